@@ -1,0 +1,63 @@
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "formats/gguf.h"
+#include "formats/json.h"
+#include "formats/peft.h"
+#include "lib/checkpoint.h"
+
+namespace ropewalk::formats {
+
+/// MODEL[+ADAPTER[:SCALE]]...[+rope=SPEC], parsed. An existing path is taken literally before any '+' is looked for.
+struct SourceSpec {
+  struct Adapter {
+    std::string path;
+    double scale = 1;
+  };
+  std::string text, model;
+  std::vector<Adapter> adapters;
+  std::optional<std::string> rope;
+};
+SourceSpec parse_source(std::string_view text);
+
+/// A Hugging Face folder (or single .safetensors, or index) as found, for writers that carry things over.
+struct HfFolder {
+  std::filesystem::path folder;
+  std::string config_text;
+  Json config;
+  Json generation_config;                    // null if absent
+  std::vector<std::filesystem::path> weight_files;  // shards in order of name
+  std::vector<std::string> carried_files;    // names of the other files of the folder, sorted: tokenizer, card, licence, ...
+};
+
+struct OpenOptions {
+  std::optional<DType> merge_dtype;   // --dtype; nullopt: each base tensor's stored dtype
+  bool saturate = false;
+  enum class TokenizerChoice { automatic, base, adapter, folder } tokenizer = TokenizerChoice::automatic;
+  std::filesystem::path tokenizer_folder;
+};
+
+/// Anything that opens: what the forward pass needs, and the container it came from for writers.
+struct Source {
+  SourceSpec spec;
+  Checkpoint checkpoint;             // adapters applied, rope replaced if asked
+  std::optional<HfFolder> hf;        // one of hf, gguf is set
+  std::optional<GgufFile> gguf;
+  std::vector<TensorPtr> base_tensors;       // before adapters
+  std::vector<PeftAdapter> adapters;
+  std::vector<MergedModule> merged_modules;
+  std::string tokenizer_origin;              // "base", "adapter DIR", ...
+};
+
+/// Opens by kind: folder with config.json, folder with adapter_config.json (its base is resolved from base_model_name_or_path: beside the adapter, relative to the
+/// working directory, or in the Hub cache), .safetensors, .index.json, .gguf (any shard), or org/name[@REV] in the local Hub cache (HF_HOME, HF_HUB_CACHE).
+/// Checks that every tensor the architecture needs is there with the right shape, and none is left over. `hub_cache` is passed in: nothing below tools reads the environment.
+Source open_source(const SourceSpec& spec, const OpenOptions& options, const std::filesystem::path& hub_cache);
+
+}  // namespace ropewalk::formats

@@ -1,0 +1,66 @@
+#include "lib/error.h"
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+namespace ropewalk {
+namespace {
+
+std::string compose(const Error::Where& where, const std::string& problem, const std::string& fix) {
+  std::string line = where.path;
+  if (where.line) line += ":" + std::to_string(*where.line) + (where.column ? ":" + std::to_string(*where.column) : "");
+  if (!line.empty()) line += ": ";
+  if (where.offset) line += "byte " + std::to_string(*where.offset) + ": ";
+  line += problem;
+  if (!fix.empty()) line += "; " + fix;
+  return line;
+}
+
+const char* fix_for(int error_number) {
+  switch (error_number) {
+    case ENOSPC:
+    case EDQUOT:
+      return "free some space or write elsewhere";
+    case EACCES:
+    case EPERM:
+      return "check the permissions of the file and its folder";
+    case EROFS:
+      return "write to another place: this file system is read-only";
+    case ENOENT:
+      return "check the path";
+    case EMFILE:
+    case ENFILE:
+      return "raise the limit of open files (ulimit -n)";
+    default:
+      return "check the disk and try again";
+  }
+}
+
+}  // namespace
+
+const char* error_kind_name(ErrorKind kind) noexcept {
+  switch (kind) {
+    case ErrorKind::usage: return "usage";
+    case ErrorKind::bad_input: return "bad_input";
+    case ErrorKind::unsupported: return "unsupported";
+    case ErrorKind::io: return "io";
+    case ErrorKind::device: return "device";
+  }
+  return "unknown";
+}
+
+Error::Error(ErrorKind kind, Where where, std::string problem, std::string fix)
+    : std::runtime_error(compose(where, problem, fix)),
+      kind_(kind),
+      where_(std::move(where)),
+      problem_(std::move(problem)),
+      fix_(std::move(fix)) {}
+
+void throw_system_error(const std::string& path, const std::string& operation, int error_number) {
+  const bool missing_input = error_number == ENOENT || error_number == ENOTDIR;
+  throw Error(missing_input ? ErrorKind::bad_input : ErrorKind::io, {.path = path},
+              "cannot " + operation + ": " + std::strerror(error_number), fix_for(error_number));
+}
+
+}  // namespace ropewalk

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "lib/lazy_tensor.h"
+#include "lib/pending_file.h"
+
+namespace ropewalk {
+
+/// Where one encoding of a tensor goes: whole rows of `dtype`, back to back from offset_bytes.
+struct Sink {
+  DType dtype;
+  PendingFile* file;
+  std::uint64_t offset_bytes;
+};
+
+/// One tensor and every output that wants it: its rows are produced once and encoded for each sink.
+struct StreamItem {
+  TensorPtr tensor;
+  std::vector<Sink> sinks;
+};
+
+struct StreamOptions {
+  int threads = 0;                                // 0: all the process may use (cgroup-aware)
+  std::uint64_t block_bytes = std::uint64_t{4} << 20;  // of f32 values per row block and thread
+  std::function<void(std::uint64_t rows_bytes)> progress;  // after each block: stored bytes of the source rows done; any thread, serialised
+  std::function<bool()> cancelled;                // polled between blocks
+};
+
+/// Streams every item to its sinks: blocks of rows in parallel, in any order, the same bytes whatever the thread count.
+/// Memory: what is prepared at once plus threads x block. The first exception of any block is rethrown after all threads stopped.
+/// A sink whose dtype is the tensor's and whose tensor has_raw() receives the raw bytes; otherwise the value is rounded once from
+/// the widest type offered.
+void stream(const std::vector<StreamItem>& items, const StreamOptions& options);
+
+/// CPUs this process may use: the smallest of affinity mask and cgroup quota (v1 and v2), at least 1.
+int available_threads();
+
+}  // namespace ropewalk

@@ -1,0 +1,25 @@
+#include "lib/lazy_tensor.h"
+
+#include <cassert>
+
+namespace ropewalk {
+
+std::uint64_t TensorInfo::rows() const noexcept {
+  std::uint64_t n = 1;
+  for (std::size_t axis = 0; axis + 1 < shape.size(); ++axis) n *= shape[axis];
+  return n;
+}
+
+std::uint64_t TensorInfo::columns() const noexcept { return shape.empty() ? 1 : shape.back(); }
+
+std::uint64_t TensorInfo::row_bytes() const noexcept { return byte_size(dtype, columns()).value_or(0); }
+
+void LazyTensor::read_raw(RowRange, std::span<std::byte>) const { assert(!"read_raw needs has_raw"); }
+
+void LazyTensor::read_f64(RowRange range, std::span<double> values) const {
+  std::vector<float> narrow(values.size());
+  read_f32(range, narrow);
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = narrow[i];
+}
+
+}  // namespace ropewalk

@@ -1,0 +1,60 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+
+namespace ropewalk {
+
+struct WriteOptions {
+  bool overwrite = false;  // replace an existing target
+  bool sync = true;        // fsync file and folder before it takes the target's name
+};
+
+/// A file that becomes `target` only when finished: an interrupted run leaves the old file or the new one.
+/// O_TMPFILE + linkat where the file system has them, else a named temporary in the target's folder, removed on signals and reaped by the next run.
+/// Safe to write from any number of threads at disjoint offsets.
+class PendingFile {
+ public:
+  /// Creates the temporary and reserves size_bytes (fallocate). Error(io) if the target exists without `overwrite`, the folder is missing,
+  /// not writable, or the space is not there.
+  PendingFile(std::filesystem::path target, std::uint64_t size_bytes, const WriteOptions& options);
+  ~PendingFile();  // removes the temporary unless finished
+  PendingFile(const PendingFile&) = delete;
+  PendingFile& operator=(const PendingFile&) = delete;
+
+  const std::string& path() const noexcept;  // the target's, for messages
+  void write(std::uint64_t offset_bytes, std::span<const std::byte> bytes);
+  /// Syncs and gives the file its name. After it the target is whole and durable.
+  void finish();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// A folder built in a hidden sibling and renamed to `target` as one step (renameat2).
+class PendingFolder {
+ public:
+  PendingFolder(std::filesystem::path target, const WriteOptions& options);
+  ~PendingFolder();  // removes the sibling and all in it unless finished
+  PendingFolder(const PendingFolder&) = delete;
+  PendingFolder& operator=(const PendingFolder&) = delete;
+
+  /// Where to create files meanwhile. Their own PendingFile needs no sync of its folder.
+  const std::filesystem::path& building() const noexcept;
+  const std::filesystem::path& target() const noexcept;
+  void finish();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// Removes every temporary this process still holds; async-signal-safe. Called by the signal handlers that tools installs.
+void remove_pending_on_signal() noexcept;
+
+}  // namespace ropewalk

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "lib/file.h"
+#include "lib/lazy_tensor.h"
+
+namespace ropewalk {
+
+/// Bytes of `info` at `offset_bytes` of an open file, read with pread. The caller has checked that they lie inside the file.
+TensorPtr file_tensor(TensorInfo info, std::shared_ptr<const File> file, std::uint64_t offset_bytes);
+
+/// Bytes held in memory (generated tensors such as rope_freqs, factors of tests). bytes.size() == info.bytes().
+TensorPtr memory_tensor(TensorInfo info, std::vector<std::byte> bytes);
+/// f32 values held in memory.
+TensorPtr memory_tensor(std::string name, std::vector<std::uint64_t> shape, const std::vector<float>& values);
+
+/// The same rows under another name.
+TensorPtr renamed(TensorPtr parent, std::string name);
+
+/// One rounding to `dtype` (to nearest even), from the widest type the parent offers. Raw pass-through if the parent already has that dtype and raw bytes.
+/// Overflow of a finite value to infinity throws Error(bad_input) naming the tensor and the element, unless `saturate` clamps to the largest finite.
+TensorPtr cast(TensorPtr parent, DType dtype, bool saturate = false);
+
+/// Rows of each head re-ordered between half-split and interleaved rotary pairs. `parent` has n_heads * head_dim rows, or is a bias with that many
+/// elements in its only row. Only the first rotary_dim channels of a head move. Source: llama.cpp 0.5 LlamaModel.permute and its inverse.
+TensorPtr with_rotary_pairs(TensorPtr parent, RotaryPairs target, std::uint64_t n_heads, std::uint64_t head_dim, std::uint64_t rotary_dim);
+
+/// W + scale * B A, evaluated in double (docs/numerics.md): products in rank order summed in double, then times the scale, then plus W.
+/// weight: [out, in]; b: [out, rank]; a: [rank, in]. Wide; info().dtype is the weight's. prepare() reads A and B.
+struct LowRankTerm {
+  TensorPtr a, b;
+  double scale;
+};
+TensorPtr with_low_rank_delta(TensorPtr weight, std::vector<LowRankTerm> terms);
+
+}  // namespace ropewalk

@@ -1,0 +1,51 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "verify/sweep.h"
+
+namespace ropewalk::verify {
+
+/// How windows are cut and losses averaged; the name is part of every result (docs/protocols.md).
+enum class Protocol {
+  tokens,     // exp of mean NLL over scored tokens; stride defaults to the window; each token scored once
+  yarn,       // YaRN repository: one BOS per window, exp of the mean of per-window means, stride 256
+  hf,         // transformers' fixed-length guide: sliding windows over one stream, BOS only at the start
+  llama_cpp,  // llama-perplexity: BOS replaces the first token of each chunk, second half of each chunk scored
+};
+const char* protocol_name(Protocol protocol);
+
+struct WindowSpan {
+  int document = 0;
+  int begin = 0, end = 0;     // text tokens [begin, end) of the document
+  int first_scored = 0;       // index in the window of the first id whose NLL counts (>= 1)
+  int last_scored = 0;        // one past the last
+};
+struct WindowPlan {
+  std::vector<Window> windows;
+  std::vector<WindowSpan> spans;
+};
+/// Documents are ids without BOS. Error(bad_input) if a document is too short for one window of `context` tokens: nothing is shortened in silence.
+WindowPlan plan_windows(const std::vector<std::vector<std::int32_t>>& documents, int context, int stride, Protocol protocol, std::optional<std::int32_t> bos);
+
+struct PositionBucket {
+  int from = 0, to = 0;  // window positions [from, to)
+  double nll = 0;        // mean
+  std::uint64_t tokens = 0;
+};
+struct PerplexityResult {
+  int context = 0, stride = 0;
+  Protocol protocol = Protocol::tokens;
+  double perplexity = 0, nll = 0;
+  std::uint64_t tokens = 0;  // scored
+  int windows = 0;
+  std::vector<double> window_nll;
+  std::vector<PositionBucket> positions;
+};
+PerplexityResult summarise(const WindowPlan& plan, const std::vector<std::vector<TokenScore>>& scores, int context, int stride, Protocol protocol);
+
+/// Buckets that double: [0,1) excluded, [1,64), [64,128), [128,256), ... up to `context`.
+std::vector<std::pair<int, int>> position_buckets(int context);
+
+}  // namespace ropewalk::verify
