@@ -1,0 +1,108 @@
+"""Our folders in the real transformers and PEFT.
+
+* The merged folder loads; float32 log-probabilities and 64 greedy tokens past the original context agree. Both sides are float32: each is within 4.9e-4 of the
+  float64 truth in a logit (goldens/forward/README), a log-probability within twice that: 4 * 4.9e-4 = 2.0e-3.
+* PEFT's merge_and_unload accumulates in float32: it may differ from the exact merge where a float32 sum falls on the other side of a tie, by one float16 step,
+  in at most 2 of 10,000 elements (240 of 3,145,728 for these files).
+* The extended folder's frequencies are those transformers computes from its config.json.
+"""
+import json
+import pathlib
+import tempfile
+
+import numpy as np
+import torch
+import transformers
+from peft import PeftModel
+
+from support import Checks, FIXTURES, Ropewalk, arguments, fixture_prompts, log_softmax, read_safetensors
+
+TOLERANCE = 2.0e-3
+COUNT = 64
+transformers.logging.set_verbosity_error()
+
+
+def load(folder):
+    return transformers.AutoModelForCausalLM.from_pretrained(folder, torch_dtype=torch.float32, attn_implementation="eager").eval()
+
+
+def greedy(model, ids):
+    with torch.no_grad():
+        out = model.generate(torch.tensor([ids]), max_new_tokens=COUNT, min_new_tokens=COUNT, do_sample=False, eos_token_id=None, pad_token_id=0)
+    return out[0, len(ids):].tolist()
+
+
+def check_forward(checks, ropewalk, folder, prompts, label):
+    model = load(folder)
+    for ids in prompts:
+        theirs_ids = greedy(model, ids)
+        whole = ids + theirs_ids[:-1]
+        with torch.no_grad():
+            logits = model(torch.tensor([whole])).logits[0, -COUNT:].double().numpy()
+        theirs, ours = log_softmax(logits), ropewalk.log_probabilities(folder, whole, COUNT)
+        worst = float(np.abs(theirs - ours).max())
+        checks.check(worst <= TOLERANCE, f"{label}, prompt of {len(ids)}: log-probabilities within {TOLERANCE:g} (worst {worst:.1e})")
+        ours_ids = ropewalk.greedy(folder, ids, COUNT)
+        apart = next((step for step, (a, b) in enumerate(zip(ours_ids, theirs_ids, strict=True)) if a != b), None)
+        gap = 0.0 if apart is None else abs(theirs[apart, ours_ids[apart]] - theirs[apart, theirs_ids[apart]])
+        checks.check(gap <= 2 * TOLERANCE, f"{label}, prompt of {len(ids)}: greedy " + ("equal" if apart is None else f"parts at {apart}, {gap:.1e} nats apart"))
+    return model
+
+
+def check_peft(checks, merged, base, adapter):
+    model = transformers.AutoModelForCausalLM.from_pretrained(base, torch_dtype=torch.float16)
+    theirs = PeftModel.from_pretrained(model, adapter).merge_and_unload().state_dict()
+    ours = {}
+    for path in sorted(pathlib.Path(merged).glob("*.safetensors")):
+        ours.update(read_safetensors(path))
+    checks.check(set(ours) == set(theirs), f"the merged folder has PEFT's {len(theirs)} tensors")
+    elements = different = 0
+    largest = 0
+    for name, value in ours.items():
+        other = theirs[name].numpy()
+        steps = np.abs(ordered(value) - ordered(other))
+        elements += value.size
+        different += int((steps != 0).sum())
+        largest = max(largest, int(steps.max()))
+    checks.check(largest <= 1 and different <= 2e-4 * elements, f"PEFT's merge: {different} of {elements} elements differ, by {largest} float16 step at most")
+    unmerged = transformers.AutoModelForCausalLM.from_pretrained(base, torch_dtype=torch.float16).state_dict()
+    apart = sum(int((ours[name] != unmerged[name].numpy()).sum()) for name in ours)
+    checks.check(apart > 2e-4 * elements, f"negative control: {apart} elements differ from the base alone")
+
+
+def ordered(half):
+    """float16 as integers in which neighbouring values differ by 1."""
+    bits = half.view(np.uint16).astype(np.int64)
+    return np.where(bits & 0x8000, -(bits & 0x7FFF), bits)
+
+
+def main():
+    options = arguments()
+    ropewalk, checks = Ropewalk(options.ropewalk), Checks()
+    models = options.golden / FIXTURES / "models"
+    base, adapter = models / "tolstoy-4m-yarn-2k", options.golden / FIXTURES / "adapters/qlora-shakespeare"
+    prompts = fixture_prompts(options.golden, (300, 900, 1900))
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        merged = folder / "merged"
+        ropewalk.run("merge", f"{base}+{adapter}", "-o", merged, "--no-sync", "--quiet")
+        check_forward(checks, ropewalk, merged, prompts, "merged")
+        check_peft(checks, merged, base, adapter)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(merged)
+        checks.check(tokenizer.vocab_size == 2048, "the merged folder's tokenizer loads in transformers")
+
+        extended = folder / "extended"
+        ropewalk.run("extend", models / "tolstoy-4m", "-o", extended, "--rope", "yarn,factor=8,original_max_position_embeddings=256", "--no-sync", "--quiet")
+        model = check_forward(checks, ropewalk, extended, prompts[:1], "extended")
+        rotary = model.model.rotary_emb
+        tuned = load(base).model.rotary_emb
+        checks.check(torch.equal(rotary.inv_freq, tuned.inv_freq) and rotary.attention_scaling == tuned.attention_scaling,
+                     "transformers computes the fine-tuned model's YaRN from the extended folder's config.json")
+        plain = load(models / "tolstoy-4m").model.rotary_emb
+        checks.check(not torch.equal(rotary.inv_freq, plain.inv_freq), "negative control: the base's own frequencies are others")
+        config = json.loads((extended / "config.json").read_text())
+        checks.check(config["max_position_embeddings"] == 2048, "the extended folder serves 2048 tokens")
+    checks.exit()
+
+
+main()
