@@ -38,10 +38,11 @@ struct RopeYarn {
   bool truncate = true;                     // floor and ceil of the correction range
   double extrapolation_factor = 1;
 };
-/// YaRN whose s is T / L of the running sequence (finetuned: at least finetuned_context / L).
+/// YaRN whose s is T / L of the running sequence, at least 1 (finetuned: at least finetuned_context / L).
 struct RopeDynamicYarn {
   int original_context;
   std::optional<int> finetuned_context = std::nullopt;
+  std::optional<int> scale_context = std::nullopt;  // s = T / this instead, where modeling_llama_yarn.py divides by max_position_embeddings
   double beta_fast = 32, beta_slow = 1;
 };
 /// Llama 3.1's three bands by wavelength.
