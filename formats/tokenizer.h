@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -12,26 +13,46 @@
 
 namespace ropewalk::formats {
 
-/// tokenizer.model (SentencePiece ModelProto, model_type BPE), read without protobuf. Error(bad_input) with file and byte; unigram, word and char models
-/// are Error(unsupported).
+/// tokenizer.model: SentencePiece's ModelProto (sentencepiece_model.proto, 0.2.3) in protobuf's wire format, read without protobuf.
+///
+///   1 pieces* { 1 piece: string, 2 score: float = 0, 3 type: enum = NORMAL }
+///   2 trainer_spec { 3 model_type, 24 treat_whitespace_as_suffix, 35 byte_fallback, 44 unk_surface, 45..48 unk, bos, eos, pad piece, ... }
+///   3 normalizer_spec { 1 name, 2 precompiled_charsmap, 3 add_dummy_prefix, 4 remove_extra_whitespaces, 5 escape_whitespaces }
+///   5 denormalizer_spec, of the same type
+///
+/// Fields may come in any order; of a scalar given twice the last counts; unknown fields are skipped. Both specs must be there: every trainer writes
+/// them, and a file cut between fields would pass otherwise. Special ids are those of the pieces the trainer names, as the library resolves them.
+/// Error(bad_input) with file and byte for whatever the library refuses, for pieces that are not UTF-8 and scores that are not numbers; unigram, word and
+/// char models, whitespace as suffix and denormalizing tables are Error(unsupported).
 Vocabulary read_sentencepiece_model(const std::filesystem::path& path);
+/// The same from memory; `path` is for messages.
+Vocabulary parse_sentencepiece_model(const std::string& path, std::string_view bytes);
 
 /// Everything a Hugging Face folder says about its tokenizer: tokenizer.model, added_tokens.json, special_tokens_map.json, tokenizer_config.json,
 /// chat_template.jinja. nullopt if it has no tokenizer file at all; Error(unsupported) if only kinds not read yet (tokenizer.json alone).
 std::optional<Vocabulary> read_hf_vocabulary(const std::filesystem::path& folder);
 
+/// What llama.cpp 0.5 changes in a vocabulary it loads, for rules llama_cpp: phi-3's tokens (by general.name) strip the whitespace to their right. Adds to
+/// vocabulary.added. Changes that follow from a token's own text are made by Tokenizer::create.
+void set_llama_cpp_attributes(Vocabulary& vocabulary, std::string_view general_name);
+
 /// Text to ids and back by vocabulary.rules. Thread-safe after construction.
 class Tokenizer {
  public:
+  /// Keeps what it needs of `vocabulary`. Error(bad_input) for pieces the rules' owner refuses, Error(unsupported) for a model other than "spm".
   static std::unique_ptr<Tokenizer> create(const Vocabulary& vocabulary);
   virtual ~Tokenizer() = default;
 
-  /// Ids of the text alone: no BOS, no EOS, special tokens in the text are text unless parse_special.
+  /// Ids of the text alone: no BOS, no EOS. Bytes that are not UTF-8 are taken as the rules' owner takes them.
+  /// sentencepiece: special tokens in the text are text unless parse_special; added tokens that are not special always count.
+  /// llama_cpp: llama_tokenize with add_special = false; control and unknown tokens are text unless parse_special, user-defined ones never.
   virtual std::vector<std::int32_t> encode(std::string_view text, bool parse_special = false) const = 0;
-  /// What sentencepiece's Decode gives (llama_cpp rules: llama_detokenize): bytes, may be invalid UTF-8 if ids cut a character.
+  /// sentencepiece: the library's Decode, always UTF-8; added tokens are their content, or nothing if special.
+  /// llama_cpp: llama_detokenize without special tokens: bytes, which may cut a character. Error(bad_input) for an id that does not exist.
   virtual std::string decode(std::span<const std::int32_t> ids) const = 0;
-  /// The id's own text, for people.
+  /// The id's own spelling, for people. Error(bad_input) for an id that does not exist.
   virtual std::string piece(std::int32_t id) const = 0;
+  /// One past the largest id.
   virtual std::int32_t size() const = 0;
 };
 
