@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "formats/gguf.h"
+#include "formats/gguf_rope.h"
 #include "formats/source.h"
 #include "lib/checkpoint.h"
 
@@ -14,19 +15,6 @@ namespace ropewalk::formats {
 /// A GGUF of arch llama as llama.cpp 0.5 would run it: its keys' defaults, its rope rule (type none, linear, yarn; rope_freqs.weight), interleaved Q/K as stored,
 /// no sliding window. Tensors get canonical names. Takes nothing from anywhere else. Error(unsupported) for another architecture.
 Checkpoint read_gguf_model(const GgufFile& file, const std::string& path);
-
-/// llama.cpp 0.5's rope for arch llama from these keys (context = llama.context_length, or the context it would be run at).
-RopeSpec read_gguf_rope(const GgufFile& file, const std::string& path);
-
-/// What a target cannot express. If `changes_logits` within the context written and it is not allowed, convert stops with exit 4.
-struct Loss {
-  std::string name;     // "rope.dynamic", "rope.truncate", "sliding_window", ...
-  std::string reason;   // one sentence
-  std::optional<int> safe_context;  // largest context at which it changes nothing
-  bool changes_logits = true;
-};
-
-enum class RopeEncoding { automatic, keys, freqs };
 
 struct GgufExportOptions {
   DType type = DType::f16;               // f32, f16, bf16, q8_0
