@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -21,6 +22,11 @@ namespace ropewalk::formats {
 //   data: each tensor at its offset, padded with zeros to the alignment, the last one too
 
 enum class GgufType : std::uint32_t { u8 = 0, i8 = 1, u16 = 2, i16 = 3, u32 = 4, i32 = 5, f32 = 6, boolean = 7, string = 8, array = 9, u64 = 10, i64 = 11, f64 = 12 };
+
+/// Bytes of one element; 0 for string and array.
+std::uint64_t gguf_type_bytes(GgufType type);
+/// "u32", "f32", "string", ...
+const char* gguf_type_name(GgufType type);
 
 /// An array keeps its element type even when empty. Numbers of one array share one type.
 struct GgufArray {
@@ -47,6 +53,9 @@ GgufValue gguf_string(std::string v);
 GgufValue gguf_strings(std::vector<std::string> v);
 GgufValue gguf_i32s(const std::vector<std::int32_t>& v);
 GgufValue gguf_f32s(const std::vector<float>& v);
+/// Elements of an array of that type; empty if it is of another.
+std::vector<std::int32_t> i32_elements(const GgufArray& array);
+std::vector<float> f32_elements(const GgufArray& array);
 
 /// A GGUF's metadata and tensors under GGUF names; several files if split (any shard may be opened: the others are found beside it).
 struct GgufFile {
@@ -56,6 +65,7 @@ struct GgufFile {
   std::vector<GgufKey> keys;       // shard 0's, in file order
   std::vector<TensorPtr> tensors;  // of all shards, in file order; shape outermost first
   std::vector<int> shard_of;       // per tensor
+  std::vector<std::string> warnings;  // one line each: what llama.cpp accepts but a whole file would not have
 
   const GgufValue* find(std::string_view key) const;
   // Typed look-ups: nullopt if absent; Error(bad_input) naming key and types if it is of another kind. Any integer type is accepted for integers.
@@ -67,7 +77,8 @@ struct GgufFile {
 };
 
 /// Versions 2 and 3. All of llama.cpp's loader's checks (running offsets without gap, unique names, whole blocks, alignment a power of two), caps on every count before
-/// allocating. Error(bad_input) with file, byte, found and expected.
+/// allocating. Error(bad_input) with file, byte, found and expected. As llama.cpp does, the padding after the last tensor may be missing and bytes after it
+/// are ignored (with a warning). Memory: a few times the header's bytes; tensor data is not touched.
 GgufFile read_gguf(const std::filesystem::path& path);
 
 /// A GGUF about to be written.
@@ -98,6 +109,9 @@ struct GgufShard {
   std::vector<Place> places;
   std::uint64_t file_bytes = 0;
 };
+/// Names of shards are "%s-%05d-of-%05d". All keys stand in shard 0; each shard has split.no and split.count (u16) and split.tensors.count (i32), as the
+/// converter writes them, in place of any split.* keys of the plan. A shard closes when the next tensor would pass max_bytes of tensor data or max_tensors.
+/// Throws Error(bad_input) for names llama.cpp would refuse (64 bytes or more, twice), for more than 4 dims and for rows that are not whole blocks.
 std::vector<GgufShard> layout_gguf(const GgufPlan& plan, const GgufSplit& split = {});
 
 }  // namespace ropewalk::formats
