@@ -58,6 +58,8 @@ class LazyTensor {
   /// Once per tensor before the first read, thread-safe and idempotent: for what is not row-local. prepared_bytes() is its declared cost.
   virtual void prepare() const {}
   virtual std::uint64_t prepared_bytes() const noexcept { return 0; }
+  /// Drops what prepare() built (thread-safe): called when a writer is done with the tensor. A later read prepares again.
+  virtual void release() const {}
 
   /// True if read_raw gives the bytes of info().dtype without arithmetic.
   virtual bool has_raw() const noexcept { return false; }
