@@ -1,1 +1,0 @@
-#include "formats/gguf_model.h"

@@ -1,0 +1,93 @@
+#include "lib/file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "lib/error.h"
+
+namespace ropewalk {
+namespace {
+
+// One pread moves at most 2 GiB - 4 KiB on Linux; asking for more is not an error, it just returns less.
+constexpr std::size_t kLargestRead = std::size_t{1} << 30;
+
+struct Descriptor {
+  int fd;
+  ~Descriptor() {
+    if (fd >= 0) ::close(fd);
+  }
+};
+
+const char* kind_of(mode_t mode) {
+  if (S_ISDIR(mode)) return "a folder";
+  if (S_ISFIFO(mode)) return "a pipe";
+  if (S_ISSOCK(mode)) return "a socket";
+  return "a device";
+}
+
+}  // namespace
+
+std::shared_ptr<const File> File::open(const std::filesystem::path& path) {
+  const std::string name = path.string();
+  int opened = -1;
+  do {
+    // O_NONBLOCK: opening a pipe nobody writes to would wait for ever, before it can be seen to be a pipe.
+    opened = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  } while (opened < 0 && errno == EINTR);
+  if (opened < 0) throw_system_error(name, "open", errno);
+  Descriptor descriptor{opened};
+  struct stat status {};
+  if (::fstat(opened, &status) != 0) throw_system_error(name, "stat", errno);
+  if (!S_ISREG(status.st_mode))
+    throw Error(ErrorKind::bad_input, {.path = name}, std::string("is ") + kind_of(status.st_mode) + ", expected a regular file",
+                "give the path of a file");
+  std::shared_ptr<const File> file(new File(name, opened, static_cast<std::uint64_t>(status.st_size)));
+  descriptor.fd = -1;
+  return file;
+}
+
+File::~File() { ::close(fd_); }
+
+bool File::same_file(const std::filesystem::path& other) const {
+  struct stat mine {}, theirs {};
+  if (::fstat(fd_, &mine) != 0 || ::stat(other.c_str(), &theirs) != 0) return false;
+  return mine.st_dev == theirs.st_dev && mine.st_ino == theirs.st_ino;
+}
+
+void File::read(std::uint64_t offset_bytes, std::span<std::byte> bytes) const {
+  const auto ends_early = [&](std::uint64_t size) {
+    const std::uint64_t left = offset_bytes < size ? size - offset_bytes : 0;
+    throw Error(ErrorKind::bad_input, {.path = path_, .offset = offset_bytes},
+                std::to_string(bytes.size()) + " bytes are needed, " + std::to_string(left) + " are left",
+                "the file is cut short: fetch it again");
+  };
+  if (offset_bytes > size_ || bytes.size() > size_ - offset_bytes) ends_early(size_);
+  std::size_t done = 0;
+  while (done < bytes.size()) {
+    const ssize_t n = ::pread(fd_, bytes.data() + done, std::min(bytes.size() - done, kLargestRead),
+                              static_cast<off_t>(offset_bytes + done));
+    if (n < 0) {
+      if (errno == EINTR) continue;
+      throw_system_error(path_, "read", errno);
+    }
+    if (n == 0) ends_early(offset_bytes + done);  // it shrank since it was opened
+    done += static_cast<std::size_t>(n);
+  }
+}
+
+std::string read_text_file(const std::filesystem::path& path, std::uint64_t max_bytes) {
+  const auto file = File::open(path);
+  if (file->size() > max_bytes)
+    throw Error(ErrorKind::bad_input, {.path = file->path()},
+                "has " + std::to_string(file->size()) + " bytes, at most " + std::to_string(max_bytes) + " are accepted here",
+                "check that this is the right file");
+  std::string text(file->size(), '\0');
+  file->read(0, std::as_writable_bytes(std::span(text)));
+  return text;
+}
+
+}  // namespace ropewalk
