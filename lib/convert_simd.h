@@ -1,0 +1,26 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace ropewalk::simd {
+
+/// The vectorised loops of convert.h, dispatched at run time (Highway). Same bits on every target as small_float.h.
+/// `n` elements each; byte pointers need no alignment; input and output do not overlap.
+void f16_to_f32(const std::byte* in, float* out, std::size_t n);
+void bf16_to_f32(const std::byte* in, float* out, std::size_t n);
+void f32_to_f16(const float* in, std::byte* out, std::size_t n);
+void f32_to_bf16(const float* in, std::byte* out, std::size_t n);
+
+void f16_to_f64(const std::byte* in, double* out, std::size_t n);
+void bf16_to_f64(const std::byte* in, double* out, std::size_t n);
+void f32_to_f64(const float* in, double* out, std::size_t n);
+void f64_to_f16(const double* in, std::byte* out, std::size_t n);
+void f64_to_bf16(const double* in, std::byte* out, std::size_t n);
+void f64_to_f32(const double* in, float* out, std::size_t n);
+
+/// True if some |value| >= limit (infinity is, NaN is not).
+bool any_at_least(const float* values, std::size_t n, float limit);
+bool any_at_least(const double* values, std::size_t n, double limit);
+
+}  // namespace ropewalk::simd
