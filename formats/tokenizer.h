@@ -16,17 +16,20 @@ namespace ropewalk::formats {
 /// tokenizer.model: SentencePiece's ModelProto (sentencepiece_model.proto, 0.2.3) in protobuf's wire format, read without protobuf.
 ///
 ///   1 pieces* { 1 piece: string, 2 score: float = 0, 3 type: enum = NORMAL }
-///   2 trainer_spec { 3 model_type, 24 treat_whitespace_as_suffix, 35 byte_fallback, 44 unk_surface, 45..48 unk, bos, eos, pad piece, ... }
+///   2 trainer_spec { 3 model_type, 24 treat_whitespace_as_suffix, 35 byte_fallback, 44 unk_surface, 46..48 bos, eos, pad piece, ... }
 ///   3 normalizer_spec { 1 name, 2 precompiled_charsmap, 3 add_dummy_prefix, 4 remove_extra_whitespaces, 5 escape_whitespaces }
 ///   5 denormalizer_spec, of the same type
 ///
 /// Fields may come in any order; of a scalar given twice the last counts; unknown fields are skipped. Both specs must be there: every trainer writes
-/// them, and a file cut between fields would pass otherwise. Special ids are those of the pieces the trainer names, as the library resolves them.
+/// them, and a file cut between fields would pass otherwise. Special ids are those of the pieces the trainer names (unk: of the one of type unknown), as the library resolves them.
 /// Error(bad_input) with file and byte for whatever the library refuses, for pieces that are not UTF-8 and scores that are not numbers; unigram, word and
 /// char models, whitespace as suffix and denormalizing tables are Error(unsupported).
 Vocabulary read_sentencepiece_model(const std::filesystem::path& path);
 /// The same from memory; `path` is for messages.
 Vocabulary parse_sentencepiece_model(const std::string& path, std::string_view bytes);
+/// "<0x0A>", and back; nullopt for any other text.
+std::string byte_piece(std::uint8_t byte);
+std::optional<std::uint8_t> byte_of_piece(std::string_view text);
 
 /// Everything a Hugging Face folder says about its tokenizer: tokenizer.model, added_tokens.json, special_tokens_map.json, tokenizer_config.json,
 /// chat_template.jinja. nullopt if it has no tokenizer file at all; Error(unsupported) if only kinds not read yet (tokenizer.json alone).

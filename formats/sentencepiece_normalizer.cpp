@@ -1,0 +1,115 @@
+#include "formats/sentencepiece_normalizer.h"
+
+#include <algorithm>
+
+#include "formats/utf8.h"
+#include "lib/error.h"
+
+namespace ropewalk::formats {
+namespace {
+
+constexpr int kMaxUserDefinedMatches = 64, kMaxRuleMatches = 32;  // the library's buffers: longer matches beyond them are not seen
+
+constexpr std::uint32_t label(std::uint32_t unit) { return unit & 0x800000FFu; }
+constexpr bool has_leaf(std::uint32_t unit) { return (unit >> 8 & 1) != 0; }
+constexpr std::uint32_t value(std::uint32_t unit) { return unit & 0x7FFFFFFFu; }
+constexpr std::uint32_t offset(std::uint32_t unit) { return (unit >> 10) << ((unit & 0x200u) >> 6); }
+constexpr bool is_leaf(std::uint32_t unit) { return label(unit) > 0xFF; }
+
+[[noreturn]] void refuse(const std::string& problem) {
+  throw Error(ErrorKind::bad_input, {}, "precompiled_charsmap: " + problem, "the tokenizer is corrupt: fetch it again");
+}
+
+std::uint32_t load_u32(std::string_view bytes, std::size_t at) {
+  std::uint32_t word = 0;
+  for (std::size_t byte = 0; byte < 4; ++byte) word |= std::uint32_t{static_cast<unsigned char>(bytes[at + byte])} << (8 * byte);
+  return word;
+}
+
+}  // namespace
+
+Charsmap::Charsmap(std::string_view blob) {
+  if (blob.empty()) return;
+  if (blob.size() <= 4) refuse("its size is cut short");
+  const std::uint32_t trie_bytes = load_u32(blob, 0);
+  if (trie_bytes >= blob.size() - 4) refuse("its trie needs " + std::to_string(trie_bytes) + " bytes, " + std::to_string(blob.size() - 4) + " are left");
+  if (trie_bytes < 1024 || trie_bytes % 1024 != 0) refuse("its trie has " + std::to_string(trie_bytes) + " bytes, expected a multiple of 1024");
+  if (blob.back() != '\0') refuse("its replacements do not end with a NUL");
+  replacements_ = blob.substr(4 + trie_bytes);
+  units_.resize(trie_bytes / 4);
+  for (std::size_t unit = 0; unit < units_.size(); ++unit) units_[unit] = load_u32(blob, 4 + unit * 4);
+  // Every index longest() can form is below size: it is some unit's place xor its offset, xor one byte.
+  for (std::size_t place = 0; place < units_.size(); ++place) {
+    const std::uint32_t unit = units_[place];
+    if (place == 0 && (label(unit) != 0 || has_leaf(unit) || offset(unit) == 0)) refuse("its root is malformed");
+    if (is_leaf(unit)) {
+      if (value(unit) >= replacements_.size()) refuse("unit " + std::to_string(place) + " points past the replacements");
+      continue;
+    }
+    if (((place ^ offset(unit)) | 0xFF) >= units_.size()) refuse("unit " + std::to_string(place) + " points past the trie");
+    if (has_leaf(unit) && !is_leaf(units_[place ^ offset(unit)])) refuse("unit " + std::to_string(place) + " has no leaf where it says");
+  }
+}
+
+Charsmap::Rule Charsmap::longest(std::string_view text) const {
+  Rule rule;
+  if (units_.empty()) return rule;
+  std::size_t place = offset(units_[0]);
+  int matches = 0;
+  for (std::size_t length = 1; length <= text.size() && matches < kMaxRuleMatches; ++length) {
+    const auto byte = static_cast<unsigned char>(text[length - 1]);
+    place ^= byte;
+    const std::uint32_t unit = units_[place];
+    if (label(unit) != byte) break;
+    place ^= offset(unit);
+    if (!has_leaf(unit)) continue;
+    ++matches;
+    rule = {length, std::string_view(replacements_.data() + value(units_[place]))};
+  }
+  return rule;
+}
+
+SentencepieceNormalizer::SentencepieceNormalizer(const Vocabulary& vocabulary, const PrefixMatcher& user_defined)
+    : user_defined_(&user_defined),
+      charsmap_(vocabulary.precompiled_charsmap),
+      add_dummy_prefix_(vocabulary.add_dummy_prefix),
+      remove_extra_whitespaces_(vocabulary.remove_extra_whitespaces),
+      space_(vocabulary.escape_whitespaces ? "\xE2\x96\x81" : " ") {}
+
+SentencepieceNormalizer::Step SentencepieceNormalizer::step(std::string_view text) const {
+  if (user_defined_->may_start(text[0]))
+    if (const auto match = user_defined_->longest(text, kMaxUserDefinedMatches)) return {match->length, text.substr(0, match->length)};
+  if (const auto rule = charsmap_.longest(text); rule.length > 0) return {rule.length, rule.replacement};
+  if (const std::size_t length = valid_utf8_prefix(text); length > 0) return {length, text.substr(0, length)};
+  return {1, "\xEF\xBF\xBD"};
+}
+
+std::string SentencepieceNormalizer::normalize(std::string_view text, bool dummy_prefix) const {
+  std::string out;
+  while (remove_extra_whitespaces_ && !text.empty()) {
+    const Step next = step(text);
+    if (next.output != " ") break;
+    text.remove_prefix(next.length);
+  }
+  if (text.empty()) return out;
+  out.reserve(text.size() + text.size() / 2);
+  if (add_dummy_prefix_ && dummy_prefix) out += space_;
+  bool after_space = remove_extra_whitespaces_;
+  while (!text.empty()) {
+    Step next = step(text);
+    text.remove_prefix(next.length);
+    if (after_space) next.output.remove_prefix(std::min(next.output.find_first_not_of(' '), next.output.size()));
+    for (char c : next.output) {
+      if (c == ' ') {
+        out += space_;
+      } else {
+        out += c;
+      }
+    }
+    if (!next.output.empty()) after_space = remove_extra_whitespaces_ && next.output.back() == ' ';
+  }
+  while (remove_extra_whitespaces_ && std::string_view(out).ends_with(space_)) out.resize(out.size() - space_.size());
+  return out;
+}
+
+}  // namespace ropewalk::formats

@@ -1,0 +1,13 @@
+#pragma once
+
+#include <memory>
+
+#include "formats/tokenizer.h"
+
+namespace ropewalk::formats {
+
+/// What Tokenizer::create chooses from. Pieces must not be empty and have scores that are numbers.
+std::unique_ptr<Tokenizer> make_sentencepiece_tokenizer(const Vocabulary& vocabulary);
+std::unique_ptr<Tokenizer> make_llama_cpp_tokenizer(const Vocabulary& vocabulary);
+
+}  // namespace ropewalk::formats
