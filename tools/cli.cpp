@@ -1,0 +1,104 @@
+#include "tools/cli.h"
+
+#include <algorithm>
+#include <exception>
+#include <new>
+#include <ostream>
+
+#include "lib/error.h"
+#include "tools/render.h"
+
+namespace ropewalk::tools {
+namespace {
+
+int exit_code(ErrorKind kind) {
+  switch (kind) {
+    case ErrorKind::usage: return 2;
+    case ErrorKind::bad_input: return 3;
+    case ErrorKind::unsupported: return 4;
+    case ErrorKind::io: return 5;
+    case ErrorKind::device: return 6;
+  }
+  return 70;
+}
+
+struct Failure {
+  std::string kind, path, problem, fix, line;
+  std::optional<std::uint64_t> offset;
+  int exit = 70;
+};
+
+Failure failure_of(const Error& e) {
+  return {error_kind_name(e.kind()), e.where().path, e.problem(), e.fix(), e.what(), e.where().offset, exit_code(e.kind())};
+}
+
+/// A message may carry text from a file: it stays one line and cannot drive the terminal.
+std::string one_line(std::string text) {
+  for (char& c : text)
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
+  return text;
+}
+
+int report(const Failure& failure, bool json, const Io& io) {
+  if (json) {
+    const auto or_null = [](const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); };
+    io.out << json_text({{"error",
+                          {{"kind", failure.kind},
+                           {"exit", failure.exit},
+                           {"path", or_null(failure.path)},
+                           {"offset", failure.offset ? Json(*failure.offset) : Json(nullptr)},
+                           {"message", failure.problem},
+                           {"fix", or_null(failure.fix)}}}})
+           << std::flush;
+  }
+  io.err << (io.color ? "\033[31merror:\033[0m " : "error: ") << one_line(failure.line) << "\n" << std::flush;
+  return failure.exit;
+}
+
+std::string overview() {
+  std::string out =
+      "usage: ropewalk COMMAND [options]\n"
+      "Extends, merges, exports and proves language-model checkpoints.\n\nCommands:\n";
+  for (const Command& command : commands()) out += "  " + command.name + std::string(14 - command.name.size(), ' ') + command.summary + "\n";
+  return out +
+         "\nA SOURCE is an HF folder, a .safetensors, an index, a .gguf, or org/name[@REV] in the local Hub cache,\n"
+         "and may carry modifiers: MODEL[+ADAPTER[:SCALE]]...[+rope=SPEC].\n"
+         "ropewalk COMMAND -h shows a command's options, --help more with examples. --version prints the version.\n"
+         "Exit codes: 0 done, 1 a gate failed, 2 usage, 3 bad input, 4 unsupported, 5 I/O, 6 device, 70 internal error.\n";
+}
+
+int dispatch(std::span<const std::string> arguments, Io& io) {
+  if (arguments.empty()) throw Error(ErrorKind::usage, {}, "no command given", "see ropewalk --help");
+  const std::string& name = arguments.front();
+  if (name == "-h" || name == "--help" || name == "help") throw HelpRequested{overview()};
+  if (name == "--version") throw HelpRequested{"ropewalk " ROPEWALK_VERSION "\n"};
+  std::vector<std::string> names;
+  for (const Command& command : commands()) {
+    if (command.name == name) return command.run(arguments.subspan(1), io);
+    names.push_back(command.name);
+  }
+  const auto near = nearest_word(name, names);
+  throw Error(ErrorKind::usage, {}, (name.starts_with('-') ? "unknown option '" : "unknown command '") + name + "'",
+              near ? "did you mean " + *near + "?" : "see ropewalk --help");
+}
+
+}  // namespace
+
+int run_cli(std::span<const std::string> arguments, Io& io) {
+  const bool json = std::find(arguments.begin(), arguments.end(), "--json") != arguments.end();
+  try {
+    return dispatch(arguments, io);
+  } catch (const HelpRequested& help) {
+    io.out << help.text << std::flush;
+    return 0;
+  } catch (const Error& e) {
+    return report(failure_of(e), json, io);
+  } catch (const std::bad_alloc&) {
+    return report(failure_of(Error(ErrorKind::io, {}, "out of memory", "use fewer threads or a machine with more memory")), json, io);
+  } catch (const std::exception& e) {
+    const std::string problem = std::string("internal error: ") + e.what(), fix = "this is a fault of ropewalk: please report it";
+    return report({"internal", "", problem, fix, problem + "; " + fix, std::nullopt, 70}, json, io);
+  }
+}
+
+}  // namespace ropewalk::tools

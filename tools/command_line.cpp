@@ -1,0 +1,264 @@
+#include "tools/command_line.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <charconv>
+#include <numeric>
+
+#include "formats/rope_config.h"
+#include "lib/error.h"
+
+namespace ropewalk::tools {
+namespace {
+
+struct Documented {
+  std::string names, metavar, help, group;
+};
+
+[[noreturn]] void refuse(const std::string& problem, const std::string& fix) { throw Error(ErrorKind::usage, {}, problem, fix); }
+
+std::string last_name(const char* names) { return split_list(names).back(); }
+
+/// The name people know an option by: its first long spelling.
+std::string long_name(const std::string& names) {
+  for (const std::string& name : split_list(names))
+    if (name.starts_with("--")) return name;
+  return split_list(names).front();
+}
+
+int parse_int(const std::string& text, const std::string& option, int min, int max) {
+  int value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc{} || end != text.data() + text.size() || value < min || value > max)
+    refuse(option + " is '" + text + "'", "give a whole number from " + std::to_string(min) + " to " + std::to_string(max));
+  return value;
+}
+
+std::size_t edit_distance(const std::string& a, const std::string& b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), std::size_t{0});
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = row[0];
+    row[0] = i;
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const std::size_t above = row[j];
+      row[j] = std::min({row[j] + 1, row[j - 1] + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1)});
+      diagonal = above;
+    }
+  }
+  return row.back();
+}
+
+/// "one sentence. And more" -> "one sentence"
+std::string first_sentence(const std::string& help) {
+  const auto stop = help.find(". ");
+  return stop == std::string::npos ? help : help.substr(0, stop);
+}
+
+/// `text` in lines of at most `width`, all but the first indented.
+std::string wrapped(const std::string& text, std::size_t width, std::size_t indent) {
+  std::string out, line;
+  std::size_t at = 0;
+  while (at < text.size()) {
+    const std::size_t end = std::min(text.find(' ', at), text.size());
+    const std::string word = text.substr(at, end - at);
+    if (!line.empty() && line.size() + 1 + word.size() > width) {
+      out += line + "\n" + std::string(indent, ' ');
+      line.clear();
+    }
+    line += (line.empty() ? "" : " ") + word;
+    at = end + 1;
+  }
+  return out + line;
+}
+
+}  // namespace
+
+std::vector<std::string> split_list(std::string_view text, char separator) {
+  std::vector<std::string> parts;
+  while (true) {
+    const auto at = text.find(separator);
+    parts.emplace_back(text.substr(0, at));
+    if (at == std::string_view::npos) return parts;
+    text.remove_prefix(at + 1);
+  }
+}
+
+std::optional<std::string> nearest_word(const std::string& word, const std::vector<std::string>& known) {
+  std::optional<std::string> best;
+  std::size_t best_distance = std::max<std::size_t>(1, word.size() / 3) + 1;
+  for (const std::string& candidate : known) {
+    std::size_t distance = edit_distance(word, candidate);
+    if (candidate.size() > word.size() && word.size() >= 4 && candidate.starts_with(word)) distance = 1;  // cut short
+    if (distance < best_distance) best = candidate, best_distance = distance;
+  }
+  return best;
+}
+
+std::optional<std::uint64_t> parse_bytes(std::string_view text) {
+  std::uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc{} || value == 0) return std::nullopt;
+  std::string unit(end, text.data() + text.size());
+  std::transform(unit.begin(), unit.end(), unit.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  static constexpr std::pair<const char*, std::uint64_t> kUnits[] = {
+      {"", 1},          {"b", 1},          {"k", 1000},         {"kb", 1000},         {"m", 1000'000},    {"mb", 1000'000},
+      {"g", 1000'000'000}, {"gb", 1000'000'000}, {"kib", 1024}, {"mib", 1024 * 1024}, {"gib", 1024 * 1024 * 1024}};
+  for (const auto& [name, factor] : kUnits)
+    if (unit == name) return __builtin_mul_overflow(value, factor, &value) ? std::nullopt : std::optional(value);
+  return std::nullopt;
+}
+
+struct CommandLine::State {
+  std::string command, summary;
+  CLI::App app;
+  std::vector<Documented> options, positionals;
+  std::vector<std::pair<std::string, std::string>> examples;
+  std::string group = "Options";
+};
+
+CommandLine::CommandLine(std::string command, std::string summary) : state_(std::make_unique<State>()) {
+  state_->command = std::move(command);
+  state_->summary = std::move(summary);
+  state_->app.set_help_flag("-h", "");
+  state_->app.set_help_all_flag("--help", "");
+}
+CommandLine::~CommandLine() = default;
+
+void CommandLine::group(std::string title) { state_->group = std::move(title); }
+void CommandLine::example(std::string line, std::string what) { state_->examples.emplace_back(std::move(line), std::move(what)); }
+
+void CommandLine::positional(std::string& value, const char* name, const char* help) {
+  state_->positionals.push_back({name, "", help, ""});
+  state_->app.add_option(name, value)->required();
+}
+
+void CommandLine::positionals(std::vector<std::string>& values, const char* name, const char* help, int min) {
+  state_->positionals.push_back({std::string(name) + (min > 0 ? "..." : ""), "", help, ""});
+  auto* option = state_->app.add_option(name, values);
+  if (min > 0) option->required();
+}
+
+void CommandLine::flag(const char* names, bool& value, const char* help) {
+  state_->options.push_back({names, "", help, state_->group});
+  state_->app.add_flag_callback(names, [&value] { value = true; });
+}
+
+void CommandLine::add(const char* names, const char* metavar, const char* help, Setter set) {
+  state_->options.push_back({names, metavar, help, state_->group});
+  state_->app.add_option_function<std::string>(names, std::move(set));
+}
+
+void CommandLine::option(const char* names, std::string& value, const char* metavar, const char* help) {
+  add(names, metavar, help, [&value](const std::string& text) { value = text; });
+}
+void CommandLine::option(const char* names, std::optional<std::string>& value, const char* metavar, const char* help) {
+  add(names, metavar, help, [&value](const std::string& text) { value = text; });
+}
+void CommandLine::option(const char* names, std::vector<std::string>& values, const char* metavar, const char* help) {
+  state_->options.push_back({names, metavar, help, state_->group});
+  state_->app.add_option_function<std::vector<std::string>>(names, [&values](const std::vector<std::string>& all) { values = all; })
+      ->allow_extra_args(false);
+}
+void CommandLine::option(const char* names, int& value, int min, int max, const char* metavar, const char* help) {
+  add(names, metavar, help, [&value, min, max, name = last_name(names)](const std::string& text) { value = parse_int(text, name, min, max); });
+}
+void CommandLine::option(const char* names, std::optional<int>& value, int min, int max, const char* metavar, const char* help) {
+  add(names, metavar, help, [&value, min, max, name = last_name(names)](const std::string& text) { value = parse_int(text, name, min, max); });
+}
+void CommandLine::context_option(const char* names, std::optional<int>& value, const char* metavar, const char* help) {
+  add(names, metavar, help, [&value, name = long_name(names)](const std::string& text) {
+    value = formats::parse_context(text);
+    if (!value) refuse(name + " is '" + text + "'", "give a number of tokens such as 4096 or 64k");
+  });
+}
+void CommandLine::bytes_option(const char* names, std::optional<std::uint64_t>& value, const char* metavar, const char* help) {
+  add(names, metavar, help, [&value, name = long_name(names)](const std::string& text) {
+    value = parse_bytes(text);
+    if (!value) refuse(name + " is '" + text + "'", "give a size such as 300M, 5G or 4GiB");
+  });
+}
+
+void CommandLine::parse(std::span<const std::string> arguments) {
+  std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());  // CLI11 takes them from the back
+  try {
+    state_->app.parse(reversed);
+  } catch (const CLI::CallForHelp&) {
+    throw HelpRequested{short_help()};
+  } catch (const CLI::CallForAllHelp&) {
+    throw HelpRequested{long_help()};
+  } catch (const CLI::ExtrasError&) {
+    const std::vector<std::string> extras = state_->app.remaining();
+    const std::string word = extras.empty() ? "" : extras.front();
+    if (!word.starts_with('-')) refuse("unexpected argument '" + word + "'", "usage: " + usage());
+    const auto near = nearest_word(word.substr(0, word.find('=')), option_names());
+    refuse("unknown option '" + word + "'", near ? "did you mean " + *near + "?" : "see ropewalk " + state_->command + " -h");
+  } catch (const CLI::RequiredError& e) {
+    const std::string what = e.what();
+    refuse(what.substr(0, what.find(' ')) + " is missing", "usage: " + usage());
+  } catch (const CLI::ParseError& e) {
+    std::string what = e.what();
+    what = what.substr(0, what.find('\n'));
+    if (!what.empty()) what[0] = static_cast<char>(std::tolower(static_cast<unsigned char>(what[0])));
+    refuse(what, "usage: " + usage());
+  }
+}
+
+std::vector<std::string> CommandLine::option_names() const {
+  std::vector<std::string> names = {"-h", "--help"};
+  for (const Documented& option : state_->options)
+    for (std::string& name : split_list(option.names)) names.push_back(std::move(name));
+  return names;
+}
+
+std::string CommandLine::usage() const {
+  std::string line = "ropewalk " + state_->command + " [options]";
+  for (const Documented& positional : state_->positionals) line += " " + positional.names;
+  return line;
+}
+
+namespace {
+
+std::string spelled(const Documented& option) {
+  std::string out;
+  for (const std::string& name : split_list(option.names)) out += (out.empty() ? "" : ", ") + name;
+  return option.metavar.empty() ? out : out + " " + option.metavar;
+}
+
+std::string described(const std::vector<Documented>& all, bool whole) {
+  constexpr std::size_t kIndent = 30, kWidth = 100;
+  std::string out, group;
+  for (const Documented& option : all) {
+    if (option.group != group) {
+      group = option.group;
+      out += "\n" + group + ":\n";
+    }
+    std::string head = "  " + spelled(option);
+    if (head.size() + 2 > kIndent)
+      head += "\n" + std::string(kIndent, ' ');
+    else
+      head.resize(kIndent, ' ');
+    out += head + wrapped(whole ? option.help : first_sentence(option.help), kWidth - kIndent, kIndent) + "\n";
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string CommandLine::short_help() const {
+  std::string out = "usage: " + usage() + "\n" + state_->summary + "\n";
+  if (!state_->positionals.empty()) out += "\n" + described(state_->positionals, false);
+  out += described(state_->options, false);
+  return out + "\nropewalk " + state_->command + " --help tells more, with examples.\n";
+}
+
+std::string CommandLine::long_help() const {
+  std::string out = "usage: " + usage() + "\n" + state_->summary + "\n";
+  if (!state_->positionals.empty()) out += "\n" + described(state_->positionals, true);
+  out += described(state_->options, true);
+  if (!state_->examples.empty()) out += "\nExamples:\n";
+  for (const auto& [line, what] : state_->examples) out += "  " + line + "\n      " + what + "\n";
+  return out;
+}
+
+}  // namespace ropewalk::tools

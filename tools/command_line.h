@@ -1,0 +1,73 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace ropewalk::tools {
+
+/// What -h, --help and --version answer with; main prints it on standard output and exits 0.
+struct HelpRequested {
+  std::string text;
+};
+
+/// A command's grammar: each option declared once, with its names, type and help side by side. CLI11 parses, behind this header.
+/// `names` are comma-separated ("-c,--context,--ctx-size"); values given keep their default when the option is absent.
+class CommandLine {
+ public:
+  CommandLine(std::string command, std::string summary);
+  ~CommandLine();
+  CommandLine(const CommandLine&) = delete;
+  CommandLine& operator=(const CommandLine&) = delete;
+
+  void positional(std::string& value, const char* name, const char* help);
+  /// At least `min` of them.
+  void positionals(std::vector<std::string>& values, const char* name, const char* help, int min);
+
+  void flag(const char* names, bool& value, const char* help);
+  void option(const char* names, std::string& value, const char* metavar, const char* help);
+  void option(const char* names, std::optional<std::string>& value, const char* metavar, const char* help);
+  /// Repeatable; each occurrence takes one argument.
+  void option(const char* names, std::vector<std::string>& values, const char* metavar, const char* help);
+  /// Whole numbers within [min, max].
+  void option(const char* names, int& value, int min, int max, const char* metavar, const char* help);
+  void option(const char* names, std::optional<int>& value, int min, int max, const char* metavar, const char* help);
+  /// A context: 4096, 64k (65,536), 1M.
+  void context_option(const char* names, std::optional<int>& value, const char* metavar, const char* help);
+  /// A number of bytes: 5000000000, 5G (decimal, as the converter and transformers count), 5GB, 300M, 4GiB.
+  void bytes_option(const char* names, std::optional<std::uint64_t>& value, const char* metavar, const char* help);
+
+  /// Starts a group of options in the help.
+  void group(std::string title);
+  /// A line for --help: a command and what it does.
+  void example(std::string line, std::string what);
+
+  /// Throws Error(usage) with one line and the nearest known option, or HelpRequested.
+  void parse(std::span<const std::string> arguments);
+
+  /// Every spelling of every option, for completions.
+  std::vector<std::string> option_names() const;
+  std::string usage() const;
+  std::string short_help() const;  // -h: one screen
+  std::string long_help() const;   // --help: with examples
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+  /// Converts one argument, or throws Error(usage); `names` is for its message.
+  using Setter = std::function<void(const std::string&)>;
+  void add(const char* names, const char* metavar, const char* help, Setter set);
+};
+
+/// The known word nearest to `word` by edit distance, or nullopt if none is near (at most a third of its letters, at least one).
+std::optional<std::string> nearest_word(const std::string& word, const std::vector<std::string>& known);
+
+/// "5G" = 5,000,000,000, "4GiB" = 4,294,967,296; nullopt if it is no size.
+std::optional<std::uint64_t> parse_bytes(std::string_view text);
+/// "a,b,c" in parts; empty parts are kept.
+std::vector<std::string> split_list(std::string_view text, char separator = ',');
+
+}  // namespace ropewalk::tools

@@ -1,0 +1,10 @@
+#include "tools/commands.h"
+
+namespace ropewalk::tools {
+
+const std::vector<Command>& commands() {
+  static const std::vector<Command> all = {inspect_command(), tokenize_command(), completion_command()};
+  return all;
+}
+
+}  // namespace ropewalk::tools

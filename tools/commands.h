@@ -1,0 +1,12 @@
+#pragma once
+
+#include "tools/cli.h"
+
+namespace ropewalk::tools {
+
+// One per file of this folder.
+Command inspect_command();
+Command tokenize_command();
+Command completion_command();
+
+}  // namespace ropewalk::tools

@@ -1,0 +1,135 @@
+#include "tools/common_options.h"
+
+#include <charconv>
+#include <filesystem>
+#include <ostream>
+
+#include "lib/error.h"
+#include "lib/executor.h"
+
+namespace ropewalk::tools {
+
+void declare_common(CommandLine& line, CommonOptions& options) {
+  line.group("Common options");
+  line.flag("--json", options.json, "one JSON object on standard output (docs/schema); failures too");
+  line.option("--report", options.reports, "FILE", "also write the result to FILE: .json, .md, .csv or .xml (JUnit). Repeatable");
+  line.option("-t,--threads", options.threads, 1, 4096, "N", "threads (default: all this process may use)");
+  line.flag("-q,--quiet", options.quiet, "no progress and no warnings on standard error");
+  line.flag("--overwrite,--force", options.overwrite, "replace outputs and reports that exist");
+}
+
+void declare_writer(CommandLine& line, WriterOptions& options) {
+  line.group("Writing");
+  line.flag("--dry-run", options.dry_run, "check everything and print the plan, write nothing");
+  line.flag("--no-sync", options.no_sync, "do not wait for the disk. An interrupted machine may then lose the output");
+}
+
+WriteOptions write_options(const CommonOptions& common, const WriterOptions& writer) {
+  return {.overwrite = common.overwrite, .sync = !writer.no_sync};
+}
+
+void declare_modifiers(CommandLine& line, SourceOptions& options) {
+  line.group("Source");
+  line.option("-a,--adapter,--lora", options.adapters, "DIR[:SCALE]", "apply this adapter to SOURCE; the same as SOURCE+DIR[:SCALE]. Repeatable");
+  line.option("--rope", options.rope, "SPEC", "replace the rope: METHOD[,key=value]..., e.g. yarn,factor=8 or yarn,to=64k. The same as SOURCE+rope=SPEC");
+}
+
+void declare_merge(CommandLine& line, SourceOptions& options) {
+  line.group("Merging");
+  line.option("--dtype", options.dtype, "TYPE", "dtype that merged tensors are rounded to, once (default: each base tensor's own)");
+  line.flag("--saturate", options.saturate, "clamp what overflows float16 instead of refusing it");
+  line.option("--tokenizer", options.tokenizer, "auto|base|adapter|DIR", "which tokenizer the result carries. auto: the adapter's if it has one whose ids fit");
+}
+
+formats::OpenOptions open_options(const SourceOptions& options) {
+  formats::OpenOptions open;
+  if (options.dtype) {
+    open.merge_dtype = dtype_from_name(*options.dtype);
+    if (!open.merge_dtype || !is_float(*open.merge_dtype))
+      throw Error(ErrorKind::usage, {}, "--dtype is '" + *options.dtype + "'", "give f32, f16 or bf16");
+  }
+  open.saturate = options.saturate;
+  using Choice = formats::OpenOptions::TokenizerChoice;
+  if (options.tokenizer == "auto") open.tokenizer = Choice::automatic;
+  else if (options.tokenizer == "base") open.tokenizer = Choice::base;
+  else if (options.tokenizer == "adapter") open.tokenizer = Choice::adapter;
+  else open.tokenizer = Choice::folder, open.tokenizer_folder = options.tokenizer;
+  return open;
+}
+
+namespace {
+
+formats::SourceSpec with_shorthand(const std::string& text, const SourceOptions& options) {
+  formats::SourceSpec spec = formats::parse_source(text);
+  for (const std::string& adapter : options.adapters) {
+    const auto colon = adapter.rfind(':');
+    formats::SourceSpec::Adapter parsed{.path = adapter};
+    if (colon != std::string::npos && !std::filesystem::exists(adapter)) {  // an existing path is taken literally
+      const std::string scale = adapter.substr(colon + 1);
+      const auto [end, error] = std::from_chars(scale.data(), scale.data() + scale.size(), parsed.scale);
+      if (error != std::errc{} || end != scale.data() + scale.size())
+        throw Error(ErrorKind::usage, {}, "-a '" + adapter + "': no folder of that name, and '" + scale + "' is no scale", "give DIR or DIR:SCALE");
+      parsed.path = adapter.substr(0, colon);
+    }
+    spec.adapters.push_back(std::move(parsed));
+  }
+  if (options.rope && spec.rope)
+    throw Error(ErrorKind::usage, {}, "'" + text + "' has a rope of its own and --rope gives another", "give one of them");
+  if (options.rope) spec.rope = options.rope;
+  spec.text = source_text(text, options);
+  return spec;
+}
+
+}  // namespace
+
+std::string source_text(const std::string& text, const SourceOptions& options) {
+  std::string whole = text;
+  for (const std::string& adapter : options.adapters) whole += "+" + adapter;
+  if (options.rope) whole += "+rope=" + *options.rope;
+  return whole;
+}
+
+void warn(const std::string& warning, const CommonOptions& common, const Io& io) {
+  if (!common.quiet) io.err << (io.color ? "\033[33mwarning:\033[0m " : "warning: ") << warning << "\n";
+}
+
+formats::Source open_source(const std::string& text, const SourceOptions& options, const CommonOptions& common, const Io& io) {
+  formats::Source source = formats::open_source(with_shorthand(text, options), open_options(options), io.hub_cache);
+  for (const std::string& warning : source.checkpoint.warnings) warn(warning, common, io);
+  return source;
+}
+
+namespace {
+
+std::string report_text(const std::string& extension, const Output& output) {
+  if (extension == ".json") return json_text(envelope(output));
+  if (extension == ".md") return render_markdown(output);
+  if (extension == ".csv") return render_csv(output);
+  return render_junit(output);
+}
+
+}  // namespace
+
+void check_reports(const CommonOptions& common) {
+  for (const std::string& report : common.reports) {
+    const std::string extension = std::filesystem::path(report).extension().string();
+    if (extension != ".json" && extension != ".md" && extension != ".csv" && extension != ".xml")
+      throw Error(ErrorKind::usage, {}, "--report '" + report + "' has an unknown kind '" + extension + "'", "use .json, .md, .csv or .xml (JUnit)");
+    std::error_code ignored;
+    if (!common.overwrite && std::filesystem::exists(report, ignored))
+      throw Error(ErrorKind::io, {.path = report}, "the report exists", "give another name or --overwrite");
+  }
+}
+
+void emit(const Output& output, const CommonOptions& common, const Io& io) {
+  io.out << (common.json ? json_text(envelope(output)) : render_text(output)) << std::flush;
+  if (!io.out) throw Error(ErrorKind::io, {}, "standard output could not be written", "check where it is redirected to");
+  for (const std::string& report : common.reports) {
+    const std::string text = report_text(std::filesystem::path(report).extension().string(), output);
+    PendingFile file(report, text.size(), {.overwrite = common.overwrite, .sync = false});
+    file.write(0, std::as_bytes(std::span(text)));
+    file.finish();
+  }
+}
+
+}  // namespace ropewalk::tools

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "formats/source.h"
+#include "lib/pending_file.h"
+#include "tools/command_line.h"
+#include "tools/io.h"
+#include "tools/render.h"
+
+namespace ropewalk::tools {
+
+/// Every command has these.
+struct CommonOptions {
+  bool json = false, quiet = false, overwrite = false;
+  std::vector<std::string> reports;
+  int threads = 0;  // 0: all the process may use
+};
+void declare_common(CommandLine& line, CommonOptions& options);
+
+/// Commands that write models.
+struct WriterOptions {
+  bool no_sync = false, dry_run = false;
+};
+void declare_writer(CommandLine& line, WriterOptions& options);
+WriteOptions write_options(const CommonOptions& common, const WriterOptions& writer);
+
+/// How a SOURCE is to be opened, where it may carry adapters.
+struct SourceOptions {
+  std::vector<std::string> adapters;  // -a DIR[:SCALE]
+  std::optional<std::string> rope;    // --rope SPEC
+  std::optional<std::string> dtype;   // of the merge
+  bool saturate = false;
+  std::string tokenizer = "auto";
+};
+/// -a and --rope: shorthand for the '+' form of the command's one SOURCE.
+void declare_modifiers(CommandLine& line, SourceOptions& options);
+/// --dtype, --saturate, --tokenizer.
+void declare_merge(CommandLine& line, SourceOptions& options);
+formats::OpenOptions open_options(const SourceOptions& options);
+
+/// Opens SOURCE text with the shorthand applied; its warnings go to standard error (unless quiet).
+formats::Source open_source(const std::string& text, const SourceOptions& options, const CommonOptions& common, const Io& io);
+/// The SOURCE's text in the '+' form, shorthand included: what tables and JSON call it.
+std::string source_text(const std::string& text, const SourceOptions& options);
+
+/// Checks --report files: kinds known, nothing overwritten. Before any work.
+void check_reports(const CommonOptions& common);
+/// Standard output (text or JSON) and every --report file.
+void emit(const Output& output, const CommonOptions& common, const Io& io);
+void warn(const std::string& warning, const CommonOptions& common, const Io& io);
+
+}  // namespace ropewalk::tools

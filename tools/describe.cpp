@@ -1,0 +1,128 @@
+#include "tools/describe.h"
+
+#include <algorithm>
+#include <regex>
+
+#include "tools/units.h"
+
+namespace ropewalk::tools {
+namespace {
+
+Json number_or_null(std::optional<double> value) { return value ? Json(*value) : Json(nullptr); }
+
+/// The method's own parameters beside factor and original context.
+void add_method_keys(Json& json, const RopeSpec& rope) {
+  if (const auto* yarn = std::get_if<RopeYarn>(&rope.scaling)) {
+    json["beta_fast"] = yarn->beta_fast;
+    json["beta_slow"] = yarn->beta_slow;
+    json["truncate"] = yarn->truncate;
+  } else if (const auto* dynamic = std::get_if<RopeDynamicYarn>(&rope.scaling)) {
+    json["beta_fast"] = dynamic->beta_fast;
+    json["beta_slow"] = dynamic->beta_slow;
+  } else if (const auto* llama3 = std::get_if<RopeLlama3>(&rope.scaling)) {
+    json["low_freq_factor"] = llama3->low_freq_factor;
+    json["high_freq_factor"] = llama3->high_freq_factor;
+  }
+}
+
+}  // namespace
+
+Json rope_json(const RopeSpec& rope, int context) {
+  const auto original = rope_original_context(rope);
+  Json json = {{"method", rope_method_name(rope)},
+               {"theta", rope.theta},
+               {"rotary_dim", rope.rotary_dim},
+               {"factor", number_or_null(rope_factor(rope))},
+               {"original_context", original ? Json(*original) : Json(nullptr)},
+               {"attention_factor", rope_table(rope, context).attention_factor},
+               {"frequency_divisors", !rope.frequency_divisors.empty()}};
+  add_method_keys(json, rope);
+  json["text"] = describe(rope);
+  Json provenance = Json::array();
+  for (const RopeProvenance& from : rope.provenance) provenance.push_back({{"field", from.field}, {"source", from.source}, {"pointer", from.pointer}});
+  json["provenance"] = provenance;
+  return json;
+}
+
+std::map<DType, std::uint64_t> tensors_by_dtype(const std::vector<TensorPtr>& tensors) {
+  std::map<DType, std::uint64_t> counts;
+  for (const TensorPtr& tensor : tensors) ++counts[tensor->dtype()];
+  return counts;
+}
+
+DType dominant_dtype(const std::vector<TensorPtr>& tensors) {
+  std::map<DType, std::uint64_t> elements;
+  for (const TensorPtr& tensor : tensors) elements[tensor->dtype()] += tensor->info().elements();
+  const auto most = std::max_element(elements.begin(), elements.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  return most == elements.end() ? DType::f32 : most->first;
+}
+
+std::uint64_t total_bytes(const std::vector<TensorPtr>& tensors) {
+  std::uint64_t n = 0;
+  for (const TensorPtr& tensor : tensors) n += tensor->info().bytes();
+  return n;
+}
+
+std::uint64_t total_elements(const std::vector<TensorPtr>& tensors) {
+  std::uint64_t n = 0;
+  for (const TensorPtr& tensor : tensors) n += tensor->info().elements();
+  return n;
+}
+
+std::string shape_text(const std::vector<std::uint64_t>& shape) {
+  std::string out = "[";
+  for (std::uint64_t dim : shape) out += (out.size() > 1 ? ", " : "") + std::to_string(dim);
+  return out + "]";
+}
+
+std::string geometry_text(const ModelConfig& config) {
+  std::string out = plural(static_cast<std::uint64_t>(config.n_layers), "layer") + " of width " + std::to_string(config.d_model) + ", " +
+                    std::to_string(config.n_heads) + " heads of " + std::to_string(config.head_dim);
+  if (config.n_kv_heads != config.n_heads) out += " (" + std::to_string(config.n_kv_heads) + " for keys and values)";
+  out += ", MLP " + std::to_string(config.d_ff);
+  if (config.tied_head) out += ", tied head";
+  if (config.attention_bias) out += ", attention biases";
+  if (config.mlp_bias) out += ", MLP biases";
+  if (config.sliding_window) out += ", sliding window " + std::to_string(*config.sliding_window);
+  return out;
+}
+
+std::string vocabulary_text(const std::optional<Vocabulary>& vocabulary) {
+  if (!vocabulary) return "none beside the weights";
+  std::string out = std::to_string(vocabulary->pieces.size()) + " pieces, SentencePiece BPE";
+  if (!vocabulary->added.empty()) out += ", " + std::to_string(vocabulary->added.size()) + " added";
+  if (vocabulary->rules == TokenizerRules::llama_cpp) out += ", by llama.cpp's rules";
+  return out;
+}
+
+Json vocabulary_json(const std::optional<Vocabulary>& vocabulary) {
+  if (!vocabulary) return nullptr;
+  const auto id = [](std::optional<std::int32_t> value) { return value ? Json(*value) : Json(nullptr); };
+  return {{"model", vocabulary->model},
+          {"rules", vocabulary->rules == TokenizerRules::llama_cpp ? "llama.cpp" : "sentencepiece"},
+          {"pieces", vocabulary->pieces.size()},
+          {"added", vocabulary->added.size()},
+          {"bos", id(vocabulary->bos)},
+          {"eos", id(vocabulary->eos)},
+          {"unk", id(vocabulary->unk)},
+          {"pad", id(vocabulary->pad)},
+          {"add_bos", vocabulary->add_bos ? Json(*vocabulary->add_bos) : Json(nullptr)},
+          {"chat_template", vocabulary->chat_template.has_value()}};
+}
+
+std::string model_name(const formats::Source& source) {
+  namespace fs = std::filesystem;
+  if (source.hf) {
+    const fs::path folder = fs::weakly_canonical(source.hf->folder);
+    if (folder.parent_path().filename() == "snapshots") {  // Hub cache: models--org--name/snapshots/REV
+      const std::string repository = folder.parent_path().parent_path().filename().string();
+      return repository.substr(repository.rfind("--") == std::string::npos ? 0 : repository.rfind("--") + 2);
+    }
+    return folder.filename().string();
+  }
+  std::string stem = fs::path(source.spec.model).stem().string();
+  stem = std::regex_replace(stem, std::regex("-[0-9]{5}-of-[0-9]{5}$"), "");
+  return std::regex_replace(stem, std::regex("[-.]([Ff]16|[Ff]32|[Bb][Ff]16|[Qq]8_0)$"), "");
+}
+
+}  // namespace ropewalk::tools

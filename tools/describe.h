@@ -1,0 +1,31 @@
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "formats/source.h"
+#include "tools/render.h"
+
+namespace ropewalk::tools {
+
+// What a checkpoint is, in words and in JSON: shared by inspect, verify, diff and the model cards.
+
+/// {method, theta, factor, original_context, attention_factor, rotary_dim, beta_fast, beta_slow, ...}; absent is null.
+Json rope_json(const RopeSpec& rope, int context);
+/// "39 f16, 9 f32" by tensors.
+std::map<DType, std::uint64_t> tensors_by_dtype(const std::vector<TensorPtr>& tensors);
+/// The encoding most of the weights' elements are in.
+DType dominant_dtype(const std::vector<TensorPtr>& tensors);
+std::uint64_t total_bytes(const std::vector<TensorPtr>& tensors);
+std::uint64_t total_elements(const std::vector<TensorPtr>& tensors);
+/// "[2048, 256]"
+std::string shape_text(const std::vector<std::uint64_t>& shape);
+/// "8 heads, 4 of keys and values, ..."
+std::string geometry_text(const ModelConfig& config);
+std::string vocabulary_text(const std::optional<Vocabulary>& vocabulary);
+Json vocabulary_json(const std::optional<Vocabulary>& vocabulary);
+/// The name files are called after: the folder's, the file's stem (shard numbers and type removed) or the last part of org/name.
+std::string model_name(const formats::Source& source);
+
+}  // namespace ropewalk::tools

@@ -1,0 +1,154 @@
+#include <algorithm>
+
+#include "lib/error.h"
+#include "tools/commands.h"
+#include "tools/common_options.h"
+#include "tools/describe.h"
+#include "tools/units.h"
+
+namespace ropewalk::tools {
+namespace {
+
+struct InspectOptions {
+  std::string source;
+  bool tensors = false;
+  SourceOptions modifiers;
+  CommonOptions common;
+};
+
+void declare(CommandLine& line, InspectOptions& options) {
+  line.positional(options.source, "SOURCE", "what to look at: a model, a GGUF, or an adapter folder");
+  line.flag("--tensors", options.tensors, "list every tensor with shape, dtype and bytes");
+  declare_modifiers(line, options.modifiers);
+  declare_common(line, options.common);
+  line.example("ropewalk inspect ./Llama-2-7b-hf", "architecture, sizes, dtypes, rope in words, tokenizer");
+  line.example("ropewalk inspect model-q8_0.gguf --tensors", "what llama.cpp will read, tensor by tensor");
+  line.example("ropewalk inspect base+adapter+rope=yarn,factor=8 --json", "the model as it would be written");
+}
+
+Json tensor_list(const std::vector<TensorPtr>& tensors) {
+  Json list = Json::array();
+  for (const TensorPtr& tensor : tensors)
+    list.push_back({{"name", tensor->name()}, {"shape", tensor->info().shape}, {"dtype", info(tensor->dtype()).name}, {"bytes", tensor->info().bytes()}});
+  return list;
+}
+
+Table tensor_table(const std::vector<TensorPtr>& tensors) {
+  Table table{{{"tensor"}, {"shape", true}, {"dtype"}, {"bytes", true}}, {}};
+  for (const TensorPtr& tensor : tensors)
+    table.rows.push_back({tensor->name(), shape_text(tensor->info().shape), std::string(info(tensor->dtype()).name), std::to_string(tensor->info().bytes())});
+  return table;
+}
+
+Json dtype_counts(const std::vector<TensorPtr>& tensors) {
+  Json json = Json::object();
+  for (const auto& [dtype, count] : tensors_by_dtype(tensors)) json[std::string(info(dtype).name)] = count;
+  return json;
+}
+
+std::string dtype_text(const std::vector<TensorPtr>& tensors) {
+  std::string out;
+  for (const auto& [dtype, count] : tensors_by_dtype(tensors)) out += (out.empty() ? "" : ", ") + std::to_string(count) + " in " + std::string(info(dtype).name);
+  return out;
+}
+
+std::vector<TensorPtr> factors(const formats::PeftAdapter& adapter) {
+  std::vector<TensorPtr> tensors;
+  for (const formats::LoraModule& module : adapter.modules) tensors.insert(tensors.end(), {module.a, module.b});
+  return tensors;
+}
+
+std::string ranks_text(const formats::PeftAdapter& adapter) {
+  std::vector<std::uint64_t> ranks;
+  for (const auto& module : adapter.modules) ranks.push_back(module.rank);
+  std::sort(ranks.begin(), ranks.end());
+  ranks.erase(std::unique(ranks.begin(), ranks.end()), ranks.end());
+  std::string out;
+  for (std::uint64_t rank : ranks) out += (out.empty() ? "" : ", ") + std::to_string(rank);
+  return out;
+}
+
+/// An adapter folder on its own: its base need not be there.
+Output inspect_adapter(const InspectOptions& options) {
+  const formats::PeftAdapter adapter = formats::read_peft_adapter(options.source);
+  const std::vector<TensorPtr> tensors = factors(adapter);
+  Output output{.command = "inspect", .source = options.source};
+  const bool rslora = adapter.config.value("use_rslora", false);
+  output.body = {{"kind", "adapter"},
+                 {"architecture", nullptr},
+                 {"parameters", total_elements(tensors)},
+                 {"bytes", total_bytes(tensors)},
+                 {"dtypes", dtype_counts(tensors)},
+                 {"rope", nullptr},
+                 {"context", nullptr},
+                 {"tokenizer", nullptr},
+                 {"quantization", nullptr},
+                 {"adapter", {{"kind", rslora ? "rslora" : "lora"}, {"base", adapter.base_model}, {"modules", adapter.modules.size()}}},
+                 {"tensors", options.tensors ? tensor_list(tensors) : Json(nullptr)}};
+  output.text(aligned({{"kind", std::string("adapter (") + (rslora ? "rsLoRA" : "LoRA") + ")"},
+                       {"base", adapter.base_model.empty() ? "not named" : adapter.base_model},
+                       {"modules", std::to_string(adapter.modules.size()) + ", rank " + ranks_text(adapter)},
+                       {"parameters", count_text(total_elements(tensors)) + ", " + dtype_text(tensors)},
+                       {"size", bytes_text(total_bytes(tensors))}}));
+  if (options.tensors) output.table(tensor_table(tensors));
+  return output;
+}
+
+Output inspect_model(const InspectOptions& options, const Io& io) {
+  const formats::Source source = open_source(options.source, options.modifiers, options.common, io);
+  const Checkpoint& model = source.checkpoint;
+  const DType dominant = dominant_dtype(model.tensors);
+  const std::string quantization = is_block_type(dominant) ? std::string(info(dominant).name) : "";
+  Output output{.command = "inspect", .source = source.spec.text, .warnings = model.warnings};
+  output.body = {{"kind", source.gguf ? "gguf" : "hf"},
+                 {"architecture", model.config.model_type},
+                 {"read_as", model.read_as},
+                 {"parameters", total_elements(model.tensors)},
+                 {"bytes", total_bytes(model.tensors)},
+                 {"dtypes", dtype_counts(model.tensors)},
+                 {"config",
+                  {{"n_layers", model.config.n_layers},
+                   {"d_model", model.config.d_model},
+                   {"n_heads", model.config.n_heads},
+                   {"n_kv_heads", model.config.n_kv_heads},
+                   {"head_dim", model.config.head_dim},
+                   {"d_ff", model.config.d_ff},
+                   {"n_vocab", model.config.n_vocab},
+                   {"rms_eps", model.config.rms_eps},
+                   {"tied_head", model.config.tied_head},
+                   {"sliding_window", model.config.sliding_window ? Json(*model.config.sliding_window) : Json(nullptr)}}},
+                 {"rope", rope_json(model.config.rope, model.config.context)},
+                 {"context", model.config.context},
+                 {"tokenizer", vocabulary_json(model.vocabulary)},
+                 {"quantization", quantization.empty() ? Json(nullptr) : Json(quantization)},
+                 {"adapter", nullptr},
+                 {"tensors", options.tensors ? tensor_list(model.tensors) : Json(nullptr)}};
+  std::vector<std::pair<std::string, std::string>> lines = {
+      {"kind", std::string(source.gguf ? "GGUF" : "Hugging Face folder") + ", read as by " + model.read_as},
+      {"architecture", model.config.model_type + ": " + geometry_text(model.config)},
+      {"parameters", count_text(total_elements(model.tensors)) + " in " + std::to_string(model.tensors.size()) + " tensors (" + dtype_text(model.tensors) + ")"},
+      {"size", bytes_text(total_bytes(model.tensors))},
+      {"context", std::to_string(model.config.context) + " tokens"},
+      {"rope", describe(model.config.rope)},
+      {"tokenizer", vocabulary_text(model.vocabulary) + (source.tokenizer_origin.empty() ? "" : ", from " + source.tokenizer_origin)},
+  };
+  if (!quantization.empty()) lines.emplace_back("quantization", quantization);
+  for (const formats::PeftAdapter& adapter : source.adapters)
+    lines.emplace_back("adapter", adapter.folder.string() + ": " + plural(adapter.modules.size(), "module") + ", rank " + ranks_text(adapter));
+  output.text(aligned(lines));
+  if (options.tensors) output.table(tensor_table(model.tensors));
+  return output;
+}
+
+int run_inspect(const InspectOptions& options, Io& io) {
+  check_reports(options.common);
+  const bool alone = options.modifiers.adapters.empty() && !options.modifiers.rope && formats::is_peft_adapter(options.source);
+  emit(alone ? inspect_adapter(options) : inspect_model(options, io), options.common, io);
+  return 0;
+}
+
+}  // namespace
+
+Command inspect_command() { return make_command("inspect", "what a model, GGUF or adapter is: sizes, dtypes, rope in words, tokenizer", declare, run_inspect); }
+
+}  // namespace ropewalk::tools

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <filesystem>
+#include <iosfwd>
+
+namespace ropewalk::tools {
+
+/// Where a command reads its surroundings and writes its words. Filled once, in main, from the process; tests pass their own.
+struct Io {
+  std::istream& in;
+  std::ostream& out;  // results
+  std::ostream& err;  // progress, warnings, errors
+  bool err_is_terminal = false;
+  bool color = false;                // standard error is a terminal and NO_COLOR is not set
+  std::filesystem::path hub_cache;  // HF_HUB_CACHE, or HF_HOME/hub, or ~/.cache/huggingface/hub
+};
+
+/// HF_HUB_CACHE, else HF_HOME/hub, else ~/.cache/huggingface/hub: the order of huggingface_hub.
+std::filesystem::path hub_cache_from_environment();
+
+}  // namespace ropewalk::tools

@@ -1,0 +1,137 @@
+#include "tools/render.h"
+
+#include <algorithm>
+
+namespace ropewalk::tools {
+namespace {
+
+/// Columns a terminal needs for UTF-8 text: code points, close enough for what we print.
+std::size_t width(const std::string& text) {
+  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
+}
+
+std::string padded(const std::string& text, std::size_t to, bool right) {
+  const std::string space(to > width(text) ? to - width(text) : 0, ' ');
+  return right ? space + text : text + space;
+}
+
+std::string escaped_cell(std::string text) {
+  for (std::size_t at = 0; (at = text.find('|', at)) != std::string::npos; at += 2) text.insert(at, "\\");
+  std::replace(text.begin(), text.end(), '\n', ' ');
+  return text;
+}
+
+std::string escaped_xml(const std::string& text) {
+  std::string out;
+  for (char c : text) switch (c) {
+      case '&': out += "&amp;"; break;
+      case '<': out += "&lt;"; break;
+      case '>': out += "&gt;"; break;
+      case '"': out += "&quot;"; break;
+      default: out += static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\t' ? '?' : c;
+    }
+  return out;
+}
+
+std::string csv_cell(const std::string& text) {
+  if (text.find_first_of(",\"\n\r") == std::string::npos) return text;
+  std::string out = "\"";
+  for (char c : text) out += c == '"' ? std::string("\"\"") : std::string(1, c);
+  return out + "\"";
+}
+
+}  // namespace
+
+Json envelope(const Output& output) {
+  Json json = {{"ropewalk", ROPEWALK_VERSION}, {"schema", 1}, {"command", output.command}, {"source", output.source}, {"warnings", output.warnings}};
+  for (const auto& [key, value] : output.body.items()) json[key] = value;
+  return json;
+}
+
+std::string json_text(const Json& value, int indent) { return value.dump(indent, ' ', false, Json::error_handler_t::replace) + "\n"; }
+
+std::string render_table(const Table& table) {
+  std::vector<std::size_t> widths;
+  for (const auto& column : table.columns) widths.push_back(std::max<std::size_t>(3, width(escaped_cell(column.heading))));
+  for (const auto& row : table.rows)
+    for (std::size_t c = 0; c < row.size(); ++c) widths[c] = std::max(widths[c], width(escaped_cell(row[c])));
+  std::string out = "|", rule = "|";
+  for (std::size_t c = 0; c < widths.size(); ++c) {
+    const bool right = table.columns[c].number;
+    out += " " + padded(escaped_cell(table.columns[c].heading), widths[c], right) + " |";
+    rule += " " + std::string(widths[c] - (right ? 1 : 0), '-') + (right ? ": |" : " |");
+  }
+  out += "\n" + rule + "\n";
+  for (const auto& row : table.rows) {
+    out += "|";
+    for (std::size_t c = 0; c < row.size(); ++c) out += " " + padded(escaped_cell(row[c]), widths[c], table.columns[c].number) + " |";
+    out += "\n";
+  }
+  return out;
+}
+
+std::string render_text(const Output& output) {
+  std::string out;
+  bool after_table = false;
+  for (const auto& block : output.blocks) {
+    if (const auto* text = std::get_if<std::string>(&block)) {
+      out += (after_table ? "\n" : "") + *text + "\n";
+      after_table = false;
+    } else {
+      out += (out.empty() ? "" : "\n") + render_table(std::get<Table>(block));
+      after_table = true;
+    }
+  }
+  return out;
+}
+
+std::string render_markdown(const Output& output) {
+  std::string out = "# ropewalk " + output.command + "\n";
+  for (const std::string& warning : output.warnings) out += "\n> warning: " + warning + "\n";
+  for (const auto& block : output.blocks) {
+    if (const auto* text = std::get_if<std::string>(&block))
+      out += text->find('\n') == std::string::npos ? "\n" + *text + "\n" : "\n```\n" + *text + "\n```\n";
+    else
+      out += "\n" + render_table(std::get<Table>(block));
+  }
+  return out + "\n*ropewalk " ROPEWALK_VERSION "*\n";
+}
+
+std::string render_csv(const Output& output) {
+  std::string out;
+  for (const auto& block : output.blocks) {
+    const auto* table = std::get_if<Table>(&block);
+    if (!table) continue;
+    if (!out.empty()) out += "\r\n";
+    for (std::size_t c = 0; c < table->columns.size(); ++c) out += (c ? "," : "") + csv_cell(table->columns[c].heading);
+    out += "\r\n";
+    for (const auto& row : table->rows) {
+      for (std::size_t c = 0; c < row.size(); ++c) out += (c ? "," : "") + csv_cell(row[c]);
+      out += "\r\n";
+    }
+  }
+  return out;
+}
+
+std::string render_junit(const Output& output) {
+  std::vector<Check> checks = output.checks;
+  if (checks.empty()) checks.push_back({output.command, true, ""});
+  const auto failures = std::count_if(checks.begin(), checks.end(), [](const Check& check) { return !check.pass; });
+  std::string out = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n  <testsuite name=\"ropewalk " + output.command + "\" tests=\"" +
+                    std::to_string(checks.size()) + "\" failures=\"" + std::to_string(failures) + "\">\n";
+  for (const Check& check : checks) {
+    out += "    <testcase classname=\"ropewalk." + output.command + "\" name=\"" + escaped_xml(check.name) + "\"";
+    out += check.pass ? "/>\n" : "><failure message=\"" + escaped_xml(check.message) + "\"/></testcase>\n";
+  }
+  return out + "  </testsuite>\n</testsuites>\n";
+}
+
+std::string aligned(const std::vector<std::pair<std::string, std::string>>& pairs) {
+  std::size_t widest = 0;
+  for (const auto& [name, value] : pairs) widest = std::max(widest, width(name));
+  std::string out;
+  for (const auto& [name, value] : pairs) out += (out.empty() ? "" : "\n") + padded(name, widest + 2, false) + value;
+  return out;
+}
+
+}  // namespace ropewalk::tools

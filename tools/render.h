@@ -1,0 +1,60 @@
+#pragma once
+
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "formats/json.h"
+
+namespace ropewalk::tools {
+
+using formats::Json;
+
+/// Rows of text under headings. Written as an aligned Markdown table: readable on a terminal, pasteable into a model card.
+struct Table {
+  struct Column {
+    std::string heading;
+    bool number = false;  // aligned right
+  };
+  std::vector<Column> columns;
+  std::vector<std::vector<std::string>> rows;
+};
+
+/// One thing that was checked, for JUnit.
+struct Check {
+  std::string name;
+  bool pass = false;
+  std::string message;
+};
+
+/// What a command found out: once as JSON, once as blocks for people. Renderers below never look inside the JSON.
+struct Output {
+  std::string command;
+  Json source;                         // the SOURCE as written; null where a command has none or several
+  std::vector<std::string> warnings;
+  Json body = Json::object();          // the command's own keys
+  std::vector<std::variant<std::string, Table>> blocks;  // paragraphs (lines without the last line end) and tables, in order
+  std::vector<Check> checks;
+
+  void text(std::string lines) { blocks.emplace_back(std::move(lines)); }
+  void table(Table t) { blocks.emplace_back(std::move(t)); }
+};
+
+/// {"ropewalk": version, "schema": 1, "command", "source", "warnings", ...body}
+Json envelope(const Output& output);
+
+std::string render_text(const Output& output);
+std::string render_markdown(const Output& output);
+/// The tables, one after the other with an empty line between (RFC 4180).
+std::string render_csv(const Output& output);
+/// JUnit: one test case per check; a command without checks is one case that passed.
+std::string render_junit(const Output& output);
+std::string render_table(const Table& table);
+
+/// Strict JSON for any text: bytes that are not UTF-8 (a decoded half of a character) become U+FFFD. NaN and infinities are null.
+std::string json_text(const Json& value, int indent = 2);
+
+/// Two columns without headings, for summaries: "rope     YaRN x8 of 256".
+std::string aligned(const std::vector<std::pair<std::string, std::string>>& pairs);
+
+}  // namespace ropewalk::tools

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "formats/source.h"
+#include "tools/command_line.h"
+#include "tools/io.h"
+#include "tools/render.h"
+
+namespace ropewalk::tools {
+
+/// War and Peace's last fifth (data/text), part of the binary: what -f means when it is absent.
+std::string_view bundled_text();
+
+struct TextOptions {
+  std::vector<std::string> files;     // -f; each file is one document; "-" is standard input
+  std::optional<std::string> tokens;  // --tokens: a JSON list of ids, or a list of such lists
+};
+void declare_text(CommandLine& line, TextOptions& options);
+
+/// What a model is judged on: text, or ids as they are.
+struct Corpus {
+  std::string path;    // as printed: file names, or "war-and-peace-tail.txt (bundled)"
+  std::string sha256;  // of all bytes, documents one after the other
+  std::vector<std::string> documents;           // text; empty if ids were given
+  std::vector<std::vector<std::int32_t>> ids;   // given ids, as they are
+  bool given_ids() const noexcept { return !ids.empty(); }
+};
+/// Error(usage) if both were given, Error(bad_input) for what cannot be read.
+Corpus read_corpus(const TextOptions& options, const Io& io);
+
+/// The corpus in `checkpoint`'s own ids, without BOS; its given ids if it has them. Error(bad_input) if the checkpoint has no tokenizer.
+std::vector<std::vector<std::int32_t>> corpus_ids(const Corpus& corpus, const Checkpoint& checkpoint);
+/// The vocabulary, or Error(bad_input) naming the source and what to do.
+const Vocabulary& vocabulary_of(const Checkpoint& checkpoint);
+
+/// The token that starts a sequence by the files' own word (add_bos_token, tokenizer.ggml.add_bos_token; SentencePiece models that do not say: yes).
+/// nullopt if there is none, or for given ids: those are taken as they are.
+std::optional<std::int32_t> leading_bos(const Checkpoint& checkpoint);
+std::optional<std::int32_t> leading_bos(const Checkpoint& checkpoint, const Corpus& corpus);
+
+std::uint64_t count_ids(const std::vector<std::vector<std::int32_t>>& documents);
+/// {"path", "sha256", "tokens"}
+Json corpus_json(const Corpus& corpus, std::uint64_t tokens);
+
+/// The text of one file or standard input ("-").
+std::string read_text(const std::string& path, const Io& io);
+/// Ids from a JSON list, or a list of lists; Error(bad_input) naming `path`.
+std::vector<std::vector<std::int32_t>> parse_ids(const std::string& path, const std::string& text);
+
+}  // namespace ropewalk::tools
