@@ -29,12 +29,12 @@ struct Check {
 
 /// What a command found out: once as JSON, once as blocks for people. Renderers below never look inside the JSON.
 struct Output {
-  std::string command;
-  Json source;                         // the SOURCE as written; null where a command has none or several
-  std::vector<std::string> warnings;
+  std::string command = {};
+  Json source = {};                         // the SOURCE as written; null where a command has none or several
+  std::vector<std::string> warnings = {};
   Json body = Json::object();          // the command's own keys
-  std::vector<std::variant<std::string, Table>> blocks;  // paragraphs (lines without the last line end) and tables, in order
-  std::vector<Check> checks;
+  std::vector<std::variant<std::string, Table>> blocks = {};  // paragraphs (lines without the last line end) and tables, in order
+  std::vector<Check> checks = {};
 
   void text(std::string lines) { blocks.emplace_back(std::move(lines)); }
   void table(Table t) { blocks.emplace_back(std::move(t)); }

@@ -24,10 +24,10 @@ void declare_text(CommandLine& line, TextOptions& options);
 
 /// What a model is judged on: text, or ids as they are.
 struct Corpus {
-  std::string path;    // as printed: file names, or "war-and-peace-tail.txt (bundled)"
-  std::string sha256;  // of all bytes, documents one after the other
-  std::vector<std::string> documents;           // text; empty if ids were given
-  std::vector<std::vector<std::int32_t>> ids;   // given ids, as they are
+  std::string path = {};    // as printed: file names, or "war-and-peace-tail.txt (bundled)"
+  std::string sha256 = {};  // of all bytes, documents one after the other
+  std::vector<std::string> documents = {};           // text; empty if ids were given
+  std::vector<std::vector<std::int32_t>> ids = {};   // given ids, as they are
   bool given_ids() const noexcept { return !ids.empty(); }
 };
 /// Error(usage) if both were given, Error(bad_input) for what cannot be read.

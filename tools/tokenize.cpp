@@ -34,10 +34,10 @@ void declare(CommandLine& line, TokenizeOptions& options) {
 }
 
 struct Tokens {
-  std::string source;
-  std::vector<std::int32_t> ids;
-  std::vector<std::string> pieces;
-  std::string text;  // decoded
+  std::string source = {};
+  std::vector<std::int32_t> ids = {};
+  std::vector<std::string> pieces = {};
+  std::string text = {};  // decoded
 };
 
 std::vector<std::int32_t> ids_of_words(std::string words) {
