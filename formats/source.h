@@ -14,7 +14,8 @@
 
 namespace ropewalk::formats {
 
-/// MODEL[+ADAPTER[:SCALE]]...[+rope=SPEC], parsed. An existing path is taken literally before any '+' is looked for.
+/// MODEL[+ADAPTER[:SCALE]]...[+rope=SPEC], parsed. An existing path is taken literally before any '+' or ':' is looked for, the longest first; rope= takes the rest.
+/// Error(usage) for an empty part or a SCALE that is no finite number.
 struct SourceSpec {
   struct Adapter {
     std::string path;
@@ -52,12 +53,14 @@ struct Source {
   std::vector<TensorPtr> base_tensors;       // before adapters
   std::vector<PeftAdapter> adapters;
   std::vector<MergedModule> merged_modules;
-  std::string tokenizer_origin;              // "base", "adapter DIR", ...
+  std::string tokenizer_origin;              // "base", "adapter DIR", "folder DIR", "none"
+  std::filesystem::path tokenizer_folder;    // where a writer takes tokenizer files from; empty: none, or inside the GGUF
 };
 
 /// Opens by kind: folder with config.json, folder with adapter_config.json (its base is resolved from base_model_name_or_path: beside the adapter, relative to the
 /// working directory, or in the Hub cache), .safetensors, .index.json, .gguf (any shard), or org/name[@REV] in the local Hub cache (HF_HOME, HF_HUB_CACHE).
-/// Checks that every tensor the architecture needs is there with the right shape, and none is left over. `hub_cache` is passed in: nothing below tools reads the environment.
+/// Checks that every tensor the architecture needs is there with the right shape and no layer holds more; tensors outside the decoder are kept, with a warning. A tokenizer
+/// of a kind not read yet is a warning too: its files are still carried. `hub_cache` is passed in: nothing below tools reads the environment.
 Source open_source(const SourceSpec& spec, const OpenOptions& options, const std::filesystem::path& hub_cache);
 
 }  // namespace ropewalk::formats

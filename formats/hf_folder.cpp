@@ -1,0 +1,163 @@
+#include "formats/hf_folder.h"
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <set>
+
+#include "formats/safetensors.h"
+#include "lib/error.h"
+
+namespace ropewalk::formats {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kConfig = "config.json";
+constexpr const char* kSingle = "model.safetensors";
+constexpr const char* kIndex = "model.safetensors.index.json";
+
+constexpr std::array kTokenizerFiles = {"tokenizer.model", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+                                        "chat_template.jinja", "chat_template.json", "vocab.json", "merges.txt"};
+/// Weights, archives and training state: large, and wrong beside other weights.
+constexpr std::array kNeverCarried = {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".ckpt", ".index.json", ".onnx", ".h5", ".msgpack", ".npz", ".ot", ".pkl", ".zip", ".tar", ".gz", ".zst", ".lock", ".incomplete"};
+
+bool is_file(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_regular_file(path, ignored);
+}
+
+/// weight_map: tensor to file, checked to stay in the folder.
+std::map<std::string, std::string> read_index(const fs::path& path) {
+  const std::string place = path.string();
+  const std::string text = read_text_file(path, JsonLimits{}.max_bytes);
+  const Json index = parse_json(place, text);
+  const auto fail = [&](const std::string& pointer, const std::string& problem, const std::string& fix) {
+    const TextPosition at = locate(text, pointer);
+    throw Error(ErrorKind::bad_input, {.path = place, .line = at.line ? std::optional(at.line) : std::nullopt, .column = at.line ? std::optional(at.column) : std::nullopt}, problem, fix);
+  };
+  if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object())
+    fail("/weight_map", "no object 'weight_map', expected {tensor: file}", "this is not the index of a safetensors checkpoint, or it is damaged: fetch it again");
+  std::map<std::string, std::string> map;
+  for (const auto& [name, file] : index["weight_map"].items()) {
+    const std::string pointer = "/weight_map/" + pointer_segment(name);
+    if (!file.is_string()) fail(pointer, "'" + name + "' is mapped to " + file.dump(-1, ' ', true, Json::error_handler_t::replace) + ", expected a file name", "fetch the index again");
+    const std::string& shard = file.get_ref<const std::string&>();
+    if (shard.empty() || shard.find('/') != std::string::npos || shard.find('\\') != std::string::npos || shard == "." || shard == ".." || shard.find('\0') != std::string::npos)
+      fail(pointer, "'" + name + "' is mapped to '" + shard + "', expected the plain name of a file beside the index", "do not trust this checkpoint; fetch the index again");
+    map.emplace(name, shard);
+  }
+  if (map.empty()) fail("/weight_map", "'weight_map' is empty, expected at least one tensor", "fetch the index again");
+  return map;
+}
+
+void read_shards(const fs::path& index_path, HfFiles& out) {
+  const std::map<std::string, std::string> map = read_index(index_path);
+  std::set<std::string> shards;
+  for (const auto& [name, shard] : map) shards.insert(shard);
+  std::set<std::string> found;
+  for (const std::string& shard : shards) {
+    const fs::path path = out.hf.folder / shard;
+    if (!is_file(path))
+      throw Error(ErrorKind::bad_input, {.path = index_path.string()}, "the index names '" + shard + "', which is not in the folder", "the checkpoint is incomplete: fetch that file");
+    const SafetensorsFile file = read_safetensors(path);
+    for (const TensorPtr& tensor : file.tensors) {
+      const auto entry = map.find(tensor->name());
+      if (entry == map.end())
+        throw Error(ErrorKind::bad_input, {.path = path.string()}, "tensor '" + tensor->name() + "' is in the shard but not in " + index_path.filename().string() + ", expected every tensor to be listed",
+                    "shards and index belong to different checkpoints: fetch them again");
+      if (entry->second != shard)
+        throw Error(ErrorKind::bad_input, {.path = path.string()}, "tensor '" + tensor->name() + "' is here, but the index says it is in '" + entry->second + "'",
+                    "shards and index belong to different checkpoints: fetch them again");
+      found.insert(tensor->name());
+      out.tensors.push_back(tensor);
+    }
+    out.hf.weight_files.push_back(path);
+  }
+  for (const auto& [name, shard] : map)
+    if (!found.contains(name))
+      throw Error(ErrorKind::bad_input, {.path = (out.hf.folder / shard).string()}, "tensor '" + name + "' is not in the shard the index names for it",
+                  "shards and index belong to different checkpoints: fetch them again");
+}
+
+void read_single(const fs::path& path, HfFiles& out) {
+  out.tensors = read_safetensors(path).tensors;
+  out.hf.weight_files = {path};
+}
+
+void read_folder_weights(const fs::path& folder, HfFiles& out) {
+  if (is_file(folder / kSingle)) return read_single(folder / kSingle, out);
+  if (is_file(folder / kIndex)) return read_shards(folder / kIndex, out);
+  if (is_file(folder / "pytorch_model.bin") || is_file(folder / "pytorch_model.bin.index.json"))
+    throw Error(ErrorKind::unsupported, {.path = folder.string()}, "the weights are torch pickles (pytorch_model.bin), which are not read", "convert them to safetensors with transformers' save_pretrained");
+  throw Error(ErrorKind::bad_input, {.path = folder.string()}, std::string("no weights here, expected ") + kSingle + " or " + kIndex, "name the folder of a complete checkpoint");
+}
+
+/// The index beside a shard that lists it, if any.
+std::optional<fs::path> index_listing(const fs::path& shard) {
+  const fs::path index = shard.parent_path() / kIndex;
+  if (!is_file(index)) return std::nullopt;
+  const auto map = read_index(index);
+  const std::string name = shard.filename().string();
+  const bool listed = std::any_of(map.begin(), map.end(), [&](const auto& entry) { return entry.second == name; });
+  return listed ? std::optional(index) : std::nullopt;
+}
+
+void read_config(HfFiles& out) {
+  const fs::path path = out.hf.folder / kConfig;
+  out.config_path = path.string();
+  if (!is_file(path))
+    throw Error(ErrorKind::bad_input, {.path = out.hf.folder.string()}, "no config.json beside the weights, expected the model's configuration", "fetch it from the model's repository");
+  out.hf.config_text = read_text_file(path, JsonLimits{}.max_bytes);
+  out.hf.config = parse_json(out.config_path, out.hf.config_text);
+  if (is_file(out.hf.folder / "generation_config.json")) out.hf.generation_config = read_json(out.hf.folder / "generation_config.json");
+}
+
+}  // namespace
+
+HfFiles read_hf_files(const fs::path& path) {
+  HfFiles out;
+  std::error_code ignored;
+  const bool folder = fs::is_directory(path, ignored);
+  out.hf.folder = folder ? path : path.has_parent_path() ? path.parent_path() : fs::path(".");
+  const std::string name = path.filename().string();
+  if (!folder && name.starts_with("adapter_model"))
+    throw Error(ErrorKind::bad_input, {.path = path.string()}, "these are the weights of an adapter, expected a model", "name the adapter's folder");
+  read_config(out);
+  if (folder) {
+    read_folder_weights(path, out);
+  } else if (name.ends_with(".index.json")) {
+    read_shards(path, out);
+  } else if (const auto index = index_listing(path)) {
+    read_shards(*index, out);
+  } else {
+    read_single(path, out);
+  }
+  out.hf.carried_files = list_carried_files(out.hf.folder);
+  return out;
+}
+
+bool has_hf_weights(const fs::path& folder) { return is_file(folder / kSingle) || is_file(folder / kIndex); }
+
+bool is_tokenizer_file(std::string_view name) { return std::find(kTokenizerFiles.begin(), kTokenizerFiles.end(), name) != kTokenizerFiles.end(); }
+
+bool has_tokenizer(const fs::path& folder) { return is_file(folder / "tokenizer.model") || is_file(folder / "tokenizer.json"); }
+
+std::vector<std::string> list_carried_files(const fs::path& folder) {
+  std::vector<std::string> names;
+  try {
+    for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+      const std::string name = entry.path().filename().string();
+      const auto ends = [&](const char* suffix) { return name.ends_with(suffix); };
+      if (name.empty() || name.front() == '.' || name == kConfig || name.starts_with("adapter_")) continue;
+      if (std::any_of(kNeverCarried.begin(), kNeverCarried.end(), ends) || !is_file(entry.path())) continue;
+      names.push_back(name);
+    }
+  } catch (const fs::filesystem_error& error) {
+    throw_system_error(folder.string(), "listing the folder", error.code().value());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+}  // namespace ropewalk::formats

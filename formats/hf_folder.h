@@ -1,0 +1,33 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "formats/source.h"
+
+namespace ropewalk::formats {
+
+/// A folder as found, with its tensors, nothing checked against the configuration yet.
+struct HfFiles {
+  HfFolder hf;
+  std::string config_path;
+  std::vector<TensorPtr> tensors;  // shards in order of name, each in order of offset
+};
+/// `path`: a folder (model.safetensors, else model.safetensors.index.json, as transformers 5.23.0 chooses), an index, or one .safetensors with config.json beside it;
+/// a shard that an index beside it lists stands for the whole. Error(bad_input) if a shard is missing or leaves the folder, if the index and its shards disagree
+/// about any tensor; Error(unsupported) for torch pickles.
+HfFiles read_hf_files(const std::filesystem::path& path);
+
+/// True if the folder holds weights that read_hf_files reads.
+bool has_hf_weights(const std::filesystem::path& folder);
+
+/// tokenizer.model, tokenizer.json, chat_template.jinja, ...: what moves when a checkpoint takes another tokenizer.
+bool is_tokenizer_file(std::string_view name);
+/// tokenizer.model or tokenizer.json is there.
+bool has_tokenizer(const std::filesystem::path& folder);
+/// Names of the regular files of a folder, sorted; hidden files, subfolders, weights of any kind, config.json and adapter files are left out.
+std::vector<std::string> list_carried_files(const std::filesystem::path& folder);
+
+}  // namespace ropewalk::formats

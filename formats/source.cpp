@@ -1,0 +1,288 @@
+#include "formats/source.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "formats/gguf_model.h"
+#include "formats/hf_config.h"
+#include "formats/hf_folder.h"
+#include "formats/hub_cache.h"
+#include "formats/rope_config.h"
+#include "formats/tensor_inventory.h"
+#include "formats/tokenizer.h"
+#include "lib/error.h"
+#include "lib/recipes.h"
+
+namespace ropewalk::formats {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool is_there(const fs::path& path) {
+  std::error_code ignored;
+  return fs::exists(path, ignored);
+}
+bool is_folder(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_directory(path, ignored);
+}
+
+/// A path as written, or the Hub cache's folder. Error(bad_input) naming `what` if it is neither.
+fs::path resolve(const std::string& text, const char* what, const fs::path& hub_cache) {
+  if (is_there(text)) return text;
+  if (const auto name = parse_hub_name(text)) {
+    if (const auto folder = find_in_hub_cache(hub_cache, *name)) return *folder;
+    throw Error(ErrorKind::bad_input, {.path = text}, std::string("no such ") + what + ": neither a path nor in the Hub cache " + (hub_cache.empty() ? "(none given)" : hub_cache.string()),
+                "check the spelling, or fetch it: hf download " + name->text());
+  }
+  throw Error(ErrorKind::bad_input, {.path = text}, std::string("no such ") + what, "check the path");
+}
+
+/// A folder with adapter_config.json that holds no model of its own (an adapter's folder may carry a copy of the base's config.json).
+bool is_adapter_alone(const fs::path& path) { return is_folder(path) && is_peft_adapter(path) && !has_hf_weights(path); }
+
+/// The last part of a name as people compare models by: "Llama-2-7b-hf" of "meta-llama/Llama-2-7b-hf@main" and of "../models/Llama-2-7b-hf/".
+std::string last_part(std::string name) {
+  if (const auto hub = parse_hub_name(name)) return hub->name;
+  fs::path path = fs::path(name).lexically_normal();
+  if (path.filename().empty()) path = path.parent_path();
+  return path.filename().string();
+}
+
+/// What a model opened by path is called: its folder's name, a GGUF's own.
+std::string name_of(const fs::path& path) {
+  std::error_code ignored;
+  const fs::path whole = fs::absolute(path, ignored);
+  return last_part((is_folder(path) || path.extension() == ".gguf" ? whole : whole.parent_path()).string());
+}
+
+/// Where an adapter's base is: beside the adapter, relative to it or to the working directory, in the Hub cache.
+fs::path resolve_base(const PeftAdapter& adapter, const fs::path& hub_cache) {
+  const std::string& name = adapter.base_model;
+  const std::string place = (adapter.folder / "adapter_config.json").string();
+  if (name.empty())
+    throw Error(ErrorKind::bad_input, {.path = place}, "base_model_name_or_path is empty, so the adapter's base is not known", "name the base: MODEL+" + adapter.folder.string());
+  std::error_code ignored;
+  fs::path folder = fs::absolute(adapter.folder, ignored).lexically_normal();
+  if (folder.filename().empty()) folder = folder.parent_path();
+  std::vector<fs::path> tried;
+  if (fs::path(name).is_absolute()) {
+    tried = {name};
+  } else {
+    tried = {folder.parent_path() / name, folder.parent_path() / last_part(name), folder / name, name};
+  }
+  for (const fs::path& candidate : tried) {
+    if (!is_there(candidate) || is_adapter_alone(candidate)) continue;
+    if (is_folder(candidate) && !is_there(candidate / "config.json")) continue;
+    return candidate.lexically_normal();
+  }
+  std::string with_revision = name;
+  if (adapter.config.contains("revision") && adapter.config["revision"].is_string()) with_revision += "@" + adapter.config["revision"].get<std::string>();
+  if (const auto hub = parse_hub_name(with_revision))
+    if (const auto cached = find_in_hub_cache(hub_cache, *hub)) return *cached;
+  throw Error(ErrorKind::bad_input, {.path = place}, "the base '" + name + "' was found neither beside the adapter (" + tried.front().string() + ") nor in the Hub cache",
+              "name the base: MODEL+" + adapter.folder.string());
+}
+
+bool same_bytes(const LazyTensor& a, const LazyTensor& b) {
+  if (a.info().shape != b.info().shape || a.dtype() != b.dtype() || !a.has_raw() || !b.has_raw()) return false;
+  const std::uint64_t row_bytes = std::max<std::uint64_t>(a.info().row_bytes(), 1);
+  const std::uint64_t step = std::max<std::uint64_t>(1, (std::uint64_t{1} << 20) / row_bytes);
+  std::vector<std::byte> left, right;
+  for (std::uint64_t row = 0; row < a.info().rows(); row += step) {
+    const RowRange range{row, std::min(row + step, a.info().rows())};
+    left.resize(range.size() * row_bytes);
+    right.resize(left.size());
+    a.read_raw(range, left);
+    b.read_raw(range, right);
+    if (std::memcmp(left.data(), right.data(), left.size()) != 0) return false;
+  }
+  return true;
+}
+
+/// What transformers 5.23.0 does when the configuration ties the head: whichever of the two is there serves as both; equal ones are one; different ones stay apart.
+void resolve_tied_head(HfFiles& files, ModelConfig& config, std::vector<std::string>& warnings) {
+  if (!config.tied_head) return;
+  const auto find = [&](const char* name) { return std::find_if(files.tensors.begin(), files.tensors.end(), [&](const TensorPtr& t) { return t->name() == name; }); };
+  const auto head = find("lm_head.weight"), embedding = find("model.embed_tokens.weight");
+  if (head == files.tensors.end()) return;
+  if (embedding == files.tensors.end()) {
+    *head = renamed(*head, "model.embed_tokens.weight");
+  } else if (same_bytes(**head, **embedding)) {
+    files.tensors.erase(head);
+    warnings.push_back("lm_head.weight equals the embedding it is tied to: stored once");
+  } else {
+    config.tied_head = false;
+    files.hf.config["tie_word_embeddings"] = false;
+    warnings.push_back("config.json ties the head, but lm_head.weight differs from the embedding: not tied, as transformers 5.23.0 does");
+  }
+}
+
+void open_hf(Source& source, const fs::path& path) {
+  HfFiles files = read_hf_files(path);
+  std::vector<std::string> warnings;
+  ModelConfig config = read_hf_config(files.config_path, files.hf.config_text, files.hf.config, warnings);
+  if (source.spec.rope) {
+    files.hf.config = config_with_rope(files.hf.config, parse_rope_spec(*source.spec.rope, config), config);
+    warnings.clear();
+    config = read_hf_config(files.config_path, "", files.hf.config, warnings);  // no text: places in the file no longer hold
+  }
+  resolve_tied_head(files, config, warnings);
+  source.base_tensors = check_inventory(files.tensors, config, path.string(), "config.json", warnings);
+  source.checkpoint.config = std::move(config);
+  source.checkpoint.read_as = "transformers 5.23.0";
+  source.checkpoint.warnings = std::move(warnings);
+  source.tokenizer_folder = files.hf.folder;
+  source.hf = std::move(files.hf);
+}
+
+/// `spec` on a GGUF, through the Hugging Face dictionary that says the same.
+void replace_gguf_rope(Source& source) {
+  ModelConfig& config = source.checkpoint.config;
+  const RopeRequest request = parse_rope_spec(*source.spec.rope, config);
+  Json json = {{"model_type", config.model_type}, {"max_position_embeddings", config.context}, {"rope_theta", config.rope.theta}, {"rope_scaling", nullptr}};
+  if (config.rope.rotary_dim != config.head_dim) json["partial_rotary_factor"] = double(config.rope.rotary_dim) / config.head_dim;
+  json = config_with_rope(json, request, config);
+  config.context = request.context;
+  config.rope = read_hf_rope("+rope=" + *source.spec.rope, "", json, {config.head_dim, request.context}, source.checkpoint.warnings);
+}
+
+void open_gguf(Source& source, const fs::path& path) {
+  source.gguf = read_gguf(path);
+  source.checkpoint = read_gguf_model(*source.gguf, path.string());
+  source.base_tensors = source.checkpoint.tensors;
+  if (source.spec.rope) replace_gguf_rope(source);
+}
+
+bool is_gguf(const fs::path& path) {
+  if (path.extension() == ".gguf") return true;
+  const auto file = File::open(path);
+  char magic[4] = {};
+  if (file->size() < sizeof magic) return false;
+  file->read(0, std::as_writable_bytes(std::span(magic)));
+  return std::memcmp(magic, "GGUF", 4) == 0;
+}
+
+void open_base(Source& source, const fs::path& path) {
+  const std::string name = path.filename().string();
+  if (is_folder(path) || name.ends_with(".safetensors") || name.ends_with(".index.json")) return open_hf(source, path);
+  if (is_gguf(path)) return open_gguf(source, path);
+  throw Error(ErrorKind::bad_input, {.path = path.string()}, "not a model: expected a Hugging Face folder, a .safetensors file, an index or a .gguf", "check the path");
+}
+
+/// A factor B whose rows are half-split, in the order of a base whose rotary rows are interleaved.
+void match_layout(PeftAdapter& adapter, const Source& source) {
+  const ModelConfig& config = source.checkpoint.config;
+  for (LoraModule& module : adapter.modules) {
+    const TensorPtr weight = source.checkpoint.find(module.target);
+    if (!weight || weight->info().pairs != RotaryPairs::interleaved || module.b->info().shape[0] != weight->info().rows()) continue;
+    const std::uint64_t heads = weight->info().rows() / std::uint64_t(config.head_dim);
+    module.b = with_rotary_pairs(labelled(module.b, RotaryPairs::half_split), RotaryPairs::interleaved, heads, std::uint64_t(config.head_dim), std::uint64_t(config.rope.rotary_dim));
+  }
+}
+
+void apply_adapters(Source& source, const OpenOptions& options, const std::vector<double>& scales, const std::string& base_name) {
+  std::vector<ScaledAdapter> scaled;
+  for (std::size_t i = 0; i < source.adapters.size(); ++i) {
+    PeftAdapter& adapter = source.adapters[i];
+    if (!adapter.base_model.empty() && last_part(adapter.base_model) != base_name)
+      source.checkpoint.warnings.push_back("adapter '" + adapter.folder.string() + "' names the base '" + adapter.base_model + "', merged into '" + base_name + "'");
+    match_layout(adapter, source);
+    scaled.push_back({&adapter, scales[i]});
+  }
+  MergeResult merged = merge_adapters(source.base_tensors, scaled, options.merge_dtype, options.saturate);
+  source.checkpoint.tensors = std::move(merged.tensors);
+  source.merged_modules = std::move(merged.modules);
+}
+
+/// The vocabulary of a folder; a kind not read yet is a warning.
+std::optional<Vocabulary> read_vocabulary(const fs::path& folder, std::vector<std::string>& warnings) {
+  try {
+    return read_hf_vocabulary(folder);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::unsupported) throw;
+    warnings.push_back(std::string("tokenizer not read: ") + error.what());
+    return std::nullopt;
+  }
+}
+
+/// One past the largest id.
+std::int64_t id_count(const Vocabulary& vocabulary) {
+  std::int64_t count = std::int64_t(vocabulary.pieces.size());
+  for (const AddedToken& token : vocabulary.added) count = std::max(count, std::int64_t(token.id) + 1);
+  return count;
+}
+
+void take_tokenizer(Source& source, std::optional<Vocabulary> vocabulary, const fs::path& folder, std::string origin) {
+  source.checkpoint.vocabulary = std::move(vocabulary);
+  source.tokenizer_folder = folder;
+  source.tokenizer_origin = std::move(origin);
+}
+
+/// The adapter's tokenizer if it has one and its ids fit: an adapter trained with added tokens brings its own.
+bool take_adapter_tokenizer(Source& source, bool demanded) {
+  auto& warnings = source.checkpoint.warnings;
+  for (auto adapter = source.adapters.rbegin(); adapter != source.adapters.rend(); ++adapter) {
+    if (!has_tokenizer(adapter->folder)) continue;
+    auto vocabulary = read_vocabulary(adapter->folder, warnings);
+    const std::string origin = "adapter " + adapter->folder.string();
+    if (!demanded && !vocabulary) continue;  // whether its ids fit is not known
+    if (vocabulary && id_count(*vocabulary) > source.checkpoint.config.n_vocab) {
+      const std::string problem = "the tokenizer of " + origin + " has " + std::to_string(id_count(*vocabulary)) + " ids, the embedding " + std::to_string(source.checkpoint.config.n_vocab) + " rows";
+      if (demanded) throw Error(ErrorKind::bad_input, {.path = adapter->folder.string()}, problem, "use the base's tokenizer");
+      warnings.push_back(problem + ": the base's tokenizer is used");
+      continue;
+    }
+    take_tokenizer(source, std::move(vocabulary), adapter->folder, origin);
+    return true;
+  }
+  return false;
+}
+
+void choose_tokenizer(Source& source, const OpenOptions& options) {
+  using Choice = OpenOptions::TokenizerChoice;
+  auto& warnings = source.checkpoint.warnings;
+  if (options.tokenizer == Choice::folder) {
+    if (!has_tokenizer(options.tokenizer_folder))
+      throw Error(ErrorKind::bad_input, {.path = options.tokenizer_folder.string()}, "no tokenizer here, expected tokenizer.model or tokenizer.json", "name the folder that holds it");
+    return take_tokenizer(source, read_vocabulary(options.tokenizer_folder, warnings), options.tokenizer_folder, "folder " + options.tokenizer_folder.string());
+  }
+  if (options.tokenizer != Choice::base && take_adapter_tokenizer(source, options.tokenizer == Choice::adapter)) return;
+  if (options.tokenizer == Choice::adapter)
+    throw Error(ErrorKind::bad_input, {.path = source.spec.text}, "no adapter of this source has a tokenizer", "use the base's tokenizer, or name a folder");
+  if (source.gguf) {
+    source.tokenizer_origin = source.checkpoint.vocabulary ? "base" : "none";
+    return;
+  }
+  const bool present = has_tokenizer(source.hf->folder);
+  take_tokenizer(source, read_vocabulary(source.hf->folder, warnings), source.hf->folder, present ? "base" : "none");
+  if (source.checkpoint.vocabulary && id_count(*source.checkpoint.vocabulary) > source.checkpoint.config.n_vocab)
+    warnings.push_back("the tokenizer has " + std::to_string(id_count(*source.checkpoint.vocabulary)) + " ids, the embedding " + std::to_string(source.checkpoint.config.n_vocab) + " rows");
+}
+
+}  // namespace
+
+Source open_source(const SourceSpec& spec, const OpenOptions& options, const fs::path& hub_cache) {
+  Source source;
+  source.spec = spec;
+  fs::path base = resolve(spec.model, "model", hub_cache);
+  std::string base_name = is_there(spec.model) ? name_of(base) : last_part(spec.model);
+  std::vector<double> scales;
+  if (is_adapter_alone(base)) {
+    source.adapters.push_back(read_peft_adapter(base));
+    scales.push_back(1);
+    base = resolve_base(source.adapters.front(), hub_cache);
+    base_name = last_part(source.adapters.front().base_model);
+  }
+  for (const SourceSpec::Adapter& adapter : spec.adapters) {
+    source.adapters.push_back(read_peft_adapter(resolve(adapter.path, "adapter", hub_cache)));
+    scales.push_back(adapter.scale);
+  }
+  open_base(source, base);
+  source.checkpoint.label = spec.text;
+  apply_adapters(source, options, scales, base_name);
+  choose_tokenizer(source, options);
+  return source;
+}
+
+}  // namespace ropewalk::formats

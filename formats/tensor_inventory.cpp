@@ -1,0 +1,183 @@
+#include "formats/tensor_inventory.h"
+
+#include <algorithm>
+#include <optional>
+#include <string_view>
+#include <unordered_map>
+
+#include "lib/error.h"
+
+namespace ropewalk::formats {
+namespace {
+
+constexpr std::string_view kLayerPrefix = "model.layers.";
+
+/// N of "model.layers.N.rest"; nullopt if the name is not of that form or N is not a plain number.
+std::optional<std::uint64_t> layer_of(std::string_view name) {
+  if (!name.starts_with(kLayerPrefix)) return std::nullopt;
+  name.remove_prefix(kLayerPrefix.size());
+  const std::size_t digits = std::min(name.find_first_not_of("0123456789"), name.size());
+  if (digits == 0 || digits > 9 || digits == name.size() || name[digits] != '.') return std::nullopt;
+  return std::stoull(std::string(name.substr(0, digits)));
+}
+
+class ForwardedTensor final : public LazyTensor {
+ public:
+  ForwardedTensor(TensorInfo info, TensorPtr parent) : LazyTensor(std::move(info)), parent_(std::move(parent)) {}
+  std::uint64_t row_unit() const noexcept override { return parent_->row_unit(); }
+  void prepare() const override { parent_->prepare(); }
+  std::uint64_t prepared_bytes() const noexcept override { return parent_->prepared_bytes(); }
+  void release() const override { parent_->release(); }
+  bool has_raw() const noexcept override { return parent_->has_raw(); }
+  void read_raw(RowRange range, std::span<std::byte> bytes) const override { parent_->read_raw(range, bytes); }
+  void read_f32(RowRange range, std::span<float> values) const override { parent_->read_f32(range, values); }
+  bool is_wide() const noexcept override { return parent_->is_wide(); }
+  void read_f64(RowRange range, std::span<double> values) const override { parent_->read_f64(range, values); }
+
+ private:
+  TensorPtr parent_;
+};
+
+struct InventoryCheck {
+  const ModelConfig& config;
+  const std::string& path;
+  const std::string& config_place;
+
+  [[noreturn]] void fail(const std::string& problem, const std::string& fix, ErrorKind kind = ErrorKind::bad_input) const {
+    throw Error(kind, {.path = path}, problem, fix);
+  }
+
+  void check_known(const LazyTensor& tensor, const ExpectedTensor& expected) const {
+    if (tensor.info().shape != expected.shape)
+      fail("tensor '" + expected.name + "' has shape " + shape_text(tensor.info().shape) + ", expected " + shape_text(expected.shape) + " by " + config_place,
+           "weights and configuration belong to different models, or one of them was edited");
+    if (!is_float(tensor.dtype()) && !is_block_type(tensor.dtype()))
+      fail("tensor '" + expected.name + "' holds " + std::string(info(tensor.dtype()).name) + ", expected floating point",
+           "quantized weights without a quantization_config cannot be interpreted", ErrorKind::unsupported);
+  }
+
+  /// A tensor that expected_tensors() does not list. True: keep it.
+  bool check_unknown(const std::string& name, const std::vector<std::string>& candidates, std::vector<std::string>& warnings) const {
+    if (const auto layer = layer_of(name)) {
+      if (*layer >= std::uint64_t(config.n_layers))
+        fail("tensor '" + name + "' belongs to layer " + std::to_string(*layer) + ", but " + config_place + " says num_hidden_layers is " + std::to_string(config.n_layers),
+             "correct num_hidden_layers, or take configuration and weights from the same model");
+      if (name.ends_with(".bias"))
+        fail("tensor '" + name + "' is a bias, but " + config_place + " says this model has none there",
+             config.model_type == "llama" ? "set attention_bias or mlp_bias if the model was trained with biases" : "the architecture of this model is not " + config.model_type);
+      const std::string near = nearest_name(name, candidates);
+      fail("tensor '" + name + "' is not part of a " + config.model_type + " layer" + (near.empty() ? "" : " (nearest: '" + near + "')"),
+           "the weights belong to another architecture than " + config_place + " says");
+    }
+    warnings.push_back("tensor '" + name + "' is not part of a " + config.model_type + " model: kept, used by nothing");
+    return true;
+  }
+};
+
+}  // namespace
+
+std::vector<ExpectedTensor> expected_tensors(const ModelConfig& c) {
+  using U = std::uint64_t;
+  const U d = U(c.d_model), q = U(c.n_heads) * U(c.head_dim), kv = U(c.n_kv_heads) * U(c.head_dim), ff = U(c.d_ff), vocab = U(c.n_vocab);
+  std::vector<ExpectedTensor> all;
+  all.push_back({"model.embed_tokens.weight", {vocab, d}});
+  for (int layer = 0; layer < c.n_layers; ++layer) {
+    const std::string base = std::string(kLayerPrefix) + std::to_string(layer) + ".";
+    const auto linear = [&](const char* name, U out, U in, bool bias, RotaryPairs pairs = RotaryPairs::none) {
+      all.push_back({base + name + ".weight", {out, in}, pairs});
+      if (bias) all.push_back({base + name + ".bias", {out}, pairs});
+    };
+    linear("self_attn.q_proj", q, d, c.attention_bias, c.rotary_pairs);
+    linear("self_attn.k_proj", kv, d, c.attention_bias, c.rotary_pairs);
+    linear("self_attn.v_proj", kv, d, c.attention_bias);
+    linear("self_attn.o_proj", d, q, c.attention_bias);
+    linear("mlp.gate_proj", ff, d, c.mlp_bias);
+    linear("mlp.up_proj", ff, d, c.mlp_bias);
+    linear("mlp.down_proj", d, ff, c.mlp_bias);
+    all.push_back({base + "input_layernorm.weight", {d}});
+    all.push_back({base + "post_attention_layernorm.weight", {d}});
+  }
+  all.push_back({"model.norm.weight", {d}});
+  if (!c.tied_head) all.push_back({"lm_head.weight", {vocab, d}});
+  return all;
+}
+
+std::vector<TensorPtr> check_inventory(const std::vector<TensorPtr>& tensors, const ModelConfig& config, const std::string& path,
+                                       const std::string& config_place, std::vector<std::string>& warnings) {
+  const InventoryCheck check{config, path, config_place};
+  const std::vector<ExpectedTensor> expected = expected_tensors(config);
+  std::unordered_map<std::string_view, const ExpectedTensor*> open;
+  std::vector<std::string> names;
+  for (const ExpectedTensor& tensor : expected) {
+    open.emplace(tensor.name, &tensor);
+    names.push_back(tensor.name);
+  }
+  std::vector<TensorPtr> kept;
+  std::size_t dropped = 0;
+  std::unordered_map<std::string_view, bool> seen;
+  for (const TensorPtr& tensor : tensors) {
+    const std::string& name = tensor->name();
+    if (!seen.emplace(name, true).second) check.fail("tensor '" + name + "' is there twice, expected once", "the checkpoint is damaged: fetch it again");
+    if (name.ends_with("rotary_emb.inv_freq")) {
+      ++dropped;  // old transformers saved this buffer; it is computed from the configuration
+      continue;
+    }
+    const auto found = open.find(name);
+    if (found == open.end()) {
+      if (check.check_unknown(name, names, warnings)) kept.push_back(tensor);
+      continue;
+    }
+    check.check_known(*tensor, *found->second);
+    kept.push_back(found->second->pairs == tensor->info().pairs ? tensor : labelled(tensor, found->second->pairs));
+    open.erase(found);
+  }
+  if (dropped > 0) warnings.push_back(std::to_string(dropped) + " rotary_emb.inv_freq tensors dropped: frequencies are computed from " + config_place);
+  if (!open.empty()) {
+    const auto first = std::find_if(expected.begin(), expected.end(), [&](const ExpectedTensor& tensor) { return open.contains(tensor.name); });
+    const std::string more = open.size() > 1 ? " and " + std::to_string(open.size() - 1) + " more" : "";
+    check.fail("tensor '" + first->name + "' " + shape_text(first->shape) + more + " missing, expected by " + config_place,
+               first->name == "lm_head.weight" ? "set tie_word_embeddings to true if the embedding is the head, else fetch the checkpoint again"
+                                               : "the checkpoint is incomplete or its configuration belongs to another model: fetch it again");
+  }
+  return kept;
+}
+
+std::string nearest_name(const std::string& name, const std::vector<std::string>& candidates) {
+  std::string best;
+  std::size_t best_distance = std::max<std::size_t>(name.size() / 4, 2) + 1;  // farther than this is not a misspelling
+  std::vector<std::size_t> row;
+  for (const std::string& candidate : candidates) {
+    const std::size_t gap = name.size() > candidate.size() ? name.size() - candidate.size() : candidate.size() - name.size();
+    if (gap >= best_distance || name.size() > 256) continue;
+    row.resize(candidate.size() + 1);  // Levenshtein, one row at a time
+    for (std::size_t j = 0; j <= candidate.size(); ++j) row[j] = j;
+    for (std::size_t i = 1; i <= name.size(); ++i) {
+      std::size_t diagonal = row[0];
+      row[0] = i;
+      for (std::size_t j = 1; j <= candidate.size(); ++j) {
+        const std::size_t replaced = diagonal + (name[i - 1] != candidate[j - 1]);
+        diagonal = row[j];
+        row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
+      }
+    }
+    if (row.back() < best_distance) {
+      best_distance = row.back();
+      best = candidate;
+    }
+  }
+  return best;
+}
+
+std::string shape_text(const std::vector<std::uint64_t>& shape) {
+  std::string text = "[";
+  for (std::size_t axis = 0; axis < shape.size(); ++axis) text += (axis ? ", " : "") + std::to_string(shape[axis]);
+  return text + "]";
+}
+
+TensorPtr labelled(TensorPtr tensor, RotaryPairs pairs) {
+  TensorInfo info = tensor->info();
+  info.pairs = pairs;
+  return std::make_shared<ForwardedTensor>(std::move(info), std::move(tensor));
+}
+
+}  // namespace ropewalk::formats

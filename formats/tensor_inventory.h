@@ -1,0 +1,36 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "lib/lazy_tensor.h"
+#include "lib/model_config.h"
+
+namespace ropewalk::formats {
+
+struct ExpectedTensor {
+  std::string name;                  // canonical
+  std::vector<std::uint64_t> shape;  // outermost first
+  RotaryPairs pairs = RotaryPairs::none;
+};
+/// Every tensor a llama or mistral decoder of this shape has, in transformers' order: embedding, layers, norm, head (absent if tied).
+std::vector<ExpectedTensor> expected_tensors(const ModelConfig& config);
+
+/// Checks a checkpoint against its configuration and labels the rotary projections with config.rotary_pairs. Returns the tensors in the order given.
+/// Error(bad_input) naming tensor, found and expected shape for: missing tensors and layers, layers past n_layers, wrong shapes, biases the configuration
+/// denies, a tensor inside a layer that this architecture does not have, two tensors of one name; Error(unsupported) for a weight that is not floating point.
+/// Known leftovers of old checkpoints (rotary_emb.inv_freq) are dropped, tensors outside the decoder are kept; both add a line to `warnings`.
+/// `config_place` is where the configuration was read, for messages.
+std::vector<TensorPtr> check_inventory(const std::vector<TensorPtr>& tensors, const ModelConfig& config, const std::string& path,
+                                       const std::string& config_place, std::vector<std::string>& warnings);
+
+/// The candidate closest to `name` by edit distance, or empty if none is near; for "did you mean".
+std::string nearest_name(const std::string& name, const std::vector<std::string>& candidates);
+
+/// "[32, 64]".
+std::string shape_text(const std::vector<std::uint64_t>& shape);
+
+/// The same rows, said to be laid out as `pairs`: for a reader that knows what a plain container does not say.
+TensorPtr labelled(TensorPtr tensor, RotaryPairs pairs);
+
+}  // namespace ropewalk::formats
