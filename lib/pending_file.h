@@ -11,24 +11,27 @@ namespace ropewalk {
 
 struct WriteOptions {
   bool overwrite = false;  // replace an existing target
-  bool sync = true;        // fsync file and folder before it takes the target's name
+  bool sync = true;        // fsync the file before it takes the target's name, the folder after
+  bool named = false;      // never O_TMPFILE: the way of file systems that lack it (tests)
 };
 
 /// A file that becomes `target` only when finished: an interrupted run leaves the old file or the new one.
-/// O_TMPFILE + linkat where the file system has them, else a named temporary in the target's folder, removed on signals and reaped by the next run.
-/// Safe to write from any number of threads at disjoint offsets.
+/// O_TMPFILE + linkat where the file system has them, else a named temporary (lib/temporary.h) in the target's folder, removed on signals and reaped
+/// by the next run that writes there. Safe to write from any number of threads at disjoint offsets.
 class PendingFile {
  public:
   /// Creates the temporary and reserves size_bytes (fallocate). Error(io) if the target exists without `overwrite`, the folder is missing,
-  /// not writable, or the space is not there.
+  /// not writable, or the space is not there. With `overwrite` the new file keeps the old one's permissions; a link is replaced, not what it points to.
   PendingFile(std::filesystem::path target, std::uint64_t size_bytes, const WriteOptions& options);
   ~PendingFile();  // removes the temporary unless finished
   PendingFile(const PendingFile&) = delete;
   PendingFile& operator=(const PendingFile&) = delete;
 
   const std::string& path() const noexcept;  // the target's, for messages
+  /// Inside the size given. Error(io) if the disk refuses.
   void write(std::uint64_t offset_bytes, std::span<const std::byte> bytes);
-  /// Syncs and gives the file its name. After it the target is whole and durable.
+  /// Syncs and gives the file its name: after it the target is whole and durable. Without `overwrite` it fails if the target exists by now, atomically:
+  /// of two runs that write one name, one wins. Once, after all writes.
   void finish();
 
  private:
@@ -36,7 +39,8 @@ class PendingFile {
   std::unique_ptr<State> state_;
 };
 
-/// A folder built in a hidden sibling and renamed to `target` as one step (renameat2).
+/// A folder built in a hidden sibling and renamed to `target` as one step (renameat2). With `overwrite` an old folder is exchanged for the new one,
+/// then removed; it must hold no folders itself (Error(io)): a checkpoint has none, and a slip of the pen must not delete a tree.
 class PendingFolder {
  public:
   PendingFolder(std::filesystem::path target, const WriteOptions& options);
@@ -54,7 +58,8 @@ class PendingFolder {
   std::unique_ptr<State> state_;
 };
 
-/// Removes every temporary this process still holds; async-signal-safe. Called by the signal handlers that tools installs.
+/// Removes every temporary this process still holds, folders with all in them; async-signal-safe. Called by the signal handlers that tools installs.
+/// The process must end after it. More than 64 at once: the rest are left to the next run.
 void remove_pending_on_signal() noexcept;
 
 }  // namespace ropewalk

@@ -1,0 +1,159 @@
+#include "lib/pending_file.h"
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cassert>
+#include <cerrno>
+#include <optional>
+
+#include "lib/error.h"
+#include "lib/temporary.h"
+
+namespace ropewalk {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr std::size_t kLargestWrite = std::size_t{1} << 30;
+
+/// What stands under the target's name: nothing, or a file that may be replaced (its mode is returned). Anything else throws.
+std::optional<mode_t> check_target(const fs::path& target, const std::string& name, bool overwrite) {
+  struct stat status {};
+  if (::lstat(target.c_str(), &status) != 0) {
+    if (errno == ENOENT) return std::nullopt;
+    throw_output_error(name, "look at the target", errno);
+  }
+  if (S_ISDIR(status.st_mode)) throw Error(ErrorKind::io, {.path = name}, "is a folder, a file is to be written", "give the name of a file in it");
+  if (!overwrite) throw_exists(name);
+  if (!S_ISREG(status.st_mode) && !S_ISLNK(status.st_mode))
+    throw Error(ErrorKind::io, {.path = name}, "is a device or pipe, expected a regular file or nothing", "choose another name");
+  return S_ISREG(status.st_mode) ? std::optional(status.st_mode & 0777) : std::nullopt;
+}
+
+/// -1 where the file system has no unnamed files, or no /proc to name them by later.
+int open_unnamed(const fs::path& folder) {
+  const int fd = ::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0666);
+  if (fd < 0) return -1;
+  if (::access(("/proc/self/fd/" + std::to_string(fd)).c_str(), F_OK) == 0) {
+    // Held from now on: with --overwrite the file passes through a temporary name. A failure means that nobody reaps there.
+    (void)::flock(fd, LOCK_EX | LOCK_NB);
+    return fd;
+  }
+  ::close(fd);
+  return -1;
+}
+
+std::uint64_t free_bytes(int fd) {
+  struct statvfs status {};
+  if (::fstatvfs(fd, &status) != 0 || status.f_blocks == 0) return UINT64_MAX;
+  return std::uint64_t{status.f_bavail} * status.f_frsize;
+}
+
+void reserve(int fd, const std::string& name, std::uint64_t size_bytes) {
+  if (size_bytes == 0) return;
+  int failure = 0;
+  do {
+    failure = ::fallocate(fd, 0, 0, static_cast<off_t>(size_bytes)) == 0 ? 0 : errno;
+  } while (failure == EINTR);
+  const std::uint64_t free = failure == 0 ? 0 : free_bytes(fd);
+  if (failure == EOPNOTSUPP || failure == ENOSYS) {
+    failure = free < size_bytes ? ENOSPC : 0;
+    if (failure == 0 && ::ftruncate(fd, static_cast<off_t>(size_bytes)) != 0) failure = errno;
+  }
+  if (failure != 0)
+    throw_output_error(name, "reserve " + std::to_string(size_bytes) + " bytes (" + std::to_string(free) + " are free)", failure);
+}
+
+}  // namespace
+
+struct PendingFile::State {
+  std::string name;  // as given, for messages
+  fs::path target;   // absolute
+  std::uint64_t size_bytes;
+  WriteOptions options;
+  int unnamed = -1;                // the O_TMPFILE descriptor, or
+  std::optional<Temporary> named;  // the temporary
+
+  int descriptor() const { return named ? named->descriptor() : unnamed; }
+  ~State() {
+    named.reset();
+    if (unnamed >= 0) ::close(unnamed);
+  }
+
+  void flush() const;
+  void take_name();
+  void take_free_name();
+};
+
+PendingFile::PendingFile(fs::path target, std::uint64_t size_bytes, const WriteOptions& options) : state_(std::make_unique<State>()) {
+  State& s = *state_;
+  s.name = target.native();
+  s.target = checked_target(target);
+  s.size_bytes = size_bytes;
+  s.options = options;
+  const auto old_mode = check_target(s.target, s.name, options.overwrite);
+  reap_temporaries(s.target.parent_path());
+  if (!options.named) s.unnamed = open_unnamed(s.target.parent_path());
+  if (s.unnamed < 0) s.named.emplace(Temporary::create(s.target, Temporary::Kind::file));
+  if (old_mode) (void)::fchmod(s.descriptor(), *old_mode);  // a private file stays private; not every file system can
+  reserve(s.descriptor(), s.name, size_bytes);
+}
+
+PendingFile::~PendingFile() = default;
+
+const std::string& PendingFile::path() const noexcept { return state_->name; }
+
+void PendingFile::write(std::uint64_t offset_bytes, std::span<const std::byte> bytes) {
+  assert(offset_bytes <= state_->size_bytes && bytes.size() <= state_->size_bytes - offset_bytes);
+  while (!bytes.empty()) {
+    const ssize_t n = ::pwrite(state_->descriptor(), bytes.data(), std::min(bytes.size(), kLargestWrite), static_cast<off_t>(offset_bytes));
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) throw_output_error(state_->name, "write at byte " + std::to_string(offset_bytes), n < 0 ? errno : EIO);
+    bytes = bytes.subspan(static_cast<std::size_t>(n));
+    offset_bytes += static_cast<std::uint64_t>(n);
+  }
+}
+
+void PendingFile::State::flush() const {
+  if (options.sync && ::fsync(descriptor()) != 0) throw_output_error(name, "sync", errno);
+  // Network file systems report late write errors at close. Closing a copy asks for them while the file can still be dropped.
+  const int copy = ::fcntl(descriptor(), F_DUPFD_CLOEXEC, 0);
+  if (copy < 0) throw_output_error(name, "finish", errno);
+  if (::close(copy) != 0 && errno != EINTR) throw_output_error(name, "finish", errno);
+}
+
+void PendingFile::State::take_free_name() {
+  // Atomic even against another writer of the same name: the second one fails.
+  if (!named) {
+    if (::linkat(AT_FDCWD, ("/proc/self/fd/" + std::to_string(unnamed)).c_str(), AT_FDCWD, target.c_str(), AT_SYMLINK_FOLLOW) == 0) return;
+  } else if (rename_with_flags(named->path(), target, RENAME_NOREPLACE)) {
+    named->release();
+    return;
+  } else if ((errno == EINVAL || errno == ENOSYS) && ::link(named->path().c_str(), target.c_str()) == 0) {
+    return;  // the temporary's name goes with its owner
+  }
+  if (errno == EEXIST) throw_exists(name);
+  throw_output_error(name, "give the file its name", errno);
+}
+
+void PendingFile::State::take_name() {
+  if (!options.overwrite) return take_free_name();
+  (void)check_target(target, name, true);  // a folder may have appeared
+  if (!named) named.emplace(Temporary::link(target, unnamed));  // linkat cannot replace, rename can
+  if (::rename(named->path().c_str(), target.c_str()) != 0) throw_output_error(name, "replace the file", errno);
+  named->release();
+}
+
+void PendingFile::finish() {
+  State& s = *state_;
+  s.flush();
+  s.take_name();
+  if (s.options.sync) sync_folder(s.target.parent_path());
+}
+
+}  // namespace ropewalk

@@ -1,0 +1,101 @@
+#include <linux/fs.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <optional>
+
+#include "lib/error.h"
+#include "lib/pending_file.h"
+#include "lib/temporary.h"
+
+namespace ropewalk {
+namespace fs = std::filesystem;
+namespace {
+
+/// True if a folder that may be replaced stands there; throws for what may not.
+bool check_target(const fs::path& target, const std::string& name, bool overwrite) {
+  struct stat status {};
+  if (::lstat(target.c_str(), &status) != 0) {
+    if (errno == ENOENT) return false;
+    throw_output_error(name, "look at the target", errno);
+  }
+  if (!overwrite) throw_exists(name);
+  if (!S_ISDIR(status.st_mode)) throw Error(ErrorKind::io, {.path = name}, "is not a folder, and a folder is to be written", "choose another name");
+  std::error_code error;
+  for (fs::directory_iterator entry(target, error), end; !error && entry != end; entry.increment(error))
+    if (entry->is_directory(error) && !entry->is_symlink(error))  // a slip of the pen must not delete somebody's home
+      throw Error(ErrorKind::io, {.path = name}, "holds the folder '" + entry->path().filename().native() + "', so it is not replaced as a whole",
+                  "remove it yourself or choose another name");
+  return true;
+}
+
+}  // namespace
+
+struct PendingFolder::State {
+  std::string name;
+  fs::path target;
+  WriteOptions options;
+  std::optional<Temporary> building;
+  fs::path building_path;
+
+  void replace();
+  void replace_in_two_steps();
+};
+
+PendingFolder::PendingFolder(fs::path target, const WriteOptions& options) : state_(std::make_unique<State>()) {
+  State& s = *state_;
+  s.name = target.native();
+  s.target = checked_target(target);
+  s.options = options;
+  (void)check_target(s.target, s.name, options.overwrite);
+  reap_temporaries(s.target.parent_path());
+  s.building.emplace(Temporary::create(s.target, Temporary::Kind::folder));
+  s.building_path = s.building->path();
+}
+
+PendingFolder::~PendingFolder() = default;
+
+const fs::path& PendingFolder::building() const noexcept { return state_->building_path; }
+const fs::path& PendingFolder::target() const noexcept { return state_->target; }
+
+void PendingFolder::State::replace() {
+  if (rename_with_flags(building_path, target, RENAME_EXCHANGE)) {
+    building.reset();  // its name now holds the old folder, which goes
+    return;
+  }
+  if (errno != EINVAL && errno != ENOSYS) throw_output_error(name, "replace the folder", errno);
+  replace_in_two_steps();
+}
+
+/// Where folders cannot be exchanged: between the two steps the old folder stands beside the target under a name that no run reaps.
+void PendingFolder::State::replace_in_two_steps() {
+  const fs::path old = target.parent_path() / ("." + target.filename().native() + ".ropewalk-replaced");
+  if (::rename(target.c_str(), old.c_str()) != 0) throw_output_error(name, "move the old folder away", errno);
+  if (::rename(building_path.c_str(), target.c_str()) != 0) {
+    const int failure = errno;
+    (void)::rename(old.c_str(), target.c_str());
+    throw_output_error(name, "give the folder its name", failure);
+  }
+  building->release();
+  remove_tree(old.c_str());
+}
+
+void PendingFolder::finish() {
+  State& s = *state_;
+  if (s.options.sync) sync_folder(s.building_path);
+  if (check_target(s.target, s.name, s.options.overwrite)) {
+    s.replace();
+  } else if (rename_with_flags(s.building_path, s.target, RENAME_NOREPLACE)) {
+    s.building->release();
+  } else if (errno == EEXIST) {
+    throw_exists(s.name);
+  } else if ((errno == EINVAL || errno == ENOSYS) && ::rename(s.building_path.c_str(), s.target.c_str()) == 0) {
+    s.building->release();  // rename alone replaces nothing but an empty folder
+  } else {
+    throw_output_error(s.name, "give the folder its name", errno);
+  }
+  if (s.options.sync) sync_folder(s.target.parent_path());
+}
+
+}  // namespace ropewalk

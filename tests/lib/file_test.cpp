@@ -1,0 +1,89 @@
+#include "lib/file.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <fstream>
+#include <vector>
+
+#include "lib/error.h"
+
+using namespace ropewalk;
+namespace fs = std::filesystem;
+
+namespace {
+
+class FileTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = (fs::temp_directory_path() / "ropewalk-file-XXXXXX").string();
+    folder = ::mkdtemp(pattern.data());
+  }
+  void TearDown() override { fs::remove_all(folder); }
+  fs::path text(const std::string& name, const std::string& content) {
+    std::ofstream(folder / name) << content;
+    return folder / name;
+  }
+  fs::path folder;
+};
+
+std::pair<ErrorKind, std::string> refusal(const auto& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    return {error.kind(), error.what()};
+  }
+  return {ErrorKind::usage, "(no error)"};
+}
+
+}  // namespace
+
+TEST_F(FileTest, ReadsAnyRange) {
+  const auto file = File::open(text("a", "0123456789"));
+  EXPECT_EQ(file->size(), 10u);
+  std::array<std::byte, 3> bytes;
+  file->read(7, bytes);
+  EXPECT_EQ(bytes, (std::array{std::byte{'7'}, std::byte{'8'}, std::byte{'9'}}));
+  file->read(10, {});
+}
+
+TEST_F(FileTest, EndsEarly) {
+  const fs::path path = text("a", "0123456789");
+  const auto file = File::open(path);
+  std::array<std::byte, 4> bytes;
+  EXPECT_EQ(refusal([&] { file->read(7, bytes); }),
+            std::pair(ErrorKind::bad_input, path.string() + ": byte 7: 4 bytes are needed, 3 are left; the file is cut short: fetch it again"));
+  EXPECT_EQ(refusal([&] { file->read(UINT64_MAX - 1, bytes); }).first, ErrorKind::bad_input);  // the sum would wrap
+  fs::resize_file(path, 8);  // it shrinks while open
+  EXPECT_EQ(refusal([&] { file->read(5, bytes); }).second, path.string() + ": byte 5: 4 bytes are needed, 3 are left; the file is cut short: fetch it again");
+}
+
+TEST_F(FileTest, WhatIsNotAFile) {
+  EXPECT_EQ(refusal([&] { File::open(folder / "none"); }).first, ErrorKind::bad_input);
+  EXPECT_EQ(refusal([&] { File::open(folder); }), std::pair(ErrorKind::bad_input, folder.string() + ": is a folder, expected a regular file; give the path of a file"));
+  ASSERT_EQ(::mkfifo((folder / "pipe").c_str(), 0600), 0);
+  EXPECT_NE(refusal([&] { File::open(folder / "pipe"); }).second.find("is a pipe"), std::string::npos);  // and does not wait for a writer
+}
+
+TEST_F(FileTest, NoPermission) {
+  if (::geteuid() == 0) GTEST_SKIP() << "SKIPPED: root may read everything, permissions cannot be tested";
+  const fs::path secret = text("secret", "x");
+  fs::permissions(secret, fs::perms::none);
+  EXPECT_EQ(refusal([&] { File::open(secret); }).first, ErrorKind::io);
+}
+
+TEST_F(FileTest, SameFileSeesThroughLinks) {
+  const fs::path path = text("a", "x");
+  fs::create_symlink(path, folder / "link");
+  EXPECT_TRUE(File::open(path)->same_file(folder / "link"));
+  EXPECT_FALSE(File::open(path)->same_file(text("b", "x")));
+  EXPECT_FALSE(File::open(path)->same_file(folder / "none"));
+}
+
+TEST_F(FileTest, TextIsCapped) {
+  const fs::path path = text("a", "0123456789");
+  EXPECT_EQ(read_text_file(path, 10), "0123456789");
+  EXPECT_EQ(refusal([&] { read_text_file(path, 9); }).second, path.string() + ": has 10 bytes, at most 9 are accepted here; check that this is the right file");
+}

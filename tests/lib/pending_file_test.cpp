@@ -1,0 +1,259 @@
+#include "lib/pending_file.h"
+
+#include <gtest/gtest.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <barrier>
+#include <csignal>
+#include <fstream>
+#include <set>
+#include <thread>
+#include <vector>
+
+#include "lib/error.h"
+
+using namespace ropewalk;
+namespace fs = std::filesystem;
+
+namespace {
+
+std::span<const std::byte> bytes_of(const std::string& text) { return std::as_bytes(std::span(text)); }
+
+std::string read(const fs::path& path) {
+  std::ifstream in(path);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+std::string refusal(const auto& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::io) << error.what();
+    return error.what();
+  }
+  return "(no error)";
+}
+
+/// Runs `body` in a child of its own and returns how it ended.
+int child(const auto& body) {
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    body();
+    ::_exit(0);
+  }
+  int status = 0;
+  ::waitpid(pid, &status, 0);
+  return status;
+}
+
+/// With unnamed files and without: the parameter is WriteOptions::named.
+class PendingFileTest : public testing::TestWithParam<bool> {
+ protected:
+  void SetUp() override {
+    std::string pattern = (fs::temp_directory_path() / "ropewalk-pending-XXXXXX").string();
+    folder = ::mkdtemp(pattern.data());
+  }
+  void TearDown() override { fs::remove_all(folder); }
+  std::set<std::string> names() const {
+    std::set<std::string> out;
+    for (const auto& entry : fs::directory_iterator(folder)) out.insert(entry.path().filename().string());
+    return out;
+  }
+  WriteOptions options(bool overwrite = false, bool sync = false) const { return {.overwrite = overwrite, .sync = sync, .named = GetParam()}; }
+  fs::path folder;
+};
+INSTANTIATE_TEST_SUITE_P(Both, PendingFileTest, testing::Values(false, true), [](const auto& param) { return param.param ? "Named" : "Unnamed"; });
+
+using Names = std::set<std::string>;
+
+}  // namespace
+
+TEST_P(PendingFileTest, AppearsWhole) {
+  {
+    PendingFile file(folder / "out", 8, options(false, true));
+    file.write(4, bytes_of("5678"));
+    file.write(0, bytes_of("1234"));
+    EXPECT_FALSE(fs::exists(folder / "out"));
+    file.finish();
+    EXPECT_EQ(names(), Names{"out"});
+  }
+  EXPECT_EQ(read(folder / "out"), "12345678");
+  const mode_t mask = ::umask(0);
+  ::umask(mask);
+  EXPECT_EQ(static_cast<mode_t>(fs::status(folder / "out").permissions()), 0666 & ~mask);
+}
+
+TEST_P(PendingFileTest, UnfinishedLeavesNothing) {
+  { PendingFile file(folder / "out", 8, options()); }
+  EXPECT_EQ(names(), Names{});
+  { PendingFile(folder / "empty", 0, options()).finish(); }
+  EXPECT_EQ(names(), Names{"empty"});
+}
+
+TEST_P(PendingFileTest, TargetExists) {
+  std::ofstream(folder / "out") << "old";
+  fs::permissions(folder / "out", fs::perms::owner_read | fs::perms::owner_write);
+  EXPECT_EQ(refusal([&] { PendingFile(folder / "out", 3, options()); }),
+            (folder / "out").string() + ": exists already; use --overwrite to replace it, or choose another name");
+  {
+    PendingFile file(folder / "out", 3, options(true));
+    file.write(0, bytes_of("new"));
+    EXPECT_EQ(read(folder / "out"), "old");
+    file.finish();
+  }
+  EXPECT_EQ(read(folder / "out"), "new");
+  EXPECT_EQ(fs::status(folder / "out").permissions(), fs::perms::owner_read | fs::perms::owner_write);
+  EXPECT_EQ(names(), Names{"out"});
+}
+
+TEST_P(PendingFileTest, OverwriteReplacesALinkNotItsTarget) {
+  std::ofstream(folder / "blob") << "old";
+  fs::create_symlink("blob", folder / "out");
+  PendingFile file(folder / "out", 3, options(true));
+  file.write(0, bytes_of("new"));
+  file.finish();
+  EXPECT_EQ(read(folder / "blob"), "old");
+  EXPECT_EQ(read(folder / "out"), "new");
+}
+
+TEST_P(PendingFileTest, TargetsThatCannotBe) {
+  fs::create_directory(folder / "dir");
+  EXPECT_NE(refusal([&] { PendingFile(folder / "dir", 1, options(true)); }).find("is a folder"), std::string::npos);
+  EXPECT_NE(refusal([&] { PendingFile(folder / "no" / "out", 1, options()); }).find("/no' does not exist"), std::string::npos);
+  ASSERT_EQ(::mkfifo((folder / "pipe").c_str(), 0600), 0);
+  EXPECT_NE(refusal([&] { PendingFile(folder / "pipe", 1, options(true)); }).find("is a device or pipe"), std::string::npos);
+  EXPECT_EQ(names(), (Names{"dir", "pipe"}));
+}
+
+TEST_P(PendingFileTest, OfManyWritersOneWins) {
+  constexpr int kWriters = 8;
+  std::atomic<int> won = 0, lost = 0;
+  std::barrier all_open(kWriters);
+  std::vector<std::thread> writers;
+  for (int writer = 0; writer < kWriters; ++writer)
+    writers.emplace_back([&, writer] {
+      PendingFile file(folder / "out", 1, options());
+      file.write(0, bytes_of(std::to_string(writer)));
+      all_open.arrive_and_wait();
+      try {
+        file.finish();
+        ++won;
+      } catch (const Error& error) {
+        EXPECT_NE(std::string(error.what()).find("exists already"), std::string::npos);
+        ++lost;
+      }
+    });
+  for (std::thread& writer : writers) writer.join();
+  EXPECT_EQ(won, 1);
+  EXPECT_EQ(lost, kWriters - 1);
+  EXPECT_EQ(names(), Names{"out"});
+}
+
+TEST_P(PendingFileTest, KilledRunLeavesNoTargetAndTheNextRunReaps) {
+  const int status = child([&] {
+    PendingFolder pending(folder / "model", options());
+    PendingFile inner(pending.building() / "shard", 1 << 20, options());
+    PendingFile file(folder / "out", 1 << 20, options());
+    file.write(0, bytes_of("half"));
+    ::raise(SIGKILL);
+  });
+  ASSERT_TRUE(WIFSIGNALED(status));
+  EXPECT_FALSE(fs::exists(folder / "out"));
+  EXPECT_FALSE(fs::exists(folder / "model"));
+  EXPECT_EQ(names().size(), GetParam() ? 2u : 1u);  // the hidden folder, and the file where it has a name
+  PendingFile next(folder / "next", 1, options());
+  PendingFile beside(folder / "beside", 1, options());  // must not reap `next`, whose owner lives
+  next.write(0, bytes_of("x"));
+  next.finish();
+  beside.finish();
+  EXPECT_EQ(names(), (Names{"beside", "next"}));
+}
+
+TEST_P(PendingFileTest, SignalsRemoveWhatIsPending) {
+  const int status = child([&] {
+    ::signal(SIGTERM, [](int) {
+      remove_pending_on_signal();
+      ::_exit(143);
+    });
+    PendingFolder pending(folder / "model", options());
+    fs::create_directory(pending.building() / "inner");
+    for (int i = 0; i < 300; ++i) std::ofstream(pending.building() / "inner" / std::to_string(i)) << "x";
+    PendingFile file(folder / "out", 1 << 20, options());
+    ::raise(SIGTERM);
+  });
+  ASSERT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 143);
+  EXPECT_EQ(names(), Names{});
+}
+
+TEST_P(PendingFileTest, NoSpace) {
+  fs::create_directory(folder / "small");
+  if (::mount("tmpfs", (folder / "small").c_str(), "tmpfs", 0, "size=1m") != 0)
+    GTEST_SKIP() << "SKIPPED: mounting a small tmpfs was refused (needs root), disk full is not tested here";
+  const std::string message = refusal([&] { PendingFile(folder / "small" / "out", 2 << 20, options()); });
+  EXPECT_NE(message.find("cannot reserve 2097152 bytes ("), std::string::npos) << message;
+  EXPECT_NE(message.find("free some space"), std::string::npos) << message;
+  EXPECT_TRUE(fs::is_empty(folder / "small"));
+  ::umount((folder / "small").c_str());
+}
+
+TEST_P(PendingFileTest, WriteRefusedLeavesNothing) {
+  const int status = child([&] {
+    ::signal(SIGXFSZ, SIG_IGN);
+    try {
+      PendingFile file(folder / "out", 1 << 20, options());
+      const rlimit limit{1 << 16, 1 << 16};
+      ::setrlimit(RLIMIT_FSIZE, &limit);
+      file.write(0, std::vector<std::byte>(1 << 20));
+    } catch (const Error& error) {  // the first 64 KiB fit; the rest is refused with EFBIG
+      if (error.kind() == ErrorKind::io && std::string(error.what()).find("cannot write at byte 65536") != std::string::npos) ::_exit(7);
+    }
+  });
+  ASSERT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 7);
+  EXPECT_EQ(names(), Names{});
+}
+
+TEST_P(PendingFileTest, FolderAppearsWhole) {
+  {
+    PendingFolder pending(folder / "model/", options(false, true));
+    PendingFile file(pending.building() / "a", 1, options());
+    file.write(0, bytes_of("x"));
+    file.finish();
+    EXPECT_FALSE(fs::exists(folder / "model"));
+    pending.finish();
+  }
+  EXPECT_EQ(names(), Names{"model"});
+  EXPECT_EQ(read(folder / "model" / "a"), "x");
+  { PendingFolder dropped(folder / "other", options()); std::ofstream(dropped.building() / "b") << "y"; }
+  EXPECT_EQ(names(), Names{"model"});
+}
+
+TEST_P(PendingFileTest, FolderExists) {
+  fs::create_directory(folder / "model");
+  std::ofstream(folder / "model" / "old") << "x";
+  EXPECT_NE(refusal([&] { PendingFolder(folder / "model", options()); }).find("exists already; use --overwrite"), std::string::npos);
+  {
+    PendingFolder pending(folder / "model", options(true));
+    std::ofstream(pending.building() / "new") << "y";
+    EXPECT_TRUE(fs::exists(folder / "model" / "old"));
+    pending.finish();
+  }
+  EXPECT_EQ(names(), Names{"model"});
+  EXPECT_FALSE(fs::exists(folder / "model" / "old"));
+  EXPECT_EQ(read(folder / "model" / "new"), "y");
+  fs::create_directory(folder / "model" / "precious");
+  EXPECT_NE(refusal([&] { PendingFolder(folder / "model", options(true)); }).find("holds the folder 'precious'"), std::string::npos);
+  EXPECT_NE(refusal([&] { PendingFolder(folder / "model" / "new", options(true)); }).find("is not a folder"), std::string::npos);
+}
+
+TEST_P(PendingFileTest, FolderThatAppearsMeanwhileIsKept) {
+  PendingFolder pending(folder / "model", options());
+  fs::create_directory(folder / "model");
+  EXPECT_NE(refusal([&] { pending.finish(); }).find("exists already"), std::string::npos);
+}
