@@ -177,6 +177,8 @@ std::optional<std::uint8_t> byte_of_piece(std::string_view text) {
 }
 
 Vocabulary parse_sentencepiece_model(const std::string& path, std::string_view bytes) {
+  if (bytes.starts_with("IQ== 0\n"))  // base64 text and rank per line, under the same name: Llama 3's first releases
+    throw Error(ErrorKind::unsupported, {.path = path}, "a tiktoken vocabulary, not a SentencePiece model", "use a checkpoint with a SentencePiece tokenizer.model");
   Vocabulary vocabulary;
   vocabulary.remove_extra_whitespaces = true;  // the field's default
   vocabulary.normalizer_name.clear();

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <unordered_map>
 
 #include "formats/prefix_matcher.h"
 #include "formats/sentencepiece_normalizer.h"
@@ -37,7 +38,10 @@ class SentencepieceTokenizer final : public Tokenizer {
   void index_added();
   void encode_text(std::string_view text, bool dummy_prefix, std::vector<std::int32_t>& ids) const;
   void emit(std::string_view text, std::int32_t id, const MergeHistory* history, int depth, std::vector<std::int32_t>& ids) const;
+  /// The added token that decides about this id: one past the pieces, or with another text than the piece. nullptr: the piece decides.
   const AddedToken* added(std::int32_t id) const;
+  bool is_piece(std::int32_t id) const { return id >= 0 && static_cast<std::size_t>(id) < vocabulary_.pieces.size(); }
+  [[noreturn]] void refuse(std::int32_t id) const;
   PieceType type(std::int32_t id) const { return vocabulary_.pieces[static_cast<std::size_t>(id)].type; }
 
   Vocabulary vocabulary_;
@@ -49,6 +53,7 @@ class SentencepieceTokenizer final : public Tokenizer {
   PieceIndex index_;
   PieceMerger merger_;
   SentencepieceNormalizer normalizer_;
+  std::unordered_map<std::int32_t, std::size_t> added_by_id_;  // index into vocabulary_.added
   bool has_unused_ = false;
 };
 
@@ -85,7 +90,9 @@ void SentencepieceTokenizer::index_added() {
       with_special_.add(vocabulary_.pieces[static_cast<std::size_t>(id)].text, static_cast<std::int32_t>(vocabulary_.added.size()) + id);
   for (std::size_t at = 0; at < vocabulary_.added.size(); ++at) {
     const AddedToken& token = vocabulary_.added[at];
+    if (token.id < 0) refuse(token.id);
     size_ = std::max(size_, token.id + 1);
+    if (!is_piece(token.id) || vocabulary_.pieces[static_cast<std::size_t>(token.id)].text != token.content) added_by_id_[token.id] = at;
     if (token.content.empty()) continue;
     if (token.single_word)
       throw Error(ErrorKind::unsupported, {}, "added token '" + token.content + "' is single_word", "remove the flag from tokenizer_config.json");
@@ -95,8 +102,12 @@ void SentencepieceTokenizer::index_added() {
 }
 
 const AddedToken* SentencepieceTokenizer::added(std::int32_t id) const {
-  const auto found = std::find_if(vocabulary_.added.begin(), vocabulary_.added.end(), [id](const AddedToken& token) { return token.id == id; });
-  return found == vocabulary_.added.end() ? nullptr : &*found;
+  const auto found = added_by_id_.find(id);
+  return found == added_by_id_.end() ? nullptr : &vocabulary_.added[found->second];
+}
+
+void SentencepieceTokenizer::refuse(std::int32_t id) const {
+  throw Error(ErrorKind::bad_input, {}, "id " + std::to_string(id) + " is not in the vocabulary of " + std::to_string(size_), "check where the ids come from");
 }
 
 void SentencepieceTokenizer::emit(std::string_view text, std::int32_t id, const MergeHistory* history, int depth, std::vector<std::int32_t>& ids) const {
@@ -187,9 +198,8 @@ std::string SentencepieceTokenizer::decode(std::span<const std::int32_t> ids) co
   const bool strips_space = vocabulary_.add_dummy_prefix || vocabulary_.remove_extra_whitespaces;
   bool at_start = true;  // where a leading space is the dummy prefix
   for (std::int32_t id : ids) {
-    const AddedToken* token = id >= 0 && id < static_cast<std::int32_t>(vocabulary_.pieces.size()) ? nullptr : added(id);
-    if (!token && (id < 0 || id >= static_cast<std::int32_t>(vocabulary_.pieces.size())))
-      throw Error(ErrorKind::bad_input, {}, "id " + std::to_string(id) + " is not in the vocabulary of " + std::to_string(size_), "check where the ids come from");
+    const AddedToken* token = added(id);
+    if (!token && !is_piece(id)) refuse(id);
     if (!token && type(id) == PieceType::byte) {
       bytes += static_cast<char>(*byte_of_piece(vocabulary_.pieces[static_cast<std::size_t>(id)].text));
       continue;
@@ -224,8 +234,8 @@ std::string SentencepieceTokenizer::decode(std::span<const std::int32_t> ids) co
 
 std::string SentencepieceTokenizer::piece(std::int32_t id) const {
   if (const AddedToken* token = added(id)) return token->content;
-  if (id >= 0 && id < static_cast<std::int32_t>(vocabulary_.pieces.size())) return vocabulary_.pieces[static_cast<std::size_t>(id)].text;
-  throw Error(ErrorKind::bad_input, {}, "id " + std::to_string(id) + " is not in the vocabulary of " + std::to_string(size_), "check where the ids come from");
+  if (!is_piece(id)) refuse(id);
+  return vocabulary_.pieces[static_cast<std::size_t>(id)].text;
 }
 
 }  // namespace

@@ -31,8 +31,15 @@ Vocabulary parse_sentencepiece_model(const std::string& path, std::string_view b
 std::string byte_piece(std::uint8_t byte);
 std::optional<std::uint8_t> byte_of_piece(std::string_view text);
 
-/// Everything a Hugging Face folder says about its tokenizer: tokenizer.model, added_tokens.json, special_tokens_map.json, tokenizer_config.json,
-/// chat_template.jinja. nullopt if it has no tokenizer file at all; Error(unsupported) if only kinds not read yet (tokenizer.json alone).
+/// Everything a Hugging Face folder says about its tokenizer, by transformers 5.23.0's precedence:
+///   pieces          tokenizer.model (tokenizer.json beside it is not looked at)
+///   added           added_tokens.json, overridden by tokenizer_config.json's added_tokens_decoder
+///   bos, eos, ...   tokenizer_config.json, then special_tokens_map.json (the other way round without added_tokens_decoder), then the model. Names are
+///                   strings or objects with "content"; an empty one counts as none, one that no token has leaves nullopt
+///   add_bos, ...    tokenizer_config.json, nullopt if it does not say
+///   chat_templates  chat_template.jinja and additional_chat_templates/*.jinja, else tokenizer_config.json's string or list
+/// nullopt if it has no tokenizer file at all; Error(unsupported) if only kinds not read yet (tokenizer.json alone); Error(bad_input) with line and
+/// column for values of a wrong type.
 std::optional<Vocabulary> read_hf_vocabulary(const std::filesystem::path& folder);
 
 /// What llama.cpp 0.5 changes in a vocabulary it loads, for rules llama_cpp: phi-3's tokens (by general.name) strip the whitespace to their right. Adds to

@@ -1,0 +1,226 @@
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "formats/json.h"
+#include "formats/tokenizer.h"
+#include "formats/utf8.h"
+#include "lib/error.h"
+#include "lib/file.h"
+
+namespace ropewalk::formats {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::int32_t kMaxId = 1 << 24;
+constexpr std::uint64_t kMaxTemplateBytes = 4u << 20;
+constexpr std::string_view kIsCorrupt = "fetch the file again or repair it";
+
+/// A JSON object of the folder, with its text, so that errors can say where.
+class ConfigFile {
+ public:
+  explicit ConfigFile(const fs::path& path) : path_(path.string()) {
+    if (!fs::is_regular_file(path)) return;
+    text_ = read_text_file(path, JsonLimits{}.max_bytes);
+    json_ = parse_json(path_, text_);
+    if (!json_.is_object()) fail("", "is no object");
+  }
+  bool exists() const { return !json_.is_null(); }
+  const Json& json() const { return json_; }
+  /// nullptr if absent or null.
+  const Json* find(const char* key) const {
+    if (!exists()) return nullptr;
+    const auto found = json_.find(key);
+    return found == json_.end() || found->is_null() ? nullptr : &*found;
+  }
+  std::optional<bool> boolean(const char* key) const {
+    const Json* value = find(key);
+    if (!value) return std::nullopt;
+    if (!value->is_boolean()) fail(std::string("/") + key, "is " + value->dump().substr(0, 40) + ", expected true or false");
+    return value->get<bool>();
+  }
+  [[noreturn]] void fail(const std::string& pointer, const std::string& problem) const {
+    const TextPosition position = locate(text_, pointer);
+    Error::Where where{.path = path_};
+    if (position.line > 0) where.line = position.line, where.column = position.column;
+    throw Error(ErrorKind::bad_input, where, (pointer.empty() ? std::string("the file") : "'" + pointer.substr(1) + "'") + " " + problem, std::string(kIsCorrupt));
+  }
+
+ private:
+  std::string path_, text_;
+  Json json_;
+};
+
+/// A token as a string, or as an object with "content"; nullopt if the file does not name it or names the empty string.
+std::optional<std::string> token_content(const ConfigFile& file, const char* key) {
+  const Json* value = file.find(key);
+  if (!value) return std::nullopt;
+  const Json* content = value;
+  if (value->is_object()) {
+    const auto found = value->find("content");
+    content = found == value->end() ? nullptr : &*found;
+  }
+  if (!content || !content->is_string()) file.fail(std::string("/") + key, "is neither a string nor an object with a string 'content'");
+  const auto text = content->get<std::string>();
+  return text.empty() ? std::nullopt : std::optional(text);
+}
+
+bool flag(const ConfigFile& file, const Json& token, const std::string& pointer, const char* key) {
+  const auto found = token.find(key);
+  if (found == token.end() || found->is_null()) return false;
+  if (!found->is_boolean()) file.fail(pointer + "/" + key, "is not true or false");
+  return found->get<bool>();
+}
+
+std::int32_t checked_id(const ConfigFile& file, const std::string& pointer, std::int64_t id) {
+  if (id < 0 || id >= kMaxId) file.fail(pointer, "has id " + std::to_string(id) + ", expected 0 to " + std::to_string(kMaxId - 1));
+  return static_cast<std::int32_t>(id);
+}
+
+/// Texts that special_tokens_map.json or tokenizer_config.json name as special, for added_tokens.json, which has no flags.
+std::set<std::string> special_contents(const ConfigFile& map, const ConfigFile& config) {
+  std::set<std::string> out;
+  const auto take = [&out](const Json& value) {
+    if (value.is_string()) out.insert(value.get<std::string>());
+    if (value.is_object() && value.contains("content") && value["content"].is_string()) out.insert(value["content"].get<std::string>());
+  };
+  for (const ConfigFile* file : {&map, &config}) {
+    for (const char* key : {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"})
+      if (const Json* value = file->find(key)) take(*value);
+    for (const char* key : {"additional_special_tokens", "extra_special_tokens"})
+      if (const Json* list = file->find(key))
+        for (const Json& value : *list) take(value);
+  }
+  return out;
+}
+
+void read_added_json(const ConfigFile& file, const std::set<std::string>& special, std::map<std::int32_t, AddedToken>& added) {
+  if (!file.exists()) return;
+  for (const auto& [content, id] : file.json().items()) {
+    const std::string pointer = "/" + pointer_segment(content);
+    if (!id.is_number_integer()) file.fail(pointer, "is " + id.dump().substr(0, 40) + ", expected an id");
+    AddedToken token{.id = checked_id(file, pointer, id.get<std::int64_t>()), .content = content};
+    token.special = special.contains(content);
+    token.normalized = !token.special;
+    if (!added.emplace(token.id, token).second) file.fail(pointer, "has the id of another token, " + std::to_string(token.id));
+  }
+}
+
+void read_decoder(const ConfigFile& file, std::map<std::int32_t, AddedToken>& added) {
+  const Json* decoder = file.find("added_tokens_decoder");
+  if (!decoder) return;
+  if (!decoder->is_object()) file.fail("/added_tokens_decoder", "is no object");
+  for (const auto& [key, value] : decoder->items()) {
+    const std::string pointer = "/added_tokens_decoder/" + pointer_segment(key);
+    if (key.empty() || key.size() > 8 || key.find_first_not_of("0123456789") != std::string::npos) file.fail(pointer, "is keyed by no id");
+    if (!value.is_object() || !value.contains("content") || !value["content"].is_string()) file.fail(pointer, "has no string 'content'");
+    AddedToken token{.id = checked_id(file, pointer, std::stoll(key)), .content = value["content"].get<std::string>()};
+    token.special = flag(file, value, pointer, "special");
+    token.lstrip = flag(file, value, pointer, "lstrip");
+    token.rstrip = flag(file, value, pointer, "rstrip");
+    token.single_word = flag(file, value, pointer, "single_word");
+    token.normalized = flag(file, value, pointer, "normalized");
+    token.in_decoder = true;
+    added[token.id] = token;
+  }
+}
+
+std::optional<std::int32_t> find_token(const Vocabulary& vocabulary, const std::string& content) {
+  for (const AddedToken& token : vocabulary.added)
+    if (token.content == content) return token.id;
+  for (std::size_t id = 0; id < vocabulary.pieces.size(); ++id)
+    if (vocabulary.pieces[id].text == content) return static_cast<std::int32_t>(id);
+  return std::nullopt;
+}
+
+/// Without added_tokens_decoder, special_tokens_map.json goes before tokenizer_config.json, as in transformers.
+void name_special_tokens(const ConfigFile& config, const ConfigFile& map, Vocabulary& vocabulary) {
+  const bool map_first = !config.find("added_tokens_decoder");
+  const auto set = [&](const char* key, std::optional<std::int32_t>& id) {
+    auto content = token_content(map_first ? map : config, key);
+    if (!content) content = token_content(map_first ? config : map, key);
+    if (content) id = find_token(vocabulary, *content);
+  };
+  set("bos_token", vocabulary.bos);
+  set("eos_token", vocabulary.eos);
+  set("unk_token", vocabulary.unk);
+  set("pad_token", vocabulary.pad);
+}
+
+std::string read_template(const fs::path& path) {
+  std::string text = read_text_file(path, kMaxTemplateBytes);
+  if (const std::size_t bad = first_invalid_utf8(text); bad != text.size())
+    throw Error(ErrorKind::bad_input, {.path = path.string(), .offset = bad}, "the chat template is not UTF-8", std::string(kIsCorrupt));
+  return text;
+}
+
+void read_config_templates(const ConfigFile& config, Vocabulary& vocabulary) {
+  const Json* value = config.find("chat_template");
+  if (!value) return;
+  if (value->is_string()) {
+    vocabulary.chat_templates.push_back({"default", value->get<std::string>()});
+    return;
+  }
+  if (!value->is_array()) config.fail("/chat_template", "is neither a string nor a list");
+  for (std::size_t at = 0; at < value->size(); ++at) {
+    const Json& item = (*value)[at];
+    if (!item.is_object() || !item.contains("name") || !item["name"].is_string() || !item.contains("template") || !item["template"].is_string())
+      config.fail("/chat_template/" + std::to_string(at), "has no strings 'name' and 'template'");
+    vocabulary.chat_templates.push_back({item["name"].get<std::string>(), item["template"].get<std::string>()});
+  }
+}
+
+/// Files of their own go before tokenizer_config.json's entry, as in transformers.
+void read_chat_templates(const fs::path& folder, const ConfigFile& config, Vocabulary& vocabulary) {
+  if (fs::is_regular_file(folder / "chat_template.jinja"))
+    vocabulary.chat_templates.push_back({"default", read_template(folder / "chat_template.jinja")});
+  if (fs::is_directory(folder / "additional_chat_templates")) {
+    std::vector<fs::path> files;
+    for (const auto& entry : fs::directory_iterator(folder / "additional_chat_templates"))
+      if (entry.path().extension() == ".jinja" && entry.is_regular_file()) files.push_back(entry.path());
+    std::sort(files.begin(), files.end());
+    for (const fs::path& file : files) vocabulary.chat_templates.push_back({file.stem().string(), read_template(file)});
+  }
+  if (vocabulary.chat_templates.empty()) read_config_templates(config, vocabulary);
+  for (const ChatTemplate& item : vocabulary.chat_templates)
+    if (item.name == "default" || vocabulary.chat_templates.size() == 1) vocabulary.chat_template = item.text;
+}
+
+std::string list_of(const std::vector<std::string>& names) {
+  std::string out;
+  for (const std::string& name : names) out += (out.empty() ? "" : ", ") + name;
+  return out;
+}
+
+/// The folder has no tokenizer.model: nothing at all, or a kind not read yet.
+std::optional<Vocabulary> without_model(const fs::path& folder) {
+  std::vector<std::string> others;
+  for (const char* name : {"tokenizer.json", "vocab.json", "merges.txt", "spiece.model", "tekken.json", "vocab.txt"})
+    if (fs::is_regular_file(folder / name)) others.emplace_back(name);
+  if (others.empty()) return std::nullopt;
+  throw Error(ErrorKind::unsupported, {.path = folder.string()}, "no tokenizer.model, only " + list_of(others) + ", which is not read yet",
+              "add the model's SentencePiece tokenizer.model, or pass token ids");
+}
+
+}  // namespace
+
+std::optional<Vocabulary> read_hf_vocabulary(const fs::path& folder) {
+  const fs::path model = folder / "tokenizer.model";
+  if (!fs::is_regular_file(model)) return without_model(folder);
+  Vocabulary vocabulary = read_sentencepiece_model(model);
+  const ConfigFile config(folder / "tokenizer_config.json"), map(folder / "special_tokens_map.json"), added_json(folder / "added_tokens.json");
+  std::map<std::int32_t, AddedToken> added;
+  read_added_json(added_json, special_contents(map, config), added);
+  read_decoder(config, added);
+  for (const auto& [id, token] : added) vocabulary.added.push_back(token);
+  name_special_tokens(config, map, vocabulary);
+  vocabulary.add_bos = config.boolean("add_bos_token");
+  vocabulary.add_eos = config.boolean("add_eos_token");
+  vocabulary.legacy = config.boolean("legacy");
+  vocabulary.add_prefix_space = config.boolean("add_prefix_space");
+  read_chat_templates(folder, config, vocabulary);
+  return vocabulary;
+}
+
+}  // namespace ropewalk::formats

@@ -1,0 +1,175 @@
+// What a Hugging Face folder says about its tokenizer. Expected values are read off the fixtures' own files, which the real libraries wrote.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <fstream>
+
+#include "formats/tokenizer.h"
+#include "lib/error.h"
+
+namespace ropewalk::formats {
+namespace {
+
+namespace fs = std::filesystem;
+
+const fs::path kModels = fs::path(ROPEWALK_GOLDEN_DIR) / "fixtures/models";
+
+/// A folder with the tokenizer.model of stories260K (512 pieces) and whatever a test writes beside it.
+class HfVocabulary : public testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = fs::temp_directory_path() / ("ropewalk-vocabulary-" + std::to_string(::getpid()) + "-" +
+                                           testing::UnitTest::GetInstance()->current_test_info()->name());
+    fs::remove_all(folder_);
+    fs::create_directories(folder_);
+    fs::copy_file(kModels / "stories260K/tokenizer.model", folder_ / "tokenizer.model");
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+  void write(const char* name, std::string_view text) const {
+    fs::create_directories((folder_ / name).parent_path());
+    std::ofstream(folder_ / name) << text;
+  }
+  Vocabulary read() const { return read_hf_vocabulary(folder_).value(); }
+  std::string message() const {
+    try {
+      read_hf_vocabulary(folder_);
+    } catch (const Error& error) {
+      return std::string(error_kind_name(error.kind())) + ": " + error.what();
+    }
+    return "accepted";
+  }
+  fs::path folder_;
+};
+
+TEST(HfVocabularyFixture, ReadsTheTrainedModels) {
+  const Vocabulary vocabulary = read_hf_vocabulary(kModels / "tolstoy-4m").value();
+  EXPECT_EQ(vocabulary.pieces.size(), 2048u);
+  EXPECT_EQ(vocabulary.bos, 1);
+  EXPECT_EQ(vocabulary.eos, 2);
+  EXPECT_EQ(vocabulary.unk, 0);
+  EXPECT_EQ(vocabulary.pad, std::nullopt);
+  EXPECT_EQ(vocabulary.add_bos, true);
+  EXPECT_EQ(vocabulary.add_eos, false);
+  EXPECT_EQ(vocabulary.legacy, true);
+  EXPECT_TRUE(vocabulary.byte_fallback);
+  EXPECT_EQ(vocabulary.pieces[3].text, "<0x00>");
+  EXPECT_EQ(vocabulary.pieces[3].type, PieceType::byte);
+  EXPECT_EQ(vocabulary.chat_template, std::nullopt);
+}
+
+TEST(HfVocabularyFixture, ReadsLlama2) {
+  const Vocabulary vocabulary = read_hf_vocabulary(fs::path(ROPEWALK_GOLDEN_DIR) / "tokenizers/llama2").value();
+  EXPECT_EQ(vocabulary.pieces.size(), 32000u);
+  EXPECT_EQ(vocabulary.pieces[29871].text, "\u2581");
+  EXPECT_EQ(vocabulary.bos, 1);
+  EXPECT_EQ(vocabulary.eos, 2);
+  EXPECT_EQ(vocabulary.pad, std::nullopt);  // "pad_token": null
+  EXPECT_EQ(vocabulary.add_eos, false);
+}
+
+TEST_F(HfVocabulary, ModelAlone) {
+  const Vocabulary vocabulary = read();
+  EXPECT_EQ(vocabulary.bos, 1);
+  EXPECT_EQ(vocabulary.eos, 2);
+  EXPECT_EQ(vocabulary.add_bos, std::nullopt);
+  EXPECT_EQ(vocabulary.legacy, std::nullopt);
+  EXPECT_TRUE(vocabulary.added.empty());
+}
+
+TEST_F(HfVocabulary, NoTokenizerAtAllIsNoError) {
+  fs::remove(folder_ / "tokenizer.model");
+  write("tokenizer_config.json", "{}");
+  EXPECT_EQ(read_hf_vocabulary(folder_), std::nullopt);
+}
+
+TEST_F(HfVocabulary, OtherKindsAreUnsupported) {
+  fs::remove(folder_ / "tokenizer.model");
+  write("tokenizer.json", "{}");
+  EXPECT_EQ(message(), "unsupported: " + folder_.string() +
+                           ": no tokenizer.model, only tokenizer.json, which is not read yet; add the model's SentencePiece tokenizer.model, or pass token ids");
+  write("tokenizer.model", "IQ== 0\nIg== 1\n");
+  EXPECT_EQ(message(), "unsupported: " + (folder_ / "tokenizer.model").string() +
+                           ": a tiktoken vocabulary, not a SentencePiece model; use a checkpoint with a SentencePiece tokenizer.model");
+}
+
+TEST_F(HfVocabulary, AddedTokensFromBothFiles) {
+  write("added_tokens.json", R"({"<pad>": 512, "<|im_end|>": 514, "word": 513})");
+  write("special_tokens_map.json", R"({"pad_token": "<pad>"})");
+  write("tokenizer_config.json", R"({"added_tokens_decoder": {
+    "1": {"content": "<s>", "special": true},
+    "514": {"content": "<|im_end|>", "special": true, "lstrip": true, "rstrip": false, "single_word": false, "normalized": false}},
+    "eos_token": {"content": "<|im_end|>"}, "add_bos_token": false, "legacy": false, "add_prefix_space": true})");
+  const Vocabulary vocabulary = read();
+  ASSERT_EQ(vocabulary.added.size(), 4u);
+  EXPECT_EQ(vocabulary.added[0].id, 1);
+  EXPECT_EQ(vocabulary.added[1].content, "<pad>");
+  EXPECT_TRUE(vocabulary.added[1].special);  // by special_tokens_map.json
+  EXPECT_FALSE(vocabulary.added[1].in_decoder);
+  EXPECT_EQ(vocabulary.added[2].content, "word");
+  EXPECT_FALSE(vocabulary.added[2].special);
+  EXPECT_EQ(vocabulary.added[3].id, 514);
+  EXPECT_TRUE(vocabulary.added[3].special && vocabulary.added[3].lstrip && vocabulary.added[3].in_decoder);
+  EXPECT_FALSE(vocabulary.added[3].rstrip);
+  EXPECT_EQ(vocabulary.eos, 514);
+  EXPECT_EQ(vocabulary.pad, 512);  // special_tokens_map.json, as tokenizer_config.json does not name it
+  EXPECT_EQ(vocabulary.bos, 1);
+  EXPECT_EQ(vocabulary.add_bos, false);
+  EXPECT_EQ(vocabulary.legacy, false);
+  EXPECT_EQ(vocabulary.add_prefix_space, true);
+}
+
+TEST_F(HfVocabulary, PrecedenceOfTheSpecialTokensMap) {
+  write("special_tokens_map.json", R"({"eos_token": "<unk>"})");
+  write("tokenizer_config.json", R"({"eos_token": "<s>"})");
+  EXPECT_EQ(read().eos, 0);
+  write("tokenizer_config.json", R"({"eos_token": "<s>", "added_tokens_decoder": {}})");
+  EXPECT_EQ(read().eos, 1);
+  write("special_tokens_map.json", R"({"eos_token": ""})");  // as the first Llama conversions had it
+  write("tokenizer_config.json", R"({"eos_token": ""})");
+  EXPECT_EQ(read().eos, 2);
+  write("tokenizer_config.json", R"({"pad_token": "<nowhere>"})");
+  EXPECT_EQ(read().pad, std::nullopt);
+}
+
+TEST_F(HfVocabulary, ChatTemplates) {
+  write("tokenizer_config.json", R"({"chat_template": "a"})");
+  EXPECT_EQ(read().chat_template, "a");
+  write("tokenizer_config.json", R"({"chat_template": [{"name": "tool_use", "template": "t"}, {"name": "default", "template": "d"}]})");
+  EXPECT_EQ(read().chat_template, "d");
+  ASSERT_EQ(read().chat_templates.size(), 2u);
+  EXPECT_EQ(read().chat_templates[0].name, "tool_use");
+  write("chat_template.jinja", "file\n");
+  write("additional_chat_templates/rag.jinja", "r");
+  const Vocabulary vocabulary = read();
+  EXPECT_EQ(vocabulary.chat_template, "file\n");
+  ASSERT_EQ(vocabulary.chat_templates.size(), 2u);
+  EXPECT_EQ(vocabulary.chat_templates[1].name, "rag");
+}
+
+TEST_F(HfVocabulary, WrongTypesAreRefusedWithTheirPlace) {
+  const std::string config = (folder_ / "tokenizer_config.json").string();
+  const std::string fix = "; fetch the file again or repair it";
+  write("tokenizer_config.json", "{\"add_bos_token\": \"yes\"}");
+  EXPECT_EQ(message(), "bad_input: " + config + ":1:19: 'add_bos_token' is \"yes\", expected true or false" + fix);
+  write("tokenizer_config.json", "{\"bos_token\": 3}");
+  EXPECT_EQ(message(), "bad_input: " + config + ":1:15: 'bos_token' is neither a string nor an object with a string 'content'" + fix);
+  write("tokenizer_config.json", "{\"added_tokens_decoder\":\n {\"x\": {\"content\": \"a\"}}}");
+  EXPECT_EQ(message(), "bad_input: " + config + ":2:8: 'added_tokens_decoder/x' is keyed by no id" + fix);
+  write("tokenizer_config.json", "{\"added_tokens_decoder\": {\"5\": {}}}");
+  EXPECT_EQ(message(), "bad_input: " + config + ":1:32: 'added_tokens_decoder/5' has no string 'content'" + fix);
+  write("tokenizer_config.json", "{\"chat_template\": 1}");
+  EXPECT_EQ(message(), "bad_input: " + config + ":1:19: 'chat_template' is neither a string nor a list" + fix);
+  write("tokenizer_config.json", "[]");
+  EXPECT_EQ(message(), "bad_input: " + config + ":1:1: the file is no object" + fix);
+  write("tokenizer_config.json", "{}");
+  const std::string added = (folder_ / "added_tokens.json").string();
+  write("added_tokens.json", "{\"a\": -1}");
+  EXPECT_EQ(message(), "bad_input: " + added + ":1:7: 'a' has id -1, expected 0 to 16777215" + fix);
+  write("added_tokens.json", "{\"a\": 600, \"b\": 600}");
+  EXPECT_EQ(message(), "bad_input: " + added + ":1:17: 'b' has the id of another token, 600" + fix);
+  write("added_tokens.json", "{\"a\": \"1\"}");
+  EXPECT_EQ(message(), "bad_input: " + added + ":1:7: 'a' is \"1\", expected an id" + fix);
+}
+
+}  // namespace
+}  // namespace ropewalk::formats
