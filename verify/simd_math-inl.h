@@ -39,14 +39,14 @@ HWY_INLINE V fused(D d, V a, V b, V c) {
 #endif
 }
 
-/// e^x in float for x <= 88, at most 1.1 ulp off; exactly 1 at 0, exactly 0 below -87 (where floats leave the normal range).
+/// e^x in float for x <= 88, at most 1.1 ulp off; exactly 1 at 0, exactly 0 below -87 (where floats leave the normal range). NaN stays NaN.
 /// Cody-Waite: x = n ln 2 + r with ln 2 in two parts, |r| <= ln 2 / 2; e^r = 1 + r + r^2 p(r), p of degree 4 fitted for least largest relative error (4e-9).
 template <class V>
 HWY_INLINE V exp_f32(V x) {
   const F32 d;
   const hn::RebindToSigned<F32> di;
   const auto underflows = hn::Lt(x, hn::Set(d, -87.0f));
-  x = hn::Min(hn::Max(x, hn::Set(d, -87.0f)), hn::Set(d, 88.0f));
+  x = hn::IfThenElse(underflows, hn::Zero(d), x);  // not Max: that would turn a NaN into a number
   const V n = hn::Round(hn::Mul(x, hn::Set(d, 1.44269504f)));
   V r = fused(d, n, hn::Set(d, -0.693145752f), x);  // 15 bits of ln 2: exact
   r = fused(d, n, hn::Set(d, -1.42860677e-6f), r);
@@ -60,13 +60,13 @@ HWY_INLINE V exp_f32(V x) {
   return hn::IfThenElse(underflows, hn::Zero(d), hn::Mul(p, hn::BitCast(d, exponent)));
 }
 
-/// e^x in double for -708 <= x <= 0 (0 below): relative error about 3e-16. Taylor to degree 12 on |r| <= ln 2 / 2: the next term is 1.7e-16.
+/// e^x in double for -708 <= x <= 0 (0 below), NaN stays NaN: relative error about 3e-16. Taylor to degree 12 on |r| <= ln 2 / 2: the next term is 1.7e-16.
 template <class V>
 HWY_INLINE V exp_f64(V x) {
   const F64 d;
   const hn::RebindToSigned<F64> di;
   const auto underflows = hn::Lt(x, hn::Set(d, -708.0));
-  x = hn::Max(x, hn::Set(d, -708.0));
+  x = hn::IfThenElse(underflows, hn::Zero(d), x);
   // Adding 1.5 * 2^52 rounds to an integer and leaves it in the low bits: no conversion of doubles to integers is needed.
   const V shifter = hn::Set(d, 6755399441055744.0);
   const V shifted = fused(d, x, hn::Set(d, 1.4426950408889634), shifter);

@@ -1,0 +1,90 @@
+#include <algorithm>
+#include <array>
+
+#include "lib/error.h"
+#include "verify/forward.h"
+#include "verify/sweep.h"
+
+namespace ropewalk::verify {
+namespace {
+
+/// All layers held in memory, with the keys and values of one growing window.
+class Decoder {
+ public:
+  Decoder(const Checkpoint& model, std::size_t positions, const Workers& workers)
+      : model_(model), workers_(workers), head_(read_head(model, workers)), rotary_(rotary_tables(model, std::array{positions})) {
+    const ModelConfig& config = model.config;
+    for (int layer = 0; layer < config.n_layers; ++layer) {
+      layers_.push_back(read_layer(model, layer, workers));
+      caches_.emplace_back(1);
+      caches_.back()[0].reserve(std::size_t(config.n_kv_heads), std::size_t(config.head_dim), positions);
+    }
+  }
+
+  /// Appends `ids` and returns the argmax after the last of them.
+  std::int32_t feed(std::span<const std::int32_t> ids) {
+    const std::size_t stride = row_stride(std::size_t(model_.config.d_model));
+    std::int32_t best = 0;
+    for (std::size_t begin = 0; begin < ids.size(); begin += kChunkRows) {
+      const auto part = ids.subspan(begin, std::min(kChunkRows, ids.size() - begin));
+      residual_.grow(part.size() * stride);
+      read_embeddings(model_, part, residual_.data(), stride, workers_);
+      const Chunk chunk = {{0, fed_, part.size(), 0, 0}};
+      for (std::size_t layer = 0; layer < layers_.size(); ++layer)
+        run_layer(model_.config, layers_[layer], chunk, residual_.data(), caches_[layer], rotary_, workers_, scratch_);
+      fed_ += part.size();
+      best = argmax(residual_.data() + (part.size() - 1) * stride);
+    }
+    return best;
+  }
+
+ private:
+  std::int32_t argmax(const float* row) {
+    RowStatistics statistics;
+    rows_.start(model_.config, head_, row, 0, 1);
+    for (std::size_t column = 0; column < head_.logits.outputs; column += kVocabBlock) {
+      rows_.compute(column);
+      accumulate(rows_.logits(0), column, rows_.width(), statistics);
+    }
+    return statistics.argmax;
+  }
+
+  const Checkpoint& model_;
+  const Workers& workers_;
+  HeadWeights head_;
+  std::vector<std::shared_ptr<const RotaryTable>> rotary_;
+  std::vector<LayerWeights> layers_;
+  std::vector<std::vector<KvCache>> caches_;  // [layer][0]
+  AlignedBuffer residual_;
+  LayerScratch scratch_;
+  HeadRows rows_;
+  std::size_t fed_ = 0;
+};
+
+}  // namespace
+
+std::vector<std::int32_t> generate(const Checkpoint& model, const Window& prompt, int n_tokens, std::optional<std::int32_t> stop, const SweepOptions& options) {
+  if (prompt.empty()) throw Error(ErrorKind::bad_input, {model.label}, "the prompt is empty, at least one token was expected", "begin with the BOS token");
+  check_config(model);
+  check_ids(model, {&prompt, 1});
+  const Workers workers(options.threads);
+  Window window = prompt;
+  std::vector<std::int32_t> out;
+  const bool recompute = depends_on_length(model.config.rope);  // each length has its own angles: kept keys would be of another table
+  const std::size_t positions = prompt.size() + std::size_t(std::max(n_tokens, 0));
+  std::optional<Decoder> decoder;
+  if (!recompute) decoder.emplace(model, positions, workers);
+  for (int n = 0; n < n_tokens; ++n) {
+    if (options.cancelled && options.cancelled()) throw Error(ErrorKind::io, {}, "stopped on request", "run it again");
+    if (recompute) decoder.emplace(model, window.size(), workers);
+    const std::span<const std::int32_t> fresh = recompute || n == 0 ? std::span<const std::int32_t>(window) : std::span<const std::int32_t>(window).last(1);
+    const std::int32_t next = decoder->feed(fresh);
+    if (stop && next == *stop) break;
+    window.push_back(next);
+    out.push_back(next);
+    if (options.progress) options.progress(n + 1, n_tokens);
+  }
+  return out;
+}
+
+}  // namespace ropewalk::verify

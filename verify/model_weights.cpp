@@ -1,0 +1,118 @@
+#include "verify/model_weights.h"
+
+#include <algorithm>
+#include <array>
+#include <numeric>
+
+#include "lib/error.h"
+#include "verify/attention.h"
+
+namespace ropewalk::verify {
+namespace {
+
+/// The biases of `parts` one after another, padded to whole panels; empty if none has one. A part without a bias adds 0.
+std::vector<float> read_biases(const Checkpoint& model, std::span<const std::pair<std::string, std::size_t>> parts) {
+  std::size_t total = 0;
+  bool any = false;
+  for (const auto& [module, outputs] : parts) {
+    total += outputs;
+    any = any || model.find(module + ".bias");
+  }
+  if (!any) return {};
+  std::vector<float> all(whole_panels(total));
+  std::size_t first = 0;
+  for (const auto& [module, outputs] : parts) {
+    if (const TensorPtr bias = model.find(module + ".bias")) std::ranges::copy(read_vector(bias, outputs), all.begin() + static_cast<std::ptrdiff_t>(first));
+    first += outputs;
+  }
+  return all;
+}
+
+std::vector<float> read_interleaved_biases(const Checkpoint& model, const std::string& gate, const std::string& up, std::size_t outputs) {
+  const TensorPtr gate_bias = model.find(gate + ".bias"), up_bias = model.find(up + ".bias");
+  if (!gate_bias && !up_bias) return {};
+  std::vector<float> all(whole_panels(2 * ((outputs + 15) / 16 * 16)));
+  for (const bool is_up : {false, true}) {
+    const TensorPtr& bias = is_up ? up_bias : gate_bias;
+    if (!bias) continue;
+    const std::vector<float> values = read_vector(bias, outputs);
+    for (std::size_t i = 0; i < outputs; ++i) all[i / 16 * 32 + (is_up ? 16 : 0) + i % 16] = values[i];
+  }
+  return all;
+}
+
+}  // namespace
+
+LayerWeights read_layer(const Checkpoint& model, int layer, const Workers& workers) {
+  const ModelConfig& config = model.config;
+  const auto d_model = std::size_t(config.d_model), d_ff = std::size_t(config.d_ff);
+  const std::size_t d_q = std::size_t(config.n_heads) * std::size_t(config.head_dim), d_kv = std::size_t(config.n_kv_heads) * std::size_t(config.head_dim);
+  const std::string prefix = "model.layers." + std::to_string(layer) + ".", attention = prefix + "self_attn.", mlp = prefix + "mlp.";
+  const auto weight = [&](const std::string& module) { return required(model, module + ".weight"); };
+
+  LayerWeights out;
+  out.attention_norm = read_vector(weight(prefix + "input_layernorm"), d_model);
+  out.mlp_norm = read_vector(weight(prefix + "post_attention_layernorm"), d_model);
+  const std::array<std::pair<std::string, std::size_t>, 3> qkv = {{{attention + "q_proj", d_q}, {attention + "k_proj", d_kv}, {attention + "v_proj", d_kv}}};
+  const std::array<MatrixPart, 3> qkv_parts = {{{weight(qkv[0].first), d_q}, {weight(qkv[1].first), d_kv}, {weight(qkv[2].first), d_kv}}};
+  out.qkv = pack(qkv_parts, d_model, workers);
+  out.qkv_bias = read_biases(model, qkv);
+
+  const std::array<std::pair<std::string, std::size_t>, 1> output = {{{attention + "o_proj", d_model}}}, down = {{{mlp + "down_proj", d_model}}};
+  out.output = pack(std::array<MatrixPart, 1>{{{weight(output[0].first), d_model}}}, d_q, workers);
+  out.output_bias = read_biases(model, output);
+  out.gate_up = pack_interleaved(weight(mlp + "gate_proj"), weight(mlp + "up_proj"), d_ff, d_model, workers);
+  out.gate_up_bias = read_interleaved_biases(model, mlp + "gate_proj", mlp + "up_proj", d_ff);
+  out.down = pack(std::array<MatrixPart, 1>{{{weight(down[0].first), d_model}}}, d_ff, workers);
+  out.down_bias = read_biases(model, down);
+  return out;
+}
+
+HeadWeights read_head(const Checkpoint& model, const Workers& workers) {
+  const ModelConfig& config = model.config;
+  HeadWeights out;
+  out.norm = read_vector(required(model, "model.norm.weight"), std::size_t(config.d_model));
+  const TensorPtr head = required(model, config.tied_head ? "model.embed_tokens.weight" : "lm_head.weight");
+  out.logits = pack(std::array<MatrixPart, 1>{{{head, std::size_t(config.n_vocab)}}}, std::size_t(config.d_model), workers);
+  return out;
+}
+
+void read_embeddings(const Checkpoint& model, std::span<const std::int32_t> ids, float* rows, std::size_t stride, const Workers& workers) {
+  const TensorPtr embedding = required(model, "model.embed_tokens.weight");
+  const auto d_model = std::size_t(model.config.d_model);
+  if (embedding->info().shape != std::vector<std::uint64_t>{std::uint64_t(model.config.n_vocab), d_model})
+    throw Error(ErrorKind::bad_input, {model.label}, "'model.embed_tokens.weight' is not [n_vocab, d_model] as configured", "the configuration does not belong to these weights");
+  std::vector<std::size_t> order(ids.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::ranges::stable_sort(order, {}, [&](std::size_t at) { return ids[at]; });
+  std::vector<std::size_t> firsts;  // where each distinct id starts in `order`
+  for (std::size_t i = 0; i < order.size(); ++i)
+    if (i == 0 || ids[order[i]] != ids[order[i - 1]]) firsts.push_back(i);
+  embedding->prepare();
+  workers.for_each(firsts.size(), [&](std::size_t index, std::size_t) {
+    const std::size_t begin = firsts[index], end = index + 1 < firsts.size() ? firsts[index + 1] : order.size();
+    const auto id = static_cast<std::uint64_t>(ids[order[begin]]);
+    float* first = rows + order[begin] * stride;
+    embedding->read_f32({id, id + 1}, {first, d_model});
+    require_finite(*embedding, id, {first, d_model});
+    for (std::size_t i = begin + 1; i < end; ++i) std::copy_n(first, d_model, rows + order[i] * stride);
+  });
+  embedding->release();
+}
+
+void check_config(const Checkpoint& model) {
+  const ModelConfig& c = model.config;
+  const auto fail = [&](ErrorKind kind, const std::string& problem, const std::string& fix) { throw Error(kind, {model.label}, problem, fix); };
+  for (const auto& [value, name] : {std::pair{c.n_layers, "layers"}, {c.d_model, "hidden size"}, {c.n_heads, "attention heads"}, {c.n_kv_heads, "key-value heads"},
+                                    {c.head_dim, "head size"}, {c.d_ff, "intermediate size"}, {c.n_vocab, "vocabulary"}})
+    if (value < 1) fail(ErrorKind::bad_input, std::string(name) + " is " + std::to_string(value) + ", at least 1 was expected", "correct the configuration");
+  if (c.n_heads % c.n_kv_heads != 0)
+    fail(ErrorKind::bad_input, std::to_string(c.n_heads) + " attention heads are not a multiple of " + std::to_string(c.n_kv_heads) + " key-value heads", "correct the configuration");
+  if (std::size_t(c.head_dim) > kMaxHeadDim)
+    fail(ErrorKind::unsupported, "heads of " + std::to_string(c.head_dim) + " channels, at most " + std::to_string(kMaxHeadDim) + " can be evaluated", "use another engine");
+  if (c.rope.rotary_dim > c.head_dim || c.rope.rotary_dim < 2 || c.rope.rotary_dim % 2 != 0)
+    fail(ErrorKind::bad_input, "rotary size " + std::to_string(c.rope.rotary_dim) + " does not fit a head of " + std::to_string(c.head_dim), "correct the configuration");
+  if (c.sliding_window && *c.sliding_window < 1) fail(ErrorKind::bad_input, "sliding window is " + std::to_string(*c.sliding_window), "correct the configuration");
+}
+
+}  // namespace ropewalk::verify

@@ -1,0 +1,108 @@
+#include "verify/packed_matrix.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "lib/convert.h"
+#include "lib/error.h"
+
+namespace ropewalk::verify {
+namespace {
+
+std::string shape_text(const std::vector<std::uint64_t>& shape) {
+  std::string text = "[";
+  for (std::size_t axis = 0; axis < shape.size(); ++axis) text += (axis ? ", " : "") + std::to_string(shape[axis]);
+  return text + "]";
+}
+
+void require_shape(const LazyTensor& tensor, const std::vector<std::uint64_t>& want) {
+  if (tensor.info().shape == want) return;
+  throw Error(ErrorKind::bad_input, {}, "'" + tensor.name() + "' has shape " + shape_text(tensor.info().shape) + ", " + shape_text(want) + " was expected",
+              "the configuration does not belong to these weights");
+}
+
+constexpr std::size_t kGroup = 16;  // consecutive outputs that are consecutive columns in either layout
+
+/// Copies rows [first, first + rows) of a part, at `values`, to the columns that `column_of` names.
+template <class ColumnOf>
+void scatter(const float* values, std::size_t first, std::size_t rows, std::size_t depth, ColumnOf column_of, PackedMatrix& out) {
+  for (std::size_t row = 0; row < rows;) {
+    const std::size_t column = column_of(first + row), count = std::min(kGroup - column % kGroup, rows - row);
+    float* to = out.data.data() + column / kPanel * depth * kPanel + column % kPanel;
+    const float* from = values + row * depth;
+    for (std::size_t k = 0; k < depth; ++k, to += kPanel)
+      for (std::size_t i = 0; i < count; ++i) to[i] = from[i * depth + k];
+    row += count;
+  }
+}
+
+template <class ColumnOf>
+void read_into(const LazyTensor& tensor, std::size_t outputs, ColumnOf column_of, const Workers& workers, PackedMatrix& out) {
+  require_shape(tensor, {outputs, out.depth});
+  tensor.prepare();
+  // Whole row units, at least two panels, about a quarter of a megabyte.
+  const std::size_t unit = std::lcm(static_cast<std::size_t>(tensor.row_unit()), kGroup);
+  const std::size_t block = (std::max<std::size_t>(2 * kPanel, (std::size_t{1} << 16) / out.depth) + unit - 1) / unit * unit;
+  std::vector<std::vector<float>> scratch(static_cast<std::size_t>(workers.threads()));
+  workers.for_each((outputs + block - 1) / block, [&](std::size_t index, std::size_t slot) {
+    const std::size_t first = index * block, rows = std::min(block, outputs - first);
+    std::vector<float>& values = scratch[slot];
+    values.resize(rows * out.depth);
+    tensor.read_f32({first, first + rows}, values);
+    require_finite(tensor, first, values);
+    scatter(values.data(), first, rows, out.depth, column_of, out);
+  });
+  tensor.release();
+}
+
+PackedMatrix empty_matrix(std::size_t outputs, std::size_t depth) {
+  PackedMatrix out;
+  out.outputs = outputs, out.depth = depth, out.panels = whole_panels(outputs) / kPanel;
+  out.data.grow(out.panels * depth * kPanel);
+  return out;
+}
+
+}  // namespace
+
+void require_finite(const LazyTensor& tensor, std::uint64_t first_row, std::span<const float> values) {
+  const std::size_t at = first_not_finite(values);
+  if (at == values.size()) return;
+  throw Error(ErrorKind::bad_input, {}, "'" + tensor.name() + "' element " + std::to_string(first_row * tensor.info().columns() + at) + " is not finite",
+              "the checkpoint is damaged or was written with an overflow: fetch or export it again");
+}
+
+PackedMatrix pack(std::span<const MatrixPart> parts, std::size_t depth, const Workers& workers) {
+  std::size_t outputs = 0;
+  for (const MatrixPart& part : parts) outputs += part.outputs;
+  PackedMatrix out = empty_matrix(outputs, depth);
+  std::size_t first = 0;
+  for (const MatrixPart& part : parts) {
+    read_into(*part.tensor, part.outputs, [first](std::size_t row) { return first + row; }, workers, out);
+    first += part.outputs;
+  }
+  return out;
+}
+
+PackedMatrix pack_interleaved(const TensorPtr& gate, const TensorPtr& up, std::size_t outputs, std::size_t depth, const Workers& workers) {
+  PackedMatrix out = empty_matrix(2 * ((outputs + kGroup - 1) / kGroup * kGroup), depth);
+  read_into(*gate, outputs, [](std::size_t row) { return row / kGroup * 2 * kGroup + row % kGroup; }, workers, out);
+  read_into(*up, outputs, [](std::size_t row) { return row / kGroup * 2 * kGroup + kGroup + row % kGroup; }, workers, out);
+  return out;
+}
+
+std::vector<float> read_vector(const TensorPtr& tensor, std::size_t size) {
+  require_shape(*tensor, {size});
+  std::vector<float> values(size);
+  tensor->prepare();
+  tensor->read_f32({0, 1}, values);
+  tensor->release();
+  require_finite(*tensor, 0, values);
+  return values;
+}
+
+TensorPtr required(const Checkpoint& model, const std::string& name) {
+  if (TensorPtr tensor = model.find(name)) return tensor;
+  throw Error(ErrorKind::bad_input, {model.label}, "'" + name + "' is missing", "the checkpoint is incomplete: fetch it again");
+}
+
+}  // namespace ropewalk::verify

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "lib/checkpoint.h"
+#include "verify/aligned_buffer.h"
+#include "verify/workers.h"
+
+namespace ropewalk::verify {
+
+/// Weights of a linear map, read once and laid out as gemm() wants them: [panels, depth, 32], output o in column o % 32 of panel o / 32, zeros past the last.
+struct PackedMatrix {
+  std::size_t outputs = 0, depth = 0, panels = 0;
+  AlignedBuffer data;
+
+  const float* panel(std::size_t index) const noexcept { return data.data() + index * depth * kPanel; }
+};
+
+/// Outputs of `parts` one after another; each is [outputs, depth], `outputs` gives how many each must have.
+/// Error(bad_input) naming the tensor if its shape is another or a value is not finite.
+struct MatrixPart {
+  TensorPtr tensor;
+  std::size_t outputs;
+};
+PackedMatrix pack(std::span<const MatrixPart> parts, std::size_t depth, const Workers& workers);
+
+/// Two matrices of `outputs` rows interleaved by 16, as swiglu() reads them.
+PackedMatrix pack_interleaved(const TensorPtr& gate, const TensorPtr& up, std::size_t outputs, std::size_t depth, const Workers& workers);
+
+/// A vector, checked likewise; `size` elements.
+std::vector<float> read_vector(const TensorPtr& tensor, std::size_t size);
+
+/// The tensor of that name, or Error(bad_input) naming model and tensor.
+TensorPtr required(const Checkpoint& model, const std::string& name);
+
+/// Throws Error(bad_input) naming tensor and element if a value is not finite; the values are rows from `first_row` on.
+void require_finite(const LazyTensor& tensor, std::uint64_t first_row, std::span<const float> values);
+
+}  // namespace ropewalk::verify
