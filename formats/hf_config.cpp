@@ -52,8 +52,9 @@ const Defaults& check_architecture(const JsonFields& fields) {
 void read_heads(const JsonFields& fields, const Defaults& defaults, ModelConfig& config) {
   config.n_heads = int(fields.integer("num_attention_heads", 1, kMaxHeads));
   const auto kv_heads = fields.optional_integer("num_key_value_heads", 1, kMaxHeads);
-  const bool absent = fields.find("num_key_value_heads") == nullptr;  // null means n_heads in both
-  config.n_kv_heads = kv_heads ? int(*kv_heads) : absent ? defaults.n_kv_heads.value_or(config.n_heads) : config.n_heads;
+  if (!kv_heads && defaults.n_kv_heads && fields.find("num_key_value_heads"))  // LlamaConfig alone takes null, for n_heads
+    fields.fail(ErrorKind::bad_input, "num_key_value_heads", "'num_key_value_heads' is null, expected an integer", "write the number of key-value heads");
+  config.n_kv_heads = kv_heads ? int(*kv_heads) : defaults.n_kv_heads.value_or(config.n_heads);
   if (config.n_heads % config.n_kv_heads != 0)
     fields.fail(ErrorKind::bad_input, "num_key_value_heads",
                 std::to_string(config.n_heads) + " attention heads cannot share " + std::to_string(config.n_kv_heads) + " key-value heads evenly",

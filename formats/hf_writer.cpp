@@ -1,0 +1,160 @@
+#include "formats/hf_writer.h"
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <memory>
+#include <span>
+
+#include "formats/hf_folder.h"
+#include "formats/safetensors.h"
+#include "lib/error.h"
+#include "lib/recipes.h"
+
+namespace ropewalk::formats {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kCard = "README.md";
+
+void write_text(const fs::path& path, const std::string& text, const WriteOptions& options) {
+  PendingFile file(path, text.size(), options);
+  file.write(0, std::as_bytes(std::span(text)));
+  file.finish();
+}
+
+std::uint64_t copy_file(const fs::path& from, const fs::path& to, const WriteOptions& options) {
+  const auto source = File::open(from);
+  PendingFile target(to, source->size(), options);
+  std::vector<std::byte> block(std::size_t{1} << 20);
+  for (std::uint64_t at = 0; at < source->size();) {
+    const std::span<std::byte> part = std::span(block).first(std::min<std::uint64_t>(block.size(), source->size() - at));
+    source->read(at, part);
+    target.write(at, part);
+    at += part.size();
+  }
+  target.finish();
+  return source->size();
+}
+
+/// A target that is or holds a folder we read from would replace its own source.
+void refuse_source_as_target(const Source& source, const fs::path& target) {
+  std::error_code ignored;
+  const fs::path whole = fs::weakly_canonical(fs::absolute(target, ignored), ignored);
+  std::vector<fs::path> inputs;
+  if (source.hf) inputs.push_back(source.hf->folder);
+  if (source.gguf && !source.gguf->files.empty()) inputs.push_back(source.gguf->files.front()->path());
+  for (const PeftAdapter& adapter : source.adapters) inputs.push_back(adapter.folder);
+  if (!source.tokenizer_folder.empty()) inputs.push_back(source.tokenizer_folder);
+  for (const fs::path& input : inputs) {
+    const fs::path read = fs::weakly_canonical(fs::absolute(input, ignored), ignored);
+    if (std::mismatch(whole.begin(), whole.end(), read.begin(), read.end()).first == whole.end())
+      throw Error(ErrorKind::io, {.path = target.string()}, "the target is or contains the source '" + input.string() + "'", "name another folder");
+  }
+}
+
+/// Tensors as an HF folder holds them: half-split rotary rows, an encoding safetensors knows.
+std::vector<TensorPtr> hf_tensors(const Checkpoint& checkpoint) {
+  const ModelConfig& config = checkpoint.config;
+  std::vector<TensorPtr> tensors;
+  for (TensorPtr tensor : checkpoint.tensors) {
+    if (info(tensor->dtype()).safetensors.empty())
+      throw Error(ErrorKind::unsupported, {}, "tensor '" + tensor->name() + "' is " + std::string(info(tensor->dtype()).name) + ", which safetensors cannot hold", "choose a type for the output: --dtype f16");
+    if (tensor->info().pairs == RotaryPairs::interleaved) {
+      const std::uint64_t elements = tensor->info().shape.front();
+      tensor = with_rotary_pairs(tensor, RotaryPairs::half_split, elements / std::uint64_t(config.head_dim), std::uint64_t(config.head_dim), std::uint64_t(config.rope.rotary_dim));
+    }
+    tensors.push_back(std::move(tensor));
+  }
+  return tensors;
+}
+
+/// torch's name of the type most elements have; empty if it has none.
+std::string main_dtype(const std::vector<TensorPtr>& tensors) {
+  std::map<DType, std::uint64_t> elements;
+  for (const TensorPtr& tensor : tensors)
+    if (is_float(tensor->dtype())) elements[tensor->dtype()] += tensor->info().elements();
+  const auto most = std::max_element(elements.begin(), elements.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  return most == elements.end() ? "" : std::string(info(most->first).torch);
+}
+
+Json config_with_dtype(Json config, const std::string& dtype) {
+  config.erase("quantization_config");  // the tensors are plain now
+  if (dtype.empty()) return config;
+  const bool version5 = config.contains("dtype") || (!config.contains("torch_dtype") && config.contains("rope_parameters"));
+  if (config.contains("torch_dtype") || !version5) config["torch_dtype"] = dtype;
+  if (version5) config["dtype"] = dtype;
+  return config;
+}
+
+/// Files to copy, by name in the target.
+std::map<std::string, fs::path> carried(const Source& source, const HfWriteOptions& options) {
+  std::map<std::string, fs::path> files;
+  const fs::path base = source.hf ? source.hf->folder : fs::path();
+  const bool other_tokenizer = !source.tokenizer_folder.empty() && source.tokenizer_folder != base;
+  if (source.hf)
+    for (const std::string& name : source.hf->carried_files)
+      if (!(other_tokenizer && is_tokenizer_file(name)) && !(name == kCard && !options.card.empty())) files[name] = base / name;
+  if (other_tokenizer)
+    for (const std::string& name : list_carried_files(source.tokenizer_folder))
+      if (is_tokenizer_file(name)) files[name] = source.tokenizer_folder / name;
+  return files;
+}
+
+void write_weights(const std::vector<TensorPtr>& tensors, const fs::path& folder, const HfWriteOptions& options, HfWritten& written) {
+  const ShardPlan plan = plan_shards(tensors, options.max_shard_bytes);
+  WriteOptions inside = options.write;
+  inside.overwrite = false;
+  std::vector<std::unique_ptr<PendingFile>> files;  // all at once: the space is reserved before the first block
+  std::vector<StreamItem> items;
+  for (const auto& [name, members] : plan.shards) {
+    SafetensorsLayout layout = plan_safetensors(members, {{"format", "pt"}});
+    files.push_back(std::make_unique<PendingFile>(folder / name, layout.file_bytes, inside));
+    files.back()->write(0, std::as_bytes(std::span(layout.header)));
+    for (auto& [tensor, offset] : layout.places) {
+      const DType dtype = tensor->dtype();
+      items.push_back({std::move(tensor), {Sink{dtype, files.back().get(), offset}}});
+    }
+    written.files.push_back(name);
+    written.bytes += layout.file_bytes;
+  }
+  stream(items, options.stream);
+  for (const auto& file : files) file->finish();
+  if (!plan.index_json.empty()) {
+    const std::string name = "model.safetensors.index.json";
+    write_text(folder / name, plan.index_json, inside);
+    written.files.push_back(name);
+    written.bytes += plan.index_json.size();
+  }
+}
+
+}  // namespace
+
+HfWritten write_hf_folder(const Source& source, const Json& config, const fs::path& target, const HfWriteOptions& options) {
+  refuse_source_as_target(source, target);
+  const std::vector<TensorPtr> tensors = hf_tensors(source.checkpoint);
+  const std::map<std::string, fs::path> files = carried(source, options);
+  PendingFolder folder(target, options.write);
+  WriteOptions inside = options.write;
+  inside.overwrite = false;
+  HfWritten written;
+  const auto text = [&](const std::string& name, const std::string& content) {
+    write_text(folder.building() / name, content, inside);
+    written.files.push_back(name);
+    written.bytes += content.size();
+  };
+  // As transformers writes it: two spaces, ASCII, a newline at the end. Key order is the source's.
+  text("config.json", config_with_dtype(config, main_dtype(tensors)).dump(2, ' ', true) + "\n");
+  if (!options.card.empty()) text(kCard, options.card);
+  for (const auto& [name, from] : files) {
+    written.bytes += copy_file(from, folder.building() / name, inside);
+    written.files.push_back(name);
+  }
+  write_weights(tensors, folder.building(), options, written);
+  folder.finish();
+  std::sort(written.files.begin(), written.files.end());
+  return written;
+}
+
+}  // namespace ropewalk::formats
