@@ -8,6 +8,7 @@
 #include <cstring>
 #include <limits>
 
+#include "lib/convert_simd.h"
 #include "lib/simd_targets.h"
 #include "lib/small_float.h"
 
@@ -66,37 +67,61 @@ void Decode(const std::byte* blocks, float* x, std::size_t n_blocks) {
 
 #else
 
-using Floats = hn::CappedTag<float, kElements>;
+using Floats = hn::CappedTag<float, 16>;
 
-void Encode(const float* x, std::byte* blocks, std::size_t n_blocks) {
+constexpr std::size_t kBatch = 16;  // blocks whose scales are computed together
+
+// As integers, magnitudes order like the floats they are, with infinity and then NaN above all finite ones.
+HWY_INLINE float largest_magnitude(const float* x) {
+  const Floats df;
+  const hn::RebindToSigned<Floats> di;
+  auto most = hn::Zero(di);
+  for (std::size_t i = 0; i < kElements; i += hn::Lanes(df)) most = hn::Max(most, hn::BitCast(di, hn::Abs(hn::LoadU(df, x + i))));
+  return std::bit_cast<float>(hn::GetLane(hn::MaxOfLanes(di, most)));
+}
+
+// 32 elements times `inverse`, rounded half away from zero. All products are finite and at most 127.5 in magnitude.
+HWY_INLINE void round_elements(const float* x, float inverse, std::byte* out) {
   const Floats df;
   const hn::RebindToSigned<Floats> di;
   const hn::Rebind<std::int8_t, Floats> d8;
-  const std::size_t lanes = hn::Lanes(df);
+  const auto factor = hn::Set(df, inverse), half = hn::Set(df, 0.5f);
+  for (std::size_t i = 0; i < kElements; i += hn::Lanes(df)) {
+    const auto q = hn::Mul(hn::LoadU(df, x + i), factor);
+    const auto magnitude = hn::Abs(q);
+    auto whole = hn::ConvertTo(di, magnitude);                       // towards zero
+    const auto rest = hn::Sub(magnitude, hn::ConvertTo(df, whole));  // exact
+    whole = hn::Sub(whole, hn::VecFromMask(di, hn::RebindMask(di, hn::Ge(rest, half))));  // a true lane is -1
+    const auto sign = hn::BroadcastSignBit(hn::BitCast(di, q));
+    hn::StoreU(hn::DemoteTo(d8, hn::Sub(hn::Xor(whole, sign), sign)), d8, reinterpret_cast<std::int8_t*>(out + i));
+  }
+}
+
+// Divisions and narrowings of a batch's scales side by side: one after the other they take longer than the elements.
+void EncodeBatch(const float* x, std::byte* blocks, std::size_t n_blocks) {
+  const Floats df;
+  alignas(64) float largest[kBatch] = {}, scale[kBatch], inverse[kBatch];
+  std::byte codes[2 * kBatch];
+  for (std::size_t b = 0; b < n_blocks; ++b) largest[b] = largest_magnitude(x + b * kElements);
+  for (std::size_t b = 0; b < kBatch; b += hn::Lanes(df)) {
+    const auto d = hn::Div(hn::Load(df, largest + b), hn::Set(df, 127.0f));
+    hn::Store(d, df, scale + b);
+    hn::Store(hn::IfThenElseZero(hn::Ne(d, hn::Zero(df)), hn::Div(hn::Set(df, 1.0f), d)), df, inverse + b);
+  }
+  simd::f32_to_f16(scale, codes, kBatch);
   for (std::size_t b = 0; b < n_blocks; ++b, x += kElements, blocks += kBytes) {
-    // As integers, magnitudes order like the floats they are, with infinity and then NaN above all finite ones.
-    auto most = hn::Zero(di);
-    for (std::size_t i = 0; i < kElements; i += lanes) most = hn::Max(most, hn::BitCast(di, hn::Abs(hn::LoadU(df, x + i))));
-    const auto largest = std::bit_cast<float>(hn::GetLane(hn::MaxOfLanes(di, most)));
-    const float d = largest / 127, inverse = d != 0 ? 1 / d : 0.0f;
-    if (!(largest <= std::numeric_limits<float>::max()) || inverse > std::numeric_limits<float>::max()) {
+    if (largest[b] <= std::numeric_limits<float>::max() && inverse[b] <= std::numeric_limits<float>::max()) {
+      std::memcpy(blocks, codes + 2 * b, 2);
+      round_elements(x, inverse[b], blocks + 2);
+    } else {
       encode_block(x, blocks);
-      continue;
-    }
-    const std::uint16_t code = scale_code(d);
-    std::memcpy(blocks, &code, 2);
-    const auto factor = hn::Set(df, inverse);
-    for (std::size_t i = 0; i < kElements; i += lanes) {
-      const auto q = hn::Mul(hn::LoadU(df, x + i), factor);
-      const auto magnitude = hn::Abs(q);
-      auto whole = hn::ConvertTo(di, magnitude);  // towards zero
-      const auto rest = hn::Sub(magnitude, hn::ConvertTo(df, whole));  // exact
-      whole = hn::Sub(whole, hn::VecFromMask(di, hn::RebindMask(di, hn::Ge(rest, hn::Set(df, 0.5f)))));  // a true lane is -1
-      const auto sign = hn::BroadcastSignBit(hn::BitCast(di, q));
-      hn::StoreU(hn::DemoteTo(d8, hn::Sub(hn::Xor(whole, sign), sign)), d8, reinterpret_cast<std::int8_t*>(blocks + 2 + i));
     }
   }
 }
+void Encode(const float* x, std::byte* blocks, std::size_t n_blocks) {
+  for (std::size_t b = 0; b < n_blocks; b += kBatch) EncodeBatch(x + b * kElements, blocks + b * kBytes, std::min(kBatch, n_blocks - b));
+}
+
 void Decode(const std::byte* blocks, float* x, std::size_t n_blocks) {
   const Floats df;
   const hn::RebindToSigned<Floats> di;

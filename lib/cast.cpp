@@ -13,8 +13,8 @@
 namespace ropewalk {
 namespace {
 
-// Elements per step: the temporary (512 KiB as doubles) stays in the second cache between the parent that fills it and the encoder.
-constexpr std::uint64_t kChunk = std::uint64_t{64} << 10;
+// Elements per step: the temporary (256 KiB as doubles) stays in the second cache between the parent that fills it and the encoder.
+constexpr std::uint64_t kChunk = std::uint64_t{32} << 10;
 
 struct Range {
   double largest;    // the largest finite value
