@@ -1,0 +1,136 @@
+#include "formats/gguf_rewrite.h"
+
+#include <algorithm>
+#include <map>
+
+#include "lib/convert.h"
+#include "lib/error.h"
+
+namespace ropewalk::formats {
+namespace {
+
+template <typename List>
+bool holds(const List& list, const std::string& name) {
+  return std::find(list.begin(), list.end(), name) != list.end();
+}
+
+std::vector<GgufKey> rewritten_keys(const GgufFile& file, const GgufChanges& changes) {
+  std::vector<GgufKey> fresh;
+  std::map<std::string, const GgufKey*> replaced;
+  for (const GgufKey& key : changes.set_keys) {
+    if (file.find(key.name) && !holds(changes.remove_keys, key.name))
+      replaced[key.name] = &key;
+    else
+      fresh.push_back(key);
+  }
+  std::vector<GgufKey> keys;
+  bool placed = false;
+  for (const GgufKey& key : file.keys) {
+    if (!holds(changes.remove_keys, key.name) && !key.name.starts_with("split.")) {
+      const auto found = replaced.find(key.name);
+      keys.push_back(found == replaced.end() ? key : *found->second);
+    }
+    if (key.name == changes.after) {
+      keys.insert(keys.end(), fresh.begin(), fresh.end());
+      placed = true;
+    }
+  }
+  if (!placed) keys.insert(keys.end(), fresh.begin(), fresh.end());
+  return keys;
+}
+
+/// Which matrices llama-quantize of llama.cpp 0.5 gives the type asked for, in architecture llama.
+bool takes_type(const GgufTensorPlan& tensor) {
+  const std::vector<std::uint64_t>& shape = tensor.tensor->info().shape;
+  const auto significant = std::find_if(shape.begin(), shape.end(), [](std::uint64_t n) { return n != 1; });  // ggml drops the slowest dimensions of size 1
+  return shape.end() - significant >= 2 && tensor.name.ends_with("weight") && tensor.name.find("_norm.weight") == std::string::npos;
+}
+
+GgufChanges rope_changes(const GgufFile& file, const ModelConfig& config, RopeEncoding encoding, GgufExport& out) {
+  GgufRope rope = gguf_rope(config.rope, config.head_dim, config.context, encoding);
+  GgufChanges changes;
+  for (const GgufKey& key : file.keys)
+    if (key.name.starts_with("llama.rope.") && key.name != "llama.rope.dimension_count") changes.remove_keys.push_back(key.name);
+  changes.set_keys = std::move(rope.keys);
+  changes.set_keys.push_back({"llama.context_length", gguf_u32(static_cast<std::uint32_t>(config.context))});
+  changes.after = file.find("llama.attention.head_count_kv") ? "llama.attention.head_count_kv" : "llama.attention.head_count";
+  changes.remove_tensors = {kGgufRopeFreqs, "rope_factors_long.weight", "rope_factors_short.weight"};
+  if (!rope.frequency_divisors.empty()) changes.first_tensors.push_back({kGgufRopeFreqs, gguf_rope_freqs_tensor(rope.frequency_divisors), DType::f32});
+  out.losses = std::move(rope.losses);
+  out.notes = std::move(rope.notes);
+  return changes;
+}
+
+/// Puts the source's tensors, adapters applied, in the places of the file's.
+void take_merged(GgufPlan& plan, const Source& source) {
+  std::map<std::string, std::size_t> by_name;
+  for (std::size_t i = 0; i < plan.tensors.size(); ++i) by_name.emplace(plan.tensors[i].name, i);
+  for (std::size_t i = 0; i < source.checkpoint.tensors.size(); ++i) {
+    const TensorPtr& tensor = source.checkpoint.tensors[i];
+    const auto name = gguf_tensor_name(tensor->name());
+    const auto found = name ? by_name.find(*name) : by_name.end();
+    if (found != by_name.end()) plan.tensors[found->second].tensor = tensor;
+  }
+}
+
+/// Matrices take `type`, or f16 where it does not fit their rows. general.file_type says so.
+void encode_as(GgufPlan& plan, DType type, std::vector<std::string>& notes) {
+  std::size_t fallbacks = 0;
+  for (GgufTensorPlan& tensor : plan.tensors) {
+    if (!takes_type(tensor)) continue;
+    const bool fits = tensor.tensor->info().columns() % static_cast<std::uint64_t>(info(type).block_elements) == 0;
+    tensor.dtype = fits ? type : DType::f16;
+    fallbacks += fits ? 0 : 1;
+  }
+  if (fallbacks > 0) notes.push_back(std::to_string(fallbacks) + " tensors are f16: their rows are not whole " + std::string(info(type).name) + " blocks");
+}
+
+void check_encodings(const GgufPlan& plan, const std::string& path) {
+  for (const GgufTensorPlan& tensor : plan.tensors) {
+    if (tensor.dtype == tensor.tensor->dtype() && tensor.tensor->has_raw()) continue;
+    if (can_encode(tensor.dtype) && can_decode(tensor.tensor->dtype())) continue;
+    throw Error(ErrorKind::unsupported, {.path = path},
+                "tensor '" + tensor.name + "' would have to be converted from " + std::string(info(tensor.tensor->dtype()).name) + " to " + std::string(info(tensor.dtype).name) + ", which is not possible yet",
+                "start from a GGUF of type f32, f16, bf16 or q8_0");
+  }
+}
+
+}  // namespace
+
+GgufPlan rewrite_gguf(const GgufFile& file, const GgufChanges& changes) {
+  GgufPlan plan;
+  plan.alignment = file.alignment;
+  plan.keys = rewritten_keys(file, changes);
+  plan.tensors = changes.first_tensors;
+  for (const TensorPtr& tensor : file.tensors) {
+    const bool replaced = std::any_of(changes.first_tensors.begin(), changes.first_tensors.end(), [&](const GgufTensorPlan& t) { return t.name == tensor->name(); });
+    if (!replaced && !holds(changes.remove_tensors, tensor->name())) plan.tensors.push_back({tensor->name(), tensor, tensor->dtype()});
+  }
+  return plan;
+}
+
+GgufExport rewrite_gguf_rope(const GgufFile& file, const ModelConfig& config, RopeEncoding encoding) {
+  GgufExport out;
+  const GgufChanges changes = rope_changes(file, config, encoding, out);
+  out.plan = rewrite_gguf(file, changes);
+  return out;
+}
+
+GgufExport rewrite_gguf_source(const Source& source, std::optional<DType> type, RopeEncoding encoding) {
+  GgufExport out;
+  GgufChanges changes;
+  if (source.spec.rope) changes = rope_changes(*source.gguf, source.checkpoint.config, encoding, out);
+  if (type) {
+    const auto file_type = gguf_file_type(*type);
+    if (!file_type) throw Error(ErrorKind::unsupported, {}, "GGUF type " + std::string(info(*type).name) + " is not written yet", "choose f32, f16, bf16 or q8_0");
+    changes.set_keys.push_back({"general.file_type", gguf_u32(*file_type)});
+    changes.set_keys.push_back({"general.quantization_version", gguf_u32(2)});
+  }
+  out.plan = rewrite_gguf(*source.gguf, changes);
+  take_merged(out.plan, source);
+  if (type) encode_as(out.plan, *type, out.notes);
+  check_encodings(out.plan, source.checkpoint.label);
+  return out;
+}
+
+}  // namespace ropewalk::formats

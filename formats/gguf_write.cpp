@@ -1,0 +1,111 @@
+#include "formats/gguf_write.h"
+
+#include <algorithm>
+#include <array>
+#include <set>
+#include <span>
+#include <unordered_map>
+
+#include "lib/error.h"
+
+namespace ropewalk::formats {
+namespace {
+
+std::filesystem::path shard_file(const std::filesystem::path& target, const GgufShard& shard) {
+  if (shard.suffix.empty()) return target;
+  const std::string stem = target.extension() == ".gguf" ? target.stem().string() : target.filename().string();
+  return target.parent_path() / (stem + shard.suffix + ".gguf");
+}
+
+/// The space is reserved, but zeros that matter are written, not hoped for.
+void write_zeros(PendingFile& file, std::uint64_t offset, std::uint64_t n) {
+  constexpr std::array<std::byte, 4096> kZeros{};
+  for (std::uint64_t done = 0; done < n;) {
+    const auto part = static_cast<std::size_t>(std::min<std::uint64_t>(n - done, kZeros.size()));
+    file.write(offset + done, std::span(kZeros).first(part));
+    done += part;
+  }
+}
+
+}  // namespace
+
+struct GgufOutputs::Output {
+  GgufPlan plan;
+  std::vector<GgufShard> shards;
+  std::vector<std::unique_ptr<PendingFile>> files;
+  GgufWritten written;
+};
+
+GgufWritten planned_files(const GgufPlan& plan, const GgufTarget& target) {
+  GgufWritten out;
+  for (const GgufShard& shard : layout_gguf(plan, target.split)) {
+    out.files.push_back(shard_file(target.path, shard));
+    out.bytes += shard.file_bytes;
+  }
+  return out;
+}
+
+GgufOutputs::GgufOutputs(std::vector<GgufPlan> plans, const std::vector<GgufTarget>& targets, const WriteOptions& options) {
+  std::set<std::filesystem::path> names;
+  for (std::size_t i = 0; i < plans.size(); ++i) {
+    Output output;
+    output.shards = layout_gguf(plans[i], targets[i].split);
+    output.plan = std::move(plans[i]);
+    for (const GgufShard& shard : output.shards) {
+      const std::filesystem::path path = shard_file(targets[i].path, shard);
+      if (!names.insert(path.lexically_normal()).second) throw Error(ErrorKind::usage, {.path = path.string()}, "two outputs would be this file", "give each type a name of its own: '{name}-{type}.gguf'");
+      output.written.files.push_back(path);
+      output.written.bytes += shard.file_bytes;
+    }
+    outputs_.push_back(std::move(output));
+  }
+  for (Output& output : outputs_) {
+    for (std::size_t s = 0; s < output.shards.size(); ++s) {
+      const GgufShard& shard = output.shards[s];
+      output.files.push_back(std::make_unique<PendingFile>(output.written.files[s], shard.file_bytes, options));
+      PendingFile& file = *output.files.back();
+      file.write(0, std::as_bytes(std::span(shard.header.data(), shard.header.size())));
+      std::uint64_t end = shard.file_bytes;
+      for (auto place = shard.places.rbegin(); place != shard.places.rend(); ++place) {
+        write_zeros(file, end - place->padding_bytes, place->padding_bytes);
+        end = place->offset_bytes;
+      }
+    }
+  }
+}
+
+GgufOutputs::~GgufOutputs() = default;
+
+void GgufOutputs::append_items(std::vector<StreamItem>& items) const {
+  std::unordered_map<const LazyTensor*, std::size_t> index;
+  for (std::size_t i = 0; i < items.size(); ++i) index.emplace(items[i].tensor.get(), i);
+  for (const Output& output : outputs_) {
+    for (std::size_t s = 0; s < output.shards.size(); ++s) {
+      for (const GgufShard::Place& place : output.shards[s].places) {
+        const GgufTensorPlan& tensor = output.plan.tensors[place.tensor];
+        const auto [found, added] = index.emplace(tensor.tensor.get(), items.size());
+        if (added) items.push_back({tensor.tensor, {}});
+        items[found->second].sinks.push_back({tensor.dtype, output.files[s].get(), place.offset_bytes});
+      }
+    }
+  }
+}
+
+std::vector<GgufWritten> GgufOutputs::finish() {
+  std::vector<GgufWritten> out;
+  for (Output& output : outputs_) {
+    for (const auto& file : output.files) file->finish();
+    out.push_back(output.written);
+  }
+  return out;
+}
+
+std::vector<GgufWritten> write_ggufs(std::vector<GgufPlan> plans, const std::vector<GgufTarget>& targets, const WriteOptions& write, const StreamOptions& streaming) {
+  GgufOutputs outputs(std::move(plans), targets, write);
+  std::vector<StreamItem> items;
+  outputs.append_items(items);
+  stream(items, streaming);
+  return outputs.finish();
+}
+
+}  // namespace ropewalk::formats

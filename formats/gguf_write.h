@@ -1,0 +1,51 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <vector>
+
+#include "formats/gguf.h"
+#include "lib/executor.h"
+#include "lib/pending_file.h"
+
+namespace ropewalk::formats {
+
+/// Where one plan goes: "NAME.gguf", or "NAME-00001-of-0000N.gguf" beside it if the split gives several files.
+struct GgufTarget {
+  std::filesystem::path path;
+  GgufSplit split = {};
+};
+
+struct GgufWritten {
+  std::vector<std::filesystem::path> files;  // shard 0 first
+  std::uint64_t bytes = 0;                   // of all of them
+};
+
+/// The files `plan` will become at `target`, nothing written: for --dry-run and the space check.
+GgufWritten planned_files(const GgufPlan& plan, const GgufTarget& target);
+
+/// GGUF outputs being written. The constructor lays every plan out, reserves the space and writes headers and padding; append_items hands over what is to be streamed;
+/// finish() gives all files their names. Destroyed before that, it leaves nothing behind.
+class GgufOutputs {
+ public:
+  /// plans[i] goes to targets[i]. Error(usage) if two outputs would be one file.
+  GgufOutputs(std::vector<GgufPlan> plans, const std::vector<GgufTarget>& targets, const WriteOptions& options);
+  ~GgufOutputs();
+  GgufOutputs(const GgufOutputs&) = delete;
+  GgufOutputs& operator=(const GgufOutputs&) = delete;
+
+  /// Adds a sink per output to the item of the same tensor object, or a new item: a tensor shared by plans (export_ggufs) is read once for all of them. Plans whose items
+  /// other writers appended are joined too. The sinks point into this object.
+  void append_items(std::vector<StreamItem>& items) const;
+  /// After everything was streamed.
+  std::vector<GgufWritten> finish();
+
+ private:
+  struct Output;
+  std::vector<Output> outputs_;
+};
+
+/// All of it in one call: lay out, stream, finish. No file takes its name before every byte of all of them is written.
+std::vector<GgufWritten> write_ggufs(std::vector<GgufPlan> plans, const std::vector<GgufTarget>& targets, const WriteOptions& write, const StreamOptions& streaming);
+
+}  // namespace ropewalk::formats
