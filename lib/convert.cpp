@@ -161,8 +161,12 @@ std::uint16_t f32_to_bf16(float value) { return static_cast<std::uint16_t>(BFloa
 std::uint16_t f64_to_bf16(double value) { return static_cast<std::uint16_t>(BFloat::narrow(value)); }
 
 std::size_t first_not_finite(std::span<const float> values) {
-  for (std::size_t i = 0; i < values.size(); ++i)
-    if (!std::isfinite(values[i])) return i;
+  for (std::size_t begin = 0; begin < values.size(); begin += kChunk) {
+    const std::span chunk = values.subspan(begin, std::min(kChunk, values.size() - begin));
+    if (simd::all_finite(chunk.data(), chunk.size())) continue;
+    for (std::size_t i = 0; i < chunk.size(); ++i)
+      if (!std::isfinite(chunk[i])) return begin + i;
+  }
   return values.size();
 }
 

@@ -41,6 +41,11 @@ bool any_at_least_rest(const Float* values, std::size_t begin, std::size_t n, Fl
   for (std::size_t i = begin; i < n; ++i) found |= std::fabs(values[i]) >= limit;
   return found;
 }
+bool all_finite_rest(const float* values, std::size_t begin, std::size_t n) {
+  bool finite = true;
+  for (std::size_t i = begin; i < n; ++i) finite &= std::isfinite(values[i]);
+  return finite;
+}
 
 #if HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_EMU128
 
@@ -56,6 +61,7 @@ void F64ToBf16(const double* in, std::byte* out, std::size_t n) { narrow_rest<BF
 void F64ToF32(const double* in, float* out, std::size_t n) { cast_rest(in, out, 0, n); }
 bool AnyAtLeastF32(const float* values, std::size_t n, float limit) { return any_at_least_rest(values, 0, n, limit); }
 bool AnyAtLeastF64(const double* values, std::size_t n, double limit) { return any_at_least_rest(values, 0, n, limit); }
+bool AllFinite(const float* values, std::size_t n) { return all_finite_rest(values, 0, n); }
 
 #else
 
@@ -228,6 +234,18 @@ bool any_at_least_in(D d, const Float* values, std::size_t n, Float limit) {
 }
 bool AnyAtLeastF32(const float* values, std::size_t n, float limit) { return any_at_least_in(hn::ScalableTag<float>(), values, n, limit); }
 bool AnyAtLeastF64(const double* values, std::size_t n, double limit) { return any_at_least_in(Doubles(), values, n, limit); }
+bool AllFinite(const float* values, std::size_t n) {
+  const hn::ScalableTag<float> d;
+  const hn::RebindToSigned<decltype(d)> di;
+  const auto top = hn::Set(di, 0x7f800000);  // exponent all ones: infinity or NaN
+  auto found = hn::Zero(di);
+  std::size_t i = 0;
+  for (; i + hn::Lanes(d) <= n; i += hn::Lanes(d)) {
+    const auto exponent = hn::And(hn::BitCast(di, hn::LoadU(d, values + i)), top);
+    found = hn::Or(found, hn::VecFromMask(di, hn::Eq(exponent, top)));
+  }
+  return hn::AllFalse(di, hn::MaskFromVec(found)) && all_finite_rest(values, i, n);
+}
 
 #endif
 
@@ -249,6 +267,7 @@ HWY_EXPORT(F64ToBf16);
 HWY_EXPORT(F64ToF32);
 HWY_EXPORT(AnyAtLeastF32);
 HWY_EXPORT(AnyAtLeastF64);
+HWY_EXPORT(AllFinite);
 
 void f16_to_f32(const std::byte* in, float* out, std::size_t n) { HWY_DYNAMIC_DISPATCH(F16ToF32)(in, out, n); }
 void bf16_to_f32(const std::byte* in, float* out, std::size_t n) { HWY_DYNAMIC_DISPATCH(Bf16ToF32)(in, out, n); }
@@ -262,6 +281,7 @@ void f64_to_bf16(const double* in, std::byte* out, std::size_t n) { HWY_DYNAMIC_
 void f64_to_f32(const double* in, float* out, std::size_t n) { HWY_DYNAMIC_DISPATCH(F64ToF32)(in, out, n); }
 bool any_at_least(const float* values, std::size_t n, float limit) { return HWY_DYNAMIC_DISPATCH(AnyAtLeastF32)(values, n, limit); }
 bool any_at_least(const double* values, std::size_t n, double limit) { return HWY_DYNAMIC_DISPATCH(AnyAtLeastF64)(values, n, limit); }
+bool all_finite(const float* values, std::size_t n) { return HWY_DYNAMIC_DISPATCH(AllFinite)(values, n); }
 
 }  // namespace ropewalk::simd
 #endif

@@ -22,5 +22,7 @@ void f64_to_f32(const double* in, float* out, std::size_t n);
 /// True if some |value| >= limit (infinity is, NaN is not).
 bool any_at_least(const float* values, std::size_t n, float limit);
 bool any_at_least(const double* values, std::size_t n, double limit);
+/// True if no value is infinite or NaN.
+bool all_finite(const float* values, std::size_t n);
 
 }  // namespace ropewalk::simd

@@ -266,12 +266,16 @@ TEST(Convert, TypesWithoutCodecAreRefusedByName) {
 }
 
 TEST(Convert, FirstNotFiniteIsFound) {
-  std::vector<float> values(50, 1.0f);
-  EXPECT_EQ(first_not_finite(values), 50u);
-  values[49] = std::numeric_limits<float>::infinity();
-  EXPECT_EQ(first_not_finite(values), 49u);
-  values[17] = std::numeric_limits<float>::quiet_NaN();
-  EXPECT_EQ(first_not_finite(values), 17u);
+  for_each_simd_target([] {
+    for (const std::size_t n : {0u, 1u, 15u, 50u, 5000u}) {
+      std::vector<float> values(n, std::numeric_limits<float>::max());
+      EXPECT_EQ(first_not_finite(values), n);
+      for (std::size_t at = n; at-- > 0; at = at > 100 ? at - 97 : at) {
+        values[at] = at % 2 == 0 ? -std::numeric_limits<float>::infinity() : std::numeric_limits<float>::quiet_NaN();
+        ASSERT_EQ(first_not_finite(values), at);
+      }
+    }
+  });
 }
 
 }  // namespace
