@@ -93,8 +93,8 @@ struct GgufPlan {
   std::uint64_t alignment = 32;
 };
 struct GgufSplit {
-  std::optional<std::uint64_t> max_bytes;    // converter's --split-max-size
-  std::optional<std::uint64_t> max_tensors;  // converter's --split-max-tensors
+  std::optional<std::uint64_t> max_bytes = std::nullopt;    // converter's --split-max-size
+  std::optional<std::uint64_t> max_tensors = std::nullopt;  // converter's --split-max-tensors
   bool no_tensor_first_split = false;
 };
 /// One file of the plan, laid out before any data exists.
