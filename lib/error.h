@@ -19,7 +19,7 @@ enum class ErrorKind {
 /// The name used in JSON: "usage", "bad_input", "unsupported", "io", "device".
 const char* error_kind_name(ErrorKind kind) noexcept;
 
-/// The only exception ropewalk throws. what() is the whole line the user reads:
+/// The only exception ropewalk throws for what goes wrong. what() is the whole line the user reads:
 ///   "<path>: byte <offset>: <problem>; <what to do>"     (binary files)
 ///   "<path>:<line>:<column>: <problem>; <what to do>"    (text files)
 ///   "<problem>; <what to do>"                            (no file)
@@ -43,6 +43,12 @@ class Error : public std::runtime_error {
   ErrorKind kind_;
   Where where_;
   std::string problem_, fix_;
+};
+
+/// Thrown out of long work whose `cancelled` option said so, so that nobody in between can take it for finished. Not an Error: nothing is wrong.
+class Cancelled : public std::exception {
+ public:
+  const char* what() const noexcept override { return "cancelled"; }
 };
 
 /// Error(io) for a failed system call on `path`: names the operation and strerror(error_number), with a fix that fits it.
