@@ -38,7 +38,7 @@ RopeSpec read_gguf_rope(const GgufFile& file, const std::string& path);
 struct GgufRope {
   /// llama.rope.scaling.* and llama.rope.freq_base in convert_hf_to_gguf.py's order; they stand between attention.head_count_kv and attention.layer_norm_rms_epsilon.
   std::vector<GgufKey> keys;
-  /// rope_freqs.weight, f32 [head_dim / 2], first of all tensors (memory_tensor makes one of it); empty: no such tensor.
+  /// rope_freqs.weight, f32 [head_dim / 2], first of all tensors; empty: no such tensor.
   std::vector<float> frequency_divisors;
   std::vector<Loss> losses;
   std::vector<std::string> notes;  // why rope_freqs.weight is written, ...
@@ -53,5 +53,8 @@ GgufRope gguf_rope(const RopeSpec& spec, int head_dim, int context, RopeEncoding
 
 /// What convert_hf_to_gguf.py of llama.cpp 0.5 beside transformers 5.23.0 writes for this config.json, faults included. Error(unsupported) where it fails.
 GgufRope gguf_rope_compat(const Json& config);
+
+/// rope_freqs.weight as a tensor to write.
+TensorPtr gguf_rope_freqs_tensor(const std::vector<float>& divisors);
 
 }  // namespace ropewalk::formats
