@@ -136,7 +136,7 @@ Common prepare(const Source& source, const GgufExportOptions& options) {
   }
   common.tensors = exported_tensors(source, compat, common.notes);
   if (!common.rope.frequency_divisors.empty())
-    common.tensors.insert(common.tensors.begin(), Exported{kGgufRopeFreqs, gguf_rope_freqs_tensor(common.rope.frequency_divisors), true});
+    common.tensors.insert(common.tensors.begin(), Exported{kGgufRopeFreqs, memory_tensor(kGgufRopeFreqs, {common.rope.frequency_divisors.size()}, common.rope.frequency_divisors), true});
 
   GeneralMetadata general{.folder = source.hf->folder,
                           .folder_name = folder_name(source.hf->folder, compat),

@@ -5,6 +5,7 @@
 
 #include "lib/convert.h"
 #include "lib/error.h"
+#include "lib/recipes.h"
 
 namespace ropewalk::formats {
 namespace {
@@ -55,7 +56,7 @@ GgufChanges rope_changes(const GgufFile& file, const ModelConfig& config, RopeEn
   changes.set_keys.push_back({"llama.context_length", gguf_u32(static_cast<std::uint32_t>(config.context))});
   changes.after = file.find("llama.attention.head_count_kv") ? "llama.attention.head_count_kv" : "llama.attention.head_count";
   changes.remove_tensors = {kGgufRopeFreqs, "rope_factors_long.weight", "rope_factors_short.weight"};
-  if (!rope.frequency_divisors.empty()) changes.first_tensors.push_back({kGgufRopeFreqs, gguf_rope_freqs_tensor(rope.frequency_divisors), DType::f32});
+  if (!rope.frequency_divisors.empty()) changes.first_tensors.push_back({kGgufRopeFreqs, memory_tensor(kGgufRopeFreqs, {rope.frequency_divisors.size()}, rope.frequency_divisors), DType::f32});
   out.losses = std::move(rope.losses);
   out.notes = std::move(rope.notes);
   return changes;
