@@ -23,12 +23,14 @@ TensorPtr renamed(TensorPtr parent, std::string name);
 /// Overflow of a finite value to infinity throws Error(bad_input) naming the tensor and the element, unless `saturate` clamps to the largest finite.
 TensorPtr cast(TensorPtr parent, DType dtype, bool saturate = false);
 
-/// Rows of each head re-ordered between half-split and interleaved rotary pairs. `parent` has n_heads * head_dim rows, or is a bias with that many
+/// Rows of each head re-ordered between half-split and interleaved rotary pairs; the parent itself if it stands in that order, Error(bad_input) if
+/// its pairs are `none` or the sizes do not fit. `parent` has n_heads * head_dim rows, or is a bias with that many
 /// elements in its only row. Only the first rotary_dim channels of a head move. Source: llama.cpp 0.5 LlamaModel.permute and its inverse.
 TensorPtr with_rotary_pairs(TensorPtr parent, RotaryPairs target, std::uint64_t n_heads, std::uint64_t head_dim, std::uint64_t rotary_dim);
 
 /// W + scale * B A, evaluated in double (docs/numerics.md): products in rank order summed in double, then times the scale, then plus W.
-/// weight: [out, in]; b: [out, rank]; a: [rank, in]. Wide; info().dtype is the weight's. prepare() reads A and B.
+/// weight: [out, in]; b: [out, rank]; a: [rank, in]. Several terms are added to W one after the other, in order; none: the weight itself.
+/// Wide; info().dtype is the weight's. prepare() reads A and B, release() drops them. Error(bad_input) if the shapes do not fit.
 struct LowRankTerm {
   TensorPtr a, b;
   double scale;
