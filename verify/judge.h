@@ -2,6 +2,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "verify/perplexity.h"
@@ -9,41 +10,61 @@
 
 namespace ropewalk::verify {
 
-/// One bound on one figure. A NaN never passes.
-struct Gate {
-  std::string name;         // "kl_mean", "kl_p999", "kl_growth", "top1", "ppl_ratio", "tokenizer", ...
-  int from = 0, to = 0;     // positions; 0, 0: all
-  double value = 0;
-  std::string bound;        // "max" or "min"
-  double limit = 0;
-  bool pass = false;
-};
-
+/// Positions t of the distributions compared: the one after t + 1 tokens of a window.
 struct PairBucket {
-  int from = 0, to = 0;
-  double kl_mean = 0, top1 = 0, nll_difference = 0;
+  int from = 0, to = 0;     // [from, to)
+  double kl_mean = 0, top1 = 0, nll_difference = 0;  // nll_difference: candidate less source, mean over the positions that have a next token
   std::uint64_t tokens = 0;
 };
+
+/// One position over all windows.
+struct PairPosition {
+  double kl_sum = 0, kl_max = 0, nll_source = 0, nll_candidate = 0;  // sums
+  std::uint64_t tokens = 0, same_top1 = 0, scored = 0;
+};
+
 struct LogitsReport {
   double kl_mean = 0, kl_median = 0, kl_p999 = 0, kl_max = 0;
-  double kl_growth = 1;     // mean KL at positions >= original context over mean KL below it; 1 if one side is empty
+  double kl_growth = 1;     // (mean KL at positions >= original context + f) / (mean KL below it + f), f = kKlFloor; 1 if one side is empty
   double top1 = 1;
   double perplexity_source = 0, perplexity_candidate = 0, ppl_ratio = 1;
-  std::vector<PairBucket> positions;
-  std::vector<double> layers;
-  std::optional<int> parts_at;  // first position of the first bucket whose gate fails
+  std::vector<PairBucket> positions;      // as position_buckets, from 0, and cut at the original context
+  std::vector<double> layers;             // PairResult::layer_distance
+  std::optional<int> parts_at;            // first position of the first bucket in which a gate fails; set by apply_gates
+  std::vector<PairPosition> by_position;  // what gates with a range are computed from
 };
+
+/// KL that rounding in f32 alone can cause: figures below it mean "the same" (docs/protocols.md).
+inline constexpr double kKlFloor = 1e-9;
+
+/// original_context: the source's, before scaling; anything outside (0, context) leaves kl_growth at 1.
 LogitsReport summarise_pair(const PairResult& result, int original_context, int context);
 
-/// --max/--min NAME[@FROM:TO]=V from the command line, and the defaults by encoding ("f32", "f16", "bf16", "q8_0").
+/// A bound on a figure, from the command line (--max/--min NAME[@FROM:TO]=V) or by default. Positions 0, 0: all of them; to 0: up to the end.
 struct GateRequest {
-  std::string name, bound;
+  std::string name, bound;  // bound: "max" or "min"
   int from = 0, to = 0;
   double limit = 0;
 };
-GateRequest parse_gate(const std::string& bound, std::string_view text);  // Error(usage)
+/// `bound` is "max" or "min". Sizes take suffixes (8k), V may be a percentage (99.5%); NAME@N=V gives from = to = N. Error(usage) with the text and what was expected.
+GateRequest parse_gate(const std::string& bound, std::string_view text);
+
+/// Bounds for a candidate whose coarsest weights are "f32", "f16", "bf16" or "q8_0"; others get q8_0's. Where they come from: docs/protocols.md.
 std::vector<GateRequest> default_gates(std::string_view encoding);
-/// Mean gates without a range are applied to the whole and to the worst bucket.
-std::vector<Gate> apply_gates(const std::vector<GateRequest>& requests, const LogitsReport& report);
+
+/// A bound and what it was held against.
+struct Gate {
+  std::string name;         // "kl_mean", "kl_median", "kl_p999", "kl_max", "kl_growth", "top1", "ppl_ratio", "nll_difference"
+  int from = 0, to = 0;     // positions [from, to); 0, 0: all
+  double value = 0;         // NaN where there is nothing to measure
+  std::string bound;        // "max" or "min"
+  double limit = 0;
+  bool pass = false;        // a NaN never passes
+};
+/// Mean gates (kl_mean, top1, ppl_ratio, nll_difference) without a range are applied to the whole and to the worst bucket. Sets report.parts_at.
+/// Error(usage) for a name that is no figure of the report, or a range on kl_median, kl_p999 or kl_growth.
+std::vector<Gate> apply_gates(const std::vector<GateRequest>& requests, LogitsReport& report);
+/// At least one gate ran and all passed.
+bool all_pass(const std::vector<Gate>& gates);
 
 }  // namespace ropewalk::verify

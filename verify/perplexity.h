@@ -1,6 +1,9 @@
 #pragma once
 
-#include <string>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "verify/sweep.h"
@@ -11,22 +14,28 @@ namespace ropewalk::verify {
 enum class Protocol {
   tokens,     // exp of mean NLL over scored tokens; stride defaults to the window; each token scored once
   yarn,       // YaRN repository: one BOS per window, exp of the mean of per-window means, stride 256
-  hf,         // transformers' fixed-length guide: sliding windows over one stream, BOS only at the start
+  hf,         // transformers' fixed-length guide: sliding windows over one stream, BOS only at the start, each window's mean weighed by its labels less one
   llama_cpp,  // llama-perplexity: BOS replaces the first token of each chunk, second half of each chunk scored
 };
-const char* protocol_name(Protocol protocol);
+const char* protocol_name(Protocol protocol);  // "tokens", "yarn", "hf", "llama.cpp"
+std::optional<Protocol> protocol_from_name(std::string_view name);  // "llama_cpp" is accepted too
+/// What a stride of 0 means: tokens: as many text tokens as a window holds, so that none is left out; yarn: 256; hf: half a window; llama.cpp: the window (no other is possible).
+int default_stride(Protocol protocol, int context, bool has_bos);
 
 struct WindowSpan {
   int document = 0;
-  int begin = 0, end = 0;     // text tokens [begin, end) of the document
+  int begin = 0, end = 0;     // text tokens [begin, end) of the document that follow the window's BOS, if it has one
   int first_scored = 0;       // index in the window of the first id whose NLL counts (>= 1)
   int last_scored = 0;        // one past the last
 };
 struct WindowPlan {
+  int context = 0, stride = 0;  // stride: what was asked for, or the default
+  Protocol protocol = Protocol::tokens;
   std::vector<Window> windows;
   std::vector<WindowSpan> spans;
 };
-/// Documents are ids without BOS. Error(bad_input) if a document is too short for one window of `context` tokens: nothing is shortened in silence.
+/// Documents are ids without BOS. Error(bad_input) if a document is too short for one window of `context` tokens (llama.cpp: for two): nothing is shortened in silence.
+/// stride 0: default_stride. A stride past the documents' ends gives one window per document, the YaRN repository's --truncate.
 WindowPlan plan_windows(const std::vector<std::vector<std::int32_t>>& documents, int context, int stride, Protocol protocol, std::optional<std::int32_t> bos);
 
 struct PositionBucket {
@@ -38,14 +47,15 @@ struct PerplexityResult {
   int context = 0, stride = 0;
   Protocol protocol = Protocol::tokens;
   double perplexity = 0, nll = 0;
-  std::uint64_t tokens = 0;  // scored
+  std::uint64_t tokens = 0;  // scored (hf: the sum of the weights)
   int windows = 0;
   std::vector<double> window_nll;
   std::vector<PositionBucket> positions;
 };
-PerplexityResult summarise(const WindowPlan& plan, const std::vector<std::vector<TokenScore>>& scores, int context, int stride, Protocol protocol);
+/// scores: of plan.windows, by score().
+PerplexityResult summarise(const WindowPlan& plan, const std::vector<std::vector<TokenScore>>& scores);
 
-/// Buckets that double: [0,1) excluded, [1,64), [64,128), [128,256), ... up to `context`.
+/// Window positions in buckets that double: [1,64), [64,128), [128,256), ... up to `context`. Position 0 is never scored.
 std::vector<std::pair<int, int>> position_buckets(int context);
 
 }  // namespace ropewalk::verify

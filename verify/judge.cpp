@@ -1,0 +1,91 @@
+#include "verify/judge.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace ropewalk::verify {
+namespace {
+
+/// The value below which a share of `sorted` lies: the smallest that at least that share does not exceed.
+double quantile(const std::vector<double>& sorted, double share) {
+  const auto rank = static_cast<std::size_t>(std::ceil(share * double(sorted.size())));
+  return sorted[std::min(sorted.size() - 1, rank == 0 ? 0 : rank - 1)];
+}
+
+std::vector<std::pair<int, int>> buckets(int context, int original_context) {
+  std::vector<std::pair<int, int>> out;
+  for (auto [from, to] : position_buckets(context)) {
+    if (out.empty()) from = 0;
+    if (original_context > from && original_context < to) {
+      out.emplace_back(from, original_context);
+      from = original_context;
+    }
+    out.emplace_back(from, to);
+  }
+  return out;
+}
+
+std::vector<PairPosition> sum_by_position(const PairResult& result) {
+  std::vector<PairPosition> out;
+  for (const auto& window : result.scores) {
+    out.resize(std::max(out.size(), window.size()));
+    for (std::size_t t = 0; t < window.size(); ++t) {
+      PairPosition& p = out[t];
+      p.kl_sum += window[t].kl;
+      if (!(window[t].kl <= p.kl_max)) p.kl_max = window[t].kl;  // keeps a NaN
+      p.same_top1 += window[t].same_top1 ? 1 : 0;
+      ++p.tokens;
+      if (t + 1 == window.size()) continue;
+      p.nll_source += window[t].nll_a, p.nll_candidate += window[t].nll_b;
+      ++p.scored;
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+LogitsReport summarise_pair(const PairResult& result, int original_context, int context) {
+  LogitsReport report;
+  report.layers = result.layer_distance;
+  report.by_position = sum_by_position(result);
+  std::vector<double> kl;
+  bool nan = false;
+  for (const auto& window : result.scores)
+    for (const PairScore& score : window) kl.push_back(score.kl), nan = nan || std::isnan(score.kl);
+  if (kl.empty()) return report;
+  if (nan)  // they cannot be ordered, and no quantile of them means anything
+    report.kl_median = report.kl_p999 = report.kl_max = std::nan("");
+  else {
+    std::ranges::sort(kl);
+    report.kl_median = quantile(kl, 0.5), report.kl_p999 = quantile(kl, 0.999), report.kl_max = kl.back();
+  }
+
+  const auto total = [&](int from, int to) {
+    PairBucket bucket{.from = from, .to = to};
+    double kl_sum = 0, nll = 0;
+    std::uint64_t same = 0, scored = 0;
+    for (std::size_t t = std::size_t(from); t < std::min(report.by_position.size(), std::size_t(to)); ++t) {
+      const PairPosition& p = report.by_position[t];
+      kl_sum += p.kl_sum, nll += p.nll_candidate - p.nll_source, same += p.same_top1, scored += p.scored, bucket.tokens += p.tokens;
+    }
+    if (bucket.tokens) bucket.kl_mean = kl_sum / double(bucket.tokens), bucket.top1 = double(same) / double(bucket.tokens);
+    if (scored) bucket.nll_difference = nll / double(scored);
+    return bucket;
+  };
+  const int longest = static_cast<int>(report.by_position.size());
+  const PairBucket whole = total(0, longest);
+  report.kl_mean = whole.kl_mean, report.top1 = whole.top1, report.ppl_ratio = std::exp(whole.nll_difference);
+  double nll_source = 0, nll_candidate = 0;
+  std::uint64_t scored = 0;
+  for (const PairPosition& p : report.by_position) nll_source += p.nll_source, nll_candidate += p.nll_candidate, scored += p.scored;
+  if (scored) report.perplexity_source = std::exp(nll_source / double(scored)), report.perplexity_candidate = std::exp(nll_candidate / double(scored));
+
+  for (const auto& [from, to] : buckets(std::max(context, longest), original_context))
+    if (const PairBucket bucket = total(from, to); bucket.tokens) report.positions.push_back(bucket);
+  if (original_context > 0 && original_context < longest)
+    report.kl_growth = (total(original_context, longest).kl_mean + kKlFloor) / (total(0, original_context).kl_mean + kKlFloor);
+  return report;
+}
+
+}  // namespace ropewalk::verify

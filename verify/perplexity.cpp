@@ -1,0 +1,153 @@
+#include "verify/perplexity.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "lib/error.h"
+
+namespace ropewalk::verify {
+namespace {
+
+[[noreturn]] void too_short(std::size_t document, std::size_t tokens, std::size_t needed, int context) {
+  throw Error(ErrorKind::bad_input, {}, "document " + std::to_string(document) + " has " + std::to_string(tokens) + " tokens, a context of " + std::to_string(context) + " needs " +
+              std::to_string(needed), "give a longer text or a smaller context");
+}
+
+Window window_of(const std::vector<std::int32_t>& document, int begin, int end, std::optional<std::int32_t> bos) {
+  Window window;
+  if (bos) window.push_back(*bos);
+  window.insert(window.end(), document.begin() + begin, document.begin() + end);
+  return window;
+}
+
+void add(WindowPlan& plan, const std::vector<std::int32_t>& document, WindowSpan span, std::optional<std::int32_t> bos) {
+  plan.windows.push_back(window_of(document, span.begin, span.end, bos));
+  plan.spans.push_back(span);
+}
+
+/// tokens, yarn: every window starts with BOS; it scores what lies past the end of the one before.
+void plan_sliding(WindowPlan& plan, const std::vector<std::int32_t>& document, int index, int context, int stride, std::optional<std::int32_t> bos) {
+  const int lead = bos ? 1 : 0, total = static_cast<int>(document.size());
+  for (int begin = 0, covered = 0; covered < total && begin < total; begin += stride) {
+    const int end = std::min(begin + context - lead, total);
+    const int length = lead + end - begin, scored = std::min(end - covered, length - 1);  // the first id of a window has nothing to be predicted from
+    add(plan, document, {index, begin, end, length - scored, length}, bos);
+    covered = end;
+    if (stride > total - begin) break;  // the next begin would wrap
+  }
+}
+
+/// transformers' guide: one stream that starts with BOS, cut anywhere.
+void plan_hf(WindowPlan& plan, const std::vector<std::int32_t>& document, int index, int context, int stride, std::optional<std::int32_t> bos) {
+  const int lead = bos ? 1 : 0, total = static_cast<int>(document.size()) + lead;
+  for (int begin = 0, covered = 0; covered < total; begin += stride) {
+    const int end = std::min(begin + context, total), length = end - begin;
+    const bool first = begin == 0;
+    add(plan, document, {index, first ? 0 : begin - lead, end - lead, std::max(1, length - (end - covered)), length}, first ? bos : std::nullopt);
+    covered = end;
+  }
+}
+
+/// llama-perplexity of llama.cpp 0.5: chunks of the stream that starts with BOS; BOS takes the place of each chunk's first token; the second half is scored.
+void plan_llama_cpp(WindowPlan& plan, const std::vector<std::int32_t>& document, int index, int context, std::optional<std::int32_t> bos) {
+  const int lead = bos ? 1 : 0, chunks = (static_cast<int>(document.size()) + lead) / context;
+  for (int chunk = 0; chunk < chunks; ++chunk)
+    add(plan, document, {index, chunk * context, (chunk + 1) * context - lead, context / 2 + 1, context}, bos);
+}
+
+/// transformers' guide weighs a window by its labels less one, though the shift costs a label only where the window's first id is among them.
+bool drops_a_label(const WindowPlan& plan, std::size_t window) {
+  const bool first_id_is_label = plan.stride >= plan.context || window == 0 || plan.spans[window - 1].document != plan.spans[window].document;
+  return plan.protocol == Protocol::hf && !first_id_is_label;
+}
+
+}  // namespace
+
+const char* protocol_name(Protocol protocol) {
+  switch (protocol) {
+    case Protocol::tokens: return "tokens";
+    case Protocol::yarn: return "yarn";
+    case Protocol::hf: return "hf";
+    case Protocol::llama_cpp: return "llama.cpp";
+  }
+  return "";
+}
+
+std::optional<Protocol> protocol_from_name(std::string_view name) {
+  for (const Protocol protocol : {Protocol::tokens, Protocol::yarn, Protocol::hf, Protocol::llama_cpp})
+    if (name == protocol_name(protocol)) return protocol;
+  if (name == "llama_cpp") return Protocol::llama_cpp;
+  return std::nullopt;
+}
+
+int default_stride(Protocol protocol, int context, bool has_bos) {
+  switch (protocol) {
+    case Protocol::tokens: return std::max(1, context - (has_bos ? 1 : 0));
+    case Protocol::yarn: return 256;
+    case Protocol::hf: return std::max(1, context / 2);
+    case Protocol::llama_cpp: return context;
+  }
+  return context;
+}
+
+WindowPlan plan_windows(const std::vector<std::vector<std::int32_t>>& documents, int context, int stride, Protocol protocol, std::optional<std::int32_t> bos) {
+  if (context < 2) throw Error(ErrorKind::bad_input, {}, "a context of " + std::to_string(context) + " has nothing to predict, at least 2 was expected", "give a larger context");
+  if (stride < 0) throw Error(ErrorKind::bad_input, {}, "a stride of " + std::to_string(stride) + ", at least 1 was expected", "give a positive stride");
+  if (stride == 0) stride = default_stride(protocol, context, bos.has_value());
+  if (protocol == Protocol::llama_cpp && stride != context)
+    throw Error(ErrorKind::bad_input, {}, "a stride of " + std::to_string(stride) + " with the llama.cpp protocol, whose chunks do not overlap", "leave the stride out or take another protocol");
+  if (documents.empty()) throw Error(ErrorKind::bad_input, {}, "no document to evaluate", "give a text");
+  WindowPlan plan{context, stride, protocol, {}, {}};
+  for (std::size_t index = 0; index < documents.size(); ++index) {
+    const auto& document = documents[index];
+    const std::size_t lead = bos ? 1 : 0, window = static_cast<std::size_t>(context), needed = (protocol == Protocol::llama_cpp ? 2 * window : window) - lead;
+    if (document.size() < needed) too_short(index, document.size(), needed, context);
+    switch (protocol) {
+      case Protocol::tokens:
+      case Protocol::yarn: plan_sliding(plan, document, static_cast<int>(index), context, stride, bos); break;
+      case Protocol::hf: plan_hf(plan, document, static_cast<int>(index), context, stride, bos); break;
+      case Protocol::llama_cpp: plan_llama_cpp(plan, document, static_cast<int>(index), context, bos); break;
+    }
+  }
+  return plan;
+}
+
+std::vector<std::pair<int, int>> position_buckets(int context) {
+  std::vector<std::pair<int, int>> out;
+  for (int from = 1, to = 64; from < context; from = to, to = to > context / 2 ? context : 2 * to) out.emplace_back(from, std::min(to, context));
+  return out;
+}
+
+PerplexityResult summarise(const WindowPlan& plan, const std::vector<std::vector<TokenScore>>& scores) {
+  PerplexityResult result;
+  result.context = plan.context, result.stride = plan.stride, result.protocol = plan.protocol, result.windows = static_cast<int>(plan.windows.size());
+  for (const auto& [from, to] : position_buckets(plan.context)) result.positions.push_back({from, to, 0, 0});
+  double weighted = 0, weights = 0;
+  for (std::size_t w = 0; w < plan.spans.size(); ++w) {
+    const WindowSpan& span = plan.spans[w];
+    double sum = 0;
+    for (int position = span.first_scored; position < span.last_scored; ++position) {
+      const double nll = scores[w][static_cast<std::size_t>(position) - 1].nll;
+      sum += nll;
+      for (PositionBucket& bucket : result.positions)
+        if (position >= bucket.from && position < bucket.to) bucket.nll += nll, ++bucket.tokens;
+    }
+    const int scored = span.last_scored - span.first_scored;
+    const double mean = sum / scored;
+    result.window_nll.push_back(mean);
+    const int counted = scored - (drops_a_label(plan, w) ? 1 : 0);
+    const double weight = plan.protocol == Protocol::yarn ? 1 : counted;
+    weighted += mean * weight;
+    weights += weight;
+    result.tokens += static_cast<std::uint64_t>(counted);
+  }
+  for (PositionBucket& bucket : result.positions)
+    if (bucket.tokens > 0) bucket.nll /= double(bucket.tokens);
+  std::erase_if(result.positions, [](const PositionBucket& bucket) { return bucket.tokens == 0; });
+  result.nll = weighted / weights;
+  result.perplexity = std::exp(result.nll);
+  return result;
+}
+
+}  // namespace ropewalk::verify
