@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 
+#include "formats/json_fields.h"
 #include "formats/safetensors.h"
 #include "lib/error.h"
 
@@ -41,10 +42,11 @@ std::map<std::string, std::string> read_index(const fs::path& path) {
   std::map<std::string, std::string> map;
   for (const auto& [name, file] : index["weight_map"].items()) {
     const std::string pointer = "/weight_map/" + pointer_segment(name);
-    if (!file.is_string()) fail(pointer, "'" + name + "' is mapped to " + file.dump(-1, ' ', true, Json::error_handler_t::replace) + ", expected a file name", "fetch the index again");
+    const std::string found = "'" + name + "' is mapped to " + shown(file);
+    if (!file.is_string()) fail(pointer, found + ", expected a file name", "fetch the index again");
     const std::string& shard = file.get_ref<const std::string&>();
     if (shard.empty() || shard.find('/') != std::string::npos || shard.find('\\') != std::string::npos || shard == "." || shard == ".." || shard.find('\0') != std::string::npos)
-      fail(pointer, "'" + name + "' is mapped to '" + shard + "', expected the plain name of a file beside the index", "do not trust this checkpoint; fetch the index again");
+      fail(pointer, found + ", expected the plain name of a file beside the index", "do not trust this checkpoint; fetch the index again");
     map.emplace(name, shard);
   }
   if (map.empty()) fail("/weight_map", "'weight_map' is empty, expected at least one tensor", "fetch the index again");
@@ -55,11 +57,12 @@ void read_shards(const fs::path& index_path, HfFiles& out) {
   const std::map<std::string, std::string> map = read_index(index_path);
   std::set<std::string> shards;
   for (const auto& [name, shard] : map) shards.insert(shard);
+  for (const std::string& shard : shards)  // all before the first is read: a missing file is the better news
+    if (!is_file(out.hf.folder / shard))
+      throw Error(ErrorKind::bad_input, {.path = index_path.string()}, "the index names '" + shard + "', which is not in the folder", "the checkpoint is incomplete: fetch that file");
   std::set<std::string> found;
   for (const std::string& shard : shards) {
     const fs::path path = out.hf.folder / shard;
-    if (!is_file(path))
-      throw Error(ErrorKind::bad_input, {.path = index_path.string()}, "the index names '" + shard + "', which is not in the folder", "the checkpoint is incomplete: fetch that file");
     const SafetensorsFile file = read_safetensors(path);
     for (const TensorPtr& tensor : file.tensors) {
       const auto entry = map.find(tensor->name());
