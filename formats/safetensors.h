@@ -36,7 +36,7 @@ struct SafetensorsLayout {
   std::uint64_t file_bytes = 0;
 };
 /// Byte for byte as the safetensors library 0.8 serialises: tensors by dtype (the library's own order: wide before narrow) and name, metadata first
-/// and sorted (left out if empty), header padded with spaces to 8 bytes. Error(unsupported) for a block type.
+/// (left out if empty; several keys sorted, where the library's order is random), header padded with spaces to 8 bytes. Error(unsupported) for a block type.
 SafetensorsLayout plan_safetensors(std::vector<TensorPtr> tensors, const std::map<std::string, std::string>& metadata);
 
 /// Distributes tensors over shards in order as huggingface_hub 2.4's split_torch_state_dict_into_shards does: a shard closes when the next tensor would

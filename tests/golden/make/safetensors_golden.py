@@ -52,15 +52,17 @@ def shards(sizes, limit):
 
 def main():
     rng = random.Random(1)
+    # One key of metadata at most: the library keeps them in a hash map, so the order of two differs from run to run.
     layouts = [layout([[f"t.{d}.{i}", d, [2, 3 + i]] for i in (1, 0) for d in sorted(DTYPES, key=lambda _: rng.random())], {"format": "pt"}),
                layout([], None),
                layout([["b", "F16", [3]]], None),
                layout([["model.layers.10.x", "BF16", [4, 4]], ["model.layers.2.x", "BF16", [4, 4]], ["lm_head.weight", "BF16", [1]], ["Z", "BF16", []], ["zero", "BF16", [0, 7]]],
-                      {"format": "pt", "b": "2", "a": 'quote " backslash \\ newline \n tab \t bell \x07 del \x7f é 漢'}),
+                      {'key " \\': 'quote " backslash \\ newline \n tab \t bell \x07 del \x7f é 漢'}),
                layout([['name "with" \\ é/\n', "F32", [1]]], {"format": "pt"})]
     cases = [shards([10, 10, 10], 1000), shards([10, 10, 10], 40), shards([10, 10, 10], 20), shards([5, 50, 5, 50, 5], 40), shards([50, 50], 40), shards([0, 20, 0], 40)]
     for _ in range(40):
-        sizes = [rng.choice([0, 1, 5, 20, 33, 100]) for _ in range(rng.randint(1, 30))]
+        # No empty tensors: torch gives them all one storage, so that function would hold them for tied.
+        sizes = [rng.choice([1, 5, 20, 33, 100]) for _ in range(rng.randint(1, 30))]
         cases.append(shards(sizes, rng.choice([10, 60, 100, 200, 400])))
     print(json.dumps({"safetensors": safetensors.__version__, "huggingface_hub": huggingface_hub.__version__, "torch": torch.__version__,
                       "layouts": layouts, "values": values(), "shards": cases}))
