@@ -1,6 +1,5 @@
 #include "tools/common_options.h"
 
-#include <charconv>
 #include <filesystem>
 #include <ostream>
 
@@ -61,17 +60,9 @@ namespace {
 
 formats::SourceSpec with_shorthand(const std::string& text, const SourceOptions& options) {
   formats::SourceSpec spec = formats::parse_source(text);
-  for (const std::string& adapter : options.adapters) {
-    const auto colon = adapter.rfind(':');
-    formats::SourceSpec::Adapter parsed{.path = adapter};
-    if (colon != std::string::npos && !std::filesystem::exists(adapter)) {  // an existing path is taken literally
-      const std::string scale = adapter.substr(colon + 1);
-      const auto [end, error] = std::from_chars(scale.data(), scale.data() + scale.size(), parsed.scale);
-      if (error != std::errc{} || end != scale.data() + scale.size())
-        throw Error(ErrorKind::usage, {}, "-a '" + adapter + "': no folder of that name, and '" + scale + "' is no scale", "give DIR or DIR:SCALE");
-      parsed.path = adapter.substr(0, colon);
-    }
-    spec.adapters.push_back(std::move(parsed));
+  for (const std::string& adapter : options.adapters) {  // the same grammar, after any model
+    const auto parsed = formats::parse_source(spec.model + "+" + adapter).adapters;
+    spec.adapters.insert(spec.adapters.end(), parsed.begin(), parsed.end());
   }
   if (options.rope && spec.rope)
     throw Error(ErrorKind::usage, {}, "'" + text + "' has a rope of its own and --rope gives another", "give one of them");

@@ -1,0 +1,59 @@
+#include "lib/merge_report.h"
+
+#include <array>
+#include <cmath>
+
+#include "lib/convert.h"
+
+namespace ropewalk {
+namespace {
+
+/// Sum of squares of f(c) for c < n: eight running sums in fixed places, so that the compiler may use vectors and the result never varies.
+template <class F>
+double sum_of_squares(std::size_t n, F f) {
+  std::array<double, 8> lanes{};
+  std::size_t c = 0;
+  for (; c + 8 <= n; c += 8)
+    for (std::size_t lane = 0; lane < 8; ++lane) {
+      const double x = f(c + lane);
+      lanes[lane] += x * x;
+    }
+  for (; c < n; ++c) lanes[c % 8] += f(c) * f(c);
+  return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
+}
+
+}  // namespace
+
+ObservedMerge::ObservedMerge(TensorPtr weight, TensorPtr exact, DType rounded_to)
+    : LazyTensor(exact->info()), weight_(std::move(weight)), exact_(std::move(exact)), rounded_to_(rounded_to), rows_(info().rows()) {}
+
+void ObservedMerge::read_f32(RowRange range, std::span<float> values) const {
+  std::vector<double> wide(values.size());
+  read_f64(range, wide);
+  for (std::size_t i = 0; i < wide.size(); ++i) values[i] = static_cast<float>(wide[i]);
+}
+
+void ObservedMerge::read_f64(RowRange range, std::span<double> values) const {
+  exact_->read_f64(range, values);
+  const std::size_t columns = info().columns();
+  std::vector<double> weight(values.size()), rounded(columns);
+  std::vector<std::byte> stored(*byte_size(rounded_to_, columns));
+  weight_->read_f64(range, weight);
+  for (std::uint64_t row = 0; row < range.size(); ++row) {
+    const double* exact = values.data() + row * columns;  // exact[row, :]
+    const double* w = weight.data() + row * columns;
+    encode_f64(rounded_to_, {exact, columns}, stored);
+    decode_f64(rounded_to_, stored, rounded);
+    rows_[range.begin + row] = {sum_of_squares(columns, [&](std::size_t c) { return exact[c] - w[c]; }), sum_of_squares(columns, [&](std::size_t c) { return w[c]; }),
+                                sum_of_squares(columns, [&](std::size_t c) { return rounded[c] - exact[c]; })};
+  }
+}
+
+MergeNorms ObservedMerge::norms() const {
+  Sums all;
+  for (const Sums& row : rows_) all.delta += row.delta, all.weight += row.weight, all.rounding += row.rounding;
+  const double delta = std::sqrt(all.delta);
+  return {delta, std::sqrt(all.weight), delta > 0 ? std::sqrt(all.rounding) / delta : 0};
+}
+
+}  // namespace ropewalk

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "lib/lazy_tensor.h"
+
+namespace ropewalk {
+
+/// What a merge did to one weight. Frobenius norms, in double.
+struct MergeNorms {
+  double delta_norm = 0;     // |scale B A|
+  double weight_norm = 0;    // |W|
+  double rounding_loss = 0;  // |rounded - exact| / |delta|: the part of the delta that rounding to the merge dtype ate or added; 0 without a delta
+};
+
+/// A merged weight before its rounding (`exact` = W + delta, wide) that measures itself while a writer streams it: every row read leaves its three sums,
+/// so one pass over the weights serves the writer and the report. Feed it to cast(..., `rounded_to`). Reading a row twice leaves the same sums, and the
+/// order of the rows does not matter: they are added up by row number.
+class ObservedMerge : public LazyTensor {
+ public:
+  ObservedMerge(TensorPtr weight, TensorPtr exact, DType rounded_to);
+
+  std::uint64_t row_unit() const noexcept override { return exact_->row_unit(); }
+  void prepare() const override { exact_->prepare(); }
+  std::uint64_t prepared_bytes() const noexcept override { return exact_->prepared_bytes(); }
+  void release() const override { exact_->release(); }
+  bool is_wide() const noexcept override { return true; }
+  void read_f32(RowRange range, std::span<float> values) const override;
+  void read_f64(RowRange range, std::span<double> values) const override;
+
+  /// Of the rows read so far; all of them once the tensor has been streamed.
+  MergeNorms norms() const;
+
+ private:
+  struct Sums {
+    double delta = 0, weight = 0, rounding = 0;  // of squares
+  };
+  TensorPtr weight_, exact_;
+  DType rounded_to_;
+  mutable std::vector<Sums> rows_;  // each written by whoever reads the row: disjoint ranges never share an element
+};
+
+}  // namespace ropewalk

@@ -1,0 +1,39 @@
+#include "tools/losses.h"
+
+#include <algorithm>
+
+#include "lib/error.h"
+
+namespace ropewalk::tools {
+
+void declare_losses(CommandLine& line, std::string& rope_encoding, std::vector<std::string>& allowed) {
+  line.group("What a GGUF cannot say");
+  line.option("--rope-encoding", rope_encoding, "auto|keys|freqs", "how the rope is written. auto: keys where llama.cpp reads them right, rope_freqs.weight where they cannot say it");
+  line.option("--allow-loss", allowed, "NAME", "accept this loss, e.g. rope.dynamic. Repeatable");
+}
+
+formats::RopeEncoding parse_rope_encoding(const std::string& text) {
+  if (text == "auto") return formats::RopeEncoding::automatic;
+  if (text == "keys") return formats::RopeEncoding::keys;
+  if (text == "freqs") return formats::RopeEncoding::freqs;
+  throw Error(ErrorKind::usage, {}, "--rope-encoding is '" + text + "'", "give auto, keys or freqs");
+}
+
+void refuse_losses(const std::vector<formats::Loss>& losses, const std::vector<std::string>& allowed, int context) {
+  for (const formats::Loss& loss : losses) {
+    const bool safe = !loss.changes_logits || (loss.safe_context && *loss.safe_context >= context);
+    if (safe || std::find(allowed.begin(), allowed.end(), loss.name) != allowed.end()) continue;
+    std::string fix = "accept it with --allow-loss " + loss.name;
+    if (loss.safe_context) fix += ", or stay within " + std::to_string(*loss.safe_context) + " tokens";
+    throw Error(ErrorKind::unsupported, {}, loss.name + ": " + loss.reason, fix);
+  }
+}
+
+Json losses_json(const std::vector<formats::Loss>& losses) {
+  Json list = Json::array();
+  for (const formats::Loss& loss : losses)
+    list.push_back({{"name", loss.name}, {"reason", loss.reason}, {"safe_context", loss.safe_context ? Json(*loss.safe_context) : Json(nullptr)}, {"changes_logits", loss.changes_logits}});
+  return list;
+}
+
+}  // namespace ropewalk::tools

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "formats/gguf_rope.h"
+#include "tools/command_line.h"
+#include "tools/render.h"
+
+namespace ropewalk::tools {
+
+/// --rope-encoding and --allow-loss, for commands that write GGUFs.
+void declare_losses(CommandLine& line, std::string& rope_encoding, std::vector<std::string>& allowed);
+/// "auto", "keys", "freqs"; Error(usage) otherwise.
+formats::RopeEncoding parse_rope_encoding(const std::string& text);
+
+/// Error(unsupported) for the first loss that can change a logit within `context` tokens and was not allowed, with what would avoid it.
+void refuse_losses(const std::vector<formats::Loss>& losses, const std::vector<std::string>& allowed, int context);
+Json losses_json(const std::vector<formats::Loss>& losses);
+
+}  // namespace ropewalk::tools

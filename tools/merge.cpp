@@ -1,0 +1,147 @@
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <numeric>
+
+#include "formats/hf_writer.h"
+#include "lib/error.h"
+#include "lib/merge_report.h"
+#include "lib/recipes.h"
+#include "tools/commands.h"
+#include "tools/common_options.h"
+#include "tools/describe.h"
+#include "tools/model_card.h"
+#include "tools/output_plan.h"
+#include "tools/units.h"
+
+namespace ropewalk::tools {
+namespace {
+
+struct MergeOptions {
+  std::string source, output;
+  std::optional<std::uint64_t> max_shard_bytes;
+  SourceOptions modifiers;
+  WriterOptions writer;
+  CommonOptions common;
+};
+
+void declare(CommandLine& line, MergeOptions& options) {
+  line.positional(options.source, "SOURCE", "MODEL+ADAPTER, or an adapter folder whose base is found");
+  line.option("-o,--output,--outdir", options.output, "DIR", "the new Hugging Face folder");
+  line.bytes_option("--max-shard-size,--split-max-size", options.max_shard_bytes, "SIZE", "largest weight file (default 5GB)");
+  declare_modifiers(line, options.modifiers);
+  declare_merge(line, options.modifiers);
+  declare_writer(line, options.writer);
+  declare_common(line, options.common);
+  line.example("ropewalk merge base+adapter -o merged", "delta in double, one rounding to the base's dtype, and a report of what was done");
+  line.example("ropewalk merge adapter -o merged --dtype bf16", "the base named by the adapter; tells how much of the delta bf16 ate");
+}
+
+/// Merged weights by name, measured while they are written.
+using Observed = std::map<std::string, std::shared_ptr<const ObservedMerge>>;
+
+/// Replaces each merged tensor of the source by one that measures itself.
+Observed observe(formats::Source& source, bool saturate) {
+  std::map<std::string, std::vector<LowRankTerm>> terms;
+  std::size_t at = 0;  // merged_modules has the adapters' modules in order, with the scales that were applied
+  for (const formats::PeftAdapter& adapter : source.adapters)
+    for (const formats::LoraModule& module : adapter.modules) terms[module.target].push_back({module.a, module.b, source.merged_modules.at(at++).scale});
+  Observed observed;
+  for (std::size_t i = 0; i < source.base_tensors.size(); ++i) {
+    const TensorPtr& base = source.base_tensors[i];
+    const auto own = terms.find(base->name());
+    if (own == terms.end()) continue;
+    const DType dtype = source.checkpoint.tensors[i]->dtype();
+    auto tensor = std::make_shared<const ObservedMerge>(base, with_low_rank_delta(base, own->second), dtype);
+    observed[base->name()] = tensor;
+    source.checkpoint.tensors[i] = cast(tensor, dtype, saturate);
+  }
+  return observed;
+}
+
+Json modules_json(const formats::Source& source, const Observed& observed) {
+  Json list = Json::array();
+  for (const formats::MergedModule& module : source.merged_modules) {
+    const auto found = observed.find(module.name);
+    const MergeNorms norms = found == observed.end() ? MergeNorms{} : found->second->norms();
+    list.push_back({{"name", module.name}, {"kind", module.kind}, {"rank", module.rank}, {"scale", module.scale}, {"delta_norm", norms.delta_norm},
+                    {"weight_norm", norms.weight_norm}, {"rounding_loss", norms.rounding_loss}});
+  }
+  return list;
+}
+
+/// One row per kind of projection: the numbers of all layers together.
+Table module_table(const Observed& observed) {
+  struct Sums {
+    std::uint64_t n = 0;
+    double delta = 0, weight = 0, rounding = 0;  // of squares
+  };
+  std::map<std::string, Sums> by_kind;
+  for (const auto& [name, tensor] : observed) {
+    const MergeNorms norms = tensor->norms();
+    std::string kind = name.substr(0, name.rfind(".weight"));
+    Sums& sums = by_kind[kind.substr(kind.rfind('.') + 1)];
+    ++sums.n;
+    sums.delta += norms.delta_norm * norms.delta_norm;
+    sums.weight += norms.weight_norm * norms.weight_norm;
+    sums.rounding += std::pow(norms.rounding_loss * norms.delta_norm, 2);
+  }
+  Table table{{{"module"}, {"weights", true}, {"|delta| / |W|", true}, {"lost to rounding", true}}, {}};
+  for (const auto& [kind, sums] : by_kind)
+    table.rows.push_back({kind, std::to_string(sums.n), sums.weight > 0 ? number_text(std::sqrt(sums.delta / sums.weight), 3) : "-",
+                          sums.delta > 0 ? number_text(100 * std::sqrt(sums.rounding / sums.delta), 2) + " %" : "-"});
+  return table;
+}
+
+int run_merge(const MergeOptions& options, Io& io) {
+  check_reports(options.common);
+  if (options.output.empty()) throw Error(ErrorKind::usage, {}, "no output given", "name the folder to write with -o DIR");
+  formats::Source source = open_source(options.source, options.modifiers, options.common, io);
+  if (!source.hf)
+    throw Error(ErrorKind::unsupported, {.path = source.spec.model}, "merge writes a Hugging Face folder, and the source is a GGUF",
+                "write a GGUF: ropewalk convert SOURCE -o FILE --type keep");
+  if (source.adapters.empty() && !options.modifiers.dtype && !source.spec.rope)
+    throw Error(ErrorKind::usage, {}, "'" + source.spec.text + "' has no adapter to merge", "give one: MODEL+ADAPTER or -a DIR");
+  check_target(options.output, source, options.common.overwrite);
+
+  const Observed observed = observe(source, options.modifiers.saturate);
+  const std::uint64_t read_bytes = total_bytes(source.base_tensors);
+  announce({.targets = {options.output}, .what = "1 folder", .write_bytes = total_bytes(source.checkpoint.tensors), .read_bytes = read_bytes}, options.common, io);
+
+  std::vector<std::string> files;
+  if (!options.writer.dry_run) {
+    Progress progress(io, options.common.quiet, "merging", total_bytes(source.checkpoint.tensors), Progress::Unit::bytes);
+    formats::HfWriteOptions write;
+    write.write = write_options(options.common, options.writer);
+    write.stream = stream_options(options.common, progress);
+    if (options.max_shard_bytes) write.max_shard_bytes = *options.max_shard_bytes;
+    const std::filesystem::path target = std::filesystem::absolute(options.output).lexically_normal();
+    write.card = model_card(source, (target.filename().empty() ? target.parent_path() : target).filename().string(), "merged");
+    files = formats::write_hf_folder(source, source.hf->config, options.output, write).files;
+  }
+
+  Output output{.command = "merge", .source = source.spec.text, .warnings = source.checkpoint.warnings};
+  output.body = {{"tensors_changed", observed.size()},
+                 {"tensors_untouched", source.checkpoint.tensors.size() - observed.size()},
+                 {"dtype", info(dominant_dtype(source.checkpoint.tensors)).name},
+                 {"modules", options.writer.dry_run ? Json::array() : modules_json(source, observed)},
+                 {"tokenizer", source.tokenizer_origin},
+                 {"output", options.output},
+                 {"written", files},
+                 {"dry_run", options.writer.dry_run}};
+  if (options.writer.dry_run) {
+    output.text("dry run: nothing written; " + std::to_string(observed.size()) + " weights would change");
+  } else {
+    output.text(options.output + ": " + std::to_string(observed.size()) + " weights merged, " + std::to_string(source.checkpoint.tensors.size() - observed.size()) +
+                " tensors untouched, " + std::string(info(dominant_dtype(source.checkpoint.tensors)).name) + ", tokenizer from " + source.tokenizer_origin);
+    if (!observed.empty()) output.table(module_table(observed));
+  }
+  emit(output, options.common, io);
+  return 0;
+}
+
+}  // namespace
+
+Command merge_command() { return make_command("merge", "base + adapters to a Hugging Face folder, with a report", declare, run_merge); }
+
+}  // namespace ropewalk::tools

@@ -1,0 +1,64 @@
+#include "tools/model_card.h"
+
+#include <filesystem>
+
+#include "lib/file.h"
+#include "tools/describe.h"
+#include "tools/render.h"
+#include "tools/units.h"
+
+namespace ropewalk::tools {
+namespace {
+
+struct SourceCard {
+  std::string front_matter;  // with both "---" lines, or empty
+  std::string body;
+};
+
+SourceCard source_card(const formats::Source& source) {
+  SourceCard card;
+  if (!source.hf) return card;
+  const std::filesystem::path path = source.hf->folder / "README.md";
+  std::error_code ignored;
+  if (!std::filesystem::is_regular_file(path, ignored)) return card;
+  card.body = read_text_file(path, std::uint64_t{16} << 20);
+  if (!card.body.starts_with("---\n")) return card;
+  const auto end = card.body.find("\n---\n", 3);
+  if (end == std::string::npos) return card;
+  card.front_matter = card.body.substr(0, end + 5);
+  card.body.erase(0, end + 5);
+  return card;
+}
+
+/// The last part of a path: what may stand in a card that leaves this machine.
+std::string last_part(const std::filesystem::path& path) {
+  std::error_code ignored;
+  const std::filesystem::path whole = std::filesystem::absolute(path, ignored).lexically_normal();
+  return (whole.filename().empty() ? whole.parent_path() : whole).filename().string();
+}
+
+}  // namespace
+
+std::string model_card(const formats::Source& source, const std::string& name, const std::string& what) {
+  const SourceCard original = source_card(source);
+  const ModelConfig& config = source.checkpoint.config;
+  Table table{{{""}, {""}}, {}};
+  table.rows.push_back({"base", model_name(source)});
+  for (std::size_t i = 0; i < source.adapters.size(); ++i) {
+    const formats::PeftAdapter& adapter = source.adapters[i];
+    std::string text = last_part(adapter.folder) + ", " + plural(adapter.modules.size(), "module");
+    if (!adapter.modules.empty()) text += ", rank " + std::to_string(adapter.modules.front().rank);
+    if (!adapter.base_model.empty()) text += ", trained on " + last_part(adapter.base_model);
+    table.rows.push_back({"adapter", text});
+  }
+  table.rows.push_back({"architecture", config.model_type + ": " + geometry_text(config)});
+  table.rows.push_back({"parameters", count_text(total_elements(source.checkpoint.tensors)) + ", " + std::string(info(dominant_dtype(source.checkpoint.tensors)).name)});
+  table.rows.push_back({"context", std::to_string(config.context) + " tokens"});
+  table.rows.push_back({"rope", describe(config.rope)});
+  std::string card = original.front_matter + (original.front_matter.empty() ? "" : "\n") + "# " + name + "\n\nThis model was " + what + " with ropewalk " ROPEWALK_VERSION ".\n\n" +
+                     render_table(table);
+  if (original.body.find_first_not_of(" \n\r\t") != std::string::npos) card += "\n## Card of " + model_name(source) + "\n\n" + original.body;
+  return card;
+}
+
+}  // namespace ropewalk::tools

@@ -1,0 +1,71 @@
+#include "tools/output_plan.h"
+
+#include <sys/statvfs.h>
+
+#include <algorithm>
+#include <ostream>
+
+#include "lib/error.h"
+#include "tools/units.h"
+
+namespace ropewalk::tools {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::vector<fs::path> files_of(const formats::Source& source) {
+  std::vector<fs::path> paths;
+  if (source.hf) {
+    paths.push_back(source.hf->folder);
+    paths.insert(paths.end(), source.hf->weight_files.begin(), source.hf->weight_files.end());
+  }
+  if (source.gguf)
+    for (const auto& file : source.gguf->files) paths.emplace_back(file->path());
+  for (const auto& adapter : source.adapters) paths.push_back(adapter.folder);
+  return paths;
+}
+
+bool is_within(const fs::path& inner, const fs::path& outer) { return std::mismatch(outer.begin(), outer.end(), inner.begin(), inner.end()).first == outer.end(); }
+
+fs::path folder_of(const fs::path& target) {
+  fs::path whole = fs::absolute(target).lexically_normal();
+  if (whole.filename().empty()) whole = whole.parent_path();  // "out/"
+  return whole.parent_path();
+}
+
+}  // namespace
+
+void check_target(const fs::path& target, const formats::Source& source, bool overwrite) {
+  std::error_code ignored;
+  const fs::path whole = fs::weakly_canonical(target, ignored);
+  for (const fs::path& from : files_of(source))
+    if (fs::equivalent(target, from, ignored) || is_within(fs::weakly_canonical(from, ignored), whole))
+      throw Error(ErrorKind::io, {.path = target.string()}, "the target is or contains the source '" + from.string() + "'", "write to another place");
+  if (!overwrite && fs::exists(fs::symlink_status(target, ignored)))
+    throw Error(ErrorKind::io, {.path = target.string()}, "the target exists", "give another name or --overwrite");
+  const fs::path folder = folder_of(target);
+  if (!fs::is_directory(folder, ignored)) throw Error(ErrorKind::io, {.path = folder.string()}, "no such folder to write into", "create it first");
+}
+
+void announce(const OutputPlan& plan, const CommonOptions& common, const Io& io) {
+  const fs::path folder = folder_of(plan.targets.front());
+  struct statvfs disk = {};
+  const bool known = statvfs(folder.c_str(), &disk) == 0;
+  const std::uint64_t free_bytes = static_cast<std::uint64_t>(disk.f_bavail) * disk.f_frsize;
+  if (known && free_bytes < plan.write_bytes)
+    throw Error(ErrorKind::io, {.path = folder.string()}, "the output needs " + bytes_text(plan.write_bytes) + ", " + bytes_text(free_bytes) + " are free",
+                "free some space or write elsewhere");
+  if (common.quiet) return;
+  io.err << "writing " << plan.what << ", " << bytes_text(plan.write_bytes) << ", from " << bytes_text(plan.read_bytes) << " of weights";
+  if (known) io.err << "; " << bytes_text(free_bytes) << " free";
+  io.err << "\n" << std::flush;
+}
+
+StreamOptions stream_options(const CommonOptions& common, Progress& progress) {
+  StreamOptions options;
+  options.threads = common.threads;
+  options.progress = [&progress](std::uint64_t bytes) { progress.add(bytes); };
+  return options;
+}
+
+}  // namespace ropewalk::tools

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "formats/source.h"
+#include "lib/executor.h"
+#include "tools/common_options.h"
+#include "tools/progress.h"
+
+namespace ropewalk::tools {
+
+/// What a writer is about to do; checked and announced before the first byte.
+struct OutputPlan {
+  std::vector<std::filesystem::path> targets;  // files, or one folder
+  std::string what;                            // "2 files", "1 folder"
+  std::uint64_t write_bytes = 0, read_bytes = 0;
+};
+
+/// Error(io) if a target exists (without --overwrite), is the source or lies where no folder is.
+void check_target(const std::filesystem::path& target, const formats::Source& source, bool overwrite);
+/// Error(io) if the disk has too little room; otherwise one line: "writing 2 files, 8.9 MB, from 8.4 MB of weights; 41 GB free".
+void announce(const OutputPlan& plan, const CommonOptions& common, const Io& io);
+
+/// Options of a pass over the weights that reports to `progress`.
+StreamOptions stream_options(const CommonOptions& common, Progress& progress);
+
+}  // namespace ropewalk::tools
