@@ -1,1 +1,41 @@
-int main() { return 0; }  // until the commands link
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include "lib/pending_file.h"
+#include "tools/cli.h"
+
+namespace {
+
+/// Temporaries go, then the exit code the shell expects of that signal.
+extern "C" void leave_on_signal(int signal) {
+  ropewalk::remove_pending_on_signal();
+  _exit(128 + signal);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  for (int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) {
+    struct sigaction before = {}, action = {};
+    sigaction(signal, nullptr, &before);
+    if (before.sa_handler == SIG_IGN) continue;  // nohup, or a shell that started us in the background
+    action.sa_handler = leave_on_signal;
+    sigfillset(&action.sa_mask);
+    sigaction(signal, &action, nullptr);
+  }
+  const bool err_is_terminal = isatty(STDERR_FILENO) == 1;
+  const char* no_color = std::getenv("NO_COLOR");
+  ropewalk::tools::Io io{.in = std::cin,
+                         .out = std::cout,
+                         .err = std::cerr,
+                         .err_is_terminal = err_is_terminal,
+                         .color = err_is_terminal && !(no_color && *no_color),
+                         .hub_cache = ropewalk::tools::hub_cache_from_environment()};
+  const std::vector<std::string> arguments(argv + (argc > 0 ? 1 : 0), argv + argc);
+  return ropewalk::tools::run_cli(arguments, io);
+}
