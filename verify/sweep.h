@@ -15,8 +15,8 @@ using Window = std::vector<std::int32_t>;
 
 struct SweepOptions {
   int threads = 0;  // 0: lib's available_threads()
-  std::function<void(int layers_done, int layers)> progress;
-  std::function<bool()> cancelled;
+  std::function<void(int layers_done, int layers)> progress = {};
+  std::function<bool()> cancelled = {};
 };
 
 /// What one model thinks of one token given those before it.
