@@ -1,12 +1,10 @@
 #include "formats/peft.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <map>
-#include <set>
 
-#include "formats/json_fields.h"
+#include "formats/peft_config.h"
 #include "formats/safetensors.h"
 #include "formats/tensor_inventory.h"
 #include "lib/error.h"
@@ -16,67 +14,6 @@ namespace {
 
 constexpr const char* kConfigName = "adapter_config.json";
 constexpr const char* kWeightsName = "adapter_model.safetensors";
-
-/// Fields of LoraConfig (PEFT 0.21.2) that a merge of plain LoRA does not need: bookkeeping, training-time switches, and the choice of targets,
-/// which the tensors in the file state better. fan_in_fan_out is ignored by PEFT too where the module is a Linear, as all of llama's are;
-/// the sub-configurations of initialisations matter only with the init_lora_weights that names them.
-constexpr std::array kNoEffect = {
-    "peft_type", "peft_version", "task_type", "inference_mode", "base_model_name_or_path", "revision", "auto_mapping", "lora_dropout", "lora_alpha", "r",
-    "use_rslora", "init_lora_weights", "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "fan_in_fan_out", "megatron_config",
-    "megatron_core", "qalora_group_size", "loftq_config", "eva_config", "corda_config", "lora_ga_config", "ensure_weight_tying", "runtime_config"};
-/// init_lora_weights that leave the base as it was.
-constexpr std::array kPlainInits = {"gaussian", "eva", "orthogonal", "mica"};
-
-bool is_off(const Json& value) {
-  return value.is_null() || value == false || value == "none" || ((value.is_object() || value.is_array()) && value.empty());
-}
-
-void check_config(const JsonFields& fields, const Json& config) {
-  const auto type = fields.optional_string("peft_type");
-  if (!type) fields.fail(ErrorKind::bad_input, "peft_type", "'peft_type' is missing, expected \"LORA\"", "is this the adapter_config.json of a PEFT adapter?");
-  if (*type != "LORA")
-    fields.fail(ErrorKind::unsupported, "peft_type", "peft_type is \"" + *type + "\", expected \"LORA\"", "adapters of this kind are not merged by ropewalk");
-  for (const auto& [key, value] : config.items()) {
-    if (std::find(kNoEffect.begin(), kNoEffect.end(), key) != kNoEffect.end() || is_off(value)) continue;
-    fields.fail(ErrorKind::unsupported, key, "'" + key + "' is " + shown(value) + ", which changes the merge and is not read yet",
-                "only plain LoRA and rsLoRA adapters can be merged");
-  }
-  if (const Json* init = fields.find_set("init_lora_weights"); init && !init->is_boolean()) {
-    const std::string name = fields.optional_string("init_lora_weights").value_or("");
-    if (std::find(kPlainInits.begin(), kPlainInits.end(), name) == kPlainInits.end())
-      fields.fail(ErrorKind::unsupported, "init_lora_weights", "'init_lora_weights' is \"" + name + "\": the base was changed before training",
-                  "convert the adapter to plain LoRA with PEFT (path_initial_model_for_weight_conversion)");
-  }
-}
-
-/// One tensor of the file, by what its key says.
-struct Factor {
-  std::string module;  // canonical module path
-  bool is_a;
-};
-
-void drop_prefix(std::string& path, std::string_view prefix) {
-  if (path.starts_with(prefix)) path.erase(0, prefix.size());
-}
-
-/// Module path and role of a key in any spelling met in the wild; nullopt if it is no LoRA factor of a Linear.
-std::optional<Factor> parse_key(std::string key) {
-  for (std::size_t at = key.find("_orig_mod."); at != std::string::npos; at = key.find("_orig_mod.")) key.erase(at, 10);  // torch.compile, at any depth
-  drop_prefix(key, "module.");  // DataParallel
-  drop_prefix(key, "base_model.model.");
-  drop_prefix(key, "module.");
-  constexpr std::string_view kTails[] = {".lora_A.weight", ".lora_A.default.weight", ".lora_B.weight", ".lora_B.default.weight"};
-  for (const std::string_view tail : kTails) {
-    if (!key.ends_with(tail)) continue;
-    key.erase(key.size() - tail.size());
-    drop_prefix(key, "base_model.model.");
-    if (key.starts_with("model.model.")) key.erase(0, 6);
-    if (key.starts_with("layers.")) key.insert(0, "model.");
-    if (key.empty()) return std::nullopt;
-    return Factor{key, tail.starts_with(".lora_A")};
-  }
-  return std::nullopt;
-}
 
 /// Every element is a finite number, or Error(bad_input) naming the key.
 void check_finite(const LazyTensor& tensor, const std::string& path) {
@@ -102,7 +39,7 @@ struct Pair {
 std::map<std::string, Pair> pair_up(const std::vector<TensorPtr>& tensors, const std::string& path) {
   std::map<std::string, Pair> pairs;  // ordered: reports and errors do not depend on the file's order
   for (const TensorPtr& tensor : tensors) {
-    const auto factor = parse_key(tensor->name());
+    const auto factor = parse_lora_key(tensor->name());
     if (!factor)
       throw Error(ErrorKind::bad_input, {.path = path}, "key '" + tensor->name() + "' fits nothing, expected '<module>.lora_A.weight' or '<module>.lora_B.weight'",
                   "only adapters of linear layers without further tensors are read; every key must be used");
@@ -149,19 +86,11 @@ PeftAdapter read_peft_adapter(const std::filesystem::path& folder) {
   if (!is_peft_adapter(folder))
     throw Error(ErrorKind::bad_input, {.path = folder.string()}, std::string("no ") + kConfigName + " here, expected the folder of a PEFT adapter",
                 "name the folder that holds adapter_config.json and adapter_model.safetensors");
-  const std::string text = read_text_file(folder / kConfigName, JsonLimits{}.max_bytes);
+  PeftConfig config = read_peft_config(config_path, read_text_file(folder / kConfigName, JsonLimits{}.max_bytes));
   PeftAdapter adapter;
   adapter.folder = folder;
-  adapter.config = parse_json(config_path, text);
-  if (!adapter.config.is_object())
-    throw Error(ErrorKind::bad_input, {.path = config_path, .line = 1, .column = 1}, std::string("the file holds ") + adapter.config.type_name() + ", expected an object", "save the adapter again");
-  const JsonFields fields(config_path, text, adapter.config);
-  check_config(fields, adapter.config);
-  adapter.base_model = fields.optional_string("base_model_name_or_path").value_or("");
-  const std::int64_t r = fields.integer("r", 1, 1 << 20);
-  if (!fields.find_set("lora_alpha")) fields.fail(ErrorKind::bad_input, "lora_alpha", "'lora_alpha' is missing, expected a number", "the scale depends on it: save the adapter again");
-  const double alpha = *fields.optional_number("lora_alpha", -1e9, 1e9);
-  const double scale = fields.boolean("use_rslora", false) ? alpha / std::sqrt(double(r)) : alpha / double(r);
+  adapter.config = std::move(config.json);
+  adapter.base_model = std::move(config.base_model);
 
   const std::filesystem::path weights = folder / kWeightsName;
   std::error_code ignored;
@@ -172,7 +101,7 @@ PeftAdapter read_peft_adapter(const std::filesystem::path& folder) {
     throw Error(ErrorKind::bad_input, {.path = folder.string()}, std::string("no ") + kWeightsName + " beside " + kConfigName, "the adapter is incomplete: fetch it again");
   }
   const SafetensorsFile file = read_safetensors(weights);
-  for (const auto& [name, pair] : pair_up(file.tensors, weights.string())) adapter.modules.push_back(make_module(name, pair, r, scale, weights.string()));
+  for (const auto& [name, pair] : pair_up(file.tensors, weights.string())) adapter.modules.push_back(make_module(name, pair, config.rank, config.scale, weights.string()));
   if (adapter.modules.empty()) throw Error(ErrorKind::bad_input, {.path = weights.string()}, "the adapter holds no tensors, expected pairs of lora_A and lora_B", "save the adapter again");
   return adapter;
 }
