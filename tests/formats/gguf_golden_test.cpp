@@ -1,0 +1,220 @@
+// --compat llama.cpp@0.5 against the real converter (goldens gguf/): key by key, tensor by tensor, and the whole file's hash, for every output type.
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "formats/gguf_model.h"
+#include "formats/source.h"
+#include "gguf_bytes.h"
+#include "lib/convert.h"
+#include "lib/sha256.h"
+
+using namespace ropewalk;
+using namespace ropewalk::formats;
+namespace fs = std::filesystem;
+
+namespace {
+
+const fs::path kGolden = fs::path(ROPEWALK_GOLDEN_DIR) / "gguf";
+
+fs::path model_folder(const std::string& name) {
+  const fs::path trained = fs::path(ROPEWALK_GOLDEN_DIR) / "fixtures" / "models" / name;
+  return fs::exists(trained) ? trained : fs::path(ROPEWALK_GOLDEN_DIR) / "zoo" / name;
+}
+
+Source open_folder(const fs::path& folder) { return open_source(parse_source(folder.string()), {}, {}); }
+
+GgufExportOptions compat(DType type) {
+  GgufExportOptions options;
+  options.type = type;
+  options.compat = "llama.cpp@0.5";
+  return options;
+}
+
+std::string hex(std::string_view bytes) { return sha256(bytes); }
+
+std::string tensor_data(const GgufTensorPlan& plan) {
+  const LazyTensor& tensor = *plan.tensor;
+  tensor.prepare();
+  const RowRange all{0, tensor.info().rows()};
+  const TensorInfo encoded{.name = plan.name, .shape = tensor.info().shape, .dtype = plan.dtype};
+  std::string out(encoded.bytes(), '\0');
+  const auto bytes = std::as_writable_bytes(std::span(out.data(), out.size()));
+  if (plan.dtype == tensor.dtype() && tensor.has_raw()) {
+    tensor.read_raw(all, bytes);
+  } else {
+    std::vector<float> values(tensor.info().elements());
+    tensor.read_f32(all, values);
+    encode_f32(plan.dtype, values, bytes);
+  }
+  return out;
+}
+
+std::string whole_file(const GgufPlan& plan) {
+  const std::vector<GgufShard> shards = layout_gguf(plan);
+  std::string out = shards.at(0).header;
+  for (const GgufShard::Place& place : shards[0].places) out += tensor_data(plan.tensors[place.tensor]) + std::string(place.padding_bytes, '\0');
+  return out;
+}
+
+/// A key as make_gguf.py dumps it: [name, type, value | {n, payload_sha256}].
+Json dumped(const GgufKey& key) {
+  static const std::map<std::string, std::string> kNames = {{"string", "str"}, {"array", "arr"}};
+  const auto name_of = [](GgufType type) {
+    const auto found = kNames.find(gguf_type_name(type));
+    return found == kNames.end() ? std::string(gguf_type_name(type)) : found->second;
+  };
+  Json value;
+  std::string type = name_of(key.value.type);
+  if (const auto* array = std::get_if<GgufArray>(&key.value.value)) {
+    type = "arr[" + name_of(array->element_type) + "]";
+    if (array->size() <= 16) {
+      value = Json::array();
+      for (const std::string& text : array->strings) value.push_back(text);
+      for (float number : f32_elements(*array)) value.push_back(number);
+      for (std::int32_t number : i32_elements(*array)) value.push_back(number);
+    } else {
+      std::string payload(reinterpret_cast<const char*>(array->packed.data()), array->packed.size());
+      GgufBytes strings;
+      for (const std::string& text : array->strings) strings.text(text);
+      value = {{"n", array->size()}, {"payload_sha256", hex(payload + strings.bytes())}};
+    }
+  } else {
+    std::visit([&](const auto& v) {
+      if constexpr (!std::is_same_v<std::decay_t<decltype(v)>, GgufArray>) value = v;
+    }, key.value.value);
+  }
+  return Json::array({key.name, type, value});
+}
+
+void expect_keys(const GgufPlan& plan, const Json& keys, const Json& changed) {
+  std::map<std::string, Json> overrides;
+  for (const Json& key : changed) overrides[key[0]] = key;
+  ASSERT_EQ(plan.keys.size(), keys.size());
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    const std::string name = keys[i][0];
+    EXPECT_EQ(dumped(plan.keys[i]), overrides.contains(name) ? overrides[name] : keys[i]);
+  }
+}
+
+void expect_tensors(const GgufPlan& plan, const Json& tensors) {
+  ASSERT_EQ(plan.tensors.size(), tensors.size());
+  const std::vector<GgufShard> shards = layout_gguf(plan);
+  const std::uint64_t data = shards[0].header.size();
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    const GgufTensorPlan& tensor = plan.tensors[i];
+    Json ne = Json::array();
+    for (std::size_t axis = tensor.tensor->info().shape.size(); axis-- > 0;) ne.push_back(tensor.tensor->info().shape[axis]);
+    std::string type(info(tensor.dtype).name);
+    for (char& c : type) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+    EXPECT_EQ(Json::array({tensor.name, ne, type, shards[0].places[i].offset_bytes - data, hex(tensor_data(tensor))}), tensors[i]);
+  }
+}
+
+struct OutType {
+  std::string name;
+  DType type;
+};
+std::vector<OutType> out_types(const Source& source) {
+  return {{"f32", DType::f32}, {"f16", DType::f16}, {"bf16", DType::bf16}, {"q8_0", DType::q8_0}, {"auto", gguf_auto_type(source)}};
+}
+
+Json exclusions() { return read_json(fs::path(ROPEWALK_TEST_DATA_DIR) / "excluded.json"); }
+
+}  // namespace
+
+TEST(GgufGolden, EveryModelOfTheIndexInEveryType) {
+  const Json index = read_json(kGolden / "index.json"), excluded = exclusions();
+  int models = 0;
+  for (const auto& [name, conversions] : index.items()) {
+    if (excluded.contains("gguf/" + name)) continue;
+    SCOPED_TRACE(name);
+    const Json dump = read_json(kGolden / name / "dump.json");
+    const Source source = open_folder(model_folder(name));
+    std::set<std::string> passed;
+    for (const OutType& out : out_types(source)) {
+      SCOPED_TRACE(out.name);
+      const Json& want = dump["outtypes"][out.name];
+      const GgufExport exported = export_gguf(source, compat(out.type));
+      EXPECT_TRUE(exported.losses.empty());
+      expect_keys(exported.plan, dump["keys"], want["changed_keys"]);
+      expect_tensors(exported.plan, want["tensors"]);
+      const std::string bytes = whole_file(exported.plan);
+      EXPECT_EQ(bytes.size(), want["size"].get<std::size_t>());
+      EXPECT_EQ(hex(bytes), want["sha256"].get<std::string>());
+      EXPECT_EQ(hex(bytes), conversions[out.name]["sha256"].get<std::string>());
+      const fs::path file = kGolden / name / (name + "." + out.name + ".gguf");
+      if (fs::exists(file)) {
+        EXPECT_TRUE(bytes == file_bytes(file)) << file;
+      }
+      passed.insert(out.name);
+    }
+    for (const auto& [conversion, result] : conversions.items()) {
+      const bool of_the_config = conversion.find("dialect") != std::string::npos || conversion.find("raw") != std::string::npos;  // next test
+      const bool elsewhere = conversion == "split" || conversion == "split-tensors" || conversion == "with_card";                 // gguf_writer_test, below
+      EXPECT_TRUE(passed.contains(conversion) || of_the_config || elsewhere) << conversion;
+    }
+    ++models;
+  }
+  EXPECT_EQ(models, 13);
+  for (const auto& [name, reason] : excluded.items())
+    if (name.starts_with("gguf/")) {
+      EXPECT_TRUE(index.contains(name.substr(5))) << name << " is excluded but not in the index";
+    }
+}
+
+// The converter got the same file from the version-4 dialect of config.json; so do we.
+TEST(GgufGolden, LegacyDialectGivesTheSameFile) {
+  const Json index = read_json(kGolden / "index.json"), excluded = exclusions();
+  TestFolder folder("ropewalk-gguf-legacy");
+  for (const auto& [name, conversions] : index.items()) {
+    if (excluded.contains("gguf/" + name) || !conversions.contains("legacy dialect through AutoConfig")) continue;
+    SCOPED_TRACE(name);
+    const Json variants = read_json(kGolden / name / "dump.json")["variants_f16"];
+    for (const auto& [variant, result] : variants.items()) EXPECT_TRUE(result["same_file"].get<bool>()) << variant;
+    const fs::path copy = folder.path() / name;
+    fs::copy(model_folder(name), copy);
+    fs::copy_file(copy / "config_legacy.json", copy / "config.json", fs::copy_options::overwrite_existing);
+    EXPECT_EQ(hex(whole_file(export_gguf(open_folder(copy), compat(DType::f16)).plan)), variants["legacy dialect through AutoConfig"]["sha256"].get<std::string>());
+  }
+}
+
+// Model card, generation_config.json and chat template; the folder's name taken apart.
+TEST(GgufGolden, ModelCard) {
+  const fs::path card = kGolden / "llama-gqa" / "with_card";
+  const Json dump = read_json(card / "dump.json");
+  TestFolder folder("ropewalk-gguf-card");
+  const fs::path copy = folder.path() / dump["directory_name"].get<std::string>();
+  fs::copy(model_folder("llama-gqa"), copy);
+  fs::copy_file(card / "model_card.md", copy / "README.md", fs::copy_options::overwrite_existing);
+  for (const char* name : {"generation_config.json", "tokenizer_config.json"}) fs::copy_file(card / name, copy / name, fs::copy_options::overwrite_existing);
+  const GgufExport exported = export_gguf(open_folder(copy), compat(DType::f16));
+  expect_keys(exported.plan, dump["keys"], Json::array());
+  EXPECT_EQ(hex(whole_file(exported.plan)), dump["sha256"].get<std::string>());
+}
+
+// Without --compat a model whose rope the keys carry gives the same file; what differs is the rope alone.
+TEST(GgufGolden, DefaultModeDiffersInRopeAlone) {
+  const std::set<std::string> rope_differs = {"llama-dynamic", "llama-yarn-opts", "llama-yarn-mscale"};
+  const Json index = read_json(kGolden / "index.json"), excluded = exclusions();
+  for (const auto& [name, conversions] : index.items()) {
+    if (excluded.contains("gguf/" + name)) continue;
+    SCOPED_TRACE(name);
+    const Source source = open_folder(model_folder(name));
+    GgufExportOptions options;
+    const GgufExport ours = export_gguf(source, options), theirs = export_gguf(source, compat(DType::f16));
+    std::vector<std::string> a, b;
+    for (const GgufKey& key : ours.plan.keys)
+      if (!key.name.starts_with("llama.rope.")) a.push_back(dumped(key).dump());
+    for (const GgufKey& key : theirs.plan.keys)
+      if (!key.name.starts_with("llama.rope.")) b.push_back(dumped(key).dump());
+    EXPECT_EQ(a, b);
+    EXPECT_EQ(name == "mistral-swa", !ours.losses.empty() && ours.losses.front().name == "sliding_window");
+    if (rope_differs.contains(name)) {
+      EXPECT_TRUE(layout_gguf(ours.plan)[0].header != layout_gguf(theirs.plan)[0].header || !ours.losses.empty());
+    } else if (name != "mistral-swa") {
+      EXPECT_TRUE(ours.losses.empty());
+    }
+  }
+}
