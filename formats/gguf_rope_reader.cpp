@@ -84,9 +84,11 @@ class GgufRopeReader {
   }
 
   int head_dim() const {
-    const std::optional<int> heads = count("llama.attention.head_count"), width = count("llama.embedding_length");
     std::optional<int> dim = count("llama.attention.key_length");
-    if (!dim && heads && width && *heads > 0) dim = *width / *heads;
+    if (!dim) {  // head_count may be an array with a number per layer, which is only looked at where it is needed
+      const std::optional<int> heads = count("llama.attention.head_count"), width = count("llama.embedding_length");
+      if (heads && width && *heads > 0) dim = *width / *heads;
+    }
     if (!dim) fail("neither llama.attention.key_length nor llama.embedding_length and llama.attention.head_count say how wide a head is", "write the file again with a current converter");
     const int rotated = count("llama.rope.dimension_count").value_or(*dim);
     if (rotated != *dim)

@@ -247,7 +247,11 @@ class Blocks {
   Json scalar(const std::string& first, int indent) {
     if (first[0] == '|' || first[0] == '>') return block_scalar(first, indent);
     std::string text(without_comment(first));
-    while (!done() && lines_[at_].indent > indent && !lines_[at_].text.empty()) text += " " + std::string(without_comment(lines_[at_++].text));
+    const bool quoted = text[0] == '"' || text[0] == '\'';
+    for (; !done() && lines_[at_].indent > indent && !lines_[at_].text.empty(); ++at_) {
+      if (!quoted && key_end(lines_[at_].text) != std::string_view::npos) throw NotUnderstood{};  // "mapping values are not allowed here"
+      text += " " + std::string(without_comment(lines_[at_].text));
+    }
     return Inline(text).whole();
   }
 

@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <numeric>
 
 #include "formats/gguf.h"
 #include "gguf_bytes.h"

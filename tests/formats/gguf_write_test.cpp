@@ -1,0 +1,194 @@
+// Whole GGUF files written by one stream, and rewritten with tensor bytes passed through.
+
+#include "formats/gguf_write.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+
+#include "formats/gguf_model.h"
+#include "formats/gguf_rewrite.h"
+#include "formats/source.h"
+#include "gguf_bytes.h"
+#include "lib/error.h"
+#include "lib/recipes.h"
+#include "lib/sha256.h"
+
+using namespace ropewalk;
+using namespace ropewalk::formats;
+namespace fs = std::filesystem;
+
+namespace {
+
+const fs::path kGolden = ROPEWALK_GOLDEN_DIR;
+
+Source open(const fs::path& path) { return open_source(parse_source(path.string()), {}, {}); }
+fs::path model(const std::string& name) {
+  const fs::path trained = kGolden / "fixtures" / "models" / name;
+  return fs::exists(trained) ? trained : kGolden / "zoo" / name;
+}
+
+constexpr WriteOptions kNoSync{.overwrite = false, .sync = false};
+
+std::vector<GgufExportOptions> all_types() {
+  std::vector<GgufExportOptions> out;
+  for (DType type : {DType::f32, DType::f16, DType::bf16, DType::q8_0}) {
+    GgufExportOptions options;
+    options.type = type;
+    options.compat = "llama.cpp@0.5";
+    out.push_back(options);
+  }
+  return out;
+}
+
+std::vector<GgufPlan> plans_of(std::vector<GgufExport> exports) {
+  std::vector<GgufPlan> out;
+  for (GgufExport& one : exports) out.push_back(std::move(one.plan));
+  return out;
+}
+
+}  // namespace
+
+TEST(GgufWrite, FourTypesFromOneReadEqualTheConverterAtAnyThreadCount) {
+  for (const char* name : {"tolstoy-4m", "stories260K", "llama-bf16-sharded"}) {
+    SCOPED_TRACE(name);
+    const Json dump = read_json(kGolden / "gguf" / name / "dump.json");
+    const Source source = open(model(name));
+    for (int threads : {1, 2, 3}) {
+      TestFolder folder("ropewalk-gguf-write");
+      std::vector<GgufTarget> targets;
+      for (const char* type : {"f32", "f16", "bf16", "q8_0"}) targets.push_back({folder.path() / (std::string(type) + ".gguf")});
+      StreamOptions streaming;
+      streaming.threads = threads;
+      streaming.block_bytes = 1 << 14;  // many blocks
+      const auto written = write_ggufs(plans_of(export_ggufs(source, all_types())), targets, kNoSync, streaming);
+      for (const GgufWritten& one : written) {
+        ASSERT_EQ(one.files.size(), 1u);
+        const std::string bytes = file_bytes(one.files[0]);
+        const Json& want = dump["outtypes"][one.files[0].stem().string()];
+        EXPECT_EQ(one.bytes, bytes.size());
+        EXPECT_EQ(bytes.size(), want["size"].get<std::size_t>());
+        EXPECT_EQ(sha256(bytes), want["sha256"].get<std::string>());
+      }
+    }
+  }
+}
+
+TEST(GgufWrite, TypesShareEveryTensor) {
+  const Source source = open(model("llama-gqa"));
+  TestFolder folder("ropewalk-gguf-share");
+  GgufOutputs outputs(plans_of(export_ggufs(source, all_types())), {{folder.path() / "a"}, {folder.path() / "b"}, {folder.path() / "c"}, {folder.path() / "d"}}, kNoSync);
+  std::vector<StreamItem> items;
+  outputs.append_items(items);
+  EXPECT_EQ(items.size(), source.checkpoint.tensors.size());
+  for (const StreamItem& item : items) EXPECT_EQ(item.sinks.size(), 4u) << item.tensor->name();
+  // Destroyed unfinished: nothing is left.
+}
+
+TEST(GgufWrite, SplitsEqualTheConverter) {
+  const Source source = open(model("llama-gqa"));
+  GgufExportOptions options;
+  options.compat = "llama.cpp@0.5";
+  TestFolder folder("ropewalk-gguf-splits");
+  const fs::path golden = kGolden / "gguf" / "llama-gqa" / "split";
+  const auto written = write_ggufs({export_gguf(source, options).plan}, {{folder.path() / "llama-gqa.f16.gguf", {.max_bytes = 100000}}}, kNoSync, {});
+  ASSERT_EQ(written[0].files.size(), 3u);
+  std::uint64_t total = 0;
+  for (const fs::path& file : written[0].files) {
+    EXPECT_TRUE(file_bytes(file) == file_bytes(golden / file.filename())) << file.filename();
+    total += fs::file_size(file);
+  }
+  EXPECT_EQ(written[0].bytes, total);
+}
+
+TEST(GgufWrite, AnUnfinishedOutputLeavesNothing) {
+  const Source source = open(model("llama-gqa"));
+  TestFolder folder("ropewalk-gguf-cancel");
+  std::atomic<int> polls = 0;
+  StreamOptions streaming;
+  streaming.block_bytes = 1 << 12;
+  streaming.cancelled = [&] { return ++polls > 5; };
+  EXPECT_ANY_THROW(write_ggufs(plans_of(export_ggufs(source, all_types())),
+                               {{folder.path() / "a.gguf"}, {folder.path() / "b.gguf"}, {folder.path() / "c.gguf"}, {folder.path() / "d.gguf"}}, kNoSync, streaming));
+  EXPECT_TRUE(fs::is_empty(folder.path()));
+
+  folder.write("there.gguf", "precious");
+  EXPECT_THROW(write_ggufs({export_gguf(source, {}).plan}, {{folder.path() / "there.gguf"}}, kNoSync, {}), Error);
+  EXPECT_EQ(file_bytes(folder.path() / "there.gguf"), "precious");
+  EXPECT_THROW(GgufOutputs(plans_of(export_ggufs(source, {GgufExportOptions{}, GgufExportOptions{}})), {{folder.path() / "x.gguf"}, {folder.path() / "x.gguf"}}, kNoSync), Error);
+}
+
+TEST(GgufRewrite, NothingChangedIsTheSameFile) {
+  for (const char* name : {"llama-gqa", "llama-yarn-opts", "stories260K"}) {
+    const fs::path path = kGolden / "gguf" / name / (std::string(name) + ".f16.gguf");
+    TestFolder folder("ropewalk-gguf-same");
+    const auto written = write_ggufs({rewrite_gguf_source(open(path), std::nullopt, RopeEncoding::automatic).plan}, {{folder.path() / "out.gguf"}}, kNoSync, {});
+    EXPECT_TRUE(file_bytes(written[0].files[0]) == file_bytes(path)) << name;
+  }
+}
+
+TEST(GgufRewrite, ASplitFileBecomesTheWholeOne) {
+  const fs::path folder_of = kGolden / "gguf" / "llama-gqa";
+  TestFolder folder("ropewalk-gguf-join");
+  const auto written = write_ggufs({rewrite_gguf_source(open(folder_of / "split" / "llama-gqa.f16-00002-of-00003.gguf"), std::nullopt, RopeEncoding::automatic).plan}, {{folder.path() / "out.gguf"}}, kNoSync, {});
+  EXPECT_TRUE(file_bytes(written[0].files[0]) == file_bytes(folder_of / "llama-gqa.f16.gguf"));
+}
+
+TEST(GgufRewrite, KeysAndTensorsChangeInPlace) {
+  const GgufFile file = read_gguf(kGolden / "gguf" / "llama-gqa" / "llama-gqa.f16.gguf");
+  GgufChanges changes;
+  changes.remove_keys = {"general.size_label", "not.there"};
+  changes.set_keys = {{"llama.new", gguf_u32(7)}, {"general.name", gguf_string("Renamed")}};
+  changes.after = "llama.context_length";
+  changes.remove_tensors = {"output.weight", "not.there"};
+  changes.first_tensors = {{"rope_freqs.weight", memory_tensor("f", {8}, std::vector<float>(8, 1.0f)), DType::f32}};
+  const GgufPlan plan = rewrite_gguf(file, changes);
+  ASSERT_EQ(plan.keys.size(), file.keys.size());  // one gone, one new
+  std::vector<std::string> names;
+  for (const GgufKey& key : plan.keys) names.push_back(key.name);
+  EXPECT_EQ(names[2], "general.name");
+  EXPECT_EQ(std::get<std::string>(plan.keys[2].value.value), "Renamed");
+  EXPECT_EQ(std::find(names.begin(), names.end(), "general.size_label"), names.end());
+  EXPECT_EQ(*(std::find(names.begin(), names.end(), "llama.context_length") + 1), "llama.new");
+  EXPECT_EQ(plan.tensors.size(), file.tensors.size());
+  EXPECT_EQ(plan.tensors[0].name, "rope_freqs.weight");
+  EXPECT_EQ(plan.tensors[1].name, "token_embd.weight");
+  EXPECT_EQ(plan.tensors[1].dtype, DType::f16);
+}
+
+TEST(GgufRewrite, RopeOfTheGoldenYarnFile) {
+  // The plain model's file with the YaRN model's rope and context has the YaRN model's keys.
+  const GgufFile plain = read_gguf(kGolden / "gguf" / "llama-gqa" / "llama-gqa.f16.gguf");
+  ModelConfig config = read_gguf_model(plain, "plain").config;
+  config.context = 2048;
+  config.rope.scaling = RopeYarn{.factor = 4, .original_context = 512};
+  const GgufExport out = rewrite_gguf_rope(plain, config, RopeEncoding::automatic);
+  EXPECT_TRUE(out.losses.empty());
+  const Json dump = read_json(kGolden / "gguf" / "llama-yarn" / "dump.json");
+  std::vector<std::string> want, got;
+  for (const Json& key : dump["keys"]) want.push_back(key[0]);
+  for (const GgufKey& key : out.plan.keys) got.push_back(key.name);
+  EXPECT_EQ(got, want);
+  // Read back by the loader's rules it is that rope.
+  TestFolder folder("ropewalk-gguf-rope");
+  const auto written = write_ggufs({out.plan}, {{folder.path() / "out.gguf"}}, kNoSync, {});
+  const Checkpoint back = open(written[0].files[0]).checkpoint;
+  EXPECT_EQ(back.config.context, 2048);
+  ASSERT_TRUE(std::holds_alternative<RopeYarn>(back.config.rope.scaling));
+  EXPECT_EQ(std::get<RopeYarn>(back.config.rope.scaling).factor, 4);
+  EXPECT_EQ(std::get<RopeYarn>(back.config.rope.scaling).original_context, 512);
+}
+
+TEST(GgufRewrite, TypesOfAnF32FileAreThoseOfTheSource) {
+  // f32 GGUF, then bf16 or q8_0 of it: tensor by tensor what the converter gives from the folder.
+  const Source source = open(model("stories260K"));
+  TestFolder folder("ropewalk-gguf-retype");
+  auto options = all_types();
+  const auto direct = write_ggufs(plans_of(export_ggufs(source, options)),
+                                  {{folder.path() / "f32.gguf"}, {folder.path() / "f16.gguf"}, {folder.path() / "bf16.gguf"}, {folder.path() / "q8_0.gguf"}}, kNoSync, {});
+  const Source first = open(direct[0].files[0]);
+  for (int i : {0, 1, 2, 3}) {
+    const auto again = write_ggufs({rewrite_gguf_source(first, options[static_cast<std::size_t>(i)].type, RopeEncoding::automatic).plan}, {{folder.path() / ("again" + std::to_string(i) + ".gguf")}}, kNoSync, {});
+    EXPECT_TRUE(file_bytes(again[0].files[0]) == file_bytes(direct[static_cast<std::size_t>(i)].files[0])) << i;
+  }
+}
