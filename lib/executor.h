@@ -25,7 +25,7 @@ struct StreamItem {
 
 struct StreamOptions {
   int threads = 0;                                // 0: all the process may use (cgroup-aware)
-  std::uint64_t block_bytes = std::uint64_t{4} << 20;  // of f32 values per row block and thread
+  std::uint64_t block_bytes = std::uint64_t{1} << 20;  // of f32 values per row block and thread: read, converted and written while in the L2 cache
   std::function<void(std::uint64_t rows_bytes)> progress;  // after each block: stored bytes of the source rows done; any thread, serialised
   std::function<bool()> cancelled;                // polled before each block; any thread, serialised
 };

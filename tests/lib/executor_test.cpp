@@ -226,7 +226,7 @@ TEST_F(ExecutorTest, EncodingsThatCannotBeAreRefusedFirst) {
   EXPECT_EQ(good->reads, 0);
 }
 
-// 4 GiB of values pass through; what stays is a few blocks per thread: 2 threads x (4 MiB values + 2 MiB encoded), the program and gtest.
+// 4 GiB of values pass through; what stays is a few blocks per thread: 2 threads x (1 MiB values + 0.5 MiB encoded), the program and gtest.
 TEST_F(ExecutorTest, MemoryStaysBounded) {
 #if defined(__SANITIZE_ADDRESS__)
   GTEST_SKIP() << "SKIPPED: the address sanitizer's own memory hides ours";
