@@ -19,7 +19,11 @@ std::string shown(double value) {
 }
 
 void add(GgufRope& rope, const char* name, GgufValue value) { rope.keys.push_back({std::string("llama.rope.") + name, std::move(value)}); }
-void add_number(GgufRope& rope, const char* name, double value) { add(rope, name, gguf_f32(float(value))); }
+void add_number(GgufRope& rope, const char* name, double value) {
+  if (!std::isfinite(float(value)) || float(value) == 0)
+    throw Error(ErrorKind::unsupported, {}, "llama.rope." + std::string(name) + " would be " + shown(value) + ", which is outside what a GGUF's f32 can hold", "check the rope of the source");
+  add(rope, name, gguf_f32(float(value)));
+}
 
 /// The static rope that stands for `spec` in a file of this context, and what is lost by it.
 RopeSpec static_rope(const RopeSpec& spec, int context, std::vector<Loss>& losses) {

@@ -57,7 +57,7 @@ class TransformersReader {
     if (!dictionary || !config_.contains("layer_types") || !config_.at("layer_types").is_array()) return;
     for (const Json& layer_type : config_.at("layer_types"))
       if (layer_type.is_string() && dictionary->contains(layer_type.get<std::string>()))
-        fields_.fail(ErrorKind::unsupported, fields_.pointer_to(layer_type.get<std::string>().c_str()),
+        fields_.fail(ErrorKind::unsupported, "/layer_types",
                      "rope parameters per layer type, which this architecture's rotary embedding in transformers 5.23.0 does not take", "give one dictionary for all layers");
   }
 

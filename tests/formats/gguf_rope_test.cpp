@@ -301,6 +301,13 @@ TEST(GgufRope, LossesHaveNames) {
             "rope_freqs.weight is written: beta_fast 128 is not read by llama.cpp 0.5 for arch llama");
 }
 
+TEST(GgufRope, NumbersThatAFloatCannotHoldAreRefused) {
+  EXPECT_THROW(gguf_rope(spec_of(RopeLinear{1e300}), 32, 4096, RopeEncoding::automatic), Error);
+  RopeSpec spec = spec_of(RopeUnscaled{});
+  spec.theta = 1e60;
+  EXPECT_THROW(gguf_rope(spec, 32, 4096, RopeEncoding::automatic), Error);
+}
+
 TEST(GgufRope, RemoteCodeRopeSurvives) {
   // Yarn-Mistral: beta 128/2 and 0.07 ln(s) + 1, which no key can say
   RopeYarn yarn{8, 512};

@@ -154,6 +154,7 @@ TEST(RopeConfig, ErrorsNameThePlace) {
   refusal(llama(R"("rope_scaling":{"rope_type":"yarn","factor":2.0,"original_max_position_embeddings":1e300})"), ErrorKind::bad_input);
   refusal(llama(R"("rope_scaling":{"rope_type":"linear","factor":2.0},"partial_rotary_factor":7)"), ErrorKind::bad_input);
   refusal(llama(R"("layer_types":["full_attention"],"rope_parameters":{"full_attention":{"rope_type":"default"}})"), ErrorKind::unsupported);
+  refusal(llama(R"("layer_types":["~2/"],"rope_parameters":{"~2/":{"rope_type":"default"}})"), ErrorKind::unsupported);
   Json config = llama("");
   config["rope_theta"] = -5;
   refusal(config, ErrorKind::bad_input);
