@@ -27,6 +27,7 @@ constexpr std::string_view kMark = ".ropewalk-";
 constexpr std::size_t kNameBytes = 200;  // of the target's name; with mark, process and number it stays below NAME_MAX
 constexpr int kTries = 10'000;
 constexpr int kDeepest = 16;
+constexpr int kPasses = 100;
 
 // What a signal handler may look at: fixed, never freed, no lock. A slot is filled while `filling` and read only while `armed`.
 enum SlotState : int { kFree, kFilling, kArmed };
@@ -122,9 +123,13 @@ bool remove_tree(const char* path) noexcept {
   if (::unlink(path) == 0 || errno == ENOENT) return true;
   const int folder = ::open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (folder < 0) return false;
-  remove_contents(folder, 0);
+  bool gone = false;
+  for (int pass = 0; !gone && pass < kPasses; ++pass) {  // another thread may still be putting files there when a signal ends the run
+    if (!remove_contents(folder, 0)) break;
+    gone = ::rmdir(path) == 0;
+  }
   ::close(folder);
-  return ::rmdir(path) == 0;
+  return gone;
 }
 
 void remove_pending_on_signal() noexcept {

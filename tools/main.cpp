@@ -28,6 +28,7 @@ int main(int argc, char** argv) {
     sigfillset(&action.sa_mask);
     sigaction(signal, &action, nullptr);
   }
+  std::signal(SIGXFSZ, SIG_IGN);  // past ulimit -f a write fails with EFBIG, an error like any other
   const bool err_is_terminal = isatty(STDERR_FILENO) == 1;
   const char* no_color = std::getenv("NO_COLOR");
   ropewalk::tools::Io io{.in = std::cin,
