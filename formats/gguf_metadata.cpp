@@ -112,7 +112,7 @@ void from_model_id(Fields& fields, std::string_view model_id, std::uint64_t tota
     if (value && fields[field].is_null()) fields[field] = *value;
   };
   if (parts.full_name) fill("name", title_of(*parts.full_name));
-  fill("organization", parts.organization);
+  if (parts.organization) fill("organization", title_of(*parts.organization));
   fill("basename", parts.basename);
   fill("finetune", parts.finetune);
   fill("version", parts.version);

@@ -77,6 +77,12 @@ class Finder {
       from_processor(processor);
   }
 
+  /// The text of a processor's [text, id] pair.
+  static Json first_of(const Json& processor, const char* key, const Json& otherwise) {
+    const Json& pair = at(processor, key);
+    return pair.is_array() && !pair.empty() ? pair.front() : otherwise;
+  }
+
   void from_processor(const Json& processor) {
     const Json& type = at(processor, "type");
     if (type == "ByteLevel") {
@@ -84,6 +90,8 @@ class Finder {
       set(out_.add, "eos", false, true);
     } else if (type == "RobertaProcessing") {
       for (const char* kind : {"bos", "eos", "sep"}) set(out_.add, kind, true);
+      if (!is_set(cls_) && is_set(config_)) config_["cls_token"] = cls_ = first_of(processor, "cls", bos_);
+      if (!is_set(sep_) && is_set(config_)) config_["sep_token"] = sep_ = first_of(processor, "sep", eos_);
     } else if (type == "TemplateProcessing") {
       from_single(at(processor, "single"));
       from_pair(at(processor, "pair"));

@@ -120,6 +120,19 @@ std::vector<OutType> out_types(const Source& source) {
   return {{"f32", DType::f32}, {"f16", DType::f16}, {"bf16", DType::bf16}, {"q8_0", DType::q8_0}, {"auto", gguf_auto_type(source)}};
 }
 
+std::string from_base64(std::string_view text) {
+  constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string out;
+  std::uint32_t bits = 0;
+  int n = 0;
+  for (char c : text) {
+    if (c == '=') break;
+    bits = bits << 6 | static_cast<std::uint32_t>(kDigits.find(c));
+    if ((n += 6) >= 8) out += static_cast<char>(bits >> (n -= 8) & 0xff);
+  }
+  return out;
+}
+
 Json exclusions() { return read_json(fs::path(ROPEWALK_TEST_DATA_DIR) / "excluded.json"); }
 
 }  // namespace
@@ -192,6 +205,35 @@ TEST(GgufGolden, ModelCard) {
   const GgufExport exported = export_gguf(open_folder(copy), compat(DType::f16));
   expect_keys(exported.plan, dump["keys"], Json::array());
   EXPECT_EQ(hex(whole_file(exported.plan)), dump["sha256"].get<std::string>());
+}
+
+// Other tokenizer files, cards and configurations (tests/golden/make/make_gguf_variants.py).
+TEST(GgufGolden, Variants) {
+  const Json variants = read_json(fs::path(ROPEWALK_TEST_DATA_DIR) / "gguf_variants.json");
+  EXPECT_EQ(variants.size(), 8u);
+  for (const Json& variant : variants) {
+    SCOPED_TRACE(variant["name"]);
+    TestFolder folder("ropewalk-gguf-variant");
+    const fs::path copy = folder.path() / variant.value("folder", "llama-gqa");
+    fs::copy(model_folder("llama-gqa"), copy);
+    const Json removed = variant.value("remove", Json::array()), files = variant.value("files", Json::object()), binary = variant.value("files_base64", Json::object());
+    for (const Json& name : removed) fs::remove(copy / name.get<std::string>());
+    for (const auto& [name, text] : files.items()) {
+      fs::create_directories((copy / name).parent_path());
+      std::ofstream(copy / name, std::ios::binary) << text.get<std::string>();
+    }
+    for (const auto& [name, text] : binary.items()) std::ofstream(copy / name, std::ios::binary) << from_base64(text.get<std::string>());
+    Json config = read_json(copy / "config.json");
+    config.merge_patch(variant.value("config", Json::object()));
+    std::ofstream(copy / "config.json") << config.dump(2);
+
+    GgufExportOptions options = compat(DType::f16);
+    options.metadata = variant.value("metadata", Json());
+    if (variant.contains("args")) options.model_name = variant["args"][1].get<std::string>();
+    const GgufExport exported = export_gguf(open_folder(copy), options);
+    expect_keys(exported.plan, variant["keys"], Json::array());
+    EXPECT_EQ(hex(whole_file(exported.plan)), variant["sha256"].get<std::string>());
+  }
 }
 
 // Without --compat a model whose rope the keys carry gives the same file; what differs is the rope alone.
