@@ -9,7 +9,13 @@ Command inspect_command();
 Command extend_command();
 Command merge_command();
 Command convert_command();
+Command verify_command();
+Command diff_command();
+Command perplexity_command();
+Command logits_command();
 Command tokenize_command();
+Command generate_command();
+Command support_command();
 Command completion_command();
 
 }  // namespace ropewalk::tools

@@ -1,0 +1,163 @@
+#include <algorithm>
+
+#include "formats/rope_config.h"
+#include "lib/error.h"
+#include "tools/commands.h"
+#include "tools/common_options.h"
+#include "tools/sweep_options.h"
+#include "tools/text_input.h"
+#include "tools/units.h"
+#include "verify/perplexity.h"
+
+namespace ropewalk::tools {
+namespace {
+
+struct PerplexityOptions {
+  std::vector<std::string> sources;
+  std::string contexts, protocols = "tokens";
+  std::optional<int> stride, windows;
+  TextOptions text;
+  SourceOptions modifiers;
+  CommonOptions common;
+};
+
+void declare(CommandLine& line, PerplexityOptions& options) {
+  line.positionals(options.sources, "SOURCE", "models to put side by side", 1);
+  line.option("-c,--context,--ctx-size", options.contexts, "N[,N...]", "contexts, e.g. 4096 or 4k,8k,16k (default: the first source's)");
+  line.option("--protocol", options.protocols, "P[,P...]", "tokens (exp of the mean over scored tokens), yarn (mean of windows, one BOS each, stride 256), hf (transformers' guide), llama.cpp (second half of each chunk). "
+              "Each protocol has its own table");
+  line.option("--stride", options.stride, 1, 1 << 30, "S", "tokens between windows (default: by protocol)");
+  line.option("--windows", options.windows, 1, 1'000'000, "K", "only the first K windows");
+  declare_text(line, options.text);
+  declare_modifiers(line, options.modifiers);
+  declare_common(line, options.common);
+  line.example("ropewalk perplexity base base+rope=yarn,factor=8 tuned -f text.txt -c 256,1k,2k", "a Markdown table for a model card");
+  line.example("ropewalk perplexity model -f a.txt -f b.txt -c 2k --protocol yarn,llama.cpp", "the YaRN repository's number and llama-perplexity's");
+}
+
+std::vector<int> parse_contexts(const std::string& text) {
+  std::vector<int> contexts;
+  for (const std::string& part : split_list(text)) {
+    const auto context = formats::parse_context(part);
+    if (!context) throw Error(ErrorKind::usage, {}, "--context has '" + part + "'", "give numbers of tokens such as 4096 or 64k, separated by commas");
+    contexts.push_back(*context);
+  }
+  return contexts;
+}
+
+std::vector<verify::Protocol> parse_protocols(const std::string& text) {
+  std::vector<verify::Protocol> protocols;
+  for (const std::string& part : split_list(text)) {
+    const auto protocol = verify::protocol_from_name(part);
+    if (!protocol) {
+      const auto near = nearest_word(part, {"tokens", "yarn", "hf", "llama.cpp"});
+      throw Error(ErrorKind::usage, {}, "unknown --protocol '" + part + "'", near ? "did you mean " + *near + "?" : "use tokens, yarn, hf or llama.cpp");
+    }
+    protocols.push_back(*protocol);
+  }
+  return protocols;
+}
+
+/// One source under one protocol at every context: the windows of all lengths share one sweep.
+std::vector<verify::PerplexityResult> evaluate(const Checkpoint& model, const std::vector<std::vector<std::int32_t>>& documents, const std::vector<int>& contexts, verify::Protocol protocol,
+                                               std::optional<std::int32_t> bos, const PerplexityOptions& options, const Io& io) {
+  std::vector<verify::WindowPlan> plans;
+  std::vector<verify::Window> windows;
+  for (int context : contexts) {
+    verify::WindowPlan plan = verify::plan_windows(documents, context, options.stride.value_or(0), protocol, bos);
+    if (options.windows && plan.windows.size() > static_cast<std::size_t>(*options.windows)) {
+      plan.windows.resize(static_cast<std::size_t>(*options.windows));
+      plan.spans.resize(static_cast<std::size_t>(*options.windows));
+    }
+    windows.insert(windows.end(), plan.windows.begin(), plan.windows.end());
+    plans.push_back(std::move(plan));
+  }
+  Progress progress(io, options.common.quiet, model.label + ": layers", static_cast<std::uint64_t>(model.config.n_layers), Progress::Unit::steps);
+  const auto scores = verify::score(model, windows, sweep_options(options.common, progress));
+  std::vector<verify::PerplexityResult> results;
+  auto at = scores.begin();
+  for (const verify::WindowPlan& plan : plans) {
+    const auto end = at + static_cast<std::ptrdiff_t>(plan.windows.size());
+    results.push_back(verify::summarise(plan, {at, end}));
+    at = end;
+  }
+  return results;
+}
+
+Json result_json(const std::string& source, const verify::PerplexityResult& result) {
+  Json positions = Json::array();
+  for (const verify::PositionBucket& bucket : result.positions) positions.push_back({{"from", bucket.from}, {"to", bucket.to}, {"nll", bucket.nll}, {"tokens", bucket.tokens}});
+  return {{"source", source}, {"context", result.context}, {"stride", result.stride}, {"protocol", verify::protocol_name(result.protocol)}, {"perplexity", result.perplexity}, {"nll", result.nll},
+          {"tokens", result.tokens}, {"windows", result.windows}, {"positions", positions}};
+}
+
+std::string stride_text(const std::vector<verify::PerplexityResult>& results) {
+  std::string out;
+  for (const auto& result : results) {
+    const std::string stride = std::to_string(result.stride);
+    if (std::all_of(results.begin(), results.end(), [&](const auto& other) { return other.stride == result.stride; })) return stride;
+    out += (out.empty() ? "" : ", ") + stride;
+  }
+  return out;
+}
+
+struct Opened {
+  formats::Source source;
+  std::vector<std::vector<std::int32_t>> documents;
+  std::optional<std::int32_t> bos;
+};
+
+int run_perplexity(const PerplexityOptions& options, Io& io) {
+  check_reports(options.common);
+  std::vector<int> contexts = options.contexts.empty() ? std::vector<int>{} : parse_contexts(options.contexts);
+  const auto protocols = parse_protocols(options.protocols);
+  if (options.sources.size() > 1 && (!options.modifiers.adapters.empty() || options.modifiers.rope))
+    throw Error(ErrorKind::usage, {}, "-a and --rope belong to one SOURCE, and there are " + std::to_string(options.sources.size()), "write SOURCE+ADAPTER or SOURCE+rope=SPEC");
+  const Corpus corpus = read_corpus(options.text, io);
+  Output output{.command = "perplexity"};
+  if (options.sources.size() == 1) output.source = source_text(options.sources.front(), options.modifiers);
+  std::vector<Opened> opened;
+  for (const std::string& text : options.sources) {
+    Opened one{open_source(text, options.modifiers, options.common, io), {}, std::nullopt};
+    one.documents = corpus_ids(corpus, one.source.checkpoint);
+    one.bos = leading_bos(one.source.checkpoint, corpus);
+    output.warnings.insert(output.warnings.end(), one.source.checkpoint.warnings.begin(), one.source.checkpoint.warnings.end());
+    if (!opened.empty() && one.documents != opened.front().documents) {
+      output.warnings.push_back("'" + text + "' cuts the text into other tokens than '" + options.sources.front() + "': their perplexities are of different things");
+      warn(output.warnings.back(), options.common, io);
+    }
+    opened.push_back(std::move(one));
+  }
+  if (contexts.empty()) contexts = {opened.front().source.checkpoint.config.context};
+  for (const Opened& one : opened)  // too little text fails before any weight is read
+    for (verify::Protocol protocol : protocols)
+      for (int context : contexts) verify::plan_windows(one.documents, context, options.stride.value_or(0), protocol, one.bos);
+
+  const std::uint64_t tokens = count_ids(opened.front().documents);
+  output.body = {{"corpus", corpus_json(corpus, tokens)}, {"results", Json::array()}};
+  for (verify::Protocol protocol : protocols) {
+    Table table{{{"perplexity"}}, {}};
+    for (int context : contexts) table.columns.push_back({std::to_string(context), true});
+    std::string strides;
+    for (const Opened& one : opened) {
+      const auto results = evaluate(one.source.checkpoint, one.documents, contexts, protocol, one.bos, options, io);
+      std::vector<std::string> row = {one.source.spec.text};
+      for (const auto& result : results) {
+        row.push_back(fixed_text(result.perplexity, 3));
+        output.body["results"].push_back(result_json(one.source.spec.text, result));
+      }
+      table.rows.push_back(std::move(row));
+      strides = stride_text(results);
+    }
+    output.text(std::string("protocol ") + verify::protocol_name(protocol) + ", stride " + strides + "; " + corpus.path + ", " + std::to_string(tokens) + " tokens, sha256 " + corpus.sha256);
+    output.table(std::move(table));
+  }
+  emit(output, options.common, io);
+  return 0;
+}
+
+}  // namespace
+
+Command perplexity_command() { return make_command("perplexity", "perplexity by context, several sources side by side", declare, run_perplexity); }
+
+}  // namespace ropewalk::tools

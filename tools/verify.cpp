@@ -1,0 +1,259 @@
+#include <algorithm>
+
+#include "lib/error.h"
+#include "tools/commands.h"
+#include "tools/common_options.h"
+#include "tools/describe.h"
+#include "tools/sweep_options.h"
+#include "tools/text_input.h"
+#include "tools/units.h"
+#include "verify/judge.h"
+#include "verify/structure.h"
+#include "verify/weights.h"
+
+namespace ropewalk::tools {
+namespace {
+
+struct VerifyOptions {
+  std::string candidate, against, level = "logits";
+  std::optional<int> context, windows;
+  std::vector<std::string> max, min;
+  bool keep_going = false;
+  TextOptions text;
+  SourceOptions modifiers;
+  CommonOptions common;
+};
+
+void declare(CommandLine& line, VerifyOptions& options) {
+  line.positional(options.candidate, "CANDIDATE", "the export to judge, by its own bytes and its consumer's rules");
+  line.option("--against", options.against, "SOURCE", "what it was made from");
+  line.context_option("-c,--context,--ctx-size", options.context, "N", "context to judge at, tokens (default: the source's)");
+  line.option("--level", options.level, "structure|weights|logits", "how far to go (default logits). Levels run cheapest first and stop at the first that fails");
+  line.flag("--keep-going", options.keep_going, "run all levels even if one fails");
+  line.option("--windows", options.windows, 1, 1'000'000, "K", "windows of N tokens (default: 4096 tokens' worth, at least one)");
+  line.option("--max", options.max, "NAME[@FROM:TO]=V", "upper bound on a figure: kl_mean, kl_median, kl_p999, kl_max, kl_growth, ppl_ratio, nll_difference. Replaces the default of that name. Repeatable");
+  line.option("--min", options.min, "NAME[@FROM:TO]=V", "lower bound, e.g. top1=98%. Repeatable");
+  declare_text(line, options.text);
+  declare_modifiers(line, options.modifiers);
+  declare_merge(line, options.modifiers);
+  declare_common(line, options.common);
+  line.example("ropewalk verify model-q8_0.gguf --against base+adapter -c 64k", "exit code 1 and the position where they part, if they do");
+  line.example("ropewalk verify out.gguf --against model --max kl_mean@4k:=0.01 --report verify.xml", "a gate on the positions past 4096, and JUnit for CI");
+}
+
+enum class Level { structure, weights, logits };
+
+Level parse_level(const std::string& text) {
+  if (text == "structure") return Level::structure;
+  if (text == "weights") return Level::weights;
+  if (text == "logits") return Level::logits;
+  throw Error(ErrorKind::usage, {}, "--level is '" + text + "'", "give structure, weights or logits");
+}
+
+/// Defaults by the candidate's encoding; a bound of the same name without a range replaces them.
+std::vector<verify::GateRequest> gate_requests(const VerifyOptions& options, DType encoding) {
+  std::vector<verify::GateRequest> asked;
+  for (const std::string& text : options.max) asked.push_back(verify::parse_gate("max", text));
+  for (const std::string& text : options.min) asked.push_back(verify::parse_gate("min", text));
+  std::vector<verify::GateRequest> requests;
+  for (const verify::GateRequest& standard : verify::default_gates(info(encoding).name)) {
+    const bool replaced = std::any_of(asked.begin(), asked.end(), [&](const auto& request) { return request.name == standard.name && request.bound == standard.bound && request.from == 0 && request.to == 0; });
+    if (!replaced) requests.push_back(standard);
+  }
+  requests.insert(requests.end(), asked.begin(), asked.end());
+  return requests;
+}
+
+/// Windows of exactly `context` ids, BOS first where the tokenizer adds one, in order from the documents' beginnings. Error(bad_input) if there are fewer than asked for.
+std::vector<verify::Window> cut_windows(const std::vector<std::vector<std::int32_t>>& documents, int context, std::optional<int> wanted, std::optional<std::int32_t> bos) {
+  const int count = wanted.value_or(std::max(1, (4096 + context - 1) / context));
+  const auto step = static_cast<std::size_t>(context - (bos ? 1 : 0));
+  std::vector<verify::Window> windows;
+  std::uint64_t tokens = 0;
+  for (const auto& document : documents) {
+    tokens += document.size();
+    for (std::size_t begin = 0; begin + step <= document.size() && windows.size() < static_cast<std::size_t>(count); begin += step) {
+      verify::Window& window = windows.emplace_back();
+      if (bos) window.push_back(*bos);
+      window.insert(window.end(), document.begin() + static_cast<std::ptrdiff_t>(begin), document.begin() + static_cast<std::ptrdiff_t>(begin + step));
+    }
+  }
+  const std::size_t needed = wanted ? static_cast<std::size_t>(count) : 1;
+  if (windows.size() < needed)
+    throw Error(ErrorKind::bad_input, {}, "the text has " + std::to_string(tokens) + " tokens, " + plural(needed, "window") + " of " + std::to_string(context) + " need " + std::to_string(needed * step),
+                "give a longer text with -f, a smaller -c or fewer --windows");
+  return windows;
+}
+
+Json gates_json(const std::vector<verify::Gate>& gates) {
+  Json list = Json::array();
+  for (const verify::Gate& gate : gates)
+    list.push_back({{"name", gate.name}, {"from", gate.from}, {"to", gate.to}, {"value", gate.value}, {"bound", gate.bound}, {"limit", gate.limit}, {"pass", gate.pass}});
+  return list;
+}
+
+std::string range_text(const verify::Gate& gate) {
+  if (gate.from == 0 && gate.to == 0) return "all";
+  return std::to_string(gate.from) + " to " + (gate.to == 0 ? std::string("end") : std::to_string(gate.to));
+}
+
+Table gate_table(const std::vector<verify::Gate>& gates) {
+  Table table{{{"gate"}, {"positions"}, {"value", true}, {"", false}, {"limit", true}, {"verdict"}}, {}};
+  for (const verify::Gate& gate : gates)
+    table.rows.push_back({gate.name, range_text(gate), number_text(gate.value, 4), gate.bound == "max" ? "<=" : ">=", number_text(gate.limit, 4), gate.pass ? "pass" : "FAIL"});
+  return table;
+}
+
+/// Everything a run has found so far.
+struct Verdict {
+  std::vector<verify::Gate> gates;
+  Json structure = nullptr, weights = nullptr, logits = nullptr, positions = nullptr, layers = nullptr, corpus = nullptr;
+  std::string level;  // the last one that ran
+  std::optional<int> parts_at;
+  std::string parts_text;
+  std::vector<std::string> lines;
+
+  bool pass() const { return verify::all_pass(gates); }
+};
+
+void judge_structure(Verdict& verdict, const Checkpoint& source, const Checkpoint& candidate, const Corpus& corpus, int context) {
+  const verify::StructureReport report = verify::compare_structure(source, candidate, corpus.documents, context);
+  verdict.level = "structure";
+  verdict.structure = Json::array();
+  std::vector<std::pair<std::string, std::string>> lines;
+  for (const verify::StructureItem& item : report.items) {
+    verdict.structure.push_back({{"name", item.name}, {"pass", item.pass ? Json(*item.pass) : Json(nullptr)}, {"detail", item.detail}});
+    lines.emplace_back("  " + item.name, (item.pass ? (*item.pass ? "pass  " : "FAIL  ") : "      ") + item.detail);
+  }
+  verdict.gates.insert(verdict.gates.end(), report.gates.begin(), report.gates.end());
+  verdict.lines.push_back("structure\n" + aligned(lines));
+  for (std::size_t i = 0; i < std::min<std::size_t>(report.problems.size(), 20); ++i) verdict.structure.push_back({{"name", "tensor"}, {"pass", false}, {"detail", report.problems[i]}});
+}
+
+void judge_weights(Verdict& verdict, const Checkpoint& source, const Checkpoint& candidate, const CommonOptions& common, const Io& io) {
+  Progress progress(io, common.quiet, "comparing weights", total_bytes(source.tensors), Progress::Unit::bytes);
+  const auto differences = verify::compare_weights(source, candidate, common.threads, [&](std::uint64_t bytes) { progress.add(bytes); });
+  verdict.level = "weights";
+  verdict.weights = Json::array();
+  std::uint64_t failed = 0;
+  const verify::WeightDifference* worst = nullptr;
+  for (const verify::WeightDifference& difference : differences) {
+    verdict.weights.push_back({{"name", difference.name}, {"type", info(difference.type).name}, {"max_error", difference.max_error}, {"mean_error", difference.mean_error}, {"rms", difference.rms},
+                               {"of_bound", difference.worst_of_bound}, {"pass", difference.pass}});
+    failed += difference.pass ? 0 : 1;
+    const bool worse = !worst || (worst->pass && !difference.pass) || (worst->pass == difference.pass && difference.worst_of_bound > worst->worst_of_bound);
+    if (worse) worst = &difference;
+  }
+  verdict.gates.push_back({"weights", 0, 0, static_cast<double>(failed), "max", 0, failed == 0});
+  std::string line = "weights    ";
+  if (!worst) line += "none could be compared";
+  else if (failed > 0) line += "FAIL  " + std::to_string(failed) + " of " + std::to_string(differences.size()) + " tensors err by more than " + std::string(info(worst->type).name) + " may: '" + worst->name + "' by " + number_text(worst->max_error, 3);
+  else if (worst->worst_of_bound == 0) line += "pass  " + std::to_string(differences.size()) + " tensors, every value equal";
+  else line += "pass  " + std::to_string(differences.size()) + " tensors; largest error is " + number_text(100 * worst->worst_of_bound, 3) + " % of what one rounding to " + std::string(info(worst->type).name) + " may cost";
+  verdict.lines.push_back(line);
+}
+
+Json logits_json(const verify::LogitsReport& report) {
+  return {{"kl_mean", report.kl_mean}, {"kl_median", report.kl_median}, {"kl_p999", report.kl_p999}, {"kl_max", report.kl_max}, {"kl_growth", report.kl_growth}, {"top1", report.top1},
+          {"ppl_ratio", report.ppl_ratio}, {"perplexity_source", report.perplexity_source}, {"perplexity_candidate", report.perplexity_candidate}};
+}
+
+/// "parts at position 256: mean KL 0.0004 before, 0.93 from there on"
+std::string parts_text(const verify::LogitsReport& report, int at) {
+  double before = 0, after = 0;
+  std::uint64_t n_before = 0, n_after = 0;
+  for (const verify::PairBucket& bucket : report.positions) {
+    const auto n = static_cast<double>(bucket.tokens);
+    if (bucket.to <= at) before += bucket.kl_mean * n, n_before += bucket.tokens;
+    else after += bucket.kl_mean * n, n_after += bucket.tokens;
+  }
+  std::string text = "parts at position " + std::to_string(at) + ": mean KL ";
+  if (n_before > 0) text += number_text(before / static_cast<double>(n_before), 2) + " before, ";
+  return text + number_text(after / static_cast<double>(std::max<std::uint64_t>(1, n_after)), 2) + " from there on";
+}
+
+void judge_logits(Verdict& verdict, const VerifyOptions& options, const Checkpoint& source, const Checkpoint& candidate, const Corpus& corpus, int context, const Io& io) {
+  const auto ids = corpus_ids(corpus, source);  // the source's, for both
+  const auto windows = cut_windows(ids, context, options.windows, leading_bos(source, corpus));
+  verdict.corpus = corpus_json(corpus, count_ids(ids));
+  Progress progress(io, options.common.quiet, "layers", static_cast<std::uint64_t>(source.config.n_layers), Progress::Unit::steps);
+  const verify::PairResult pair = verify::compare(source, candidate, windows, sweep_options(options.common, progress));
+  verify::LogitsReport report = verify::summarise_pair(pair, rope_original_context(source.config.rope).value_or(source.config.context), context);
+  const auto gates = verify::apply_gates(gate_requests(options, dominant_dtype(candidate.tensors)), report);
+  const bool pass = verify::all_pass(gates);
+  verdict.level = "logits";
+  verdict.gates.insert(verdict.gates.end(), gates.begin(), gates.end());
+  verdict.logits = logits_json(report);
+  verdict.positions = Json::array();
+  for (const verify::PairBucket& bucket : report.positions)
+    verdict.positions.push_back({{"from", bucket.from}, {"to", bucket.to}, {"kl_mean", bucket.kl_mean}, {"top1", bucket.top1}, {"nll_difference", bucket.nll_difference}, {"tokens", bucket.tokens}});
+  verdict.layers = Json::array();
+  for (std::size_t layer = 0; layer < report.layers.size(); ++layer) verdict.layers.push_back({{"layer", layer}, {"distance", report.layers[layer]}});
+  verdict.parts_at = report.parts_at;
+  if (report.parts_at) verdict.parts_text = parts_text(report, *report.parts_at);
+  verdict.lines.push_back(std::string("logits     ") + (pass ? "pass  " : "FAIL  ") + plural(windows.size(), "window") + " of " + std::to_string(context) + " tokens: mean KL " + number_text(report.kl_mean, 3) + ", same top token " +
+                          number_text(100 * report.top1, 4) + " %, perplexity " + fixed_text(report.perplexity_candidate, 3) + " for " + fixed_text(report.perplexity_source, 3));
+}
+
+Table position_table(const Json& positions) {
+  Table table{{{"positions"}, {"mean KL", true}, {"same top token", true}, {"NLL difference", true}}, {}};
+  for (const Json& bucket : positions)
+    table.rows.push_back({std::to_string(bucket["from"].get<int>()) + " to " + std::to_string(bucket["to"].get<int>()), number_text(bucket["kl_mean"].get<double>(), 3),
+                          fixed_text(100 * bucket["top1"].get<double>(), 2) + " %", number_text(bucket["nll_difference"].get<double>(), 3)});
+  return table;
+}
+
+Verdict judge(const VerifyOptions& options, Level level, const Checkpoint& source, const Checkpoint& candidate, const Corpus& corpus, int context, const Io& io) {
+  Verdict verdict;
+  judge_structure(verdict, source, candidate, corpus, context);
+  const auto go_on = [&](Level next) { return level >= next && (options.keep_going || verdict.pass()); };
+  if (go_on(Level::weights)) judge_weights(verdict, source, candidate, options.common, io);
+  if (go_on(Level::logits)) {
+    if (source.config.n_vocab == candidate.config.n_vocab) judge_logits(verdict, options, source, candidate, corpus, context, io);
+    else verdict.lines.push_back("logits     not compared: the vocabularies have " + std::to_string(source.config.n_vocab) + " and " + std::to_string(candidate.config.n_vocab) + " rows");
+  }
+  return verdict;
+}
+
+Output output_of(const Verdict& verdict, const Checkpoint& source, const Checkpoint& candidate, int context) {
+  Output output{.command = "verify", .source = source.label};
+  output.warnings = source.warnings;
+  output.warnings.insert(output.warnings.end(), candidate.warnings.begin(), candidate.warnings.end());
+  const bool pass = verdict.pass();
+  output.body = {{"candidate", candidate.label}, {"candidate_read_as", candidate.read_as}, {"context", context}, {"corpus", verdict.corpus}, {"pass", pass}, {"level", verdict.level},
+                 {"gates", gates_json(verdict.gates)}, {"structure", verdict.structure}, {"weights", verdict.weights}, {"logits", verdict.logits}, {"positions", verdict.positions},
+                 {"layers", verdict.layers}, {"parts_at", verdict.parts_at ? Json(*verdict.parts_at) : Json(nullptr)}};
+  output.text(candidate.label + " (as " + candidate.read_as + " reads it) against " + source.label);
+  for (const std::string& line : verdict.lines) output.text(line);
+  if (verdict.corpus.is_object())
+    output.text("text       " + verdict.corpus["path"].get<std::string>() + ", " + std::to_string(verdict.corpus["tokens"].get<std::uint64_t>()) + " tokens, sha256 " + verdict.corpus["sha256"].get<std::string>());
+  output.table(gate_table(verdict.gates));
+  if (verdict.positions.is_array()) output.table(position_table(verdict.positions));
+  if (!verdict.parts_text.empty()) output.text(verdict.parts_text);
+  output.text(pass ? "PASS" : "FAIL: level " + verdict.level);
+  for (const verify::Gate& gate : verdict.gates)
+    output.checks.push_back({gate.name + (gate.from || gate.to ? "@" + range_text(gate) : ""), gate.pass, number_text(gate.value, 6) + (gate.bound == "max" ? " > " : " < ") + number_text(gate.limit, 6)});
+  return output;
+}
+
+int run_verify(const VerifyOptions& options, Io& io) {
+  check_reports(options.common);
+  if (options.against.empty()) throw Error(ErrorKind::usage, {}, "nothing to verify against", "name the source: --against SOURCE");
+  const Level level = parse_level(options.level);
+  gate_requests(options, DType::f16);  // a gate that cannot be read fails before any work
+  const Corpus corpus = read_corpus(options.text, io);
+  const formats::Source source = open_source(options.against, options.modifiers, options.common, io);
+  const formats::Source candidate = open_source(options.candidate, {}, options.common, io);
+  const int context = options.context.value_or(source.checkpoint.config.context);
+  if (level == Level::logits)  // too little text fails before the weights are read
+    cut_windows(corpus_ids(corpus, source.checkpoint), context, options.windows, leading_bos(source.checkpoint, corpus));
+  const Verdict verdict = judge(options, level, source.checkpoint, candidate.checkpoint, corpus, context, io);
+  emit(output_of(verdict, source.checkpoint, candidate.checkpoint, context), options.common, io);
+  return verdict.pass() ? 0 : 1;
+}
+
+}  // namespace
+
+Command verify_command() { return make_command("verify", "proves an export against its source: structure, weights, logits by position", declare, run_verify); }
+
+}  // namespace ropewalk::tools

@@ -1,0 +1,196 @@
+#include "verify/structure.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+#include "formats/gguf_model.h"
+#include "formats/tokenizer.h"
+
+namespace ropewalk::verify {
+namespace {
+
+constexpr const char* kHead = "lm_head.weight";
+constexpr const char* kEmbedding = "model.embed_tokens.weight";
+
+std::string shape_text(const std::vector<std::uint64_t>& shape) {
+  std::string out = "[";
+  for (std::uint64_t dim : shape) out += (out.size() > 1 ? ", " : "") + std::to_string(dim);
+  return out + "]";
+}
+
+std::string short_number(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.3g", value);
+  return text;
+}
+
+Gate gate(const char* name, double value, const char* bound, double limit) {
+  return {name, 0, 0, value, bound, limit, std::string_view(bound) == "max" ? value <= limit : value >= limit};
+}
+
+/// Part of the decoder, rather than a buffer some checkpoints carry along (rotary_emb.inv_freq).
+bool is_decoder_tensor(const std::string& name) { return formats::gguf_tensor_name(name).has_value(); }
+
+void compare_tensors(const Checkpoint& source, const Checkpoint& candidate, StructureReport& report) {
+  std::size_t compared = 0, outside = 0;
+  for (const TensorPtr& tensor : source.tensors) {
+    if (!is_decoder_tensor(tensor->name())) {
+      ++outside;
+      continue;
+    }
+    const TensorPtr other = counterpart(candidate, tensor->name());
+    if (!other)
+      report.problems.push_back("'" + tensor->name() + "' is missing");
+    else if (other->info().shape != tensor->info().shape)
+      report.problems.push_back("'" + tensor->name() + "' has shape " + shape_text(other->info().shape) + ", expected " + shape_text(tensor->info().shape));
+    else
+      ++compared;
+  }
+  for (const TensorPtr& tensor : candidate.tensors) {
+    if (!is_decoder_tensor(tensor->name()) || source.find(tensor->name())) continue;
+    if (tensor->name() == kHead && source.config.tied_head) continue;  // weights are compared with the embedding
+    report.problems.push_back("'" + tensor->name() + "' is not in the source");
+  }
+  std::string detail = std::to_string(compared) + " tensors with equal names and shapes";
+  if (outside > 0) detail += ", " + std::to_string(outside) + " outside the decoder left out";
+  if (!report.problems.empty()) detail = std::to_string(report.problems.size()) + " differ: " + report.problems.front();
+  report.items.push_back({"tensors", report.problems.empty(), detail});
+  report.gates.push_back(gate("tensors", static_cast<double>(report.problems.size()), "max", 0));
+}
+
+struct IdText {
+  std::string text;
+  bool unused = true;
+};
+
+/// What each id stands for, whichever file said it.
+std::vector<IdText> id_texts(const Vocabulary& vocabulary) {
+  std::vector<IdText> texts;
+  for (const Piece& piece : vocabulary.pieces) texts.push_back({piece.text, piece.type == PieceType::unused});
+  for (const AddedToken& token : vocabulary.added) {
+    if (token.id < 0) continue;
+    if (static_cast<std::size_t>(token.id) >= texts.size()) texts.resize(static_cast<std::size_t>(token.id) + 1);
+    texts[static_cast<std::size_t>(token.id)] = {token.content, false};
+  }
+  return texts;
+}
+
+struct Difference {
+  std::uint64_t count = 0;
+  std::string first;  // one line, empty if there is none
+  void add(std::string line) {
+    if (count++ == 0) first = std::move(line);
+  }
+};
+
+Difference compare_ids(const Vocabulary& source, const Vocabulary& candidate) {
+  const std::vector<IdText> a = id_texts(source), b = id_texts(candidate);
+  Difference out;
+  for (std::size_t id = 0; id < std::max(a.size(), b.size()); ++id) {
+    const bool in_a = id < a.size() && !a[id].unused, in_b = id < b.size() && !b[id].unused;
+    if (!in_a && !in_b) continue;  // padding up to the embedding's rows
+    if (in_a && in_b && a[id].text == b[id].text) continue;
+    out.add("id " + std::to_string(id) + " is " + (in_b ? "'" + b[id].text + "'" : "not there") + ", expected " + (in_a ? "'" + a[id].text + "'" : "none"));
+  }
+  const auto special = [&](const char* name, std::optional<std::int32_t> x, std::optional<std::int32_t> y) {
+    if (x && y && *x != *y) out.add(std::string(name) + " is " + std::to_string(*y) + ", expected " + std::to_string(*x));
+  };
+  special("bos", source.bos, candidate.bos);
+  special("eos", source.eos, candidate.eos);
+  return out;
+}
+
+Difference compare_texts(const Vocabulary& source, const Vocabulary& candidate, std::span<const std::string> documents, std::uint64_t& tokens) {
+  const auto a = formats::Tokenizer::create(source), b = formats::Tokenizer::create(candidate);
+  Difference out;
+  for (const std::string& document : documents) {
+    const auto ids = a->encode(document), others = b->encode(document);
+    tokens += ids.size();
+    const auto [at, other] = std::mismatch(ids.begin(), ids.end(), others.begin(), others.end());
+    if (at == ids.end() && other == others.end()) continue;
+    const auto position = at - ids.begin();
+    const auto shown = [](const auto& where, const auto& end) { return where == end ? std::string("nothing") : std::to_string(*where); };
+    out.add("token " + std::to_string(position) + " is " + shown(other, others.end()) + ", expected " + shown(at, ids.end()));
+  }
+  return out;
+}
+
+void compare_tokenizers(const Checkpoint& source, const Checkpoint& candidate, std::span<const std::string> documents, StructureReport& report) {
+  if (!source.vocabulary && !candidate.vocabulary) {
+    report.items.push_back({"vocabulary", std::nullopt, "neither has a tokenizer that is read"});
+    return;
+  }
+  if (!source.vocabulary || !candidate.vocabulary) {
+    report.items.push_back({"vocabulary", false, std::string("the ") + (source.vocabulary ? "candidate" : "source") + " has no tokenizer that is read"});
+    report.gates.push_back(gate("tokenizer", 1, "max", 0));
+    return;
+  }
+  const Difference ids = compare_ids(*source.vocabulary, *candidate.vocabulary);
+  report.items.push_back({"vocabulary", ids.count == 0, ids.count == 0 ? std::to_string(id_texts(*source.vocabulary).size()) + " ids, all equal" : std::to_string(ids.count) + " differ: " + ids.first});
+  std::uint64_t differing = ids.count;
+  if (!documents.empty()) {
+    std::uint64_t tokens = 0;
+    const Difference texts = compare_texts(*source.vocabulary, *candidate.vocabulary, documents, tokens);
+    report.items.push_back({"ids", texts.count == 0, texts.count == 0 ? std::to_string(tokens) + " ids of the text, all equal under each one's own rules" : "the text gives other ids: " + texts.first});
+    differing += texts.count;
+  }
+  report.gates.push_back(gate("tokenizer", static_cast<double>(differing), "max", 0));
+}
+
+void compare_ropes(const Checkpoint& source, const Checkpoint& candidate, int context, StructureReport& report) {
+  const RopeTable a = rope_table(source.config.rope, context), b = rope_table(candidate.config.rope, context);
+  double worst = a.inv_freq.size() == b.inv_freq.size() ? 0 : INFINITY;
+  std::size_t at = 0;
+  for (std::size_t pair = 0; pair < std::min(a.inv_freq.size(), b.inv_freq.size()); ++pair) {
+    const double difference = std::abs(b.inv_freq[pair] - a.inv_freq[pair]) / std::abs(a.inv_freq[pair]);
+    if (!(difference <= worst)) worst = difference, at = pair;
+  }
+  const double attention = std::abs(b.attention_factor / a.attention_factor - 1);
+  // Keys are stored as float: 2^-24 per factor, a few factors per frequency.
+  constexpr double kStored = 1e-6;
+  if (worst <= kStored && attention <= kStored) {
+    report.items.push_back({"rope", std::nullopt, "the same " + std::to_string(a.inv_freq.size()) + " frequencies: " + describe(source.config.rope)});
+    return;
+  }
+  std::string detail = "the candidate computes " + describe(candidate.config.rope) + ", the source " + describe(source.config.rope);
+  detail += "; worst frequency off by " + short_number(100 * worst) + " % (pair " + std::to_string(at) + "), attention factor " + short_number(b.attention_factor) + " for " + short_number(a.attention_factor);
+  report.items.push_back({"rope", std::nullopt, detail});
+}
+
+void compare_geometry(const ModelConfig& a, const ModelConfig& b, StructureReport& report) {
+  std::string detail;
+  const auto differ = [&](const char* name, auto x, auto y) {
+    if (x != y) detail += (detail.empty() ? "" : ", ") + std::string(name) + " " + std::to_string(y) + " for " + std::to_string(x);
+  };
+  differ("layers", a.n_layers, b.n_layers);
+  differ("width", a.d_model, b.d_model);
+  differ("heads", a.n_heads, b.n_heads);
+  differ("kv heads", a.n_kv_heads, b.n_kv_heads);
+  differ("head_dim", a.head_dim, b.head_dim);
+  differ("sliding window", a.sliding_window.value_or(0), b.sliding_window.value_or(0));
+  if (std::abs(a.rms_eps - b.rms_eps) > 1e-6 * a.rms_eps) detail += (detail.empty() ? "" : ", ") + std::string("rms_eps ") + short_number(b.rms_eps) + " for " + short_number(a.rms_eps);
+  report.items.push_back({"geometry", std::nullopt, detail.empty() ? "equal" : detail});
+}
+
+}  // namespace
+
+TensorPtr counterpart(const Checkpoint& candidate, const std::string& name) {
+  if (TensorPtr tensor = candidate.find(name)) return tensor;
+  return name == kHead && candidate.config.tied_head ? candidate.find(kEmbedding) : nullptr;
+}
+
+StructureReport compare_structure(const Checkpoint& source, const Checkpoint& candidate, std::span<const std::string> documents, int context) {
+  StructureReport report;
+  compare_tensors(source, candidate, report);
+  compare_geometry(source.config, candidate.config, report);
+  compare_tokenizers(source, candidate, documents, report);
+  compare_ropes(source, candidate, context, report);
+  const int wanted = std::min(context, source.config.context);
+  const bool serves = candidate.config.context >= wanted;
+  report.items.push_back({"context", serves, "serves " + std::to_string(candidate.config.context) + " tokens, the source " + std::to_string(source.config.context)});
+  report.gates.push_back(gate("context", candidate.config.context, "min", wanted));
+  return report;
+}
+
+}  // namespace ropewalk::verify

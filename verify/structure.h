@@ -1,0 +1,32 @@
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "lib/checkpoint.h"
+#include "verify/judge.h"
+
+namespace ropewalk::verify {
+
+/// One thing two checkpoints were compared in, without reading a weight.
+struct StructureItem {
+  std::string name;            // "tensors", "vocabulary", "ids", "rope", "context", "geometry"
+  std::optional<bool> pass;    // nullopt: reported, does not decide
+  std::string detail;          // what was found, one line
+};
+struct StructureReport {
+  std::vector<StructureItem> items;
+  std::vector<Gate> gates;     // "tensors", "tokenizer", "context": what failed an export whatever its logits say
+  std::vector<std::string> problems;  // tensors missing, left over or of another shape; one line each
+};
+
+/// Tensors of the decoder by canonical name and shape (a tied head may be stored or not), vocabulary id by id, ids of `documents` under each one's own rules, the rope each consumer
+/// computes for `context` tokens, the context served. `documents` may be empty: then ids are not compared.
+StructureReport compare_structure(const Checkpoint& source, const Checkpoint& candidate, std::span<const std::string> documents, int context);
+
+/// The candidate's tensor that stands for `name` of the source: itself, or the embedding for a head that the candidate ties. nullptr if there is none.
+TensorPtr counterpart(const Checkpoint& candidate, const std::string& name);
+
+}  // namespace ropewalk::verify

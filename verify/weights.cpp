@@ -1,0 +1,111 @@
+#include "verify/weights.h"
+
+#include <tbb/parallel_for.h>
+#include <tbb/task_arena.h>
+
+#include <algorithm>
+#include <cmath>
+#include <mutex>
+
+#include "lib/executor.h"
+#include "lib/recipes.h"
+#include "verify/structure.h"
+
+namespace ropewalk::verify {
+namespace {
+
+/// Candidate rows in the order of the source's.
+TensorPtr in_order_of(TensorPtr tensor, RotaryPairs pairs, const ModelConfig& config) {
+  if (pairs == RotaryPairs::none || tensor->info().pairs == pairs || tensor->info().pairs == RotaryPairs::none) return tensor;
+  const std::uint64_t rows = tensor->info().shape.front();
+  return with_rotary_pairs(tensor, pairs, rows / static_cast<std::uint64_t>(config.head_dim), static_cast<std::uint64_t>(config.head_dim), static_cast<std::uint64_t>(config.rope.rotary_dim));
+}
+
+struct Sums {
+  double max_error = 0, errors = 0, squares = 0, worst = 0;
+  bool pass = true;
+};
+
+/// One row, in blocks of the encoding: blocks lie within a row.
+void add_row(DType type, std::span<const float> wanted, std::span<const float> found, Sums& sums) {
+  const auto block = static_cast<std::size_t>(info(type).block_elements);
+  for (std::size_t begin = 0; begin < wanted.size(); begin += block) {
+    const std::size_t end = std::min(begin + block, wanted.size());
+    double block_max = 0;
+    for (std::size_t c = begin; c < end; ++c) block_max = std::max(block_max, std::abs(static_cast<double>(wanted[c])));
+    for (std::size_t c = begin; c < end; ++c) {
+      const double value = wanted[c], error = std::abs(static_cast<double>(found[c]) - value), bound = encoding_bound(type, value, block_max);
+      if (!(error <= sums.max_error)) sums.max_error = error;  // keeps a NaN
+      sums.errors += error;
+      sums.squares += value * value;
+      if (!(error <= bound)) sums.pass = false;
+      if (error > 0) sums.worst = std::max(sums.worst, bound > 0 ? error / bound : INFINITY);
+    }
+  }
+}
+
+WeightDifference compare_tensor(const LazyTensor& wanted, const LazyTensor& found, DType type) {
+  Sums sums;
+  const std::size_t columns = wanted.info().columns();
+  const std::uint64_t unit = std::max(wanted.row_unit(), found.row_unit());
+  const std::uint64_t block = std::max<std::uint64_t>(1, (std::uint64_t{1} << 20) / std::max<std::size_t>(columns, 1) / unit) * unit;
+  std::vector<float> a, b;
+  wanted.prepare();
+  found.prepare();
+  for (std::uint64_t begin = 0; begin < wanted.info().rows(); begin += block) {
+    const RowRange range{begin, std::min(begin + block, wanted.info().rows())};
+    a.resize(range.size() * columns);
+    b.resize(a.size());
+    wanted.read_f32(range, a);
+    found.read_f32(range, b);
+    for (std::uint64_t row = 0; row < range.size(); ++row)
+      add_row(type, std::span(a).subspan(row * columns, columns), std::span(b).subspan(row * columns, columns), sums);
+  }
+  wanted.release();
+  found.release();
+  const auto n = static_cast<double>(std::max<std::uint64_t>(1, wanted.info().elements()));
+  return {wanted.name(), type, sums.max_error, sums.errors / n, std::sqrt(sums.squares / n), sums.worst, sums.pass};
+}
+
+}  // namespace
+
+double encoding_bound(DType type, double value, double block_max) {
+  const double w = std::abs(value);
+  switch (type) {
+    case DType::f64:
+    case DType::f32: return 0;
+    case DType::f16: return std::ldexp(w, -11) + std::ldexp(1.0, -25);
+    case DType::bf16: return std::ldexp(w, -8) + std::ldexp(1.0, -134);
+    case DType::q8_0: return (block_max * (1.0 / 254 + std::ldexp(1.0, -11)) + 127 * std::ldexp(1.0, -25)) * (1 + std::ldexp(1.0, -20));
+    default: return INFINITY;  // decoded, but nothing is promised
+  }
+}
+
+std::vector<WeightDifference> compare_weights(const Checkpoint& source, const Checkpoint& candidate, int threads, const std::function<void(std::uint64_t bytes)>& progress) {
+  std::vector<std::pair<TensorPtr, TensorPtr>> pairs;
+  for (const TensorPtr& tensor : source.tensors) {
+    const TensorPtr other = counterpart(candidate, tensor->name());
+    if (other && other->info().shape == tensor->info().shape) pairs.emplace_back(tensor, other);
+  }
+  if (const TensorPtr head = candidate.find("lm_head.weight"); head && source.config.tied_head && !source.find("lm_head.weight"))
+    if (const TensorPtr embedding = source.find("model.embed_tokens.weight"); embedding && embedding->info().shape == head->info().shape) pairs.emplace_back(renamed(embedding, head->name()), head);
+  std::vector<WeightDifference> out(pairs.size());
+  std::mutex reporting;
+  tbb::task_arena arena(threads > 0 ? threads : available_threads());
+  arena.execute([&] {
+    tbb::parallel_for(std::size_t{0}, pairs.size(), [&](std::size_t i) {
+      const auto& [wanted, stored] = pairs[i];
+      const TensorPtr found = in_order_of(stored, wanted->info().pairs, candidate.config);
+      // A type that can hold what the source stores must hold it exactly.
+      const bool lossless = stored->dtype() == wanted->dtype();
+      out[i] = compare_tensor(*wanted, *found, lossless && !is_block_type(stored->dtype()) ? DType::f32 : stored->dtype());
+      out[i].type = stored->dtype();
+      if (!progress) return;
+      const std::lock_guard lock(reporting);
+      progress(wanted->info().bytes());
+    });
+  });
+  return out;
+}
+
+}  // namespace ropewalk::verify
