@@ -86,7 +86,7 @@ Table module_table(const Observed& observed) {
     sums.weight += norms.weight_norm * norms.weight_norm;
     sums.rounding += std::pow(norms.rounding_loss * norms.delta_norm, 2);
   }
-  Table table{{{"module"}, {"weights", true}, {"|delta| / |W|", true}, {"lost to rounding", true}}, {}};
+  Table table{{{"module"}, {"weights", true}, {"delta / weight", true}, {"lost to rounding", true}}, {}};
   for (const auto& [kind, sums] : by_kind)
     table.rows.push_back({kind, std::to_string(sums.n), sums.weight > 0 ? number_text(std::sqrt(sums.delta / sums.weight), 3) : "-",
                           sums.delta > 0 ? number_text(100 * std::sqrt(sums.rounding / sums.delta), 2) + " %" : "-"});
