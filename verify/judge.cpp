@@ -32,7 +32,7 @@ std::vector<PairPosition> sum_by_position(const PairResult& result) {
     for (std::size_t t = 0; t < window.size(); ++t) {
       PairPosition& p = out[t];
       p.kl_sum += window[t].kl;
-      if (!(window[t].kl <= p.kl_max)) p.kl_max = window[t].kl;  // keeps a NaN
+      p.kl_max = max_or_nan(p.kl_max, window[t].kl);
       p.same_top1 += window[t].same_top1 ? 1 : 0;
       ++p.tokens;
       if (t + 1 == window.size()) continue;

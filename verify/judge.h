@@ -23,6 +23,9 @@ struct PairPosition {
   std::uint64_t tokens = 0, same_top1 = 0, scored = 0;
 };
 
+/// The larger, or NaN if either is: std::max would lose one.
+inline double max_or_nan(double a, double b) { return a >= b || a != a ? a : b; }
+
 struct LogitsReport {
   double kl_mean = 0, kl_median = 0, kl_p999 = 0, kl_max = 0;
   double kl_growth = 1;     // (mean KL at positions >= original context + f) / (mean KL below it + f), f = kKlFloor; 1 if one side is empty
@@ -61,7 +64,8 @@ struct Gate {
   double limit = 0;
   bool pass = false;        // a NaN never passes
 };
-/// Mean gates (kl_mean, top1, ppl_ratio, nll_difference) without a range are applied to the whole and to the worst bucket. Sets report.parts_at.
+/// Mean gates (kl_mean, top1, ppl_ratio, nll_difference) without a range are applied to the whole and to the worst bucket (top1 there with three standard
+/// deviations of a share of so few tokens). Sets report.parts_at.
 /// Error(usage) for a name that is no figure of the report, or a range on kl_median, kl_p999 or kl_growth.
 std::vector<Gate> apply_gates(const std::vector<GateRequest>& requests, LogitsReport& report);
 /// At least one gate ran and all passed.

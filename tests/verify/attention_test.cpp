@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "tests/verify/simd_targets_for_test.h"
+#include "verify/judge.h"
 #include "verify/softmax.h"
 
 namespace ropewalk::verify {
@@ -65,7 +66,7 @@ struct Problem {
 
 double largest_difference(const std::vector<float>& a, const std::vector<float>& b) {
   double largest = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) largest = std::abs(double(a[i]) - double(b[i])) <= largest ? largest : std::abs(double(a[i]) - double(b[i]));
+  for (std::size_t i = 0; i < a.size(); ++i) largest = max_or_nan(largest, std::abs(double(a[i]) - double(b[i])));
   return largest;
 }
 

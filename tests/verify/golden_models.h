@@ -12,6 +12,7 @@
 #include "formats/safetensors.h"
 #include "formats/source.h"
 #include "lib/convert.h"
+#include "verify/judge.h"
 
 namespace ropewalk::verify {
 
@@ -42,9 +43,7 @@ template <class A, class B>
 double max_difference(const A& a, const B& b, std::size_t n) {
   double largest = 0;
   for (std::size_t i = 0; i < n; ++i) {
-    const double difference = std::abs(double(a[i]) - double(b[i]));
-    if (!(difference <= largest)) largest = difference;
-    if (std::isnan(largest)) return largest;
+    largest = max_or_nan(largest, std::abs(double(a[i]) - double(b[i])));
   }
   return largest;
 }

@@ -10,6 +10,7 @@
 #include "tests/verify/random_model.h"
 #include "tests/verify/simd_targets_for_test.h"
 #include "verify/batch.h"
+#include "verify/judge.h"
 
 namespace ropewalk::verify {
 namespace {
@@ -192,10 +193,7 @@ double distance_to_reference(const Checkpoint& model, const Checkpoint& referenc
   const Rows want = reference_logits(reference, window);
   double largest = 0;
   for (std::size_t t = 0; t < window.size(); ++t)
-    for (std::size_t v = 0; v < want[t].size(); ++v) {
-      const double difference = std::abs(double(got.logits[t * want[t].size() + v]) - want[t][v]);
-      if (!(difference <= largest)) largest = difference;
-    }
+    for (std::size_t v = 0; v < want[t].size(); ++v) largest = max_or_nan(largest, std::abs(double(got.logits[t * want[t].size() + v]) - want[t][v]));
   return largest;
 }
 

@@ -1,0 +1,178 @@
+#include "verify/judge.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+
+#include "formats/tokenizer.h"
+#include "lib/error.h"
+#include "lib/recipes.h"
+#include "tests/verify/golden_models.h"
+
+namespace ropewalk::verify {
+namespace {
+
+/// `windows` windows of `length` positions with KL kl(t), losses 2 and 2 + shift, and agreement where same(t).
+PairResult result_of(int windows, int length, const std::function<double(int)>& kl, double shift = 0, const std::function<bool(int)>& same = [](int) { return true; }) {
+  PairResult out;
+  for (int w = 0; w < windows; ++w) {
+    auto& scores = out.scores.emplace_back();
+    for (int t = 0; t < length; ++t) scores.push_back({t + 1 < length ? 2.0 : 0, t + 1 < length ? 2.0 + shift : 0, kl(t), same(t)});
+  }
+  return out;
+}
+TEST(Judge, SumsUp) {
+  const LogitsReport r = summarise_pair(result_of(3, 400, [](int t) { return t < 300 ? 0.001 : 0.009; }, 0.01, [](int t) { return t != 7; }), 300, 400);
+  EXPECT_NEAR(r.kl_mean, 0.003, 1e-12);
+  EXPECT_EQ(r.kl_median, 0.001);
+  EXPECT_EQ(r.kl_p999, 0.009);
+  EXPECT_EQ(r.kl_max, 0.009);
+  EXPECT_NEAR(r.kl_growth, 9, 1e-4);
+  EXPECT_NEAR(r.top1, 399.0 / 400, 1e-12);
+  EXPECT_NEAR(r.perplexity_source, std::exp(2.0), 1e-9);
+  EXPECT_NEAR(r.ppl_ratio, std::exp(0.01), 1e-9);
+  std::vector<std::pair<int, int>> buckets;
+  std::uint64_t tokens = 0;
+  for (const PairBucket& b : r.positions) buckets.emplace_back(b.from, b.to), tokens += b.tokens;
+  EXPECT_EQ(buckets, (std::vector<std::pair<int, int>>{{0, 64}, {64, 128}, {128, 256}, {256, 300}, {300, 400}}));
+  EXPECT_EQ(tokens, 1200u);
+  EXPECT_NEAR(r.positions.back().kl_mean, 0.009, 1e-12);
+  EXPECT_NEAR(r.positions[0].top1, 63.0 / 64, 1e-12);
+}
+
+TEST(Judge, GrowthIsOneWhereThereIsNothingToCompare) {
+  const auto flat = [](int) { return 0.01; };
+  EXPECT_EQ(summarise_pair(result_of(1, 100, flat), 100, 100).kl_growth, 1);
+  EXPECT_EQ(summarise_pair(result_of(1, 100, flat), 0, 100).kl_growth, 1);
+  EXPECT_EQ(summarise_pair(result_of(1, 100, [](int) { return 0.0; }), 50, 100).kl_growth, 1);
+  EXPECT_NEAR(summarise_pair(result_of(1, 100, [](int t) { return t < 50 ? 1e-13 : 4e-13; }), 50, 100).kl_growth, 1, 1e-3) << "below the floor nothing grows";
+}
+
+TEST(Judge, TheWorstBucketCounts) {
+  LogitsReport r = summarise_pair(result_of(2, 2048, [](int t) { return t >= 1024 && t < 1100 ? 0.1 : 0.001; }), 256, 2048);
+  const auto gates = apply_gates({{"kl_mean", "max", 0, 0, 0.005}}, r);
+  ASSERT_EQ(gates.size(), 2u);
+  EXPECT_TRUE(gates[0].pass) << gates[0].value;
+  EXPECT_FALSE(gates[1].pass) << gates[1].value;
+  EXPECT_EQ(gates[1].from, 1024);
+  EXPECT_EQ(gates[1].to, 2048);
+  EXPECT_EQ(r.parts_at, 1024);
+  EXPECT_FALSE(all_pass(gates));
+  EXPECT_FALSE(all_pass({})) << "no gate ran";
+  EXPECT_TRUE(all_pass(apply_gates({{"kl_mean", "max", 0, 0, 0.05}}, r)));
+  EXPECT_FALSE(r.parts_at);
+}
+
+// One flip among 64 tokens is 1.6 % and no sign of anything; eight of them are.
+TEST(Judge, FewTokensGetSlack) {
+  const auto flips = [](int n) { return result_of(1, 2048, [](int) { return 0.0; }, 0, [n](int t) { return t >= n; }); };
+  LogitsReport one = summarise_pair(flips(1), 256, 2048), eight = summarise_pair(flips(8), 256, 2048);
+  EXPECT_TRUE(all_pass(apply_gates({{"top1", "min", 0, 0, 0.99}}, one)));
+  const auto gates = apply_gates({{"top1", "min", 0, 0, 0.99}}, eight);
+  EXPECT_TRUE(gates[0].pass);
+  EXPECT_FALSE(gates[1].pass);
+  EXPECT_EQ(gates[1].to, 64);
+  EXPECT_NEAR(gates[1].limit, 0.99 - 3 * std::sqrt(0.99 * 0.01 / 64), 1e-12);
+}
+
+TEST(Judge, RangesAreExact) {
+  LogitsReport r = summarise_pair(result_of(2, 2048, [](int t) { return t == 777 ? 1.0 : 0.0; }), 256, 2048);
+  const auto value = [&](const std::string& name, int from, int to) { return apply_gates({{name, "max", from, to, 0.5}}, r)[0].value; };
+  EXPECT_EQ(value("kl_max", 777, 778), 1.0);
+  EXPECT_EQ(value("kl_max", 0, 777), 0.0);
+  EXPECT_EQ(value("kl_mean", 776, 778), 0.5);
+  EXPECT_EQ(value("kl_mean", 778, 0), 0.0);
+  EXPECT_TRUE(std::isnan(value("kl_mean", 5000, 6000)));
+  EXPECT_FALSE(apply_gates({{"kl_mean", "max", 5000, 6000, 1e9}}, r)[0].pass) << "nothing measured, nothing passed";
+  EXPECT_THROW(apply_gates({{"kl_p999", "max", 5, 6, 1}}, r), Error);
+  EXPECT_THROW(apply_gates({{"kl_maen", "max", 0, 0, 1}}, r), Error);
+  EXPECT_THROW(apply_gates({{"kl_mean", "max", 256, 256, 1}}, r), Error);
+}
+
+TEST(Judge, NanNeverPasses) {
+  const double nan = std::nan("");
+  LogitsReport r = summarise_pair(result_of(2, 300, [&](int t) { return t == 290 ? nan : 0.0; }, nan), 128, 300);
+  for (const char* name : {"kl_mean", "kl_median", "kl_p999", "kl_max", "kl_growth", "ppl_ratio", "nll_difference"})
+    for (const char* bound : {"max", "min"}) {
+      const auto gates = apply_gates({{name, bound, 0, 0, bound == std::string("max") ? 1e300 : -1e300}}, r);
+      for (const Gate& gate : gates) EXPECT_FALSE(gate.pass) << name << " " << bound;
+    }
+  EXPECT_FALSE(apply_gates({{"kl_max", "max", 0, 0, 1}}, r)[0].pass);
+  LogitsReport none = summarise_pair({}, 128, 300);
+  for (const Gate& gate : apply_gates(default_gates("q8_0"), none)) EXPECT_FALSE(gate.pass) << gate.name << ": nothing was compared";
+}
+
+TEST(Judge, ParsesGates) {
+  const GateRequest plain = parse_gate("max", "kl_mean=0.01");
+  EXPECT_EQ(std::tuple(plain.name, plain.bound, plain.from, plain.to, plain.limit), std::tuple("kl_mean", "max", 0, 0, 0.01));
+  const GateRequest range = parse_gate("min", "top1@4k:8k=99.5%");
+  EXPECT_EQ(std::tuple(range.name, range.from, range.to), std::tuple("top1", 4096, 8192));
+  EXPECT_NEAR(range.limit, 0.995, 1e-15);
+  EXPECT_EQ(std::tuple(parse_gate("max", "kl_mean@256:=1e-3").from, parse_gate("max", "kl_mean@256:=1e-3").to), std::tuple(256, 0));
+  EXPECT_EQ(parse_gate("max", "kl_mean@:256=1").to, 256);
+  EXPECT_EQ(std::tuple(parse_gate("max", "perplexity@2048=40").from, parse_gate("max", "perplexity@2048=40").to), std::tuple(2048, 2048));
+  for (const char* bad : {"", "kl_mean", "=1", "@1:2=1", "kl_mean=", "kl_mean=x", "kl_mean=nan", "kl_mean=inf", "kl_mean=1x", "kl_mean@a:b=1", "kl_mean@9:9=1", "kl_mean@9:4=1", "kl_mean@-1:4=1"}) {
+    try {
+      parse_gate("max", bad);
+      ADD_FAILURE() << bad;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::usage) << bad;
+    }
+  }
+}
+
+// --- The limits against real models: a sound export passes, one that lost its rope fails.
+
+std::vector<Window> held_out_windows(const Checkpoint& model, int context) {
+  const auto tokenizer = formats::Tokenizer::create(*model.vocabulary);
+  std::vector<std::vector<std::int32_t>> documents;
+  for (const int d : {1, 3}) documents.push_back(tokenizer->encode(read_text_file(golden_dir() / ("fixtures/goldens/perplexity/doc-" + std::to_string(d) + ".txt"), 1 << 20)));
+  return plan_windows(documents, context, 1 << 30, Protocol::tokens, 1).windows;  // one window per document
+}
+
+/// Every matrix of the model rounded to `dtype` and read back.
+Checkpoint rounded(const Checkpoint& model, DType dtype) {
+  Checkpoint out = model;
+  for (TensorPtr& tensor : out.tensors)
+    if (tensor->info().shape.size() == 2) tensor = cast(tensor, dtype);
+  return out;
+}
+
+TEST(JudgeGolden, DefaultsPassASoundExportAndFailALostRope) {
+#if defined(__SANITIZE_ADDRESS__)
+  GTEST_SKIP() << "14 sweeps of 4096 tokens: arithmetic that the other presets check, ten times slower here";
+#endif
+  const std::string models = (golden_dir() / "fixtures/models").string() + "/", adapter = (golden_dir() / "fixtures/adapters/qlora-shakespeare").string();
+  const Checkpoint source = open_golden(models + "tolstoy-4m-yarn-2k+" + adapter).checkpoint;
+  const std::vector<Window> windows = held_out_windows(source, 2048);
+  int judged = 0;
+  const auto judge = [&](const Checkpoint& candidate, const std::string& encoding) {
+    LogitsReport report = summarise_pair(compare(source, candidate, windows, {}), 256, 2048);
+    std::vector<Gate> gates = apply_gates(default_gates(encoding), report);
+    std::string line;
+    for (const Gate& gate : gates) line += gate.name + " " + std::to_string(gate.value) + (gate.pass ? " " : "! ");
+    testing::Test::RecordProperty("gates_" + std::to_string(++judged) + "_" + encoding, line);
+    return gates;
+  };
+  EXPECT_TRUE(all_pass(judge(source, "f32")));
+  EXPECT_TRUE(all_pass(judge(rounded(source, DType::q8_0), "q8_0")));
+  EXPECT_TRUE(all_pass(judge(rounded(source, DType::bf16), "bf16")));
+  EXPECT_FALSE(all_pass(judge(rounded(source, DType::q8_0), "f16"))) << "q8_0 is no f16";
+  Checkpoint broken = rounded(source, DType::q8_0);
+  broken.config.rope.scaling = RopeUnscaled{};
+  EXPECT_FALSE(all_pass(judge(broken, "q8_0")));
+  Checkpoint subtle = rounded(source, DType::q8_0);
+  subtle.config.rope.attention_factor = 1.0;
+  EXPECT_FALSE(all_pass(judge(subtle, "q8_0"))) << "attention factor lost";
+  subtle = rounded(source, DType::q8_0);
+  std::get<RopeYarn>(subtle.config.rope.scaling).factor = 7;
+  EXPECT_FALSE(all_pass(judge(subtle, "q8_0"))) << "factor 7 instead of 8";
+  subtle = rounded(source, DType::q8_0);
+  std::get<RopeYarn>(subtle.config.rope.scaling).truncate = false;
+  EXPECT_FALSE(all_pass(judge(subtle, "q8_0"))) << "correction range not rounded";
+}
+
+}  // namespace
+}  // namespace ropewalk::verify
