@@ -111,6 +111,7 @@ struct Verdict {
   std::string level;  // the last one that ran
   std::optional<int> parts_at;
   std::string parts_text;
+  bool rope_differs = false;
   std::vector<std::string> lines;
 
   bool pass() const { return verify::all_pass(gates); }
@@ -125,6 +126,7 @@ void judge_structure(Verdict& verdict, const Checkpoint& source, const Checkpoin
     verdict.structure.push_back({{"name", item.name}, {"pass", item.pass ? Json(*item.pass) : Json(nullptr)}, {"detail", item.detail}});
     lines.emplace_back("  " + item.name, (item.pass ? (*item.pass ? "pass  " : "FAIL  ") : "      ") + item.detail);
   }
+  verdict.rope_differs = report.rope_differs;
   verdict.gates.insert(verdict.gates.end(), report.gates.begin(), report.gates.end());
   verdict.lines.push_back("structure\n" + aligned(lines));
   for (std::size_t i = 0; i < std::min<std::size_t>(report.problems.size(), 20); ++i) verdict.structure.push_back({{"name", "tensor"}, {"pass", false}, {"detail", report.problems[i]}});
@@ -230,7 +232,7 @@ Output output_of(const Verdict& verdict, const Checkpoint& source, const Checkpo
   output.table(gate_table(verdict.gates));
   if (verdict.positions.is_array()) output.table(position_table(verdict.positions));
   if (!verdict.parts_text.empty()) output.text(verdict.parts_text);
-  output.text(pass ? "PASS" : "FAIL: level " + verdict.level);
+  output.text(pass ? "PASS" : "FAIL at level " + verdict.level + (verdict.rope_differs ? ": the rope differs, see structure" : ""));
   for (const verify::Gate& gate : verdict.gates)
     output.checks.push_back({gate.name + (gate.from || gate.to ? "@" + range_text(gate) : ""), gate.pass, number_text(gate.value, 6) + (gate.bound == "max" ? " > " : " < ") + number_text(gate.limit, 6)});
   return output;

@@ -153,6 +153,7 @@ void compare_ropes(const Checkpoint& source, const Checkpoint& candidate, int co
     report.items.push_back({"rope", std::nullopt, "the same " + std::to_string(a.inv_freq.size()) + " frequencies: " + describe(source.config.rope)});
     return;
   }
+  report.rope_differs = true;
   std::string detail = "the candidate computes " + describe(candidate.config.rope) + ", the source " + describe(source.config.rope);
   detail += "; worst frequency off by " + short_number(100 * worst) + " % (pair " + std::to_string(at) + "), attention factor " + short_number(b.attention_factor) + " for " + short_number(a.attention_factor);
   report.items.push_back({"rope", std::nullopt, detail});

@@ -19,6 +19,7 @@ struct StructureItem {
 struct StructureReport {
   std::vector<StructureItem> items;
   std::vector<Gate> gates;     // "tensors", "tokenizer", "context": what failed an export whatever its logits say
+  bool rope_differs = false;   // the two compute other angles or another attention factor
   std::vector<std::string> problems;  // tensors missing, left over or of another shape; one line each
 };
 
