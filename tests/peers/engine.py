@@ -85,7 +85,7 @@ def main():
         for spec in ("yarn,factor=8,original=256,beta_fast=16,beta_slow=2", "yarn,factor=8,original=256,attention_factor=1.07", "yarn,factor=8,original=256,truncate=false",
                      "linear,factor=8", "ntk,alpha=8"):
             model = folder / "spec.gguf"
-            reference = f"{models / 'tolstoy-4m-yarn-2k'}+rope={spec}"
+            reference = f"{models / 'tolstoy-4m'}+rope={spec}"
             ropewalk.run("convert", reference, "-o", model, "--type", "f32", "--no-sync", "--quiet", "--overwrite")
             ids = fixture_prompts(options.golden, (900,))[0]
             answer = engine(model, ids, folder)
