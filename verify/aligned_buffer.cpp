@@ -2,24 +2,25 @@
 
 #include <sys/mman.h>
 
-#include <cstring>
+#include <limits>
+#include <new>
 
 namespace ropewalk::verify {
 
 void AlignedBuffer::grow(std::size_t size) {
   if (size <= size_) return;
-  data_.reset();
-  size_ = 0;
-  // Packed weights are streamed in full: large pages spare a TLB miss every 128 bytes of a panel's row.
+  *this = {};
+  // Packed weights are streamed in full: large pages spare a TLB miss every few rows of a panel.
   constexpr std::size_t kHugePage = std::size_t{2} << 20;
-  const std::size_t bytes = size * sizeof(float);
-  const std::size_t alignment = bytes >= kHugePage ? kHugePage : 64;
-  const std::size_t rounded = (bytes + alignment - 1) / alignment * alignment;
-  auto* fresh = static_cast<float*>(std::aligned_alloc(alignment, rounded));
-  if (!fresh) throw std::bad_alloc();
-  data_.reset(fresh);
-  if (alignment == kHugePage) madvise(fresh, rounded, MADV_HUGEPAGE);  // advice only: a refusal changes nothing but speed
-  std::memset(fresh, 0, rounded);
+  if (size > (std::numeric_limits<std::size_t>::max() - kHugePage) / sizeof(float)) throw std::bad_alloc();
+  const std::size_t bytes = size * sizeof(float), alignment = bytes >= kHugePage ? kHugePage : 64;
+  void* block = std::calloc(bytes + alignment, 1);  // large blocks come from the kernel as zeros: no page is touched twice
+  if (!block) throw std::bad_alloc();
+  block_.reset(block);
+  void* place = block;
+  std::size_t space = bytes + alignment;
+  data_ = static_cast<float*>(std::align(alignment, bytes, place, space));
+  if (alignment == kHugePage) madvise(data_, bytes, MADV_HUGEPAGE);  // advice only: a refusal changes nothing but speed
   size_ = size;
 }
 

@@ -3,7 +3,7 @@
 #include <cstddef>
 #include <cstdlib>
 #include <memory>
-#include <new>
+#include <utility>
 
 namespace ropewalk::verify {
 
@@ -12,19 +12,26 @@ class AlignedBuffer {
  public:
   AlignedBuffer() = default;
   explicit AlignedBuffer(std::size_t size) { grow(size); }
+  AlignedBuffer(AlignedBuffer&& other) noexcept { *this = std::move(other); }
+  AlignedBuffer& operator=(AlignedBuffer&& other) noexcept {
+    block_ = std::move(other.block_);
+    data_ = std::exchange(other.data_, nullptr), size_ = std::exchange(other.size_, 0);
+    return *this;
+  }
 
-  /// At least `size` floats; what was there is lost (and zero again) if it has to move.
+  /// At least `size` floats; if it has to move, all are zero again. std::bad_alloc.
   void grow(std::size_t size);
 
-  float* data() noexcept { return data_.get(); }
-  const float* data() const noexcept { return data_.get(); }
+  float* data() noexcept { return data_; }
+  const float* data() const noexcept { return data_; }
   std::size_t size() const noexcept { return size_; }
 
  private:
   struct Free {
-    void operator()(float* p) const noexcept { std::free(p); }
+    void operator()(void* block) const noexcept { std::free(block); }
   };
-  std::unique_ptr<float, Free> data_;
+  std::unique_ptr<void, Free> block_;
+  float* data_ = nullptr;  // the first aligned place in block_
   std::size_t size_ = 0;
 };
 

@@ -58,12 +58,12 @@ Forward::Forward(const Checkpoint& model, std::span<const Window> windows, const
 }
 
 void Forward::run_layer(int layer) {
-  const LayerWeights weights = read_layer(model_, layer, workers_);
+  read_layer(model_, layer, workers_, weights_);
   for (const Chunk& chunk : chunks_) {
     caches_.resize(std::max(caches_.size(), chunk.size()));
     for (const Stretch& stretch : chunk)
       if (stretch.first_position == 0) caches_[stretch.cache].reserve(std::size_t(config().n_kv_heads), std::size_t(config().head_dim), lengths_[stretch.window]);
-    verify::run_layer(config(), weights, chunk, residual_.data() + chunk.front().first_row * stride_, caches_, rotary_, workers_, scratch_);
+    verify::run_layer(config(), weights_, chunk, residual_.data() + chunk.front().first_row * stride_, caches_, rotary_, workers_, scratch_);
   }
 }
 

@@ -33,6 +33,7 @@ class Forward {
   std::vector<std::shared_ptr<const RotaryTable>> rotary_;  // by window
   std::size_t rows_ = 0, stride_ = 0;
   AlignedBuffer residual_;
+  LayerWeights weights_;
   std::vector<KvCache> caches_;
   LayerScratch scratch_;
 };

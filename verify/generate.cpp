@@ -15,7 +15,7 @@ class Decoder {
       : model_(model), workers_(workers), head_(read_head(model, workers)), rotary_(rotary_tables(model, std::array{positions})) {
     const ModelConfig& config = model.config;
     for (int layer = 0; layer < config.n_layers; ++layer) {
-      layers_.push_back(read_layer(model, layer, workers));
+      read_layer(model, layer, workers, layers_.emplace_back());
       caches_.emplace_back(1);
       caches_.back()[0].reserve(std::size_t(config.n_kv_heads), std::size_t(config.head_dim), positions);
     }

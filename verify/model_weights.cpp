@@ -43,29 +43,27 @@ std::vector<float> read_interleaved_biases(const Checkpoint& model, const std::s
 
 }  // namespace
 
-LayerWeights read_layer(const Checkpoint& model, int layer, const Workers& workers) {
+void read_layer(const Checkpoint& model, int layer, const Workers& workers, LayerWeights& out) {
   const ModelConfig& config = model.config;
   const auto d_model = std::size_t(config.d_model), d_ff = std::size_t(config.d_ff);
   const std::size_t d_q = std::size_t(config.n_heads) * std::size_t(config.head_dim), d_kv = std::size_t(config.n_kv_heads) * std::size_t(config.head_dim);
   const std::string prefix = "model.layers." + std::to_string(layer) + ".", attention = prefix + "self_attn.", mlp = prefix + "mlp.";
   const auto weight = [&](const std::string& module) { return required(model, module + ".weight"); };
 
-  LayerWeights out;
   out.attention_norm = read_vector(weight(prefix + "input_layernorm"), d_model);
   out.mlp_norm = read_vector(weight(prefix + "post_attention_layernorm"), d_model);
   const std::array<std::pair<std::string, std::size_t>, 3> qkv = {{{attention + "q_proj", d_q}, {attention + "k_proj", d_kv}, {attention + "v_proj", d_kv}}};
   const std::array<MatrixPart, 3> qkv_parts = {{{weight(qkv[0].first), d_q}, {weight(qkv[1].first), d_kv}, {weight(qkv[2].first), d_kv}}};
-  out.qkv = pack(qkv_parts, d_model, workers);
+  pack(qkv_parts, d_model, workers, out.qkv);
   out.qkv_bias = read_biases(model, qkv);
 
   const std::array<std::pair<std::string, std::size_t>, 1> output = {{{attention + "o_proj", d_model}}}, down = {{{mlp + "down_proj", d_model}}};
-  out.output = pack(std::array<MatrixPart, 1>{{{weight(output[0].first), d_model}}}, d_q, workers);
+  pack(std::array<MatrixPart, 1>{{{weight(output[0].first), d_model}}}, d_q, workers, out.output);
   out.output_bias = read_biases(model, output);
-  out.gate_up = pack_interleaved(weight(mlp + "gate_proj"), weight(mlp + "up_proj"), d_ff, d_model, workers);
+  pack_interleaved(weight(mlp + "gate_proj"), weight(mlp + "up_proj"), d_ff, d_model, workers, out.gate_up);
   out.gate_up_bias = read_interleaved_biases(model, mlp + "gate_proj", mlp + "up_proj", d_ff);
-  out.down = pack(std::array<MatrixPart, 1>{{{weight(down[0].first), d_model}}}, d_ff, workers);
+  pack(std::array<MatrixPart, 1>{{{weight(down[0].first), d_model}}}, d_ff, workers, out.down);
   out.down_bias = read_biases(model, down);
-  return out;
 }
 
 HeadWeights read_head(const Checkpoint& model, const Workers& workers) {
@@ -73,7 +71,7 @@ HeadWeights read_head(const Checkpoint& model, const Workers& workers) {
   HeadWeights out;
   out.norm = read_vector(required(model, "model.norm.weight"), std::size_t(config.d_model));
   const TensorPtr head = required(model, config.tied_head ? "model.embed_tokens.weight" : "lm_head.weight");
-  out.logits = pack(std::array<MatrixPart, 1>{{{head, std::size_t(config.n_vocab)}}}, std::size_t(config.d_model), workers);
+  pack(std::array<MatrixPart, 1>{{{head, std::size_t(config.n_vocab)}}}, std::size_t(config.d_model), workers, out.logits);
   return out;
 }
 

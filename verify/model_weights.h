@@ -16,7 +16,8 @@ struct LayerWeights {
   PackedMatrix down;       // d_model x d_ff
   std::vector<float> qkv_bias, output_bias, gate_up_bias, down_bias;
 };
-LayerWeights read_layer(const Checkpoint& model, int layer, const Workers& workers);
+/// `out` is overwritten and its memory used again.
+void read_layer(const Checkpoint& model, int layer, const Workers& workers, LayerWeights& out);
 
 struct HeadWeights {
   std::vector<float> norm;  // [d_model]

@@ -55,11 +55,12 @@ void read_into(const LazyTensor& tensor, std::size_t outputs, ColumnOf column_of
   tensor.release();
 }
 
-PackedMatrix empty_matrix(std::size_t outputs, std::size_t depth) {
-  PackedMatrix out;
+/// Room for the matrix, zero past the last output. A matrix of the same size leaves its zeros where they are.
+void reset(PackedMatrix& out, std::size_t outputs, std::size_t depth) {
+  if (out.outputs == outputs && out.depth == depth) return;
+  out = {};
   out.outputs = outputs, out.depth = depth, out.panels = whole_panels(outputs) / kPanel;
   out.data.grow(out.panels * depth * kPanel);
-  return out;
 }
 
 }  // namespace
@@ -71,23 +72,21 @@ void require_finite(const LazyTensor& tensor, std::uint64_t first_row, std::span
               "the checkpoint is damaged or was written with an overflow: fetch or export it again");
 }
 
-PackedMatrix pack(std::span<const MatrixPart> parts, std::size_t depth, const Workers& workers) {
+void pack(std::span<const MatrixPart> parts, std::size_t depth, const Workers& workers, PackedMatrix& out) {
   std::size_t outputs = 0;
   for (const MatrixPart& part : parts) outputs += part.outputs;
-  PackedMatrix out = empty_matrix(outputs, depth);
+  reset(out, outputs, depth);
   std::size_t first = 0;
   for (const MatrixPart& part : parts) {
     read_into(*part.tensor, part.outputs, [first](std::size_t row) { return first + row; }, workers, out);
     first += part.outputs;
   }
-  return out;
 }
 
-PackedMatrix pack_interleaved(const TensorPtr& gate, const TensorPtr& up, std::size_t outputs, std::size_t depth, const Workers& workers) {
-  PackedMatrix out = empty_matrix(2 * ((outputs + kGroup - 1) / kGroup * kGroup), depth);
+void pack_interleaved(const TensorPtr& gate, const TensorPtr& up, std::size_t outputs, std::size_t depth, const Workers& workers, PackedMatrix& out) {
+  reset(out, 2 * ((outputs + kGroup - 1) / kGroup * kGroup), depth);
   read_into(*gate, outputs, [](std::size_t row) { return row / kGroup * 2 * kGroup + row % kGroup; }, workers, out);
   read_into(*up, outputs, [](std::size_t row) { return row / kGroup * 2 * kGroup + kGroup + row % kGroup; }, workers, out);
-  return out;
 }
 
 std::vector<float> read_vector(const TensorPtr& tensor, std::size_t size) {
