@@ -1,0 +1,90 @@
+// Our own exports, judged by their own bytes: written, opened as llama.cpp 0.5 would read them, and compared with the source in the sweep.
+
+#include <gtest/gtest.h>
+
+#include "formats/gguf_model.h"
+#include "formats/gguf_rewrite.h"
+#include "formats/gguf_write.h"
+#include "formats/tokenizer.h"
+#include "tests/formats/hf_test_support.h"
+#include "tests/verify/golden_models.h"
+#include "verify/perplexity.h"
+
+namespace ropewalk::verify {
+namespace {
+
+namespace fs = std::filesystem;
+
+formats::GgufExport export_as(const formats::Source& source, DType type) {
+  formats::GgufExportOptions options;
+  options.type = type;
+  return formats::export_gguf(source, options);
+}
+
+fs::path write(const fs::path& path, const formats::GgufExport& what) {
+  WriteOptions options;
+  options.sync = false;
+  formats::write_ggufs({what.plan}, {{path}}, options, {});
+  return path;
+}
+
+LogitsReport compare_files(const formats::Source& source, const fs::path& gguf, std::span<const Window> windows, int original_context) {
+  return summarise_pair(compare(source.checkpoint, open_golden(gguf.string()).checkpoint, windows, {}), original_context, int(windows[0].size()));
+}
+
+// f32 weights in another order of rows (and for Q and K of channels): nothing but the order of float sums differs.
+TEST(GgufExport, ZooAtFullPrecisionIsTheSameModel) {
+  const formats::TestFolder folder;
+  std::size_t seen = 0, lossless = 0;
+  for (const auto& entry : fs::directory_iterator(golden_dir() / "zoo")) {
+    if (!entry.is_directory() || excluded().contains("zoo/" + entry.path().filename().string())) continue;
+    SCOPED_TRACE(entry.path().filename());
+    const formats::Source source = open_golden(entry.path().string());
+    const formats::GgufExport exported = export_as(source, DType::f32);
+    const auto golden = read_golden(entry.path() / "golden.safetensors");
+    const std::vector<Window> windows = {Window(golden.at("input_ids").values.begin(), golden.at("input_ids").values.end())};
+    const LogitsReport report = compare_files(source, write(folder.path() / (entry.path().filename().string() + ".gguf"), exported), windows, 0);
+    ++seen;
+    if (exported.losses.empty()) {
+      EXPECT_TRUE(report.kl_mean <= kKlFloor) << report.kl_mean;
+      EXPECT_TRUE(report.top1 == 1) << report.top1;
+      ++lossless;
+    } else {
+      EXPECT_FALSE(report.kl_mean <= kKlFloor) << "a loss that changes nothing: " << exported.losses[0].name;
+    }
+  }
+  EXPECT_GE(seen, 10u);
+  EXPECT_GE(lossless, 8u);
+}
+
+TEST(GgufExport, MergedModelWithYarnPassesAndWithoutItsKeysFails) {
+  const std::string models = (golden_dir() / "fixtures/models").string() + "/", adapter = (golden_dir() / "fixtures/adapters/qlora-shakespeare").string();
+  const formats::Source source = open_golden(models + "tolstoy-4m-yarn-2k+" + adapter);
+  const auto tokenizer = formats::Tokenizer::create(*source.checkpoint.vocabulary);
+  const std::string text = read_text_file(golden_dir() / "fixtures/goldens/perplexity/doc-3.txt", 1 << 20);
+  const std::vector<Window> windows = plan_windows({tokenizer->encode(text)}, 2048, 1 << 30, Protocol::tokens, 1).windows;
+  const formats::TestFolder folder;
+
+  LogitsReport f16 = compare_files(source, write(folder.path() / "f16.gguf", export_as(source, DType::f16)), windows, 256);
+  EXPECT_TRUE(f16.kl_mean <= kKlFloor) << f16.kl_mean;
+  EXPECT_TRUE(f16.kl_max <= 1e-6) << f16.kl_max;
+  EXPECT_TRUE(all_pass(apply_gates(default_gates("f16"), f16)));
+
+  const fs::path q8_0 = write(folder.path() / "q8_0.gguf", export_as(source, DType::q8_0));
+  LogitsReport good = compare_files(source, q8_0, windows, 256);
+  EXPECT_TRUE(all_pass(apply_gates(default_gates("q8_0"), good))) << good.kl_mean;
+  EXPECT_FALSE(all_pass(apply_gates(default_gates("f16"), good))) << "q8_0 is no f16";
+
+  formats::GgufChanges changes;
+  changes.remove_tensors = {formats::kGgufRopeFreqs};
+  const formats::Source opened = open_golden(q8_0.string());
+  for (const char* key : {"type", "factor", "original_context_length", "attn_factor"}) changes.remove_keys.push_back(std::string("llama.rope.scaling.") + key);
+  const fs::path stripped = write(folder.path() / "stripped.gguf", {formats::rewrite_gguf(*opened.gguf, changes), {}, {}});
+  LogitsReport broken = compare_files(source, stripped, windows, 256);
+  EXPECT_FALSE(all_pass(apply_gates(default_gates("q8_0"), broken)));
+  EXPECT_GT(broken.kl_growth, 2);
+  EXPECT_GT(broken.kl_mean, 0.1);
+}
+
+}  // namespace
+}  // namespace ropewalk::verify
