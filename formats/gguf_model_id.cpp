@@ -4,6 +4,9 @@
 #include <charconv>
 #include <cmath>
 #include <cstdio>
+#ifdef __GNUC__  // GCC 12 with -fsanitize=address takes a union inside std::regex for uninitialized (gcc.gnu.org PR 105562)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 #include <regex>
 
 #include "formats/gguf_metadata.h"

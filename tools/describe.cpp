@@ -1,6 +1,9 @@
 #include "tools/describe.h"
 
 #include <algorithm>
+#ifdef __GNUC__  // GCC 12 with -fsanitize=address takes a union inside std::regex for uninitialized (gcc.gnu.org PR 105562)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 #include <regex>
 
 #include "tools/units.h"
