@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <numeric>
 
@@ -51,8 +52,9 @@ std::size_t edit_distance(const std::string& a, const std::string& b) {
 
 /// "one sentence. And more" -> "one sentence"
 std::string first_sentence(const std::string& help) {
-  const auto stop = help.find(". ");
-  return stop == std::string::npos ? help : help.substr(0, stop);
+  for (auto stop = help.find(". "); stop != std::string::npos; stop = help.find(". ", stop + 1))
+    if (stop + 2 < help.size() && std::isupper(static_cast<unsigned char>(help[stop + 2]))) return help.substr(0, stop);  // not the stops of "e.g. x"
+  return help;
 }
 
 /// `text` in lines of at most `width`, all but the first indented.
