@@ -91,14 +91,10 @@ Json result_json(const std::string& source, const verify::PerplexityResult& resu
           {"tokens", result.tokens}, {"windows", result.windows}, {"positions", positions}};
 }
 
+/// "256", or "255 to 2047" where each context has its own.
 std::string stride_text(const std::vector<verify::PerplexityResult>& results) {
-  std::string out;
-  for (const auto& result : results) {
-    const std::string stride = std::to_string(result.stride);
-    if (std::all_of(results.begin(), results.end(), [&](const auto& other) { return other.stride == result.stride; })) return stride;
-    out += (out.empty() ? "" : ", ") + stride;
-  }
-  return out;
+  const auto [least, most] = std::minmax_element(results.begin(), results.end(), [](const auto& a, const auto& b) { return a.stride < b.stride; });
+  return std::to_string(least->stride) + (least->stride == most->stride ? "" : " to " + std::to_string(most->stride));
 }
 
 struct Opened {

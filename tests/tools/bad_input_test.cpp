@@ -1,0 +1,384 @@
+// Bad input: one line that names the file and what to do, the exit code of docs/design.md (section 7), and nothing left behind.
+#include <cstdint>
+#include <cstring>
+#include <functional>
+
+#include "tests/tools/command.h"
+
+namespace ropewalk::tools::test {
+namespace {
+
+/// The first eight bytes and the JSON of a safetensors file, and its data.
+struct Parts {
+  std::string header, data;
+};
+Parts split(const fs::path& path) {
+  const std::string bytes = slurp(path);
+  std::uint64_t n = 0;
+  std::memcpy(&n, bytes.data(), 8);
+  return {bytes.substr(8, n), bytes.substr(8 + n)};
+}
+void join(const fs::path& path, const std::string& header, const std::string& data) {
+  const std::uint64_t n = header.size();
+  std::string size(8, '\0');
+  std::memcpy(size.data(), &n, 8);
+  spill(path, size + header + data);
+}
+/// Changes the header's JSON.
+void edit_header(const fs::path& path, const std::function<void(Json&)>& change) {
+  Parts parts = split(path);
+  Json json = Json::parse(parts.header);
+  change(json);
+  join(path, json.dump(), parts.data);
+}
+
+class BadInput : public testing::Test {
+ protected:
+  Scratch scratch;
+  fs::path source = copy_of(model("stories260K"), scratch / "model");
+  fs::path weights = source / "model.safetensors";
+  fs::path config = source / "config.json";
+
+  /// Every command that opens a model refuses it alike; writers leave the folder as it was.
+  void refused(int exit, const std::string& place, const std::string& problem, const std::string& text = "") {
+    const std::string what = text.empty() ? source.string() : text;
+    const auto before = scratch.names();
+    const std::vector<std::vector<std::string>> commands = {
+        {"inspect", what},
+        {"convert", what, "-o", (scratch / "out.gguf").string(), "--type", "f16"},
+        {"merge", what, "-o", (scratch / "out").string(), "--dtype", "f16"},
+        {"perplexity", what, "-c", "64", "--windows", "1"},
+    };
+    for (const auto& command : commands) {
+      const Ran ran = run(command);
+      SCOPED_TRACE(command[0] + ": " + ran.err);
+      EXPECT_EQ(ran.exit, exit);
+      EXPECT_EQ(ran.out, "");
+      const auto lines = ran.err_lines();
+      std::size_t errors = 0;
+      for (const std::string& line : lines) errors += line.starts_with("error: ") ? 1 : 0;
+      ASSERT_FALSE(lines.empty());
+      EXPECT_EQ(errors, 1u);
+      EXPECT_NE(lines.back().find(place), std::string::npos);
+      EXPECT_NE(lines.back().find(problem), std::string::npos);
+      EXPECT_NE(lines.back().find("; "), std::string::npos) << "says what to do";
+      EXPECT_EQ(scratch.names(), before) << "nothing left behind";
+    }
+  }
+};
+
+TEST_F(BadInput, TheModelItselfPasses) {  // the control for every test below
+  EXPECT_EQ(run({"inspect", source.string()}).exit, 0);
+  EXPECT_EQ(run({"convert", source.string(), "-o", (scratch / "out.gguf").string(), "--type", "f16"}).exit, 0);
+}
+
+TEST_F(BadInput, NoSuchModel) { refused(3, "nothing-here", "no such model", (scratch / "nothing-here").string()); }
+
+TEST_F(BadInput, ShardCutInTheSize) {
+  fs::resize_file(weights, 5);
+  refused(3, "model.safetensors", "");
+}
+TEST_F(BadInput, ShardCutInTheHeader) {
+  fs::resize_file(weights, 100);
+  refused(3, "model.safetensors", "header");
+}
+TEST_F(BadInput, ShardCutInTheData) {
+  fs::resize_file(weights, fs::file_size(weights) - 4);
+  refused(3, "model.safetensors", "");
+}
+TEST_F(BadInput, ShardWithBytesAfterTheData) {
+  spill(weights, slurp(weights) + "tail");
+  refused(3, "model.safetensors", "");
+}
+TEST_F(BadInput, HeaderSizePastTheFile) {
+  std::string bytes = slurp(weights);
+  std::memset(bytes.data(), 0xff, 8);
+  spill(weights, bytes);
+  refused(3, "model.safetensors", "");
+}
+TEST_F(BadInput, HeaderIsNotJson) {
+  Parts parts = split(weights);
+  parts.header[1] = '!';
+  join(weights, parts.header, parts.data);
+  refused(3, "model.safetensors", "");
+}
+TEST_F(BadInput, ShapeThatOverflows) {
+  edit_header(weights, [](Json& json) { json["model.embed_tokens.weight"]["shape"] = {std::uint64_t{1} << 32, std::uint64_t{1} << 32}; });
+  refused(3, "model.safetensors", "model.embed_tokens.weight");
+}
+TEST_F(BadInput, OffsetsThatOverlap) {
+  edit_header(weights, [](Json& json) { json["model.norm.weight"]["data_offsets"] = json["model.layers.0.input_layernorm.weight"]["data_offsets"]; });
+  refused(3, "model.safetensors", "norm");
+}
+TEST_F(BadInput, UnknownDtype) {
+  edit_header(weights, [](Json& json) { json["model.norm.weight"]["dtype"] = "F12"; });
+  refused(4, "model.safetensors", "F12");
+}
+TEST_F(BadInput, WrongShape) {
+  edit_header(weights, [](Json& json) {
+    auto& shape = json["model.layers.1.mlp.down_proj.weight"]["shape"];
+    std::swap(shape[0], shape[1]);
+  });
+  refused(3, "", "model.layers.1.mlp.down_proj.weight");
+}
+TEST_F(BadInput, LayerMissing) {
+  edit_json(config, [](Json& json) { json["num_hidden_layers"] = json["num_hidden_layers"].get<int>() + 1; });
+  refused(3, "", "model.layers.5");
+}
+TEST_F(BadInput, LayerTooMany) {
+  edit_json(config, [](Json& json) { json["num_hidden_layers"] = json["num_hidden_layers"].get<int>() - 1; });
+  refused(3, "", "model.layers.4");
+}
+
+TEST_F(BadInput, ConfigMissing) {
+  fs::remove(config);
+  refused(3, "config.json", "");
+}
+TEST_F(BadInput, ConfigIsNotJson) {
+  spill(config, "{\n  \"hidden_size\": 64,,\n}");
+  refused(3, "config.json:2:", "");
+}
+TEST_F(BadInput, ConfigWithoutHiddenSize) {
+  edit_json(config, [](Json& json) { json.erase("hidden_size"); });
+  refused(3, "config.json", "hidden_size");
+}
+TEST_F(BadInput, ConfigWithAStringForHiddenSize) {
+  edit_json(config, [](Json& json) { json["hidden_size"] = "64"; });
+  refused(3, "config.json:", "hidden_size");
+}
+TEST_F(BadInput, UnknownArchitecture) {
+  edit_json(config, [](Json& json) { json["model_type"] = "mamba", json["architectures"] = {"MambaForCausalLM"}; });
+  refused(4, "config.json", "mamba");
+}
+TEST_F(BadInput, UnknownRopeType) {
+  edit_json(config, [](Json& json) { json["rope_scaling"] = {{"rope_type", "spiral"}, {"factor", 2.0}}; });
+  refused(4, "config.json", "spiral");
+}
+
+TEST_F(BadInput, IndexNamesAMissingFile) {
+  source = copy_of(model("tolstoy-4m"), scratch / "sharded");
+  fs::remove(source / "model-00002-of-00002.safetensors");
+  refused(3, "model-00002-of-00002.safetensors", "");
+}
+TEST_F(BadInput, IndexNamesAFileOutside) {
+  source = copy_of(model("tolstoy-4m"), scratch / "sharded");
+  edit_json(source / "model.safetensors.index.json", [](Json& json) { json["weight_map"]["model.norm.weight"] = "../../etc/passwd"; });
+  refused(3, "index.json", "");
+}
+
+TEST_F(BadInput, TokenizerMissing) {
+  for (const char* name : {"tokenizer.model", "tokenizer.json"}) fs::remove(source / name);
+  for (const auto& command : std::vector<std::vector<std::string>>{{"perplexity", source.string(), "-c", "64"}, {"tokenize", source.string(), "-p", "text"}}) {
+    const Ran ran = run(command);
+    EXPECT_EQ(ran.exit, 3) << ran.err;
+    EXPECT_NE(ran.err.find("tokenizer"), std::string::npos) << ran.err;
+  }
+  const Ran convert = run({"convert", source.string(), "-o", (scratch / "out.gguf").string(), "--type", "f16"});
+  EXPECT_EQ(convert.exit, 3) << convert.err;
+  EXPECT_FALSE(fs::exists(scratch / "out.gguf"));
+}
+
+class BadAdapter : public BadInput {
+ protected:
+  fs::path lora = copy_of(adapter(), scratch / "lora");
+  std::string with_adapter(const std::string& base) { return base + "+" + lora.string(); }
+};
+
+TEST_F(BadAdapter, ShapesThatDoNotFitTheBase) { refused(3, "lora", "shape", with_adapter(source.string())); }
+TEST_F(BadAdapter, KeyThatMatchesNothing) {
+  edit_header(lora / "adapter_model.safetensors", [](Json& json) {
+    Json renamed = Json::object();
+    for (const auto& [key, value] : json.items()) renamed[key == "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight" ? "base_model.model.model.layers.0.self_attn.q_prod.lora_A.weight" : key] = value;
+    json = renamed;
+  });
+  refused(3, "", "q_prod", with_adapter(model("tolstoy-4m-yarn-2k")));
+}
+TEST_F(BadAdapter, KindNotRead) {
+  edit_json(lora / "adapter_config.json", [](Json& json) { json["use_dora"] = true; });
+  refused(4, "adapter_config.json", "dora", with_adapter(model("tolstoy-4m-yarn-2k")));
+}
+TEST_F(BadAdapter, AnotherBaseThatFitsIsAWarning) {
+  const Ran ran = run({"inspect", with_adapter(model("tolstoy-4m")), "--json"});
+  EXPECT_EQ(ran.exit, 0) << ran.err;
+  EXPECT_NE(ran.err.find("warning: "), std::string::npos) << ran.err;
+  EXPECT_EQ(ran.json()["warnings"].size(), 1u);
+}
+
+class BadTarget : public BadInput {
+ protected:
+  std::string out = (scratch / "out.gguf").string();
+  Ran convert(const std::string& target, std::vector<std::string> more = {}, const RunOptions& options = {}) {
+    std::vector<std::string> words = {"convert", source.string(), "-o", target, "--type", "f16"};
+    words.insert(words.end(), more.begin(), more.end());
+    return run(words, options);
+  }
+};
+
+TEST_F(BadTarget, Exists) {
+  spill(out, "mine");
+  const Ran ran = convert(out);
+  EXPECT_EQ(ran.exit, 5);
+  EXPECT_NE(ran.err.find("out.gguf: the target exists"), std::string::npos) << ran.err;
+  EXPECT_EQ(slurp(out), "mine");
+  EXPECT_EQ(convert(out, {"--overwrite"}).exit, 0);
+  EXPECT_GT(fs::file_size(out), 1000u);
+}
+TEST_F(BadTarget, FolderExists) {
+  fs::create_directory(scratch / "merged");
+  const Ran ran = run({"merge", source.string(), "-o", (scratch / "merged").string(), "--dtype", "f16"});
+  EXPECT_EQ(ran.exit, 5);
+  EXPECT_TRUE(fs::is_empty(scratch / "merged"));
+}
+TEST_F(BadTarget, IsTheSource) {
+  ASSERT_EQ(convert(out).exit, 0);
+  const std::string before = slurp(out);
+  const Ran ran = run({"extend", out, "-o", out, "--rope", "yarn,factor=2", "--overwrite"});
+  EXPECT_EQ(ran.exit, 5) << ran.err;
+  EXPECT_NE(ran.err.find("source"), std::string::npos) << ran.err;
+  EXPECT_EQ(slurp(out), before);
+  const Ran folder = run({"merge", source.string(), "-o", source.string(), "--dtype", "f16", "--overwrite"});
+  EXPECT_EQ(folder.exit, 5) << folder.err;
+  EXPECT_TRUE(fs::exists(weights));
+  const Ran parent = run({"merge", source.string(), "-o", scratch.path().string(), "--dtype", "f16", "--overwrite"});
+  EXPECT_EQ(parent.exit, 5) << parent.err;
+  EXPECT_TRUE(fs::exists(weights));
+}
+TEST_F(BadTarget, InNoFolder) {
+  const Ran ran = convert((scratch / "none/out.gguf").string());
+  EXPECT_EQ(ran.exit, 5);
+  EXPECT_NE(ran.err.find("no such folder"), std::string::npos) << ran.err;
+}
+TEST_F(BadTarget, WithoutPermission) {
+  if (geteuid() == 0) GTEST_SKIP() << "root may write anywhere";
+  fs::create_directory(scratch / "locked");
+  fs::permissions(scratch / "locked", fs::perms::owner_read | fs::perms::owner_exec);
+  const Ran ran = convert((scratch / "locked/out.gguf").string());
+  EXPECT_EQ(ran.exit, 5);
+  EXPECT_NE(ran.err.find("permission"), std::string::npos) << ran.err;
+  fs::permissions(scratch / "locked", fs::perms::owner_all);
+}
+TEST_F(BadTarget, OnAReadOnlyFileSystem) {
+  const Ran ran = convert("/proc/out.gguf");  // also for root
+  EXPECT_EQ(ran.exit, 5) << ran.err;
+}
+TEST_F(BadTarget, FileTooLargeToWrite) {  // stands for a full disk: the write fails in the middle
+  const auto before = scratch.names();
+  RunOptions options;
+  options.max_file_bytes = 200'000;
+  const Ran ran = convert(out, {}, options);
+  EXPECT_EQ(ran.exit, 5) << ran.err;
+  EXPECT_EQ(scratch.names(), before);
+  const Ran folder = run({"merge", source.string(), "-o", (scratch / "merged").string(), "--dtype", "f16"}, options);
+  EXPECT_EQ(folder.exit, 5) << folder.err;
+  EXPECT_EQ(scratch.names(), before);
+}
+TEST_F(BadTarget, DryRunWritesNothing) {
+  const auto before = scratch.names();
+  const Ran ran = convert(out, {"--dry-run"});
+  EXPECT_EQ(ran.exit, 0);
+  EXPECT_NE(ran.err.find("writing 1 file"), std::string::npos) << ran.err;
+  EXPECT_EQ(scratch.names(), before);
+}
+
+// Whenever the signal comes, the target is whole or not there, and no temporary stays. The moments are spread over the command's run.
+TEST_F(BadTarget, KilledAtAnyMoment) {
+  source = model("tolstoy-4m-yarn-2k");
+  const auto before = scratch.names();
+  int killed = 0;
+  for (int signal : {SIGTERM, SIGINT}) {
+    for (int moment = 0; moment < 25; ++moment) {
+      Process process({"merge", source.string() + "+" + adapter(), "-o", (scratch / "merged").string(), "--quiet"}, {});
+      usleep(static_cast<useconds_t>(moment * 1500));
+      process.kill(signal);
+      const Ran ran = process.wait();
+      if (ran.exit == 128 + signal) ++killed;
+      else EXPECT_EQ(ran.exit, 0) << ran.err;
+      if (fs::exists(scratch / "merged")) {
+        EXPECT_EQ(run({"inspect", (scratch / "merged").string()}).exit, 0) << "what is there is whole";
+        fs::remove_all(scratch / "merged");
+      }
+      EXPECT_EQ(scratch.names(), before);
+    }
+  }
+  EXPECT_GT(killed, 0);
+}
+
+class Usage : public testing::Test {
+ protected:
+  void refused(const std::vector<std::string>& words, const std::string& text) {
+    const Ran ran = run(words);
+    EXPECT_EQ(ran.exit, 2) << ran.err;
+    EXPECT_EQ(ran.out, "");
+    EXPECT_EQ(ran.err_lines().size(), 1u) << ran.err;
+    EXPECT_NE(ran.err.find(text), std::string::npos) << ran.err;
+  }
+};
+
+TEST_F(Usage, OneLineAndANextStep) {
+  const std::string source = model("stories260K");
+  refused({}, "no command given");
+  refused({"inspekt"}, "unknown command 'inspekt'; did you mean inspect?");
+  refused({"inspect"}, "SOURCE is missing; usage: ropewalk inspect [options] SOURCE");
+  refused({"inspect", source, "--tensor"}, "unknown option '--tensor'; did you mean --tensors?");
+  refused({"inspect", source, "more"}, "unexpected argument 'more'");
+  refused({"convert", source, "-o", "x.gguf", "--type", "q8_1_0"}, "unknown --type 'q8_1_0'; did you mean q8_0?");
+  refused({"convert", source, "-o", "x.gguf", "--type", "f16,q8_0"}, "two outputs would have this name");
+  refused({"convert", source, "-o", "x.bin", "--type", "f16"}, "ends in .gguf");
+  refused({"convert", source, "--type", "f16"}, "no output given");
+  refused({"extend", source, "-o", "x"}, "no rope given");
+  refused({"extend", source, "-o", "x", "--rope", "yran,factor=2"}, "yran");
+  refused({"merge", source, "-o", "x"}, "no adapter to merge");
+  refused({"verify", source}, "nothing to verify against");
+  refused({"verify", source, "--against", source, "--max", "kl_mean"}, "kl_mean");
+  refused({"verify", source, "--against", source, "--level", "deep"}, "--level is 'deep'");
+  refused({"perplexity", source, "-c", "many"}, "--context has 'many'");
+  refused({"perplexity", source, "--protocol", "tokns"}, "did you mean tokens?");
+  refused({"perplexity", source, source, "--rope", "yarn,factor=2"}, "belong to one SOURCE");
+  refused({"inspect", source, "-t", "0"}, "--threads is '0'");
+  refused({"inspect", source, "--report", "out.pdf"}, "use .json, .md, .csv or .xml");
+}
+
+TEST_F(Usage, FailuresAsJson) {
+  const Ran ran = run({"inspect", "/nothing/here", "--json"});
+  EXPECT_EQ(ran.exit, 3);
+  const Json error = ran.json()["error"];
+  EXPECT_EQ(error["kind"], "bad_input");
+  EXPECT_EQ(error["exit"], 3);
+  EXPECT_EQ(error["path"], "/nothing/here");
+  EXPECT_TRUE(error["offset"].is_null());
+  EXPECT_TRUE(error["message"].is_string());
+  EXPECT_TRUE(error["fix"].is_string());
+  EXPECT_EQ(run({"inspekt", "--json"}).json()["error"]["kind"], "usage");
+}
+
+TEST_F(Usage, HelpAndVersion) {
+  EXPECT_EQ(run({"--version"}).out.substr(0, 9), "ropewalk ");
+  EXPECT_EQ(run({"--help"}).exit, 0);
+  for (const char* command : {"inspect", "extend", "merge", "convert", "verify", "diff", "perplexity", "logits", "tokenize", "generate", "support"}) {
+    const Ran brief = run({command, "-h"}), whole = run({command, "--help"});
+    EXPECT_EQ(brief.exit, 0);
+    EXPECT_EQ(whole.exit, 0);
+    EXPECT_EQ(brief.err + whole.err, "");
+    EXPECT_LE(std::count(brief.out.begin(), brief.out.end(), '\n'), 60) << command << ": -h fits a screen";
+    EXPECT_NE(whole.out.find("Examples:"), std::string::npos) << command;
+    EXPECT_NE(run({"--help"}).out.find(std::string("  ") + command), std::string::npos);
+  }
+  for (const char* shell : {"bash", "zsh", "fish"}) EXPECT_NE(run({"completion", shell}).out.find("perplexity"), std::string::npos);
+}
+
+TEST_F(Usage, TooLittleText) {
+  Scratch scratch;
+  spill(scratch / "short.txt", "Once upon a time there was a king.");
+  const std::string source = model("stories260K");
+  for (const auto& words : std::vector<std::vector<std::string>>{{"perplexity", source, "-f", (scratch / "short.txt").string(), "-c", "512"},
+                                                                 {"verify", source, "--against", source, "-f", (scratch / "short.txt").string(), "-c", "512"},
+                                                                 {"logits", source, "-f", (scratch / "short.txt").string(), "-c", "512", "-o", (scratch / "x.safetensors").string()}}) {
+    const Ran ran = run(words);
+    EXPECT_EQ(ran.exit, 3) << ran.err;
+    EXPECT_NE(ran.err.find("tokens"), std::string::npos) << ran.err;
+    EXPECT_EQ(scratch.names(), std::vector<std::string>{"short.txt"});
+  }
+}
+
+}  // namespace
+}  // namespace ropewalk::tools::test
