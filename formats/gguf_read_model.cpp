@@ -187,6 +187,7 @@ class ModelReader {
 
   void take_tensors(Checkpoint& out) {
     const auto embedding = std::find_if(file_.tensors.begin(), file_.tensors.end(), [](const TensorPtr& t) { return t->name() == "token_embd.weight"; });
+    if (file_.tensors.empty()) refuse("holds keys and a vocabulary, but no weights", ErrorKind::bad_input, "name a whole model");
     if (embedding == file_.tensors.end()) refuse("tensor 'token_embd.weight' is missing");
     config_.n_vocab = positive((*embedding)->info().rows(), "rows of token_embd.weight");
     if (const GgufArray* tokens = file_.array("tokenizer.ggml.tokens"); tokens && tokens->size() != static_cast<std::uint64_t>(config_.n_vocab))

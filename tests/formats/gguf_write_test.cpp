@@ -8,6 +8,7 @@
 
 #include "formats/gguf_model.h"
 #include "formats/gguf_rewrite.h"
+#include "formats/hf_writer.h"
 #include "formats/source.h"
 #include "gguf_bytes.h"
 #include "lib/error.h"
@@ -72,6 +73,41 @@ TEST(GgufWrite, FourTypesFromOneReadEqualTheConverterAtAnyThreadCount) {
       }
     }
   }
+}
+
+TEST(GgufWrite, OnePassEqualsMergeThenConvert) {
+  const fs::path adapter = kGolden / "fixtures" / "adapters" / "qlora-shakespeare";
+  const Source both = open_source(parse_source(model("tolstoy-4m-yarn-2k").string() + "+" + adapter.string()), {}, {});
+  TestFolder folder("ropewalk-gguf-chain");
+  HfWriteOptions options;
+  options.write = kNoSync;
+  write_hf_folder(both, both.hf->config, folder.path() / "tolstoy-4m-yarn-2k", options);  // the folder's name makes general.name
+  const Source merged = open(folder.path() / "tolstoy-4m-yarn-2k"), base = open(model("tolstoy-4m-yarn-2k"));
+  std::vector<GgufTarget> once, chained, unmerged;
+  for (const char* type : {"f32", "f16", "bf16", "q8_0"}) {
+    once.push_back({folder.path() / (std::string("once-") + type + ".gguf")});
+    chained.push_back({folder.path() / (std::string("chained-") + type + ".gguf")});
+    unmerged.push_back({folder.path() / (std::string("base-") + type + ".gguf")});
+  }
+  write_ggufs(plans_of(export_ggufs(both, all_types())), once, kNoSync, {});
+  write_ggufs(plans_of(export_ggufs(merged, all_types())), chained, kNoSync, {});
+  write_ggufs(plans_of(export_ggufs(base, all_types())), unmerged, kNoSync, {});
+  for (std::size_t i = 0; i < once.size(); ++i) {
+    EXPECT_TRUE(file_bytes(once[i].path) == file_bytes(chained[i].path)) << once[i].path;
+    EXPECT_FALSE(file_bytes(once[i].path) == file_bytes(unmerged[i].path)) << once[i].path;
+  }
+}
+
+// An adapter on a GGUF base: B's rows follow the base's interleaved pairs, so that the f16 file of base + adapter is reached either way.
+TEST(GgufWrite, AnAdapterOnAGgufEqualsTheOneOnItsFolder) {
+  const fs::path adapter = kGolden / "fixtures" / "adapters" / "qlora-shakespeare";
+  TestFolder folder("ropewalk-gguf-base");
+  const auto f16 = all_types()[1];
+  write_ggufs({export_gguf(open(model("tolstoy-4m-yarn-2k")), f16).plan}, {{folder.path() / "base.gguf"}}, kNoSync, {});
+  const Source on_gguf = open_source(parse_source((folder.path() / "base.gguf").string() + "+" + adapter.string()), {}, {});
+  const Source on_folder = open_source(parse_source(model("tolstoy-4m-yarn-2k").string() + "+" + adapter.string()), {}, {});
+  write_ggufs({rewrite_gguf_source(on_gguf, std::nullopt, RopeEncoding::automatic).plan, export_gguf(on_folder, f16).plan}, {{folder.path() / "a.gguf"}, {folder.path() / "b.gguf"}}, kNoSync, {});
+  EXPECT_TRUE(file_bytes(folder.path() / "a.gguf") == file_bytes(folder.path() / "b.gguf"));
 }
 
 TEST(GgufWrite, TypesShareEveryTensor) {
