@@ -86,6 +86,7 @@ struct GgufTensorPlan {
   std::string name;      // GGUF name
   TensorPtr tensor;      // shape outermost first
   DType dtype;           // encoding in the file
+  bool refuse_overflow = false;  // f16: Error(bad_input) for a finite value past 65504 instead of infinity
 };
 struct GgufPlan {
   std::vector<GgufKey> keys;

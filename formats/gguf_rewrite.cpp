@@ -79,6 +79,7 @@ void encode_as(GgufPlan& plan, DType type, std::vector<std::string>& notes) {
   std::size_t fallbacks = 0;
   for (GgufTensorPlan& tensor : plan.tensors) {
     if (!takes_type(tensor)) continue;
+    tensor.refuse_overflow = true;
     const bool fits = tensor.tensor->info().columns() % static_cast<std::uint64_t>(info(type).block_elements) == 0;
     tensor.dtype = fits ? type : DType::f16;
     fallbacks += fits ? 0 : 1;

@@ -85,7 +85,7 @@ void GgufOutputs::append_items(std::vector<StreamItem>& items) const {
         const GgufTensorPlan& tensor = output.plan.tensors[place.tensor];
         const auto [found, added] = index.emplace(tensor.tensor.get(), items.size());
         if (added) items.push_back({tensor.tensor, {}});
-        items[found->second].sinks.push_back({tensor.dtype, output.files[s].get(), place.offset_bytes});
+        items[found->second].sinks.push_back({tensor.dtype, output.files[s].get(), place.offset_bytes, tensor.refuse_overflow});
       }
     }
   }

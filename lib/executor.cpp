@@ -5,6 +5,8 @@
 #include <oneapi/tbb/task_arena.h>
 
 #include <algorithm>
+#include <cmath>
+#include <cstring>
 #include <exception>
 #include <memory>
 #include <mutex>
@@ -55,6 +57,25 @@ void check(const StreamItem& item) {
   }
 }
 
+/// First element whose f16 is infinite though its value is not.
+template <class Value>
+void refuse_overflow(const LazyTensor& tensor, RowRange rows, std::span<const Value> values, std::span<const std::byte> halves) {
+  bool any = false;
+  for (std::size_t i = 0; i < values.size(); ++i) {  // no branch: the compiler vectorises it
+    std::uint16_t bits;
+    std::memcpy(&bits, halves.data() + 2 * i, 2);
+    any |= (bits & 0x7fff) == 0x7c00;
+  }
+  if (!any) return;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    std::uint16_t bits;
+    std::memcpy(&bits, halves.data() + 2 * i, 2);
+    if ((bits & 0x7fff) != 0x7c00 || !std::isfinite(values[i])) continue;
+    const std::uint64_t element = rows.begin * tensor.info().columns() + i;
+    throw Error(ErrorKind::bad_input, {}, "'" + tensor.name() + "' holds " + std::to_string(values[i]) + " at element " + std::to_string(element) + ", f16 ends at 65504", "choose bf16 or f32");
+  }
+}
+
 /// Produces the rows once and writes them to every sink.
 void run_block(const StreamItem& item, RowRange rows, Scratch& scratch) {
   const LazyTensor& tensor = *item.tensor;
@@ -83,6 +104,8 @@ void run_block(const StreamItem& item, RowRange rows, Scratch& scratch) {
     if (!is_raw(sink)) {
       const auto encoded = scratch.encoded.of(rows.size() * row_bytes);
       tensor.is_wide() ? encode_f64(sink.dtype, wide, encoded) : encode_f32(sink.dtype, narrow, encoded);
+      if (sink.refuse_overflow && sink.dtype == DType::f16)
+        tensor.is_wide() ? refuse_overflow<double>(tensor, rows, wide, encoded) : refuse_overflow<float>(tensor, rows, narrow, encoded);
       bytes = encoded;
     }
     sink.file->write(sink.offset_bytes + rows.begin * row_bytes, bytes);

@@ -15,6 +15,7 @@ struct Sink {
   DType dtype;
   PendingFile* file;
   std::uint64_t offset_bytes;
+  bool refuse_overflow = false;  // f16: a finite value past 65504 is Error(bad_input) naming tensor and element, not infinity
 };
 
 /// One tensor and every output that wants it: its rows are produced once and encoded for each sink.

@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cmath>
+#include <limits>
 
 #include "formats/gguf_model.h"
 #include "formats/gguf_rewrite.h"
@@ -152,6 +154,30 @@ TEST(GgufWrite, AnUnfinishedOutputLeavesNothing) {
   EXPECT_THROW(write_ggufs({export_gguf(source, {}).plan}, {{folder.path() / "there.gguf"}}, kNoSync, {}), Error);
   EXPECT_EQ(file_bytes(folder.path() / "there.gguf"), "precious");
   EXPECT_THROW(GgufOutputs(plans_of(export_ggufs(source, {GgufExportOptions{}, GgufExportOptions{}})), {{folder.path() / "x.gguf"}, {folder.path() / "x.gguf"}}, kNoSync), Error);
+}
+
+TEST(GgufWrite, ValuesPastF16AreRefusedUnlessTheConverterIsImitated) {
+  TestFolder folder("ropewalk-gguf-overflow");
+  for (const float value : {65504.0f, 65519.996f, 65520.0f, -1e6f, std::numeric_limits<float>::infinity()}) {
+    std::vector<float> values(4096, 1.0f);
+    values[1234] = value;
+    GgufPlan plan;
+    plan.tensors.push_back({"t", memory_tensor("model.t", {64, 64}, values), DType::f16, true});
+    const fs::path path = folder.path() / (std::to_string(value) + ".gguf");
+    if (std::isfinite(value) && std::abs(value) >= 65520) {  // rounds to infinity
+      try {
+        write_ggufs({plan}, {{path}}, kNoSync, {});
+        ADD_FAILURE() << "written";
+      } catch (const Error& error) {
+        EXPECT_EQ(error.kind(), ErrorKind::bad_input);
+        EXPECT_NE(std::string(error.what()).find("'model.t' holds"), std::string::npos) << error.what();
+        EXPECT_NE(std::string(error.what()).find("at element 1234, f16 ends at 65504"), std::string::npos) << error.what();
+      }
+      EXPECT_FALSE(fs::exists(path));
+      plan.tensors[0].refuse_overflow = false;
+    }
+    EXPECT_NO_THROW(write_ggufs({plan}, {{path}}, kNoSync, {})) << value;
+  }
 }
 
 TEST(GgufRewrite, NothingChangedIsTheSameFile) {
