@@ -1,9 +1,35 @@
 // tokenizer.model from strangers: read, and if it reads, used.
 #include <cstdlib>
+#include <cstring>
 #include <string_view>
 
 #include "formats/tokenizer.h"
 #include "lib/error.h"
+#include "tests/fuzz/fuzz.h"
+
+namespace {
+
+// Protobuf's wire format: a field is (number << 3 | kind), then a varint, 4 bytes, or a length and bytes. Numbers below 16 and lengths below 128 only.
+std::string varint_field(int number, int value) { return {static_cast<char>(number << 3), static_cast<char>(value)}; }
+std::string bytes_field(int number, const std::string& bytes) { return std::string{static_cast<char>(number << 3 | 2), static_cast<char>(bytes.size())} + bytes; }
+std::string piece(const std::string& text, float score, int type) {
+  std::string raw(4, '\0');
+  std::memcpy(raw.data(), &score, 4);
+  return bytes_field(1, bytes_field(1, text) + std::string(1, static_cast<char>(2 << 3 | 5)) + raw + varint_field(3, type));
+}
+
+std::string model(bool bytes) {
+  std::string out = piece("<unk>", 0, 2) + piece("<s>", 0, 3) + piece("</s>", 0, 3) + piece("\xE2\x96\x81", -1, 1) + piece("a", -2, 1) + piece("b", -3, 1) + piece("ab", -0.5, 1) +
+                    piece("\xE2\x96\x81" "ab", -0.25, 1) + piece("<sep>", 0, 4) + piece("unused", 0, 5);
+  if (bytes) {
+    const char* digits = "0123456789ABCDEF";
+    for (int b = 0; b < 256; ++b) out += piece(std::string("<0x") + digits[b >> 4] + digits[b & 15] + ">", 0, 6);
+  }
+  const std::string byte_fallback = std::string("\x98\x02") + static_cast<char>(bytes ? 1 : 0);  // field 35
+  return out + bytes_field(2, varint_field(3, 2) + byte_fallback) + bytes_field(3, bytes_field(1, "identity"));
+}
+
+}  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t size) {
   using namespace ropewalk;
@@ -27,3 +53,5 @@ extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t siz
   }
   return 0;
 }
+
+std::vector<std::string> fuzz_seeds() { return {model(false), model(true)}; }
