@@ -93,10 +93,12 @@ void GgufOutputs::append_items(std::vector<StreamItem>& items) const {
 
 std::vector<GgufWritten> GgufOutputs::finish() {
   std::vector<GgufWritten> out;
+  std::vector<PendingFile*> files;
   for (Output& output : outputs_) {
-    for (const auto& file : output.files) file->finish();
+    for (const auto& file : output.files) files.push_back(file.get());
     out.push_back(output.written);
   }
+  finish_together(files);
   return out;
 }
 

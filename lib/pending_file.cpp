@@ -11,6 +11,8 @@
 #include <cassert>
 #include <cerrno>
 #include <optional>
+#include <set>
+#include <vector>
 
 #include "lib/error.h"
 #include "lib/temporary.h"
@@ -150,10 +152,28 @@ void PendingFile::State::take_name() {
 }
 
 void PendingFile::finish() {
-  State& s = *state_;
-  s.flush();
-  s.take_name();
-  if (s.options.sync) sync_folder(s.target.parent_path());
+  PendingFile* const self = this;
+  finish_together({&self, 1});
+}
+
+void finish_together(std::span<PendingFile* const> files) {
+  for (const PendingFile* file : files) file->state_->flush();
+  std::vector<fs::path> created;  // these may go again; what was replaced cannot come back
+  try {
+    for (const PendingFile* file : files) {
+      PendingFile::State& s = *file->state_;
+      const bool replaces = s.options.overwrite && fs::exists(fs::symlink_status(s.target));
+      s.take_name();
+      if (!replaces) created.push_back(s.target);
+    }
+  } catch (...) {
+    for (const fs::path& path : created) (void)::unlink(path.c_str());
+    throw;
+  }
+  std::set<fs::path> folders;
+  for (const PendingFile* file : files)
+    if (file->state_->options.sync) folders.insert(file->state_->target.parent_path());
+  for (const fs::path& folder : folders) sync_folder(folder);
 }
 
 }  // namespace ropewalk

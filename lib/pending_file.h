@@ -35,9 +35,14 @@ class PendingFile {
   void finish();
 
  private:
+  friend void finish_together(std::span<PendingFile* const> files);
   struct State;
   std::unique_ptr<State> state_;
 };
+
+/// finish() for the files of one result (the shards of a split, several types): every byte is synced before the first file takes its name, so that the set
+/// is incomplete only between a few renames. If one cannot take its name, those of the set that replaced nothing are removed again and the Error is thrown.
+void finish_together(std::span<PendingFile* const> files);
 
 /// A folder built in a hidden sibling and renamed to `target` as one step (renameat2). With `overwrite` an old folder is exchanged for the new one,
 /// then removed; it must hold no folders itself (Error(io)): a checkpoint has none, and a slip of the pen must not delete a tree.

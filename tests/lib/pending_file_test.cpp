@@ -73,6 +73,25 @@ using Names = std::set<std::string>;
 
 }  // namespace
 
+// The shards of one split: all of them or none, also when the last cannot take its name.
+TEST_P(PendingFileTest, FilesOfOneResultAppearTogetherOrNotAtAll) {
+  PendingFile first(folder / "a", 1, options()), second(folder / "b", 1, options());
+  first.write(0, bytes_of("1"));
+  second.write(0, bytes_of("2"));
+  std::ofstream(folder / "b") << "another run's";
+  PendingFile* const both[] = {&first, &second};
+  EXPECT_NE(refusal([&] { finish_together(both); }).find("exists"), std::string::npos);
+  EXPECT_FALSE(fs::exists(folder / "a"));
+  EXPECT_EQ(read(folder / "b"), "another run's");
+
+  PendingFile third(folder / "c", 1, options()), fourth(folder / "d", 1, options());
+  third.write(0, bytes_of("3"));
+  fourth.write(0, bytes_of("4"));
+  PendingFile* const pair[] = {&third, &fourth};
+  finish_together(pair);
+  EXPECT_EQ(read(folder / "c") + read(folder / "d"), "34");
+}
+
 TEST_P(PendingFileTest, AppearsWhole) {
   {
     PendingFile file(folder / "out", 8, options(false, true));
