@@ -12,7 +12,7 @@ namespace ropewalk {
 struct WriteOptions {
   bool overwrite = false;  // replace an existing target
   bool sync = true;        // fsync the file before it takes the target's name, the folder after
-  bool named = false;      // never O_TMPFILE: the way of file systems that lack it (tests)
+  bool named = false;      // neither O_TMPFILE nor an exchange of folders: the way of file systems that lack it (tests)
 };
 
 /// A file that becomes `target` only when finished: an interrupted run leaves the old file or the new one.
@@ -45,7 +45,7 @@ class PendingFile {
 void finish_together(std::span<PendingFile* const> files);
 
 /// A folder built in a hidden sibling and renamed to `target` as one step (renameat2). With `overwrite` an old folder is exchanged for the new one,
-/// then removed; it must hold no folders itself (Error(io)): a checkpoint has none, and a slip of the pen must not delete a tree.
+/// then removed; it must be empty or hold config.json or adapter_config.json, and no folders (Error(io)): a slip of the pen must not delete anything else.
 class PendingFolder {
  public:
   PendingFolder(std::filesystem::path target, const WriteOptions& options);

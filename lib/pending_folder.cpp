@@ -23,10 +23,15 @@ bool check_target(const fs::path& target, const std::string& name, bool overwrit
   if (!overwrite) throw_exists(name);
   if (!S_ISDIR(status.st_mode)) throw Error(ErrorKind::io, {.path = name}, "is not a folder, and a folder is to be written", "choose another name");
   std::error_code error;
-  for (fs::directory_iterator entry(target, error), end; !error && entry != end; entry.increment(error))
+  bool empty = true;
+  for (fs::directory_iterator entry(target, error), end; !error && entry != end; entry.increment(error)) {
+    empty = false;
     if (entry->is_directory(error) && !entry->is_symlink(error))  // a slip of the pen must not delete somebody's home
       throw Error(ErrorKind::io, {.path = name}, "holds the folder '" + entry->path().filename().native() + "', so it is not replaced as a whole",
                   "remove it yourself or choose another name");
+  }
+  if (!empty && !fs::exists(target / "config.json", error) && !fs::exists(target / "adapter_config.json", error))
+    throw Error(ErrorKind::io, {.path = name}, "is not a model's folder (it has neither config.json nor adapter_config.json), so it is not replaced", "remove it yourself or choose another name");
   return true;
 }
 
@@ -60,6 +65,7 @@ const fs::path& PendingFolder::building() const noexcept { return state_->buildi
 const fs::path& PendingFolder::target() const noexcept { return state_->target; }
 
 void PendingFolder::State::replace() {
+  if (options.named) return replace_in_two_steps();
   if (rename_with_flags(building_path, target, RENAME_EXCHANGE)) {
     building.reset();  // its name now holds the old folder, which goes
     return;
@@ -71,6 +77,7 @@ void PendingFolder::State::replace() {
 /// Where folders cannot be exchanged: between the two steps the old folder stands beside the target under a name that no run reaps.
 void PendingFolder::State::replace_in_two_steps() {
   const fs::path old = target.parent_path() / ("." + target.filename().native() + ".ropewalk-replaced");
+  remove_tree(old.c_str());  // of a run that died here: a folder it was told to replace
   if (::rename(target.c_str(), old.c_str()) != 0) throw_output_error(name, "move the old folder away", errno);
   if (::rename(building_path.c_str(), target.c_str()) != 0) {
     const int failure = errno;

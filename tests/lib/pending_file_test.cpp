@@ -256,10 +256,12 @@ TEST_P(PendingFileTest, FolderAppearsWhole) {
 TEST_P(PendingFileTest, FolderExists) {
   fs::create_directory(folder / "model");
   std::ofstream(folder / "model" / "old") << "x";
+  std::ofstream(folder / "model" / "config.json") << "{}";
   EXPECT_NE(refusal([&] { PendingFolder(folder / "model", options()); }).find("exists already; use --overwrite"), std::string::npos);
   {
     PendingFolder pending(folder / "model", options(true));
     std::ofstream(pending.building() / "new") << "y";
+    std::ofstream(pending.building() / "config.json") << "{}";
     EXPECT_TRUE(fs::exists(folder / "model" / "old"));
     pending.finish();
   }
@@ -269,6 +271,31 @@ TEST_P(PendingFileTest, FolderExists) {
   fs::create_directory(folder / "model" / "precious");
   EXPECT_NE(refusal([&] { PendingFolder(folder / "model", options(true)); }).find("holds the folder 'precious'"), std::string::npos);
   EXPECT_NE(refusal([&] { PendingFolder(folder / "model" / "new", options(true)); }).find("is not a folder"), std::string::npos);
+}
+
+TEST_P(PendingFileTest, OnlyAModelsFolderIsReplaced) {
+  fs::create_directory(folder / "thesis");
+  std::ofstream(folder / "thesis" / "chapter") << "x";
+  EXPECT_NE(refusal([&] { PendingFolder(folder / "thesis", options(true)); }).find("not a model's folder"), std::string::npos);
+  EXPECT_EQ(read(folder / "thesis" / "chapter"), "x");
+  fs::rename(folder / "thesis" / "chapter", folder / "thesis" / "adapter_config.json");
+  EXPECT_EQ(refusal([&] { PendingFolder(folder / "thesis", options(true)).finish(); }), "(no error)");
+  EXPECT_TRUE(fs::is_empty(folder / "thesis"));
+  EXPECT_EQ(refusal([&] { PendingFolder(folder / "thesis", options(true)).finish(); }), "(no error)") << "an empty folder";
+}
+
+TEST_P(PendingFileTest, WhatACrashLeftDoesNotStopTheNextRun) {
+  for (const char* name : {"model", ".model.ropewalk-replaced"}) {
+    fs::create_directory(folder / name);
+    std::ofstream(folder / name / "config.json") << "old";
+  }
+  PendingFolder pending(folder / "model", options(true));
+  std::ofstream(pending.building() / "config.json") << "new";
+  EXPECT_EQ(refusal([&] { pending.finish(); }), "(no error)");
+  EXPECT_EQ(read(folder / "model" / "config.json"), "new");
+  if (GetParam()) {
+    EXPECT_EQ(names(), Names{"model"});
+  }
 }
 
 TEST_P(PendingFileTest, FolderThatAppearsMeanwhileIsKept) {
