@@ -179,6 +179,8 @@ class TransformersReader {
     longrope.short_factor = fields_.positive_list("short_factor", pairs, "short_factor");
     longrope.long_factor = fields_.positive_list("long_factor", pairs, "long_factor");
     longrope.original_context = original_context();
+    if (longrope.original_context == 1)
+      fields_.fail(ErrorKind::bad_input, fields_.pointer_to("original_max_position_embeddings"), "the original context is 1 token, and longrope divides by its logarithm", "give the context the base model was trained with");
     spec.attention_factor = fields_.optional_number("attention_factor", "attention_factor");
     const bool given = fields_.in_dictionary("factor") && !fields_.value("factor")->is_null();
     if (!spec.attention_factor && given) {  // without a factor the ratio of the contexts is what rope_table uses

@@ -1,6 +1,7 @@
 // The YaRN repository's remote code (jquesnelle/yarn, scaled_rope/): recognised, its arithmetic reproduced, never run.
 #include <array>
 #include <cmath>
+#include <limits>
 
 #include "formats/rope_fields.h"
 
@@ -90,6 +91,8 @@ RopeSpec read_yarn_remote_rope(const std::string& path, const std::string& text,
       if (remote.magnitude != 0.1 || (remote.dynamic_yarn_by_original && !tuned))
         fields.fail(ErrorKind::unsupported, "/rope_scaling/type", "dynamic-yarn as " + engine + " computes it (its attention factor follows no published rule)", "use the static yarn type");
       RopeDynamicYarn out{original};
+      if (tuned && !(s * original <= std::numeric_limits<int>::max()))
+        fields.fail(ErrorKind::bad_input, "/rope_scaling/factor", "factor times original_max_position_embeddings is over 2147483647 tokens", "correct them");
       if (tuned) out.finetuned_context = int(std::lround(s * original));
       else out.scale_context = geometry.context;
       spec.scaling = out;

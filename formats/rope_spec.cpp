@@ -129,8 +129,9 @@ class SpecParser {
     if (method_->name == std::string("ntk")) fail("transformers 5.23.0 has no rope type ntk", "write ntk,alpha=" + (object.contains("factor") ? object.at("factor").dump() : std::string("N")) + ", which becomes a rope_theta");
     for (const auto& item : object.items()) {
       if (item.key() == "rope_type" || item.key() == "type") continue;
-      if (item.key() == kOriginal && !(item.value().is_number_integer() && item.value() > 0 && item.value() <= std::numeric_limits<int>::max()))
-        fail(std::string(kOriginal) + " is " + item.value().dump().substr(0, 40) + ", a number of tokens was expected", "correct it");
+      const bool tokens = item.key() == kOriginal || item.key() == "original" || item.key() == "to";
+      if (tokens && !(item.value().is_number_integer() && item.value() > 0 && item.value() <= std::numeric_limits<int>::max()))
+        fail(item.key() + " is " + item.value().dump().substr(0, 40) + ", a number of tokens was expected", "correct it");
       set(item.key(), item.value());
     }
   }
@@ -148,9 +149,9 @@ class SpecParser {
     if (plain) return base_.context;
     const std::optional<int> own = rope_original_context(base_.rope);
     const std::string method = method_->name;
-    if (own && method == rope_method_name(base_.rope)) return *own;
-    if (own && method == "none") return *own;
-    fail("the model is already scaled (" + describe(base_.rope) + ")" + (own ? "" : ", and nothing says what its context was before"),
+    const bool divided = !base_.rope.frequency_divisors.empty();  // a table of the model's own, which no config.json can say
+    if (own && !divided && (method == rope_method_name(base_.rope) || method == "none")) return *own;
+    fail("the model is already scaled (" + describe(base_.rope) + ")" + (divided ? ", by the divisors of rope_freqs.weight too" : "") + (own ? "" : ", and nothing says what its context was before"),
          std::string("to replace that scaling say the context before it, such as original=") + std::to_string(own.value_or(base_.context)));
   }
 

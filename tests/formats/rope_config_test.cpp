@@ -185,6 +185,18 @@ Json yarn_mistral() {
     "rope_scaling":{"factor":8.0,"finetuned":true,"original_max_position_embeddings":8192,"type":"yarn"}})");
 }
 
+TEST(RopeConfig, LongropeDividesByTheLogarithmOfItsOriginalContext) {
+  const auto of = [](int original) {
+    Json config = llama(R"("rope_scaling":null)");
+    const auto pairs = static_cast<std::size_t>(read(config).rotary_dim / 2);
+    const Json list = std::vector<double>(pairs, 1.0);
+    config["rope_scaling"] = {{"rope_type", "longrope"}, {"short_factor", list}, {"long_factor", list}, {"factor", 4.0}, {"original_max_position_embeddings", original}};
+    return config;
+  };
+  EXPECT_NEAR(rope_table(read(of(2)), 1).attention_factor, std::sqrt(3.0), 1e-15);  // sqrt(1 + ln 4 / ln 2)
+  EXPECT_THROW(read(of(1)), Error);
+}
+
 TEST(RopeConfig, YarnMistralsRemoteCode) {
   std::vector<std::string> warnings;
   const RopeTable table = rope_table(read(yarn_mistral(), &warnings), 1);
@@ -223,6 +235,12 @@ TEST(RopeConfig, YarnLlamasRemoteCodeAndItsTheta) {
   EXPECT_EQ(rope_table(dynamic, 8192).attention_factor, 1);
   EXPECT_NEAR(rope_table(dynamic, 16384).attention_factor, 0.1 * std::log(2.0) + 1, 1e-15);
   EXPECT_EQ(warnings.size(), 1u);
+
+  config["auto_map"] = {{"AutoModelForCausalLM", "modeling_llama_together_yarn.LlamaForCausalLM"}};
+  EXPECT_EQ(std::get<RopeDynamicYarn>(read(config).scaling).finetuned_context, 8192);
+  Json endless = config;
+  endless["rope_scaling"]["factor"] = 1e300;  // no int holds what it was tuned to
+  EXPECT_THROW(read(endless), Error);
 
   config["auto_map"] = {{"AutoModelForCausalLM", "modeling_something.Other"}};  // other remote code is not ours to know
   EXPECT_THROW(read(config), Error);

@@ -77,6 +77,10 @@ TEST(RopeSpecText, ComposingCountsFromTheOriginalContext) {
   ModelConfig baked = model();  // a GGUF whose scaling stands in rope_freqs.weight
   baked.rope.frequency_divisors.assign(16, 2.0);
   EXPECT_NE(refused("yarn,factor=4", baked).find("already scaled"), std::string::npos);
+  baked.rope.scaling = RopeYarn{8, 256};  // the method agrees, but nothing could carry the divisors over
+  EXPECT_NE(refused("yarn,factor=4", baked).find("rope_freqs.weight"), std::string::npos);
+  EXPECT_NE(refused("none", baked).find("rope_freqs.weight"), std::string::npos);
+  EXPECT_EQ(parsed("none,original=256", baked), R"({"rope_type":"default"} 256)");
 }
 
 TEST(RopeSpecText, Refusals) {
@@ -89,7 +93,9 @@ TEST(RopeSpecText, Refusals) {
                           "yarn,factor=4,truncate=maybe", "yarn,factor=4,beta_fast=-1", "yarn,factor=4,rope_theta=0", "longrope,factor=2", "longrope,factor=2,short_factor=1",
                           "dynamic-yarn,factor=2", "llama3,factor=2,low_freq_factor=4,high_freq_factor=1", "{", "{}", "[]", R"({"rope_type":7})", R"({"rope_type":"yarn","factor":"4"})",
                           R"({"rope_type":"yarn","factr":4})", R"({"rope_type":"ntk","factor":4})", R"({"rope_type":"yarn","factor":4,"original_max_position_embeddings":-4})",
-                          R"({"rope_type":"yarn","factor":4,"original_max_position_embeddings":1e99})", R"({"rope_type":"yarn","to":{},"factor":4})", "none,factor=4"})
+                          R"({"rope_type":"yarn","factor":4,"original_max_position_embeddings":1e99})", R"({"rope_type":"yarn","to":{},"factor":4})",
+                          R"({"rope_type":"none","to":1e300})", R"({"rope_type":"none","to":-1e300})", R"({"rope_type":"proportional","to":2147483648})",
+                          R"({"rope_type":"yarn","factor":4,"original":1e300})", R"({"rope_type":"yarn","factor":1e300})", "none,factor=4"})
     EXPECT_EQ(refused(bad).rfind("rope '", 0), 0u) << refused(bad);
 }
 
