@@ -143,6 +143,7 @@ Common prepare(const Source& source, const GgufExportOptions& options) {
                           .config = source.hf->config,
                           .generation_config = source.hf->generation_config,
                           .overrides = options.metadata,
+                          .strict_overrides = !options.compat,
                           .model_name = options.model_name};
   for (const Exported& tensor : common.tensors) general.total_parameters += tensor.tensor->info().elements();
   common.general = gguf_general_keys(general, common.notes);

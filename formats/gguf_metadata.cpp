@@ -130,9 +130,14 @@ void from_generation_config(Fields& fields, const Json& generation) {
   if (!generation.contains("penalty_repeat")) fields["sampling.penalty_repeat"] = at(generation, "repetition_penalty");
 }
 
-void from_overrides(Fields& fields, const Json& overrides) {
+void from_overrides(Fields& fields, const Json& overrides, bool strict) {
+  const auto refuse_file = [](const std::string& problem) {
+    throw Error(ErrorKind::bad_input, {}, "the metadata file " + problem + ", expected an object of general.* keys that are written", "correct it: general.name, general.author, general.description, ...");
+  };
+  if (strict && !overrides.is_null() && !overrides.is_object()) refuse_file(std::string("holds ") + overrides.type_name());
   if (!overrides.is_object()) return;
   for (const auto& [key, value] : overrides.items()) {
+    if (strict && !(key.starts_with("general.") && key != "general.license" && fields.contains(key.substr(8)))) refuse_file("has the key '" + key.substr(0, 80) + "'");
     if (!key.starts_with("general.")) continue;
     const std::string field = key.substr(8);
     if (field != "license" && fields.contains(field)) fields[field] = value;  // as the converter: every field but the licence
@@ -200,7 +205,7 @@ std::vector<GgufKey> gguf_general_keys(const GeneralMetadata& input, std::vector
   }
   from_model_id(fields, input.folder_name, input.total_parameters);
   from_generation_config(fields, input.generation_config);
-  from_overrides(fields, input.overrides);
+  from_overrides(fields, input.overrides, input.strict_overrides);
   if (!input.model_name.empty()) fields["name"] = input.model_name;
   if (fields["size_label"].is_null() && input.total_parameters > 0) fields["size_label"] = size_label(input.total_parameters);
   if (fields["license"].is_array()) {

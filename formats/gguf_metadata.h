@@ -21,6 +21,7 @@ struct GeneralMetadata {
   Json config;                           // config.json as it stands
   Json generation_config;                // null if there is none: general.sampling.*
   Json overrides;                        // --metadata FILE's content, null if none
+  bool strict_overrides = false;         // Error(bad_input) for overrides that are no object or name what is not written; else left out, as the converter does
   std::string model_name;                // --model-name, empty if not given
   std::uint64_t total_parameters = 0;    // of the tensors to be written
 };

@@ -88,9 +88,8 @@ void read_single(const fs::path& path, HfFiles& out) {
   out.hf.weight_files = {path};
 }
 
-void read_folder_weights(const fs::path& folder, HfFiles& out) {
+void read_folder_file(const fs::path& folder, HfFiles& out) {
   if (is_file(folder / kSingle)) return read_single(folder / kSingle, out);
-  if (is_file(folder / kIndex)) return read_shards(folder / kIndex, out);
   if (is_file(folder / "pytorch_model.bin") || is_file(folder / "pytorch_model.bin.index.json"))
     throw Error(ErrorKind::unsupported, {.path = folder.string()}, "the weights are torch pickles (pytorch_model.bin), which are not read", "convert them to safetensors with transformers' save_pretrained");
   throw Error(ErrorKind::bad_input, {.path = folder.string()}, std::string("no weights here, expected ") + kSingle + " or " + kIndex, "name the folder of a complete checkpoint");
@@ -127,17 +126,26 @@ HfFiles read_hf_files(const fs::path& path) {
   if (!folder && name.starts_with("adapter_model"))
     throw Error(ErrorKind::bad_input, {.path = path.string()}, "these are the weights of an adapter, expected a model", "name the adapter's folder");
   read_config(out);
-  if (folder) {
-    read_folder_weights(path, out);
-  } else if (name.ends_with(".index.json")) {
-    read_shards(path, out);
-  } else if (const auto index = index_listing(path)) {
+  if (const auto index = weight_index(path)) {
     read_shards(*index, out);
+  } else if (folder) {
+    read_folder_file(path, out);
   } else {
     read_single(path, out);
   }
   out.hf.carried_files = list_carried_files(out.hf.folder);
   return out;
+}
+
+std::optional<fs::path> weight_index(const fs::path& path) {
+  std::error_code ignored;
+  if (fs::is_directory(path, ignored)) return !is_file(path / kSingle) && is_file(path / kIndex) ? std::optional(path / kIndex) : std::nullopt;
+  return path.filename().string().ends_with(".index.json") ? std::optional(path) : index_listing(path);
+}
+
+bool is_adapter_alone(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_directory(path, ignored) && is_peft_adapter(path) && !has_hf_weights(path);
 }
 
 bool has_hf_weights(const fs::path& folder) { return is_file(folder / kSingle) || is_file(folder / kIndex); }

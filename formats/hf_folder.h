@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,8 +21,13 @@ struct HfFiles {
 /// about any tensor; Error(unsupported) for torch pickles.
 HfFiles read_hf_files(const std::filesystem::path& path);
 
+/// The index by which read_hf_files(path) finds its shards; nullopt if it reads one file that no index lists.
+std::optional<std::filesystem::path> weight_index(const std::filesystem::path& path);
+
 /// True if the folder holds weights that read_hf_files reads.
 bool has_hf_weights(const std::filesystem::path& folder);
+/// A folder with adapter_config.json that holds no model of its own (an adapter's folder may carry a copy of the base's config.json).
+bool is_adapter_alone(const std::filesystem::path& path);
 
 /// tokenizer.model, tokenizer.json, chat_template.jinja, ...: what moves when a checkpoint takes another tokenizer.
 bool is_tokenizer_file(std::string_view name);

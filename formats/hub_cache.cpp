@@ -60,4 +60,15 @@ std::optional<std::filesystem::path> find_in_hub_cache(const std::filesystem::pa
               "download that revision, or name one that is there: " + name.text() + "@REV");
 }
 
+std::filesystem::path path_or_hub(const std::string& text, const char* what, const std::filesystem::path& hub_cache) {
+  std::error_code ignored;
+  if (std::filesystem::exists(text, ignored)) return text;
+  if (const auto name = parse_hub_name(text)) {
+    if (const auto folder = find_in_hub_cache(hub_cache, *name)) return *folder;
+    throw Error(ErrorKind::bad_input, {.path = text}, std::string("no such ") + what + ": neither a path nor in the Hub cache " + (hub_cache.empty() ? "(none given)" : hub_cache.string()),
+                "check the spelling, or fetch it: hf download " + name->text());
+  }
+  throw Error(ErrorKind::bad_input, {.path = text}, std::string("no such ") + what, "check the path");
+}
+
 }  // namespace ropewalk::formats

@@ -27,20 +27,6 @@ bool is_folder(const fs::path& path) {
   return fs::is_directory(path, ignored);
 }
 
-/// A path as written, or the Hub cache's folder. Error(bad_input) naming `what` if it is neither.
-fs::path resolve(const std::string& text, const char* what, const fs::path& hub_cache) {
-  if (is_there(text)) return text;
-  if (const auto name = parse_hub_name(text)) {
-    if (const auto folder = find_in_hub_cache(hub_cache, *name)) return *folder;
-    throw Error(ErrorKind::bad_input, {.path = text}, std::string("no such ") + what + ": neither a path nor in the Hub cache " + (hub_cache.empty() ? "(none given)" : hub_cache.string()),
-                "check the spelling, or fetch it: hf download " + name->text());
-  }
-  throw Error(ErrorKind::bad_input, {.path = text}, std::string("no such ") + what, "check the path");
-}
-
-/// A folder with adapter_config.json that holds no model of its own (an adapter's folder may carry a copy of the base's config.json).
-bool is_adapter_alone(const fs::path& path) { return is_folder(path) && is_peft_adapter(path) && !has_hf_weights(path); }
-
 /// The last part of a name as people compare models by: "Llama-2-7b-hf" of "meta-llama/Llama-2-7b-hf@main" and of "../models/Llama-2-7b-hf/".
 std::string last_part(std::string name) {
   if (const auto hub = parse_hub_name(name)) return hub->name;
@@ -86,6 +72,7 @@ fs::path resolve_base(const PeftAdapter& adapter, const fs::path& hub_cache) {
 
 bool same_bytes(const LazyTensor& a, const LazyTensor& b) {
   if (a.info().shape != b.info().shape || a.dtype() != b.dtype() || !a.has_raw() || !b.has_raw()) return false;
+  if (a.info().elements() == 0) return true;  // [2^60, 0] claims rows that hold nothing
   const std::uint64_t row_bytes = std::max<std::uint64_t>(a.info().row_bytes(), 1);
   const std::uint64_t step = std::max<std::uint64_t>(1, (std::uint64_t{1} << 20) / row_bytes);
   std::vector<std::byte> left, right;
@@ -143,6 +130,8 @@ void replace_gguf_rope(Source& source) {
   Json json = {{"model_type", config.model_type}, {"max_position_embeddings", config.context}, {"rope_theta", config.rope.theta}, {"rope_scaling", nullptr}};
   if (config.rope.rotary_dim != config.head_dim) json["partial_rotary_factor"] = double(config.rope.rotary_dim) / config.head_dim;
   json = config_with_rope(json, request, config);
+  if (!config.rope.frequency_divisors.empty())  // original= was given, or the request would have been refused
+    source.checkpoint.warnings.push_back("the frequency divisors of rope_freqs.weight are part of the rope that '" + *source.spec.rope + "' replaces: they are left out");
   config.context = request.context;
   config.rope = read_hf_rope("+rope=" + *source.spec.rope, "", json, {config.head_dim, request.context}, source.checkpoint.warnings);
 }
@@ -265,7 +254,7 @@ void choose_tokenizer(Source& source, const OpenOptions& options) {
 Source open_source(const SourceSpec& spec, const OpenOptions& options, const fs::path& hub_cache) {
   Source source;
   source.spec = spec;
-  fs::path base = resolve(spec.model, "model", hub_cache);
+  fs::path base = path_or_hub(spec.model, "model", hub_cache);
   std::string base_name = is_there(spec.model) ? name_of(base) : last_part(spec.model);
   std::vector<double> scales;
   if (is_adapter_alone(base)) {
@@ -275,7 +264,7 @@ Source open_source(const SourceSpec& spec, const OpenOptions& options, const fs:
     base_name = last_part(source.adapters.front().base_model);
   }
   for (const SourceSpec::Adapter& adapter : spec.adapters) {
-    source.adapters.push_back(read_peft_adapter(resolve(adapter.path, "adapter", hub_cache)));
+    source.adapters.push_back(read_peft_adapter(path_or_hub(adapter.path, "adapter", hub_cache)));
     scales.push_back(adapter.scale);
   }
   open_base(source, base);

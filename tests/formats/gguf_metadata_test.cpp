@@ -161,6 +161,16 @@ TEST(GgufMetadata, OverridesWinOverCardAndName) {
   EXPECT_EQ(lines(gguf_general_keys(input, notes))[1], "general.name=From File");
   EXPECT_EQ(lines(gguf_general_keys(input, notes))[2], "general.size_label=tiny");
   EXPECT_EQ(lines(gguf_general_keys(input, notes)).back(), "general.tags=array");
+  input.strict_overrides = true;
+  EXPECT_THROW(gguf_general_keys(input, notes), Error);  // "other", and the licence that the converter leaves out
+  for (const char* bad : {R"({"general.nmae": "x"})", R"({"name": "x"})", R"({"general.license": "mit"})", "[]", "7", "\"general.name\""}) {
+    GeneralMetadata strict = input;
+    strict.overrides = Json::parse(bad);
+    EXPECT_THROW(gguf_general_keys(strict, notes), Error) << bad;
+    strict.overrides = Json::parse(R"({"general.name": "fine", "general.license.name": "x"})");
+    EXPECT_NO_THROW(gguf_general_keys(strict, notes));
+  }
+  input.strict_overrides = false;
   input.model_name = "From Option";
   EXPECT_EQ(lines(gguf_general_keys(input, notes))[1], "general.name=From Option");
   input.overrides = Json::parse(R"({"general.sampling.top_k": "many"})");

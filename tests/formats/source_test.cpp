@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "formats/hf_folder.h"
 #include "formats/hub_cache.h"
 #include "tests/formats/tiny_llama.h"
 
@@ -191,6 +192,30 @@ TEST(Source, TokenizerIsTheAdaptersIfItsIdsFit) {
   const Source other = open_with(Choice::folder, kGolden / "fixtures/models/stories260K");
   EXPECT_EQ(other.checkpoint.vocabulary->pieces.size(), 512u);
   expect_error(ErrorKind::bad_input, {"no tokenizer here"}, [&] { open_with(Choice::folder, folder.path()); });
+}
+
+TEST(Source, ATiedHeadThatHoldsNothingIsRefusedAtOnce) {  // not compared row by row, 2^60 of them
+  TestFolder folder;
+  std::vector<RawTensor> tensors = tiny_tensors();
+  for (const char* name : {"lm_head.weight", "model.embed_tokens.weight"}) {
+    RawTensor& tensor = tensor_named(tensors, name);
+    tensor.shape = {std::uint64_t{1} << 60, 0};
+    tensor.bytes.clear();
+  }
+  Json config = tiny_config();
+  config["tie_word_embeddings"] = true;
+  write_tiny(folder / "m", tensors, config);
+  expect_error(ErrorKind::bad_input, {"model.embed_tokens.weight"}, [&] { open((folder / "m").string()); });
+}
+
+TEST(Source, AnAdapterAloneHasNoWeightsOfItsOwn) {
+  TestFolder folder;
+  write_tiny(folder / "m");
+  write_tiny_adapter(folder / "a", "m");
+  EXPECT_TRUE(is_adapter_alone(folder / "a"));
+  EXPECT_FALSE(is_adapter_alone(folder / "m"));
+  write_tiny_adapter(folder / "m", "elsewhere");
+  EXPECT_FALSE(is_adapter_alone(folder / "m"));
 }
 
 }  // namespace
