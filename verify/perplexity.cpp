@@ -26,15 +26,15 @@ void add(WindowPlan& plan, const std::vector<std::int32_t>& document, WindowSpan
   plan.spans.push_back(span);
 }
 
-/// tokens, yarn: every window starts with BOS; it scores what lies past the end of the one before.
+/// tokens, yarn: every window starts with BOS; it scores what lies past the end of the one before. Without BOS a window of one id has nothing to score: it is left out.
 void plan_sliding(WindowPlan& plan, const std::vector<std::int32_t>& document, int index, int context, int stride, std::optional<std::int32_t> bos) {
   const int lead = bos ? 1 : 0, total = static_cast<int>(document.size());
   for (int begin = 0, covered = 0; covered < total && begin < total; begin += stride) {
-    const int end = std::min(begin + context - lead, total);
+    const int end = begin + std::min(context - lead, total - begin);
     const int length = lead + end - begin, scored = std::min(end - covered, length - 1);  // the first id of a window has nothing to be predicted from
-    add(plan, document, {index, begin, end, length - scored, length}, bos);
+    if (scored > 0) add(plan, document, {index, begin, end, length - scored, length}, bos);
     covered = end;
-    if (stride > total - begin) break;  // the next begin would wrap
+    if (stride >= total - begin) break;  // the next window would begin past the end; the sum may wrap
   }
 }
 
@@ -42,10 +42,12 @@ void plan_sliding(WindowPlan& plan, const std::vector<std::int32_t>& document, i
 void plan_hf(WindowPlan& plan, const std::vector<std::int32_t>& document, int index, int context, int stride, std::optional<std::int32_t> bos) {
   const int lead = bos ? 1 : 0, total = static_cast<int>(document.size()) + lead;
   for (int begin = 0, covered = 0; covered < total; begin += stride) {
-    const int end = std::min(begin + context, total), length = end - begin;
+    const int length = std::min(context, total - begin), end = begin + length;
     const bool first = begin == 0;
-    add(plan, document, {index, first ? 0 : begin - lead, end - lead, std::max(1, length - (end - covered)), length}, first ? bos : std::nullopt);
+    const int first_scored = std::max(1, length - (end - covered));
+    if (first_scored < length) add(plan, document, {index, first ? 0 : begin - lead, end - lead, first_scored, length}, first ? bos : std::nullopt);
     covered = end;
+    if (stride >= total - begin) break;
   }
 }
 
@@ -97,6 +99,8 @@ WindowPlan plan_windows(const std::vector<std::vector<std::int32_t>>& documents,
   if (stride == 0) stride = default_stride(protocol, context, bos.has_value());
   if (protocol == Protocol::llama_cpp && stride != context)
     throw Error(ErrorKind::bad_input, {}, "a stride of " + std::to_string(stride) + " with the llama.cpp protocol, whose chunks do not overlap", "leave the stride out or take another protocol");
+  if (protocol == Protocol::llama_cpp && context < 3)
+    throw Error(ErrorKind::bad_input, {}, "a context of 2 with the llama.cpp protocol, whose chunks then have nothing in their second half, at least 3 was expected", "give a larger context");
   if (documents.empty()) throw Error(ErrorKind::bad_input, {}, "no document to evaluate", "give a text");
   WindowPlan plan{context, stride, protocol, {}, {}};
   for (std::size_t index = 0; index < documents.size(); ++index) {

@@ -19,7 +19,7 @@ enum class Protocol {
 };
 const char* protocol_name(Protocol protocol);  // "tokens", "yarn", "hf", "llama.cpp"
 std::optional<Protocol> protocol_from_name(std::string_view name);  // "llama_cpp" is accepted too
-/// What a stride of 0 means: tokens: as many text tokens as a window holds, so that none is left out; yarn: 256; hf: half a window; llama.cpp: the window (no other is possible).
+/// What a stride of 0 means: tokens: as many text tokens as a window holds, so that none is left out (without BOS: none but the first of each window); yarn: 256; hf: half a window; llama.cpp: the window (no other is possible).
 int default_stride(Protocol protocol, int context, bool has_bos);
 
 struct WindowSpan {
@@ -35,6 +35,7 @@ struct WindowPlan {
   std::vector<WindowSpan> spans;
 };
 /// Documents are ids without BOS. Error(bad_input) if a document is too short for one window of `context` tokens (llama.cpp: for two): nothing is shortened in silence.
+/// Every window has 2 to `context` ids and scores at least one; which tokens no window scores: docs/protocols.md.
 /// stride 0: default_stride. A stride past the documents' ends gives one window per document, the YaRN repository's --truncate.
 WindowPlan plan_windows(const std::vector<std::vector<std::int32_t>>& documents, int context, int stride, Protocol protocol, std::optional<std::int32_t> bos);
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 
 #include "formats/tokenizer.h"
 #include "lib/error.h"
@@ -95,6 +96,50 @@ TEST(Windows, NothingIsShortenedInSilence) {
   } catch (const Error& error) {
     EXPECT_EQ(std::string(error.what()), "document 1 has 8 tokens, a context of 10 needs 9; give a longer text or a smaller context");
   }
+}
+
+/// Whether the protocol scores the token at `at` of a document of `total`, from the protocols' definitions (docs/protocols.md), without windows being laid out.
+bool scores(Protocol protocol, int at, int total, int context, std::int64_t stride, bool bos) {
+  const bool bos_in_stream = bos && protocol != Protocol::tokens && protocol != Protocol::yarn;
+  const std::int64_t s = at + (bos_in_stream ? 1 : 0), length = total + (bos_in_stream ? 1 : 0);
+  if (protocol == Protocol::llama_cpp) return s / context < length / context && s % context > context / 2;
+  const bool bos_in_window = bos && !bos_in_stream;
+  if (bos_in_window) return s % stride < context - 1;
+  // In some window, and not only as its first id: the window that begins last before it, at distance 1 to stride, reaches it.
+  return s > 0 && (s - 1) % stride + 1 < context;
+}
+
+// Every small domain whole. Controls: a last window of one id (no BOS, length k * context + 1), strides past the context and past every int.
+TEST(Windows, EveryWindowScoresAndNoTokenTwice) {
+  std::size_t plans = 0, short_of_all = 0;
+  for (const Protocol protocol : {Protocol::tokens, Protocol::yarn, Protocol::hf, Protocol::llama_cpp})
+    for (const bool with_bos : {false, true})
+      for (int context = protocol == Protocol::llama_cpp ? 3 : 2; context <= 7; ++context)
+        for (const int stride : {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 20, 1 << 30, std::numeric_limits<int>::max()})
+          for (int length = context * (protocol == Protocol::llama_cpp ? 2 : 1) - (with_bos ? 1 : 0); length <= 23; ++length) {
+            if (protocol == Protocol::llama_cpp && stride != 0) continue;
+            const std::optional<std::int32_t> bos = with_bos ? std::optional<std::int32_t>(1) : std::nullopt;
+            SCOPED_TRACE(std::string(protocol_name(protocol)) + " context " + std::to_string(context) + " stride " + std::to_string(stride) + " length " + std::to_string(length) + (bos ? " bos" : ""));
+            const WindowPlan plan = plan_windows({counted(length)}, context, stride, protocol, bos);
+            ASSERT_FALSE(plan.spans.empty());
+            for (std::size_t w = 0; w < plan.spans.size(); ++w) {
+              const int size = int(plan.windows[w].size());
+              ASSERT_TRUE(size >= 2 && size <= context) << size;
+              ASSERT_GE(plan.spans[w].first_scored, 1);
+              ASSERT_LT(plan.spans[w].first_scored, plan.spans[w].last_scored) << "nothing to score";
+              ASSERT_LE(plan.spans[w].last_scored, size);
+            }
+            std::vector<int> want;
+            for (int at = 0; at < length; ++at)
+              if (scores(protocol, at, length, context, plan.stride, with_bos)) want.push_back(100 + at);
+            ASSERT_EQ(scored_ids(plan), want);  // in order: none twice
+            ASSERT_TRUE(std::isfinite(summarise(plan, echo(plan)).perplexity));
+            ++plans;
+            short_of_all += want.size() < std::size_t(length) ? 1 : 0;
+          }
+  EXPECT_GT(plans, 5000u);
+  EXPECT_GT(short_of_all, 1000u) << "gaps were among them";
+  EXPECT_THROW(plan_windows({counted(20)}, 2, 0, Protocol::llama_cpp, 1), Error) << "an empty second half";
 }
 
 TEST(Windows, BucketsDoubleAndCoverTheContext) {
