@@ -66,7 +66,7 @@ std::vector<verify::GateRequest> gate_requests(const VerifyOptions& options, DTy
 
 /// Windows of exactly `context` ids, BOS first where the tokenizer adds one, in order from the documents' beginnings. Error(bad_input) if there are fewer than asked for.
 std::vector<verify::Window> cut_windows(const std::vector<std::vector<std::int32_t>>& documents, int context, std::optional<int> wanted, std::optional<std::int32_t> bos) {
-  const int count = wanted.value_or(std::max(1, (4096 + context - 1) / context));
+  const int count = wanted.value_or(context >= 4096 ? 1 : (4096 + context - 1) / context);
   const auto step = static_cast<std::size_t>(context - (bos ? 1 : 0));
   std::vector<verify::Window> windows;
   std::uint64_t tokens = 0;
@@ -146,9 +146,9 @@ void judge_weights(Verdict& verdict, const Checkpoint& source, const Checkpoint&
     const bool worse = !worst || (worst->pass && !difference.pass) || (worst->pass == difference.pass && difference.worst_of_bound > worst->worst_of_bound);
     if (worse) worst = &difference;
   }
-  verdict.gates.push_back({"weights", 0, 0, static_cast<double>(failed), "max", 0, failed == 0});
+  verdict.gates.push_back(verify::weight_gate(differences));
   std::string line = "weights    ";
-  if (!worst) line += "none could be compared";
+  if (!worst) line += "FAIL  no tensor could be compared";
   else if (failed > 0) line += "FAIL  " + std::to_string(failed) + " of " + std::to_string(differences.size()) + " tensors err by more than " + std::string(info(worst->type).name) + " may: '" + worst->name + "' by " + number_text(worst->max_error, 3);
   else if (worst->worst_of_bound == 0) line += "pass  " + std::to_string(differences.size()) + " tensors, every value equal";
   else line += "pass  " + std::to_string(differences.size()) + " tensors; largest error is " + number_text(100 * worst->worst_of_bound, 3) + " % of what one rounding to " + std::string(info(worst->type).name) + " may cost";
@@ -156,7 +156,7 @@ void judge_weights(Verdict& verdict, const Checkpoint& source, const Checkpoint&
 }
 
 Json logits_json(const verify::LogitsReport& report) {
-  return {{"kl_mean", report.kl_mean}, {"kl_median", report.kl_median}, {"kl_p999", report.kl_p999}, {"kl_max", report.kl_max}, {"kl_growth", report.kl_growth}, {"top1", report.top1},
+  return {{"kl_mean", report.kl_mean}, {"kl_median", report.kl_median}, {"kl_p999", report.kl_p999}, {"kl_max", report.kl_max}, {"kl_growth", report.kl_growth ? Json(*report.kl_growth) : Json(nullptr)}, {"top1", report.top1},
           {"ppl_ratio", report.ppl_ratio}, {"perplexity_source", report.perplexity_source}, {"perplexity_candidate", report.perplexity_candidate}};
 }
 
@@ -180,8 +180,8 @@ void judge_logits(Verdict& verdict, const VerifyOptions& options, const Checkpoi
   verdict.corpus = corpus_json(corpus, count_ids(ids));
   Progress progress(io, options.common.quiet, "layers", static_cast<std::uint64_t>(source.config.n_layers), Progress::Unit::steps);
   const verify::PairResult pair = verify::compare(source, candidate, windows, sweep_options(options.common, progress));
-  verify::LogitsReport report = verify::summarise_pair(pair, rope_original_context(source.config.rope).value_or(source.config.context), context);
-  const auto gates = verify::apply_gates(gate_requests(options, dominant_dtype(candidate.tensors)), report);
+  verify::LogitsReport report = verify::summarise_pair(pair, verify::original_context(source.config).value_or(0), context);
+  const auto gates = verify::apply_gates(gate_requests(options, verify::coarsest_encoding(candidate.tensors)), report);
   const bool pass = verify::all_pass(gates);
   verdict.level = "logits";
   verdict.gates.insert(verdict.gates.end(), gates.begin(), gates.end());
@@ -242,11 +242,14 @@ int run_verify(const VerifyOptions& options, Io& io) {
   check_reports(options.common);
   if (options.against.empty()) throw Error(ErrorKind::usage, {}, "nothing to verify against", "name the source: --against SOURCE");
   const Level level = parse_level(options.level);
+  if (options.context && *options.context < 2)
+    throw Error(ErrorKind::usage, {}, "a context of " + std::to_string(*options.context) + " has nothing to predict", "give -c of at least 2");
   gate_requests(options, DType::f16);  // a gate that cannot be read fails before any work
   const Corpus corpus = read_corpus(options.text, io);
   const formats::Source source = open_source(options.against, options.modifiers, options.common, io);
   const formats::Source candidate = open_source(options.candidate, {}, options.common, io);
   const int context = options.context.value_or(source.checkpoint.config.context);
+  if (context < 2) throw Error(ErrorKind::usage, {}, "the source says nothing of its context", "give -c of at least 2");
   if (level == Level::logits)  // too little text fails before the weights are read
     cut_windows(corpus_ids(corpus, source.checkpoint), context, options.windows, leading_bos(source.checkpoint, corpus));
   const Verdict verdict = judge(options, level, source.checkpoint, candidate.checkpoint, corpus, context, io);

@@ -64,7 +64,7 @@ std::optional<double> whole_value(const std::string& name, const LogitsReport& r
   if (report.by_position.empty()) return name == "kl_median" || name == "kl_p999" || name == "kl_growth" ? std::optional(kNothing) : std::nullopt;
   if (name == "kl_median") return report.kl_median;
   if (name == "kl_p999") return report.kl_p999;
-  if (name == "kl_growth") return report.kl_growth;
+  if (name == "kl_growth") return report.kl_growth.value_or(kNothing);
   return std::nullopt;
 }
 
@@ -118,9 +118,9 @@ GateRequest parse_gate(const std::string& bound, std::string_view text) {
 std::vector<GateRequest> default_gates(std::string_view encoding) {
   const auto gates = [](double kl_mean, double kl_p999, double top1, double ppl_ratio, double kl_growth) {
     return std::vector<GateRequest>{{"kl_mean", "max", 0, 0, kl_mean}, {"kl_p999", "max", 0, 0, kl_p999}, {"top1", "min", 0, 0, top1},
-                                    {"ppl_ratio", "max", 0, 0, ppl_ratio}, {"kl_growth", "max", 0, 0, kl_growth}};
+                                    {"ppl_ratio", "max", 0, 0, ppl_ratio}, {"kl_growth", "max", 0, 0, kl_growth, true}};
   };
-  if (encoding == "f32") return gates(kKlFloor, 1e-6, 0.999, 1.0001, 10);
+  if (encoding == "f32" || encoding == "f64") return gates(kKlFloor, 1e-6, 0.999, 1.0001, 10);
   if (encoding == "f16") return gates(1e-5, 1e-3, 0.99, 1.002, 3);
   if (encoding == "bf16") return gates(5e-4, 0.03, 0.95, 1.01, 3);
   return gates(5e-3, 0.25, 0.90, 1.03, 3);
@@ -134,6 +134,7 @@ std::vector<Gate> apply_gates(const std::vector<GateRequest>& requests, LogitsRe
     const bool ranged = request.from != 0 || request.to != 0;
     if (request.from == request.to && ranged)
       throw Error(ErrorKind::usage, {}, "gate '" + request.name + "@" + std::to_string(request.from) + "' has one position, a range was expected", "write " + request.name + "@FROM:TO");
+    if (request.if_measured && request.name == "kl_growth" && !report.kl_growth) continue;
     if (const std::optional<double> whole = whole_value(request.name, report)) {
       if (ranged) throw Error(ErrorKind::usage, {}, "gate '" + request.name + "' has no value on a range of positions", "leave the range out");
       gates.push_back(judge(request, 0, 0, *whole));

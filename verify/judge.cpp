@@ -45,6 +45,14 @@ std::vector<PairPosition> sum_by_position(const PairResult& result) {
 
 }  // namespace
 
+std::optional<int> original_context(const ModelConfig& config) {
+  if (const std::optional<int> said = rope_original_context(config.rope)) return said;
+  if (std::holds_alternative<RopeUnscaled>(config.rope.scaling)) return config.context > 0 ? std::optional(config.context) : std::nullopt;
+  const auto* linear = std::get_if<RopeLinear>(&config.rope.scaling);
+  if (!linear || !(linear->factor >= 1) || config.context < linear->factor) return std::nullopt;
+  return static_cast<int>(std::lround(config.context / linear->factor));
+}
+
 LogitsReport summarise_pair(const PairResult& result, int original_context, int context) {
   LogitsReport report;
   report.layers = result.layer_distance;

@@ -28,7 +28,7 @@ inline double max_or_nan(double a, double b) { return a >= b || a != a ? a : b; 
 
 struct LogitsReport {
   double kl_mean = 0, kl_median = 0, kl_p999 = 0, kl_max = 0;
-  double kl_growth = 1;     // (mean KL at positions >= original context + f) / (mean KL below it + f), f = kKlFloor; 1 if one side is empty
+  std::optional<double> kl_growth;  // (mean KL at positions >= original context + f) / (mean KL below it + f), f = kKlFloor; nullopt if one side is empty
   double top1 = 1;
   double perplexity_source = 0, perplexity_candidate = 0, ppl_ratio = 1;
   std::vector<PairBucket> positions;      // as position_buckets, from 0, and cut at the original context
@@ -40,7 +40,11 @@ struct LogitsReport {
 /// KL that rounding in f32 alone can cause: figures below it mean "the same" (docs/protocols.md).
 inline constexpr double kKlFloor = 1e-9;
 
-/// original_context: the source's, before scaling; anything outside (0, context) leaves kl_growth at 1.
+/// Context before scaling: what the rope says, the served context divided by the factor for position interpolation, the served one itself if nothing scales.
+/// nullopt: not known.
+std::optional<int> original_context(const ModelConfig& config);
+
+/// original_context: the source's, before scaling (0: not known); anything outside (0, context) leaves kl_growth out.
 LogitsReport summarise_pair(const PairResult& result, int original_context, int context);
 
 /// A bound on a figure, from the command line (--max/--min NAME[@FROM:TO]=V) or by default. Positions 0, 0: all of them; to 0: up to the end.
@@ -48,11 +52,12 @@ struct GateRequest {
   std::string name, bound;  // bound: "max" or "min"
   int from = 0, to = 0;
   double limit = 0;
+  bool if_measured = false;  // left out where there is nothing to measure, instead of failing
 };
 /// `bound` is "max" or "min". Sizes take suffixes (8k), V may be a percentage (99.5%); NAME@N=V gives from = to = N. Error(usage) with the text and what was expected.
 GateRequest parse_gate(const std::string& bound, std::string_view text);
 
-/// Bounds for a candidate whose coarsest weights are "f32", "f16", "bf16" or "q8_0"; others get q8_0's. Where they come from: docs/protocols.md.
+/// Bounds for a candidate whose coarsest weights are "f32", "f16", "bf16" or "q8_0"; others get q8_0's. kl_growth is judged only where it was measured. Where they come from: docs/protocols.md.
 std::vector<GateRequest> default_gates(std::string_view encoding);
 
 /// A bound and what it was held against.

@@ -93,11 +93,33 @@ Difference compare_ids(const Vocabulary& source, const Vocabulary& candidate) {
     if (in_a && in_b && a[id].text == b[id].text) continue;
     out.add("id " + std::to_string(id) + " is " + (in_b ? "'" + b[id].text + "'" : "not there") + ", expected " + (in_a ? "'" + a[id].text + "'" : "none"));
   }
-  const auto special = [&](const char* name, std::optional<std::int32_t> x, std::optional<std::int32_t> y) {
-    if (x && y && *x != *y) out.add(std::string(name) + " is " + std::to_string(*y) + ", expected " + std::to_string(*x));
+  for (std::size_t id = 0; id < std::min(source.pieces.size(), candidate.pieces.size()); ++id) {
+    const Piece &x = source.pieces[id], &y = candidate.pieces[id];
+    const bool merged_by_score = x.type == PieceType::normal && y.type == PieceType::normal && x.text == y.text && a[id].text == x.text;
+    if (merged_by_score && x.score != y.score) out.add("the score of id " + std::to_string(id) + " is " + short_number(y.score) + ", expected " + short_number(x.score));
+  }
+  return out;
+}
+
+/// Special ids and what is added to a text. llama.cpp takes bos 1, eos 2 and unk 0 where a GGUF says nothing, and cannot be told that there is none: of such an id
+/// only its use counts.
+Difference compare_special(const Vocabulary& source, const Vocabulary& candidate) {
+  Difference out;
+  const auto text = [](std::optional<std::int32_t> id) { return id ? std::to_string(*id) : std::string("none"); };
+  const bool assumes = candidate.rules == TokenizerRules::llama_cpp && source.rules != TokenizerRules::llama_cpp;
+  const auto special = [&](const char* name, std::optional<std::int32_t> x, std::optional<std::int32_t> y, std::int32_t assumed) {
+    if (x == y || (assumes && !x && y == assumed)) return;
+    out.add(std::string(name) + " is " + text(y) + ", expected " + text(x));
   };
-  special("bos", source.bos, candidate.bos);
-  special("eos", source.eos, candidate.eos);
+  special("bos", source.bos, candidate.bos, 1);
+  special("eos", source.eos, candidate.eos, 2);
+  special("unk", source.unk, candidate.unk, 0);
+  // Llama's tokenizer in transformers and llama.cpp's agree on what holds where a file says nothing: BOS is added, EOS is not.
+  const auto adds = [&](const char* name, bool x, bool y) {
+    if (x != y) out.add(std::string(name) + (y ? " is added to a text" : " is not added to a text") + ", expected the opposite");
+  };
+  adds("bos", source.bos && source.add_bos.value_or(true), candidate.bos && candidate.add_bos.value_or(true));
+  adds("eos", source.eos && source.add_eos.value_or(false), candidate.eos && candidate.add_eos.value_or(false));
   return out;
 }
 
@@ -128,7 +150,9 @@ void compare_tokenizers(const Checkpoint& source, const Checkpoint& candidate, s
   }
   const Difference ids = compare_ids(*source.vocabulary, *candidate.vocabulary);
   report.items.push_back({"vocabulary", ids.count == 0, ids.count == 0 ? std::to_string(id_texts(*source.vocabulary).size()) + " ids, all equal" : std::to_string(ids.count) + " differ: " + ids.first});
-  std::uint64_t differing = ids.count;
+  const Difference special = compare_special(*source.vocabulary, *candidate.vocabulary);
+  report.items.push_back({"special tokens", special.count == 0, special.count == 0 ? "bos, eos, unk and what is added to a text: the same" : special.first});
+  std::uint64_t differing = ids.count + special.count;
   if (!documents.empty()) {
     std::uint64_t tokens = 0;
     const Difference texts = compare_texts(*source.vocabulary, *candidate.vocabulary, documents, tokens);

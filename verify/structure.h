@@ -12,7 +12,7 @@ namespace ropewalk::verify {
 
 /// One thing two checkpoints were compared in, without reading a weight.
 struct StructureItem {
-  std::string name;            // "tensors", "vocabulary", "ids", "rope", "context", "geometry"
+  std::string name;            // "tensors", "vocabulary", "special tokens", "ids", "rope", "context", "geometry"
   std::optional<bool> pass;    // nullopt: reported, does not decide
   std::string detail;          // what was found, one line
 };
@@ -23,7 +23,7 @@ struct StructureReport {
   std::vector<std::string> problems;  // tensors missing, left over or of another shape; one line each
 };
 
-/// Tensors of the decoder by canonical name and shape (a tied head may be stored or not), vocabulary id by id, ids of `documents` under each one's own rules, the rope each consumer
+/// Tensors of the decoder by canonical name and shape (a tied head may be stored or not), vocabulary id by id (texts, scores of normal pieces), special ids and whether BOS and EOS are added, ids of `documents` under each one's own rules, the rope each consumer
 /// computes for `context` tokens, the context served. `documents` may be empty: then ids are not compared.
 StructureReport compare_structure(const Checkpoint& source, const Checkpoint& candidate, std::span<const std::string> documents, int context);
 

@@ -35,7 +35,7 @@ void add_row(DType type, std::span<const float> wanted, std::span<const float> f
     for (std::size_t c = begin; c < end; ++c) block_max = std::max(block_max, std::abs(static_cast<double>(wanted[c])));
     for (std::size_t c = begin; c < end; ++c) {
       const double value = wanted[c], error = std::abs(static_cast<double>(found[c]) - value), bound = encoding_bound(type, value, block_max);
-      if (!(error <= sums.max_error)) sums.max_error = error;  // keeps a NaN
+      sums.max_error = max_or_nan(sums.max_error, error);
       sums.errors += error;
       sums.squares += value * value;
       if (!(error <= bound)) sums.pass = false;
@@ -81,6 +81,19 @@ double encoding_bound(DType type, double value, double block_max) {
   }
 }
 
+DType coarsest_encoding(const std::vector<TensorPtr>& tensors) {
+  DType coarsest = DType::f32;
+  for (const TensorPtr& tensor : tensors)
+    if (tensor->info().shape.size() == 2 && encoding_bound(tensor->dtype(), 1, 1) > encoding_bound(coarsest, 1, 1)) coarsest = tensor->dtype();
+  return coarsest;
+}
+
+Gate weight_gate(std::span<const WeightDifference> differences) {
+  const auto failed = std::ranges::count(differences, false, &WeightDifference::pass);
+  const double value = differences.empty() ? std::nan("") : static_cast<double>(failed);
+  return {"weights", 0, 0, value, "max", 0, value <= 0};
+}
+
 std::vector<WeightDifference> compare_weights(const Checkpoint& source, const Checkpoint& candidate, int threads, const std::function<void(std::uint64_t bytes)>& progress) {
   std::vector<std::pair<TensorPtr, TensorPtr>> pairs;
   for (const TensorPtr& tensor : source.tensors) {
@@ -96,9 +109,8 @@ std::vector<WeightDifference> compare_weights(const Checkpoint& source, const Ch
     tbb::parallel_for(std::size_t{0}, pairs.size(), [&](std::size_t i) {
       const auto& [wanted, stored] = pairs[i];
       const TensorPtr found = in_order_of(stored, wanted->info().pairs, candidate.config);
-      // A type that can hold what the source stores must hold it exactly.
-      const bool lossless = stored->dtype() == wanted->dtype();
-      out[i] = compare_tensor(*wanted, *found, lossless && !is_block_type(stored->dtype()) ? DType::f32 : stored->dtype());
+      // A type that can hold what the source stores must hold it exactly: f32's bound is 0.
+      out[i] = compare_tensor(*wanted, *found, stored->dtype() == wanted->dtype() ? DType::f32 : stored->dtype());
       out[i].type = stored->dtype();
       if (!progress) return;
       const std::lock_guard lock(reporting);

@@ -1,10 +1,12 @@
 #pragma once
 
 #include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "lib/checkpoint.h"
+#include "verify/judge.h"
 
 namespace ropewalk::verify {
 
@@ -26,7 +28,12 @@ struct WeightDifference {
 ///   f32 and f64: 0: what a checkpoint stores fits
 double encoding_bound(DType type, double value, double block_max);
 
-/// Every tensor of the source that the candidate has in the same shape, in the source's rotary order. Encodings without a decoder are Error(unsupported).
+/// The encoding of a matrix that rounds most, by encoding_bound; f32 if there is no matrix. Vectors (norms, biases) do not count: they are stored finer.
+DType coarsest_encoding(const std::vector<TensorPtr>& tensors);
+
+/// Every tensor of the source that the candidate has in the same shape, in the source's rotary order. Stored in the same type on both sides, values must be equal. Encodings without a decoder are Error(unsupported).
 std::vector<WeightDifference> compare_weights(const Checkpoint& source, const Checkpoint& candidate, int threads, const std::function<void(std::uint64_t bytes)>& progress);
+/// "weights": no tensor errs by more than its encoding may, and there was one to compare.
+Gate weight_gate(std::span<const WeightDifference> differences);
 
 }  // namespace ropewalk::verify

@@ -330,6 +330,7 @@ TEST_F(Usage, OneLineAndANextStep) {
   refused({"merge", source, "-o", "x"}, "no adapter to merge");
   refused({"verify", source}, "nothing to verify against");
   refused({"verify", source, "--against", source, "--max", "kl_mean"}, "kl_mean");
+  refused({"verify", source, "--against", source, "-c", "1"}, "at least 2");
   refused({"verify", source, "--against", source, "--level", "deep"}, "--level is 'deep'");
   refused({"perplexity", source, "-c", "many"}, "--context has 'many'");
   refused({"perplexity", source, "--protocol", "tokns"}, "did you mean tokens?");
@@ -372,6 +373,7 @@ TEST_F(Usage, TooLittleText) {
   const std::string source = model("stories260K");
   for (const auto& words : std::vector<std::vector<std::string>>{{"perplexity", source, "-f", (scratch / "short.txt").string(), "-c", "512"},
                                                                  {"verify", source, "--against", source, "-f", (scratch / "short.txt").string(), "-c", "512"},
+                                                                 {"verify", source, "--against", source, "-f", (scratch / "short.txt").string(), "-c", "2147483647"},
                                                                  {"logits", source, "-f", (scratch / "short.txt").string(), "-c", "512", "-o", (scratch / "x.safetensors").string()}}) {
     const Ran ran = run(words);
     EXPECT_EQ(ran.exit, 3) << ran.err;

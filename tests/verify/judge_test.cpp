@@ -29,7 +29,7 @@ TEST(Judge, SumsUp) {
   EXPECT_EQ(r.kl_median, 0.001);
   EXPECT_EQ(r.kl_p999, 0.009);
   EXPECT_EQ(r.kl_max, 0.009);
-  EXPECT_NEAR(r.kl_growth, 9, 1e-4);
+  EXPECT_NEAR(r.kl_growth.value(), 9, 1e-4);
   EXPECT_NEAR(r.top1, 399.0 / 400, 1e-12);
   EXPECT_NEAR(r.perplexity_source, std::exp(2.0), 1e-9);
   EXPECT_NEAR(r.ppl_ratio, std::exp(0.01), 1e-9);
@@ -42,12 +42,36 @@ TEST(Judge, SumsUp) {
   EXPECT_NEAR(r.positions[0].top1, 63.0 / 64, 1e-12);
 }
 
-TEST(Judge, GrowthIsOneWhereThereIsNothingToCompare) {
+TEST(Judge, GrowthIsLeftOutWhereThereIsNothingToCompare) {
   const auto flat = [](int) { return 0.01; };
-  EXPECT_EQ(summarise_pair(result_of(1, 100, flat), 100, 100).kl_growth, 1);
-  EXPECT_EQ(summarise_pair(result_of(1, 100, flat), 0, 100).kl_growth, 1);
-  EXPECT_EQ(summarise_pair(result_of(1, 100, [](int) { return 0.0; }), 50, 100).kl_growth, 1);
-  EXPECT_NEAR(summarise_pair(result_of(1, 100, [](int t) { return t < 50 ? 1e-13 : 4e-13; }), 50, 100).kl_growth, 1, 1e-3) << "below the floor nothing grows";
+  for (const int original : {0, 100, 4096, -1}) {
+    LogitsReport report = summarise_pair(result_of(1, 100, flat), original, 100);
+    EXPECT_FALSE(report.kl_growth) << original;
+    for (const Gate& gate : apply_gates(default_gates("q8_0"), report)) EXPECT_NE(gate.name, "kl_growth") << "nothing was measured, so nothing passed";
+    const auto asked = apply_gates({parse_gate("max", "kl_growth=1e9")}, report);
+    ASSERT_EQ(asked.size(), 1u);
+    EXPECT_FALSE(asked[0].pass) << "asked for by name and not measured";
+  }
+  LogitsReport measured = summarise_pair(result_of(1, 100, flat), 50, 100);
+  const auto gates = apply_gates(default_gates("q8_0"), measured);
+  EXPECT_EQ(std::ranges::count(gates, "kl_growth", &Gate::name), 1);
+  EXPECT_EQ(summarise_pair(result_of(1, 100, [](int) { return 0.0; }), 50, 100).kl_growth.value(), 1);
+  EXPECT_NEAR(summarise_pair(result_of(1, 100, [](int t) { return t < 50 ? 1e-13 : 4e-13; }), 50, 100).kl_growth.value(), 1, 1e-3) << "below the floor nothing grows";
+}
+
+TEST(Judge, OriginalContextByMethod) {
+  ModelConfig config;
+  config.context = 8192;
+  EXPECT_EQ(original_context(config), 8192);
+  config.rope.scaling = RopeLinear{4};
+  EXPECT_EQ(original_context(config), 2048);
+  config.rope.scaling = RopeYarn{.factor = 8, .original_context = 1024};
+  EXPECT_EQ(original_context(config), 1024);
+  config.rope.scaling = RopeNtk{2};
+  EXPECT_EQ(original_context(config), std::nullopt) << "alpha is no ratio of contexts";
+  config.rope.scaling = RopeLinear{4};
+  config.context = 0;
+  EXPECT_EQ(original_context(config), std::nullopt);
 }
 
 TEST(Judge, TheWorstBucketCounts) {

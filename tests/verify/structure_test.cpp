@@ -1,0 +1,132 @@
+#include "verify/structure.h"
+
+#include <gtest/gtest.h>
+
+#include "formats/gguf_model.h"
+#include "formats/gguf_write.h"
+#include "lib/recipes.h"
+#include "tests/formats/hf_test_support.h"
+#include "tests/verify/golden_models.h"
+
+namespace ropewalk::verify {
+namespace {
+
+namespace fs = std::filesystem;
+
+const Gate& gate_of(const StructureReport& report, const std::string& name) {
+  for (const Gate& gate : report.gates)
+    if (gate.name == name) return gate;
+  throw std::runtime_error("no gate " + name);
+}
+
+class Structure : public testing::Test {
+ protected:
+  formats::TestFolder folder;
+  formats::Source source = open_golden((golden_dir() / "fixtures/models/stories260K").string());
+  Checkpoint candidate = exported(source, "candidate.gguf");
+  std::vector<std::string> documents = {"Once upon a time there was a little ship; 42 \xC3\xA9t\xC3\xA9s."};
+
+  Checkpoint exported(const formats::Source& from, const std::string& name) {
+    formats::GgufExportOptions options;
+    options.type = DType::f16;
+    WriteOptions write;
+    write.sync = false;
+    const fs::path path = folder.path() / name;
+    formats::write_ggufs({formats::export_gguf(from, options).plan}, {{path}}, write, {});
+    return open_golden(path.string()).checkpoint;
+  }
+  StructureReport compare() { return compare_structure(source.checkpoint, candidate, documents, 512); }
+  /// The candidate fails, by the tokenizer alone.
+  void tokenizer_differs(const std::string& what) {
+    const StructureReport report = compare();
+    EXPECT_FALSE(gate_of(report, "tokenizer").pass) << what;
+    EXPECT_TRUE(gate_of(report, "tensors").pass) << what;
+    EXPECT_FALSE(all_pass(report.gates));
+  }
+};
+
+// Faithful exports of every fixture, read by llama.cpp's rules with its defaults, against transformers' files.
+TEST_F(Structure, FaithfulExportsPass) {
+  int seen = 0;
+  for (const auto& entry : fs::directory_iterator(golden_dir() / "fixtures/models")) {
+    if (!fs::is_regular_file(entry.path() / "config.json")) continue;
+    SCOPED_TRACE(entry.path().filename());
+    const formats::Source model = open_golden(entry.path().string());
+    if (!model.checkpoint.vocabulary) continue;
+    const StructureReport report = compare_structure(model.checkpoint, exported(model, entry.path().filename().string() + ".gguf"), documents, 512);
+    for (const StructureItem& item : report.items) EXPECT_TRUE(item.pass.value_or(true)) << item.name << ": " << item.detail;
+    EXPECT_TRUE(all_pass(report.gates));
+    EXPECT_FALSE(report.rope_differs);
+    ++seen;
+  }
+  EXPECT_GE(seen, 3);
+}
+
+TEST_F(Structure, SpecialTokensCount) {
+  const Vocabulary good = *candidate.vocabulary;
+  Vocabulary& v = *candidate.vocabulary;
+  EXPECT_TRUE(all_pass(compare().gates));
+  v.bos.reset(), tokenizer_differs("bos missing"), v = good;
+  v.eos.reset(), tokenizer_differs("eos missing"), v = good;
+  v.unk.reset(), tokenizer_differs("unk missing"), v = good;
+  v.unk = 5, tokenizer_differs("another unk"), v = good;
+  v.eos = 5, tokenizer_differs("another eos"), v = good;
+  v.add_bos = false, tokenizer_differs("bos not added"), v = good;
+  v.add_eos = true, tokenizer_differs("eos added"), v = good;
+  EXPECT_TRUE(all_pass(compare().gates));
+}
+
+// What counts is what is done: an unsaid flag is its default, and an id that llama.cpp assumes where there is none is harmless while nothing adds it.
+TEST_F(Structure, DefaultsAreTheirEffect) {
+  Vocabulary& v = *source.checkpoint.vocabulary;
+  const Vocabulary good = v;
+  v.add_bos.reset(), v.add_eos.reset();
+  EXPECT_TRUE(all_pass(compare().gates));
+  v.eos.reset();
+  EXPECT_TRUE(all_pass(compare().gates)) << "llama.cpp's eos 2 cannot be unsaid";
+  v.bos.reset();
+  tokenizer_differs("the candidate adds a bos the source does not have");
+  candidate.vocabulary->add_bos = false;
+  EXPECT_TRUE(all_pass(compare().gates));
+  v = good;
+  tokenizer_differs("and the other way round");
+}
+
+TEST_F(Structure, TwoTokenScoresSwapped) {
+  auto& pieces = candidate.vocabulary->pieces;
+  std::swap(pieces[300].score, pieces[400].score);
+  ASSERT_NE(pieces[300].score, pieces[400].score);
+  documents.clear();  // found without a text that shows it
+  tokenizer_differs("scores");
+}
+
+TEST_F(Structure, TwoTokensSwapped) {
+  auto& pieces = candidate.vocabulary->pieces;
+  std::swap(pieces[300].text, pieces[301].text);
+  tokenizer_differs("texts");
+}
+
+TEST_F(Structure, TensorsByNameAndShape) {
+  const std::vector<TensorPtr> good = candidate.tensors;
+  candidate.tensors.pop_back();
+  EXPECT_FALSE(gate_of(compare(), "tensors").pass) << "one missing";
+  candidate.tensors = good;
+  candidate.tensors.push_back(memory_tensor("model.layers.9.input_layernorm.weight", {64}, std::vector<float>(64)));
+  EXPECT_FALSE(gate_of(compare(), "tensors").pass) << "one too many";
+  candidate.tensors = good;
+  for (TensorPtr& tensor : candidate.tensors)
+    if (tensor->name() == "model.norm.weight") tensor = memory_tensor(tensor->name(), {65}, std::vector<float>(65));
+  EXPECT_FALSE(gate_of(compare(), "tensors").pass) << "another shape";
+  candidate.tensors = good;
+  EXPECT_TRUE(gate_of(compare(), "tensors").pass);
+}
+
+TEST_F(Structure, ContextAndRope) {
+  candidate.config.context = 128;
+  EXPECT_FALSE(gate_of(compare(), "context").pass);
+  candidate.config.rope.theta *= 1.01;
+  EXPECT_TRUE(compare().rope_differs);
+}
+
+}  // namespace
+}  // namespace ropewalk::verify

@@ -1,0 +1,170 @@
+#include "verify/weights.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+
+#include "lib/recipes.h"
+#include "tests/verify/random_model.h"
+
+namespace ropewalk::verify {
+namespace {
+
+std::vector<float> values_of(const TensorPtr& tensor) {
+  std::vector<float> out(tensor->info().elements());
+  tensor->prepare();
+  tensor->read_f32({0, tensor->info().rows()}, out);
+  tensor->release();
+  return out;
+}
+
+template <class Change>
+Checkpoint changed(Checkpoint model, const std::string& name, const Change& change) {
+  for (TensorPtr& tensor : model.tensors)
+    if (tensor->name() == name) {
+      std::vector<float> values = values_of(tensor);
+      change(values);
+      tensor = memory_tensor(name, tensor->info().shape, values);
+    }
+  return model;
+}
+
+/// Matrices in another encoding.
+Checkpoint stored_as(Checkpoint model, DType type) {
+  for (TensorPtr& tensor : model.tensors)
+    if (tensor->info().shape.size() == 2) tensor = cast(tensor, type);
+  return model;
+}
+
+Checkpoint whole_blocks() {
+  ModelConfig config = awkward_config();
+  config.d_model = 64, config.d_ff = 96, config.n_heads = 8, config.n_kv_heads = 2, config.head_dim = 8;
+  return random_model(config, 5);
+}
+
+std::vector<std::string> failing(const Checkpoint& a, const Checkpoint& b) {
+  std::vector<std::string> names;
+  for (const WeightDifference& d : compare_weights(a, b, 2, {}))
+    if (!d.pass) names.push_back(d.name);
+  return names;
+}
+
+TEST(Weights, TheSameModelIsEqual) {
+  const Checkpoint model = whole_blocks();
+  const auto differences = compare_weights(model, model, 1, {});
+  EXPECT_EQ(differences.size(), model.tensors.size());
+  for (const WeightDifference& d : differences) EXPECT_TRUE(d.pass && d.max_error == 0 && d.rms > 0) << d.name;
+  EXPECT_TRUE(weight_gate(differences).pass);
+}
+
+TEST(Weights, OneRoundingPassesAndACoarserOneDoesNot) {
+  const Checkpoint model = whole_blocks();
+  for (const DType type : {DType::f16, DType::bf16, DType::q8_0}) {
+    const auto differences = compare_weights(model, stored_as(model, type), 2, {});
+    for (const WeightDifference& d : differences) EXPECT_TRUE(d.pass && d.worst_of_bound <= 1) << d.name << " " << info(type).name << " " << d.worst_of_bound;
+  }
+  // Twice rounded: what f16 holds was cut to bf16 before.
+  EXPECT_FALSE(failing(model, stored_as(stored_as(model, DType::bf16), DType::f16)).empty());
+}
+
+TEST(Weights, SwappedLayersFail) {
+  const Checkpoint model = whole_blocks();
+  Checkpoint swapped = model;
+  const std::string zero = "model.layers.0.mlp.up_proj.weight", one = "model.layers.1.mlp.up_proj.weight";
+  for (TensorPtr& tensor : swapped.tensors) {
+    if (tensor->name() == zero) tensor = renamed(model.find(one), zero);
+    else if (tensor->name() == one) tensor = renamed(model.find(zero), one);
+  }
+  EXPECT_EQ(failing(model, stored_as(swapped, DType::q8_0)), (std::vector<std::string>{zero, one}));
+}
+
+TEST(Weights, OneNormGainScaledFails) {
+  const Checkpoint model = whole_blocks();
+  const std::string norm = "model.layers.2.input_layernorm.weight";
+  const Checkpoint scaled = changed(model, norm, [](std::vector<float>& values) { values[17] *= 1 + 1e-6f; });
+  EXPECT_EQ(failing(model, stored_as(scaled, DType::q8_0)), std::vector<std::string>{norm});
+}
+
+// Half a step of q8_0 is what a rounding may cost, not what a copy of q8_0 may.
+TEST(Weights, TheSameTypeOnBothSidesMustBeEqual) {
+  const Checkpoint model = whole_blocks();
+  const std::string name = "model.layers.0.mlp.gate_proj.weight";
+  for (const DType type : {DType::f16, DType::bf16, DType::q8_0}) {
+    const Checkpoint stored = stored_as(model, type);
+    EXPECT_TRUE(failing(stored, stored_as(model, type)).empty());
+    // The same matrix, each value moved by less than one rounding may cost: against the unrounded model nothing is wrong.
+    const std::vector<float> exact = values_of(model.find(name)), rounded = values_of(stored.find(name));
+    const Checkpoint other = stored_as(changed(model, name, [&](std::vector<float>& values) {
+      for (std::size_t i = 0; i < values.size(); ++i) values[i] += (exact[i] - rounded[i]) * 0.9f;
+    }), type);
+    EXPECT_EQ(failing(stored, other), std::vector<std::string>{name}) << info(type).name;
+  }
+}
+
+TEST(Weights, NothingToCompareFails) {
+  const Checkpoint model = whole_blocks();
+  Checkpoint other = random_model(awkward_config(), 1);
+  std::erase_if(other.tensors, [](const TensorPtr& tensor) { return tensor->info().shape.size() == 1; });
+  for (TensorPtr& tensor : other.tensors) tensor = renamed(tensor, "other." + tensor->name());
+  const auto none = compare_weights(model, other, 1, {});
+  EXPECT_TRUE(none.empty());
+  EXPECT_FALSE(weight_gate(none).pass);
+  EXPECT_FALSE(weight_gate(std::vector<WeightDifference>{{.name = "x", .type = DType::f32, .pass = false}}).pass);
+}
+
+TEST(Weights, ANanIsKept) {
+  const Checkpoint model = whole_blocks();
+  const std::string name = "model.norm.weight";
+  const auto broken = changed(model, name, [](std::vector<float>& values) { values[3] = std::nanf(""); });
+  for (const WeightDifference& d : compare_weights(model, broken, 1, {}))
+    EXPECT_EQ(!d.pass && std::isnan(d.max_error), d.name == name) << d.name << " " << d.max_error;
+}
+
+// From both sides: no rounding errs by more, and some err by nearly as much.
+TEST(EncodingBound, HoldsAndIsReached) {
+  std::mt19937 random(3);
+  std::uniform_real_distribution<float> mantissa(-1, 1);
+  for (const DType type : {DType::f16, DType::bf16, DType::q8_0}) {
+    double worst = 0;
+    for (int exponent = -30; exponent <= 15; ++exponent) {
+      if (type == DType::q8_0 && exponent < -8) continue;  // the scale is then subnormal in f16; its own term of the bound covers that, far from reached
+      std::vector<float> values(32 * 64);
+      for (float& value : values) value = std::ldexp(mantissa(random), exponent);
+      const TensorPtr exact = memory_tensor("w", {64, 32}, values);
+      const std::vector<float> rounded = values_of(cast(exact, type));
+      for (std::size_t row = 0; row < 64; ++row) {
+        double block_max = 0;
+        for (std::size_t c = 0; c < 32; ++c) block_max = std::max(block_max, std::abs(double(values[32 * row + c])));
+        for (std::size_t c = 0; c < 32; ++c) {
+          const double error = std::abs(double(rounded[32 * row + c]) - double(values[32 * row + c])), bound = encoding_bound(type, values[32 * row + c], block_max);
+          ASSERT_TRUE(error <= bound) << info(type).name << " " << values[32 * row + c] << " err " << error << " of " << bound;
+          worst = std::max(worst, error / bound);
+        }
+      }
+    }
+    EXPECT_GT(worst, 0.8) << info(type).name;
+  }
+  EXPECT_EQ(encoding_bound(DType::f32, 1e30, 1e30), 0);
+  EXPECT_EQ(encoding_bound(DType::f64, 1e30, 1e30), 0);
+}
+
+// One f32 norm or one larger f16 matrix must not lend its limits to a q8_0 matrix.
+TEST(CoarsestEncoding, IsThatOfAnyMatrix) {
+  const Checkpoint model = whole_blocks();
+  EXPECT_EQ(coarsest_encoding(model.tensors), DType::f32);
+  EXPECT_EQ(coarsest_encoding({}), DType::f32);
+  for (const DType type : {DType::f16, DType::bf16, DType::q8_0}) {
+    Checkpoint mixed = model;
+    for (TensorPtr& tensor : mixed.tensors)
+      if (tensor->name() == "model.layers.1.self_attn.k_proj.weight") tensor = cast(tensor, type);
+    EXPECT_EQ(coarsest_encoding(mixed.tensors), type) << "the smallest matrix decides";
+  }
+  Checkpoint norms = model;
+  for (TensorPtr& tensor : norms.tensors)
+    if (tensor->info().shape.size() == 1) tensor = cast(tensor, DType::bf16);
+  EXPECT_EQ(coarsest_encoding(norms.tensors), DType::f32) << "vectors do not count";
+}
+
+}  // namespace
+}  // namespace ropewalk::verify
