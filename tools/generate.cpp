@@ -67,10 +67,10 @@ int run_generate(const GenerateOptions& options, Io& io) {
   const auto stop = options.ignore_eos || !model.vocabulary ? std::nullopt : model.vocabulary->eos;
   verify::SweepOptions sweep;
   sweep.threads = options.common.threads;
-  const auto ids = verify::generate(model, prompt, options.n_tokens, stop, sweep);
+  const auto [ids, stopped] = verify::generate(model, prompt, options.n_tokens, stop, sweep);
   Output output{.command = "generate", .source = source.spec.text, .warnings = model.warnings};
   const std::string text = model.vocabulary ? continuation(*formats::Tokenizer::create(*model.vocabulary), prompt, ids) : "";
-  output.body = {{"prompt_ids", prompt}, {"ids", ids}, {"text", model.vocabulary ? Json(text) : Json(nullptr)}, {"stopped", stop && !ids.empty() && ids.back() == *stop}};
+  output.body = {{"prompt_ids", prompt}, {"ids", ids}, {"text", model.vocabulary ? Json(text) : Json(nullptr)}, {"stopped", stopped}};
   if (model.vocabulary) {
     output.text(options.prompt.value_or("") + text);
   } else {

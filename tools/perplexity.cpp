@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <iterator>
+#include <ostream>
 
 #include "formats/rope_config.h"
 #include "lib/error.h"
@@ -58,7 +60,25 @@ std::vector<verify::Protocol> parse_protocols(const std::string& text) {
   return protocols;
 }
 
-/// One source under one protocol at every context: the windows of all lengths share one sweep.
+constexpr std::uint64_t kWindowBytes = std::uint64_t{2} << 30;  // held by one sweep; overlapping windows of a long text would take any amount
+
+/// Scores of all windows, in as few sweeps as the memory for them allows.
+std::vector<std::vector<verify::TokenScore>> score_windows(const Checkpoint& model, const std::vector<verify::Window>& windows, const CommonOptions& common, const Io& io) {
+  const auto parts = verify::split_windows(model.config, windows, kWindowBytes);
+  if (parts.size() > 1 && !common.quiet)
+    io.err << model.label << ": " << plural(windows.size(), "window") << " in " << parts.size() << " passes over the weights, to hold 2 GiB of them at a time\n";
+  const auto layers = static_cast<std::uint64_t>(model.config.n_layers);
+  Progress progress(io, common.quiet, model.label + ": layers", layers * parts.size(), Progress::Unit::steps);
+  std::vector<std::vector<verify::TokenScore>> scores;
+  for (std::size_t part = 0; part < parts.size(); ++part) {
+    verify::SweepOptions sweep = sweep_options(common, progress);
+    sweep.progress = [&](int done, int) { progress.set(part * layers + static_cast<std::uint64_t>(done)); };
+    std::ranges::move(verify::score(model, parts[part], sweep), std::back_inserter(scores));
+  }
+  return scores;
+}
+
+/// One source under one protocol at every context: the windows of all lengths share one sweep, as far as memory allows.
 std::vector<verify::PerplexityResult> evaluate(const Checkpoint& model, const std::vector<std::vector<std::int32_t>>& documents, const std::vector<int>& contexts, verify::Protocol protocol,
                                                std::optional<std::int32_t> bos, const PerplexityOptions& options, const Io& io) {
   std::vector<verify::WindowPlan> plans;
@@ -72,8 +92,7 @@ std::vector<verify::PerplexityResult> evaluate(const Checkpoint& model, const st
     windows.insert(windows.end(), plan.windows.begin(), plan.windows.end());
     plans.push_back(std::move(plan));
   }
-  Progress progress(io, options.common.quiet, model.label + ": layers", static_cast<std::uint64_t>(model.config.n_layers), Progress::Unit::steps);
-  const auto scores = verify::score(model, windows, sweep_options(options.common, progress));
+  const auto scores = score_windows(model, windows, options.common, io);
   std::vector<verify::PerplexityResult> results;
   auto at = scores.begin();
   for (const verify::WindowPlan& plan : plans) {

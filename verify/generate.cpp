@@ -63,25 +63,28 @@ class Decoder {
 
 }  // namespace
 
-std::vector<std::int32_t> generate(const Checkpoint& model, const Window& prompt, int n_tokens, std::optional<std::int32_t> stop, const SweepOptions& options) {
+Generated generate(const Checkpoint& model, const Window& prompt, int n_tokens, std::optional<std::int32_t> stop, const SweepOptions& options) {
   if (prompt.empty()) throw Error(ErrorKind::bad_input, {model.label}, "the prompt is empty, at least one token was expected", "begin with the BOS token");
   check_config(model);
   check_ids(model, {&prompt, 1});
   const Workers workers(options.threads);
   Window window = prompt;
-  std::vector<std::int32_t> out;
+  Generated out;
   const bool recompute = depends_on_length(model.config.rope);  // each length has its own angles: kept keys would be of another table
   const std::size_t positions = prompt.size() + std::size_t(std::max(n_tokens, 0));
   std::optional<Decoder> decoder;
   if (!recompute) decoder.emplace(model, positions, workers);
   for (int n = 0; n < n_tokens; ++n) {
-    if (options.cancelled && options.cancelled()) throw Error(ErrorKind::io, {}, "stopped on request", "run it again");
+    if (options.cancelled && options.cancelled()) throw Cancelled();
     if (recompute) decoder.emplace(model, window.size(), workers);
     const std::span<const std::int32_t> fresh = recompute || n == 0 ? std::span<const std::int32_t>(window) : std::span<const std::int32_t>(window).last(1);
     const std::int32_t next = decoder->feed(fresh);
-    if (stop && next == *stop) break;
+    if (stop && next == *stop) {
+      out.stopped = true;
+      break;
+    }
     window.push_back(next);
-    out.push_back(next);
+    out.ids.push_back(next);
     if (options.progress) options.progress(n + 1, n_tokens);
   }
   return out;

@@ -9,9 +9,9 @@
 namespace ropewalk::verify {
 namespace {
 
-/// Calls the options' hooks; a request to stop becomes the Error that ends the sweep.
+/// Calls the options' hooks; a request to stop ends the sweep.
 void report(const SweepOptions& options, int done, int layers) {
-  if (options.cancelled && options.cancelled()) throw Error(ErrorKind::io, {}, "stopped on request", "run it again");
+  if (options.cancelled && options.cancelled()) throw Cancelled();
   if (options.progress) options.progress(done, layers);
 }
 
@@ -101,6 +101,23 @@ std::vector<std::vector<TokenScore>> score(const Checkpoint& model, std::span<co
         out.push_back({rows[row].statistics.log_sum_exp() - rows[row].next_logit, rows[row].statistics.argmax, float(rows[row].statistics.entropy())});
   }
   return scores;
+}
+
+std::vector<std::span<const Window>> split_windows(const ModelConfig& config, std::span<const Window> windows, std::uint64_t bytes) {
+  const std::uint64_t per_token = row_stride(static_cast<std::size_t>(config.d_model)) * sizeof(float) + sizeof(Row) + sizeof(TokenScore) + 2 * sizeof(std::int32_t);
+  std::vector<std::span<const Window>> parts;
+  std::uint64_t held = 0;
+  std::size_t begin = 0;
+  for (std::size_t w = 0; w < windows.size(); ++w) {
+    const std::uint64_t needed = windows[w].size() * per_token;
+    if (w > begin && needed > bytes - std::min(bytes, held)) {
+      parts.push_back(windows.subspan(begin, w - begin));
+      begin = w, held = 0;
+    }
+    held += needed;
+  }
+  if (begin < windows.size()) parts.push_back(windows.subspan(begin));
+  return parts;
 }
 
 LogitsResult logits(const Checkpoint& model, const Window& window, int last, const SweepOptions& options) {

@@ -16,7 +16,7 @@ using Window = std::vector<std::int32_t>;
 struct SweepOptions {
   int threads = 0;  // 0: lib's available_threads()
   std::function<void(int layers_done, int layers)> progress = {};
-  std::function<bool()> cancelled = {};
+  std::function<bool()> cancelled = {};  // asked between layers (tokens, in generate): true ends the work with Cancelled
 };
 
 /// What one model thinks of one token given those before it.
@@ -29,6 +29,9 @@ struct TokenScore {
 /// All layers over all windows, one layer's weights at a time (docs/design.md, section 6). Same bits for any thread count, for windows batched or alone, on every SIMD target.
 /// scores[w][t], t < windows[w].size() - 1. Error(bad_input) for ids outside the vocabulary or weights that are not finite.
 std::vector<std::vector<TokenScore>> score(const Checkpoint& model, std::span<const Window> windows, const SweepOptions& options);
+
+/// Consecutive windows in parts that a sweep holds in at most `bytes` of residuals and results, or of one window that needs more. Sweeping part by part gives the same bits, and reads the weights once for each.
+std::vector<std::span<const Window>> split_windows(const ModelConfig& config, std::span<const Window> windows, std::uint64_t bytes);
 
 /// Logits of the last `last` positions of one window (0: all), [last, n_vocab] row-major f32, with the NLL of every position.
 struct LogitsResult {
@@ -51,6 +54,10 @@ struct PairResult {
 PairResult compare(const Checkpoint& a, const Checkpoint& b, std::span<const Window> windows, const SweepOptions& options);
 
 /// Greedy continuation, argmax of the first of equals; keys and values are kept.
-std::vector<std::int32_t> generate(const Checkpoint& model, const Window& prompt, int n_tokens, std::optional<std::int32_t> stop, const SweepOptions& options);
+struct Generated {
+  std::vector<std::int32_t> ids;  // after the prompt, without the stop token
+  bool stopped = false;           // the stop token came; false: n_tokens were reached
+};
+Generated generate(const Checkpoint& model, const Window& prompt, int n_tokens, std::optional<std::int32_t> stop, const SweepOptions& options);
 
 }  // namespace ropewalk::verify

@@ -8,6 +8,7 @@
 
 #include "lib/error.h"
 #include "tests/verify/random_model.h"
+#include "verify/aligned_buffer.h"
 #include "tests/verify/simd_targets_for_test.h"
 #include "verify/batch.h"
 #include "verify/judge.h"
@@ -274,7 +275,8 @@ TEST(Generate, IsTheArgmaxStepByStep) {
   for (const ModelConfig& config : configs()) {
     const Checkpoint model = random_model(config, 8);
     const Window prompt = random_ids(60, config.n_vocab, 9);
-    const std::vector<std::int32_t> got = generate(model, prompt, 12, std::nullopt, {.threads = 2});
+    const auto [got, ran_into_stop] = generate(model, prompt, 12, std::nullopt, {.threads = 2});
+    EXPECT_FALSE(ran_into_stop);
     ASSERT_EQ(got.size(), 12u);
     Window window = prompt;
     for (const std::int32_t id : got) {
@@ -283,7 +285,49 @@ TEST(Generate, IsTheArgmaxStepByStep) {
       window.push_back(id);
     }
     const auto stop = std::ranges::find(got, got[5]) - got.begin();
-    EXPECT_EQ(generate(model, prompt, 12, got[5], {}).size(), std::size_t(stop)) << "the stop token is not part of the answer";
+    const Generated stopped = generate(model, prompt, 12, got[5], {});
+    EXPECT_EQ(stopped.ids.size(), std::size_t(stop)) << "the stop token is not part of the answer";
+    EXPECT_TRUE(stopped.stopped);
+    EXPECT_FALSE(generate(model, prompt, int(stop), got[5], {}).stopped) << "one token short of it";
+  }
+}
+
+TEST(Sweep, CancelledIsNoError) {
+  const Checkpoint model = random_model(awkward_config(), 8);
+  const std::vector<Window> windows = {random_ids(20, model.config.n_vocab, 9)};
+  const auto after = [](int polls) { return SweepOptions{.threads = 1, .progress = {}, .cancelled = [polls]() mutable { return polls-- <= 0; }}; };
+  EXPECT_THROW(score(model, windows, after(1)), Cancelled);
+  EXPECT_THROW(compare(model, model, windows, after(1)), Cancelled);
+  EXPECT_THROW(logits(model, windows[0], 1, after(0)), Cancelled);
+  EXPECT_THROW(generate(model, windows[0], 5, std::nullopt, after(2)), Cancelled);
+  EXPECT_NO_THROW(score(model, windows, after(1000)));
+}
+
+// Many windows need not be held at once: part by part, the same bits.
+TEST(Sweep, PartsOfABudgetGiveTheSameBits) {
+  const Checkpoint model = random_model(awkward_config(), 8);
+  std::vector<Window> windows;
+  for (const std::size_t length : {50, 3, 120, 7, 7, 90, 1, 64}) windows.push_back(random_ids(length, model.config.n_vocab, unsigned(length)));
+  const std::uint64_t token = row_stride(std::size_t(model.config.d_model)) * sizeof(float);
+  const auto whole = score(model, windows, {});
+  EXPECT_EQ(split_windows(model.config, windows, std::uint64_t{1} << 30).size(), 1u);
+  EXPECT_EQ(split_windows(model.config, windows, 0).size(), windows.size()) << "one window is always taken";
+  EXPECT_TRUE(split_windows(model.config, {}, 0).empty());
+  for (const std::uint64_t budget : {std::uint64_t{0}, 60 * token, 200 * token, ~std::uint64_t{0}}) {
+    std::size_t at = 0;
+    for (const std::span<const Window> part : split_windows(model.config, windows, budget)) {
+      ASSERT_FALSE(part.empty());
+      ASSERT_EQ(part.data(), windows.data() + at) << "in order, none left out";
+      std::size_t tokens = 0;
+      for (const Window& window : part) tokens += window.size();
+      EXPECT_TRUE(part.size() == 1 || tokens <= budget / token) << budget;
+      for (const auto& scores : score(model, part, {})) {
+        ASSERT_EQ(scores.size(), whole[at].size());
+        for (std::size_t t = 0; t < scores.size(); ++t) ASSERT_EQ(scores[t].nll, whole[at][t].nll) << at << " " << t;
+        ++at;
+      }
+    }
+    EXPECT_EQ(at, windows.size());
   }
 }
 
