@@ -6,6 +6,7 @@
 #include <ostream>
 
 #include "lib/error.h"
+#include "tools/one_line.h"
 #include "tools/render.h"
 
 namespace ropewalk::tools {
@@ -30,13 +31,6 @@ struct Failure {
 
 Failure failure_of(const Error& e) {
   return {error_kind_name(e.kind()), e.where().path, e.problem(), e.fix(), e.what(), e.where().offset, exit_code(e.kind())};
-}
-
-/// A message may carry text from a file: it stays one line and cannot drive the terminal.
-std::string one_line(std::string text) {
-  for (char& c : text)
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
-  return text;
 }
 
 int report(const Failure& failure, bool json, const Io& io) {

@@ -5,6 +5,7 @@
 
 #include "lib/error.h"
 #include "lib/executor.h"
+#include "tools/one_line.h"
 
 namespace ropewalk::tools {
 
@@ -81,7 +82,7 @@ std::string source_text(const std::string& text, const SourceOptions& options) {
 }
 
 void warn(const std::string& warning, const CommonOptions& common, const Io& io) {
-  if (!common.quiet) io.err << (io.color ? "\033[33mwarning:\033[0m " : "warning: ") << warning << "\n";
+  if (!common.quiet) io.err << (io.color ? "\033[33mwarning:\033[0m " : "warning: ") << one_line(warning) << "\n";
 }
 
 formats::Source open_source(const std::string& text, const SourceOptions& options, const CommonOptions& common, const Io& io) {

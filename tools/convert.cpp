@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <set>
+#include <utility>
 
 #include "formats/gguf_rewrite.h"
 #include "formats/gguf_write.h"
@@ -181,6 +182,21 @@ void plan_ggufs(const ConvertOptions& options, const formats::Source& source, st
   }
 }
 
+/// What only a GGUF has is not asked for in vain.
+void refuse_unused(const ConvertOptions& options, const std::vector<Target>& targets) {
+  if (std::any_of(targets.begin(), targets.end(), [](const Target& target) { return !target.folder; })) return;
+  const bool named = std::any_of(targets.begin(), targets.end(), [&](const Target& target) {  // {name} of the pattern
+    return place(options, "a", target, targets.size() == 1) != place(options, "b", target, targets.size() == 1);
+  });
+  const char* unused = options.compat                                   ? "--compat"
+                       : options.metadata                               ? "--metadata"
+                       : !options.model_name.empty() && !named          ? "--model-name"
+                       : options.split_max_tensors                      ? "--split-max-tensors"
+                       : options.no_tensor_first_split                  ? "--no-tensor-first-split"
+                                                                        : nullptr;
+  if (unused) throw Error(ErrorKind::usage, {}, std::string(unused) + " is about GGUFs, and only Hugging Face folders are to be written", "leave it out, or add a GGUF --type");
+}
+
 formats::GgufSplit split_of(const ConvertOptions& options) {
   formats::GgufSplit split{.max_bytes = options.split_max_size, .max_tensors = std::nullopt, .no_tensor_first_split = options.no_tensor_first_split};
   if (options.split_max_tensors) split.max_tensors = static_cast<std::uint64_t>(*options.split_max_tensors);
@@ -262,17 +278,17 @@ int run_convert(const ConvertOptions& options, Io& io) {
   for (const Target& target : targets)
     if (target.folder && !source.hf)
       throw Error(ErrorKind::unsupported, {.path = source.spec.model}, "a Hugging Face folder from a GGUF cannot be written yet", "convert the folder the GGUF was made from");
+  refuse_unused(options, targets);
   plan_ggufs(options, source, targets);
-  OutputPlan plan{.targets = {}, .what = "", .write_bytes = 0, .read_bytes = total_bytes(source.base_tensors)};
+  OutputPlan plan{.targets = {}, .what = "", .read_bytes = total_bytes(source.base_tensors)};
   std::vector<std::uint64_t> sizes;
   for (Target& target : targets) {
     if (target.plan) target.planned = formats::planned_files(*target.plan, {target.path, split});
-    for (const fs::path& path : paths_of(target)) {
-      check_target(path, source, options.common.overwrite);
-      plan.targets.push_back(path);
-    }
     sizes.push_back(bytes_of(target, source));
-    plan.write_bytes += sizes.back();
+    for (std::uint64_t rest = sizes.back(); const fs::path& path : paths_of(target)) {  // parts of one split share a folder: the first stands for all
+      check_target(path, source, options.common.overwrite);
+      plan.targets.push_back({path, std::exchange(rest, 0)});
+    }
   }
   const auto folders = static_cast<std::uint64_t>(std::count_if(targets.begin(), targets.end(), [](const Target& t) { return t.folder; }));
   const std::uint64_t files = plan.targets.size() - folders;

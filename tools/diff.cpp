@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
 #include "lib/error.h"
 #include "tools/commands.h"
@@ -31,6 +33,12 @@ void declare(CommandLine& line, DiffOptions& options) {
 /// Relative size of a difference: mean error over the values' root mean square.
 double relative(const verify::WeightDifference& difference) { return difference.rms > 0 ? difference.mean_error / difference.rms : difference.mean_error; }
 
+/// What the list is sorted by: NaN, which has no place in an order, comes first.
+double rank(const verify::WeightDifference& difference) {
+  const double size = relative(difference);
+  return std::isnan(size) ? std::numeric_limits<double>::infinity() : size;
+}
+
 int run_diff(const DiffOptions& options, Io& io) {
   check_reports(options.common);
   if (options.sources.size() != 2) throw Error(ErrorKind::usage, {}, "diff compares two sources, and " + std::to_string(options.sources.size()) + " were given", "usage: ropewalk diff [options] A B");
@@ -41,7 +49,7 @@ int run_diff(const DiffOptions& options, Io& io) {
   output.warnings.insert(output.warnings.end(), b.checkpoint.warnings.begin(), b.checkpoint.warnings.end());
   Json items = Json::array();
   std::vector<std::pair<std::string, std::string>> lines;
-  bool differ = false;
+  bool differ = structure.rope_differs || structure.geometry_differs;
   for (const verify::StructureItem& item : structure.items) {
     items.push_back({{"name", item.name}, {"pass", item.pass ? Json(*item.pass) : Json(nullptr)}, {"detail", item.detail}});
     lines.emplace_back(item.name, item.detail);
@@ -59,7 +67,7 @@ int run_diff(const DiffOptions& options, Io& io) {
     weights = Json::array();
     for (const auto& d : differences)
       weights.push_back({{"name", d.name}, {"type", info(d.type).name}, {"max_error", d.max_error}, {"mean_error", d.mean_error}, {"rms", d.rms}});
-    std::stable_sort(differences.begin(), differences.end(), [](const auto& x, const auto& y) { return relative(x) > relative(y); });
+    std::stable_sort(differences.begin(), differences.end(), [](const auto& x, const auto& y) { return rank(x) > rank(y); });
     output.text("weights: " + std::to_string(changed) + " of " + std::to_string(differences.size()) + " tensors differ");
     Table table{{{"tensor"}, {"type"}, {"largest difference", true}, {"mean", true}, {"mean / rms", true}}, {}};
     for (const auto& d : differences) {

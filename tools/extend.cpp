@@ -3,6 +3,7 @@
 
 #include "formats/gguf_rewrite.h"
 #include "formats/gguf_write.h"
+#include "formats/hf_folder.h"
 #include "formats/hf_writer.h"
 #include "lib/clone_file.h"
 #include "lib/error.h"
@@ -136,13 +137,16 @@ Written write_folder(const formats::Source& source, const ExtendOptions& options
   text_file("config.json", json_text(hf.config));
   text_file("README.md", model_card(source, (target.filename().empty() ? target.parent_path() : target).filename().string(), "extended"));
   CloneMethod method = CloneMethod::reflink;
-  const auto clone = [&](const fs::path& from, bool allow_link) {
-    const CloneMethod used = clone_file(from, building / from.filename(), allow_link, write.sync);
-    written.files.push_back(from.filename().string());
+  const auto clone = [&](const fs::path& from, const std::string& name, bool allow_link) {
+    const CloneMethod used = clone_file(from, building / name, allow_link, write.sync);
+    written.files.push_back(name);
     return used;
   };
-  for (const fs::path& weights : hf.weight_files) {
-    const CloneMethod used = clone(weights, options.link);
+  std::error_code ignored;
+  const std::optional<fs::path> index = formats::weight_index(fs::exists(source.spec.model, ignored) ? fs::path(source.spec.model) : hf.folder);
+  if (index) clone(*index, "model.safetensors.index.json", false);
+  for (const fs::path& weights : hf.weight_files) {  // a file that no index lists is found under one name alone
+    const CloneMethod used = clone(weights, index ? weights.filename().string() : "model.safetensors", options.link);
     if (used != CloneMethod::reflink) method = used;
   }
   for (const std::string& name : hf.carried_files) {
@@ -154,11 +158,8 @@ Written write_folder(const formats::Source& source, const ExtendOptions& options
         continue;
       }
     }
-    clone(hf.folder / name, false);
+    clone(hf.folder / name, name, false);
   }
-  const fs::path index = hf.folder / "model.safetensors.index.json";
-  std::error_code ignored;
-  if (hf.weight_files.size() > 1 && fs::exists(index, ignored) && !fs::exists(building / index.filename(), ignored)) clone(index, false);
   folder.finish();
   std::sort(written.files.begin(), written.files.end());
   written.weights = clone_method_name(method);
@@ -201,7 +202,7 @@ int run_extend(const ExtendOptions& options, Io& io) {
     gguf = std::move(rewritten.plan);
   }
   const std::uint64_t bytes = gguf ? formats::planned_files(*gguf, {options.output, {}}).bytes : weight_file_bytes(source);
-  announce({.targets = {options.output}, .what = gguf ? "1 file" : "1 folder", .write_bytes = options.link && !gguf ? 0 : bytes, .read_bytes = total_bytes(source.base_tensors)}, options.common, io);
+  announce({.targets = {{options.output, options.link && !gguf ? 0 : bytes}}, .what = gguf ? "1 file" : "1 folder", .read_bytes = total_bytes(source.base_tensors)}, options.common, io);
   Written written;
   if (!options.writer.dry_run) {
     const WriteOptions write = write_options(options.common, options.writer);

@@ -1,5 +1,7 @@
 #include <algorithm>
 
+#include "formats/hf_folder.h"
+#include "formats/hub_cache.h"
 #include "lib/error.h"
 #include "tools/commands.h"
 #include "tools/common_options.h"
@@ -69,8 +71,8 @@ std::string ranks_text(const formats::PeftAdapter& adapter) {
 }
 
 /// An adapter folder on its own: its base need not be there.
-Output inspect_adapter(const InspectOptions& options) {
-  const formats::PeftAdapter adapter = formats::read_peft_adapter(options.source);
+Output inspect_adapter(const InspectOptions& options, const std::filesystem::path& folder) {
+  const formats::PeftAdapter adapter = formats::read_peft_adapter(folder);
   const std::vector<TensorPtr> tensors = factors(adapter);
   Output output{.command = "inspect", .source = options.source};
   const bool rslora = adapter.config.value("use_rslora", false);
@@ -142,8 +144,10 @@ Output inspect_model(const InspectOptions& options, const Io& io) {
 
 int run_inspect(const InspectOptions& options, Io& io) {
   check_reports(options.common);
-  const bool alone = options.modifiers.adapters.empty() && !options.modifiers.rope && formats::is_peft_adapter(options.source);
-  emit(alone ? inspect_adapter(options) : inspect_model(options, io), options.common, io);
+  const formats::SourceSpec spec = formats::parse_source(options.source);
+  const bool plain = options.modifiers.adapters.empty() && !options.modifiers.rope && spec.adapters.empty() && !spec.rope;
+  const std::filesystem::path path = formats::path_or_hub(spec.model, "model", io.hub_cache);
+  emit(plain && formats::is_adapter_alone(path) ? inspect_adapter(options, path) : inspect_model(options, io), options.common, io);
   return 0;
 }
 

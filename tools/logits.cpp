@@ -67,7 +67,7 @@ int run_logits(const LogitsOptions& options, Io& io) {
   const verify::Window window = window_of(options, model, corpus);
   const std::uint64_t rows = options.last > 0 ? static_cast<std::uint64_t>(options.last) : window.size(), n_vocab = static_cast<std::uint64_t>(model.config.n_vocab);
   check_target(options.output, source, options.common.overwrite);
-  announce({.targets = {options.output}, .what = "1 file", .write_bytes = rows * n_vocab * 4 + window.size() * 16, .read_bytes = total_bytes(model.tensors)}, options.common, io);
+  announce({.targets = {{options.output, rows * n_vocab * 4 + window.size() * 16}}, .what = "1 file", .read_bytes = total_bytes(model.tensors)}, options.common, io);
 
   Output output{.command = "logits", .source = source.spec.text, .warnings = model.warnings};
   output.body = {{"corpus", corpus_json(corpus, window.size())}, {"context", window.size()}, {"rows", rows}, {"vocabulary", n_vocab}, {"nll", nullptr}, {"output", options.output}, {"dry_run", options.writer.dry_run}};

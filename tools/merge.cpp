@@ -106,7 +106,7 @@ int run_merge(const MergeOptions& options, Io& io) {
 
   const Observed observed = observe(source, options.modifiers.saturate);
   const std::uint64_t read_bytes = total_bytes(source.base_tensors);
-  announce({.targets = {options.output}, .what = "1 folder", .write_bytes = total_bytes(source.checkpoint.tensors), .read_bytes = read_bytes}, options.common, io);
+  announce({.targets = {{options.output, total_bytes(source.checkpoint.tensors)}}, .what = "1 folder", .read_bytes = read_bytes}, options.common, io);
 
   std::vector<std::string> files;
   if (!options.writer.dry_run) {

@@ -1,5 +1,6 @@
 #include "tools/output_plan.h"
 
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 
 #include <algorithm>
@@ -33,6 +34,29 @@ fs::path folder_of(const fs::path& target) {
   return whole.parent_path();
 }
 
+struct FileSystem {
+  dev_t device;
+  fs::path folder;  // the first target's
+  std::uint64_t free_bytes, write_bytes;
+};
+/// The file systems the targets lie on; one that does not say what is free is left out.
+std::vector<FileSystem> file_systems(const OutputPlan& plan) {
+  std::vector<FileSystem> all;
+  for (const OutputPlan::Target& target : plan.targets) {
+    const fs::path folder = folder_of(target.path);
+    struct stat status = {};
+    struct statvfs disk = {};
+    if (stat(folder.c_str(), &status) != 0 || statvfs(folder.c_str(), &disk) != 0) continue;
+    auto found = std::find_if(all.begin(), all.end(), [&](const FileSystem& one) { return one.device == status.st_dev; });
+    if (found == all.end()) {
+      all.push_back({status.st_dev, folder, static_cast<std::uint64_t>(disk.f_bavail) * disk.f_frsize, 0});
+      found = all.end() - 1;
+    }
+    found->write_bytes += target.bytes;
+  }
+  return all;
+}
+
 }  // namespace
 
 void check_target(const fs::path& target, const formats::Source& source, bool overwrite) {
@@ -48,16 +72,16 @@ void check_target(const fs::path& target, const formats::Source& source, bool ov
 }
 
 void announce(const OutputPlan& plan, const CommonOptions& common, const Io& io) {
-  const fs::path folder = folder_of(plan.targets.front());
-  struct statvfs disk = {};
-  const bool known = statvfs(folder.c_str(), &disk) == 0;
-  const std::uint64_t free_bytes = static_cast<std::uint64_t>(disk.f_bavail) * disk.f_frsize;
-  if (known && free_bytes < plan.write_bytes)
-    throw Error(ErrorKind::io, {.path = folder.string()}, "the output needs " + bytes_text(plan.write_bytes) + ", " + bytes_text(free_bytes) + " are free",
-                "free some space or write elsewhere");
+  const std::vector<FileSystem> disks = file_systems(plan);
+  std::uint64_t write_bytes = 0;
+  for (const OutputPlan::Target& target : plan.targets) write_bytes += target.bytes;
+  for (const FileSystem& disk : disks)
+    if (disk.free_bytes < disk.write_bytes)
+      throw Error(ErrorKind::io, {.path = disk.folder.string()}, "the output needs " + bytes_text(disk.write_bytes) + ", " + bytes_text(disk.free_bytes) + " are free",
+                  "free some space or write elsewhere");
   if (common.quiet) return;
-  io.err << "writing " << plan.what << ", " << bytes_text(plan.write_bytes) << ", from " << bytes_text(plan.read_bytes) << " of weights";
-  if (known) io.err << "; " << bytes_text(free_bytes) << " free";
+  io.err << "writing " << plan.what << ", " << bytes_text(write_bytes) << ", from " << bytes_text(plan.read_bytes) << " of weights";
+  if (disks.size() == 1) io.err << "; " << bytes_text(disks.front().free_bytes) << " free";
   io.err << "\n" << std::flush;
 }
 

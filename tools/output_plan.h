@@ -14,14 +14,18 @@ namespace ropewalk::tools {
 
 /// What a writer is about to do; checked and announced before the first byte.
 struct OutputPlan {
-  std::vector<std::filesystem::path> targets;  // files, or one folder
-  std::string what;                            // "2 files", "1 folder"
-  std::uint64_t write_bytes = 0, read_bytes = 0;
+  struct Target {
+    std::filesystem::path path;  // a file or a folder
+    std::uint64_t bytes = 0;
+  };
+  std::vector<Target> targets;
+  std::string what;  // "2 files", "1 folder"
+  std::uint64_t read_bytes = 0;
 };
 
 /// Error(io) if a target exists (without --overwrite), is the source or lies where no folder is.
 void check_target(const std::filesystem::path& target, const formats::Source& source, bool overwrite);
-/// Error(io) if the disk has too little room; otherwise one line: "writing 2 files, 8.9 MB, from 8.4 MB of weights; 41 GB free".
+/// Error(io) if a file system has too little room for what goes there, all targets together; otherwise one line: "writing 2 files, 8.9 MB, from 8.4 MB of weights; 41 GB free".
 void announce(const OutputPlan& plan, const CommonOptions& common, const Io& io);
 
 /// Options of a pass over the weights that reports to `progress`.

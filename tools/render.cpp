@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "tools/one_line.h"
+
 namespace ropewalk::tools {
 namespace {
 
@@ -17,8 +19,7 @@ std::string padded(const std::string& text, std::size_t to, bool right) {
 
 std::string escaped_cell(std::string text) {
   for (std::size_t at = 0; (at = text.find('|', at)) != std::string::npos; at += 2) text.insert(at, "\\");
-  std::replace(text.begin(), text.end(), '\n', ' ');
-  return text;
+  return one_line(std::move(text));
 }
 
 std::string escaped_xml(const std::string& text) {
@@ -75,7 +76,7 @@ std::string render_text(const Output& output) {
   bool after_table = false;
   for (const auto& block : output.blocks) {
     if (const auto* text = std::get_if<std::string>(&block)) {
-      out += (after_table ? "\n" : "") + *text + "\n";
+      out += (after_table ? "\n" : "") + plain_lines(*text) + "\n";
       after_table = false;
     } else {
       out += (out.empty() ? "" : "\n") + render_table(std::get<Table>(block));
@@ -87,10 +88,10 @@ std::string render_text(const Output& output) {
 
 std::string render_markdown(const Output& output) {
   std::string out = "# ropewalk " + output.command + "\n";
-  for (const std::string& warning : output.warnings) out += "\n> warning: " + warning + "\n";
+  for (const std::string& warning : output.warnings) out += "\n> warning: " + one_line(warning) + "\n";
   for (const auto& block : output.blocks) {
     if (const auto* text = std::get_if<std::string>(&block))
-      out += text->find('\n') == std::string::npos ? "\n" + *text + "\n" : "\n```\n" + *text + "\n```\n";
+      out += text->find('\n') == std::string::npos ? "\n" + plain_lines(*text) + "\n" : "\n```\n" + plain_lines(*text) + "\n```\n";
     else
       out += "\n" + render_table(std::get<Table>(block));
   }
@@ -130,7 +131,7 @@ std::string aligned(const std::vector<std::pair<std::string, std::string>>& pair
   std::size_t widest = 0;
   for (const auto& [name, value] : pairs) widest = std::max(widest, width(name));
   std::string out;
-  for (const auto& [name, value] : pairs) out += (out.empty() ? "" : "\n") + padded(name, widest + 2, false) + value;
+  for (const auto& [name, value] : pairs) out += (out.empty() ? "" : "\n") + padded(name, widest + 2, false) + one_line(value);
   return out;
 }
 

@@ -195,6 +195,7 @@ void compare_geometry(const ModelConfig& a, const ModelConfig& b, StructureRepor
   differ("head_dim", a.head_dim, b.head_dim);
   differ("sliding window", a.sliding_window.value_or(0), b.sliding_window.value_or(0));
   if (std::abs(a.rms_eps - b.rms_eps) > 1e-6 * a.rms_eps) detail += (detail.empty() ? "" : ", ") + std::string("rms_eps ") + short_number(b.rms_eps) + " for " + short_number(a.rms_eps);
+  report.geometry_differs = !detail.empty();
   report.items.push_back({"geometry", std::nullopt, detail.empty() ? "equal" : detail});
 }
 
