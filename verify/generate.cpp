@@ -67,7 +67,7 @@ Generated generate(const Checkpoint& model, const Window& prompt, int n_tokens, 
   if (prompt.empty()) throw Error(ErrorKind::bad_input, {model.label}, "the prompt is empty, at least one token was expected", "begin with the BOS token");
   check_config(model);
   check_ids(model, {&prompt, 1});
-  const Workers workers(options.threads);
+  const Workers workers(options.threads, options.cancelled);
   Window window = prompt;
   Generated out;
   const bool recompute = depends_on_length(model.config.rope);  // each length has its own angles: kept keys would be of another table
@@ -75,7 +75,6 @@ Generated generate(const Checkpoint& model, const Window& prompt, int n_tokens, 
   std::optional<Decoder> decoder;
   if (!recompute) decoder.emplace(model, positions, workers);
   for (int n = 0; n < n_tokens; ++n) {
-    if (options.cancelled && options.cancelled()) throw Cancelled();
     if (recompute) decoder.emplace(model, window.size(), workers);
     const std::span<const std::int32_t> fresh = recompute || n == 0 ? std::span<const std::int32_t>(window) : std::span<const std::int32_t>(window).last(1);
     const std::int32_t next = decoder->feed(fresh);

@@ -9,9 +9,7 @@
 namespace ropewalk::verify {
 namespace {
 
-/// Calls the options' hooks; a request to stop ends the sweep.
 void report(const SweepOptions& options, int done, int layers) {
-  if (options.cancelled && options.cancelled()) throw Cancelled();
   if (options.progress) options.progress(done, layers);
 }
 
@@ -89,7 +87,7 @@ double distance(const Forward& a, const Forward& b, const Workers& workers) {
 }  // namespace
 
 std::vector<std::vector<TokenScore>> score(const Checkpoint& model, std::span<const Window> windows, const SweepOptions& options) {
-  const Workers workers(options.threads);
+  const Workers workers(options.threads, options.cancelled);
   const Forward forward = run_layers(model, windows, workers, options);
   const std::vector<Row> rows = run_head(forward, read_head(model, workers), next_ids(windows), workers, {});
   std::vector<std::vector<TokenScore>> scores;
@@ -121,7 +119,7 @@ std::vector<std::span<const Window>> split_windows(const ModelConfig& config, st
 }
 
 LogitsResult logits(const Checkpoint& model, const Window& window, int last, const SweepOptions& options) {
-  const Workers workers(options.threads);
+  const Workers workers(options.threads, options.cancelled);
   const std::span<const Window> windows(&window, 1);
   const Forward forward = run_layers(model, windows, workers, options);
   const auto n_vocab = std::size_t(model.config.n_vocab);
@@ -141,7 +139,7 @@ PairResult compare(const Checkpoint& a, const Checkpoint& b, std::span<const Win
   if (a.config.n_vocab != b.config.n_vocab)
     throw Error(ErrorKind::bad_input, {b.label}, "vocabulary of " + std::to_string(b.config.n_vocab) + ", " + std::to_string(a.config.n_vocab) + " in " + a.label,
                 "compare models with the same vocabulary");
-  const Workers workers(options.threads);
+  const Workers workers(options.threads, options.cancelled);
   Forward forward_a(a, windows, workers), forward_b(b, windows, workers);
   const bool same_shape = a.config.n_layers == b.config.n_layers && a.config.d_model == b.config.d_model;
   const int layers = std::max(a.config.n_layers, b.config.n_layers);

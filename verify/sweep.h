@@ -16,7 +16,7 @@ using Window = std::vector<std::int32_t>;
 struct SweepOptions {
   int threads = 0;  // 0: lib's available_threads()
   std::function<void(int layers_done, int layers)> progress = {};
-  std::function<bool()> cancelled = {};  // asked between layers (tokens, in generate): true ends the work with Cancelled
+  std::function<bool()> cancelled = {};  // asked between pieces of work, never by two threads at once: true ends the call with Cancelled
 };
 
 /// What one model thinks of one token given those before it.

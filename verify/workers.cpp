@@ -9,6 +9,7 @@
 
 #include <algorithm>
 
+#include "lib/error.h"
 #include "lib/executor.h"
 
 namespace ropewalk::verify {
@@ -20,7 +21,8 @@ struct Workers::Arena {
   tbb::task_arena arena;
 };
 
-Workers::Workers(int threads) : threads_(threads > 0 ? threads : available_threads()), arena_(std::make_unique<Arena>(threads_)) {}
+Workers::Workers(int threads, std::function<bool()> cancelled)
+    : threads_(threads > 0 ? threads : available_threads()), cancelled_(std::move(cancelled)), arena_(std::make_unique<Arena>(threads_)) {}
 Workers::~Workers() = default;
 
 void Workers::for_each(std::size_t count, const std::function<void(std::size_t, std::size_t)>& piece) const {
@@ -29,7 +31,10 @@ void Workers::for_each(std::size_t count, const std::function<void(std::size_t, 
         tbb::blocked_range<std::size_t>(0, count, 1),
         [&](const tbb::blocked_range<std::size_t>& range) {
           const auto slot = static_cast<std::size_t>(tbb::this_task_arena::current_thread_index());
-          for (std::size_t index = range.begin(); index < range.end(); ++index) piece(index, slot);
+          for (std::size_t index = range.begin(); index < range.end(); ++index) {
+            if (slot == 0 && cancelled_ && cancelled_()) throw Cancelled();
+            piece(index, slot);
+          }
         },
         tbb::simple_partitioner());
   });

@@ -343,6 +343,22 @@ std::string message_of(const Call& call) {
   return "";
 }
 
+TEST(Sweep, ReportsProgressAndStopsOnRequest) {
+  const Checkpoint model = random_model(configs()[0], 1);
+  const std::vector<Window> windows = some_windows(model.config);
+  std::vector<int> done;
+  score(model, windows, {.threads = 2, .progress = [&](int layer, int layers) {
+                           EXPECT_EQ(layers, 3);
+                           done.push_back(layer);
+                         }});
+  EXPECT_EQ(done, (std::vector<int>{0, 1, 2, 3}));
+  for (const int after : {0, 1, 50}) {
+    int polls = 0;
+    EXPECT_THROW(score(model, windows, {.threads = 3, .cancelled = [&] { return polls++ >= after; }}), Cancelled) << after;
+    EXPECT_GT(polls, after);
+  }
+}
+
 TEST(Sweep, RefusesWhatItCannotJudge) {
   const Checkpoint good = random_model(configs()[0], 1);
   const Window window = random_ids(5, 333, 1);
