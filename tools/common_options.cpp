@@ -1,10 +1,15 @@
 #include "tools/common_options.h"
 
+#include <unistd.h>
+
+#include <cerrno>
 #include <filesystem>
 #include <ostream>
+#include <set>
 
 #include "lib/error.h"
 #include "lib/executor.h"
+#include "lib/temporary.h"
 #include "tools/one_line.h"
 
 namespace ropewalk::tools {
@@ -85,8 +90,27 @@ void warn(const std::string& warning, const CommonOptions& common, const Io& io)
   if (!common.quiet) io.err << (io.color ? "\033[33mwarning:\033[0m " : "warning: ") << one_line(warning) << "\n";
 }
 
+namespace {
+
+/// --overwrite is for reports of an earlier run, never for a file of what is read.
+void refuse_reports_in(const std::string& read, const CommonOptions& common) {
+  namespace fs = std::filesystem;
+  std::error_code ignored;
+  for (const std::string& report : common.reports) {
+    if (!fs::exists(report, ignored)) continue;
+    const fs::path folder = fs::is_directory(read, ignored) ? fs::path(read) : fs::absolute(read, ignored).parent_path();
+    if (fs::equivalent(fs::absolute(report, ignored).parent_path(), folder, ignored) || fs::equivalent(report, read, ignored))
+      throw Error(ErrorKind::io, {.path = report}, "the report would replace a file beside the source '" + read + "'", "give another name");
+  }
+}
+
+}  // namespace
+
 formats::Source open_source(const std::string& text, const SourceOptions& options, const CommonOptions& common, const Io& io) {
-  formats::Source source = formats::open_source(with_shorthand(text, options), open_options(options), io.hub_cache);
+  const formats::SourceSpec spec = with_shorthand(text, options);
+  refuse_reports_in(spec.model, common);
+  for (const auto& adapter : spec.adapters) refuse_reports_in(adapter.path, common);
+  formats::Source source = formats::open_source(spec, open_options(options), io.hub_cache);
   for (const std::string& warning : source.checkpoint.warnings) warn(warning, common, io);
   return source;
 }
@@ -103,6 +127,7 @@ std::string report_text(const std::string& extension, const Output& output) {
 }  // namespace
 
 void check_reports(const CommonOptions& common) {
+  std::set<std::filesystem::path> seen;
   for (const std::string& report : common.reports) {
     const std::string extension = std::filesystem::path(report).extension().string();
     if (extension != ".json" && extension != ".md" && extension != ".csv" && extension != ".xml")
@@ -110,6 +135,9 @@ void check_reports(const CommonOptions& common) {
     std::error_code ignored;
     if (!common.overwrite && std::filesystem::exists(report, ignored))
       throw Error(ErrorKind::io, {.path = report}, "the report exists", "give another name or --overwrite");
+    const std::filesystem::path whole = std::filesystem::absolute(report, ignored).lexically_normal();
+    if (!seen.insert(whole).second) throw Error(ErrorKind::usage, {}, "--report '" + report + "' is given twice", "give each report a name of its own");
+    if (::access(whole.parent_path().c_str(), W_OK | X_OK) != 0) throw_output_error(report, "write the report", errno);
   }
 }
 
