@@ -11,6 +11,7 @@
 #include <atomic>
 #include <cerrno>
 #include <charconv>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <system_error>
@@ -52,6 +53,22 @@ int arm(const fs::path& path) noexcept {
   }
   return -1;
 }
+
+/// Holds signals back on this thread: one that came between an entry's creation and its arming would leave the entry behind.
+class SignalsHeld {
+ public:
+  SignalsHeld() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before_);
+  }
+  ~SignalsHeld() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  SignalsHeld(const SignalsHeld&) = delete;
+  SignalsHeld& operator=(const SignalsHeld&) = delete;
+
+ private:
+  sigset_t before_;
+};
 
 std::string temporary_name(const fs::path& target, int number) {
   std::array<char, 48> tail;
@@ -157,6 +174,7 @@ void Temporary::release() noexcept {
 }
 
 Temporary Temporary::create(const fs::path& target, Kind kind) {
+  const SignalsHeld held;
   for (int number = 0; number < kTries; ++number) {
     const fs::path path = target.parent_path() / temporary_name(target, number);
     int fd = -1;
@@ -177,6 +195,7 @@ Temporary Temporary::create(const fs::path& target, Kind kind) {
 
 Temporary Temporary::link(const fs::path& target, int fd) {
   const std::string source = "/proc/self/fd/" + std::to_string(fd);
+  const SignalsHeld held;
   for (int number = 0; number < kTries; ++number) {
     fs::path path = target.parent_path() / temporary_name(target, number);
     if (::linkat(AT_FDCWD, source.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) == 0) return Temporary(std::move(path), -1);

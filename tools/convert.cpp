@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <map>
 #include <set>
 #include <utility>
 
@@ -16,6 +17,7 @@
 #include "tools/model_card.h"
 #include "tools/output_plan.h"
 #include "tools/units.h"
+#include "verify/weights.h"
 
 namespace ropewalk::tools {
 namespace {
@@ -29,7 +31,7 @@ struct ConvertOptions {
   std::optional<std::string> metadata, compat;
   std::optional<std::uint64_t> split_max_size;
   std::optional<int> split_max_tensors;
-  bool no_tensor_first_split = false, sha256 = false;
+  bool no_tensor_first_split = false, sha256 = false, rmse = false;
   std::vector<std::string> allowed_losses;
   SourceOptions modifiers;
   WriterOptions writer;
@@ -53,6 +55,7 @@ void declare(CommandLine& line, ConvertOptions& options) {
   declare_merge(line, options.modifiers);
   declare_writer(line, options.writer);
   line.flag("--sha256", options.sha256, "print the sha256 of each file written (reads them again)");
+  line.flag("--rmse", options.rmse, "report each tensor's root mean square error (reads the GGUFs again)");
   declare_common(line, options.common);
   line.example("ropewalk convert base+adapter -o '{name}-{type}.gguf' --type f16,q8_0", "two GGUFs from one read, no file in between");
   line.example("ropewalk convert model -o model.gguf --type q8_0", "the same tensors as convert_hf_to_gguf.py and llama-quantize");
@@ -172,7 +175,7 @@ void plan_ggufs(const ConvertOptions& options, const formats::Source& source, st
   for (const Target* target : ggufs)
     if (source.gguf) exports.push_back(formats::rewrite_gguf_source(source, target->keep ? std::nullopt : std::optional(target->dtype), encoding));
   for (std::size_t i = 0; i < ggufs.size(); ++i) {
-    refuse_losses(exports[i].losses, options.allowed_losses, source.checkpoint.config.context);
+    refuse_losses(exports[i].losses, options.allowed_losses, source.checkpoint);
     if (source.gguf && !options.model_name.empty())
       for (formats::GgufKey& key : exports[i].plan.keys)
         if (key.name == "general.name") key.value = formats::gguf_string(options.model_name);
@@ -234,12 +237,22 @@ std::string file_sha256(const fs::path& path) {
   return hash.finish();
 }
 
-Json output_json(const Target& target, std::uint64_t bytes, bool with_hash) {
+/// Errors of a written GGUF's tensors against the source, by GGUF name.
+std::map<std::string, double> errors_of(const Target& target, const formats::Source& source, const CommonOptions& common) {
+  const formats::GgufFile file = formats::read_gguf(target.planned.files.front());
+  const Checkpoint written = formats::read_gguf_model(file, target.path.string());
+  std::map<std::string, double> errors;
+  for (const verify::WeightDifference& difference : verify::compare_weights(source.checkpoint, written, common.threads, {}))
+    if (const auto name = formats::gguf_tensor_name(difference.name)) errors[*name] = difference.rmse;
+  return errors;
+}
+
+Json output_json(const Target& target, std::uint64_t bytes, bool with_hash, const std::map<std::string, double>& errors) {
   Json files = Json::array(), tensors = Json::array();
   for (const fs::path& path : paths_of(target)) files.push_back({{"path", path.string()}, {"sha256", with_hash && target.plan ? Json(file_sha256(path)) : Json(nullptr)}});
   if (target.plan)
     for (const auto& tensor : target.plan->tensors)
-      tensors.push_back({{"name", tensor.name}, {"type", info(tensor.dtype).name}, {"bytes", *byte_size(tensor.dtype, tensor.tensor->info().elements())}, {"rmse", nullptr}});
+      tensors.push_back({{"name", tensor.name}, {"type", info(tensor.dtype).name}, {"bytes", *byte_size(tensor.dtype, tensor.tensor->info().elements())}, {"rmse", errors.contains(tensor.name) ? Json(errors.at(tensor.name)) : Json(nullptr)}});
   return {{"path", target.path.string()}, {"type", target.type}, {"bytes", bytes}, {"sha256", files.size() == 1 ? files[0]["sha256"] : Json(nullptr)}, {"files", files}, {"tensors", tensors},
           {"losses", losses_json(target.losses)}, {"notes", target.notes}};
 }
@@ -302,7 +315,9 @@ int run_convert(const ConvertOptions& options, Io& io) {
   std::set<std::string> notes;
   for (std::size_t i = 0; i < targets.size(); ++i) {
     const Target& target = targets[i];
-    output.body["outputs"].push_back(output_json(target, sizes[i], options.sha256 && !options.writer.dry_run));
+    std::map<std::string, double> errors;
+    if (options.rmse && target.plan && !options.writer.dry_run) errors = errors_of(target, source, options.common);
+    output.body["outputs"].push_back(output_json(target, sizes[i], options.sha256 && !options.writer.dry_run, errors));
     const std::size_t n = target.plan ? target.plan->tensors.size() : source.checkpoint.tensors.size();
     table.rows.push_back({target.path.string(), target.type, std::to_string(sizes[i]), std::to_string(n)});
     for (const std::string& note : target.notes) notes.insert("note: " + note);

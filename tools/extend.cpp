@@ -85,7 +85,8 @@ int run_plan(const ExtendOptions& options, const Io& io) {
   const double factor = std::max(1.0, static_cast<double>(*options.context) / original);
 
   Output output{.command = "extend", .source = source.spec.text, .warnings = source.checkpoint.warnings};
-  output.body = {{"rope", rope_json(config.rope, config.context)}, {"written", Json::array()}, {"weights", nullptr}, {"plan", Json::array()}, {"dry_run", true}};
+  output.body = {{"rope", rope_json(config.rope, config.context)}, {"context", config.context}, {"written", Json::array()}, {"weights", nullptr}, {"output", nullptr}, {"notes", Json::array()},
+                 {"plan", Json::array()}, {"dry_run", true}};
   Table table{{{"method"}, {"unseen-angle ratio", true}, {"high-frequency damage", true}, {"attention factor", true}, {"--rope"}}, {}};
   for (const auto& [method, spec] : candidates(trained, original, *options.context)) {
     const RopeCoverage coverage = rope_coverage(trained, original, spec, *options.context);
@@ -197,7 +198,7 @@ int run_extend(const ExtendOptions& options, Io& io) {
   std::vector<std::string> notes;
   if (source.gguf) {
     formats::GgufExport rewritten = formats::rewrite_gguf_rope(*source.gguf, source.checkpoint.config, encoding);
-    refuse_losses(rewritten.losses, options.allowed_losses, source.checkpoint.config.context);
+    refuse_losses(rewritten.losses, options.allowed_losses, source.checkpoint);
     notes = rewritten.notes;
     gguf = std::move(rewritten.plan);
   }

@@ -78,9 +78,11 @@ Output inspect_adapter(const InspectOptions& options, const std::filesystem::pat
   const bool rslora = adapter.config.value("use_rslora", false);
   output.body = {{"kind", "adapter"},
                  {"architecture", nullptr},
+                 {"read_as", nullptr},
                  {"parameters", total_elements(tensors)},
                  {"bytes", total_bytes(tensors)},
                  {"dtypes", dtype_counts(tensors)},
+                 {"config", nullptr},
                  {"rope", nullptr},
                  {"context", nullptr},
                  {"tokenizer", nullptr},

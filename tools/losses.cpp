@@ -19,13 +19,13 @@ formats::RopeEncoding parse_rope_encoding(const std::string& text) {
   throw Error(ErrorKind::usage, {}, "--rope-encoding is '" + text + "'", "give auto, keys or freqs");
 }
 
-void refuse_losses(const std::vector<formats::Loss>& losses, const std::vector<std::string>& allowed, int context) {
+void refuse_losses(const std::vector<formats::Loss>& losses, const std::vector<std::string>& allowed, const Checkpoint& source) {
   for (const formats::Loss& loss : losses) {
-    const bool safe = !loss.changes_logits || (loss.safe_context && *loss.safe_context >= context);
+    const bool safe = !loss.changes_logits || (loss.safe_context && *loss.safe_context >= source.config.context);
     if (safe || std::find(allowed.begin(), allowed.end(), loss.name) != allowed.end()) continue;
     std::string fix = "accept it with --allow-loss " + loss.name;
     if (loss.safe_context) fix += ", or stay within " + std::to_string(*loss.safe_context) + " tokens";
-    throw Error(ErrorKind::unsupported, {}, loss.name + ": " + loss.reason, fix);
+    throw Error(ErrorKind::unsupported, {.path = source.label}, loss.name + ": " + loss.reason, fix);
   }
 }
 

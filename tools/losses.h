@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "formats/gguf_rope.h"
+#include "lib/checkpoint.h"
 #include "tools/command_line.h"
 #include "tools/render.h"
 
@@ -14,8 +15,8 @@ void declare_losses(CommandLine& line, std::string& rope_encoding, std::vector<s
 /// "auto", "keys", "freqs"; Error(usage) otherwise.
 formats::RopeEncoding parse_rope_encoding(const std::string& text);
 
-/// Error(unsupported) for the first loss that can change a logit within `context` tokens and was not allowed, with what would avoid it.
-void refuse_losses(const std::vector<formats::Loss>& losses, const std::vector<std::string>& allowed, int context);
+/// Error(unsupported) for the first loss that can change a logit within the context `source` is written for and was not allowed, with what would avoid it.
+void refuse_losses(const std::vector<formats::Loss>& losses, const std::vector<std::string>& allowed, const Checkpoint& source);
 Json losses_json(const std::vector<formats::Loss>& losses);
 
 }  // namespace ropewalk::tools

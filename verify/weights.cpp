@@ -22,7 +22,7 @@ TensorPtr in_order_of(TensorPtr tensor, RotaryPairs pairs, const ModelConfig& co
 }
 
 struct Sums {
-  double max_error = 0, errors = 0, squares = 0, worst = 0;
+  double max_error = 0, errors = 0, error_squares = 0, squares = 0, worst = 0;
   bool pass = true;
 };
 
@@ -37,6 +37,7 @@ void add_row(DType type, std::span<const float> wanted, std::span<const float> f
       const double value = wanted[c], error = std::abs(static_cast<double>(found[c]) - value), bound = encoding_bound(type, value, block_max);
       sums.max_error = max_or_nan(sums.max_error, error);
       sums.errors += error;
+      sums.error_squares += error * error;
       sums.squares += value * value;
       if (!(error <= bound)) sums.pass = false;
       if (error > 0) sums.worst = std::max(sums.worst, bound > 0 ? error / bound : INFINITY);
@@ -64,7 +65,7 @@ WeightDifference compare_tensor(const LazyTensor& wanted, const LazyTensor& foun
   wanted.release();
   found.release();
   const auto n = static_cast<double>(std::max<std::uint64_t>(1, wanted.info().elements()));
-  return {wanted.name(), type, sums.max_error, sums.errors / n, std::sqrt(sums.squares / n), sums.worst, sums.pass};
+  return {wanted.name(), type, sums.max_error, sums.errors / n, std::sqrt(sums.error_squares / n), std::sqrt(sums.squares / n), sums.worst, sums.pass};
 }
 
 }  // namespace

@@ -16,6 +16,7 @@ struct WeightDifference {
   DType type;              // the candidate's encoding
   double max_error = 0;    // absolute
   double mean_error = 0;   // mean of absolute errors
+  double rmse = 0;         // root mean square of the errors
   double rms = 0;          // root mean square of the source's values, to judge the errors by
   double worst_of_bound = 0;  // largest error / what one rounding to the encoding may cost; 0 if equal
   bool pass = true;        // every error within its bound

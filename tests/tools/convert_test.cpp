@@ -1,0 +1,116 @@
+#include "lib/sha256.h"
+#include "tests/tools/command.h"
+
+namespace ropewalk::tools::test {
+namespace {
+
+std::string source() { return model("tolstoy-4m-yarn-2k") + "+" + adapter(); }
+
+TEST(Convert, SeveralOutputsFromOneReadEqualSingleOnes) {
+  Scratch scratch;
+  const Ran both = run({"convert", source(), "-o", (scratch / "both-{type}.gguf").string(), "--type", "f16,q8_0,bf16,f32", "--json"});
+  ASSERT_EQ(both.exit, 0) << both.err;
+  EXPECT_NE(both.err.find("writing 4 files, "), std::string::npos) << both.err;
+  ASSERT_EQ(both.json()["outputs"].size(), 4u);
+  for (const Json& output : both.json()["outputs"]) {
+    const std::string type = output["type"];
+    const fs::path alone = scratch / (type + ".gguf");
+    ASSERT_EQ(run({"convert", source(), "--outfile", alone.string(), "--outtype", type, "-t", "1", "--no-sync"}).exit, 0);
+    EXPECT_EQ(slurp(alone), slurp(output["path"].get<std::string>())) << type;
+    EXPECT_EQ(output["bytes"], fs::file_size(alone));
+    EXPECT_EQ(output["tensors"].size(), 39u);
+  }
+}
+
+// The merged folder is a stop on the way, not another way: same tensors, byte for byte. (general.name differs: it comes from the folder.)
+TEST(Convert, OnePassEqualsMergeThenConvert) {
+  Scratch scratch;
+  ASSERT_EQ(run({"merge", source(), "-o", (scratch / "merged").string()}).exit, 0);
+  ASSERT_EQ(run({"convert", (scratch / "merged").string(), "-o", (scratch / "chain.gguf").string(), "--type", "q8_0", "--model-name", "m"}).exit, 0);
+  ASSERT_EQ(run({"convert", source(), "-o", (scratch / "pass.gguf").string(), "--type", "q8_0", "--model-name", "m"}).exit, 0);
+  const Ran diff = run({"diff", (scratch / "chain.gguf").string(), (scratch / "pass.gguf").string(), "--exit-code"});
+  EXPECT_EQ(diff.exit, 0) << diff.out;
+  const std::string chain = slurp(scratch / "chain.gguf"), pass = slurp(scratch / "pass.gguf");
+  const std::size_t data = 4'000'000;  // of 4.5 MB: tensors
+  EXPECT_EQ(chain.substr(chain.size() - data), pass.substr(pass.size() - data));
+  ASSERT_EQ(run({"convert", model("tolstoy-4m-yarn-2k"), "-o", (scratch / "base.gguf").string(), "--type", "q8_0", "--model-name", "m"}).exit, 0);
+  EXPECT_EQ(run({"diff", (scratch / "base.gguf").string(), (scratch / "pass.gguf").string(), "--exit-code"}).exit, 1) << "control: the adapter changes weights";
+}
+
+TEST(Convert, KeepOfAGgufIsTheSameFile) {
+  Scratch scratch;
+  ASSERT_EQ(run({"convert", model("stories260K"), "-o", (scratch / "a.gguf").string(), "--type", "f16"}).exit, 0);
+  ASSERT_EQ(run({"convert", (scratch / "a.gguf").string(), "-o", (scratch / "b.gguf").string()}).exit, 0);
+  EXPECT_EQ(slurp(scratch / "a.gguf"), slurp(scratch / "b.gguf"));
+}
+
+TEST(Convert, NamesAndFolders) {
+  Scratch scratch;
+  fs::create_directory(scratch / "out");
+  const std::string base = model("stories260K");
+  ASSERT_EQ(run({"convert", base, "-o", (scratch / "out/").string(), "--type", "f16,hf:bf16"}).exit, 0);
+  EXPECT_TRUE(fs::is_regular_file(scratch / "out/stories260K-f16.gguf"));
+  EXPECT_TRUE(fs::is_directory(scratch / "out/stories260K-hf-bf16"));
+  EXPECT_EQ(Json::parse(slurp(scratch / "out/stories260K-hf-bf16/config.json")).value("dtype", Json::parse(slurp(scratch / "out/stories260K-hf-bf16/config.json")).value("torch_dtype", "")), "bfloat16");
+  ASSERT_EQ(run({"convert", base, "-o", (scratch / "{name}.{FTYPE}.gguf").string(), "--type", "q8_0", "--model-name", "Tiny"}).exit, 0);
+  EXPECT_TRUE(fs::is_regular_file(scratch / "Tiny.Q8_0.gguf"));
+}
+
+TEST(Convert, SplitsReadBackAsTheWhole) {
+  Scratch scratch;
+  const std::string base = model("tolstoy-4m");
+  ASSERT_EQ(run({"convert", base, "-o", (scratch / "whole.gguf").string(), "--type", "f16"}).exit, 0);
+  const Ran split = run({"convert", base, "-o", (scratch / "part.gguf").string(), "--type", "f16", "--split-max-size", "3M", "--json"});
+  ASSERT_EQ(split.exit, 0) << split.err;
+  const Json files = split.json()["outputs"][0]["files"];
+  ASSERT_GE(files.size(), 3u);
+  EXPECT_EQ(run({"diff", (scratch / "whole.gguf").string(), files[1]["path"], "--exit-code"}).exit, 0) << "any shard opens the model";
+}
+
+TEST(Convert, Sha256OfWhatWasWritten) {
+  Scratch scratch;
+  const Ran ran = run({"convert", model("stories260K"), "-o", (scratch / "a.gguf").string(), "--type", "f16", "--sha256", "--json"});
+  EXPECT_EQ(ran.json()["outputs"][0]["sha256"], sha256(slurp(scratch / "a.gguf")));
+}
+
+// llama.cpp runs every layer of arch llama with full attention, whatever the keys say.
+TEST(Convert, ALossStopsUnlessAllowed) {
+  Scratch scratch;
+  const std::string windowed = std::string(ROPEWALK_GOLDEN_DIR) + "/zoo/mistral-swa";
+  const Ran refused = run({"convert", windowed, "-o", (scratch / "a.gguf").string(), "--type", "f16"});
+  EXPECT_EQ(refused.exit, 4) << refused.err;
+  EXPECT_NE(refused.err.find("--allow-loss sliding_window"), std::string::npos) << refused.err;
+  EXPECT_TRUE(scratch.names().empty());
+  const Ran allowed = run({"convert", windowed, "-o", (scratch / "a.gguf").string(), "--type", "f16", "--allow-loss", "sliding_window", "--json"});
+  ASSERT_EQ(allowed.exit, 0) << allowed.err;
+  EXPECT_EQ(allowed.json()["outputs"][0]["losses"][0]["name"], "sliding_window");
+}
+
+// q8_0 of 32 weights of a bell curve: steps of max/127, about 2/127 of their rms; errors are uniform in a step: rms / sqrt(12) of it, so some 0.5 % of the weights' rms.
+TEST(Convert, ErrorsPerTensor) {
+  Scratch scratch;
+  const Ran ran = run({"convert", model("tolstoy-4m"), "-o", (scratch / "{type}.gguf").string(), "--type", "f16,q8_0", "--rmse", "--json"});
+  ASSERT_EQ(ran.exit, 0) << ran.err;
+  for (const Json& tensor : ran.json()["outputs"][0]["tensors"]) EXPECT_EQ(tensor["rmse"], 0.0) << "the source is f16";
+  std::map<std::string, double> rms;
+  const Ran diff = run({"diff", model("tolstoy-4m"), model("tolstoy-4m"), "--json"});
+  for (const Json& tensor : diff.json()["weights"]) rms[tensor["name"]] = tensor["rms"];
+  for (const Json& tensor : ran.json()["outputs"][1]["tensors"]) {
+    if (tensor["name"] != "blk.1.ffn_up.weight") continue;
+    const double relative = tensor["rmse"].get<double>() / rms["model.layers.1.mlp.up_proj.weight"];
+    EXPECT_GT(relative, 0.003);
+    EXPECT_LT(relative, 0.008);
+  }
+}
+
+TEST(Convert, AGgufQuantizedEqualsTheFolderQuantized) {
+  Scratch scratch;
+  ASSERT_EQ(run({"convert", model("tolstoy-4m"), "-o", (scratch / "{type}.gguf").string(), "--type", "f16,q8_0"}).exit, 0);
+  ASSERT_EQ(run({"convert", (scratch / "f16.gguf").string(), "-o", (scratch / "again.gguf").string(), "--type", "q8_0"}).exit, 0);
+  EXPECT_EQ(run({"diff", (scratch / "q8_0.gguf").string(), (scratch / "again.gguf").string(), "--exit-code"}).exit, 0);
+  const Ran refused = run({"convert", (scratch / "f16.gguf").string(), "-o", (scratch / "x").string(), "--type", "hf:f16"});
+  EXPECT_EQ(refused.exit, 4) << refused.err;
+}
+
+}  // namespace
+}  // namespace ropewalk::tools::test

@@ -1,0 +1,163 @@
+// perplexity, logits, generate, tokenize and inspect against the fixtures' goldens.
+#include <algorithm>
+#include <cmath>
+
+#include "formats/safetensors.h"
+#include "lib/sha256.h"
+#include "tests/tools/command.h"
+
+namespace ropewalk::tools::test {
+namespace {
+
+std::vector<std::string> documents() {
+  std::vector<std::string> words;
+  for (int i = 1; i <= 4; ++i) words.insert(words.end(), {"-f", fixture("goldens/perplexity/doc-" + std::to_string(i) + ".txt")});
+  return words;
+}
+
+// goldens/perplexity.json: the YaRN repository's protocol in float64. A float32 run of the real library agrees to 1e-6; ours is float32 with other orders of summation.
+TEST(Perplexity, TheYarnProtocolsNumbers) {
+  const Json golden = Json::parse(slurp(fixture("goldens/perplexity.json")));
+  for (const char* name : {"tolstoy-4m", "tolstoy-4m-yarn-2k"}) {
+    std::vector<std::string> words = {"perplexity", model(name), "-c", "256,2048", "--protocol", "yarn", "--json"};
+    const auto texts = documents();
+    words.insert(words.end(), texts.begin(), texts.end());
+    const Ran ran = run(words);
+    ASSERT_EQ(ran.exit, 0) << ran.err;
+    ASSERT_EQ(ran.json()["results"].size(), 2u);
+    for (const Json& result : ran.json()["results"]) {
+      const Json expected = golden["models"][name][std::to_string(result["context"].get<int>())]["sliding"];
+      EXPECT_NEAR(result["perplexity"].get<double>(), expected["mean_of_windows"].get<double>(), 1e-5 * expected["mean_of_windows"].get<double>());
+      EXPECT_EQ(result["tokens"], expected["scored_tokens"]);
+      EXPECT_EQ(result["stride"], 256);
+    }
+  }
+}
+
+TEST(Perplexity, TablesStateWhatTheyAreOf) {
+  const Ran ran = run({"perplexity", model("stories260K"), model("stories260K") + "+rope=linear,factor=2", "-f", fixture("goldens/perplexity/doc-1.txt"), "-c", "128,256", "--windows", "2", "--protocol", "tokens,llama.cpp"});
+  ASSERT_EQ(ran.exit, 0) << ran.err;
+  for (const char* part : {"protocol tokens, stride 127 to 255; ", "protocol llama.cpp, stride 128 to 256; ", " tokens, sha256 ", "+rope=linear,factor=2 |", "|    128 |    256 |"})
+    EXPECT_NE(ran.out.find(part), std::string::npos) << part << "\n" << ran.out;
+  EXPECT_NE(ran.out.find(sha256(slurp(fixture("goldens/perplexity/doc-1.txt")))), std::string::npos);
+}
+
+TEST(Perplexity, TheSameWhateverTheThreads) {
+  const auto with = [](const char* threads) { return run({"perplexity", model("stories260K"), "-c", "128", "--windows", "3", "-t", threads, "--json"}).out; };
+  EXPECT_EQ(with("1"), with("3"));
+}
+
+// goldens/forward: float64 losses of four windows; the real library's own float32 is off by up to 6.1e-5 there.
+TEST(Logits, LossesOfTheGoldenWindow) {
+  Scratch scratch;
+  const auto golden = formats::read_safetensors(fixture("goldens/forward/stories260K-512/golden.safetensors"));
+  const auto find = [](const formats::SafetensorsFile& file, const std::string& name) -> TensorPtr {
+    for (const TensorPtr& tensor : file.tensors)
+      if (tensor->name() == name) return tensor;
+    return nullptr;
+  };
+  std::vector<double> ids(512), expected(511), nll(511);
+  find(golden, "input_ids")->read_f64({0, 1}, ids);
+  find(golden, "nll_f64")->read_f64({0, 1}, expected);
+  std::string list;
+  for (double id : ids) list += (list.empty() ? "[" : ",") + std::to_string(static_cast<int>(id));
+  spill(scratch / "ids.json", list + "]");
+  const Ran ran = run({"logits", model("stories260K"), "--tokens", (scratch / "ids.json").string(), "--last", "16", "-o", (scratch / "out.safetensors").string()});
+  ASSERT_EQ(ran.exit, 0) << ran.err;
+  const auto written = formats::read_safetensors(scratch / "out.safetensors");
+  EXPECT_EQ(find(written, "logits")->info().shape, (std::vector<std::uint64_t>{16, 512}));
+  EXPECT_EQ(find(written, "logits")->dtype(), DType::f32);
+  EXPECT_EQ(find(written, "input_ids")->info().shape, (std::vector<std::uint64_t>{512}));
+  ASSERT_EQ(find(written, "nll")->info().shape, (std::vector<std::uint64_t>{511}));
+  find(written, "nll")->read_f64({0, 1}, nll);
+  for (std::size_t t = 0; t < nll.size(); ++t) EXPECT_NEAR(nll[t], expected[t], 2 * 6.1e-5) << t;
+}
+
+TEST(Generate, IsTheArgmaxOfTheLogits) {
+  Scratch scratch;
+  const Json generated = run({"generate", model("stories260K"), "-p", "Once upon a time", "-n", "6", "--json"}).json();
+  ASSERT_EQ(generated["ids"].size(), 6u);
+  Json ids = generated["prompt_ids"];
+  for (const Json& id : generated["ids"]) {
+    spill(scratch / "ids.json", ids.dump());
+    const std::string out = (scratch / "out.safetensors").string();
+    ASSERT_EQ(run({"logits", model("stories260K"), "--tokens", (scratch / "ids.json").string(), "--last", "1", "-o", out, "--overwrite"}).exit, 0);
+    for (const TensorPtr& tensor : formats::read_safetensors(out).tensors) {
+      if (tensor->name() != "logits") continue;
+      std::vector<float> row(512);
+      tensor->read_f32({0, 1}, row);
+      EXPECT_EQ(std::max_element(row.begin(), row.end()) - row.begin(), id.get<int>());
+    }
+    ids.push_back(id);
+  }
+  const Ran text = run({"generate", model("stories260K"), "-p", "Once upon a time", "-n", "6"});
+  EXPECT_TRUE(text.out.starts_with("Once upon a time")) << text.out;
+  EXPECT_NE(text.out.find(generated["text"].get<std::string>()), std::string::npos);
+}
+
+// tokens.json: ids by the sentencepiece library.
+TEST(Tokenize, TheLibrarysIds) {
+  const Json cases = Json::parse(slurp(model("tolstoy-4m") + "/tokens.json"))["cases"];
+  std::size_t compared = 0;
+  for (const Json& item : cases) {
+    if (compared == 12) break;
+    const std::string text = item["text"];
+    if (text.empty() || text.find('\0') != std::string::npos) continue;
+    const Ran ran = run({"tokenize", model("tolstoy-4m"), "-f", "-", "--json"}, {.folder = {}, .env = {}, .in = text, .max_file_bytes = std::nullopt, .plain_user = false});
+    ASSERT_EQ(ran.exit, 0) << ran.err;
+    EXPECT_EQ(ran.json()["ids"], item["ids"]) << text;
+    ++compared;
+  }
+  EXPECT_EQ(compared, 12u);
+}
+
+TEST(Tokenize, ThereAndBack) {
+  const Ran ran = run({"tokenize", model("tolstoy-4m"), "-p", "Hello world"});
+  EXPECT_EQ(ran.out, "tokens  4\nids     441 289 1983 1221\npieces  \xE2\x96\x81He|ll|o|\xE2\x96\x81world\n");
+  EXPECT_EQ(run({"tokenize", model("tolstoy-4m"), "--decode", "-p", "441 289 1983 1221"}).out, "Hello world\n");
+  EXPECT_EQ(run({"tokenize", model("tolstoy-4m"), "--decode", "-p", "[441, 289]"}).out, "Hell\n");
+  EXPECT_EQ(run({"tokenize", model("tolstoy-4m"), "-p", "Hello world", "--count"}).out, "4\n");
+  EXPECT_EQ(run({"tokenize", model("tolstoy-4m"), "-p", "Hello world", "--bos", "--count"}).out, "5\n");
+  EXPECT_EQ(run({"tokenize", model("tolstoy-4m"), "--decode", "-p", "99999"}).exit, 3);
+  EXPECT_EQ(run({"tokenize", model("tolstoy-4m")}).exit, 2);
+}
+
+TEST(Tokenize, WhereTwoPart) {
+  const Ran ran = run({"tokenize", model("tolstoy-4m"), model("stories260K"), "-p", "The prince", "--json"});
+  ASSERT_EQ(ran.exit, 0) << ran.err;
+  EXPECT_TRUE(ran.json()["differences"][0]["at"].is_number());
+  EXPECT_NE(run({"tokenize", model("tolstoy-4m"), model("stories260K"), "-p", "The prince"}).out.find("first difference at token "), std::string::npos);
+  EXPECT_NE(run({"tokenize", model("tolstoy-4m"), model("tolstoy-4m-yarn-2k"), "-p", "The prince"}).out.find(": the same "), std::string::npos);
+}
+
+TEST(Inspect, WhatItIs) {
+  const Json base = run({"inspect", model("tolstoy-4m-yarn-2k"), "--tensors", "--json"}).json();
+  EXPECT_EQ(base["kind"], "hf");
+  EXPECT_EQ(base["architecture"], "llama");
+  EXPECT_EQ(base["parameters"], 4196608);
+  EXPECT_EQ(base["bytes"], 2 * 4196608);
+  EXPECT_EQ(base["dtypes"], Json({{"f16", 39}}));
+  EXPECT_EQ(base["context"], 2048);
+  EXPECT_EQ(base["rope"]["method"], "yarn");
+  EXPECT_EQ(base["rope"]["factor"], 8.0);
+  EXPECT_EQ(base["rope"]["original_context"], 256);
+  EXPECT_NEAR(base["rope"]["attention_factor"].get<double>(), 0.1 * std::log(8) + 1, 1e-12);
+  EXPECT_EQ(base["tensors"].size(), 39u);
+  const Json adapted = run({"inspect", adapter(), "--json"}).json();
+  EXPECT_EQ(adapted["kind"], "adapter");
+  EXPECT_EQ(adapted["adapter"]["modules"], 28);
+  const Json hub = run({"inspect", "nobody/nothing", "--json"}, {.folder = {}, .env = {{"HF_HUB_CACHE", "/the/cache"}}, .in = {}, .max_file_bytes = std::nullopt, .plain_user = false}).json();
+  EXPECT_NE(hub["error"]["message"].get<std::string>().find("/the/cache"), std::string::npos);
+}
+
+TEST(Diff, WhatAMergeChanged) {
+  const Json json = run({"diff", model("tolstoy-4m-yarn-2k"), model("tolstoy-4m-yarn-2k") + "+" + adapter(), "--json"}).json();
+  std::size_t changed = 0;
+  for (const Json& tensor : json["weights"]) changed += tensor["max_error"] != 0.0 ? 1 : 0;
+  EXPECT_EQ(changed, 28u);
+  EXPECT_EQ(json["differ"], true);
+  EXPECT_EQ(run({"diff", model("tolstoy-4m"), model("tolstoy-4m"), "--json"}).json()["differ"], false);
+}
+
+}  // namespace
+}  // namespace ropewalk::tools::test

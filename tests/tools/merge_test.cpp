@@ -1,0 +1,132 @@
+#include <cmath>
+#include <set>
+
+#include "formats/safetensors.h"
+#include "lib/sha256.h"
+#include "tests/tools/command.h"
+
+namespace ropewalk::tools::test {
+namespace {
+
+std::string tensor_sha256(const LazyTensor& tensor) {
+  std::vector<std::byte> bytes(tensor.info().bytes());
+  tensor.read_raw({0, tensor.info().rows()}, bytes);
+  Sha256 hash;
+  hash.update(bytes);
+  return hash.finish();
+}
+
+// merged.json: sha256 of float16(W + s B A) in float64 with one rounding, by numpy.
+TEST(Merge, TensorsEqualTheExactHashes) {
+  Scratch scratch;
+  const Ran ran = run({"merge", model("tolstoy-4m-yarn-2k") + "+" + adapter(), "-o", (scratch / "merged").string(), "--json"});
+  ASSERT_EQ(ran.exit, 0) << ran.err;
+  const Json golden = Json::parse(slurp(fixture("adapters/qlora-shakespeare-merged/merged.json")))["tensors"];
+  std::map<std::string, std::string> base;
+  for (const TensorPtr& tensor : formats::read_safetensors(model("tolstoy-4m-yarn-2k") + "/model.safetensors").tensors) base[tensor->name()] = tensor_sha256(*tensor);
+  std::size_t changed = 0;
+  for (const TensorPtr& tensor : formats::read_safetensors(scratch / "merged/model.safetensors").tensors) {
+    const auto expected = golden.find(tensor->name());
+    changed += expected == golden.end() ? 0 : 1;
+    EXPECT_EQ(tensor_sha256(*tensor), expected == golden.end() ? base.at(tensor->name()) : (*expected)["exact"].get<std::string>()) << tensor->name();
+  }
+  EXPECT_EQ(changed, golden.size());
+  EXPECT_EQ(ran.json()["tensors_changed"], changed);
+  EXPECT_EQ(ran.json()["tensors_untouched"], base.size() - changed);
+  EXPECT_EQ(ran.json()["tokenizer"], "base");
+}
+
+// |scale B A| and |W| of one module, computed here from the files with plain loops.
+TEST(Merge, ReportedNorms) {
+  Scratch scratch;
+  const Ran ran = run({"merge", model("tolstoy-4m-yarn-2k") + "+" + adapter() + ":0.5", "-o", (scratch / "merged").string(), "--json"});
+  ASSERT_EQ(ran.exit, 0) << ran.err;
+  const std::string name = "model.layers.2.self_attn.k_proj";
+  const auto values = [](const std::string& file, const std::string& tensor) {
+    for (const TensorPtr& candidate : formats::read_safetensors(file).tensors)
+      if (candidate->name() == tensor) {
+        std::vector<float> out(candidate->info().elements());
+        candidate->read_f32({0, candidate->info().rows()}, out);
+        return out;
+      }
+    return std::vector<float>();
+  };
+  const auto w = values(model("tolstoy-4m-yarn-2k") + "/model.safetensors", name + ".weight");
+  const auto a = values(adapter() + "/adapter_model.safetensors", "base_model.model." + name + ".lora_A.weight");
+  const auto b = values(adapter() + "/adapter_model.safetensors", "base_model.model." + name + ".lora_B.weight");
+  const std::size_t rank = 16, in = 256, out = w.size() / in;
+  ASSERT_EQ(a.size(), rank * in);
+  ASSERT_EQ(b.size(), out * rank);
+  double delta = 0, weight = 0;
+  for (std::size_t row = 0; row < out; ++row)
+    for (std::size_t c = 0; c < in; ++c) {
+      double sum = 0;
+      for (std::size_t r = 0; r < rank; ++r) sum += double(b[row * rank + r]) * a[r * in + c];
+      delta += sum * sum;  // scale: 32 / 16 * 0.5
+      weight += double(w[row * in + c]) * w[row * in + c];
+    }
+  bool found = false;
+  for (const Json& module : ran.json()["modules"]) {
+    if (module["name"] != name + ".weight") continue;
+    found = true;
+    EXPECT_EQ(module["kind"], "lora");
+    EXPECT_EQ(module["rank"], 16);
+    EXPECT_EQ(module["scale"], 1.0);
+    EXPECT_NEAR(module["delta_norm"].get<double>(), std::sqrt(delta), 1e-9 * std::sqrt(delta));  // sums of 65,536 doubles in another order
+    EXPECT_NEAR(module["weight_norm"].get<double>(), std::sqrt(weight), 1e-12 * std::sqrt(weight));
+    EXPECT_GT(module["rounding_loss"].get<double>(), 0);
+    EXPECT_LT(module["rounding_loss"].get<double>(), 0.05);
+  }
+  EXPECT_TRUE(found);
+}
+
+TEST(Merge, Bf16TellsMoreOfTheDeltaWasEaten) {
+  Scratch scratch;
+  const auto loss = [&](const std::string& dtype) {
+    const Ran ran = run({"merge", model("tolstoy-4m-yarn-2k") + "+" + adapter(), "-o", (scratch / dtype).string(), "--dtype", dtype, "--json"});
+    return ran.json()["modules"][0]["rounding_loss"].get<double>();
+  };
+  const double f16 = loss("f16"), bf16 = loss("bf16"), f32 = loss("f32");
+  // Three bits fewer: errors eight times as large, give or take how values fall on the grids.
+  EXPECT_GT(bf16, 6 * f16);
+  EXPECT_LT(bf16, 10 * f16);
+  EXPECT_LT(f32, 1e-3 * f16);
+}
+
+TEST(Merge, ZeroScaleChangesNothing) {
+  Scratch scratch;
+  ASSERT_EQ(run({"merge", model("tolstoy-4m-yarn-2k") + "+" + adapter() + ":0", "-o", (scratch / "same").string()}).exit, 0);
+  EXPECT_EQ(run({"diff", model("tolstoy-4m-yarn-2k"), (scratch / "same").string(), "--exit-code"}).exit, 0);
+}
+
+TEST(Merge, AnAdapterFindsItsBase) {
+  Scratch scratch;
+  copy_of(adapter(), scratch / "adapter");
+  const Ran lost = run({"merge", (scratch / "adapter").string(), "-o", (scratch / "merged").string()});
+  EXPECT_EQ(lost.exit, 3) << lost.err;
+  copy_of(model("tolstoy-4m-yarn-2k"), scratch / "tolstoy-4m-yarn-2k");
+  EXPECT_EQ(run({"merge", (scratch / "adapter").string(), "-o", (scratch / "merged").string()}).exit, 0);
+  ASSERT_EQ(run({"merge", model("tolstoy-4m-yarn-2k"), "-a", adapter(), "-o", (scratch / "explicit").string()}).exit, 0);
+  EXPECT_EQ(slurp(scratch / "merged/model.safetensors"), slurp(scratch / "explicit/model.safetensors"));
+}
+
+TEST(Merge, FolderIsCompleteAndItsCardFactual) {
+  Scratch scratch;
+  const std::string base = copy_of(model("tolstoy-4m-yarn-2k"), scratch / "base").string();
+  spill(scratch / "base/README.md", "---\nlicense: cc0-1.0\n---\nThe base's own words.\n");
+  const Ran ran = run({"merge", base + "+" + adapter(), "-o", (scratch / "merged").string(), "--max-shard-size", "3MB", "--json"});
+  ASSERT_EQ(ran.exit, 0) << ran.err;
+  std::set<std::string> written;
+  for (const Json& name : ran.json()["written"]) written.insert(name.get<std::string>());
+  for (const char* name : {"config.json", "README.md", "tokenizer.model", "tokenizer_config.json", "model.safetensors.index.json", "model-00001-of-00003.safetensors"}) {
+    EXPECT_TRUE(written.contains(name)) << name;
+    EXPECT_TRUE(fs::exists(scratch / (std::string("merged/") + name))) << name;
+  }
+  const std::string card = slurp(scratch / "merged/README.md");
+  EXPECT_TRUE(card.starts_with("---\nlicense: cc0-1.0\n---\n")) << card;
+  for (const char* part : {"# merged", "qlora-shakespeare", "rank 16", "YaRN x8 of 256", "The base's own words."}) EXPECT_NE(card.find(part), std::string::npos) << part;
+  EXPECT_EQ(card.find(scratch.path().string()), std::string::npos) << "no path of this machine";
+}
+
+}  // namespace
+}  // namespace ropewalk::tools::test

@@ -1,0 +1,166 @@
+// Structure and weights of two checkpoints, on the zoo and on small ones made here.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <random>
+
+#include "lib/convert.h"
+#include "lib/recipes.h"
+#include "verify/structure.h"
+#include "verify/weights.h"
+
+namespace ropewalk::verify {
+namespace {
+
+Checkpoint tiny(const std::vector<float>& values, DType type, RotaryPairs pairs = RotaryPairs::half_split) {
+  Checkpoint checkpoint;
+  checkpoint.config.n_layers = 1;
+  checkpoint.config.n_heads = checkpoint.config.n_kv_heads = 2;
+  checkpoint.config.head_dim = 4;
+  checkpoint.config.context = 128;
+  checkpoint.config.rope.rotary_dim = 4;
+  const std::uint64_t columns = values.size() / 8;
+  std::vector<std::byte> bytes(*byte_size(type, values.size()));
+  encode_f32(type, values, bytes);
+  checkpoint.tensors.push_back(memory_tensor({"model.layers.0.self_attn.q_proj.weight", {8, columns}, type, pairs}, bytes));
+  return checkpoint;
+}
+
+std::vector<float> random_values(std::size_t n, unsigned seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> bell(0, 0.05f);
+  std::vector<float> values(n);
+  for (float& value : values) value = bell(random);
+  return values;
+}
+
+// Each bound is reached (values halfway between two codes) and never passed: every f16 value in f16's bound would be loose by a factor if it were not.
+TEST(EncodingBound, HoldsAndIsTight) {
+  for (DType type : {DType::f16, DType::bf16, DType::q8_0}) {
+    double worst = 0;
+    for (unsigned seed = 1; seed <= 20; ++seed) {
+      std::vector<float> values = random_values(4096, seed), found(4096);
+      for (std::size_t i = 0; i < values.size(); i += 7) values[i] = std::ldexp(1.0f + std::ldexp(1.0f, type == DType::f16 ? -11 : -8), -int(i % 5));  // a tie of f16 and of bf16
+      std::vector<std::byte> bytes(*byte_size(type, values.size()));
+      encode_f32(type, values, bytes);
+      decode_f32(type, bytes, found);
+      for (std::size_t block = 0; block < values.size(); block += 32) {
+        double block_max = 0;
+        for (std::size_t i = block; i < block + 32; ++i) block_max = std::max(block_max, std::abs(double(values[i])));
+        for (std::size_t i = block; i < block + 32; ++i) {
+          const double error = std::abs(double(found[i]) - values[i]), bound = encoding_bound(type, values[i], block_max);
+          ASSERT_LE(error, bound) << info(type).name << " " << values[i];
+          worst = std::max(worst, error / bound);
+        }
+      }
+    }
+    EXPECT_GT(worst, type == DType::q8_0 ? 0.85 : 0.99) << info(type).name;
+  }
+}
+
+TEST(CompareWeights, EqualAndEncoded) {
+  const auto values = random_values(8 * 64, 7);
+  const Checkpoint source = tiny(values, DType::f32);
+  EXPECT_EQ(compare_weights(source, source, 1, {})[0].max_error, 0);
+  for (DType type : {DType::f16, DType::bf16, DType::q8_0}) {
+    const WeightDifference difference = compare_weights(source, tiny(values, type), 2, {})[0];
+    EXPECT_TRUE(difference.pass);
+    EXPECT_GT(difference.max_error, 0);
+    EXPECT_GT(difference.worst_of_bound, 0.5);
+    EXPECT_LE(difference.worst_of_bound, 1);
+  }
+}
+
+TEST(CompareWeights, OneStepTooFarFails) {
+  auto values = random_values(8 * 64, 8);
+  for (float& value : values) value = f16_to_f32(f32_to_f16(value));
+  const Checkpoint source = tiny(values, DType::f16);
+  auto bent = values;
+  bent[100] = f16_to_f32(static_cast<std::uint16_t>(f32_to_f16(bent[100]) + 1));
+  EXPECT_FALSE(compare_weights(source, tiny(bent, DType::f16), 1, {})[0].pass) << "the same encoding must hold the same value";
+  bent = values;
+  bent[100] *= 1 + std::ldexp(1.0f, -6);
+  EXPECT_FALSE(compare_weights(source, tiny(bent, DType::bf16), 1, {})[0].pass) << "more than one rounding to bf16";
+  bent[100] = std::nanf("");
+  EXPECT_FALSE(compare_weights(source, tiny(bent, DType::f32), 1, {})[0].pass) << "NaN is no value";
+}
+
+TEST(CompareWeights, RotaryOrderIsUndone) {
+  const auto values = random_values(8 * 32, 9);
+  const Checkpoint source = tiny(values, DType::f32);
+  Checkpoint candidate = source;
+  candidate.tensors[0] = with_rotary_pairs(source.tensors[0], RotaryPairs::interleaved, 2, 4, 4);
+  EXPECT_TRUE(compare_weights(source, candidate, 1, {})[0].pass);
+  EXPECT_EQ(compare_weights(source, candidate, 1, {})[0].max_error, 0);
+  candidate.tensors[0] = tiny(values, DType::f32, RotaryPairs::interleaved).tensors[0];  // the same rows, said to be in the other order
+  EXPECT_FALSE(compare_weights(source, candidate, 1, {})[0].pass);
+}
+
+std::map<std::string, StructureItem> items_of(const StructureReport& report) {
+  std::map<std::string, StructureItem> items;
+  for (const StructureItem& item : report.items) items[item.name] = item;
+  return items;
+}
+
+Vocabulary words(std::vector<std::string> pieces) {
+  Vocabulary vocabulary;
+  vocabulary.pieces.push_back({"<unk>", 0, PieceType::unknown});
+  for (std::string& piece : pieces) vocabulary.pieces.push_back({std::move(piece), -1, PieceType::normal});
+  vocabulary.unk = 0;
+  return vocabulary;
+}
+
+TEST(CompareStructure, TensorsMissingLeftOverAndBent) {
+  const auto values = random_values(8 * 32, 10);
+  const Checkpoint source = tiny(values, DType::f32);
+  EXPECT_TRUE(*items_of(compare_structure(source, source, {}, 128))["tensors"].pass);
+  Checkpoint candidate = source;
+  candidate.tensors.clear();
+  EXPECT_EQ(compare_structure(source, candidate, {}, 128).problems.size(), 1u);
+  EXPECT_EQ(compare_structure(candidate, source, {}, 128).problems.size(), 1u);
+  candidate = tiny(random_values(8 * 64, 10), DType::f32);
+  EXPECT_FALSE(*items_of(compare_structure(source, candidate, {}, 128))["tensors"].pass);
+  candidate = source;  // a buffer outside the decoder decides nothing
+  candidate.tensors.push_back(memory_tensor("model.layers.0.self_attn.rotary_emb.inv_freq", {2}, {1, 2}));
+  EXPECT_TRUE(compare_structure(candidate, source, {}, 128).problems.empty());
+}
+
+TEST(CompareStructure, VocabularyIdById) {
+  Checkpoint source, candidate;
+  source.config.rope.rotary_dim = candidate.config.rope.rotary_dim = 4;
+  source.config.context = candidate.config.context = 16;
+  source.vocabulary = words({"a", "b", "c"});
+  candidate.vocabulary = words({"a", "b", "c"});
+  const std::vector<std::string> text = {"abcabc"};
+  EXPECT_TRUE(*items_of(compare_structure(source, candidate, text, 16))["vocabulary"].pass);
+  EXPECT_TRUE(*items_of(compare_structure(source, candidate, text, 16))["ids"].pass);
+  candidate.vocabulary->pieces.push_back({"[PAD4]", 0, PieceType::unused});  // rows of the embedding without a token
+  EXPECT_TRUE(*items_of(compare_structure(source, candidate, text, 16))["vocabulary"].pass);
+  candidate.vocabulary = words({"a", "c", "b"});
+  const StructureReport swapped = compare_structure(source, candidate, text, 16);
+  EXPECT_FALSE(*items_of(swapped)["vocabulary"].pass);
+  EXPECT_FALSE(*items_of(swapped)["ids"].pass);
+  EXPECT_EQ(std::find_if(swapped.gates.begin(), swapped.gates.end(), [](const Gate& gate) { return gate.name == "tokenizer"; })->value, 3);  // two ids, one text
+  candidate.vocabulary.reset();
+  EXPECT_FALSE(*items_of(compare_structure(source, candidate, text, 16))["vocabulary"].pass);
+}
+
+TEST(CompareStructure, RopeIsReportedAndContextIsAGate) {
+  Checkpoint source, candidate;
+  source.config.rope.rotary_dim = candidate.config.rope.rotary_dim = 64;
+  source.config.context = candidate.config.context = 1024;
+  source.config.rope.scaling = candidate.config.rope.scaling = RopeYarn{8, 128};
+  EXPECT_FALSE(compare_structure(source, candidate, {}, 1024).rope_differs);
+  candidate.config.rope.attention_factor = 1.2;
+  const StructureReport report = compare_structure(source, candidate, {}, 1024);
+  EXPECT_TRUE(report.rope_differs);
+  EXPECT_FALSE(items_of(report)["rope"].pass.has_value());
+  candidate.config.context = 512;
+  EXPECT_FALSE(*items_of(compare_structure(source, candidate, {}, 1024))["context"].pass);
+  EXPECT_TRUE(*items_of(compare_structure(source, candidate, {}, 512))["context"].pass);
+}
+
+}  // namespace
+}  // namespace ropewalk::verify
