@@ -227,8 +227,10 @@ std::string spelled(const Documented& option) {
   return option.metavar.empty() ? out : out + " " + option.metavar;
 }
 
-std::string described(const std::vector<Documented>& all, bool whole) {
-  constexpr std::size_t kIndent = 30, kWidth = 100;
+constexpr std::size_t kIndent = 30, kWidth = 100;
+
+/// All of the help, in groups: what --help shows.
+std::string described(const std::vector<Documented>& all) {
   std::string out, group;
   for (const Documented& option : all) {
     if (option.group != group) {
@@ -240,7 +242,32 @@ std::string described(const std::vector<Documented>& all, bool whole) {
       head += "\n" + std::string(kIndent, ' ');
     else
       head.resize(kIndent, ' ');
-    out += head + wrapped(whole ? option.help : first_sentence(option.help), kWidth - kIndent, kIndent) + "\n";
+    out += head + wrapped(option.help, kWidth - kIndent, kIndent) + "\n";
+  }
+  return out;
+}
+
+/// As much of the help's beginning as fits: its first sentence, or that up to a semicolon, comma or colon.
+std::string clause(const std::string& help, std::size_t width) {
+  std::string text = first_sentence(help);
+  for (const char* stop : {"; ", " (", ": ", ", "}) {
+    if (text.size() <= width) return text;
+    if (const auto at = text.find(stop); at != std::string::npos && at > 0) text.resize(at);
+  }
+  return text;
+}
+
+/// One line each: what -h shows.
+std::string listed(const std::vector<Documented>& all) {
+  std::string out;
+  for (const Documented& option : all) {
+    std::string head = "  " + spelled(option);
+    if (head.size() + 2 > kIndent) {  // one short spelling, one long
+      const std::string first = split_list(option.names).front(), name = long_name(option.names);
+      head = "  " + (first == name ? "" : first + ", ") + name + (option.metavar.empty() ? "" : " " + option.metavar);
+    }
+    head.resize(std::max(kIndent, head.size() + 2), ' ');
+    out += head + clause(option.help, kWidth - head.size()) + "\n";
   }
   return out;
 }
@@ -248,16 +275,14 @@ std::string described(const std::vector<Documented>& all, bool whole) {
 }  // namespace
 
 std::string CommandLine::short_help() const {
-  std::string out = "usage: " + usage() + "\n" + state_->summary + "\n";
-  if (!state_->positionals.empty()) out += "\n" + described(state_->positionals, false);
-  out += described(state_->options, false);
-  return out + "\nropewalk " + state_->command + " --help tells more, with examples.\n";
+  return "usage: " + usage() + "\n" + state_->summary + "\n\n" + listed(state_->positionals) + listed(state_->options) + "\nropewalk " + state_->command +
+         " --help tells more, with examples.\n";
 }
 
 std::string CommandLine::long_help() const {
   std::string out = "usage: " + usage() + "\n" + state_->summary + "\n";
-  if (!state_->positionals.empty()) out += "\n" + described(state_->positionals, true);
-  out += described(state_->options, true);
+  if (!state_->positionals.empty()) out += "\n" + described(state_->positionals);
+  out += described(state_->options);
   if (!state_->examples.empty()) out += "\nExamples:\n";
   for (const auto& [line, what] : state_->examples) out += "  " + line + "\n      " + what + "\n";
   return out;

@@ -41,11 +41,11 @@ struct ConvertOptions {
 void declare(CommandLine& line, ConvertOptions& options) {
   line.positional(options.source, "SOURCE", "what to convert; adapters are merged and ropes applied on the way");
   line.option("-o,--output,--outfile", options.output, "OUT", "a file, a folder (DIR/), or a pattern such as '{name}-{type}.gguf'");
-  line.option("--type,--outtype", options.types, "T[,T...]", "f32, f16, bf16, q8_0, auto (the source's 16-bit type), keep (as stored), or hf:f16, hf:bf16, hf:f32 for Hugging Face folders. "
+  line.option("--type,--outtype", options.types, "T[,T...]", "f32, f16, bf16, q8_0, auto, keep, hf:f16, hf:bf16 or hf:f32. Auto is the source's 16-bit type, keep leaves every encoding as it is, hf: writes a Hugging Face folder. "
               "Default: auto, and keep for a GGUF. Any number of outputs from one read");
   line.option("--model-name", options.model_name, "NAME", "general.name, and {name} in the pattern");
   line.option("--metadata", options.metadata, "FILE", "JSON with general.* keys that override what is found");
-  line.option("--compat", options.compat, "ENGINE", "llama.cpp@0.5: write what that version's convert_hf_to_gguf.py writes, faults included");
+  line.option("--compat", options.compat, "ENGINE", "write what convert_hf_to_gguf.py of llama.cpp@0.5 writes, faults included");
   line.group("Splitting");
   line.bytes_option("--split-max-size", options.split_max_size, "SIZE", "most tensor data per file, e.g. 5G");
   line.option("--split-max-tensors", options.split_max_tensors, 1, 1'000'000, "N", "most tensors per file");

@@ -8,7 +8,7 @@ namespace ropewalk::tools {
 
 void declare_losses(CommandLine& line, std::string& rope_encoding, std::vector<std::string>& allowed) {
   line.group("What a GGUF cannot say");
-  line.option("--rope-encoding", rope_encoding, "auto|keys|freqs", "how the rope is written. auto: keys where llama.cpp reads them right, rope_freqs.weight where they cannot say it");
+  line.option("--rope-encoding", rope_encoding, "auto|keys|freqs", "how the rope is written (auto: keys where llama.cpp reads them right, rope_freqs.weight where they cannot say it)");
   line.option("--allow-loss", allowed, "NAME", "accept this loss, e.g. rope.dynamic. Repeatable");
 }
 

@@ -368,7 +368,7 @@ TEST_F(Usage, HelpAndVersion) {
     EXPECT_EQ(brief.exit, 0);
     EXPECT_EQ(whole.exit, 0);
     EXPECT_EQ(brief.err + whole.err, "");
-    EXPECT_LE(std::count(brief.out.begin(), brief.out.end(), '\n'), 60) << command << ": -h fits a screen";
+    EXPECT_LE(std::count(brief.out.begin(), brief.out.end(), '\n'), 40) << command << ": -h fits a screen";
     EXPECT_NE(whole.out.find("Examples:"), std::string::npos) << command;
     EXPECT_NE(run({"--help"}).out.find(std::string("  ") + command), std::string::npos);
   }
