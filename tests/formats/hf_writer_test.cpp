@@ -168,6 +168,9 @@ TEST(HfWriter, RefusesTargetsThatWouldDestroyAndLeavesNothing) {
   expect_error(ErrorKind::io, {"stopped by the test"}, [&] { write_hf_folder(source, source.hf->config, folder / "new", stopped); });
   EXPECT_EQ(files_of(folder.path()), before);
 
+  expect_error(ErrorKind::io, {"taken", "not a model's folder"}, [&] { write_hf_folder(source, source.hf->config, folder / "taken", overwrite); });
+  EXPECT_TRUE(fs::exists(folder / "taken/note"));
+  write_bytes(folder / "taken/config.json", "{}");
   write_hf_folder(source, source.hf->config, folder / "taken", overwrite);
   EXPECT_FALSE(fs::exists(folder / "taken/note"));
   expect_same_checkpoint(source, open(folder / "taken"));
