@@ -208,7 +208,13 @@ Table position_table(const Json& positions) {
 Verdict judge(const VerifyOptions& options, Level level, const Checkpoint& source, const Checkpoint& candidate, const Corpus& corpus, int context, const Io& io) {
   Verdict verdict;
   judge_structure(verdict, source, candidate, corpus, context);
-  const auto go_on = [&](Level next) { return level >= next && (options.keep_going || verdict.pass()); };
+  // A rope or geometry that differs fails, but what it costs, and from which position, only the logits say.
+  const bool to_be_priced = std::all_of(verdict.gates.begin(), verdict.gates.end(), [](const verify::Gate& gate) { return gate.pass || gate.name == "rope" || gate.name == "geometry"; });
+  const std::size_t structure_gates = verdict.gates.size();
+  const auto go_on = [&](Level next) {
+    const bool later = std::all_of(verdict.gates.begin() + static_cast<std::ptrdiff_t>(structure_gates), verdict.gates.end(), [](const verify::Gate& gate) { return gate.pass; });
+    return level >= next && (options.keep_going || (to_be_priced && later));
+  };
   if (go_on(Level::weights)) judge_weights(verdict, source, candidate, options.common, io);
   if (go_on(Level::logits)) {
     if (source.config.n_vocab == candidate.config.n_vocab) judge_logits(verdict, options, source, candidate, corpus, context, io);

@@ -173,30 +173,41 @@ void compare_ropes(const Checkpoint& source, const Checkpoint& candidate, int co
   const double attention = std::abs(b.attention_factor / a.attention_factor - 1);
   // Keys are stored as float: 2^-24 per factor, a few factors per frequency.
   constexpr double kStored = 1e-6;
-  if (worst <= kStored && attention <= kStored) {
-    report.items.push_back({"rope", std::nullopt, "the same " + std::to_string(a.inv_freq.size()) + " frequencies: " + describe(source.config.rope)});
+  report.gates.push_back(gate("rope", std::max(worst, attention), "max", kStored));
+  if (report.gates.back().pass) {
+    report.items.push_back({"rope", true, "the same " + std::to_string(a.inv_freq.size()) + " frequencies: " + describe(source.config.rope)});
     return;
   }
   report.rope_differs = true;
   std::string detail = "the candidate computes " + describe(candidate.config.rope) + ", the source " + describe(source.config.rope);
   detail += "; worst frequency off by " + short_number(100 * worst) + " % (pair " + std::to_string(at) + "), attention factor " + short_number(b.attention_factor) + " for " + short_number(a.attention_factor);
-  report.items.push_back({"rope", std::nullopt, detail});
+  report.items.push_back({"rope", false, detail});
 }
 
-void compare_geometry(const ModelConfig& a, const ModelConfig& b, StructureReport& report) {
+/// Keys a query sees among `context`; a window that is never reached is none.
+int window_in(const ModelConfig& config, int context) { return config.sliding_window && *config.sliding_window < context ? *config.sliding_window : 0; }
+
+void compare_geometry(const ModelConfig& a, const ModelConfig& b, int context, StructureReport& report) {
   std::string detail;
+  int differences = 0;
   const auto differ = [&](const char* name, auto x, auto y) {
-    if (x != y) detail += (detail.empty() ? "" : ", ") + std::string(name) + " " + std::to_string(y) + " for " + std::to_string(x);
+    if (x == y) return;
+    ++differences;
+    detail += (detail.empty() ? "" : ", ") + std::string(name) + " " + std::to_string(y) + " for " + std::to_string(x);
   };
   differ("layers", a.n_layers, b.n_layers);
   differ("width", a.d_model, b.d_model);
   differ("heads", a.n_heads, b.n_heads);
   differ("kv heads", a.n_kv_heads, b.n_kv_heads);
   differ("head_dim", a.head_dim, b.head_dim);
-  differ("sliding window", a.sliding_window.value_or(0), b.sliding_window.value_or(0));
-  if (std::abs(a.rms_eps - b.rms_eps) > 1e-6 * a.rms_eps) detail += (detail.empty() ? "" : ", ") + std::string("rms_eps ") + short_number(b.rms_eps) + " for " + short_number(a.rms_eps);
+  differ("sliding window", window_in(a, context), window_in(b, context));
+  if (!(std::abs(a.rms_eps - b.rms_eps) <= 1e-6 * a.rms_eps)) {  // stored as float: 2^-24
+    ++differences;
+    detail += (detail.empty() ? "" : ", ") + std::string("rms_eps ") + short_number(b.rms_eps) + " for " + short_number(a.rms_eps);
+  }
+  report.gates.push_back(gate("geometry", differences, "max", 0));
   report.geometry_differs = !detail.empty();
-  report.items.push_back({"geometry", std::nullopt, detail.empty() ? "equal" : detail});
+  report.items.push_back({"geometry", detail.empty(), detail.empty() ? "equal" : detail});
 }
 
 }  // namespace
@@ -209,7 +220,7 @@ TensorPtr counterpart(const Checkpoint& candidate, const std::string& name) {
 StructureReport compare_structure(const Checkpoint& source, const Checkpoint& candidate, std::span<const std::string> documents, int context) {
   StructureReport report;
   compare_tensors(source, candidate, report);
-  compare_geometry(source.config, candidate.config, report);
+  compare_geometry(source.config, candidate.config, context, report);
   compare_tokenizers(source, candidate, documents, report);
   compare_ropes(source, candidate, context, report);
   const int wanted = std::min(context, source.config.context);

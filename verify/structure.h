@@ -18,7 +18,7 @@ struct StructureItem {
 };
 struct StructureReport {
   std::vector<StructureItem> items;
-  std::vector<Gate> gates;     // "tensors", "tokenizer", "context": what failed an export whatever its logits say
+  std::vector<Gate> gates;     // "tensors", "tokenizer", "context", "rope", "geometry": what fails an export whatever its logits say
   bool rope_differs = false;   // the two compute other angles or another attention factor
   bool geometry_differs = false;  // sizes, window or rms_eps
   std::vector<std::string> problems;  // tensors missing, left over or of another shape; one line each

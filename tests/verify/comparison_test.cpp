@@ -147,7 +147,14 @@ TEST(CompareStructure, VocabularyIdById) {
   EXPECT_FALSE(*items_of(compare_structure(source, candidate, text, 16))["vocabulary"].pass);
 }
 
-TEST(CompareStructure, RopeIsReportedAndContextIsAGate) {
+bool gate_passes(const StructureReport& report, const std::string& name) {
+  for (const Gate& gate : report.gates)
+    if (gate.name == name) return gate.pass;
+  ADD_FAILURE() << "no gate " << name;
+  return false;
+}
+
+TEST(CompareStructure, RopeGeometryAndContextAreGates) {
   Checkpoint source, candidate;
   source.config.rope.rotary_dim = candidate.config.rope.rotary_dim = 64;
   source.config.context = candidate.config.context = 1024;
@@ -156,7 +163,25 @@ TEST(CompareStructure, RopeIsReportedAndContextIsAGate) {
   candidate.config.rope.attention_factor = 1.2;
   const StructureReport report = compare_structure(source, candidate, {}, 1024);
   EXPECT_TRUE(report.rope_differs);
-  EXPECT_FALSE(items_of(report)["rope"].pass.has_value());
+  EXPECT_FALSE(*items_of(report)["rope"].pass);
+  EXPECT_FALSE(gate_passes(report, "rope"));
+
+  // A theta that is 1 % off moves the low frequencies by as much, whatever the logits of a short text say; float rounding of the stored theta does not count.
+  candidate = source;
+  candidate.config.rope.theta *= 1 + 5e-8;
+  EXPECT_TRUE(gate_passes(compare_structure(source, candidate, {}, 1024), "rope"));
+  candidate.config.rope.theta = source.config.rope.theta * 1.01;
+  EXPECT_FALSE(gate_passes(compare_structure(source, candidate, {}, 1024), "rope"));
+
+  candidate = source;
+  EXPECT_TRUE(gate_passes(compare_structure(source, candidate, {}, 1024), "geometry"));
+  candidate.config.rms_eps = source.config.rms_eps * 10;
+  EXPECT_FALSE(gate_passes(compare_structure(source, candidate, {}, 1024), "geometry"));
+  candidate = source;
+  source.config.sliding_window = 512;  // lost by the candidate: nothing at 512 tokens, another function past them
+  EXPECT_TRUE(gate_passes(compare_structure(source, candidate, {}, 512), "geometry"));
+  EXPECT_FALSE(gate_passes(compare_structure(source, candidate, {}, 1024), "geometry"));
+
   candidate.config.context = 512;
   EXPECT_FALSE(*items_of(compare_structure(source, candidate, {}, 1024))["context"].pass);
   EXPECT_TRUE(*items_of(compare_structure(source, candidate, {}, 512))["context"].pass);
