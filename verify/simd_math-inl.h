@@ -47,7 +47,10 @@ HWY_INLINE V exp_f32(V x) {
   const hn::RebindToSigned<F32> di;
   const auto underflows = hn::Lt(x, hn::Set(d, -87.0f));
   x = hn::IfThenElse(underflows, hn::Zero(d), x);  // not Max: that would turn a NaN into a number
-  const V n = hn::Round(hn::Mul(x, hn::Set(d, 1.44269504f)));
+  // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits: no conversion of floats to integers is needed.
+  const V shifter = hn::Set(d, 12582912.0f);
+  const V shifted = fused(d, x, hn::Set(d, 1.44269504f), shifter);
+  const V n = hn::Sub(shifted, shifter);
   V r = fused(d, n, hn::Set(d, -0.693145752f), x);  // 15 bits of ln 2: exact
   r = fused(d, n, hn::Set(d, -1.42860677e-6f), r);
   V p = hn::Set(d, 0.001381459878757596f);
@@ -56,7 +59,7 @@ HWY_INLINE V exp_f32(V x) {
   p = fused(d, p, r, hn::Set(d, 0.1666652113199234f));
   p = fused(d, p, r, hn::Set(d, 0.4999999403953552f));
   p = hn::Add(fused(d, p, hn::Mul(r, r), r), hn::Set(d, 1.0f));
-  const auto exponent = hn::ShiftLeft<23>(hn::Add(hn::ConvertTo(di, n), hn::Set(di, 127)));
+  const auto exponent = hn::ShiftLeft<23>(hn::Add(hn::BitCast(di, shifted), hn::Set(di, 127)));
   return hn::IfThenElse(underflows, hn::Zero(d), hn::Mul(p, hn::BitCast(d, exponent)));
 }
 
@@ -67,7 +70,7 @@ HWY_INLINE V exp_f64(V x) {
   const hn::RebindToSigned<F64> di;
   const auto underflows = hn::Lt(x, hn::Set(d, -708.0));
   x = hn::IfThenElse(underflows, hn::Zero(d), x);
-  // Adding 1.5 * 2^52 rounds to an integer and leaves it in the low bits: no conversion of doubles to integers is needed.
+  // As above, with 1.5 * 2^52.
   const V shifter = hn::Set(d, 6755399441055744.0);
   const V shifted = fused(d, x, hn::Set(d, 1.4426950408889634), shifter);
   const V n = hn::Sub(shifted, shifter);
@@ -91,11 +94,11 @@ HWY_INLINE V exp_f64(V x) {
 }
 
 /// The fixed tree over 16 lanes: halves added onto halves. Consumes `lanes`.
-template <class T>
+template <std::size_t kHalf = kGroup / 2, class T>
 HWY_INLINE T sum_of_lanes(T* lanes) {
-  for (std::size_t half = kGroup / 2; half > 0; half /= 2)
-    for (std::size_t lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
-  return lanes[0];
+  for (std::size_t lane = 0; lane < kHalf; ++lane) lanes[lane] += lanes[lane + kHalf];
+  if constexpr (kHalf == 1) return lanes[0];
+  else return sum_of_lanes<kHalf / 2>(lanes);
 }
 
 }  // namespace ropewalk::verify::HWY_NAMESPACE
