@@ -1,5 +1,7 @@
 #include "verify/weights.h"
 
+#include <tbb/global_control.h>
+#include <tbb/info.h>
 #include <tbb/parallel_for.h>
 #include <tbb/task_arena.h>
 
@@ -105,7 +107,10 @@ std::vector<WeightDifference> compare_weights(const Checkpoint& source, const Ch
     if (const TensorPtr embedding = source.find("model.embed_tokens.weight"); embedding && embedding->info().shape == head->info().shape) pairs.emplace_back(renamed(embedding, head->name()), head);
   std::vector<WeightDifference> out(pairs.size());
   std::mutex reporting;
-  tbb::task_arena arena(threads > 0 ? threads : available_threads());
+  const int workers = threads > 0 ? threads : available_threads();
+  // TBB starts no more threads than there are CPUs unless told, and says so on standard error.
+  const tbb::global_control allow(tbb::global_control::max_allowed_parallelism, static_cast<std::size_t>(std::max(workers, tbb::info::default_concurrency())));
+  tbb::task_arena arena(workers);
   arena.execute([&] {
     tbb::parallel_for(std::size_t{0}, pairs.size(), [&](std::size_t i) {
       const auto& [wanted, stored] = pairs[i];
