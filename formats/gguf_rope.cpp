@@ -30,8 +30,9 @@ RopeSpec static_rope(const RopeSpec& spec, int context, std::vector<Loss>& losse
   RopeSpec fixed = spec;
   if (const auto* dynamic = std::get_if<RopeDynamic>(&spec.scaling)) {
     fixed.scaling = RopeUnscaled{};
-    losses.push_back({"rope.dynamic", "llama.cpp 0.5 cannot change the base with the sequence: the plain rope is written, right up to the original context", dynamic->original_context,
-                      context > dynamic->original_context});
+    // The context written is the original one, as transformers 5.23.0 reads this method: what it is for lies past it.
+    const bool extends = context > dynamic->original_context || dynamic->factor > 1;
+    losses.push_back({"rope.dynamic", "llama.cpp 0.5 cannot change the base with the sequence: the plain rope is written, right up to the original context", dynamic->original_context, extends});
   } else if (const auto* yarn = std::get_if<RopeDynamicYarn>(&spec.scaling)) {
     const int tuned = yarn->finetuned_context.value_or(0);
     const int safe = std::max(tuned, yarn->scale_context.value_or(yarn->original_context));

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <optional>
 #include <string>
 #include <vector>
@@ -20,13 +21,16 @@ namespace ropewalk::formats {
 //   tensors rope_factors_{long,short}.weight        the same, chosen by context > L, where there is no rope_freqs.weight
 // The keys yarn_ext_factor, yarn_attn_factor, yarn_beta_fast, yarn_beta_slow, yarn_log_multiplier are not read for this arch: 1, none, 32, 1, none.
 
-/// What a target cannot express. If `changes_logits` within the context written and it is not allowed, convert stops with exit 4.
+/// What a target cannot express. If it `changes_logits` and is not allowed, convert stops with exit 4.
 struct Loss {
   std::string name;     // "rope.dynamic", "rope.truncate", "sliding_window", ...
   std::string reason;   // one sentence
   std::optional<int> safe_context;  // largest context at which it changes nothing
-  bool changes_logits = true;
+  bool changes_logits = true;       // within the context written, or one the method is there to serve
 };
+/// Every name a Loss may have.
+inline constexpr std::array kLossNames = {"rope.dynamic", "rope.dynamic-yarn", "rope.longrope", "rope.beta", "rope.truncate", "rope.extrapolation_factor", "rope.range", "rope.divisors",
+                                          "rope.ntk-by-parts", "rope.llama3", "rope.proportional", "sliding_window"};
 
 enum class RopeEncoding { automatic, keys, freqs };
 

@@ -26,7 +26,7 @@ namespace fs = std::filesystem;
 
 struct ConvertOptions {
   std::string source, output;
-  std::string types;
+  std::optional<std::string> types;
   std::string model_name, rope_encoding = "auto";
   std::optional<std::string> metadata, compat;
   std::optional<std::uint64_t> split_max_size;
@@ -93,7 +93,7 @@ Target parse_type(const std::string& type, const formats::Source& source) {
     throw Error(ErrorKind::unsupported, {}, "--type " + type + " cannot be written yet", "use f32, f16, bf16, q8_0, keep, hf:f16, hf:bf16 or hf:f32");
   if (!known) {
     const auto near = nearest_word(type, {"f32", "f16", "bf16", "q8_0", "keep", "auto", "hf:f16", "hf:bf16", "hf:f32"});
-    throw Error(ErrorKind::usage, {}, "unknown --type '" + type + "'", near ? "did you mean " + *near + "?" : "use f32, f16, bf16, q8_0, keep, auto, hf:f16, hf:bf16 or hf:f32");
+    throw Error(ErrorKind::usage, {}, type.empty() ? "--type holds an empty name" : "unknown --type '" + type + "'", near ? "did you mean " + *near + "?" : "use f32, f16, bf16, q8_0, keep, auto, hf:f16, hf:bf16 or hf:f32");
   }
   target.dtype = *dtype;
   target.type = (target.folder ? "hf:" : "") + std::string(info(*dtype).name);
@@ -138,13 +138,16 @@ fs::path place(const ConvertOptions& options, const std::string& name, const Tar
   for (const char* spelling : {"{type}", "{ftype}", "{outtype}"}) replace_all(pattern, spelling, type);
   for (const char* spelling : {"{TYPE}", "{FTYPE}", "{OUTTYPE}"}) replace_all(pattern, spelling, upper(type));
   fs::path path = pattern;
+  const std::string file = path.filename().string();
+  if (const auto open = file.find('{'), close = file.find('}', std::min(open, file.size())); close != std::string::npos)
+    throw Error(ErrorKind::usage, {.path = options.output}, "the pattern's " + file.substr(open, close + 1 - open) + " stands for nothing", "use {name}, {type} or {TYPE}");
   if (target.folder && path.extension() == ".gguf") path.replace_extension();
   return path;
 }
 
 std::vector<Target> parse_targets(const ConvertOptions& options, const formats::Source& source) {
   std::vector<Target> targets;
-  for (const std::string& type : split_list(options.types.empty() ? "auto" : options.types)) targets.push_back(parse_type(type, source));
+  for (const std::string& type : split_list(options.types.value_or("auto"))) targets.push_back(parse_type(type, source));
   const std::string name = output_name(options, source);
   std::set<fs::path> used;
   for (Target& target : targets) {
@@ -284,6 +287,7 @@ void write_targets(const std::vector<Target>& targets, const formats::Source& so
 
 int run_convert(const ConvertOptions& options, Io& io) {
   check_reports(options.common);
+  check_allowed_losses(options.allowed_losses);
   if (options.output.empty()) throw Error(ErrorKind::usage, {}, "no output given", "name it with -o FILE.gguf, -o DIR/ or -o '{name}-{type}.gguf'");
   const formats::GgufSplit split = split_of(options);
   const formats::Source source = open_source(options.source, options.modifiers, options.common, io);
@@ -321,7 +325,7 @@ int run_convert(const ConvertOptions& options, Io& io) {
     const std::size_t n = target.plan ? target.plan->tensors.size() : source.checkpoint.tensors.size();
     table.rows.push_back({target.path.string(), target.type, std::to_string(sizes[i]), std::to_string(n)});
     for (const std::string& note : target.notes) notes.insert("note: " + note);
-    for (const formats::Loss& loss : target.losses) notes.insert("loss: " + loss.name + ": " + loss.reason);
+    for (const formats::Loss& loss : target.losses) notes.insert(loss_line(loss));
   }
   if (options.writer.dry_run) output.text("dry run: nothing written");
   for (const std::string& note : notes) output.text(note);

@@ -85,7 +85,7 @@ int run_plan(const ExtendOptions& options, const Io& io) {
   const double factor = std::max(1.0, static_cast<double>(*options.context) / original);
 
   Output output{.command = "extend", .source = source.spec.text, .warnings = source.checkpoint.warnings};
-  output.body = {{"rope", rope_json(config.rope, config.context)}, {"context", config.context}, {"written", Json::array()}, {"weights", nullptr}, {"output", nullptr}, {"notes", Json::array()},
+  output.body = {{"rope", rope_json(config.rope, config.context)}, {"context", config.context}, {"written", Json::array()}, {"weights", nullptr}, {"output", nullptr}, {"losses", Json::array()}, {"notes", Json::array()},
                  {"plan", Json::array()}, {"dry_run", true}};
   Table table{{{"method"}, {"unseen-angle ratio", true}, {"high-frequency damage", true}, {"attention factor", true}, {"--rope"}}, {}};
   for (const auto& [method, spec] : candidates(trained, original, *options.context)) {
@@ -183,6 +183,7 @@ std::uint64_t weight_file_bytes(const formats::Source& source) {
 
 int run_extend(const ExtendOptions& options, Io& io) {
   check_reports(options.common);
+  check_allowed_losses(options.allowed_losses);
   if (options.plan) return run_plan(options, io);
   if (options.output.empty()) throw Error(ErrorKind::usage, {}, "no output given", "name the new folder or GGUF with -o OUT");
   const formats::RopeEncoding encoding = parse_rope_encoding(options.rope_encoding);
@@ -196,10 +197,12 @@ int run_extend(const ExtendOptions& options, Io& io) {
 
   std::optional<formats::GgufPlan> gguf;
   std::vector<std::string> notes;
+  std::vector<formats::Loss> losses;
   if (source.gguf) {
     formats::GgufExport rewritten = formats::rewrite_gguf_rope(*source.gguf, source.checkpoint.config, encoding);
     refuse_losses(rewritten.losses, options.allowed_losses, source.checkpoint);
     notes = rewritten.notes;
+    losses = rewritten.losses;
     gguf = std::move(rewritten.plan);
   }
   const std::uint64_t bytes = gguf ? formats::planned_files(*gguf, {options.output, {}}).bytes : weight_file_bytes(source);
@@ -218,11 +221,13 @@ int run_extend(const ExtendOptions& options, Io& io) {
                  {"plan", nullptr},
                  {"context", source.checkpoint.config.context},
                  {"output", options.output},
+                 {"losses", losses_json(losses)},
                  {"notes", notes},
                  {"dry_run", options.writer.dry_run}};
   std::string text = options.output + ": " + describe(source.checkpoint.config.rope) + ", context " + std::to_string(source.checkpoint.config.context);
   text += options.writer.dry_run ? " (dry run: nothing written)" : ", weights by " + written.weights;
   for (const std::string& note : notes) text += "\n" + note;
+  for (const formats::Loss& loss : losses) text += "\n" + loss_line(loss);
   output.text(std::move(text));
   emit(output, options.common, io);
   return 0;

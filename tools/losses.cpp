@@ -19,15 +19,27 @@ formats::RopeEncoding parse_rope_encoding(const std::string& text) {
   throw Error(ErrorKind::usage, {}, "--rope-encoding is '" + text + "'", "give auto, keys or freqs");
 }
 
+void check_allowed_losses(const std::vector<std::string>& allowed) {
+  const std::vector<std::string> known(formats::kLossNames.begin(), formats::kLossNames.end());
+  for (const std::string& name : allowed) {
+    if (std::find(known.begin(), known.end(), name) != known.end()) continue;
+    std::string all;
+    for (const std::string& one : known) all += (all.empty() ? "" : ", ") + one;
+    const auto near = nearest_word(name, known);
+    throw Error(ErrorKind::usage, {}, "--allow-loss '" + name + "' is the name of no loss", near ? "did you mean " + *near + "?" : "known are " + all);
+  }
+}
+
 void refuse_losses(const std::vector<formats::Loss>& losses, const std::vector<std::string>& allowed, const Checkpoint& source) {
   for (const formats::Loss& loss : losses) {
-    const bool safe = !loss.changes_logits || (loss.safe_context && *loss.safe_context >= source.config.context);
-    if (safe || std::find(allowed.begin(), allowed.end(), loss.name) != allowed.end()) continue;
+    if (!loss.changes_logits || std::find(allowed.begin(), allowed.end(), loss.name) != allowed.end()) continue;
     std::string fix = "accept it with --allow-loss " + loss.name;
-    if (loss.safe_context) fix += ", or stay within " + std::to_string(*loss.safe_context) + " tokens";
+    if (loss.safe_context) fix += ": up to a context of " + std::to_string(*loss.safe_context) + " tokens nothing is lost";
     throw Error(ErrorKind::unsupported, {.path = source.label}, loss.name + ": " + loss.reason, fix);
   }
 }
+
+std::string loss_line(const formats::Loss& loss) { return "loss: " + loss.name + ": " + loss.reason; }
 
 Json losses_json(const std::vector<formats::Loss>& losses) {
   Json list = Json::array();

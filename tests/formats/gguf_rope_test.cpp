@@ -279,7 +279,8 @@ TEST(GgufRope, LossesHaveNames) {
   const auto losses = [](RopeScaling scaling, int context, RopeEncoding encoding = RopeEncoding::automatic) {
     return names(gguf_rope(spec_of(std::move(scaling), context), 32, context, encoding).losses);
   };
-  EXPECT_EQ(losses(RopeDynamic{4, 1024}, 1024), Names{"rope.dynamic@1024"});
+  EXPECT_EQ(losses(RopeDynamic{4, 1024}, 1024), Names{"rope.dynamic!@1024"});
+  EXPECT_EQ(losses(RopeDynamic{1, 1024}, 1024), Names{"rope.dynamic@1024"});  // serves nothing beyond
   EXPECT_EQ(losses(RopeDynamic{4, 1024}, 4096), Names{"rope.dynamic!@1024"});
   RopeLongrope longrope{std::vector<double>(16, 1.0), std::vector<double>(16, 2.0), 1024};
   EXPECT_EQ(losses(longrope, 1024), Names{});

@@ -86,6 +86,47 @@ TEST(Convert, ALossStopsUnlessAllowed) {
   EXPECT_EQ(allowed.json()["outputs"][0]["losses"][0]["name"], "sliding_window");
 }
 
+// Dynamic NTK is there for sequences past the context it names, which is the one written: what is asked for would be lost in silence.
+TEST(Convert, DynamicRopeIsALossForFoldersAndGgufs) {
+  Scratch scratch;
+  const std::string out = (scratch / "a.gguf").string(), plain = (scratch / "plain.gguf").string();
+  ASSERT_EQ(run({"convert", model("stories260K"), "-o", plain, "--type", "f16"}).exit, 0);
+  const std::vector<std::vector<std::string>> ways = {{"convert", model("stories260K"), "--rope", "dynamic,factor=4"}, {"convert", plain, "--rope", "dynamic,factor=4"}, {"extend", plain, "--rope", "dynamic,factor=4"}};
+  for (std::vector<std::string> words : ways) {
+    words.insert(words.end(), {"-o", out});
+    const Ran refused = run(words);
+    EXPECT_EQ(refused.exit, 4) << refused.out;
+    EXPECT_NE(refused.err.find("--allow-loss rope.dynamic: up to a context of 512 tokens nothing is lost"), std::string::npos) << refused.err;
+    EXPECT_FALSE(fs::exists(out));
+    words.insert(words.end(), {"--allow-loss", "rope.dynamic", "--overwrite"});
+    const Ran allowed = run(words);
+    EXPECT_EQ(allowed.exit, 0) << allowed.err;
+    EXPECT_NE(allowed.out.find("loss: rope.dynamic: "), std::string::npos) << allowed.out;
+    words.push_back("--json");
+    const Ran ran = run(words);
+    const Json& json = ran.json();
+    EXPECT_EQ((json.contains("losses") ? json : json["outputs"][0])["losses"][0]["name"], "rope.dynamic");
+    fs::remove(out);
+  }
+}
+
+TEST(Convert, NamesThatStandForNothingAreUsageErrors) {
+  Scratch scratch;
+  const auto refused = [&](std::vector<std::string> words, const std::string& what) {
+    words.insert(words.begin(), {"convert", model("stories260K")});
+    if (std::find(words.begin(), words.end(), "-o") == words.end()) words.insert(words.end(), {"-o", (scratch / "a.gguf").string()});
+    const Ran ran = run(words);
+    EXPECT_EQ(ran.exit, 2) << ran.err;
+    EXPECT_NE(ran.err.find(what), std::string::npos) << ran.err;
+    EXPECT_TRUE(scratch.names().empty());
+  };
+  refused({"--allow-loss", "foo"}, "--allow-loss 'foo' is the name of no loss; known are rope.dynamic, ");
+  refused({"--allow-loss", "rope.dynamik"}, "did you mean rope.dynamic?");
+  refused({"--type", ""}, "--type holds an empty name; use f32, f16, ");
+  refused({"--type", "f16,"}, "--type holds an empty name");
+  refused({"-o", (scratch / "{foo}.gguf").string()}, "the pattern's {foo} stands for nothing; use {name}, {type} or {TYPE}");
+}
+
 // q8_0 of 32 weights of a bell curve: steps of max/127, about 2/127 of their rms; errors are uniform in a step: rms / sqrt(12) of it, so some 0.5 % of the weights' rms.
 TEST(Convert, ErrorsPerTensor) {
   Scratch scratch;
