@@ -156,8 +156,9 @@ void PendingFile::finish() {
   finish_together({&self, 1});
 }
 
-void finish_together(std::span<PendingFile* const> files) {
+void finish_together(std::span<PendingFile* const> files, std::span<const fs::path> replaced) {
   for (const PendingFile* file : files) file->state_->flush();
+  const Publishing publishing;
   std::vector<fs::path> created;  // these may go again; what was replaced cannot come back
   try {
     for (const PendingFile* file : files) {
@@ -170,6 +171,8 @@ void finish_together(std::span<PendingFile* const> files) {
     for (const fs::path& path : created) (void)::unlink(path.c_str());
     throw;
   }
+  for (const fs::path& path : replaced)
+    if (::unlink(path.c_str()) != 0 && errno != ENOENT) throw_output_error(path.native(), "remove the old file", errno);
   std::set<fs::path> folders;
   for (const PendingFile* file : files)
     if (file->state_->options.sync) folders.insert(file->state_->target.parent_path());

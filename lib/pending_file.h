@@ -35,14 +35,16 @@ class PendingFile {
   void finish();
 
  private:
-  friend void finish_together(std::span<PendingFile* const> files);
+  friend void finish_together(std::span<PendingFile* const> files, std::span<const std::filesystem::path> replaced);
   struct State;
   std::unique_ptr<State> state_;
 };
 
 /// finish() for the files of one result (the shards of a split, several types): every byte is synced before the first file takes its name, so that the set
 /// is incomplete only between a few renames. If one cannot take its name, those of the set that replaced nothing are removed again and the Error is thrown.
-void finish_together(std::span<PendingFile* const> files);
+/// `replaced`: old files that the new set stands for under other names (shards of another split); removed once every file has its name.
+/// A signal in the midst waits until all of it is done (remove_pending_on_signal); SIGKILL and a power cut alone can leave a part of the set, and then beside all old files.
+void finish_together(std::span<PendingFile* const> files, std::span<const std::filesystem::path> replaced = {});
 
 /// A folder built in a hidden sibling and renamed to `target` as one step (renameat2). With `overwrite` an old folder is exchanged for the new one,
 /// then removed; it must be empty or hold config.json or adapter_config.json, and no folders (Error(io)): a slip of the pen must not delete anything else.
@@ -64,6 +66,7 @@ class PendingFolder {
 };
 
 /// Removes every temporary this process still holds, folders with all in them; async-signal-safe. Called by the signal handlers that tools installs.
+/// Waits, at most 10 s, while another thread gives the files of one result their names: a split is published whole or not at all.
 /// The process must end after it. More than 64 at once: the rest are left to the next run.
 void remove_pending_on_signal() noexcept;
 

@@ -14,6 +14,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <ctime>
 #include <system_error>
 #include <utility>
 
@@ -29,6 +30,7 @@ constexpr std::size_t kNameBytes = 200;  // of the target's name; with mark, pro
 constexpr int kTries = 10'000;
 constexpr int kDeepest = 16;
 constexpr int kPasses = 100;
+constexpr int kPublicationMs = 10'000;  // a few renames and removals; longer only where the disk hangs
 
 // What a signal handler may look at: fixed, never freed, no lock. A slot is filled while `filling` and read only while `armed`.
 enum SlotState : int { kFree, kFilling, kArmed };
@@ -37,6 +39,7 @@ struct Slot {
   pid_t owner = 0;  // a forked child must not remove its parent's
   std::array<char, 4096> path{};
 };
+std::atomic<int> publications = 0;  // Publishing objects that live
 std::array<Slot, 64> slots;  // more temporaries than slots: the rest are left to the next run's reaping
 static_assert(std::atomic<int>::is_always_lock_free);
 
@@ -53,22 +56,6 @@ int arm(const fs::path& path) noexcept {
   }
   return -1;
 }
-
-/// Holds signals back on this thread: one that came between an entry's creation and its arming would leave the entry behind.
-class SignalsHeld {
- public:
-  SignalsHeld() {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &before_);
-  }
-  ~SignalsHeld() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-  SignalsHeld(const SignalsHeld&) = delete;
-  SignalsHeld& operator=(const SignalsHeld&) = delete;
-
- private:
-  sigset_t before_;
-};
 
 std::string temporary_name(const fs::path& target, int number) {
   std::array<char, 48> tail;
@@ -136,6 +123,16 @@ bool remove_contents(int folder, int depth) noexcept {
 
 }  // namespace
 
+SignalsHeld::SignalsHeld() {
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, &before_);
+}
+SignalsHeld::~SignalsHeld() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+
+Publishing::Publishing() { publications.fetch_add(1); }
+Publishing::~Publishing() { publications.fetch_sub(1); }
+
 bool remove_tree(const char* path) noexcept {
   if (::unlink(path) == 0 || errno == ENOENT) return true;
   const int folder = ::open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -151,6 +148,10 @@ bool remove_tree(const char* path) noexcept {
 
 void remove_pending_on_signal() noexcept {
   const int saved = errno;
+  for (int ms = 0; publications.load() > 0 && ms < kPublicationMs; ++ms) {  // on another thread: the publishing one holds signals back
+    const timespec pause{0, 1'000'000};
+    ::nanosleep(&pause, nullptr);
+  }
   for (Slot& slot : slots)
     if (slot.state.load() == kArmed && slot.owner == ::getpid()) remove_tree(slot.path.data());
   errno = saved;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <csignal>
 #include <filesystem>
 #include <string>
 
@@ -31,6 +32,30 @@ class Temporary {
   std::filesystem::path path_;
   int fd_;
   int slot_;
+};
+
+/// Holds signals back on this thread: one that came between an entry's creation and its listing for the handler would leave the entry behind.
+class SignalsHeld {
+ public:
+  SignalsHeld();
+  ~SignalsHeld();
+  SignalsHeld(const SignalsHeld&) = delete;
+  SignalsHeld& operator=(const SignalsHeld&) = delete;
+
+ private:
+  sigset_t before_;
+};
+
+/// While one lives, remove_pending_on_signal() on any thread waits: several names are being given and belong together.
+class Publishing {
+ public:
+  Publishing();
+  ~Publishing();
+  Publishing(const Publishing&) = delete;
+  Publishing& operator=(const Publishing&) = delete;
+
+ private:
+  SignalsHeld held_;  // this thread's own handler would wait for itself
 };
 
 /// The absolute target without trailing slash; Error(io) if its folder is missing. `what`: "file" or "folder", for the message.

@@ -11,6 +11,7 @@
 #include <barrier>
 #include <csignal>
 #include <fstream>
+#include <memory>
 #include <set>
 #include <thread>
 #include <vector>
@@ -90,6 +91,44 @@ TEST_P(PendingFileTest, FilesOfOneResultAppearTogetherOrNotAtAll) {
   PendingFile* const pair[] = {&third, &fourth};
   finish_together(pair);
   EXPECT_EQ(read(folder / "c") + read(folder / "d"), "34");
+}
+
+TEST_P(PendingFileTest, WhatTheNewSetReplacesGoesWithIt) {
+  for (const char* name : {"old-1", "old-2"}) std::ofstream(folder / name) << "old";
+  PendingFile file(folder / "new", 1, options());
+  file.write(0, bytes_of("1"));
+  PendingFile* const one[] = {&file};
+  const fs::path old[] = {folder / "old-1", folder / "old-2", folder / "gone already"};
+  finish_together(one, old);
+  EXPECT_EQ(names(), Names{"new"});
+}
+
+// A signal as soon as the first of many shards has its name: all of them get theirs. (Without the hold a part is left in every third round.)
+TEST_P(PendingFileTest, ASignalLeavesAWholeSetOrNone) {
+  constexpr std::size_t kShards = 200;
+  for (int round = 0; round < 6; ++round) {
+    const pid_t pid = ::fork();
+    if (pid == 0) {
+      ::signal(SIGTERM, [](int) {
+        remove_pending_on_signal();
+        ::_exit(143);
+      });
+      std::thread([] { ::pause(); }).detach();  // a worker that may get the signal, as those of the pool do
+      std::vector<std::unique_ptr<PendingFile>> files;
+      std::vector<PendingFile*> all;
+      for (std::size_t shard = 0; shard < kShards; ++shard) all.push_back(files.emplace_back(std::make_unique<PendingFile>(folder / std::to_string(shard), 0, options())).get());
+      finish_together(all);
+      ::pause();
+    }
+    while (::access((folder / "0").c_str(), F_OK) != 0 && ::waitpid(pid, nullptr, WNOHANG) == 0) {
+    }
+    ::kill(pid, SIGTERM);
+    int status = 0;
+    ASSERT_EQ(::waitpid(pid, &status, 0), pid);
+    ASSERT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 143);
+    EXPECT_EQ(names().size(), kShards) << "round " << round;
+    for (const std::string& name : names()) fs::remove(folder / name);
+  }
 }
 
 TEST_P(PendingFileTest, AppearsWhole) {
