@@ -1,6 +1,10 @@
 #include "formats/gguf_split.h"
 
+#include <algorithm>
 #include <charconv>
+#include <system_error>
+
+#include "lib/error.h"
 
 namespace ropewalk::formats {
 namespace {
@@ -36,5 +40,23 @@ std::string shard_number(std::uint64_t number) {
 std::string shard_suffix(std::uint64_t number, std::uint64_t count) { return "-" + shard_number(number + 1) + "-of-" + shard_number(count); }
 
 std::filesystem::path shard_path(const GgufShardName& name, std::uint64_t number) { return name.folder / (name.stem + shard_suffix(number, name.count) + ".gguf"); }
+
+std::string split_stem(const std::filesystem::path& target) { return target.extension() == ".gguf" ? target.stem().string() : target.filename().string(); }
+
+std::vector<std::filesystem::path> existing_files_of(const std::filesystem::path& target) {
+  std::vector<std::filesystem::path> found;
+  const std::string stem = split_stem(target), whole = target.filename().string();
+  std::error_code error;
+  const std::filesystem::path folder = target.has_parent_path() ? target.parent_path() : ".";
+  for (std::filesystem::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
+    const std::filesystem::path name = entry->path().filename();
+    const auto shard = parse_shard_name(name);
+    if (name == whole || (shard && shard->stem == stem)) found.push_back(target.parent_path() / name);
+  }
+  if (error && error != std::errc::no_such_file_or_directory && error != std::errc::not_a_directory && error != std::errc::permission_denied)
+    throw Error(ErrorKind::io, {.path = folder.string()}, "cannot list the folder: " + error.message(), "check the disk and try again");
+  std::sort(found.begin(), found.end());
+  return found;
+}
 
 }  // namespace ropewalk::formats

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace ropewalk::formats {
 
@@ -22,5 +23,11 @@ std::string shard_number(std::uint64_t number);
 /// "-00002-of-00005" for number 1 of 5.
 std::string shard_suffix(std::uint64_t number, std::uint64_t count);
 std::filesystem::path shard_path(const GgufShardName& name, std::uint64_t number);
+
+/// "NAME" of an output "NAME.gguf": what its shards' names begin with.
+std::string split_stem(const std::filesystem::path& target);
+/// What stands there under the name of an output NAME.gguf: the file itself and shards "NAME-00001-of-00003.gguf" of any count, sorted. Empty if nothing does.
+/// Error(io) if the folder cannot be listed.
+std::vector<std::filesystem::path> existing_files_of(const std::filesystem::path& target);
 
 }  // namespace ropewalk::formats

@@ -6,15 +6,24 @@
 #include <span>
 #include <unordered_map>
 
+#include "formats/gguf_split.h"
 #include "lib/error.h"
+#include "lib/temporary.h"
 
 namespace ropewalk::formats {
 namespace {
 
 std::filesystem::path shard_file(const std::filesystem::path& target, const GgufShard& shard) {
   if (shard.suffix.empty()) return target;
-  const std::string stem = target.extension() == ".gguf" ? target.stem().string() : target.filename().string();
-  return target.parent_path() / (stem + shard.suffix + ".gguf");
+  return target.parent_path() / (split_stem(target) + shard.suffix + ".gguf");
+}
+
+/// What stands under the target's name and is not one of `files`.
+std::vector<std::filesystem::path> others_of(const std::filesystem::path& target, const std::set<std::filesystem::path>& files) {
+  std::vector<std::filesystem::path> others;
+  for (const std::filesystem::path& path : existing_files_of(target))
+    if (!files.contains(path.lexically_normal())) others.push_back(path);
+  return others;
 }
 
 /// The space is reserved, but zeros that matter are written, not hoped for.
@@ -38,10 +47,13 @@ struct GgufOutputs::Output {
 
 GgufWritten planned_files(const GgufPlan& plan, const GgufTarget& target) {
   GgufWritten out;
+  std::set<std::filesystem::path> names;
   for (const GgufShard& shard : layout_gguf(plan, target.split)) {
     out.files.push_back(shard_file(target.path, shard));
+    names.insert(out.files.back().lexically_normal());
     out.bytes += shard.file_bytes;
   }
+  out.replaced = others_of(target.path, names);
   return out;
 }
 
@@ -58,6 +70,14 @@ GgufOutputs::GgufOutputs(std::vector<GgufPlan> plans, const std::vector<GgufTarg
       output.written.bytes += shard.file_bytes;
     }
     outputs_.push_back(std::move(output));
+  }
+  for (std::size_t i = 0; i < outputs_.size(); ++i) {
+    outputs_[i].written.replaced = others_of(targets[i].path, names);
+    for (const std::filesystem::path& old : outputs_[i].written.replaced) {
+      if (!options.overwrite) throw_exists(old.string());
+      if (std::filesystem::is_directory(std::filesystem::symlink_status(old)))
+        throw Error(ErrorKind::io, {.path = old.string()}, "is a folder under the name of a shard of '" + targets[i].path.string() + "', expected a file or nothing", "move it away or choose another name");
+    }
   }
   for (Output& output : outputs_) {
     for (std::size_t s = 0; s < output.shards.size(); ++s) {
@@ -94,11 +114,13 @@ void GgufOutputs::append_items(std::vector<StreamItem>& items) const {
 std::vector<GgufWritten> GgufOutputs::finish() {
   std::vector<GgufWritten> out;
   std::vector<PendingFile*> files;
+  std::vector<std::filesystem::path> replaced;
   for (Output& output : outputs_) {
     for (const auto& file : output.files) files.push_back(file.get());
+    replaced.insert(replaced.end(), output.written.replaced.begin(), output.written.replaced.end());
     out.push_back(output.written);
   }
-  finish_together(files);
+  finish_together(files, replaced);
   return out;
 }
 

@@ -19,6 +19,7 @@ struct GgufTarget {
 struct GgufWritten {
   std::vector<std::filesystem::path> files;  // shard 0 first
   std::uint64_t bytes = 0;                   // of all of them
+  std::vector<std::filesystem::path> replaced;  // what else stands there under that name: shards of another split, or the unsplit file. They go when the new files have come
 };
 
 /// The files `plan` will become at `target`, nothing written: for --dry-run and the space check.
@@ -28,7 +29,8 @@ GgufWritten planned_files(const GgufPlan& plan, const GgufTarget& target);
 /// finish() gives all files their names. Destroyed before that, it leaves nothing behind.
 class GgufOutputs {
  public:
-  /// plans[i] goes to targets[i]. Error(usage) if two outputs would be one file.
+  /// plans[i] goes to targets[i]. Error(usage) if two outputs would be one file. Error(io) without `overwrite` if a file or a shard of any count stands under a target's
+  /// name: two splits of one name side by side are a trap for whoever opens them.
   GgufOutputs(std::vector<GgufPlan> plans, const std::vector<GgufTarget>& targets, const WriteOptions& options);
   ~GgufOutputs();
   GgufOutputs(const GgufOutputs&) = delete;

@@ -228,6 +228,22 @@ std::uint64_t bytes_of(const Target& target, const formats::Source& source) {
 
 std::vector<fs::path> paths_of(const Target& target) { return target.plan ? target.planned.files : std::vector<fs::path>{target.path}; }
 
+/// The file to open: of a split the first shard.
+const fs::path& first_file(const Target& target) { return target.plan ? target.planned.files.front() : target.path; }
+
+/// For people: "out-00001-of-00003.gguf and 2 more".
+std::string file_names(const Target& target) {
+  const std::size_t n = target.plan ? target.planned.files.size() : 1;
+  return first_file(target).string() + (n > 1 ? " and " + std::to_string(n - 1) + " more" : "");
+}
+
+/// What goes when the new files have come: shards of another split, or the unsplit file.
+std::string replaced_note(const Target& target, bool dry_run) {
+  std::string names;
+  for (const fs::path& old : target.planned.replaced) names += (names.empty() ? "" : ", ") + old.filename().string();
+  return target.path.string() + ": " + (dry_run ? "would remove " : "removed ") + plural(target.planned.replaced.size(), "older file") + " of that name: " + names;
+}
+
 std::string file_sha256(const fs::path& path) {
   const auto file = File::open(path);
   Sha256 hash;
@@ -256,7 +272,7 @@ Json output_json(const Target& target, std::uint64_t bytes, bool with_hash, cons
   if (target.plan)
     for (const auto& tensor : target.plan->tensors)
       tensors.push_back({{"name", tensor.name}, {"type", info(tensor.dtype).name}, {"bytes", *byte_size(tensor.dtype, tensor.tensor->info().elements())}, {"rmse", errors.contains(tensor.name) ? Json(errors.at(tensor.name)) : Json(nullptr)}});
-  return {{"path", target.path.string()}, {"type", target.type}, {"bytes", bytes}, {"sha256", files.size() == 1 ? files[0]["sha256"] : Json(nullptr)}, {"files", files}, {"tensors", tensors},
+  return {{"path", first_file(target).string()}, {"type", target.type}, {"bytes", bytes}, {"sha256", files.size() == 1 ? files[0]["sha256"] : Json(nullptr)}, {"files", files}, {"tensors", tensors},
           {"losses", losses_json(target.losses)}, {"notes", target.notes}};
 }
 
@@ -299,6 +315,7 @@ int run_convert(const ConvertOptions& options, Io& io) {
   plan_ggufs(options, source, targets);
   OutputPlan plan{.targets = {}, .what = "", .read_bytes = total_bytes(source.base_tensors)};
   std::vector<std::uint64_t> sizes;
+  std::uint64_t n_replaced = 0;
   for (Target& target : targets) {
     if (target.plan) target.planned = formats::planned_files(*target.plan, {target.path, split});
     sizes.push_back(bytes_of(target, source));
@@ -306,10 +323,14 @@ int run_convert(const ConvertOptions& options, Io& io) {
       check_target(path, source, options.common.overwrite);
       plan.targets.push_back({path, std::exchange(rest, 0)});
     }
+    for (const fs::path& old : target.planned.replaced) check_target(old, source, options.common.overwrite);
+    n_replaced += target.planned.replaced.size();
+    if (!target.planned.replaced.empty()) target.notes.push_back(replaced_note(target, options.writer.dry_run));
   }
   const auto folders = static_cast<std::uint64_t>(std::count_if(targets.begin(), targets.end(), [](const Target& t) { return t.folder; }));
   const std::uint64_t files = plan.targets.size() - folders;
   plan.what = (files ? plural(files, "file") : "") + (files && folders ? " and " : "") + (folders ? plural(folders, "folder") : "");
+  if (n_replaced) plan.what += " in place of " + plural(n_replaced, "older file");
   announce(plan, options.common, io);
   if (!options.writer.dry_run) write_targets(targets, source, split, options, io);
 
@@ -323,7 +344,7 @@ int run_convert(const ConvertOptions& options, Io& io) {
     if (options.rmse && target.plan && !options.writer.dry_run) errors = errors_of(target, source, options.common);
     output.body["outputs"].push_back(output_json(target, sizes[i], options.sha256 && !options.writer.dry_run, errors));
     const std::size_t n = target.plan ? target.plan->tensors.size() : source.checkpoint.tensors.size();
-    table.rows.push_back({target.path.string(), target.type, std::to_string(sizes[i]), std::to_string(n)});
+    table.rows.push_back({file_names(target), target.type, std::to_string(sizes[i]), std::to_string(n)});
     for (const std::string& note : target.notes) notes.insert("note: " + note);
     for (const formats::Loss& loss : target.losses) notes.insert(loss_line(loss));
   }

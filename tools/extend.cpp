@@ -205,7 +205,12 @@ int run_extend(const ExtendOptions& options, Io& io) {
     losses = rewritten.losses;
     gguf = std::move(rewritten.plan);
   }
-  const std::uint64_t bytes = gguf ? formats::planned_files(*gguf, {options.output, {}}).bytes : weight_file_bytes(source);
+  const formats::GgufWritten planned = gguf ? formats::planned_files(*gguf, {options.output, {}}) : formats::GgufWritten{};
+  for (const fs::path& old : planned.replaced) {  // shards of that name
+    check_target(old, source, options.common.overwrite);
+    notes.push_back((options.writer.dry_run ? "would remove " : "removed ") + old.string() + ", an older shard of that name");
+  }
+  const std::uint64_t bytes = gguf ? planned.bytes : weight_file_bytes(source);
   announce({.targets = {{options.output, options.link && !gguf ? 0 : bytes}}, .what = gguf ? "1 file" : "1 folder", .read_bytes = total_bytes(source.base_tensors)}, options.common, io);
   Written written;
   if (!options.writer.dry_run) {

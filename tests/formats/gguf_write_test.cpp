@@ -100,6 +100,28 @@ TEST(GgufWrite, OnePassEqualsMergeThenConvert) {
   }
 }
 
+TEST(GgufWrite, AnotherSplitOfTheNameIsRefusedOrReplaced) {
+  TestFolder folder("ropewalk-gguf-stale");
+  const Source source = open(model("stories260K"));
+  const auto write = [&](std::optional<std::uint64_t> max_tensors, bool overwrite) {
+    return write_ggufs({export_gguf(source, all_types()[1]).plan}, {{folder.path() / "m.gguf", {.max_tensors = max_tensors}}}, {.overwrite = overwrite, .sync = false}, {});
+  };
+  const auto first = write(20, false)[0];
+  EXPECT_TRUE(first.replaced.empty());
+  EXPECT_THROW(write(std::nullopt, false), Error);
+  EXPECT_THROW(write(10, false), Error);
+  EXPECT_FALSE(fs::exists(folder.path() / "m.gguf"));
+  const auto second = write(10, true)[0];
+  EXPECT_EQ(second.replaced, first.files);
+  EXPECT_EQ(write(std::nullopt, true)[0].replaced, second.files);
+  std::size_t left = 0;
+  for ([[maybe_unused]] const auto& entry : fs::directory_iterator(folder.path())) ++left;
+  EXPECT_EQ(left, 1u);
+  fs::create_directory(folder.path() / "m-00001-of-00007.gguf");  // no shard: nothing is written, nothing is removed
+  EXPECT_THROW(write(10, true), Error);
+  EXPECT_TRUE(fs::exists(folder.path() / "m.gguf"));
+}
+
 // An adapter on a GGUF base: B's rows follow the base's interleaved pairs, so that the f16 file of base + adapter is reached either way.
 TEST(GgufWrite, AnAdapterOnAGgufEqualsTheOneOnItsFolder) {
   const fs::path adapter = kGolden / "fixtures" / "adapters" / "qlora-shakespeare";

@@ -67,6 +67,79 @@ TEST(Convert, SplitsReadBackAsTheWhole) {
   EXPECT_EQ(run({"diff", (scratch / "whole.gguf").string(), files[1]["path"], "--exit-code"}).exit, 0) << "any shard opens the model";
 }
 
+TEST(Convert, ASplitIsReportedUnderItsShards) {
+  Scratch scratch;
+  const std::string base = model("tolstoy-4m"), out = (scratch / "part.gguf").string();
+  const std::vector<std::string> words = {"convert", base, "-o", out, "--type", "f16", "--split-max-tensors", "20"};
+  std::vector<std::string> with_json = words;
+  with_json.insert(with_json.end(), {"--json", "--dry-run"});
+  const Ran dry = run(with_json);
+  ASSERT_EQ(dry.exit, 0) << dry.err;
+  const Ran ran = run(words);
+  ASSERT_EQ(ran.exit, 0) << ran.err;
+  const auto names = scratch.names();
+  const std::string last = std::to_string(names.size());
+  ASSERT_GE(names.size(), 2u);
+  EXPECT_EQ(names.front(), "part-00001-of-0000" + last + ".gguf");
+  EXPECT_NE(ran.out.find((scratch / names.front()).string() + " and " + std::to_string(names.size() - 1) + " more"), std::string::npos) << ran.out;
+  const Json output = dry.json()["outputs"][0];
+  EXPECT_EQ(output["path"], (scratch / names.front()).string());
+  ASSERT_EQ(output["files"].size(), names.size());
+  for (std::size_t i = 0; i < names.size(); ++i) EXPECT_EQ(output["files"][i]["path"], (scratch / names[i]).string());
+}
+
+// A split of another count, or the unsplit file, beside the new one would be opened for the new one: it goes with --overwrite, and stops a run without.
+TEST(Convert, FilesOfAnotherSplitDoNotStay) {
+  Scratch scratch;
+  const std::string base = model("stories260K"), out = (scratch / "m.gguf").string();
+  const auto convert = [&](std::vector<std::string> more) {
+    std::vector<std::string> words = {"convert", base, "-o", out, "--type", "f16", "--json"};
+    words.insert(words.end(), more.begin(), more.end());
+    return run(words);
+  };
+  const std::vector<std::string> bystanders = {"m-00001-of-00002.txt", "m2-00001-of-00002.gguf", "n.gguf"};
+  for (const std::string& name : bystanders) spill(scratch / name, "mine");
+  const auto written = [&] {
+    auto names = scratch.names();
+    std::erase_if(names, [&](const std::string& name) { return std::find(bystanders.begin(), bystanders.end(), name) != bystanders.end(); });
+    return names;
+  };
+  ASSERT_EQ(convert({}).exit, 0);
+  const std::vector<std::vector<std::string>> steps = {{"--split-max-tensors", "20"}, {"--split-max-tensors", "10"}, {"--split-max-tensors", "25"}, {}};
+  for (const auto& step : steps) {
+    const auto before = written();
+    const Ran refused = convert(step);
+    EXPECT_EQ(refused.exit, 5) << refused.err;
+    EXPECT_NE(refused.err.find(before.front() + ": the target exists"), std::string::npos) << refused.err;
+    EXPECT_EQ(written(), before);
+    auto with = step;
+    with.push_back("--overwrite");
+    const Ran ran = convert(with);
+    ASSERT_EQ(ran.exit, 0) << ran.err;
+    EXPECT_NE(ran.err.find("in place of " + std::to_string(before.size()) + " older file"), std::string::npos) << ran.err;
+    std::vector<std::string> listed;
+    for (const Json& file : ran.json()["outputs"][0]["files"]) listed.push_back(fs::path(file["path"].get<std::string>()).filename().string());
+    EXPECT_EQ(written(), listed);
+    for (const std::string& old : before) EXPECT_NE(ran.json()["outputs"][0]["notes"].dump().find(old), std::string::npos);
+    EXPECT_EQ(run({"inspect", (scratch / listed.front()).string()}).exit, 0);
+  }
+  for (const std::string& name : bystanders) EXPECT_EQ(slurp(scratch / name), "mine");
+}
+
+TEST(Convert, ASplitThatIsTheSourceIsNotReplaced) {
+  Scratch scratch;
+  const std::string out = (scratch / "m.gguf").string();
+  ASSERT_EQ(run({"convert", model("stories260K"), "-o", out, "--type", "f16", "--split-max-tensors", "20"}).exit, 0);
+  const auto before = scratch.names();
+  for (const auto& words : std::vector<std::vector<std::string>>{{"convert", (scratch / before.front()).string(), "-o", out, "--overwrite"},
+                                                                 {"extend", (scratch / before.front()).string(), "-o", out, "--rope", "yarn,factor=2", "--overwrite"}}) {
+    const Ran ran = run(words);
+    EXPECT_EQ(ran.exit, 5) << ran.err;
+    EXPECT_NE(ran.err.find("source"), std::string::npos) << ran.err;
+    EXPECT_EQ(scratch.names(), before);
+  }
+}
+
 TEST(Convert, Sha256OfWhatWasWritten) {
   Scratch scratch;
   const Ran ran = run({"convert", model("stories260K"), "-o", (scratch / "a.gguf").string(), "--type", "f16", "--sha256", "--json"});
