@@ -1,0 +1,53 @@
+#include "verify/device.h"
+
+#include <gtest/gtest.h>
+
+#include <limits>
+#include <string>
+
+namespace ropewalk::verify {
+namespace {
+
+TEST(Device, ErrorsNameOperationLayerAndShape) {
+  const Error error = device_error({"rms_norm", 3, {4096, 2048}}, "cudaErrorIllegalAddress", "an illegal memory access was encountered");
+  EXPECT_EQ(error.kind(), ErrorKind::device);
+  EXPECT_STREQ(error.what(), "rms_norm, layer 3, [4096, 2048]: an illegal memory access was encountered (cudaErrorIllegalAddress); this is a bug in ropewalk or its driver: please report it "
+                             "with this line, and use --device cpu meanwhile");
+  EXPECT_EQ(device_error({"allocating the residual", {}, {}}, "cudaErrorMemoryAllocation", "out of memory").fix(), "free memory on the device or lower --device-memory");
+  EXPECT_EQ(describe({"gather", {}, {5}}), "gather, [5]");
+}
+
+TEST(Device, PlansAreHeldAgainstTheLimit) {
+  const std::uint64_t gib = std::uint64_t{1} << 30;
+  const std::vector<PlannedBuffer> plan = {{"residual", 2 * gib}, {"ids", 1}, {"logits", 3 * gib}, {"weights", gib}};
+  EXPECT_EQ(planned_bytes(plan), 6 * gib + 512);
+  EXPECT_NO_THROW(require_fits(plan, 6 * gib + 512));
+  try {
+    require_fits(plan, 6 * gib + 511);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::device);
+    EXPECT_EQ(error.problem(), "the pass needs 6.00 GiB of device memory (logits 3.00 GiB, residual 2.00 GiB, weights 1.00 GiB), 6.00 GiB may be used");
+  }
+  const std::vector<PlannedBuffer> wraps = {{"residual", std::numeric_limits<std::uint64_t>::max() - 1024}, {"logits", 4096}};
+  EXPECT_THROW(planned_bytes(wraps), Error);
+}
+
+TEST(Device, TheCapAndTheReserve) {
+  const std::uint64_t gib = std::uint64_t{1} << 30;
+  EXPECT_EQ(usable_bytes(80 * gib, {}), 80 * gib - gib / 2);
+  EXPECT_EQ(usable_bytes(80 * gib, 6 * gib), 6 * gib);
+  EXPECT_EQ(usable_bytes(4 * gib, 6 * gib), 4 * gib - gib / 2);
+  EXPECT_EQ(usable_bytes(gib / 4, {}), 0u);
+}
+
+TEST(Device, AMachineWithoutADeviceSaysWhy) {
+  const DeviceList list = list_devices();  // never throws
+  EXPECT_EQ(list.devices.empty(), !list.why_none.empty());
+  EXPECT_TRUE(built_with_cuda() || list.devices.empty());
+  RecordProperty("why_none", list.why_none);
+  std::printf("devices: %zu %s\n", list.devices.size(), list.why_none.c_str());
+}
+
+}  // namespace
+}  // namespace ropewalk::verify

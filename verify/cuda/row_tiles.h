@@ -1,0 +1,187 @@
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#include "lib/dtype.h"
+#include "verify/cuda/block.h"
+#include "verify/cuda/element.h"
+#include "verify/head_statistics.h"
+
+// Blocks of the operations that go row by row: block x owns row x, its kRowThreads threads stride across the row. Any width works. The contracts are in ops.h.
+namespace ropewalk::verify {
+
+template <class T>
+struct RmsNormArgs {
+  const float* x;
+  std::uint64_t x_stride;
+  const float* gain;
+  std::uint64_t width;
+  double eps;
+  T* y;
+  std::uint64_t y_stride;
+};
+struct RmsNormShared {
+  double partial[kRowThreads];
+};
+template <class Block, class T>
+ROPEWALK_DEVICE void rms_norm_block(const Block& block, const RmsNormArgs<T>& args, RmsNormShared& shared) {
+  const float* x = args.x + block.x() * args.x_stride;  // x[row, :]
+  T* y = args.y + block.x() * args.y_stride;            // y[row, :]
+  block.each([&](int thread) {
+    double sum = 0;
+    for (std::uint64_t c = std::uint64_t(thread); c < args.width; c += kRowThreads) sum += double(x[c]) * double(x[c]);
+    shared.partial[thread] = sum;
+  });
+  tree(block, shared.partial, [](double& into, double from) { into += from; });
+  block.lanes([&](int thread) {
+    const double scale = 1.0 / std::sqrt(shared.partial[0] / double(args.width) + args.eps);
+    for (std::uint64_t c = std::uint64_t(thread); c < args.width; c += kRowThreads) y[c] = from_float<T>(float(double(x[c]) * scale * double(args.gain[c])));
+  });
+}
+
+template <class T>
+struct RotateArgs {
+  const T* x;
+  std::uint64_t x_stride;
+  T* y;
+  std::uint64_t y_stride;
+  std::uint64_t n_heads, head_dim, pairs;
+  bool interleaved;
+  const float *cos, *sin;  // [positions, pairs]
+  std::uint64_t first_position, window_rows;  // row r has position first_position + r % window_rows
+};
+template <class Block, class T>
+ROPEWALK_DEVICE void rotate_block(const Block& block, const RotateArgs<T>& args) {
+  const std::uint64_t position = args.first_position + block.x() % args.window_rows;
+  const float *cos = args.cos + position * args.pairs, *sin = args.sin + position * args.pairs;
+  const T* x = args.x + block.x() * args.x_stride;
+  T* y = args.y + block.x() * args.y_stride;
+  const std::uint64_t step = args.interleaved ? 2 : 1, partner = args.interleaved ? 1 : args.pairs;
+  const std::uint64_t passing = args.head_dim - 2 * args.pairs;  // channels of a head that do not rotate
+  block.lanes([&](int thread) {
+    for (std::uint64_t i = std::uint64_t(thread); i < args.n_heads * args.pairs; i += kRowThreads) {
+      const std::uint64_t pair = i % args.pairs, at = i / args.pairs * args.head_dim + pair * step;
+      const float a = to_float(x[at]), b = to_float(x[at + partner]);
+      y[at] = from_float<T>(a * cos[pair] - b * sin[pair]);
+      y[at + partner] = from_float<T>(b * cos[pair] + a * sin[pair]);
+    }
+    if (x == y) return;
+    for (std::uint64_t i = std::uint64_t(thread); i < args.n_heads * passing; i += kRowThreads) {
+      const std::uint64_t at = i / passing * args.head_dim + 2 * args.pairs + i % passing;
+      y[at] = x[at];
+    }
+  });
+}
+
+template <class In, class Out>
+struct SwigluArgs {
+  const In* gate_up;
+  std::uint64_t stride;
+  std::uint64_t width, group;  // gate of channel c at c / group * 2 group + c % group, up `group` further
+  Out* y;
+  std::uint64_t y_stride;
+};
+template <class Block, class In, class Out>
+ROPEWALK_DEVICE void swiglu_block(const Block& block, const SwigluArgs<In, Out>& args) {
+  const In* x = args.gate_up + block.x() * args.stride;
+  Out* y = args.y + block.x() * args.y_stride;
+  block.lanes([&](int thread) {
+    for (std::uint64_t c = std::uint64_t(thread); c < args.width; c += kRowThreads) {
+      const std::uint64_t at = c / args.group * 2 * args.group + c % args.group;
+      const float gate = to_float(x[at]), up = to_float(x[at + args.group]);
+      // Below -88, e^-gate leaves the floats and the quotient is -0: right to within 1e-36, as on the host.
+      y[c] = from_float<Out>(gate / (1.0f + std::exp(-gate)) * up);
+    }
+  });
+}
+
+template <class T>
+struct AddArgs {
+  float* x;
+  std::uint64_t x_stride;
+  const T* y;
+  std::uint64_t y_stride;  // 0: one row added to all
+  std::uint64_t width;
+};
+template <class Block, class T>
+ROPEWALK_DEVICE void add_block(const Block& block, const AddArgs<T>& args) {
+  float* x = args.x + block.x() * args.x_stride;
+  const T* y = args.y + block.x() * args.y_stride;
+  block.lanes([&](int thread) {
+    for (std::uint64_t c = std::uint64_t(thread); c < args.width; c += kRowThreads) x[c] += to_float(y[c]);
+  });
+}
+
+/// Element `index` of an encoding that lies in memory as files have it. A new encoding gets its case here; device_can_decode (ops.h) lists them.
+ROPEWALK_DEVICE float decode_element(DType dtype, const std::byte* bytes, std::uint64_t index) {
+  const auto bits = [&](std::uint64_t at) { return static_cast<std::uint16_t>(static_cast<unsigned>(bytes[at]) | static_cast<unsigned>(bytes[at + 1]) << 8); };
+  switch (dtype) {
+    case DType::f32: return std::bit_cast<float>(std::uint32_t{bits(4 * index)} | std::uint32_t{bits(4 * index + 2)} << 16);
+    case DType::bf16: return to_float(Bf16{bits(2 * index)});
+    case DType::f16: return to_float(Fp16{bits(2 * index)});
+    case DType::q8_0: {  // f16 d | i8 q[32]
+      const std::uint64_t block = index / 32 * 34;
+      return float(static_cast<std::int8_t>(bytes[block + 2 + index % 32])) * to_float(Fp16{bits(block)});
+    }
+    default: return 0;  // refused before the launch
+  }
+}
+
+struct GatherArgs {
+  DType dtype;
+  const std::byte* table;
+  std::uint64_t row_bytes, width;
+  const std::int32_t* ids;
+  float* x;
+  std::uint64_t x_stride;
+};
+template <class Block>
+ROPEWALK_DEVICE void gather_block(const Block& block, const GatherArgs& args) {
+  const std::byte* row = args.table + static_cast<std::uint64_t>(args.ids[block.x()]) * args.row_bytes;
+  float* x = args.x + block.x() * args.x_stride;
+  block.lanes([&](int thread) {
+    for (std::uint64_t c = std::uint64_t(thread); c < args.width; c += kRowThreads) x[c] = decode_element(args.dtype, row, c);
+  });
+}
+
+/// Elements of one block of a flat operation: consecutive, taken kRowThreads at a time.
+inline constexpr std::uint64_t kFlatElements = 8 * kRowThreads;
+
+template <class T>
+struct DequantizeArgs {
+  DType dtype;
+  const std::byte* bytes;
+  std::uint64_t elements;
+  T* y;
+};
+template <class Block, class T>
+ROPEWALK_DEVICE void dequantize_block(const Block& block, const DequantizeArgs<T>& args) {
+  const std::uint64_t first = block.x() * kFlatElements, last = first + kFlatElements < args.elements ? first + kFlatElements : args.elements;
+  block.lanes([&](int thread) {
+    for (std::uint64_t i = first + std::uint64_t(thread); i < last; i += kRowThreads) args.y[i] = from_float<T>(decode_element(args.dtype, args.bytes, i));
+  });
+}
+
+struct SplitArgs {
+  const float* x;
+  std::uint64_t elements;
+  int terms;
+  Bf16* y;  // [terms, elements]
+};
+template <class Block>
+ROPEWALK_DEVICE void split_block(const Block& block, const SplitArgs& args) {
+  const std::uint64_t first = block.x() * kFlatElements, last = first + kFlatElements < args.elements ? first + kFlatElements : args.elements;
+  block.lanes([&](int thread) {
+    for (std::uint64_t i = first + std::uint64_t(thread); i < last; i += kRowThreads) {
+      float rest = args.x[i];
+      for (int term = 0; term < args.terms; ++term) {
+        const Bf16 part{static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(rest) >> 16)};  // towards 0: never past the largest bf16, and 8 bits at a time
+        args.y[std::uint64_t(term) * args.elements + i] = part;
+        rest -= to_float(part);  // exact
+      }
+    }
+  });
+}
+
+}  // namespace ropewalk::verify
