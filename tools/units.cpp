@@ -55,6 +55,4 @@ std::string duration_text(double seconds) {
   return text.data();
 }
 
-std::string plural(std::uint64_t n, const std::string& noun) { return std::to_string(n) + " " + noun + (n == 1 ? "" : "s"); }
-
 }  // namespace ropewalk::tools

@@ -3,6 +3,8 @@
 #include <cstdint>
 #include <string>
 
+#include "lib/plural.h"
+
 namespace ropewalk::tools {
 
 // Numbers for people. JSON output never goes through these.
@@ -17,7 +19,5 @@ std::string number_text(double value, int digits);
 std::string fixed_text(double value, int decimals);
 /// "48 s", "3 min 20 s", "2 h 05 min".
 std::string duration_text(double seconds);
-/// "1 file", "2 files".
-std::string plural(std::uint64_t n, const std::string& noun);
 
 }  // namespace ropewalk::tools

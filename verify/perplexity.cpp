@@ -5,13 +5,15 @@
 #include <string>
 
 #include "lib/error.h"
+#include "lib/plural.h"
 
 namespace ropewalk::verify {
 namespace {
 
-[[noreturn]] void too_short(std::size_t document, std::size_t tokens, std::size_t needed, int context) {
-  throw Error(ErrorKind::bad_input, {}, "document " + std::to_string(document) + " has " + std::to_string(tokens) + " tokens, a context of " + std::to_string(context) + " needs " +
-              std::to_string(needed), "give a longer text or a smaller context");
+[[noreturn]] void too_short(std::size_t document, std::size_t documents, std::size_t tokens, std::size_t needed, int context) {
+  const std::string which = documents == 1 ? "the text" : "document " + std::to_string(document + 1) + " of " + std::to_string(documents);
+  throw Error(ErrorKind::bad_input, {}, which + " has " + plural(tokens, "token") + ", a context of " + std::to_string(context) + " needs " + std::to_string(needed),
+              "give a longer text or a smaller context");
 }
 
 Window window_of(const std::vector<std::int32_t>& document, int begin, int end, std::optional<std::int32_t> bos) {
@@ -106,7 +108,7 @@ WindowPlan plan_windows(const std::vector<std::vector<std::int32_t>>& documents,
   for (std::size_t index = 0; index < documents.size(); ++index) {
     const auto& document = documents[index];
     const std::size_t lead = bos ? 1 : 0, window = static_cast<std::size_t>(context), needed = (protocol == Protocol::llama_cpp ? 2 * window : window) - lead;
-    if (document.size() < needed) too_short(index, document.size(), needed, context);
+    if (document.size() < needed) too_short(index, documents.size(), document.size(), needed, context);
     switch (protocol) {
       case Protocol::tokens:
       case Protocol::yarn: plan_sliding(plan, document, static_cast<int>(index), context, stride, bos); break;

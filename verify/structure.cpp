@@ -6,6 +6,7 @@
 
 #include "formats/gguf_model.h"
 #include "formats/tokenizer.h"
+#include "lib/plural.h"
 
 namespace ropewalk::verify {
 namespace {
@@ -25,6 +26,8 @@ std::string short_number(double value) {
   return text;
 }
 
+std::string differ_text(std::uint64_t n) { return std::to_string(n) + (n == 1 ? " differs" : " differ"); }
+
 Gate gate(const char* name, double value, const char* bound, double limit) {
   return {name, 0, 0, value, bound, limit, std::string_view(bound) == "max" ? value <= limit : value >= limit};
 }
@@ -32,7 +35,7 @@ Gate gate(const char* name, double value, const char* bound, double limit) {
 /// Part of the decoder, rather than a buffer some checkpoints carry along (rotary_emb.inv_freq).
 bool is_decoder_tensor(const std::string& name) { return formats::gguf_tensor_name(name).has_value(); }
 
-void compare_tensors(const Checkpoint& source, const Checkpoint& candidate, StructureReport& report) {
+void compare_tensors(const Checkpoint& source, const Checkpoint& candidate, const Sides& sides, StructureReport& report) {
   std::size_t compared = 0, outside = 0;
   for (const TensorPtr& tensor : source.tensors) {
     if (!is_decoder_tensor(tensor->name())) {
@@ -41,20 +44,20 @@ void compare_tensors(const Checkpoint& source, const Checkpoint& candidate, Stru
     }
     const TensorPtr other = counterpart(candidate, tensor->name());
     if (!other)
-      report.problems.push_back("'" + tensor->name() + "' is missing");
+      report.problems.push_back("'" + tensor->name() + "' is not in " + sides.candidate);
     else if (other->info().shape != tensor->info().shape)
-      report.problems.push_back("'" + tensor->name() + "' has shape " + shape_text(other->info().shape) + ", expected " + shape_text(tensor->info().shape));
+      report.problems.push_back("'" + tensor->name() + "' is " + shape_text(other->info().shape) + " in " + sides.candidate + ", " + shape_text(tensor->info().shape) + " in " + sides.source);
     else
       ++compared;
   }
   for (const TensorPtr& tensor : candidate.tensors) {
     if (!is_decoder_tensor(tensor->name()) || source.find(tensor->name())) continue;
     if (tensor->name() == kHead && source.config.tied_head) continue;  // weights are compared with the embedding
-    report.problems.push_back("'" + tensor->name() + "' is not in the source");
+    report.problems.push_back("'" + tensor->name() + "' is not in " + sides.source);
   }
-  std::string detail = std::to_string(compared) + " tensors with equal names and shapes";
-  if (outside > 0) detail += ", " + std::to_string(outside) + " outside the decoder left out";
-  if (!report.problems.empty()) detail = std::to_string(report.problems.size()) + " differ: " + report.problems.front();
+  std::string detail = plural(compared, "tensor") + (compared == 1 ? " with equal name and shape" : " with equal names and shapes");
+  if (outside > 0) detail += ", " + std::to_string(outside) + " outside the decoder not compared";
+  if (!report.problems.empty()) detail = differ_text(report.problems.size()) + ": " + report.problems.front();
   report.items.push_back({"tensors", report.problems.empty(), detail});
   report.gates.push_back(gate("tensors", static_cast<double>(report.problems.size()), "max", 0));
 }
@@ -84,46 +87,47 @@ struct Difference {
   }
 };
 
-Difference compare_ids(const Vocabulary& source, const Vocabulary& candidate) {
+Difference compare_ids(const Vocabulary& source, const Vocabulary& candidate, const Sides& sides) {
   const std::vector<IdText> a = id_texts(source), b = id_texts(candidate);
   Difference out;
   for (std::size_t id = 0; id < std::max(a.size(), b.size()); ++id) {
     const bool in_a = id < a.size() && !a[id].unused, in_b = id < b.size() && !b[id].unused;
     if (!in_a && !in_b) continue;  // padding up to the embedding's rows
     if (in_a && in_b && a[id].text == b[id].text) continue;
-    out.add("id " + std::to_string(id) + " is " + (in_b ? "'" + b[id].text + "'" : "not there") + ", expected " + (in_a ? "'" + a[id].text + "'" : "none"));
+    const auto shown = [](bool present, const IdText& text) { return present ? "'" + text.text + "'" : std::string("nothing"); };
+    out.add("id " + std::to_string(id) + " is " + shown(in_b, in_b ? b[id] : IdText{}) + " in " + sides.candidate + ", " + shown(in_a, in_a ? a[id] : IdText{}) + " in " + sides.source);
   }
   for (std::size_t id = 0; id < std::min(source.pieces.size(), candidate.pieces.size()); ++id) {
     const Piece &x = source.pieces[id], &y = candidate.pieces[id];
     const bool merged_by_score = x.type == PieceType::normal && y.type == PieceType::normal && x.text == y.text && a[id].text == x.text;
-    if (merged_by_score && x.score != y.score) out.add("the score of id " + std::to_string(id) + " is " + short_number(y.score) + ", expected " + short_number(x.score));
+    if (merged_by_score && x.score != y.score) out.add("the score of id " + std::to_string(id) + " is " + short_number(y.score) + " in " + sides.candidate + ", " + short_number(x.score) + " in " + sides.source);
   }
   return out;
 }
 
 /// Special ids and what is added to a text. llama.cpp takes bos 1, eos 2 and unk 0 where a GGUF says nothing, and cannot be told that there is none: of such an id
 /// only its use counts.
-Difference compare_special(const Vocabulary& source, const Vocabulary& candidate) {
+Difference compare_special(const Vocabulary& source, const Vocabulary& candidate, const Sides& sides) {
   Difference out;
   const auto text = [](std::optional<std::int32_t> id) { return id ? std::to_string(*id) : std::string("none"); };
   const bool assumes = candidate.rules == TokenizerRules::llama_cpp && source.rules != TokenizerRules::llama_cpp;
   const auto special = [&](const char* name, std::optional<std::int32_t> x, std::optional<std::int32_t> y, std::int32_t assumed) {
     if (x == y || (assumes && !x && y == assumed)) return;
-    out.add(std::string(name) + " is " + text(y) + ", expected " + text(x));
+    out.add(std::string(name) + " is " + text(y) + " in " + sides.candidate + ", " + text(x) + " in " + sides.source);
   };
   special("bos", source.bos, candidate.bos, 1);
   special("eos", source.eos, candidate.eos, 2);
   special("unk", source.unk, candidate.unk, 0);
   // Llama's tokenizer in transformers and llama.cpp's agree on what holds where a file says nothing: BOS is added, EOS is not.
   const auto adds = [&](const char* name, bool x, bool y) {
-    if (x != y) out.add(std::string(name) + (y ? " is added to a text" : " is not added to a text") + ", expected the opposite");
+    if (x != y) out.add(std::string(name) + " is added to a text by " + (y ? sides.candidate : sides.source) + ", not by " + (y ? sides.source : sides.candidate));
   };
   adds("bos", source.bos && source.add_bos.value_or(true), candidate.bos && candidate.add_bos.value_or(true));
   adds("eos", source.eos && source.add_eos.value_or(false), candidate.eos && candidate.add_eos.value_or(false));
   return out;
 }
 
-Difference compare_texts(const Vocabulary& source, const Vocabulary& candidate, std::span<const std::string> documents, std::uint64_t& tokens) {
+Difference compare_texts(const Vocabulary& source, const Vocabulary& candidate, const Sides& sides, std::span<const std::string> documents, std::uint64_t& tokens) {
   const auto a = formats::Tokenizer::create(source), b = formats::Tokenizer::create(candidate);
   Difference out;
   for (const std::string& document : documents) {
@@ -133,36 +137,36 @@ Difference compare_texts(const Vocabulary& source, const Vocabulary& candidate, 
     if (at == ids.end() && other == others.end()) continue;
     const auto position = at - ids.begin();
     const auto shown = [](const auto& where, const auto& end) { return where == end ? std::string("nothing") : std::to_string(*where); };
-    out.add("token " + std::to_string(position) + " is " + shown(other, others.end()) + ", expected " + shown(at, ids.end()));
+    out.add("token " + std::to_string(position) + " is " + shown(other, others.end()) + " by " + sides.candidate + ", " + shown(at, ids.end()) + " by " + sides.source);
   }
   return out;
 }
 
-void compare_tokenizers(const Checkpoint& source, const Checkpoint& candidate, std::span<const std::string> documents, StructureReport& report) {
+void compare_tokenizers(const Checkpoint& source, const Checkpoint& candidate, std::span<const std::string> documents, const Sides& sides, StructureReport& report) {
   if (!source.vocabulary && !candidate.vocabulary) {
     report.items.push_back({"vocabulary", std::nullopt, "neither has a tokenizer that is read"});
     return;
   }
   if (!source.vocabulary || !candidate.vocabulary) {
-    report.items.push_back({"vocabulary", false, std::string("the ") + (source.vocabulary ? "candidate" : "source") + " has no tokenizer that is read"});
+    report.items.push_back({"vocabulary", false, (source.vocabulary ? sides.candidate : sides.source) + " has no tokenizer that is read"});
     report.gates.push_back(gate("tokenizer", 1, "max", 0));
     return;
   }
-  const Difference ids = compare_ids(*source.vocabulary, *candidate.vocabulary);
-  report.items.push_back({"vocabulary", ids.count == 0, ids.count == 0 ? std::to_string(id_texts(*source.vocabulary).size()) + " ids, all equal" : std::to_string(ids.count) + " differ: " + ids.first});
-  const Difference special = compare_special(*source.vocabulary, *candidate.vocabulary);
+  const Difference ids = compare_ids(*source.vocabulary, *candidate.vocabulary, sides);
+  report.items.push_back({"vocabulary", ids.count == 0, ids.count == 0 ? plural(id_texts(*source.vocabulary).size(), "id") + ", all equal" : differ_text(ids.count) + ": " + ids.first});
+  const Difference special = compare_special(*source.vocabulary, *candidate.vocabulary, sides);
   report.items.push_back({"special tokens", special.count == 0, special.count == 0 ? "bos, eos, unk and what is added to a text: the same" : special.first});
   std::uint64_t differing = ids.count + special.count;
   if (!documents.empty()) {
     std::uint64_t tokens = 0;
-    const Difference texts = compare_texts(*source.vocabulary, *candidate.vocabulary, documents, tokens);
-    report.items.push_back({"ids", texts.count == 0, texts.count == 0 ? std::to_string(tokens) + " ids of the text, all equal under each one's own rules" : "the text gives other ids: " + texts.first});
+    const Difference texts = compare_texts(*source.vocabulary, *candidate.vocabulary, sides, documents, tokens);
+    report.items.push_back({"ids", texts.count == 0, texts.count == 0 ? plural(tokens, "id") + " of the text, all equal under each one's own rules" : "the text gives other ids: " + texts.first});
     differing += texts.count;
   }
   report.gates.push_back(gate("tokenizer", static_cast<double>(differing), "max", 0));
 }
 
-void compare_ropes(const Checkpoint& source, const Checkpoint& candidate, int context, StructureReport& report) {
+void compare_ropes(const Checkpoint& source, const Checkpoint& candidate, int context, const Sides& sides, StructureReport& report) {
   const RopeTable a = rope_table(source.config.rope, context), b = rope_table(candidate.config.rope, context);
   double worst = a.inv_freq.size() == b.inv_freq.size() ? 0 : INFINITY;
   std::size_t at = 0;
@@ -175,39 +179,43 @@ void compare_ropes(const Checkpoint& source, const Checkpoint& candidate, int co
   constexpr double kStored = 1e-6;
   report.gates.push_back(gate("rope", std::max(worst, attention), "max", kStored));
   if (report.gates.back().pass) {
-    report.items.push_back({"rope", true, "the same " + std::to_string(a.inv_freq.size()) + " frequencies: " + describe(source.config.rope)});
+    report.items.push_back({"rope", true, "the same " + std::to_string(a.inv_freq.size()) + " frequencies, both " + describe(source.config.rope)});
     return;
   }
   report.rope_differs = true;
-  std::string detail = "the candidate computes " + describe(candidate.config.rope) + ", the source " + describe(source.config.rope);
-  detail += "; worst frequency off by " + short_number(100 * worst) + " % (pair " + std::to_string(at) + "), attention factor " + short_number(b.attention_factor) + " for " + short_number(a.attention_factor);
+  std::string detail = sides.candidate + " computes " + describe(candidate.config.rope) + ", " + sides.source + " " + describe(source.config.rope) + "; ";
+  if (a.inv_freq.size() != b.inv_freq.size()) detail += std::to_string(b.inv_freq.size()) + " pairs of channels rotate in a head for " + std::to_string(a.inv_freq.size());
+  else if (worst > 0) detail += "worst frequency off by " + short_number(100 * worst) + " % (pair " + std::to_string(at) + ")";
+  else detail += "equal frequencies";
+  if (attention != 0) detail += ", attention factor " + short_number(b.attention_factor) + " for " + short_number(a.attention_factor);
   report.items.push_back({"rope", false, detail});
 }
 
 /// Keys a query sees among `context`; a window that is never reached is none.
 int window_in(const ModelConfig& config, int context) { return config.sliding_window && *config.sliding_window < context ? *config.sliding_window : 0; }
 
-void compare_geometry(const ModelConfig& a, const ModelConfig& b, int context, StructureReport& report) {
+void compare_geometry(const ModelConfig& a, const ModelConfig& b, int context, const Sides& sides, StructureReport& report) {
   std::string detail;
   int differences = 0;
-  const auto differ = [&](const char* name, auto x, auto y) {
-    if (x == y) return;
+  const auto differ = [&](const char* name, const std::string& x, const std::string& y) {
     ++differences;
-    detail += (detail.empty() ? "" : ", ") + std::string(name) + " " + std::to_string(y) + " for " + std::to_string(x);
+    detail += (detail.empty() ? "" : ", ") + std::string(name) + " " + y + " for " + x;
   };
-  differ("layers", a.n_layers, b.n_layers);
-  differ("width", a.d_model, b.d_model);
-  differ("heads", a.n_heads, b.n_heads);
-  differ("kv heads", a.n_kv_heads, b.n_kv_heads);
-  differ("head_dim", a.head_dim, b.head_dim);
-  differ("sliding window", window_in(a, context), window_in(b, context));
-  if (!(std::abs(a.rms_eps - b.rms_eps) <= 1e-6 * a.rms_eps)) {  // stored as float: 2^-24
-    ++differences;
-    detail += (detail.empty() ? "" : ", ") + std::string("rms_eps ") + short_number(b.rms_eps) + " for " + short_number(a.rms_eps);
-  }
+  const auto compare = [&](const char* name, int x, int y) {
+    const auto shown = [](int n) { return n == 0 ? std::string("none") : std::to_string(n); };
+    if (x != y) differ(name, shown(x), shown(y));
+  };
+  compare("layers", a.n_layers, b.n_layers);
+  compare("width", a.d_model, b.d_model);
+  compare("heads", a.n_heads, b.n_heads);
+  compare("kv heads", a.n_kv_heads, b.n_kv_heads);
+  compare("head_dim", a.head_dim, b.head_dim);
+  compare("sliding window", window_in(a, context), window_in(b, context));
+  if (!(std::abs(a.rms_eps - b.rms_eps) <= 1e-6 * a.rms_eps))  // stored as float: 2^-24
+    differ("rms_eps", short_number(a.rms_eps), short_number(b.rms_eps));
   report.gates.push_back(gate("geometry", differences, "max", 0));
   report.geometry_differs = !detail.empty();
-  report.items.push_back({"geometry", detail.empty(), detail.empty() ? "equal" : detail});
+  report.items.push_back({"geometry", detail.empty(), detail.empty() ? "equal" : sides.candidate + " has " + detail});
 }
 
 }  // namespace
@@ -217,15 +225,15 @@ TensorPtr counterpart(const Checkpoint& candidate, const std::string& name) {
   return name == kHead && candidate.config.tied_head ? candidate.find(kEmbedding) : nullptr;
 }
 
-StructureReport compare_structure(const Checkpoint& source, const Checkpoint& candidate, std::span<const std::string> documents, int context) {
+StructureReport compare_structure(const Checkpoint& source, const Checkpoint& candidate, std::span<const std::string> documents, int context, const Sides& sides) {
   StructureReport report;
-  compare_tensors(source, candidate, report);
-  compare_geometry(source.config, candidate.config, context, report);
-  compare_tokenizers(source, candidate, documents, report);
-  compare_ropes(source, candidate, context, report);
+  compare_tensors(source, candidate, sides, report);
+  compare_geometry(source.config, candidate.config, context, sides, report);
+  compare_tokenizers(source, candidate, documents, sides, report);
+  compare_ropes(source, candidate, context, sides, report);
   const int wanted = std::min(context, source.config.context);
   const bool serves = candidate.config.context >= wanted;
-  report.items.push_back({"context", serves, "serves " + std::to_string(candidate.config.context) + " tokens, the source " + std::to_string(source.config.context)});
+  report.items.push_back({"context", serves, sides.candidate + " serves " + std::to_string(candidate.config.context) + " tokens, " + sides.source + " " + std::to_string(source.config.context)});
   report.gates.push_back(gate("context", candidate.config.context, "min", wanted));
   return report;
 }

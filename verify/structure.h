@@ -16,6 +16,10 @@ struct StructureItem {
   std::optional<bool> pass;    // nullopt: reported, does not decide
   std::string detail;          // what was found, one line
 };
+/// What the details call the two.
+struct Sides {
+  std::string source = "the source", candidate = "the candidate";
+};
 struct StructureReport {
   std::vector<StructureItem> items;
   std::vector<Gate> gates;     // "tensors", "tokenizer", "context", "rope", "geometry": what fails an export whatever its logits say
@@ -26,7 +30,7 @@ struct StructureReport {
 
 /// Tensors of the decoder by canonical name and shape (a tied head may be stored or not), vocabulary id by id (texts, scores of normal pieces), special ids and whether BOS and EOS are added, ids of `documents` under each one's own rules, the rope each consumer
 /// computes for `context` tokens, the context served. `documents` may be empty: then ids are not compared.
-StructureReport compare_structure(const Checkpoint& source, const Checkpoint& candidate, std::span<const std::string> documents, int context);
+StructureReport compare_structure(const Checkpoint& source, const Checkpoint& candidate, std::span<const std::string> documents, int context, const Sides& sides = {});
 
 /// The candidate's tensor that stands for `name` of the source: itself, or the embedding for a head that the candidate ties. nullptr if there is none.
 TensorPtr counterpart(const Checkpoint& candidate, const std::string& name);
