@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 
 #include "lib/error.h"
 #include "tools/commands.h"
@@ -50,11 +51,18 @@ Level parse_level(const std::string& text) {
   throw Error(ErrorKind::usage, {}, "--level is '" + text + "'", "give structure, weights or logits");
 }
 
-/// Defaults by the candidate's encoding; a bound of the same name without a range replaces them.
-std::vector<verify::GateRequest> gate_requests(const VerifyOptions& options, DType encoding) {
+/// --max and --min. Error(usage) for what could not be answered within `context` positions (0: not known yet).
+std::vector<verify::GateRequest> asked_gates(const VerifyOptions& options, int context) {
   std::vector<verify::GateRequest> asked;
   for (const std::string& text : options.max) asked.push_back(verify::parse_gate("max", text));
   for (const std::string& text : options.min) asked.push_back(verify::parse_gate("min", text));
+  verify::check_gates(asked, context);
+  return asked;
+}
+
+/// Defaults by the candidate's encoding; a bound of the same name without a range replaces them.
+std::vector<verify::GateRequest> gate_requests(const VerifyOptions& options, DType encoding) {
+  const std::vector<verify::GateRequest> asked = asked_gates(options, 0);
   std::vector<verify::GateRequest> requests;
   for (const verify::GateRequest& standard : verify::default_gates(info(encoding).name)) {
     const bool replaced = std::any_of(asked.begin(), asked.end(), [&](const auto& request) { return request.name == standard.name && request.bound == standard.bound && request.from == 0 && request.to == 0; });
@@ -85,22 +93,28 @@ std::vector<verify::Window> cut_windows(const std::vector<std::vector<std::int32
   return windows;
 }
 
+/// A figure of the whole: of all positions, or of none (tensors, tokenizer).
+bool everywhere(const verify::Gate& gate) { return gate.from == 0 && gate.to == 0; }
+
 Json gates_json(const std::vector<verify::Gate>& gates) {
   Json list = Json::array();
   for (const verify::Gate& gate : gates)
-    list.push_back({{"name", gate.name}, {"from", gate.from}, {"to", gate.to}, {"value", gate.value}, {"bound", gate.bound}, {"limit", gate.limit}, {"pass", gate.pass}});
+    list.push_back({{"name", gate.name}, {"from", everywhere(gate) ? Json(nullptr) : Json(gate.from)}, {"to", gate.to == 0 ? Json(nullptr) : Json(gate.to)}, {"value", gate.value}, {"bound", gate.bound}, {"limit", gate.limit}, {"pass", gate.pass}});
   return list;
 }
 
 std::string range_text(const verify::Gate& gate) {
-  if (gate.from == 0 && gate.to == 0) return "all";
+  if (everywhere(gate)) return "all";
   return std::to_string(gate.from) + " to " + (gate.to == 0 ? std::string("end") : std::to_string(gate.to));
 }
+
+/// A gate that had nothing to measure fails, and says why.
+std::string value_text(double value, int digits) { return std::isnan(value) ? "not a number" : number_text(value, digits); }
 
 Table gate_table(const std::vector<verify::Gate>& gates) {
   Table table{{{"gate"}, {"positions"}, {"value", true}, {"", false}, {"limit", true}, {"verdict"}}, {}};
   for (const verify::Gate& gate : gates)
-    table.rows.push_back({gate.name, range_text(gate), number_text(gate.value, 4), gate.bound == "max" ? "<=" : ">=", number_text(gate.limit, 4), gate.pass ? "pass" : "FAIL"});
+    table.rows.push_back({gate.name, range_text(gate), value_text(gate.value, 4), gate.bound == "max" ? "<=" : ">=", number_text(gate.limit, 4), gate.pass ? "pass" : "FAIL"});
   return table;
 }
 
@@ -111,7 +125,6 @@ struct Verdict {
   std::string level;  // the last one that ran
   std::optional<int> parts_at;
   std::string parts_text;
-  bool rope_differs = false;
   std::vector<std::string> lines;
 
   bool pass() const { return verify::all_pass(gates); }
@@ -126,7 +139,6 @@ void judge_structure(Verdict& verdict, const Checkpoint& source, const Checkpoin
     verdict.structure.push_back({{"name", item.name}, {"pass", item.pass ? Json(*item.pass) : Json(nullptr)}, {"detail", item.detail}});
     lines.emplace_back("  " + item.name, (item.pass ? (*item.pass ? "pass  " : "FAIL  ") : "      ") + item.detail);
   }
-  verdict.rope_differs = report.rope_differs;
   verdict.gates.insert(verdict.gates.end(), report.gates.begin(), report.gates.end());
   verdict.lines.push_back("structure\n" + aligned(lines));
   for (std::size_t i = 0; i < std::min<std::size_t>(report.problems.size(), 20); ++i) verdict.structure.push_back({{"name", "tensor"}, {"pass", false}, {"detail", report.problems[i]}});
@@ -149,9 +161,9 @@ void judge_weights(Verdict& verdict, const Checkpoint& source, const Checkpoint&
   verdict.gates.push_back(verify::weight_gate(differences));
   std::string line = "weights    ";
   if (!worst) line += "FAIL  no tensor could be compared";
-  else if (failed > 0) line += "FAIL  " + std::to_string(failed) + " of " + std::to_string(differences.size()) + " tensors err by more than " + std::string(info(worst->type).name) + " may: '" + worst->name + "' by " + number_text(worst->max_error, 3);
-  else if (worst->worst_of_bound == 0) line += "pass  " + std::to_string(differences.size()) + " tensors, every value equal";
-  else line += "pass  " + std::to_string(differences.size()) + " tensors; largest error is " + number_text(100 * worst->worst_of_bound, 3) + " % of what one rounding to " + std::string(info(worst->type).name) + " may cost";
+  else if (failed > 0) line += "FAIL  " + std::to_string(failed) + " of " + plural(differences.size(), "tensor") + (failed == 1 ? " errs" : " err") + " by more than one rounding to its type may cost: '" + worst->name + "' by " + number_text(worst->max_error, 3);
+  else if (worst->worst_of_bound == 0) line += "pass  " + plural(differences.size(), "tensor") + ", every value equal";
+  else line += "pass  " + plural(differences.size(), "tensor") + "; largest error is " + number_text(100 * worst->worst_of_bound, 3) + " % of what one rounding to " + std::string(info(worst->type).name) + " may cost";
   verdict.lines.push_back(line);
 }
 
@@ -223,6 +235,18 @@ Verdict judge(const VerifyOptions& options, Level level, const Checkpoint& sourc
   return verdict;
 }
 
+/// "the rope differs, see structure", or the gates that failed.
+std::string reason_text(const Verdict& verdict) {
+  std::vector<std::string> names;
+  for (const verify::Gate& gate : verdict.gates)
+    if (!gate.pass && std::find(names.begin(), names.end(), gate.name) == names.end()) names.push_back(gate.name);
+  const auto failed = [&](const char* name) { return std::find(names.begin(), names.end(), name) != names.end(); };
+  if (failed("rope") && !failed("tensors")) return "the rope differs, see structure";
+  std::string text;
+  for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
+  return text.empty() ? "no gate ran" : text;
+}
+
 Output output_of(const Verdict& verdict, const Checkpoint& source, const Checkpoint& candidate, int context) {
   Output output{.command = "verify", .source = source.label};
   output.warnings = source.warnings;
@@ -234,28 +258,31 @@ Output output_of(const Verdict& verdict, const Checkpoint& source, const Checkpo
   output.text(candidate.label + " (as " + candidate.read_as + " reads it) against " + source.label);
   for (const std::string& line : verdict.lines) output.text(line);
   if (verdict.corpus.is_object())
-    output.text("text       " + verdict.corpus["path"].get<std::string>() + ", " + std::to_string(verdict.corpus["tokens"].get<std::uint64_t>()) + " tokens, sha256 " + verdict.corpus["sha256"].get<std::string>());
+    output.text("text       " + verdict.corpus["path"].get<std::string>() + ", " + plural(verdict.corpus["tokens"].get<std::uint64_t>(), "token") + ", sha256 " + verdict.corpus["sha256"].get<std::string>());
   output.table(gate_table(verdict.gates));
   if (verdict.positions.is_array()) output.table(position_table(verdict.positions));
   if (!verdict.parts_text.empty()) output.text(verdict.parts_text);
-  output.text(pass ? "PASS" : "FAIL at level " + verdict.level + (verdict.rope_differs ? ": the rope differs, see structure" : ""));
+  output.text(pass ? "PASS" : "FAIL at level " + verdict.level + ": " + reason_text(verdict));
   for (const verify::Gate& gate : verdict.gates)
-    output.checks.push_back({gate.name + (gate.from || gate.to ? "@" + range_text(gate) : ""), gate.pass, number_text(gate.value, 6) + (gate.bound == "max" ? " > " : " < ") + number_text(gate.limit, 6)});
+    output.checks.push_back({gate.name + (everywhere(gate) ? "" : "@" + range_text(gate)), gate.pass, value_text(gate.value, 6) + (gate.bound == "max" ? " > " : " < ") + number_text(gate.limit, 6)});
   return output;
 }
 
 int run_verify(const VerifyOptions& options, Io& io) {
   check_reports(options.common);
+  if (options.against.empty() && (!options.modifiers.adapters.empty() || options.modifiers.rope))
+    throw Error(ErrorKind::usage, {}, "-a and --rope belong to --against, which is not given", "name the source: --against SOURCE; a candidate takes modifiers as CANDIDATE+ADAPTER or CANDIDATE+rope=SPEC");
   if (options.against.empty()) throw Error(ErrorKind::usage, {}, "nothing to verify against", "name the source: --against SOURCE");
   const Level level = parse_level(options.level);
   if (options.context && *options.context < 2)
     throw Error(ErrorKind::usage, {}, "a context of " + std::to_string(*options.context) + " has nothing to predict", "give -c of at least 2");
-  gate_requests(options, DType::f16);  // a gate that cannot be read fails before any work
+  asked_gates(options, options.context.value_or(0));  // a gate that cannot be read or reached fails before any byte is
   const Corpus corpus = read_corpus(options.text, io);
   const formats::Source source = open_source(options.against, options.modifiers, options.common, io);
   const formats::Source candidate = open_source(options.candidate, {}, options.common, io);
   const int context = options.context.value_or(source.checkpoint.config.context);
   if (context < 2) throw Error(ErrorKind::usage, {}, "the source says nothing of its context", "give -c of at least 2");
+  asked_gates(options, context);
   if (level == Level::logits)  // too little text fails before the weights are read
     cut_windows(corpus_ids(corpus, source.checkpoint), context, options.windows, leading_bos(source.checkpoint, corpus));
   const Verdict verdict = judge(options, level, source.checkpoint, candidate.checkpoint, corpus, context, io);

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstdio>
 #include <limits>
 #include <string>
 
@@ -33,6 +34,9 @@ double parse_limit(std::string_view text, std::string_view gate) {
   return percent ? value / 100 : value;
 }
 
+/// "256:512", "1024:"
+std::string range_text(int from, int to) { return std::to_string(from) + ":" + (to == 0 ? "" : std::to_string(to)); }
+
 /// The figures of positions [from, to).
 PairPosition over_range(const LogitsReport& report, int from, int to) {
   PairPosition sum;
@@ -47,6 +51,12 @@ PairPosition over_range(const LogitsReport& report, int from, int to) {
   return sum;
 }
 
+std::string limit_text(double limit) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.6g", limit);
+  return text;
+}
+
 double nll_difference(const PairPosition& p) { return p.scored ? (p.nll_candidate - p.nll_source) / double(p.scored) : kNothing; }
 
 /// A figure that has a value on any range; nullopt if `name` is none.
@@ -59,9 +69,11 @@ std::optional<double> ranged_value(const std::string& name, const PairPosition& 
   return std::nullopt;
 }
 
+bool whole_only(const std::string& name) { return name == "kl_median" || name == "kl_p999" || name == "kl_growth"; }
+
 /// A figure of the whole only.
 std::optional<double> whole_value(const std::string& name, const LogitsReport& report) {
-  if (report.by_position.empty()) return name == "kl_median" || name == "kl_p999" || name == "kl_growth" ? std::optional(kNothing) : std::nullopt;
+  if (report.by_position.empty()) return whole_only(name) ? std::optional(kNothing) : std::nullopt;
   if (name == "kl_median") return report.kl_median;
   if (name == "kl_p999") return report.kl_p999;
   if (name == "kl_growth") return report.kl_growth.value_or(kNothing);
@@ -86,6 +98,13 @@ GateRequest for_bucket(GateRequest request, std::uint64_t tokens) {
   request.limit += request.bound == "min" ? -slack : slack;
   return request;
 }
+
+/// Bounds whose failing says that the distributions lie apart.
+bool measures_distance(const GateRequest& request) {
+  return request.bound == "max" ? request.name == "kl_mean" || request.name == "kl_max" : request.name == "top1";
+}
+
+bool of_losses(const std::string& name) { return name == "ppl_ratio" || name == "nll_difference"; }
 
 bool is_mean(const std::string& name) { return name == "kl_mean" || name == "top1" || name == "ppl_ratio" || name == "nll_difference"; }
 
@@ -126,33 +145,45 @@ std::vector<GateRequest> default_gates(std::string_view encoding) {
   return gates(5e-3, 0.25, 0.90, 1.03, 3);
 }
 
+void check_gates(const std::vector<GateRequest>& requests, int context) {
+  const auto refuse = [](const std::string& problem, const std::string& fix) { throw Error(ErrorKind::usage, {}, problem, fix); };
+  for (const GateRequest& request : requests) {
+    if (!whole_only(request.name) && !ranged_value(request.name, {}))
+      refuse("gate '" + request.name + "' is not known", "use kl_mean, kl_median, kl_p999, kl_max, kl_growth, top1, ppl_ratio or nll_difference");
+    if (request.name == "top1" && !(request.limit >= 0 && request.limit <= 1)) refuse("gate 'top1' has a limit of " + limit_text(request.limit) + ", shares go up to 1", "write 98% or 0.98");
+    if (request.from == 0 && request.to == 0) continue;
+    const std::string gate = "gate '" + request.name + "@" + (request.from == request.to ? std::to_string(request.from) : range_text(request.from, request.to)) + "'";
+    if (request.from == request.to) refuse(gate + " has one position, a range was expected", "write " + request.name + "@FROM:TO");
+    if (whole_only(request.name)) refuse("gate '" + request.name + "' has no value on a range of positions", "leave the range out");
+    if (context == 0) continue;
+    const int last = context - (of_losses(request.name) ? 1 : 0);  // nothing follows a window's last token
+    if (request.from >= last || request.to > context)
+      refuse(gate + " reaches past the context evaluated, whose positions are 0:" + std::to_string(context), "give a larger -c or a range within it");
+  }
+}
+
 std::vector<Gate> apply_gates(const std::vector<GateRequest>& requests, LogitsReport& report) {
   std::vector<Gate> gates;
+  check_gates(requests, 0);
   report.parts_at.reset();
   const auto part = [&](int position) { report.parts_at = std::min(report.parts_at.value_or(position), position); };
   for (const GateRequest& request : requests) {
     const bool ranged = request.from != 0 || request.to != 0;
-    if (request.from == request.to && ranged)
-      throw Error(ErrorKind::usage, {}, "gate '" + request.name + "@" + std::to_string(request.from) + "' has one position, a range was expected", "write " + request.name + "@FROM:TO");
     if (request.if_measured && request.name == "kl_growth" && !report.kl_growth) continue;
     if (const std::optional<double> whole = whole_value(request.name, report)) {
-      if (ranged) throw Error(ErrorKind::usage, {}, "gate '" + request.name + "' has no value on a range of positions", "leave the range out");
       gates.push_back(judge(request, 0, 0, *whole));
       continue;
     }
-    const std::optional<double> value = ranged_value(request.name, over_range(report, request.from, request.to));
-    if (!value)
-      throw Error(ErrorKind::usage, {}, "gate '" + request.name + "' is not known", "use kl_mean, kl_median, kl_p999, kl_max, kl_growth, top1, ppl_ratio or nll_difference");
-    gates.push_back(judge(request, request.from, request.to, *value));
-    if (ranged && !gates.back().pass) part(request.from);
+    gates.push_back(judge(request, request.from, request.to, ranged_value(request.name, over_range(report, request.from, request.to)).value()));
+    if (ranged && !gates.back().pass && measures_distance(request)) part(request.from);
     if (ranged || !is_mean(request.name)) continue;
 
     std::optional<Gate> worst;
     for (const PairBucket& bucket : report.positions) {
       const PairPosition inside = over_range(report, bucket.from, bucket.to);
-      if (inside.scored == 0 && (request.name == "ppl_ratio" || request.name == "nll_difference")) continue;  // a bucket of last positions alone
+      if (inside.scored == 0 && of_losses(request.name)) continue;  // a bucket of last positions alone
       const Gate gate = judge(for_bucket(request, inside.tokens), bucket.from, bucket.to, *ranged_value(request.name, inside));
-      if (!gate.pass) part(bucket.from);
+      if (!gate.pass && measures_distance(request)) part(bucket.from);
       const bool fails_alone = !gate.pass && worst && worst->pass;  // limits differ: the one that fails is the worst
       const bool passes_beside = gate.pass && worst && !worst->pass;
       if (!worst || fails_alone || (!passes_beside && worse(request, gate.value, worst->value))) worst = gate;

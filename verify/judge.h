@@ -33,7 +33,7 @@ struct LogitsReport {
   double perplexity_source = 0, perplexity_candidate = 0, ppl_ratio = 1;
   std::vector<PairBucket> positions;      // as position_buckets, from 0, and cut at the original context
   std::vector<double> layers;             // PairResult::layer_distance
-  std::optional<int> parts_at;            // first position of the first bucket in which a gate fails; set by apply_gates
+  std::optional<int> parts_at;            // first position of the first bucket in which the distributions part; set by apply_gates
   std::vector<PairPosition> by_position;  // what gates with a range are computed from
 };
 
@@ -60,6 +60,10 @@ GateRequest parse_gate(const std::string& bound, std::string_view text);
 /// Bounds for a candidate whose coarsest weights are "f32", "f16", "bf16" or "q8_0"; others get q8_0's. kl_growth is judged only where it was measured. Where they come from: docs/protocols.md.
 std::vector<GateRequest> default_gates(std::string_view encoding);
 
+/// Error(usage) for what no report could answer: a name that is no figure, a single position, a range on kl_median, kl_p999 or kl_growth, or one that is not wholly within
+/// the context evaluated. context 0: not known yet, ranges are then not held against it.
+void check_gates(const std::vector<GateRequest>& requests, int context);
+
 /// A bound and what it was held against.
 struct Gate {
   std::string name;         // "kl_mean", "kl_median", "kl_p999", "kl_max", "kl_growth", "top1", "ppl_ratio", "nll_difference"
@@ -70,8 +74,8 @@ struct Gate {
   bool pass = false;        // a NaN never passes
 };
 /// Mean gates (kl_mean, top1, ppl_ratio, nll_difference) without a range are applied to the whole and to the worst bucket (top1 there with three standard
-/// deviations of a share of so few tokens). Sets report.parts_at.
-/// Error(usage) for a name that is no figure of the report, or a range on kl_median, kl_p999 or kl_growth.
+/// deviations of a share of so few tokens). Requests as check_gates lets them pass. Sets report.parts_at: where a bound on how far the distributions lie apart (kl_mean and
+/// kl_max from above, top1 from below) fails. A loss that is worse in some bucket says nothing of where they part: chance alone moves it either way.
 std::vector<Gate> apply_gates(const std::vector<GateRequest>& requests, LogitsReport& report);
 /// At least one gate ran and all passed.
 bool all_pass(const std::vector<Gate>& gates);

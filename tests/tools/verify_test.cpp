@@ -38,7 +38,7 @@ Scratch* Verify::scratch = nullptr;
 std::map<std::string, Json> gates_of(const Json& json) {
   std::map<std::string, Json> gates;
   for (const Json& gate : json["gates"])
-    if (gate["from"] == 0 && gate["to"] == 0) gates[gate["name"]] = gate;
+    if (gate["from"].is_null() && gate["to"].is_null()) gates[gate["name"]] = gate;
   return gates;
 }
 
@@ -127,6 +127,67 @@ TEST_F(Verify, GatesFromTheCommandLine) {
   EXPECT_EQ(verify(good(), {"--max", "kl_mean@256:=1e-9"}).exit, 1);
   EXPECT_EQ(verify(good(), {"--max", "kl_mean@256:=1", "--min", "top1=50%"}).exit, 0);
   EXPECT_EQ(verify(good(), {"--max", "kl_meen=1"}).exit, 2);
+}
+
+// A gate that no position can answer is the command's fault, not the model's: nothing is read, not even a source that is not there.
+TEST_F(Verify, AGateOutsideTheContextIsAUsageError) {
+  const auto refused = [&](const std::string& bound, const std::string& gate, const std::string& problem) {
+    const Ran ran = run({"verify", "/nowhere/candidate.gguf", "--against", "/nowhere/source", "-c", "512", bound, gate});
+    EXPECT_EQ(ran.exit, 2) << gate << ": " << ran.err;
+    EXPECT_EQ(ran.out, "");
+    EXPECT_NE(ran.err.find(problem), std::string::npos) << ran.err;
+  };
+  refused("--max", "kl_mean@1k:2k=1", "gate 'kl_mean@1024:2048' reaches past the context evaluated, whose positions are 0:512");
+  refused("--max", "kl_mean@256:1k=1", "reaches past the context");
+  refused("--max", "kl_mean@512:=1", "gate 'kl_mean@512:' reaches past the context");
+  refused("--max", "ppl_ratio@511:=2", "reaches past the context");  // the last token's loss is the next one's
+  refused("--max", "kl_p999@0:256=1", "has no value on a range");
+  refused("--max", "kl_mean@256=1", "has one position");
+  refused("--max", "kl_meen=1", "gate 'kl_meen' is not known");
+  refused("--min", "top1=98", "gate 'top1' has a limit of 98, shares go up to 1");
+  EXPECT_EQ(run({"verify", "/nowhere/candidate.gguf", "--against", "/nowhere/source", "-c", "512", "--max", "kl_mean@511:512=1"}).exit, 3) << "the last position is within";
+  // Without -c the source's own context counts: 2048.
+  const Ran ran = run({"verify", good(), "--against", source(), "--max", "kl_mean@2k:=1", "--quiet"});
+  EXPECT_EQ(ran.exit, 2) << ran.err;
+}
+
+TEST_F(Verify, AGateOfTheSameNameAndRangeReplacesTheDefault) {
+  const auto limits = [](const Json& json, const std::string& name) {
+    std::vector<double> all;
+    for (const Json& gate : json["gates"])
+      if (gate["name"] == name && gate["from"].is_null()) all.push_back(gate["limit"]);
+    return all;
+  };
+  const Json standard = verify(good(), {"--json"}).json();
+  EXPECT_EQ(limits(standard, "kl_mean"), std::vector<double>{5e-3});
+  EXPECT_EQ(limits(standard, "top1"), std::vector<double>{0.9});
+  const Json json = verify(good(), {"--json", "--max", "kl_mean=1%", "--min", "top1=50%", "--max", "kl_mean@256:512=2%"}).json();
+  EXPECT_EQ(limits(json, "kl_mean"), std::vector<double>{0.01}) << "replaced, not added";
+  EXPECT_EQ(limits(json, "top1"), std::vector<double>{0.5});
+  EXPECT_EQ(limits(json, "ppl_ratio"), std::vector<double>{1.03}) << "the others stand";
+  int ranged = 0;
+  for (const Json& gate : json["gates"]) ranged += gate["from"] == 256 && gate["to"] == 512 && gate["limit"] == 0.02 ? 1 : 0;
+  EXPECT_EQ(ranged, 1) << "a range of its own is a gate of its own";
+  const Json open = verify(good(), {"--json", "--max", "kl_mean@256:=2%"}).json();
+  EXPECT_EQ(limits(open, "kl_mean"), std::vector<double>{5e-3});
+  EXPECT_TRUE(std::any_of(open["gates"].begin(), open["gates"].end(), [](const Json& gate) { return gate["from"] == 256 && gate["to"].is_null(); }));
+}
+
+// A worse loss somewhere is chance or drift: it says nothing of where the two part.
+TEST_F(Verify, OnlyADistanceSaysWhereTheyPart) {
+  const Ran ran = verify(good(), {"--max", "ppl_ratio=0.9"});
+  EXPECT_EQ(ran.exit, 1);
+  EXPECT_EQ(ran.out.find("parts at"), std::string::npos) << ran.out;
+  EXPECT_NE(ran.out.find("\nFAIL at level logits: ppl_ratio\n"), std::string::npos) << ran.out;
+  EXPECT_NE(verify(good(), {"--max", "kl_mean=1e-9"}).out.find("parts at position 0: "), std::string::npos);
+}
+
+// Another model altogether: no frequency can be held against another, and no number pretends so.
+TEST_F(Verify, AnotherGeometryHasNoWorstFrequency) {
+  const Ran ran = run({"verify", model("stories260K"), "--against", source(), "--quiet", "--level", "structure"});
+  EXPECT_EQ(ran.exit, 1);
+  EXPECT_EQ(ran.out.find("off by"), std::string::npos) << ran.out;
+  EXPECT_NE(ran.out.find("4 pairs of channels rotate in a head for 16"), std::string::npos) << ran.out;
 }
 
 TEST_F(Verify, ReportsForMachinesAndPeople) {

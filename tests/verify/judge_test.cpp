@@ -115,6 +115,43 @@ TEST(Judge, RangesAreExact) {
   EXPECT_THROW(apply_gates({{"kl_mean", "max", 256, 256, 1}}, r), Error);
 }
 
+// What check_gates lets through can be measured, at either end of the context too.
+TEST(Judge, GatesAreHeldAgainstTheContext) {
+  const auto refused = [](const GateRequest& request, int context) {
+    try {
+      check_gates({request}, context);
+      return false;
+    } catch (const Error& error) {
+      return error.kind() == ErrorKind::usage;
+    }
+  };
+  LogitsReport r = summarise_pair(result_of(1, 300, [](int) { return 0.1; }), 256, 300);
+  int measured = 0;
+  for (const char* name : {"kl_mean", "kl_max", "top1", "ppl_ratio", "nll_difference"})
+    for (int from : {0, 1, 298, 299, 300, 301})
+      for (int to : {0, 1, 299, 300, 301}) {
+        if ((from == 0 && to == 0) || (to != 0 && to <= from)) continue;
+        const GateRequest request{name, "max", from, to, 1};
+        const bool out = refused(request, 300);
+        EXPECT_EQ(out, std::isnan(apply_gates({request}, r)[0].value) || to > 300) << name << "@" << from << ":" << to;
+        measured += out ? 0 : 1;
+      }
+  EXPECT_EQ(measured, 5 * 11 - 2 * 2);  // of the losses none has the last position alone
+  EXPECT_FALSE(refused({"kl_mean", "max", 5000, 6000, 1}, 0)) << "the context is not known yet";
+  EXPECT_TRUE(refused({"kl_growth", "max", 1, 2, 1}, 300));
+  EXPECT_TRUE(refused({"top1", "min", 0, 0, 98}, 300)) << "98 for 98 %";
+  EXPECT_FALSE(refused({"top1", "min", 0, 0, 0.98}, 300));
+}
+
+// Where two part is where their distributions do: losses alone, or a gate that asks for a difference, do not say.
+TEST(Judge, OnlyADistanceSaysWhereTheyPart) {
+  LogitsReport r = summarise_pair(result_of(2, 512, [](int) { return 0.01; }), 256, 512);
+  EXPECT_FALSE(all_pass(apply_gates({{"ppl_ratio", "max", 0, 0, 0.5}, {"nll_difference", "max", 256, 512, -1}, {"kl_mean", "min", 0, 0, 1}}, r)));
+  EXPECT_FALSE(r.parts_at);
+  apply_gates({{"kl_max", "max", 256, 512, 0.001}}, r);
+  EXPECT_EQ(r.parts_at, 256);
+}
+
 TEST(Judge, NanNeverPasses) {
   const double nan = std::nan("");
   LogitsReport r = summarise_pair(result_of(2, 300, [&](int t) { return t == 290 ? nan : 0.0; }, nan), 128, 300);
