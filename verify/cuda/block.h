@@ -19,9 +19,11 @@
 #ifdef __CUDACC__
 #define ROPEWALK_DEVICE __device__ __forceinline__
 #define ROPEWALK_UNROLL _Pragma("unroll")
+#define ROPEWALK_NO_UNROLL _Pragma("unroll 1")
 #else
 #define ROPEWALK_DEVICE inline
 #define ROPEWALK_UNROLL
+#define ROPEWALK_NO_UNROLL
 #endif
 
 namespace ropewalk::verify {

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <cstdint>
+
+namespace ropewalk::verify {
+
+/// Attention of all heads for consecutive positions of windows of one length. Element: float, Bf16 or Fp16. Offsets are in elements; a head's channels are side by side, heads one
+/// after the other: channel c of head h of a row is at h * head_dim + c.
+template <class Element>
+struct AttentionArgs {
+  const Element* q;   // query `row` of window w: q + w * q_window + row * q_row
+  Element* out;       // likewise; may be q itself
+  const Element* k;   // key of position j of window w: k + w * kv_window + j * kv_row; positions 0 .. first_position + rows - 1
+  const Element* v;
+  float* lse = nullptr;          // [windows, n_heads, rows] or null: ln of the sum of e^score over what a row sees (and its sink)
+  const float* sinks = nullptr;  // [n_heads] or null: one more score in a row's sum, with no value to it
+  std::uint64_t q_row, q_window, out_row, out_window, kv_row, kv_window;
+  std::uint64_t rows;            // queries of each window
+  std::uint64_t first_position;  // of query 0; those before are earlier chunks
+  std::uint64_t window = 0;      // keys a query sees, itself included; 0: all
+  std::uint32_t n_heads, n_kv_heads, head_dim;
+  std::uint32_t vectors = 0;     // set by the launch: rows and heads start on 16 bytes
+  float scale;                   // 1 / sqrt(head_dim)
+};
+
+/// What the query tile of a block sees: its rows, their positions, the key tiles [begin, end) of `keys` positions each that at least one of them sees. Key tiles are cut from position 0
+/// on, whatever the chunk: a row's bits depend on its position and the numbers alone.
+struct AttentionRange {
+  std::uint64_t row, rows;      // of the window's queries
+  std::uint64_t position;       // of the first row
+  std::uint64_t begin, end;     // key tiles
+  std::uint64_t keys_total;     // positions that exist in memory
+};
+template <class Element>
+#ifdef __CUDACC__
+__host__ __device__
+#endif
+constexpr AttentionRange attention_range(const AttentionArgs<Element>& args, std::uint64_t tile, std::uint64_t tile_rows, std::uint64_t tile_keys) {
+  AttentionRange out{};
+  out.row = tile * tile_rows;
+  out.rows = args.rows - out.row < tile_rows ? args.rows - out.row : tile_rows;
+  out.position = args.first_position + out.row;
+  out.keys_total = out.position + out.rows;  // the last row sees as far as itself
+  out.begin = args.window != 0 && out.position + 1 > args.window ? (out.position + 1 - args.window) / tile_keys : 0;
+  out.end = (out.keys_total + tile_keys - 1) / tile_keys;
+  return out;
+}
+
+}  // namespace ropewalk::verify
