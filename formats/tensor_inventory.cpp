@@ -69,7 +69,7 @@ struct InventoryCheck {
       fail("tensor '" + name + "' is not part of a " + config.model_type + " layer" + (near.empty() ? "" : " (nearest: '" + near + "')"),
            "the weights belong to another architecture than " + config_place + " says");
     }
-    warnings.push_back("tensor '" + name + "' is not part of a " + config.model_type + " model: kept, used by nothing");
+    warnings.push_back("tensor '" + name + "' is not part of a " + config.model_type + " model: nothing uses it, and outputs that cannot hold it go without");
     return true;
   }
 };

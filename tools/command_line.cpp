@@ -151,6 +151,13 @@ void CommandLine::add(const char* names, const char* metavar, const char* help, 
   state_->app.add_option_function<std::string>(names, std::move(set));
 }
 
+void CommandLine::refused_option(const char* names, std::function<std::pair<std::string, std::string>(const std::string&)> say) {
+  state_->app.add_option_function<std::string>(names, [say = std::move(say)](const std::string& text) {
+    const auto [problem, fix] = say(text);
+    refuse(problem, fix);
+  });
+}
+
 void CommandLine::option(const char* names, std::string& value, const char* metavar, const char* help) {
   add(names, metavar, help, [&value](const std::string& text) { value = text; });
 }
@@ -181,7 +188,39 @@ void CommandLine::bytes_option(const char* names, std::optional<std::uint64_t>& 
   });
 }
 
+namespace {
+
+const Documented* find_option(const std::vector<Documented>& options, const std::string& name) {
+  for (const Documented& option : options)
+    for (const std::string& spelling : split_list(option.names))
+      if (spelling == name) return &option;
+  return nullptr;
+}
+
+/// CLI11 would take --json=1 for --json, and --json=0 for its absence.
+void refuse_flag_values(std::span<const std::string> arguments, const std::vector<Documented>& options) {
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    const std::string& word = arguments[i];
+    if (word == "--") return;
+    const Documented* option = find_option(options, word.substr(0, word.find('=')));
+    if (!option) continue;
+    if (!option->metavar.empty()) i += word.find('=') == std::string::npos ? 1 : 0;  // the next word is its value
+    else if (const auto at = word.find('='); at != std::string::npos) refuse(word.substr(0, at) + " takes no value, and has '" + word.substr(at + 1) + "'", "write " + word.substr(0, at));
+  }
+}
+
+/// A spelling near to what was given: of one letter only another case of it, as any letter is near to any other.
+std::optional<std::string> near_option(const std::string& word, const std::vector<std::string>& names) {
+  if (word.starts_with("--") || word.size() > 2) return nearest_word(word, names);
+  for (const std::string& name : names)
+    if (word.size() == 2 && name.size() == 2 && std::tolower(static_cast<unsigned char>(word[1])) == std::tolower(static_cast<unsigned char>(name[1]))) return name;
+  return std::nullopt;
+}
+
+}  // namespace
+
 void CommandLine::parse(std::span<const std::string> arguments) {
+  refuse_flag_values(arguments, state_->options);
   std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());  // CLI11 takes them from the back
   try {
     state_->app.parse(reversed);
@@ -193,11 +232,17 @@ void CommandLine::parse(std::span<const std::string> arguments) {
     const std::vector<std::string> extras = state_->app.remaining();
     const std::string word = extras.empty() ? "" : extras.front();
     if (!word.starts_with('-')) refuse("unexpected argument '" + word + "'", "usage: " + usage());
-    const auto near = nearest_word(word.substr(0, word.find('=')), option_names());
+    const auto near = near_option(word.substr(0, word.find('=')), option_names());
     refuse("unknown option '" + word + "'", near ? "did you mean " + *near + "?" : "see ropewalk " + state_->command + " -h");
   } catch (const CLI::RequiredError& e) {
     const std::string what = e.what();
     refuse(what.substr(0, what.find(' ')) + " is missing", "usage: " + usage());
+  } catch (const CLI::ArgumentMismatch& e) {
+    const std::string what = e.what(), name = what.substr(0, what.find(':'));
+    const Documented* option = find_option(state_->options, name);
+    if (what.find("At Most") != std::string::npos) refuse(name + " is given more than once", "give it once");
+    if (option) refuse(name + " has no value", "write " + name + " " + option->metavar);
+    refuse(what, "usage: " + usage());
   } catch (const CLI::ParseError& e) {
     std::string what = e.what();
     what = what.substr(0, what.find('\n'));

@@ -5,6 +5,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace ropewalk::tools {
@@ -39,6 +40,9 @@ class CommandLine {
   void context_option(const char* names, std::optional<int>& value, const char* metavar, const char* help);
   /// A number of bytes: 5000000000, 5G (decimal, as the converter and transformers count), 5GB, 300M, 4GiB.
   void bytes_option(const char* names, std::optional<std::uint64_t>& value, const char* metavar, const char* help);
+
+  /// Options other commands have, refused here with words of their own; no help lists them. `say` gets the argument and returns problem and fix.
+  void refused_option(const char* names, std::function<std::pair<std::string, std::string>(const std::string& value)> say);
 
   /// Starts a group of options in the help.
   void group(std::string title);

@@ -39,6 +39,15 @@ void declare_modifiers(CommandLine& line, SourceOptions& options) {
   line.option("--rope", options.rope, "SPEC", "replace the rope: METHOD[,key=value]..., e.g. yarn,factor=8 or yarn,to=64k. The same as SOURCE+rope=SPEC");
 }
 
+void declare_no_modifiers(CommandLine& line) {
+  line.refused_option("-a,--adapter,--lora", [](const std::string& value) {
+    return std::pair("-a belongs to commands with one SOURCE", "write it to the one it is for: SOURCE+" + value);
+  });
+  line.refused_option("--rope", [](const std::string& value) {
+    return std::pair("--rope belongs to commands with one SOURCE", "write it to the one it is for: SOURCE+rope=" + value);
+  });
+}
+
 void declare_merge(CommandLine& line, SourceOptions& options) {
   line.group("Merging");
   line.option("--dtype", options.dtype, "TYPE", "dtype that merged tensors are rounded to, once (default: each base tensor's own)");
@@ -126,12 +135,13 @@ std::string report_text(const std::string& extension, const Output& output) {
 
 }  // namespace
 
-void check_reports(const CommonOptions& common) {
+void check_reports(const CommonOptions& common, bool has_table) {
   std::set<std::filesystem::path> seen;
   for (const std::string& report : common.reports) {
     const std::string extension = std::filesystem::path(report).extension().string();
     if (extension != ".json" && extension != ".md" && extension != ".csv" && extension != ".xml")
       throw Error(ErrorKind::usage, {}, "--report '" + report + "' has an unknown kind '" + extension + "'", "use .json, .md, .csv or .xml (JUnit)");
+    if (extension == ".csv" && !has_table) throw Error(ErrorKind::usage, {}, "--report '" + report + "': this command's result is no table", "use .json, .md or .xml (JUnit)");
     std::error_code ignored;
     if (!common.overwrite && std::filesystem::exists(report, ignored))
       throw Error(ErrorKind::io, {.path = report}, "the report exists", "give another name or --overwrite");

@@ -37,6 +37,8 @@ struct SourceOptions {
 };
 /// -a and --rope: shorthand for the '+' form of the command's one SOURCE.
 void declare_modifiers(CommandLine& line, SourceOptions& options);
+/// For commands that compare several: -a and --rope are an error that shows the '+' form.
+void declare_no_modifiers(CommandLine& line);
 /// --dtype, --saturate, --tokenizer.
 void declare_merge(CommandLine& line, SourceOptions& options);
 formats::OpenOptions open_options(const SourceOptions& options);
@@ -46,8 +48,8 @@ formats::Source open_source(const std::string& text, const SourceOptions& option
 /// The SOURCE's text in the '+' form, shorthand included: what tables and JSON call it.
 std::string source_text(const std::string& text, const SourceOptions& options);
 
-/// Checks --report files: kinds known, nothing overwritten. Before any work.
-void check_reports(const CommonOptions& common);
+/// Checks --report files: kinds known, nothing overwritten. Before any work. `has_table`: a command without one has nothing to put into a .csv, and refuses it.
+void check_reports(const CommonOptions& common, bool has_table = true);
 /// Standard output (text or JSON) and every --report file.
 void emit(const Output& output, const CommonOptions& common, const Io& io);
 void warn(const std::string& warning, const CommonOptions& common, const Io& io);

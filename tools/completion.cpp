@@ -37,7 +37,9 @@ std::string bash_script() {
          "  fi\n"
          "  case \"${COMP_WORDS[1]}\" in\n" + cases +
          "  esac\n"
-         "  if [[ \"$word\" == -* ]]; then COMPREPLY=($(compgen -W \"$words\" -- \"$word\")); else COMPREPLY=($(compgen -f -- \"$word\")); fi\n"
+         "  if [[ \"$word\" == -* ]]; then COMPREPLY=($(compgen -W \"$words\" -- \"$word\")); return; fi\n"
+         "  local IFS=$'\\n'\n"  // one name a line: names may hold spaces
+         "  COMPREPLY=($(compgen -f -- \"$word\"))\n"
          "}\n"
          "complete -o filenames -F _ropewalk ropewalk\n";
 }

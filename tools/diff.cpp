@@ -15,16 +15,18 @@ namespace ropewalk::tools {
 namespace {
 
 struct DiffOptions {
-  std::vector<std::string> sources;
+  std::string a, b;
   bool structure_only = false, exit_code = false, all = false;
   CommonOptions common;
 };
 
 void declare(CommandLine& line, DiffOptions& options) {
-  line.positionals(options.sources, "SOURCE", "two of them: any kinds, modifiers included", 2);
+  line.positional(options.a, "A", "a SOURCE of any kind, modifiers included");
+  line.positional(options.b, "B", "the SOURCE it is held against");
   line.flag("--structure", options.structure_only, "names, shapes, tokenizer and rope only; no weight is read");
-  line.flag("--all", options.all, "list every tensor that differs, not only the ten that differ most");
+  line.flag("--all", options.all, "list every tensor that differs, not only ten");
   line.flag("--exit-code", options.exit_code, "exit 1 if they differ");
+  declare_no_modifiers(line);
   declare_common(line, options.common);
   line.example("ropewalk diff base merged", "which weights a merge changed, and by how much");
   line.example("ropewalk diff model model-f16.gguf", "what an export kept");
@@ -39,24 +41,33 @@ double rank(const verify::WeightDifference& difference) {
   return std::isnan(size) ? std::numeric_limits<double>::infinity() : size;
 }
 
+/// The tensors that have no counterpart, a line each: ten, or all.
+std::string problem_list(const std::vector<std::string>& problems, bool all) {
+  std::string text;
+  const std::size_t shown = all ? problems.size() : std::min<std::size_t>(10, problems.size());
+  for (std::size_t i = 0; i < shown; ++i) text += (i ? "\n  " : "  ") + problems[i];
+  if (shown < problems.size()) text += "\n  and " + std::to_string(problems.size() - shown) + " more (--all)";
+  return text;
+}
+
 int run_diff(const DiffOptions& options, Io& io) {
-  check_reports(options.common);
-  if (options.sources.size() != 2) throw Error(ErrorKind::usage, {}, "diff compares two sources, and " + std::to_string(options.sources.size()) + " were given", "usage: ropewalk diff [options] A B");
-  const formats::Source a = open_source(options.sources[0], {}, options.common, io), b = open_source(options.sources[1], {}, options.common, io);
-  const verify::StructureReport structure = verify::compare_structure(a.checkpoint, b.checkpoint, {}, std::max(a.checkpoint.config.context, b.checkpoint.config.context));
+  check_reports(options.common, !options.structure_only);
+  const formats::Source a = open_source(options.a, {}, options.common, io), b = open_source(options.b, {}, options.common, io);
+  const verify::StructureReport structure = verify::compare_structure(a.checkpoint, b.checkpoint, {}, std::max(a.checkpoint.config.context, b.checkpoint.config.context), {.source = "A", .candidate = "B"});
 
   Output output{.command = "diff", .source = a.spec.text, .warnings = a.checkpoint.warnings};
   output.warnings.insert(output.warnings.end(), b.checkpoint.warnings.begin(), b.checkpoint.warnings.end());
   Json items = Json::array();
   std::vector<std::pair<std::string, std::string>> lines;
-  bool differ = structure.rope_differs || structure.geometry_differs;
+  bool differ = structure.rope_differs || structure.geometry_differs || a.checkpoint.config.context != b.checkpoint.config.context;
   for (const verify::StructureItem& item : structure.items) {
     items.push_back({{"name", item.name}, {"pass", item.pass ? Json(*item.pass) : Json(nullptr)}, {"detail", item.detail}});
     lines.emplace_back(item.name, item.detail);
     differ = differ || (item.pass && !*item.pass);
   }
-  output.text(a.spec.text + " and " + b.spec.text + "\n" + aligned(lines));
-  for (const std::string& problem : structure.problems) output.text(problem);
+  lines.insert(lines.begin(), {{"A", a.spec.text}, {"B", b.spec.text}});
+  output.text(aligned(lines));
+  if (structure.problems.size() > 1) output.text(problem_list(structure.problems, options.all));
 
   Json weights = nullptr;
   if (!options.structure_only) {
@@ -68,13 +79,14 @@ int run_diff(const DiffOptions& options, Io& io) {
     for (const auto& d : differences)
       weights.push_back({{"name", d.name}, {"type", info(d.type).name}, {"max_error", d.max_error}, {"mean_error", d.mean_error}, {"rms", d.rms}});
     std::stable_sort(differences.begin(), differences.end(), [](const auto& x, const auto& y) { return rank(x) > rank(y); });
-    output.text("weights: " + std::to_string(changed) + " of " + std::to_string(differences.size()) + " tensors differ");
+    output.text(differences.empty() ? "weights: none to compare" : "weights: " + std::to_string(changed) + " of " + plural(differences.size(), "tensor") + (changed == 1 ? " differs" : " differ"));
     Table table{{{"tensor"}, {"type"}, {"largest difference", true}, {"mean", true}, {"mean / rms", true}}, {}};
     for (const auto& d : differences) {
       if (d.max_error == 0 || (!options.all && table.rows.size() == 10)) break;
       table.rows.push_back({d.name, std::string(info(d.type).name), number_text(d.max_error, 3), number_text(d.mean_error, 3), number_text(relative(d), 3)});
     }
-    if (!table.rows.empty()) output.table(std::move(table));
+    if (table.rows.empty()) output.csv = std::move(table);
+    else output.table(std::move(table));
   }
   output.body = {{"other", b.spec.text}, {"differ", differ}, {"structure", items}, {"problems", structure.problems}, {"weights", weights}};
   emit(output, options.common, io);

@@ -39,6 +39,9 @@ void declare(CommandLine& line, ExtendOptions& options) {
   line.flag("--plan", options.plan, "only compare the methods at the context given with -c");
   line.context_option("-c,--context,--ctx-size", options.context, "N", "target context of --plan");
   line.flag("--link", options.link, "hard links to the weights instead of copies. Both folders then share one file");
+  line.refused_option("-a,--adapter,--lora", [](const std::string& value) {
+    return std::pair("extend leaves the weights as they are, and an adapter changes them", "merge it, with the rope if you like: ropewalk merge SOURCE+" + value + "+rope=SPEC -o DIR");
+  });
   declare_losses(line, options.rope_encoding, options.allowed_losses);
   declare_writer(line, options.writer);
   declare_common(line, options.common);
@@ -182,7 +185,7 @@ std::uint64_t weight_file_bytes(const formats::Source& source) {
 }
 
 int run_extend(const ExtendOptions& options, Io& io) {
-  check_reports(options.common);
+  check_reports(options.common, options.plan);
   check_allowed_losses(options.allowed_losses);
   if (options.plan) return run_plan(options, io);
   if (options.output.empty()) throw Error(ErrorKind::usage, {}, "no output given", "name the new folder or GGUF with -o OUT");

@@ -23,10 +23,10 @@ struct GenerateOptions {
 
 void declare(CommandLine& line, GenerateOptions& options) {
   line.positional(options.source, "SOURCE", "the model");
-  line.option("-p,--prompt", options.prompt, "TEXT", "the prompt; or give it with -f FILE or --tokens IDS.json");
+  line.option("-p,--prompt", options.prompt, "TEXT", "the prompt (or give it with -f FILE or --tokens IDS.json)");
   line.option("-n,--n-predict", options.n_tokens, 1, 1 << 24, "N", "tokens to generate (default 64)");
   line.flag("--ignore-eos", options.ignore_eos, "go on after the end-of-sequence token");
-  declare_text(line, options.text);
+  declare_text(line, options.text, false);
   declare_modifiers(line, options.modifiers);
   declare_common(line, options.common);
   line.example("ropewalk generate model -p 'Once upon a time' -n 100", "greedy: the likeliest token each time, the same text on every machine");
@@ -59,16 +59,28 @@ std::string continuation(const formats::Tokenizer& tokenizer, const verify::Wind
   return all.starts_with(before) ? all.substr(before.size()) : tokenizer.decode(ids);
 }
 
+/// What positions past the trained or served context say means little; nothing else would tell.
+std::optional<std::string> past_the_context(std::size_t prompt, int n_tokens, int context) {
+  if (context < 1 || prompt + static_cast<std::size_t>(n_tokens) <= static_cast<std::size_t>(context)) return std::nullopt;
+  return "a prompt of " + plural(prompt, "token") + " and up to " + std::to_string(n_tokens) + " more go past the model's context of " + std::to_string(context) +
+         ": what it says from there on means little (a longer context: SOURCE+rope=SPEC)";
+}
+
 int run_generate(const GenerateOptions& options, Io& io) {
-  check_reports(options.common);
+  check_reports(options.common, false);
   const formats::Source source = open_source(options.source, options.modifiers, options.common, io);
   const Checkpoint& model = source.checkpoint;
   const verify::Window prompt = prompt_of(options, model, io);
+  std::vector<std::string> warnings = model.warnings;
+  if (const auto warning = past_the_context(prompt.size(), options.n_tokens, model.config.context)) {
+    warnings.push_back(*warning);
+    warn(*warning, options.common, io);
+  }
   const auto stop = options.ignore_eos || !model.vocabulary ? std::nullopt : model.vocabulary->eos;
   verify::SweepOptions sweep;
   sweep.threads = options.common.threads;
   const auto [ids, stopped] = verify::generate(model, prompt, options.n_tokens, stop, sweep);
-  Output output{.command = "generate", .source = source.spec.text, .warnings = model.warnings};
+  Output output{.command = "generate", .source = source.spec.text, .warnings = warnings};
   const std::string text = model.vocabulary ? continuation(*formats::Tokenizer::create(*model.vocabulary), prompt, ids) : "";
   output.body = {{"prompt_ids", prompt}, {"ids", ids}, {"text", model.vocabulary ? Json(text) : Json(nullptr)}, {"stopped", stopped}};
   if (model.vocabulary) {

@@ -70,6 +70,13 @@ std::string ranks_text(const formats::PeftAdapter& adapter) {
   return out;
 }
 
+/// Names and values, a line each: the text, and what a .csv holds beside tensors.
+void summarise(Output& output, const std::vector<std::pair<std::string, std::string>>& lines) {
+  output.text(aligned(lines));
+  output.csv = Table{{{"field"}, {"value"}}, {}};
+  for (const auto& [field, value] : lines) output.csv->rows.push_back({field, value});
+}
+
 /// An adapter folder on its own: its base need not be there.
 Output inspect_adapter(const InspectOptions& options, const std::filesystem::path& folder) {
   const formats::PeftAdapter adapter = formats::read_peft_adapter(folder);
@@ -89,11 +96,11 @@ Output inspect_adapter(const InspectOptions& options, const std::filesystem::pat
                  {"quantization", nullptr},
                  {"adapter", {{"kind", rslora ? "rslora" : "lora"}, {"base", adapter.base_model}, {"modules", adapter.modules.size()}}},
                  {"tensors", options.tensors ? tensor_list(tensors) : Json(nullptr)}};
-  output.text(aligned({{"kind", std::string("adapter (") + (rslora ? "rsLoRA" : "LoRA") + ")"},
+  summarise(output, {{"kind", std::string("adapter (") + (rslora ? "rsLoRA" : "LoRA") + ")"},
                        {"base", adapter.base_model.empty() ? "not named" : adapter.base_model},
                        {"modules", std::to_string(adapter.modules.size()) + ", rank " + ranks_text(adapter)},
-                       {"parameters", count_text(total_elements(tensors)) + ", " + dtype_text(tensors)},
-                       {"size", bytes_text(total_bytes(tensors))}}));
+                       {"parameters", count_text(total_elements(tensors)) + " in " + plural(tensors.size(), "tensor") + " (" + dtype_text(tensors) + ")"},
+                       {"size", bytes_text(total_bytes(tensors))}});
   if (options.tensors) output.table(tensor_table(tensors));
   return output;
 }
@@ -130,16 +137,16 @@ Output inspect_model(const InspectOptions& options, const Io& io) {
   std::vector<std::pair<std::string, std::string>> lines = {
       {"kind", std::string(source.gguf ? "GGUF" : "Hugging Face folder") + ", read as by " + model.read_as},
       {"architecture", model.config.model_type + ": " + geometry_text(model.config)},
-      {"parameters", count_text(total_elements(model.tensors)) + " in " + std::to_string(model.tensors.size()) + " tensors (" + dtype_text(model.tensors) + ")"},
+      {"parameters", count_text(total_elements(model.tensors)) + " in " + plural(model.tensors.size(), "tensor") + " (" + dtype_text(model.tensors) + ")"},
       {"size", bytes_text(total_bytes(model.tensors))},
-      {"context", std::to_string(model.config.context) + " tokens"},
+      {"context", plural(static_cast<std::uint64_t>(model.config.context), "token")},
       {"rope", describe(model.config.rope)},
-      {"tokenizer", vocabulary_text(model.vocabulary) + (source.tokenizer_origin.empty() ? "" : ", from " + source.tokenizer_origin)},
+      {"tokenizer", vocabulary_text(model.vocabulary) + (source.tokenizer_origin.empty() || source.adapters.empty() ? "" : ", from " + source.tokenizer_origin)},
   };
   if (!quantization.empty()) lines.emplace_back("quantization", quantization);
   for (const formats::PeftAdapter& adapter : source.adapters)
     lines.emplace_back("adapter", adapter.folder.string() + ": " + plural(adapter.modules.size(), "module") + ", rank " + ranks_text(adapter));
-  output.text(aligned(lines));
+  summarise(output, lines);
   if (options.tensors) output.table(tensor_table(model.tensors));
   return output;
 }

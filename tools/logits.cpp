@@ -25,7 +25,7 @@ struct LogitsOptions {
 
 void declare(CommandLine& line, LogitsOptions& options) {
   line.positional(options.source, "SOURCE", "the model");
-  line.option("-o,--output", options.output, "F.safetensors", "file for input_ids, logits [N, vocab] in f32 and nll [tokens - 1] in f64");
+  line.option("-o,--output", options.output, "F.safetensors", "where to write (a safetensors file with input_ids, logits [N, vocab] in f32 and nll [tokens - 1] in f64)");
   line.option("--last", options.last, 0, 1 << 30, "N", "logits of the last N positions only (default: all)");
   line.context_option("-c,--context,--ctx-size", options.context, "N", "the first N tokens of the text (default: all of it)");
   declare_text(line, options.text);
@@ -49,17 +49,17 @@ verify::Window window_of(const LogitsOptions& options, const Checkpoint& model, 
   window.insert(window.end(), documents[0].begin(), documents[0].end());
   if (options.context) {
     if (window.size() < static_cast<std::size_t>(*options.context))
-      throw Error(ErrorKind::bad_input, {.path = corpus.path}, "the text has " + std::to_string(window.size()) + " tokens, " + std::to_string(*options.context) + " were asked for", "give a longer text or a smaller -c");
+      throw Error(ErrorKind::bad_input, {.path = corpus.path}, "the text has " + plural(window.size(), "token") + ", " + std::to_string(*options.context) + " were asked for", "give a longer text or a smaller -c");
     window.resize(static_cast<std::size_t>(*options.context));
   }
   if (window.size() < 2) throw Error(ErrorKind::bad_input, {.path = corpus.path}, "the text has " + plural(window.size(), "token") + ", at least 2 are needed", "give a longer text");
   if (options.last > 0 && static_cast<std::size_t>(options.last) > window.size())
-    throw Error(ErrorKind::usage, {}, "--last is " + std::to_string(options.last) + ", and the text has " + std::to_string(window.size()) + " tokens", "give a smaller --last");
+    throw Error(ErrorKind::usage, {}, "--last is " + std::to_string(options.last) + ", and the text has " + plural(window.size(), "token"), "give a smaller --last");
   return window;
 }
 
 int run_logits(const LogitsOptions& options, Io& io) {
-  check_reports(options.common);
+  check_reports(options.common, false);
   if (options.output.empty()) throw Error(ErrorKind::usage, {}, "no output given", "name it with -o FILE.safetensors");
   const Corpus corpus = read_corpus(options.text, io);
   const formats::Source source = open_source(options.source, options.modifiers, options.common, io);
@@ -86,7 +86,7 @@ int run_logits(const LogitsOptions& options, Io& io) {
     double sum = 0;
     for (double value : nll) sum += value;
     output.body["nll"] = sum / static_cast<double>(nll.size());
-    output.text(options.output + ": logits of " + plural(rows, "position") + ", mean NLL " + number_text(sum / static_cast<double>(nll.size()), 6) + " over " + std::to_string(nll.size()) + " tokens");
+    output.text(options.output + ": logits of " + plural(rows, "position") + ", mean NLL " + number_text(sum / static_cast<double>(nll.size()), 6) + " over " + plural(nll.size(), "token"));
   } else {
     output.text("dry run: nothing written");
   }

@@ -26,7 +26,7 @@ struct PerplexityOptions {
 void declare(CommandLine& line, PerplexityOptions& options) {
   line.positionals(options.sources, "SOURCE", "models to put side by side", 1);
   line.option("-c,--context,--ctx-size", options.contexts, "N[,N...]", "contexts, e.g. 4096 or 4k,8k,16k (default: the first source's)");
-  line.option("--protocol", options.protocols, "P[,P...]", "tokens (exp of the mean over scored tokens), yarn (mean of windows, one BOS each, stride 256), hf (transformers' guide), llama.cpp (second half of each chunk). "
+  line.option("--protocol", options.protocols, "P[,P...]", "tokens, yarn, hf or llama.cpp (default tokens). How windows are cut and averaged: tokens: exp of the mean over scored tokens; yarn: mean of windows, one BOS each, stride 256; hf: transformers' guide; llama.cpp: second half of each chunk. "
               "Each protocol has its own table");
   line.option("--stride", options.stride, 1, 1 << 30, "S", "tokens between windows (default: by protocol)");
   line.option("--windows", options.windows, 1, 1'000'000, "K", "only the first K windows");
@@ -127,7 +127,7 @@ int run_perplexity(const PerplexityOptions& options, Io& io) {
   std::vector<int> contexts = options.contexts.empty() ? std::vector<int>{} : parse_contexts(options.contexts);
   const auto protocols = parse_protocols(options.protocols);
   if (options.sources.size() > 1 && (!options.modifiers.adapters.empty() || options.modifiers.rope))
-    throw Error(ErrorKind::usage, {}, "-a and --rope belong to one SOURCE, and there are " + std::to_string(options.sources.size()), "write SOURCE+ADAPTER or SOURCE+rope=SPEC");
+    throw Error(ErrorKind::usage, {}, "-a and --rope belong to one SOURCE, and there are " + std::to_string(options.sources.size()), "write it to the one it is for: SOURCE+ADAPTER or SOURCE+rope=SPEC");
   const Corpus corpus = read_corpus(options.text, io);
   Output output{.command = "perplexity"};
   if (options.sources.size() == 1) output.source = source_text(options.sources.front(), options.modifiers);
@@ -164,7 +164,7 @@ int run_perplexity(const PerplexityOptions& options, Io& io) {
       table.rows.push_back(std::move(row));
       strides = stride_text(results);
     }
-    output.text(std::string("protocol ") + verify::protocol_name(protocol) + ", stride " + strides + "; " + corpus.path + ", " + std::to_string(tokens) + " tokens, sha256 " + corpus.sha256);
+    output.text(std::string("protocol ") + verify::protocol_name(protocol) + ", stride " + strides + "; " + corpus.path + ", " + plural(tokens, "token") + ", sha256 " + corpus.sha256);
     output.table(std::move(table));
   }
   emit(output, options.common, io);

@@ -100,17 +100,18 @@ std::string render_markdown(const Output& output) {
 
 std::string render_csv(const Output& output) {
   std::string out;
-  for (const auto& block : output.blocks) {
-    const auto* table = std::get_if<Table>(&block);
-    if (!table) continue;
+  const auto add = [&](const Table& table) {
     if (!out.empty()) out += "\r\n";
-    for (std::size_t c = 0; c < table->columns.size(); ++c) out += (c ? "," : "") + csv_cell(table->columns[c].heading);
+    for (std::size_t c = 0; c < table.columns.size(); ++c) out += (c ? "," : "") + csv_cell(table.columns[c].heading);
     out += "\r\n";
-    for (const auto& row : table->rows) {
+    for (const auto& row : table.rows) {
       for (std::size_t c = 0; c < row.size(); ++c) out += (c ? "," : "") + csv_cell(row[c]);
       out += "\r\n";
     }
-  }
+  };
+  for (const auto& block : output.blocks)
+    if (const auto* table = std::get_if<Table>(&block)) add(*table);
+  if (out.empty() && output.csv) add(*output.csv);
   return out;
 }
 
@@ -131,7 +132,7 @@ std::string aligned(const std::vector<std::pair<std::string, std::string>>& pair
   std::size_t widest = 0;
   for (const auto& [name, value] : pairs) widest = std::max(widest, width(name));
   std::string out;
-  for (const auto& [name, value] : pairs) out += (out.empty() ? "" : "\n") + padded(name, widest + 2, false) + one_line(value);
+  for (const auto& [name, value] : pairs) out += (out.empty() ? "" : "\n") + (value.empty() ? name : padded(name, widest + 2, false) + one_line(value));
   return out;
 }
 

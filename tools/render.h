@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -34,6 +35,7 @@ struct Output {
   std::vector<std::string> warnings = {};
   Json body = Json::object();          // the command's own keys
   std::vector<std::variant<std::string, Table>> blocks = {};  // paragraphs (lines without the last line end) and tables, in order
+  std::optional<Table> csv = {};  // what a .csv holds where the text shows no table
   std::vector<Check> checks = {};
 
   void text(std::string lines) { blocks.emplace_back(std::move(lines)); }
@@ -45,7 +47,7 @@ Json envelope(const Output& output);
 
 std::string render_text(const Output& output);
 std::string render_markdown(const Output& output);
-/// The tables, one after the other with an empty line between (RFC 4180).
+/// The tables, one after the other with an empty line between, or Output::csv where there is none (RFC 4180).
 std::string render_csv(const Output& output);
 /// JUnit: one test case per check; a command without checks is one case that passed.
 std::string render_junit(const Output& output);

@@ -26,9 +26,11 @@ std::vector<std::int32_t> parse_list(const std::string& path, const Json& list) 
 
 }  // namespace
 
-void declare_text(CommandLine& line, TextOptions& options) {
+void declare_text(CommandLine& line, TextOptions& options, bool bundled) {
   line.group("Text");
-  line.option("-f,--file", options.files, "TEXT", "text to evaluate on, UTF-8; - is standard input. Default: a bundled public-domain text, named in the output. Repeatable: each file is a document");
+  line.option("-f,--file", options.files, "TEXT",
+              bundled ? "text to evaluate on, UTF-8; - is standard input. Default: a bundled public-domain text, named in the output. Repeatable: each file is a document"
+                      : "the text, UTF-8, from a file; - is standard input");
   line.option("--tokens", options.tokens, "IDS.json", "ids instead of text: a JSON list, or a list of lists (documents). Taken as they are, nothing is added");
 }
 

@@ -20,7 +20,8 @@ struct TextOptions {
   std::vector<std::string> files;     // -f; each file is one document; "-" is standard input
   std::optional<std::string> tokens;  // --tokens: a JSON list of ids, or a list of such lists
 };
-void declare_text(CommandLine& line, TextOptions& options);
+/// `bundled`: without -f and --tokens the bundled text is meant.
+void declare_text(CommandLine& line, TextOptions& options, bool bundled = true);
 
 /// What a model is judged on: text, or ids as they are.
 struct Corpus {

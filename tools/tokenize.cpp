@@ -26,7 +26,8 @@ void declare(CommandLine& line, TokenizeOptions& options) {
   line.flag("--count", options.count, "only the number of tokens");
   line.flag("--special", options.special, "special tokens written in the text become those tokens");
   line.flag("--bos", options.bos, "start with the BOS token if the tokenizer is configured to add one");
-  declare_text(line, options.text);
+  declare_text(line, options.text, false);
+  declare_no_modifiers(line);
   declare_common(line, options.common);
   line.example("ropewalk tokenize model -p 'Hello world'", "ids and pieces");
   line.example("ropewalk tokenize hf-folder out.gguf -f text.txt", "where two tokenizers part");
@@ -121,7 +122,7 @@ std::string around(const Tokens& tokens, std::size_t at) {
 }
 
 int run_tokenize(const TokenizeOptions& options, Io& io) {
-  check_reports(options.common);
+  check_reports(options.common, !options.count);
   const Corpus corpus = input_of(options, io);
   std::vector<Tokens> all;
   for (const std::string& source : options.sources) all.push_back(tokens_of(source, corpus, options, io));
@@ -136,6 +137,10 @@ int run_tokenize(const TokenizeOptions& options, Io& io) {
   if (options.count) output.text(std::to_string(first.ids.size()));
   else if (options.decode) output.text(first.text);
   else if (all.size() == 1) output.text(listed(first));
+
+  output.csv = Table{{{"source"}, {"token", true}, {"id", true}, {"piece"}}, {}};
+  for (const Tokens& tokens : all)
+    for (std::size_t i = 0; i < tokens.pieces.size(); ++i) output.csv->rows.push_back({tokens.source, std::to_string(i), std::to_string(tokens.ids[i]), tokens.pieces[i]});
 
   if (all.size() > 1) output.body["differences"] = Json::array();
   for (std::size_t i = 1; i < all.size(); ++i) {

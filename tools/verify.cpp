@@ -32,7 +32,7 @@ void declare(CommandLine& line, VerifyOptions& options) {
   line.option("--level", options.level, "structure|weights|logits", "how far to go (default logits). Levels run cheapest first and stop at the first that fails");
   line.flag("--keep-going", options.keep_going, "run all levels even if one fails");
   line.option("--windows", options.windows, 1, 1'000'000, "K", "windows of N tokens (default: 4096 tokens' worth, at least one)");
-  line.option("--max", options.max, "NAME[@FROM:TO]=V", "upper bound on a figure: kl_mean, kl_median, kl_p999, kl_max, kl_growth, ppl_ratio, nll_difference. Replaces the default of that name. Repeatable");
+  line.option("--max", options.max, "NAME[@FROM:TO]=V", "upper bound on a figure (kl_mean, kl_median, kl_p999, kl_max, kl_growth, ppl_ratio, nll_difference). Replaces the default of that name and range; positions within the context. Repeatable");
   line.option("--min", options.min, "NAME[@FROM:TO]=V", "lower bound, e.g. top1=98%. Repeatable");
   declare_text(line, options.text);
   declare_modifiers(line, options.modifiers);
@@ -88,7 +88,7 @@ std::vector<verify::Window> cut_windows(const std::vector<std::vector<std::int32
   }
   const std::size_t needed = wanted ? static_cast<std::size_t>(count) : 1;
   if (windows.size() < needed)
-    throw Error(ErrorKind::bad_input, {}, "the text has " + std::to_string(tokens) + " tokens, " + plural(needed, "window") + " of " + std::to_string(context) + " need " + std::to_string(needed * step),
+    throw Error(ErrorKind::bad_input, {}, "the text has " + plural(tokens, "token") + ", " + plural(needed, "window") + " of " + std::to_string(context) + (needed == 1 ? " needs " : " need ") + std::to_string(needed * step),
                 "give a longer text with -f, a smaller -c or fewer --windows");
   return windows;
 }
