@@ -4,6 +4,8 @@
   float64 truth in a logit (goldens/forward/README), a log-probability within twice that: 4 * 4.9e-4 = 2.0e-3.
 * PEFT's merge_and_unload accumulates in float32: it may differ from the exact merge where a float32 sum falls on the other side of a tie, by one float16 step,
   in at most 2 of 10,000 elements (240 of 3,145,728 for these files).
+* The hf protocol is the sliding-window perplexity of transformers' guide: a window every `stride` tokens, labels of -100 on what an earlier window scored, the model's own mean
+  loss weighed by its labels less one. Each loss is within 1.6e-4 of float64 on either side (goldens/forward/README): 3.2e-4.
 * The extended folder's frequencies are those transformers computes from its config.json.
 """
 import json
@@ -49,6 +51,38 @@ def check_forward(checks, ropewalk, folder, prompts, label):
     return model
 
 
+def guide_perplexity(model, ids, context, stride):
+    """Perplexity and number of counted labels, by the recipe of transformers' guide."""
+    total, counted, scored = 0.0, 0, 0
+    for begin in range(0, len(ids), stride):
+        end = min(begin + context, len(ids))
+        window = torch.tensor([ids[begin:end]])
+        labels = window.clone()
+        labels[:, : (end - begin) - (end - scored)] = -100
+        with torch.no_grad():
+            loss = model(window, labels=labels).loss.item()
+        weight = int((labels != -100).sum()) - 1
+        total, counted, scored = total + loss * weight, counted + weight, end
+        if end == len(ids):
+            break
+    return float(np.exp(total / counted)), counted
+
+
+def check_perplexity(checks, ropewalk, folder, text):
+    model = load(folder)
+    ids = transformers.AutoTokenizer.from_pretrained(folder)(text.read_text()).input_ids
+    for context, stride in ((256, 128), (256, 256), (512, 333)):
+        theirs, tokens = guide_perplexity(model, ids, context, stride)
+        result = ropewalk.json("perplexity", folder, "-f", text, "-c", context, "--stride", stride, "--protocol", "hf")["results"][0]
+        apart = abs(np.log(result["perplexity"] / theirs))
+        checks.check(apart <= 3.2e-4 and result["tokens"] == tokens, f"hf at {context}, stride {stride}: {theirs:.4f} over {tokens} labels ({apart:.1e} apart)")
+        for protocol in ("tokens", "yarn"):
+            other = ropewalk.json("perplexity", folder, "-f", text, "-c", context, "--stride", stride, "--protocol", protocol)["results"][0]["perplexity"]
+            checks.check(abs(np.log(other / theirs)) > 3.2e-4, f"hf at {context}, stride {stride}, negative control: protocol {protocol} gives {other:.4f}")
+    default = ropewalk.json("perplexity", folder, "-f", text, "-c", 256, "--protocol", "hf")["results"][0]
+    checks.check(default["stride"] == 128, "hf: the stride is half a window unless told")
+
+
 def check_peft(checks, merged, base, adapter):
     model = transformers.AutoModelForCausalLM.from_pretrained(base, torch_dtype=torch.float16)
     theirs = PeftModel.from_pretrained(model, adapter).merge_and_unload().state_dict()
@@ -88,6 +122,7 @@ def main():
         ropewalk.run("merge", f"{base}+{adapter}", "-o", merged, "--no-sync", "--quiet")
         check_forward(checks, ropewalk, merged, prompts, "merged")
         check_peft(checks, merged, base, adapter)
+        check_perplexity(checks, ropewalk, base, options.golden / FIXTURES / "goldens/perplexity/doc-1.txt")
         tokenizer = transformers.AutoTokenizer.from_pretrained(merged)
         checks.check(tokenizer.vocab_size == 2048, "the merged folder's tokenizer loads in transformers")
 
