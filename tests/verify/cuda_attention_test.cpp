@@ -199,5 +199,29 @@ TEST(CudaAttentionOffsets, TheRangeOfATile) {
   EXPECT_EQ(range.end, ((std::uint64_t{1} << 33) + 1005 + 63) / 64);
 }
 
+// Columns against the definition, for every row of every tile of small problems.
+TEST(CudaAttentionOffsets, SeenColumns) {
+  for (const std::uint64_t first_position : {std::uint64_t{0}, std::uint64_t{5}, std::uint64_t{64}, std::uint64_t{200}, std::uint64_t{1} << 34})
+    for (const std::uint64_t window : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{63}, std::uint64_t{64}, std::uint64_t{130}, std::uint64_t{1} << 40}) {
+      AttentionArgs<Bf16> args{};
+      args.rows = 150, args.first_position = first_position, args.window = window;
+      for (std::uint64_t tile = 0; tile < 2; ++tile) {
+        const AttentionRange range = attention_range(args, tile, 128, 64);
+        for (std::uint64_t key_tile = std::max(range.begin, range.end - std::min<std::uint64_t>(range.end, 6)); key_tile < range.end; ++key_tile) {
+          const SeenColumns seen = seen_columns(range, key_tile * 64, 64, window);
+          bool all = true;
+          for (std::uint64_t row = 0; row < range.rows; ++row)
+            for (int column = 0; column < 64; ++column) {
+              const std::uint64_t key = key_tile * 64 + std::uint64_t(column), position = range.position + row;
+              const bool want = key <= position && (window == 0 || key + window > position);
+              all = all && want;
+              ASSERT_EQ(column <= seen.to + int(row) && column >= seen.from + int(row), want) << first_position << " " << window << " tile " << key_tile << " row " << row << " column " << column;
+            }
+          ASSERT_EQ(seen.all, all) << first_position << " " << window << " tile " << key_tile;
+        }
+      }
+    }
+}
+
 }  // namespace
 }  // namespace ropewalk::verify

@@ -8,6 +8,7 @@
 #include <memory>
 #include <stdexcept>
 #include <type_traits>
+#include <unordered_map>
 #include <vector>
 
 #include "verify/cuda/block.h"
@@ -49,6 +50,7 @@ class HostBlock {
   template <class F>
   void each(F f) const {
     lanes(f);
+    ++barriers_;
   }
 
   // The order of a butterfly of __shfl_xor_sync.
@@ -94,12 +96,17 @@ class HostBlock {
     }
   }
 
+  // Copies run until finish_copies. One that lands where something was read since the last barrier is a race, and so is reading what may not have landed: both are told, though here it all
+  // happens in order.
   void copy_16(void* to, const void* from, bool valid) const {
+    Use& use = used_[to];
+    if (use.read_after == barriers_) throw std::logic_error("copy_16 over what another warp may still be reading: a barrier is missing");
+    use.landed_after = waits_ + 1;
     if ((reinterpret_cast<std::uintptr_t>(to) | reinterpret_cast<std::uintptr_t>(from)) % 16 != 0) throw std::logic_error("copy_16 off its alignment");
     if (valid) std::memcpy(to, from, 16);
     else std::memset(to, 0, 16);
   }
-  void finish_copies() const {}
+  void finish_copies() const { ++waits_, ++barriers_; }
   float exp2(float x) const { return std::exp2(x); }
 
  private:
@@ -124,6 +131,9 @@ class HostBlock {
       for (int lane = 0; lane < 32; ++lane) {
         const void* from = row(warp + lane);  // lane l gives row l % 8 of matrix l / 8
         if (reinterpret_cast<std::uintptr_t>(from) % 16 != 0) throw std::logic_error("a row of ldmatrix off its alignment");
+        Use& use = used_[from];
+        if (use.landed_after > waits_) throw std::logic_error("ldmatrix of what has not been waited for");
+        use.read_after = barriers_;
         std::memcpy(matrix[lane / 8][lane % 8], from, 16);
       }
       for (int lane = 0; lane < 32; ++lane)
@@ -135,9 +145,16 @@ class HostBlock {
     }
   }
 
+  struct Use {                // of 16 bytes of shared memory
+    std::uint64_t landed_after = 0;  // finish_copies by which a copy to it is there
+    std::uint64_t read_after = 0;    // barriers before it was last read
+  };
+
   int threads_;
   Place place_;
   bool backwards_;
+  mutable std::uint64_t barriers_ = 1, waits_ = 0;
+  mutable std::unordered_map<const void*, Use> used_;
 };
 
 /// A block's shared memory: holds anything at first (NaN where it is floats).

@@ -46,4 +46,23 @@ constexpr AttentionRange attention_range(const AttentionArgs<Element>& args, std
   return out;
 }
 
+/// Which columns of a tile of keys a query row sees, in numbers that fit a register: those in [from + row, to + row].
+struct SeenColumns {
+  int from, to;
+  bool all;  // every row sees every column
+};
+#ifdef __CUDACC__
+__host__ __device__
+#endif
+constexpr SeenColumns seen_columns(const AttentionRange& range, std::uint64_t first_key, std::uint64_t tile_keys, std::uint64_t window) {
+  const auto keys = static_cast<std::int64_t>(tile_keys), rows = static_cast<std::int64_t>(range.rows);
+  const auto own = static_cast<std::int64_t>(range.position) - static_cast<std::int64_t>(first_key);  // column of row 0's own key; > -rows, or no row would see the tile
+  const std::int64_t behind = window == 0 || window > range.position + range.rows ? -rows : own + 1 - static_cast<std::int64_t>(window);
+  SeenColumns out{};
+  out.to = static_cast<int>(own < keys ? own : keys);
+  out.from = static_cast<int>(behind > -rows ? behind : -rows);  // below, no row starts inside the tile
+  out.all = own >= keys - 1 && behind + rows - 1 <= 0;
+  return out;
+}
+
 }  // namespace ropewalk::verify

@@ -111,23 +111,22 @@ ROPEWALK_DEVICE void score_tile(const Block& block, typename Tile::Shared& share
 /// scores become e^(scale * score - maximum), the maximum rising and what was summed shrinking with it. Keys that a row does not see: 0.
 template <class Tile, class Block, class State>
 ROPEWALK_DEVICE void softmax_scores(const Block& block, State& state, const AttentionRange& range, std::uint64_t first_key, std::uint64_t window, float scale_log2) {
-  const std::uint64_t last_position = range.position + range.rows - 1;
-  const bool all_seen = first_key + Tile::kKeys <= range.position + 1 && (window == 0 || first_key + window > last_position);
+  const SeenColumns seen = seen_columns(range, first_key, Tile::kKeys, window);
   typename Block::template PerThread<typename Tile::Largest> largest(block);
   block.lanes([&](int thread) {
     ROPEWALK_UNROLL
     for (int group = 0; group < Tile::kGroups; ++group)
       ROPEWALK_UNROLL
       for (int half = 0; half < 2; ++half) {
-        const std::uint64_t position = range.position + std::uint64_t(Tile::row_of(thread, group, half));
+        const int row = Tile::row_of(thread, group, half);
         float max = -INFINITY;
         ROPEWALK_UNROLL
         for (int n = 0; n < Tile::kKeys / 8; ++n)
           ROPEWALK_UNROLL
           for (int column = 0; column < 2; ++column) {
             float& score = state[thread].scores[group][n][2 * half + column];
-            const std::uint64_t key = first_key + std::uint64_t(8 * n + thread % 4 * 2 + column);
-            if (!all_seen && (key > position || (window != 0 && key + window <= position))) score = -INFINITY;
+            const int key = 8 * n + thread % 4 * 2 + column;
+            if (!seen.all && (key > seen.to + row || key < seen.from + row)) score = -INFINITY;
             max = std::fmax(max, score);
           }
         largest[thread].of[group][half] = max;
