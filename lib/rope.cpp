@@ -98,7 +98,7 @@ vector<double> llama3_frequencies(const RopeSpec& spec, const RopeLlama3& llama3
 /// arXiv:2402.13753v1 eq. 2 with lambda_i the chosen list; the choice as transformers 5.23.0 makes it, by the running sequence.
 vector<double> longrope_frequencies(const RopeSpec& spec, const RopeLongrope& longrope, int sequence_length) {
   vector<double> f = base_frequencies(spec, spec.theta);
-  const vector<double>& divisors = sequence_length > longrope.original_context ? longrope.long_factor : longrope.short_factor;
+  const vector<double>& divisors = sequence_length > longrope.short_until.value_or(longrope.original_context) ? longrope.long_factor : longrope.short_factor;
   assert(divisors.size() == f.size());
   for (std::size_t pair = 0; pair < f.size(); ++pair) f[pair] /= divisors[pair];
   return f;

@@ -55,6 +55,7 @@ struct RopeLlama3 {
 struct RopeLongrope {
   std::vector<double> short_factor, long_factor;  // [rotary_dim / 2]
   int original_context;
+  std::optional<int> short_until = std::nullopt;  // longest sequence that takes the short list, where an engine does not mean L (vLLM 0.10 and SGLang: one token more)
 };
 /// Gemma 4: f_i = theta^(-2i/head_dim) for the first rotary_dim/2 pairs, 0 for the rest of the head, all / factor.
 struct RopeProportional {

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "formats/engines/python.h"
+
+// What AutoConfig of a transformers release makes of config.json: the step that vLLM, SGLang and llama.cpp's converter share with transformers itself. Private to this folder.
+
+namespace ropewalk::formats::engines {
+
+/// A release of transformers: of the engine itself, or the one an engine was run with.
+struct HfVersion {
+  std::vector<int> numbers;
+  bool at_least(std::initializer_list<int> other) const;
+};
+
+/// What ropewalk knows of a model class.
+struct Family {
+  const char* model_type;
+  std::initializer_list<int> since;   // first transformers release that has it
+  std::initializer_list<int> shared;  // first one whose rotary embedding takes rope types (before, rope_scaling is ignored or read by its own class)
+  double theta;                       // class defaults
+  int context;
+  int head_dim;                       // 0: hidden_size / num_attention_heads
+  bool known;                         // checked against the engines' output
+};
+/// The class of a model type; for one that is not known, Llama's rules with `known` false.
+const Family& family_of(const std::string& model_type);
+
+/// A loaded configuration.
+struct HfConfig {
+  const Family* family = nullptr;
+  bool v5 = false;
+  std::optional<Dict> rope;  // 4.x: rope_scaling, absent for None; 5.x: rope_parameters, standardised
+  /// 5.x, nested by layer type; no Dict: a layer type without rope.
+  std::vector<std::pair<std::string, std::optional<Dict>>> layers;
+  Value theta;                   // 4.x: the top level's or the class's; 5.x: in the dictionaries
+  Value context;                 // max_position_embeddings
+  std::optional<Value> original; // the top level's original_max_position_embeddings, or the class's (phi3)
+};
+
+/// Raised where AutoConfig raises.
+HfConfig load_hf_config(Walk& walk, const HfVersion& version);
+
+/// config.head_dim of the loaded configuration; nullopt if the object has no such attribute. JSON null is None.
+std::optional<Value> head_dim_attribute(const Walk& walk, const HfConfig& config, const HfVersion& version);
+/// hidden_size // num_attention_heads.
+int split_head_dim(const Walk& walk);
+/// The rope type in its place: rope_type, else type; nullptr if neither.
+const Value* rope_type(const Dict& rope);
+
+}  // namespace ropewalk::formats::engines

@@ -1,0 +1,97 @@
+// transformers. Which rotary embedding a class has, and those from before modeling_rope_utils.py: modeling_llama.py, modeling_mistral.py, modeling_qwen2.py, modeling_phi3.py of
+// 4.31.0, 4.37.2, 4.42.4 and, where a class kept its own, 4.43.4 to 4.47.1 (all run; 4.32.1 read).
+#include "formats/engines/rules.h"
+
+namespace ropewalk::formats::engines {
+namespace {
+
+bool is(const HfConfig& config, std::string_view model_type) { return config.family->model_type == model_type; }
+
+/// MistralConfig and its attention read head_dim from 4.43; the other early classes split the width.
+Value own_head_dim(const Walk& walk, const HfConfig& config, const HfVersion& version) {
+  if (is(config, "mistral") && version.at_least({4, 43}))
+    if (const Json* given = walk.raw("head_dim"); given && !given->is_null()) return walk.get("head_dim", nullptr);
+  return walk.defaulted(split_head_dim(walk));
+}
+
+void own_llama_scaling(Draft& draft, Walk& walk, const HfConfig& config, const HfVersion& version) {
+  const Dict& rope = *config.rope;
+  record_method(draft, walk, rope);
+  const double s = record_number(draft, "factor", item(rope, "factor"), kTimesFloat);
+  if (item(rope, "type").json == "linear") {
+    draft.spec().scaling = RopeLinear{s};
+    draft.rope.position_divisor = s;
+    return;
+  }
+  draft.record("original_context", config.context);
+  draft.spec().scaling = RopeDynamic{s, draft.spec().context};
+  if (!version.at_least({4, 38})) draft.rope.arithmetic = EngineArithmetic::torch_double;
+  walk.notice("after a prompt beyond the original context the rotation stays as it was then, in shorter ones too");
+}
+
+/// Phi3SuScaledRotaryEmbedding, Phi3YarnScaledRotaryEmbedding (4.41, 4.42), Phi3LongRoPEScaledRotaryEmbedding (4.43 - 4.47).
+void own_phi3_scaling(Draft& draft, Walk& walk, const HfConfig& config) {
+  const Dict& rope = *config.rope;
+  record_method(draft, walk, rope);
+  RopeLongrope longrope;
+  read_lists(draft, rope, longrope);
+  longrope.original_context = tokens(*config.original, "unsupported operand type(s) for /: 'int' and '{type}'");
+  draft.record("original_context", *config.original);
+  const double s = double(draft.spec().context) / longrope.original_context;
+  draft.spec().attention_factor = item(rope, "type").json == "yarn" ? yarn_attention_factor(s) : longrope_attention_factor(s, longrope.original_context);
+  draft.spec().scaling = std::move(longrope);
+}
+
+HfVersion version_of(const Walk& walk) { return {walk.engine.numbers}; }
+
+/// gemma3 of 4.50 - 4.57 builds two: the scaled one, and a plain one with rope_local_base_freq.
+std::vector<EngineRope> gemma3_ropes_v4(Walk& walk, const HfConfig& config, const HfVersion& version) {
+  std::vector<EngineRope> ropes = {shared_rope_v4(walk, config, version, config.theta)};
+  ropes[0].layer_type = "full_attention";
+  HfConfig local = config;
+  local.rope.reset();
+  ropes.push_back(shared_rope_v4(walk, local, version, walk.get("rope_local_base_freq", 10000.0)));
+  ropes[1].layer_type = "sliding_attention";
+  return ropes;
+}
+
+std::vector<EngineRope> ropes_v5(Walk& walk, const HfConfig& config, const HfVersion& version) {
+  std::vector<EngineRope> ropes;
+  if (config.layers.empty()) ropes.push_back(shared_rope_v5(walk, config, version, "", *config.rope));
+  for (const auto& [layer, rope] : config.layers)
+    if (rope) ropes.push_back(shared_rope_v5(walk, config, version, layer, *rope));
+  return ropes;
+}
+
+}  // namespace
+
+EngineRope own_rope_v4(Walk& walk, const HfConfig& config, const HfVersion& version) {
+  Draft draft(walk);
+  const bool knows_theta = version.at_least({4, 33});
+  set_theta(draft, knows_theta ? config.theta : walk.defaulted(10000.0));
+  if (!knows_theta && walk.has("rope_theta")) walk.notice(walk.engine.title() + " has no rope_theta: 10000 whatever the file says", walk.pointer_to("rope_theta"));
+  draft.spec().context = tokens(config.context, "'>' not supported between instances of 'int' and '{type}'");
+  set_rotary_dim(draft, own_head_dim(walk, config, version), std::nullopt);
+  if (config.rope && is(config, "phi3")) own_phi3_scaling(draft, walk, config);
+  else if (config.rope && (is(config, "llama") || !config.family->known)) own_llama_scaling(draft, walk, config, version);
+  else draft.record("method", walk.defaulted("default"));  // mistral before 4.48, qwen2 before 4.45: rope_scaling is an attribute that nobody reads
+  return draft.finish();
+}
+
+std::vector<EngineRope> transformers_ropes(Walk& walk, const HfConfig& config, const HfVersion& version) {
+  if (config.v5) return ropes_v5(walk, config, version);
+  if (!version.at_least(config.family->shared)) return {own_rope_v4(walk, config, version)};
+  if (is(config, "gemma3_text")) return gemma3_ropes_v4(walk, config, version);
+  return {shared_rope_v4(walk, config, version, config.theta)};
+}
+
+void read_as_transformers(Walk& walk, EngineReading& reading) {
+  const HfVersion version = version_of(walk);
+  const HfConfig config = load_hf_config(walk, version);
+  if (!config.family->known)
+    walk.notice("the rotary embedding of model type '" + walk.model_type() + "' was not compared with transformers: Llama's rules are used", walk.has("model_type") ? walk.pointer_to("model_type") : "");
+  reading.ropes = transformers_ropes(walk, config, version);
+  reading.context = tokens(config.context, "");
+}
+
+}  // namespace ropewalk::formats::engines
