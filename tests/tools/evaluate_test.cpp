@@ -1,6 +1,7 @@
 // perplexity, logits, generate, tokenize and inspect against the fixtures' goldens.
 #include <algorithm>
 #include <cmath>
+#include <iostream>
 
 #include "formats/safetensors.h"
 #include "lib/sha256.h"
@@ -18,13 +19,20 @@ std::vector<std::string> documents() {
 // goldens/perplexity.json: the YaRN repository's protocol in float64. A float32 run of the real library agrees to 1e-6; ours is float32 with other orders of summation.
 TEST(Perplexity, TheYarnProtocolsNumbers) {
   const Json golden = Json::parse(slurp(fixture("goldens/perplexity.json")));
-  for (const char* name : {"tolstoy-4m", "tolstoy-4m-yarn-2k"}) {
-    std::vector<std::string> words = {"perplexity", model(name), "-c", "256,2048", "--protocol", "yarn", "--json"};
+#if defined(__SANITIZE_ADDRESS__)
+  const bool all = false;  // 860,000 tokens: arithmetic that the other presets check, ten times slower here
+  std::cout << "[ LEFT OUT ] under sanitizers: tolstoy-4m, and tolstoy-4m-yarn-2k at 2048" << std::endl;
+#else
+  const bool all = true;
+#endif
+  for (const char* name : {"tolstoy-4m-yarn-2k", "tolstoy-4m"}) {
+    if (!all && std::string(name) == "tolstoy-4m") continue;
+    std::vector<std::string> words = {"perplexity", model(name), "-c", all ? "256,2048" : "256", "--protocol", "yarn", "--json"};
     const auto texts = documents();
     words.insert(words.end(), texts.begin(), texts.end());
     const Ran ran = run(words);
     ASSERT_EQ(ran.exit, 0) << ran.err;
-    ASSERT_EQ(ran.json()["results"].size(), 2u);
+    ASSERT_EQ(ran.json()["results"].size(), all ? 2u : 1u);
     for (const Json& result : ran.json()["results"]) {
       const Json expected = golden["models"][name][std::to_string(result["context"].get<int>())]["sliding"];
       EXPECT_NEAR(result["perplexity"].get<double>(), expected["mean_of_windows"].get<double>(), 1e-5 * expected["mean_of_windows"].get<double>());

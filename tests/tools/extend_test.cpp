@@ -50,9 +50,9 @@ TEST(Extend, GgufAndFolderAgree) {
   const auto expected = rope((scratch / "long").string());
   EXPECT_EQ(rope((scratch / "long.gguf").string()), expected);
   EXPECT_EQ(rope((scratch / "direct.gguf").string()), expected);
-  const Ran same = run({"verify", (scratch / "long.gguf").string(), "--against", (scratch / "long").string(), "-c", "512", "--max", "kl_max=1e-7"});
+  const Ran same = run({"verify", (scratch / "long.gguf").string(), "--against", (scratch / "long").string(), "-c", "512", "--windows", "1", "--max", "kl_max=1e-7"});
   EXPECT_EQ(same.exit, 0) << same.out;
-  EXPECT_EQ(run({"verify", (scratch / "short.gguf").string(), "--against", (scratch / "long").string(), "-c", "512"}).exit, 1) << "control";
+  EXPECT_EQ(run({"verify", (scratch / "short.gguf").string(), "--against", (scratch / "long").string(), "-c", "512", "--windows", "1"}).exit, 1) << "control";
 }
 
 TEST(Extend, PlanComparesMethodsAndWritesNothing) {

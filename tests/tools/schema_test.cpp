@@ -97,9 +97,9 @@ TEST(Schema, EveryCommand) {
   expect_valid({"extend", base, "--plan", "-c", "8k"});
   expect_valid({"extend", base, "-o", (scratch / "long").string(), "--rope", "yarn,factor=16,original=256"});
   expect_valid({"extend", gguf, "-o", (scratch / "long.gguf").string(), "--rope", "yarn,factor=16,original=256", "--dry-run"});
-  expect_valid({"verify", gguf, "--against", adapted, "-c", "256"});
+  expect_valid({"verify", gguf, "--against", adapted, "-c", "256", "--windows", "1"});
   expect_valid({"verify", gguf, "--against", adapted, "-c", "256", "--level", "structure"});
-  expect_valid({"verify", gguf, "--against", base, "-c", "256", "--keep-going"}, 1);
+  expect_valid({"verify", gguf, "--against", base, "-c", "256", "--windows", "1", "--keep-going"}, 1);
   expect_valid({"diff", base, gguf});
   expect_valid({"diff", base, gguf, "--structure"});
   expect_valid({"perplexity", base, gguf, "-f", text, "-c", "128,256", "--windows", "2", "--protocol", "tokens,yarn,hf,llama.cpp"});

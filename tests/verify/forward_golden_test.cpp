@@ -72,16 +72,18 @@ TEST(ForwardGolden, LogitsAndLossesOfTheTrainedModels) {
     const std::string name = entry.path().filename();
     const std::string source = source_of(name);
     ASSERT_FALSE(source.empty()) << "a golden this test does not know: " << name;
+    if (left_to_release(name == "tolstoy-4m-yarn-2k-2048" || name == "tolstoy-4m-yarn-2k-merged-2048" || name == "stories260K-yarn4-2048", name)) continue;
     const Distances d = measure(open_golden(source).checkpoint, read_golden(entry.path() / "golden.safetensors"));
     EXPECT_TRUE(d.passes()) << name << ": logits " << d.logits << " (stock " << d.stock_logits << "), nll " << d.nll << " (stock " << d.stock_nll << "), argmax " << d.argmax_equal;
     RecordProperty(name, "logits " + std::to_string(d.logits / d.stock_logits) + " of stock, nll " + std::to_string(d.nll / d.stock_nll));
     ++seen;
   }
-  EXPECT_EQ(seen, 5u);
+  EXPECT_EQ(seen, kSanitized ? 2u : 5u);
 }
 
 // The comparator must fail for the mistakes it is there to find.
 TEST(ForwardGolden, ComparatorSeesWrongRope) {
+  if (kSanitized) GTEST_SKIP() << "five sweeps of 8192 tokens: arithmetic that the other presets check, ten times slower here";
   const auto golden = read_golden(golden_dir() / "fixtures/goldens/forward/stories260K-yarn4-2048/golden.safetensors");
   const Checkpoint good = open_golden(source_of("stories260K-yarn4-2048")).checkpoint;
   Checkpoint bad = good;

@@ -62,7 +62,8 @@ TEST(GgufExport, MergedModelWithYarnPassesAndWithoutItsKeysFails) {
   const formats::Source source = open_golden(models + "tolstoy-4m-yarn-2k+" + adapter);
   const auto tokenizer = formats::Tokenizer::create(*source.checkpoint.vocabulary);
   const std::string text = read_text_file(golden_dir() / "fixtures/goldens/perplexity/doc-3.txt", 1 << 20);
-  const std::vector<Window> windows = plan_windows({tokenizer->encode(text)}, 2048, 1 << 30, Protocol::tokens, 1).windows;
+  const int context = kSanitized ? 512 : 2048;  // past the original 256 either way; ten times slower there
+  const std::vector<Window> windows = plan_windows({tokenizer->encode(text)}, context, 1 << 30, Protocol::tokens, 1).windows;
   const formats::TestFolder folder;
 
   LogitsReport f16 = compare_files(source, write(folder.path() / "f16.gguf", export_as(source, DType::f16)), windows, 256);
@@ -82,7 +83,7 @@ TEST(GgufExport, MergedModelWithYarnPassesAndWithoutItsKeysFails) {
   const fs::path stripped = write(folder.path() / "stripped.gguf", {formats::rewrite_gguf(*opened.gguf, changes), {}, {}});
   LogitsReport broken = compare_files(source, stripped, windows, 256);
   EXPECT_FALSE(all_pass(apply_gates(default_gates("q8_0"), broken)));
-  EXPECT_GT(broken.kl_growth.value(), 2);
+  EXPECT_GT(broken.kl_growth.value(), kSanitized ? 1 : 2);
   EXPECT_GT(broken.kl_mean, 0.1);
 }
 

@@ -202,9 +202,7 @@ Checkpoint rounded(const Checkpoint& model, DType dtype) {
 }
 
 TEST(JudgeGolden, DefaultsPassASoundExportAndFailALostRope) {
-#if defined(__SANITIZE_ADDRESS__)
-  GTEST_SKIP() << "14 sweeps of 4096 tokens: arithmetic that the other presets check, ten times slower here";
-#endif
+  if (kSanitized) GTEST_SKIP() << "14 sweeps of 4096 tokens: arithmetic that the other presets check, ten times slower here";
   const std::string models = (golden_dir() / "fixtures/models").string() + "/", adapter = (golden_dir() / "fixtures/adapters/qlora-shakespeare").string();
   const Checkpoint source = open_golden(models + "tolstoy-4m-yarn-2k+" + adapter).checkpoint;
   const std::vector<Window> windows = held_out_windows(source, 2048);

@@ -94,7 +94,7 @@ TEST(Windows, NothingIsShortenedInSilence) {
   try {
     plan_windows({counted(50), counted(8)}, 10, 0, Protocol::yarn, 1);
   } catch (const Error& error) {
-    EXPECT_EQ(std::string(error.what()), "document 1 has 8 tokens, a context of 10 needs 9; give a longer text or a smaller context");
+    EXPECT_EQ(std::string(error.what()), "document 2 of 2 has 8 tokens, a context of 10 needs 9; give a longer text or a smaller context");
   }
 }
 
@@ -183,12 +183,6 @@ void check_windows(const WindowPlan& plan, const PerplexityResult& result, const
   }
 }
 
-#if defined(__SANITIZE_ADDRESS__)
-constexpr int kLongest = 256;  // the rest is arithmetic, ten times slower here
-#else
-constexpr int kLongest = 2048;
-#endif
-
 TEST(PerplexityGolden, FourDocumentsByEveryProtocol) {
   const auto folder = golden_dir() / "fixtures/goldens";
   const formats::Json golden = formats::read_json(folder / "perplexity.json");
@@ -200,7 +194,8 @@ TEST(PerplexityGolden, FourDocumentsByEveryProtocol) {
     Documents documents;
     for (const auto& file : golden.at("documents")) documents.push_back(tokenizer->encode(read_text_file(folder / "perplexity" / file.get<std::string>(), 1 << 20)));
     for (std::size_t d = 0; d < documents.size(); ++d) EXPECT_EQ(documents[d].size(), model_golden.at("document_tokens")[d].get<std::size_t>());
-    for (int context = 256; context <= kLongest; context *= 2) {
+    for (int context = 256; context <= 2048; context *= 2) {
+      if (left_to_release(name != "tolstoy-4m-yarn-2k" || context > 256, name + " at " + std::to_string(context))) continue;
       SCOPED_TRACE(name + " " + std::to_string(context));
       const formats::Json &sliding = model_golden.at(std::to_string(context)).at("sliding"), &truncated = model_golden.at(std::to_string(context)).at("truncate");
       WindowPlan plan = plan_windows(documents, context, 256, Protocol::tokens, 1);
@@ -222,7 +217,7 @@ TEST(PerplexityGolden, FourDocumentsByEveryProtocol) {
       ++checked;
     }
   }
-  EXPECT_EQ(checked, kLongest == 2048 ? 8u : 2u);
+  EXPECT_EQ(checked, kSanitized ? 1u : 8u);
 }
 
 TEST(Perplexity, PositionBucketsSumUpToTheWhole) {
