@@ -5,6 +5,7 @@
 #include "formats/gguf_model.h"
 #include "lib/convert.h"
 #include "lib/error.h"
+#include "lib/forwarding_tensor.h"
 
 namespace ropewalk::formats {
 namespace {
@@ -13,34 +14,25 @@ constexpr std::uint64_t kMaxLayers = 512;  // LLAMA_MAX_LAYERS
 constexpr const char* kOtherFile = "llama.cpp 0.5 would refuse this file: write it again with a current converter";
 
 /// A tensor of the file under its canonical name and layout. Reading values of a type that cannot be decoded yet says which tensor it is.
-class NamedTensor final : public LazyTensor {
+class NamedTensor final : public RelabelledTensor {
  public:
-  NamedTensor(TensorPtr parent, std::string name, RotaryPairs pairs, std::string path)
-      : LazyTensor({.name = std::move(name), .shape = parent->info().shape, .dtype = parent->dtype(), .pairs = pairs}), parent_(std::move(parent)), path_(std::move(path)) {}
+  NamedTensor(TensorInfo info, TensorPtr parent, std::string path) : RelabelledTensor(std::move(info), std::move(parent)), path_(std::move(path)) {}
 
-  std::uint64_t row_unit() const noexcept override { return parent_->row_unit(); }
-  void prepare() const override { parent_->prepare(); }
-  std::uint64_t prepared_bytes() const noexcept override { return parent_->prepared_bytes(); }
-  void release() const override { parent_->release(); }
-  bool has_raw() const noexcept override { return parent_->has_raw(); }
-  void read_raw(RowRange range, std::span<std::byte> bytes) const override { parent_->read_raw(range, bytes); }
-  bool is_wide() const noexcept override { return parent_->is_wide(); }
   void read_f32(RowRange range, std::span<float> values) const override {
     check();
-    parent_->read_f32(range, values);
+    RelabelledTensor::read_f32(range, values);
   }
   void read_f64(RowRange range, std::span<double> values) const override {
     check();
-    parent_->read_f64(range, values);
+    RelabelledTensor::read_f64(range, values);
   }
 
  private:
   void check() const {
     if (!can_decode(dtype()))
-      throw Error(ErrorKind::unsupported, {.path = path_}, "tensor '" + parent_->name() + "' is " + std::string(ropewalk::info(dtype()).name) + ", which cannot be decoded yet",
+      throw Error(ErrorKind::unsupported, {.path = path_}, "tensor '" + parent().name() + "' is " + std::string(ropewalk::info(dtype()).name) + ", which cannot be decoded yet",
                   "use a file of type f32, f16, bf16 or q8_0");
   }
-  TensorPtr parent_;
   std::string path_;
 };
 
@@ -179,12 +171,6 @@ class ModelReader {
     return name == kGgufRopeFreqs;
   }
 
-  static std::string in_words(const Shape& shape) {
-    std::string out = "[";
-    for (std::size_t i = 0; i < shape.size(); ++i) out += (i == 0 ? "" : ", ") + std::to_string(shape[i]);
-    return out + "]";
-  }
-
   void take_tensors(Checkpoint& out) {
     const auto embedding = std::find_if(file_.tensors.begin(), file_.tensors.end(), [](const TensorPtr& t) { return t->name() == "token_embd.weight"; });
     if (file_.tensors.empty()) refuse("holds keys and a vocabulary, but no weights", ErrorKind::bad_input, "name a whole model");
@@ -206,11 +192,11 @@ class ModelReader {
         if (name.find(".attn_qkv.") != std::string::npos) refuse("tensor '" + name + "' holds Q, K and V fused, which is not read yet", ErrorKind::unsupported, "convert without --fuse-qkv");
         refuse("tensor '" + name + "' is none of architecture llama with " + std::to_string(config_.n_layers) + " layers");
       }
-      if (tensor->info().shape != wanted->second.shape) refuse("tensor '" + name + "' has shape " + in_words(tensor->info().shape) + ", expected " + in_words(wanted->second.shape));
+      if (tensor->info().shape != wanted->second.shape) refuse("tensor '" + name + "' has shape " + shape_text(tensor->info().shape) + ", expected " + shape_text(wanted->second.shape));
       found.insert(name);
       attention_bias = attention_bias || (name.ends_with(".bias") && name.find(".attn_") != std::string::npos);
       mlp_bias = mlp_bias || (name.ends_with(".bias") && name.find(".ffn_") != std::string::npos);
-      out.tensors.push_back(std::make_shared<NamedTensor>(tensor, *canonical_tensor_name(name), wanted->second.pairs, path_));
+      out.tensors.push_back(std::make_shared<NamedTensor>(TensorInfo{*canonical_tensor_name(name), tensor->info().shape, tensor->dtype(), wanted->second.pairs}, tensor, path_));
     }
     for (const auto& [name, wanted] : expected)
       if (wanted.required && !found.contains(name)) refuse("tensor '" + name + "' is missing");

@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "lib/error.h"
-#include "lib/recipes.h"
 
 namespace ropewalk::formats {
 namespace {
@@ -147,7 +146,5 @@ GgufRope gguf_rope(const RopeSpec& spec, int head_dim, int context, RopeEncoding
   write_keys(sayable, context, rope);
   return rope;
 }
-
-TensorPtr gguf_rope_freqs_tensor(const std::vector<float>& divisors) { return memory_tensor(kGgufRopeFreqs, {divisors.size()}, divisors); }
 
 }  // namespace ropewalk::formats

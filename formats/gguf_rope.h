@@ -58,7 +58,4 @@ GgufRope gguf_rope(const RopeSpec& spec, int head_dim, int context, RopeEncoding
 /// What convert_hf_to_gguf.py of llama.cpp 0.5 beside transformers 5.23.0 writes for this config.json, faults included. Error(unsupported) where it fails.
 GgufRope gguf_rope_compat(const Json& config);
 
-/// rope_freqs.weight as a tensor to write.
-TensorPtr gguf_rope_freqs_tensor(const std::vector<float>& divisors);
-
 }  // namespace ropewalk::formats

@@ -4,6 +4,7 @@
 #include "formats/peft.h"
 #include "formats/tensor_inventory.h"
 #include "lib/error.h"
+#include "lib/nearest_word.h"
 #include "lib/recipes.h"
 
 namespace ropewalk::formats {
@@ -27,7 +28,7 @@ void check_fit(const LoraModule& module, const LazyTensor& weight, const PeftAda
 [[noreturn]] void fail_no_target(const LoraModule& module, const PeftAdapter& adapter, const std::vector<TensorPtr>& base) {
   std::vector<std::string> names;
   for (const TensorPtr& tensor : base) names.push_back(tensor->name());
-  const std::string near = nearest_name(module.target, names);
+  const std::string near = nearest_word(module.target, names, module.target.size() / 4).value_or("");
   throw Error(ErrorKind::bad_input, {.path = adapter.folder.string()}, "key '" + module.a->name() + "' targets '" + module.target + "', which the base does not have",
               near.empty() ? "the adapter was trained on another base" : "nearest in the base: '" + near + "'; was the adapter trained on another base?");
 }

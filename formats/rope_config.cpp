@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "formats/rope_fields.h"
+#include "lib/nearest_word.h"
 
 namespace ropewalk::formats {
 namespace {
@@ -80,7 +81,7 @@ class TransformersReader {
 
   [[noreturn]] void refuse_type(const std::string& type) const {
     const std::vector<std::string> known = {"default", "linear", "dynamic", "yarn", "longrope", "llama3", "proportional"};
-    const std::string near = nearest_word(type, known);
+    const std::string near = nearest_word(type, known).value_or("");
     fields_.fail(ErrorKind::unsupported, fields_.pointer_to(fields_.in_dictionary("rope_type") ? "rope_type" : "type"),
                  "rope type '" + type.substr(0, 60) + "' is unknown to transformers 5.23.0" + (near.empty() ? "" : " (did you mean '" + near + "'?)"),
                  "known are default, linear, dynamic, yarn, longrope, llama3, proportional");

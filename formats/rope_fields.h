@@ -66,7 +66,4 @@ RopeSpec read_yarn_remote_rope(const std::string& path, const std::string& text,
 RopeSpec read_transformers_rope(const std::string& path, const std::string& text, const Json& config, const RopeGeometry& geometry,
                                 std::vector<std::string>& warnings);
 
-/// The nearest of `known` to a misspelt word, or "" if none is near: for "did you mean".
-std::string nearest_word(std::string_view word, const std::vector<std::string>& known);
-
 }  // namespace ropewalk::formats

@@ -7,6 +7,7 @@
 #include "formats/rope_config.h"
 #include "formats/rope_fields.h"
 #include "lib/error.h"
+#include "lib/nearest_word.h"
 
 namespace ropewalk::formats {
 namespace {
@@ -58,7 +59,7 @@ class SpecParser {
     for (const Method& method : methods())
       if (name == method.name) method_ = &method;
     if (method_) return;
-    const std::string near = nearest_word(name, known);
+    const std::string near = nearest_word(name, known).value_or("");
     fail("there is no method '" + name.substr(0, 40) + "'" + (near.empty() ? "" : " (did you mean '" + near + "'?)"), "known are none, linear, ntk, dynamic, yarn, llama3, longrope, proportional");
   }
 
@@ -66,7 +67,7 @@ class SpecParser {
     std::vector<std::string> known = method_->keys;
     known.insert(known.end(), {"rope_theta", "to", kOriginal, "original"});
     if (std::find(known.begin(), known.end(), key) != known.end() || (json_ && harmless(key))) return;
-    const std::string near = nearest_word(key, known);
+    const std::string near = nearest_word(key, known).value_or("");
     std::string list;
     for (const std::string& one : known) list += (list.empty() ? "" : ", ") + one;
     fail(std::string(method_->name) + " has no key '" + key.substr(0, 60) + "'" + (near.empty() ? "" : " (did you mean '" + near + "'?)"), "it takes " + list);

@@ -6,6 +6,8 @@
 #include <unordered_map>
 
 #include "lib/error.h"
+#include "lib/nearest_word.h"
+#include "lib/recipes.h"
 
 namespace ropewalk::formats {
 namespace {
@@ -20,23 +22,6 @@ std::optional<std::uint64_t> layer_of(std::string_view name) {
   if (digits == 0 || digits > 9 || digits == name.size() || name[digits] != '.') return std::nullopt;
   return std::stoull(std::string(name.substr(0, digits)));
 }
-
-class ForwardedTensor final : public LazyTensor {
- public:
-  ForwardedTensor(TensorInfo info, TensorPtr parent) : LazyTensor(std::move(info)), parent_(std::move(parent)) {}
-  std::uint64_t row_unit() const noexcept override { return parent_->row_unit(); }
-  void prepare() const override { parent_->prepare(); }
-  std::uint64_t prepared_bytes() const noexcept override { return parent_->prepared_bytes(); }
-  void release() const override { parent_->release(); }
-  bool has_raw() const noexcept override { return parent_->has_raw(); }
-  void read_raw(RowRange range, std::span<std::byte> bytes) const override { parent_->read_raw(range, bytes); }
-  void read_f32(RowRange range, std::span<float> values) const override { parent_->read_f32(range, values); }
-  bool is_wide() const noexcept override { return parent_->is_wide(); }
-  void read_f64(RowRange range, std::span<double> values) const override { parent_->read_f64(range, values); }
-
- private:
-  TensorPtr parent_;
-};
 
 struct InventoryCheck {
   const ModelConfig& config;
@@ -65,7 +50,7 @@ struct InventoryCheck {
       if (name.ends_with(".bias"))
         fail("tensor '" + name + "' is a bias, but " + config_place + " says this model has none there",
              config.model_type == "llama" ? "set attention_bias or mlp_bias if the model was trained with biases" : "the architecture of this model is not " + config.model_type);
-      const std::string near = nearest_name(name, candidates);
+      const std::string near = nearest_word(name, candidates, name.size() / 4).value_or("");
       fail("tensor '" + name + "' is not part of a " + config.model_type + " layer" + (near.empty() ? "" : " (nearest: '" + near + "')"),
            "the weights belong to another architecture than " + config_place + " says");
     }
@@ -128,7 +113,7 @@ std::vector<TensorPtr> check_inventory(const std::vector<TensorPtr>& tensors, co
       continue;
     }
     check.check_known(*tensor, *found->second);
-    kept.push_back(found->second->pairs == tensor->info().pairs ? tensor : labelled(tensor, found->second->pairs));
+    kept.push_back(labelled(tensor, found->second->pairs));
     open.erase(found);
   }
   if (dropped > 0) warnings.push_back(std::to_string(dropped) + " rotary_emb.inv_freq tensors dropped: frequencies are computed from " + config_place);
@@ -140,44 +125,6 @@ std::vector<TensorPtr> check_inventory(const std::vector<TensorPtr>& tensors, co
                                                : "the checkpoint is incomplete or its configuration belongs to another model: fetch it again");
   }
   return kept;
-}
-
-std::string nearest_name(const std::string& name, const std::vector<std::string>& candidates) {
-  std::string best;
-  std::size_t best_distance = std::max<std::size_t>(name.size() / 4, 2) + 1;  // farther than this is not a misspelling
-  std::vector<std::size_t> row;
-  for (const std::string& candidate : candidates) {
-    const std::size_t gap = name.size() > candidate.size() ? name.size() - candidate.size() : candidate.size() - name.size();
-    if (gap >= best_distance || name.size() > 256) continue;
-    row.resize(candidate.size() + 1);  // Levenshtein, one row at a time
-    for (std::size_t j = 0; j <= candidate.size(); ++j) row[j] = j;
-    for (std::size_t i = 1; i <= name.size(); ++i) {
-      std::size_t diagonal = row[0];
-      row[0] = i;
-      for (std::size_t j = 1; j <= candidate.size(); ++j) {
-        const std::size_t replaced = diagonal + (name[i - 1] != candidate[j - 1]);
-        diagonal = row[j];
-        row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
-      }
-    }
-    if (row.back() < best_distance) {
-      best_distance = row.back();
-      best = candidate;
-    }
-  }
-  return best;
-}
-
-std::string shape_text(const std::vector<std::uint64_t>& shape) {
-  std::string text = "[";
-  for (std::size_t axis = 0; axis < shape.size(); ++axis) text += (axis ? ", " : "") + std::to_string(shape[axis]);
-  return text + "]";
-}
-
-TensorPtr labelled(TensorPtr tensor, RotaryPairs pairs) {
-  TensorInfo info = tensor->info();
-  info.pairs = pairs;
-  return std::make_shared<ForwardedTensor>(std::move(info), std::move(tensor));
 }
 
 }  // namespace ropewalk::formats

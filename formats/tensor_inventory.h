@@ -24,13 +24,4 @@ std::vector<ExpectedTensor> expected_tensors(const ModelConfig& config);
 std::vector<TensorPtr> check_inventory(const std::vector<TensorPtr>& tensors, const ModelConfig& config, const std::string& path,
                                        const std::string& config_place, std::vector<std::string>& warnings);
 
-/// The candidate closest to `name` by edit distance, or empty if none is near; for "did you mean".
-std::string nearest_name(const std::string& name, const std::vector<std::string>& candidates);
-
-/// "[32, 64]".
-std::string shape_text(const std::vector<std::uint64_t>& shape);
-
-/// The same rows, said to be laid out as `pairs`: for a reader that knows what a plain container does not say.
-TensorPtr labelled(TensorPtr tensor, RotaryPairs pairs);
-
 }  // namespace ropewalk::formats

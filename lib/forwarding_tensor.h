@@ -17,12 +17,25 @@ class ForwardingTensor : public LazyTensor {
   void prepare() const override { parent_->prepare(); }
   std::uint64_t prepared_bytes() const noexcept override { return parent_->prepared_bytes(); }
   void release() const override { parent_->release(); }
+  std::string_view file() const noexcept override { return parent_->file(); }
+  std::uint64_t clamped() const noexcept override { return parent_->clamped(); }
 
  protected:
   const LazyTensor& parent() const noexcept { return *parent_; }
 
  private:
   TensorPtr parent_;
+};
+
+/// The parent's rows as they are under other words: another name, another statement of their layout.
+class RelabelledTensor : public ForwardingTensor {
+ public:
+  using ForwardingTensor::ForwardingTensor;
+  bool has_raw() const noexcept override { return parent().has_raw(); }
+  bool is_wide() const noexcept override { return parent().is_wide(); }
+  void read_raw(RowRange range, std::span<std::byte> bytes) const override { parent().read_raw(range, bytes); }
+  void read_f32(RowRange range, std::span<float> values) const override { parent().read_f32(range, values); }
+  void read_f64(RowRange range, std::span<double> values) const override { parent().read_f64(range, values); }
 };
 
 /// Calls `body(chunk)` for consecutive row ranges that cover `range`, each of about `elements` elements and whole row units:

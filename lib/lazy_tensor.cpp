@@ -4,6 +4,12 @@
 
 namespace ropewalk {
 
+std::string shape_text(std::span<const std::uint64_t> shape) {
+  std::string text = "[";
+  for (std::size_t axis = 0; axis < shape.size(); ++axis) text += (axis ? ", " : "") + std::to_string(shape[axis]);
+  return text + "]";
+}
+
 std::uint64_t TensorInfo::rows() const noexcept {
   std::uint64_t n = 1;
   for (std::size_t axis = 0; axis + 1 < shape.size(); ++axis) n *= shape[axis];

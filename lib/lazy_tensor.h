@@ -4,6 +4,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "lib/dtype.h"
@@ -16,6 +17,9 @@ enum class RotaryPairs : std::uint8_t {
   half_split,   // pair i is rows (i, i + rotary_dim/2) of a head: transformers
   interleaved,  // pair i is rows (2i, 2i + 1): GGUF of arch llama, original Llama
 };
+
+/// "[32, 64]".
+std::string shape_text(std::span<const std::uint64_t> shape);
 
 struct TensorInfo {
   std::string name;                   // canonical (transformers) name, e.g. "model.layers.0.self_attn.q_proj.weight"
@@ -60,6 +64,11 @@ class LazyTensor {
   virtual std::uint64_t prepared_bytes() const noexcept { return 0; }
   /// Drops what prepare() built (thread-safe): called when a writer is done with the tensor. A later read prepares again.
   virtual void release() const {}
+
+  /// The file the rows come from, for messages; empty if there is none, the weight's where adapters are added.
+  virtual std::string_view file() const noexcept { return {}; }
+  /// Elements clamped so far to the largest value of a narrower type, each as often as it was read.
+  virtual std::uint64_t clamped() const noexcept { return 0; }
 
   /// True if read_raw gives the bytes of info().dtype without arithmetic.
   virtual bool has_raw() const noexcept { return false; }

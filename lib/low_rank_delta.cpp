@@ -108,18 +108,12 @@ class LowRankDelta final : public ForwardingTensor {
   mutable std::shared_ptr<const AllFactors> factors_;
 };
 
-std::string shape_of(const LazyTensor& tensor) {
-  std::string text = "[";
-  for (std::size_t axis = 0; axis < tensor.info().shape.size(); ++axis) text += (axis ? ", " : "") + std::to_string(tensor.info().shape[axis]);
-  return text + "]";
-}
-
 void check(const LazyTensor& weight, const LowRankTerm& term) {
   const TensorInfo &w = weight.info(), &a = term.a->info(), &b = term.b->info();
   if (w.shape.size() == 2 && a.shape.size() == 2 && b.shape.size() == 2 && b.rows() == w.rows() && a.columns() == w.columns() && b.columns() == a.rows()) return;
   throw Error(ErrorKind::bad_input, {},
-              "tensor '" + weight.name() + "' of shape " + shape_of(weight) + " does not fit the product of '" + term.b->name() + "' " + shape_of(*term.b) + " and '" +
-                  term.a->name() + "' " + shape_of(*term.a),
+              "tensor '" + weight.name() + "' of shape " + shape_text(weight.info().shape) + " does not fit the product of '" + term.b->name() + "' " + shape_text(term.b->info().shape) + " and '" +
+                  term.a->name() + "' " + shape_text(term.a->info().shape),
               "the adapter was trained on a model of another shape: use that one");
 }
 

@@ -18,6 +18,8 @@ TensorPtr memory_tensor(std::string name, std::vector<std::uint64_t> shape, cons
 
 /// The same rows under another name.
 TensorPtr renamed(TensorPtr parent, std::string name);
+/// The same rows, said to be laid out as `pairs`: for a reader that knows what a plain container does not say.
+TensorPtr labelled(TensorPtr parent, RotaryPairs pairs);
 
 /// One rounding to `dtype` (to nearest even), from the widest type the parent offers. Raw pass-through if the parent already has that dtype and raw bytes.
 /// Overflow of a finite value to infinity throws Error(bad_input) naming the tensor and the element, unless `saturate` clamps to the largest finite.

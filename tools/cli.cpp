@@ -6,6 +6,7 @@
 #include <ostream>
 
 #include "lib/error.h"
+#include "lib/nearest_word.h"
 #include "tools/one_line.h"
 #include "tools/render.h"
 

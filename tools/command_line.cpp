@@ -4,10 +4,10 @@
 #include <algorithm>
 #include <cctype>
 #include <charconv>
-#include <numeric>
 
 #include "formats/rope_config.h"
 #include "lib/error.h"
+#include "lib/nearest_word.h"
 
 namespace ropewalk::tools {
 namespace {
@@ -33,21 +33,6 @@ int parse_int(const std::string& text, const std::string& option, int min, int m
   if (error != std::errc{} || end != text.data() + text.size() || value < min || value > max)
     refuse(option + " is '" + text + "'", "give a whole number from " + std::to_string(min) + " to " + std::to_string(max));
   return value;
-}
-
-std::size_t edit_distance(const std::string& a, const std::string& b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), std::size_t{0});
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t above = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1)});
-      diagonal = above;
-    }
-  }
-  return row.back();
 }
 
 /// "one sentence. And more" -> "one sentence"
@@ -84,17 +69,6 @@ std::vector<std::string> split_list(std::string_view text, char separator) {
     if (at == std::string_view::npos) return parts;
     text.remove_prefix(at + 1);
   }
-}
-
-std::optional<std::string> nearest_word(const std::string& word, const std::vector<std::string>& known) {
-  std::optional<std::string> best;
-  std::size_t best_distance = std::max<std::size_t>(1, word.size() / 3) + 1;
-  for (const std::string& candidate : known) {
-    std::size_t distance = edit_distance(word, candidate);
-    if (candidate.size() > word.size() && word.size() >= 4 && candidate.starts_with(word)) distance = 1;  // cut short
-    if (distance < best_distance) best = candidate, best_distance = distance;
-  }
-  return best;
 }
 
 std::optional<std::uint64_t> parse_bytes(std::string_view text) {

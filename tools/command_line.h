@@ -66,9 +66,6 @@ class CommandLine {
   void add(const char* names, const char* metavar, const char* help, Setter set);
 };
 
-/// The known word nearest to `word` by edit distance, or nullopt if none is near (at most a third of its letters, at least one).
-std::optional<std::string> nearest_word(const std::string& word, const std::vector<std::string>& known);
-
 /// "5G" = 5,000,000,000, "4GiB" = 4,294,967,296; nullopt if it is no size.
 std::optional<std::uint64_t> parse_bytes(std::string_view text);
 /// "a,b,c" in parts; empty parts are kept.

@@ -7,6 +7,7 @@
 #include "formats/gguf_write.h"
 #include "formats/hf_writer.h"
 #include "lib/error.h"
+#include "lib/nearest_word.h"
 #include "lib/file.h"
 #include "lib/recipes.h"
 #include "lib/sha256.h"

@@ -72,12 +72,6 @@ std::uint64_t total_elements(const std::vector<TensorPtr>& tensors) {
   return n;
 }
 
-std::string shape_text(const std::vector<std::uint64_t>& shape) {
-  std::string out = "[";
-  for (std::uint64_t dim : shape) out += (out.size() > 1 ? ", " : "") + std::to_string(dim);
-  return out + "]";
-}
-
 std::string geometry_text(const ModelConfig& config) {
   std::string out = plural(static_cast<std::uint64_t>(config.n_layers), "layer") + " of width " + std::to_string(config.d_model) + ", " +
                     std::to_string(config.n_heads) + " heads of " + std::to_string(config.head_dim);

@@ -19,8 +19,6 @@ std::map<DType, std::uint64_t> tensors_by_dtype(const std::vector<TensorPtr>& te
 DType dominant_dtype(const std::vector<TensorPtr>& tensors);
 std::uint64_t total_bytes(const std::vector<TensorPtr>& tensors);
 std::uint64_t total_elements(const std::vector<TensorPtr>& tensors);
-/// "[2048, 256]"
-std::string shape_text(const std::vector<std::uint64_t>& shape);
 /// "8 heads, 4 of keys and values, ..."
 std::string geometry_text(const ModelConfig& config);
 std::string vocabulary_text(const std::optional<Vocabulary>& vocabulary);

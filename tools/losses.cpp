@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "lib/error.h"
+#include "lib/nearest_word.h"
 
 namespace ropewalk::tools {
 

@@ -4,6 +4,7 @@
 
 #include "formats/rope_config.h"
 #include "lib/error.h"
+#include "lib/nearest_word.h"
 #include "tools/commands.h"
 #include "tools/common_options.h"
 #include "tools/sweep_options.h"

@@ -9,12 +9,6 @@
 namespace ropewalk::verify {
 namespace {
 
-std::string shape_text(const std::vector<std::uint64_t>& shape) {
-  std::string text = "[";
-  for (std::size_t axis = 0; axis < shape.size(); ++axis) text += (axis ? ", " : "") + std::to_string(shape[axis]);
-  return text + "]";
-}
-
 void require_shape(const LazyTensor& tensor, const std::vector<std::uint64_t>& want) {
   if (tensor.info().shape == want) return;
   throw Error(ErrorKind::bad_input, {}, "'" + tensor.name() + "' has shape " + shape_text(tensor.info().shape) + ", " + shape_text(want) + " was expected",
