@@ -11,6 +11,7 @@
 
 #include "lib/file.h"
 #include "lib/lazy_tensor.h"
+#include "lib/value_range.h"
 
 namespace ropewalk::formats {
 
@@ -86,7 +87,7 @@ struct GgufTensorPlan {
   std::string name;      // GGUF name
   TensorPtr tensor;      // shape outermost first
   DType dtype;           // encoding in the file
-  bool refuse_overflow = false;  // f16: Error(bad_input) for a finite value past 65504 instead of infinity
+  OutOfRange out_of_range = OutOfRange::ieee;  // of values that have to be encoded as it
 };
 struct GgufPlan {
   std::vector<GgufKey> keys;

@@ -151,7 +151,9 @@ Common prepare(const Source& source, const GgufExportOptions& options) {
   return common;
 }
 
-GgufExport assemble(const Source& source, const Common& common, DType type, bool compat) {
+GgufExport assemble(const Source& source, const Common& common, const GgufExportOptions& options) {
+  const DType type = options.type;
+  const OutOfRange out_of_range = options.compat ? OutOfRange::ieee : options.saturate ? OutOfRange::clamp : OutOfRange::refuse;
   GgufExport out;
   out.losses = common.losses;
   out.notes = common.notes;
@@ -170,7 +172,7 @@ GgufExport assemble(const Source& source, const Common& common, DType type, bool
       dtype = DType::f16;
       ++fallbacks;
     }
-    out.plan.tensors.push_back({tensor.name, tensor.tensor, dtype, !compat});
+    out.plan.tensors.push_back({tensor.name, tensor.tensor, dtype, out_of_range});
   }
   if (fallbacks > 0) out.notes.push_back(std::to_string(fallbacks) + " tensors are f16: their rows are not whole " + std::string(info(type).name) + " blocks of " + std::to_string(block));
   return out;
@@ -204,7 +206,7 @@ std::vector<GgufExport> export_ggufs(const Source& source, const std::vector<Ggu
   std::optional<Common> common;
   for (std::size_t i = 0; i < options.size(); ++i) {
     if (i == 0 || !same_but_type(options[i], options[i - 1])) common = prepare(source, options[i]);
-    out.push_back(assemble(source, *common, options[i].type, options[i].compat.has_value()));
+    out.push_back(assemble(source, *common, options[i]));
   }
   return out;
 }

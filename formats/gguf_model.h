@@ -24,6 +24,7 @@ struct GgufExportOptions {
   RopeEncoding rope_encoding = RopeEncoding::automatic;
   std::string model_name;                // --model-name; empty: the converter's heuristics from folder name and card
   Json metadata;                         // --metadata FILE's content, null if none
+  bool saturate = false;                 // values past the type's range are clamped, not refused
 };
 
 struct GgufExport {
@@ -36,7 +37,7 @@ struct GgufExport {
 /// compat mode equals the converter of llama.cpp 0.5 with transformers 5.23.0 key by key, faults included (they are in `notes`, nothing is in `losses`). The default
 /// mode differs from it in this only:
 ///  - rope keys are those under which llama.cpp computes the source's rope, with rope_freqs.weight where keys cannot (gguf_rope.h);
-///  - a value that f16 cannot hold is an error, not infinity;
+///  - a value past the range of its type is an error (or clamped) instead of infinity, infinities and NaN where a block would spread them too;
 ///  - a sliding window shorter than the context is the loss "sliding_window";
 ///  - user-defined pieces of tokenizer.model keep their type (the converter calls them normal), add_space_prefix is written where the model adds none, and
 ///    special ids that only tokenizer.model knows are written where llama.cpp's defaults are others;

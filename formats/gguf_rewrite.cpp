@@ -75,11 +75,11 @@ void take_merged(GgufPlan& plan, const Source& source) {
 }
 
 /// Matrices take `type`, or f16 where it does not fit their rows. general.file_type says so.
-void encode_as(GgufPlan& plan, DType type, std::vector<std::string>& notes) {
+void encode_as(GgufPlan& plan, DType type, bool saturate, std::vector<std::string>& notes) {
   std::size_t fallbacks = 0;
   for (GgufTensorPlan& tensor : plan.tensors) {
     if (!takes_type(tensor)) continue;
-    tensor.refuse_overflow = true;
+    tensor.out_of_range = saturate ? OutOfRange::clamp : OutOfRange::refuse;
     const bool fits = tensor.tensor->info().columns() % static_cast<std::uint64_t>(info(type).block_elements) == 0;
     tensor.dtype = fits ? type : DType::f16;
     fallbacks += fits ? 0 : 1;
@@ -118,7 +118,7 @@ GgufExport rewrite_gguf_rope(const GgufFile& file, const ModelConfig& config, Ro
   return out;
 }
 
-GgufExport rewrite_gguf_source(const Source& source, std::optional<DType> type, RopeEncoding encoding) {
+GgufExport rewrite_gguf_source(const Source& source, std::optional<DType> type, RopeEncoding encoding, bool saturate) {
   GgufExport out;
   GgufChanges changes;
   if (source.spec.rope) changes = rope_changes(*source.gguf, source.checkpoint.config, encoding, out);
@@ -130,7 +130,7 @@ GgufExport rewrite_gguf_source(const Source& source, std::optional<DType> type, 
   }
   out.plan = rewrite_gguf(*source.gguf, changes);
   take_merged(out.plan, source);
-  if (type) encode_as(out.plan, *type, out.notes);
+  if (type) encode_as(out.plan, *type, saturate, out.notes);
   check_encodings(out.plan, source.checkpoint.label);
   return out;
 }

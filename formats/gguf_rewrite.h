@@ -27,7 +27,8 @@ GgufExport rewrite_gguf_rope(const GgufFile& file, const ModelConfig& config, Ro
 
 /// A GGUF source written again: its keys, with the rope of source.checkpoint.config if the source replaced it, and the tensors adapters changed in their place.
 /// `type`: nullopt keeps every encoding ("keep"; tensors that adapters changed are written in the encoding they had, which must be one that can be written); else matrices
-/// take that type as llama-quantize of llama.cpp 0.5 does for f32, f16, bf16 and q8_0 (norms and vectors stay), and general.file_type says so.
-GgufExport rewrite_gguf_source(const Source& source, std::optional<DType> type, RopeEncoding encoding);
+/// take that type as llama-quantize of llama.cpp 0.5 does for f32, f16, bf16 and q8_0 (norms and vectors stay), and general.file_type says so; `saturate`
+/// as in GgufExportOptions.
+GgufExport rewrite_gguf_source(const Source& source, std::optional<DType> type, RopeEncoding encoding, bool saturate = false);
 
 }  // namespace ropewalk::formats

@@ -4,7 +4,6 @@
 #include <array>
 #include <set>
 #include <span>
-#include <unordered_map>
 
 #include "formats/gguf_split.h"
 #include "lib/error.h"
@@ -96,19 +95,13 @@ GgufOutputs::GgufOutputs(std::vector<GgufPlan> plans, const std::vector<GgufTarg
 
 GgufOutputs::~GgufOutputs() = default;
 
-void GgufOutputs::append_items(std::vector<StreamItem>& items) const {
-  std::unordered_map<const LazyTensor*, std::size_t> index;
-  for (std::size_t i = 0; i < items.size(); ++i) index.emplace(items[i].tensor.get(), i);
-  for (const Output& output : outputs_) {
-    for (std::size_t s = 0; s < output.shards.size(); ++s) {
+void GgufOutputs::append_items(StreamPlan& pass) const {
+  for (const Output& output : outputs_)
+    for (std::size_t s = 0; s < output.shards.size(); ++s)
       for (const GgufShard::Place& place : output.shards[s].places) {
         const GgufTensorPlan& tensor = output.plan.tensors[place.tensor];
-        const auto [found, added] = index.emplace(tensor.tensor.get(), items.size());
-        if (added) items.push_back({tensor.tensor, {}});
-        items[found->second].sinks.push_back({tensor.dtype, output.files[s].get(), place.offset_bytes, tensor.refuse_overflow});
+        pass.add(tensor.tensor, {tensor.dtype, output.files[s].get(), place.offset_bytes, tensor.out_of_range});
       }
-    }
-  }
 }
 
 std::vector<GgufWritten> GgufOutputs::finish() {
@@ -126,9 +119,9 @@ std::vector<GgufWritten> GgufOutputs::finish() {
 
 std::vector<GgufWritten> write_ggufs(std::vector<GgufPlan> plans, const std::vector<GgufTarget>& targets, const WriteOptions& write, const StreamOptions& streaming) {
   GgufOutputs outputs(std::move(plans), targets, write);
-  std::vector<StreamItem> items;
-  outputs.append_items(items);
-  stream(items, streaming);
+  StreamPlan pass;
+  outputs.append_items(pass);
+  stream(pass.items(), streaming);
   return outputs.finish();
 }
 

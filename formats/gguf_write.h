@@ -36,9 +36,9 @@ class GgufOutputs {
   GgufOutputs(const GgufOutputs&) = delete;
   GgufOutputs& operator=(const GgufOutputs&) = delete;
 
-  /// Adds a sink per output to the item of the same tensor object, or a new item: a tensor shared by plans (export_ggufs) is read once for all of them. Plans whose items
-  /// other writers appended are joined too. The sinks point into this object.
-  void append_items(std::vector<StreamItem>& items) const;
+  /// Adds a sink per output: a tensor shared by plans (export_ggufs), or with another writer of the same pass, is read once for all of them. The sinks point into this
+  /// object.
+  void append_items(StreamPlan& pass) const;
   /// After everything was streamed.
   std::vector<GgufWritten> finish();
 

@@ -54,27 +54,33 @@ void refuse_source_as_target(const Source& source, const fs::path& target) {
   }
 }
 
+/// A tensor to write: `read` is what is streamed, `stored` the same as the folder holds it, for its name, shape and encoding.
+struct Stored {
+  TensorPtr read, stored;
+};
+
 /// Tensors as an HF folder holds them: half-split rotary rows, an encoding safetensors knows.
-std::vector<TensorPtr> hf_tensors(const Checkpoint& checkpoint) {
+std::vector<Stored> hf_tensors(const Checkpoint& checkpoint, std::optional<DType> dtype) {
   const ModelConfig& config = checkpoint.config;
-  std::vector<TensorPtr> tensors;
+  std::vector<Stored> tensors;
   for (TensorPtr tensor : checkpoint.tensors) {
-    if (info(tensor->dtype()).safetensors.empty())
+    const DType stored = dtype && is_float(tensor->dtype()) ? *dtype : tensor->dtype();
+    if (info(stored).safetensors.empty())
       throw Error(ErrorKind::unsupported, {}, "tensor '" + tensor->name() + "' is " + std::string(info(tensor->dtype()).name) + ", which safetensors cannot hold", "choose a type for the output: --dtype f16");
     if (tensor->info().pairs == RotaryPairs::interleaved) {
       const std::uint64_t elements = tensor->info().shape.front();
       tensor = with_rotary_pairs(tensor, RotaryPairs::half_split, elements / std::uint64_t(config.head_dim), std::uint64_t(config.head_dim), std::uint64_t(config.rope.rotary_dim));
     }
-    tensors.push_back(std::move(tensor));
+    tensors.push_back({tensor, cast(tensor, stored)});
   }
   return tensors;
 }
 
 /// torch's name of the type most elements have; empty if it has none.
-std::string main_dtype(const std::vector<TensorPtr>& tensors) {
+std::string main_dtype(const std::vector<Stored>& tensors) {
   std::map<DType, std::uint64_t> elements;
-  for (const TensorPtr& tensor : tensors)
-    if (is_float(tensor->dtype())) elements[tensor->dtype()] += tensor->info().elements();
+  for (const Stored& tensor : tensors)
+    if (is_float(tensor.stored->dtype())) elements[tensor.stored->dtype()] += tensor.stored->info().elements();
   const auto most = std::max_element(elements.begin(), elements.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
   return most == elements.end() ? "" : std::string(info(most->first).torch);
 }
@@ -102,59 +108,90 @@ std::map<std::string, fs::path> carried(const Source& source, const HfWriteOptio
   return files;
 }
 
-void write_weights(const std::vector<TensorPtr>& tensors, const fs::path& folder, const HfWriteOptions& options, HfWritten& written) {
-  const ShardPlan plan = plan_shards(tensors, options.max_shard_bytes);
-  WriteOptions inside = options.write;
-  inside.overwrite = false;
-  std::vector<std::unique_ptr<PendingFile>> files;  // all at once: the space is reserved before the first block
-  std::vector<StreamItem> items;
-  for (const auto& [name, members] : plan.shards) {
-    SafetensorsLayout layout = plan_safetensors(members, {{"format", "pt"}});
-    files.push_back(std::make_unique<PendingFile>(folder / name, layout.file_bytes, inside));
-    files.back()->write(0, std::as_bytes(std::span(layout.header)));
-    for (auto& [tensor, offset] : layout.places) {
-      const DType dtype = tensor->dtype();
-      items.push_back({std::move(tensor), {Sink{dtype, files.back().get(), offset}}});
-    }
-    written.files.push_back(name);
-    written.bytes += layout.file_bytes;
-  }
-  stream(items, options.stream);
-  for (const auto& file : files) file->finish();
-  if (!plan.index_json.empty()) {
-    const std::string name = "model.safetensors.index.json";
-    write_text(folder / name, plan.index_json, inside);
-    written.files.push_back(name);
-    written.bytes += plan.index_json.size();
-  }
-}
-
 }  // namespace
 
-HfWritten write_hf_folder(const Source& source, const Json& config, const fs::path& target, const HfWriteOptions& options) {
-  refuse_source_as_target(source, target);
-  const std::vector<TensorPtr> tensors = hf_tensors(source.checkpoint);
-  const std::map<std::string, fs::path> files = carried(source, options);
-  PendingFolder folder(target, options.write);
-  WriteOptions inside = options.write;
-  inside.overwrite = false;
-  HfWritten written;
-  const auto text = [&](const std::string& name, const std::string& content) {
+struct HfOutput::State {
+  State(const fs::path& target, const HfWriteOptions& writing) : options(writing), inside(writing.write), folder(target, writing.write) { inside.overwrite = false; }
+
+  void text(const std::string& name, const std::string& content) {
     write_text(folder.building() / name, content, inside);
     written.files.push_back(name);
     written.bytes += content.size();
-  };
-  // As transformers writes it: two spaces, ASCII, a newline at the end. Key order is the source's.
-  text("config.json", config_with_dtype(config, main_dtype(tensors)).dump(2, ' ', true) + "\n");
-  if (!options.card.empty()) text(kCard, options.card);
-  for (const auto& [name, from] : files) {
-    written.bytes += copy_file(from, folder.building() / name, inside);
-    written.files.push_back(name);
   }
-  write_weights(tensors, folder.building(), options, written);
-  folder.finish();
-  std::sort(written.files.begin(), written.files.end());
-  return written;
+  void lay_out(const std::vector<Stored>& tensors);
+
+  HfWriteOptions options;
+  WriteOptions inside;  // of the files in the folder
+  PendingFolder folder;
+  std::vector<std::unique_ptr<PendingFile>> files;  // all at once: the space is reserved before the first block
+  std::vector<std::pair<TensorPtr, Sink>> sinks;
+  std::string index;
+  HfWritten written;
+};
+
+void HfOutput::State::lay_out(const std::vector<Stored>& tensors) {
+  std::vector<TensorPtr> stored;
+  std::map<const LazyTensor*, TensorPtr> read;
+  for (const Stored& tensor : tensors) {
+    stored.push_back(tensor.stored);
+    read.emplace(tensor.stored.get(), tensor.read);
+  }
+  ShardPlan plan = plan_shards(stored, options.max_shard_bytes);
+  for (const auto& [name, members] : plan.shards) {
+    const SafetensorsLayout layout = plan_safetensors(members, {{"format", "pt"}});
+    files.push_back(std::make_unique<PendingFile>(folder.building() / name, layout.file_bytes, inside));
+    files.back()->write(0, std::as_bytes(std::span(layout.header)));
+    for (const auto& [tensor, offset] : layout.places)
+      sinks.emplace_back(read.at(tensor.get()), Sink{tensor->dtype(), files.back().get(), offset, options.saturate ? OutOfRange::clamp : OutOfRange::refuse});
+    written.files.push_back(name);
+    written.bytes += layout.file_bytes;
+  }
+  index = std::move(plan.index_json);
+}
+
+HfOutput::HfOutput(const Source& source, const Json& config, const fs::path& target, const HfWriteOptions& options) {
+  refuse_source_as_target(source, target);
+  const std::vector<Stored> tensors = hf_tensors(source.checkpoint, options.dtype);
+  const std::map<std::string, fs::path> files = carried(source, options);
+  state_ = std::make_unique<State>(target, options);
+  State& s = *state_;
+  // As transformers writes it: two spaces, ASCII, a newline at the end. Key order is the source's.
+  s.text("config.json", config_with_dtype(config, main_dtype(tensors)).dump(2, ' ', true) + "\n");
+  if (!options.card.empty()) s.text(kCard, options.card);
+  for (const auto& [name, from] : files) {
+    s.written.bytes += copy_file(from, s.folder.building() / name, s.inside);
+    s.written.files.push_back(name);
+  }
+  s.lay_out(tensors);
+}
+
+HfOutput::~HfOutput() = default;
+HfOutput::HfOutput(HfOutput&&) noexcept = default;
+
+void HfOutput::append_items(StreamPlan& pass) const {
+  for (const auto& [tensor, sink] : state_->sinks) pass.add(tensor, sink);
+}
+
+void HfOutput::seal() {
+  State& s = *state_;
+  for (const auto& file : s.files) file->finish();
+  s.files.clear();
+  if (!s.index.empty()) s.text("model.safetensors.index.json", s.index);
+}
+
+HfWritten HfOutput::finish() {
+  state_->folder.finish();
+  std::sort(state_->written.files.begin(), state_->written.files.end());
+  return state_->written;
+}
+
+HfWritten write_hf_folder(const Source& source, const Json& config, const fs::path& target, const HfWriteOptions& options) {
+  HfOutput output(source, config, target, options);
+  StreamPlan pass;
+  output.append_items(pass);
+  stream(pass.items(), options.stream);
+  output.seal();
+  return output.finish();
 }
 
 }  // namespace ropewalk::formats

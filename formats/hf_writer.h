@@ -2,7 +2,8 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <functional>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,13 +18,36 @@ struct HfWriteOptions {
   StreamOptions stream;
   std::uint64_t max_shard_bytes = 5'000'000'000;  // transformers' default, decimal
   std::string card;                                // README.md to write; empty: the source's is carried
+  std::optional<DType> dtype = std::nullopt;       // of every float tensor; nullopt: each keeps its own
+  bool saturate = false;                           // values past its range are clamped, not refused
 };
 struct HfWritten {
   std::vector<std::string> files;  // names in the folder, sorted
   std::uint64_t bytes = 0;
 };
-/// Writes source.checkpoint as an HF folder: config.json (dtype updated, rope as source.hf->config says), shards, index, tokenizer and other files carried over and listed.
-/// The folder appears whole or not at all.
+/// source.checkpoint being written as an HF folder: config.json (dtype updated, rope as `config` says), shards, index, tokenizer and other files carried over and listed.
+/// The constructor reserves the space and writes all but the weights under a hidden name; append_items hands over what is to be streamed; seal() completes the folder
+/// on disk, finish() gives it its name. It appears whole or not at all.
+class HfOutput {
+ public:
+  HfOutput(const Source& source, const Json& config, const std::filesystem::path& target, const HfWriteOptions& options);
+  ~HfOutput();
+  HfOutput(HfOutput&&) noexcept;
+  HfOutput& operator=(HfOutput&&) = delete;
+
+  /// The source's own tensors, so that other writers' sinks of them join. The sinks point into this object.
+  void append_items(StreamPlan& pass) const;
+  /// After everything was streamed.
+  void seal();
+  /// After seal().
+  HfWritten finish();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// All of it in one call.
 HfWritten write_hf_folder(const Source& source, const Json& config, const std::filesystem::path& target, const HfWriteOptions& options);
 
 }  // namespace ropewalk::formats

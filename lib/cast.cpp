@@ -1,14 +1,13 @@
 #include <algorithm>
-#include <cmath>
-#include <limits>
-#include <sstream>
+#include <atomic>
+#include <memory>
 #include <utility>
 
 #include "lib/convert.h"
-#include "lib/convert_simd.h"
 #include "lib/error.h"
 #include "lib/forwarding_tensor.h"
 #include "lib/recipes.h"
+#include "lib/value_range.h"
 
 namespace ropewalk {
 namespace {
@@ -16,27 +15,12 @@ namespace {
 // Elements per step: the temporary (256 KiB as doubles) stays in the second cache between the parent that fills it and the encoder.
 constexpr std::uint64_t kChunk = std::uint64_t{32} << 10;
 
-struct Range {
-  double largest;    // the largest finite value
-  double overflows;  // magnitudes from here on round past it: the midpoint to the next, or just above that where ties go down (E4M3)
-};
-
-Range range_of(DType dtype) {
-  switch (dtype) {
-    case DType::f16: return {65504, 65520};
-    case DType::bf16: return {0x1.fep127, 0x1.ffp127};
-    case DType::f8_e4m3: return {448, std::nextafter(464.0, 1e9)};
-    case DType::f8_e5m2: return {57344, 61440};
-    case DType::q8_0: return {127 * 65504.0, 127 * 65520.0};  // of a block's scale, which is an f16
-    case DType::f32: return {std::numeric_limits<float>::max(), 0x1.ffffffp127};
-    default: return {std::numeric_limits<double>::max(), std::numeric_limits<double>::infinity()};
-  }
-}
-
 class Cast final : public ForwardingTensor {
  public:
   Cast(TensorInfo info, TensorPtr parent, bool saturate)
-      : ForwardingTensor(std::move(info), std::move(parent)), range_(range_of(dtype())), saturate_(saturate) {}
+      : ForwardingTensor(std::move(info), std::move(parent)), policy_(saturate ? OutOfRange::clamp : OutOfRange::refuse) {}
+
+  std::uint64_t clamped() const noexcept override { return ForwardingTensor::clamped() + clamped_.load(std::memory_order_relaxed); }
 
   bool has_raw() const noexcept override { return true; }
   bool is_wide() const noexcept override { return dtype() == DType::f64; }
@@ -61,11 +45,11 @@ class Cast final : public ForwardingTensor {
       const std::span out = bytes.subspan((chunk.begin - range.begin) * row_bytes, chunk.size() * row_bytes);
       if constexpr (sizeof(Float) == 8) {
         parent().read_f64(chunk, values);
-        guard<double>(chunk, values);
+        guard(chunk, values);
         encode_f64(dtype(), values, out);
       } else {
         parent().read_f32(chunk, values);
-        guard<float>(chunk, values);
+        guard(chunk, values);
         encode_f32(dtype(), values, out);
       }
     });
@@ -86,30 +70,14 @@ class Cast final : public ForwardingTensor {
     });
   }
 
-  // Finite values that would leave the type's range are an error or clamped; infinities and NaN are the source's own.
   template <class Float>
   void guard(RowRange rows, std::span<Float> values) const {
-    // as Float, rounded up: a float bound of an exact double test
-    Float bound = static_cast<Float>(range_.overflows);
-    if (static_cast<double>(bound) < range_.overflows) bound = std::nextafter(bound, std::numeric_limits<Float>::infinity());
-    if (!simd::any_at_least(values.data(), values.size(), bound)) return;
-    for (std::size_t i = 0; i < values.size(); ++i) {
-      if (!std::isfinite(values[i]) || !(std::fabs(values[i]) >= bound)) continue;
-      if (!saturate_) refuse(rows.begin + i / info().columns(), i % info().columns(), static_cast<double>(values[i]));
-      values[i] = std::copysign(static_cast<Float>(range_.largest), values[i]);
-    }
+    if (in_range(dtype(), largest_magnitude(std::span<const Float>(values)))) return;
+    clamped_.fetch_add(enforce_range(*this, rows.begin, dtype(), policy_, values), std::memory_order_relaxed);
   }
 
-  [[noreturn]] void refuse(std::uint64_t row, std::uint64_t column, double value) const {
-    std::ostringstream problem;
-    problem.precision(9);
-    problem << "tensor '" << name() << "': row " << row << ", column " << column << ": " << value << " is past the largest "
-            << ropewalk::info(dtype()).name << " value, " << range_.largest;
-    throw Error(ErrorKind::bad_input, {}, problem.str(), "use bf16 or f32, or clamp by saturation");
-  }
-
-  Range range_;
-  bool saturate_;
+  OutOfRange policy_;
+  mutable std::atomic<std::uint64_t> clamped_ = 0;
 };
 
 }  // namespace

@@ -1,6 +1,8 @@
 #include "lib/convert.h"
 
+#include <algorithm>
 #include <array>
+#include <bit>
 #include <cassert>
 #include <cmath>
 #include <cstring>
@@ -159,6 +161,35 @@ std::uint16_t f64_to_f16(double value) { return static_cast<std::uint16_t>(Half:
 float bf16_to_f32(std::uint16_t bits) { return BFloat::widen(bits); }
 std::uint16_t f32_to_bf16(float value) { return static_cast<std::uint16_t>(BFloat::narrow(value)); }
 std::uint16_t f64_to_bf16(double value) { return static_cast<std::uint16_t>(BFloat::narrow(value)); }
+
+double largest_magnitude(std::span<const float> values) { return std::bit_cast<float>(simd::largest_code_32(std::as_bytes(values).data(), values.size())); }
+double largest_magnitude(std::span<const double> values) { return std::bit_cast<double>(simd::largest_code_64(std::as_bytes(values).data(), values.size())); }
+
+double largest_magnitude(DType dtype, std::span<const std::byte> bytes) {
+  switch (dtype) {
+    case DType::f64: return std::bit_cast<double>(simd::largest_code_64(bytes.data(), bytes.size() / 8));
+    case DType::f32: return std::bit_cast<float>(simd::largest_code_32(bytes.data(), bytes.size() / 4));
+    case DType::f16: return f16_to_f32(simd::largest_code_16(bytes.data(), bytes.size() / 2));
+    case DType::bf16: return bf16_to_f32(simd::largest_code_16(bytes.data(), bytes.size() / 2));
+    case DType::q8_0: {
+      std::uint16_t most = 0;
+      for (std::size_t at = 0; at < bytes.size(); at += 34) {
+        std::uint16_t scale;
+        std::memcpy(&scale, bytes.data() + at, 2);
+        most = std::max<std::uint16_t>(most, scale & 0x7fff);
+      }
+      return 128.0 * f16_to_f32(most);
+    }
+    case DType::f8_e4m3:
+    case DType::f8_e5m2: {
+      const auto& table = dtype == DType::f8_e4m3 ? kE4M3 : kE5M2;
+      std::uint8_t most = 0;
+      for (const std::byte code : bytes) most = std::max<std::uint8_t>(most, static_cast<std::uint8_t>(code) & 0x7f);
+      return table[most];
+    }
+    default: return 0;
+  }
+}
 
 std::size_t first_not_finite(std::span<const float> values) {
   for (std::size_t begin = 0; begin < values.size(); begin += kChunk) {

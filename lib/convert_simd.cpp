@@ -1,7 +1,9 @@
 #include "lib/convert_simd.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "lib/simd_targets.h"
 #include "lib/small_float.h"
@@ -35,17 +37,42 @@ template <class To, class From>
 void cast_rest(const From* in, To* out, std::size_t begin, std::size_t n) {
   for (std::size_t i = begin; i < n; ++i) out[i] = static_cast<To>(in[i]);
 }
-template <class Float>
-bool any_at_least_rest(const Float* values, std::size_t begin, std::size_t n, Float limit) {
-  bool found = false;
-  for (std::size_t i = begin; i < n; ++i) found |= std::fabs(values[i]) >= limit;
-  return found;
-}
 bool all_finite_rest(const float* values, std::size_t begin, std::size_t n) {
   bool finite = true;
   for (std::size_t i = begin; i < n; ++i) finite &= std::isfinite(values[i]);
   return finite;
 }
+
+// Without their sign bits codes are not negative, so that signed comparisons, which every target has, order them. Integers alone: the same on SCALAR too.
+template <class Code>
+Code largest_code(const std::byte* in, std::size_t n) {
+  const hn::ScalableTag<Code> d;
+  const std::size_t lanes = hn::Lanes(d);
+  const auto magnitude = hn::Set(d, std::numeric_limits<Code>::max());
+  const auto load = [&](std::size_t i) { return hn::And(hn::LoadU(d, reinterpret_cast<const Code*>(in) + i), magnitude); };
+  auto a = hn::Zero(d), b = a, c = a, e = a;  // four chains: one would wait for each maximum
+  std::size_t i = 0;
+  for (; i + 4 * lanes <= n; i += 4 * lanes) {
+    a = hn::Max(a, load(i));
+    b = hn::Max(b, load(i + lanes));
+    c = hn::Max(c, load(i + 2 * lanes));
+    e = hn::Max(e, load(i + 3 * lanes));
+  }
+  for (; i + lanes <= n; i += lanes) a = hn::Max(a, load(i));
+  HWY_ALIGN Code last[HWY_MAX_BYTES / sizeof(Code)];
+  hn::Store(hn::Max(hn::Max(a, b), hn::Max(c, e)), d, last);
+  Code most = 0;
+  for (std::size_t lane = 0; lane < lanes; ++lane) most = std::max(most, last[lane]);
+  for (; i < n; ++i) {
+    Code code;
+    std::memcpy(&code, in + i * sizeof(Code), sizeof(Code));
+    most = std::max<Code>(most, code & std::numeric_limits<Code>::max());
+  }
+  return most;
+}
+std::int16_t LargestCode16(const std::byte* in, std::size_t n) { return largest_code<std::int16_t>(in, n); }
+std::int32_t LargestCode32(const std::byte* in, std::size_t n) { return largest_code<std::int32_t>(in, n); }
+std::int64_t LargestCode64(const std::byte* in, std::size_t n) { return largest_code<std::int64_t>(in, n); }
 
 #if HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_EMU128
 
@@ -59,8 +86,6 @@ void F32ToF64(const float* in, double* out, std::size_t n) { cast_rest(in, out, 
 void F64ToF16(const double* in, std::byte* out, std::size_t n) { narrow_rest<Half>(in, out, 0, n); }
 void F64ToBf16(const double* in, std::byte* out, std::size_t n) { narrow_rest<BFloat>(in, out, 0, n); }
 void F64ToF32(const double* in, float* out, std::size_t n) { cast_rest(in, out, 0, n); }
-bool AnyAtLeastF32(const float* values, std::size_t n, float limit) { return any_at_least_rest(values, 0, n, limit); }
-bool AnyAtLeastF64(const double* values, std::size_t n, double limit) { return any_at_least_rest(values, 0, n, limit); }
 bool AllFinite(const float* values, std::size_t n) { return all_finite_rest(values, 0, n); }
 
 #else
@@ -224,16 +249,6 @@ void F64ToF32(const double* in, float* out, std::size_t n) {
   cast_rest(in, out, i, n);
 }
 
-template <class D, class Float>
-bool any_at_least_in(D d, const Float* values, std::size_t n, Float limit) {
-  const auto bound = hn::Set(d, limit);
-  auto found = hn::MaskFromVec(hn::Zero(d));
-  std::size_t i = 0;
-  for (; i + hn::Lanes(d) <= n; i += hn::Lanes(d)) found = hn::Or(found, hn::Ge(hn::Abs(hn::LoadU(d, values + i)), bound));
-  return !hn::AllFalse(d, found) || any_at_least_rest(values, i, n, limit);
-}
-bool AnyAtLeastF32(const float* values, std::size_t n, float limit) { return any_at_least_in(hn::ScalableTag<float>(), values, n, limit); }
-bool AnyAtLeastF64(const double* values, std::size_t n, double limit) { return any_at_least_in(Doubles(), values, n, limit); }
 bool AllFinite(const float* values, std::size_t n) {
   const hn::ScalableTag<float> d;
   const hn::RebindToSigned<decltype(d)> di;
@@ -265,8 +280,9 @@ HWY_EXPORT(F32ToF64);
 HWY_EXPORT(F64ToF16);
 HWY_EXPORT(F64ToBf16);
 HWY_EXPORT(F64ToF32);
-HWY_EXPORT(AnyAtLeastF32);
-HWY_EXPORT(AnyAtLeastF64);
+HWY_EXPORT(LargestCode16);
+HWY_EXPORT(LargestCode32);
+HWY_EXPORT(LargestCode64);
 HWY_EXPORT(AllFinite);
 
 void f16_to_f32(const std::byte* in, float* out, std::size_t n) { HWY_DYNAMIC_DISPATCH(F16ToF32)(in, out, n); }
@@ -279,8 +295,9 @@ void f32_to_f64(const float* in, double* out, std::size_t n) { HWY_DYNAMIC_DISPA
 void f64_to_f16(const double* in, std::byte* out, std::size_t n) { HWY_DYNAMIC_DISPATCH(F64ToF16)(in, out, n); }
 void f64_to_bf16(const double* in, std::byte* out, std::size_t n) { HWY_DYNAMIC_DISPATCH(F64ToBf16)(in, out, n); }
 void f64_to_f32(const double* in, float* out, std::size_t n) { HWY_DYNAMIC_DISPATCH(F64ToF32)(in, out, n); }
-bool any_at_least(const float* values, std::size_t n, float limit) { return HWY_DYNAMIC_DISPATCH(AnyAtLeastF32)(values, n, limit); }
-bool any_at_least(const double* values, std::size_t n, double limit) { return HWY_DYNAMIC_DISPATCH(AnyAtLeastF64)(values, n, limit); }
+std::uint16_t largest_code_16(const std::byte* codes, std::size_t n) { return static_cast<std::uint16_t>(HWY_DYNAMIC_DISPATCH(LargestCode16)(codes, n)); }
+std::uint32_t largest_code_32(const std::byte* codes, std::size_t n) { return static_cast<std::uint32_t>(HWY_DYNAMIC_DISPATCH(LargestCode32)(codes, n)); }
+std::uint64_t largest_code_64(const std::byte* codes, std::size_t n) { return static_cast<std::uint64_t>(HWY_DYNAMIC_DISPATCH(LargestCode64)(codes, n)); }
 bool all_finite(const float* values, std::size_t n) { return HWY_DYNAMIC_DISPATCH(AllFinite)(values, n); }
 
 }  // namespace ropewalk::simd

@@ -6,12 +6,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <condition_variable>
 #include <cstring>
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <numeric>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "lib/convert.h"
 #include "lib/error.h"
@@ -39,7 +42,7 @@ class Buffer {
 
 /// One worker's buffers, reused from block to block.
 struct Scratch {
-  Buffer<std::byte> raw, encoded;
+  Buffer<std::byte> raw, encoded, ordered;
   Buffer<float> narrow;
   Buffer<double> wide;
 };
@@ -57,70 +60,112 @@ void check(const StreamItem& item) {
   }
 }
 
-/// First element whose f16 is infinite though its value is not.
-template <class Value>
-void refuse_overflow(const LazyTensor& tensor, RowRange rows, std::span<const Value> values, std::span<const std::byte> halves) {
-  bool any = false;
-  for (std::size_t i = 0; i < values.size(); ++i) {  // no branch: the compiler vectorises it
-    std::uint16_t bits;
-    std::memcpy(&bits, halves.data() + 2 * i, 2);
-    any |= (bits & 0x7fff) == 0x7c00;
+/// Rows of one tensor in the forms its sinks take: raw bytes, and values of the widest type the tensor offers.
+struct Rows {
+  const LazyTensor& tensor;
+  RowRange range;
+  std::span<const std::byte> raw;
+  std::span<float> narrow;
+  std::span<double> wide;
+};
+
+Rows produce(const StreamItem& item, RowRange range, Scratch& scratch) {
+  const LazyTensor& tensor = *item.tensor;
+  const std::uint64_t elements = range.size() * tensor.info().columns();
+  const auto is_raw = [&](const Sink& sink) { return takes_raw(tensor, sink); };
+  const bool any_raw = std::any_of(item.sinks.begin(), item.sinks.end(), is_raw);
+  Rows rows{tensor, range, {}, {}, {}};
+  if (any_raw) {
+    const std::span<std::byte> raw = scratch.raw.of(range.size() * tensor.info().row_bytes());
+    tensor.read_raw(range, raw);
+    rows.raw = raw;
   }
-  if (!any) return;
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    std::uint16_t bits;
-    std::memcpy(&bits, halves.data() + 2 * i, 2);
-    if ((bits & 0x7fff) != 0x7c00 || !std::isfinite(values[i])) continue;
-    const std::uint64_t element = rows.begin * tensor.info().columns() + i;
-    throw Error(ErrorKind::bad_input, {}, "'" + tensor.name() + "' holds " + std::to_string(values[i]) + " at element " + std::to_string(element) + ", f16 ends at 65504", "choose bf16 or f32");
+  if (std::all_of(item.sinks.begin(), item.sinks.end(), is_raw)) return rows;
+  const bool from_raw = any_raw && can_decode(tensor.dtype());  // has_raw() promises the same values
+  if (tensor.is_wide()) {
+    rows.wide = scratch.wide.of(elements);
+    from_raw ? decode_f64(tensor.dtype(), rows.raw, rows.wide) : tensor.read_f64(range, rows.wide);
+  } else {
+    rows.narrow = scratch.narrow.of(elements);
+    from_raw ? decode_f32(tensor.dtype(), rows.raw, rows.narrow) : tensor.read_f32(range, rows.narrow);
   }
+  return rows;
+}
+
+/// Of the raw bytes where there are any: they are fewer.
+double largest_of(const Rows& rows) {
+  if (!rows.raw.empty()) return can_decode(rows.tensor.dtype()) ? largest_magnitude(rows.tensor.dtype(), rows.raw) : 0;
+  return rows.wide.empty() ? largest_magnitude(std::span<const float>(rows.narrow)) : largest_magnitude(std::span<const double>(rows.wide));
+}
+
+/// Infinities and NaN, once it is known that there are some.
+void count_not_finite(const Rows& rows, StreamFinding& finding) {
+  std::vector<double> decoded;
+  if (!rows.raw.empty()) {
+    decoded.resize(rows.range.size() * rows.tensor.info().columns());
+    decode_f64(rows.tensor.dtype(), rows.raw, decoded);
+  }
+  const auto count = [&](auto values) {
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      if (std::isfinite(values[i])) continue;
+      const std::uint64_t row = rows.range.begin + i / rows.tensor.info().columns();
+      if (finding.not_finite++ == 0) finding.first_row = row;
+    }
+  };
+  if (!decoded.empty()) count(std::span(decoded));
+  else if (!rows.wide.empty()) count(rows.wide);
+  else count(rows.narrow);
+}
+
+template <class Float>
+std::span<const std::byte> encode(const Rows& rows, std::span<Float> values, const Sink& sink, double largest, std::span<std::byte> bytes, StreamFinding& finding) {
+  std::vector<Float> clamped;  // a copy: other sinks take the values as they are
+  if (sink.out_of_range != OutOfRange::ieee && !in_range(sink.dtype, largest)) {
+    clamped.assign(values.begin(), values.end());
+    values = clamped;
+    finding.clamped += enforce_range(rows.tensor, rows.range.begin, sink.dtype, sink.out_of_range, values);
+  }
+  if constexpr (sizeof(Float) == 8) encode_f64(sink.dtype, values, bytes);
+  else encode_f32(sink.dtype, values, bytes);
+  return bytes;
+}
+
+/// Whole groups of rows in another order.
+std::span<const std::byte> reordered(std::span<const std::byte> rows, std::uint64_t row_bytes, const RowOrder& order, std::span<std::byte> out) {
+  const std::uint64_t n = order.source.size();
+  for (std::uint64_t first = 0; first * row_bytes < rows.size(); first += n)
+    for (std::uint64_t row = 0; row < n; ++row) std::memcpy(out.data() + (first + row) * row_bytes, rows.data() + (first + order.source[row]) * row_bytes, row_bytes);
+  return out;
 }
 
 /// Produces the rows once and writes them to every sink.
-void run_block(const StreamItem& item, RowRange rows, Scratch& scratch) {
-  const LazyTensor& tensor = *item.tensor;
-  const std::uint64_t elements = rows.size() * tensor.info().columns();
-  const auto is_raw = [&](const Sink& sink) { return takes_raw(tensor, sink); };
-  const bool any_raw = std::any_of(item.sinks.begin(), item.sinks.end(), is_raw);
-  const bool all_raw = std::all_of(item.sinks.begin(), item.sinks.end(), is_raw);
-
-  std::span<std::byte> raw;
-  if (any_raw) tensor.read_raw(rows, raw = scratch.raw.of(rows.size() * tensor.info().row_bytes()));
-  std::span<float> narrow;
-  std::span<double> wide;
-  if (!all_raw) {
-    const bool from_raw = any_raw && can_decode(tensor.dtype());  // has_raw() promises the same values
-    if (tensor.is_wide()) {
-      wide = scratch.wide.of(elements);
-      from_raw ? decode_f64(tensor.dtype(), raw, wide) : tensor.read_f64(rows, wide);
-    } else {
-      narrow = scratch.narrow.of(elements);
-      from_raw ? decode_f32(tensor.dtype(), raw, narrow) : tensor.read_f32(rows, narrow);
-    }
-  }
+StreamFinding run_block(const StreamItem& item, RowRange range, Scratch& scratch) {
+  const Rows rows = produce(item, range, scratch);
+  const double largest = largest_of(rows);
+  StreamFinding finding;
+  if (!std::isfinite(largest)) count_not_finite(rows, finding);
   for (const Sink& sink : item.sinks) {
-    const std::uint64_t row_bytes = byte_size(sink.dtype, tensor.info().columns()).value_or(0);
-    std::span<const std::byte> bytes = raw;
-    if (!is_raw(sink)) {
-      const auto encoded = scratch.encoded.of(rows.size() * row_bytes);
-      tensor.is_wide() ? encode_f64(sink.dtype, wide, encoded) : encode_f32(sink.dtype, narrow, encoded);
-      if (sink.refuse_overflow && sink.dtype == DType::f16)
-        tensor.is_wide() ? refuse_overflow<double>(tensor, rows, wide, encoded) : refuse_overflow<float>(tensor, rows, narrow, encoded);
-      bytes = encoded;
-    }
-    sink.file->write(sink.offset_bytes + rows.begin * row_bytes, bytes);
+    const std::uint64_t row_bytes = byte_size(sink.dtype, rows.tensor.info().columns()).value_or(0), bytes = range.size() * row_bytes;
+    std::span<const std::byte> out = rows.raw;
+    if (!takes_raw(rows.tensor, sink))
+      out = rows.wide.empty() ? encode(rows, rows.narrow, sink, largest, scratch.encoded.of(bytes), finding) : encode(rows, rows.wide, sink, largest, scratch.encoded.of(bytes), finding);
+    if (sink.order) out = reordered(out, row_bytes, *sink.order, scratch.ordered.of(bytes));
+    sink.file->write(sink.offset_bytes + range.begin * row_bytes, out);
   }
+  return finding;
 }
 
 /// Hands out blocks in the order of the items, prepares and releases tensors, and collects what went wrong.
 class Streamer {
  public:
-  Streamer(const std::vector<StreamItem>& items, const StreamOptions& options) : items_(items), options_(options), rows_(items.size()), left_(items.size()) {
+  Streamer(const std::vector<StreamItem>& items, const StreamOptions& options)
+      : items_(items), options_(options), rows_(items.size()), left_(items.size()), clamped_before_(items.size()), findings_(items.size()) {
     for (std::size_t item = 0; item < items.size(); ++item) {
       check(items[item]);
       const TensorInfo& tensor = items[item].tensor->info();
       const std::uint64_t rows = rows_[item] = items[item].sinks.empty() || tensor.columns() == 0 ? 0 : tensor.rows();
-      const std::uint64_t step = rows_per_block(*items[item].tensor);
+      const std::uint64_t step = rows_per_block(items[item]);
+      clamped_before_[item] = items[item].tensor->clamped();
       left_[item] = rows / step + (rows % step != 0);
     }
   }
@@ -132,8 +177,7 @@ class Streamer {
       const StreamItem& item = items_[block->item];
       try {
         item.tensor->prepare();
-        run_block(item, block->rows, scratch);
-        finished(*block);
+        finished(*block, run_block(item, block->rows, scratch));
       } catch (...) {
         failed(*block, std::current_exception());
       }
@@ -143,6 +187,13 @@ class Streamer {
   void report() const {
     if (error_) std::rethrow_exception(error_);
     if (cancelled_) throw Cancelled();
+    if (!options_.finding) return;
+    for (std::size_t item = 0; item < items_.size(); ++item) {
+      StreamFinding finding = findings_[item];
+      finding.tensor = items_[item].tensor->name();
+      finding.clamped += items_[item].tensor->clamped() - clamped_before_[item];
+      if (finding.not_finite + finding.clamped > 0) options_.finding(finding);
+    }
   }
 
  private:
@@ -152,38 +203,61 @@ class Streamer {
     RowRange rows;
   };
 
-  std::uint64_t rows_per_block(const LazyTensor& tensor) const {
-    const std::uint64_t unit = std::max<std::uint64_t>(1, tensor.row_unit());
+  std::uint64_t rows_per_block(const StreamItem& item) const {
+    const LazyTensor& tensor = *item.tensor;
+    std::uint64_t unit = std::max<std::uint64_t>(1, tensor.row_unit());
+    for (const Sink& sink : item.sinks)
+      if (sink.order) unit = std::lcm<std::uint64_t>(unit, sink.order->source.size());
     const std::uint64_t row_bytes = std::max<std::uint64_t>(1, tensor.info().columns()) * sizeof(float);
     return std::max<std::uint64_t>(1, options_.block_bytes / row_bytes / unit) * unit;
   }
 
   std::optional<Block> next() {
-    const std::lock_guard lock(mutex_);
-    if (stop_) return std::nullopt;
-    if (options_.cancelled && options_.cancelled()) {
-      cancelled_ = stop_ = true;
-      return std::nullopt;
+    std::unique_lock lock(mutex_);
+    while (!stop_) {
+      if (options_.cancelled && options_.cancelled()) {
+        cancelled_ = stop_ = true;
+        released_.notify_all();
+        break;
+      }
+      while (item_ < items_.size() && row_ >= rows_[item_]) {
+        ++item_;
+        row_ = 0;
+      }
+      if (item_ == items_.size()) break;
+      const StreamItem& item = items_[item_];
+      if (row_ == 0) {  // its first block: the tensor is about to be prepared
+        const std::uint64_t cost = item.tensor->prepared_bytes();
+        if (prepared_ > 0 && cost > 0 && prepared_ + cost > options_.prepared_bytes) {
+          released_.wait(lock);  // some block of another tensor is under way, or nothing would be prepared
+          continue;
+        }
+        prepared_ += cost;
+      }
+      const RowRange rows{row_, row_ + std::min(rows_per_block(item), rows_[item_] - row_)};
+      row_ = rows.end;
+      return Block{number_++, item_, rows};
     }
-    while (item_ < items_.size() && row_ >= rows_[item_]) {
-      ++item_;
-      row_ = 0;
-    }
-    if (item_ == items_.size()) return std::nullopt;
-    const LazyTensor& tensor = *items_[item_].tensor;
-    const RowRange rows{row_, row_ + std::min(rows_per_block(tensor), rows_[item_] - row_)};
-    row_ = rows.end;
-    return Block{number_++, item_, rows};
+    return std::nullopt;
   }
 
-  void finished(const Block& block) {
+  void finished(const Block& block, const StreamFinding& finding) {
     const LazyTensor& tensor = *items_[block.item].tensor;
     bool last = false;
     {
       const std::lock_guard lock(mutex_);
       last = --left_[block.item] == 0;
+      StreamFinding& all = findings_[block.item];
+      if (finding.not_finite > 0) all.first_row = all.not_finite > 0 ? std::min(all.first_row, finding.first_row) : finding.first_row;
+      all.not_finite += finding.not_finite;
+      all.clamped += finding.clamped;
     }
-    if (last) tensor.release();
+    if (last) {
+      tensor.release();
+      const std::lock_guard lock(mutex_);
+      prepared_ -= tensor.prepared_bytes();
+      released_.notify_all();
+    }
     if (options_.progress) {
       const std::lock_guard lock(progress_mutex_);
       options_.progress(block.rows.size() * tensor.info().row_bytes());
@@ -193,6 +267,7 @@ class Streamer {
   void failed(const Block& block, std::exception_ptr error) {
     const std::lock_guard lock(mutex_);
     stop_ = true;
+    released_.notify_all();
     if (error_ && error_block_ < block.number) return;  // of several, the one that stands first
     error_ = std::move(error);
     error_block_ = block.number;
@@ -201,8 +276,12 @@ class Streamer {
   const std::vector<StreamItem>& items_;
   const StreamOptions& options_;
   std::mutex mutex_, progress_mutex_;
+  std::condition_variable released_;
+  std::uint64_t prepared_ = 0;       // bytes of what is prepared
   std::vector<std::uint64_t> rows_;  // of each item, 0 if there is nothing to do
   std::vector<std::uint64_t> left_;  // blocks of each item not finished yet
+  std::vector<std::uint64_t> clamped_before_;  // of each item's tensor
+  std::vector<StreamFinding> findings_;
   std::size_t item_ = 0;             // next block to hand out
   std::uint64_t row_ = 0, number_ = 0;
   bool stop_ = false, cancelled_ = false;
@@ -211,6 +290,14 @@ class Streamer {
 };
 
 }  // namespace
+
+void StreamPlan::add(const TensorPtr& tensor, Sink sink) {
+  sink.order = row_order(*tensor);
+  const TensorPtr& read = sink.order ? sink.order->parent : tensor;
+  const auto [found, added] = index_.emplace(read.get(), items_.size());
+  if (added) items_.push_back({read, {}});
+  items_[found->second].sinks.push_back(std::move(sink));
+}
 
 void stream(const std::vector<StreamItem>& items, const StreamOptions& options) {
   const int threads = options.threads > 0 ? options.threads : available_threads();

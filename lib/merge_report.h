@@ -26,6 +26,7 @@ class ObservedMerge : public LazyTensor {
   std::uint64_t prepared_bytes() const noexcept override { return exact_->prepared_bytes(); }
   void release() const override { exact_->release(); }
   bool is_wide() const noexcept override { return true; }
+  std::string_view file() const noexcept override { return exact_->file(); }
   void read_f32(RowRange range, std::span<float> values) const override;
   void read_f64(RowRange range, std::span<double> values) const override;
 

@@ -25,7 +25,13 @@ struct Heads {
 class RotaryOrder final : public ForwardingTensor {
  public:
   RotaryOrder(TensorInfo info, TensorPtr parent, Heads heads)
-      : ForwardingTensor(std::move(info), std::move(parent)), heads_(heads), bias_(this->info().shape.size() == 1) {}
+      : ForwardingTensor(std::move(info), parent), heads_(heads), bias_(this->info().shape.size() == 1) {
+    if (bias_) return;
+    order_ = std::make_shared<RowOrder>(RowOrder{std::move(parent), {}});
+    for (std::uint64_t channel = 0; channel < heads.head_dim; ++channel) order_->source.push_back(static_cast<std::uint32_t>(heads.source(channel)));
+  }
+
+  const std::shared_ptr<RowOrder>& order() const noexcept { return order_; }
 
   std::uint64_t row_unit() const noexcept override { return bias_ ? 1 : heads_.head_dim; }
   bool has_raw() const noexcept override { return parent().has_raw(); }
@@ -64,6 +70,7 @@ class RotaryOrder final : public ForwardingTensor {
 
   Heads heads_;
   bool bias_;
+  std::shared_ptr<RowOrder> order_;  // of a weight
 };
 
 [[noreturn]] void refuse(const LazyTensor& tensor, const std::string& problem) {
@@ -71,6 +78,11 @@ class RotaryOrder final : public ForwardingTensor {
 }
 
 }  // namespace
+
+std::shared_ptr<const RowOrder> row_order(const LazyTensor& tensor) {
+  const auto* ordered = dynamic_cast<const RotaryOrder*>(&tensor);
+  return ordered ? ordered->order() : nullptr;
+}
 
 TensorPtr with_rotary_pairs(TensorPtr parent, RotaryPairs target, std::uint64_t n_heads, std::uint64_t head_dim, std::uint64_t rotary_dim) {
   const TensorInfo& from = parent->info();

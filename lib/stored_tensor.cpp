@@ -31,6 +31,7 @@ class FileTensor final : public LazyTensor {
 
   bool has_raw() const noexcept override { return true; }
   bool is_wide() const noexcept override { return wider_than_f32(dtype()); }
+  std::string_view file() const noexcept override { return file_->path(); }
 
   void read_raw(RowRange range, std::span<std::byte> bytes) const override {
     assert(range.begin <= range.end && range.end <= info().rows() && bytes.size() == range.size() * info().row_bytes());

@@ -4,15 +4,13 @@
 #include <utility>
 
 #include "formats/gguf_rewrite.h"
-#include "formats/gguf_write.h"
 #include "formats/hf_writer.h"
 #include "lib/error.h"
-#include "lib/nearest_word.h"
 #include "lib/file.h"
 #include "lib/recipes.h"
 #include "lib/sha256.h"
 #include "tools/commands.h"
-#include "tools/common_options.h"
+#include "tools/convert_targets.h"
 #include "tools/describe.h"
 #include "tools/losses.h"
 #include "tools/model_card.h"
@@ -24,20 +22,6 @@ namespace ropewalk::tools {
 namespace {
 
 namespace fs = std::filesystem;
-
-struct ConvertOptions {
-  std::string source, output;
-  std::optional<std::string> types;
-  std::string model_name, rope_encoding = "auto";
-  std::optional<std::string> metadata, compat;
-  std::optional<std::uint64_t> split_max_size;
-  std::optional<int> split_max_tensors;
-  bool no_tensor_first_split = false, sha256 = false, rmse = false;
-  std::vector<std::string> allowed_losses;
-  SourceOptions modifiers;
-  WriterOptions writer;
-  CommonOptions common;
-};
 
 void declare(CommandLine& line, ConvertOptions& options) {
   line.positional(options.source, "SOURCE", "what to convert; adapters are merged and ropes applied on the way");
@@ -63,104 +47,6 @@ void declare(CommandLine& line, ConvertOptions& options) {
   line.example("ropewalk convert model.gguf -o out.gguf --rope yarn,factor=8", "keys changed, tensors as they are");
 }
 
-/// One thing to write.
-struct Target {
-  std::string type;  // as asked for: "f16", "keep", "hf:bf16"
-  DType dtype = DType::f16;
-  bool folder = false;  // a Hugging Face folder
-  bool keep = false;    // tensor bytes as stored
-  fs::path path = {};
-  std::optional<formats::GgufPlan> plan = std::nullopt;  // of a GGUF
-  formats::GgufWritten planned = {};
-  std::vector<formats::Loss> losses = {};
-  std::vector<std::string> notes = {};
-};
-
-Target parse_type(const std::string& type, const formats::Source& source) {
-  Target target{.type = type};
-  std::string name = type;
-  if (name.starts_with("hf:")) target.folder = true, name = name.substr(3);
-  if (name == "auto" && !target.folder && !source.gguf) name = info(formats::gguf_auto_type(source)).name;
-  if (name == "auto") name = "keep";
-  if (name == "keep") {
-    target.keep = source.gguf.has_value() || target.folder;
-    target.dtype = dominant_dtype(source.checkpoint.tensors);
-    target.type = target.folder ? "hf:keep" : std::string(info(target.dtype).name);
-    return target;
-  }
-  const auto dtype = dtype_from_name(name);
-  const bool known = dtype && (*dtype == DType::f32 || *dtype == DType::f16 || *dtype == DType::bf16 || (*dtype == DType::q8_0 && !target.folder));
-  if (!known && dtype)
-    throw Error(ErrorKind::unsupported, {}, "--type " + type + " cannot be written yet", "use f32, f16, bf16, q8_0, keep, hf:f16, hf:bf16 or hf:f32");
-  if (!known) {
-    const auto near = nearest_word(type, {"f32", "f16", "bf16", "q8_0", "keep", "auto", "hf:f16", "hf:bf16", "hf:f32"});
-    throw Error(ErrorKind::usage, {}, type.empty() ? "--type holds an empty name" : "unknown --type '" + type + "'", near ? "did you mean " + *near + "?" : "use f32, f16, bf16, q8_0, keep, auto, hf:f16, hf:bf16 or hf:f32");
-  }
-  target.dtype = *dtype;
-  target.type = (target.folder ? "hf:" : "") + std::string(info(*dtype).name);
-  return target;
-}
-
-void replace_all(std::string& text, const std::string& what, const std::string& with) {
-  for (std::size_t at = 0; (at = text.find(what, at)) != std::string::npos; at += with.size()) text.replace(at, what.size(), with);
-}
-
-std::string upper(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
-  return text;
-}
-
-/// {name}: --model-name, else the source's own, adapters' names after it.
-std::string output_name(const ConvertOptions& options, const formats::Source& source) {
-  if (!options.model_name.empty()) {
-    std::string name = options.model_name;
-    std::replace(name.begin(), name.end(), '/', '-');
-    return name;
-  }
-  std::string name = model_name(source);
-  for (const auto& adapter : source.adapters) {
-    const fs::path folder = fs::absolute(adapter.folder).lexically_normal();
-    name += "-" + (folder.filename().empty() ? folder.parent_path() : folder).filename().string();
-  }
-  return name;
-}
-
-fs::path place(const ConvertOptions& options, const std::string& name, const Target& target, bool alone) {
-  std::string pattern = options.output;
-  std::error_code ignored;
-  const bool slash = pattern.ends_with('/');
-  if (slash || fs::is_directory(pattern, ignored)) {
-    if (alone && target.folder && (!fs::exists(pattern, ignored) || options.common.overwrite)) return pattern;
-    pattern = (fs::path(pattern) / "{name}-{type}.gguf").string();
-  }
-  std::string type = target.type;
-  std::replace(type.begin(), type.end(), ':', '-');
-  replace_all(pattern, "{name}", name);
-  for (const char* spelling : {"{type}", "{ftype}", "{outtype}"}) replace_all(pattern, spelling, type);
-  for (const char* spelling : {"{TYPE}", "{FTYPE}", "{OUTTYPE}"}) replace_all(pattern, spelling, upper(type));
-  fs::path path = pattern;
-  const std::string file = path.filename().string();
-  if (const auto open = file.find('{'), close = file.find('}', std::min(open, file.size())); close != std::string::npos)
-    throw Error(ErrorKind::usage, {.path = options.output}, "the pattern's " + file.substr(open, close + 1 - open) + " stands for nothing", "use {name}, {type} or {TYPE}");
-  if (target.folder && path.extension() == ".gguf") path.replace_extension();
-  return path;
-}
-
-std::vector<Target> parse_targets(const ConvertOptions& options, const formats::Source& source) {
-  std::vector<Target> targets;
-  for (const std::string& type : split_list(options.types.value_or("auto"))) targets.push_back(parse_type(type, source));
-  const std::string name = output_name(options, source);
-  std::set<fs::path> used;
-  for (Target& target : targets) {
-    target.path = place(options, name, target, targets.size() == 1);
-    if (!used.insert(target.path.lexically_normal()).second)
-      throw Error(ErrorKind::usage, {.path = target.path.string()}, "two outputs would have this name", "use a pattern such as -o '{name}-{type}.gguf', or -o DIR/");
-    if (!target.folder && target.path.extension() != ".gguf")
-      throw Error(ErrorKind::usage, {.path = target.path.string()}, "a GGUF's name ends in .gguf", "give -o NAME.gguf, -o DIR/, or --type hf:f16 for a Hugging Face folder");
-  }
-  return targets;
-}
-
 /// Plans of the GGUF targets; those of one source share their tensors.
 void plan_ggufs(const ConvertOptions& options, const formats::Source& source, std::vector<Target>& targets) {
   const formats::RopeEncoding encoding = parse_rope_encoding(options.rope_encoding);
@@ -172,12 +58,12 @@ void plan_ggufs(const ConvertOptions& options, const formats::Source& source, st
   for (Target& target : targets) {
     if (target.folder) continue;
     ggufs.push_back(&target);
-    wanted.push_back({.type = target.dtype, .compat = options.compat, .rope_encoding = encoding, .model_name = options.model_name, .metadata = metadata});
+    wanted.push_back({.type = target.dtype, .compat = options.compat, .rope_encoding = encoding, .model_name = options.model_name, .metadata = metadata, .saturate = options.modifiers.saturate});
   }
   std::vector<formats::GgufExport> exports;
   if (source.hf) exports = formats::export_ggufs(source, wanted);
   for (const Target* target : ggufs)
-    if (source.gguf) exports.push_back(formats::rewrite_gguf_source(source, target->keep ? std::nullopt : std::optional(target->dtype), encoding));
+    if (source.gguf) exports.push_back(formats::rewrite_gguf_source(source, target->keep ? std::nullopt : std::optional(target->dtype), encoding, options.modifiers.saturate));
   for (std::size_t i = 0; i < ggufs.size(); ++i) {
     refuse_losses(exports[i].losses, options.allowed_losses, source.checkpoint);
     if (source.gguf && !options.model_name.empty())
@@ -187,38 +73,6 @@ void plan_ggufs(const ConvertOptions& options, const formats::Source& source, st
     ggufs[i]->notes = std::move(exports[i].notes);
     ggufs[i]->plan = std::move(exports[i].plan);
   }
-}
-
-/// What only a GGUF has is not asked for in vain.
-void refuse_unused(const ConvertOptions& options, const std::vector<Target>& targets) {
-  if (std::any_of(targets.begin(), targets.end(), [](const Target& target) { return !target.folder; })) return;
-  const bool named = std::any_of(targets.begin(), targets.end(), [&](const Target& target) {  // {name} of the pattern
-    return place(options, "a", target, targets.size() == 1) != place(options, "b", target, targets.size() == 1);
-  });
-  const char* unused = options.compat                                   ? "--compat"
-                       : options.metadata                               ? "--metadata"
-                       : !options.model_name.empty() && !named          ? "--model-name"
-                       : options.split_max_tensors                      ? "--split-max-tensors"
-                       : options.no_tensor_first_split                  ? "--no-tensor-first-split"
-                                                                        : nullptr;
-  if (unused) throw Error(ErrorKind::usage, {}, std::string(unused) + " is about GGUFs, and only Hugging Face folders are to be written", "leave it out, or add a GGUF --type");
-}
-
-formats::GgufSplit split_of(const ConvertOptions& options) {
-  formats::GgufSplit split{.max_bytes = options.split_max_size, .max_tensors = std::nullopt, .no_tensor_first_split = options.no_tensor_first_split};
-  if (options.split_max_tensors) split.max_tensors = static_cast<std::uint64_t>(*options.split_max_tensors);
-  if (split.no_tensor_first_split && !split.max_bytes && !split.max_tensors)
-    throw Error(ErrorKind::usage, {}, "--no-tensor-first-split without a split", "add --split-max-size or --split-max-tensors");
-  return split;
-}
-
-/// The source with every float tensor in `dtype`, for a Hugging Face folder.
-formats::Source as_dtype(const formats::Source& source, const Target& target, bool saturate) {
-  formats::Source out = source;
-  if (!target.keep)
-    for (TensorPtr& tensor : out.checkpoint.tensors)
-      if (is_float(tensor->dtype()) && tensor->dtype() != target.dtype) tensor = cast(tensor, target.dtype, saturate);
-  return out;
 }
 
 std::uint64_t bytes_of(const Target& target, const formats::Source& source) {
@@ -267,17 +121,38 @@ std::map<std::string, double> errors_of(const Target& target, const formats::Sou
   return errors;
 }
 
-Json output_json(const Target& target, std::uint64_t bytes, bool with_hash, const std::map<std::string, double>& errors) {
+Json output_json(const Target& target, bool with_hash, const std::map<std::string, double>& errors) {
   Json files = Json::array(), tensors = Json::array();
   for (const fs::path& path : paths_of(target)) files.push_back({{"path", path.string()}, {"sha256", with_hash && target.plan ? Json(file_sha256(path)) : Json(nullptr)}});
   if (target.plan)
     for (const auto& tensor : target.plan->tensors)
       tensors.push_back({{"name", tensor.name}, {"type", info(tensor.dtype).name}, {"bytes", *byte_size(tensor.dtype, tensor.tensor->info().elements())}, {"rmse", errors.contains(tensor.name) ? Json(errors.at(tensor.name)) : Json(nullptr)}});
-  return {{"path", first_file(target).string()}, {"type", target.type}, {"bytes", bytes}, {"sha256", files.size() == 1 ? files[0]["sha256"] : Json(nullptr)}, {"files", files}, {"tensors", tensors},
+  return {{"path", first_file(target).string()}, {"type", target.type}, {"bytes", target.bytes}, {"sha256", files.size() == 1 ? files[0]["sha256"] : Json(nullptr)}, {"files", files}, {"tensors", tensors},
           {"losses", losses_json(target.losses)}, {"notes", target.notes}};
 }
 
-void write_targets(const std::vector<Target>& targets, const formats::Source& source, const formats::GgufSplit& split, const ConvertOptions& options, const Io& io) {
+/// The source with every float tensor in the target's type: what its card describes.
+formats::Source as_written(const formats::Source& source, const Target& target) {
+  formats::Source out = source;
+  if (!target.keep)
+    for (TensorPtr& tensor : out.checkpoint.tensors)
+      if (is_float(tensor->dtype())) tensor = cast(tensor, target.dtype);
+  return out;
+}
+
+formats::HfOutput hf_output(const Target& target, const formats::Source& source, const ConvertOptions& options, const WriteOptions& write) {
+  formats::HfWriteOptions hf;
+  hf.write = write;
+  hf.saturate = options.modifiers.saturate;
+  if (!target.keep) hf.dtype = target.dtype;
+  if (options.split_max_size) hf.max_shard_bytes = *options.split_max_size;
+  const fs::path whole = fs::absolute(target.path).lexically_normal();
+  hf.card = model_card(as_written(source, target), (whole.filename().empty() ? whole.parent_path() : whole).filename().string(), "converted");
+  return formats::HfOutput(source, source.hf->config, target.path, hf);
+}
+
+/// One pass over the weights for all targets, GGUFs and folders; none takes its name before all of them are whole and on disk. Returns what the pass has to say.
+std::vector<std::string> write_targets(const std::vector<Target>& targets, const formats::Source& source, const formats::GgufSplit& split, const ConvertOptions& options, const Io& io) {
   const WriteOptions write = write_options(options.common, options.writer);
   std::vector<formats::GgufPlan> plans;
   std::vector<formats::GgufTarget> places;
@@ -286,20 +161,66 @@ void write_targets(const std::vector<Target>& targets, const formats::Source& so
     plans.push_back(*target.plan);
     places.push_back({target.path, split});
   }
-  const std::uint64_t passes = (targets.size() - plans.size()) + (plans.empty() ? 0 : 1);
-  Progress progress(io, options.common.quiet, "converting", passes * total_bytes(source.checkpoint.tensors), Progress::Unit::bytes);
-  if (!plans.empty()) formats::write_ggufs(std::move(plans), places, write, stream_options(options.common, progress));
-  for (const Target& target : targets) {
-    if (!target.folder) continue;
-    const formats::Source typed = as_dtype(source, target, options.modifiers.saturate);
-    formats::HfWriteOptions hf;
-    hf.write = write;
-    hf.stream = stream_options(options.common, progress);
-    if (options.split_max_size) hf.max_shard_bytes = *options.split_max_size;
-    const fs::path whole = fs::absolute(target.path).lexically_normal();
-    hf.card = model_card(typed, (whole.filename().empty() ? whole.parent_path() : whole).filename().string(), "converted");
-    formats::write_hf_folder(typed, typed.hf->config, target.path, hf);
+  formats::GgufOutputs ggufs(std::move(plans), places, write);
+  std::vector<formats::HfOutput> folders;
+  for (const Target& target : targets)
+    if (target.folder) folders.push_back(hf_output(target, source, options, write));
+
+  StreamPlan pass;
+  ggufs.append_items(pass);
+  for (const formats::HfOutput& folder : folders) folder.append_items(pass);
+  std::vector<std::string> warnings = stream_pass(pass, "converting", options.common, io);
+
+  for (formats::HfOutput& folder : folders) folder.seal();
+  ggufs.finish();
+  for (formats::HfOutput& folder : folders) folder.finish();
+  return warnings;
+}
+
+/// Sizes and files of every target; Error(io) where one cannot be written. Sets the note on older files that go.
+OutputPlan plan_outputs(std::vector<Target>& targets, const formats::Source& source, const formats::GgufSplit& split, const ConvertOptions& options) {
+  OutputPlan plan{.targets = {}, .what = "", .read_bytes = total_bytes(source.base_tensors)};
+  std::uint64_t files = 0, folders = 0, replaced = 0;
+  for (Target& target : targets) {
+    if (target.plan) target.planned = formats::planned_files(*target.plan, {target.path, split});
+    target.bytes = bytes_of(target, source);
+    for (std::uint64_t rest = target.bytes; const fs::path& path : paths_of(target)) {  // parts of one split share a folder: the first stands for all
+      check_target(path, source, options.common.overwrite);
+      plan.targets.push_back({path, std::exchange(rest, 0)});
+      ++(target.folder ? folders : files);
+    }
+    for (const fs::path& old : target.planned.replaced) check_target(old, source, options.common.overwrite);
+    replaced += target.planned.replaced.size();
+    if (!target.planned.replaced.empty()) target.notes.push_back(replaced_note(target, options.writer.dry_run));
   }
+  plan.what = (files ? plural(files, "file") : "") + (files && folders ? " and " : "") + (folders ? plural(folders, "folder") : "");
+  if (replaced) plan.what += " in place of " + plural(replaced, "older file");
+  return plan;
+}
+
+/// What was written, for people and programs.
+Output describe_outputs(const std::vector<Target>& targets, const formats::Source& source, const ConvertOptions& options) {
+  const bool dry_run = options.writer.dry_run;
+  Output output{.command = "convert", .source = source.spec.text};
+  output.body = {{"outputs", Json::array()}, {"dry_run", dry_run}};
+  Table table{{{"output"}, {"type"}, {"bytes", true}, {"tensors", true}}, {}};
+  std::set<std::string> notes;
+  for (const Target& target : targets) {
+    std::map<std::string, double> errors;
+    if (options.rmse && target.plan && !dry_run) errors = errors_of(target, source, options.common);
+    output.body["outputs"].push_back(output_json(target, options.sha256 && !dry_run, errors));
+    const std::size_t n = target.plan ? target.plan->tensors.size() : source.checkpoint.tensors.size();
+    table.rows.push_back({file_names(target), target.type, std::to_string(target.bytes), std::to_string(n)});
+    for (const std::string& note : target.notes) notes.insert("note: " + note);
+    for (const formats::Loss& loss : target.losses) notes.insert(loss_line(loss));
+  }
+  if (dry_run) output.text("dry run: nothing written");
+  for (const std::string& note : notes) output.text(note);
+  for (const Json& item : output.body["outputs"])
+    for (const Json& file : item["files"])
+      if (file["sha256"].is_string()) output.text(file["sha256"].get<std::string>() + "  " + file["path"].get<std::string>());
+  output.table(std::move(table));
+  return output;
 }
 
 int run_convert(const ConvertOptions& options, Io& io) {
@@ -308,54 +229,16 @@ int run_convert(const ConvertOptions& options, Io& io) {
   if (options.output.empty()) throw Error(ErrorKind::usage, {}, "no output given", "name it with -o FILE.gguf, -o DIR/ or -o '{name}-{type}.gguf'");
   const formats::GgufSplit split = split_of(options);
   const formats::Source source = open_source(options.source, options.modifiers, options.common, io);
-  std::vector<Target> targets = parse_targets(options, source);
-  for (const Target& target : targets)
-    if (target.folder && !source.hf)
-      throw Error(ErrorKind::unsupported, {.path = source.spec.model}, "a Hugging Face folder from a GGUF cannot be written yet", "convert the folder the GGUF was made from");
-  refuse_unused(options, targets);
-  plan_ggufs(options, source, targets);
-  OutputPlan plan{.targets = {}, .what = "", .read_bytes = total_bytes(source.base_tensors)};
-  std::vector<std::uint64_t> sizes;
-  std::uint64_t n_replaced = 0;
-  for (Target& target : targets) {
-    if (target.plan) target.planned = formats::planned_files(*target.plan, {target.path, split});
-    sizes.push_back(bytes_of(target, source));
-    for (std::uint64_t rest = sizes.back(); const fs::path& path : paths_of(target)) {  // parts of one split share a folder: the first stands for all
-      check_target(path, source, options.common.overwrite);
-      plan.targets.push_back({path, std::exchange(rest, 0)});
-    }
-    for (const fs::path& old : target.planned.replaced) check_target(old, source, options.common.overwrite);
-    n_replaced += target.planned.replaced.size();
-    if (!target.planned.replaced.empty()) target.notes.push_back(replaced_note(target, options.writer.dry_run));
-  }
-  const auto folders = static_cast<std::uint64_t>(std::count_if(targets.begin(), targets.end(), [](const Target& t) { return t.folder; }));
-  const std::uint64_t files = plan.targets.size() - folders;
-  plan.what = (files ? plural(files, "file") : "") + (files && folders ? " and " : "") + (folders ? plural(folders, "folder") : "");
-  if (n_replaced) plan.what += " in place of " + plural(n_replaced, "older file");
-  announce(plan, options.common, io);
-  if (!options.writer.dry_run) write_targets(targets, source, split, options, io);
+  std::vector<std::string> warnings = source.checkpoint.warnings;
 
-  Output output{.command = "convert", .source = source.spec.text, .warnings = source.checkpoint.warnings};
-  output.body = {{"outputs", Json::array()}, {"dry_run", options.writer.dry_run}};
-  Table table{{{"output"}, {"type"}, {"bytes", true}, {"tensors", true}}, {}};
-  std::set<std::string> notes;
-  for (std::size_t i = 0; i < targets.size(); ++i) {
-    const Target& target = targets[i];
-    std::map<std::string, double> errors;
-    if (options.rmse && target.plan && !options.writer.dry_run) errors = errors_of(target, source, options.common);
-    output.body["outputs"].push_back(output_json(target, sizes[i], options.sha256 && !options.writer.dry_run, errors));
-    const std::size_t n = target.plan ? target.plan->tensors.size() : source.checkpoint.tensors.size();
-    table.rows.push_back({file_names(target), target.type, std::to_string(sizes[i]), std::to_string(n)});
-    for (const std::string& note : target.notes) notes.insert("note: " + note);
-    for (const formats::Loss& loss : target.losses) notes.insert(loss_line(loss));
-  }
-  if (options.writer.dry_run) output.text("dry run: nothing written");
-  for (const std::string& note : notes) output.text(note);
-  if (options.sha256 && !options.writer.dry_run)
-    for (const Json& item : output.body["outputs"])
-      for (const Json& file : item["files"])
-        if (file["sha256"].is_string()) output.text(file["sha256"].get<std::string>() + "  " + file["path"].get<std::string>());
-  output.table(std::move(table));
+  std::vector<Target> targets = parse_targets(options, source);
+  plan_ggufs(options, source, targets);
+  announce(plan_outputs(targets, source, split, options), options.common, io);
+  if (!options.writer.dry_run)
+    for (std::string& warning : write_targets(targets, source, split, options, io)) warnings.push_back(std::move(warning));
+
+  Output output = describe_outputs(targets, source, options);
+  output.warnings = std::move(warnings);
   emit(output, options.common, io);
   return 0;
 }

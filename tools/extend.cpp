@@ -109,7 +109,7 @@ int run_plan(const ExtendOptions& options, const Io& io) {
 struct Written {
   std::vector<std::string> files;
   std::string weights;
-  std::vector<std::string> notes;
+  std::vector<std::string> notes, warnings;
 };
 
 void write_text(const fs::path& path, const std::string& text, bool sync) {
@@ -170,10 +170,13 @@ Written write_folder(const formats::Source& source, const ExtendOptions& options
   return written;
 }
 
-Written write_gguf(formats::GgufPlan plan, const ExtendOptions& options, const WriteOptions& write, std::uint64_t bytes, const Io& io) {
-  Written written{{}, "copy", {}};
-  Progress progress(io, options.common.quiet, "writing", bytes, Progress::Unit::bytes);
-  for (const formats::GgufWritten& output : formats::write_ggufs({std::move(plan)}, {{options.output, {}}}, write, stream_options(options.common, progress)))
+Written write_gguf(const formats::GgufPlan& plan, const ExtendOptions& options, const WriteOptions& write, const Io& io) {
+  Written written{{}, "copy", {}, {}};
+  formats::GgufOutputs outputs({plan}, {{options.output, {}}}, write);
+  StreamPlan pass;
+  outputs.append_items(pass);
+  written.warnings = stream_pass(pass, "writing", options.common, io);
+  for (const formats::GgufWritten& output : outputs.finish())
     for (const fs::path& path : output.files) written.files.push_back(path.string());
   return written;
 }
@@ -218,11 +221,13 @@ int run_extend(const ExtendOptions& options, Io& io) {
   Written written;
   if (!options.writer.dry_run) {
     const WriteOptions write = write_options(options.common, options.writer);
-    written = gguf ? write_gguf(std::move(*gguf), options, write, bytes, io) : write_folder(source, options, write);
+    written = gguf ? write_gguf(*gguf, options, write, io) : write_folder(source, options, write);
   }
   notes.insert(notes.end(), written.notes.begin(), written.notes.end());
+  std::vector<std::string> warnings = source.checkpoint.warnings;
+  warnings.insert(warnings.end(), written.warnings.begin(), written.warnings.end());
 
-  Output output{.command = "extend", .source = source.spec.text, .warnings = source.checkpoint.warnings};
+  Output output{.command = "extend", .source = source.spec.text, .warnings = std::move(warnings)};
   output.body = {{"rope", rope_json(source.checkpoint.config.rope, source.checkpoint.config.context)},
                  {"written", written.files},
                  {"weights", written.weights.empty() ? Json(nullptr) : Json(written.weights)},

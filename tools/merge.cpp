@@ -108,19 +108,22 @@ int run_merge(const MergeOptions& options, Io& io) {
   const std::uint64_t read_bytes = total_bytes(source.base_tensors);
   announce({.targets = {{options.output, total_bytes(source.checkpoint.tensors)}}, .what = "1 folder", .read_bytes = read_bytes}, options.common, io);
 
-  std::vector<std::string> files;
+  std::vector<std::string> files, warnings = source.checkpoint.warnings;
   if (!options.writer.dry_run) {
-    Progress progress(io, options.common.quiet, "merging", total_bytes(source.checkpoint.tensors), Progress::Unit::bytes);
     formats::HfWriteOptions write;
     write.write = write_options(options.common, options.writer);
-    write.stream = stream_options(options.common, progress);
     if (options.max_shard_bytes) write.max_shard_bytes = *options.max_shard_bytes;
     const std::filesystem::path target = std::filesystem::absolute(options.output).lexically_normal();
     write.card = model_card(source, (target.filename().empty() ? target.parent_path() : target).filename().string(), "merged");
-    files = formats::write_hf_folder(source, source.hf->config, options.output, write).files;
+    formats::HfOutput folder(source, source.hf->config, options.output, write);
+    StreamPlan pass;
+    folder.append_items(pass);
+    for (std::string& warning : stream_pass(pass, "merging", options.common, io)) warnings.push_back(std::move(warning));
+    folder.seal();
+    files = folder.finish().files;
   }
 
-  Output output{.command = "merge", .source = source.spec.text, .warnings = source.checkpoint.warnings};
+  Output output{.command = "merge", .source = source.spec.text, .warnings = std::move(warnings)};
   output.body = {{"tensors_changed", observed.size()},
                  {"tensors_untouched", source.checkpoint.tensors.size() - observed.size()},
                  {"dtype", info(dominant_dtype(source.checkpoint.tensors)).name},

@@ -57,6 +57,19 @@ std::vector<FileSystem> file_systems(const OutputPlan& plan) {
   return all;
 }
 
+StreamOptions stream_options(const CommonOptions& common, Progress& progress, std::vector<std::string>& warnings) {
+  StreamOptions options;
+  options.threads = common.threads;
+  options.progress = [&progress](std::uint64_t bytes) { progress.add(bytes); };
+  options.finding = [&warnings](const StreamFinding& finding) {
+    if (finding.not_finite > 0)
+      warnings.push_back("tensor '" + finding.tensor + "' holds " + plural(finding.not_finite, "value") + " that " + (finding.not_finite == 1 ? "is" : "are") +
+                         " infinite or NaN, the first in row " + std::to_string(finding.first_row) + ": written as they are");
+    if (finding.clamped > 0) warnings.push_back("tensor '" + finding.tensor + "': " + plural(finding.clamped, "value") + " past the range of the type written, clamped to its largest");
+  };
+  return options;
+}
+
 }  // namespace
 
 void check_target(const fs::path& target, const formats::Source& source, bool overwrite) {
@@ -85,11 +98,16 @@ void announce(const OutputPlan& plan, const CommonOptions& common, const Io& io)
   io.err << "\n" << std::flush;
 }
 
-StreamOptions stream_options(const CommonOptions& common, Progress& progress) {
-  StreamOptions options;
-  options.threads = common.threads;
-  options.progress = [&progress](std::uint64_t bytes) { progress.add(bytes); };
-  return options;
+std::vector<std::string> stream_pass(const StreamPlan& pass, const std::string& what, const CommonOptions& common, const Io& io) {
+  std::vector<std::string> warnings;
+  {
+    std::uint64_t bytes = 0;
+    for (const StreamItem& item : pass.items()) bytes += item.tensor->info().bytes();
+    Progress progress(io, common.quiet, what, bytes, Progress::Unit::bytes);
+    stream(pass.items(), stream_options(common, progress, warnings));
+  }  // the bar is gone
+  for (const std::string& warning : warnings) warn(warning, common, io);
+  return warnings;
 }
 
 }  // namespace ropewalk::tools

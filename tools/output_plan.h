@@ -28,7 +28,7 @@ void check_target(const std::filesystem::path& target, const formats::Source& so
 /// Error(io) if a file system has too little room for what goes there, all targets together; otherwise one line: "writing 2 files, 8.9 MB, from 8.4 MB of weights; 41 GB free".
 void announce(const OutputPlan& plan, const CommonOptions& common, const Io& io);
 
-/// Options of a pass over the weights that reports to `progress`.
-StreamOptions stream_options(const CommonOptions& common, Progress& progress);
+/// The pass over the weights, with a progress bar. What it finds (infinities and NaN, values clamped, by tensor) is printed and returned.
+std::vector<std::string> stream_pass(const StreamPlan& pass, const std::string& what, const CommonOptions& common, const Io& io);
 
 }  // namespace ropewalk::tools

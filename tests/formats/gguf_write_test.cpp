@@ -138,11 +138,41 @@ TEST(GgufWrite, TypesShareEveryTensor) {
   const Source source = open(model("llama-gqa"));
   TestFolder folder("ropewalk-gguf-share");
   GgufOutputs outputs(plans_of(export_ggufs(source, all_types())), {{folder.path() / "a"}, {folder.path() / "b"}, {folder.path() / "c"}, {folder.path() / "d"}}, kNoSync);
-  std::vector<StreamItem> items;
-  outputs.append_items(items);
-  EXPECT_EQ(items.size(), source.checkpoint.tensors.size());
-  for (const StreamItem& item : items) EXPECT_EQ(item.sinks.size(), 4u) << item.tensor->name();
+  StreamPlan pass;
+  outputs.append_items(pass);
+  EXPECT_EQ(pass.items().size(), source.checkpoint.tensors.size());
+  for (const StreamItem& item : pass.items()) EXPECT_EQ(item.sinks.size(), 4u) << item.tensor->name();
   // Destroyed unfinished: nothing is left.
+}
+
+// Q and K stand in both orders, and every tensor is still read once; nothing has its name before all of it is whole.
+TEST(GgufWrite, FoldersJoinTheSamePass) {
+  const Source source = open(model("llama-gqa"));
+  TestFolder folder("ropewalk-gguf-mixed");
+  StreamPlan pass;
+  GgufOutputs ggufs(plans_of(export_ggufs(source, all_types())), {{folder.path() / "a"}, {folder.path() / "b"}, {folder.path() / "c"}, {folder.path() / "d"}}, kNoSync);
+  HfWriteOptions options;
+  options.write = kNoSync;
+  options.dtype = DType::bf16;
+  HfOutput hf(source, source.hf->config, folder.path() / "hf", options);
+  ggufs.append_items(pass);
+  hf.append_items(pass);
+  ASSERT_EQ(pass.items().size(), source.checkpoint.tensors.size());
+  for (const StreamItem& item : pass.items()) EXPECT_EQ(item.sinks.size(), 5u) << item.tensor->name();
+  stream(pass.items(), {});
+  hf.seal();
+  for (const char* name : {"a", "b", "c", "d", "hf"}) EXPECT_FALSE(fs::exists(folder.path() / name)) << name;
+  ggufs.finish();
+  hf.finish();
+  for (const char* name : {"a", "b", "c", "d", "hf"}) EXPECT_TRUE(fs::exists(folder.path() / name)) << name;
+  const Source back = open(folder.path() / "hf");
+  for (const TensorPtr& tensor : source.checkpoint.tensors) {
+    const TensorPtr rounded = cast(tensor, DType::bf16), written = back.checkpoint.find(tensor->name());
+    std::vector<float> want(tensor->info().elements()), got(want.size());
+    rounded->read_f32({0, tensor->info().rows()}, want);
+    written->read_f32({0, tensor->info().rows()}, got);
+    EXPECT_EQ(got, want) << tensor->name();
+  }
 }
 
 TEST(GgufWrite, SplitsEqualTheConverter) {
@@ -178,27 +208,37 @@ TEST(GgufWrite, AnUnfinishedOutputLeavesNothing) {
   EXPECT_THROW(GgufOutputs(plans_of(export_ggufs(source, {GgufExportOptions{}, GgufExportOptions{}})), {{folder.path() / "x.gguf"}, {folder.path() / "x.gguf"}}, kNoSync), Error);
 }
 
-TEST(GgufWrite, ValuesPastF16AreRefusedUnlessTheConverterIsImitated) {
+TEST(GgufWrite, ValuesPastF16AreRefusedOrClampedUnlessTheConverterIsImitated) {
   TestFolder folder("ropewalk-gguf-overflow");
   for (const float value : {65504.0f, 65519.996f, 65520.0f, -1e6f, std::numeric_limits<float>::infinity()}) {
     std::vector<float> values(4096, 1.0f);
     values[1234] = value;
     GgufPlan plan;
-    plan.tensors.push_back({"t", memory_tensor("model.t", {64, 64}, values), DType::f16, true});
+    plan.tensors.push_back({"t", memory_tensor("model.t", {64, 64}, values), DType::f16, OutOfRange::refuse});
     const fs::path path = folder.path() / (std::to_string(value) + ".gguf");
+    const auto written = [&](OutOfRange policy) {
+      plan.tensors[0].out_of_range = policy;
+      fs::remove(path);
+      write_ggufs({plan}, {{path}}, kNoSync, {});
+      std::vector<float> back(4096);
+      read_gguf(path).tensors[0]->read_f32({0, 64}, back);
+      return back[1234];
+    };
     if (std::isfinite(value) && std::abs(value) >= 65520) {  // rounds to infinity
       try {
-        write_ggufs({plan}, {{path}}, kNoSync, {});
+        (void)written(OutOfRange::refuse);
         ADD_FAILURE() << "written";
       } catch (const Error& error) {
         EXPECT_EQ(error.kind(), ErrorKind::bad_input);
-        EXPECT_NE(std::string(error.what()).find("'model.t' holds"), std::string::npos) << error.what();
-        EXPECT_NE(std::string(error.what()).find("at element 1234, f16 ends at 65504"), std::string::npos) << error.what();
+        const std::string shown = value == -1e6f ? "-1000000" : "65520";
+        EXPECT_EQ(error.problem(), "tensor 'model.t': row 19, column 18: " + shown + " is past the largest f16 value, 65504");
       }
       EXPECT_FALSE(fs::exists(path));
-      plan.tensors[0].refuse_overflow = false;
+      EXPECT_EQ(written(OutOfRange::clamp), std::copysign(65504.0f, value));
+      EXPECT_EQ(written(OutOfRange::ieee), std::copysign(std::numeric_limits<float>::infinity(), value));
+    } else {
+      EXPECT_EQ(written(OutOfRange::refuse), std::isfinite(value) ? 65504.0f : value);
     }
-    EXPECT_NO_THROW(write_ggufs({plan}, {{path}}, kNoSync, {})) << value;
   }
 }
 

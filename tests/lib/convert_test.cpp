@@ -265,6 +265,48 @@ TEST(Convert, TypesWithoutCodecAreRefusedByName) {
   EXPECT_THROW(encode_f64(DType::i32, std::vector<double>(32), integers), Error);
 }
 
+// Against one value at a time, at every place and length a vector may cut.
+TEST(Convert, LargestMagnitude) {
+  for_each_simd_target([] {
+    std::mt19937 random(3);
+    std::normal_distribution<float> normal(0, 100);
+    for (const std::size_t n : {0u, 1u, 7u, 31u, 33u, 130u, 1000u}) {
+      std::vector<float> values(n);
+      for (float& value : values) value = normal(random);
+      for (const DType dtype : {DType::f64, DType::f32, DType::f16, DType::bf16, DType::f8_e5m2, DType::f8_e4m3}) {
+        std::vector<std::byte> bytes(*byte_size(dtype, n));
+        encode_f32(dtype, values, bytes);
+        std::vector<double> stored(n);
+        decode_f64(dtype, bytes, stored);
+        double want = 0;
+        for (const double value : stored) want = std::max(want, std::fabs(value));
+        ASSERT_EQ(largest_magnitude(dtype, bytes), want) << info(dtype).name << " " << n;
+        if (n == 0) continue;
+        const std::size_t at = random() % n;
+        std::vector<float> bent = values;
+        bent[at] = -std::numeric_limits<float>::infinity();
+        encode_f32(dtype, bent, bytes);
+        if (dtype != DType::f8_e4m3) {
+          ASSERT_EQ(largest_magnitude(dtype, bytes), std::numeric_limits<double>::infinity());
+        }
+        bent[random() % n] = std::numeric_limits<float>::quiet_NaN();
+        encode_f32(dtype, bent, bytes);
+        ASSERT_TRUE(std::isnan(largest_magnitude(dtype, bytes)));
+        ASSERT_TRUE(std::isnan(largest_magnitude(std::span<const float>(bent))));
+        const std::vector<double> wide(values.begin(), values.end());
+        ASSERT_EQ(largest_magnitude(std::span<const double>(wide)), largest_magnitude(std::span<const float>(values)));
+      }
+    }
+  });
+  std::vector<float> block(64, 0.5f);
+  block[40] = -12.7f;
+  std::vector<std::byte> bytes(68);
+  encode_f32(DType::q8_0, block, bytes);
+  EXPECT_GE(largest_magnitude(DType::q8_0, bytes), 12.7 * (1 - 0x1p-11));  // the scale is an f16
+  EXPECT_LE(largest_magnitude(DType::q8_0, bytes), 12.7 * (1 + 0x1p-11) * 128 / 127);
+  EXPECT_EQ(largest_magnitude(DType::i32, bytes), 0);
+}
+
 TEST(Convert, FirstNotFiniteIsFound) {
   for_each_simd_target([] {
     for (const std::size_t n : {0u, 1u, 15u, 50u, 5000u}) {

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <mutex>
 #include <set>
 #include <string>
@@ -14,6 +15,7 @@
 #include "lib/convert.h"
 #include "lib/cpu_count.h"
 #include "lib/error.h"
+#include "lib/recipes.h"
 
 using namespace ropewalk;
 namespace fs = std::filesystem;
@@ -199,6 +201,125 @@ TEST_F(ExecutorTest, TheEarliestErrorIsRethrownAndWorkStops) {
       EXPECT_STREQ(error.what(), "bad: byte 5: bad row");
     }
     EXPECT_LT(later->reads, 1000);
+  }
+}
+
+namespace {
+
+/// What a pass over `items` reports, one line per tensor.
+std::vector<std::string> findings_of(const std::vector<StreamItem>& items, int threads) {
+  std::vector<std::string> lines;
+  StreamOptions options;
+  options.threads = threads;
+  options.block_bytes = 256;
+  options.finding = [&](const StreamFinding& f) {
+    lines.push_back(f.tensor + " " + std::to_string(f.not_finite) + " from row " + std::to_string(f.first_row) + ", clamped " + std::to_string(f.clamped));
+  };
+  stream(items, options);
+  return lines;
+}
+
+}  // namespace
+
+// Whatever the encoding and the way it is read: raw bytes that pass through, values, doubles before their rounding.
+TEST_F(ExecutorTest, InfinitiesAndNanAreCounted) {
+  std::vector<float> values(40 * 32, 1.0f);
+  values[7 * 32 + 3] = std::numeric_limits<float>::quiet_NaN();
+  values[9 * 32] = values[39 * 32 + 31] = -std::numeric_limits<float>::infinity();
+  const auto tensor = [&](const std::string& name, DType dtype) {
+    TensorInfo info{name, {40, 32}, dtype};
+    std::vector<std::byte> bytes(info.bytes());
+    encode_f32(dtype, values, bytes);
+    return memory_tensor(std::move(info), std::move(bytes));
+  };
+  auto file = output("out", 1 << 20);
+  const auto to = [&](DType dtype) { return Sink{dtype, file.get(), 0}; };
+  const TensorPtr clean = memory_tensor("clean", {40, 32}, std::vector<float>(40 * 32, 1e30f));
+  const TensorPtr delta = with_low_rank_delta(tensor("wide", DType::f32), {{memory_tensor("a", {1, 32}, std::vector<float>(32)), memory_tensor("b", {40, 1}, std::vector<float>(40)), 1}});
+  for (const int threads : {1, 3})
+    EXPECT_EQ(findings_of({{tensor("raw f16", DType::f16), {to(DType::f16)}},
+                           {clean, {to(DType::f32), to(DType::bf16)}},
+                           {tensor("raw bf16", DType::bf16), {to(DType::bf16), to(DType::q8_0)}},
+                           {tensor("f64", DType::f64), {to(DType::f16)}},
+                           {delta, {to(DType::f32)}},
+                           {cast(tensor("cast", DType::f32), DType::f16), {to(DType::f32)}}},
+                          threads),
+              (std::vector<std::string>{"raw f16 3 from row 7, clamped 0", "raw bf16 3 from row 7, clamped 0", "f64 3 from row 7, clamped 0", "wide 3 from row 7, clamped 0",
+                                        "cast 3 from row 7, clamped 0"}));
+}
+
+TEST_F(ExecutorTest, WhatDoesNotFitIsRefusedOrClampedForItsSinkAlone) {
+  std::vector<float> values(8 * 32, 1.0f);
+  values[5 * 32 + 2] = 70000;
+  values[6 * 32 + 1] = -1e9f;
+  const TensorPtr tensor = memory_tensor("t", {8, 32}, values);
+  auto file = output("out", 4096);
+  const auto sink = [&](DType dtype, std::uint64_t offset, OutOfRange policy) { return Sink{dtype, file.get(), offset, policy}; };
+  EXPECT_THROW(findings_of({{tensor, {sink(DType::f16, 0, OutOfRange::refuse)}}}, 1), Error);
+  EXPECT_THROW(findings_of({{tensor, {sink(DType::q8_0, 0, OutOfRange::refuse)}}}, 1), Error);  // a scale of 1e9 / 127
+  EXPECT_EQ(findings_of({{tensor, {sink(DType::f16, 0, OutOfRange::clamp), sink(DType::f32, 1024, OutOfRange::clamp), sink(DType::q8_0, 3072, OutOfRange::clamp)}}}, 2),
+            std::vector<std::string>{"t 0 from row 0, clamped 3"});  // two in f16, one in q8_0
+  file->finish();
+  const std::string bytes = content("out");
+  std::vector<float> f16(256), f32(256), q8_0(256);
+  decode_f32(DType::f16, std::as_bytes(std::span(bytes).subspan(0, 512)), f16);
+  decode_f32(DType::f32, std::as_bytes(std::span(bytes).subspan(1024, 1024)), f32);
+  decode_f32(DType::q8_0, std::as_bytes(std::span(bytes).subspan(3072, 272)), q8_0);
+  EXPECT_EQ(f16[5 * 32 + 2], 65504);
+  EXPECT_EQ(f16[6 * 32 + 1], -65504);
+  EXPECT_EQ(f32, values);
+  EXPECT_EQ(q8_0[6 * 32 + 1], -127 * 65504.0f);
+}
+
+TEST_F(ExecutorTest, RowsInTwoOrdersAreProducedOnce) {
+  const auto tensor = std::make_shared<Generated>(TensorInfo{.name = "q", .shape = {24, 32}, .dtype = DType::f32, .pairs = RotaryPairs::half_split});
+  const TensorPtr ordered = with_rotary_pairs(tensor, RotaryPairs::interleaved, 3, 8, 6);
+  std::vector<float> want(24 * 32);
+  ordered->read_f32({0, 24}, want);
+  const int before = tensor->reads;
+  StreamPlan plan;
+  auto file = output("out", 3 * 24 * 32 * 4);
+  plan.add(tensor, {DType::f32, file.get(), 0});
+  plan.add(ordered, {DType::f32, file.get(), 24 * 32 * 4});
+  plan.add(ordered, {DType::f16, file.get(), 2 * 24 * 32 * 4});
+  ASSERT_EQ(plan.items().size(), 1u);
+  stream(plan.items(), {.threads = 2, .block_bytes = 1024, .progress = {}, .cancelled = {}});
+  EXPECT_EQ(tensor->reads - before, 3);  // blocks of 8 rows: a head is never cut
+  file->finish();
+  const std::string bytes = content("out");
+  std::vector<float> got(24 * 32), half(24 * 32), want_half(24 * 32);
+  std::memcpy(got.data(), bytes.data() + 24 * 32 * 4, got.size() * 4);
+  EXPECT_EQ(got, want);
+  decode_f32(DType::f16, std::as_bytes(std::span(bytes).subspan(2 * 24 * 32 * 4, 24 * 32 * 2)), half);
+  for (std::size_t i = 0; i < want.size(); ++i) want_half[i] = f16_to_f32(f32_to_f16(want[i]));
+  EXPECT_EQ(half, want_half);
+  EXPECT_EQ(bytes.substr(0, 24 * 32 * 4), expected(*tensor, DType::f32));
+}
+
+// Tensors whose preparation costs half the budget each: two at a time, though five threads would take more.
+TEST_F(ExecutorTest, PreparedTensorsStayWithinTheBudget) {
+  class Costly : public Generated {
+   public:
+    using Generated::Generated;
+    std::uint64_t prepared_bytes() const noexcept override { return cost; }
+    std::uint64_t cost = 100;
+  };
+  for (const std::uint64_t cost : {100, 1000}) {  // the second does not fit at all: one at a time
+    const auto mutex = std::make_shared<std::mutex>();
+    const auto now = std::make_shared<int>(0), most = std::make_shared<int>(0);
+    auto file = output("out" + std::to_string(cost), 1 << 20);
+    std::vector<StreamItem> items;
+    for (int i = 0; i < 40; ++i) {
+      auto tensor = std::make_shared<Costly>(TensorInfo{.name = "t", .shape = {16, 16}, .dtype = DType::f32});
+      tensor->cost = cost;
+      tensor->mutex = mutex, tensor->now_prepared = now, tensor->most_prepared = most;
+      items.push_back({tensor, {{DType::f16, file.get(), 0}}});
+    }
+    StreamOptions options;
+    options.threads = 5, options.block_bytes = 1 << 12, options.prepared_bytes = 200;
+    stream(items, options);
+    EXPECT_EQ(*now, 0);
+    EXPECT_LE(*most, cost == 100 ? 2 : 1);
   }
 }
 

@@ -113,11 +113,13 @@ TEST(Cast, OverflowNamesTheElement) {
   const TensorPtr tensor = memory_tensor("model.norm.weight", {5, 300}, values);
   const TensorPtr narrow = cast(tensor, DType::f16);
   EXPECT_EQ(message_of([&] { read_all<std::byte>(*narrow); }),
-            "tensor 'model.norm.weight': row 3, column 17: -70000 is past the largest f16 value, 65504; use bf16 or f32, or clamp by saturation");
+            "tensor 'model.norm.weight': row 3, column 17: -70000 is past the largest f16 value, 65504; use bf16 or f32, or clamp it with --saturate");
   std::vector<std::byte> rows(4 * 600);
   EXPECT_NO_THROW(narrow->read_raw({0, 3}, std::span(rows).first(3 * 600)));
   EXPECT_THROW(narrow->read_raw({3, 4}, std::span(rows).first(600)), Error);
-  EXPECT_EQ(read_all<float>(*cast(tensor, DType::f16, true))[3 * 300 + 17], -65504);
+  const TensorPtr clamped = cast(tensor, DType::f16, true);
+  EXPECT_EQ(read_all<float>(*clamped)[3 * 300 + 17], -65504);
+  EXPECT_EQ(clamped->clamped(), 1u);
   EXPECT_EQ(read_all<float>(*cast(tensor, DType::bf16))[3 * 300 + 17], -70144);
 }
 
@@ -150,6 +152,34 @@ TEST(Cast, NanAndInfinityOfTheSourceArePassedOn) {
     EXPECT_EQ(seen[1], -inf);
     EXPECT_TRUE(std::isnan(seen[2]));
   }
+}
+
+// A block's scale would carry them to 32 elements.
+TEST(Cast, NanAndInfinityAreRefusedInBlocks) {
+  for (const float value : {std::nanf(""), std::numeric_limits<float>::infinity()}) {
+    std::vector<float> values(2 * 64, 1.0f);
+    values[64 + 40] = value;
+    for (const bool saturate : {false, true})
+      EXPECT_EQ(message_of([&] { read_all<std::byte>(*cast(memory_tensor("w", {2, 64}, values), DType::q8_0, saturate)); }),
+                std::string("tensor 'w': row 1, column 40: ") + (std::isnan(value) ? "NaN" : "an infinity") +
+                    " would spoil a whole block of q8_0; repair the checkpoint, or keep its values as they are with f16, bf16 or f32");
+  }
+}
+
+TEST(Recipes, FileAndRowOrderAreKnownThroughTheLayers) {
+  const std::filesystem::path path = std::filesystem::temp_directory_path() / ("ropewalk_recipes_order_" + std::to_string(getpid()));
+  std::ofstream(path) << std::string(16 * 8 * 4, 'x');
+  const TensorPtr weight = file_tensor({"q", {16, 8}, DType::f32, RotaryPairs::half_split}, File::open(path), 0);
+  const TensorPtr merged = cast(with_low_rank_delta(weight, {{memory_tensor("a", {1, 8}, std::vector<float>(8)), memory_tensor("b", {16, 1}, std::vector<float>(16)), 1}}), DType::f16);
+  EXPECT_EQ(renamed(merged, "other")->file(), path.string());
+  EXPECT_EQ(memory_tensor("m", {1}, {1.0f})->file(), "");
+  const TensorPtr ordered = with_rotary_pairs(merged, RotaryPairs::interleaved, 2, 8, 6);
+  const auto order = row_order(*ordered);
+  ASSERT_TRUE(order);
+  EXPECT_EQ(order->parent, merged);
+  EXPECT_EQ(order->source, (std::vector<std::uint32_t>{0, 3, 1, 4, 2, 5, 6, 7}));  // 6 of 8 channels rotate
+  EXPECT_FALSE(row_order(*merged));
+  std::filesystem::remove(path);
 }
 
 TEST(Cast, WhatCannotBeEncodedIsRefusedAtOnce) {

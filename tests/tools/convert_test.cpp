@@ -1,3 +1,7 @@
+#include <cstring>
+#include <limits>
+
+#include "formats/gguf.h"
 #include "lib/sha256.h"
 #include "tests/tools/command.h"
 
@@ -181,6 +185,85 @@ TEST(Convert, DynamicRopeIsALossForFoldersAndGgufs) {
     EXPECT_EQ((json.contains("losses") ? json : json["outputs"][0])["losses"][0]["name"], "rope.dynamic");
     fs::remove(out);
   }
+}
+
+/// stories260K with one value of its embedding ([512, 64] f32, first in the file's data) replaced.
+std::string bent_model(const Scratch& scratch, std::size_t row, std::size_t column, float value) {
+  const fs::path folder = copy_of(model("stories260K"), scratch / "bent");
+  std::string bytes = slurp(folder / "model.safetensors");
+  std::uint64_t header = 0;
+  std::memcpy(&header, bytes.data(), 8);
+  std::memcpy(bytes.data() + 8 + header + (row * 64 + column) * 4, &value, 4);
+  spill(folder / "model.safetensors", bytes);
+  return folder.string();
+}
+
+TEST(Convert, NanIsNeverWrittenInSilence) {
+  Scratch scratch;
+  const std::string bent = bent_model(scratch, 12, 34, std::numeric_limits<float>::quiet_NaN()), f32 = (scratch / "f32.gguf").string();
+  const std::vector<std::vector<std::string>> ways = {{"convert", bent, "-o", f32, "--type", "f32"},                                             // raw bytes pass through
+                                                      {"convert", bent, "-o", (scratch / "f16.gguf").string(), "--type", "f16"},                   // values are rounded
+                                                      {"convert", f32, "-o", (scratch / "kept.gguf").string()},                                    // a GGUF's bytes
+                                                      {"convert", bent, "-o", (scratch / "hf/").string(), "--type", "hf:f16"},
+                                                      {"merge", bent, "-o", (scratch / "merged").string(), "--dtype", "f16"},
+                                                      {"extend", f32, "-o", (scratch / "long.gguf").string(), "--rope", "linear,factor=2"}};
+  for (std::vector<std::string> words : ways) {
+    SCOPED_TRACE(words[0] + " " + words[3]);
+    const std::string tensor = words[0] == "extend" ? "token_embd.weight" : "model.embed_tokens.weight";
+    const std::string warning = "tensor '" + tensor + "' holds 1 value that is infinite or NaN, the first in row 12: written as they are";
+    words.push_back("--json");
+    const Ran ran = run(words);
+    ASSERT_EQ(ran.exit, 0) << ran.err;
+    EXPECT_NE(ran.err.find("warning: " + warning), std::string::npos) << ran.err;
+    ASSERT_FALSE(ran.json()["warnings"].empty());
+    EXPECT_EQ(ran.json()["warnings"].back(), warning);
+  }
+  for (const std::string& source : {bent, f32}) {
+    const Ran refused = run({"convert", source, "--type", "f16,q8_0", "-o", (scratch / "x-{type}.gguf").string()});
+    EXPECT_EQ(refused.exit, 3) << refused.err;
+    EXPECT_NE(refused.err.find((source == bent ? bent + "/model.safetensors" : f32) + ": tensor 'model.embed_tokens.weight': row 12, column 34: NaN would spoil a whole block of q8_0"), std::string::npos) << refused.err;
+    EXPECT_FALSE(fs::exists(scratch / "x-f16.gguf"));
+  }
+  EXPECT_EQ(run({"convert", model("stories260K"), "-o", (scratch / "clean.gguf").string(), "--type", "f16", "--json"}).json()["warnings"], Json::array()) << "control";
+}
+
+TEST(Convert, ValuesPastF16AreRefusedOrClamped) {
+  Scratch scratch;
+  const std::string bent = bent_model(scratch, 2, 5, -70000.125f), f32 = (scratch / "f32.gguf").string(), out = (scratch / "f16.gguf").string();
+  ASSERT_EQ(run({"convert", bent, "-o", f32, "--type", "f32"}).exit, 0);
+  for (const std::string& source : {bent, f32}) {
+    const Ran refused = run({"convert", source, "-o", out, "--type", "f16"});
+    EXPECT_EQ(refused.exit, 3) << refused.err;
+    EXPECT_NE(refused.err.find((source == bent ? bent + "/model.safetensors" : f32) +
+                               ": tensor 'model.embed_tokens.weight': row 2, column 5: -70000.125 is past the largest f16 value, 65504; use bf16 or f32, or clamp it with --saturate"),
+              std::string::npos)
+        << refused.err;
+    const Ran clamped = run({"convert", source, "-o", out, "--type", "f16", "--saturate", "--json"});
+    ASSERT_EQ(clamped.exit, 0) << clamped.err;
+    EXPECT_EQ(clamped.json()["warnings"].back(), "tensor 'model.embed_tokens.weight': 1 value past the range of the type written, clamped to its largest");
+    const formats::GgufFile file = formats::read_gguf(out);
+    const auto embedding = std::find_if(file.tensors.begin(), file.tensors.end(), [](const TensorPtr& tensor) { return tensor->name() == "token_embd.weight"; });
+    std::vector<float> row(64);
+    (*embedding)->read_f32({2, 3}, row);
+    EXPECT_EQ(row[5], -65504);
+    fs::remove(out);
+  }
+}
+
+TEST(Convert, FoldersAndGgufsFromOneReadEqualSingleOnes) {
+  Scratch scratch;
+  const Ran both = run({"convert", source(), "-o", (scratch / "both-{type}.gguf").string(), "--type", "q8_0,hf:bf16,f16", "--json"});
+  ASSERT_EQ(both.exit, 0) << both.err;
+  for (const char* type : {"q8_0", "f16", "hf:bf16"}) {
+    ASSERT_EQ(run({"convert", source(), "-o", (scratch / "alone-{type}.gguf").string(), "--type", type, "-t", "1"}).exit, 0);
+  }
+  for (const std::string type : {"q8_0", "f16"}) {
+    EXPECT_EQ(slurp(scratch / ("both-" + type + ".gguf")), slurp(scratch / ("alone-" + type + ".gguf"))) << type;
+  }
+  EXPECT_EQ(slurp(scratch / "both-hf-bf16/model.safetensors"), slurp(scratch / "alone-hf-bf16/model.safetensors"));
+  ASSERT_EQ(run({"merge", source(), "-o", (scratch / "merged").string()}).exit, 0);  // another way there: fp16, then bf16
+  ASSERT_EQ(run({"convert", (scratch / "merged").string(), "-o", (scratch / "chain/").string(), "--type", "hf:bf16"}).exit, 0);
+  EXPECT_EQ(slurp(scratch / "both-hf-bf16/model.safetensors"), slurp(scratch / "chain/model.safetensors"));
 }
 
 TEST(Convert, NamesThatStandForNothingAreUsageErrors) {

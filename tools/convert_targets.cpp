@@ -1,0 +1,128 @@
+#include "tools/convert_targets.h"
+
+#include <algorithm>
+#include <set>
+
+#include "lib/error.h"
+#include "lib/nearest_word.h"
+#include "tools/describe.h"
+
+namespace ropewalk::tools {
+namespace {
+
+namespace fs = std::filesystem;
+
+Target parse_type(const std::string& type, const formats::Source& source) {
+  Target target{.type = type};
+  std::string name = type;
+  if (name.starts_with("hf:")) target.folder = true, name = name.substr(3);
+  if (name == "auto" && !target.folder && !source.gguf) name = info(formats::gguf_auto_type(source)).name;
+  if (name == "auto") name = "keep";
+  if (name == "keep") {
+    target.keep = source.gguf.has_value() || target.folder;
+    target.dtype = dominant_dtype(source.checkpoint.tensors);
+    target.type = target.folder ? "hf:keep" : std::string(info(target.dtype).name);
+    return target;
+  }
+  const auto dtype = dtype_from_name(name);
+  const bool known = dtype && (*dtype == DType::f32 || *dtype == DType::f16 || *dtype == DType::bf16 || (*dtype == DType::q8_0 && !target.folder));
+  if (!known && dtype)
+    throw Error(ErrorKind::unsupported, {}, "--type " + type + " cannot be written yet", "use f32, f16, bf16, q8_0, keep, hf:f16, hf:bf16 or hf:f32");
+  if (!known) {
+    const auto near = nearest_word(type, {"f32", "f16", "bf16", "q8_0", "keep", "auto", "hf:f16", "hf:bf16", "hf:f32"});
+    throw Error(ErrorKind::usage, {}, type.empty() ? "--type holds an empty name" : "unknown --type '" + type + "'", near ? "did you mean " + *near + "?" : "use f32, f16, bf16, q8_0, keep, auto, hf:f16, hf:bf16 or hf:f32");
+  }
+  target.dtype = *dtype;
+  target.type = (target.folder ? "hf:" : "") + std::string(info(*dtype).name);
+  return target;
+}
+
+void replace_all(std::string& text, const std::string& what, const std::string& with) {
+  for (std::size_t at = 0; (at = text.find(what, at)) != std::string::npos; at += with.size()) text.replace(at, what.size(), with);
+}
+
+std::string upper(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+  return text;
+}
+
+/// {name}: --model-name, else the source's own, adapters' names after it.
+std::string output_name(const ConvertOptions& options, const formats::Source& source) {
+  if (!options.model_name.empty()) {
+    std::string name = options.model_name;
+    std::replace(name.begin(), name.end(), '/', '-');
+    return name;
+  }
+  std::string name = model_name(source);
+  for (const auto& adapter : source.adapters) {
+    const fs::path folder = fs::absolute(adapter.folder).lexically_normal();
+    name += "-" + (folder.filename().empty() ? folder.parent_path() : folder).filename().string();
+  }
+  return name;
+}
+
+fs::path place(const ConvertOptions& options, const std::string& name, const Target& target, bool alone) {
+  std::string pattern = options.output;
+  std::error_code ignored;
+  const bool slash = pattern.ends_with('/');
+  if (slash || fs::is_directory(pattern, ignored)) {
+    if (alone && target.folder && (!fs::exists(pattern, ignored) || options.common.overwrite)) return pattern;
+    pattern = (fs::path(pattern) / "{name}-{type}.gguf").string();
+  }
+  std::string type = target.type;
+  std::replace(type.begin(), type.end(), ':', '-');
+  replace_all(pattern, "{name}", name);
+  for (const char* spelling : {"{type}", "{ftype}", "{outtype}"}) replace_all(pattern, spelling, type);
+  for (const char* spelling : {"{TYPE}", "{FTYPE}", "{OUTTYPE}"}) replace_all(pattern, spelling, upper(type));
+  fs::path path = pattern;
+  const std::string file = path.filename().string();
+  if (const auto open = file.find('{'), close = file.find('}', std::min(open, file.size())); close != std::string::npos)
+    throw Error(ErrorKind::usage, {.path = options.output}, "the pattern's " + file.substr(open, close + 1 - open) + " stands for nothing", "use {name}, {type} or {TYPE}");
+  if (target.folder && path.extension() == ".gguf") path.replace_extension();
+  return path;
+}
+
+/// What only a GGUF has is not asked for in vain.
+void refuse_unused(const ConvertOptions& options, const std::vector<Target>& targets) {
+  if (std::any_of(targets.begin(), targets.end(), [](const Target& target) { return !target.folder; })) return;
+  const bool named = std::any_of(targets.begin(), targets.end(), [&](const Target& target) {  // {name} of the pattern
+    return place(options, "a", target, targets.size() == 1) != place(options, "b", target, targets.size() == 1);
+  });
+  const char* unused = options.compat                                   ? "--compat"
+                       : options.metadata                               ? "--metadata"
+                       : !options.model_name.empty() && !named          ? "--model-name"
+                       : options.split_max_tensors                      ? "--split-max-tensors"
+                       : options.no_tensor_first_split                  ? "--no-tensor-first-split"
+                                                                        : nullptr;
+  if (unused) throw Error(ErrorKind::usage, {}, std::string(unused) + " is about GGUFs, and only Hugging Face folders are to be written", "leave it out, or add a GGUF --type");
+}
+
+}  // namespace
+
+std::vector<Target> parse_targets(const ConvertOptions& options, const formats::Source& source) {
+  std::vector<Target> targets;
+  for (const std::string& type : split_list(options.types.value_or("auto"))) targets.push_back(parse_type(type, source));
+  const std::string name = output_name(options, source);
+  std::set<fs::path> used;
+  for (Target& target : targets) {
+    target.path = place(options, name, target, targets.size() == 1);
+    if (!used.insert(target.path.lexically_normal()).second)
+      throw Error(ErrorKind::usage, {.path = target.path.string()}, "two outputs would have this name", "use a pattern such as -o '{name}-{type}.gguf', or -o DIR/");
+    if (!target.folder && target.path.extension() != ".gguf")
+      throw Error(ErrorKind::usage, {.path = target.path.string()}, "a GGUF's name ends in .gguf", "give -o NAME.gguf, -o DIR/, or --type hf:f16 for a Hugging Face folder");
+    if (target.folder && !source.hf)
+      throw Error(ErrorKind::unsupported, {.path = source.spec.model}, "a Hugging Face folder from a GGUF cannot be written yet", "convert the folder the GGUF was made from");
+  }
+  refuse_unused(options, targets);
+  return targets;
+}
+
+formats::GgufSplit split_of(const ConvertOptions& options) {
+  formats::GgufSplit split{.max_bytes = options.split_max_size, .max_tensors = std::nullopt, .no_tensor_first_split = options.no_tensor_first_split};
+  if (options.split_max_tensors) split.max_tensors = static_cast<std::uint64_t>(*options.split_max_tensors);
+  if (split.no_tensor_first_split && !split.max_bytes && !split.max_tensors)
+    throw Error(ErrorKind::usage, {}, "--no-tensor-first-split without a split", "add --split-max-size or --split-max-tensors");
+  return split;
+}
+
+}  // namespace ropewalk::tools

@@ -1,0 +1,51 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "formats/gguf_model.h"
+#include "formats/gguf_write.h"
+#include "formats/source.h"
+#include "lib/dtype.h"
+#include "tools/common_options.h"
+
+namespace ropewalk::tools {
+
+struct ConvertOptions {
+  std::string source, output;
+  std::optional<std::string> types;
+  std::string model_name, rope_encoding = "auto";
+  std::optional<std::string> metadata, compat;
+  std::optional<std::uint64_t> split_max_size;
+  std::optional<int> split_max_tensors;
+  bool no_tensor_first_split = false, sha256 = false, rmse = false;
+  std::vector<std::string> allowed_losses;
+  SourceOptions modifiers;
+  WriterOptions writer;
+  CommonOptions common;
+};
+
+/// One thing to write.
+struct Target {
+  std::string type;  // as asked for: "f16", "keep", "hf:bf16"
+  DType dtype = DType::f16;
+  bool folder = false;  // a Hugging Face folder
+  bool keep = false;    // tensor bytes as stored
+  std::filesystem::path path = {};
+  std::optional<formats::GgufPlan> plan = std::nullopt;  // of a GGUF
+  formats::GgufWritten planned = {};                     // its files
+  std::uint64_t bytes = 0;                               // to be written
+  std::vector<formats::Loss> losses = {};
+  std::vector<std::string> notes = {};
+};
+
+/// What --type and -o ask for, in order, each with its path. Error(usage) for names that mean nothing, two outputs of one name, options that no output has a use for;
+/// Error(unsupported) for what cannot be written yet.
+std::vector<Target> parse_targets(const ConvertOptions& options, const formats::Source& source);
+/// Error(usage) if there is nothing to split by.
+formats::GgufSplit split_of(const ConvertOptions& options);
+
+}  // namespace ropewalk::tools
