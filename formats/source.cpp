@@ -195,11 +195,10 @@ std::optional<Vocabulary> read_vocabulary(const fs::path& folder, std::vector<st
   }
 }
 
-/// One past the largest id.
-std::int64_t id_count(const Vocabulary& vocabulary) {
-  std::int64_t count = std::int64_t(vocabulary.pieces.size());
-  for (const AddedToken& token : vocabulary.added) count = std::max(count, std::int64_t(token.id) + 1);
-  return count;
+/// What is wrong with a vocabulary whose ids lie past the embedding; empty: nothing.
+std::string too_many_ids(const std::optional<Vocabulary>& vocabulary, const ModelConfig& config, const std::string& tokenizer) {
+  if (!vocabulary || id_count(*vocabulary) <= config.n_vocab) return "";
+  return tokenizer + " has " + std::to_string(id_count(*vocabulary)) + " ids, the embedding " + std::to_string(config.n_vocab) + " rows";
 }
 
 void take_tokenizer(Source& source, std::optional<Vocabulary> vocabulary, const fs::path& folder, std::string origin) {
@@ -216,8 +215,7 @@ bool take_adapter_tokenizer(Source& source, bool demanded) {
     auto vocabulary = read_vocabulary(adapter->folder, warnings);
     const std::string origin = "adapter " + adapter->folder.string();
     if (!demanded && !vocabulary) continue;  // whether its ids fit is not known
-    if (vocabulary && id_count(*vocabulary) > source.checkpoint.config.n_vocab) {
-      const std::string problem = "the tokenizer of " + origin + " has " + std::to_string(id_count(*vocabulary)) + " ids, the embedding " + std::to_string(source.checkpoint.config.n_vocab) + " rows";
+    if (const std::string problem = too_many_ids(vocabulary, source.checkpoint.config, "the tokenizer of " + origin); !problem.empty()) {
       if (demanded) throw Error(ErrorKind::bad_input, {.path = adapter->folder.string()}, problem, "use the base's tokenizer");
       warnings.push_back(problem + ": the base's tokenizer is used");
       continue;
@@ -234,7 +232,10 @@ void choose_tokenizer(Source& source, const OpenOptions& options) {
   if (options.tokenizer == Choice::folder) {
     if (!has_tokenizer(options.tokenizer_folder))
       throw Error(ErrorKind::bad_input, {.path = options.tokenizer_folder.string()}, "no tokenizer here, expected tokenizer.model or tokenizer.json", "name the folder that holds it");
-    return take_tokenizer(source, read_vocabulary(options.tokenizer_folder, warnings), options.tokenizer_folder, "folder " + options.tokenizer_folder.string());
+    auto vocabulary = read_vocabulary(options.tokenizer_folder, warnings);
+    if (const std::string problem = too_many_ids(vocabulary, source.checkpoint.config, "the tokenizer"); !problem.empty())
+      throw Error(ErrorKind::bad_input, {.path = options.tokenizer_folder.string()}, problem, "take the tokenizer the model was trained with");
+    return take_tokenizer(source, std::move(vocabulary), options.tokenizer_folder, "folder " + options.tokenizer_folder.string());
   }
   if (options.tokenizer != Choice::base && take_adapter_tokenizer(source, options.tokenizer == Choice::adapter)) return;
   if (options.tokenizer == Choice::adapter)
@@ -245,8 +246,7 @@ void choose_tokenizer(Source& source, const OpenOptions& options) {
   }
   const bool present = has_tokenizer(source.hf->folder);
   take_tokenizer(source, read_vocabulary(source.hf->folder, warnings), source.hf->folder, present ? "base" : "none");
-  if (source.checkpoint.vocabulary && id_count(*source.checkpoint.vocabulary) > source.checkpoint.config.n_vocab)
-    warnings.push_back("the tokenizer has " + std::to_string(id_count(*source.checkpoint.vocabulary)) + " ids, the embedding " + std::to_string(source.checkpoint.config.n_vocab) + " rows");
+  if (const std::string problem = too_many_ids(source.checkpoint.vocabulary, source.checkpoint.config, "the tokenizer"); !problem.empty()) warnings.push_back(problem);
 }
 
 }  // namespace

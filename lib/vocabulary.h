@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -58,5 +59,12 @@ struct Vocabulary {
   std::optional<std::string> chat_template;   // the one named "default", or the only one
   std::vector<ChatTemplate> chat_templates;   // all of them, in file order
 };
+
+/// One past the largest id.
+inline std::int64_t id_count(const Vocabulary& vocabulary) {
+  auto count = static_cast<std::int64_t>(vocabulary.pieces.size());
+  for (const AddedToken& token : vocabulary.added) count = std::max(count, std::int64_t{token.id} + 1);
+  return count;
+}
 
 }  // namespace ropewalk

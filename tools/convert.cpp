@@ -215,6 +215,7 @@ Output describe_outputs(const std::vector<Target>& targets, const formats::Sourc
     for (const formats::Loss& loss : target.losses) notes.insert(loss_line(loss));
   }
   if (dry_run) output.text("dry run: nothing written");
+  if (source.tokenizer_origin != "base" && source.tokenizer_origin != "none") output.text("tokenizer from " + tokenizer_text(source));
   for (const std::string& note : notes) output.text(note);
   for (const Json& item : output.body["outputs"])
     for (const Json& file : item["files"])

@@ -72,6 +72,13 @@ std::uint64_t total_elements(const std::vector<TensorPtr>& tensors) {
   return n;
 }
 
+std::string tokenizer_text(const formats::Source& source) {
+  const std::optional<Vocabulary>& vocabulary = source.checkpoint.vocabulary;
+  const int rows = source.checkpoint.config.n_vocab;
+  if (!vocabulary || id_count(*vocabulary) == rows) return source.tokenizer_origin;
+  return source.tokenizer_origin + " (" + std::to_string(id_count(*vocabulary)) + " ids for " + std::to_string(rows) + " rows of the embedding)";
+}
+
 std::string geometry_text(const ModelConfig& config) {
   std::string out = plural(static_cast<std::uint64_t>(config.n_layers), "layer") + " of width " + std::to_string(config.d_model) + ", " +
                     std::to_string(config.n_heads) + " heads of " + std::to_string(config.head_dim);

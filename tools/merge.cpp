@@ -136,7 +136,7 @@ int run_merge(const MergeOptions& options, Io& io) {
     output.text("dry run: nothing written; " + std::to_string(observed.size()) + " weights would change");
   } else {
     output.text(options.output + ": " + std::to_string(observed.size()) + " weights merged, " + std::to_string(source.checkpoint.tensors.size() - observed.size()) +
-                " tensors untouched, " + std::string(info(dominant_dtype(source.checkpoint.tensors)).name) + ", tokenizer from " + source.tokenizer_origin);
+                " tensors untouched, " + std::string(info(dominant_dtype(source.checkpoint.tensors)).name) + ", tokenizer from " + tokenizer_text(source));
     if (!observed.empty()) output.table(module_table(observed));
   }
   emit(output, options.common, io);

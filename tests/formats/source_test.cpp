@@ -191,6 +191,7 @@ TEST(Source, TokenizerIsTheAdaptersIfItsIdsFit) {
 
   const Source other = open_with(Choice::folder, kGolden / "fixtures/models/stories260K");
   EXPECT_EQ(other.checkpoint.vocabulary->pieces.size(), 512u);
+  expect_error(ErrorKind::bad_input, {(folder / "own").string(), "the tokenizer has 2049 ids, the embedding 2048 rows"}, [&] { open_with(Choice::folder, folder / "own"); });
   expect_error(ErrorKind::bad_input, {"no tokenizer here"}, [&] { open_with(Choice::folder, folder.path()); });
 }
 

@@ -128,5 +128,17 @@ TEST(Merge, FolderIsCompleteAndItsCardFactual) {
   EXPECT_EQ(card.find(scratch.path().string()), std::string::npos) << "no path of this machine";
 }
 
+// stories260K has 512 pieces, the model 2048 rows: padding is fine, and said. The other way round ids would point at nothing.
+TEST(Merge, TheTokenizerFitsOrIsRefused) {
+  Scratch scratch;
+  const Ran fewer = run({"merge", model("tolstoy-4m") + "+" + adapter(), "-o", (scratch / "a").string(), "--tokenizer", model("stories260K")});
+  ASSERT_EQ(fewer.exit, 0) << fewer.err;
+  EXPECT_NE(fewer.out.find("tokenizer from folder " + model("stories260K") + " (512 ids for 2048 rows of the embedding)"), std::string::npos) << fewer.out;
+  const Ran more = run({"merge", model("stories260K") + "+rope=linear,factor=2", "-o", (scratch / "b").string(), "--tokenizer", model("tolstoy-4m")});
+  EXPECT_EQ(more.exit, 3) << more.err;
+  EXPECT_NE(more.err.find(model("tolstoy-4m") + ": the tokenizer has 2048 ids, the embedding 512 rows"), std::string::npos) << more.err;
+  EXPECT_FALSE(fs::exists(scratch / "b"));
+}
+
 }  // namespace
 }  // namespace ropewalk::tools::test
