@@ -7,6 +7,7 @@
 #include "formats/hf_config.h"
 #include "formats/hf_folder.h"
 #include "formats/hub_cache.h"
+#include "formats/peft_targets.h"
 #include "formats/rope_config.h"
 #include "formats/tensor_inventory.h"
 #include "formats/tokenizer.h"
@@ -176,6 +177,7 @@ void apply_adapters(Source& source, const OpenOptions& options, const std::vecto
     PeftAdapter& adapter = source.adapters[i];
     if (!adapter.base_model.empty() && last_part(adapter.base_model) != base_name)
       source.checkpoint.warnings.push_back("adapter '" + adapter.folder.string() + "' names the base '" + adapter.base_model + "', merged into '" + base_name + "'");
+    check_peft_targets(adapter, source.base_tensors, source.checkpoint.warnings);
     match_layout(adapter, source);
     scaled.push_back({&adapter, scales[i]});
   }
