@@ -5,8 +5,8 @@
 #include <charconv>
 
 #include "formats/engines/rules.h"
-#include "formats/rope_fields.h"
 #include "lib/error.h"
+#include "lib/nearest_word.h"
 
 namespace ropewalk::formats {
 namespace {
@@ -119,8 +119,8 @@ Engine engine_of(std::string_view name) {
     if (name == engine_name(engine)) return engine;
     known.push_back(engine_name(engine));
   }
-  const std::string near = nearest_word(name, known);
-  usage("engine " + shown(name) + " is not known" + (near.empty() ? "" : ", did you mean '" + near + "'"), "known are transformers, vllm, sglang, llama.cpp, exllamav2, exllamav3");
+  const std::optional<std::string> near = nearest_word(name, known);
+  usage("engine " + shown(name) + " is not known" + (near ? ", did you mean '" + *near + "'" : ""), "known are transformers, vllm, sglang, llama.cpp, exllamav2, exllamav3");
 }
 
 /// Between two versions that were run the exact release of a change is known for some only.
