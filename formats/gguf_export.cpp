@@ -5,6 +5,7 @@
 #include "formats/gguf_model.h"
 #include "formats/safetensors.h"
 #include "lib/error.h"
+#include "lib/plural.h"
 #include "lib/recipes.h"
 
 namespace ropewalk::formats {
@@ -174,7 +175,7 @@ GgufExport assemble(const Source& source, const Common& common, const GgufExport
     }
     out.plan.tensors.push_back({tensor.name, tensor.tensor, dtype, out_of_range});
   }
-  if (fallbacks > 0) out.notes.push_back(std::to_string(fallbacks) + " tensors are f16: their rows are not whole " + std::string(info(type).name) + " blocks of " + std::to_string(block));
+  if (fallbacks > 0) out.notes.push_back(plural(fallbacks, "tensor") + (fallbacks == 1 ? " is f16: its rows are not whole " : " are f16: their rows are not whole ") + std::string(info(type).name) + " blocks of " + std::to_string(block));
   return out;
 }
 

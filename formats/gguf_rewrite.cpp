@@ -5,6 +5,7 @@
 
 #include "lib/convert.h"
 #include "lib/error.h"
+#include "lib/plural.h"
 #include "lib/recipes.h"
 
 namespace ropewalk::formats {
@@ -84,7 +85,7 @@ void encode_as(GgufPlan& plan, DType type, bool saturate, std::vector<std::strin
     tensor.dtype = fits ? type : DType::f16;
     fallbacks += fits ? 0 : 1;
   }
-  if (fallbacks > 0) notes.push_back(std::to_string(fallbacks) + " tensors are f16: their rows are not whole " + std::string(info(type).name) + " blocks");
+  if (fallbacks > 0) notes.push_back(plural(fallbacks, "tensor") + (fallbacks == 1 ? " is f16: its rows are not whole " : " are f16: their rows are not whole ") + std::string(info(type).name) + " blocks");
 }
 
 void check_encodings(const GgufPlan& plan, const std::string& path) {

@@ -4,6 +4,7 @@
 #include "formats/gguf_model.h"
 #include "formats/gguf_special_tokens.h"
 #include "lib/error.h"
+#include "lib/plural.h"
 
 namespace ropewalk::formats {
 namespace {
@@ -63,7 +64,7 @@ Tokens token_lists(const Vocabulary& vocabulary, std::size_t n_vocab, bool compa
       out.put(id, with_spaces(token.content), -1000.0f, PieceType::user_defined);
     }
   }
-  if (past > 0) notes.push_back(std::to_string(past) + " tokens past the embedding's " + std::to_string(n_vocab) + " rows are left out");
+  if (past > 0) notes.push_back(plural(past, "token") + " past the embedding's " + std::to_string(n_vocab) + (past == 1 ? " rows is left out" : " rows are left out"));
   if (vocabulary.normalizer_name != "identity" && !vocabulary.precompiled_charsmap.empty())
     notes.push_back("the tokenizer normalises text by '" + vocabulary.normalizer_name + "', which llama.cpp does not do for this kind: unusual characters get other ids");
   return out;

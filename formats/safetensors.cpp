@@ -9,6 +9,7 @@
 
 #include "formats/json.h"
 #include "lib/error.h"
+#include "lib/plural.h"
 #include "lib/recipes.h"
 
 namespace ropewalk::formats {
@@ -138,7 +139,7 @@ class HeaderReader {
     if (entry.end > data_bytes_)
       fail_at(name, "data_offsets", "needs data up to byte " + std::to_string(entry.end) + ", " + std::to_string(data_bytes_) + " are left", kFetchAgain);
     if (entry.end - entry.begin != *bytes)
-      fail_at(name, "data_offsets", "needs " + std::to_string(*bytes) + " bytes by dtype and shape, its offsets " + range + " give " + std::to_string(entry.end - entry.begin));
+      fail_at(name, "data_offsets", "needs " + plural(*bytes, "byte") + " by dtype and shape, its offsets " + range + " give " + std::to_string(entry.end - entry.begin));
   }
 
   /// Sorts by place and checks that the data is covered without gap or overlap.
@@ -155,7 +156,7 @@ class HeaderReader {
       previous = entry.info.name;
     }
     if (covered != data_bytes_)
-      fail(data_start_ + covered, std::to_string(data_bytes_ - covered) + " bytes belong to no tensor", kNotValid);
+      fail(data_start_ + covered, plural(data_bytes_ - covered, "byte") + (data_bytes_ - covered == 1 ? " belongs" : " belong") + " to no tensor", kNotValid);
   }
 
   std::shared_ptr<const File> file_;

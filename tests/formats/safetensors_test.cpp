@@ -170,7 +170,7 @@ TEST_F(SafetensorsTest, EveryPrefixIsRefused) {
       EXPECT_NE(std::string(error.what()).find(" are left"), std::string::npos) << size << ": " << error.what();
     }
   }
-  EXPECT_EQ(refusal(whole + "x").find("byte " + std::to_string(whole.size()) + ": 1 bytes belong to no tensor"), 0u);
+  EXPECT_EQ(refusal(whole + "x").find("byte " + std::to_string(whole.size()) + ": 1 byte belongs to no tensor"), 0u);
 }
 
 TEST_F(SafetensorsTest, EachLieIsSeenForWhatItIs) {
@@ -213,7 +213,7 @@ TEST_F(SafetensorsTest, EachLieIsSeenForWhatItIs) {
       {"{" + kA + R"(,"b":{"dtype":"F32","shape":[2],"data_offsets":[12,20]}})", 20, "byte 108: 'b' leaves a gap: begins at 12, the data before it ends at 8"},
       {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})", 12, "byte 55: 'a' leaves a gap: begins at 4, the data before it ends at 0"},
       {"{" + kA + "}", 12, "byte 70: 4 bytes belong to no tensor"},
-      {"{}", 1, "byte 10: 1 bytes belong to no tensor"},
+      {"{}", 1, "byte 10: 1 byte belongs to no tensor"},
       {R"({"__metadata__":"pt",)" + kA + "}", 8, "byte 24: '__metadata__' is string, expected an object of strings"},
       {R"({"__metadata__":{"format":1},)" + kA + "}", 8, "byte 34: '__metadata__' has for 'format' number, expected a string"},
       {R"({"__metadata__":{"a":{"b":"c"}},)" + kA + "}", 8, "byte 29: '__metadata__' has for 'a' object, expected a string"},
