@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <numbers>
 #include <utility>
 
 #include "lib/error.h"
@@ -52,10 +53,9 @@ RopeSpec static_rope(const RopeSpec& spec, int context, std::vector<Loss>& losse
 
 /// Where the ramp of llama.cpp 0.5 (floor and ceil in float32, as ggml_rope_yarn_corr_dims) is not the one RopeYarn means.
 bool same_range(const RopeSpec& spec, const RopeYarn& yarn) {
-  const double pi = M_PI;
-  const auto exact = [&](double rotations) { return spec.rotary_dim * std::log(yarn.original_context / (rotations * 2 * pi)) / (2 * std::log(spec.theta)); };
+  const auto exact = [&](double rotations) { return correction_dim(rotations, spec.rotary_dim, spec.theta, yarn.original_context); };
   const auto single = [&](float rotations) {
-    return float(spec.rotary_dim) * std::log(float(yarn.original_context) / (rotations * 2 * float(pi))) / (2 * std::log(float(spec.theta)));
+    return float(spec.rotary_dim) * std::log(float(yarn.original_context) / (rotations * 2 * float(std::numbers::pi))) / (2 * std::log(float(spec.theta)));
   };
   if (std::floor(exact(32)) != double(std::floor(single(32))) || std::ceil(exact(1)) != double(std::ceil(single(1)))) return false;
   return std::ceil(exact(1)) >= 0;  // an upside-down range is read differently
@@ -80,7 +80,7 @@ std::vector<std::pair<std::string, std::string>> beyond_keys(const RopeSpec& spe
 
 double theta_of(const RopeSpec& spec) {
   const auto* ntk = std::get_if<RopeNtk>(&spec.scaling);
-  return ntk && spec.rotary_dim > 2 ? spec.theta * std::pow(ntk->alpha, double(spec.rotary_dim) / (spec.rotary_dim - 2)) : spec.theta;
+  return ntk ? ntk_base(spec.theta, ntk->alpha, spec.rotary_dim) : spec.theta;
 }
 
 void write_keys(const RopeSpec& spec, int context, GgufRope& rope) {

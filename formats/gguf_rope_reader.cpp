@@ -125,7 +125,7 @@ class GgufRopeReader {
     record("factor", kFactor);
     record("beta_fast", "");
     record("beta_slow", "");
-    const double last_pair = std::ceil(spec.rotary_dim * std::log(original / (2 * M_PI)) / (2 * std::log(spec.theta)));
+    const double last_pair = std::ceil(correction_dim(1, spec.rotary_dim, spec.theta, original));
     if (last_pair >= 0) {
       spec.scaling = RopeYarn{s, original};
       return;

@@ -186,7 +186,7 @@ class TransformersReader {
     const bool given = fields_.in_dictionary("factor") && !fields_.value("factor")->is_null();
     if (!spec.attention_factor && given) {  // without a factor the ratio of the contexts is what rope_table uses
       const double s = factor();
-      spec.attention_factor = s <= 1 ? 1 : std::sqrt(1 + std::log(s) / std::log(longrope.original_context));
+      spec.attention_factor = longrope_attention_factor(s, longrope.original_context);
     }
     spec.scaling = std::move(longrope);
   }

@@ -25,7 +25,7 @@ double sum_of_squares(std::size_t n, F f) {
 }  // namespace
 
 ObservedMerge::ObservedMerge(TensorPtr weight, TensorPtr exact, DType rounded_to)
-    : LazyTensor(exact->info()), weight_(std::move(weight)), exact_(std::move(exact)), rounded_to_(rounded_to), rows_(info().rows()) {}
+    : LazyTensor(exact->info()), weight_(std::move(weight)), exact_(std::move(exact)), rounded_to_(rounded_to) {}
 
 void ObservedMerge::read_f32(RowRange range, std::span<float> values) const {
   std::vector<double> wide(values.size());
@@ -35,6 +35,8 @@ void ObservedMerge::read_f32(RowRange range, std::span<float> values) const {
 
 void ObservedMerge::read_f64(RowRange range, std::span<double> values) const {
   exact_->read_f64(range, values);
+  const std::shared_ptr<Rows> sums = rows();
+  if (!sums) return;
   const std::size_t columns = info().columns();
   std::vector<double> weight(values.size()), rounded(columns);
   std::vector<std::byte> stored(*byte_size(rounded_to_, columns));
@@ -44,14 +46,34 @@ void ObservedMerge::read_f64(RowRange range, std::span<double> values) const {
     const double* w = weight.data() + row * columns;
     encode_f64(rounded_to_, {exact, columns}, stored);
     decode_f64(rounded_to_, stored, rounded);
-    rows_[range.begin + row] = {sum_of_squares(columns, [&](std::size_t c) { return exact[c] - w[c]; }), sum_of_squares(columns, [&](std::size_t c) { return w[c]; }),
+    (*sums)[range.begin + row] = {sum_of_squares(columns, [&](std::size_t c) { return exact[c] - w[c]; }), sum_of_squares(columns, [&](std::size_t c) { return w[c]; }),
                                 sum_of_squares(columns, [&](std::size_t c) { return rounded[c] - exact[c]; })};
   }
 }
 
+/// nullptr once the norms are settled.
+std::shared_ptr<ObservedMerge::Rows> ObservedMerge::rows() const {
+  const std::lock_guard lock(mutex_);
+  if (!rows_ && !settled_) rows_ = std::make_shared<Rows>(info().rows());
+  return rows_;
+}
+
+void ObservedMerge::release() const {
+  exact_->release();
+  const std::lock_guard lock(mutex_);
+  if (rows_) settled_ = sum_up(*rows_);
+  rows_.reset();
+}
+
 MergeNorms ObservedMerge::norms() const {
+  const std::lock_guard lock(mutex_);
+  if (settled_) return *settled_;
+  return rows_ ? sum_up(*rows_) : MergeNorms{};
+}
+
+MergeNorms ObservedMerge::sum_up(const Rows& rows) {
   Sums all;
-  for (const Sums& row : rows_) all.delta += row.delta, all.weight += row.weight, all.rounding += row.rounding;
+  for (const Sums& row : rows) all.delta += row.delta, all.weight += row.weight, all.rounding += row.rounding;
   const double delta = std::sqrt(all.delta);
   return {delta, std::sqrt(all.weight), delta > 0 ? std::sqrt(all.rounding) / delta : 0};
 }

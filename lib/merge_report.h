@@ -1,6 +1,8 @@
 #pragma once
 
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <vector>
 
 #include "lib/lazy_tensor.h"
@@ -16,30 +18,37 @@ struct MergeNorms {
 
 /// A merged weight before its rounding (`exact` = W + delta, wide) that measures itself while a writer streams it: every row read leaves its three sums,
 /// so one pass over the weights serves the writer and the report. Feed it to cast(..., `rounded_to`). Reading a row twice leaves the same sums, and the
-/// order of the rows does not matter: they are added up by row number.
+/// order of the rows does not matter: they are added up by row number. release(), which a writer calls after the last row, settles the norms and drops the
+/// rows' sums: a model's worth of them would be hundreds of MB.
 class ObservedMerge : public LazyTensor {
  public:
   ObservedMerge(TensorPtr weight, TensorPtr exact, DType rounded_to);
 
   std::uint64_t row_unit() const noexcept override { return exact_->row_unit(); }
   void prepare() const override { exact_->prepare(); }
-  std::uint64_t prepared_bytes() const noexcept override { return exact_->prepared_bytes(); }
-  void release() const override { exact_->release(); }
+  std::uint64_t prepared_bytes() const noexcept override { return exact_->prepared_bytes() + info().rows() * sizeof(Sums); }
+  void release() const override;
   bool is_wide() const noexcept override { return true; }
   std::string_view file() const noexcept override { return exact_->file(); }
   void read_f32(RowRange range, std::span<float> values) const override;
   void read_f64(RowRange range, std::span<double> values) const override;
 
-  /// Of the rows read so far; all of them once the tensor has been streamed.
+  /// Of the rows read before the first release(): all of them once the tensor has been streamed.
   MergeNorms norms() const;
 
  private:
   struct Sums {
     double delta = 0, weight = 0, rounding = 0;  // of squares
   };
+  using Rows = std::vector<Sums>;  // each written by whoever reads the row: disjoint ranges never share an element
+  std::shared_ptr<Rows> rows() const;
+  static MergeNorms sum_up(const Rows& rows);
+
   TensorPtr weight_, exact_;
   DType rounded_to_;
-  mutable std::vector<Sums> rows_;  // each written by whoever reads the row: disjoint ranges never share an element
+  mutable std::mutex mutex_;
+  mutable std::shared_ptr<Rows> rows_;         // while rows are read
+  mutable std::optional<MergeNorms> settled_;  // afterwards
 };
 
 }  // namespace ropewalk

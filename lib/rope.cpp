@@ -10,10 +10,6 @@ namespace {
 
 using std::vector;
 
-/// theta' of NTK-aware scaling by `alpha` (reddit.com/r/LocalLLaMA/comments/14lz7j5; the YaRN repository's find_newbase_ntk). With one pair
-/// (d = 2) the exponent is infinite and theta without effect: the pair turns by 1 radian per token whatever the base.
-double ntk_base(double theta, double alpha, int d) { return d > 2 ? theta * std::pow(alpha, double(d) / (d - 2)) : theta; }
-
 /// f_i = theta^(-2i/d) / divisor_i: arXiv:2104.09864v5, section 3.2.2; divisors as ggml_rope_ext of llama.cpp 0.5 applies rope_freqs.weight.
 vector<double> base_frequencies(const RopeSpec& spec, double theta) {
   const int d = spec.rotary_dim;
@@ -23,12 +19,6 @@ vector<double> base_frequencies(const RopeSpec& spec, double theta) {
     if (!spec.frequency_divisors.empty()) f[pair] /= spec.frequency_divisors[pair];
   }
   return f;
-}
-
-/// The pair index whose wavelength fits `rotations` times into L tokens; real-valued (YaRN repository, find_correction_dim; arXiv:2309.00071v2
-/// eq. 17 solved for d).
-double correction_dim(double rotations, int d, double theta, int original_context) {
-  return d * std::log(original_context / (rotations * 2 * std::numbers::pi)) / (2 * std::log(theta));
 }
 
 struct CorrectionRange {
@@ -144,9 +134,7 @@ struct TableOf {
   }
   RopeTable operator()(const RopeLlama3& llama3) const { return {llama3_frequencies(spec, llama3), 1}; }
   RopeTable operator()(const RopeLongrope& longrope) const {
-    const double s = double(spec.context) / longrope.original_context;
-    const double own = s <= 1 ? 1 : std::sqrt(1 + std::log(s) / std::log(longrope.original_context));
-    return {longrope_frequencies(spec, longrope, sequence_length), own};
+    return {longrope_frequencies(spec, longrope, sequence_length), longrope_attention_factor(double(spec.context) / longrope.original_context, longrope.original_context)};
   }
   RopeTable operator()(const RopeProportional& proportional) const { return {proportional_frequencies(spec, proportional), 1}; }
 };
@@ -165,6 +153,14 @@ bool depends_on_length(const RopeSpec& spec) {
   return std::holds_alternative<RopeDynamic>(spec.scaling) || std::holds_alternative<RopeDynamicYarn>(spec.scaling) ||
          std::holds_alternative<RopeLongrope>(spec.scaling);
 }
+
+double ntk_base(double theta, double alpha, int rotary_dim) { return rotary_dim > 2 ? theta * std::pow(alpha, double(rotary_dim) / (rotary_dim - 2)) : theta; }
+
+double correction_dim(double rotations, int rotary_dim, double theta, int original_context) {
+  return rotary_dim * std::log(original_context / (rotations * 2 * std::numbers::pi)) / (2 * std::log(theta));
+}
+
+double longrope_attention_factor(double factor, int original_context) { return factor <= 1 ? 1 : std::sqrt(1 + std::log(factor) / std::log(original_context)); }
 
 double yarn_attention_factor(double factor, double mscale) { return factor <= 1 ? 1.0 : 0.1 * mscale * std::log(factor) + 1.0; }
 

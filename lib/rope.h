@@ -107,6 +107,14 @@ std::optional<double> rope_factor(const RopeSpec& spec);
 /// In words, for people: "YaRN x8 of 256 (theta 10000, beta 32/1, attention factor 1.2079)".
 std::string describe(const RopeSpec& spec);
 
+/// theta' of NTK-aware scaling by `alpha` (reddit.com/r/LocalLLaMA/comments/14lz7j5; the YaRN repository's find_newbase_ntk). With one pair (d = 2) the exponent is
+/// infinite and theta without effect: the pair turns by 1 radian per token whatever the base.
+double ntk_base(double theta, double alpha, int rotary_dim);
+/// The pair index whose wavelength fits `rotations` times into `original_context` tokens; real-valued (YaRN repository, find_correction_dim; arXiv:2309.00071v2 eq. 17
+/// solved for d).
+double correction_dim(double rotations, int rotary_dim, double theta, int original_context);
+/// LongRoPE's own attention factor at s = context / original_context: 1 if s <= 1, else sqrt(1 + ln(s) / ln(L)) (arXiv:2402.13753; transformers 5.23.0).
+double longrope_attention_factor(double factor, int original_context);
 /// g(s, m) = 1 if s <= 1, else 0.1 m ln(s) + 1.
 double yarn_attention_factor(double factor, double mscale = 1);
 

@@ -41,6 +41,22 @@ TEST(MergeReport, RowsInAnyOrderLeaveTheSameSums) {
   EXPECT_EQ(parts.norms().weight_norm, whole.norms().weight_norm);
 }
 
+TEST(MergeReport, ReleaseSettlesTheNorms) {
+  const Merge merge;
+  const ObservedMerge observed(merge.weight, merge.exact, DType::f16);
+  EXPECT_GE(observed.prepared_bytes(), 2 * 3 * sizeof(double));
+  observed.release();  // nothing read yet: nothing to settle
+  std::vector<double> all(4), row(2);
+  observed.read_f64({0, 2}, all);
+  const double delta = observed.norms().delta_norm;
+  observed.release();
+  EXPECT_EQ(observed.norms().delta_norm, delta);
+  observed.read_f64({1, 2}, row);  // a later look at the tensor does not measure again
+  observed.release();
+  EXPECT_EQ(observed.norms().delta_norm, delta);
+  EXPECT_EQ(row, (std::vector<double>{4, 4}));
+}
+
 // 1 + 2^-9 in bf16 (8 significant bits) is 1: rounding eats the whole delta. 1 + 3 * 2^-9 becomes 1 + 2^-7: 1/3 of the delta is added.
 TEST(MergeReport, WhatRoundingAte) {
   const auto loss = [](double delta, DType dtype) {
