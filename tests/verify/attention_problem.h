@@ -90,7 +90,7 @@ struct AttentionProblem {
     return out;
   }
 
-  /// What may differ from `exact`. u: half a unit of the element type at 1 (bf16 2^-9, f16 2^-12 .. here the larger neighbour spacing 2^-8, 2^-11, f32 2^-24).
+  /// What may differ from `exact`. u: what one rounding to the element type costs relatively (bf16 2^-8, f16 2^-11, f32 2^-24).
   ///   scores: head_dim + 2 roundings of f32, each of at most scale |q| |k|, twice (the maximum has them too); 2^x on the device 2^-22
   ///   weights: one rounding to the element type each; f16 weights below 2^-14 are off by up to 2^-25 absolutely
   ///   sums over keys: one f32 rounding per key
@@ -98,7 +98,7 @@ struct AttentionProblem {
   double tolerance(double want) const {
     const double f32 = std::ldexp(1.0, -24), scores = 2 * (double(shape.head_dim) + 2) * f32 * (largest_norm + 1) + 8 * f32, keys = double(positions) * f32;
     if constexpr (std::is_same_v<Element, float>) return largest_value * (scores + keys) + f32 * std::abs(want);
-    const double u = std::ldexp(1.0, std::is_same_v<Element, Bf16> ? -9 : -12), tiny = std::is_same_v<Element, Fp16> ? double(positions) * std::ldexp(1.0, -25) : 0;
+    const double u = std::ldexp(1.0, std::is_same_v<Element, Bf16> ? -8 : -11), tiny = std::is_same_v<Element, Fp16> ? double(positions) * std::ldexp(1.0, -25) : 0;
     return largest_value * (scores + keys + u + tiny) + (u + f32) * std::abs(want) + std::ldexp(1.0, -24);
   }
   double lse_tolerance(double want) const { return std::ldexp(1.0, -24) * ((double(shape.head_dim) + 8) * (largest_norm + 1) + double(positions) + 8 * std::abs(want)); }

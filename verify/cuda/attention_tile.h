@@ -6,6 +6,7 @@
 #include "verify/cuda/attention_args.h"
 #include "verify/cuda/block.h"
 #include "verify/cuda/element.h"
+#include "verify/cuda/tile_copy.h"
 
 // Attention on tensor cores (mma.sync m16n8k16) with an online softmax (arXiv:2307.08691, algorithm 1): for what cuDNN does not do, or where it is missing.
 //   block x: a tile of kQueries queries, the last tile (which sees the most keys) first; y: the head; z: the window
@@ -19,7 +20,6 @@ template <class ElementT, int kWidthT, int kGroupsT, int kKeysT>
 struct AttentionTile {
   using Element = ElementT;
   static constexpr int kWidth = kWidthT, kGroups = kGroupsT, kKeys = kKeysT, kWarps = 4, kThreads = 32 * kWarps, kQueries = 16 * kGroups * kWarps;
-  static constexpr int kChunks = kWidth / 8;  // of 16 bytes
   static_assert(kWidth % 64 == 0 && kKeys % 16 == 0);
 
   /// The row of the tile that a lane's place `half` (0, 1) of a group is.
@@ -30,9 +30,6 @@ struct AttentionTile {
     alignas(128) Element k[kKeys * kWidth];
     alignas(128) Element v[kKeys * kWidth];
   };
-  /// Where a chunk of a row lies: the chunks of 8 neighbouring rows at one place of the row fall into different banks.
-  static constexpr int place(int row, int chunk) { return row * kWidth + (chunk ^ (row & 7)) * 8; }
-
   /// What a lane keeps.
   struct State {
     float out[kGroups][kWidth / 8][4];    // of each 8 channels: row lane / 4, its two columns; row lane / 4 + 8, its two columns
@@ -45,28 +42,6 @@ struct AttentionTile {
     float of[kGroups][2];
   };
 };
-
-/// rows x head_dim elements to a tile of kRows rows, zeros around them. Ends before they have arrived.
-template <class Tile, int kRows, class Block>
-ROPEWALK_DEVICE void load_tile(const Block& block, typename Tile::Element* tile, const typename Tile::Element* from, std::uint64_t stride, std::uint64_t rows, int head_dim, bool vectors) {
-  static_assert(kRows * Tile::kChunks % Tile::kThreads == 0);
-  block.lanes([&](int thread) {
-    constexpr int kStep = Tile::kThreads / Tile::kChunks;  // rows that all threads together copy at once
-    const int chunk = thread % Tile::kChunks;
-    const typename Tile::Element* source = from + std::uint64_t(thread / Tile::kChunks) * stride + 8 * chunk;
-    ROPEWALK_NO_UNROLL  // addresses kept for every step would push the sums out of the registers
-    for (int row = thread / Tile::kChunks; row < kRows; row += kStep, source += kStep * stride) {
-      typename Tile::Element* to = tile + Tile::place(row, chunk);
-      const bool exists = std::uint64_t(row) < rows;
-      if (vectors) {
-        const bool valid = exists && 8 * chunk < head_dim;
-        block.copy_16(to, valid ? source : from, valid);
-      } else {
-        for (int c = 0; c < 8; ++c) to[c] = exists && 8 * chunk + c < head_dim ? source[c] : typename Tile::Element{0};
-      }
-    }
-  });
-}
 
 /// scores = q k^T.
 template <class Tile, class Block, class State>
@@ -88,7 +63,7 @@ ROPEWALK_DEVICE void score_tile(const Block& block, typename Tile::Shared& share
       block.load_matrices([&](int thread) { return state[thread].a[group]; },
                           [&](int thread) {
                             const int lane = thread % 32;
-                            return shared.q + Tile::place((thread / 32 * Tile::kGroups + group) * 16 + lane % 16, 2 * depth + lane / 16);
+                            return shared.q + swizzled<Tile::kWidth>((thread / 32 * Tile::kGroups + group) * 16 + lane % 16, 2 * depth + lane / 16);
                           });
     ROPEWALK_UNROLL
     for (int n = 0; n < Tile::kKeys / 8; n += 2) {
@@ -96,7 +71,7 @@ ROPEWALK_DEVICE void score_tile(const Block& block, typename Tile::Shared& share
       block.load_matrices([&](int thread) { return state[thread].b; },
                           [&](int thread) {
                             const int lane = thread % 32;
-                            return shared.k + Tile::place(8 * n + lane % 8 + lane / 16 * 8, 2 * depth + lane / 8 % 2);
+                            return shared.k + swizzled<Tile::kWidth>(8 * n + lane % 8 + lane / 16 * 8, 2 * depth + lane / 8 % 2);
                           });
       ROPEWALK_UNROLL
       for (int group = 0; group < Tile::kGroups; ++group)
@@ -182,7 +157,7 @@ ROPEWALK_DEVICE void value_tile(const Block& block, typename Tile::Shared& share
       block.load_matrices_transposed([&](int thread) { return state[thread].b; },
                                      [&](int thread) {
                                        const int lane = thread % 32;
-                                       return shared.v + Tile::place(16 * depth + lane % 16, n + lane / 16);
+                                       return shared.v + swizzled<Tile::kWidth>(16 * depth + lane % 16, n + lane / 16);
                                      });
       ROPEWALK_UNROLL
       for (int group = 0; group < Tile::kGroups; ++group)
@@ -235,7 +210,7 @@ ROPEWALK_DEVICE void attention_block(const Block& block, const AttentionArgs<typ
   const bool vectors = args.vectors != 0;
   const auto load_keys = [&](typename Tile::Element* tile, const typename Tile::Element* from, std::uint64_t key_tile) {
     const std::uint64_t first = key_tile * Tile::kKeys;
-    load_tile<Tile, Tile::kKeys>(block, tile, from + first * args.kv_row, args.kv_row, range.keys_total - first, head_dim, vectors);
+    copy_tile<Tile::kKeys, Tile::kWidth, Tile::kThreads>(block, tile, from + first * args.kv_row, args.kv_row, range.keys_total - first, args.head_dim, vectors);
   };
 
   typename Block::template PerThread<typename Tile::State> state(block);
@@ -254,7 +229,8 @@ ROPEWALK_DEVICE void attention_block(const Block& block, const AttentionArgs<typ
       }
     }
   });
-  load_tile<Tile, Tile::kQueries>(block, shared.q, args.q + block.z() * args.q_window + range.row * args.q_row + block.y() * args.head_dim, args.q_row, range.rows, head_dim, vectors);
+  copy_tile<Tile::kQueries, Tile::kWidth, Tile::kThreads>(block, shared.q, args.q + block.z() * args.q_window + range.row * args.q_row + block.y() * args.head_dim, args.q_row, range.rows,
+                                                        args.head_dim, vectors);
   load_keys(shared.k, k, range.begin);
   for (std::uint64_t key_tile = range.begin; key_tile < range.end; ++key_tile) {
     block.finish_copies();  // keys have arrived, and every warp is done with the values of the tile before
