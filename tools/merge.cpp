@@ -93,52 +93,65 @@ Table module_table(const Observed& observed) {
   return table;
 }
 
-int run_merge(const MergeOptions& options, Io& io) {
-  check_reports(options.common);
-  if (options.output.empty()) throw Error(ErrorKind::usage, {}, "no output given", "name the folder to write with -o DIR");
-  formats::Source source = open_source(options.source, options.modifiers, options.common, io);
+void check(const MergeOptions& options, const formats::Source& source) {
   if (!source.hf)
     throw Error(ErrorKind::unsupported, {.path = source.spec.model}, "merge writes a Hugging Face folder, and the source is a GGUF",
                 "write a GGUF: ropewalk convert SOURCE -o FILE --type keep");
   if (source.adapters.empty() && !options.modifiers.dtype && !source.spec.rope)
     throw Error(ErrorKind::usage, {}, "'" + source.spec.text + "' has no adapter to merge", "give one: MODEL+ADAPTER or -a DIR");
   check_target(options.output, source, options.common.overwrite);
+}
 
-  const Observed observed = observe(source, options.modifiers.saturate);
-  const std::uint64_t read_bytes = total_bytes(source.base_tensors);
-  announce({.targets = {{options.output, total_bytes(source.checkpoint.tensors)}}, .what = "1 folder", .read_bytes = read_bytes}, options.common, io);
+/// The folder's files; what the pass over the weights has to say goes to `warnings`.
+std::vector<std::string> write_merged(const formats::Source& source, const MergeOptions& options, const Io& io, std::vector<std::string>& warnings) {
+  formats::HfWriteOptions write;
+  write.write = write_options(options.common, options.writer);
+  if (options.max_shard_bytes) write.max_shard_bytes = *options.max_shard_bytes;
+  const std::filesystem::path target = std::filesystem::absolute(options.output).lexically_normal();
+  write.card = model_card(source, (target.filename().empty() ? target.parent_path() : target).filename().string(), "merged");
+  formats::HfOutput folder(source, source.hf->config, options.output, write);
+  StreamPlan pass;
+  folder.append_items(pass);
+  for (std::string& warning : stream_pass(pass, "merging", options.common, io)) warnings.push_back(std::move(warning));
+  folder.seal();
+  return folder.finish().files;
+}
 
-  std::vector<std::string> files, warnings = source.checkpoint.warnings;
-  if (!options.writer.dry_run) {
-    formats::HfWriteOptions write;
-    write.write = write_options(options.common, options.writer);
-    if (options.max_shard_bytes) write.max_shard_bytes = *options.max_shard_bytes;
-    const std::filesystem::path target = std::filesystem::absolute(options.output).lexically_normal();
-    write.card = model_card(source, (target.filename().empty() ? target.parent_path() : target).filename().string(), "merged");
-    formats::HfOutput folder(source, source.hf->config, options.output, write);
-    StreamPlan pass;
-    folder.append_items(pass);
-    for (std::string& warning : stream_pass(pass, "merging", options.common, io)) warnings.push_back(std::move(warning));
-    folder.seal();
-    files = folder.finish().files;
-  }
-
-  Output output{.command = "merge", .source = source.spec.text, .warnings = std::move(warnings)};
+Output describe_merge(const formats::Source& source, const Observed& observed, const std::vector<std::string>& files, const MergeOptions& options) {
+  const bool dry_run = options.writer.dry_run;
+  const std::size_t untouched = source.checkpoint.tensors.size() - observed.size();
+  const std::string dtype(info(dominant_dtype(source.checkpoint.tensors)).name);
+  Output output{.command = "merge", .source = source.spec.text};
   output.body = {{"tensors_changed", observed.size()},
-                 {"tensors_untouched", source.checkpoint.tensors.size() - observed.size()},
-                 {"dtype", info(dominant_dtype(source.checkpoint.tensors)).name},
-                 {"modules", options.writer.dry_run ? Json::array() : modules_json(source, observed)},
+                 {"tensors_untouched", untouched},
+                 {"dtype", dtype},
+                 {"modules", dry_run ? Json::array() : modules_json(source, observed)},
                  {"tokenizer", source.tokenizer_origin},
                  {"output", options.output},
                  {"written", files},
-                 {"dry_run", options.writer.dry_run}};
-  if (options.writer.dry_run) {
+                 {"dry_run", dry_run}};
+  if (dry_run) {
     output.text("dry run: nothing written; " + std::to_string(observed.size()) + " weights would change");
-  } else {
-    output.text(options.output + ": " + std::to_string(observed.size()) + " weights merged, " + std::to_string(source.checkpoint.tensors.size() - observed.size()) +
-                " tensors untouched, " + std::string(info(dominant_dtype(source.checkpoint.tensors)).name) + ", tokenizer from " + tokenizer_text(source));
-    if (!observed.empty()) output.table(module_table(observed));
+    return output;
   }
+  output.text(options.output + ": " + std::to_string(observed.size()) + " weights merged, " + std::to_string(untouched) + " tensors untouched, " + dtype + ", tokenizer from " + tokenizer_text(source));
+  if (!observed.empty()) output.table(module_table(observed));
+  return output;
+}
+
+int run_merge(const MergeOptions& options, Io& io) {
+  check_reports(options.common);
+  if (options.output.empty()) throw Error(ErrorKind::usage, {}, "no output given", "name the folder to write with -o DIR");
+  formats::Source source = open_source(options.source, options.modifiers, options.common, io);
+  check(options, source);
+  std::vector<std::string> files, warnings = source.checkpoint.warnings;
+
+  const Observed observed = observe(source, options.modifiers.saturate);
+  announce({.targets = {{options.output, total_bytes(source.checkpoint.tensors)}}, .what = "1 folder", .read_bytes = total_bytes(source.base_tensors)}, options.common, io);
+  if (!options.writer.dry_run) files = write_merged(source, options, io, warnings);
+
+  Output output = describe_merge(source, observed, files, options);
+  output.warnings = std::move(warnings);
   emit(output, options.common, io);
   return 0;
 }
