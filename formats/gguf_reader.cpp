@@ -179,8 +179,7 @@ GgufFile read_split(const std::filesystem::path& path, std::uint64_t count) {
   GgufFile out;
   for (std::uint64_t number = 0; number < count; ++number) {
     const std::filesystem::path shard = shard_path(*name, number);
-    std::error_code ignored;
-    if (!std::filesystem::exists(shard, ignored))
+    if (!is_there(shard))
       throw Error(ErrorKind::bad_input, {.path = shard.string()}, "shard " + std::to_string(number + 1) + " of " + std::to_string(count) + " is missing", "put all shards in one folder");
     OneFile one = read_one(shard);
     check_shard(one, number, count);

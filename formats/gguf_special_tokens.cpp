@@ -11,8 +11,7 @@ namespace {
 constexpr std::uint64_t kMaxTokenizerBytes = std::uint64_t{64} << 20;
 
 Json read_if_there(const std::filesystem::path& path) {
-  std::error_code ignored;
-  if (!std::filesystem::is_regular_file(path, ignored)) return nullptr;
+  if (!is_there(path)) return nullptr;
   return read_json(path, {.max_bytes = kMaxTokenizerBytes});
 }
 

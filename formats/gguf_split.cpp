@@ -4,8 +4,6 @@
 #include <charconv>
 #include <system_error>
 
-#include "lib/error.h"
-
 namespace ropewalk::formats {
 namespace {
 
@@ -53,8 +51,6 @@ std::vector<std::filesystem::path> existing_files_of(const std::filesystem::path
     const auto shard = parse_shard_name(name);
     if (name == whole || (shard && shard->stem == stem)) found.push_back(target.parent_path() / name);
   }
-  if (error && error != std::errc::no_such_file_or_directory && error != std::errc::not_a_directory && error != std::errc::permission_denied)
-    throw Error(ErrorKind::io, {.path = folder.string()}, "cannot list the folder: " + error.message(), "check the disk and try again");
   std::sort(found.begin(), found.end());
   return found;
 }

@@ -8,6 +8,7 @@
 #include "formats/json_fields.h"
 #include "formats/safetensors.h"
 #include "lib/error.h"
+#include "lib/file.h"
 
 namespace ropewalk::formats {
 namespace {
@@ -23,9 +24,10 @@ constexpr std::array kTokenizerFiles = {"tokenizer.model", "tokenizer.json", "to
 /// Weights, archives and training state: large, and wrong beside other weights.
 constexpr std::array kNeverCarried = {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".ckpt", ".index.json", ".onnx", ".h5", ".msgpack", ".npz", ".ot", ".pkl", ".zip", ".tar", ".gz", ".zst", ".lock", ".incomplete"};
 
-bool is_file(const fs::path& path) {
+/// The Hub cache holds links; a blob that was deleted leaves one that leads nowhere.
+bool is_link(const fs::path& path) {
   std::error_code ignored;
-  return fs::is_regular_file(path, ignored);
+  return fs::is_symlink(path, ignored);
 }
 
 /// weight_map: tensor to file, checked to stay in the folder.
@@ -58,8 +60,9 @@ void read_shards(const fs::path& index_path, HfFiles& out) {
   std::set<std::string> shards;
   for (const auto& [name, shard] : map) shards.insert(shard);
   for (const std::string& shard : shards)  // all before the first is read: a missing file is the better news
-    if (!is_file(out.hf.folder / shard))
-      throw Error(ErrorKind::bad_input, {.path = index_path.string()}, "the index names '" + shard + "', which is not in the folder", "the checkpoint is incomplete: fetch that file");
+    if (!is_there(out.hf.folder / shard))
+      throw Error(ErrorKind::bad_input, {.path = index_path.string()}, "the index names '" + shard + "', which is " + (is_link(out.hf.folder / shard) ? "a link to nothing" : "not in the folder"),
+                  "the checkpoint is incomplete: fetch that file");
   std::set<std::string> found;
   for (const std::string& shard : shards) {
     const fs::path path = out.hf.folder / shard;
@@ -89,8 +92,8 @@ void read_single(const fs::path& path, HfFiles& out) {
 }
 
 void read_folder_file(const fs::path& folder, HfFiles& out) {
-  if (is_file(folder / kSingle)) return read_single(folder / kSingle, out);
-  if (is_file(folder / "pytorch_model.bin") || is_file(folder / "pytorch_model.bin.index.json"))
+  if (is_there(folder / kSingle)) return read_single(folder / kSingle, out);
+  if (is_there(folder / "pytorch_model.bin") || is_there(folder / "pytorch_model.bin.index.json"))
     throw Error(ErrorKind::unsupported, {.path = folder.string()}, "the weights are torch pickles (pytorch_model.bin), which are not read", "convert them to safetensors with transformers' save_pretrained");
   throw Error(ErrorKind::bad_input, {.path = folder.string()}, std::string("no weights here, expected ") + kSingle + " or " + kIndex, "name the folder of a complete checkpoint");
 }
@@ -98,7 +101,7 @@ void read_folder_file(const fs::path& folder, HfFiles& out) {
 /// The index beside a shard that lists it, if any.
 std::optional<fs::path> index_listing(const fs::path& shard) {
   const fs::path index = shard.parent_path() / kIndex;
-  if (!is_file(index)) return std::nullopt;
+  if (!is_there(index)) return std::nullopt;
   const auto map = read_index(index);
   const std::string name = shard.filename().string();
   const bool listed = std::any_of(map.begin(), map.end(), [&](const auto& entry) { return entry.second == name; });
@@ -108,19 +111,18 @@ std::optional<fs::path> index_listing(const fs::path& shard) {
 void read_config(HfFiles& out) {
   const fs::path path = out.hf.folder / kConfig;
   out.config_path = path.string();
-  if (!is_file(path))
+  if (!is_there(path))
     throw Error(ErrorKind::bad_input, {.path = out.hf.folder.string()}, "no config.json beside the weights, expected the model's configuration", "fetch it from the model's repository");
   out.hf.config_text = read_text_file(path, JsonLimits{}.max_bytes);
   out.hf.config = parse_json(out.config_path, out.hf.config_text);
-  if (is_file(out.hf.folder / "generation_config.json")) out.hf.generation_config = read_json(out.hf.folder / "generation_config.json");
+  if (is_there(out.hf.folder / "generation_config.json")) out.hf.generation_config = read_json(out.hf.folder / "generation_config.json");
 }
 
 }  // namespace
 
 HfFiles read_hf_files(const fs::path& path) {
   HfFiles out;
-  std::error_code ignored;
-  const bool folder = fs::is_directory(path, ignored);
+  const bool folder = is_folder(path);
   out.hf.folder = folder ? path : path.has_parent_path() ? path.parent_path() : fs::path(".");
   const std::string name = path.filename().string();
   if (!folder && name.starts_with("adapter_model"))
@@ -138,34 +140,35 @@ HfFiles read_hf_files(const fs::path& path) {
 }
 
 std::optional<fs::path> weight_index(const fs::path& path) {
-  std::error_code ignored;
-  if (fs::is_directory(path, ignored)) return !is_file(path / kSingle) && is_file(path / kIndex) ? std::optional(path / kIndex) : std::nullopt;
+  if (is_folder(path)) return !is_there(path / kSingle) && is_there(path / kIndex) ? std::optional(path / kIndex) : std::nullopt;
   return path.filename().string().ends_with(".index.json") ? std::optional(path) : index_listing(path);
 }
 
 bool is_adapter_alone(const fs::path& path) {
-  std::error_code ignored;
-  return fs::is_directory(path, ignored) && is_peft_adapter(path) && !has_hf_weights(path);
+  if (!is_folder(path)) return false;
+  require_readable_folder(path);
+  return is_peft_adapter(path) && !has_hf_weights(path);
 }
 
-bool has_hf_weights(const fs::path& folder) { return is_file(folder / kSingle) || is_file(folder / kIndex); }
+bool has_hf_weights(const fs::path& folder) { return is_there(folder / kSingle) || is_there(folder / kIndex); }
 
 bool is_tokenizer_file(std::string_view name) { return std::find(kTokenizerFiles.begin(), kTokenizerFiles.end(), name) != kTokenizerFiles.end(); }
 
-bool has_tokenizer(const fs::path& folder) { return is_file(folder / "tokenizer.model") || is_file(folder / "tokenizer.json"); }
+bool has_tokenizer(const fs::path& folder) { return is_there(folder / "tokenizer.model") || is_there(folder / "tokenizer.json"); }
 
 std::vector<std::string> list_carried_files(const fs::path& folder) {
   std::vector<std::string> names;
   try {
     for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
       const std::string name = entry.path().filename().string();
+      std::error_code ignored;
       const auto ends = [&](const char* suffix) { return name.ends_with(suffix); };
       if (name.empty() || name.front() == '.' || name == kConfig || name.starts_with("adapter_")) continue;
-      if (std::any_of(kNeverCarried.begin(), kNeverCarried.end(), ends) || !is_file(entry.path())) continue;
+      if (std::any_of(kNeverCarried.begin(), kNeverCarried.end(), ends) || !entry.is_regular_file(ignored)) continue;
       names.push_back(name);
     }
   } catch (const fs::filesystem_error& error) {
-    throw_system_error(folder.string(), "listing the folder", error.code().value());
+    throw_system_error(folder.string(), "list the folder", error.code().value());
   }
   std::sort(names.begin(), names.end());
   return names;

@@ -21,7 +21,7 @@ constexpr std::string_view kIsCorrupt = "fetch the file again or repair it";
 class ConfigFile {
  public:
   explicit ConfigFile(const fs::path& path) : path_(path.string()) {
-    if (!fs::is_regular_file(path)) return;
+    if (!is_there(path)) return;
     text_ = read_text_file(path, JsonLimits{}.max_bytes);
     json_ = parse_json(path_, text_);
     if (!json_.is_object()) fail("", "is no object");
@@ -173,12 +173,13 @@ void read_config_templates(const ConfigFile& config, Vocabulary& vocabulary) {
 
 /// Files of their own go before tokenizer_config.json's entry, as in transformers.
 void read_chat_templates(const fs::path& folder, const ConfigFile& config, Vocabulary& vocabulary) {
-  if (fs::is_regular_file(folder / "chat_template.jinja"))
+  if (is_there(folder / "chat_template.jinja"))
     vocabulary.chat_templates.push_back({"default", read_template(folder / "chat_template.jinja")});
-  if (fs::is_directory(folder / "additional_chat_templates")) {
+  if (is_folder(folder / "additional_chat_templates")) {
     std::vector<fs::path> files;
+    require_readable_folder(folder / "additional_chat_templates");
     for (const auto& entry : fs::directory_iterator(folder / "additional_chat_templates"))
-      if (entry.path().extension() == ".jinja" && entry.is_regular_file()) files.push_back(entry.path());
+      if (entry.path().extension() == ".jinja" && is_there(entry.path())) files.push_back(entry.path());
     std::sort(files.begin(), files.end());
     for (const fs::path& file : files) vocabulary.chat_templates.push_back({file.stem().string(), read_template(file)});
   }
@@ -197,7 +198,7 @@ std::string list_of(const std::vector<std::string>& names) {
 std::optional<Vocabulary> without_model(const fs::path& folder) {
   std::vector<std::string> others;
   for (const char* name : {"tokenizer.json", "vocab.json", "merges.txt", "spiece.model", "tekken.json", "vocab.txt"})
-    if (fs::is_regular_file(folder / name)) others.emplace_back(name);
+    if (is_there(folder / name)) others.emplace_back(name);
   if (others.empty()) return std::nullopt;
   throw Error(ErrorKind::unsupported, {.path = folder.string()}, "no tokenizer.model, only " + list_of(others) + ", which is not read yet",
               "add the model's SentencePiece tokenizer.model, or pass token ids");
@@ -207,7 +208,7 @@ std::optional<Vocabulary> without_model(const fs::path& folder) {
 
 std::optional<Vocabulary> read_hf_vocabulary(const fs::path& folder) {
   const fs::path model = folder / "tokenizer.model";
-  if (!fs::is_regular_file(model)) return without_model(folder);
+  if (!is_there(model)) return without_model(folder);
   Vocabulary vocabulary = read_sentencepiece_model(model);
   const ConfigFile config(folder / "tokenizer_config.json"), map(folder / "special_tokens_map.json"), added_json(folder / "added_tokens.json");
   std::map<std::int32_t, AddedToken> added;

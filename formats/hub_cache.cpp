@@ -44,25 +44,23 @@ std::optional<HubName> parse_hub_name(std::string_view text) {
 
 std::optional<std::filesystem::path> find_in_hub_cache(const std::filesystem::path& hub_cache, const HubName& name) {
   if (hub_cache.empty()) return std::nullopt;
-  std::error_code ignored;
   const std::filesystem::path repository = hub_cache / ("models--" + name.org + "--" + name.name);
-  if (!std::filesystem::is_directory(repository, ignored)) return std::nullopt;
+  if (!is_folder(repository)) return std::nullopt;
   const std::filesystem::path ref = repository / "refs" / name.revision;
   std::string commit = name.revision;
-  if (std::filesystem::is_regular_file(ref, ignored)) {
+  if (is_there(ref)) {
     commit = trimmed(read_text_file(ref, 256));
     if (!is_name(commit))
       throw Error(ErrorKind::bad_input, {.path = ref.string()}, "the file does not hold the name of a commit", "the cache entry is damaged: download the model again");
   }
   const std::filesystem::path snapshot = repository / "snapshots" / commit;
-  if (std::filesystem::is_directory(snapshot, ignored)) return snapshot;
+  if (is_folder(snapshot)) return snapshot;
   throw Error(ErrorKind::bad_input, {.path = repository.string()}, "'" + name.text() + "' is in the Hub cache, but not its revision '" + name.revision + "'",
               "download that revision, or name one that is there: " + name.text() + "@REV");
 }
 
 std::filesystem::path path_or_hub(const std::string& text, const char* what, const std::filesystem::path& hub_cache) {
-  std::error_code ignored;
-  if (std::filesystem::exists(text, ignored)) return text;
+  if (is_there(text)) return text;
   if (const auto name = parse_hub_name(text)) {
     if (const auto folder = find_in_hub_cache(hub_cache, *name)) return *folder;
     throw Error(ErrorKind::bad_input, {.path = text}, std::string("no such ") + what + ": neither a path nor in the Hub cache " + (hub_cache.empty() ? "(none given)" : hub_cache.string()),

@@ -9,6 +9,7 @@
 #include "formats/tensor_inventory.h"
 #include "lib/convert.h"
 #include "lib/error.h"
+#include "lib/file.h"
 
 namespace ropewalk::formats {
 namespace {
@@ -78,12 +79,12 @@ LoraModule make_module(const std::string& name, const Pair& pair, std::int64_t r
 }  // namespace
 
 bool is_peft_adapter(const std::filesystem::path& folder) {
-  std::error_code ignored;
-  return std::filesystem::is_regular_file(folder / kConfigName, ignored);
+  return is_there(folder / kConfigName);
 }
 
 PeftAdapter read_peft_adapter(const std::filesystem::path& folder) {
   const std::string config_path = (folder / kConfigName).string();
+  if (is_folder(folder)) require_readable_folder(folder);
   if (!is_peft_adapter(folder))
     throw Error(ErrorKind::bad_input, {.path = folder.string()}, std::string("no ") + kConfigName + " here, expected the folder of a PEFT adapter",
                 "name the folder that holds adapter_config.json and adapter_model.safetensors");
@@ -94,9 +95,8 @@ PeftAdapter read_peft_adapter(const std::filesystem::path& folder) {
   adapter.base_model = std::move(config.base_model);
 
   const std::filesystem::path weights = folder / kWeightsName;
-  std::error_code ignored;
-  if (!std::filesystem::exists(weights, ignored)) {
-    if (std::filesystem::exists(folder / "adapter_model.bin", ignored))
+  if (!is_there(weights)) {
+    if (is_there(folder / "adapter_model.bin"))
       throw Error(ErrorKind::unsupported, {.path = (folder / "adapter_model.bin").string()}, "the adapter is a torch pickle, which is not read yet",
                   "load it with PEFT and save it again: save_pretrained(..., safe_serialization=True)");
     throw Error(ErrorKind::bad_input, {.path = folder.string()}, std::string("no ") + kWeightsName + " beside " + kConfigName, "the adapter is incomplete: fetch it again");

@@ -12,21 +12,13 @@
 #include "formats/tensor_inventory.h"
 #include "formats/tokenizer.h"
 #include "lib/error.h"
+#include "lib/file.h"
 #include "lib/recipes.h"
 
 namespace ropewalk::formats {
 namespace {
 
 namespace fs = std::filesystem;
-
-bool is_there(const fs::path& path) {
-  std::error_code ignored;
-  return fs::exists(path, ignored);
-}
-bool is_folder(const fs::path& path) {
-  std::error_code ignored;
-  return fs::is_directory(path, ignored);
-}
 
 /// The last part of a name as people compare models by: "Llama-2-7b-hf" of "meta-llama/Llama-2-7b-hf@main" and of "../models/Llama-2-7b-hf/".
 std::string last_part(std::string name) {

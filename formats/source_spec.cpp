@@ -3,13 +3,13 @@
 
 #include "formats/source.h"
 #include "lib/error.h"
+#include "lib/file.h"
 
 namespace ropewalk::formats {
 namespace {
 
 bool path_exists(std::string_view text) {
-  std::error_code ignored;
-  return !text.empty() && std::filesystem::exists(std::filesystem::path(text), ignored);
+  return !text.empty() && is_there(std::filesystem::path(text));
 }
 
 std::optional<double> parse_scale(std::string_view text) {

@@ -28,7 +28,12 @@ const char* fix_for(int error_number) {
     case EROFS:
       return "write to another place: this file system is read-only";
     case ENOENT:
+    case ENOTDIR:
       return "check the path";
+    case ENAMETOOLONG:
+      return "choose a shorter name";
+    case ELOOP:
+      return "its links lead in a circle: put the file itself there";
     case EMFILE:
     case ENFILE:
       return "raise the limit of open files (ulimit -n)";
@@ -58,9 +63,12 @@ Error::Error(ErrorKind kind, Where where, std::string problem, std::string fix)
       fix_(std::move(fix)) {}
 
 void throw_system_error(const std::string& path, const std::string& operation, int error_number) {
-  const bool missing_input = error_number == ENOENT || error_number == ENOTDIR;
-  throw Error(missing_input ? ErrorKind::bad_input : ErrorKind::io, {.path = path},
-              "cannot " + operation + ": " + std::strerror(error_number), fix_for(error_number));
+  const bool path_at_fault = error_number == ENOENT || error_number == ENOTDIR || error_number == ENAMETOOLONG || error_number == ELOOP;
+  throw_system_error(path, operation, error_number, path_at_fault ? ErrorKind::bad_input : ErrorKind::io);
+}
+
+void throw_system_error(const std::string& path, const std::string& operation, int error_number, ErrorKind kind) {
+  throw Error(kind, {.path = path}, "cannot " + operation + ": " + std::strerror(error_number), fix_for(error_number));
 }
 
 }  // namespace ropewalk

@@ -51,7 +51,10 @@ class Cancelled : public std::exception {
   const char* what() const noexcept override { return "cancelled"; }
 };
 
-/// Error(io) for a failed system call on `path`: names the operation and strerror(error_number), with a fix that fits it.
+/// Error for a failed system call on an input: names the operation and strerror(error_number), with a fix that fits it. Kind io; bad_input where the path
+/// itself is at fault (missing, too long, links that lead in a circle).
 [[noreturn]] void throw_system_error(const std::string& path, const std::string& operation, int error_number);
+/// The same with the kind given: whatever befalls an output is io.
+[[noreturn]] void throw_system_error(const std::string& path, const std::string& operation, int error_number, ErrorKind kind);
 
 }  // namespace ropewalk

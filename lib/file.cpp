@@ -29,22 +29,38 @@ const char* kind_of(mode_t mode) {
   return "a device";
 }
 
+void require_regular(const std::string& name, mode_t mode) {
+  if (!S_ISREG(mode)) throw Error(ErrorKind::bad_input, {.path = name}, std::string("is ") + kind_of(mode) + ", expected a regular file", "give the path of a file");
+}
+
 }  // namespace
+
+PathKind path_kind(const std::filesystem::path& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) {
+    if (errno == ENOENT || errno == ENOTDIR || errno == ENAMETOOLONG) return PathKind::missing;
+    throw_system_error(path.string(), "look at it", errno);
+  }
+  return S_ISREG(status.st_mode) ? PathKind::file : S_ISDIR(status.st_mode) ? PathKind::folder : PathKind::other;
+}
+
+void require_readable_folder(const std::filesystem::path& folder) {
+  if (::faccessat(AT_FDCWD, folder.c_str(), R_OK | X_OK, AT_EACCESS) != 0) throw_system_error(folder.string(), "read the folder", errno);
+}
 
 std::shared_ptr<const File> File::open(const std::filesystem::path& path) {
   const std::string name = path.string();
+  struct stat status {};
+  if (::stat(path.c_str(), &status) == 0) require_regular(name, status.st_mode);  // before it is opened: a socket cannot be, a tape would rewind
   int opened = -1;
   do {
-    // O_NONBLOCK: opening a pipe nobody writes to would wait for ever, before it can be seen to be a pipe.
+    // O_NONBLOCK: should it have become a pipe by now, opening it would wait for ever.
     opened = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   } while (opened < 0 && errno == EINTR);
   if (opened < 0) throw_system_error(name, "open", errno);
   Descriptor descriptor{opened};
-  struct stat status {};
   if (::fstat(opened, &status) != 0) throw_system_error(name, "stat", errno);
-  if (!S_ISREG(status.st_mode))
-    throw Error(ErrorKind::bad_input, {.path = name}, std::string("is ") + kind_of(status.st_mode) + ", expected a regular file",
-                "give the path of a file");
+  require_regular(name, status.st_mode);
   std::shared_ptr<const File> file(new File(name, opened, static_cast<std::uint64_t>(status.st_size)));
   descriptor.fd = -1;
   return file;

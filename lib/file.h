@@ -9,10 +9,21 @@
 
 namespace ropewalk {
 
+/// What stands at a path, links followed.
+enum class PathKind { missing, file, folder, other };  // other: a pipe, device or socket
+/// Error(io) if that may not be known (no permission for a folder on the way), Error(bad_input) if links lead in a circle. A name longer than names can be
+/// is missing: what users write in place of a path is tried as one first.
+PathKind path_kind(const std::filesystem::path& path);
+/// Whatever it is: who opens it then says what is wrong with it.
+inline bool is_there(const std::filesystem::path& path) { return path_kind(path) != PathKind::missing; }
+inline bool is_folder(const std::filesystem::path& path) { return path_kind(path) == PathKind::folder; }
+/// Error(io) unless the folder's entries may be listed and looked at.
+void require_readable_folder(const std::filesystem::path& folder);
+
 /// A regular file open for reading. Reads are positional, so any thread may read at any time.
 class File {
  public:
-  /// Error(bad_input) if missing or not a regular file, Error(io) if not readable.
+  /// Error(bad_input) if missing or not a regular file (nothing else is opened, so nothing waits), Error(io) if not readable.
   static std::shared_ptr<const File> open(const std::filesystem::path& path);
   ~File();
   File(const File&) = delete;

@@ -34,6 +34,8 @@ std::optional<mode_t> check_target(const fs::path& target, const std::string& na
   if (!overwrite) throw_exists(name);
   if (!S_ISREG(status.st_mode) && !S_ISLNK(status.st_mode))
     throw Error(ErrorKind::io, {.path = name}, "is a device or pipe, expected a regular file or nothing", "choose another name");
+  if (S_ISREG(status.st_mode) && ::faccessat(AT_FDCWD, target.c_str(), W_OK, AT_EACCESS) != 0)  // rename would not ask: the file's owner did
+    throw_output_error(name, "replace the read-only file", errno);
   return S_ISREG(status.st_mode) ? std::optional(status.st_mode & 0777) : std::nullopt;
 }
 

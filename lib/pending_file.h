@@ -21,7 +21,7 @@ struct WriteOptions {
 class PendingFile {
  public:
   /// Creates the temporary and reserves size_bytes (fallocate). Error(io) if the target exists without `overwrite`, the folder is missing,
-  /// not writable, or the space is not there. With `overwrite` the new file keeps the old one's permissions; a link is replaced, not what it points to.
+  /// not writable, the target is read-only, or the space is not there. With `overwrite` the new file keeps the old one's permissions; a link is replaced, not what it points to.
   PendingFile(std::filesystem::path target, std::uint64_t size_bytes, const WriteOptions& options);
   ~PendingFile();  // removes the temporary unless finished
   PendingFile(const PendingFile&) = delete;

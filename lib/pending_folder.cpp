@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <linux/fs.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -22,6 +23,7 @@ bool check_target(const fs::path& target, const std::string& name, bool overwrit
   }
   if (!overwrite) throw_exists(name);
   if (!S_ISDIR(status.st_mode)) throw Error(ErrorKind::io, {.path = name}, "is not a folder, and a folder is to be written", "choose another name");
+  if (::faccessat(AT_FDCWD, target.c_str(), R_OK | W_OK | X_OK, AT_EACCESS) != 0) throw_output_error(name, "replace the folder", errno);  // its files could not go
   std::error_code error;
   bool empty = true;
   for (fs::directory_iterator entry(target, error), end; !error && entry != end; entry.increment(error)) {

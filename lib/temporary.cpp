@@ -212,7 +212,9 @@ fs::path checked_target(const fs::path& target) {
   while (!whole.has_filename() && whole.has_relative_path()) whole = whole.parent_path();  // "out/"
   if (whole.filename() == "." || whole.filename() == "..") whole = fs::canonical(whole, ignored);
   const fs::path folder = whole.parent_path();
-  if (!fs::is_directory(folder, ignored))
+  struct stat status {};
+  if (::stat(folder.c_str(), &status) != 0 && errno != ENOENT && errno != ENOTDIR) throw_output_error(target.native(), "look into its folder", errno);
+  if (!S_ISDIR(status.st_mode))
     throw Error(ErrorKind::io, {.path = target.native()}, "its folder '" + folder.native() + "' does not exist", "create it first");
   return whole;
 }
@@ -224,7 +226,7 @@ void throw_exists(const std::string& target) {
 void throw_output_error(const std::string& path, const std::string& operation, int error_number) {
   if (error_number == ENOENT || error_number == ENOTDIR)  // for an input this would be bad input
     throw Error(ErrorKind::io, {.path = path}, "cannot " + operation + ": its folder disappeared", "check the path");
-  throw_system_error(path, operation, error_number);
+  throw_system_error(path, operation, error_number, ErrorKind::io);
 }
 
 void reap_temporaries(const fs::path& folder) {

@@ -1,12 +1,16 @@
 #include "tools/output_plan.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <ostream>
 
 #include "lib/error.h"
+#include "lib/temporary.h"
 #include "tools/units.h"
 
 namespace ropewalk::tools {
@@ -73,8 +77,11 @@ StreamOptions stream_options(const CommonOptions& common, Progress& progress, st
 }  // namespace
 
 void check_target(const fs::path& target, const formats::Source& source, bool overwrite) {
-  std::error_code ignored;
-  const fs::path whole = fs::weakly_canonical(target, ignored);
+  struct stat status = {};
+  if (lstat(target.c_str(), &status) != 0 && errno != ENOENT && errno != ENOTDIR) throw_output_error(target.string(), "write there", errno);
+  std::error_code ignored, failed;
+  fs::path whole = fs::weakly_canonical(target, failed);
+  if (failed) whole = fs::absolute(target, ignored).lexically_normal();  // a link to itself: replaced or refused as what it is
   for (const fs::path& from : files_of(source))
     if (fs::equivalent(target, from, ignored) || is_within(fs::weakly_canonical(from, ignored), whole))
       throw Error(ErrorKind::io, {.path = target.string()}, "the target is or contains the source '" + from.string() + "'", "write to another place");
@@ -82,6 +89,7 @@ void check_target(const fs::path& target, const formats::Source& source, bool ov
     throw Error(ErrorKind::io, {.path = target.string()}, "the target exists", "give another name or --overwrite");
   const fs::path folder = folder_of(target);
   if (!fs::is_directory(folder, ignored)) throw Error(ErrorKind::io, {.path = folder.string()}, "no such folder to write into", "create it first");
+  if (faccessat(AT_FDCWD, folder.c_str(), W_OK | X_OK, AT_EACCESS) != 0) throw_output_error(folder.string(), "write into the folder", errno);
 }
 
 void announce(const OutputPlan& plan, const CommonOptions& common, const Io& io) {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "lib/error.h"
+#include "tests/unprivileged.h"
 
 using namespace ropewalk;
 namespace fs = std::filesystem;
@@ -67,11 +69,42 @@ TEST_F(FileTest, WhatIsNotAFile) {
   EXPECT_NE(refusal([&] { File::open(folder / "pipe"); }).second.find("is a pipe"), std::string::npos);  // and does not wait for a writer
 }
 
+TEST_F(FileTest, WhatStandsAtAPath) {
+  EXPECT_EQ(path_kind(folder / "none"), PathKind::missing);
+  EXPECT_EQ(path_kind(text("a", "x")), PathKind::file);
+  EXPECT_EQ(path_kind(folder / "a" / "below"), PathKind::missing);
+  EXPECT_EQ(path_kind(folder), PathKind::folder);
+  EXPECT_EQ(path_kind("/dev/null"), PathKind::other);
+  EXPECT_EQ(path_kind(folder / std::string(300, 'x')), PathKind::missing);
+  fs::create_symlink("loop", folder / "loop");
+  EXPECT_EQ(refusal([&] { path_kind(folder / "loop"); }), std::pair(ErrorKind::bad_input, (folder / "loop").string() +
+                                                                        ": cannot look at it: Too many levels of symbolic links; its links lead in a circle: put the file itself there"));
+}
+
+// In a child that is not root: this also runs where the tests do run as root.
 TEST_F(FileTest, NoPermission) {
-  if (::geteuid() == 0) GTEST_SKIP() << "SKIPPED: root may read everything, permissions cannot be tested";
-  const fs::path secret = text("secret", "x");
+  const fs::path secret = text("secret", "x"), closed = folder / "closed";
+  fs::create_directory(closed);
+  std::ofstream(closed / "inner") << "x";
+  ropewalk::test::hand_over(folder);
   fs::permissions(secret, fs::perms::none);
-  EXPECT_EQ(refusal([&] { File::open(secret); }).first, ErrorKind::io);
+  fs::permissions(closed, fs::perms::none);
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    if (!ropewalk::test::drop_root()) ::_exit(100);
+    int wrong = 0;
+    const std::string denied = "Permission denied; check the permissions of the file and its folder";
+    wrong += refusal([&] { File::open(secret); }) != std::pair(ErrorKind::io, secret.string() + ": cannot open: " + denied);
+    wrong += refusal([&] { path_kind(closed / "inner"); }) != std::pair(ErrorKind::io, (closed / "inner").string() + ": cannot look at it: " + denied);
+    wrong += refusal([&] { require_readable_folder(closed); }) != std::pair(ErrorKind::io, closed.string() + ": cannot read the folder: " + denied);
+    wrong += path_kind(closed) != PathKind::folder;
+    ::_exit(wrong);
+  }
+  int status = 0;
+  ::waitpid(pid, &status, 0);
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+  fs::permissions(closed, fs::perms::owner_all);
 }
 
 TEST_F(FileTest, SameFileSeesThroughLinks) {

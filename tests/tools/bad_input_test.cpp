@@ -3,6 +3,8 @@
 #include <cstring>
 #include <functional>
 
+#include <sys/stat.h>
+
 #include "tests/tools/command.h"
 
 namespace ropewalk::tools::test {
@@ -160,6 +162,39 @@ TEST_F(BadInput, IndexNamesAMissingFile) {
   fs::remove(source / "model-00002-of-00002.safetensors");
   refused(3, "model-00002-of-00002.safetensors", "");
 }
+// What is no file is said to be what it is, and nothing waits for a writer of a pipe.
+TEST_F(BadInput, WhatIsNoRegularFile) {
+  const std::vector<std::pair<std::string, std::function<void(const fs::path&)>>> kinds = {
+      {"is a folder", [](const fs::path& path) { fs::create_directory(path); }},
+      {"is a pipe", [](const fs::path& path) { ASSERT_EQ(mkfifo(path.c_str(), 0600), 0); }},
+      {"is a device", [](const fs::path& path) { fs::create_symlink("/dev/zero", path); }},
+      {"links lead in a circle", [](const fs::path& path) { fs::create_symlink(path.filename(), path); }},
+  };
+  for (const auto& [words, make] : kinds) {
+    for (const char* name : {"model-00002-of-00002.safetensors", "model.safetensors.index.json", "config.json", "generation_config.json", "tokenizer.model"}) {
+      SCOPED_TRACE(words + " " + name);
+      source = copy_of(model("tolstoy-4m"), scratch / "sharded");
+      fs::remove(source / name);
+      make(source / name);
+      const Ran ran = run({"inspect", source.string()});
+      EXPECT_EQ(ran.exit, 3) << ran.err;
+      EXPECT_NE(ran.err.find("error: " + (source / name).string() + ": "), std::string::npos) << ran.err;
+      EXPECT_NE(ran.err.find(words), std::string::npos) << ran.err;
+      fs::remove_all(source);
+    }
+  }
+  source = copy_of(model("tolstoy-4m"), scratch / "sharded");
+  fs::remove(source / "model-00002-of-00002.safetensors");
+  fs::create_symlink("../blobs/gone", source / "model-00002-of-00002.safetensors");  // a Hub cache whose blob was deleted
+  refused(3, "model.safetensors.index.json", "'model-00002-of-00002.safetensors', which is a link to nothing");
+}
+TEST_F(BadInput, GgufShardThatIsNoFile) {
+  ASSERT_EQ(run({"convert", source.string(), "-o", (scratch / "m.gguf").string(), "--type", "f16", "--split-max-tensors", "20"}).exit, 0);
+  const fs::path last = scratch / "m-00003-of-00003.gguf";
+  ASSERT_TRUE(fs::remove(last)) << "the split has another count";
+  ASSERT_EQ(mkfifo(last.c_str(), 0600), 0);
+  refused(3, last.string(), "is a pipe, expected a regular file", (scratch / "m-00001-of-00003.gguf").string());
+}
 TEST_F(BadInput, IndexNamesAFileOutside) {
   source = copy_of(model("tolstoy-4m"), scratch / "sharded");
   edit_json(source / "model.safetensors.index.json", [](Json& json) { json["weight_map"]["model.norm.weight"] = "../../etc/passwd"; });
@@ -248,22 +283,127 @@ TEST_F(BadTarget, InNoFolder) {
   EXPECT_EQ(ran.exit, 5);
   EXPECT_NE(ran.err.find("no such folder"), std::string::npos) << ran.err;
 }
-TEST_F(BadTarget, WithoutPermission) {
-  fs::create_directory(scratch / "locked");
-  fs::permissions(scratch / "locked", fs::perms::owner_read | fs::perms::owner_exec);
+// Runs as a user without rights also where the tests run as root (tests/unprivileged.h).
+class NoPermission : public BadTarget {
+ protected:
+  void SetUp() override { ropewalk::test::hand_over(scratch.path()); }
+  void TearDown() override {
+    for (const fs::path& path : closed) fs::permissions(path, fs::perms::owner_all);
+  }
+  void close(const fs::path& path, fs::perms left = fs::perms::none) {
+    closed.push_back(path);
+    fs::permissions(path, left);
+  }
+  /// Exit 5 and one line that names `place`, from every command that is given.
+  void refused(const std::vector<std::vector<std::string>>& commands, const fs::path& place, const std::string& problem = "Permission denied") {
+    RunOptions options;
+    options.unprivileged = true;
+    for (const auto& words : commands) {
+      const auto before = scratch.names();
+      const Ran ran = run(words, options);
+      SCOPED_TRACE(words[0] + ": " + ran.err);
+      EXPECT_EQ(ran.exit, 5);
+      EXPECT_EQ(ran.err_lines().size(), 1u);
+      EXPECT_NE(ran.err.find("error: " + place.string() + ": "), std::string::npos);
+      EXPECT_NE(ran.err.find(problem), std::string::npos);
+      EXPECT_EQ(scratch.names(), before);
+    }
+  }
+  void refused_source(const std::string& text, const fs::path& place, const std::string& problem = "Permission denied") {
+    refused({{"inspect", text}, {"convert", text, "-o", out, "--type", "f16", "--quiet"}, {"merge", text, "-o", (scratch / "out").string(), "--dtype", "f16", "--quiet"}, {"tokenize", text, "-p", "text"}}, place,
+            problem);
+  }
+  std::vector<fs::path> closed;
+};
+
+TEST_F(NoPermission, TheControlMayDoIt) {
   RunOptions options;
-  options.plain_user = true;
-  const std::string target = (scratch / "locked/out.gguf").string();
-  const Ran ran = convert(target, {}, options);
-  if (geteuid() == 0 && ran.exit == 0) GTEST_SKIP() << "root, and its rights cannot be dropped here";
-  EXPECT_EQ(ran.exit, 5);
-  EXPECT_NE(ran.err.find("Permission denied"), std::string::npos) << ran.err;
-  EXPECT_TRUE(fs::is_empty(scratch / "locked"));
-  fs::permissions(scratch / "locked", fs::perms::owner_all);
-  fs::permissions(weights, fs::perms::none);
-  const Ran unreadable = convert(out, {}, options);
-  EXPECT_EQ(unreadable.exit, 5) << unreadable.err;
-  EXPECT_NE(unreadable.err.find("model.safetensors"), std::string::npos) << unreadable.err;
+  options.unprivileged = true;
+  const Ran ran = convert(out, {}, options);
+  EXPECT_EQ(ran.exit, 0) << ran.err;
+}
+TEST_F(NoPermission, UnreadableShard) {
+  close(weights);
+  refused_source(source.string(), weights);
+}
+TEST_F(NoPermission, UnreadableConfig) {
+  close(config);
+  refused_source(source.string(), config);
+}
+TEST_F(NoPermission, UnreadableTokenizer) {
+  close(source / "tokenizer.model");
+  refused_source(source.string(), source / "tokenizer.model");
+}
+TEST_F(NoPermission, UnreadableFolder) {
+  for (const fs::perms left : {fs::perms::none, fs::perms::owner_exec, fs::perms::owner_read}) {
+    close(source, left);
+    RunOptions options;
+    options.unprivileged = true;
+    for (const std::string& text : {source.string(), weights.string()}) {
+      if (text == weights.string() && left == fs::perms::owner_exec) continue;  // may be looked up by name, and fails only at listing what to carry over
+      const Ran ran = run({"inspect", text}, options);
+      EXPECT_EQ(ran.exit, 5) << ran.err;
+      EXPECT_NE(ran.err.find("error: " + source.string()), std::string::npos) << ran.err;
+      EXPECT_NE(ran.err.find("Permission denied"), std::string::npos) << ran.err;
+      EXPECT_EQ(ran.err_lines().size(), 1u);
+    }
+  }
+}
+TEST_F(NoPermission, FolderOfSomebodyElse) {  // mode 700, owned by root where the tests run as root
+  fs::create_directory(scratch / "theirs");
+  copy_of(source.string(), scratch / "theirs/model");
+  close(scratch / "theirs", geteuid() == 0 ? fs::perms::owner_all : fs::perms::none);
+  RunOptions options;
+  options.unprivileged = true;
+  const Ran folder = run({"inspect", (scratch / "theirs").string()}, options), inside = run({"inspect", (scratch / "theirs/model").string()}, options);
+  EXPECT_EQ(folder.exit, 5) << folder.err;
+  EXPECT_EQ(inside.exit, 5) << inside.err;
+  EXPECT_NE(inside.err.find((scratch / "theirs/model").string() + ": cannot look at it: Permission denied"), std::string::npos) << inside.err;
+}
+TEST_F(NoPermission, UnreadableAdapter) {
+  const fs::path lora = copy_of(adapter(), scratch / "lora");
+  ropewalk::test::hand_over(lora);
+  close(lora / "adapter_model.safetensors");
+  refused({{"inspect", source.string() + "+" + lora.string()}}, lora / "adapter_model.safetensors");
+  close(lora);
+  refused({{"inspect", source.string() + "+" + lora.string()}, {"inspect", lora.string()}}, lora);
+}
+TEST_F(NoPermission, UnwritableFolder) {
+  fs::create_directory(scratch / "locked");
+  ropewalk::test::hand_over(scratch / "locked");
+  close(scratch / "locked", fs::perms::owner_read | fs::perms::owner_exec);
+  const std::string target = (scratch / "locked/out").string();
+  refused({{"convert", source.string(), "-o", target + ".gguf", "--type", "f16"}, {"merge", source.string(), "-o", target, "--dtype", "f16"}, {"extend", source.string(), "-o", target, "--rope", "yarn,factor=2"}},
+          scratch / "locked");
+}
+TEST_F(NoPermission, ReadOnlyTarget) {
+  spill(out, "mine");
+  ropewalk::test::hand_over(out);
+  close(out, fs::perms::owner_read);
+  RunOptions options;
+  options.unprivileged = true;
+  const Ran ran = convert(out, {"--overwrite"}, options);
+  EXPECT_EQ(ran.exit, 5) << ran.err;
+  EXPECT_NE(ran.err.find("out.gguf: cannot replace the read-only file: Permission denied"), std::string::npos) << ran.err;
+  EXPECT_EQ(slurp(out), "mine");
+  ASSERT_EQ(run({"merge", source.string(), "-o", (scratch / "merged").string(), "--dtype", "f16"}).exit, 0);
+  ropewalk::test::hand_over(scratch / "merged");
+  close(scratch / "merged", fs::perms::owner_read | fs::perms::owner_exec);
+  const auto before = scratch.names();
+  const Ran folder = run({"merge", source.string(), "-o", (scratch / "merged").string(), "--dtype", "f16", "--overwrite"}, options);
+  EXPECT_EQ(folder.exit, 5) << folder.err;
+  EXPECT_NE(folder.err.find("merged: cannot replace the folder: Permission denied"), std::string::npos) << folder.err;
+  EXPECT_EQ(scratch.names(), before);
+}
+
+TEST_F(BadTarget, NameTooLong) {
+  for (const std::string& name : {std::string(300, 'x') + ".gguf", std::string(300, 'x') + "/out.gguf"}) {
+    const auto before = scratch.names();
+    const Ran ran = convert((scratch / name).string());
+    EXPECT_EQ(ran.exit, 5) << ran.err;
+    EXPECT_NE(ran.err.find("File name too long; choose a shorter name"), std::string::npos) << ran.err;
+    EXPECT_EQ(scratch.names(), before);
+  }
 }
 TEST_F(BadTarget, OnAReadOnlyFileSystem) {
   const Ran ran = convert("/proc/out.gguf");  // also for root

@@ -2,9 +2,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <linux/capability.h>
 #include <poll.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -22,6 +20,7 @@
 #include <vector>
 
 #include "formats/json.h"
+#include "tests/unprivileged.h"
 
 namespace ropewalk::tools::test {
 
@@ -53,7 +52,7 @@ struct RunOptions {
   std::map<std::string, std::string> env = {};  // on top of PATH alone
   std::string in = {};
   std::optional<rlim_t> max_file_bytes = std::nullopt;
-  bool plain_user = false;                      // root without the right to ignore permissions
+  bool unprivileged = false;                    // never as root: as drop_root() (tests/unprivileged.h) says
 };
 
 /// A program at the end of two pipes.
@@ -71,10 +70,8 @@ class Process {
         std::signal(SIGXFSZ, SIG_IGN);
         setrlimit(RLIMIT_FSIZE, &limit);
       }
-      if (options.plain_user) {
-        prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE);
-        prctl(PR_CAPBSET_DROP, CAP_DAC_READ_SEARCH);
-      }
+      const int binary = open(ROPEWALK_BINARY, O_PATH | O_CLOEXEC);  // the folder it lies in may be closed to the user it runs as
+      if (options.unprivileged && !ropewalk::test::drop_root()) _exit(126);
       if (!options.folder.empty() && chdir(options.folder.c_str()) != 0) _exit(126);
       std::vector<std::string> words = {ROPEWALK_BINARY};
       words.insert(words.end(), arguments.begin(), arguments.end());
@@ -86,7 +83,7 @@ class Process {
       for (std::string& word : words) argv.push_back(word.data());
       for (std::string& variable : variables) envp.push_back(variable.data());
       argv.push_back(nullptr), envp.push_back(nullptr);
-      execve(ROPEWALK_BINARY, argv.data(), envp.data());
+      fexecve(binary, argv.data(), envp.data());
       _exit(127);
     }
     close(out[1]), close(err[1]), close(in[0]);

@@ -111,7 +111,7 @@ TEST(Tokenize, TheLibrarysIds) {
     if (compared == 12) break;
     const std::string text = item["text"];
     if (text.empty() || text.find('\0') != std::string::npos) continue;
-    const Ran ran = run({"tokenize", model("tolstoy-4m"), "-f", "-", "--json"}, {.folder = {}, .env = {}, .in = text, .max_file_bytes = std::nullopt, .plain_user = false});
+    const Ran ran = run({"tokenize", model("tolstoy-4m"), "-f", "-", "--json"}, {.folder = {}, .env = {}, .in = text, .max_file_bytes = std::nullopt, .unprivileged = false});
     ASSERT_EQ(ran.exit, 0) << ran.err;
     EXPECT_EQ(ran.json()["ids"], item["ids"]) << text;
     ++compared;
@@ -154,7 +154,7 @@ TEST(Inspect, WhatItIs) {
   const Json adapted = run({"inspect", adapter(), "--json"}).json();
   EXPECT_EQ(adapted["kind"], "adapter");
   EXPECT_EQ(adapted["adapter"]["modules"], 28);
-  const Json hub = run({"inspect", "nobody/nothing", "--json"}, {.folder = {}, .env = {{"HF_HUB_CACHE", "/the/cache"}}, .in = {}, .max_file_bytes = std::nullopt, .plain_user = false}).json();
+  const Json hub = run({"inspect", "nobody/nothing", "--json"}, {.folder = {}, .env = {{"HF_HUB_CACHE", "/the/cache"}}, .in = {}, .max_file_bytes = std::nullopt, .unprivileged = false}).json();
   EXPECT_NE(hub["error"]["message"].get<std::string>().find("/the/cache"), std::string::npos);
 }
 
