@@ -127,7 +127,9 @@ Common prepare(const Source& source, const GgufExportOptions& options) {
   const ModelConfig& config = source.checkpoint.config;
   const bool compat = options.compat.has_value();
   Common common;
-  common.rope = compat ? gguf_rope_compat(source.hf->config) : gguf_rope(config.rope, config.head_dim, config.context, options.rope_encoding);
+  common.rope = with_path(source.spec.rope ? "rope '" + *source.spec.rope + "'" : (source.hf->folder / "config.json").string(), [&] {
+    return compat ? gguf_rope_compat(source.hf->config) : gguf_rope(config.rope, config.head_dim, config.context, options.rope_encoding);
+  });
   common.losses = common.rope.losses;
   common.notes = common.rope.notes;
   if (const auto loss = sliding_window_loss(config)) common.losses.push_back(*loss);

@@ -192,7 +192,8 @@ class ModelReader {
         if (name.find(".attn_qkv.") != std::string::npos) refuse("tensor '" + name + "' holds Q, K and V fused, which is not read yet", ErrorKind::unsupported, "convert without --fuse-qkv");
         refuse("tensor '" + name + "' is none of architecture llama with " + std::to_string(config_.n_layers) + " layers");
       }
-      if (tensor->info().shape != wanted->second.shape) refuse("tensor '" + name + "' has shape " + shape_text(tensor->info().shape) + ", expected " + shape_text(wanted->second.shape));
+      if (tensor->info().shape != wanted->second.shape)
+        throw Error(ErrorKind::bad_input, {.path = std::string(tensor->file())}, "tensor '" + name + "' has shape " + shape_text(tensor->info().shape) + ", expected " + shape_text(wanted->second.shape), kOtherFile);
       found.insert(name);
       attention_bias = attention_bias || (name.ends_with(".bias") && name.find(".attn_") != std::string::npos);
       mlp_bias = mlp_bias || (name.ends_with(".bias") && name.find(".ffn_") != std::string::npos);

@@ -49,7 +49,7 @@ bool takes_type(const GgufTensorPlan& tensor) {
 }
 
 GgufChanges rope_changes(const GgufFile& file, const ModelConfig& config, RopeEncoding encoding, GgufExport& out) {
-  GgufRope rope = gguf_rope(config.rope, config.head_dim, config.context, encoding);
+  GgufRope rope = with_path(file.files.front()->path(), [&] { return gguf_rope(config.rope, config.head_dim, config.context, encoding); });
   GgufChanges changes;
   for (const GgufKey& key : file.keys)
     if (key.name.starts_with("llama.rope.") && key.name != "llama.rope.dimension_count") changes.remove_keys.push_back(key.name);

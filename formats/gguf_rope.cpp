@@ -14,14 +14,14 @@ namespace {
 
 std::string shown(double value) {
   char text[40];
-  std::snprintf(text, sizeof text, "%g", value);
+  std::snprintf(text, sizeof text, "%.9g", value);
   return text;
 }
 
 void add(GgufRope& rope, const char* name, GgufValue value) { rope.keys.push_back({std::string("llama.rope.") + name, std::move(value)}); }
 void add_number(GgufRope& rope, const char* name, double value) {
   if (!std::isfinite(float(value)) || float(value) == 0)
-    throw Error(ErrorKind::unsupported, {}, "llama.rope." + std::string(name) + " would be " + shown(value) + ", which is outside what a GGUF's f32 can hold", "check the rope of the source");
+    throw Error(ErrorKind::unsupported, {}, "llama.rope." + std::string(name) + " would be " + shown(value) + ", expected a magnitude from 1.4e-45 to 3.4e38, which an f32 of a GGUF can hold", "check the rope of the source");
   add(rope, name, gguf_f32(float(value)));
 }
 

@@ -194,7 +194,7 @@ class Finder {
 }  // namespace
 
 void SpecialTokens::set_id(const std::string& kind, std::int64_t id, std::size_t n_vocab) {
-  if (id < 0) throw Error(ErrorKind::bad_input, {}, kind + "_token_id is " + std::to_string(id) + ", expected 0 or more", "correct config.json");
+  if (id < 0) throw Error(ErrorKind::bad_input, {.path = "config.json"}, kind + "_token_id is " + std::to_string(id) + ", expected 0 or more", "correct config.json");
   if (static_cast<std::uint64_t>(id) < n_vocab) set(ids, kind, static_cast<std::uint32_t>(id), true);
 }
 

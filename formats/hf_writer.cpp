@@ -66,7 +66,7 @@ std::vector<Stored> hf_tensors(const Checkpoint& checkpoint, std::optional<DType
   for (TensorPtr tensor : checkpoint.tensors) {
     const DType stored = dtype && is_float(tensor->dtype()) ? *dtype : tensor->dtype();
     if (info(stored).safetensors.empty())
-      throw Error(ErrorKind::unsupported, {}, "tensor '" + tensor->name() + "' is " + std::string(info(tensor->dtype()).name) + ", which safetensors cannot hold", "choose a type for the output: --dtype f16");
+      throw Error(ErrorKind::unsupported, {.path = std::string(tensor->file())}, "tensor '" + tensor->name() + "' is " + std::string(info(tensor->dtype()).name) + ", which safetensors cannot hold", "choose a type for the output: --dtype f16");
     if (tensor->info().pairs == RotaryPairs::interleaved) {
       const std::uint64_t elements = tensor->info().shape.front();
       tensor = with_rotary_pairs(tensor, RotaryPairs::half_split, elements / std::uint64_t(config.head_dim), std::uint64_t(config.head_dim), std::uint64_t(config.rope.rotary_dim));

@@ -67,11 +67,11 @@ struct Problem {
 };
 
 /// Text quoted from a file, safe to print: control characters and bytes past ASCII as \xHH, cut to a line.
-std::string printable(std::string_view text) {
+std::string printable(std::string_view text, std::size_t max_bytes = kShownBytes) {
   static constexpr char kHex[] = "0123456789abcdef";
   std::string out;
   for (const char c : text) {
-    if (out.size() >= kShownBytes) return out + "...";
+    if (out.size() >= max_bytes) return out + "...";
     const auto byte = static_cast<unsigned char>(c);
     if (byte >= 0x20 && byte < 0x7f) {
       out += c;
@@ -84,15 +84,30 @@ std::string printable(std::string_view text) {
   return out;
 }
 
-/// "[json.exception.parse_error.101] parse error at line 1, column 2: syntax error ..." without what we say better.
+/// "[json.exception.parse_error.101] parse error at line 1, column 2: syntax error while parsing value - invalid literal; last read: 'tru}'; expected ..."
+/// without what we say better, what was read last cut to its end: it may be a whole string of the file, and what was expected comes after it.
 std::string own_words(const std::string& message) {
   std::string_view text = message;
   for (const std::string_view mark : {"] ", "parse error at "})
     if (const auto at = text.find(mark); at != text.npos) text.remove_prefix(at + mark.size());
   if (text.starts_with("line "))
     if (const auto at = text.find(": "); at != text.npos) text.remove_prefix(at + 2);
-  const std::string shown = printable(text.substr(0, 4 * kShownBytes));
-  return "not valid JSON: " + shown;
+  static constexpr std::string_view kRead = "; last read: '", kExpected = "; expected ";
+  std::string expected;
+  if (const auto at = text.rfind(kExpected); at != text.npos) {
+    expected = ", expected " + printable(text.substr(at + kExpected.size()));
+    text = text.substr(0, at);
+  }
+  std::string read;
+  if (const auto at = text.find(kRead); at != text.npos) {
+    std::string_view last = text.substr(at + kRead.size());
+    if (last.ends_with('\'')) last.remove_suffix(1);
+    const bool cut = last.size() > kShownBytes / 2;
+    if (cut) last.remove_prefix(last.size() - kShownBytes / 2);
+    read = " after '" + std::string(cut ? "..." : "") + printable(last) + "'";
+    text = text.substr(0, at);
+  }
+  return "not valid JSON: " + printable(text, 4 * kShownBytes) + read + expected;
 }
 
 /// Builds the tree. nlohmann's own builder looks every key up in the object so far, which is quadratic in the keys of a header; ours keeps a set of

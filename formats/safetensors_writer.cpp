@@ -30,7 +30,7 @@ std::string shard_name(const std::string& stem, std::size_t shard, std::size_t n
 SafetensorsLayout plan_safetensors(std::vector<TensorPtr> tensors, const std::map<std::string, std::string>& metadata) {
   for (const TensorPtr& tensor : tensors)
     if (info(tensor->dtype()).safetensors.empty())
-      throw Error(ErrorKind::unsupported, {}, "'" + tensor->name() + "' is " + std::string(info(tensor->dtype()).name) + ", which safetensors cannot hold",
+      throw Error(ErrorKind::unsupported, {.path = std::string(tensor->file())}, "'" + tensor->name() + "' is " + std::string(info(tensor->dtype()).name) + ", which safetensors cannot hold",
                   "choose f32, f16 or bf16 for it");
   std::sort(tensors.begin(), tensors.end(), [](const TensorPtr& a, const TensorPtr& b) {
     const auto place_a = place_of(a->dtype()), place_b = place_of(b->dtype());

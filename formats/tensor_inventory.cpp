@@ -32,26 +32,33 @@ struct InventoryCheck {
     throw Error(kind, {.path = path}, problem, fix);
   }
 
+  /// About a tensor that is there: its own file, a shard of several, is the place.
+  [[noreturn]] void fail(const LazyTensor& tensor, const std::string& problem, const std::string& fix, ErrorKind kind = ErrorKind::bad_input) const {
+    const std::string origin = std::string(tensor.file());
+    throw Error(kind, {.path = origin.empty() ? path : origin}, problem, fix);
+  }
+
   void check_known(const LazyTensor& tensor, const ExpectedTensor& expected) const {
     if (tensor.info().shape != expected.shape)
-      fail("tensor '" + expected.name + "' has shape " + shape_text(tensor.info().shape) + ", expected " + shape_text(expected.shape) + " by " + config_place,
+      fail(tensor, "tensor '" + expected.name + "' has shape " + shape_text(tensor.info().shape) + ", expected " + shape_text(expected.shape) + " by " + config_place,
            "weights and configuration belong to different models, or one of them was edited");
     if (!is_float(tensor.dtype()) && !is_block_type(tensor.dtype()))
-      fail("tensor '" + expected.name + "' holds " + std::string(info(tensor.dtype()).name) + ", expected floating point",
+      fail(tensor, "tensor '" + expected.name + "' holds " + std::string(info(tensor.dtype()).name) + ", expected floating point",
            "quantized weights without a quantization_config cannot be interpreted", ErrorKind::unsupported);
   }
 
   /// A tensor that expected_tensors() does not list. True: keep it.
-  bool check_unknown(const std::string& name, const std::vector<std::string>& candidates, std::vector<std::string>& warnings) const {
+  bool check_unknown(const LazyTensor& tensor, const std::vector<std::string>& candidates, std::vector<std::string>& warnings) const {
+    const std::string& name = tensor.name();
     if (const auto layer = layer_of(name)) {
       if (*layer >= std::uint64_t(config.n_layers))
-        fail("tensor '" + name + "' belongs to layer " + std::to_string(*layer) + ", but " + config_place + " says num_hidden_layers is " + std::to_string(config.n_layers),
+        fail(tensor, "tensor '" + name + "' belongs to layer " + std::to_string(*layer) + ", but " + config_place + " says num_hidden_layers is " + std::to_string(config.n_layers),
              "correct num_hidden_layers, or take configuration and weights from the same model");
       if (name.ends_with(".bias"))
-        fail("tensor '" + name + "' is a bias, but " + config_place + " says this model has none there",
+        fail(tensor, "tensor '" + name + "' is a bias, but " + config_place + " says this model has none there",
              config.model_type == "llama" ? "set attention_bias or mlp_bias if the model was trained with biases" : "the architecture of this model is not " + config.model_type);
       const std::string near = nearest_word(name, candidates, name.size() / 4).value_or("");
-      fail("tensor '" + name + "' is not part of a " + config.model_type + " layer" + (near.empty() ? "" : " (nearest: '" + near + "')"),
+      fail(tensor, "tensor '" + name + "' is not part of a " + config.model_type + " layer" + (near.empty() ? "" : " (nearest: '" + near + "')"),
            "the weights belong to another architecture than " + config_place + " says");
     }
     warnings.push_back("tensor '" + name + "' is not part of a " + config.model_type + " model: nothing uses it, and outputs that cannot hold it go without");
@@ -102,14 +109,14 @@ std::vector<TensorPtr> check_inventory(const std::vector<TensorPtr>& tensors, co
   std::unordered_map<std::string_view, bool> seen;
   for (const TensorPtr& tensor : tensors) {
     const std::string& name = tensor->name();
-    if (!seen.emplace(name, true).second) check.fail("tensor '" + name + "' is there twice, expected once", "the checkpoint is damaged: fetch it again");
+    if (!seen.emplace(name, true).second) check.fail(*tensor, "tensor '" + name + "' is there twice, expected once", "the checkpoint is damaged: fetch it again");
     if (name.ends_with("rotary_emb.inv_freq")) {
       ++dropped;  // old transformers saved this buffer; it is computed from the configuration
       continue;
     }
     const auto found = open.find(name);
     if (found == open.end()) {
-      if (check.check_unknown(name, names, warnings)) kept.push_back(tensor);
+      if (check.check_unknown(*tensor, names, warnings)) kept.push_back(tensor);
       continue;
     }
     check.check_known(*tensor, *found->second);

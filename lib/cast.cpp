@@ -85,15 +85,15 @@ class Cast final : public ForwardingTensor {
 TensorPtr cast(TensorPtr parent, DType dtype, bool saturate) {
   if (parent->dtype() == dtype && parent->has_raw()) return parent;
   if (!can_encode(dtype))
-    throw Error(ErrorKind::unsupported, {},
+    throw Error(ErrorKind::unsupported, {.path = std::string(parent->file())},
                 "tensor '" + parent->name() + "': type " + std::string(info(dtype).name) + " cannot be written by this version",
                 "use f32, f16, bf16 or q8_0");
   if (!can_decode(parent->dtype()))
-    throw Error(ErrorKind::unsupported, {},
+    throw Error(ErrorKind::unsupported, {.path = std::string(parent->file())},
                 "tensor '" + parent->name() + "': type " + std::string(info(parent->dtype()).name) + " cannot be read by this version",
                 "start from an f32, f16, bf16 or q8_0 file");
   if (!byte_size(dtype, parent->info().columns()))
-    throw Error(ErrorKind::unsupported, {},
+    throw Error(ErrorKind::unsupported, {.path = std::string(parent->file())},
                 "tensor '" + parent->name() + "': rows of " + std::to_string(parent->info().columns()) + " elements are not whole blocks of " +
                     std::to_string(info(dtype).block_elements) + ", which " + std::string(info(dtype).name) + " needs",
                 "keep this tensor in f32 or f16");

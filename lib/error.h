@@ -51,6 +51,17 @@ class Cancelled : public std::exception {
   const char* what() const noexcept override { return "cancelled"; }
 };
 
+/// body(); an Error of it that names no place leaves with this path: for pure functions, whose caller knows the file.
+template <class Body>
+auto with_path(const std::string& path, const Body& body) {
+  try {
+    return body();
+  } catch (const Error& error) {
+    if (!error.where().path.empty()) throw;
+    throw Error(error.kind(), {.path = path}, error.problem(), error.fix());
+  }
+}
+
 /// Error for a failed system call on an input: names the operation and strerror(error_number), with a fix that fits it. Kind io; bad_input where the path
 /// itself is at fault (missing, too long, links that lead in a circle).
 [[noreturn]] void throw_system_error(const std::string& path, const std::string& operation, int error_number);

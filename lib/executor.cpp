@@ -51,7 +51,7 @@ bool takes_raw(const LazyTensor& tensor, const Sink& sink) { return sink.dtype =
 
 void check(const StreamItem& item) {
   const LazyTensor& tensor = *item.tensor;
-  const auto refuse = [&](const std::string& problem, const char* fix) { throw Error(ErrorKind::unsupported, {}, "'" + tensor.name() + "' " + problem, fix); };
+  const auto refuse = [&](const std::string& problem, const char* fix) { throw Error(ErrorKind::unsupported, {.path = std::string(tensor.file())}, "'" + tensor.name() + "' " + problem, fix); };
   for (const Sink& sink : item.sinks) {
     const std::string name(info(sink.dtype).name);
     if (!byte_size(sink.dtype, tensor.info().columns()))

@@ -28,4 +28,9 @@ void LazyTensor::read_f64(RowRange range, std::span<double> values) const {
   for (std::size_t i = 0; i < values.size(); ++i) values[i] = narrow[i];
 }
 
+std::string element_place(const TensorInfo& info, std::uint64_t first_row, std::uint64_t offset) {
+  const std::uint64_t columns = info.columns();
+  return "row " + std::to_string(first_row + offset / columns) + ", column " + std::to_string(offset % columns);
+}
+
 }  // namespace ropewalk

@@ -88,6 +88,9 @@ class LazyTensor {
   TensorInfo info_;
 };
 
+/// "row 3, column 17": where an element stands that lies `offset` elements after the start of `first_row`.
+std::string element_place(const TensorInfo& info, std::uint64_t first_row, std::uint64_t offset);
+
 /// Shared because recipes over one parent feed several outputs, from several threads.
 using TensorPtr = std::shared_ptr<const LazyTensor>;
 

@@ -111,7 +111,7 @@ class LowRankDelta final : public ForwardingTensor {
 void check(const LazyTensor& weight, const LowRankTerm& term) {
   const TensorInfo &w = weight.info(), &a = term.a->info(), &b = term.b->info();
   if (w.shape.size() == 2 && a.shape.size() == 2 && b.shape.size() == 2 && b.rows() == w.rows() && a.columns() == w.columns() && b.columns() == a.rows()) return;
-  throw Error(ErrorKind::bad_input, {},
+  throw Error(ErrorKind::bad_input, {.path = std::string(term.a->file())},
               "tensor '" + weight.name() + "' of shape " + shape_text(weight.info().shape) + " does not fit the product of '" + term.b->name() + "' " + shape_text(term.b->info().shape) + " and '" +
                   term.a->name() + "' " + shape_text(term.a->info().shape),
               "the adapter was trained on a model of another shape: use that one");

@@ -74,7 +74,7 @@ class RotaryOrder final : public ForwardingTensor {
 };
 
 [[noreturn]] void refuse(const LazyTensor& tensor, const std::string& problem) {
-  throw Error(ErrorKind::bad_input, {}, "tensor '" + tensor.name() + "': " + problem, "check the head counts and rotary dimension in the configuration");
+  throw Error(ErrorKind::bad_input, {.path = std::string(tensor.file())}, "tensor '" + tensor.name() + "': " + problem, "check the head counts and rotary dimension in the configuration");
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "verify/packed_matrix.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "lib/convert.h"
@@ -11,7 +12,7 @@ namespace {
 
 void require_shape(const LazyTensor& tensor, const std::vector<std::uint64_t>& want) {
   if (tensor.info().shape == want) return;
-  throw Error(ErrorKind::bad_input, {}, "'" + tensor.name() + "' has shape " + shape_text(tensor.info().shape) + ", " + shape_text(want) + " was expected",
+  throw Error(ErrorKind::bad_input, {.path = std::string(tensor.file())}, "'" + tensor.name() + "' has shape " + shape_text(tensor.info().shape) + ", " + shape_text(want) + " was expected",
               "the configuration does not belong to these weights");
 }
 
@@ -62,7 +63,8 @@ void reset(PackedMatrix& out, std::size_t outputs, std::size_t depth) {
 void require_finite(const LazyTensor& tensor, std::uint64_t first_row, std::span<const float> values) {
   const std::size_t at = first_not_finite(values);
   if (at == values.size()) return;
-  throw Error(ErrorKind::bad_input, {}, "'" + tensor.name() + "' element " + std::to_string(first_row * tensor.info().columns() + at) + " is not finite",
+  throw Error(ErrorKind::bad_input, {.path = std::string(tensor.file())},
+              "'" + tensor.name() + "' holds " + (std::isnan(values[at]) ? "NaN" : "an infinity") + " in " + element_place(tensor.info(), first_row, at) + ", expected finite numbers",
               "the checkpoint is damaged or was written with an overflow: fetch or export it again");
 }
 

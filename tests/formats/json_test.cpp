@@ -70,6 +70,14 @@ TEST(Json, EachRefusalNamesPlaceAndReason) {
   for (const char* number : {"NaN", "Infinity", "-Infinity", "1e400", "-1e400"})
     EXPECT_NE(refusal("{\"a\":\n  " + std::string(number) + "}").find("x.json:2:"), std::string::npos) << number;
   EXPECT_NE(refusal("{} {}").find("x.json:1:4: not valid JSON: "), std::string::npos) << refusal("{} {}");
+  // Nothing of a message is lost, however long the text before the fault: its end is shown, and what was expected.
+  const std::string fix = "; fix the text or fetch the file again";
+  EXPECT_EQ(refusal("{\"a\": tru}"), "x.json:1:10: not valid JSON: syntax error while parsing value - invalid literal after '\"a\": tru}'" + fix);
+  EXPECT_EQ(refusal("{x"), "x.json:1:2: not valid JSON: syntax error while parsing object key - invalid literal after '{x', expected string literal" + fix);
+  EXPECT_EQ(refusal("{\"a\" 1}"), "x.json:1:6: not valid JSON: syntax error while parsing object separator - unexpected number literal, expected ':'" + fix);
+  EXPECT_EQ(refusal("[\"" + std::string(5000, 'y') + "\n\"]"),
+            "x.json:1:5003: not valid JSON: syntax error while parsing value - invalid string: control character U+000A (LF) must be escaped to \\u000A or \\n after '..." +
+                std::string(32, 'y') + "<U+000A>'" + fix);
   EXPECT_NE(refusal("").find("x.json:1:1: "), std::string::npos);
   EXPECT_NE(refusal("\"\xff\"").find("ill-formed UTF-8"), std::string::npos) << refusal("\"\xff\"");
 }

@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <limits>
 
 #include <sys/stat.h>
 
@@ -121,7 +122,35 @@ TEST_F(BadInput, WrongShape) {
     auto& shape = json["model.layers.1.mlp.down_proj.weight"]["shape"];
     std::swap(shape[0], shape[1]);
   });
-  refused(3, "", "model.layers.1.mlp.down_proj.weight");
+  refused(3, "error: " + weights.string() + ": ", "model.layers.1.mlp.down_proj.weight");
+}
+// Values are found bad in the middle of the work, far from the file: the line still names it, and the place.
+TEST_F(BadInput, ValuesThatAreNoNumbersOrTooLarge) {
+  Parts parts = split(weights);
+  const Json header = Json::parse(parts.header);
+  const Json& entry = header["model.layers.1.mlp.down_proj.weight"];
+  ASSERT_EQ(entry["dtype"], "F32");
+  const std::uint64_t columns = entry["shape"][1], begin = entry["data_offsets"][0];
+  const auto put = [&](float value) {
+    std::memcpy(parts.data.data() + begin + 4 * (3 * columns + 17), &value, 4);
+    join(weights, parts.header, parts.data);
+  };
+  put(std::numeric_limits<float>::quiet_NaN());
+  const Ran nan = run({"perplexity", source.string(), "-c", "64", "--windows", "1", "--quiet"});
+  EXPECT_EQ(nan.exit, 3) << nan.err;
+  EXPECT_NE(nan.err.find("error: " + weights.string() + ": 'model.layers.1.mlp.down_proj.weight' holds NaN in row 3, column 17, expected finite numbers; "), std::string::npos) << nan.err;
+  put(-1e30f);
+  const Ran large = run({"convert", source.string(), "-o", (scratch / "out.gguf").string(), "--type", "f16", "--quiet"});
+  EXPECT_EQ(large.exit, 3) << large.err;
+  EXPECT_NE(large.err.find("error: " + weights.string() + ": "), std::string::npos) << large.err;
+  EXPECT_NE(large.err.find("row 3, column 17: -1.00000002e+30 is past the largest f16 value, 65504; "), std::string::npos) << large.err;
+  EXPECT_FALSE(fs::exists(scratch / "out.gguf"));
+}
+TEST_F(BadInput, RopeThatNoGgufCanHold) {
+  edit_json(config, [](Json& json) { json["rope_theta"] = 1e60; });
+  const Ran ran = run({"convert", source.string(), "-o", (scratch / "out.gguf").string(), "--type", "f16", "--quiet"});
+  EXPECT_EQ(ran.exit, 4) << ran.err;
+  EXPECT_NE(ran.err.find("error: " + config.string() + ": llama.rope.freq_base would be 1e+60, expected a magnitude"), std::string::npos) << ran.err;
 }
 TEST_F(BadInput, LayerMissing) {
   edit_json(config, [](Json& json) { json["num_hidden_layers"] = json["num_hidden_layers"].get<int>() + 1; });

@@ -373,7 +373,7 @@ TEST(Sweep, RefusesWhatItCannotJudge) {
   std::vector<float> values(40 * 52);
   values[52 * 39 + 7] = std::numeric_limits<float>::quiet_NaN();
   EXPECT_EQ(message_of(run(replace(down, memory_tensor(down, {40, 52}, values)))),
-            "'model.layers.1.mlp.down_proj.weight' element 2035 is not finite; the checkpoint is damaged or was written with an overflow: fetch or export it again");
+            "'model.layers.1.mlp.down_proj.weight' holds NaN in row 39, column 7, expected finite numbers; the checkpoint is damaged or was written with an overflow: fetch or export it again");
   EXPECT_EQ(message_of(run(replace(down, nullptr))), "random model: 'model.layers.1.mlp.down_proj.weight' is missing; the checkpoint is incomplete: fetch it again");
   EXPECT_EQ(message_of(run(replace(down, memory_tensor(down, {52, 40}, values)))),
             "'model.layers.1.mlp.down_proj.weight' has shape [52, 40], [40, 52] was expected; the configuration does not belong to these weights");
