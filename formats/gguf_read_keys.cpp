@@ -6,9 +6,10 @@ namespace ropewalk::formats {
 namespace {
 
 // What a header may claim. llama.cpp 0.5 allows 2^30 for strings and arrays; nothing published comes near these.
-constexpr std::uint64_t kMaxStringBytes = std::uint64_t{1} << 28;
-constexpr std::uint64_t kMaxStrings = std::uint64_t{1} << 24;    // elements of one string array
-constexpr std::uint64_t kMaxArrayBytes = std::uint64_t{1} << 30;  // of one array of numbers
+// A large vocabulary with its merges is 800,000 strings in 15 MB.
+constexpr std::uint64_t kMaxStrings = std::uint64_t{1} << 22;  // elements of all string arrays
+constexpr std::uint64_t kMaxStringBytes = std::uint64_t{1} << 26, kMaxArrayBytes = std::uint64_t{1} << 26;  // of one string, of one array of numbers
+constexpr std::uint64_t kMaxSectionBytes = std::uint64_t{1} << 28;
 constexpr std::uint64_t kMaxAlignment = std::uint64_t{1} << 20;
 
 GgufType read_type(GgufCursor& in, const char* field, const std::string& key) {
@@ -23,13 +24,14 @@ bool read_bool(GgufCursor& in, const std::string& key) {
   return raw == 1;
 }
 
-GgufArray read_array(GgufCursor& in, const std::string& key) {
+GgufArray read_array(GgufCursor& in, const std::string& key, std::uint64_t& strings_left) {
   GgufArray array;
   array.element_type = read_type(in, "the element type", key);
   if (array.element_type == GgufType::array) in.fail("key " + in_quotes(key) + " is an array of arrays, which llama.cpp does not read", kGgufWriteAgain);
   const auto n = in.number<std::uint64_t>("the length");
   if (array.element_type == GgufType::string) {
-    in.check_count(n, 8, kMaxStrings, "the length");
+    in.check_count(n, 8, strings_left, "the length");
+    strings_left -= n;
     array.strings.reserve(static_cast<std::size_t>(n));
     for (std::uint64_t item = 0; item < n; ++item) array.strings.push_back(in.text("a string", kMaxStringBytes));
     return array;
@@ -44,7 +46,7 @@ GgufArray read_array(GgufCursor& in, const std::string& key) {
   return array;
 }
 
-GgufValue read_value(GgufCursor& in, const std::string& key) {
+GgufValue read_value(GgufCursor& in, const std::string& key, std::uint64_t& strings_left) {
   const GgufType type = read_type(in, "the value type", key);
   switch (type) {
     case GgufType::u8: return {type, std::uint64_t{in.number<std::uint8_t>("the value")}};
@@ -56,7 +58,7 @@ GgufValue read_value(GgufCursor& in, const std::string& key) {
     case GgufType::f32: return {type, double{in.number<float>("the value")}};
     case GgufType::boolean: return {type, read_bool(in, key)};
     case GgufType::string: return {type, in.text("the string", kMaxStringBytes)};
-    case GgufType::array: return {type, read_array(in, key)};
+    case GgufType::array: return {type, read_array(in, key, strings_left)};
     case GgufType::u64: return {type, in.number<std::uint64_t>("the value")};
     case GgufType::i64: return {type, in.number<std::int64_t>("the value")};
     case GgufType::f64: return {type, in.number<double>("the value")};
@@ -69,6 +71,8 @@ GgufValue read_value(GgufCursor& in, const std::string& key) {
 std::vector<GgufKey> read_gguf_keys(GgufCursor& in, std::uint64_t n_keys) {
   std::vector<GgufKey> keys;
   std::unordered_set<std::string> seen;
+  const std::uint64_t begin = in.position();
+  std::uint64_t strings_left = kMaxStrings;
   for (std::uint64_t i = 0; i < n_keys; ++i) {
     in.set_subject(" of key number " + std::to_string(i));
     GgufKey key;
@@ -77,7 +81,8 @@ std::vector<GgufKey> read_gguf_keys(GgufCursor& in, std::uint64_t n_keys) {
     if (!is_printable_utf8(key.name)) in.fail("the name of key number " + std::to_string(i) + " is not printable UTF-8", kGgufWriteAgain);
     if (!seen.insert(key.name).second) in.fail("key " + in_quotes(key.name) + " stands twice", kGgufWriteAgain);
     in.set_subject(" of key " + in_quotes(key.name));
-    key.value = read_value(in, key.name);
+    key.value = read_value(in, key.name, strings_left);
+    if (in.position() - begin > kMaxSectionBytes) in.fail("the keys take more than " + std::to_string(kMaxSectionBytes) + " bytes", kGgufWriteAgain);
     keys.push_back(std::move(key));
   }
   in.set_subject("");

@@ -7,6 +7,7 @@
 #include "formats/gguf_cursor.h"
 #include "formats/gguf_read_keys.h"
 #include "formats/gguf_split.h"
+#include "formats/limits.h"
 #include "lib/error.h"
 #include "lib/recipes.h"
 
@@ -14,8 +15,7 @@ namespace ropewalk::formats {
 namespace {
 
 // What a header may claim; nothing published comes near.
-constexpr std::uint64_t kMaxKeys = 1 << 20;
-constexpr std::uint64_t kMaxTensors = 1 << 20;
+constexpr std::uint64_t kMaxKeys = 1 << 16;
 constexpr std::size_t kMaxNameBytes = 63;  // of a tensor: GGML_MAX_NAME counts the final NUL
 constexpr std::uint32_t kMaxDims = 4;
 
@@ -38,7 +38,7 @@ Preamble read_preamble(GgufCursor& in) {
   head.n_tensors = in.number<std::uint64_t>("the tensor count");
   head.n_keys = in.number<std::uint64_t>("the key count");
   in.check_count(head.n_keys, 8 + 4 + 1, kMaxKeys, "the key count");
-  in.check_count(head.n_tensors, 8 + 4 + 4 + 8, kMaxTensors, "the tensor count");
+  in.check_count(head.n_tensors, 8 + 4 + 4 + 8, kMaxTensorsPerFile, "the tensor count");
   return head;
 }
 

@@ -15,6 +15,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr std::uint64_t kMaxConfigBytes = std::uint64_t{16} << 20;  // the largest, with a name for each of 100,000 labels, have 5 MB
 constexpr const char* kConfig = "config.json";
 constexpr const char* kSingle = "model.safetensors";
 constexpr const char* kIndex = "model.safetensors.index.json";
@@ -113,7 +114,7 @@ void read_config(HfFiles& out) {
   out.config_path = path.string();
   if (!is_there(path))
     throw Error(ErrorKind::bad_input, {.path = out.hf.folder.string()}, "no config.json beside the weights, expected the model's configuration", "fetch it from the model's repository");
-  out.hf.config_text = read_text_file(path, JsonLimits{}.max_bytes);
+  out.hf.config_text = read_text_file(path, kMaxConfigBytes);
   out.hf.config = parse_json(out.config_path, out.hf.config_text);
   if (is_there(out.hf.folder / "generation_config.json")) out.hf.generation_config = read_json(out.hf.folder / "generation_config.json");
 }

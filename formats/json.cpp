@@ -13,6 +13,7 @@
 namespace ropewalk::formats {
 namespace {
 
+constexpr std::size_t kSmallObject = 16;  // keys
 constexpr std::size_t kShownBytes = 80;  // of a message that quotes the file
 
 /// Iterator over the text that tells how far the lexer has read: nlohmann's SAX events carry no position.
@@ -111,7 +112,7 @@ std::string own_words(const std::string& message) {
 }
 
 /// Builds the tree. nlohmann's own builder looks every key up in the object so far, which is quadratic in the keys of a header; ours keeps a set of
-/// the names of each open object.
+/// the names of each large open object.
 class Builder final : public nlohmann::json_sax<Json> {
  public:
   Builder(Cursor& cursor, const JsonLimits& limits, std::size_t text_size) : cursor_(cursor), limits_(limits), text_size_(text_size) {}
@@ -136,11 +137,16 @@ class Builder final : public nlohmann::json_sax<Json> {
   bool end_array() override { return close(); }
   bool key(std::string& name) override {
     const std::size_t start = cursor_.token_start();
-    if (!names_.back().insert(name).second) {
+    auto& object = stack_.back()->get_ref<Json::object_t&>();
+    if (!is_new(object, name)) {
       problem_ = {start, "key '" + printable(name) + "' appears twice in one object", "keep one of them"};
       return false;
     }
-    stack_.back()->get_ref<Json::object_t&>().emplace_back(name, nullptr);
+    if (object.size() >= limits_.max_members) {
+      problem_ = {start, "more than " + std::to_string(limits_.max_members) + " keys in one object", "check that this is the right file"};
+      return false;
+    }
+    object.emplace_back(name, nullptr);
     return true;
   }
   bool parse_error(std::size_t position, const std::string&, const nlohmann::json::exception& error) override {
@@ -156,6 +162,14 @@ class Builder final : public nlohmann::json_sax<Json> {
   template <typename T>
   bool add(T&& value) {
     return place(std::forward<T>(value), cursor_.token_start()) != nullptr;
+  }
+  /// Small objects, by far the most, are searched as they stand; the set of a large one is made when it becomes large.
+  bool is_new(const Json::object_t& object, const std::string& name) {
+    auto& names = names_.back();
+    if (object.size() < kSmallObject) return std::none_of(object.begin(), object.end(), [&](const auto& member) { return member.first == name; });
+    if (names.empty())
+      for (const auto& member : object) names.insert(member.first);
+    return names.insert(name).second;
   }
   bool open(Json&& container) {
     const std::size_t start = cursor_.token_start();

@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "formats/json.h"
+#include "formats/limits.h"
 #include "lib/error.h"
 #include "lib/plural.h"
 #include "lib/recipes.h"
@@ -33,7 +34,7 @@ class HeaderReader {
 
   SafetensorsFile read() {
     read_text();
-    const Json header = parse_embedded_json(file_->path(), text_, kSizeBytes, {.max_bytes = kMaxHeaderBytes, .max_depth = 3});
+    const Json header = parse_embedded_json(file_->path(), text_, kSizeBytes, {.max_bytes = kMaxHeaderBytes, .max_depth = 3, .max_members = kMaxTensorsPerFile + 1});
     SafetensorsFile out;
     std::vector<Entry> entries;
     for (const auto& [name, value] : header.get_ref<const Json::object_t&>()) {

@@ -25,7 +25,7 @@ struct SafetensorsFile {
   std::vector<TensorPtr> tensors;  // in order of data offset
 };
 
-/// Reads and checks the whole header: sizes, dtypes, shapes that overflow, offsets out of range, overlaps, gaps, duplicate keys, depth.
+/// Reads and checks the whole header: sizes, dtypes, shapes that overflow, offsets out of range, overlaps, gaps, duplicate keys, depth, more than kMaxTensorsPerFile.
 /// Every failure is Error(bad_input) naming file, byte and tensor. An unknown dtype is Error(unsupported).
 SafetensorsFile read_safetensors(const std::filesystem::path& path);
 

@@ -12,7 +12,8 @@
 namespace ropewalk::formats {
 namespace {
 
-constexpr std::uint64_t kMaxFileBytes = std::uint64_t{256} << 20;  // Gemma's 262,144 pieces take 5 MB
+constexpr std::uint64_t kMaxFileBytes = std::uint64_t{64} << 20;  // Gemma's 262,144 pieces take 5 MB
+constexpr std::size_t kMaxPieces = std::size_t{1} << 20;
 constexpr std::size_t kMaxPieceBytes = 8000;                       // the library refuses longer ones
 constexpr std::string_view kNullPiece("\0", 1);
 
@@ -188,6 +189,7 @@ Vocabulary parse_sentencepiece_model(const std::string& path, std::string_view b
     switch (field.number) {
       case 1:
         reader.string(field, "a piece");
+        if (vocabulary.pieces.size() == kMaxPieces) reader.fail(field.offset, "more than " + std::to_string(kMaxPieces) + " pieces");
         vocabulary.pieces.push_back(read_piece(path, field));
         model.offsets.push_back(field.offset);
         break;

@@ -12,6 +12,7 @@
 namespace ropewalk::formats {
 namespace {
 
+constexpr std::size_t kUnusedNamed = 8;  // in warnings, one by one
 constexpr std::string_view kLayerPrefix = "model.layers.";
 
 /// N of "model.layers.N.rest"; nullopt if the name is not of that form or N is not a plain number.
@@ -27,6 +28,7 @@ struct InventoryCheck {
   const ModelConfig& config;
   const std::string& path;
   const std::string& config_place;
+  std::size_t n_unused = 0;
 
   [[noreturn]] void fail(const std::string& problem, const std::string& fix, ErrorKind kind = ErrorKind::bad_input) const {
     throw Error(kind, {.path = path}, problem, fix);
@@ -48,7 +50,7 @@ struct InventoryCheck {
   }
 
   /// A tensor that expected_tensors() does not list. True: keep it.
-  bool check_unknown(const LazyTensor& tensor, const std::vector<std::string>& candidates, std::vector<std::string>& warnings) const {
+  bool check_unknown(const LazyTensor& tensor, const std::vector<std::string>& candidates, std::vector<std::string>& warnings) {
     const std::string& name = tensor.name();
     if (const auto layer = layer_of(name)) {
       if (*layer >= std::uint64_t(config.n_layers))
@@ -61,7 +63,7 @@ struct InventoryCheck {
       fail(tensor, "tensor '" + name + "' is not part of a " + config.model_type + " layer" + (near.empty() ? "" : " (nearest: '" + near + "')"),
            "the weights belong to another architecture than " + config_place + " says");
     }
-    warnings.push_back("tensor '" + name + "' is not part of a " + config.model_type + " model: nothing uses it, and outputs that cannot hold it go without");
+    if (n_unused++ < kUnusedNamed) warnings.push_back("tensor '" + name + "' is not part of a " + config.model_type + " model: nothing uses it, and outputs that cannot hold it go without");
     return true;
   }
 };
@@ -96,7 +98,7 @@ std::vector<ExpectedTensor> expected_tensors(const ModelConfig& c) {
 
 std::vector<TensorPtr> check_inventory(const std::vector<TensorPtr>& tensors, const ModelConfig& config, const std::string& path,
                                        const std::string& config_place, std::vector<std::string>& warnings) {
-  const InventoryCheck check{config, path, config_place};
+  InventoryCheck check{config, path, config_place};
   const std::vector<ExpectedTensor> expected = expected_tensors(config);
   std::unordered_map<std::string_view, const ExpectedTensor*> open;
   std::vector<std::string> names;
@@ -123,6 +125,8 @@ std::vector<TensorPtr> check_inventory(const std::vector<TensorPtr>& tensors, co
     kept.push_back(labelled(tensor, found->second->pairs));
     open.erase(found);
   }
+  if (check.n_unused > kUnusedNamed)
+    warnings.push_back(std::to_string(check.n_unused - kUnusedNamed) + " more tensors are not part of a " + config.model_type + " model");
   if (dropped > 0) warnings.push_back(std::to_string(dropped) + " rotary_emb.inv_freq tensors dropped: frequencies are computed from " + config_place);
   if (!open.empty()) {
     const auto first = std::find_if(expected.begin(), expected.end(), [&](const ExpectedTensor& tensor) { return open.contains(tensor.name); });

@@ -10,6 +10,8 @@
 using namespace ropewalk;
 using namespace ropewalk::formats;
 
+namespace fs = std::filesystem;
+
 namespace {
 
 constexpr std::uint32_t kF32 = 0, kQ8 = 8;
@@ -145,6 +147,34 @@ TEST_F(GgufReader, LyingKeys) {
   EXPECT_REFUSED(with_key(GgufBytes().put<std::uint32_t>(0).put<std::uint8_t>(0), "a\nb"), "not printable UTF-8");
   EXPECT_REFUSED(with_key(GgufBytes().put<std::uint32_t>(0).put<std::uint8_t>(0), "\xff"), "not printable UTF-8");
   EXPECT_REFUSED(GgufBytes().head(0, 2).key_u32("same", 1).key_u32("same", 2).bytes(), "key 'same' stands twice");
+}
+
+// Sparse files of the size that the claim needs: refused for the claim, before memory is taken for it.
+TEST_F(GgufReader, ClaimsAreCapped) {
+  const auto claim = [&](const GgufBytes& bytes, std::uint64_t file_bytes) {
+    const fs::path path = folder_.write("test.gguf", bytes.bytes());
+    fs::resize_file(path, file_bytes);
+    try {
+      read_gguf(path);
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string("accepted");
+  };
+  const auto array = [](std::uint32_t type, std::uint64_t n) {
+    GgufBytes out;
+    out.head(0, 1).text("k").put<std::uint32_t>(9).put<std::uint32_t>(type).put(n);
+    return out;
+  };
+  EXPECT_NE(claim(array(8, (1 << 22) + 1), 1 << 26).find("the length of key 'k' is 4194305, at most 4194304 are accepted"), std::string::npos);
+  EXPECT_NE(claim(array(6, (1 << 24) + 1), 1 << 27).find("the length of key 'k' is 16777217, at most 16777216 are accepted"), std::string::npos);
+  EXPECT_NE(claim(GgufBytes().head(0, (1 << 16) + 1), 1 << 24).find("the key count is 65537, at most 65536 are accepted"), std::string::npos);
+  EXPECT_NE(claim(GgufBytes().head((1 << 18) + 1, 0), 1 << 24).find("the tensor count is 262145, at most 262144 are accepted"), std::string::npos);
+  // The strings of all arrays count together.
+  GgufBytes two;
+  two.head(0, 2).text("a").put<std::uint32_t>(9).put<std::uint32_t>(8).put<std::uint64_t>(1 << 20).zeros(8 << 20);
+  two.text("b").put<std::uint32_t>(9).put<std::uint32_t>(8).put<std::uint64_t>((1 << 22) - (1 << 20) + 1);
+  EXPECT_NE(claim(two, 1 << 26).find("the length of key 'b' is 3145729, at most 3145728 are accepted"), std::string::npos);
 }
 
 TEST_F(GgufReader, Alignment) {

@@ -126,6 +126,11 @@ TEST(HfFolder, LeftoversAreDroppedOrKeptAloud) {
   EXPECT_TRUE(source.checkpoint.find("v_head.summary.weight"));
   EXPECT_TRUE(warns(source, "2 rotary_emb.inv_freq"));
   EXPECT_TRUE(warns(source, "'v_head.summary.weight'"));
+  for (int i = 0; i < 20; ++i) tensors.push_back(f32_tensor("stray." + std::to_string(i), {1}));
+  write_tiny(folder.path(), tensors);
+  const Source many = open(folder.path());
+  EXPECT_TRUE(warns(many, "13 more tensors are not part of a llama model"));  // of 21, 8 are named
+  EXPECT_LT(many.checkpoint.warnings.size(), 12u);
 }
 
 // transformers 5.23.0, PreTrainedModel.tie_weights: equal tensors are tied, different ones stay apart, whichever exists serves as both.

@@ -63,6 +63,8 @@ TEST(Json, EachRefusalNamesPlaceAndReason) {
   EXPECT_EQ(refusal("{\"a\": 1,\n \"a\": 2}"), "x.json:2:2: key 'a' appears twice in one object; keep one of them");
   EXPECT_EQ(refusal("{\"b\": [1, {\"a\": 1, \"b\": 0, \"a\": 2}]}"), "x.json:1:28: key 'a' appears twice in one object; keep one of them");
   EXPECT_EQ(refusal("[[[]]]", {.max_depth = 2}), "x.json:1:3: nested deeper than 2 levels; check that this is the right file");
+  EXPECT_EQ(refusal("{\"a\":1,\"b\":2,\"c\":3}", {.max_members = 2}), "x.json:1:14: more than 2 keys in one object; check that this is the right file");
+  EXPECT_EQ(refusal("{\"a\":1,\"b\":2}", {.max_members = 2}), "(accepted)");
   EXPECT_EQ(refusal("[1,2,3]", {.max_values = 3}), "x.json:1:6: more than 3 values; check that this is the right file");
   EXPECT_EQ(refusal("[1,2,3]", {.max_bytes = 6}), "x.json:1:1: has 7 bytes of JSON, at most 6 are accepted; check that this is the right file");
   EXPECT_EQ(refusal("\xef\xbb\xbf{}"), "x.json:1:1: starts with a byte-order mark, which JSON forbids; save it as UTF-8 without BOM");
@@ -80,6 +82,17 @@ TEST(Json, EachRefusalNamesPlaceAndReason) {
                 std::string(32, 'y') + "<U+000A>'" + fix);
   EXPECT_NE(refusal("").find("x.json:1:1: "), std::string::npos);
   EXPECT_NE(refusal("\"\xff\"").find("ill-formed UTF-8"), std::string::npos) << refusal("\"\xff\"");
+}
+
+// Small objects are searched, large ones have an index: the same answers on both sides of the change.
+TEST(Json, ADuplicateIsSeenInObjectsOfAnySize) {
+  for (int n = 1; n <= 40; ++n) {
+    std::string keys;
+    for (int key = 0; key < n; ++key) keys += (key ? ",\"k" : "\"k") + std::to_string(key) + "\":{\"k0\":0}";
+    EXPECT_EQ(refusal("{" + keys + "}"), "(accepted)") << n;
+    for (int twice = 0; twice < n; ++twice)
+      EXPECT_NE(refusal("{" + keys + ",\"k" + std::to_string(twice) + "\":0}").find("key 'k" + std::to_string(twice) + "' appears twice"), std::string::npos) << n << " " << twice;
+  }
 }
 
 TEST(Json, HostileSizesEndQuickly) {

@@ -121,6 +121,13 @@ TEST(SentencepieceModel, WireFormatThatLies) {
   EXPECT_EQ(refusal(bytes(1, tag(1, 2) + varint(6) + "abcde")), at(2, "field 1 needs 6 bytes, 5 are left"));  // past the piece, not past the file
 }
 
+TEST(SentencepieceModel, PiecesAreCounted) {  // while they are read: before they are compared
+  constexpr std::size_t kMost = std::size_t{1} << 20;
+  std::string model;
+  for (std::size_t i = 0; i <= kMost; ++i) model += piece("x");
+  EXPECT_EQ(refusal(model + "!"), at(kMost * piece("x").size(), "more than 1048576 pieces"));
+}
+
 TEST(SentencepieceModel, PiecesThatLie) {
   const std::string end = kTrainer + kNormalizer;
   EXPECT_EQ(refusal(piece("a\xC3") + end), at(5, "a piece's text is not UTF-8"));
