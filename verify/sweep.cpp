@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "lib/error.h"
+#include "verify/device_sweep.h"
 #include "verify/forward.h"
 
 namespace ropewalk::verify {
@@ -87,6 +88,7 @@ double distance(const Forward& a, const Forward& b, const Workers& workers) {
 }  // namespace
 
 std::vector<std::vector<TokenScore>> score(const Checkpoint& model, std::span<const Window> windows, const SweepOptions& options) {
+  if (options.device) return device_score(*open_device(options.device->index, options.device->memory_bytes), model, windows, options);
   const Workers workers(options.threads, options.cancelled);
   const Forward forward = run_layers(model, windows, workers, options);
   const std::vector<Row> rows = run_head(forward, read_head(model, workers), next_ids(windows), workers, {});
@@ -119,6 +121,7 @@ std::vector<std::span<const Window>> split_windows(const ModelConfig& config, st
 }
 
 LogitsResult logits(const Checkpoint& model, const Window& window, int last, const SweepOptions& options) {
+  if (options.device) return device_logits(*open_device(options.device->index, options.device->memory_bytes), model, window, last, options);
   const Workers workers(options.threads, options.cancelled);
   const std::span<const Window> windows(&window, 1);
   const Forward forward = run_layers(model, windows, workers, options);
@@ -139,6 +142,7 @@ PairResult compare(const Checkpoint& a, const Checkpoint& b, std::span<const Win
   if (a.config.n_vocab != b.config.n_vocab)
     throw Error(ErrorKind::bad_input, {b.label}, "vocabulary of " + std::to_string(b.config.n_vocab) + ", " + std::to_string(a.config.n_vocab) + " in " + a.label,
                 "compare models with the same vocabulary");
+  if (options.device) return device_compare(*open_device(options.device->index, options.device->memory_bytes), a, b, windows, options);
   const Workers workers(options.threads, options.cancelled);
   Forward forward_a(a, windows, workers), forward_b(b, windows, workers);
   const bool same_shape = a.config.n_layers == b.config.n_layers && a.config.d_model == b.config.d_model;

@@ -4,6 +4,7 @@
 #include <functional>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "lib/checkpoint.h"
@@ -13,10 +14,34 @@ namespace ropewalk::verify {
 /// One sequence: positions start at 0.
 using Window = std::vector<std::int32_t>;
 
+/// What a device computes in. automatic: the 16-bit type that rounds the stored weights less, where activations fit it. f32: weights and activations split exactly into bf16 terms.
+enum class Precision : std::uint8_t { automatic, bf16, f32 };
+struct DeviceOptions {
+  std::optional<int> index = {};  // as in cuda:INDEX; nullopt: the first
+  Precision precision = Precision::automatic;
+  std::optional<std::uint64_t> memory_bytes = {};  // --device-memory
+};
+
+/// How a sweep on a device went.
+struct SweepReport {
+  std::string device;      // "NVIDIA H200, cuBLASLt 13.0.2"; empty: no sweep yet, or the host
+  std::string precision;   // "bf16", "f16", "f32"; "f16, bf16" where two models differ
+  std::string note;        // empty, or what was done otherwise than asked
+  double seconds = 0;
+  double first_wait_seconds = 0;  // for the first layer's weights
+  double wait_seconds = 0;        // compute stood still for weights of later layers: reading that was not hidden
+  std::uint64_t weight_bytes = 0; // that crossed to the device
+  std::uint64_t device_bytes = 0; // planned at most
+  std::size_t slots = 0, chunk_rows = 0;
+  bool spilled = false;           // hidden states in host memory
+};
+
 struct SweepOptions {
   int threads = 0;  // 0: lib's available_threads()
   std::function<void(int layers_done, int layers)> progress = {};
   std::function<bool()> cancelled = {};  // asked between pieces of work, never by two threads at once: true ends the call with Cancelled
+  std::optional<DeviceOptions> device = {};  // nullopt: the host
+  SweepReport* report = nullptr;             // filled by sweeps on a device
 };
 
 /// What one model thinks of one token given those before it.
@@ -53,7 +78,7 @@ struct PairResult {
 /// `a` is the reference. Error(bad_input) if the vocabularies' sizes differ.
 PairResult compare(const Checkpoint& a, const Checkpoint& b, std::span<const Window> windows, const SweepOptions& options);
 
-/// Greedy continuation, argmax of the first of equals; keys and values are kept.
+/// On the host, whatever options.device says. Greedy continuation, argmax of the first of equals; keys and values are kept.
 struct Generated {
   std::vector<std::int32_t> ids;  // after the prompt, without the stop token
   bool stopped = false;           // the stop token came; false: n_tokens were reached

@@ -2,6 +2,10 @@
 
 #include <cstdint>
 
+#ifndef __CUDACC__
+#include "verify/accelerator.h"
+#endif
+
 namespace ropewalk::verify {
 
 /// Attention of all heads for consecutive positions of windows of one length. Element: float, Bf16 or Fp16. Offsets are in elements; a head's channels are side by side, heads one
@@ -22,6 +26,22 @@ struct AttentionArgs {
   std::uint32_t vectors = 0;     // set by the launch: rows and heads start on 16 bytes
   float scale;                   // 1 / sqrt(head_dim)
 };
+
+#ifndef __CUDACC__
+/// What attention() takes of what a sweep says (accelerator.h).
+template <class Element>
+AttentionArgs<Element> attention_args(const DeviceAttention& a) {
+  AttentionArgs<Element> out{};
+  out.q = reinterpret_cast<const Element*>(a.q.data), out.out = reinterpret_cast<Element*>(a.out.data);
+  out.k = reinterpret_cast<const Element*>(a.keys.data), out.v = reinterpret_cast<const Element*>(a.values.data);
+  out.q_row = a.q.stride, out.q_window = a.rows * a.q.stride, out.out_row = a.out.stride, out.out_window = a.rows * a.out.stride;
+  out.kv_row = a.keys.stride, out.kv_window = a.kv_rows * a.keys.stride;
+  out.rows = a.rows, out.first_position = a.first_position, out.window = a.sliding_window;
+  out.n_heads = static_cast<std::uint32_t>(a.n_heads), out.n_kv_heads = static_cast<std::uint32_t>(a.n_kv_heads), out.head_dim = static_cast<std::uint32_t>(a.head_dim);
+  out.scale = a.scale;
+  return out;
+}
+#endif
 
 /// What the query tile of a block sees: its rows, their positions, the key tiles [begin, end) of `keys` positions each that at least one of them sees. Key tiles are cut from position 0
 /// on, whatever the chunk: a row's bits depend on its position and the numbers alone.

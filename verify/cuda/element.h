@@ -5,7 +5,10 @@
 
 #include "verify/cuda/block.h"
 #ifndef __CUDACC__
+#include <type_traits>
+
 #include "lib/convert.h"
+#include "verify/accelerator.h"
 #endif
 
 namespace ropewalk::verify {
@@ -57,6 +60,16 @@ ROPEWALK_DEVICE Fp16 from_float<Fp16>(float x) {
   return {f32_to_f16(x)};
 #endif
 }
+
+#ifndef __CUDACC__
+/// f(std::type_identity<T>) with the type of a matrix (accelerator.h).
+template <class F>
+void with_element(ElementType type, F f) {
+  if (type == ElementType::f32) f(std::type_identity<float>());
+  else if (type == ElementType::bf16) f(std::type_identity<Bf16>());
+  else f(std::type_identity<Fp16>());
+}
+#endif
 
 /// Two elements in a register as tensor cores take them: the first in the low half.
 template <class T>

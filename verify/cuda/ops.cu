@@ -33,6 +33,10 @@ __global__ void __launch_bounds__(kRowThreads) dequantize_kernel(DequantizeArgs<
   dequantize_block(DeviceBlock(), args);
 }
 __global__ void __launch_bounds__(kRowThreads) split_kernel(SplitArgs args) { split_block(DeviceBlock(), args); }
+__global__ void __launch_bounds__(kRowThreads) distance_kernel(DistanceArgs args) {
+  __shared__ DistanceShared shared;
+  distance_block(DeviceBlock(), args, shared);
+}
 template <bool kPair>
 __global__ void __launch_bounds__(kRowThreads) head_kernel(HeadArgs args) {
   // Raw bytes: shared memory has no constructors.
@@ -125,9 +129,10 @@ template void dequantize(DType, DeviceSpan<const std::byte>, DeviceSpan<float>, 
 template void dequantize(DType, DeviceSpan<const std::byte>, DeviceSpan<Bf16>, Stream&);
 template void dequantize(DType, DeviceSpan<const std::byte>, DeviceSpan<Fp16>, Stream&);
 
-void split_bf16(DeviceSpan<const float> x, int terms, DeviceSpan<Bf16> y, Stream& stream) {
+void split_bf16(DeviceSpan<const float> x, DeviceRows<Bf16> y, Stream& stream) {
   if (x.size == 0) return;
-  split_kernel<<<grid_of(flat_blocks(x.size), "split_bf16"), kRowThreads, 0, stream.get()>>>({x.data, x.size, terms, y.data});
+  assert(y.width == x.size);
+  split_kernel<<<grid_of(flat_blocks(x.size), "split_bf16"), kRowThreads, 0, stream.get()>>>({x.data, x.size, int(y.rows), y.data, y.stride});
   stream.queued("split_bf16", {x.size});
 }
 
@@ -138,6 +143,13 @@ void head_statistics(DeviceRows<const float> a, DeviceRows<const float> b, Devic
   if (b.data) head_kernel<true><<<grid_of(a.rows, "head_statistics"), kRowThreads, 0, stream.get()>>>(args);
   else head_kernel<false><<<grid_of(a.rows, "head_statistics"), kRowThreads, 0, stream.get()>>>(args);
   stream.queued("head_statistics", {a.rows, a.width});
+}
+
+void row_distance(DeviceRows<const float> a, DeviceRows<const float> b, DeviceSpan<double> out, Stream& stream) {
+  if (a.rows == 0) return;
+  assert(a.rows == b.rows && a.width == b.width && out.size >= a.rows);
+  distance_kernel<<<grid_of(a.rows, "row_distance"), kRowThreads, 0, stream.get()>>>({a.data, a.stride, b.data, b.stride, a.width, out.data});
+  stream.queued("row_distance", {a.rows, a.width});
 }
 
 }  // namespace ropewalk::verify

@@ -9,6 +9,7 @@
 #include "verify/cuda/element.h"
 #include "verify/cuda/head_tile.h"
 #include "verify/cuda/runtime.h"
+#include "verify/accelerator.h"
 
 // The device bodies of the forward pass's operations: contracts and argument order of the host headers named, on device memory, queued on `stream`. Sums are in a fixed order: two
 // runs give the same bits. Matrices are row-major, any width; offsets are 64 bits wide. No rows: nothing is queued. Error(device) if a launch is refused.
@@ -32,12 +33,7 @@ struct DeviceRows {
 template <class T>
 void rms_norm(DeviceRows<const float> x, DeviceSpan<const float> gain, double eps, DeviceRows<T> y, Stream& stream);
 
-/// cos and sin of rotary_table() (rotary.h) on the device: [positions, pairs].
-struct DeviceRotary {
-  std::size_t pairs = 0, positions = 0;
-  DeviceSpan<const float> cos, sin;
-};
-/// rotary.h, over all rows: row r has position first_position + r % window_rows. y may be x (in place), or another place: keys on their way into the cache. x.width = n_heads * head_dim. T: float (the host's bits), Bf16, Fp16.
+/// rotary.h, over all rows (a table without pairs: a copy): row r has position first_position + r % window_rows. y may be x (in place), or another place: keys on their way into the cache. x.width = n_heads * head_dim. T: float (the host's bits), Bf16, Fp16.
 template <class T>
 void rotate(std::type_identity_t<DeviceRows<const T>> x, std::size_t head_dim, RotaryPairs layout, const DeviceRotary& table, std::size_t first_position, std::size_t window_rows, DeviceRows<T> y, Stream& stream);
 
@@ -59,13 +55,14 @@ void gather(DType dtype, DeviceSpan<const std::byte> table, DeviceSpan<const std
 template <class T>
 void dequantize(DType dtype, DeviceSpan<const std::byte> bytes, DeviceSpan<T> values, Stream& stream);
 
-/// bf16 terms that hold every value of `dtype` exactly: 1 for bf16, 2 for f16 (11 significant bits), 3 for others.
-constexpr int exact_bf16_terms(DType dtype) { return dtype == DType::bf16 ? 1 : dtype == DType::f16 ? 2 : 3; }
 /// y[term, i], term 0 the largest: x[i] = their sum, exact in 3 terms for x = 0 or 2^-110 <= |x| < infinity (below, what lies under 2^-133 is lost: bf16 has no such bits).
-/// y.size = terms * x.size.
-void split_bf16(DeviceSpan<const float> x, int terms, DeviceSpan<Bf16> y, Stream& stream);
+/// y: [terms, x.size].
+void split_bf16(DeviceSpan<const float> x, DeviceRows<Bf16> y, Stream& stream);
 
 /// head_statistics.h over whole rows of logits. b.data null: one model. next[r]: the id whose logit is wanted, negative for none. out: [rows].
 void head_statistics(DeviceRows<const float> a, DeviceRows<const float> b, DeviceSpan<const std::int32_t> next, DeviceSpan<HeadRow> out, Stream& stream);
+
+/// out[row] = |a - b| / |a|, 2-norms in double; 0 where both rows are the same.
+void row_distance(DeviceRows<const float> a, DeviceRows<const float> b, DeviceSpan<double> out, Stream& stream);
 
 }  // namespace ropewalk::verify

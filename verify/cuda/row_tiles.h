@@ -40,6 +40,38 @@ ROPEWALK_DEVICE void rms_norm_block(const Block& block, const RmsNormArgs<T>& ar
   });
 }
 
+struct DistanceArgs {
+  const float* a;
+  std::uint64_t a_stride;
+  const float* b;
+  std::uint64_t b_stride;
+  std::uint64_t width;
+  double* out;
+};
+struct DistanceShared {
+  double difference[kRowThreads], norm[kRowThreads];
+};
+template <class Block>
+ROPEWALK_DEVICE void distance_block(const Block& block, const DistanceArgs& args, DistanceShared& shared) {
+  const float *a = args.a + block.x() * args.a_stride, *b = args.b + block.x() * args.b_stride;
+  block.each([&](int thread) {
+    double difference = 0, norm = 0;
+    for (std::uint64_t c = std::uint64_t(thread); c < args.width; c += kRowThreads) {
+      const double x = a[c], d = x - double(b[c]);
+      difference += d * d;
+      norm += x * x;
+    }
+    shared.difference[thread] = difference;
+    shared.norm[thread] = norm;
+  });
+  const auto plus = [](double& into, double from) { into += from; };
+  tree(block, shared.difference, plus);
+  tree(block, shared.norm, plus);
+  block.lanes([&](int thread) {
+    if (thread == 0) args.out[block.x()] = shared.difference[0] == 0 ? 0.0 : std::sqrt(shared.difference[0] / shared.norm[0]);
+  });
+}
+
 template <class T>
 struct RotateArgs {
   const T* x;
@@ -168,6 +200,7 @@ struct SplitArgs {
   std::uint64_t elements;
   int terms;
   Bf16* y;  // [terms, elements]
+  std::uint64_t y_stride;  // from term to term
 };
 template <class Block>
 ROPEWALK_DEVICE void split_block(const Block& block, const SplitArgs& args) {
@@ -177,7 +210,7 @@ ROPEWALK_DEVICE void split_block(const Block& block, const SplitArgs& args) {
       float rest = args.x[i];
       for (int term = 0; term < args.terms; ++term) {
         const Bf16 part{static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(rest) >> 16)};  // towards 0: never past the largest bf16, and 8 bits at a time
-        args.y[std::uint64_t(term) * args.elements + i] = part;
+        args.y[std::uint64_t(term) * args.y_stride + i] = part;
         rest -= to_float(part);  // exact
       }
     }

@@ -1,0 +1,293 @@
+// The layer sweep of a device, run on a device played on the host (host_accelerator.h), against the host's own sweep: chunks, offsets, slots, rings and events.
+#include "verify/device_sweep.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "lib/convert.h"
+#include "lib/error.h"
+#include "tests/verify/host_accelerator.h"
+#include "tests/verify/random_model.h"
+
+namespace ropewalk::verify {
+namespace {
+
+constexpr std::uint64_t kRoom = std::uint64_t{1} << 30;
+
+/// Every matrix stored as `dtype`, raw as a file has it; vectors stay f32.
+Checkpoint stored_as(Checkpoint model, DType dtype, double mlp_scale = 1) {
+  for (TensorPtr& tensor : model.tensors) {
+    if (tensor->info().shape.size() != 2) continue;
+    std::vector<float> values(tensor->info().elements());
+    tensor->read_f32({0, tensor->info().rows()}, values);
+    if (tensor->name().find("gate_proj") != std::string::npos || tensor->name().find("up_proj") != std::string::npos)
+      for (float& x : values) x = float(double(x) * mlp_scale);
+    TensorInfo info = tensor->info();
+    info.dtype = dtype;
+    std::vector<std::byte> bytes(info.bytes());
+    encode_f32(dtype, values, bytes);
+    tensor = memory_tensor(info, std::move(bytes));
+  }
+  return model;
+}
+
+ModelConfig block_config() {
+  ModelConfig c = awkward_config();
+  c.d_model = 64, c.n_heads = 4, c.n_kv_heads = 2, c.head_dim = 16, c.d_ff = 96, c.n_vocab = 97;
+  c.attention_bias = c.mlp_bias = false, c.tied_head = true;
+  return c;
+}
+
+std::vector<Window> windows_of(std::initializer_list<std::size_t> lengths, int n_vocab) {
+  std::vector<Window> out;
+  for (const std::size_t length : lengths) out.push_back(random_ids(length, n_vocab, static_cast<unsigned>(7 * out.size() + length)));
+  return out;
+}
+
+/// Small enough that everything is cut: several chunks of a window, pieces of a matrix, turns of the ring.
+DeviceTuning small() { return {.chunk_rows = 32, .head_rows = 24, .piece_bytes = 3000, .ring = 4, .slots = 2, .readers = 2}; }
+SweepOptions in(Precision precision, SweepReport* report = nullptr) {
+  SweepOptions options;
+  options.threads = 1;
+  options.device = DeviceOptions{.precision = precision};
+  options.report = report;
+  return options;
+}
+SweepOptions on_host() {
+  SweepOptions options;
+  options.threads = 1;
+  return options;
+}
+
+double worst(const std::vector<std::vector<TokenScore>>& got, const std::vector<std::vector<TokenScore>>& want) {
+  double out = got.size() == want.size() ? 0 : INFINITY;
+  for (std::size_t w = 0; w < want.size() && out < INFINITY; ++w) {
+    if (got[w].size() != want[w].size()) return INFINITY;
+    for (std::size_t t = 0; t < want[w].size(); ++t) {
+      const double error = std::abs(got[w][t].nll - want[w][t].nll) + std::abs(double(got[w][t].entropy) - double(want[w][t].entropy));
+      out = error <= out ? out : std::isnan(error) ? INFINITY : error;
+    }
+  }
+  return out;
+}
+bool same(const std::vector<std::vector<TokenScore>>& a, const std::vector<std::vector<TokenScore>>& b) {
+  if (a.size() != b.size()) return false;
+  for (std::size_t w = 0; w < a.size(); ++w) {
+    if (a[w].size() != b[w].size()) return false;
+    for (std::size_t t = 0; t < a[w].size(); ++t)
+      if (a[w][t].nll != b[w][t].nll || a[w][t].argmax != b[w][t].argmax || a[w][t].entropy != b[w][t].entropy) return false;
+  }
+  return true;
+}
+
+// Both sides are f32 with sums in different order: a logit errs by at most about depth * 2^-24 of its terms in each of 3 layers and the head, 200 * 2^-24 * 10 = 1e-4; what is seen is 1e-5.
+constexpr double kF32 = 1e-4;
+
+TEST(DeviceSweep, F32AgreesWithTheHost) {
+  ModelConfig plain = awkward_config(), sliding = awkward_config(), interleaved = awkward_config(), dynamic = awkward_config();
+  sliding.sliding_window = 9, sliding.mlp_bias = false;
+  interleaved.rotary_pairs = RotaryPairs::interleaved, interleaved.tied_head = true, interleaved.attention_bias = false;
+  dynamic.rope.scaling = RopeDynamic{.factor = 2, .original_context = 16};
+  for (const ModelConfig& config : {plain, sliding, interleaved, dynamic}) {
+    const Checkpoint model = random_model(config, 1);
+    const std::vector<Window> windows = windows_of({5, 5, 9, 9, 70, 1, 33, 7}, config.n_vocab);
+    HostAccelerator device(1, kRoom);
+    EXPECT_LT(worst(device_score(device, model, windows, in(Precision::f32), small()), score(model, windows, on_host())), kF32);
+  }
+}
+
+TEST(DeviceSweep, StoredTypesAgreeWithTheHost) {
+  const Checkpoint base = random_model(block_config(), 2);
+  const std::vector<Window> windows = windows_of({50, 12, 12}, 97);
+  for (const DType dtype : {DType::bf16, DType::f16, DType::q8_0}) {
+    const Checkpoint model = stored_as(base, dtype);
+    HostAccelerator device(2, kRoom);
+    const auto want = score(model, windows, on_host());
+    EXPECT_LT(worst(device_score(device, model, windows, in(Precision::f32), small()), want), kF32) << info(dtype).name;
+    // 16 bits: some 20 roundings of 2^-9 (bf16) or 2^-12 (f16) on the way to logits of size 2 to 8.
+    SweepReport report;
+    EXPECT_LT(worst(device_score(device, model, windows, in(Precision::automatic, &report), small()), want), dtype == DType::bf16 ? 0.3 : 0.04) << info(dtype).name;
+    EXPECT_EQ(report.precision, dtype == DType::bf16 ? "bf16" : "f16");
+    EXPECT_EQ(report.device, "host");
+  }
+}
+
+TEST(DeviceSweep, BytesCrossAsTheyAreStored) {
+  const Checkpoint model = stored_as(random_model(block_config(), 3), DType::q8_0);
+  const std::vector<Window> windows = windows_of({20}, 97);
+  SweepReport report;
+  HostAccelerator device(3, kRoom);
+  device_score(device, model, windows, in(Precision::automatic, &report), small());
+  std::uint64_t stored = 0;  // the tied head crosses again as itself; the embedding is read by the host
+  for (const TensorPtr& tensor : model.tensors) stored += tensor->info().bytes();
+  // Vectors stand on 256 bytes each in a slot.
+  EXPECT_GE(report.weight_bytes, stored);
+  EXPECT_LT(report.weight_bytes, stored + 3 * 2 * 256 + 256);
+}
+
+TEST(DeviceSweep, EqualBitsUnderAnyMemory) {
+  const Checkpoint awkward = random_model(awkward_config(), 4), blocks = stored_as(random_model(block_config(), 5), DType::f16);
+  for (const Precision precision : {Precision::automatic, Precision::bf16, Precision::f32})
+    for (const Checkpoint* model : {&awkward, &blocks}) {
+      const std::vector<Window> windows = windows_of({90, 6, 6, 31, 70}, model->config.n_vocab);
+      HostAccelerator roomy(1, kRoom);
+      SweepReport report;
+      const auto want = device_score(roomy, *model, windows, in(precision, &report), {});
+      EXPECT_EQ(report.slots, 3u);
+      EXPECT_FALSE(report.spilled);
+      EXPECT_LE(roomy.most_used(), report.device_bytes);
+      unsigned seed = 10;
+      for (const std::size_t slots : {2, 3})
+        for (const std::size_t ring : {2, 5}) {
+          DeviceTuning tuning = small();
+          tuning.slots = slots, tuning.ring = ring, tuning.chunk_rows = ring == 2 ? 7 : 64, tuning.head_rows = slots == 2 ? 5 : 40;
+          HostAccelerator device(seed++, kRoom);
+          EXPECT_TRUE(same(device_score(device, *model, windows, in(precision), tuning), want)) << "slots " << slots << ", ring " << ring;
+        }
+      // Every plan down to the least memory that works, where residuals are spilled.
+      DeviceTuning tuning = small();
+      tuning.slots = 0;
+      bool spilled = false;
+      std::uint64_t limit = report.device_bytes;
+      try {
+        for (;;) {
+          HostAccelerator device(seed++, limit);
+          SweepReport one;
+          ASSERT_TRUE(same(device_score(device, *model, windows, in(precision, &one), tuning), want)) << limit << " bytes";
+          ASSERT_LE(device.most_used(), one.device_bytes);
+          ASSERT_LE(one.device_bytes, limit);
+          spilled = spilled || one.spilled;
+          limit = one.device_bytes - 1;  // the next plan is another one
+        }
+      } catch (const Error& error) {
+        EXPECT_EQ(error.kind(), ErrorKind::device);
+        EXPECT_NE(std::string(error.what()).find("device memory"), std::string::npos) << error.what();
+      }
+      EXPECT_TRUE(spilled);
+    }
+}
+
+TEST(DeviceSweep, AWindowsBitsDoNotDependOnItsCompany) {
+  const Checkpoint model = stored_as(random_model(block_config(), 6), DType::bf16);
+  const std::vector<Window> windows = windows_of({40, 11, 11, 50}, 97);
+  HostAccelerator device(4, kRoom);
+  const auto together = device_score(device, model, windows, in(Precision::automatic), small());
+  for (std::size_t w = 0; w < windows.size(); ++w) EXPECT_TRUE(same(device_score(device, model, {&windows[w], 1}, in(Precision::automatic), small()), {together[w]})) << w;
+}
+
+TEST(DeviceSweep, WithoutItsWaitsTheResultIsWrong) {
+  const Checkpoint model = stored_as(random_model(block_config(), 7), DType::f16);
+  const std::vector<Window> windows = windows_of({60, 20}, 97);
+  HostAccelerator device(1, kRoom);
+  const auto want = device_score(device, model, windows, in(Precision::bf16), small());
+  int wrong = 0;
+  for (unsigned seed = 0; seed < 4; ++seed) {
+    HostAccelerator deaf(seed, kRoom);
+    deaf.deaf = true;
+    wrong += same(device_score(deaf, model, windows, in(Precision::bf16), small()), want) ? 0 : 1;
+  }
+  EXPECT_GT(wrong, 0) << "the played device runs nothing out of order: the other tests prove nothing";
+}
+
+TEST(DeviceSweep, CompareAgreesWithTheHost) {
+  const Checkpoint a = random_model(awkward_config(), 8), b = random_model(awkward_config(), 9);
+  const std::vector<Window> windows = windows_of({44, 10, 10, 1}, a.config.n_vocab);
+  HostAccelerator device(5, kRoom);
+  const PairResult got = device_compare(device, a, b, windows, in(Precision::f32), small()), want = compare(a, b, windows, on_host());
+  ASSERT_EQ(got.scores.size(), want.scores.size());
+  ASSERT_EQ(got.layer_distance.size(), want.layer_distance.size());
+  for (std::size_t layer = 0; layer < want.layer_distance.size(); ++layer) EXPECT_NEAR(got.layer_distance[layer], want.layer_distance[layer], 1e-5);
+  for (std::size_t w = 0; w < windows.size(); ++w) {
+    ASSERT_EQ(got.scores[w].size(), want.scores[w].size());
+    for (std::size_t t = 0; t < windows[w].size(); ++t) {
+      EXPECT_NEAR(got.scores[w][t].kl, want.scores[w][t].kl, kF32 * 10);  // up to 10 nats between these two
+      EXPECT_NEAR(got.scores[w][t].nll_a, want.scores[w][t].nll_a, kF32);
+      EXPECT_NEAR(got.scores[w][t].nll_b, want.scores[w][t].nll_b, kF32);
+      EXPECT_EQ(got.scores[w][t].same_top1, want.scores[w][t].same_top1);
+    }
+  }
+}
+
+TEST(DeviceSweep, AModelAgainstItselfIsExactlyZeroSpilledOrNot) {
+  const Checkpoint model = stored_as(random_model(block_config(), 10), DType::bf16);
+  const std::vector<Window> windows = windows_of({150, 150, 90}, 97);
+  SweepReport report;
+  HostAccelerator roomy(6, kRoom);
+  device_compare(roomy, model, model, windows, in(Precision::automatic, &report), small());
+  bool spilled = false;
+  for (std::uint64_t limit = report.device_bytes; !spilled;) {
+    HostAccelerator device(7, limit);
+    SweepReport one;
+    const PairResult result = device_compare(device, model, model, windows, in(Precision::automatic, &one), small());
+    for (const double distance : result.layer_distance) EXPECT_EQ(distance, 0);
+    for (const auto& window : result.scores)
+      for (const PairScore& score : window) EXPECT_TRUE(score.kl == 0 && score.same_top1 && score.nll_a == score.nll_b);
+    spilled = one.spilled;
+    limit = one.device_bytes - 1;
+  }
+}
+
+TEST(DeviceSweep, ModelsOfDifferentDepthAreComparedWithoutLayerDistances) {
+  ModelConfig shallow = awkward_config();
+  shallow.n_layers = 1;
+  const Checkpoint a = random_model(awkward_config(), 11), b = random_model(shallow, 12);
+  const std::vector<Window> windows = windows_of({40}, a.config.n_vocab);
+  HostAccelerator device(8, kRoom);
+  const PairResult got = device_compare(device, a, b, windows, in(Precision::f32), small()), want = compare(a, b, windows, on_host());
+  EXPECT_TRUE(got.layer_distance.empty());
+  for (std::size_t t = 0; t < 40; ++t) EXPECT_NEAR(got.scores[0][t].kl, want.scores[0][t].kl, kF32 * 10);
+}
+
+TEST(DeviceSweep, LogitsOfTheLastPositions) {
+  const Checkpoint model = random_model(awkward_config(), 13);
+  const Window window = random_ids(61, model.config.n_vocab, 1);
+  HostAccelerator device(9, kRoom);
+  for (const int last : {0, 1, 30}) {
+    const LogitsResult got = device_logits(device, model, window, last, in(Precision::f32), small()), want = logits(model, window, last, on_host());
+    ASSERT_EQ(got.logits.size(), want.logits.size());
+    ASSERT_EQ(got.nll.size(), want.nll.size());
+    for (std::size_t i = 0; i < want.logits.size(); ++i) ASSERT_NEAR(got.logits[i], want.logits[i], kF32) << i;
+  }
+}
+
+TEST(DeviceSweep, WhatDoesNotFitF16IsComputedInBf16) {
+  const Checkpoint model = stored_as(random_model(block_config(), 14), DType::f16, 800);
+  const std::vector<Window> windows = windows_of({30}, 97);
+  SweepReport report;
+  HostAccelerator device(10, kRoom);
+  const auto scores = device_score(device, model, windows, in(Precision::automatic, &report), small());
+  EXPECT_EQ(report.precision, "bf16");
+  EXPECT_NE(report.note.find("f16"), std::string::npos);
+  for (const TokenScore& score : scores[0]) EXPECT_TRUE(std::isfinite(score.nll));
+}
+
+TEST(DeviceSweep, WeightsThatAreNotFiniteAreRefusedAndCancellingEnds) {
+  Checkpoint model = stored_as(random_model(block_config(), 15), DType::bf16);
+  const std::vector<Window> windows = windows_of({30}, 97);
+  SweepOptions cancelled = in(Precision::automatic);
+  int asked = 0;
+  cancelled.cancelled = [&] { return ++asked > 20; };
+  HostAccelerator device(11, kRoom);
+  EXPECT_THROW(device_score(device, model, windows, cancelled, small()), Cancelled);
+
+  TensorPtr& tensor = model.tensors[model.tensors.size() - 2];
+  ASSERT_EQ(tensor->info().shape.size(), 2u) << tensor->name();
+  std::vector<std::byte> bytes(tensor->info().bytes());
+  tensor->read_raw({0, tensor->info().rows()}, bytes);
+  bytes[4000] = std::byte{0x80}, bytes[4001] = std::byte{0x7f};  // infinity
+  const TensorInfo info = tensor->info();
+  tensor = memory_tensor(info, bytes);
+  try {
+    device_score(device, model, windows, in(Precision::automatic), small());
+    FAIL() << "an infinite weight passed";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::bad_input);
+    EXPECT_NE(std::string(error.what()).find(info.name + "' element 2000 is not finite"), std::string::npos) << error.what();
+  }
+}
+
+}  // namespace
+}  // namespace ropewalk::verify

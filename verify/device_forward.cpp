@@ -1,0 +1,285 @@
+#include "verify/device_forward.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <map>
+
+#include "lib/error.h"
+#include "verify/forward.h"
+#include "verify/model_weights.h"
+
+namespace ropewalk::verify {
+namespace {
+
+using Queue = Accelerator::Queue;
+
+template <class T>
+std::span<const std::byte> bytes_of(const std::vector<T>& values) {
+  return std::as_bytes(std::span(values));
+}
+
+std::vector<std::unique_ptr<Accelerator::Memory>> make_ring(Accelerator& device, std::uint64_t bytes, std::size_t count) {
+  std::vector<std::unique_ptr<Accelerator::Memory>> ring;
+  for (std::size_t i = 0; i < count; ++i) ring.push_back(device.allocate_pinned("weights on their way", bytes));
+  return ring;
+}
+std::vector<std::span<std::byte>> spans_of(const std::vector<std::unique_ptr<Accelerator::Memory>>& ring) {
+  std::vector<std::span<std::byte>> spans;
+  for (const auto& memory : ring) spans.push_back(memory->host());
+  return spans;
+}
+
+std::vector<std::unique_ptr<Accelerator::Event>> make_events(Accelerator& device, std::size_t count) {
+  std::vector<std::unique_ptr<Accelerator::Event>> events;
+  for (std::size_t i = 0; i < count; ++i) events.push_back(device.event());
+  return events;
+}
+
+}  // namespace
+
+DeviceForward::DeviceForward(const DeviceModel& model, std::span<const Window> windows, const DevicePlan& plan, const DeviceTuning& tuning, const Workers& workers, DeviceActivations& shared,
+                             std::function<bool()> cancelled)
+    : model_(model), device_(shared.device), shared_(shared), plan_(plan), cancelled_(std::move(cancelled)), d_model_(std::size_t(model.model->config.d_model)),
+      ring_(make_ring(device_, model.pieces.largest_bytes, std::max<std::size_t>(2, tuning.ring))), copied_(make_events(device_, ring_.size())),
+      fed_(make_events(device_, model.weights.size())), started_(make_events(device_, model.weights.size())), done_(make_events(device_, model.weights.size())),
+      before_(model.weights.size(), nullptr), stream_(model.pieces.stream, spans_of(ring_), tuning.readers) {
+  std::vector<std::int32_t> ids;
+  for (const Window& window : windows) {
+    lengths_.push_back(window.size());
+    ids.insert(ids.end(), window.begin(), window.end());
+  }
+  rows_ = ids.size();
+  chunks_ = plan_chunks(lengths_, plan.chunk_rows);
+
+  std::map<const RotaryTable*, DeviceRotary> uploaded;
+  for (const auto& table : rotary_tables(*model.model, lengths_)) {
+    DeviceRotary& on_device = uploaded[table.get()];
+    if (!on_device.cos.data) {
+      const std::size_t bytes = table->cos.size() * sizeof(float);
+      rotary_memory_.push_back(device_.allocate("rotary tables", 2 * bytes));
+      const auto& memory = rotary_memory_.back();
+      device_.copy_to_device(bytes_of(table->cos), memory->bytes().subspan(0, bytes), Queue::compute);
+      device_.copy_to_device(bytes_of(table->sin), memory->bytes().subspan(bytes, bytes), Queue::compute);
+      device_.synchronize();  // the table is pageable, and goes away
+      on_device = {table->pairs, table->pairs == 0 ? 0 : table->cos.size() / table->pairs, memory->as<const float>(0, table->cos.size()), memory->as<const float>(bytes, table->sin.size())};
+    }
+    rotary_.push_back(on_device);
+  }
+
+  const std::uint64_t row_bytes = d_model_ * sizeof(float);
+  residual_ = plan.spilled ? device_.allocate_pinned("residual", rows_ * row_bytes) : device_.allocate("residual", rows_ * row_bytes);
+  const auto on_the_way = plan.spilled ? nullptr : device_.allocate_pinned("embeddings", std::min(plan.chunk_rows, rows_) * row_bytes);
+  for (std::size_t first = 0; first < rows_; first += plan.chunk_rows) {
+    const std::size_t count = std::min(plan.chunk_rows, rows_ - first);
+    std::byte* to = plan.spilled ? residual_->host().data() + first * row_bytes : on_the_way->host().data();
+    read_embeddings(*model.model, std::span(ids).subspan(first, count), reinterpret_cast<float*>(to), d_model_, workers);
+    if (plan.spilled) continue;
+    device_.copy_to_device({to, count * row_bytes}, residual_->bytes().subspan(first * row_bytes, count * row_bytes), Queue::compute);
+    device_.synchronize();
+  }
+  std::uint64_t layer_bytes = 0;
+  for (std::size_t layer = 0; layer + 1 < model.weights.size(); ++layer) layer_bytes = std::max(layer_bytes, model.weights[layer].bytes);
+  for (std::size_t slot = 0; slot < plan.slots; ++slot) slots_.push_back(device_.allocate("weights of a layer", layer_bytes));
+  staging_ = device_.allocate("weights on their way", model.pieces.largest_bytes);
+  if (model.type == ElementType::f32) widened_ = device_.allocate("widened weights", model.pieces.largest_elements * sizeof(float));
+}
+
+DeviceMatrix DeviceForward::residual(std::size_t first, std::size_t rows, std::size_t spill_place) {
+  const std::uint64_t row_bytes = d_model_ * sizeof(float);
+  if (!plan_.spilled) return {residual_->bytes().data + first * row_bytes, ElementType::f32, rows, d_model_, d_model_};
+  const DeviceSpan<std::byte> place = shared_.residual->bytes().subspan(spill_place * row_bytes, rows * row_bytes);
+  device_.copy_to_device(residual_->host().subspan(first * row_bytes, rows * row_bytes), place, Queue::compute);
+  return {place.data, ElementType::f32, rows, d_model_, d_model_};
+}
+
+void DeviceForward::store_spilled(std::size_t first, std::size_t rows) {
+  if (!plan_.spilled) return;
+  const std::uint64_t row_bytes = d_model_ * sizeof(float);
+  device_.copy_to_host(shared_.residual->bytes().subspan(0, rows * row_bytes), residual_->host().subspan(first * row_bytes, rows * row_bytes), Queue::compute);
+}
+
+void DeviceForward::queue_piece(const WeightPiece& piece, std::span<const std::byte> bytes, std::byte* slot, const DeviceWeights& weights) {
+  if (!piece.matrix) {
+    device_.copy_to_device(bytes, {slot, bytes.size()}, Queue::copy);
+    return;
+  }
+  const DeviceWeight& matrix = weights.matrices[*piece.matrix];
+  const ElementType stored = model_.type == ElementType::f32 ? ElementType::bf16 : model_.type;
+  std::byte* to = slot + matrix.offset_bytes + piece.first_element * sizeof(std::uint16_t);
+  if (matrix.terms == 1 && piece.dtype == (stored == ElementType::bf16 ? DType::bf16 : DType::f16)) {
+    device_.copy_to_device(bytes, {to, bytes.size()}, Queue::copy);
+    return;
+  }
+  const DeviceSpan<std::byte> staged = staging_->bytes().subspan(0, bytes.size());
+  device_.copy_to_device(bytes, staged, Queue::copy);
+  if (model_.type != ElementType::f32) {
+    device_.dequantize(piece.dtype, staged, stored, to, piece.elements, Queue::copy);
+    return;
+  }
+  const DeviceSpan<float> wide = widened_->as<float>(0, piece.elements);
+  device_.dequantize(piece.dtype, staged, ElementType::f32, reinterpret_cast<std::byte*>(wide.data), piece.elements, Queue::copy);
+  device_.split(wide, {to, ElementType::bf16, matrix.terms, piece.elements, matrix.outputs * matrix.depth}, Queue::copy);
+}
+
+void DeviceForward::feed(int layer) {
+  if (layer < layers_fed_) return;
+  ++layers_fed_;
+  const auto at = static_cast<std::size_t>(layer);
+  const bool is_head = at + 1 == model_.weights.size();
+  std::byte* slot = slots_[is_head ? 0 : at % plan_.slots]->bytes().data;
+  if (!is_head && at >= plan_.slots) done_[at - plan_.slots]->make_wait(Queue::copy);
+  device_.set_layer(Queue::copy, layer);
+  for (const WeightPiece& piece : model_.pieces.of[at]) {
+    if (cancelled_ && cancelled_()) throw Cancelled();
+    const std::size_t index = next_piece_++;
+    queue_piece(piece, stream_.wait(index), slot, model_.weights[at]);
+    copied_[index % ring_.size()]->record(Queue::copy);
+    if (piece.done) piece.done->release();
+    // Half a ring behind, where the wait is short, a place is given back to the readers.
+    if (index + 1 < ring_.size() / 2) continue;
+    const std::size_t behind = index + 1 - ring_.size() / 2;
+    copied_[behind % ring_.size()]->wait();
+    stream_.release(behind);
+  }
+  fed_[at]->record(Queue::copy);
+}
+
+DeviceSpan<const float> DeviceForward::vector(std::size_t index) const {
+  const DeviceVector& vector = weights_->vectors[index];
+  return {reinterpret_cast<const float*>(slot_ + vector.offset_bytes), vector.size};
+}
+DeviceMatrix DeviceForward::vector_row(std::size_t index) const {
+  const DeviceVector& vector = weights_->vectors[index];
+  return {slot_ + vector.offset_bytes, ElementType::f32, 1, vector.size, 0};
+}
+DeviceMatrix DeviceForward::activation(const std::unique_ptr<Accelerator::Memory>& memory, std::size_t rows, std::size_t width) const {
+  return {memory->bytes().data, model_.type, rows, width, width};
+}
+
+void DeviceForward::linear(const DeviceMatrix& x, std::size_t index, bool accumulate, const DeviceMatrix& out) {
+  const DeviceWeight& w = weights_->matrices[index];
+  std::byte* data = slot_ + w.offset_bytes;
+  if (model_.type != ElementType::f32) {
+    device_.multiply(x, {data, model_.type, w.outputs, w.depth, w.depth}, accumulate, out);
+    return;
+  }
+  // x and w as sums of bf16 terms of 8 bits: x_i w_j is below 2^(-8 (i + j)) of the product, and what i + j = 4 leaves out is below f32's own rounding. The smallest first.
+  constexpr std::size_t kTerms = 3, kLast = 3;
+  const std::size_t elements = x.rows * x.width;
+  device_.split({reinterpret_cast<const float*>(x.data), elements}, {shared_.terms->bytes().data, ElementType::bf16, kTerms, elements, elements}, Queue::compute);
+  bool add = accumulate;
+  for (std::size_t order = std::min(kLast, kTerms - 1 + w.terms - 1) + 1; order-- > 0;)
+    for (std::size_t i = 0; i < kTerms; ++i) {
+      if (i > order || order - i >= w.terms) continue;
+      const std::size_t j = order - i;
+      device_.multiply({shared_.terms->bytes().data + i * elements * 2, ElementType::bf16, x.rows, x.width, x.width},
+                       {data + j * w.outputs * w.depth * 2, ElementType::bf16, w.outputs, w.depth, w.depth}, add, out);
+      add = true;
+    }
+}
+
+/// Consecutive stretches of a chunk that one launch takes: windows of one length, whole; or a piece of one window.
+struct DeviceForward::Group {
+  std::size_t row, rows, windows;  // first row in the chunk, rows of a window
+  const Stretch* first;
+};
+
+void DeviceForward::attend(const Chunk& chunk, const DeviceMatrix& projected, const DeviceMatrix& out) {
+  const ModelConfig& c = config();
+  const auto head_dim = std::size_t(c.head_dim), d_q = std::size_t(c.n_heads) * head_dim, d_kv = std::size_t(c.n_kv_heads) * head_dim;
+  std::vector<Group> groups;
+  for (const Stretch& stretch : chunk) {
+    const std::size_t length = lengths_[stretch.window];
+    if (!groups.empty() && stretch.rows == length && lengths_[groups.back().first->window] == length) ++groups.back().windows;
+    else groups.push_back({stretch.first_row - chunk.front().first_row, stretch.rows, 1, &stretch});
+  }
+  for (const Group& group : groups) {
+    const std::size_t count = group.rows * group.windows, position = group.first->first_position, kv_rows = position + group.rows;
+    const DeviceRotary& rotary = rotary_[group.first->window];
+    const DeviceMatrix rows = projected.row_range(group.row, count), q = rows.columns(0, d_q), k = rows.columns(d_q, d_kv), v = rows.columns(d_q + d_kv, d_kv);
+    // The keys and values of a window stand where its rows stand in the chunk; those of a window in pieces from 0 on.
+    const DeviceMatrix keys = activation(shared_.keys, group.row + group.windows * kv_rows, d_kv), values = activation(shared_.values, keys.rows, d_kv);
+    device_.rotate(q, head_dim, c.rotary_pairs, rotary, position, group.rows, q);
+    device_.rotate(k, head_dim, c.rotary_pairs, rotary, position, group.rows, keys.row_range(group.row + position, count));
+    device_.rotate(v, head_dim, c.rotary_pairs, {0, rotary.positions, {}, {}}, position, group.rows, values.row_range(group.row + position, count));  // no pairs: a copy
+    device_.attention({.q = q, .out = out.row_range(group.row, count), .keys = keys.row_range(group.row, group.windows * kv_rows), .values = values.row_range(group.row, group.windows * kv_rows),
+                       .windows = group.windows, .rows = group.rows, .kv_rows = kv_rows, .first_position = position, .n_heads = std::size_t(c.n_heads), .n_kv_heads = std::size_t(c.n_kv_heads),
+                       .head_dim = head_dim, .sliding_window = c.sliding_window ? std::size_t(*c.sliding_window) : 0, .scale = float(1.0 / std::sqrt(double(head_dim)))});
+  }
+}
+
+void DeviceForward::run_chunk(int layer, const Chunk& chunk) {
+  using W = DeviceWeights;
+  device_.set_layer(Queue::compute, layer);
+  const ModelConfig& c = config();
+  const std::size_t first = chunk.front().first_row, rows = chunk.back().first_row + chunk.back().rows - first, d_ff = std::size_t(c.d_ff);
+  const std::size_t d_q = std::size_t(c.n_heads) * std::size_t(c.head_dim), qkv = weights_->matrices[W::kQkv].outputs;
+  const bool is_wide = model_.type == ElementType::f32;
+  // A bias is added to floats, before the one rounding to 16 bits.
+  const auto wide = [&](std::size_t width) { return DeviceMatrix{shared_.wide->bytes().data, ElementType::f32, rows, width, width}; };
+  const DeviceMatrix x = residual(first, rows), normed = activation(shared_.normed, rows, d_model_), attended = activation(shared_.normed, rows, d_q);
+  const DeviceMatrix projected = activation(shared_.projected, rows, qkv), gate_up = activation(shared_.projected, rows, 2 * d_ff), activated = activation(shared_.activated, rows, d_ff);
+
+  device_.rms_norm(x, vector(W::kAttentionNorm), c.rms_eps, normed);
+  const bool qkv_bias = vector(W::kQkvBias).size > 0, mlp_bias = vector(W::kGateUpBias).size > 0;
+  const DeviceMatrix first_out = qkv_bias && !is_wide ? wide(qkv) : projected;
+  linear(normed, W::kQkv, false, first_out);
+  if (qkv_bias) device_.add(first_out, vector_row(W::kQkvBias));
+  if (qkv_bias && !is_wide) device_.dequantize(DType::f32, {first_out.data, rows * qkv * sizeof(float)}, model_.type, projected.data, rows * qkv, Queue::compute);
+  attend(chunk, projected, attended);
+  linear(attended, W::kOutput, true, x);
+  if (vector(W::kOutputBias).size > 0) device_.add(x, vector_row(W::kOutputBias));
+
+  device_.rms_norm(x, vector(W::kMlpNorm), c.rms_eps, normed);
+  const DeviceMatrix second_out = mlp_bias && !is_wide ? wide(2 * d_ff) : gate_up;
+  linear(normed, W::kGateUp, false, second_out);
+  if (mlp_bias) device_.add(second_out, vector_row(W::kGateUpBias));
+  device_.swiglu(second_out, d_ff, activated);
+  linear(activated, W::kDown, true, x);
+  if (vector(W::kDownBias).size > 0) device_.add(x, vector_row(W::kDownBias));
+  store_spilled(first, rows);
+}
+
+void DeviceForward::run_layer(int layer) {
+  feed(layer);
+  const auto at = static_cast<std::size_t>(layer);
+  weights_ = &model_.weights[at];
+  slot_ = slots_[at % plan_.slots]->bytes().data;
+  before_[at] = shared_.last_done;
+  fed_[at]->make_wait(Queue::compute);
+  started_[at]->record(Queue::compute);
+  for (const Chunk& chunk : chunks_) {
+    if (cancelled_ && cancelled_()) throw Cancelled();
+    run_chunk(layer, chunk);
+  }
+  done_[at]->record(Queue::compute);
+  shared_.last_done = done_[at].get();
+}
+
+void DeviceForward::load_head() {
+  device_.synchronize();
+  slots_.clear();
+  weights_ = &model_.weights.back();
+  slots_.push_back(device_.allocate("weights of the head", weights_->bytes));
+  slot_ = slots_.front()->bytes().data;
+  feed(config().n_layers);
+  fed_.back()->make_wait(Queue::compute);
+}
+
+void DeviceForward::head(std::size_t first, std::size_t rows, const DeviceMatrix& logits) {
+  device_.set_layer(Queue::compute, config().n_layers);
+  const DeviceMatrix normed = activation(shared_.normed, rows, d_model_);
+  device_.rms_norm(residual(first, rows), vector(DeviceWeights::kFinalNorm), config().rms_eps, normed);
+  linear(normed, DeviceWeights::kLogits, false, logits);
+}
+
+double DeviceForward::first_wait_seconds() const { return before_[0] ? started_[0]->milliseconds_since(*before_[0]) / 1000 : 0; }
+double DeviceForward::other_wait_seconds() const {
+  double sum = 0;
+  for (std::size_t layer = 1; layer + 1 < started_.size(); ++layer)
+    if (before_[layer]) sum += started_[layer]->milliseconds_since(*before_[layer]) / 1000;
+  return sum;
+}
+
+}  // namespace ropewalk::verify

@@ -1,0 +1,68 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "lib/checkpoint.h"
+#include "verify/accelerator.h"
+#include "verify/weight_stream.h"
+
+namespace ropewalk::verify {
+
+/// A matrix of a layer as it lies on the device: parts one below the other (Q, K, V; gate, up), [terms, outputs, depth].
+struct DeviceWeight {
+  struct Part {
+    TensorPtr tensor;
+    std::size_t first_output, outputs;
+  };
+  std::vector<Part> parts;
+  std::size_t outputs = 0, depth = 0;
+  std::size_t terms = 1;           // bf16 terms whose sum is the weight; 1 if it stands as one 16-bit value
+  std::uint64_t offset_bytes = 0;  // in the layer's slot
+};
+/// Norms and biases, f32.
+struct DeviceVector {
+  struct Part {
+    TensorPtr tensor;  // null: zeros
+    std::size_t size;
+  };
+  std::vector<Part> parts;
+  std::size_t size = 0;  // 0: the model has none
+  std::uint64_t offset_bytes = 0;
+};
+/// What a layer, or the head, needs on the device at once.
+struct DeviceWeights {
+  enum LayerMatrix { kQkv, kOutput, kGateUp, kDown };
+  enum LayerVector { kAttentionNorm, kMlpNorm, kQkvBias, kOutputBias, kGateUpBias, kDownBias };
+  enum HeadIndex { kLogits = 0, kFinalNorm = 0 };
+  std::vector<DeviceWeight> matrices;
+  std::vector<DeviceVector> vectors;
+  std::uint64_t vector_bytes = 0;  // vectors stand first in a slot, one after another
+  std::uint64_t bytes = 0;
+};
+/// All layers, then the head. `type`: what matrices are multiplied in; f32: as exact bf16 terms. Error(bad_input) for shapes that do not belong to the configuration.
+std::vector<DeviceWeights> plan_device_weights(const Checkpoint& model, ElementType type);
+
+/// bf16 or f16, whichever rounds the stored weights less: f16 if every matrix is f16 or in blocks with f16 scales.
+ElementType natural_type(const Checkpoint& model);
+
+/// Consecutive rows of one part of a matrix, or all vectors of a layer.
+struct WeightPiece {
+  std::optional<std::size_t> matrix;  // nullopt: the vectors
+  DType dtype = DType::f32;           // of the bytes
+  std::uint64_t bytes = 0;
+  std::size_t first_element = 0, elements = 0;  // of the matrix
+  TensorPtr done = {};                 // to release after this piece
+};
+struct WeightPieces {
+  std::vector<std::vector<WeightPiece>> of;  // [layers + 1]
+  std::vector<WeightStream::Piece> stream;   // all of them, in that order
+  std::uint64_t largest_bytes = 0, largest_elements = 0, total_bytes = 0;
+};
+/// Cuts the weights into pieces of about `piece_bytes` (at least a row unit). Bytes stay as stored where `device` can decode them, else they are widened to f32 on the way.
+/// Filling throws Error(bad_input) for values that are not finite. `plan` outlives the result.
+WeightPieces cut_weights(const std::vector<DeviceWeights>& plan, const Accelerator& device, std::uint64_t piece_bytes);
+
+}  // namespace ropewalk::verify

@@ -1,0 +1,58 @@
+#include "verify/weight_stream.h"
+
+#include <algorithm>
+
+namespace ropewalk::verify {
+
+WeightStream::WeightStream(std::vector<Piece> pieces, std::vector<std::span<std::byte>> ring, int readers)
+    : pieces_(std::move(pieces)), ring_(std::move(ring)), ready_(pieces_.size()) {
+  for (int i = 0; i < std::max(1, readers); ++i) threads_.emplace_back([this] { read(); });
+}
+
+WeightStream::~WeightStream() {
+  {
+    const std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  emptied_.notify_all();
+  for (std::thread& thread : threads_) thread.join();
+}
+
+void WeightStream::read() {
+  for (;;) {
+    std::unique_lock lock(mutex_);
+    emptied_.wait(lock, [&] { return stop_ || next_ >= pieces_.size() || next_ < released_ + ring_.size(); });
+    if (stop_ || next_ >= pieces_.size()) return;
+    const std::size_t index = next_++;
+    lock.unlock();
+    try {
+      pieces_[index].fill(ring_[index % ring_.size()].first(pieces_[index].bytes));
+    } catch (...) {
+      lock.lock();
+      if (!failure_) failure_ = std::current_exception();
+      stop_ = true;
+      filled_.notify_all(), emptied_.notify_all();
+      return;
+    }
+    lock.lock();
+    ready_[index] = true;
+    filled_.notify_all();
+  }
+}
+
+std::span<std::byte> WeightStream::wait(std::size_t index) {
+  std::unique_lock lock(mutex_);
+  filled_.wait(lock, [&] { return ready_[index] || failure_; });
+  if (failure_) std::rethrow_exception(failure_);
+  return ring_[index % ring_.size()].first(pieces_[index].bytes);
+}
+
+void WeightStream::release(std::size_t index) {
+  {
+    const std::lock_guard lock(mutex_);
+    released_ = index + 1;
+  }
+  emptied_.notify_all();
+}
+
+}  // namespace ropewalk::verify
