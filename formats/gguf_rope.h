@@ -38,6 +38,11 @@ enum class RopeEncoding { automatic, keys, freqs };
 /// Error(unsupported) for a scaling type at which the engine aborts, Error(bad_input) for values it refuses (a partial rotary dimension, divisors of another length or not finite).
 RopeSpec read_gguf_rope(const GgufFile& file, const std::string& path);
 
+/// What llama.cpp 0.5 runs for rope.scaling.type, factor (not 0), original_context_length and attn_factor; theta, rotary_dim and divisors stand in `spec`. Betas are 32 and 1 whatever the
+/// yarn_beta_* keys say. Where the range is upside down (originals of a few tokens) ggml's ramp is a step after pair 0, and that of the Python implementations, which RopeYarn means, keeps
+/// every pair: such a one becomes divisors.
+void run_gguf_scaling(RopeSpec& spec, const std::string& type, double factor, int original_context, double attn_factor);
+
 /// The rope part of a GGUF about to be written.
 struct GgufRope {
   /// llama.rope.scaling.* and llama.rope.freq_base in convert_hf_to_gguf.py's order; they stand between attention.head_count_kv and attention.layer_norm_rms_epsilon.

@@ -36,12 +36,11 @@ class GgufRopeReader {
     if (type == "yarn") {
       if (spec.theta == 1) fail(std::string(kTheta) + " is 1, with which YaRN's ramp has no bounds", "correct the key");
       record("original_context", count(kOriginal).value_or(0) > 0 ? kOriginal : kContext);
-      set_yarn(spec, s, original);
-      if (attention != 1) spec.attention_factor = yarn_attention_factor(s) * attention;
-    } else {
-      if (s != 1) spec.scaling = RopeLinear{s};  // longrope scales by its factor too
-      if (attention != 1) spec.attention_factor = attention;
+      record("factor", kFactor);
+      record("beta_fast", "");
+      record("beta_slow", "");
     }
+    run_gguf_scaling(spec, type, s, original, attention);
     spec.provenance = std::move(provenance_);
     return spec;
   }
@@ -119,28 +118,29 @@ class GgufRopeReader {
     return nullptr;
   }
 
-  /// Betas are 32 and 1 whatever the yarn_beta_* keys say. Where the range is upside down (originals of a few tokens) ggml's ramp is a step after pair 0, and
-  /// that of the Python implementations, which RopeYarn means, keeps every pair.
-  void set_yarn(RopeSpec& spec, double s, int original) {
-    record("factor", kFactor);
-    record("beta_fast", "");
-    record("beta_slow", "");
-    const double last_pair = std::ceil(correction_dim(1, spec.rotary_dim, spec.theta, original));
-    if (last_pair >= 0) {
-      spec.scaling = RopeYarn{s, original};
-      return;
-    }
-    if (spec.frequency_divisors.empty()) spec.frequency_divisors.assign(std::size_t(spec.rotary_dim / 2), 1.0);
-    for (std::size_t pair = 1; pair < spec.frequency_divisors.size(); ++pair) spec.frequency_divisors[pair] *= s;
-    spec.attention_factor = yarn_attention_factor(s);
-  }
-
   const GgufFile& file_;
   const std::string& path_;
   std::vector<RopeProvenance> provenance_;
 };
 
 }  // namespace
+
+void run_gguf_scaling(RopeSpec& spec, const std::string& type, double factor, int original_context, double attn_factor) {
+  if (type != "yarn") {
+    if (factor != 1 && type != "none") spec.scaling = RopeLinear{factor};  // longrope scales by its factor too
+    if (attn_factor != 1) spec.attention_factor = attn_factor;
+    return;
+  }
+  const double last_pair = std::ceil(correction_dim(1, spec.rotary_dim, spec.theta, original_context));
+  if (last_pair >= 0) {
+    spec.scaling = RopeYarn{factor, original_context};
+  } else {
+    if (spec.frequency_divisors.empty()) spec.frequency_divisors.assign(std::size_t(spec.rotary_dim / 2), 1.0);
+    for (std::size_t pair = 1; pair < spec.frequency_divisors.size(); ++pair) spec.frequency_divisors[pair] *= factor;
+    spec.attention_factor = yarn_attention_factor(factor);
+  }
+  if (attn_factor != 1) spec.attention_factor = yarn_attention_factor(factor) * attn_factor;
+}
 
 RopeSpec read_gguf_rope(const GgufFile& file, const std::string& path) { return GgufRopeReader(file, path).read(); }
 

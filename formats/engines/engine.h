@@ -56,9 +56,12 @@ struct EngineOptions {
   std::string converter_transformers = "4.57.6";  // the release beside llama.cpp's converter, which reads through it; 4.57.6 is the one it pins
 };
 
+/// The kind of an EngineError where it is not the engine that stops: it would go on, with numbers that are no rotation (a factor of -1), or ropewalk has no rule for the file.
+inline constexpr const char* kNotFollowed = "not followed";
+
 /// What the engine raises, in its own words where they are known.
 struct EngineError {
-  std::string kind;     // "KeyError", "TypeError", ..., llama.cpp: "KeyError", "error" (struct.error), "unsupported"
+  std::string kind;     // Python's: "KeyError", "TypeError", "error" (struct.error), ...; or kNotFollowed
   std::string text;
   std::string pointer;  // the value it trips over, JSON pointer into config.json; empty: the file as a whole
 };
@@ -90,7 +93,7 @@ struct EngineReading {
   EngineVersion engine;
   std::vector<EngineRope> ropes;             // empty if `error`
   std::optional<EngineError> error;          // the engine fails where it reads the file or builds the rotary embedding
-  std::optional<int> context;                // tokens it would serve by itself
+  std::optional<int> context;                // tokens it would serve: what it was asked for, or what it chooses
   std::optional<EngineError> context_error;  // it fails where it works out that length (and so does not start), whatever the rope
   std::vector<EngineNotice> notices;
   bool starts() const { return !error && !context_error; }

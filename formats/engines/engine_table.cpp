@@ -28,9 +28,7 @@ struct CorrectionRange {
   double low, high;
 };
 CorrectionRange correction_range(const RopeSpec& spec, const RopeYarn& yarn) {  // in Python: doubles
-  const auto dim_of = [&](double rotations) {
-    return spec.rotary_dim * std::log(yarn.original_context / (rotations * 2 * std::numbers::pi)) / (2 * std::log(spec.theta));
-  };
+  const auto dim_of = [&](double rotations) { return correction_dim(rotations, spec.rotary_dim, spec.theta, yarn.original_context); };
   double low = dim_of(yarn.beta_fast), high = dim_of(yarn.beta_slow);
   if (yarn.truncate) low = std::floor(low), high = std::ceil(high);
   return {std::max(low, 0.0), std::min(high, double(spec.rotary_dim - 1))};
@@ -69,10 +67,7 @@ Floats torch_dynamic(const RopeSpec& spec, const RopeDynamic& dynamic, int seque
   const int d = spec.rotary_dim;
   const double s = dynamic.factor;
   if (sequence_length <= dynamic.original_context || d == 2) return plain(float(spec.theta), d);
-  if (base_in_double) {
-    const double grown = std::pow(s * sequence_length / dynamic.original_context - (s - 1), double(d) / (d - 2));
-    return plain(float(spec.theta * grown), d);
-  }
+  if (base_in_double) return plain(float(ntk_base(spec.theta, s * sequence_length / dynamic.original_context - (s - 1), d)), d);
   const float alpha = float(s) * float(sequence_length) / float(dynamic.original_context) - float(s - 1);  // the length is a tensor
   const float grown = float(std::pow(double(alpha), double(d) / (d - 2)));  // the exponent is a scalar: torch raises one number to it in double
   return plain(float(spec.theta) * grown, d);
@@ -94,7 +89,7 @@ Floats torch_table(const RopeSpec& spec, int sequence_length, bool base_in_doubl
     for (float& f : out) f /= float(linear->factor);
     return out;
   }
-  if (const auto* ntk = std::get_if<RopeNtk>(&spec.scaling)) return plain(d > 2 ? float(spec.theta * std::pow(ntk->alpha, double(d) / (d - 2))) : theta, d);
+  if (const auto* ntk = std::get_if<RopeNtk>(&spec.scaling)) return plain(float(ntk_base(spec.theta, ntk->alpha, d)), d);
   if (const auto* dynamic = std::get_if<RopeDynamic>(&spec.scaling)) return torch_dynamic(spec, *dynamic, sequence_length, base_in_double);
   if (const auto* yarn = std::get_if<RopeYarn>(&spec.scaling)) return torch_yarn(spec, *yarn);
   if (const auto* llama3 = std::get_if<RopeLlama3>(&spec.scaling)) return torch_llama3(spec, *llama3);

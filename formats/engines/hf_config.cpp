@@ -112,7 +112,7 @@ void load_rope_scaling(const Walk& walk, HfConfig& config, const HfVersion& vers
 // phi3: configuration_phi3.py ------------------------------------------------------------------------------------------------------------------
 
 void check_lists(const Walk& walk, const Dict& rope, const HfVersion& version, const char* name, double partial) {
-  const int rotary = version.at_least({4, 49}) ? int(split_head_dim(walk) * partial) : split_head_dim(walk);
+  const int rotary = version.at_least({4, 49}) ? channels(split_head_dim(walk) * partial, rope.pointer) : split_head_dim(walk);
   for (const std::string key : {"short_factor", "long_factor"}) {
     const Value* list = rope.find(key);
     const bool v5_none = version.at_least({5}) && (!list || list->json.is_null());
@@ -155,12 +155,12 @@ constexpr std::initializer_list<int> kStrict = {5, 4};  // config classes became
   raise("StrictDataclassClassValidationError", "Class validation error for validator 'validate_rope': ValueError: " + text, pointer);
 }
 
-void standardise(Walk& walk, HfConfig& config, Dict& rope, bool nested) {
+void standardise(Walk& walk, HfConfig& config, Dict& rope, bool own_original) {
   const Value* type = rope_type(rope);
   rope.set("rope_type", type ? *type : walk.defaulted("default"));
   const std::string name = rope.find("rope_type")->json.is_string() ? rope.find("rope_type")->json.get<std::string>() : "";
   if (name != "llama3" && name != "yarn" && name != "longrope") return;
-  if (config.original && !nested) rope.set("original_max_position_embeddings", *config.original);  // beats the dictionary's own
+  if (config.original && !own_original) rope.set("original_max_position_embeddings", *config.original);  // beats the dictionary's own
   else rope.set_default("original_max_position_embeddings", config.context);
 }
 
@@ -219,7 +219,7 @@ void load_gemma3(Walk& walk, HfConfig& config) {
   }
 }
 
-void load_v5(Walk& walk, HfConfig& config, const HfVersion& version) {
+void load_v5(Walk& walk, HfConfig& config, const HfVersion& version, bool as_loaded) {
   if (is(config, "gemma3_text")) {
     load_gemma3(walk, config);
   } else {
@@ -242,7 +242,7 @@ void load_v5(Walk& walk, HfConfig& config, const HfVersion& version) {
   const auto complete = [&](Dict& rope) {
     rope.set_default("rope_theta", config.theta);
     if (walk.has("partial_rotary_factor")) rope.set_default("partial_rotary_factor", walk.get("partial_rotary_factor", 1.0));
-    standardise(walk, config, rope, nested);
+    standardise(walk, config, rope, nested || (as_loaded && !is(config, "phi3")));  // a field of Phi3Config, an attribute of others
     // phi3 renames only after the original context was filled in for the types that are known by then
     const Value* type = rope.find("rope_type");
     if (is(config, "phi3") && (type->json == "su" || type->json == "yarn")) rope.set("rope_type", {"longrope", type->pointer});
@@ -286,13 +286,13 @@ std::optional<Value> head_dim_attribute(const Walk& walk, const HfConfig& config
   return std::nullopt;
 }
 
-HfConfig load_hf_config(Walk& walk, const HfVersion& version) {
+HfConfig load_hf_config(Walk& walk, const HfVersion& version, bool as_loaded) {
   HfConfig config;
   config.family = &family_of(walk.model_type());
   config.v5 = version.at_least({5});
   find_class(walk, config, version);
   attributes(walk, config);
-  if (config.v5) load_v5(walk, config, version);
+  if (config.v5) load_v5(walk, config, version, as_loaded);
   else if (is(config, "phi3")) load_phi3(walk, config, version);
   else if (is(config, "mistral")) {  // an attribute nobody validates; from 4.53 anything but a dict is passed over
     read_rope_scaling(walk, config, [&](const Json& value) {

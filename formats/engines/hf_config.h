@@ -41,8 +41,8 @@ struct HfConfig {
   std::optional<Value> original; // the top level's original_max_position_embeddings, or the class's (phi3)
 };
 
-/// Raised where AutoConfig raises.
-HfConfig load_hf_config(Walk& walk, const HfVersion& version);
+/// Raised where AutoConfig raises. In 5.x the top level's original context reaches the dictionaries when the rotary embedding is built; `as_loaded`: before that, as to_dict() has it.
+HfConfig load_hf_config(Walk& walk, const HfVersion& version, bool as_loaded = false);
 
 /// config.head_dim of the loaded configuration; nullopt if the object has no such attribute. JSON null is None.
 std::optional<Value> head_dim_attribute(const Walk& walk, const HfConfig& config, const HfVersion& version);

@@ -50,6 +50,11 @@ double number(const Value& value, const std::string& type_error) {
   raise("TypeError", text, value.pointer);
 }
 
+int channels(double n, const std::string& pointer) {
+  if (!(n >= 0 && n <= 1 << 20)) not_followed("a width of " + Json(n).dump() + " channels", pointer);
+  return int(n);
+}
+
 int tokens(const Value& value, const std::string& type_error) {
   const double n = number(value, type_error);
   if (n == 0) raise("ZeroDivisionError", "float division by zero", value.pointer);

@@ -20,8 +20,6 @@ struct Raised {
 [[noreturn]] void raise(std::string kind, std::string text, std::string pointer = "");
 /// Where ropewalk stops following although the engine would go on: numbers that no RopeSpec holds (negative factors, contexts with a fraction).
 [[noreturn]] void not_followed(const std::string& why, const std::string& pointer);
-/// The kind of such an error.
-inline constexpr const char* kNotFollowed = "not followed";
 
 /// A value and where it stands: a JSON pointer into config.json, or "" with words for where else it is from.
 struct Value {
@@ -108,6 +106,8 @@ class Draft {
   Walk& walk_;
 };
 
+/// int() of a number of channels: 0 to 2^20, else not followed.
+int channels(double n, const std::string& pointer);
 /// A count of tokens, as RopeSpec holds it.
 int tokens(const Value& value, const std::string& type_error);
 

@@ -30,8 +30,7 @@ void set_theta(Draft& draft, const Value& theta) { draft.spec().theta = record_n
 
 void set_rotary_dim(Draft& draft, const Value& head_dim, const std::optional<Value>& partial) {
   const double dim = number(head_dim, kTimesFloat), share = partial ? number(*partial, "unsupported operand type(s) for *: 'int' and '{type}'") : 1.0;
-  if (!(dim * share >= 0 && dim * share <= 1 << 20)) not_followed("a rotary dimension of " + Json(dim * share).dump(), head_dim.pointer);
-  draft.spec().rotary_dim = int(dim * share);
+  draft.spec().rotary_dim = channels(dim * share, partial ? partial->pointer : head_dim.pointer);
   draft.record("rotary_dim", partial ? *partial : head_dim);
 }
 
@@ -48,9 +47,8 @@ void read_lists(Draft& draft, const Dict& rope, RopeLongrope& longrope) {
 }
 
 double longrope_attention_factor(double factor, int original_context) {
-  if (factor <= 1) return 1;
-  if (original_context == 1) raise("ZeroDivisionError", "float division by zero");
-  return std::sqrt(1 + std::log(factor) / std::log(original_context));
+  if (factor > 1 && original_context == 1) raise("ZeroDivisionError", "float division by zero");
+  return ropewalk::longrope_attention_factor(factor, original_context);
 }
 
 RopeLlama3 read_llama3(Draft& draft, const Dict& rope) {

@@ -43,7 +43,7 @@ double record_number(Draft& draft, const char* field, const Value& value, const 
 
 /// short_factor and long_factor as lists of numbers.
 void read_lists(Draft& draft, const Dict& rope, RopeLongrope& longrope);
-/// sqrt(1 + ln s / ln L), 1 for s <= 1. Microsoft's LongRoPE, configuration of Phi-3.
+/// lib's, with Python's error where ln L is 0.
 double longrope_attention_factor(double factor, int original_context);
 /// low_freq_factor, high_freq_factor, factor and original_max_position_embeddings of a llama3 dictionary.
 RopeLlama3 read_llama3(Draft& draft, const Dict& rope);

@@ -97,7 +97,7 @@ class RotaryV5 {
   }
   void proportional() {
     const Value head = head_dim(true);
-    const int whole = int(number(head, kTimesFloat));
+    const int whole = channels(number(head, kTimesFloat), head.pointer);
     const std::optional<Value> share = partial();
     const double proportion = share ? number(*share, kTimesFloat) : 1.0;
     if (!(proportion > 0 && proportion <= 1)) not_followed("a partial_rotary_factor of " + Json(proportion).dump(), share->pointer);

@@ -120,7 +120,7 @@ class Vllm {
           derived = scaled(derived, type, *layer.rope);
         }
     if (walk_.options.context) {
-      if (*walk_.options.context > derived) raise("ValueError", "User-specified max_model_len (" + std::to_string(*walk_.options.context) + ") is greater than the derived max_model_len (" + std::to_string(int(derived)) + ")");
+      if (*walk_.options.context > derived) raise("ValueError", "User-specified max_model_len (" + std::to_string(*walk_.options.context) + ") is greater than the derived max_model_len (" + Json(derived).dump() + ")");
       return *walk_.options.context;
     }
     if (longrope && version_.at_least({0, 12}) && config_.original) return tokens(*config_.original, "int() argument must be a string, a bytes-like object or a real number, not '{type}'");

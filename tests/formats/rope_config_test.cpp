@@ -2,8 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include <set>
-
+#include "formats/engines/engine.h"
 #include "lib/error.h"
 #include "tests/formats/rope_golden.h"
 
@@ -13,113 +12,29 @@ namespace {
 using golden::engines;
 using golden::read;
 
-constexpr const char* kEngine = "transformers-5.23.0";
-
-struct Comparison {
-  bool equal = true;       // within the tolerance, attention factor included
-  int values = 0, equal_values = 0, within_3 = 0;
-  std::int64_t worst = 0;  // ulps
-};
-
-/// `spec` against every row of a golden's only layer kind.
-Comparison compare(const RopeSpec& spec, const Json& result) {
-  Comparison out;
-  for (const Json& row : result["layers"]["all"]) {
-    const int length = row["seq_len"].is_number() ? row["seq_len"].get<int>() : 1;
-    const RopeTable table = rope_table(spec, length);
-    const std::vector<float> want = golden::vector_of(row["inv_freq"].get<std::string>());
-    // both compute the factor in double by the same formula; the engine then multiplies float32 cosines by it
-    if (float(table.attention_factor) != golden::from_hex(row["a"].get<std::string>())) out.equal = false;
-    if (table.inv_freq.size() != want.size()) return {false, 0, 0, 0, 0};
-    for (std::size_t pair = 0; pair < want.size(); ++pair) {
-      const std::int64_t distance = golden::ulps(float(table.inv_freq[pair]), want[pair]);
-      if (!(double(distance) <= golden::tolerance_ulps(spec, length, pair))) out.equal = false;
-      out.within_3 += distance <= 3;
-      out.worst = std::max(out.worst, distance);
-      ++out.values;
-      out.equal_values += distance == 0;
-    }
-  }
-  return out;
-}
-
-TEST(RopeConfig, EveryLlamaAndMistralRowOfTransformers) {
-  int cases = 0, tables = 0, refused = 0, values = 0, equal_values = 0, within_3 = 0;
-  std::int64_t worst = 0;
+/// The reader of folders refuses more politely, and means the same rope: the engine's rule, which engines_test compares with the engine row by row.
+TEST(RopeConfig, AgreesWithTheEngineRule) {
+  const EngineVersion engine = newest(Engine::transformers);
+  int cases = 0, refused = 0;
   for (const Json& one : engines()["cases"]) {
     if (!golden::ours(one)) continue;
     ++cases;
-    const std::string id = one["id"].get<std::string>();
-    const Json& result = golden::result_of(one, kEngine);
-    ASSERT_FALSE(result.is_null()) << id;
-    if (result.contains("error")) {
-      EXPECT_THROW(read(one["config"]), Error) << id << ": transformers says " << result["error"];
+    const EngineReading reading = read_as(engine, one["config"]);
+    if (reading.error) {
+      EXPECT_THROW(read(one["config"]), Error) << one["id"] << ": " << reading.error->text;
       ++refused;
       continue;
     }
-    ++tables;
-    try {
-      const Comparison got = compare(read(one["config"]), result);
-      EXPECT_TRUE(got.equal) << id << ": " << describe(read(one["config"])) << ", worst " << got.worst << " ulp";
-      values += got.values;
-      equal_values += got.equal_values;
-      within_3 += got.within_3;
-      worst = std::max(worst, got.worst);
-    } catch (const Error& error) {
-      ADD_FAILURE() << id << ": " << error.what();
+    const RopeSpec spec = read(one["config"]);
+    EXPECT_EQ(reading.context, spec.context) << one["id"];
+    for (const Json& length : one["seq_lens"]) {
+      const RopeTable got = rope_table(spec, length.get<int>()), want = rope_table(reading.ropes.at(0).spec, length.get<int>());
+      EXPECT_EQ(got.inv_freq, want.inv_freq) << one["id"] << ": " << describe(spec);
+      EXPECT_EQ(got.attention_factor, want.attention_factor) << one["id"];
     }
   }
   EXPECT_EQ(cases, 85);
-  RecordProperty("tables", tables);
-  RecordProperty("refused", refused);
-  std::printf("%d cases: %d tables, %d refused as transformers refuses them; of %d frequencies %d are equal in float32, %d within 3 ulp, worst %lld\n", cases, tables,
-              refused, values, equal_values, within_3, static_cast<long long>(worst));
-}
-
-TEST(RopeConfig, TheComparisonCanFail) {
-  int checked = 0;
-  for (const Json& one : engines()["cases"]) {
-    const Json& result = golden::result_of(one, kEngine);
-    if (!golden::ours(one) || result.contains("error")) continue;
-    RopeSpec theta = read(one["config"]);
-    theta.theta *= 1.0001;
-    EXPECT_FALSE(compare(theta, result).equal) << one["id"];
-    RopeSpec attention = read(one["config"]);
-    attention.attention_factor = rope_table(attention, 1).attention_factor * (1 + 3e-7);
-    EXPECT_FALSE(compare(attention, result).equal) << one["id"];
-    RopeSpec factor = read(one["config"]);
-    if (auto* yarn = std::get_if<RopeYarn>(&factor.scaling)) yarn->factor *= 1.0001;
-    else if (auto* linear = std::get_if<RopeLinear>(&factor.scaling)) linear->factor *= 1.0001;
-    else continue;
-    EXPECT_FALSE(compare(factor, result).equal) << one["id"];
-    ++checked;
-  }
-  EXPECT_GT(checked, 40);
-}
-
-/// Every case and engine of the index is tested here or in gguf_rope_test, or stands with a reason in excluded.json as "rope/engine:NAME" or "rope/model_type:NAME".
-TEST(RopeConfig, IndexIsCovered) {
-  const Json excluded = Json::parse(std::ifstream(ROPEWALK_TEST_DATA_DIR "/excluded.json"));
-  const std::set<std::string> tested = {kEngine, "llama.cpp-0.5.0+transformers-5.23.0", "llama.cpp-0.5.0+transformers-4.57.6"};
-  std::set<std::string> used;
-  const auto stands = [&](const std::string& name) {
-    const std::string key = "rope/" + name;
-    if (!excluded.contains(key)) return false;
-    used.insert(key);
-    return !excluded[key].get<std::string>().empty();
-  };
-  ASSERT_EQ(engines()["cases"].size(), 109u);
-  for (const Json& one : engines()["cases"])
-    for (const auto& [engine, versions] : engines()["engines"].items()) {
-      const bool by_family = !golden::ours(one) && stands("model_type:" + one["config"]["model_type"].get<std::string>());
-      const bool by_engine = !tested.count(engine) && stands("engine:" + engine);
-      if (by_family || by_engine) continue;
-      EXPECT_TRUE(golden::ours(one) && tested.count(engine)) << one["id"] << " of " << engine << " is neither tested nor excluded";
-    }
-  for (const auto& [key, reason] : excluded.items())
-    if (key.rfind("rope/", 0) == 0) {
-      EXPECT_TRUE(used.count(key)) << key << " excludes nothing";
-    }
+  EXPECT_EQ(refused, 8);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,31 @@
+#pragma once
+
+#include "formats/engines/hf_config.h"
+
+// What convert_hf_to_gguf.py writes about the rope. Private to formats.
+
+namespace ropewalk::formats::engines {
+
+struct ConvertedKey {
+  std::string name;  // without the architecture: "rope.scaling.factor"
+  enum class Type { text, f32, u32 } type;
+  Value value;
+};
+
+struct ConvertedRope {
+  std::string arch;
+  std::vector<ConvertedKey> keys;  // in the converter's order
+  Value context;                   // context_length
+  int rotary_dim = 0;              // dimension_count, or the width of a head
+  Value rotary_dim_from;
+  std::vector<float> freqs, factors_long, factors_short;  // tensors rope_freqs.weight, rope_factors_{long,short}.weight
+  std::string freqs_pointer;                              // of the dictionary that these come from
+  const Value* find(const std::string& name) const;
+};
+
+/// llama.cpp 0.5 (conversion/base.py, llama.py, phi.py, gemma.py) beside a release of transformers. Raises what it raises.
+ConvertedRope convert_0_5(Walk& walk, const HfVersion& beside);
+/// llama.cpp of 2025-02, which reads the file itself (convert_hf_to_gguf.py; from source, not run).
+ConvertedRope convert_2025_02(Walk& walk);
+
+}  // namespace ropewalk::formats::engines
