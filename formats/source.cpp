@@ -9,6 +9,7 @@
 #include "formats/hub_cache.h"
 #include "formats/peft_targets.h"
 #include "formats/rope_config.h"
+#include "formats/synthetic.h"
 #include "formats/tensor_inventory.h"
 #include "formats/tokenizer.h"
 #include "lib/error.h"
@@ -98,14 +99,19 @@ void resolve_tied_head(HfFiles& files, ModelConfig& config, std::vector<std::str
   }
 }
 
-void open_hf(Source& source, const fs::path& path) {
-  HfFiles files = read_hf_files(path);
+/// `synthetic`: `path` is a configuration, and the weights are made up.
+void open_hf(Source& source, const fs::path& path, bool synthetic) {
+  HfFiles files = synthetic ? read_synthetic_config(path) : read_hf_files(path);
   std::vector<std::string> warnings;
   ModelConfig config = read_hf_config(files.config_path, files.hf.config_text, files.hf.config, warnings);
   if (source.spec.rope) {
     files.hf.config = config_with_rope(files.hf.config, parse_rope_spec(*source.spec.rope, config), config);
     warnings.clear();
     config = read_hf_config(files.config_path, "", files.hf.config, warnings);  // no text: places in the file no longer hold
+  }
+  if (synthetic) {
+    files.tensors = synthetic_tensors(config, synthetic_dtype(files.hf.config, files.config_path));
+    warnings.push_back("synthetic: random weights of the shape in " + files.config_path + ", for measuring time and memory; what they say means nothing");
   }
   resolve_tied_head(files, config, warnings);
   source.base_tensors = check_inventory(files.tensors, config, path.string(), "config.json", warnings);
@@ -147,7 +153,7 @@ bool is_gguf(const fs::path& path) {
 
 void open_base(Source& source, const fs::path& path) {
   const std::string name = path.filename().string();
-  if (is_folder(path) || name.ends_with(".safetensors") || name.ends_with(".index.json")) return open_hf(source, path);
+  if (is_folder(path) || name.ends_with(".safetensors") || name.ends_with(".index.json")) return open_hf(source, path, false);
   if (is_gguf(path)) return open_gguf(source, path);
   throw Error(ErrorKind::bad_input, {.path = path.string()}, "not a model: expected a Hugging Face folder, a .safetensors file, an index or a .gguf", "check the path");
 }
@@ -248,10 +254,11 @@ void choose_tokenizer(Source& source, const OpenOptions& options) {
 Source open_source(const SourceSpec& spec, const OpenOptions& options, const fs::path& hub_cache) {
   Source source;
   source.spec = spec;
-  fs::path base = path_or_hub(spec.model, "model", hub_cache);
-  std::string base_name = is_there(spec.model) ? name_of(base) : last_part(spec.model);
+  const std::optional<fs::path> synthetic = synthetic_config(spec.model);
+  fs::path base = synthetic ? *synthetic : path_or_hub(spec.model, "model", hub_cache);
+  std::string base_name = synthetic ? spec.model : is_there(spec.model) ? name_of(base) : last_part(spec.model);
   std::vector<double> scales;
-  if (is_adapter_alone(base)) {
+  if (!synthetic && is_adapter_alone(base)) {
     source.adapters.push_back(read_peft_adapter(base));
     scales.push_back(1);
     base = resolve_base(source.adapters.front(), hub_cache);
@@ -261,7 +268,8 @@ Source open_source(const SourceSpec& spec, const OpenOptions& options, const fs:
     source.adapters.push_back(read_peft_adapter(path_or_hub(adapter.path, "adapter", hub_cache)));
     scales.push_back(adapter.scale);
   }
-  open_base(source, base);
+  if (synthetic) open_hf(source, base, true);
+  else open_base(source, base);
   source.checkpoint.label = spec.text;
   apply_adapters(source, options, scales, base_name);
   choose_tokenizer(source, options);

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "formats/source.h"
+#include "formats/synthetic.h"
 #include "lib/error.h"
 #include "lib/file.h"
 
@@ -57,7 +58,10 @@ SourceSpec::Adapter parse_adapter(std::string_view text, std::string_view part) 
 SourceSpec parse_source(std::string_view text) {
   SourceSpec spec;
   spec.text = text;
-  const std::string_view model = longest_part(text, path_exists);
+  const std::string_view model = longest_part(text, [](std::string_view part) {
+    const auto config = synthetic_config(part);
+    return path_exists(part) || (config && is_there(*config));
+  });
   if (model.empty()) fail(text, "the model's name is missing");
   spec.model = model;
   std::string_view rest = text.substr(model.size());
