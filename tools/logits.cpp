@@ -19,6 +19,7 @@ struct LogitsOptions {
   std::optional<int> context;
   TextOptions text;
   SourceOptions modifiers;
+  DeviceChoice device;
   WriterOptions writer;
   CommonOptions common;
 };
@@ -30,6 +31,7 @@ void declare(CommandLine& line, LogitsOptions& options) {
   line.context_option("-c,--context,--ctx-size", options.context, "N", "the first N tokens of the text (default: all of it)");
   declare_text(line, options.text);
   declare_modifiers(line, options.modifiers);
+  declare_device(line, options.device);
   declare_writer(line, options.writer);
   declare_common(line, options.common);
   line.example("ropewalk logits model -f text.txt -c 2048 --last 16 -o logits.safetensors", "to compare with another engine");
@@ -61,6 +63,7 @@ verify::Window window_of(const LogitsOptions& options, const Checkpoint& model, 
 int run_logits(const LogitsOptions& options, Io& io) {
   check_reports(options.common, false);
   if (options.output.empty()) throw Error(ErrorKind::usage, {}, "no output given", "name it with -o FILE.safetensors");
+  SweepDevice device = choose_device(options.device);
   const Corpus corpus = read_corpus(options.text, io);
   const formats::Source source = open_source(options.source, options.modifiers, options.common, io);
   const Checkpoint& model = source.checkpoint;
@@ -70,10 +73,12 @@ int run_logits(const LogitsOptions& options, Io& io) {
   announce({.targets = {{options.output, rows * n_vocab * 4 + window.size() * 16}}, .what = "1 file", .read_bytes = total_bytes(model.tensors)}, options.common, io);
 
   Output output{.command = "logits", .source = source.spec.text, .warnings = model.warnings};
-  output.body = {{"corpus", corpus_json(corpus, window.size())}, {"context", window.size()}, {"rows", rows}, {"vocabulary", n_vocab}, {"nll", nullptr}, {"output", options.output}, {"dry_run", options.writer.dry_run}};
+  output.body = {{"corpus", corpus_json(corpus, window.size())}, {"context", window.size()}, {"rows", rows}, {"vocabulary", n_vocab}, {"nll", nullptr}, {"device", nullptr}, {"output", options.output}, {"dry_run", options.writer.dry_run}};
   if (!options.writer.dry_run) {
     Progress progress(io, options.common.quiet, "layers", static_cast<std::uint64_t>(model.config.n_layers), Progress::Unit::steps);
-    const verify::LogitsResult result = verify::logits(model, window, options.last, sweep_options(options.common, progress));
+    const verify::LogitsResult result = verify::logits(model, window, options.last, sweep_options(options.common, device, progress, io));
+    tell_sweep(device, options.common, io);
+    output.body["device"] = device_json(device);
     const std::vector<double> nll(result.nll.begin(), result.nll.begin() + static_cast<std::ptrdiff_t>(std::min(result.nll.size(), window.size() - 1)));
     const std::vector<std::int64_t> ids(window.begin(), window.end());
     const auto layout = formats::plan_safetensors({tensor_of("input_ids", {ids.size()}, DType::i64, ids), tensor_of("logits", {rows, n_vocab}, DType::f32, result.logits), tensor_of("nll", {nll.size()}, DType::f64, nll)}, {});

@@ -21,6 +21,7 @@ struct PerplexityOptions {
   std::optional<int> stride, windows;
   TextOptions text;
   SourceOptions modifiers;
+  DeviceChoice device;
   CommonOptions common;
 };
 
@@ -33,6 +34,7 @@ void declare(CommandLine& line, PerplexityOptions& options) {
   line.option("--windows", options.windows, 1, 1'000'000, "K", "only the first K windows");
   declare_text(line, options.text);
   declare_modifiers(line, options.modifiers);
+  declare_device(line, options.device);
   declare_common(line, options.common);
   line.example("ropewalk perplexity base base+rope=yarn,factor=8 tuned -f text.txt -c 256,1k,2k", "a Markdown table for a model card");
   line.example("ropewalk perplexity model -f a.txt -f b.txt -c 2k --protocol yarn,llama.cpp", "the YaRN repository's number and llama-perplexity's");
@@ -64,7 +66,7 @@ std::vector<verify::Protocol> parse_protocols(const std::string& text) {
 constexpr std::uint64_t kWindowBytes = std::uint64_t{2} << 30;  // held by one sweep; overlapping windows of a long text would take any amount
 
 /// Scores of all windows, in as few sweeps as the memory for them allows.
-std::vector<std::vector<verify::TokenScore>> score_windows(const Checkpoint& model, const std::vector<verify::Window>& windows, const CommonOptions& common, const Io& io) {
+std::vector<std::vector<verify::TokenScore>> score_windows(const Checkpoint& model, const std::vector<verify::Window>& windows, SweepDevice& device, const CommonOptions& common, const Io& io) {
   const auto parts = verify::split_windows(model.config, windows, kWindowBytes);
   if (parts.size() > 1 && !common.quiet)
     io.err << model.label << ": " << plural(windows.size(), "window") << " in " << parts.size() << " passes over the weights, to hold 2 GiB of them at a time\n";
@@ -72,16 +74,17 @@ std::vector<std::vector<verify::TokenScore>> score_windows(const Checkpoint& mod
   Progress progress(io, common.quiet, model.label + ": layers", layers * parts.size(), Progress::Unit::steps);
   std::vector<std::vector<verify::TokenScore>> scores;
   for (std::size_t part = 0; part < parts.size(); ++part) {
-    verify::SweepOptions sweep = sweep_options(common, progress);
+    verify::SweepOptions sweep = sweep_options(common, device, progress, io);
     sweep.progress = [&](int done, int) { progress.set(part * layers + static_cast<std::uint64_t>(done)); };
     std::ranges::move(verify::score(model, parts[part], sweep), std::back_inserter(scores));
+    tell_sweep(device, common, io);
   }
   return scores;
 }
 
 /// One source under one protocol at every context: the windows of all lengths share one sweep, as far as memory allows.
 std::vector<verify::PerplexityResult> evaluate(const Checkpoint& model, const std::vector<std::vector<std::int32_t>>& documents, const std::vector<int>& contexts, verify::Protocol protocol,
-                                               std::optional<std::int32_t> bos, const PerplexityOptions& options, const Io& io) {
+                                               std::optional<std::int32_t> bos, SweepDevice& device, const PerplexityOptions& options, const Io& io) {
   std::vector<verify::WindowPlan> plans;
   std::vector<verify::Window> windows;
   for (int context : contexts) {
@@ -93,7 +96,7 @@ std::vector<verify::PerplexityResult> evaluate(const Checkpoint& model, const st
     windows.insert(windows.end(), plan.windows.begin(), plan.windows.end());
     plans.push_back(std::move(plan));
   }
-  const auto scores = score_windows(model, windows, options.common, io);
+  const auto scores = score_windows(model, windows, device, options.common, io);
   std::vector<verify::PerplexityResult> results;
   auto at = scores.begin();
   for (const verify::WindowPlan& plan : plans) {
@@ -129,6 +132,7 @@ int run_perplexity(const PerplexityOptions& options, Io& io) {
   const auto protocols = parse_protocols(options.protocols);
   if (options.sources.size() > 1 && (!options.modifiers.adapters.empty() || options.modifiers.rope))
     throw Error(ErrorKind::usage, {}, "-a and --rope belong to one SOURCE, and there are " + std::to_string(options.sources.size()), "write it to the one it is for: SOURCE+ADAPTER or SOURCE+rope=SPEC");
+  SweepDevice device = choose_device(options.device);
   const Corpus corpus = read_corpus(options.text, io);
   Output output{.command = "perplexity"};
   if (options.sources.size() == 1) output.source = source_text(options.sources.front(), options.modifiers);
@@ -156,7 +160,7 @@ int run_perplexity(const PerplexityOptions& options, Io& io) {
     for (int context : contexts) table.columns.push_back({std::to_string(context), true});
     std::string strides;
     for (const Opened& one : opened) {
-      const auto results = evaluate(one.source.checkpoint, one.documents, contexts, protocol, one.bos, options, io);
+      const auto results = evaluate(one.source.checkpoint, one.documents, contexts, protocol, one.bos, device, options, io);
       std::vector<std::string> row = {one.source.spec.text};
       for (const auto& result : results) {
         row.push_back(fixed_text(result.perplexity, 3));
@@ -165,9 +169,10 @@ int run_perplexity(const PerplexityOptions& options, Io& io) {
       table.rows.push_back(std::move(row));
       strides = stride_text(results);
     }
-    output.text(std::string("protocol ") + verify::protocol_name(protocol) + ", stride " + strides + "; " + corpus.path + ", " + plural(tokens, "token") + ", sha256 " + corpus.sha256);
+    output.text(std::string("protocol ") + verify::protocol_name(protocol) + ", stride " + strides + "; " + corpus.path + ", " + plural(tokens, "token") + ", sha256 " + corpus.sha256 + on_device(device));
     output.table(std::move(table));
   }
+  output.body["device"] = device_json(device);
   emit(output, options.common, io);
   return 0;
 }

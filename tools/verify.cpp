@@ -22,6 +22,7 @@ struct VerifyOptions {
   bool keep_going = false;
   TextOptions text;
   SourceOptions modifiers;
+  DeviceChoice device;
   CommonOptions common;
 };
 
@@ -37,6 +38,7 @@ void declare(CommandLine& line, VerifyOptions& options) {
   declare_text(line, options.text);
   declare_modifiers(line, options.modifiers);
   declare_merge(line, options.modifiers);
+  declare_device(line, options.device);
   declare_common(line, options.common);
   line.example("ropewalk verify model-q8_0.gguf --against base+adapter -c 64k", "exit code 1 and the position where they part, if they do");
   line.example("ropewalk verify out.gguf --against model --max kl_mean@4k:=0.01 --report verify.xml", "a gate on the positions past 4096, and JUnit for CI");
@@ -121,7 +123,7 @@ Table gate_table(const std::vector<verify::Gate>& gates) {
 /// Everything a run has found so far.
 struct Verdict {
   std::vector<verify::Gate> gates;
-  Json structure = nullptr, weights = nullptr, logits = nullptr, positions = nullptr, layers = nullptr, corpus = nullptr;
+  Json structure = nullptr, weights = nullptr, logits = nullptr, positions = nullptr, layers = nullptr, corpus = nullptr, device = nullptr;
   std::string level;  // the last one that ran
   std::optional<int> parts_at;
   std::string parts_text;
@@ -186,12 +188,14 @@ std::string parts_text(const verify::LogitsReport& report, int at) {
   return text + number_text(after / static_cast<double>(std::max<std::uint64_t>(1, n_after)), 2) + " from there on";
 }
 
-void judge_logits(Verdict& verdict, const VerifyOptions& options, const Checkpoint& source, const Checkpoint& candidate, const Corpus& corpus, int context, const Io& io) {
+void judge_logits(Verdict& verdict, const VerifyOptions& options, const Checkpoint& source, const Checkpoint& candidate, const Corpus& corpus, int context, SweepDevice& device, const Io& io) {
   const auto ids = corpus_ids(corpus, source);  // the source's, for both
   const auto windows = cut_windows(ids, context, options.windows, leading_bos(source, corpus));
   verdict.corpus = corpus_json(corpus, count_ids(ids));
   Progress progress(io, options.common.quiet, "layers", static_cast<std::uint64_t>(source.config.n_layers), Progress::Unit::steps);
-  const verify::PairResult pair = verify::compare(source, candidate, windows, sweep_options(options.common, progress));
+  const verify::PairResult pair = verify::compare(source, candidate, windows, sweep_options(options.common, device, progress, io));
+  tell_sweep(device, options.common, io);
+  verdict.device = device_json(device);
   verify::LogitsReport report = verify::summarise_pair(pair, verify::original_context(source.config).value_or(0), context);
   const auto gates = verify::apply_gates(gate_requests(options, verify::coarsest_encoding(candidate.tensors)), report);
   const bool pass = verify::all_pass(gates);
@@ -206,7 +210,7 @@ void judge_logits(Verdict& verdict, const VerifyOptions& options, const Checkpoi
   verdict.parts_at = report.parts_at;
   if (report.parts_at) verdict.parts_text = parts_text(report, *report.parts_at);
   verdict.lines.push_back(std::string("logits     ") + (pass ? "pass  " : "FAIL  ") + plural(windows.size(), "window") + " of " + std::to_string(context) + " tokens: mean KL " + number_text(report.kl_mean, 3) + ", same top token " +
-                          number_text(100 * report.top1, 4) + " %, perplexity " + fixed_text(report.perplexity_candidate, 3) + " for " + fixed_text(report.perplexity_source, 3));
+                          number_text(100 * report.top1, 4) + " %, perplexity " + fixed_text(report.perplexity_candidate, 3) + " for " + fixed_text(report.perplexity_source, 3) + on_device(device));
 }
 
 Table position_table(const Json& positions) {
@@ -217,7 +221,7 @@ Table position_table(const Json& positions) {
   return table;
 }
 
-Verdict judge(const VerifyOptions& options, Level level, const Checkpoint& source, const Checkpoint& candidate, const Corpus& corpus, int context, const Io& io) {
+Verdict judge(const VerifyOptions& options, Level level, const Checkpoint& source, const Checkpoint& candidate, const Corpus& corpus, int context, SweepDevice& device, const Io& io) {
   Verdict verdict;
   judge_structure(verdict, source, candidate, corpus, context);
   // A rope or geometry that differs fails, but what it costs, and from which position, only the logits say.
@@ -229,7 +233,7 @@ Verdict judge(const VerifyOptions& options, Level level, const Checkpoint& sourc
   };
   if (go_on(Level::weights)) judge_weights(verdict, source, candidate, options.common, io);
   if (go_on(Level::logits)) {
-    if (source.config.n_vocab == candidate.config.n_vocab) judge_logits(verdict, options, source, candidate, corpus, context, io);
+    if (source.config.n_vocab == candidate.config.n_vocab) judge_logits(verdict, options, source, candidate, corpus, context, device, io);
     else verdict.lines.push_back("logits     not compared: the vocabularies have " + std::to_string(source.config.n_vocab) + " and " + std::to_string(candidate.config.n_vocab) + " rows");
   }
   return verdict;
@@ -254,7 +258,7 @@ Output output_of(const Verdict& verdict, const Checkpoint& source, const Checkpo
   const bool pass = verdict.pass();
   output.body = {{"candidate", candidate.label}, {"candidate_read_as", candidate.read_as}, {"context", context}, {"corpus", verdict.corpus}, {"pass", pass}, {"level", verdict.level},
                  {"gates", gates_json(verdict.gates)}, {"structure", verdict.structure}, {"weights", verdict.weights}, {"logits", verdict.logits}, {"positions", verdict.positions},
-                 {"layers", verdict.layers}, {"parts_at", verdict.parts_at ? Json(*verdict.parts_at) : Json(nullptr)}};
+                 {"layers", verdict.layers}, {"device", verdict.device}, {"parts_at", verdict.parts_at ? Json(*verdict.parts_at) : Json(nullptr)}};
   output.text(candidate.label + " (as " + candidate.read_as + " reads it) against " + source.label);
   for (const std::string& line : verdict.lines) output.text(line);
   if (verdict.corpus.is_object())
@@ -277,6 +281,8 @@ int run_verify(const VerifyOptions& options, Io& io) {
   if (options.context && *options.context < 2)
     throw Error(ErrorKind::usage, {}, "a context of " + std::to_string(*options.context) + " has nothing to predict", "give -c of at least 2");
   asked_gates(options, options.context.value_or(0));  // a gate that cannot be read or reached fails before any byte is
+  SweepDevice device;
+  if (level == Level::logits) device = choose_device(options.device);
   const Corpus corpus = read_corpus(options.text, io);
   const formats::Source source = open_source(options.against, options.modifiers, options.common, io);
   const formats::Source candidate = open_source(options.candidate, {}, options.common, io);
@@ -285,7 +291,7 @@ int run_verify(const VerifyOptions& options, Io& io) {
   asked_gates(options, context);
   if (level == Level::logits)  // too little text fails before the weights are read
     cut_windows(corpus_ids(corpus, source.checkpoint), context, options.windows, leading_bos(source.checkpoint, corpus));
-  const Verdict verdict = judge(options, level, source.checkpoint, candidate.checkpoint, corpus, context, io);
+  const Verdict verdict = judge(options, level, source.checkpoint, candidate.checkpoint, corpus, context, device, io);
   emit(output_of(verdict, source.checkpoint, candidate.checkpoint, context), options.common, io);
   return verdict.pass() ? 0 : 1;
 }
