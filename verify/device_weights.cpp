@@ -4,7 +4,6 @@
 #include <cstring>
 
 #include "lib/convert.h"
-#include "lib/error.h"
 #include "verify/packed_matrix.h"
 
 namespace ropewalk::verify {
@@ -17,9 +16,7 @@ DeviceWeight matrix_of(std::initializer_list<std::pair<TensorPtr, std::size_t>> 
   DeviceWeight out;
   out.depth = depth;
   for (const auto& [tensor, outputs] : parts) {
-    if (tensor->info().shape != std::vector<std::uint64_t>{outputs, depth})
-      throw Error(ErrorKind::bad_input, {}, "'" + tensor->name() + "' has shape " + shape_text(tensor->info().shape) + ", " + shape_text(std::vector<std::uint64_t>{outputs, depth}) + " was expected",
-                  "the configuration does not belong to these weights");
+    require_shape(*tensor, {outputs, depth});
     out.parts.push_back({tensor, out.outputs, outputs});
     out.outputs += outputs;
     if (type == ElementType::f32) out.terms = std::max(out.terms, static_cast<std::size_t>(tensor->has_raw() ? exact_bf16_terms(tensor->dtype()) : 3));

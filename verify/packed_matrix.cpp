@@ -10,12 +10,6 @@
 namespace ropewalk::verify {
 namespace {
 
-void require_shape(const LazyTensor& tensor, const std::vector<std::uint64_t>& want) {
-  if (tensor.info().shape == want) return;
-  throw Error(ErrorKind::bad_input, {.path = std::string(tensor.file())}, "'" + tensor.name() + "' has shape " + shape_text(tensor.info().shape) + ", " + shape_text(want) + " was expected",
-              "the configuration does not belong to these weights");
-}
-
 constexpr std::size_t kGroup = 16;  // consecutive outputs that are consecutive columns in either layout
 
 /// Copies rows [first, first + rows) of a part, at `values`, to the columns that `column_of` names.
@@ -59,6 +53,12 @@ void reset(PackedMatrix& out, std::size_t outputs, std::size_t depth) {
 }
 
 }  // namespace
+
+void require_shape(const LazyTensor& tensor, const std::vector<std::uint64_t>& want) {
+  if (tensor.info().shape == want) return;
+  throw Error(ErrorKind::bad_input, {.path = std::string(tensor.file())}, "'" + tensor.name() + "' has shape " + shape_text(tensor.info().shape) + ", " + shape_text(want) + " was expected",
+              "the configuration does not belong to these weights");
+}
 
 void require_finite(const LazyTensor& tensor, std::uint64_t first_row, std::span<const float> values) {
   const std::size_t at = first_not_finite(values);

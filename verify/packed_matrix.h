@@ -31,6 +31,9 @@ void pack(std::span<const MatrixPart> parts, std::size_t depth, const Workers& w
 /// Two matrices of `outputs` rows interleaved by 16, as swiglu() reads them.
 void pack_interleaved(const TensorPtr& gate, const TensorPtr& up, std::size_t outputs, std::size_t depth, const Workers& workers, PackedMatrix& out);
 
+/// Error(bad_input) naming file and tensor unless it has exactly that shape.
+void require_shape(const LazyTensor& tensor, const std::vector<std::uint64_t>& want);
+
 /// A vector, checked likewise; `size` elements.
 std::vector<float> read_vector(const TensorPtr& tensor, std::size_t size);
 
