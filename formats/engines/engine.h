@@ -82,7 +82,7 @@ enum class EngineArithmetic {
 /// The rope of one kind of layer.
 struct EngineRope {
   std::string layer_type;  // "" for all layers, else "full_attention", "sliding_attention", ...
-  /// With provenance: source "config.json" and a JSON pointer, or "default of ENGINE VERSION". spec.attention_factor is always set unless it depends on the length.
+  /// With provenance: source "config.json" and a JSON pointer, or "default of ENGINE VERSION". spec.attention_factor is always set.
   RopeSpec spec;
   /// The engine divides positions by this instead of the frequencies by it (spec says linear all the same). 1: it does not.
   double position_divisor = 1;

@@ -53,10 +53,10 @@ void validate_two_fields(const Walk& walk, const HfConfig& config, const HfVersi
                             "` and `factor`, got " + python_repr(*scaling), pointer);
   const Value* type = config.rope->find("type");
   if (!type || (type->json != "linear" && type->json != "dynamic"))
-    raise("ValueError", std::string("`rope_scaling`'s ") + (first ? "name" : "type") + " field must be one of ['linear', 'dynamic'], got " + (type ? python_repr(type->json) : "None"), pointer);
+    raise("ValueError", std::string("`rope_scaling`'s ") + (first ? "name" : "type") + " field must be one of ['linear', 'dynamic'], got " + (type ? python_str(type->json) : "None"), pointer);
   const Value* factor = config.rope->find("factor");
   if (!factor || !factor->json.is_number_float() || factor->json.get<double>() <= 1)
-    raise("ValueError", std::string("`rope_scaling`'s factor field must be a") + (first ? "n" : "") + " float > 1, got " + (factor ? python_repr(factor->json) : "None"),
+    raise("ValueError", std::string("`rope_scaling`'s factor field must be a") + (first ? "n" : "") + " float > 1, got " + (factor ? python_str(factor->json) : "None"),
           factor ? factor->pointer : pointer);
 }
 
@@ -118,7 +118,7 @@ void check_lists(const Walk& walk, const Dict& rope, const HfVersion& version, c
     const bool v5_none = version.at_least({5}) && (!list || list->json.is_null());
     if (v5_none) continue;
     const bool numbers = list && list->json.is_array() && std::all_of(list->json.begin(), list->json.end(), [](const Json& x) { return is_number(x); });
-    if (!numbers) raise("ValueError", std::string("`") + name + "`'s " + key + " field must be a list of numbers, got " + (list ? python_repr(list->json) : "None"), list ? list->pointer : rope.pointer);
+    if (!numbers) raise("ValueError", std::string("`") + name + "`'s " + key + " field must be a list of numbers, got " + (list ? python_str(list->json) : "None"), list ? list->pointer : rope.pointer);
     if (list->json.size() != std::size_t(rotary / 2))
       raise("ValueError", std::string("`") + name + "`'s " + key + " field must have length " + std::to_string(rotary / 2) + ", got " + std::to_string(list->json.size()), list->pointer);
   }
@@ -140,7 +140,7 @@ void load_phi3(Walk& walk, HfConfig& config, const HfVersion& version) {
   type = rope.find("type");
   const bool accepted = type && (adjusts ? type->json == "longrope" : old_name);
   if (!accepted)
-    raise("ValueError", std::string("`rope_scaling`'s type field must be one of ") + (adjusts ? "['longrope']" : "['su', 'yarn']") + ", got " + (type ? python_repr(type->json) : "None"), pointer);
+    raise("ValueError", std::string("`rope_scaling`'s type field must be one of ") + (adjusts ? "['longrope']" : "['su', 'yarn']") + ", got " + (type ? python_str(type->json) : "None"), pointer);
   double partial = 1;
   if (version.at_least({4, 49}) && walk.has("partial_rotary_factor")) partial = number(walk.get("partial_rotary_factor", 1.0), "unsupported operand type(s) for *: 'int' and '{type}'");
   check_lists(walk, rope, version, "rope_scaling", partial);

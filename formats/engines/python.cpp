@@ -34,6 +34,8 @@ std::string python_repr(const Json& value) {
   return value.dump().substr(0, 200);
 }
 
+std::string python_str(const Json& value) { return value.is_string() ? value.get<std::string>().substr(0, 60) : python_repr(value); }
+
 bool truthy(const Json& value) {
   if (value.is_null()) return false;
   if (value.is_boolean()) return value.get<bool>();

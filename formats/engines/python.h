@@ -32,6 +32,8 @@ struct Value {
 std::string python_type(const Json& value);
 /// repr() of a scalar, shortened; "{...}" for dictionaries and lists of more than a few entries.
 std::string python_repr(const Json& value);
+/// str(): a string stands bare.
+std::string python_str(const Json& value);
 bool truthy(const Json& value);
 inline bool is_number(const Json& value) { return value.is_number() || value.is_boolean(); }
 /// The number, or TypeError(text) with "{type}" in it replaced by the value's Python type.

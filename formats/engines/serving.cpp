@@ -64,7 +64,7 @@ class Rotary {
   /// LinearScalingRotaryEmbedding takes a float or a list of factors.
   void linear() {
     const Value& factor = item(*rope_, "factor");
-    if (factor.json.is_string()) raise("TypeError", "arange() received an invalid combination of arguments", factor.pointer);
+    if (factor.json.is_string()) raise("TypeError", "arange() received an invalid combination of arguments - got (str, dtype=torch.dtype)", factor.pointer);
     if (factor.json.is_array() || factor.json.is_object()) not_followed("a list of linear factors", factor.pointer);
     if (!factor.json.is_number_float()) raise("TypeError", "'" + python_type(factor.json) + "' object is not iterable", factor.pointer);
     const double s = record_number(draft_, "factor", factor, "");
@@ -196,7 +196,11 @@ bool runs_llama_class(const HfConfig& config) {
 }
 
 int multiplied(double context, const Value& factor) {
-  if (factor.json.is_string()) raise("ValueError", "invalid literal for int() with base 10: '" + factor.json.get<std::string>().substr(0, 20) + "...'", factor.pointer);
+  if (factor.json.is_string()) {  // Python repeats the string
+    std::string text;
+    while (text.size() < 60 && !factor.json.get_ref<const std::string&>().empty()) text += factor.json.get<std::string>().substr(0, 60);
+    raise("ValueError", "invalid literal for int() with base 10: '" + text.substr(0, 60) + "...'", factor.pointer);
+  }
   const double product = context * number(factor, "unsupported operand type(s) for *=: 'int' and '{type}'");
   if (!(product >= 0 && product <= std::numeric_limits<int>::max())) not_followed("a context of " + Json(product).dump() + " tokens", factor.pointer);
   return int(product);

@@ -83,7 +83,7 @@ class Vllm {
     if (modern && legacy && modern->json != legacy->json) {
       const bool renamed = (modern->json == "longrope" && legacy->json == "su") || (modern->json == "default" && legacy->json == "mrope");
       if (!renamed)
-        raise("ValueError", "Found conflicts between 'rope_type=" + unquoted(modern->json) + "' (modern field) and 'type=" + unquoted(legacy->json) +
+        raise("ValueError", "Found conflicts between 'rope_type=" + python_str(modern->json) + "' (modern field) and 'type=" + python_str(legacy->json) +
                                 "' (legacy field). You should only specify one of them.", legacy->pointer);
     }
     if (!modern && legacy) rope.set("rope_type", *legacy);
@@ -96,7 +96,6 @@ class Vllm {
     }
     if (version_.at_least({0, 12})) take_top_level_original(rope);
   }
-  static std::string unquoted(const Json& value) { return value.is_string() ? value.get<std::string>().substr(0, 60) : python_repr(value); }
 
   void take_top_level_original(Dict& rope) {
     if (config_.original && truthy(config_.original->json) && (walk_.has("original_max_position_embeddings") || runs_llama_class(config_))) rope.set("original_max_position_embeddings", *config_.original);
