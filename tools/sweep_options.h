@@ -24,7 +24,7 @@ struct SweepDevice {
   verify::SweepReport report;                   // of the last sweep
   std::string announcement;                     // said on standard error when the first sweep begins
 };
-/// auto: the first GPU, else the CPU. Error(usage) for what cannot be read or does not go with the CPU, Error(device) for a GPU that is not there.
+/// auto: the CPU, until the GPU's results have been checked on one. Error(usage) for what cannot be read or does not go with the CPU, Error(device) for a GPU that is not there.
 SweepDevice choose_device(const DeviceChoice& choice);
 
 /// Options of a sweep that reports its layers to `progress`, and how it went to `device`, which outlives them. The first says on standard error where sweeps run, unless quiet.

@@ -11,7 +11,7 @@ TEST(Device, WhatCannotBeUsedIsRefusedInOneLine) {
   // A device that no machine has: by its number here, by the missing driver there.
   const std::vector<std::pair<std::vector<std::string>, int>> cases = {
       {{"--device", "cuda:99"}, 6}, {{"--device", "gpu"}, 2}, {{"--device", "cuda:x"}, 2}, {{"--device", "cuda:-1"}, 2},
-      {{"--precision", "f16"}, 2}, {{"--device", "cpu", "--precision", "bf16"}, 2}, {{"--device-memory", "6GB", "--device", "cpu"}, 2}};
+      {{"--precision", "f16"}, 2}, {{"--device", "cpu", "--precision", "bf16"}, 2}, {{"--device-memory", "6GB", "--device", "cpu"}, 2}, {{"--device-memory", "6GB", "--device", "auto"}, 2}, {{"--precision", "bf16"}, 2}};
   for (const auto& [options, exit] : cases)
     for (std::vector<std::string> words : {std::vector<std::string>{"perplexity", model("stories260K"), "-c", "128"}, {"verify", model("stories260K"), "--against", model("stories260K"), "-c", "128"}}) {
       words.insert(words.end(), options.begin(), options.end());
