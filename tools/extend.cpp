@@ -190,7 +190,12 @@ std::uint64_t weight_file_bytes(const formats::Source& source) {
 int run_extend(const ExtendOptions& options, Io& io) {
   check_reports(options.common, options.plan);
   check_allowed_losses(options.allowed_losses);
-  if (options.plan) return run_plan(options, io);
+  if (options.plan) {
+    if (!options.output.empty()) throw Error(ErrorKind::usage, {}, "--plan writes nothing, and -o is given", "leave one of them out");
+    return run_plan(options, io);
+  }
+  if (options.context)
+    throw Error(ErrorKind::usage, {}, "-c is the target of --plan, which is not given", "say how far to extend in the rope: --rope yarn,to=" + std::to_string(*options.context));
   if (options.output.empty()) throw Error(ErrorKind::usage, {}, "no output given", "name the new folder or GGUF with -o OUT");
   const formats::RopeEncoding encoding = parse_rope_encoding(options.rope_encoding);
   SourceOptions modifiers;

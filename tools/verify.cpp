@@ -280,7 +280,9 @@ int run_verify(const VerifyOptions& options, Io& io) {
   const Level level = parse_level(options.level);
   if (options.context && *options.context < 2)
     throw Error(ErrorKind::usage, {}, "a context of " + std::to_string(*options.context) + " has nothing to predict", "give -c of at least 2");
-  asked_gates(options, options.context.value_or(0));  // a gate that cannot be read or reached fails before any byte is
+  const bool asked = !asked_gates(options, options.context.value_or(0)).empty();  // a gate that cannot be read or reached fails before any byte is
+  if (asked && level != Level::logits)
+    throw Error(ErrorKind::usage, {}, "--max and --min bound figures of the logits, and --level is " + options.level, "leave --level out, or the gates");
   SweepDevice device;
   if (level == Level::logits) device = choose_device(options.device);
   const Corpus corpus = read_corpus(options.text, io);

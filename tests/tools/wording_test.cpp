@@ -25,6 +25,22 @@ TEST(Refused, AnAdapterShowsThePlusForm) {
   EXPECT_EQ(run({"diff", "-h"}).out.find("--adapter"), std::string::npos) << "and no help lists it";
 }
 
+TEST(Refused, OptionsThatWouldDoNothing) {
+  const std::string base = model("stories260K"), out = (std::filesystem::path(testing::TempDir()) / "does-nothing").string();
+  const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
+      {{"extend", base, "-o", out, "--rope", "yarn,factor=2", "-c", "64k"}, "yarn,to=65536"},
+      {{"extend", base, "-o", out, "--plan", "-c", "1k"}, "--plan writes nothing"},
+      {{"verify", base, "--against", base, "--level", "structure", "--max", "kl_mean=0"}, "--level is structure"},
+      {{"verify", base, "--against", base, "--level", "weights", "--min", "top1=99%"}, "--level is weights"}};
+  for (const auto& [words, said] : cases) {
+    const Ran ran = run(words);
+    EXPECT_EQ(ran.exit, 2) << ran.err;
+    EXPECT_EQ(ran.err_lines().size(), 1u) << ran.err;
+    EXPECT_NE(ran.err.find(said), std::string::npos) << ran.err;
+  }
+  EXPECT_FALSE(std::filesystem::exists(out));
+}
+
 TEST(Refused, UnknownOptionsGetAHelpfulNextStep) {
   EXPECT_EQ(refusal({"support", "-x"}), "error: unknown option '-x'; see ropewalk support -h\n");
   EXPECT_EQ(refusal({"inspect", "y", "-T", "2"}), "error: unknown option '-T'; did you mean -t?\n");
