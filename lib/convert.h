@@ -42,7 +42,7 @@ double largest_magnitude(DType dtype, std::span<const std::byte> bytes);
 double largest_magnitude(std::span<const float> values);
 double largest_magnitude(std::span<const double> values);
 
-/// First index whose value is not finite, or nullopt-like npos (= values.size()). Used to refuse overflow on narrowing.
+/// First index whose value is not finite; values.size() if all are. Readers that must refuse such weights name the place by it.
 std::size_t first_not_finite(std::span<const float> values);
 
 }  // namespace ropewalk
