@@ -21,7 +21,8 @@ int main() {
     const double seconds = best_seconds(5, [&] {
       for (int i = 0; i < kRounds; ++i) action(std::span(bytes).first(*byte_size(dtype, kElements)));
     });
-    std::printf("%-7s %-14s %6.2f G elements/s\n", std::string(info(dtype).name).c_str(), what, kElements * kRounds / seconds * 1e-9);
+    std::printf("%-7s %-14s %6.2f G elements/s\n", std::string(info(dtype).name).c_str(), what,
+                kElements * kRounds / seconds * 1e-9);
   };
   for (const DType dtype : {DType::f16, DType::bf16, DType::q8_0, DType::f8_e4m3, DType::f32}) {
     report("from f32", dtype, [&](auto out) { encode_f32(dtype, floats, out); });

@@ -1,6 +1,8 @@
-// The forward pass in f32 on SmolLM2-135M's shape with random weights: every logit of every position with log-sum-exp, NLL, argmax and entropy.
+// The forward pass in f32 on SmolLM2-135M's shape with random weights: every logit of every position with log-sum-exp,
+// NLL, argmax and entropy.
 //   forward_bench [TOKENS PER WINDOW = 2048] [WINDOWS = 4] [THREADS = 0: all]
-// Prints tokens/s by wall clock and by CPU seconds (what an idle machine would give), and the rate of the matrix product alone: its floor.
+// Prints tokens/s by wall clock and by CPU seconds (what an idle machine would give), and the rate of the matrix
+// product alone: its floor.
 
 #include <sys/resource.h>
 
@@ -36,7 +38,8 @@ struct Clock {
 ModelConfig smollm2_135m() {
   ModelConfig c;
   c.model_type = "llama";
-  c.n_layers = 30, c.d_model = 576, c.n_heads = 9, c.n_kv_heads = 3, c.head_dim = 64, c.d_ff = 1536, c.n_vocab = 49152, c.context = 8192;
+  c.n_layers = 30, c.d_model = 576, c.n_heads = 9, c.n_kv_heads = 3, c.head_dim = 64, c.d_ff = 1536, c.n_vocab = 49152,
+  c.context = 8192;
   c.rms_eps = 1e-5, c.tied_head = true;
   c.rope.theta = 100000, c.rope.rotary_dim = 64;
   return c;
@@ -54,7 +57,8 @@ Checkpoint random_checkpoint(const ModelConfig& c) {
     model.tensors.push_back(memory_tensor(name, std::move(shape), values));
   };
   const auto u = [](int n) { return static_cast<std::uint64_t>(n); };
-  const std::uint64_t d = u(c.d_model), d_q = u(c.n_heads * c.head_dim), d_kv = u(c.n_kv_heads * c.head_dim), d_ff = u(c.d_ff);
+  const std::uint64_t d = u(c.d_model), d_q = u(c.n_heads * c.head_dim), d_kv = u(c.n_kv_heads * c.head_dim),
+                      d_ff = u(c.d_ff);
   add("model.embed_tokens.weight", {u(c.n_vocab), d}, 0, 0.04f);
   add("model.norm.weight", {d}, 1, 0.1f);
   for (int layer = 0; layer < c.n_layers; ++layer) {
@@ -79,16 +83,25 @@ struct Work {
 };
 Work work_of(const ModelConfig& c, double length) {
   const double d = c.d_model, d_q = c.n_heads * c.head_dim, d_kv = c.n_kv_heads * c.head_dim;
-  return {2.0 * c.n_layers * (d * (2 * d_q + 2 * d_kv) + 3 * d * c.d_ff), 4.0 * c.n_layers * d_q * length / 2, 2.0 * d * c.n_vocab};
+  return {2.0 * c.n_layers * (d * (2 * d_q + 2 * d_kv) + 3 * d * c.d_ff), 4.0 * c.n_layers * d_q * length / 2,
+          2.0 * d * c.n_vocab};
 }
 
 /// One core's rate for one block of linears, GFLOP/s.
 double gemm_rate() {
   const std::size_t rows = 96, depth = 576, panels = 96;
-  verify::AlignedBuffer a(rows * verify::row_stride(depth)), b(panels * verify::kPanel * depth), c(rows * verify::row_stride(panels * verify::kPanel));
+  verify::AlignedBuffer a(rows * verify::row_stride(depth)), b(panels * verify::kPanel * depth),
+      c(rows * verify::row_stride(panels * verify::kPanel));
   const double seconds = best_seconds(20, [&] {
-    verify::gemm({.a = a.data(), .a_stride = verify::row_stride(depth), .rows = rows, .b = b.data(), .panel_stride = depth * verify::kPanel, .panels = panels, .depth = depth,
-                  .c = c.data(), .c_stride = verify::row_stride(panels * verify::kPanel)});
+    verify::gemm({.a = a.data(),
+                  .a_stride = verify::row_stride(depth),
+                  .rows = rows,
+                  .b = b.data(),
+                  .panel_stride = depth * verify::kPanel,
+                  .panels = panels,
+                  .depth = depth,
+                  .c = c.data(),
+                  .c_stride = verify::row_stride(panels * verify::kPanel)});
   });
   return 2.0 * double(rows * depth * panels * verify::kPanel) / seconds * 1e-9;
 }
@@ -96,7 +109,8 @@ double gemm_rate() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const int length = argc > 1 ? std::atoi(argv[1]) : 2048, windows = argc > 2 ? std::atoi(argv[2]) : 4, asked = argc > 3 ? std::atoi(argv[3]) : 0;
+  const int length = argc > 1 ? std::atoi(argv[1]) : 2048, windows = argc > 2 ? std::atoi(argv[2]) : 4,
+            asked = argc > 3 ? std::atoi(argv[3]) : 0;
   const int threads = asked > 0 ? asked : available_threads();
   const ModelConfig config = smollm2_135m();
   const Checkpoint model = random_checkpoint(config);
@@ -107,7 +121,8 @@ int main(int argc, char** argv) {
 
   const Work work = work_of(config, length);
   std::printf("SmolLM2-135M shape, f32, %d windows of %d tokens, %d threads\n", windows, length, threads);
-  std::printf("work per token: %.0f MFLOP (linears %.0f, attention %.0f, head %.0f)\n", work.total() * 1e-6, work.linears * 1e-6, work.attention * 1e-6, work.head * 1e-6);
+  std::printf("work per token: %.0f MFLOP (linears %.0f, attention %.0f, head %.0f)\n", work.total() * 1e-6,
+              work.linears * 1e-6, work.attention * 1e-6, work.head * 1e-6);
   std::printf("matrix product alone: %.1f GFLOP/s per core\n", gemm_rate());
   const Clock clock;
   double layers_wall = 0, layers_cpu = 0;
@@ -116,14 +131,17 @@ int main(int argc, char** argv) {
                              }});
   const double wall = clock.wall_s(), cpu = clock.cpu_s(), tokens = double(length) * windows;
   const auto line = [&](const char* part, double flop, double wall_s, double cpu_s) {
-    std::printf("%-8s %7.2f s wall %7.2f s CPU  %6.1f GFLOP/s wall  %6.1f GFLOP/s per core\n", part, wall_s, cpu_s, flop * tokens / wall_s * 1e-9, flop * tokens / cpu_s * 1e-9);
+    std::printf("%-8s %7.2f s wall %7.2f s CPU  %6.1f GFLOP/s wall  %6.1f GFLOP/s per core\n", part, wall_s, cpu_s,
+                flop * tokens / wall_s * 1e-9, flop * tokens / cpu_s * 1e-9);
   };
   line("layers", work.linears + work.attention, layers_wall, layers_cpu);
   line("head", work.head, wall - layers_wall, cpu - layers_cpu);
   line("all", work.total(), wall, cpu);
-  std::printf("%.1f tokens/s wall; %.1f tokens/s by CPU seconds on %d cores\n", tokens / wall, tokens / cpu * threads, threads);
+  std::printf("%.1f tokens/s wall; %.1f tokens/s by CPU seconds on %d cores\n", tokens / wall, tokens / cpu * threads,
+              threads);
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
-  std::printf("peak resident: %.0f MB (weights %.0f MB of it held by this program)\n", double(usage.ru_maxrss) / 1024, 538.0);
+  std::printf("peak resident: %.0f MB (weights %.0f MB of it held by this program)\n", double(usage.ru_maxrss) / 1024,
+              538.0);
   return 0;
 }

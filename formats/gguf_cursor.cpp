@@ -30,7 +30,9 @@ bool is_printable_utf8(std::string_view text) {
 
 void GgufCursor::need(std::uint64_t bytes, const char* field) const {
   if (bytes > remaining())
-    fail(std::string(field) + subject_ + " needs " + std::to_string(bytes) + " bytes, " + std::to_string(remaining()) + " are left", kGgufFetchAgain);
+    fail(std::string(field) + subject_ + " needs " + std::to_string(bytes) + " bytes, " + std::to_string(remaining()) +
+             " are left",
+         kGgufFetchAgain);
 }
 
 void GgufCursor::read(std::span<std::byte> out, const char* field) {
@@ -48,7 +50,10 @@ void GgufCursor::read(std::span<std::byte> out, const char* field) {
 std::string GgufCursor::text(const char* field, std::uint64_t max_bytes) {
   const std::uint64_t n = number<std::uint64_t>(field);
   if (n > remaining()) need(n, field);
-  if (n > max_bytes) fail(std::string(field) + subject_ + " claims " + std::to_string(n) + " bytes, at most " + std::to_string(max_bytes) + " are accepted", kGgufWriteAgain);
+  if (n > max_bytes)
+    fail(std::string(field) + subject_ + " claims " + std::to_string(n) + " bytes, at most " +
+             std::to_string(max_bytes) + " are accepted",
+         kGgufWriteAgain);
   std::string out(static_cast<std::size_t>(n), '\0');
   read(std::as_writable_bytes(std::span(out.data(), out.size())), field);
   return out;
@@ -56,10 +61,13 @@ std::string GgufCursor::text(const char* field, std::uint64_t max_bytes) {
 
 void GgufCursor::check_count(std::uint64_t n, std::uint64_t item_bytes, std::uint64_t max, const char* what) const {
   if (n > remaining() / item_bytes)
-    fail(std::string(what) + subject_ + " is " + std::to_string(n) + ", which needs at least " + std::to_string(item_bytes) + " bytes each, " +
-             std::to_string(remaining()) + " bytes are left",
+    fail(std::string(what) + subject_ + " is " + std::to_string(n) + ", which needs at least " +
+             std::to_string(item_bytes) + " bytes each, " + std::to_string(remaining()) + " bytes are left",
          kGgufFetchAgain);
-  if (n > max) fail(std::string(what) + subject_ + " is " + std::to_string(n) + ", at most " + std::to_string(max) + " are accepted", kGgufWriteAgain);
+  if (n > max)
+    fail(std::string(what) + subject_ + " is " + std::to_string(n) + ", at most " + std::to_string(max) +
+             " are accepted",
+         kGgufWriteAgain);
 }
 
 void GgufCursor::fail(const std::string& problem, const std::string& fix, ErrorKind kind) const {

@@ -22,7 +22,8 @@ std::string in_quotes(std::string_view text);
 /// Names are shown to people and written as JSON: UTF-8 without control characters.
 bool is_printable_utf8(std::string_view text);
 
-/// Little-endian cursor over a file, through one window: the header's size is not known before it is read. Every failure is Error(bad_input) naming file, byte and
+/// Little-endian cursor over a file, through one window: the header's size is not known before it is read. Every
+/// failure is Error(bad_input) naming file, byte and
 /// subject; nothing is allocated for a size that the file cannot hold.
 class GgufCursor {
  public:
@@ -52,7 +53,8 @@ class GgufCursor {
   void check_count(std::uint64_t n, std::uint64_t item_bytes, std::uint64_t max, const char* what) const;
 
   /// Error at the current position.
-  [[noreturn]] void fail(const std::string& problem, const std::string& fix, ErrorKind kind = ErrorKind::bad_input) const;
+  [[noreturn]] void fail(const std::string& problem, const std::string& fix,
+                         ErrorKind kind = ErrorKind::bad_input) const;
 
  private:
   void refill();

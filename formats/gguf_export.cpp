@@ -20,7 +20,8 @@ struct Exported {
   bool always_f32;
 };
 
-/// Names in the order in which the converter meets them: shards by name, tensors of a shard by name. Position by canonical name.
+/// Names in the order in which the converter meets them: shards by name, tensors of a shard by name. Position by
+/// canonical name.
 std::map<std::string, std::size_t> converter_order(const std::vector<std::filesystem::path>& weight_files) {
   std::vector<std::filesystem::path> shards = weight_files;
   std::sort(shards.begin(), shards.end(), [](const auto& a, const auto& b) { return a.filename() < b.filename(); });
@@ -39,11 +40,14 @@ TensorPtr interleaved(const TensorPtr& tensor, const ModelConfig& config) {
   if (tensor->info().pairs != RotaryPairs::half_split) return tensor;
   const std::uint64_t rows = tensor->info().shape.size() == 1 ? tensor->info().columns() : tensor->info().rows();
   const auto head_dim = static_cast<std::uint64_t>(config.head_dim);
-  return with_rotary_pairs(tensor, RotaryPairs::interleaved, rows / head_dim, head_dim, static_cast<std::uint64_t>(config.rope.rotary_dim));
+  return with_rotary_pairs(tensor, RotaryPairs::interleaved, rows / head_dim, head_dim,
+                           static_cast<std::uint64_t>(config.rope.rotary_dim));
 }
 
 /// In llama.cpp 0.5's converter: vectors, norms and whatever is not a ".weight".
-bool stays_f32(const std::string& name, const TensorInfo& info) { return info.shape.size() <= 1 || name.ends_with("_norm.weight") || !name.ends_with(".weight"); }
+bool stays_f32(const std::string& name, const TensorInfo& info) {
+  return info.shape.size() <= 1 || name.ends_with("_norm.weight") || !name.ends_with(".weight");
+}
 
 std::vector<Exported> exported_tensors(const Source& source, bool compat, std::vector<std::string>& notes) {
   const Checkpoint& checkpoint = source.checkpoint;
@@ -56,7 +60,8 @@ std::vector<Exported> exported_tensors(const Source& source, bool compat, std::v
       return;
     }
     const auto found = order.find(canonical);
-    placed.emplace_back(found == order.end() ? order.size() + placed.size() : found->second, Exported{*name, tensor, stays_f32(*name, tensor->info())});
+    placed.emplace_back(found == order.end() ? order.size() + placed.size() : found->second,
+                        Exported{*name, tensor, stays_f32(*name, tensor->info())});
   };
   for (const TensorPtr& tensor : checkpoint.tensors) place(tensor->name(), interleaved(tensor, checkpoint.config));
   // The converter keeps a stored head that equals the embedding it is tied to.
@@ -77,7 +82,8 @@ std::string folder_name(const std::filesystem::path& folder, bool compat) {
   path = std::filesystem::absolute(path, ignored).lexically_normal();
   if (path.filename().empty()) path = path.parent_path();
   const std::string repository = path.parent_path().parent_path().filename().string();
-  if (path.parent_path().filename() != "snapshots" || !repository.starts_with("models--")) return path.filename().string();
+  if (path.parent_path().filename() != "snapshots" || !repository.starts_with("models--"))
+    return path.filename().string();
   std::string id = repository.substr(8);  // the Hub cache's models--org--name/snapshots/commit
   if (const std::size_t dashes = id.find("--"); dashes != std::string::npos) id.replace(dashes, 2, "/");
   return id;
@@ -85,7 +91,9 @@ std::string folder_name(const std::filesystem::path& folder, bool compat) {
 
 /// llama.* keys, general.file_type among them, in the converter's order.
 void put_architecture(std::vector<GgufKey>& keys, const ModelConfig& config, const GgufRope& rope, DType type) {
-  const auto u32 = [&](const char* name, int value) { keys.push_back({name, gguf_u32(static_cast<std::uint32_t>(value))}); };
+  const auto u32 = [&](const char* name, int value) {
+    keys.push_back({name, gguf_u32(static_cast<std::uint32_t>(value))});
+  };
   u32("llama.block_count", config.n_layers);
   u32("llama.context_length", config.context);
   u32("llama.embedding_length", config.d_model);
@@ -102,16 +110,23 @@ void put_architecture(std::vector<GgufKey>& keys, const ModelConfig& config, con
 }
 
 void check_options(const Source& source, const GgufExportOptions& options) {
-  if (!source.hf) throw Error(ErrorKind::unsupported, {.path = source.checkpoint.label}, "only a Hugging Face folder is exported to GGUF; this is one already", "rewrite it with --type keep");
+  if (!source.hf)
+    throw Error(ErrorKind::unsupported, {.path = source.checkpoint.label},
+                "only a Hugging Face folder is exported to GGUF; this is one already", "rewrite it with --type keep");
   if (!gguf_file_type(options.type))
-    throw Error(ErrorKind::unsupported, {}, "GGUF type " + std::string(info(options.type).name) + " is not written yet", "choose f32, f16, bf16 or q8_0");
+    throw Error(ErrorKind::unsupported, {}, "GGUF type " + std::string(info(options.type).name) + " is not written yet",
+                "choose f32, f16, bf16 or q8_0");
   if (options.compat && *options.compat != "llama.cpp@0.5")
-    throw Error(ErrorKind::unsupported, {}, "--compat " + *options.compat + " is not known", "use --compat llama.cpp@0.5");
+    throw Error(ErrorKind::unsupported, {}, "--compat " + *options.compat + " is not known",
+                "use --compat llama.cpp@0.5");
 }
 
 std::optional<Loss> sliding_window_loss(const ModelConfig& config) {
   if (!config.sliding_window || *config.sliding_window >= config.context) return std::nullopt;
-  return Loss{"sliding_window", "llama.cpp's architecture llama attends to all earlier tokens, the model to the last " + std::to_string(*config.sliding_window), *config.sliding_window, true};
+  return Loss{"sliding_window",
+              "llama.cpp's architecture llama attends to all earlier tokens, the model to the last " +
+                  std::to_string(*config.sliding_window),
+              *config.sliding_window, true};
 }
 
 /// What all types share.
@@ -127,19 +142,26 @@ Common prepare(const Source& source, const GgufExportOptions& options) {
   const ModelConfig& config = source.checkpoint.config;
   const bool compat = options.compat.has_value();
   Common common;
-  common.rope = with_path(source.spec.rope ? "rope '" + *source.spec.rope + "'" : (source.hf->folder / "config.json").string(), [&] {
-    return compat ? gguf_rope_compat(source.hf->config) : gguf_rope(config.rope, config.head_dim, config.context, options.rope_encoding);
-  });
+  common.rope = with_path(
+      source.spec.rope ? "rope '" + *source.spec.rope + "'" : (source.hf->folder / "config.json").string(), [&] {
+        return compat ? gguf_rope_compat(source.hf->config)
+                      : gguf_rope(config.rope, config.head_dim, config.context, options.rope_encoding);
+      });
   common.losses = common.rope.losses;
   common.notes = common.rope.notes;
   if (const auto loss = sliding_window_loss(config)) common.losses.push_back(*loss);
   if (compat) {  // what that converter loses is what was asked for
-    for (const Loss& loss : common.losses) common.notes.push_back("as the converter, without " + loss.name + ": " + loss.reason);
+    for (const Loss& loss : common.losses)
+      common.notes.push_back("as the converter, without " + loss.name + ": " + loss.reason);
     common.losses.clear();
   }
   common.tensors = exported_tensors(source, compat, common.notes);
   if (!common.rope.frequency_divisors.empty())
-    common.tensors.insert(common.tensors.begin(), Exported{kGgufRopeFreqs, memory_tensor(kGgufRopeFreqs, {common.rope.frequency_divisors.size()}, common.rope.frequency_divisors), true});
+    common.tensors.insert(
+        common.tensors.begin(),
+        Exported{kGgufRopeFreqs,
+                 memory_tensor(kGgufRopeFreqs, {common.rope.frequency_divisors.size()}, common.rope.frequency_divisors),
+                 true});
 
   GeneralMetadata general{.folder = source.hf->folder,
                           .folder_name = folder_name(source.hf->folder, compat),
@@ -156,7 +178,9 @@ Common prepare(const Source& source, const GgufExportOptions& options) {
 
 GgufExport assemble(const Source& source, const Common& common, const GgufExportOptions& options) {
   const DType type = options.type;
-  const OutOfRange out_of_range = options.compat ? OutOfRange::ieee : options.saturate ? OutOfRange::clamp : OutOfRange::refuse;
+  const OutOfRange out_of_range = options.compat     ? OutOfRange::ieee
+                                  : options.saturate ? OutOfRange::clamp
+                                                     : OutOfRange::refuse;
   GgufExport out;
   out.losses = common.losses;
   out.notes = common.notes;
@@ -177,12 +201,16 @@ GgufExport assemble(const Source& source, const Common& common, const GgufExport
     }
     out.plan.tensors.push_back({tensor.name, tensor.tensor, dtype, out_of_range});
   }
-  if (fallbacks > 0) out.notes.push_back(plural(fallbacks, "tensor") + (fallbacks == 1 ? " is f16: its rows are not whole " : " are f16: their rows are not whole ") + std::string(info(type).name) + " blocks of " + std::to_string(block));
+  if (fallbacks > 0)
+    out.notes.push_back(plural(fallbacks, "tensor") +
+                        (fallbacks == 1 ? " is f16: its rows are not whole " : " are f16: their rows are not whole ") +
+                        std::string(info(type).name) + " blocks of " + std::to_string(block));
   return out;
 }
 
 bool same_but_type(const GgufExportOptions& a, const GgufExportOptions& b) {
-  return a.compat == b.compat && a.rope_encoding == b.rope_encoding && a.model_name == b.model_name && a.metadata == b.metadata;
+  return a.compat == b.compat && a.rope_encoding == b.rope_encoding && a.model_name == b.model_name &&
+         a.metadata == b.metadata;
 }
 
 }  // namespace
@@ -199,7 +227,8 @@ std::optional<std::uint32_t> gguf_file_type(DType type) {
 
 DType gguf_auto_type(const Source& source) {
   for (const TensorPtr& tensor : source.checkpoint.tensors)
-    if (tensor->info().shape.size() >= 2 && (tensor->dtype() == DType::bf16 || tensor->dtype() == DType::f16)) return tensor->dtype();
+    if (tensor->info().shape.size() >= 2 && (tensor->dtype() == DType::bf16 || tensor->dtype() == DType::f16))
+      return tensor->dtype();
   return DType::f16;
 }
 
@@ -214,6 +243,8 @@ std::vector<GgufExport> export_ggufs(const Source& source, const std::vector<Ggu
   return out;
 }
 
-GgufExport export_gguf(const Source& source, const GgufExportOptions& options) { return std::move(export_ggufs(source, {options}).front()); }
+GgufExport export_gguf(const Source& source, const GgufExportOptions& options) {
+  return std::move(export_ggufs(source, {options}).front());
+}
 
 }  // namespace ropewalk::formats

@@ -16,7 +16,8 @@ using Fields = Json;
 constexpr std::uint64_t kMaxCardBytes = std::uint64_t{8} << 20;
 
 /// Fields of one base model or dataset, in the order they are written.
-constexpr std::array kReferenceFields = {"name", "author", "version", "organization", "description", "url", "doi", "uuid", "repo_url"};
+constexpr std::array kReferenceFields = {"name", "author", "version", "organization", "description",
+                                         "url",  "doi",    "uuid",    "repo_url"};
 
 Json read_card(const std::filesystem::path& folder, std::vector<std::string>& notes) {
   const std::filesystem::path path = folder / "README.md";
@@ -45,7 +46,9 @@ void append(Fields& fields, const char* field, const Json& value) {
     for (const Json& item : value) fields[field].push_back(item);
 }
 
-bool is_url(const std::string& text) { return text.starts_with("http://") || text.starts_with("https://") || text.starts_with("ssh://"); }
+bool is_url(const std::string& text) {
+  return text.starts_with("http://") || text.starts_with("https://") || text.starts_with("ssh://");
+}
 
 /// "org/name" of a page on the Hub, or empty.
 std::string hub_id(const std::string& url) {
@@ -53,7 +56,9 @@ std::string hub_id(const std::string& url) {
     if (!url.starts_with(prefix)) continue;
     const std::string id = url.substr(std::string_view(prefix).size());
     const std::size_t slash = id.find('/');
-    if (slash != std::string::npos && slash > 0 && slash + 1 < id.size() && id.find('/', slash + 1) == std::string::npos) return id;
+    if (slash != std::string::npos && slash > 0 && slash + 1 < id.size() &&
+        id.find('/', slash + 1) == std::string::npos)
+      return id;
   }
   return {};
 }
@@ -72,11 +77,13 @@ Json reference(const Json& named, std::uint64_t total_parameters) {
   if (parts.full_name) out["name"] = title_of(*parts.full_name);
   if (parts.organization) out["organization"] = title_of(*parts.organization);
   if (parts.version) out["version"] = *parts.version;
-  if (!address && parts.organization && parts.full_name) out["repo_url"] = "https://huggingface.co/" + *parts.organization + "/" + *parts.full_name;
+  if (!address && parts.organization && parts.full_name)
+    out["repo_url"] = "https://huggingface.co/" + *parts.organization + "/" + *parts.full_name;
   return out;
 }
 
-void take_references(Fields& fields, const char* field, const Json& card, std::initializer_list<const char*> names, std::uint64_t total_parameters) {
+void take_references(Fields& fields, const char* field, const Json& card, std::initializer_list<const char*> names,
+                     std::uint64_t total_parameters) {
   const auto name = std::find_if(names.begin(), names.end(), [&](const char* n) { return card.contains(n); });
   if (name == names.end()) return;
   Json list = Json::array();
@@ -89,9 +96,11 @@ void take_references(Fields& fields, const char* field, const Json& card, std::i
 
 void from_card(Fields& fields, const Json& card, std::uint64_t total_parameters) {
   for (const std::string prefix : {"", "model_"}) {
-    for (const char* field : {"name", "author", "version", "organization", "description", "finetune", "basename", "size_label"})
+    for (const char* field :
+         {"name", "author", "version", "organization", "description", "finetune", "basename", "size_label"})
       take(fields, field, card, (prefix + field).c_str());
-    for (const char* field : {"url", "doi", "uuid", "repo_url"}) take(fields, (std::string("source.") + field).c_str(), card, (prefix + field).c_str());
+    for (const char* field : {"url", "doi", "uuid", "repo_url"})
+      take(fields, (std::string("source.") + field).c_str(), card, (prefix + field).c_str());
   }
   take(fields, "author", card, "model_creator");
   take(fields, "basename", card, "model_type");
@@ -119,7 +128,9 @@ void from_model_id(Fields& fields, std::string_view model_id, std::uint64_t tota
   fill("size_label", parts.size_label);
 }
 
-constexpr std::array kSampling = {"sequence", "top_k", "top_p", "min_p", "xtc_probability", "xtc_threshold", "temp", "penalty_last_n", "penalty_repeat", "mirostat", "mirostat_tau", "mirostat_eta"};
+constexpr std::array kSampling = {"sequence",        "top_k",         "top_p",        "min_p",
+                                  "xtc_probability", "xtc_threshold", "temp",         "penalty_last_n",
+                                  "penalty_repeat",  "mirostat",      "mirostat_tau", "mirostat_eta"};
 
 void from_generation_config(Fields& fields, const Json& generation) {
   if (!generation.is_object()) return;
@@ -132,31 +143,44 @@ void from_generation_config(Fields& fields, const Json& generation) {
 
 void from_overrides(Fields& fields, const Json& overrides, bool strict) {
   const auto refuse_file = [](const std::string& problem) {
-    throw Error(ErrorKind::bad_input, {}, "the metadata file " + problem + ", expected an object of general.* keys that are written", "correct it: general.name, general.author, general.description, ...");
+    throw Error(ErrorKind::bad_input, {},
+                "the metadata file " + problem + ", expected an object of general.* keys that are written",
+                "correct it: general.name, general.author, general.description, ...");
   };
-  if (strict && !overrides.is_null() && !overrides.is_object()) refuse_file(std::string("holds ") + overrides.type_name());
+  if (strict && !overrides.is_null() && !overrides.is_object())
+    refuse_file(std::string("holds ") + overrides.type_name());
   if (!overrides.is_object()) return;
   for (const auto& [key, value] : overrides.items()) {
-    if (strict && !(key.starts_with("general.") && key != "general.license" && fields.contains(key.substr(8)))) refuse_file("has the key '" + key.substr(0, 80) + "'");
+    if (strict && !(key.starts_with("general.") && key != "general.license" && fields.contains(key.substr(8))))
+      refuse_file("has the key '" + key.substr(0, 80) + "'");
     if (!key.starts_with("general.")) continue;
     const std::string field = key.substr(8);
-    if (field != "license" && fields.contains(field)) fields[field] = value;  // as the converter: every field but the licence
+    if (field != "license" && fields.contains(field))
+      fields[field] = value;  // as the converter: every field but the licence
   }
 }
 
 Fields empty_fields() {
   Fields fields = Json::object();
   for (const std::string name : kSampling) fields["sampling." + name] = nullptr;
-  for (const char* name : {"name", "author", "version", "organization", "finetune", "basename", "description", "quantized_by", "size_label", "license", "license.name", "license.link", "url", "doi",
-                           "uuid", "repo_url", "source.url", "source.doi", "source.uuid", "source.repo_url", "base_models", "datasets", "tags", "languages"})
+  for (const char* name : {"name",         "author",       "version",      "organization", "finetune",
+                           "basename",     "description",  "quantized_by", "size_label",   "license",
+                           "license.name", "license.link", "url",          "doi",          "uuid",
+                           "repo_url",     "source.url",   "source.doi",   "source.uuid",  "source.repo_url",
+                           "base_models",  "datasets",     "tags",         "languages"})
     fields[name] = nullptr;
   return fields;
 }
 
-std::string text_of(const Json& value) { return value.is_string() ? value.get<std::string>() : value.dump(-1, ' ', false, Json::error_handler_t::replace); }
+std::string text_of(const Json& value) {
+  return value.is_string() ? value.get<std::string>() : value.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
 
 [[noreturn]] void refuse(const std::string& field, const Json& value, const char* expected) {
-  throw Error(ErrorKind::bad_input, {}, "general." + field + " is " + value.dump(-1, ' ', true, Json::error_handler_t::replace).substr(0, 80) + ", expected " + expected, "correct the metadata file, the model card or generation_config.json");
+  throw Error(ErrorKind::bad_input, {},
+              "general." + field + " is " + value.dump(-1, ' ', true, Json::error_handler_t::replace).substr(0, 80) +
+                  ", expected " + expected,
+              "correct the metadata file, the model card or generation_config.json");
 }
 
 class Keys {
@@ -168,7 +192,8 @@ class Keys {
   }
   void number(const std::string& field, const Json& value, bool integer) {
     if (value.is_null()) return;
-    if (!value.is_number() || (integer && !value.is_number_integer())) refuse(field, value, integer ? "an integer" : "a number");
+    if (!value.is_number() || (integer && !value.is_number_integer()))
+      refuse(field, value, integer ? "an integer" : "a number");
     add(field, integer ? gguf_i32(value.get<std::int32_t>()) : gguf_f32(static_cast<float>(value.get<double>())));
   }
   void count(const std::string& field, std::size_t n) { add(field, gguf_u32(static_cast<std::uint32_t>(n))); }
@@ -207,7 +232,8 @@ std::vector<GgufKey> gguf_general_keys(const GeneralMetadata& input, std::vector
   from_generation_config(fields, input.generation_config);
   from_overrides(fields, input.overrides, input.strict_overrides);
   if (!input.model_name.empty()) fields["name"] = input.model_name;
-  if (fields["size_label"].is_null() && input.total_parameters > 0) fields["size_label"] = size_label(input.total_parameters);
+  if (fields["size_label"].is_null() && input.total_parameters > 0)
+    fields["size_label"] = size_label(input.total_parameters);
   if (fields["license"].is_array()) {
     std::string all;
     for (const Json& item : fields["license"]) all += (all.empty() ? "" : ",") + text_of(item);
@@ -217,13 +243,13 @@ std::vector<GgufKey> gguf_general_keys(const GeneralMetadata& input, std::vector
   Keys keys;
   for (const std::string name : kSampling) {
     const bool integer = name == "top_k" || name == "penalty_last_n" || name == "mirostat";
-    if (name == "sequence")
-      keys.text("sampling." + name, fields["sampling." + name]);
-    else
-      keys.number("sampling." + name, fields["sampling." + name], integer);
+    if (name == "sequence") keys.text("sampling." + name, fields["sampling." + name]);
+    else keys.number("sampling." + name, fields["sampling." + name], integer);
   }
-  for (const char* name : {"name", "author", "version", "organization", "finetune", "basename", "description", "quantized_by", "size_label", "license", "license.name", "license.link", "url", "doi",
-                           "uuid", "repo_url", "source.url", "source.doi", "source.uuid", "source.repo_url"})
+  for (const char* name : {"name",         "author",       "version",      "organization", "finetune",
+                           "basename",     "description",  "quantized_by", "size_label",   "license",
+                           "license.name", "license.link", "url",          "doi",          "uuid",
+                           "repo_url",     "source.url",   "source.doi",   "source.uuid",  "source.repo_url"})
     keys.text(name, fields[name]);
   keys.references("base_model", fields["base_models"]);
   keys.references("dataset", fields["datasets"]);

@@ -23,7 +23,8 @@ char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + '
 /// std::regex recurses once per character: longer parts are names, not labels.
 bool matches(const std::string& text, const char* pattern, bool ignore_case = true) {
   if (text.size() > 64) return false;
-  return std::regex_match(text, std::regex(pattern, ignore_case ? std::regex::ECMAScript | std::regex::icase : std::regex::ECMAScript));
+  return std::regex_match(
+      text, std::regex(pattern, ignore_case ? std::regex::ECMAScript | std::regex::icase : std::regex::ECMAScript));
 }
 
 struct Part {
@@ -37,7 +38,9 @@ struct Part {
 std::string normalized_size(std::string part) {
   std::replace(part.begin(), part.end(), '_', '.');
   if (is_digit(part.back())) part = part.substr(0, part.size() - 2) + "." + part.back() + part[part.size() - 2];
-  if (part.size() > 1 && is_digit(part[part.size() - 2]) && std::string_view("kmbt").find(part.back()) != std::string_view::npos) part.back() = upper(part.back());
+  if (part.size() > 1 && is_digit(part[part.size() - 2]) &&
+      std::string_view("kmbt").find(part.back()) != std::string_view::npos)
+    part.back() = upper(part.back());
   return part;
 }
 
@@ -61,7 +64,8 @@ void annotate(Part& part, bool first, std::uint64_t total_parameters) {
     part.text = normalized_size(part.text);
     const std::optional<double> label = total_parameters != 0 ? label_parameters(part.text) : std::nullopt;
     // far from the model's size: likely a context length
-    if (label && std::abs(*label - static_cast<double>(total_parameters)) > static_cast<double>(7 * total_parameters / 8)) {
+    if (label &&
+        std::abs(*label - static_cast<double>(total_parameters)) > static_cast<double>(7 * total_parameters / 8)) {
       part.finetune = true;
       part.text.back() = lower(part.text.back());
     } else {
@@ -82,7 +86,8 @@ void choose_basename(std::vector<Part>& parts) {
       if (!part.annotated()) part.finetune = true;
     }
   }
-  for (auto part = parts.rbegin(); part != parts.rend() && part->basename && part->annotations() > 1; ++part) part->basename = false;
+  for (auto part = parts.rbegin(); part != parts.rend() && part->basename && part->annotations() > 1; ++part)
+    part->basename = false;
 }
 
 template <typename Chosen>
@@ -112,10 +117,8 @@ std::string title_of(std::string_view id) {
     word.clear();
   };
   for (char c : id) {
-    if (c == '-' || std::isspace(static_cast<unsigned char>(c)))
-      flush();
-    else
-      word += c;
+    if (c == '-' || std::isspace(static_cast<unsigned char>(c))) flush();
+    else word += c;
   }
   flush();
   return out;
@@ -141,7 +144,9 @@ ModelIdParts model_id_parts(std::string_view model_id, std::uint64_t total_param
     at = end + 1;
   }
   for (std::size_t i = 0; i < parts.size(); ++i) annotate(parts[i], i == 0, total_parameters);
-  const bool number_label = std::any_of(parts.begin(), parts.end(), [](const Part& p) { return p.size_label && std::any_of(p.text.begin(), p.text.end(), is_digit); });
+  const bool number_label = std::any_of(parts.begin(), parts.end(), [](const Part& p) {
+    return p.size_label && std::any_of(p.text.begin(), p.text.end(), is_digit);
+  });
   if (number_label)
     for (Part& part : parts)
       if (part.size_label && std::all_of(part.text.begin(), part.text.end(), is_alpha)) part.size_label = false;
@@ -152,7 +157,9 @@ ModelIdParts model_id_parts(std::string_view model_id, std::uint64_t total_param
   out.version = joined(parts, [](const Part& p) { return p.version && !p.basename; });
   std::vector<Part> labels;  // without repetitions
   for (const Part& part : parts)
-    if (part.size_label && std::none_of(labels.begin(), labels.end(), [&](const Part& p) { return p.text == part.text; })) labels.push_back(part);
+    if (part.size_label &&
+        std::none_of(labels.begin(), labels.end(), [&](const Part& p) { return p.text == part.text; }))
+      labels.push_back(part);
   out.size_label = joined(labels, [](const Part&) { return true; });
   if (!out.size_label && !out.finetune && !out.version) out.basename = std::nullopt;  // too ambiguous
   return out;

@@ -10,10 +10,15 @@ struct NamePair {
   std::string_view canonical, gguf;
 };
 // Stems of arch llama, with what may follow them in a file the converter writes (llama.cpp 0.5, src/models/llama.cpp).
-constexpr std::array kGlobal = {NamePair{"model.embed_tokens.weight", "token_embd.weight"}, NamePair{"model.norm.weight", "output_norm.weight"}, NamePair{"lm_head.weight", "output.weight"}};
-constexpr std::array kNorms = {NamePair{"input_layernorm", "attn_norm"}, NamePair{"post_attention_layernorm", "ffn_norm"}};
-constexpr std::array kLinears = {NamePair{"self_attn.q_proj", "attn_q"},   NamePair{"self_attn.k_proj", "attn_k"}, NamePair{"self_attn.v_proj", "attn_v"}, NamePair{"self_attn.o_proj", "attn_output"},
-                                 NamePair{"mlp.gate_proj", "ffn_gate"}, NamePair{"mlp.up_proj", "ffn_up"},     NamePair{"mlp.down_proj", "ffn_down"}};
+constexpr std::array kGlobal = {NamePair{"model.embed_tokens.weight", "token_embd.weight"},
+                                NamePair{"model.norm.weight", "output_norm.weight"},
+                                NamePair{"lm_head.weight", "output.weight"}};
+constexpr std::array kNorms = {NamePair{"input_layernorm", "attn_norm"},
+                               NamePair{"post_attention_layernorm", "ffn_norm"}};
+constexpr std::array kLinears = {NamePair{"self_attn.q_proj", "attn_q"}, NamePair{"self_attn.k_proj", "attn_k"},
+                                 NamePair{"self_attn.v_proj", "attn_v"}, NamePair{"self_attn.o_proj", "attn_output"},
+                                 NamePair{"mlp.gate_proj", "ffn_gate"},  NamePair{"mlp.up_proj", "ffn_up"},
+                                 NamePair{"mlp.down_proj", "ffn_down"}};
 constexpr std::string_view kLayers = "model.layers.", kBlocks = "blk.";
 
 /// "PREFIX<number>.REST" taken apart.
@@ -45,7 +50,9 @@ std::optional<std::string> translate(std::string_view name, const Direction& way
   const std::size_t dot = in_layer->rest.rfind('.');
   if (dot == std::string_view::npos) return std::nullopt;
   const std::string_view stem = in_layer->rest.substr(0, dot), suffix = in_layer->rest.substr(dot);
-  const auto out = [&](std::string_view to) { return std::string(way.to_prefix) + in_layer->number + "." + std::string(to) + std::string(suffix); };
+  const auto out = [&](std::string_view to) {
+    return std::string(way.to_prefix) + in_layer->number + "." + std::string(to) + std::string(suffix);
+  };
   for (const NamePair& pair : kNorms)
     if (pair.*way.from == stem && suffix == ".weight") return out(pair.*way.to);
   for (const NamePair& pair : kLinears)
@@ -55,7 +62,11 @@ std::optional<std::string> translate(std::string_view name, const Direction& way
 
 }  // namespace
 
-std::optional<std::string> gguf_tensor_name(std::string_view canonical) { return translate(canonical, {&NamePair::canonical, &NamePair::gguf, kLayers, kBlocks}); }
-std::optional<std::string> canonical_tensor_name(std::string_view gguf) { return translate(gguf, {&NamePair::gguf, &NamePair::canonical, kBlocks, kLayers}); }
+std::optional<std::string> gguf_tensor_name(std::string_view canonical) {
+  return translate(canonical, {&NamePair::canonical, &NamePair::gguf, kLayers, kBlocks});
+}
+std::optional<std::string> canonical_tensor_name(std::string_view gguf) {
+  return translate(gguf, {&NamePair::gguf, &NamePair::canonical, kBlocks, kLayers});
+}
 
 }  // namespace ropewalk::formats

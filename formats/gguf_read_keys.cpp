@@ -8,26 +8,31 @@ namespace {
 // What a header may claim. llama.cpp 0.5 allows 2^30 for strings and arrays; nothing published comes near these.
 // A large vocabulary with its merges is 800,000 strings in 15 MB.
 constexpr std::uint64_t kMaxStrings = std::uint64_t{1} << 22;  // elements of all string arrays
-constexpr std::uint64_t kMaxStringBytes = std::uint64_t{1} << 26, kMaxArrayBytes = std::uint64_t{1} << 26;  // of one string, of one array of numbers
+// of one string, of one array of numbers
+constexpr std::uint64_t kMaxStringBytes = std::uint64_t{1} << 26, kMaxArrayBytes = std::uint64_t{1} << 26;
 constexpr std::uint64_t kMaxSectionBytes = std::uint64_t{1} << 28;
 constexpr std::uint64_t kMaxAlignment = std::uint64_t{1} << 20;
 
 GgufType read_type(GgufCursor& in, const char* field, const std::string& key) {
   const auto raw = in.number<std::uint32_t>(field);
-  if (raw > static_cast<std::uint32_t>(GgufType::f64)) in.fail("key " + in_quotes(key) + " has value type " + std::to_string(raw) + ", expected 0 to 12", kGgufWriteAgain);
+  if (raw > static_cast<std::uint32_t>(GgufType::f64))
+    in.fail("key " + in_quotes(key) + " has value type " + std::to_string(raw) + ", expected 0 to 12", kGgufWriteAgain);
   return static_cast<GgufType>(raw);
 }
 
 bool read_bool(GgufCursor& in, const std::string& key) {
   const auto raw = in.number<std::uint8_t>("the value");
-  if (raw > 1) in.fail("key " + in_quotes(key) + " is a bool of value " + std::to_string(raw) + ", expected 0 or 1", kGgufWriteAgain);
+  if (raw > 1)
+    in.fail("key " + in_quotes(key) + " is a bool of value " + std::to_string(raw) + ", expected 0 or 1",
+            kGgufWriteAgain);
   return raw == 1;
 }
 
 GgufArray read_array(GgufCursor& in, const std::string& key, std::uint64_t& strings_left) {
   GgufArray array;
   array.element_type = read_type(in, "the element type", key);
-  if (array.element_type == GgufType::array) in.fail("key " + in_quotes(key) + " is an array of arrays, which llama.cpp does not read", kGgufWriteAgain);
+  if (array.element_type == GgufType::array)
+    in.fail("key " + in_quotes(key) + " is an array of arrays, which llama.cpp does not read", kGgufWriteAgain);
   const auto n = in.number<std::uint64_t>("the length");
   if (array.element_type == GgufType::string) {
     in.check_count(n, 8, strings_left, "the length");
@@ -42,7 +47,10 @@ GgufArray read_array(GgufCursor& in, const std::string& key, std::uint64_t& stri
   in.read(array.packed, "the elements");
   if (array.element_type == GgufType::boolean)
     for (std::byte b : array.packed)
-      if (b > std::byte{1}) in.fail("key " + in_quotes(key) + " has a bool of value " + std::to_string(static_cast<int>(b)) + ", expected 0 or 1", kGgufWriteAgain);
+      if (b > std::byte{1})
+        in.fail("key " + in_quotes(key) + " has a bool of value " + std::to_string(static_cast<int>(b)) +
+                    ", expected 0 or 1",
+                kGgufWriteAgain);
   return array;
 }
 
@@ -78,11 +86,13 @@ std::vector<GgufKey> read_gguf_keys(GgufCursor& in, std::uint64_t n_keys) {
     GgufKey key;
     key.name = in.text("the name", kMaxGgufNameBytes);
     if (key.name.empty()) in.fail("key number " + std::to_string(i) + " has no name", kGgufWriteAgain);
-    if (!is_printable_utf8(key.name)) in.fail("the name of key number " + std::to_string(i) + " is not printable UTF-8", kGgufWriteAgain);
+    if (!is_printable_utf8(key.name))
+      in.fail("the name of key number " + std::to_string(i) + " is not printable UTF-8", kGgufWriteAgain);
     if (!seen.insert(key.name).second) in.fail("key " + in_quotes(key.name) + " stands twice", kGgufWriteAgain);
     in.set_subject(" of key " + in_quotes(key.name));
     key.value = read_value(in, key.name, strings_left);
-    if (in.position() - begin > kMaxSectionBytes) in.fail("the keys take more than " + std::to_string(kMaxSectionBytes) + " bytes", kGgufWriteAgain);
+    if (in.position() - begin > kMaxSectionBytes)
+      in.fail("the keys take more than " + std::to_string(kMaxSectionBytes) + " bytes", kGgufWriteAgain);
     keys.push_back(std::move(key));
   }
   in.set_subject("");
@@ -92,10 +102,14 @@ std::vector<GgufKey> read_gguf_keys(GgufCursor& in, std::uint64_t n_keys) {
 std::uint64_t read_gguf_alignment(const GgufCursor& in, const std::vector<GgufKey>& keys) {
   for (const GgufKey& key : keys) {
     if (key.name != "general.alignment") continue;
-    if (key.value.type != GgufType::u32) in.fail(std::string("general.alignment has type ") + gguf_type_name(key.value.type) + ", expected u32", kGgufWriteAgain);
+    if (key.value.type != GgufType::u32)
+      in.fail(std::string("general.alignment has type ") + gguf_type_name(key.value.type) + ", expected u32",
+              kGgufWriteAgain);
     const std::uint64_t alignment = std::get<std::uint64_t>(key.value.value);
     if (alignment == 0 || (alignment & (alignment - 1)) != 0 || alignment > kMaxAlignment)
-      in.fail("general.alignment is " + std::to_string(alignment) + ", expected a power of two up to " + std::to_string(kMaxAlignment), kGgufWriteAgain);
+      in.fail("general.alignment is " + std::to_string(alignment) + ", expected a power of two up to " +
+                  std::to_string(kMaxAlignment),
+              kGgufWriteAgain);
     return alignment;
   }
   return 32;

@@ -9,7 +9,8 @@ namespace ropewalk::formats {
 
 inline constexpr std::uint64_t kMaxGgufNameBytes = 65535;  // of a key: gguf.md
 
-/// The key-value section: n_keys of  name, u32 type, value  (gguf.h), from where the cursor stands. Error(bad_input) for names that stand twice or are not
+/// The key-value section: n_keys of  name, u32 type, value  (gguf.h), from where the cursor stands. Error(bad_input)
+/// for names that stand twice or are not
 /// printable, unknown types, arrays of arrays, bools that are neither 0 nor 1, and sizes past the caps or the file.
 std::vector<GgufKey> read_gguf_keys(GgufCursor& in, std::uint64_t n_keys);
 /// general.alignment, 32 if it is not among the keys. Error(bad_input) unless a u32 power of two up to 2^20.

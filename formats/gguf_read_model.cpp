@@ -13,10 +13,12 @@ namespace {
 constexpr std::uint64_t kMaxLayers = 512;  // LLAMA_MAX_LAYERS
 constexpr const char* kOtherFile = "llama.cpp 0.5 would refuse this file: write it again with a current converter";
 
-/// A tensor of the file under its canonical name and layout. Reading values of a type that cannot be decoded yet says which tensor it is.
+/// A tensor of the file under its canonical name and layout. Reading values of a type that cannot be decoded yet says
+/// which tensor it is.
 class NamedTensor final : public RelabelledTensor {
  public:
-  NamedTensor(TensorInfo info, TensorPtr parent, std::string path) : RelabelledTensor(std::move(info), std::move(parent)), path_(std::move(path)) {}
+  NamedTensor(TensorInfo info, TensorPtr parent, std::string path)
+      : RelabelledTensor(std::move(info), std::move(parent)), path_(std::move(path)) {}
 
   void read_f32(RowRange range, std::span<float> values) const override {
     check();
@@ -30,7 +32,9 @@ class NamedTensor final : public RelabelledTensor {
  private:
   void check() const {
     if (!can_decode(dtype()))
-      throw Error(ErrorKind::unsupported, {.path = path_}, "tensor '" + parent().name() + "' is " + std::string(ropewalk::info(dtype()).name) + ", which cannot be decoded yet",
+      throw Error(ErrorKind::unsupported, {.path = path_},
+                  "tensor '" + parent().name() + "' is " + std::string(ropewalk::info(dtype()).name) +
+                      ", which cannot be decoded yet",
                   "use a file of type f32, f16, bf16 or q8_0");
   }
   std::string path_;
@@ -55,18 +59,26 @@ class ModelReader {
   }
 
  private:
-  [[noreturn]] void refuse(const std::string& problem, ErrorKind kind = ErrorKind::bad_input, const std::string& fix = kOtherFile) const { throw Error(kind, {.path = path_}, problem, fix); }
+  [[noreturn]] void refuse(const std::string& problem, ErrorKind kind = ErrorKind::bad_input,
+                           const std::string& fix = kOtherFile) const {
+    throw Error(kind, {.path = path_}, problem, fix);
+  }
 
   void check_architecture() const {
     const auto arch = file_.string("general.architecture");
     if (!arch) refuse("has no general.architecture");
-    if (*arch != "llama") refuse("architecture '" + *arch + "' is not read yet", ErrorKind::unsupported, "use a GGUF of architecture llama");
-    if (file_.integer("llama.expert_count").value_or(0) > 0) refuse("mixtures of experts are not read yet", ErrorKind::unsupported, "use a dense model");
-    if (!file_.boolean("llama.attention.causal").value_or(true)) refuse("its attention is not causal", ErrorKind::unsupported, "use a decoder");
+    if (*arch != "llama")
+      refuse("architecture '" + *arch + "' is not read yet", ErrorKind::unsupported,
+             "use a GGUF of architecture llama");
+    if (file_.integer("llama.expert_count").value_or(0) > 0)
+      refuse("mixtures of experts are not read yet", ErrorKind::unsupported, "use a dense model");
+    if (!file_.boolean("llama.attention.causal").value_or(true))
+      refuse("its attention is not causal", ErrorKind::unsupported, "use a decoder");
   }
 
   int positive(std::uint64_t value, const std::string& key) const {
-    if (value == 0 || value > 0x7fffffff) refuse("key '" + key + "' is " + std::to_string(value) + ", expected 1 to 2147483647");
+    if (value == 0 || value > 0x7fffffff)
+      refuse("key '" + key + "' is " + std::to_string(value) + ", expected 1 to 2147483647");
     return static_cast<int>(value);
   }
   int required(const std::string& key) const {
@@ -87,9 +99,12 @@ class ModelReader {
       as_signed.element_type = GgufType::i32;
       layers = i32_elements(as_signed);
     }
-    if (layers.size() != static_cast<std::size_t>(config_.n_layers)) refuse("key '" + key + "' has " + std::to_string(array->size()) + " elements, expected one per layer, " + std::to_string(config_.n_layers));
+    if (layers.size() != static_cast<std::size_t>(config_.n_layers))
+      refuse("key '" + key + "' has " + std::to_string(array->size()) + " elements, expected one per layer, " +
+             std::to_string(config_.n_layers));
     if (std::adjacent_find(layers.begin(), layers.end(), std::not_equal_to<>()) != layers.end())
-      refuse("key '" + key + "' differs from layer to layer, which is not read yet", ErrorKind::unsupported, "use a model whose layers are alike");
+      refuse("key '" + key + "' differs from layer to layer, which is not read yet", ErrorKind::unsupported,
+             "use a model whose layers are alike");
     return positive(static_cast<std::uint64_t>(static_cast<std::uint32_t>(layers.front())), key);
   }
 
@@ -97,7 +112,8 @@ class ModelReader {
     config_.model_type = "llama";
     config_.rotary_pairs = RotaryPairs::interleaved;
     config_.n_layers = required("llama.block_count");
-    if (config_.n_layers > static_cast<int>(kMaxLayers)) refuse("llama.block_count is " + std::to_string(config_.n_layers) + ", llama.cpp 0.5 takes at most 512");
+    if (config_.n_layers > static_cast<int>(kMaxLayers))
+      refuse("llama.block_count is " + std::to_string(config_.n_layers) + ", llama.cpp 0.5 takes at most 512");
     config_.context = required("llama.context_length");
     config_.d_model = required("llama.embedding_length");
     const auto heads = per_layer("llama.attention.head_count");
@@ -107,17 +123,21 @@ class ModelReader {
     config_.n_heads = *heads;
     config_.d_ff = *d_ff;
     config_.n_kv_heads = per_layer("llama.attention.head_count_kv").value_or(*heads);
-    if (config_.n_heads % config_.n_kv_heads != 0) refuse(std::to_string(config_.n_heads) + " heads cannot share " + std::to_string(config_.n_kv_heads) + " key-value heads");
+    if (config_.n_heads % config_.n_kv_heads != 0)
+      refuse(std::to_string(config_.n_heads) + " heads cannot share " + std::to_string(config_.n_kv_heads) +
+             " key-value heads");
     const auto head_size = [&](const char* key) {
       const auto said = file_.integer(key);
       return said ? positive(*said, key) : positive(static_cast<std::uint64_t>(config_.d_model / config_.n_heads), key);
     };
     config_.head_dim = head_size("llama.attention.key_length");
     if (const int value_length = head_size("llama.attention.value_length"); value_length != config_.head_dim)
-      refuse("llama.attention.value_length is " + std::to_string(value_length) + ", expected " + std::to_string(config_.head_dim) + " as attention.key_length");
+      refuse("llama.attention.value_length is " + std::to_string(value_length) + ", expected " +
+             std::to_string(config_.head_dim) + " as attention.key_length");
     const auto eps = file_.number("llama.attention.layer_norm_rms_epsilon");
     if (!eps) refuse("key 'llama.attention.layer_norm_rms_epsilon' is missing");
-    if (!(*eps >= 0 && *eps < 1)) refuse("llama.attention.layer_norm_rms_epsilon is " + std::to_string(*eps) + ", expected 0 to 1");
+    if (!(*eps >= 0 && *eps < 1))
+      refuse("llama.attention.layer_norm_rms_epsilon is " + std::to_string(*eps) + ", expected 0 to 1");
     config_.rms_eps = *eps;
   }
 
@@ -148,7 +168,8 @@ class ModelReader {
     all["output.weight"] = {{vocab, d}, false};
     for (int layer = 0; layer < config_.n_layers; ++layer) {
       const std::string blk = "blk." + std::to_string(layer) + ".";
-      const auto linear = [&](const char* stem, std::uint64_t out, std::uint64_t in, RotaryPairs pairs = RotaryPairs::none) {
+      const auto linear = [&](const char* stem, std::uint64_t out, std::uint64_t in,
+                              RotaryPairs pairs = RotaryPairs::none) {
         all[blk + stem + ".weight"] = {{out, in}, true, pairs};
         all[blk + stem + ".bias"] = {{out}, false, pairs};
       };
@@ -167,19 +188,27 @@ class ModelReader {
 
   /// Divisors of the frequencies: read_gguf_rope's, no part of the checkpoint.
   bool is_rope_tensor(const std::string& name) const {
-    if (file_.string("llama.rope.scaling.type").value_or("linear") == "longrope") return name == "rope_factors_long.weight" || name == "rope_factors_short.weight";
+    if (file_.string("llama.rope.scaling.type").value_or("linear") == "longrope")
+      return name == "rope_factors_long.weight" || name == "rope_factors_short.weight";
     return name == kGgufRopeFreqs;
   }
 
   void take_tensors(Checkpoint& out) {
-    const auto embedding = std::find_if(file_.tensors.begin(), file_.tensors.end(), [](const TensorPtr& t) { return t->name() == "token_embd.weight"; });
-    if (file_.tensors.empty()) refuse("holds keys and a vocabulary, but no weights", ErrorKind::bad_input, "name a whole model");
+    const auto embedding = std::find_if(file_.tensors.begin(), file_.tensors.end(),
+                                        [](const TensorPtr& t) { return t->name() == "token_embd.weight"; });
+    if (file_.tensors.empty())
+      refuse("holds keys and a vocabulary, but no weights", ErrorKind::bad_input, "name a whole model");
     if (embedding == file_.tensors.end()) refuse("tensor 'token_embd.weight' is missing");
     config_.n_vocab = positive((*embedding)->info().rows(), "rows of token_embd.weight");
-    if (const GgufArray* tokens = file_.array("tokenizer.ggml.tokens"); tokens && tokens->size() != static_cast<std::uint64_t>(config_.n_vocab))
-      refuse("token_embd.weight has " + std::to_string(config_.n_vocab) + " rows, the tokenizer has " + std::to_string(tokens->size()) + " tokens");
+    if (const GgufArray* tokens = file_.array("tokenizer.ggml.tokens");
+        tokens && tokens->size() != static_cast<std::uint64_t>(config_.n_vocab))
+      refuse("token_embd.weight has " + std::to_string(config_.n_vocab) + " rows, the tokenizer has " +
+             std::to_string(tokens->size()) + " tokens");
     // Before the inventory is built: no file can make it larger than itself.
-    if (static_cast<std::size_t>(config_.n_layers) * 9 > file_.tensors.size()) refuse("llama.block_count is " + std::to_string(config_.n_layers) + ", which needs at least " + std::to_string(config_.n_layers * 9 + 2) + " tensors, the file has " + std::to_string(file_.tensors.size()));
+    if (static_cast<std::size_t>(config_.n_layers) * 9 > file_.tensors.size())
+      refuse("llama.block_count is " + std::to_string(config_.n_layers) + ", which needs at least " +
+             std::to_string(config_.n_layers * 9 + 2) + " tensors, the file has " +
+             std::to_string(file_.tensors.size()));
 
     const std::map<std::string, Expected> expected = inventory();
     std::set<std::string> found;
@@ -189,15 +218,23 @@ class ModelReader {
       if (is_rope_tensor(name)) continue;
       const auto wanted = expected.find(name);
       if (wanted == expected.end()) {
-        if (name.find(".attn_qkv.") != std::string::npos) refuse("tensor '" + name + "' holds Q, K and V fused, which is not read yet", ErrorKind::unsupported, "convert without --fuse-qkv");
-        refuse("tensor '" + name + "' is none of architecture llama with " + std::to_string(config_.n_layers) + " layers");
+        if (name.find(".attn_qkv.") != std::string::npos)
+          refuse("tensor '" + name + "' holds Q, K and V fused, which is not read yet", ErrorKind::unsupported,
+                 "convert without --fuse-qkv");
+        refuse("tensor '" + name + "' is none of architecture llama with " + std::to_string(config_.n_layers) +
+               " layers");
       }
       if (tensor->info().shape != wanted->second.shape)
-        throw Error(ErrorKind::bad_input, {.path = std::string(tensor->file())}, "tensor '" + name + "' has shape " + shape_text(tensor->info().shape) + ", expected " + shape_text(wanted->second.shape), kOtherFile);
+        throw Error(ErrorKind::bad_input, {.path = std::string(tensor->file())},
+                    "tensor '" + name + "' has shape " + shape_text(tensor->info().shape) + ", expected " +
+                        shape_text(wanted->second.shape),
+                    kOtherFile);
       found.insert(name);
       attention_bias = attention_bias || (name.ends_with(".bias") && name.find(".attn_") != std::string::npos);
       mlp_bias = mlp_bias || (name.ends_with(".bias") && name.find(".ffn_") != std::string::npos);
-      out.tensors.push_back(std::make_shared<NamedTensor>(TensorInfo{*canonical_tensor_name(name), tensor->info().shape, tensor->dtype(), wanted->second.pairs}, tensor, path_));
+      out.tensors.push_back(std::make_shared<NamedTensor>(
+          TensorInfo{*canonical_tensor_name(name), tensor->info().shape, tensor->dtype(), wanted->second.pairs}, tensor,
+          path_));
     }
     for (const auto& [name, wanted] : expected)
       if (wanted.required && !found.contains(name)) refuse("tensor '" + name + "' is missing");

@@ -32,9 +32,11 @@ Preamble read_preamble(GgufCursor& in) {
   Preamble head;
   head.version = in.number<std::uint32_t>("the version");
   if ((head.version & 0xffff) == 0 && head.version != 0)
-    in.fail("version reads as " + std::to_string(head.version) + ": the file is big-endian", "convert it on a little-endian machine, or again without --bigendian", ErrorKind::unsupported);
+    in.fail("version reads as " + std::to_string(head.version) + ": the file is big-endian",
+            "convert it on a little-endian machine, or again without --bigendian", ErrorKind::unsupported);
   if (head.version != 2 && head.version != 3)
-    in.fail("GGUF version " + std::to_string(head.version) + ", expected 2 or 3", "write it again with a current converter", ErrorKind::unsupported);
+    in.fail("GGUF version " + std::to_string(head.version) + ", expected 2 or 3",
+            "write it again with a current converter", ErrorKind::unsupported);
   head.n_tensors = in.number<std::uint64_t>("the tensor count");
   head.n_keys = in.number<std::uint64_t>("the key count");
   in.check_count(head.n_keys, 8 + 4 + 1, kMaxKeys, "the key count");
@@ -51,16 +53,24 @@ struct Entry {
 TensorInfo read_shape_and_type(GgufCursor& in, std::string name) {
   TensorInfo info{.name = std::move(name), .shape = {}, .dtype = DType::f32};
   const auto n_dims = in.number<std::uint32_t>("the dimension count");
-  if (n_dims > kMaxDims) in.fail("tensor " + in_quotes(info.name) + " has " + std::to_string(n_dims) + " dimensions, at most 4 are allowed", kGgufWriteAgain);
+  if (n_dims > kMaxDims)
+    in.fail("tensor " + in_quotes(info.name) + " has " + std::to_string(n_dims) + " dimensions, at most 4 are allowed",
+            kGgufWriteAgain);
   info.shape.resize(n_dims);
   for (std::uint32_t dim = 0; dim < n_dims; ++dim) {
     const auto extent = in.number<std::int64_t>("the shape");
-    if (extent < 0) in.fail("tensor " + in_quotes(info.name) + " has a dimension of " + std::to_string(extent) + ", expected 0 or more", kGgufWriteAgain);
+    if (extent < 0)
+      in.fail(
+          "tensor " + in_quotes(info.name) + " has a dimension of " + std::to_string(extent) + ", expected 0 or more",
+          kGgufWriteAgain);
     info.shape[n_dims - 1 - dim] = static_cast<std::uint64_t>(extent);  // fastest first in the file
   }
   const auto type = in.number<std::uint32_t>("the type");
   const std::optional<DType> dtype = dtype_from_ggml(type);
-  if (!dtype) in.fail("tensor " + in_quotes(info.name) + " has ggml type " + std::to_string(type) + ", which llama.cpp 0.5 does not know", "write it again with a current converter", ErrorKind::unsupported);
+  if (!dtype)
+    in.fail("tensor " + in_quotes(info.name) + " has ggml type " + std::to_string(type) +
+                ", which llama.cpp 0.5 does not know",
+            "write it again with a current converter", ErrorKind::unsupported);
   info.dtype = *dtype;
   return info;
 }
@@ -68,8 +78,13 @@ TensorInfo read_shape_and_type(GgufCursor& in, std::string name) {
 Entry read_entry(GgufCursor& in, std::uint64_t number, std::unordered_set<std::string>& seen) {
   in.set_subject(" of tensor number " + std::to_string(number));
   std::string name = in.text("the name", kMaxGgufNameBytes);
-  if (name.size() > kMaxNameBytes) in.fail("the name of tensor number " + std::to_string(number) + " has " + std::to_string(name.size()) + " bytes, at most 63 are allowed", kGgufWriteAgain);
-  if (name.empty() || !is_printable_utf8(name)) in.fail("the name of tensor number " + std::to_string(number) + " is empty or not printable UTF-8", kGgufWriteAgain);
+  if (name.size() > kMaxNameBytes)
+    in.fail("the name of tensor number " + std::to_string(number) + " has " + std::to_string(name.size()) +
+                " bytes, at most 63 are allowed",
+            kGgufWriteAgain);
+  if (name.empty() || !is_printable_utf8(name))
+    in.fail("the name of tensor number " + std::to_string(number) + " is empty or not printable UTF-8",
+            kGgufWriteAgain);
   if (!seen.insert(name).second) in.fail("tensor " + in_quotes(name) + " stands twice", kGgufWriteAgain);
   in.set_subject(" of tensor " + in_quotes(name));
   Entry entry{read_shape_and_type(in, std::move(name)), 0, 0};
@@ -77,17 +92,21 @@ Entry read_entry(GgufCursor& in, std::uint64_t number, std::unordered_set<std::s
   const std::optional<std::uint64_t> elements = element_count(info.shape);
   const auto block = static_cast<std::uint64_t>(ropewalk::info(info.dtype).block_elements);
   if (info.columns() % block != 0)
-    in.fail("tensor " + in_quotes(info.name) + " has rows of " + std::to_string(info.columns()) + " elements, expected whole " + std::string(ropewalk::info(info.dtype).name) +
-                " blocks of " + std::to_string(block),
+    in.fail("tensor " + in_quotes(info.name) + " has rows of " + std::to_string(info.columns()) +
+                " elements, expected whole " + std::string(ropewalk::info(info.dtype).name) + " blocks of " +
+                std::to_string(block),
             kGgufWriteAgain);
   const std::optional<std::uint64_t> bytes = elements ? byte_size(info.dtype, *elements) : std::nullopt;
-  if (!bytes || *bytes > std::uint64_t{1} << 62) in.fail("the shape of tensor " + in_quotes(info.name) + " does not fit in 64 bits", kGgufWriteAgain);
+  if (!bytes || *bytes > std::uint64_t{1} << 62)
+    in.fail("the shape of tensor " + in_quotes(info.name) + " does not fit in 64 bits", kGgufWriteAgain);
   entry.bytes = *bytes;
   entry.offset = in.number<std::uint64_t>("the offset");
   return entry;
 }
 
-std::uint64_t padded(std::uint64_t bytes, std::uint64_t alignment) { return (bytes + alignment - 1) / alignment * alignment; }
+std::uint64_t padded(std::uint64_t bytes, std::uint64_t alignment) {
+  return (bytes + alignment - 1) / alignment * alignment;
+}
 
 /// One file, split or not. Its tensors are appended to `out`.
 struct OneFile {
@@ -107,12 +126,15 @@ void place_tensors(const GgufCursor& in, std::vector<Entry> entries, OneFile& on
   for (Entry& entry : entries) {
     const std::string name = in_quotes(entry.info.name);
     if (entry.offset != running)
-      in.fail("tensor " + name + " has offset " + std::to_string(entry.offset) + ", expected " + std::to_string(running) + " (tensors follow each other without gap)", kGgufWriteAgain);
+      in.fail("tensor " + name + " has offset " + std::to_string(entry.offset) + ", expected " +
+                  std::to_string(running) + " (tensors follow each other without gap)",
+              kGgufWriteAgain);
     // data_begin and running stay below 2^63 because each tensor was found to lie inside the file
     const std::uint64_t begin = data_begin + running;
     if (begin > one.file->size() || entry.bytes > one.file->size() - begin)
       throw Error(ErrorKind::bad_input, {.path = path, .offset = begin},
-                  "tensor " + name + " needs " + std::to_string(entry.bytes) + " bytes, " + std::to_string(begin > one.file->size() ? 0 : one.file->size() - begin) + " are left",
+                  "tensor " + name + " needs " + std::to_string(entry.bytes) + " bytes, " +
+                      std::to_string(begin > one.file->size() ? 0 : one.file->size() - begin) + " are left",
                   "the file is cut short: fetch it again");
     data_end = begin + entry.bytes;
     running += padded(entry.bytes, one.alignment);
@@ -120,7 +142,8 @@ void place_tensors(const GgufCursor& in, std::vector<Entry> entries, OneFile& on
   }
   const std::uint64_t whole = entries.empty() ? padded(data_end, one.alignment) : data_begin + running;
   if (one.file->size() > whole)
-    one.warnings.push_back(path + ": " + std::to_string(one.file->size() - whole) + " bytes after the last tensor are ignored");
+    one.warnings.push_back(path + ": " + std::to_string(one.file->size() - whole) +
+                           " bytes after the last tensor are ignored");
 }
 
 OneFile read_one(const std::filesystem::path& path) {
@@ -165,22 +188,30 @@ void check_shard(const OneFile& one, std::uint64_t number, std::uint64_t count) 
   const auto said = key_integer(one, "split.count");
   const Error::Where where{.path = one.file->path()};
   if (!no || *no != number)
-    throw Error(ErrorKind::bad_input, where, "split.no is " + (no ? std::to_string(*no) : "missing") + ", expected " + std::to_string(number) + " by the file's name",
+    throw Error(ErrorKind::bad_input, where,
+                "split.no is " + (no ? std::to_string(*no) : "missing") + ", expected " + std::to_string(number) +
+                    " by the file's name",
                 "keep the names the shards were written under");
   if (!said || *said != count)
-    throw Error(ErrorKind::bad_input, where, "split.count is " + (said ? std::to_string(*said) : "missing") + ", expected " + std::to_string(count), "use shards of one conversion");
+    throw Error(ErrorKind::bad_input, where,
+                "split.count is " + (said ? std::to_string(*said) : "missing") + ", expected " + std::to_string(count),
+                "use shards of one conversion");
 }
 
 GgufFile read_split(const std::filesystem::path& path, std::uint64_t count) {
   const std::optional<GgufShardName> name = parse_shard_name(path);
   if (!name || name->count != count)
-    throw Error(ErrorKind::bad_input, {.path = path.string()}, "holds one of " + std::to_string(count) + " shards, but its name does not end in -0000N-of-" + shard_number(count) + ".gguf",
+    throw Error(ErrorKind::bad_input, {.path = path.string()},
+                "holds one of " + std::to_string(count) + " shards, but its name does not end in -0000N-of-" +
+                    shard_number(count) + ".gguf",
                 "give the shards the names they were written under");
   GgufFile out;
   for (std::uint64_t number = 0; number < count; ++number) {
     const std::filesystem::path shard = shard_path(*name, number);
     if (!is_there(shard))
-      throw Error(ErrorKind::bad_input, {.path = shard.string()}, "shard " + std::to_string(number + 1) + " of " + std::to_string(count) + " is missing", "put all shards in one folder");
+      throw Error(ErrorKind::bad_input, {.path = shard.string()},
+                  "shard " + std::to_string(number + 1) + " of " + std::to_string(count) + " is missing",
+                  "put all shards in one folder");
     OneFile one = read_one(shard);
     check_shard(one, number, count);
     append(out, std::move(one), static_cast<int>(number));
@@ -188,12 +219,15 @@ GgufFile read_split(const std::filesystem::path& path, std::uint64_t count) {
   std::unordered_set<std::string_view> seen;
   for (std::size_t i = 0; i < out.tensors.size(); ++i)
     if (!seen.insert(out.tensors[i]->name()).second)
-      throw Error(ErrorKind::bad_input, {.path = out.files[static_cast<std::size_t>(out.shard_of[i])]->path()}, "tensor " + in_quotes(out.tensors[i]->name()) + " stands in an earlier shard too",
+      throw Error(ErrorKind::bad_input, {.path = out.files[static_cast<std::size_t>(out.shard_of[i])]->path()},
+                  "tensor " + in_quotes(out.tensors[i]->name()) + " stands in an earlier shard too",
                   "use shards of one conversion");
   const auto total = out.integer("split.tensors.count");
   if (!total || *total != out.tensors.size())
     throw Error(ErrorKind::bad_input, {.path = out.files.front()->path()},
-                "split.tensors.count is " + (total ? std::to_string(*total) : "missing") + ", the shards hold " + std::to_string(out.tensors.size()) + " tensors", "use shards of one conversion");
+                "split.tensors.count is " + (total ? std::to_string(*total) : "missing") + ", the shards hold " +
+                    std::to_string(out.tensors.size()) + " tensors",
+                "use shards of one conversion");
   return out;
 }
 
@@ -202,7 +236,9 @@ GgufFile read_split(const std::filesystem::path& path, std::uint64_t count) {
 GgufFile read_gguf(const std::filesystem::path& path) {
   OneFile one = read_one(path);
   const std::uint64_t count = key_integer(one, "split.count").value_or(1);
-  if (count > 65535) throw Error(ErrorKind::bad_input, {.path = path.string()}, "split.count is " + std::to_string(count) + ", at most 65535 are allowed", kGgufWriteAgain);
+  if (count > 65535)
+    throw Error(ErrorKind::bad_input, {.path = path.string()},
+                "split.count is " + std::to_string(count) + ", at most 65535 are allowed", kGgufWriteAgain);
   if (count > 1) return read_split(path, count);
   GgufFile out;
   append(out, std::move(one), 0);

@@ -20,10 +20,8 @@ std::vector<GgufKey> rewritten_keys(const GgufFile& file, const GgufChanges& cha
   std::vector<GgufKey> fresh;
   std::map<std::string, const GgufKey*> replaced;
   for (const GgufKey& key : changes.set_keys) {
-    if (file.find(key.name) && !holds(changes.remove_keys, key.name))
-      replaced[key.name] = &key;
-    else
-      fresh.push_back(key);
+    if (file.find(key.name) && !holds(changes.remove_keys, key.name)) replaced[key.name] = &key;
+    else fresh.push_back(key);
   }
   std::vector<GgufKey> keys;
   bool placed = false;
@@ -44,20 +42,28 @@ std::vector<GgufKey> rewritten_keys(const GgufFile& file, const GgufChanges& cha
 /// Which matrices llama-quantize of llama.cpp 0.5 gives the type asked for, in architecture llama.
 bool takes_type(const GgufTensorPlan& tensor) {
   const std::vector<std::uint64_t>& shape = tensor.tensor->info().shape;
-  const auto significant = std::find_if(shape.begin(), shape.end(), [](std::uint64_t n) { return n != 1; });  // ggml drops the slowest dimensions of size 1
-  return shape.end() - significant >= 2 && tensor.name.ends_with("weight") && tensor.name.find("_norm.weight") == std::string::npos;
+  // ggml drops the slowest dimensions of size 1
+  const auto significant = std::find_if(shape.begin(), shape.end(), [](std::uint64_t n) { return n != 1; });
+  return shape.end() - significant >= 2 && tensor.name.ends_with("weight") &&
+         tensor.name.find("_norm.weight") == std::string::npos;
 }
 
 GgufChanges rope_changes(const GgufFile& file, const ModelConfig& config, RopeEncoding encoding, GgufExport& out) {
-  GgufRope rope = with_path(file.files.front()->path(), [&] { return gguf_rope(config.rope, config.head_dim, config.context, encoding); });
+  GgufRope rope = with_path(file.files.front()->path(),
+                            [&] { return gguf_rope(config.rope, config.head_dim, config.context, encoding); });
   GgufChanges changes;
   for (const GgufKey& key : file.keys)
-    if (key.name.starts_with("llama.rope.") && key.name != "llama.rope.dimension_count") changes.remove_keys.push_back(key.name);
+    if (key.name.starts_with("llama.rope.") && key.name != "llama.rope.dimension_count")
+      changes.remove_keys.push_back(key.name);
   changes.set_keys = std::move(rope.keys);
   changes.set_keys.push_back({"llama.context_length", gguf_u32(static_cast<std::uint32_t>(config.context))});
-  changes.after = file.find("llama.attention.head_count_kv") ? "llama.attention.head_count_kv" : "llama.attention.head_count";
+  changes.after =
+      file.find("llama.attention.head_count_kv") ? "llama.attention.head_count_kv" : "llama.attention.head_count";
   changes.remove_tensors = {kGgufRopeFreqs, "rope_factors_long.weight", "rope_factors_short.weight"};
-  if (!rope.frequency_divisors.empty()) changes.first_tensors.push_back({kGgufRopeFreqs, memory_tensor(kGgufRopeFreqs, {rope.frequency_divisors.size()}, rope.frequency_divisors), DType::f32});
+  if (!rope.frequency_divisors.empty())
+    changes.first_tensors.push_back(
+        {kGgufRopeFreqs, memory_tensor(kGgufRopeFreqs, {rope.frequency_divisors.size()}, rope.frequency_divisors),
+         DType::f32});
   out.losses = std::move(rope.losses);
   out.notes = std::move(rope.notes);
   return changes;
@@ -85,7 +91,10 @@ void encode_as(GgufPlan& plan, DType type, bool saturate, std::vector<std::strin
     tensor.dtype = fits ? type : DType::f16;
     fallbacks += fits ? 0 : 1;
   }
-  if (fallbacks > 0) notes.push_back(plural(fallbacks, "tensor") + (fallbacks == 1 ? " is f16: its rows are not whole " : " are f16: their rows are not whole ") + std::string(info(type).name) + " blocks");
+  if (fallbacks > 0)
+    notes.push_back(plural(fallbacks, "tensor") +
+                    (fallbacks == 1 ? " is f16: its rows are not whole " : " are f16: their rows are not whole ") +
+                    std::string(info(type).name) + " blocks");
 }
 
 void check_encodings(const GgufPlan& plan, const std::string& path) {
@@ -93,7 +102,9 @@ void check_encodings(const GgufPlan& plan, const std::string& path) {
     if (tensor.dtype == tensor.tensor->dtype() && tensor.tensor->has_raw()) continue;
     if (can_encode(tensor.dtype) && can_decode(tensor.tensor->dtype())) continue;
     throw Error(ErrorKind::unsupported, {.path = path},
-                "tensor '" + tensor.name + "' would have to be converted from " + std::string(info(tensor.tensor->dtype()).name) + " to " + std::string(info(tensor.dtype).name) + ", which is not possible yet",
+                "tensor '" + tensor.name + "' would have to be converted from " +
+                    std::string(info(tensor.tensor->dtype()).name) + " to " + std::string(info(tensor.dtype).name) +
+                    ", which is not possible yet",
                 "start from a GGUF of type f32, f16, bf16 or q8_0");
   }
 }
@@ -106,8 +117,10 @@ GgufPlan rewrite_gguf(const GgufFile& file, const GgufChanges& changes) {
   plan.keys = rewritten_keys(file, changes);
   plan.tensors = changes.first_tensors;
   for (const TensorPtr& tensor : file.tensors) {
-    const bool replaced = std::any_of(changes.first_tensors.begin(), changes.first_tensors.end(), [&](const GgufTensorPlan& t) { return t.name == tensor->name(); });
-    if (!replaced && !holds(changes.remove_tensors, tensor->name())) plan.tensors.push_back({tensor->name(), tensor, tensor->dtype()});
+    const bool replaced = std::any_of(changes.first_tensors.begin(), changes.first_tensors.end(),
+                                      [&](const GgufTensorPlan& t) { return t.name == tensor->name(); });
+    if (!replaced && !holds(changes.remove_tensors, tensor->name()))
+      plan.tensors.push_back({tensor->name(), tensor, tensor->dtype()});
   }
   return plan;
 }
@@ -125,7 +138,9 @@ GgufExport rewrite_gguf_source(const Source& source, std::optional<DType> type, 
   if (source.spec.rope) changes = rope_changes(*source.gguf, source.checkpoint.config, encoding, out);
   if (type) {
     const auto file_type = gguf_file_type(*type);
-    if (!file_type) throw Error(ErrorKind::unsupported, {}, "GGUF type " + std::string(info(*type).name) + " is not written yet", "choose f32, f16, bf16 or q8_0");
+    if (!file_type)
+      throw Error(ErrorKind::unsupported, {}, "GGUF type " + std::string(info(*type).name) + " is not written yet",
+                  "choose f32, f16, bf16 or q8_0");
     changes.set_keys.push_back({"general.file_type", gguf_u32(*file_type)});
     changes.set_keys.push_back({"general.quantization_version", gguf_u32(2)});
   }

@@ -18,10 +18,15 @@ std::string shown(double value) {
   return text;
 }
 
-void add(GgufRope& rope, const char* name, GgufValue value) { rope.keys.push_back({std::string("llama.rope.") + name, std::move(value)}); }
+void add(GgufRope& rope, const char* name, GgufValue value) {
+  rope.keys.push_back({std::string("llama.rope.") + name, std::move(value)});
+}
 void add_number(GgufRope& rope, const char* name, double value) {
   if (!std::isfinite(float(value)) || float(value) == 0)
-    throw Error(ErrorKind::unsupported, {}, "llama.rope." + std::string(name) + " would be " + shown(value) + ", expected a magnitude from 1.4e-45 to 3.4e38, which an f32 of a GGUF can hold", "check the rope of the source");
+    throw Error(ErrorKind::unsupported, {},
+                "llama.rope." + std::string(name) + " would be " + shown(value) +
+                    ", expected a magnitude from 1.4e-45 to 3.4e38, which an f32 of a GGUF can hold",
+                "check the rope of the source");
   add(rope, name, gguf_f32(float(value)));
 }
 
@@ -32,7 +37,10 @@ RopeSpec static_rope(const RopeSpec& spec, int context, std::vector<Loss>& losse
     fixed.scaling = RopeUnscaled{};
     // The context written is the original one, as transformers 5.23.0 reads this method: what it is for lies past it.
     const bool extends = context > dynamic->original_context || dynamic->factor > 1;
-    losses.push_back({"rope.dynamic", "llama.cpp 0.5 cannot change the base with the sequence: the plain rope is written, right up to the original context", dynamic->original_context, extends});
+    losses.push_back({"rope.dynamic",
+                      "llama.cpp 0.5 cannot change the base with the sequence: the plain rope is written, right up to "
+                      "the original context",
+                      dynamic->original_context, extends});
   } else if (const auto* yarn = std::get_if<RopeDynamicYarn>(&spec.scaling)) {
     const int tuned = yarn->finetuned_context.value_or(0);
     const int safe = std::max(tuned, yarn->scale_context.value_or(yarn->original_context));
@@ -41,23 +49,32 @@ RopeSpec static_rope(const RopeSpec& spec, int context, std::vector<Loss>& losse
     at_safe.beta_slow = yarn->beta_slow;
     fixed.scaling = RopeUnscaled{};
     if (at_safe.factor > 1) fixed.scaling = at_safe;
-    losses.push_back({"rope.dynamic-yarn", "llama.cpp 0.5 cannot change the factor with the sequence: that of short sequences is written", safe, context > safe});
+    losses.push_back({"rope.dynamic-yarn",
+                      "llama.cpp 0.5 cannot change the factor with the sequence: that of short sequences is written",
+                      safe, context > safe});
   } else if (const auto* longrope = std::get_if<RopeLongrope>(&spec.scaling)) {
     const bool is_long = context > longrope->original_context;
     if (is_long && longrope->long_factor != longrope->short_factor)
-      losses.push_back({"rope.longrope", "one list of factors is written, the long one: sequences up to the original context, where the short list belongs, differ",
+      losses.push_back({"rope.longrope",
+                        "one list of factors is written, the long one: sequences up to the original context, where the "
+                        "short list belongs, differ",
                         longrope->original_context, true});
   }
   return fixed;
 }
 
-/// Where the ramp of llama.cpp 0.5 (floor and ceil in float32, as ggml_rope_yarn_corr_dims) is not the one RopeYarn means.
+/// Where the ramp of llama.cpp 0.5 (floor and ceil in float32, as ggml_rope_yarn_corr_dims) is not the one RopeYarn
+/// means.
 bool same_range(const RopeSpec& spec, const RopeYarn& yarn) {
-  const auto exact = [&](double rotations) { return correction_dim(rotations, spec.rotary_dim, spec.theta, yarn.original_context); };
-  const auto single = [&](float rotations) {
-    return float(spec.rotary_dim) * std::log(float(yarn.original_context) / (rotations * 2 * float(std::numbers::pi))) / (2 * std::log(float(spec.theta)));
+  const auto exact = [&](double rotations) {
+    return correction_dim(rotations, spec.rotary_dim, spec.theta, yarn.original_context);
   };
-  if (std::floor(exact(32)) != double(std::floor(single(32))) || std::ceil(exact(1)) != double(std::ceil(single(1)))) return false;
+  const auto single = [&](float rotations) {
+    return float(spec.rotary_dim) * std::log(float(yarn.original_context) / (rotations * 2 * float(std::numbers::pi))) /
+           (2 * std::log(float(spec.theta)));
+  };
+  if (std::floor(exact(32)) != double(std::floor(single(32))) || std::ceil(exact(1)) != double(std::ceil(single(1))))
+    return false;
   return std::ceil(exact(1)) >= 0;  // an upside-down range is read differently
 }
 
@@ -70,10 +87,15 @@ std::vector<std::pair<std::string, std::string>> beyond_keys(const RopeSpec& spe
     if (yarn->beta_fast != 32) out.push_back({"rope.beta", "beta_fast " + shown(yarn->beta_fast) + unread});
     else if (yarn->beta_slow != 1) out.push_back({"rope.beta", "beta_slow " + shown(yarn->beta_slow) + unread});
     if (!yarn->truncate) out.push_back({"rope.truncate", "truncate false" + unread});
-    if (yarn->extrapolation_factor != 1) out.push_back({"rope.extrapolation_factor", "extrapolation_factor " + shown(yarn->extrapolation_factor) + unread});
-    if (out.empty() && !same_range(spec, *yarn)) out.push_back({"rope.range", "llama.cpp 0.5 rounds the correction range of this YaRN differently in float32"});
-  } else if (!std::holds_alternative<RopeUnscaled>(spec.scaling) && !std::holds_alternative<RopeLinear>(spec.scaling) && !std::holds_alternative<RopeNtk>(spec.scaling)) {
-    out.push_back({std::string("rope.") + rope_method_name(spec), std::string("llama.cpp 0.5 has no rope type ") + rope_method_name(spec)});
+    if (yarn->extrapolation_factor != 1)
+      out.push_back(
+          {"rope.extrapolation_factor", "extrapolation_factor " + shown(yarn->extrapolation_factor) + unread});
+    if (out.empty() && !same_range(spec, *yarn))
+      out.push_back({"rope.range", "llama.cpp 0.5 rounds the correction range of this YaRN differently in float32"});
+  } else if (!std::holds_alternative<RopeUnscaled>(spec.scaling) && !std::holds_alternative<RopeLinear>(spec.scaling) &&
+             !std::holds_alternative<RopeNtk>(spec.scaling)) {
+    out.push_back({std::string("rope.") + rope_method_name(spec),
+                   std::string("llama.cpp 0.5 has no rope type ") + rope_method_name(spec)});
   }
   return out;
 }
@@ -98,14 +120,16 @@ void write_keys(const RopeSpec& spec, int context, GgufRope& rope) {
     add(rope, "scaling.type", gguf_string("none"));
   }
   if (attention != own) add_number(rope, "scaling.attn_factor", attention / own);
-  if (const auto* yarn = std::get_if<RopeYarn>(&spec.scaling)) {  // as the converter does: other engines and archs read them
+  if (const auto* yarn =
+          std::get_if<RopeYarn>(&spec.scaling)) {  // as the converter does: other engines and archs read them
     if (yarn->beta_fast != 32) add_number(rope, "scaling.yarn_beta_fast", yarn->beta_fast);
     if (yarn->beta_slow != 1) add_number(rope, "scaling.yarn_beta_slow", yarn->beta_slow);
   }
   add_number(rope, "freq_base", theta_of(spec));
 }
 
-/// Divisors against the plain frequencies of the base as stored, in float32. A pair that stands still gets a divisor that makes any angle vanish.
+/// Divisors against the plain frequencies of the base as stored, in float32. A pair that stands still gets a divisor
+/// that makes any angle vanish.
 void write_divisors(const RopeSpec& spec, int context, GgufRope& rope) {
   const RopeTable target = rope_table(spec, context);
   const int head_dim = int(target.inv_freq.size()) * 2;
@@ -125,7 +149,9 @@ void write_divisors(const RopeSpec& spec, int context, GgufRope& rope) {
 GgufRope gguf_rope(const RopeSpec& spec, int head_dim, int context, RopeEncoding encoding) {
   const auto* proportional = std::get_if<RopeProportional>(&spec.scaling);
   if (!proportional && spec.rotary_dim != head_dim)
-    throw Error(ErrorKind::unsupported, {}, "only " + std::to_string(spec.rotary_dim) + " of " + std::to_string(head_dim) + " channels of a head rotate, which llama.cpp 0.5 refuses for arch llama",
+    throw Error(ErrorKind::unsupported, {},
+                "only " + std::to_string(spec.rotary_dim) + " of " + std::to_string(head_dim) +
+                    " channels of a head rotate, which llama.cpp 0.5 refuses for arch llama",
                 "export to a format that keeps partial rotary dimensions");
   GgufRope rope;
   const RopeSpec fixed = static_rope(spec, context, rope.losses);

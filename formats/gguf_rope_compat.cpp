@@ -7,7 +7,8 @@ namespace ropewalk::formats {
 namespace {
 
 [[noreturn]] void fail(const std::string& problem) {
-  throw Error(ErrorKind::unsupported, {}, problem + ", at which convert_hf_to_gguf.py of llama.cpp 0.5 fails", "leave out --compat");
+  throw Error(ErrorKind::unsupported, {}, problem + ", at which convert_hf_to_gguf.py of llama.cpp 0.5 fails",
+              "leave out --compat");
 }
 
 GgufValue gguf_value(const engines::ConvertedKey& key) {
@@ -25,7 +26,9 @@ GgufRope gguf_rope_compat(const Json& config) {
   const EngineOptions options;
   engines::Walk walk(engine, config, options);
   for (const char* key : {"rope_parameters", "rope_scaling"})
-    if (const Json* rope = walk.raw(key); rope && rope->is_object() && (rope->contains("full_attention") || rope->contains("sliding_attention"))) fail("rope parameters stand per layer type");
+    if (const Json* rope = walk.raw(key);
+        rope && rope->is_object() && (rope->contains("full_attention") || rope->contains("sliding_attention")))
+      fail("rope parameters stand per layer type");
   try {
     const engines::ConvertedRope converted = engines::convert_0_5(walk, {{5, 23, 0}});
     GgufRope out;
@@ -33,7 +36,8 @@ GgufRope gguf_rope_compat(const Json& config) {
     out.frequency_divisors = converted.freqs;
     return out;
   } catch (const engines::Raised& raised) {
-    fail(raised.error.kind + " (" + raised.error.text + ")" + (raised.error.pointer.empty() ? "" : " for " + raised.error.pointer.substr(1)));
+    fail(raised.error.kind + " (" + raised.error.text + ")" +
+         (raised.error.pointer.empty() ? "" : " for " + raised.error.pointer.substr(1)));
   }
 }
 

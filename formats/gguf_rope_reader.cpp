@@ -1,4 +1,5 @@
-// llama.cpp 0.5's reading: src/llama-model.cpp (hyperparameters), src/llama-context.cpp (context), ggml/src/ggml.c and ggml-cpu/ops.cpp (kernel).
+// llama.cpp 0.5's reading: src/llama-model.cpp (hyperparameters), src/llama-context.cpp (context), ggml/src/ggml.c and
+// ggml-cpu/ops.cpp (kernel).
 #include <cmath>
 #include <limits>
 
@@ -24,7 +25,8 @@ class GgufRopeReader {
     RopeSpec spec;
     spec.rotary_dim = head_dim();
     spec.context = count(kContext).value_or(0);
-    if (spec.context == 0) fail(std::string("there is no ") + kContext, "write the file again with a current converter");
+    if (spec.context == 0)
+      fail(std::string("there is no ") + kContext, "write the file again with a current converter");
     const std::string type = scaling_type();
     spec.theta = number(kTheta, "theta", 10000);
     if (!(spec.theta > 0)) fail(std::string(kTheta) + " is not above 0", "correct the key");
@@ -46,15 +48,19 @@ class GgufRopeReader {
   }
 
  private:
-  [[noreturn]] void fail(const std::string& problem, const std::string& fix, ErrorKind kind = ErrorKind::bad_input) const {
+  [[noreturn]] void fail(const std::string& problem, const std::string& fix,
+                         ErrorKind kind = ErrorKind::bad_input) const {
     throw Error(kind, {path_, std::nullopt, std::nullopt, std::nullopt}, problem, fix);
   }
-  void record(const char* field, const std::string& key) { provenance_.push_back({field, key.empty() ? "default of llama.cpp 0.5" : path_, key}); }
+  void record(const char* field, const std::string& key) {
+    provenance_.push_back({field, key.empty() ? "default of llama.cpp 0.5" : path_, key});
+  }
 
   std::optional<int> count(const char* key) const {
     const std::optional<std::uint64_t> value = file_.integer(key);
     if (!value) return std::nullopt;
-    if (*value > std::uint64_t(std::numeric_limits<int>::max())) fail(std::string(key) + " is " + std::to_string(*value) + ", at most 2147483647 was expected", "correct the key");
+    if (*value > std::uint64_t(std::numeric_limits<int>::max()))
+      fail(std::string(key) + " is " + std::to_string(*value) + ", at most 2147483647 was expected", "correct the key");
     return int(*value);
   }
   double number(const char* key, const char* field, double otherwise) {
@@ -69,7 +75,8 @@ class GgufRopeReader {
     record("method", type ? kType : "");
     if (!type) return "linear";
     if (*type != "none" && *type != "linear" && *type != "yarn" && *type != "longrope")
-      fail(std::string(kType) + " is '" + type->substr(0, 60) + "', at which llama.cpp 0.5 aborts", "none, linear, yarn and longrope are known", ErrorKind::unsupported);
+      fail(std::string(kType) + " is '" + type->substr(0, 60) + "', at which llama.cpp 0.5 aborts",
+           "none, linear, yarn and longrope are known", ErrorKind::unsupported);
     return *type;
   }
 
@@ -88,27 +95,38 @@ class GgufRopeReader {
       const std::optional<int> heads = count("llama.attention.head_count"), width = count("llama.embedding_length");
       if (heads && width && *heads > 0) dim = *width / *heads;
     }
-    if (!dim) fail("neither llama.attention.key_length nor llama.embedding_length and llama.attention.head_count say how wide a head is", "write the file again with a current converter");
+    if (!dim)
+      fail(
+          "neither llama.attention.key_length nor llama.embedding_length and llama.attention.head_count say how wide a "
+          "head is",
+          "write the file again with a current converter");
     const int rotated = count("llama.rope.dimension_count").value_or(*dim);
     if (rotated != *dim)
-      fail("llama.rope.dimension_count is " + std::to_string(rotated) + " in heads of " + std::to_string(*dim) + ", which llama.cpp 0.5 refuses for this arch", "correct the key");
-    if (*dim < 2 || *dim % 2 != 0) fail("a head has " + std::to_string(*dim) + " channels, an even number from 2 was expected", "correct the key");
+      fail("llama.rope.dimension_count is " + std::to_string(rotated) + " in heads of " + std::to_string(*dim) +
+               ", which llama.cpp 0.5 refuses for this arch",
+           "correct the key");
+    if (*dim < 2 || *dim % 2 != 0)
+      fail("a head has " + std::to_string(*dim) + " channels, an even number from 2 was expected", "correct the key");
     return *dim;
   }
 
   void read_divisors(RopeSpec& spec, int original) {
     const char* name = kGgufRopeFreqs;
     TensorPtr tensor = find(name);
-    if (!tensor) tensor = find(name = spec.context > original ? "rope_factors_long.weight" : "rope_factors_short.weight");
+    if (!tensor)
+      tensor = find(name = spec.context > original ? "rope_factors_long.weight" : "rope_factors_short.weight");
     if (!tensor) return;
     const std::uint64_t expected = std::uint64_t(spec.rotary_dim) / 2;
     if (tensor->info().elements() != expected || tensor->dtype() != DType::f32)
-      fail("tensor '" + std::string(name) + "' has " + std::to_string(tensor->info().elements()) + " elements, " + std::to_string(expected) + " of type f32 were expected", "convert the model again");
+      fail("tensor '" + std::string(name) + "' has " + std::to_string(tensor->info().elements()) + " elements, " +
+               std::to_string(expected) + " of type f32 were expected",
+           "convert the model again");
     std::vector<float> values(expected);
     tensor->prepare();
     tensor->read_f32({0, tensor->info().rows()}, values);
     for (float value : values)
-      if (!(value > 0)) fail("tensor '" + std::string(name) + "' has an element that is not above 0", "convert the model again");
+      if (!(value > 0))
+        fail("tensor '" + std::string(name) + "' has an element that is not above 0", "convert the model again");
     spec.frequency_divisors.assign(values.begin(), values.end());
     record("frequency_divisors", name);
   }
@@ -125,7 +143,8 @@ class GgufRopeReader {
 
 }  // namespace
 
-void run_gguf_scaling(RopeSpec& spec, const std::string& type, double factor, int original_context, double attn_factor) {
+void run_gguf_scaling(RopeSpec& spec, const std::string& type, double factor, int original_context,
+                      double attn_factor) {
   if (type != "yarn") {
     if (factor != 1 && type != "none") spec.scaling = RopeLinear{factor};  // longrope scales by its factor too
     if (attn_factor != 1) spec.attention_factor = attn_factor;

@@ -22,7 +22,9 @@ const Json& at(const Json& object, const char* key) {
   return found == object.end() ? absent : *found;
 }
 
-bool is_set(const Json& value) { return !value.is_null() && !(value.is_string() && value.get_ref<const std::string&>().empty()); }
+bool is_set(const Json& value) {
+  return !value.is_null() && !(value.is_string() && value.get_ref<const std::string&>().empty());
+}
 
 /// The text of a template's item if it is a special token, else null.
 const Json& special_of(const Json& item) { return at(at(item, "SpecialToken"), "id"); }
@@ -31,16 +33,18 @@ bool is_sequence(const Json& item, const char* id) { return at(at(item, "Sequenc
 template <typename Value>
 void set(std::vector<std::pair<std::string, Value>>& list, const std::string& kind, Value value, bool keep = false) {
   const auto found = std::find_if(list.begin(), list.end(), [&](const auto& entry) { return entry.first == kind; });
-  if (found == list.end())
-    list.emplace_back(kind, value);
-  else if (!keep)
-    found->second = value;
+  if (found == list.end()) list.emplace_back(kind, value);
+  else if (!keep) found->second = value;
 }
 
 class Finder {
  public:
   Finder(const std::filesystem::path& folder, std::size_t n_vocab, std::vector<std::string> kinds)
-      : folder_(folder), n_vocab_(n_vocab), kinds_(std::move(kinds)), tokenizer_(read_if_there(folder / "tokenizer.json")), config_(read_if_there(folder / "tokenizer_config.json")) {}
+      : folder_(folder),
+        n_vocab_(n_vocab),
+        kinds_(std::move(kinds)),
+        tokenizer_(read_if_there(folder / "tokenizer.json")),
+        config_(read_if_there(folder / "tokenizer_config.json")) {}
 
   SpecialTokens find(const Json& model_config) {
     if (is_set(tokenizer_)) from_template();
@@ -59,7 +63,8 @@ class Finder {
     if (id.is_number_integer()) out_.set_id(kind, id.get<std::int64_t>(), n_vocab_);
   }
 
-  /// Whether the post-processor puts a token before, after or between texts. Reads simple templates only, as the converter.
+  /// Whether the post-processor puts a token before, after or between texts. Reads simple templates only, as the
+  /// converter.
   void from_template() {
     bos_ = at(config_, "bos_token");
     cls_ = at(config_, "cls_token");
@@ -72,8 +77,7 @@ class Finder {
     const Json& several = at(processor, "processors");
     if (several.is_array())
       for (const Json& one : several) from_processor(one);
-    else
-      from_processor(processor);
+    else from_processor(processor);
   }
 
   /// The text of a processor's [text, id] pair.
@@ -150,12 +154,14 @@ class Finder {
   void from_tokenizer_config() {
     out_.chat_template = chat_template();
     for (const std::string& kind : kinds_) {
-      if (const Json& add = at(config_, ("add_" + kind + "_token").c_str()); add.is_boolean()) set(out_.add, kind, add.get<bool>(), true);
+      if (const Json& add = at(config_, ("add_" + kind + "_token").c_str()); add.is_boolean())
+        set(out_.add, kind, add.get<bool>(), true);
       const Json& entry = at(config_, (kind + "_token").c_str());
       const Json& text = entry.is_object() ? at(entry, "content") : entry;
       const Json& added = at(tokenizer_, "added_tokens");
       if (!text.is_string() || !added.is_array()) continue;
-      const auto found = std::find_if(added.begin(), added.end(), [&](const Json& token) { return at(token, "content") == text; });
+      const auto found =
+          std::find_if(added.begin(), added.end(), [&](const Json& token) { return at(token, "content") == text; });
       if (found != added.end()) take_id(kind, at(*found, "id"));
     }
   }
@@ -175,7 +181,8 @@ class Finder {
       if (more.empty()) return main;
       std::sort(more.begin(), more.end());  // the converter takes the folder's order, which no file system promises
       Json list = Json::array({{{"name", "default"}, {"template", std::move(main)}}});
-      for (const auto& path : more) list.push_back({{"name", path.stem().string()}, {"template", read_text_file(path, kMaxTokenizerBytes)}});
+      for (const auto& path : more)
+        list.push_back({{"name", path.stem().string()}, {"template", read_text_file(path, kMaxTokenizerBytes)}});
       return list;
     }
     const Json old = read_if_there(folder_ / "chat_template.json");
@@ -194,11 +201,14 @@ class Finder {
 }  // namespace
 
 void SpecialTokens::set_id(const std::string& kind, std::int64_t id, std::size_t n_vocab) {
-  if (id < 0) throw Error(ErrorKind::bad_input, {.path = "config.json"}, kind + "_token_id is " + std::to_string(id) + ", expected 0 or more", "correct config.json");
+  if (id < 0)
+    throw Error(ErrorKind::bad_input, {.path = "config.json"},
+                kind + "_token_id is " + std::to_string(id) + ", expected 0 or more", "correct config.json");
   if (static_cast<std::uint64_t>(id) < n_vocab) set(ids, kind, static_cast<std::uint32_t>(id), true);
 }
 
-SpecialTokens find_special_tokens(const std::filesystem::path& folder, const Json& config, std::size_t n_vocab, const std::vector<std::string>& kinds) {
+SpecialTokens find_special_tokens(const std::filesystem::path& folder, const Json& config, std::size_t n_vocab,
+                                  const std::vector<std::string>& kinds) {
   return Finder(folder, n_vocab, kinds).find(config);
 }
 

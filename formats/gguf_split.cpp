@@ -35,11 +35,17 @@ std::string shard_number(std::uint64_t number) {
   return digits;
 }
 
-std::string shard_suffix(std::uint64_t number, std::uint64_t count) { return "-" + shard_number(number + 1) + "-of-" + shard_number(count); }
+std::string shard_suffix(std::uint64_t number, std::uint64_t count) {
+  return "-" + shard_number(number + 1) + "-of-" + shard_number(count);
+}
 
-std::filesystem::path shard_path(const GgufShardName& name, std::uint64_t number) { return name.folder / (name.stem + shard_suffix(number, name.count) + ".gguf"); }
+std::filesystem::path shard_path(const GgufShardName& name, std::uint64_t number) {
+  return name.folder / (name.stem + shard_suffix(number, name.count) + ".gguf");
+}
 
-std::string split_stem(const std::filesystem::path& target) { return target.extension() == ".gguf" ? target.stem().string() : target.filename().string(); }
+std::string split_stem(const std::filesystem::path& target) {
+  return target.extension() == ".gguf" ? target.stem().string() : target.filename().string();
+}
 
 std::vector<std::filesystem::path> existing_files_of(const std::filesystem::path& target) {
   std::vector<std::filesystem::path> found;

@@ -11,8 +11,19 @@ struct TypeRow {
   const char* name;
   std::uint64_t bytes;
 };
-constexpr std::array<TypeRow, 13> kTypes = {{{"u8", 1}, {"i8", 1}, {"u16", 2}, {"i16", 2}, {"u32", 4}, {"i32", 4}, {"f32", 4}, {"bool", 1}, {"string", 0}, {"array", 0},
-                                             {"u64", 8}, {"i64", 8}, {"f64", 8}}};
+constexpr std::array<TypeRow, 13> kTypes = {{{"u8", 1},
+                                             {"i8", 1},
+                                             {"u16", 2},
+                                             {"i16", 2},
+                                             {"u32", 4},
+                                             {"i32", 4},
+                                             {"f32", 4},
+                                             {"bool", 1},
+                                             {"string", 0},
+                                             {"array", 0},
+                                             {"u64", 8},
+                                             {"i64", 8},
+                                             {"f64", 8}}};
 
 template <typename T>
 GgufValue packed_array(GgufType element_type, const std::vector<T>& elements) {
@@ -34,7 +45,8 @@ std::vector<T> unpacked(const GgufArray& array, GgufType type) {
 
 [[noreturn]] void wrong_type(const GgufFile& file, std::string_view key, const GgufValue& value, const char* expected) {
   throw Error(ErrorKind::bad_input, {.path = file.files.empty() ? "" : file.files.front()->path()},
-              "key '" + std::string(key) + "' has type " + gguf_type_name(value.type) + ", expected " + expected, "write the file again with a current converter");
+              "key '" + std::string(key) + "' has type " + gguf_type_name(value.type) + ", expected " + expected,
+              "write the file again with a current converter");
 }
 
 }  // namespace
@@ -79,7 +91,8 @@ std::optional<std::uint64_t> GgufFile::integer(std::string_view key) const {
   if (!value) wrong_type(*this, key, *found, "an integer");
   if (*value < 0)
     throw Error(ErrorKind::bad_input, {.path = files.empty() ? "" : files.front()->path()},
-                "key '" + std::string(key) + "' is " + std::to_string(*value) + ", expected 0 or more", "write the file again with a current converter");
+                "key '" + std::string(key) + "' is " + std::to_string(*value) + ", expected 0 or more",
+                "write the file again with a current converter");
   return static_cast<std::uint64_t>(*value);
 }
 

@@ -15,12 +15,16 @@ bool looks_special(std::string_view text) {
   for (const char* known : {"<pad>", "<mask>", "<2mass>", "[@BOS@]"})
     if (text == known) return true;
   constexpr std::string_view kWideBar = "\xEF\xBD\x9C";  // U+FF5C
-  const auto framed = [&](const std::string& begin, const std::string& end) { return text.starts_with(begin) && text.ends_with(end); };
-  return framed("<|", "|>") || framed("<" + std::string(kWideBar), std::string(kWideBar) + ">") || framed("<unused", ">");
+  const auto framed = [&](const std::string& begin, const std::string& end) {
+    return text.starts_with(begin) && text.ends_with(end);
+  };
+  return framed("<|", "|>") || framed("<" + std::string(kWideBar), std::string(kWideBar) + ">") ||
+         framed("<unused", ">");
 }
 
 std::string with_spaces(std::string text) {
-  for (std::size_t at = text.find(kLowBlock); at != std::string::npos; at = text.find(kLowBlock, at + 1)) text.replace(at, kLowBlock.size(), " ");
+  for (std::size_t at = text.find(kLowBlock); at != std::string::npos; at = text.find(kLowBlock, at + 1))
+    text.replace(at, kLowBlock.size(), " ");
   return text;
 }
 
@@ -29,7 +33,8 @@ struct Tokens {
   std::vector<float> scores;
   std::vector<std::int32_t> types;
 
-  explicit Tokens(std::size_t n) : texts(n), scores(n, -10000.0f), types(n, static_cast<std::int32_t>(PieceType::unused)) {
+  explicit Tokens(std::size_t n)
+      : texts(n), scores(n, -10000.0f), types(n, static_cast<std::int32_t>(PieceType::unused)) {
     for (std::size_t id = 0; id < n; ++id) texts[id] = "[PAD" + std::to_string(id) + "]";
   }
   void put(std::size_t id, std::string text, float score, PieceType type) {
@@ -44,12 +49,11 @@ Tokens token_lists(const Vocabulary& vocabulary, std::size_t n_vocab, bool compa
   Tokens out(n_vocab);
   for (std::size_t id = 0; id < std::min(vocabulary.pieces.size(), n_vocab); ++id) {
     const Piece& piece = vocabulary.pieces[id];
-    if (piece.type != PieceType::user_defined)
-      out.put(id, piece.text, piece.score, piece.type);
-    else if (compat)
-      out.put(id, piece.text, piece.score, PieceType::normal);
+    if (piece.type != PieceType::user_defined) out.put(id, piece.text, piece.score, piece.type);
+    else if (compat) out.put(id, piece.text, piece.score, PieceType::normal);
     else
-      out.put(id, with_spaces(piece.text), piece.score, PieceType::user_defined);  // llama.cpp matches these in the text as it stands
+      // llama.cpp matches these in the text as it stands
+      out.put(id, with_spaces(piece.text), piece.score, PieceType::user_defined);
   }
   std::size_t past = vocabulary.pieces.size() > n_vocab ? vocabulary.pieces.size() - n_vocab : 0;
   for (const AddedToken& token : vocabulary.added) {
@@ -64,9 +68,12 @@ Tokens token_lists(const Vocabulary& vocabulary, std::size_t n_vocab, bool compa
       out.put(id, with_spaces(token.content), -1000.0f, PieceType::user_defined);
     }
   }
-  if (past > 0) notes.push_back(plural(past, "token") + " past the embedding's " + std::to_string(n_vocab) + (past == 1 ? " rows is left out" : " rows are left out"));
+  if (past > 0)
+    notes.push_back(plural(past, "token") + " past the embedding's " + std::to_string(n_vocab) +
+                    (past == 1 ? " rows is left out" : " rows are left out"));
   if (vocabulary.normalizer_name != "identity" && !vocabulary.precompiled_charsmap.empty())
-    notes.push_back("the tokenizer normalises text by '" + vocabulary.normalizer_name + "', which llama.cpp does not do for this kind: unusual characters get other ids");
+    notes.push_back("the tokenizer normalises text by '" + vocabulary.normalizer_name +
+                    "', which llama.cpp does not do for this kind: unusual characters get other ids");
   return out;
 }
 
@@ -75,20 +82,21 @@ struct IdKey {
   const char* key;
 };
 // Kinds without a key in gguf-py (cls, prefix, ...) are not written.
-constexpr std::array kIdKeys = {IdKey{"bos", "bos_token_id"},     IdKey{"eos", "eos_token_id"},   IdKey{"unk", "unknown_token_id"}, IdKey{"sep", "seperator_token_id"},
-                                IdKey{"pad", "padding_token_id"}, IdKey{"mask", "mask_token_id"}, IdKey{"eot", "eot_token_id"},     IdKey{"eom", "eom_token_id"}};
+constexpr std::array kIdKeys = {IdKey{"bos", "bos_token_id"},     IdKey{"eos", "eos_token_id"},
+                                IdKey{"unk", "unknown_token_id"}, IdKey{"sep", "seperator_token_id"},
+                                IdKey{"pad", "padding_token_id"}, IdKey{"mask", "mask_token_id"},
+                                IdKey{"eot", "eot_token_id"},     IdKey{"eom", "eom_token_id"}};
 
 /// Keys written twice keep their place and take the new value.
 void set(std::vector<GgufKey>& keys, const std::string& name, GgufValue value) {
   const auto found = std::find_if(keys.begin(), keys.end(), [&](const GgufKey& key) { return key.name == name; });
-  if (found == keys.end())
-    keys.push_back({name, std::move(value)});
-  else
-    found->value = std::move(value);
+  if (found == keys.end()) keys.push_back({name, std::move(value)});
+  else found->value = std::move(value);
 }
 
 void put_chat_template(std::vector<GgufKey>& keys, const Json& chat) {
-  if (chat.is_string() && !chat.get_ref<const std::string&>().empty()) set(keys, "tokenizer.chat_template", gguf_string(chat.get<std::string>()));
+  if (chat.is_string() && !chat.get_ref<const std::string&>().empty())
+    set(keys, "tokenizer.chat_template", gguf_string(chat.get<std::string>()));
   if (!chat.is_array()) return;
   std::vector<std::string> names;
   Json unnamed;
@@ -106,7 +114,8 @@ void put_chat_template(std::vector<GgufKey>& keys, const Json& chat) {
     }
   }
   if (!names.empty()) set(keys, "tokenizer.chat_templates", gguf_strings(names));
-  if (unnamed.is_string() && !unnamed.get_ref<const std::string&>().empty()) set(keys, "tokenizer.chat_template", gguf_string(unnamed.get<std::string>()));
+  if (unnamed.is_string() && !unnamed.get_ref<const std::string&>().empty())
+    set(keys, "tokenizer.chat_template", gguf_string(unnamed.get<std::string>()));
 }
 
 void put_special(std::vector<GgufKey>& keys, const SpecialTokens& special) {
@@ -114,7 +123,8 @@ void put_special(std::vector<GgufKey>& keys, const SpecialTokens& special) {
     for (const IdKey& row : kIdKeys)
       if (kind == row.kind) set(keys, std::string("tokenizer.ggml.") + row.key, gguf_u32(id));
   for (const auto& [kind, add] : special.add)
-    if (kind == "bos" || kind == "eos" || kind == "sep") set(keys, "tokenizer.ggml.add_" + kind + "_token", gguf_bool(add));
+    if (kind == "bos" || kind == "eos" || kind == "sep")
+      set(keys, "tokenizer.ggml.add_" + kind + "_token", gguf_bool(add));
   put_chat_template(keys, special.chat_template);
 }
 
@@ -123,7 +133,8 @@ void put_unsaid(std::vector<GgufKey>& keys, const Vocabulary& vocabulary, std::s
   const auto put = [&](const char* name, std::optional<std::int32_t> id, std::optional<std::int32_t> assumed) {
     const std::string key = std::string("tokenizer.ggml.") + name;
     const bool said = std::any_of(keys.begin(), keys.end(), [&](const GgufKey& k) { return k.name == key; });
-    if (!said && id && id != assumed && *id >= 0 && static_cast<std::size_t>(*id) < n_vocab) keys.push_back({key, gguf_u32(static_cast<std::uint32_t>(*id))});
+    if (!said && id && id != assumed && *id >= 0 && static_cast<std::size_t>(*id) < n_vocab)
+      keys.push_back({key, gguf_u32(static_cast<std::uint32_t>(*id))});
   };
   put("bos_token_id", vocabulary.bos, 1);
   put("eos_token_id", vocabulary.eos, 2);
@@ -136,7 +147,8 @@ void put_unsaid(std::vector<GgufKey>& keys, const Vocabulary& vocabulary, std::s
 std::vector<GgufKey> gguf_tokenizer_keys(const Source& source, bool compat, std::vector<std::string>& notes) {
   const std::optional<Vocabulary>& vocabulary = source.checkpoint.vocabulary;
   if (!vocabulary)
-    throw Error(ErrorKind::bad_input, {.path = source.checkpoint.label}, "no tokenizer.model was found beside the weights, and llama.cpp loads no model without its tokenizer",
+    throw Error(ErrorKind::bad_input, {.path = source.checkpoint.label},
+                "no tokenizer.model was found beside the weights, and llama.cpp loads no model without its tokenizer",
                 "put the model's tokenizer files into its folder, or name one that holds them");
   const auto n_vocab = static_cast<std::size_t>(source.checkpoint.config.n_vocab);
   const Json& config = source.hf->config;
@@ -144,8 +156,7 @@ std::vector<GgufKey> gguf_tokenizer_keys(const Source& source, bool compat, std:
 
   if (vocabulary->add_prefix_space)
     set(keys, "tokenizer.ggml.add_space_prefix", gguf_bool(*vocabulary->add_prefix_space));
-  else if (!compat && !vocabulary->add_dummy_prefix)
-    set(keys, "tokenizer.ggml.add_space_prefix", gguf_bool(false));
+  else if (!compat && !vocabulary->add_dummy_prefix) set(keys, "tokenizer.ggml.add_space_prefix", gguf_bool(false));
   Tokens tokens = token_lists(*vocabulary, n_vocab, compat, notes);
   set(keys, "tokenizer.ggml.model", gguf_string("llama"));
   set(keys, "tokenizer.ggml.pre", gguf_string("default"));
@@ -154,7 +165,8 @@ std::vector<GgufKey> gguf_tokenizer_keys(const Source& source, bool compat, std:
   set(keys, "tokenizer.ggml.token_type", gguf_i32s(tokens.types));
   put_special(keys, find_special_tokens(source.tokenizer_folder, config, n_vocab));
   if (n_vocab == 32016) {  // CodeLlama
-    SpecialTokens more = find_special_tokens(source.tokenizer_folder, config, n_vocab, {"prefix", "suffix", "middle", "eot"});
+    SpecialTokens more =
+        find_special_tokens(source.tokenizer_folder, config, n_vocab, {"prefix", "suffix", "middle", "eot"});
     more.set_id("eot", 32010, n_vocab);
     put_special(keys, more);
   }

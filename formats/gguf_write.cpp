@@ -18,7 +18,8 @@ std::filesystem::path shard_file(const std::filesystem::path& target, const Gguf
 }
 
 /// What stands under the target's name and is not one of `files`.
-std::vector<std::filesystem::path> others_of(const std::filesystem::path& target, const std::set<std::filesystem::path>& files) {
+std::vector<std::filesystem::path> others_of(const std::filesystem::path& target,
+                                             const std::set<std::filesystem::path>& files) {
   std::vector<std::filesystem::path> others;
   for (const std::filesystem::path& path : existing_files_of(target))
     if (!files.contains(path.lexically_normal())) others.push_back(path);
@@ -56,7 +57,8 @@ GgufWritten planned_files(const GgufPlan& plan, const GgufTarget& target) {
   return out;
 }
 
-GgufOutputs::GgufOutputs(std::vector<GgufPlan> plans, const std::vector<GgufTarget>& targets, const WriteOptions& options) {
+GgufOutputs::GgufOutputs(std::vector<GgufPlan> plans, const std::vector<GgufTarget>& targets,
+                         const WriteOptions& options) {
   std::set<std::filesystem::path> names;
   for (std::size_t i = 0; i < plans.size(); ++i) {
     Output output;
@@ -64,7 +66,9 @@ GgufOutputs::GgufOutputs(std::vector<GgufPlan> plans, const std::vector<GgufTarg
     output.plan = std::move(plans[i]);
     for (const GgufShard& shard : output.shards) {
       const std::filesystem::path path = shard_file(targets[i].path, shard);
-      if (!names.insert(path.lexically_normal()).second) throw Error(ErrorKind::usage, {.path = path.string()}, "two outputs would be this file", "give each type a name of its own: '{name}-{type}.gguf'");
+      if (!names.insert(path.lexically_normal()).second)
+        throw Error(ErrorKind::usage, {.path = path.string()}, "two outputs would be this file",
+                    "give each type a name of its own: '{name}-{type}.gguf'");
       output.written.files.push_back(path);
       output.written.bytes += shard.file_bytes;
     }
@@ -75,7 +79,10 @@ GgufOutputs::GgufOutputs(std::vector<GgufPlan> plans, const std::vector<GgufTarg
     for (const std::filesystem::path& old : outputs_[i].written.replaced) {
       if (!options.overwrite) throw_exists(old.string());
       if (std::filesystem::is_directory(std::filesystem::symlink_status(old)))
-        throw Error(ErrorKind::io, {.path = old.string()}, "is a folder under the name of a shard of '" + targets[i].path.string() + "', expected a file or nothing", "move it away or choose another name");
+        throw Error(
+            ErrorKind::io, {.path = old.string()},
+            "is a folder under the name of a shard of '" + targets[i].path.string() + "', expected a file or nothing",
+            "move it away or choose another name");
     }
   }
   for (Output& output : outputs_) {
@@ -117,7 +124,8 @@ std::vector<GgufWritten> GgufOutputs::finish() {
   return out;
 }
 
-std::vector<GgufWritten> write_ggufs(std::vector<GgufPlan> plans, const std::vector<GgufTarget>& targets, const WriteOptions& write, const StreamOptions& streaming) {
+std::vector<GgufWritten> write_ggufs(std::vector<GgufPlan> plans, const std::vector<GgufTarget>& targets,
+                                     const WriteOptions& write, const StreamOptions& streaming) {
   GgufOutputs outputs(std::move(plans), targets, write);
   StreamPlan pass;
   outputs.append_items(pass);

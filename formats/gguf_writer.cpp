@@ -57,20 +57,26 @@ void put_key(std::string& out, const GgufKey& key) {
   }
 }
 
-std::uint64_t padded(std::uint64_t bytes, std::uint64_t alignment) { return (bytes + alignment - 1) / alignment * alignment; }
+std::uint64_t padded(std::uint64_t bytes, std::uint64_t alignment) {
+  return (bytes + alignment - 1) / alignment * alignment;
+}
 
 std::uint64_t tensor_bytes(const GgufTensorPlan& plan) {
   const TensorInfo& source = plan.tensor->info();
   const TensorInfo encoded{.name = plan.name, .shape = source.shape, .dtype = plan.dtype};
   const auto block = static_cast<std::uint64_t>(info(plan.dtype).block_elements);
   const auto refuse = [&](const std::string& problem) {
-    throw Error(ErrorKind::bad_input, {}, "tensor '" + plan.name + "' " + problem, "llama.cpp would refuse the file: leave the tensor out or choose another type");
+    throw Error(ErrorKind::bad_input, {}, "tensor '" + plan.name + "' " + problem,
+                "llama.cpp would refuse the file: leave the tensor out or choose another type");
   };
-  if (plan.name.empty() || plan.name.size() > 63) refuse("has a name of " + std::to_string(plan.name.size()) + " bytes, 1 to 63 are allowed");
-  if (source.shape.size() > 4) refuse("has " + std::to_string(source.shape.size()) + " dimensions, at most 4 are allowed");
+  if (plan.name.empty() || plan.name.size() > 63)
+    refuse("has a name of " + std::to_string(plan.name.size()) + " bytes, 1 to 63 are allowed");
+  if (source.shape.size() > 4)
+    refuse("has " + std::to_string(source.shape.size()) + " dimensions, at most 4 are allowed");
   if (info(plan.dtype).ggml_type < 0) refuse("cannot be stored as " + std::string(info(plan.dtype).name));
   if (encoded.columns() % block != 0)
-    refuse("has rows of " + std::to_string(encoded.columns()) + " elements, not whole " + std::string(info(plan.dtype).name) + " blocks of " + std::to_string(block));
+    refuse("has rows of " + std::to_string(encoded.columns()) + " elements, not whole " +
+           std::string(info(plan.dtype).name) + " blocks of " + std::to_string(block));
   return encoded.bytes();
 }
 
@@ -91,12 +97,15 @@ std::vector<std::vector<std::size_t>> distribute(const std::vector<std::uint64_t
   return shards;
 }
 
-bool is_split_key(const std::string& name) { return name == "split.no" || name == "split.count" || name == "split.tensors.count"; }
+bool is_split_key(const std::string& name) {
+  return name == "split.no" || name == "split.count" || name == "split.tensors.count";
+}
 
 std::vector<GgufKey> shard_keys(const GgufPlan& plan, std::size_t number, std::size_t count) {
   std::vector<GgufKey> keys;
   for (const GgufKey& key : plan.keys)
-    if (!is_split_key(key.name) && (number == 0 || (key.name == "general.alignment" && plan.alignment != 32))) keys.push_back(key);
+    if (!is_split_key(key.name) && (number == 0 || (key.name == "general.alignment" && plan.alignment != 32)))
+      keys.push_back(key);
   if (count == 1) return keys;
   keys.push_back({"split.no", gguf_u16(static_cast<std::uint16_t>(number))});
   keys.push_back({"split.count", gguf_u16(static_cast<std::uint16_t>(count))});
@@ -104,7 +113,8 @@ std::vector<GgufKey> shard_keys(const GgufPlan& plan, std::size_t number, std::s
   return keys;
 }
 
-GgufShard lay_out(const GgufPlan& plan, const std::vector<std::uint64_t>& bytes, const std::vector<std::size_t>& tensors, const std::vector<GgufKey>& keys) {
+GgufShard lay_out(const GgufPlan& plan, const std::vector<std::uint64_t>& bytes,
+                  const std::vector<std::size_t>& tensors, const std::vector<GgufKey>& keys) {
   GgufShard shard;
   std::string& out = shard.header;
   out = "GGUF";
@@ -139,11 +149,14 @@ std::vector<GgufShard> layout_gguf(const GgufPlan& plan, const GgufSplit& split)
   for (const GgufTensorPlan& tensor : plan.tensors) {
     bytes.push_back(tensor_bytes(tensor));
     if (!names.insert(tensor.name).second)
-      throw Error(ErrorKind::bad_input, {}, "two tensors would be named '" + tensor.name + "'", "leave one of them out: llama.cpp refuses names that stand twice");
+      throw Error(ErrorKind::bad_input, {}, "two tensors would be named '" + tensor.name + "'",
+                  "leave one of them out: llama.cpp refuses names that stand twice");
   }
   const auto files = distribute(bytes, split);
   if (files.size() > 65535)
-    throw Error(ErrorKind::usage, {}, "the split gives " + std::to_string(files.size()) + " files, at most 65535 are possible", "choose a larger --split-max-size or --split-max-tensors");
+    throw Error(ErrorKind::usage, {},
+                "the split gives " + std::to_string(files.size()) + " files, at most 65535 are possible",
+                "choose a larger --split-max-size or --split-max-tensors");
   std::vector<GgufShard> shards;
   for (std::size_t number = 0; number < files.size(); ++number) {
     shards.push_back(lay_out(plan, bytes, files[number], shard_keys(plan, number, files.size())));

@@ -15,15 +15,19 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::uint64_t kMaxConfigBytes = std::uint64_t{16} << 20;  // the largest, with a name for each of 100,000 labels, have 5 MB
+// the largest, with a name for each of 100,000 labels, have 5 MB
+constexpr std::uint64_t kMaxConfigBytes = std::uint64_t{16} << 20;
 constexpr const char* kConfig = "config.json";
 constexpr const char* kSingle = "model.safetensors";
 constexpr const char* kIndex = "model.safetensors.index.json";
 
-constexpr std::array kTokenizerFiles = {"tokenizer.model", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-                                        "chat_template.jinja", "chat_template.json", "vocab.json", "merges.txt"};
+constexpr std::array kTokenizerFiles = {"tokenizer.model",         "tokenizer.json",    "tokenizer_config.json",
+                                        "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
+                                        "chat_template.json",      "vocab.json",        "merges.txt"};
 /// Weights, archives and training state: large, and wrong beside other weights.
-constexpr std::array kNeverCarried = {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".ckpt", ".index.json", ".onnx", ".h5", ".msgpack", ".npz", ".ot", ".pkl", ".zip", ".tar", ".gz", ".zst", ".lock", ".incomplete"};
+constexpr std::array kNeverCarried = {".safetensors", ".bin", ".pt",      ".pth",  ".gguf",      ".ckpt", ".index.json",
+                                      ".onnx",        ".h5",  ".msgpack", ".npz",  ".ot",        ".pkl",  ".zip",
+                                      ".tar",         ".gz",  ".zst",     ".lock", ".incomplete"};
 
 /// The Hub cache holds links; a blob that was deleted leaves one that leads nowhere.
 bool is_link(const fs::path& path) {
@@ -38,18 +42,25 @@ std::map<std::string, std::string> read_index(const fs::path& path) {
   const Json index = parse_json(place, text);
   const auto fail = [&](const std::string& pointer, const std::string& problem, const std::string& fix) {
     const TextPosition at = locate(text, pointer);
-    throw Error(ErrorKind::bad_input, {.path = place, .line = at.line ? std::optional(at.line) : std::nullopt, .column = at.line ? std::optional(at.column) : std::nullopt}, problem, fix);
+    throw Error(ErrorKind::bad_input,
+                {.path = place,
+                 .line = at.line ? std::optional(at.line) : std::nullopt,
+                 .column = at.line ? std::optional(at.column) : std::nullopt},
+                problem, fix);
   };
   if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object())
-    fail("/weight_map", "no object 'weight_map', expected {tensor: file}", "this is not the index of a safetensors checkpoint, or it is damaged: fetch it again");
+    fail("/weight_map", "no object 'weight_map', expected {tensor: file}",
+         "this is not the index of a safetensors checkpoint, or it is damaged: fetch it again");
   std::map<std::string, std::string> map;
   for (const auto& [name, file] : index["weight_map"].items()) {
     const std::string pointer = "/weight_map/" + pointer_segment(name);
     const std::string found = "'" + name + "' is mapped to " + shown(file);
     if (!file.is_string()) fail(pointer, found + ", expected a file name", "fetch the index again");
     const std::string& shard = file.get_ref<const std::string&>();
-    if (shard.empty() || shard.find('/') != std::string::npos || shard.find('\\') != std::string::npos || shard == "." || shard == ".." || shard.find('\0') != std::string::npos)
-      fail(pointer, found + ", expected the plain name of a file beside the index", "do not trust this checkpoint; fetch the index again");
+    if (shard.empty() || shard.find('/') != std::string::npos || shard.find('\\') != std::string::npos ||
+        shard == "." || shard == ".." || shard.find('\0') != std::string::npos)
+      fail(pointer, found + ", expected the plain name of a file beside the index",
+           "do not trust this checkpoint; fetch the index again");
     map.emplace(name, shard);
   }
   if (map.empty()) fail("/weight_map", "'weight_map' is empty, expected at least one tensor", "fetch the index again");
@@ -62,7 +73,9 @@ void read_shards(const fs::path& index_path, HfFiles& out) {
   for (const auto& [name, shard] : map) shards.insert(shard);
   for (const std::string& shard : shards)  // all before the first is read: a missing file is the better news
     if (!is_there(out.hf.folder / shard))
-      throw Error(ErrorKind::bad_input, {.path = index_path.string()}, "the index names '" + shard + "', which is " + (is_link(out.hf.folder / shard) ? "a link to nothing" : "not in the folder"),
+      throw Error(ErrorKind::bad_input, {.path = index_path.string()},
+                  "the index names '" + shard + "', which is " +
+                      (is_link(out.hf.folder / shard) ? "a link to nothing" : "not in the folder"),
                   "the checkpoint is incomplete: fetch that file");
   std::set<std::string> found;
   for (const std::string& shard : shards) {
@@ -71,10 +84,13 @@ void read_shards(const fs::path& index_path, HfFiles& out) {
     for (const TensorPtr& tensor : file.tensors) {
       const auto entry = map.find(tensor->name());
       if (entry == map.end())
-        throw Error(ErrorKind::bad_input, {.path = path.string()}, "tensor '" + tensor->name() + "' is in the shard but not in " + index_path.filename().string() + ", expected every tensor to be listed",
+        throw Error(ErrorKind::bad_input, {.path = path.string()},
+                    "tensor '" + tensor->name() + "' is in the shard but not in " + index_path.filename().string() +
+                        ", expected every tensor to be listed",
                     "shards and index belong to different checkpoints: fetch them again");
       if (entry->second != shard)
-        throw Error(ErrorKind::bad_input, {.path = path.string()}, "tensor '" + tensor->name() + "' is here, but the index says it is in '" + entry->second + "'",
+        throw Error(ErrorKind::bad_input, {.path = path.string()},
+                    "tensor '" + tensor->name() + "' is here, but the index says it is in '" + entry->second + "'",
                     "shards and index belong to different checkpoints: fetch them again");
       found.insert(tensor->name());
       out.tensors.push_back(tensor);
@@ -83,7 +99,8 @@ void read_shards(const fs::path& index_path, HfFiles& out) {
   }
   for (const auto& [name, shard] : map)
     if (!found.contains(name))
-      throw Error(ErrorKind::bad_input, {.path = (out.hf.folder / shard).string()}, "tensor '" + name + "' is not in the shard the index names for it",
+      throw Error(ErrorKind::bad_input, {.path = (out.hf.folder / shard).string()},
+                  "tensor '" + name + "' is not in the shard the index names for it",
                   "shards and index belong to different checkpoints: fetch them again");
 }
 
@@ -95,8 +112,12 @@ void read_single(const fs::path& path, HfFiles& out) {
 void read_folder_file(const fs::path& folder, HfFiles& out) {
   if (is_there(folder / kSingle)) return read_single(folder / kSingle, out);
   if (is_there(folder / "pytorch_model.bin") || is_there(folder / "pytorch_model.bin.index.json"))
-    throw Error(ErrorKind::unsupported, {.path = folder.string()}, "the weights are torch pickles (pytorch_model.bin), which are not read", "convert them to safetensors with transformers' save_pretrained");
-  throw Error(ErrorKind::bad_input, {.path = folder.string()}, std::string("no weights here, expected ") + kSingle + " or " + kIndex, "name the folder of a complete checkpoint");
+    throw Error(ErrorKind::unsupported, {.path = folder.string()},
+                "the weights are torch pickles (pytorch_model.bin), which are not read",
+                "convert them to safetensors with transformers' save_pretrained");
+  throw Error(ErrorKind::bad_input, {.path = folder.string()},
+              std::string("no weights here, expected ") + kSingle + " or " + kIndex,
+              "name the folder of a complete checkpoint");
 }
 
 /// The index beside a shard that lists it, if any.
@@ -113,10 +134,13 @@ void read_config(HfFiles& out) {
   const fs::path path = out.hf.folder / kConfig;
   out.config_path = path.string();
   if (!is_there(path))
-    throw Error(ErrorKind::bad_input, {.path = out.hf.folder.string()}, "no config.json beside the weights, expected the model's configuration", "fetch it from the model's repository");
+    throw Error(ErrorKind::bad_input, {.path = out.hf.folder.string()},
+                "no config.json beside the weights, expected the model's configuration",
+                "fetch it from the model's repository");
   out.hf.config_text = read_text_file(path, kMaxConfigBytes);
   out.hf.config = parse_json(out.config_path, out.hf.config_text);
-  if (is_there(out.hf.folder / "generation_config.json")) out.hf.generation_config = read_json(out.hf.folder / "generation_config.json");
+  if (is_there(out.hf.folder / "generation_config.json"))
+    out.hf.generation_config = read_json(out.hf.folder / "generation_config.json");
 }
 
 }  // namespace
@@ -127,7 +151,8 @@ HfFiles read_hf_files(const fs::path& path) {
   out.hf.folder = folder ? path : path.has_parent_path() ? path.parent_path() : fs::path(".");
   const std::string name = path.filename().string();
   if (!folder && name.starts_with("adapter_model"))
-    throw Error(ErrorKind::bad_input, {.path = path.string()}, "these are the weights of an adapter, expected a model", "name the adapter's folder");
+    throw Error(ErrorKind::bad_input, {.path = path.string()}, "these are the weights of an adapter, expected a model",
+                "name the adapter's folder");
   read_config(out);
   if (const auto index = weight_index(path)) {
     read_shards(*index, out);
@@ -141,7 +166,8 @@ HfFiles read_hf_files(const fs::path& path) {
 }
 
 std::optional<fs::path> weight_index(const fs::path& path) {
-  if (is_folder(path)) return !is_there(path / kSingle) && is_there(path / kIndex) ? std::optional(path / kIndex) : std::nullopt;
+  if (is_folder(path))
+    return !is_there(path / kSingle) && is_there(path / kIndex) ? std::optional(path / kIndex) : std::nullopt;
   return path.filename().string().ends_with(".index.json") ? std::optional(path) : index_listing(path);
 }
 
@@ -153,9 +179,13 @@ bool is_adapter_alone(const fs::path& path) {
 
 bool has_hf_weights(const fs::path& folder) { return is_there(folder / kSingle) || is_there(folder / kIndex); }
 
-bool is_tokenizer_file(std::string_view name) { return std::find(kTokenizerFiles.begin(), kTokenizerFiles.end(), name) != kTokenizerFiles.end(); }
+bool is_tokenizer_file(std::string_view name) {
+  return std::find(kTokenizerFiles.begin(), kTokenizerFiles.end(), name) != kTokenizerFiles.end();
+}
 
-bool has_tokenizer(const fs::path& folder) { return is_there(folder / "tokenizer.model") || is_there(folder / "tokenizer.json"); }
+bool has_tokenizer(const fs::path& folder) {
+  return is_there(folder / "tokenizer.model") || is_there(folder / "tokenizer.json");
+}
 
 std::vector<std::string> list_carried_files(const fs::path& folder) {
   std::vector<std::string> names;

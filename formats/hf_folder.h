@@ -16,8 +16,10 @@ struct HfFiles {
   std::string config_path;
   std::vector<TensorPtr> tensors;  // shards in order of name, each in order of offset
 };
-/// `path`: a folder (model.safetensors, else model.safetensors.index.json, as transformers 5.23.0 chooses), an index, or one .safetensors with config.json beside it;
-/// a shard that an index beside it lists stands for the whole. Error(bad_input) if a shard is missing or leaves the folder, if the index and its shards disagree
+/// `path`: a folder (model.safetensors, else model.safetensors.index.json, as transformers 5.23.0 chooses), an index,
+/// or one .safetensors with config.json beside it;
+/// a shard that an index beside it lists stands for the whole. Error(bad_input) if a shard is missing or leaves the
+/// folder, if the index and its shards disagree
 /// about any tensor; Error(unsupported) for torch pickles.
 HfFiles read_hf_files(const std::filesystem::path& path);
 
@@ -26,14 +28,16 @@ std::optional<std::filesystem::path> weight_index(const std::filesystem::path& p
 
 /// True if the folder holds weights that read_hf_files reads.
 bool has_hf_weights(const std::filesystem::path& folder);
-/// A folder with adapter_config.json that holds no model of its own (an adapter's folder may carry a copy of the base's config.json).
+/// A folder with adapter_config.json that holds no model of its own (an adapter's folder may carry a copy of the base's
+/// config.json).
 bool is_adapter_alone(const std::filesystem::path& path);
 
 /// tokenizer.model, tokenizer.json, chat_template.jinja, ...: what moves when a checkpoint takes another tokenizer.
 bool is_tokenizer_file(std::string_view name);
 /// tokenizer.model or tokenizer.json is there.
 bool has_tokenizer(const std::filesystem::path& folder);
-/// Names of the regular files of a folder, sorted; hidden files, subfolders, weights of any kind, config.json and adapter files are left out.
+/// Names of the regular files of a folder, sorted; hidden files, subfolders, weights of any kind, config.json and
+/// adapter files are left out.
 std::vector<std::string> list_carried_files(const std::filesystem::path& folder);
 
 }  // namespace ropewalk::formats

@@ -37,14 +37,17 @@ class ConfigFile {
   std::optional<bool> boolean(const char* key) const {
     const Json* value = find(key);
     if (!value) return std::nullopt;
-    if (!value->is_boolean()) fail(std::string("/") + key, "is " + value->dump().substr(0, 40) + ", expected true or false");
+    if (!value->is_boolean())
+      fail(std::string("/") + key, "is " + value->dump().substr(0, 40) + ", expected true or false");
     return value->get<bool>();
   }
   [[noreturn]] void fail(const std::string& pointer, const std::string& problem) const {
     const TextPosition position = locate(text_, pointer);
     Error::Where where{.path = path_};
     if (position.line > 0) where.line = position.line, where.column = position.column;
-    throw Error(ErrorKind::bad_input, where, (pointer.empty() ? std::string("the file") : "'" + pointer.substr(1) + "'") + " " + problem, std::string(kIsCorrupt));
+    throw Error(ErrorKind::bad_input, where,
+                (pointer.empty() ? std::string("the file") : "'" + pointer.substr(1) + "'") + " " + problem,
+                std::string(kIsCorrupt));
   }
 
  private:
@@ -61,7 +64,8 @@ std::optional<std::string> token_content(const ConfigFile& file, const char* key
     const auto found = value->find("content");
     content = found == value->end() ? nullptr : &*found;
   }
-  if (!content || !content->is_string()) file.fail(std::string("/") + key, "is neither a string nor an object with a string 'content'");
+  if (!content || !content->is_string())
+    file.fail(std::string("/") + key, "is neither a string nor an object with a string 'content'");
   const auto text = content->get<std::string>();
   return text.empty() ? std::nullopt : std::optional(text);
 }
@@ -74,16 +78,19 @@ bool flag(const ConfigFile& file, const Json& token, const std::string& pointer,
 }
 
 std::int32_t checked_id(const ConfigFile& file, const std::string& pointer, std::int64_t id) {
-  if (id < 0 || id >= kMaxId) file.fail(pointer, "has id " + std::to_string(id) + ", expected 0 to " + std::to_string(kMaxId - 1));
+  if (id < 0 || id >= kMaxId)
+    file.fail(pointer, "has id " + std::to_string(id) + ", expected 0 to " + std::to_string(kMaxId - 1));
   return static_cast<std::int32_t>(id);
 }
 
-/// Texts that special_tokens_map.json or tokenizer_config.json name as special, for added_tokens.json, which has no flags.
+/// Texts that special_tokens_map.json or tokenizer_config.json name as special, for added_tokens.json, which has no
+/// flags.
 std::set<std::string> special_contents(const ConfigFile& map, const ConfigFile& config) {
   std::set<std::string> out;
   const auto take = [&out](const Json& value) {
     if (value.is_string()) out.insert(value.get<std::string>());
-    if (value.is_object() && value.contains("content") && value["content"].is_string()) out.insert(value["content"].get<std::string>());
+    if (value.is_object() && value.contains("content") && value["content"].is_string())
+      out.insert(value["content"].get<std::string>());
   };
   for (const ConfigFile* file : {&map, &config}) {
     for (const char* key : {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"})
@@ -95,7 +102,8 @@ std::set<std::string> special_contents(const ConfigFile& map, const ConfigFile& 
   return out;
 }
 
-void read_added_json(const ConfigFile& file, const std::set<std::string>& special, std::map<std::int32_t, AddedToken>& added) {
+void read_added_json(const ConfigFile& file, const std::set<std::string>& special,
+                     std::map<std::int32_t, AddedToken>& added) {
   if (!file.exists()) return;
   for (const auto& [content, id] : file.json().items()) {
     const std::string pointer = "/" + pointer_segment(content);
@@ -103,7 +111,8 @@ void read_added_json(const ConfigFile& file, const std::set<std::string>& specia
     AddedToken token{.id = checked_id(file, pointer, id.get<std::int64_t>()), .content = content};
     token.special = special.contains(content);
     token.normalized = !token.special;
-    if (!added.emplace(token.id, token).second) file.fail(pointer, "has the id of another token, " + std::to_string(token.id));
+    if (!added.emplace(token.id, token).second)
+      file.fail(pointer, "has the id of another token, " + std::to_string(token.id));
   }
 }
 
@@ -113,8 +122,10 @@ void read_decoder(const ConfigFile& file, std::map<std::int32_t, AddedToken>& ad
   if (!decoder->is_object()) file.fail("/added_tokens_decoder", "is no object");
   for (const auto& [key, value] : decoder->items()) {
     const std::string pointer = "/added_tokens_decoder/" + pointer_segment(key);
-    if (key.empty() || key.size() > 8 || key.find_first_not_of("0123456789") != std::string::npos) file.fail(pointer, "is keyed by no id");
-    if (!value.is_object() || !value.contains("content") || !value["content"].is_string()) file.fail(pointer, "has no string 'content'");
+    if (key.empty() || key.size() > 8 || key.find_first_not_of("0123456789") != std::string::npos)
+      file.fail(pointer, "is keyed by no id");
+    if (!value.is_object() || !value.contains("content") || !value["content"].is_string())
+      file.fail(pointer, "has no string 'content'");
     AddedToken token{.id = checked_id(file, pointer, std::stoll(key)), .content = value["content"].get<std::string>()};
     token.special = flag(file, value, pointer, "special");
     token.lstrip = flag(file, value, pointer, "lstrip");
@@ -151,7 +162,8 @@ void name_special_tokens(const ConfigFile& config, const ConfigFile& map, Vocabu
 std::string read_template(const fs::path& path) {
   std::string text = read_text_file(path, kMaxTemplateBytes);
   if (const std::size_t bad = first_invalid_utf8(text); bad != text.size())
-    throw Error(ErrorKind::bad_input, {.path = path.string(), .offset = bad}, "the chat template is not UTF-8", std::string(kIsCorrupt));
+    throw Error(ErrorKind::bad_input, {.path = path.string(), .offset = bad}, "the chat template is not UTF-8",
+                std::string(kIsCorrupt));
   return text;
 }
 
@@ -165,7 +177,8 @@ void read_config_templates(const ConfigFile& config, Vocabulary& vocabulary) {
   if (!value->is_array()) config.fail("/chat_template", "is neither a string nor a list");
   for (std::size_t at = 0; at < value->size(); ++at) {
     const Json& item = (*value)[at];
-    if (!item.is_object() || !item.contains("name") || !item["name"].is_string() || !item.contains("template") || !item["template"].is_string())
+    if (!item.is_object() || !item.contains("name") || !item["name"].is_string() || !item.contains("template") ||
+        !item["template"].is_string())
       config.fail("/chat_template/" + std::to_string(at), "has no strings 'name' and 'template'");
     vocabulary.chat_templates.push_back({item["name"].get<std::string>(), item["template"].get<std::string>()});
   }
@@ -200,7 +213,8 @@ std::optional<Vocabulary> without_model(const fs::path& folder) {
   for (const char* name : {"tokenizer.json", "vocab.json", "merges.txt", "spiece.model", "tekken.json", "vocab.txt"})
     if (is_there(folder / name)) others.emplace_back(name);
   if (others.empty()) return std::nullopt;
-  throw Error(ErrorKind::unsupported, {.path = folder.string()}, "no tokenizer.model, only " + list_of(others) + ", which is not read yet",
+  throw Error(ErrorKind::unsupported, {.path = folder.string()},
+              "no tokenizer.model, only " + list_of(others) + ", which is not read yet",
               "add the model's SentencePiece tokenizer.model, or pass token ids");
 }
 
@@ -210,7 +224,8 @@ std::optional<Vocabulary> read_hf_vocabulary(const fs::path& folder) {
   const fs::path model = folder / "tokenizer.model";
   if (!is_there(model)) return without_model(folder);
   Vocabulary vocabulary = read_sentencepiece_model(model);
-  const ConfigFile config(folder / "tokenizer_config.json"), map(folder / "special_tokens_map.json"), added_json(folder / "added_tokens.json");
+  const ConfigFile config(folder / "tokenizer_config.json"), map(folder / "special_tokens_map.json"),
+      added_json(folder / "added_tokens.json");
   std::map<std::int32_t, AddedToken> added;
   read_added_json(added_json, special_contents(map, config), added);
   read_decoder(config, added);

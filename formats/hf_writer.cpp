@@ -29,7 +29,8 @@ std::uint64_t copy_file(const fs::path& from, const fs::path& to, const WriteOpt
   PendingFile target(to, source->size(), options);
   std::vector<std::byte> block(std::size_t{1} << 20);
   for (std::uint64_t at = 0; at < source->size();) {
-    const std::span<std::byte> part = std::span(block).first(std::min<std::uint64_t>(block.size(), source->size() - at));
+    const std::span<std::byte> part =
+        std::span(block).first(std::min<std::uint64_t>(block.size(), source->size() - at));
     source->read(at, part);
     target.write(at, part);
     at += part.size();
@@ -50,11 +51,13 @@ void refuse_source_as_target(const Source& source, const fs::path& target) {
   for (const fs::path& input : inputs) {
     const fs::path read = fs::weakly_canonical(fs::absolute(input, ignored), ignored);
     if (std::mismatch(whole.begin(), whole.end(), read.begin(), read.end()).first == whole.end())
-      throw Error(ErrorKind::io, {.path = target.string()}, "the target is or contains the source '" + input.string() + "'", "name another folder");
+      throw Error(ErrorKind::io, {.path = target.string()},
+                  "the target is or contains the source '" + input.string() + "'", "name another folder");
   }
 }
 
-/// A tensor to write: `read` is what is streamed, `stored` the same as the folder holds it, for its name, shape and encoding.
+/// A tensor to write: `read` is what is streamed, `stored` the same as the folder holds it, for its name, shape and
+/// encoding.
 struct Stored {
   TensorPtr read, stored;
 };
@@ -66,10 +69,14 @@ std::vector<Stored> hf_tensors(const Checkpoint& checkpoint, std::optional<DType
   for (TensorPtr tensor : checkpoint.tensors) {
     const DType stored = dtype && is_float(tensor->dtype()) ? *dtype : tensor->dtype();
     if (info(stored).safetensors.empty())
-      throw Error(ErrorKind::unsupported, {.path = std::string(tensor->file())}, "tensor '" + tensor->name() + "' is " + std::string(info(tensor->dtype()).name) + ", which safetensors cannot hold", "choose a type for the output: --dtype f16");
+      throw Error(ErrorKind::unsupported, {.path = std::string(tensor->file())},
+                  "tensor '" + tensor->name() + "' is " + std::string(info(tensor->dtype()).name) +
+                      ", which safetensors cannot hold",
+                  "choose a type for the output: --dtype f16");
     if (tensor->info().pairs == RotaryPairs::interleaved) {
       const std::uint64_t elements = tensor->info().shape.front();
-      tensor = with_rotary_pairs(tensor, RotaryPairs::half_split, elements / std::uint64_t(config.head_dim), std::uint64_t(config.head_dim), std::uint64_t(config.rope.rotary_dim));
+      tensor = with_rotary_pairs(tensor, RotaryPairs::half_split, elements / std::uint64_t(config.head_dim),
+                                 std::uint64_t(config.head_dim), std::uint64_t(config.rope.rotary_dim));
     }
     tensors.push_back({tensor, cast(tensor, stored)});
   }
@@ -81,14 +88,16 @@ std::string main_dtype(const std::vector<Stored>& tensors) {
   std::map<DType, std::uint64_t> elements;
   for (const Stored& tensor : tensors)
     if (is_float(tensor.stored->dtype())) elements[tensor.stored->dtype()] += tensor.stored->info().elements();
-  const auto most = std::max_element(elements.begin(), elements.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  const auto most = std::max_element(elements.begin(), elements.end(),
+                                     [](const auto& a, const auto& b) { return a.second < b.second; });
   return most == elements.end() ? "" : std::string(info(most->first).torch);
 }
 
 Json config_with_dtype(Json config, const std::string& dtype) {
   config.erase("quantization_config");  // the tensors are plain now
   if (dtype.empty()) return config;
-  const bool version5 = config.contains("dtype") || (!config.contains("torch_dtype") && config.contains("rope_parameters"));
+  const bool version5 =
+      config.contains("dtype") || (!config.contains("torch_dtype") && config.contains("rope_parameters"));
   if (config.contains("torch_dtype") || !version5) config["torch_dtype"] = dtype;
   if (version5) config["dtype"] = dtype;
   return config;
@@ -101,7 +110,8 @@ std::map<std::string, fs::path> carried(const Source& source, const HfWriteOptio
   const bool other_tokenizer = !source.tokenizer_folder.empty() && source.tokenizer_folder != base;
   if (source.hf)
     for (const std::string& name : source.hf->carried_files)
-      if (!(other_tokenizer && is_tokenizer_file(name)) && !(name == kCard && !options.card.empty())) files[name] = base / name;
+      if (!(other_tokenizer && is_tokenizer_file(name)) && !(name == kCard && !options.card.empty()))
+        files[name] = base / name;
   if (other_tokenizer)
     for (const std::string& name : list_carried_files(source.tokenizer_folder))
       if (is_tokenizer_file(name)) files[name] = source.tokenizer_folder / name;
@@ -111,7 +121,10 @@ std::map<std::string, fs::path> carried(const Source& source, const HfWriteOptio
 }  // namespace
 
 struct HfOutput::State {
-  State(const fs::path& target, const HfWriteOptions& writing) : options(writing), inside(writing.write), folder(target, writing.write) { inside.overwrite = false; }
+  State(const fs::path& target, const HfWriteOptions& writing)
+      : options(writing), inside(writing.write), folder(target, writing.write) {
+    inside.overwrite = false;
+  }
 
   void text(const std::string& name, const std::string& content) {
     write_text(folder.building() / name, content, inside);
@@ -142,7 +155,8 @@ void HfOutput::State::lay_out(const std::vector<Stored>& tensors) {
     files.push_back(std::make_unique<PendingFile>(folder.building() / name, layout.file_bytes, inside));
     files.back()->write(0, std::as_bytes(std::span(layout.header)));
     for (const auto& [tensor, offset] : layout.places)
-      sinks.emplace_back(read.at(tensor.get()), Sink{tensor->dtype(), files.back().get(), offset, options.saturate ? OutOfRange::clamp : OutOfRange::refuse});
+      sinks.emplace_back(read.at(tensor.get()), Sink{tensor->dtype(), files.back().get(), offset,
+                                                     options.saturate ? OutOfRange::clamp : OutOfRange::refuse});
     written.files.push_back(name);
     written.bytes += layout.file_bytes;
   }
@@ -185,7 +199,8 @@ HfWritten HfOutput::finish() {
   return state_->written;
 }
 
-HfWritten write_hf_folder(const Source& source, const Json& config, const fs::path& target, const HfWriteOptions& options) {
+HfWritten write_hf_folder(const Source& source, const Json& config, const fs::path& target,
+                          const HfWriteOptions& options) {
   HfOutput output(source, config, target, options);
   StreamPlan pass;
   output.append_items(pass);

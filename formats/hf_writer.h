@@ -17,20 +17,23 @@ struct HfWriteOptions {
   WriteOptions write;
   StreamOptions stream;
   std::uint64_t max_shard_bytes = 5'000'000'000;  // transformers' default, decimal
-  std::string card;                                // README.md to write; empty: the source's is carried
-  std::optional<DType> dtype = std::nullopt;       // of every float tensor; nullopt: each keeps its own
-  bool saturate = false;                           // values past its range are clamped, not refused
+  std::string card;                               // README.md to write; empty: the source's is carried
+  std::optional<DType> dtype = std::nullopt;      // of every float tensor; nullopt: each keeps its own
+  bool saturate = false;                          // values past its range are clamped, not refused
 };
 struct HfWritten {
   std::vector<std::string> files;  // names in the folder, sorted
   std::uint64_t bytes = 0;
 };
-/// source.checkpoint being written as an HF folder: config.json (dtype updated, rope as `config` says), shards, index, tokenizer and other files carried over and listed.
-/// The constructor reserves the space and writes all but the weights under a hidden name; append_items hands over what is to be streamed; seal() completes the folder
+/// source.checkpoint being written as an HF folder: config.json (dtype updated, rope as `config` says), shards, index,
+/// tokenizer and other files carried over and listed.
+/// The constructor reserves the space and writes all but the weights under a hidden name; append_items hands over what
+/// is to be streamed; seal() completes the folder
 /// on disk, finish() gives it its name. It appears whole or not at all.
 class HfOutput {
  public:
-  HfOutput(const Source& source, const Json& config, const std::filesystem::path& target, const HfWriteOptions& options);
+  HfOutput(const Source& source, const Json& config, const std::filesystem::path& target,
+           const HfWriteOptions& options);
   ~HfOutput();
   HfOutput(HfOutput&&) noexcept;
   HfOutput& operator=(HfOutput&&) = delete;
@@ -48,6 +51,7 @@ class HfOutput {
 };
 
 /// All of it in one call.
-HfWritten write_hf_folder(const Source& source, const Json& config, const std::filesystem::path& target, const HfWriteOptions& options);
+HfWritten write_hf_folder(const Source& source, const Json& config, const std::filesystem::path& target,
+                          const HfWriteOptions& options);
 
 }  // namespace ropewalk::formats

@@ -9,8 +9,11 @@ namespace ropewalk::formats {
 namespace {
 
 bool is_name(std::string_view text) {
-  if (text.empty() || text.size() > 96 || text.front() == '.' || text.front() == '-' || text.find("..") != std::string_view::npos) return false;
-  return text.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == std::string_view::npos;
+  if (text.empty() || text.size() > 96 || text.front() == '.' || text.front() == '-' ||
+      text.find("..") != std::string_view::npos)
+    return false;
+  return text.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") ==
+         std::string_view::npos;
 }
 
 /// A branch, tag or commit; slashes are allowed ("refs/pr/1"), leaving the folder is not.
@@ -51,11 +54,13 @@ std::optional<std::filesystem::path> find_in_hub_cache(const std::filesystem::pa
   if (is_there(ref)) {
     commit = trimmed(read_text_file(ref, 256));
     if (!is_name(commit))
-      throw Error(ErrorKind::bad_input, {.path = ref.string()}, "the file does not hold the name of a commit", "the cache entry is damaged: download the model again");
+      throw Error(ErrorKind::bad_input, {.path = ref.string()}, "the file does not hold the name of a commit",
+                  "the cache entry is damaged: download the model again");
   }
   const std::filesystem::path snapshot = repository / "snapshots" / commit;
   if (is_folder(snapshot)) return snapshot;
-  throw Error(ErrorKind::bad_input, {.path = repository.string()}, "'" + name.text() + "' is in the Hub cache, but not its revision '" + name.revision + "'",
+  throw Error(ErrorKind::bad_input, {.path = repository.string()},
+              "'" + name.text() + "' is in the Hub cache, but not its revision '" + name.revision + "'",
               "download that revision, or name one that is there: " + name.text() + "@REV");
 }
 
@@ -63,7 +68,9 @@ std::filesystem::path path_or_hub(const std::string& text, const char* what, con
   if (is_there(text)) return text;
   if (const auto name = parse_hub_name(text)) {
     if (const auto folder = find_in_hub_cache(hub_cache, *name)) return *folder;
-    throw Error(ErrorKind::bad_input, {.path = text}, std::string("no such ") + what + ": neither a path nor in the Hub cache " + (hub_cache.empty() ? "(none given)" : hub_cache.string()),
+    throw Error(ErrorKind::bad_input, {.path = text},
+                std::string("no such ") + what + ": neither a path nor in the Hub cache " +
+                    (hub_cache.empty() ? "(none given)" : hub_cache.string()),
                 "check the spelling, or fetch it: hf download " + name->text());
   }
   throw Error(ErrorKind::bad_input, {.path = text}, std::string("no such ") + what, "check the path");

@@ -18,7 +18,8 @@ struct HubName {
 };
 std::optional<HubName> parse_hub_name(std::string_view text);
 
-/// The snapshot's folder; nullopt if the cache does not have the repository. Error(bad_input) if it has it without that revision, or if the entry is damaged.
+/// The snapshot's folder; nullopt if the cache does not have the repository. Error(bad_input) if it has it without that
+/// revision, or if the entry is damaged.
 std::optional<std::filesystem::path> find_in_hub_cache(const std::filesystem::path& hub_cache, const HubName& name);
 
 /// A path as written, or the Hub cache's folder. Error(bad_input) naming `what` ("model", "adapter") if it is neither.

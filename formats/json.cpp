@@ -14,7 +14,7 @@ namespace ropewalk::formats {
 namespace {
 
 constexpr std::size_t kSmallObject = 16;  // keys
-constexpr std::size_t kShownBytes = 80;  // of a message that quotes the file
+constexpr std::size_t kShownBytes = 80;   // of a message that quotes the file
 
 /// Iterator over the text that tells how far the lexer has read: nlohmann's SAX events carry no position.
 class CountingIterator {
@@ -46,7 +46,8 @@ class Cursor {
   CountingIterator begin() { return {text_.data(), &furthest_}; }
   CountingIterator end() { return {text_.data() + text_.size(), &furthest_}; }
 
-  /// Byte at which the token of this event starts. Call once per event, in order. Between two tokens there are only blanks and separators. The lexer
+  /// Byte at which the token of this event starts. Call once per event, in order. Between two tokens there are only
+  /// blanks and separators. The lexer
   /// reads one character past a number, and that is then a blank, a separator or the bracket of the next event.
   std::size_t token_start() {
     const char* at = last_end_;
@@ -85,8 +86,10 @@ std::string printable(std::string_view text, std::size_t max_bytes = kShownBytes
   return out;
 }
 
-/// "[json.exception.parse_error.101] parse error at line 1, column 2: syntax error while parsing value - invalid literal; last read: 'tru}'; expected ..."
-/// without what we say better, what was read last cut to its end: it may be a whole string of the file, and what was expected comes after it.
+/// "[json.exception.parse_error.101] parse error at line 1, column 2: syntax error while parsing value - invalid
+/// literal; last read: 'tru}'; expected ..."
+/// without what we say better, what was read last cut to its end: it may be a whole string of the file, and what was
+/// expected comes after it.
 std::string own_words(const std::string& message) {
   std::string_view text = message;
   for (const std::string_view mark : {"] ", "parse error at "})
@@ -111,11 +114,13 @@ std::string own_words(const std::string& message) {
   return "not valid JSON: " + printable(text, 4 * kShownBytes) + read + expected;
 }
 
-/// Builds the tree. nlohmann's own builder looks every key up in the object so far, which is quadratic in the keys of a header; ours keeps a set of
+/// Builds the tree. nlohmann's own builder looks every key up in the object so far, which is quadratic in the keys of a
+/// header; ours keeps a set of
 /// the names of each large open object.
 class Builder final : public nlohmann::json_sax<Json> {
  public:
-  Builder(Cursor& cursor, const JsonLimits& limits, std::size_t text_size) : cursor_(cursor), limits_(limits), text_size_(text_size) {}
+  Builder(Cursor& cursor, const JsonLimits& limits, std::size_t text_size)
+      : cursor_(cursor), limits_(limits), text_size_(text_size) {}
 
   bool null() override { return add(nullptr); }
   bool boolean(bool value) override { return add(value); }
@@ -143,7 +148,8 @@ class Builder final : public nlohmann::json_sax<Json> {
       return false;
     }
     if (object.size() >= limits_.max_members) {
-      problem_ = {start, "more than " + std::to_string(limits_.max_members) + " keys in one object", "check that this is the right file"};
+      problem_ = {start, "more than " + std::to_string(limits_.max_members) + " keys in one object",
+                  "check that this is the right file"};
       return false;
     }
     object.emplace_back(name, nullptr);
@@ -151,7 +157,8 @@ class Builder final : public nlohmann::json_sax<Json> {
   }
   bool parse_error(std::size_t position, const std::string&, const nlohmann::json::exception& error) override {
     // `position` counts characters read, the offending one included.
-    problem_ = {std::min(position == 0 ? 0 : position - 1, text_size_), own_words(error.what()), "fix the text or fetch the file again"};
+    problem_ = {std::min(position == 0 ? 0 : position - 1, text_size_), own_words(error.what()),
+                "fix the text or fetch the file again"};
     return false;
   }
 
@@ -166,7 +173,8 @@ class Builder final : public nlohmann::json_sax<Json> {
   /// Small objects, by far the most, are searched as they stand; the set of a large one is made when it becomes large.
   bool is_new(const Json::object_t& object, const std::string& name) {
     auto& names = names_.back();
-    if (object.size() < kSmallObject) return std::none_of(object.begin(), object.end(), [&](const auto& member) { return member.first == name; });
+    if (object.size() < kSmallObject)
+      return std::none_of(object.begin(), object.end(), [&](const auto& member) { return member.first == name; });
     if (names.empty())
       for (const auto& member : object) names.insert(member.first);
     return names.insert(name).second;
@@ -174,7 +182,8 @@ class Builder final : public nlohmann::json_sax<Json> {
   bool open(Json&& container) {
     const std::size_t start = cursor_.token_start();
     if (static_cast<int>(stack_.size()) >= limits_.max_depth) {
-      problem_ = {start, "nested deeper than " + std::to_string(limits_.max_depth) + " levels", "check that this is the right file"};
+      problem_ = {start, "nested deeper than " + std::to_string(limits_.max_depth) + " levels",
+                  "check that this is the right file"};
       return false;
     }
     Json* placed = place(std::move(container), start);
@@ -191,7 +200,8 @@ class Builder final : public nlohmann::json_sax<Json> {
   template <typename T>
   Json* place(T&& value, std::size_t start) {
     if (++values_ > limits_.max_values) {
-      problem_ = {start, "more than " + std::to_string(limits_.max_values) + " values", "check that this is the right file"};
+      problem_ = {start, "more than " + std::to_string(limits_.max_values) + " values",
+                  "check that this is the right file"};
       return nullptr;
     }
     if (stack_.empty()) {
@@ -290,15 +300,19 @@ TextPosition position_of(std::string_view text, std::size_t offset) {
 /// Returns the tree, or what is wrong and where.
 std::variant<Json, Problem> parse(std::string_view text, const JsonLimits& limits) {
   if (text.size() > limits.max_bytes)
-    return Problem{0, "has " + std::to_string(text.size()) + " bytes of JSON, at most " + std::to_string(limits.max_bytes) + " are accepted",
+    return Problem{0,
+                   "has " + std::to_string(text.size()) + " bytes of JSON, at most " +
+                       std::to_string(limits.max_bytes) + " are accepted",
                    "check that this is the right file"};
-  if (text.starts_with("\xef\xbb\xbf")) return Problem{0, "starts with a byte-order mark, which JSON forbids", "save it as UTF-8 without BOM"};
+  if (text.starts_with("\xef\xbb\xbf"))
+    return Problem{0, "starts with a byte-order mark, which JSON forbids", "save it as UTF-8 without BOM"};
   // nlohmann takes NUL for the end of the text: what follows would go unseen.
   if (const auto at = text.find('\0'); at != text.npos)
     return Problem{at, "not valid JSON: a NUL byte", "fix the text or fetch the file again"};
   Cursor cursor(text);
   Builder builder(cursor, limits, text.size());
-  if (!Json::sax_parse(cursor.begin(), cursor.end(), &builder, Json::input_format_t::json, true)) return builder.problem();
+  if (!Json::sax_parse(cursor.begin(), cursor.end(), &builder, Json::input_format_t::json, true))
+    return builder.problem();
   return builder.take();
 }
 
@@ -308,7 +322,8 @@ Json parse_json(const std::string& path, std::string_view text, const JsonLimits
   auto result = parse(text, limits);
   if (const Problem* problem = std::get_if<Problem>(&result)) {
     const TextPosition at = position_of(text, problem->offset);
-    throw Error(ErrorKind::bad_input, {.path = path, .line = at.line, .column = at.column}, problem->problem, problem->fix);
+    throw Error(ErrorKind::bad_input, {.path = path, .line = at.line, .column = at.column}, problem->problem,
+                problem->fix);
   }
   return std::get<Json>(std::move(result));
 }
@@ -317,10 +332,12 @@ Json read_json(const std::filesystem::path& path, const JsonLimits& limits) {
   return parse_json(path.string(), read_text_file(path, limits.max_bytes), limits);
 }
 
-Json parse_embedded_json(const std::string& path, std::string_view text, std::uint64_t text_offset, const JsonLimits& limits) {
+Json parse_embedded_json(const std::string& path, std::string_view text, std::uint64_t text_offset,
+                         const JsonLimits& limits) {
   auto result = parse(text, limits);
   if (const Problem* problem = std::get_if<Problem>(&result))
-    throw Error(ErrorKind::bad_input, {.path = path, .offset = text_offset + problem->offset}, problem->problem, problem->fix);
+    throw Error(ErrorKind::bad_input, {.path = path, .offset = text_offset + problem->offset}, problem->problem,
+                problem->fix);
   return std::get<Json>(std::move(result));
 }
 

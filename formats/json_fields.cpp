@@ -33,26 +33,32 @@ void JsonFields::fail(ErrorKind kind, std::string_view key, const std::string& p
 
 void JsonFields::wrong_type(std::string_view key, const Json& found, const char* expected) const {
   const std::string name(key);
-  fail(ErrorKind::bad_input, key, "'" + name + "' is " + shown(found) + " (" + found.type_name() + "), expected " + expected,
+  fail(ErrorKind::bad_input, key,
+       "'" + name + "' is " + shown(found) + " (" + found.type_name() + "), expected " + expected,
        found.is_string() ? "remove the quotes or correct the value" : "correct the value in the file");
 }
 
-std::optional<std::int64_t> JsonFields::optional_integer(std::string_view key, std::int64_t min, std::int64_t max) const {
+std::optional<std::int64_t> JsonFields::optional_integer(std::string_view key, std::int64_t min,
+                                                         std::int64_t max) const {
   const Json* value = find_set(key);
   if (!value) return std::nullopt;
   if (!value->is_number_integer()) wrong_type(key, *value, "an integer");
   // An unsigned value above 2^63 must not wrap into range.
-  const bool fits = !value->is_number_unsigned() || value->get<std::uint64_t>() <= std::uint64_t(std::numeric_limits<std::int64_t>::max());
+  const bool fits = !value->is_number_unsigned() ||
+                    value->get<std::uint64_t>() <= std::uint64_t(std::numeric_limits<std::int64_t>::max());
   const std::int64_t number = fits ? value->get<std::int64_t>() : 0;
   if (!fits || number < min || number > max)
-    fail(ErrorKind::bad_input, key, "'" + std::string(key) + "' is " + shown(*value) + ", expected " + std::to_string(min) + " to " + std::to_string(max),
+    fail(ErrorKind::bad_input, key,
+         "'" + std::string(key) + "' is " + shown(*value) + ", expected " + std::to_string(min) + " to " +
+             std::to_string(max),
          "correct the value in the file");
   return number;
 }
 
 std::int64_t JsonFields::integer(std::string_view key, std::int64_t min, std::int64_t max) const {
   if (!find(key))
-    fail(ErrorKind::bad_input, key, "'" + std::string(key) + "' is missing, expected an integer", "take the file from the model's repository again, or add the field");
+    fail(ErrorKind::bad_input, key, "'" + std::string(key) + "' is missing, expected an integer",
+         "take the file from the model's repository again, or add the field");
   const auto value = optional_integer(key, min, max);
   if (!value) wrong_type(key, *find(key), "an integer");
   return *value;
@@ -65,7 +71,8 @@ std::optional<double> JsonFields::optional_number(std::string_view key, double m
   const double number = value->get<double>();
   if (!(number >= min && number <= max)) {
     const auto text = [](double v) { return Json(v).dump(); };
-    fail(ErrorKind::bad_input, key, "'" + std::string(key) + "' is " + shown(*value) + ", expected " + text(min) + " to " + text(max),
+    fail(ErrorKind::bad_input, key,
+         "'" + std::string(key) + "' is " + shown(*value) + ", expected " + text(min) + " to " + text(max),
          "correct the value in the file");
   }
   return number;

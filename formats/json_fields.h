@@ -10,11 +10,13 @@
 
 namespace ropewalk::formats {
 
-/// Typed fields of one JSON object of a text file: nothing is converted (a number in quotes is not a number), and every refusal names
+/// Typed fields of one JSON object of a text file: nothing is converted (a number in quotes is not a number), and every
+/// refusal names
 /// file, line, column, what was found and what was expected. Holds references: path, text and object must outlive it.
 class JsonFields {
  public:
-  JsonFields(const std::string& path, std::string_view text, const Json& object) : path_(path), text_(text), object_(object) {}
+  JsonFields(const std::string& path, std::string_view text, const Json& object)
+      : path_(path), text_(text), object_(object) {}
 
   /// nullptr if absent.
   const Json* find(std::string_view key) const;
@@ -33,7 +35,8 @@ class JsonFields {
   std::optional<std::string> optional_string(std::string_view key) const;
 
   /// Error at the key's value (at the file's start if absent).
-  [[noreturn]] void fail(ErrorKind kind, std::string_view key, const std::string& problem, const std::string& fix) const;
+  [[noreturn]] void fail(ErrorKind kind, std::string_view key, const std::string& problem,
+                         const std::string& fix) const;
 
  private:
   [[noreturn]] void wrong_type(std::string_view key, const Json& found, const char* expected) const;

@@ -13,9 +13,10 @@ struct PeftConfig {
   Json json;               // the whole file
   std::string base_model;  // base_model_name_or_path, empty if not said
   std::int64_t rank = 0;
-  double scale = 0;        // lora_alpha / r, or lora_alpha / sqrt(r) with use_rslora
+  double scale = 0;  // lora_alpha / r, or lora_alpha / sqrt(r) with use_rslora
 };
-/// Error(unsupported) naming the field for every kind of adapter and every field, known or not, that would change the merge; Error(bad_input) for what is missing or ill-typed.
+/// Error(unsupported) naming the field for every kind of adapter and every field, known or not, that would change the
+/// merge; Error(bad_input) for what is missing or ill-typed.
 PeftConfig read_peft_config(const std::string& path, const std::string& text);
 
 /// One tensor of an adapter, by what its key says.

@@ -14,28 +14,38 @@ namespace {
 void check_fit(const LoraModule& module, const LazyTensor& weight, const PeftAdapter& adapter) {
   const auto fail = [&](const TensorPtr& factor, const char* axis, std::uint64_t found, std::uint64_t expected) {
     throw Error(ErrorKind::bad_input, {.path = adapter.folder.string()},
-                "'" + factor->name() + "' has shape " + shape_text(factor->info().shape) + ": " + std::to_string(found) + " " + axis + ", expected " + std::to_string(expected) +
-                    " as '" + weight.name() + "' " + shape_text(weight.info().shape) + " of the base has",
-                "the adapter was trained on another base" + (adapter.base_model.empty() ? std::string() : ": it names '" + adapter.base_model + "'"));
+                "'" + factor->name() + "' has shape " + shape_text(factor->info().shape) + ": " +
+                    std::to_string(found) + " " + axis + ", expected " + std::to_string(expected) + " as '" +
+                    weight.name() + "' " + shape_text(weight.info().shape) + " of the base has",
+                "the adapter was trained on another base" +
+                    (adapter.base_model.empty() ? std::string() : ": it names '" + adapter.base_model + "'"));
   };
   if (weight.info().shape.size() != 2)
-    throw Error(ErrorKind::bad_input, {.path = adapter.folder.string()}, "'" + module.a->name() + "' targets '" + weight.name() + "' of shape " + shape_text(weight.info().shape) + ", expected a matrix",
+    throw Error(ErrorKind::bad_input, {.path = adapter.folder.string()},
+                "'" + module.a->name() + "' targets '" + weight.name() + "' of shape " +
+                    shape_text(weight.info().shape) + ", expected a matrix",
                 "the adapter was trained on another architecture");
-  if (module.a->info().shape[1] != weight.info().shape[1]) fail(module.a, "inputs", module.a->info().shape[1], weight.info().shape[1]);
-  if (module.b->info().shape[0] != weight.info().shape[0]) fail(module.b, "outputs", module.b->info().shape[0], weight.info().shape[0]);
+  if (module.a->info().shape[1] != weight.info().shape[1])
+    fail(module.a, "inputs", module.a->info().shape[1], weight.info().shape[1]);
+  if (module.b->info().shape[0] != weight.info().shape[0])
+    fail(module.b, "outputs", module.b->info().shape[0], weight.info().shape[0]);
 }
 
-[[noreturn]] void fail_no_target(const LoraModule& module, const PeftAdapter& adapter, const std::vector<TensorPtr>& base) {
+[[noreturn]] void fail_no_target(const LoraModule& module, const PeftAdapter& adapter,
+                                 const std::vector<TensorPtr>& base) {
   std::vector<std::string> names;
   for (const TensorPtr& tensor : base) names.push_back(tensor->name());
   const std::string near = nearest_word(module.target, names, module.target.size() / 4).value_or("");
-  throw Error(ErrorKind::bad_input, {.path = adapter.folder.string()}, "key '" + module.a->name() + "' targets '" + module.target + "', which the base does not have",
-              near.empty() ? "the adapter was trained on another base" : "nearest in the base: '" + near + "'; was the adapter trained on another base?");
+  throw Error(ErrorKind::bad_input, {.path = adapter.folder.string()},
+              "key '" + module.a->name() + "' targets '" + module.target + "', which the base does not have",
+              near.empty() ? "the adapter was trained on another base"
+                           : "nearest in the base: '" + near + "'; was the adapter trained on another base?");
 }
 
 }  // namespace
 
-MergeResult merge_adapters(const std::vector<TensorPtr>& base, const std::vector<ScaledAdapter>& adapters, std::optional<DType> merge_dtype, bool saturate) {
+MergeResult merge_adapters(const std::vector<TensorPtr>& base, const std::vector<ScaledAdapter>& adapters,
+                           std::optional<DType> merge_dtype, bool saturate) {
   std::unordered_map<std::string_view, std::size_t> index;
   for (std::size_t i = 0; i < base.size(); ++i) index.emplace(base[i]->name(), i);
   std::map<std::size_t, std::vector<LowRankTerm>> terms;
@@ -58,10 +68,8 @@ MergeResult merge_adapters(const std::vector<TensorPtr>& base, const std::vector
     const bool wanted = merge_dtype && is_float(weight->dtype());
     const DType dtype = wanted ? *merge_dtype : weight->dtype();
     const auto own = terms.find(i);
-    if (own != terms.end())
-      result.tensors.push_back(cast(with_low_rank_delta(weight, own->second), dtype, saturate));
-    else
-      result.tensors.push_back(dtype == weight->dtype() ? weight : cast(weight, dtype, saturate));
+    if (own != terms.end()) result.tensors.push_back(cast(with_low_rank_delta(weight, own->second), dtype, saturate));
+    else result.tensors.push_back(dtype == weight->dtype() ? weight : cast(weight, dtype, saturate));
   }
   return result;
 }

@@ -21,19 +21,24 @@ constexpr std::size_t kLongestPattern = 64 << 10;
 class Pattern {
  public:
   /// `options`: of PCRE2. `where`: the field, for messages.
-  Pattern(const std::string& text, std::uint32_t options, const std::string& path, const char* field) : text_(text), path_(path), field_(field) {
+  Pattern(const std::string& text, std::uint32_t options, const std::string& path, const char* field)
+      : text_(text), path_(path), field_(field) {
     int error = 0;
     PCRE2_SIZE at = 0;
-    if (text.size() <= kLongestPattern) code_.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), options, &error, &at, nullptr));
+    if (text.size() <= kLongestPattern)
+      code_.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), options, &error, &at, nullptr));
     if (!code_) refuse("is no regular expression");
   }
 
   /// The group `idx`, or the whole match if there is no such group; nullopt if the subject does not match.
   std::optional<std::string> match(const std::string& subject) const {
-    const std::unique_ptr<pcre2_match_data, decltype(&pcre2_match_data_free)> data(pcre2_match_data_create_from_pattern(code_.get(), nullptr), pcre2_match_data_free);
-    const std::unique_ptr<pcre2_match_context, decltype(&pcre2_match_context_free)> context(pcre2_match_context_create(nullptr), pcre2_match_context_free);
+    const std::unique_ptr<pcre2_match_data, decltype(&pcre2_match_data_free)> data(
+        pcre2_match_data_create_from_pattern(code_.get(), nullptr), pcre2_match_data_free);
+    const std::unique_ptr<pcre2_match_context, decltype(&pcre2_match_context_free)> context(
+        pcre2_match_context_create(nullptr), pcre2_match_context_free);
     pcre2_set_match_limit(context.get(), kMatchLimit);
-    const int found = pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(subject.data()), subject.size(), 0, 0, data.get(), context.get());
+    const int found = pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(subject.data()), subject.size(), 0, 0,
+                                  data.get(), context.get());
     if (found == PCRE2_ERROR_NOMATCH) return std::nullopt;
     if (found < 0) refuse("takes too much work to match '" + subject + "'");
     const PCRE2_SIZE* ends = pcre2_get_ovector_pointer(data.get());
@@ -47,19 +52,25 @@ class Pattern {
     void operator()(pcre2_code* code) const { pcre2_code_free(code); }
   };
   [[noreturn]] void refuse(const std::string& problem) const {
-    throw Error(ErrorKind::bad_input, {.path = path_}, std::string("'") + field_ + "': '" + text_.substr(0, 80) + "' " + problem, "correct it, or name the modules in a list");
+    throw Error(ErrorKind::bad_input, {.path = path_},
+                std::string("'") + field_ + "': '" + text_.substr(0, 80) + "' " + problem,
+                "correct it, or name the modules in a list");
   }
   std::string text_, path_;
   const char* field_;
   std::unique_ptr<pcre2_code, Free> code_;
 };
 
-constexpr std::uint32_t kWhole = PCRE2_ANCHORED | PCRE2_ENDANCHORED;  // re.fullmatch; re.match is anchored at the beginning alone
+// re.fullmatch; re.match is anchored at the beginning alone
+constexpr std::uint32_t kWhole = PCRE2_ANCHORED | PCRE2_ENDANCHORED;
 
-bool ends_with_part(const std::string& module, const std::string& name) { return module == name || module.ends_with("." + name); }
+bool ends_with_part(const std::string& module, const std::string& name) {
+  return module == name || module.ends_with("." + name);
+}
 
 std::string lower(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c); });
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](unsigned char c) { return static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c); });
   return text;
 }
 
@@ -74,7 +85,8 @@ struct PeftTargets::State {
   std::vector<Pattern> layer_patterns;
 
   [[noreturn]] void refuse(const char* field, const Json& value, const char* expected) const {
-    throw Error(ErrorKind::bad_input, {.path = path}, std::string("'") + field + "' is " + shown(value) + ", expected " + expected, "save the adapter again");
+    throw Error(ErrorKind::bad_input, {.path = path},
+                std::string("'") + field + "' is " + shown(value) + ", expected " + expected, "save the adapter again");
   }
   std::vector<std::string> strings(const char* field, const Json& value) const {
     std::vector<std::string> out;
@@ -96,11 +108,13 @@ struct PeftTargets::State {
     if (value.is_null() || value.empty()) return;
     if (value.is_array()) excluded = strings("exclude_modules", value);
     else if (!value.is_string()) refuse("exclude_modules", value, "text or a list of it");
-    else if (!value.get<std::string>().empty()) exclusion.emplace(value.get<std::string>(), kWhole, path, "exclude_modules");
+    else if (!value.get<std::string>().empty())
+      exclusion.emplace(value.get<std::string>(), kWhole, path, "exclude_modules");
   }
   void read_layers(const Json& chosen, const Json& patterns) {
     if (chosen.is_null() || (chosen.is_array() && chosen.empty())) return;
-    if (pattern || all_linear) refuse("layers_to_transform", chosen, "nothing beside a target_modules that is one text");
+    if (pattern || all_linear)
+      refuse("layers_to_transform", chosen, "nothing beside a target_modules that is one text");
     layers.emplace();
     for (const Json& layer : chosen.is_array() ? chosen : Json::array({chosen})) {
       if (!layer.is_number_integer()) refuse("layers_to_transform", chosen, "a number or a list of numbers");
@@ -110,13 +124,17 @@ struct PeftTargets::State {
     if (patterns.is_string() && !patterns.get<std::string>().empty()) texts = {patterns};
     else if (patterns.is_array()) texts = strings("layers_pattern", patterns);
     else if (!patterns.is_null() && !patterns.is_string()) refuse("layers_pattern", patterns, "text or a list of it");
-    if (texts.empty()) layer_patterns.emplace_back(R"(.*?\.[^.]*\.(?P<idx>\d+)\.)", PCRE2_ANCHORED, path, "layers_pattern");
-    for (const std::string& text : texts) layer_patterns.emplace_back(R"((?:^|.*?\.))" + text + R"(\.(?P<idx>\d+)\.)", PCRE2_ANCHORED, path, "layers_pattern");
+    if (texts.empty())
+      layer_patterns.emplace_back(R"(.*?\.[^.]*\.(?P<idx>\d+)\.)", PCRE2_ANCHORED, path, "layers_pattern");
+    for (const std::string& text : texts)
+      layer_patterns.emplace_back(R"((?:^|.*?\.))" + text + R"(\.(?P<idx>\d+)\.)", PCRE2_ANCHORED, path,
+                                  "layers_pattern");
   }
 
   bool in_layers(const std::string& module) const {
     for (const Pattern& one : layer_patterns)
-      if (const auto layer = one.match(module)) return layer->size() < 10 && std::find(layers->begin(), layers->end(), std::stoll(*layer)) != layers->end();
+      if (const auto layer = one.match(module))
+        return layer->size() < 10 && std::find(layers->begin(), layers->end(), std::stoll(*layer)) != layers->end();
     return false;
   }
 };
@@ -138,7 +156,8 @@ bool PeftTargets::name(const std::string& module) const {
   if (std::any_of(s.excluded.begin(), s.excluded.end(), ends)) return false;
   if (s.pattern) return s.pattern->match(module).has_value();
   if (s.all_linear) return !ends_with_part(module, "embed_tokens") && !ends_with_part(module, "lm_head");
-  if (std::find(s.names.begin(), s.names.end(), module) != s.names.end()) return true;  // by its whole path, in whatever layer
+  // by its whole path, in whatever layer
+  if (std::find(s.names.begin(), s.names.end(), module) != s.names.end()) return true;
   return std::any_of(s.names.begin(), s.names.end(), ends) && (!s.layers || s.in_layers(module));
 }
 
@@ -153,13 +172,19 @@ void check_peft_targets(PeftAdapter& adapter, const std::vector<TensorPtr>& base
   for (const LoraModule& module : adapter.modules) held.insert(module.target);
   const std::string who = "adapter '" + adapter.folder.string() + "': ";
   if (named.empty()) {
-    warnings.push_back(who + "its target_modules names no module of this base, which PEFT 0.21.2 refuses: all " + std::to_string(held.size()) + " modules of its file are merged");
+    warnings.push_back(who + "its target_modules names no module of this base, which PEFT 0.21.2 refuses: all " +
+                       std::to_string(held.size()) + " modules of its file are merged");
     return;
   }
-  const auto modules = [](std::size_t n, const std::string& first) { return std::to_string(n) + (n == 1 ? " module" : " modules, the first") + " '" + first.substr(0, first.size() - 7) + "'"; };
+  const auto modules = [](std::size_t n, const std::string& first) {
+    return std::to_string(n) + (n == 1 ? " module" : " modules, the first") + " '" + first.substr(0, first.size() - 7) +
+           "'";
+  };
   std::vector<std::string> missing, left_out;
   std::set_difference(named.begin(), named.end(), held.begin(), held.end(), std::back_inserter(missing));
-  if (!missing.empty()) warnings.push_back(who + "its file lacks " + modules(missing.size(), missing.front()) + " that its target_modules names: unchanged, as in PEFT 0.21.2");
+  if (!missing.empty())
+    warnings.push_back(who + "its file lacks " + modules(missing.size(), missing.front()) +
+                       " that its target_modules names: unchanged, as in PEFT 0.21.2");
   std::set<std::string> known;
   for (const TensorPtr& tensor : base) known.insert(tensor->name());
   std::erase_if(adapter.modules, [&](const LoraModule& module) {  // of one the base does not have the merge will say so
@@ -167,7 +192,9 @@ void check_peft_targets(PeftAdapter& adapter, const std::vector<TensorPtr>& base
     left_out.push_back(module.target);
     return true;
   });
-  if (!left_out.empty()) warnings.push_back(who + "its target_modules does not name " + modules(left_out.size(), left_out.front()) + " of its file: left out, as by PEFT 0.21.2");
+  if (!left_out.empty())
+    warnings.push_back(who + "its target_modules does not name " + modules(left_out.size(), left_out.front()) +
+                       " of its file: left out, as by PEFT 0.21.2");
 }
 
 }  // namespace ropewalk::formats

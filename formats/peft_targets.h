@@ -10,13 +10,17 @@
 
 namespace ropewalk::formats {
 
-/// Which modules of a base an adapter_config.json names, by the rules of PEFT 0.21.2 (check_target_module_exists): `target_modules` is a list of paths or of their ends,
-/// a regular expression for the whole path, "all-linear" (in any case: all matrices but embedding and head), or null (q_proj and v_proj, its choice for llama and
-/// mistral); with a list, `layers_to_transform` and `layers_pattern` narrow it; `exclude_modules` is a list or an expression. Expressions are Python's, read by PCRE2
+/// Which modules of a base an adapter_config.json names, by the rules of PEFT 0.21.2 (check_target_module_exists):
+/// `target_modules` is a list of paths or of their ends,
+/// a regular expression for the whole path, "all-linear" (in any case: all matrices but embedding and head), or null
+/// (q_proj and v_proj, its choice for llama and
+/// mistral); with a list, `layers_to_transform` and `layers_pattern` narrow it; `exclude_modules` is a list or an
+/// expression. Expressions are Python's, read by PCRE2
 /// with a limit on its work.
 class PeftTargets {
  public:
-  /// Error(bad_input) for a field of another type, for an expression that is none, and for layers_to_transform beside an expression, which PEFT refuses.
+  /// Error(bad_input) for a field of another type, for an expression that is none, and for layers_to_transform beside
+  /// an expression, which PEFT refuses.
   PeftTargets(const Json& config, std::string path);
   ~PeftTargets();
   PeftTargets(PeftTargets&&) noexcept;
@@ -29,9 +33,12 @@ class PeftTargets {
   std::unique_ptr<State> state_;
 };
 
-/// Compares what the configuration names with what the adapter's file holds, and does what PEFT 0.21.2 does: a module that is named but not in the file stays as it is
-/// (PEFT gives it a delta of zero, and warns); one that is in the file but not named is taken out of `adapter` (PEFT passes over it without a word). Both add a
-/// line to `warnings`. Where the configuration names no module of this base, which PEFT refuses, the file alone counts, with a warning.
+/// Compares what the configuration names with what the adapter's file holds, and does what PEFT 0.21.2 does: a module
+/// that is named but not in the file stays as it is
+/// (PEFT gives it a delta of zero, and warns); one that is in the file but not named is taken out of `adapter` (PEFT
+/// passes over it without a word). Both add a
+/// line to `warnings`. Where the configuration names no module of this base, which PEFT refuses, the file alone counts,
+/// with a warning.
 void check_peft_targets(PeftAdapter& adapter, const std::vector<TensorPtr>& base, std::vector<std::string>& warnings);
 
 }  // namespace ropewalk::formats

@@ -27,11 +27,13 @@ bool space_inside(std::string_view text) {
 
 }  // namespace
 
-PieceIndex::PieceIndex(std::span<const Piece> pieces) : pieces_(pieces), slots_(std::bit_ceil(pieces.size() * 2 + 2), -1) {}
+PieceIndex::PieceIndex(std::span<const Piece> pieces)
+    : pieces_(pieces), slots_(std::bit_ceil(pieces.size() * 2 + 2), -1) {}
 
 std::size_t PieceIndex::slot(std::string_view text) const noexcept {
   std::size_t at = hash_of(text) & (slots_.size() - 1);
-  while (slots_[at] >= 0 && pieces_[static_cast<std::size_t>(slots_[at])].text != text) at = (at + 1) & (slots_.size() - 1);
+  while (slots_[at] >= 0 && pieces_[static_cast<std::size_t>(slots_[at])].text != text)
+    at = (at + 1) & (slots_.size() - 1);
   return at;
 }
 
@@ -44,7 +46,8 @@ bool PieceIndex::add(std::int32_t id) {
 
 std::int32_t PieceIndex::find(std::string_view text) const noexcept { return slots_[slot(text)]; }
 
-PieceMerger::PieceMerger(const PieceIndex& index, std::span<const Piece> pieces, const std::function<bool(const Piece&)>& mergeable, bool zeros_equal)
+PieceMerger::PieceMerger(const PieceIndex& index, std::span<const Piece> pieces,
+                         const std::function<bool(const Piece&)>& mergeable, bool zeros_equal)
     : index_(&index), pieces_(pieces) {
   for (const Piece& piece : pieces) {
     mergeable_.push_back(mergeable(piece));
@@ -53,8 +56,8 @@ PieceMerger::PieceMerger(const PieceIndex& index, std::span<const Piece> pieces,
   }
 }
 
-void PieceMerger::consider(std::string_view text, const std::vector<MergeSymbol>& symbols, std::int32_t left, std::int32_t right,
-                           std::vector<Candidate>& queue, MergeHistory* history) const {
+void PieceMerger::consider(std::string_view text, const std::vector<MergeSymbol>& symbols, std::int32_t left,
+                           std::int32_t right, std::vector<Candidate>& queue, MergeHistory* history) const {
   if (left < 0 || right < 0) return;
   const MergeSymbol& a = symbols[static_cast<std::size_t>(left)];
   const MergeSymbol& b = symbols[static_cast<std::size_t>(right)];

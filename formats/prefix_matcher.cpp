@@ -4,7 +4,8 @@ namespace ropewalk::formats {
 
 std::int32_t PrefixMatcher::child(std::int32_t node, char label) const {
   std::int32_t at = nodes_[static_cast<std::size_t>(node)].first_child;
-  while (at >= 0 && nodes_[static_cast<std::size_t>(at)].label != label) at = nodes_[static_cast<std::size_t>(at)].next_sibling;
+  while (at >= 0 && nodes_[static_cast<std::size_t>(at)].label != label)
+    at = nodes_[static_cast<std::size_t>(at)].next_sibling;
   return at;
 }
 

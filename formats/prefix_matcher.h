@@ -8,7 +8,8 @@
 
 namespace ropewalk::formats {
 
-/// Longest of a set of strings that a text starts with. A trie whose nodes keep their children in a list; sets here are small (user-defined pieces,
+/// Longest of a set of strings that a text starts with. A trie whose nodes keep their children in a list; sets here are
+/// small (user-defined pieces,
 /// added tokens).
 class PrefixMatcher {
  public:
@@ -22,7 +23,8 @@ class PrefixMatcher {
     std::size_t length = 0;
     std::int32_t value = -1;
   };
-  /// The longest key that `text` starts with among its first `max_keys` ones by length (sentencepiece looks at 64); nullopt if none.
+  /// The longest key that `text` starts with among its first `max_keys` ones by length (sentencepiece looks at 64);
+  /// nullopt if none.
   std::optional<Match> longest(std::string_view text, int max_keys) const;
 
  private:

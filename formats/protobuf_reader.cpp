@@ -37,7 +37,8 @@ bool ProtobufReader::next(Field& field) {
   field = {};
   field.offset = offset_ + pos_;
   const std::uint64_t tag = take_varint("a field's tag");
-  if (tag >> 3 == 0 || tag > 0xFFFFFFFFu) fail(field.offset, "field number " + std::to_string(tag >> 3) + " is out of range");
+  if (tag >> 3 == 0 || tag > 0xFFFFFFFFu)
+    fail(field.offset, "field number " + std::to_string(tag >> 3) + " is out of range");
   field.number = static_cast<std::uint32_t>(tag >> 3);
   field.wire_type = static_cast<int>(tag & 7);
   switch (field.wire_type) {
@@ -48,21 +49,24 @@ bool ProtobufReader::next(Field& field) {
       const std::uint64_t length = take_varint("a field's length");
       const std::size_t left = bytes_.size() - pos_;
       if (length > left)
-        fail(field.offset, "field " + std::to_string(field.number) + " needs " + std::to_string(length) + " bytes, " + std::to_string(left) + " are left");
+        fail(field.offset, "field " + std::to_string(field.number) + " needs " + std::to_string(length) + " bytes, " +
+                               std::to_string(left) + " are left");
       field.bytes_offset = offset_ + pos_;
       field.bytes = bytes_.substr(pos_, length);
       pos_ += length;
       break;
     }
     default:
-      fail(field.offset, "field " + std::to_string(field.number) + " has wire type " + std::to_string(field.wire_type) + ", expected 0, 1, 2 or 5");
+      fail(field.offset, "field " + std::to_string(field.number) + " has wire type " + std::to_string(field.wire_type) +
+                             ", expected 0, 1, 2 or 5");
   }
   return true;
 }
 
 void ProtobufReader::expect(const Field& field, int wire_type, const char* name) const {
   if (field.wire_type != wire_type)
-    fail(field.offset, std::string(name) + " has wire type " + std::to_string(field.wire_type) + ", expected " + std::to_string(wire_type));
+    fail(field.offset, std::string(name) + " has wire type " + std::to_string(field.wire_type) + ", expected " +
+                           std::to_string(wire_type));
 }
 
 std::uint64_t ProtobufReader::varint(const Field& field, const char* name) const {

@@ -8,7 +8,8 @@ namespace ropewalk::formats {
 
 /// Cursor over one message in protobuf's wire format: fields of  tag: varint (number * 8 + wire type), then
 ///   type 0: varint | 1: 8 bytes | 2: length: varint, that many bytes | 5: 4 bytes.
-/// Groups (3, 4) are deprecated and refused. Bytes stay where they are; nothing is allocated for a length only the file claims.
+/// Groups (3, 4) are deprecated and refused. Bytes stay where they are; nothing is allocated for a length only the file
+/// claims.
 /// Every failure is Error(bad_input) naming the file and the byte.
 class ProtobufReader {
  public:
@@ -19,9 +20,9 @@ class ProtobufReader {
   struct Field {
     std::uint32_t number = 0;
     int wire_type = 0;
-    std::uint64_t scalar = 0;     // types 0, 1, 5
-    std::string_view bytes;       // type 2
-    std::uint64_t offset = 0;     // of the tag, in the file
+    std::uint64_t scalar = 0;  // types 0, 1, 5
+    std::string_view bytes;    // type 2
+    std::uint64_t offset = 0;  // of the tag, in the file
     std::uint64_t bytes_offset = 0;
   };
   /// False at the end of the message.

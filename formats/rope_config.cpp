@@ -19,17 +19,20 @@ bool truthy(const Json& value) {
   return !value.empty();
 }
 
-/// Where the one dictionary stands: rope_scaling if it holds anything, else rope_parameters, else nowhere (RotaryEmbeddingConfigMixin.convert_rope_params_to_dict).
+/// Where the one dictionary stands: rope_scaling if it holds anything, else rope_parameters, else nowhere
+/// (RotaryEmbeddingConfigMixin.convert_rope_params_to_dict).
 std::string dictionary_pointer(const Json& config) {
   if (config.contains("rope_scaling") && truthy(config.at("rope_scaling"))) return "/rope_scaling";
   if (config.contains("rope_parameters") && truthy(config.at("rope_parameters"))) return "/rope_parameters";
   return "";
 }
 
-/// One reading of one file. The rules are modeling_rope_utils.py's of transformers 5.23.0; docs/rope-dialects.md lists them.
+/// One reading of one file. The rules are modeling_rope_utils.py's of transformers 5.23.0; docs/rope-dialects.md lists
+/// them.
 class TransformersReader {
  public:
-  TransformersReader(RopeFields fields, const Json& config, const RopeGeometry& geometry, std::vector<std::string>& warnings)
+  TransformersReader(RopeFields fields, const Json& config, const RopeGeometry& geometry,
+                     std::vector<std::string>& warnings)
       : fields_(std::move(fields)), config_(config), geometry_(geometry), warnings_(warnings) {}
 
   RopeSpec read() {
@@ -38,14 +41,16 @@ class TransformersReader {
     RopeSpec spec;
     spec.context = geometry_.context;
     spec.theta = fields_.theta();
-    spec.rotary_dim = type == "default" ? geometry_.head_dim : rotary_dim(type);  // the default table ignores partial_rotary_factor
+    spec.rotary_dim =
+        type == "default" ? geometry_.head_dim : rotary_dim(type);  // the default table ignores partial_rotary_factor
     if (type == "default") spec.scaling = RopeUnscaled{};
     else if (type == "linear") spec.scaling = RopeLinear{factor()};
     else if (type == "dynamic") spec.scaling = RopeDynamic{factor(), geometry_.context};
     else if (type == "yarn") read_yarn(spec);
     else if (type == "longrope") read_longrope(spec);
     else if (type == "llama3") spec.scaling = llama3();
-    else if (type == "proportional") spec.scaling = RopeProportional{fields_.in_dictionary("factor") ? factor() : 1.0, geometry_.head_dim};
+    else if (type == "proportional")
+      spec.scaling = RopeProportional{fields_.in_dictionary("factor") ? factor() : 1.0, geometry_.head_dim};
     else refuse_type(type);
     warn_of_unread_keys(type);
     spec.provenance = fields_.take_provenance();
@@ -59,7 +64,9 @@ class TransformersReader {
     for (const Json& layer_type : config_.at("layer_types"))
       if (layer_type.is_string() && dictionary->contains(layer_type.get<std::string>()))
         fields_.fail(ErrorKind::unsupported, "/layer_types",
-                     "rope parameters per layer type, which this architecture's rotary embedding in transformers 5.23.0 does not take", "give one dictionary for all layers");
+                     "rope parameters per layer type, which this architecture's rotary embedding in transformers "
+                     "5.23.0 does not take",
+                     "give one dictionary for all layers");
   }
 
   std::string rope_type() {
@@ -68,22 +75,29 @@ class TransformersReader {
     if (!value) {
       fields_.record_default("method");
       if (fields_.dictionary() && fields_.in_dictionary("factor"))
-        warnings_.push_back("the rope dictionary has a factor but no rope_type: transformers 5.23.0 reads it as plain rope");
+        warnings_.push_back(
+            "the rope dictionary has a factor but no rope_type: transformers 5.23.0 reads it as plain rope");
       return "default";
     }
-    if (!value->is_string()) fields_.fail(ErrorKind::unsupported, fields_.pointer_to(key), std::string(key) + " is " + value->dump().substr(0, 40) + ", a name was expected", "name the method, such as \"yarn\"");
+    if (!value->is_string())
+      fields_.fail(ErrorKind::unsupported, fields_.pointer_to(key),
+                   std::string(key) + " is " + value->dump().substr(0, 40) + ", a name was expected",
+                   "name the method, such as \"yarn\"");
     fields_.record("method", fields_.pointer_to(key));
     const Json* other = fields_.value("type");
     if (other && *other != *value)
-      warnings_.push_back("rope_type is " + value->dump() + " but type is " + other->dump() + ": transformers 5.23.0 reads rope_type, 4.43 to 4.57 read type");
+      warnings_.push_back("rope_type is " + value->dump() + " but type is " + other->dump() +
+                          ": transformers 5.23.0 reads rope_type, 4.43 to 4.57 read type");
     return value->get<std::string>();
   }
 
   [[noreturn]] void refuse_type(const std::string& type) const {
-    const std::vector<std::string> known = {"default", "linear", "dynamic", "yarn", "longrope", "llama3", "proportional"};
+    const std::vector<std::string> known = {"default",  "linear", "dynamic",     "yarn",
+                                            "longrope", "llama3", "proportional"};
     const std::string near = nearest_word(type, known).value_or("");
     fields_.fail(ErrorKind::unsupported, fields_.pointer_to(fields_.in_dictionary("rope_type") ? "rope_type" : "type"),
-                 "rope type '" + type.substr(0, 60) + "' is unknown to transformers 5.23.0" + (near.empty() ? "" : " (did you mean '" + near + "'?)"),
+                 "rope type '" + type.substr(0, 60) + "' is unknown to transformers 5.23.0" +
+                     (near.empty() ? "" : " (did you mean '" + near + "'?)"),
                  "known are default, linear, dynamic, yarn, longrope, llama3, proportional");
   }
 
@@ -93,24 +107,35 @@ class TransformersReader {
     if (fields_.in_dictionary("partial_rotary_factor")) share = fields_.number("partial_rotary_factor", "rotary_dim");
     else if (config_.contains("partial_rotary_factor") && !config_.at("partial_rotary_factor").is_null()) {
       const Json& value = config_.at("partial_rotary_factor");
-      if (!value.is_number()) fields_.fail(ErrorKind::bad_input, "/partial_rotary_factor", "partial_rotary_factor is " + value.dump().substr(0, 40) + ", a number was expected", "correct it");
+      if (!value.is_number())
+        fields_.fail(ErrorKind::bad_input, "/partial_rotary_factor",
+                     "partial_rotary_factor is " + value.dump().substr(0, 40) + ", a number was expected",
+                     "correct it");
       fields_.record("rotary_dim", "/partial_rotary_factor");
       share = value.get<double>();
     }
     const bool inside = share > 0 && share <= 1;
-    const int dim = !inside ? 0 : type == "proportional" ? 2 * int(share * geometry_.head_dim / 2) : int(geometry_.head_dim * share);
+    const int dim = !inside                  ? 0
+                    : type == "proportional" ? 2 * int(share * geometry_.head_dim / 2)
+                                             : int(geometry_.head_dim * share);
     if (dim < 2 || dim % 2 != 0)
-      fields_.fail(ErrorKind::bad_input, fields_.in_dictionary("partial_rotary_factor") ? fields_.pointer_to("partial_rotary_factor") : "/partial_rotary_factor",
-                   "partial_rotary_factor makes " + std::to_string(dim) + " of " + std::to_string(geometry_.head_dim) + " channels rotate; an even number from 2 was expected", "correct it");
+      fields_.fail(ErrorKind::bad_input,
+                   fields_.in_dictionary("partial_rotary_factor") ? fields_.pointer_to("partial_rotary_factor")
+                                                                  : "/partial_rotary_factor",
+                   "partial_rotary_factor makes " + std::to_string(dim) + " of " + std::to_string(geometry_.head_dim) +
+                       " channels rotate; an even number from 2 was expected",
+                   "correct it");
     if (dim != geometry_.head_dim && type != "proportional")
       warnings_.push_back("only " + std::to_string(dim) + " of " + std::to_string(geometry_.head_dim) +
-                          " channels of a head rotate: transformers 5.23.0 computes this table for llama and mistral, but its forward pass then fails on the shapes");
+                          " channels of a head rotate: transformers 5.23.0 computes this table for llama and mistral, "
+                          "but its forward pass then fails on the shapes");
     return dim;
   }
 
   double factor() {
     const double value = fields_.positive("factor", "factor");
-    if (value < 1) warnings_.push_back("the rope factor is " + fields_.value("factor")->dump() + ", below 1: the context shrinks");
+    if (value < 1)
+      warnings_.push_back("the rope factor is " + fields_.value("factor")->dump() + ", below 1: the context shrinks");
     return value;
   }
   /// A null factor is the ratio of the contexts; a missing one is an error (for yarn).
@@ -120,13 +145,17 @@ class TransformersReader {
     return double(geometry_.context) / original;
   }
 
-  /// The top level beats the dictionary when the rotary embedding is built; without either it is max_position_embeddings.
+  /// The top level beats the dictionary when the rotary embedding is built; without either it is
+  /// max_position_embeddings.
   int original_context() {
     if (fields_.at_top_level("original_max_position_embeddings")) {
       const Json* inside = fields_.value("original_max_position_embeddings");
       if (inside && *inside != config_.at("original_max_position_embeddings"))
-        warnings_.push_back("original_max_position_embeddings is " + config_.at("original_max_position_embeddings").dump() + " at the top level and " + inside->dump() +
-                            " in the rope dictionary: transformers 5.23.0 uses the first, llama.cpp and transformers 4.51 to 4.57 the second");
+        warnings_.push_back("original_max_position_embeddings is " +
+                            config_.at("original_max_position_embeddings").dump() + " at the top level and " +
+                            inside->dump() +
+                            " in the rope dictionary: transformers 5.23.0 uses the first, llama.cpp and transformers "
+                            "4.51 to 4.57 the second");
       return fields_.context_at("/original_max_position_embeddings", "original_context");
     }
     if (fields_.in_dictionary("original_max_position_embeddings"))
@@ -137,12 +166,15 @@ class TransformersReader {
 
   void read_yarn(RopeSpec& spec) {
     if (!fields_.in_dictionary("factor")) factor();  // fails, naming the key
-    if (spec.theta == 1) fields_.fail(ErrorKind::bad_input, "/rope_theta", "rope_theta is 1, with which YaRN's ramp has no bounds", "use the base the model was trained with");
+    if (spec.theta == 1)
+      fields_.fail(ErrorKind::bad_input, "/rope_theta", "rope_theta is 1, with which YaRN's ramp has no bounds",
+                   "use the base the model was trained with");
     const int original = original_context();
     RopeYarn yarn{factor_or_ratio(original), original};
     yarn.beta_fast = beta("beta_fast", 32);
     yarn.beta_slow = beta("beta_slow", 1);
-    if (yarn.beta_fast < yarn.beta_slow) warnings_.push_back("beta_fast is below beta_slow: YaRN's ramp runs backwards");
+    if (yarn.beta_fast < yarn.beta_slow)
+      warnings_.push_back("beta_fast is below beta_slow: YaRN's ramp runs backwards");
     if (const Json* truncate = fields_.value("truncate")) {
       yarn.truncate = truthy(*truncate);
       fields_.record("truncate", fields_.pointer_to("truncate"));
@@ -151,11 +183,14 @@ class TransformersReader {
     if (!spec.attention_factor) {
       const double mscale = fields_.optional_number("mscale", "mscale").value_or(0);
       const double all_dim = fields_.optional_number("mscale_all_dim", "mscale_all_dim").value_or(0);
-      if (mscale != 0 && all_dim != 0) spec.attention_factor = yarn_attention_factor(yarn.factor, mscale) / yarn_attention_factor(yarn.factor, all_dim);
+      if (mscale != 0 && all_dim != 0)
+        spec.attention_factor =
+            yarn_attention_factor(yarn.factor, mscale) / yarn_attention_factor(yarn.factor, all_dim);
     }
     const double implied = double(geometry_.context) / original;
     if (implied != yarn.factor && geometry_.context != original)
-      warnings_.push_back("the rope factor is " + trimmed(yarn.factor) + " but max_position_embeddings / original_max_position_embeddings is " + trimmed(implied) +
+      warnings_.push_back("the rope factor is " + trimmed(yarn.factor) +
+                          " but max_position_embeddings / original_max_position_embeddings is " + trimmed(implied) +
                           ": transformers 5.23.0 uses the factor, 4.51 to 4.55 the ratio");
     spec.scaling = yarn;
   }
@@ -164,13 +199,19 @@ class TransformersReader {
   double beta(const char* key, double otherwise) {
     const double value = fields_.optional_number(key, key).value_or(0);
     if (value == 0) fields_.record_default(key);
-    if (value < 0) fields_.fail(ErrorKind::bad_input, fields_.pointer_to(key), std::string(key) + " is " + trimmed(value) + ", a number of rotations above 0 was expected", "correct it");
+    if (value < 0)
+      fields_.fail(ErrorKind::bad_input, fields_.pointer_to(key),
+                   std::string(key) + " is " + trimmed(value) + ", a number of rotations above 0 was expected",
+                   "correct it");
     return value == 0 ? otherwise : value;
   }
 
   RopeLlama3 llama3() {
-    const double s = factor(), low = fields_.positive("low_freq_factor", "low_freq_factor"), high = fields_.positive("high_freq_factor", "high_freq_factor");
-    if (!(high > low)) fields_.fail(ErrorKind::bad_input, fields_.pointer_to("high_freq_factor"), "high_freq_factor is not above low_freq_factor, between which llama3 blends", "correct them");
+    const double s = factor(), low = fields_.positive("low_freq_factor", "low_freq_factor"),
+                 high = fields_.positive("high_freq_factor", "high_freq_factor");
+    if (!(high > low))
+      fields_.fail(ErrorKind::bad_input, fields_.pointer_to("high_freq_factor"),
+                   "high_freq_factor is not above low_freq_factor, between which llama3 blends", "correct them");
     return {s, low, high, original_context()};
   }
 
@@ -181,7 +222,9 @@ class TransformersReader {
     longrope.long_factor = fields_.positive_list("long_factor", pairs, "long_factor");
     longrope.original_context = original_context();
     if (longrope.original_context == 1)
-      fields_.fail(ErrorKind::bad_input, fields_.pointer_to("original_max_position_embeddings"), "the original context is 1 token, and longrope divides by its logarithm", "give the context the base model was trained with");
+      fields_.fail(ErrorKind::bad_input, fields_.pointer_to("original_max_position_embeddings"),
+                   "the original context is 1 token, and longrope divides by its logarithm",
+                   "give the context the base model was trained with");
     spec.attention_factor = fields_.optional_number("attention_factor", "attention_factor");
     const bool given = fields_.in_dictionary("factor") && !fields_.value("factor")->is_null();
     if (!spec.attention_factor && given) {  // without a factor the ratio of the contexts is what rope_table uses
@@ -193,16 +236,25 @@ class TransformersReader {
 
   void warn_of_unread_keys(const std::string& type) const {
     if (!fields_.dictionary()) return;
-    std::vector<std::string> read = {"rope_type", "type", "rope_theta", "partial_rotary_factor", "finetuned"};  // finetuned: no rule, no harm
-    const auto add = [&](std::initializer_list<const char*> keys) { read.insert(read.end(), keys.begin(), keys.end()); };
+    std::vector<std::string> read = {"rope_type", "type", "rope_theta", "partial_rotary_factor",
+                                     "finetuned"};  // finetuned: no rule, no harm
+    const auto add = [&](std::initializer_list<const char*> keys) {
+      read.insert(read.end(), keys.begin(), keys.end());
+    };
     if (type != "default") add({"factor"});
-    if (type == "yarn") add({"original_max_position_embeddings", "attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "truncate"});
+    if (type == "yarn")
+      add({"original_max_position_embeddings", "attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim",
+           "truncate"});
     if (type == "llama3") add({"original_max_position_embeddings", "low_freq_factor", "high_freq_factor"});
-    if (type == "longrope") add({"original_max_position_embeddings", "attention_factor", "short_factor", "long_factor"});
+    if (type == "longrope")
+      add({"original_max_position_embeddings", "attention_factor", "short_factor", "long_factor"});
     std::string unread;
     for (const auto& item : fields_.dictionary()->items())
-      if (std::find(read.begin(), read.end(), item.key()) == read.end()) unread += (unread.empty() ? "" : ", ") + item.key().substr(0, 60);
-    if (!unread.empty()) warnings_.push_back("transformers 5.23.0 does not read these keys of a rope dictionary of type " + type + ": " + unread);
+      if (std::find(read.begin(), read.end(), item.key()) == read.end())
+        unread += (unread.empty() ? "" : ", ") + item.key().substr(0, 60);
+    if (!unread.empty())
+      warnings_.push_back("transformers 5.23.0 does not read these keys of a rope dictionary of type " + type + ": " +
+                          unread);
   }
 
   static std::string trimmed(double value) {
@@ -227,34 +279,44 @@ bool same_rope(const RopeSpec& a, const RopeSpec& b) {
 
 }  // namespace
 
-RopeSpec read_transformers_rope(const std::string& path, const std::string& text, const Json& config, const RopeGeometry& geometry, std::vector<std::string>& warnings) {
+RopeSpec read_transformers_rope(const std::string& path, const std::string& text, const Json& config,
+                                const RopeGeometry& geometry, std::vector<std::string>& warnings) {
   for (const char* key : {"rope_scaling", "rope_parameters"})
     if (config.contains(key) && truthy(config.at(key)) && !config.at(key).is_object()) {
       RopeFields whole(path, text, config, "", kEngine);
-      whole.fail(ErrorKind::bad_input, std::string("/") + key, std::string(key) + " is " + config.at(key).dump().substr(0, 40) + ", a dictionary or null was expected", "correct it");
+      whole.fail(
+          ErrorKind::bad_input, std::string("/") + key,
+          std::string(key) + " is " + config.at(key).dump().substr(0, 40) + ", a dictionary or null was expected",
+          "correct it");
     }
   const std::string pointer = dictionary_pointer(config);
-  if (pointer == "/rope_scaling" && config.contains("rope_parameters") && truthy(config.at("rope_parameters")) && config.at("rope_parameters") != config.at("rope_scaling")) {
-    nlohmann::json scaling = config.at("rope_scaling"), parameters = config.at("rope_parameters");  // compared without regard to order
+  if (pointer == "/rope_scaling" && config.contains("rope_parameters") && truthy(config.at("rope_parameters")) &&
+      config.at("rope_parameters") != config.at("rope_scaling")) {
+    nlohmann::json scaling = config.at("rope_scaling"),
+                   parameters = config.at("rope_parameters");  // compared without regard to order
     for (nlohmann::json* one : {&scaling, &parameters})
       for (const char* key : {"type", "rope_theta"})  // another spelling, and what each also finds at the top level
         if (one->is_object()) one->erase(key);
     if (scaling != parameters)
-      warnings.push_back("both rope_scaling and rope_parameters are given and differ: transformers 5.23.0 reads rope_scaling only");
+      warnings.push_back(
+          "both rope_scaling and rope_parameters are given and differ: transformers 5.23.0 reads rope_scaling only");
   }
   return TransformersReader(RopeFields(path, text, config, pointer, kEngine), config, geometry, warnings).read();
 }
 
-RopeSpec read_hf_rope(const std::string& path, const std::string& text, const Json& config, const RopeGeometry& geometry, std::vector<std::string>& warnings) {
+RopeSpec read_hf_rope(const std::string& path, const std::string& text, const Json& config,
+                      const RopeGeometry& geometry, std::vector<std::string>& warnings) {
   const std::optional<std::string> code = yarn_remote_code(config);
   if (!code) return read_transformers_rope(path, text, config, geometry, warnings);
 
   const RopeSpec spec = read_yarn_remote_rope(path, text, config, geometry, *code);
-  const std::string used = "auto_map names " + *code + ".py, which is not run: its rope, " + describe(spec) + ", is used";
+  const std::string used =
+      "auto_map names " + *code + ".py, which is not run: its rope, " + describe(spec) + ", is used";
   try {
     std::vector<std::string> unused;
     const RopeSpec plain = read_transformers_rope(path, text, config, geometry, unused);
-    if (!same_rope(spec, plain)) warnings.push_back(used + "; without remote code transformers 5.23.0 would compute " + describe(plain));
+    if (!same_rope(spec, plain))
+      warnings.push_back(used + "; without remote code transformers 5.23.0 would compute " + describe(plain));
   } catch (const Error& error) {
     warnings.push_back(used + "; without remote code transformers 5.23.0 would refuse it (" + error.problem() + ")");
   }

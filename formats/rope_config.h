@@ -15,22 +15,29 @@ struct RopeGeometry {
   int context = 0;  // max_position_embeddings
 };
 
-/// What transformers 5.23.0 computes from a llama or mistral config.json (rules: docs/rope-dialects.md), or the math of the YaRN repository's own remote
-/// code if auto_map names it. Error(unsupported) for an unknown rope type, Error(bad_input) for missing or ill-typed fields, with file:line:column.
-RopeSpec read_hf_rope(const std::string& path, const std::string& text, const Json& config, const RopeGeometry& geometry,
-                      std::vector<std::string>& warnings);
+/// What transformers 5.23.0 computes from a llama or mistral config.json (rules: docs/rope-dialects.md), or the math of
+/// the YaRN repository's own remote
+/// code if auto_map names it. Error(unsupported) for an unknown rope type, Error(bad_input) for missing or ill-typed
+/// fields, with file:line:column.
+RopeSpec read_hf_rope(const std::string& path, const std::string& text, const Json& config,
+                      const RopeGeometry& geometry, std::vector<std::string>& warnings);
 
-/// A SPEC of the command line: "METHOD[,key=value]..." with Hugging Face's key names ("original" for original_max_position_embeddings, "to" for a
-/// target context), or a JSON object as it stands in a model card. Sizes take suffixes: 64k is 65536. `base` is the checkpoint's own rope (L when the SPEC does not say).
-/// Returns the Hugging Face dictionary (rope_type, factor, ...) and the context it serves. Error(usage) with the text and what was expected.
+/// A SPEC of the command line: "METHOD[,key=value]..." with Hugging Face's key names ("original" for
+/// original_max_position_embeddings, "to" for a
+/// target context), or a JSON object as it stands in a model card. Sizes take suffixes: 64k is 65536. `base` is the
+/// checkpoint's own rope (L when the SPEC does not say).
+/// Returns the Hugging Face dictionary (rope_type, factor, ...) and the context it serves. Error(usage) with the text
+/// and what was expected.
 struct RopeRequest {
   Json rope_parameters;  // version-5 keys without rope_theta unless the SPEC gives one
   int context = 0;       // new max_position_embeddings
 };
 RopeRequest parse_rope_spec(std::string_view spec, const ModelConfig& base);
 
-/// config.json with `request` written in: the dialect the file already uses is kept readable by both (rope_scaling with "rope_type" and "type", rope_theta at top level;
-/// rope_parameters too if the file had it), max_position_embeddings = the new context. See docs/rope-dialects.md for why each key.
+/// config.json with `request` written in: the dialect the file already uses is kept readable by both (rope_scaling with
+/// "rope_type" and "type", rope_theta at top level;
+/// rope_parameters too if the file had it), max_position_embeddings = the new context. See docs/rope-dialects.md for
+/// why each key.
 Json config_with_rope(const Json& config, const RopeRequest& request, const ModelConfig& base);
 
 /// 4096, "64k" = 65536, "1M" = 1048576; nullopt if not a positive size.

@@ -7,8 +7,13 @@
 
 namespace ropewalk::formats {
 
-RopeFields::RopeFields(const std::string& path, const std::string& text, const Json& config, std::string pointer, std::string defaults)
-    : path_(path), text_(text), config_(config), pointer_(std::move(pointer)), defaults_(std::move(defaults)),
+RopeFields::RopeFields(const std::string& path, const std::string& text, const Json& config, std::string pointer,
+                       std::string defaults)
+    : path_(path),
+      text_(text),
+      config_(config),
+      pointer_(std::move(pointer)),
+      defaults_(std::move(defaults)),
       file_(std::filesystem::path(path).filename().string()) {
   if (!pointer_.empty()) dictionary_ = &at(pointer_);
 }
@@ -17,7 +22,8 @@ const Json& RopeFields::at(const std::string& pointer) const { return config_.at
 
 const Json* RopeFields::value(const char* key) const { return in_dictionary(key) ? &dictionary_->at(key) : nullptr; }
 
-void RopeFields::fail(ErrorKind kind, const std::string& pointer, const std::string& problem, const std::string& fix) const {
+void RopeFields::fail(ErrorKind kind, const std::string& pointer, const std::string& problem,
+                      const std::string& fix) const {
   const TextPosition position = locate(text_, pointer);
   Error::Where where{path_, std::nullopt, std::nullopt, std::nullopt};
   if (position.line > 0) where.line = position.line, where.column = position.column;
@@ -30,13 +36,16 @@ double RopeFields::number_at(const std::string& pointer) const {
   if (found.is_number()) value = found.get<double>();
   if (found.is_boolean()) value = found.get<bool>() ? 1 : 0;
   if (!std::isfinite(value))
-    fail(ErrorKind::bad_input, pointer, pointer.substr(1) + " is " + found.dump().substr(0, 40) + ", a number was expected", "write it as a number, without quotes");
+    fail(ErrorKind::bad_input, pointer,
+         pointer.substr(1) + " is " + found.dump().substr(0, 40) + ", a number was expected",
+         "write it as a number, without quotes");
   return value;
 }
 
 double RopeFields::number(const char* key, const char* field) {
   if (!in_dictionary(key))
-    fail(ErrorKind::bad_input, pointer_, pointer_.substr(1) + " has no '" + key + "', which its type needs", std::string("add \"") + key + "\"");
+    fail(ErrorKind::bad_input, pointer_, pointer_.substr(1) + " has no '" + key + "', which its type needs",
+         std::string("add \"") + key + "\"");
   record(field, pointer_to(key));
   return number_at(pointer_to(key));
 }
@@ -48,24 +57,31 @@ std::optional<double> RopeFields::optional_number(const char* key, const char* f
 
 double RopeFields::positive(const char* key, const char* field) {
   const double value = number(key, field);
-  if (!(value > 0)) fail(ErrorKind::bad_input, pointer_to(key), std::string(key) + " is " + at(pointer_to(key)).dump() + ", a number above 0 was expected", "correct it");
+  if (!(value > 0))
+    fail(ErrorKind::bad_input, pointer_to(key),
+         std::string(key) + " is " + at(pointer_to(key)).dump() + ", a number above 0 was expected", "correct it");
   return value;
 }
 
 std::vector<double> RopeFields::positive_list(const char* key, std::size_t length, const char* field) {
   const std::string pointer = pointer_to(key);
-  if (!in_dictionary(key)) fail(ErrorKind::bad_input, pointer_, pointer_.substr(1) + " has no '" + key + "', which its type needs", std::string("add \"") + key + "\"");
+  if (!in_dictionary(key))
+    fail(ErrorKind::bad_input, pointer_, pointer_.substr(1) + " has no '" + key + "', which its type needs",
+         std::string("add \"") + key + "\"");
   const Json& list = at(pointer);
   if (!list.is_array() || list.size() != length)
     fail(ErrorKind::bad_input, pointer,
-         std::string(key) + (list.is_array() ? " has " + std::to_string(list.size()) + " entries" : " is no list") + ", " + std::to_string(length) +
-             " numbers were expected (half the rotary dimension)",
+         std::string(key) + (list.is_array() ? " has " + std::to_string(list.size()) + " entries" : " is no list") +
+             ", " + std::to_string(length) + " numbers were expected (half the rotary dimension)",
          "use the list published with the model");
   record(field, pointer);
   std::vector<double> out;
   for (std::size_t entry = 0; entry < length; ++entry) {
     out.push_back(number_at(pointer + "/" + std::to_string(entry)));
-    if (!(out.back() > 0)) fail(ErrorKind::bad_input, pointer + "/" + std::to_string(entry), std::string(key) + " has an entry of " + list[entry].dump() + ", a number above 0 was expected", "correct it");
+    if (!(out.back() > 0))
+      fail(ErrorKind::bad_input, pointer + "/" + std::to_string(entry),
+           std::string(key) + " has an entry of " + list[entry].dump() + ", a number above 0 was expected",
+           "correct it");
   }
   return out;
 }
@@ -73,7 +89,8 @@ std::vector<double> RopeFields::positive_list(const char* key, std::size_t lengt
 int RopeFields::context_at(const std::string& where, const char* field) {
   const double value = number_at(where);
   if (!(value >= 1 && value <= std::numeric_limits<int>::max() && value == std::floor(value)))
-    fail(ErrorKind::bad_input, where, where.substr(1) + " is " + at(where).dump() + ", a whole number of tokens above 0 was expected", "correct it");
+    fail(ErrorKind::bad_input, where,
+         where.substr(1) + " is " + at(where).dump() + ", a whole number of tokens above 0 was expected", "correct it");
   record(field, where);
   return int(value);
 }
@@ -88,7 +105,9 @@ double RopeFields::theta() {
   }
   record("theta", where);
   const double value = number_at(where);
-  if (!(value > 0)) fail(ErrorKind::bad_input, where, "rope_theta is " + at(where).dump() + ", a number above 0 was expected", "use the base the model was trained with");
+  if (!(value > 0))
+    fail(ErrorKind::bad_input, where, "rope_theta is " + at(where).dump() + ", a number above 0 was expected",
+         "use the base the model was trained with");
   return value;
 }
 

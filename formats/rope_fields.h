@@ -11,12 +11,16 @@
 
 namespace ropewalk::formats {
 
-/// The rope fields of one config.json: typed access, errors with file:line:column, and a record of where each value came from.
-/// A field is looked for in the rope dictionary first, then at the top level, as transformers does it; JSON null counts as given (and is refused).
+/// The rope fields of one config.json: typed access, errors with file:line:column, and a record of where each value
+/// came from.
+/// A field is looked for in the rope dictionary first, then at the top level, as transformers does it; JSON null counts
+/// as given (and is refused).
 class RopeFields {
  public:
-  /// `pointer` is the dictionary's place ("/rope_scaling"; "" if there is none); `defaults` names whose defaults apply ("transformers 5.23.0").
-  RopeFields(const std::string& path, const std::string& text, const Json& config, std::string pointer, std::string defaults);
+  /// `pointer` is the dictionary's place ("/rope_scaling"; "" if there is none); `defaults` names whose defaults apply
+  /// ("transformers 5.23.0").
+  RopeFields(const std::string& path, const std::string& text, const Json& config, std::string pointer,
+             std::string defaults);
 
   bool in_dictionary(const char* key) const { return dictionary_ && dictionary_->contains(key); }
   bool at_top_level(const char* key) const { return config_.contains(key); }
@@ -24,7 +28,8 @@ class RopeFields {
   const Json* value(const char* key) const;
   const Json* dictionary() const noexcept { return dictionary_; }
 
-  /// A finite number of the dictionary (JSON true and false are Python's 1 and 0); recorded as `field`. Error(bad_input) if absent or something else.
+  /// A finite number of the dictionary (JSON true and false are Python's 1 and 0); recorded as `field`.
+  /// Error(bad_input) if absent or something else.
   double number(const char* key, const char* field);
   /// As above; nullopt if absent or null.
   std::optional<double> optional_number(const char* key, const char* field);
@@ -42,7 +47,8 @@ class RopeFields {
   std::vector<RopeProvenance> take_provenance() { return std::move(provenance_); }
 
   std::string pointer_to(const char* key) const { return pointer_ + "/" + key; }
-  [[noreturn]] void fail(ErrorKind kind, const std::string& pointer, const std::string& problem, const std::string& fix) const;
+  [[noreturn]] void fail(ErrorKind kind, const std::string& pointer, const std::string& problem,
+                         const std::string& fix) const;
 
  private:
   const Json& at(const std::string& pointer) const;
@@ -56,14 +62,17 @@ class RopeFields {
   std::vector<RopeProvenance> provenance_;
 };
 
-/// The YaRN repository's remote code that auto_map names ("modeling_mistral_yarn"), or nullopt. Other remote code is not recognised.
+/// The YaRN repository's remote code that auto_map names ("modeling_mistral_yarn"), or nullopt. Other remote code is
+/// not recognised.
 std::optional<std::string> yarn_remote_code(const Json& config);
 
-/// The rope which that remote code computes (jquesnelle/yarn, scaled_rope/, commit a18e549 and later; never run): reads rope_scaling and the top-level rope_theta only.
-RopeSpec read_yarn_remote_rope(const std::string& path, const std::string& text, const Json& config, const RopeGeometry& geometry, const std::string& code);
+/// The rope which that remote code computes (jquesnelle/yarn, scaled_rope/, commit a18e549 and later; never run): reads
+/// rope_scaling and the top-level rope_theta only.
+RopeSpec read_yarn_remote_rope(const std::string& path, const std::string& text, const Json& config,
+                               const RopeGeometry& geometry, const std::string& code);
 
 /// transformers 5.23.0's own reading, whatever auto_map says.
-RopeSpec read_transformers_rope(const std::string& path, const std::string& text, const Json& config, const RopeGeometry& geometry,
-                                std::vector<std::string>& warnings);
+RopeSpec read_transformers_rope(const std::string& path, const std::string& text, const Json& config,
+                                const RopeGeometry& geometry, std::vector<std::string>& warnings);
 
 }  // namespace ropewalk::formats

@@ -32,7 +32,9 @@ const std::vector<Method>& methods() {
   return all;
 }
 /// Carried in model cards without meaning to transformers 5.23.0; kept as they stand.
-bool harmless(const std::string& key) { return key == "finetuned" || key == "attn_factor" || key == "extrapolation_factor"; }
+bool harmless(const std::string& key) {
+  return key == "finetuned" || key == "attn_factor" || key == "extrapolation_factor";
+}
 
 class SpecParser {
  public:
@@ -55,12 +57,14 @@ class SpecParser {
     if (name == "default") name = "none";
     std::vector<std::string> known;
     for (const Method& method : methods()) known.push_back(method.name);
-    if (name == "dynamic-yarn" || name == "ntk-by-parts") fail("no config.json that transformers 5.23.0 reads can say " + name, "use yarn");
+    if (name == "dynamic-yarn" || name == "ntk-by-parts")
+      fail("no config.json that transformers 5.23.0 reads can say " + name, "use yarn");
     for (const Method& method : methods())
       if (name == method.name) method_ = &method;
     if (method_) return;
     const std::string near = nearest_word(name, known).value_or("");
-    fail("there is no method '" + name.substr(0, 40) + "'" + (near.empty() ? "" : " (did you mean '" + near + "'?)"), "known are none, linear, ntk, dynamic, yarn, llama3, longrope, proportional");
+    fail("there is no method '" + name.substr(0, 40) + "'" + (near.empty() ? "" : " (did you mean '" + near + "'?)"),
+         "known are none, linear, ntk, dynamic, yarn, llama3, longrope, proportional");
   }
 
   void check_key(const std::string& key) const {
@@ -70,7 +74,9 @@ class SpecParser {
     const std::string near = nearest_word(key, known).value_or("");
     std::string list;
     for (const std::string& one : known) list += (list.empty() ? "" : ", ") + one;
-    fail(std::string(method_->name) + " has no key '" + key.substr(0, 60) + "'" + (near.empty() ? "" : " (did you mean '" + near + "'?)"), "it takes " + list);
+    fail(std::string(method_->name) + " has no key '" + key.substr(0, 60) + "'" +
+             (near.empty() ? "" : " (did you mean '" + near + "'?)"),
+         "it takes " + list);
   }
 
   void set(const std::string& written, Json value) {
@@ -91,7 +97,8 @@ class SpecParser {
         continue;
       }
       const std::size_t equals = word.find('=');
-      if (equals == std::string::npos) fail("'" + word + "' is not key=value", "write METHOD[,key=value]..., such as yarn,factor=4");
+      if (equals == std::string::npos)
+        fail("'" + word + "' is not key=value", "write METHOD[,key=value]..., such as yarn,factor=4");
       std::string key = word.substr(0, equals);
       if (key == "factor" && method_->name == std::string("ntk")) key = "alpha";
       set(key, value_of(key, word.substr(equals + 1)));
@@ -109,10 +116,12 @@ class SpecParser {
       if (!size) fail(key + " is '" + text + "', a number of tokens such as 4096 or 64k was expected", "correct it");
       return *size;
     }
-    if (key == "short_factor" || key == "long_factor") fail(key + " is a list", "give the whole rope dictionary as JSON");
+    if (key == "short_factor" || key == "long_factor")
+      fail(key + " is a list", "give the whole rope dictionary as JSON");
     double number = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-    if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(number)) fail(key + " is '" + text + "', a number was expected", "correct it");
+    if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(number))
+      fail(key + " is '" + text + "', a number was expected", "correct it");
     return number;
   }
 
@@ -125,35 +134,48 @@ class SpecParser {
       fail("it is not JSON: " + error.problem(), "quote it for the shell, in single quotes");
     }
     const char* key = object.contains("rope_type") ? "rope_type" : "type";
-    if (!object.contains(key) || !object.at(key).is_string()) fail("the JSON object has no rope_type", "add \"rope_type\": \"yarn\" or another method");
+    if (!object.contains(key) || !object.at(key).is_string())
+      fail("the JSON object has no rope_type", "add \"rope_type\": \"yarn\" or another method");
     set_method(object.at(key).get<std::string>());
-    if (method_->name == std::string("ntk")) fail("transformers 5.23.0 has no rope type ntk", "write ntk,alpha=" + (object.contains("factor") ? object.at("factor").dump() : std::string("N")) + ", which becomes a rope_theta");
+    if (method_->name == std::string("ntk"))
+      fail("transformers 5.23.0 has no rope type ntk",
+           "write ntk,alpha=" + (object.contains("factor") ? object.at("factor").dump() : std::string("N")) +
+               ", which becomes a rope_theta");
     for (const auto& item : object.items()) {
       if (item.key() == "rope_type" || item.key() == "type") continue;
       const bool tokens = item.key() == kOriginal || item.key() == "original" || item.key() == "to";
-      if (tokens && !(item.value().is_number_integer() && item.value() > 0 && item.value() <= std::numeric_limits<int>::max()))
-        fail(item.key() + " is " + item.value().dump().substr(0, 40) + ", a number of tokens was expected", "correct it");
+      if (tokens &&
+          !(item.value().is_number_integer() && item.value() > 0 && item.value() <= std::numeric_limits<int>::max()))
+        fail(item.key() + " is " + item.value().dump().substr(0, 40) + ", a number of tokens was expected",
+             "correct it");
       set(item.key(), item.value());
     }
   }
 
   std::optional<double> number(const char* key) const {
     if (!values_.contains(key) || values_.at(key).is_null()) return std::nullopt;
-    if (!values_.at(key).is_number()) fail(std::string(key) + " is " + values_.at(key).dump().substr(0, 40) + ", a number was expected", "correct it");
+    if (!values_.at(key).is_number())
+      fail(std::string(key) + " is " + values_.at(key).dump().substr(0, 40) + ", a number was expected", "correct it");
     return values_.at(key).get<double>();
   }
 
-  /// L: as given; else the base's, if the base is plain or scaled by the same method. Another method over a scaled model must be asked for by saying L.
+  /// L: as given; else the base's, if the base is plain or scaled by the same method. Another method over a scaled
+  /// model must be asked for by saying L.
   int original() const {
     if (const auto given = number(kOriginal)) return int(*given);
-    const bool plain = std::holds_alternative<RopeUnscaled>(base_.rope.scaling) && base_.rope.frequency_divisors.empty();
+    const bool plain =
+        std::holds_alternative<RopeUnscaled>(base_.rope.scaling) && base_.rope.frequency_divisors.empty();
     if (plain) return base_.context;
     const std::optional<int> own = rope_original_context(base_.rope);
     const std::string method = method_->name;
-    const bool divided = !base_.rope.frequency_divisors.empty();  // a table of the model's own, which no config.json can say
+    const bool divided =
+        !base_.rope.frequency_divisors.empty();  // a table of the model's own, which no config.json can say
     if (own && !divided && (method == rope_method_name(base_.rope) || method == "none")) return *own;
-    fail("the model is already scaled (" + describe(base_.rope) + ")" + (divided ? ", by the divisors of rope_freqs.weight too" : "") + (own ? "" : ", and nothing says what its context was before"),
-         std::string("to replace that scaling say the context before it, such as original=") + std::to_string(own.value_or(base_.context)));
+    fail("the model is already scaled (" + describe(base_.rope) + ")" +
+             (divided ? ", by the divisors of rope_freqs.weight too" : "") +
+             (own ? "" : ", and nothing says what its context was before"),
+         std::string("to replace that scaling say the context before it, such as original=") +
+             std::to_string(own.value_or(base_.context)));
   }
 
   RopeRequest finish() {
@@ -174,15 +196,20 @@ class SpecParser {
   /// s: factor, else to / L. At least 1.
   double factor(const char* key, int length) const {
     const std::optional<double> given = number(key), to = number("to");
-    if (!given && !to) fail(std::string("neither ") + key + " nor to says how far to extend", std::string("add ") + key + "=4 or to=64k");
+    if (!given && !to)
+      fail(std::string("neither ") + key + " nor to says how far to extend",
+           std::string("add ") + key + "=4 or to=64k");
     const double s = given ? *given : *to / length;
     if (!(s >= 1 && s <= 65536))
-      fail(given ? std::string(key) + " is " + values_.at(key).dump() + ", a number from 1 to 65536 was expected" : "to is below the original context of " + std::to_string(length), "it is relative to the original context, " + std::to_string(length) + " tokens");
+      fail(given ? std::string(key) + " is " + values_.at(key).dump() + ", a number from 1 to 65536 was expected"
+                 : "to is below the original context of " + std::to_string(length),
+           "it is relative to the original context, " + std::to_string(length) + " tokens");
     return s;
   }
   int served(double s, int length) const {
     const double context = number("to").value_or(std::round(s * length));
-    if (!(context <= std::numeric_limits<int>::max())) fail("the context would be over 2147483647 tokens", "use a smaller factor");
+    if (!(context <= std::numeric_limits<int>::max()))
+      fail("the context would be over 2147483647 tokens", "use a smaller factor");
     return int(context);
   }
 
@@ -201,18 +228,22 @@ class SpecParser {
   }
 
   void finish_scaled(RopeRequest& request, const std::string& method, int length) {
-    const bool ratio = method == "longrope" && !number("factor") && !number("to");  // then the model's own context is the target
+    const bool ratio =
+        method == "longrope" && !number("factor") && !number("to");  // then the model's own context is the target
     const double s = ratio ? double(base_.context) / length : factor("factor", length);
     if (!ratio) request.rope_parameters["factor"] = s;
-    if (method != "linear" && method != "dynamic") request.rope_parameters[kOriginal] = length;  // those two do not know the key
+    if (method != "linear" && method != "dynamic")
+      request.rope_parameters[kOriginal] = length;  // those two do not know the key
     inherit();
     for (const auto& item : values_.items())
-      if (item.key() != "to" && item.key() != "factor" && item.key() != kOriginal) request.rope_parameters[item.key()] = item.value();
+      if (item.key() != "to" && item.key() != "factor" && item.key() != kOriginal)
+        request.rope_parameters[item.key()] = item.value();
     // transformers' dynamic takes max_position_embeddings as its original context, so that must stay
     request.context = method == "dynamic" ? length : served(s, length);
   }
 
-  /// Going further by the same method keeps what else the base says about it (not its attention factor, which belongs to the old factor).
+  /// Going further by the same method keeps what else the base says about it (not its attention factor, which belongs
+  /// to the old factor).
   void inherit() {
     const auto keep = [this](const char* key, Json value) {
       if (!values_.contains(key)) values_[key] = std::move(value);
@@ -234,7 +265,9 @@ class SpecParser {
   /// The reader has the last word on values, so that nothing is written that it would refuse.
   void check(const RopeRequest& request) const {
     if (request.context < 1) fail("the context would be below 1", "correct it");
-    Json config = {{"rope_scaling", request.rope_parameters}, {"rope_theta", base_.rope.theta}, {"max_position_embeddings", request.context}};
+    Json config = {{"rope_scaling", request.rope_parameters},
+                   {"rope_theta", base_.rope.theta},
+                   {"max_position_embeddings", request.context}};
     std::vector<std::string> warnings;
     try {
       read_transformers_rope("", "", config, {base_.head_dim, request.context}, warnings);

@@ -26,7 +26,8 @@ void put(Json& object, const std::string& key, Json value) {
   object = std::move(rebuilt);
 }
 
-/// The dictionary of version 4, which version 5 reads too: both spellings of the type; factor a float, since transformers up to 4.42, vLLM and SGLang fail on
+/// The dictionary of version 4, which version 5 reads too: both spellings of the type; factor a float, since
+/// transformers up to 4.42, vLLM and SGLang fail on
 /// an int; and beside attention_factor its equivalent for those that multiply by attn_factor (vLLM up to 0.28, SGLang).
 Json scaling_dictionary(const Json& parameters) {
   Json out = {{"rope_type", parameters.at("rope_type")}, {"type", parameters.at("rope_type")}};
@@ -36,8 +37,10 @@ Json scaling_dictionary(const Json& parameters) {
     out[item.key()] = item.value().is_number_integer() && !count ? Json(item.value().get<double>()) : item.value();
   }
   const bool yarn = parameters.at("rope_type") == "yarn";
-  if (yarn && parameters.contains("attention_factor") && parameters.at("attention_factor").is_number() && !parameters.contains("attn_factor"))
-    out["attn_factor"] = parameters.at("attention_factor").get<double>() / yarn_attention_factor(parameters.at("factor").get<double>());
+  if (yarn && parameters.contains("attention_factor") && parameters.at("attention_factor").is_number() &&
+      !parameters.contains("attn_factor"))
+    out["attn_factor"] =
+        parameters.at("attention_factor").get<double>() / yarn_attention_factor(parameters.at("factor").get<double>());
   return out;
 }
 
@@ -48,7 +51,8 @@ Json config_with_rope(const Json& config, const RopeRequest& request, const Mode
   const Json& parameters = request.rope_parameters;
   const double theta = parameters.contains("rope_theta") ? parameters.at("rope_theta").get<double>() : base.rope.theta;
   const bool scaled = parameters.at("rope_type") != "default";
-  if (yarn_remote_code(config)) out.erase("auto_map");  // its modeling file would compute another rope from the same dictionary
+  if (yarn_remote_code(config))
+    out.erase("auto_map");  // its modeling file would compute another rope from the same dictionary
 
   if (scaled) put(out, "rope_scaling", scaling_dictionary(parameters));
   else if (out.contains("rope_scaling")) out["rope_scaling"] = nullptr;

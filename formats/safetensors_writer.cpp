@@ -13,10 +13,13 @@ namespace {
 constexpr std::uint64_t kHeaderAlignment = 8;
 
 /// The library sorts by its enumeration of dtypes, last first; this is safetensors 0.8's for the dtypes we hold.
-constexpr std::array kFileOrder = {DType::u64, DType::i64, DType::f64, DType::f32, DType::u32, DType::i32, DType::bf16,   DType::f16,
-                                   DType::u16, DType::i16, DType::f8_e4m3, DType::f8_e5m2, DType::i8, DType::u8, DType::boolean};
+constexpr std::array kFileOrder = {DType::u64,     DType::i64,     DType::f64, DType::f32, DType::u32,
+                                   DType::i32,     DType::bf16,    DType::f16, DType::u16, DType::i16,
+                                   DType::f8_e4m3, DType::f8_e5m2, DType::i8,  DType::u8,  DType::boolean};
 
-std::ptrdiff_t place_of(DType dtype) { return std::find(kFileOrder.begin(), kFileOrder.end(), dtype) - kFileOrder.begin(); }
+std::ptrdiff_t place_of(DType dtype) {
+  return std::find(kFileOrder.begin(), kFileOrder.end(), dtype) - kFileOrder.begin();
+}
 
 std::string shard_name(const std::string& stem, std::size_t shard, std::size_t n_shards) {
   if (n_shards == 1) return stem + ".safetensors";
@@ -30,8 +33,10 @@ std::string shard_name(const std::string& stem, std::size_t shard, std::size_t n
 SafetensorsLayout plan_safetensors(std::vector<TensorPtr> tensors, const std::map<std::string, std::string>& metadata) {
   for (const TensorPtr& tensor : tensors)
     if (info(tensor->dtype()).safetensors.empty())
-      throw Error(ErrorKind::unsupported, {.path = std::string(tensor->file())}, "'" + tensor->name() + "' is " + std::string(info(tensor->dtype()).name) + ", which safetensors cannot hold",
-                  "choose f32, f16 or bf16 for it");
+      throw Error(
+          ErrorKind::unsupported, {.path = std::string(tensor->file())},
+          "'" + tensor->name() + "' is " + std::string(info(tensor->dtype()).name) + ", which safetensors cannot hold",
+          "choose f32, f16 or bf16 for it");
   std::sort(tensors.begin(), tensors.end(), [](const TensorPtr& a, const TensorPtr& b) {
     const auto place_a = place_of(a->dtype()), place_b = place_of(b->dtype());
     return place_a != place_b ? place_a < place_b : a->name() < b->name();
@@ -54,7 +59,8 @@ SafetensorsLayout plan_safetensors(std::vector<TensorPtr> tensors, const std::ma
   }
   std::string text = header.dump();
   text.resize((text.size() + kHeaderAlignment - 1) / kHeaderAlignment * kHeaderAlignment, ' ');
-  for (std::uint64_t rest = text.size(), byte = 0; byte < 8; ++byte, rest >>= 8) layout.header += static_cast<char>(rest & 0xff);
+  for (std::uint64_t rest = text.size(), byte = 0; byte < 8; ++byte, rest >>= 8)
+    layout.header += static_cast<char>(rest & 0xff);
   layout.header += text;
   for (auto& [tensor, place] : layout.places) place += layout.header.size();
   layout.file_bytes = layout.header.size() + offset;
@@ -70,7 +76,8 @@ ShardPlan plan_shards(const std::vector<TensorPtr>& tensors, std::uint64_t max_s
     const std::uint64_t bytes = tensor->info().bytes();
     plan.total_bytes += bytes;
     parameters += tensor->info().elements();
-    if (bytes > max_shard_bytes) {  // alone, and before the shard that is still open: that is how the library numbers them
+    if (bytes >
+        max_shard_bytes) {  // alone, and before the shard that is still open: that is how the library numbers them
       shards.push_back({tensor});
       continue;
     }

@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::uint64_t kMaxFileBytes = std::uint64_t{64} << 20;  // Gemma's 262,144 pieces take 5 MB
 constexpr std::size_t kMaxPieces = std::size_t{1} << 20;
-constexpr std::size_t kMaxPieceBytes = 8000;                       // the library refuses longer ones
+constexpr std::size_t kMaxPieceBytes = 8000;  // the library refuses longer ones
 constexpr std::string_view kNullPiece("\0", 1);
 
 using Field = ProtobufReader::Field;
@@ -48,7 +48,8 @@ Piece read_piece(const std::string& path, const Field& message) {
     if (field.number == 1) {
       piece.text = reader.string(field, "a piece's text");
       if (piece.text.size() >= kMaxPieceBytes)
-        reader.fail(field.offset, "a piece of " + std::to_string(piece.text.size()) + " bytes, expected fewer than 8000");
+        reader.fail(field.offset,
+                    "a piece of " + std::to_string(piece.text.size()) + " bytes, expected fewer than 8000");
       const std::size_t bad = first_invalid_utf8(piece.text);
       if (bad != piece.text.size()) reader.fail(field.bytes_offset + bad, "a piece's text is not UTF-8");
     } else if (field.number == 2) {
@@ -56,7 +57,8 @@ Piece read_piece(const std::string& path, const Field& message) {
       if (std::isnan(piece.score)) reader.fail(field.offset, "a piece's score is not a number");
     } else if (field.number == 3) {
       const std::uint64_t type = reader.varint(field, "a piece's type");
-      if (type < 1 || type > 6) reader.fail(field.offset, "a piece has type " + std::to_string(type) + ", expected 1 to 6");
+      if (type < 1 || type > 6)
+        reader.fail(field.offset, "a piece has type " + std::to_string(type) + ", expected 1 to 6");
       piece.type = static_cast<PieceType>(type);
     }
   }
@@ -104,19 +106,22 @@ void refuse_denormalizing_table(const std::string& path, const Field& message) {
   ProtobufReader reader(path, message.bytes, message.bytes_offset);
   for (Field field; reader.next(field);)
     if (field.number == 2 && !reader.string(field, "the denormalizer's precompiled_charsmap").empty())
-      throw Error(ErrorKind::unsupported, {.path = path, .offset = field.offset}, "the denormalizer has a table of its own",
-                  "use a model trained without --denormalization_rule_tsv");
+      throw Error(ErrorKind::unsupported, {.path = path, .offset = field.offset},
+                  "the denormalizer has a table of its own", "use a model trained without --denormalization_rule_tsv");
 }
 
 void check_trainer(const std::string& path, const TrainerSpec& trainer) {
   static constexpr const char* kKinds[] = {"0", "unigram", "bpe", "word", "char"};
   if (trainer.model_type != 2) {
-    const std::string kind = trainer.model_type < std::size(kKinds) ? kKinds[trainer.model_type] : std::to_string(trainer.model_type);
-    throw Error(ErrorKind::unsupported, {.path = path, .offset = trainer.offset}, "a SentencePiece model of type " + kind + ", only bpe is read",
+    const std::string kind =
+        trainer.model_type < std::size(kKinds) ? kKinds[trainer.model_type] : std::to_string(trainer.model_type);
+    throw Error(ErrorKind::unsupported, {.path = path, .offset = trainer.offset},
+                "a SentencePiece model of type " + kind + ", only bpe is read",
                 "use a checkpoint with a BPE tokenizer.model");
   }
   if (trainer.whitespace_as_suffix)
-    throw Error(ErrorKind::unsupported, {.path = path, .offset = trainer.offset}, "treat_whitespace_as_suffix is set", "use a model trained without it");
+    throw Error(ErrorKind::unsupported, {.path = path, .offset = trainer.offset}, "treat_whitespace_as_suffix is set",
+                "use a model trained without it");
 }
 
 /// The library's own checks on the pieces together (ModelInterface::InitializePieces of 0.2.3).
@@ -135,7 +140,8 @@ void check_pieces(const std::string& path, const Model& model, std::vector<Piece
     if (piece.text == kNullPiece && model.trainer.byte_fallback) piece.type = PieceType::unused;
     if (piece.text == kNullPiece && piece.type == PieceType::unused) continue;
     if (piece.text.find('\0') != std::string::npos) fail(id, "holds a NUL character");
-    if (const auto [first, is_new] = seen.emplace(piece.text, id); !is_new) fail(id, "is defined twice, first as piece " + std::to_string(first->second));
+    if (const auto [first, is_new] = seen.emplace(piece.text, id); !is_new)
+      fail(id, "is defined twice, first as piece " + std::to_string(first->second));
     if (piece.type == PieceType::unknown) {
       if (unknown) fail(id, "is a second unknown piece, the first is piece " + std::to_string(*unknown));
       unknown = id;
@@ -148,15 +154,18 @@ void check_pieces(const std::string& path, const Model& model, std::vector<Piece
     }
   }
   if (!unknown && !model.trainer.byte_fallback)
-    throw Error(ErrorKind::bad_input, {.path = path, .offset = model.trainer.offset}, "no piece of type unknown", "the file is corrupt: fetch it again");
+    throw Error(ErrorKind::bad_input, {.path = path, .offset = model.trainer.offset}, "no piece of type unknown",
+                "the file is corrupt: fetch it again");
   for (int byte = 0; model.trainer.byte_fallback && byte < 256; ++byte)
     if (!byte_found[static_cast<std::size_t>(byte)])
-      throw Error(ErrorKind::bad_input, {.path = path, .offset = model.trainer.offset}, "byte_fallback is set, but " + byte_piece(static_cast<std::uint8_t>(byte)) + " is missing",
+      throw Error(ErrorKind::bad_input, {.path = path, .offset = model.trainer.offset},
+                  "byte_fallback is set, but " + byte_piece(static_cast<std::uint8_t>(byte)) + " is missing",
                   "the file is corrupt: fetch it again");
 }
 
 /// `text` nullopt: whatever its text.
-std::optional<std::int32_t> find_piece(const std::vector<Piece>& pieces, std::optional<std::string_view> text, PieceType type) {
+std::optional<std::int32_t> find_piece(const std::vector<Piece>& pieces, std::optional<std::string_view> text,
+                                       PieceType type) {
   for (std::size_t id = 0; id < pieces.size(); ++id)
     if (pieces[id].type == type && (!text || pieces[id].text == *text)) return static_cast<std::int32_t>(id);
   return std::nullopt;
@@ -179,7 +188,8 @@ std::optional<std::uint8_t> byte_of_piece(std::string_view text) {
 
 Vocabulary parse_sentencepiece_model(const std::string& path, std::string_view bytes) {
   if (bytes.starts_with("IQ== 0\n"))  // base64 text and rank per line, under the same name: Llama 3's first releases
-    throw Error(ErrorKind::unsupported, {.path = path}, "a tiktoken vocabulary, not a SentencePiece model", "use a checkpoint with a SentencePiece tokenizer.model");
+    throw Error(ErrorKind::unsupported, {.path = path}, "a tiktoken vocabulary, not a SentencePiece model",
+                "use a checkpoint with a SentencePiece tokenizer.model");
   Vocabulary vocabulary;
   vocabulary.remove_extra_whitespaces = true;  // the field's default
   vocabulary.normalizer_name.clear();
@@ -189,7 +199,8 @@ Vocabulary parse_sentencepiece_model(const std::string& path, std::string_view b
     switch (field.number) {
       case 1:
         reader.string(field, "a piece");
-        if (vocabulary.pieces.size() == kMaxPieces) reader.fail(field.offset, "more than " + std::to_string(kMaxPieces) + " pieces");
+        if (vocabulary.pieces.size() == kMaxPieces)
+          reader.fail(field.offset, "more than " + std::to_string(kMaxPieces) + " pieces");
         vocabulary.pieces.push_back(read_piece(path, field));
         model.offsets.push_back(field.offset);
         break;

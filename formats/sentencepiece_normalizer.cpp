@@ -8,7 +8,8 @@
 namespace ropewalk::formats {
 namespace {
 
-constexpr int kMaxUserDefinedMatches = 64, kMaxRuleMatches = 32;  // the library's buffers: longer matches beyond them are not seen
+// the library's buffers: longer matches beyond them are not seen
+constexpr int kMaxUserDefinedMatches = 64, kMaxRuleMatches = 32;
 
 constexpr std::uint32_t label(std::uint32_t unit) { return unit & 0x800000FFu; }
 constexpr bool has_leaf(std::uint32_t unit) { return (unit >> 8 & 1) != 0; }
@@ -22,7 +23,8 @@ constexpr bool is_leaf(std::uint32_t unit) { return label(unit) > 0xFF; }
 
 std::uint32_t load_u32(std::string_view bytes, std::size_t at) {
   std::uint32_t word = 0;
-  for (std::size_t byte = 0; byte < 4; ++byte) word |= std::uint32_t{static_cast<unsigned char>(bytes[at + byte])} << (8 * byte);
+  for (std::size_t byte = 0; byte < 4; ++byte)
+    word |= std::uint32_t{static_cast<unsigned char>(bytes[at + byte])} << (8 * byte);
   return word;
 }
 
@@ -32,8 +34,10 @@ Charsmap::Charsmap(std::string_view blob) {
   if (blob.empty()) return;
   if (blob.size() <= 4) refuse("its size is cut short");
   const std::uint32_t trie_bytes = load_u32(blob, 0);
-  if (trie_bytes >= blob.size() - 4) refuse("its trie needs " + std::to_string(trie_bytes) + " bytes, " + std::to_string(blob.size() - 4) + " are left");
-  if (trie_bytes < 1024 || trie_bytes % 1024 != 0) refuse("its trie has " + std::to_string(trie_bytes) + " bytes, expected a multiple of 1024");
+  if (trie_bytes >= blob.size() - 4)
+    refuse("its trie needs " + std::to_string(trie_bytes) + " bytes, " + std::to_string(blob.size() - 4) + " are left");
+  if (trie_bytes < 1024 || trie_bytes % 1024 != 0)
+    refuse("its trie has " + std::to_string(trie_bytes) + " bytes, expected a multiple of 1024");
   if (blob.back() != '\0') refuse("its replacements do not end with a NUL");
   replacements_ = blob.substr(4 + trie_bytes);
   units_.resize(trie_bytes / 4);
@@ -43,11 +47,14 @@ Charsmap::Charsmap(std::string_view blob) {
     const std::uint32_t unit = units_[place];
     if (place == 0 && (label(unit) != 0 || has_leaf(unit) || offset(unit) == 0)) refuse("its root is malformed");
     if (is_leaf(unit)) {
-      if (value(unit) >= replacements_.size()) refuse("unit " + std::to_string(place) + " points past the replacements");
+      if (value(unit) >= replacements_.size())
+        refuse("unit " + std::to_string(place) + " points past the replacements");
       continue;
     }
-    if (((place ^ offset(unit)) | 0xFF) >= units_.size()) refuse("unit " + std::to_string(place) + " points past the trie");
-    if (has_leaf(unit) && !is_leaf(units_[place ^ offset(unit)])) refuse("unit " + std::to_string(place) + " has no leaf where it says");
+    if (((place ^ offset(unit)) | 0xFF) >= units_.size())
+      refuse("unit " + std::to_string(place) + " points past the trie");
+    if (has_leaf(unit) && !is_leaf(units_[place ^ offset(unit)]))
+      refuse("unit " + std::to_string(place) + " has no leaf where it says");
   }
 }
 
@@ -78,7 +85,8 @@ SentencepieceNormalizer::SentencepieceNormalizer(const Vocabulary& vocabulary, c
 
 SentencepieceNormalizer::Step SentencepieceNormalizer::step(std::string_view text) const {
   if (user_defined_->may_start(text[0]))
-    if (const auto match = user_defined_->longest(text, kMaxUserDefinedMatches)) return {match->length, text.substr(0, match->length)};
+    if (const auto match = user_defined_->longest(text, kMaxUserDefinedMatches))
+      return {match->length, text.substr(0, match->length)};
   if (const auto rule = charsmap_.longest(text); rule.length > 0) return {rule.length, rule.replacement};
   if (const std::size_t length = valid_utf8_prefix(text); length > 0) return {length, text.substr(0, length)};
   return {1, "\xEF\xBF\xBD"};

@@ -37,8 +37,10 @@ class SentencepieceTokenizer final : public Tokenizer {
   void index_pieces();
   void index_added();
   void encode_text(std::string_view text, bool dummy_prefix, std::vector<std::int32_t>& ids) const;
-  void emit(std::string_view text, std::int32_t id, const MergeHistory* history, int depth, std::vector<std::int32_t>& ids) const;
-  /// The added token that decides about this id: one past the pieces, or with another text than the piece. nullptr: the piece decides.
+  void emit(std::string_view text, std::int32_t id, const MergeHistory* history, int depth,
+            std::vector<std::int32_t>& ids) const;
+  /// The added token that decides about this id: one past the pieces, or with another text than the piece. nullptr: the
+  /// piece decides.
   const AddedToken* added(std::int32_t id) const;
   bool is_piece(std::int32_t id) const { return id >= 0 && static_cast<std::size_t>(id) < vocabulary_.pieces.size(); }
   [[noreturn]] void refuse(std::int32_t id) const;
@@ -70,16 +72,20 @@ void SentencepieceTokenizer::index_pieces() {
   byte_ids_.fill(-1);
   for (std::int32_t id = 0; id < static_cast<std::int32_t>(vocabulary_.pieces.size()); ++id) {
     const Piece& piece = vocabulary_.pieces[static_cast<std::size_t>(id)];
-    if (piece.text == std::string_view("\0", 1) && piece.type == PieceType::unused) continue;  // the library leaves it out
+    if (piece.text == std::string_view("\0", 1) && piece.type == PieceType::unused)
+      continue;  // the library leaves it out
     if (!index_.add(id))
-      throw Error(ErrorKind::bad_input, {}, "piece " + std::to_string(id) + " '" + piece.text + "' is defined twice", "the tokenizer is corrupt: fetch it again");
+      throw Error(ErrorKind::bad_input, {}, "piece " + std::to_string(id) + " '" + piece.text + "' is defined twice",
+                  "the tokenizer is corrupt: fetch it again");
     if (piece.type == PieceType::user_defined) user_defined_.add(piece.text, id);
     if (piece.type == PieceType::unknown) unknown_ = id;
     if (piece.type == PieceType::unused) has_unused_ = true;
     if (const auto byte = byte_of_piece(piece.text); byte && piece.type == PieceType::byte) byte_ids_[*byte] = id;
   }
   if (vocabulary_.byte_fallback ? std::count(byte_ids_.begin(), byte_ids_.end(), -1) > 0 : unknown_ < 0)
-    throw Error(ErrorKind::bad_input, {}, vocabulary_.byte_fallback ? "byte_fallback is set, but not all 256 bytes are pieces" : "no piece is the unknown one",
+    throw Error(ErrorKind::bad_input, {},
+                vocabulary_.byte_fallback ? "byte_fallback is set, but not all 256 bytes are pieces"
+                                          : "no piece is the unknown one",
                 "the tokenizer is corrupt: fetch it again");
 }
 
@@ -87,15 +93,18 @@ void SentencepieceTokenizer::index_added() {
   size_ = static_cast<std::int32_t>(vocabulary_.pieces.size());
   for (std::int32_t id = 0; id < static_cast<std::int32_t>(vocabulary_.pieces.size()); ++id)
     if (const PieceType kind = type(id); kind == PieceType::control || kind == PieceType::unknown)
-      with_special_.add(vocabulary_.pieces[static_cast<std::size_t>(id)].text, static_cast<std::int32_t>(vocabulary_.added.size()) + id);
+      with_special_.add(vocabulary_.pieces[static_cast<std::size_t>(id)].text,
+                        static_cast<std::int32_t>(vocabulary_.added.size()) + id);
   for (std::size_t at = 0; at < vocabulary_.added.size(); ++at) {
     const AddedToken& token = vocabulary_.added[at];
     if (token.id < 0) refuse(token.id);
     size_ = std::max(size_, token.id + 1);
-    if (!is_piece(token.id) || vocabulary_.pieces[static_cast<std::size_t>(token.id)].text != token.content) added_by_id_[token.id] = at;
+    if (!is_piece(token.id) || vocabulary_.pieces[static_cast<std::size_t>(token.id)].text != token.content)
+      added_by_id_[token.id] = at;
     if (token.content.empty()) continue;
     if (token.single_word)
-      throw Error(ErrorKind::unsupported, {}, "added token '" + token.content + "' is single_word", "remove the flag from tokenizer_config.json");
+      throw Error(ErrorKind::unsupported, {}, "added token '" + token.content + "' is single_word",
+                  "remove the flag from tokenizer_config.json");
     if (!token.special) always_.add(token.content, static_cast<std::int32_t>(at));
     with_special_.add(token.content, static_cast<std::int32_t>(at));
   }
@@ -107,10 +116,13 @@ const AddedToken* SentencepieceTokenizer::added(std::int32_t id) const {
 }
 
 void SentencepieceTokenizer::refuse(std::int32_t id) const {
-  throw Error(ErrorKind::bad_input, {}, "id " + std::to_string(id) + " is not in the vocabulary of " + std::to_string(size_), "check where the ids come from");
+  throw Error(ErrorKind::bad_input, {},
+              "id " + std::to_string(id) + " is not in the vocabulary of " + std::to_string(size_),
+              "check where the ids come from");
 }
 
-void SentencepieceTokenizer::emit(std::string_view text, std::int32_t id, const MergeHistory* history, int depth, std::vector<std::int32_t>& ids) const {
+void SentencepieceTokenizer::emit(std::string_view text, std::int32_t id, const MergeHistory* history, int depth,
+                                  std::vector<std::int32_t>& ids) const {
   if (id >= 0 && is_text_piece(vocabulary_.pieces[static_cast<std::size_t>(id)]) && depth <= kMaxResegmentDepth) {
     if (type(id) != PieceType::unused) {
       ids.push_back(id);
@@ -133,7 +145,8 @@ void SentencepieceTokenizer::emit(std::string_view text, std::int32_t id, const 
   for (char byte : text) ids.push_back(byte_ids_[static_cast<unsigned char>(byte)]);
 }
 
-void SentencepieceTokenizer::encode_text(std::string_view text, bool dummy_prefix, std::vector<std::int32_t>& ids) const {
+void SentencepieceTokenizer::encode_text(std::string_view text, bool dummy_prefix,
+                                         std::vector<std::int32_t>& ids) const {
   const std::string normalized = normalizer_.normalize(text, dummy_prefix);
   const auto cut = [&](std::string_view rest) -> WordEncoder::Cut {
     if (user_defined_.may_start(rest[0]))
@@ -148,7 +161,9 @@ void SentencepieceTokenizer::encode_text(std::string_view text, bool dummy_prefi
   if (vocabulary_.byte_fallback) return;
   // A run of unknown characters is one unknown piece.
   const auto begin = ids.begin() + static_cast<std::ptrdiff_t>(first);
-  ids.erase(std::unique(begin, ids.end(), [this](std::int32_t a, std::int32_t b) { return a == unknown_ && b == unknown_; }), ids.end());
+  ids.erase(
+      std::unique(begin, ids.end(), [this](std::int32_t a, std::int32_t b) { return a == unknown_ && b == unknown_; }),
+      ids.end());
 }
 
 std::vector<std::int32_t> SentencepieceTokenizer::encode(std::string_view text, bool parse_special) const {
@@ -165,14 +180,16 @@ std::vector<std::int32_t> SentencepieceTokenizer::encode(std::string_view text, 
     if (end > begin) encode_text(text.substr(begin, end - begin), prefix_everywhere || begin == 0, ids);
   };
   for (std::size_t at = 0; at < text.size();) {
-    const auto match = tokens.may_start(text[at]) ? tokens.longest(text.substr(at), std::numeric_limits<int>::max()) : std::nullopt;
+    const auto match =
+        tokens.may_start(text[at]) ? tokens.longest(text.substr(at), std::numeric_limits<int>::max()) : std::nullopt;
     if (!match) {
       ++at;
       continue;
     }
     const bool control = static_cast<std::size_t>(match->value) >= vocabulary_.added.size();
-    const AddedToken token = control ? AddedToken{.id = match->value - static_cast<std::int32_t>(vocabulary_.added.size()), .content = {}}
-                                     : vocabulary_.added[static_cast<std::size_t>(match->value)];
+    const AddedToken token =
+        control ? AddedToken{.id = match->value - static_cast<std::int32_t>(vocabulary_.added.size()), .content = {}}
+                : vocabulary_.added[static_cast<std::size_t>(match->value)];
     std::size_t end = at;
     while (token.lstrip && end > begin && is_space_byte(text[end - 1])) --end;
     text_until(end);
@@ -240,6 +257,8 @@ std::string SentencepieceTokenizer::piece(std::int32_t id) const {
 
 }  // namespace
 
-std::unique_ptr<Tokenizer> make_sentencepiece_tokenizer(const Vocabulary& vocabulary) { return std::make_unique<SentencepieceTokenizer>(vocabulary); }
+std::unique_ptr<Tokenizer> make_sentencepiece_tokenizer(const Vocabulary& vocabulary) {
+  return std::make_unique<SentencepieceTokenizer>(vocabulary);
+}
 
 }  // namespace ropewalk::formats

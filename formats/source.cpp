@@ -21,7 +21,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// The last part of a name as people compare models by: "Llama-2-7b-hf" of "meta-llama/Llama-2-7b-hf@main" and of "../models/Llama-2-7b-hf/".
+/// The last part of a name as people compare models by: "Llama-2-7b-hf" of "meta-llama/Llama-2-7b-hf@main" and of
+/// "../models/Llama-2-7b-hf/".
 std::string last_part(std::string name) {
   if (const auto hub = parse_hub_name(name)) return hub->name;
   fs::path path = fs::path(name).lexically_normal();
@@ -41,7 +42,9 @@ fs::path resolve_base(const PeftAdapter& adapter, const fs::path& hub_cache) {
   const std::string& name = adapter.base_model;
   const std::string place = (adapter.folder / "adapter_config.json").string();
   if (name.empty())
-    throw Error(ErrorKind::bad_input, {.path = place}, "base_model_name_or_path is empty, so the adapter's base is not known", "name the base: MODEL+" + adapter.folder.string());
+    throw Error(ErrorKind::bad_input, {.path = place},
+                "base_model_name_or_path is empty, so the adapter's base is not known",
+                "name the base: MODEL+" + adapter.folder.string());
   std::error_code ignored;
   fs::path folder = fs::absolute(adapter.folder, ignored).lexically_normal();
   if (folder.filename().empty()) folder = folder.parent_path();
@@ -57,10 +60,13 @@ fs::path resolve_base(const PeftAdapter& adapter, const fs::path& hub_cache) {
     return candidate.lexically_normal();
   }
   std::string with_revision = name;
-  if (adapter.config.contains("revision") && adapter.config["revision"].is_string()) with_revision += "@" + adapter.config["revision"].get<std::string>();
+  if (adapter.config.contains("revision") && adapter.config["revision"].is_string())
+    with_revision += "@" + adapter.config["revision"].get<std::string>();
   if (const auto hub = parse_hub_name(with_revision))
     if (const auto cached = find_in_hub_cache(hub_cache, *hub)) return *cached;
-  throw Error(ErrorKind::bad_input, {.path = place}, "the base '" + name + "' was found neither beside the adapter (" + tried.front().string() + ") nor in the Hub cache",
+  throw Error(ErrorKind::bad_input, {.path = place},
+              "the base '" + name + "' was found neither beside the adapter (" + tried.front().string() +
+                  ") nor in the Hub cache",
               "name the base: MODEL+" + adapter.folder.string());
 }
 
@@ -81,10 +87,14 @@ bool same_bytes(const LazyTensor& a, const LazyTensor& b) {
   return true;
 }
 
-/// What transformers 5.23.0 does when the configuration ties the head: whichever of the two is there serves as both; equal ones are one; different ones stay apart.
+/// What transformers 5.23.0 does when the configuration ties the head: whichever of the two is there serves as both;
+/// equal ones are one; different ones stay apart.
 void resolve_tied_head(HfFiles& files, ModelConfig& config, std::vector<std::string>& warnings) {
   if (!config.tied_head) return;
-  const auto find = [&](const char* name) { return std::find_if(files.tensors.begin(), files.tensors.end(), [&](const TensorPtr& t) { return t->name() == name; }); };
+  const auto find = [&](const char* name) {
+    return std::find_if(files.tensors.begin(), files.tensors.end(),
+                        [&](const TensorPtr& t) { return t->name() == name; });
+  };
   const auto head = find("lm_head.weight"), embedding = find("model.embed_tokens.weight");
   if (head == files.tensors.end()) return;
   if (embedding == files.tensors.end()) {
@@ -95,7 +105,9 @@ void resolve_tied_head(HfFiles& files, ModelConfig& config, std::vector<std::str
   } else {
     config.tied_head = false;
     files.hf.config["tie_word_embeddings"] = false;
-    warnings.push_back("config.json ties the head, but lm_head.weight differs from the embedding: not tied, as transformers 5.23.0 does");
+    warnings.push_back(
+        "config.json ties the head, but lm_head.weight differs from the embedding: not tied, as transformers 5.23.0 "
+        "does");
   }
 }
 
@@ -107,11 +119,13 @@ void open_hf(Source& source, const fs::path& path, bool synthetic) {
   if (source.spec.rope) {
     files.hf.config = config_with_rope(files.hf.config, parse_rope_spec(*source.spec.rope, config), config);
     warnings.clear();
-    config = read_hf_config(files.config_path, "", files.hf.config, warnings);  // no text: places in the file no longer hold
+    config =
+        read_hf_config(files.config_path, "", files.hf.config, warnings);  // no text: places in the file no longer hold
   }
   if (synthetic) {
     files.tensors = synthetic_tensors(config, synthetic_dtype(files.hf.config, files.config_path));
-    warnings.push_back("synthetic: random weights of the shape in " + files.config_path + ", for measuring time and memory; what they say means nothing");
+    warnings.push_back("synthetic: random weights of the shape in " + files.config_path +
+                       ", for measuring time and memory; what they say means nothing");
   }
   resolve_tied_head(files, config, warnings);
   source.base_tensors = check_inventory(files.tensors, config, path.string(), "config.json", warnings);
@@ -126,13 +140,19 @@ void open_hf(Source& source, const fs::path& path, bool synthetic) {
 void replace_gguf_rope(Source& source) {
   ModelConfig& config = source.checkpoint.config;
   const RopeRequest request = parse_rope_spec(*source.spec.rope, config);
-  Json json = {{"model_type", config.model_type}, {"max_position_embeddings", config.context}, {"rope_theta", config.rope.theta}, {"rope_scaling", nullptr}};
-  if (config.rope.rotary_dim != config.head_dim) json["partial_rotary_factor"] = double(config.rope.rotary_dim) / config.head_dim;
+  Json json = {{"model_type", config.model_type},
+               {"max_position_embeddings", config.context},
+               {"rope_theta", config.rope.theta},
+               {"rope_scaling", nullptr}};
+  if (config.rope.rotary_dim != config.head_dim)
+    json["partial_rotary_factor"] = double(config.rope.rotary_dim) / config.head_dim;
   json = config_with_rope(json, request, config);
   if (!config.rope.frequency_divisors.empty())  // original= was given, or the request would have been refused
-    source.checkpoint.warnings.push_back("the frequency divisors of rope_freqs.weight are part of the rope that '" + *source.spec.rope + "' replaces: they are left out");
+    source.checkpoint.warnings.push_back("the frequency divisors of rope_freqs.weight are part of the rope that '" +
+                                         *source.spec.rope + "' replaces: they are left out");
   config.context = request.context;
-  config.rope = read_hf_rope("+rope=" + *source.spec.rope, "", json, {config.head_dim, request.context}, source.checkpoint.warnings);
+  config.rope = read_hf_rope("+rope=" + *source.spec.rope, "", json, {config.head_dim, request.context},
+                             source.checkpoint.warnings);
 }
 
 void open_gguf(Source& source, const fs::path& path) {
@@ -153,9 +173,12 @@ bool is_gguf(const fs::path& path) {
 
 void open_base(Source& source, const fs::path& path) {
   const std::string name = path.filename().string();
-  if (is_folder(path) || name.ends_with(".safetensors") || name.ends_with(".index.json")) return open_hf(source, path, false);
+  if (is_folder(path) || name.ends_with(".safetensors") || name.ends_with(".index.json"))
+    return open_hf(source, path, false);
   if (is_gguf(path)) return open_gguf(source, path);
-  throw Error(ErrorKind::bad_input, {.path = path.string()}, "not a model: expected a Hugging Face folder, a .safetensors file, an index or a .gguf", "check the path");
+  throw Error(ErrorKind::bad_input, {.path = path.string()},
+              "not a model: expected a Hugging Face folder, a .safetensors file, an index or a .gguf",
+              "check the path");
 }
 
 /// A factor B whose rows are half-split, in the order of a base whose rotary rows are interleaved.
@@ -163,18 +186,23 @@ void match_layout(PeftAdapter& adapter, const Source& source) {
   const ModelConfig& config = source.checkpoint.config;
   for (LoraModule& module : adapter.modules) {
     const TensorPtr weight = source.checkpoint.find(module.target);
-    if (!weight || weight->info().pairs != RotaryPairs::interleaved || module.b->info().shape[0] != weight->info().rows()) continue;
+    if (!weight || weight->info().pairs != RotaryPairs::interleaved ||
+        module.b->info().shape[0] != weight->info().rows())
+      continue;
     const std::uint64_t heads = weight->info().rows() / std::uint64_t(config.head_dim);
-    module.b = with_rotary_pairs(labelled(module.b, RotaryPairs::half_split), RotaryPairs::interleaved, heads, std::uint64_t(config.head_dim), std::uint64_t(config.rope.rotary_dim));
+    module.b = with_rotary_pairs(labelled(module.b, RotaryPairs::half_split), RotaryPairs::interleaved, heads,
+                                 std::uint64_t(config.head_dim), std::uint64_t(config.rope.rotary_dim));
   }
 }
 
-void apply_adapters(Source& source, const OpenOptions& options, const std::vector<double>& scales, const std::string& base_name) {
+void apply_adapters(Source& source, const OpenOptions& options, const std::vector<double>& scales,
+                    const std::string& base_name) {
   std::vector<ScaledAdapter> scaled;
   for (std::size_t i = 0; i < source.adapters.size(); ++i) {
     PeftAdapter& adapter = source.adapters[i];
     if (!adapter.base_model.empty() && last_part(adapter.base_model) != base_name)
-      source.checkpoint.warnings.push_back("adapter '" + adapter.folder.string() + "' names the base '" + adapter.base_model + "', merged into '" + base_name + "'");
+      source.checkpoint.warnings.push_back("adapter '" + adapter.folder.string() + "' names the base '" +
+                                           adapter.base_model + "', merged into '" + base_name + "'");
     check_peft_targets(adapter, source.base_tensors, source.checkpoint.warnings);
     match_layout(adapter, source);
     scaled.push_back({&adapter, scales[i]});
@@ -196,9 +224,11 @@ std::optional<Vocabulary> read_vocabulary(const fs::path& folder, std::vector<st
 }
 
 /// What is wrong with a vocabulary whose ids lie past the embedding; empty: nothing.
-std::string too_many_ids(const std::optional<Vocabulary>& vocabulary, const ModelConfig& config, const std::string& tokenizer) {
+std::string too_many_ids(const std::optional<Vocabulary>& vocabulary, const ModelConfig& config,
+                         const std::string& tokenizer) {
   if (!vocabulary || id_count(*vocabulary) <= config.n_vocab) return "";
-  return tokenizer + " has " + std::to_string(id_count(*vocabulary)) + " ids, the embedding " + std::to_string(config.n_vocab) + " rows";
+  return tokenizer + " has " + std::to_string(id_count(*vocabulary)) + " ids, the embedding " +
+         std::to_string(config.n_vocab) + " rows";
 }
 
 void take_tokenizer(Source& source, std::optional<Vocabulary> vocabulary, const fs::path& folder, std::string origin) {
@@ -215,8 +245,10 @@ bool take_adapter_tokenizer(Source& source, bool demanded) {
     auto vocabulary = read_vocabulary(adapter->folder, warnings);
     const std::string origin = "adapter " + adapter->folder.string();
     if (!demanded && !vocabulary) continue;  // whether its ids fit is not known
-    if (const std::string problem = too_many_ids(vocabulary, source.checkpoint.config, "the tokenizer of " + origin); !problem.empty()) {
-      if (demanded) throw Error(ErrorKind::bad_input, {.path = adapter->folder.string()}, problem, "use the base's tokenizer");
+    if (const std::string problem = too_many_ids(vocabulary, source.checkpoint.config, "the tokenizer of " + origin);
+        !problem.empty()) {
+      if (demanded)
+        throw Error(ErrorKind::bad_input, {.path = adapter->folder.string()}, problem, "use the base's tokenizer");
       warnings.push_back(problem + ": the base's tokenizer is used");
       continue;
     }
@@ -231,22 +263,29 @@ void choose_tokenizer(Source& source, const OpenOptions& options) {
   auto& warnings = source.checkpoint.warnings;
   if (options.tokenizer == Choice::folder) {
     if (!has_tokenizer(options.tokenizer_folder))
-      throw Error(ErrorKind::bad_input, {.path = options.tokenizer_folder.string()}, "no tokenizer here, expected tokenizer.model or tokenizer.json", "name the folder that holds it");
+      throw Error(ErrorKind::bad_input, {.path = options.tokenizer_folder.string()},
+                  "no tokenizer here, expected tokenizer.model or tokenizer.json", "name the folder that holds it");
     auto vocabulary = read_vocabulary(options.tokenizer_folder, warnings);
-    if (const std::string problem = too_many_ids(vocabulary, source.checkpoint.config, "the tokenizer"); !problem.empty())
-      throw Error(ErrorKind::bad_input, {.path = options.tokenizer_folder.string()}, problem, "take the tokenizer the model was trained with");
-    return take_tokenizer(source, std::move(vocabulary), options.tokenizer_folder, "folder " + options.tokenizer_folder.string());
+    if (const std::string problem = too_many_ids(vocabulary, source.checkpoint.config, "the tokenizer");
+        !problem.empty())
+      throw Error(ErrorKind::bad_input, {.path = options.tokenizer_folder.string()}, problem,
+                  "take the tokenizer the model was trained with");
+    return take_tokenizer(source, std::move(vocabulary), options.tokenizer_folder,
+                          "folder " + options.tokenizer_folder.string());
   }
   if (options.tokenizer != Choice::base && take_adapter_tokenizer(source, options.tokenizer == Choice::adapter)) return;
   if (options.tokenizer == Choice::adapter)
-    throw Error(ErrorKind::bad_input, {.path = source.spec.text}, "no adapter of this source has a tokenizer", "use the base's tokenizer, or name a folder");
+    throw Error(ErrorKind::bad_input, {.path = source.spec.text}, "no adapter of this source has a tokenizer",
+                "use the base's tokenizer, or name a folder");
   if (source.gguf) {
     source.tokenizer_origin = source.checkpoint.vocabulary ? "base" : "none";
     return;
   }
   const bool present = has_tokenizer(source.hf->folder);
   take_tokenizer(source, read_vocabulary(source.hf->folder, warnings), source.hf->folder, present ? "base" : "none");
-  if (const std::string problem = too_many_ids(source.checkpoint.vocabulary, source.checkpoint.config, "the tokenizer"); !problem.empty()) warnings.push_back(problem);
+  if (const std::string problem = too_many_ids(source.checkpoint.vocabulary, source.checkpoint.config, "the tokenizer");
+      !problem.empty())
+    warnings.push_back(problem);
 }
 
 }  // namespace

@@ -14,7 +14,8 @@
 
 namespace ropewalk::formats {
 
-/// MODEL[+ADAPTER[:SCALE]]...[+rope=SPEC], parsed. An existing path is taken literally before any '+' or ':' is looked for, the longest first; rope= takes the rest.
+/// MODEL[+ADAPTER[:SCALE]]...[+rope=SPEC], parsed. An existing path is taken literally before any '+' or ':' is looked
+/// for, the longest first; rope= takes the rest.
 /// Error(usage) for an empty part or a SCALE that is no finite number.
 struct SourceSpec {
   struct Adapter {
@@ -32,13 +33,14 @@ struct HfFolder {
   std::filesystem::path folder;
   std::string config_text;
   Json config;
-  Json generation_config;                    // null if absent
+  Json generation_config;                           // null if absent
   std::vector<std::filesystem::path> weight_files;  // shards in order of name
-  std::vector<std::string> carried_files;    // names of the other files of the folder, sorted: tokenizer, card, licence, ...
+  std::vector<std::string>
+      carried_files;  // names of the other files of the folder, sorted: tokenizer, card, licence, ...
 };
 
 struct OpenOptions {
-  std::optional<DType> merge_dtype;   // --dtype; nullopt: each base tensor's stored dtype
+  std::optional<DType> merge_dtype;  // --dtype; nullopt: each base tensor's stored dtype
   bool saturate = false;
   enum class TokenizerChoice { automatic, base, adapter, folder } tokenizer = TokenizerChoice::automatic;
   std::filesystem::path tokenizer_folder;
@@ -47,21 +49,25 @@ struct OpenOptions {
 /// Anything that opens: what the forward pass needs, and the container it came from for writers.
 struct Source {
   SourceSpec spec;
-  Checkpoint checkpoint;             // adapters applied, rope replaced if asked
-  std::optional<HfFolder> hf;        // one of hf, gguf is set
+  Checkpoint checkpoint;       // adapters applied, rope replaced if asked
+  std::optional<HfFolder> hf;  // one of hf, gguf is set
   std::optional<GgufFile> gguf;
-  std::vector<TensorPtr> base_tensors;       // before adapters
+  std::vector<TensorPtr> base_tensors;  // before adapters
   std::vector<PeftAdapter> adapters;
   std::vector<MergedModule> merged_modules;
-  std::string tokenizer_origin;              // "base", "adapter DIR", "folder DIR", "none"
-  std::filesystem::path tokenizer_folder;    // where a writer takes tokenizer files from; empty: none, or inside the GGUF
+  std::string tokenizer_origin;            // "base", "adapter DIR", "folder DIR", "none"
+  std::filesystem::path tokenizer_folder;  // where a writer takes tokenizer files from; empty: none, or inside the GGUF
 };
 
-/// Opens by kind: folder with config.json, folder with adapter_config.json (its base is resolved from base_model_name_or_path: beside the adapter, relative to the
-/// working directory, or in the Hub cache), .safetensors, .index.json, .gguf (any shard), org/name[@REV] in the local Hub cache (HF_HOME, HF_HUB_CACHE),
+/// Opens by kind: folder with config.json, folder with adapter_config.json (its base is resolved from
+/// base_model_name_or_path: beside the adapter, relative to the
+/// working directory, or in the Hub cache), .safetensors, .index.json, .gguf (any shard), org/name[@REV] in the local
+/// Hub cache (HF_HOME, HF_HUB_CACHE),
 /// or synthetic:CONFIG.json (synthetic.h; said in a warning).
-/// Checks that every tensor the architecture needs is there with the right shape and no layer holds more; tensors outside the decoder are kept, with a warning. A tokenizer
-/// of a kind not read yet is a warning too: its files are still carried. `hub_cache` is passed in: nothing below tools reads the environment.
+/// Checks that every tensor the architecture needs is there with the right shape and no layer holds more; tensors
+/// outside the decoder are kept, with a warning. A tokenizer
+/// of a kind not read yet is a warning too: its files are still carried. `hub_cache` is passed in: nothing below tools
+/// reads the environment.
 Source open_source(const SourceSpec& spec, const OpenOptions& options, const std::filesystem::path& hub_cache);
 
 }  // namespace ropewalk::formats

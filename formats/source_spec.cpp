@@ -9,9 +9,7 @@
 namespace ropewalk::formats {
 namespace {
 
-bool path_exists(std::string_view text) {
-  return !text.empty() && is_there(std::filesystem::path(text));
-}
+bool path_exists(std::string_view text) { return !text.empty() && is_there(std::filesystem::path(text)); }
 
 std::optional<double> parse_scale(std::string_view text) {
   double value = 0;
@@ -20,7 +18,8 @@ std::optional<double> parse_scale(std::string_view text) {
   return value;
 }
 
-/// Longest part of `text` that ends at a '+' (or at its end) and satisfies `accept`; the part up to the first '+' if none does.
+/// Longest part of `text` that ends at a '+' (or at its end) and satisfies `accept`; the part up to the first '+' if
+/// none does.
 template <typename Accept>
 std::string_view longest_part(std::string_view text, Accept accept) {
   for (std::size_t end = text.size(); end != std::string_view::npos && end > 0; end = text.rfind('+', end - 1))
@@ -39,7 +38,8 @@ std::optional<SourceSpec::Adapter> existing_adapter(std::string_view part) {
 }
 
 [[noreturn]] void fail(std::string_view text, const std::string& problem) {
-  throw Error(ErrorKind::usage, {}, "source '" + std::string(text) + "': " + problem, "expected MODEL[+ADAPTER[:SCALE]]...[+rope=SPEC]");
+  throw Error(ErrorKind::usage, {}, "source '" + std::string(text) + "': " + problem,
+              "expected MODEL[+ADAPTER[:SCALE]]...[+rope=SPEC]");
 }
 
 SourceSpec::Adapter parse_adapter(std::string_view text, std::string_view part) {
@@ -49,7 +49,9 @@ SourceSpec::Adapter parse_adapter(std::string_view text, std::string_view part) 
   if (path.empty()) fail(text, "an adapter without a name");
   if (colon == std::string_view::npos) return {std::string(path), 1};
   const auto scale = parse_scale(part.substr(colon + 1));
-  if (!scale) fail(text, "the scale '" + std::string(part.substr(colon + 1)) + "' of adapter '" + std::string(path) + "' is no finite number");
+  if (!scale)
+    fail(text, "the scale '" + std::string(part.substr(colon + 1)) + "' of adapter '" + std::string(path) +
+                   "' is no finite number");
   return {std::string(path), *scale};
 }
 
@@ -72,7 +74,8 @@ SourceSpec parse_source(std::string_view text) {
       spec.rope = std::string(rest.substr(5));
       break;
     }
-    const std::string_view part = longest_part(rest, [](std::string_view candidate) { return existing_adapter(candidate).has_value(); });
+    const std::string_view part =
+        longest_part(rest, [](std::string_view candidate) { return existing_adapter(candidate).has_value(); });
     spec.adapters.push_back(parse_adapter(text, part));
     rest.remove_prefix(part.size());
   }

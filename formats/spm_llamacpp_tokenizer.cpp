@@ -40,7 +40,8 @@ class LlamaCppTokenizer final : public Tokenizer {
 
  private:
   struct Attributes {
-    bool control = false, user_defined = false;  // control: hidden unless special tokens are wanted. A token can be both
+    bool control = false,
+         user_defined = false;  // control: hidden unless special tokens are wanted. A token can be both
     bool lstrip = false, rstrip = false;
   };
   struct Fragment {
@@ -56,8 +57,8 @@ class LlamaCppTokenizer final : public Tokenizer {
   std::optional<std::int32_t> byte_id(std::uint8_t byte) const;
 
   std::vector<Piece> pieces_;
-  std::vector<Attributes> attributes_;       // [pieces]
-  std::vector<std::int32_t> special_;        // longest text first
+  std::vector<Attributes> attributes_;  // [pieces]
+  std::vector<std::int32_t> special_;   // longest text first
   std::array<std::int32_t, 256> byte_ids_{};
   bool add_space_prefix_;
   PieceIndex index_;
@@ -72,37 +73,67 @@ std::vector<Piece> named_pieces(std::vector<Piece> pieces) {
 }
 
 LlamaCppTokenizer::LlamaCppTokenizer(const Vocabulary& vocabulary)
-    : pieces_(named_pieces(vocabulary.pieces)), attributes_(pieces_.size()), add_space_prefix_(vocabulary.add_dummy_prefix), index_(pieces_) {
+    : pieces_(named_pieces(vocabulary.pieces)),
+      attributes_(pieces_.size()),
+      add_space_prefix_(vocabulary.add_dummy_prefix),
+      index_(pieces_) {
   for (std::int32_t id = 0; id < size(); ++id)
     if (!index_.add(id))
-      throw Error(ErrorKind::bad_input, {}, "token " + std::to_string(id) + " '" + at(id).text + "' is defined twice", "the tokenizer is corrupt: llama.cpp refuses it too");
-  merger_.emplace(index_, pieces_, [](const Piece&) { return true; }, true);  // types do not matter to merges
+      throw Error(ErrorKind::bad_input, {}, "token " + std::to_string(id) + " '" + at(id).text + "' is defined twice",
+                  "the tokenizer is corrupt: llama.cpp refuses it too");
+  merger_.emplace(
+      index_, pieces_, [](const Piece&) { return true; }, true);  // types do not matter to merges
   read_attributes(vocabulary);
-  for (int byte = 0; byte < 256; ++byte) byte_ids_[static_cast<std::size_t>(byte)] = byte_id(static_cast<std::uint8_t>(byte)).value_or(-1);
+  for (int byte = 0; byte < 256; ++byte)
+    byte_ids_[static_cast<std::size_t>(byte)] = byte_id(static_cast<std::uint8_t>(byte)).value_or(-1);
 }
 
-/// The engine overrides types by text: tokens that look like an end of turn or fill-in-the-middle marker become control tokens.
+/// The engine overrides types by text: tokens that look like an end of turn or fill-in-the-middle marker become control
+/// tokens.
 bool looks_like_control(std::string_view text) {
-  static constexpr std::string_view kEnd[] = {
-      "<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "<end_of_turn>", "<|endoftext|>", "</s>", "<|eom_id|>",
-      "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>", "<end_of_utterance>", "<eos>", "<turn|>", "<|tool_response>",
-      "<\uFF5Cend\u2581of\u2581sentence\uFF5C>", "[e~["};
+  static constexpr std::string_view kEnd[] = {"<|eot_id|>",
+                                              "<|im_end|>",
+                                              "<|end|>",
+                                              "<|return|>",
+                                              "<|call|>",
+                                              "<|flush|>",
+                                              "<|calls|>",
+                                              "<end_of_turn>",
+                                              "<|endoftext|>",
+                                              "</s>",
+                                              "<|eom_id|>",
+                                              "<EOT>",
+                                              "_<EOT>",
+                                              "[EOT]",
+                                              "[EOS]",
+                                              "<|end_of_text|>",
+                                              "<end_of_utterance>",
+                                              "<eos>",
+                                              "<turn|>",
+                                              "<|tool_response>",
+                                              "<\uFF5Cend\u2581of\u2581sentence\uFF5C>",
+                                              "[e~["};
   return std::find(std::begin(kEnd), std::end(kEnd), text) != std::end(kEnd);
 }
 
 void LlamaCppTokenizer::read_attributes(const Vocabulary& vocabulary) {
-  // Of each group of markers only the first one met becomes one; which that is depends on the engine's hash order if there are several.
+  // Of each group of markers only the first one met becomes one; which that is depends on the engine's hash order if
+  // there are several.
   static constexpr std::array<std::array<std::string_view, 8>, 5> kFillIn = {{
-      {"<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<\uFF5Cfim\u2581begin\uFF5C>", "<PRE>", "\u2581<PRE>", "<|code_prefix|>", "<|prefix|>"},
-      {"<|fim_suffix|>", "<fim-suffix>", "<fim_suffix>", "<\uFF5Cfim\u2581hole\uFF5C>", "<SUF>", "\u2581<SUF>", "<|code_suffix|>", "<|suffix|>"},
-      {"<|fim_middle|>", "<fim-middle>", "<fim_middle>", "<\uFF5Cfim\u2581end\uFF5C>", "<MID>", "\u2581<MID>", "<|code_middle|>", "<|middle|>"},
+      {"<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<\uFF5Cfim\u2581begin\uFF5C>", "<PRE>", "\u2581<PRE>",
+       "<|code_prefix|>", "<|prefix|>"},
+      {"<|fim_suffix|>", "<fim-suffix>", "<fim_suffix>", "<\uFF5Cfim\u2581hole\uFF5C>", "<SUF>", "\u2581<SUF>",
+       "<|code_suffix|>", "<|suffix|>"},
+      {"<|fim_middle|>", "<fim-middle>", "<fim_middle>", "<\uFF5Cfim\u2581end\uFF5C>", "<MID>", "\u2581<MID>",
+       "<|code_middle|>", "<|middle|>"},
       {"<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]", {}, {}, {}},
       {"<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>", {}, {}, {}},
   }};
   for (std::int32_t id = 0; id < size(); ++id) {
     Attributes& attributes = attributes_[static_cast<std::size_t>(id)];
     const PieceType type = at(id).type;
-    attributes.control = type == PieceType::control || type == PieceType::unknown || looks_like_control(at(id).text) || at(id).text == "<|file_sep|>";
+    attributes.control = type == PieceType::control || type == PieceType::unknown || looks_like_control(at(id).text) ||
+                         at(id).text == "<|file_sep|>";
     attributes.user_defined = type == PieceType::user_defined;
   }
   for (const auto& group : kFillIn)
@@ -112,21 +143,28 @@ void LlamaCppTokenizer::read_attributes(const Vocabulary& vocabulary) {
         break;
       }
   for (std::string_view text : {"<|channel|>", "<|message|>", "<|start|>", "<|constrain|>"})
-    if (const std::int32_t id = index_.find(text); id >= 0) attributes_[static_cast<std::size_t>(id)] = {.user_defined = true};
+    if (const std::int32_t id = index_.find(text); id >= 0)
+      attributes_[static_cast<std::size_t>(id)] = {.user_defined = true};
   for (const AddedToken& token : vocabulary.added) {
     if (token.id < 0 || token.id >= size()) continue;
     attributes_[static_cast<std::size_t>(token.id)].lstrip = token.lstrip;
     attributes_[static_cast<std::size_t>(token.id)].rstrip = token.rstrip;
   }
   for (std::int32_t id = 0; id < size(); ++id)
-    if (const Attributes& attributes = attributes_[static_cast<std::size_t>(id)]; attributes.control || attributes.user_defined) special_.push_back(id);
-  // Not stable_sort: the engine's std::sort decides between tokens of one length, which matters where two of them overlap.
-  std::sort(special_.begin(), special_.end(), [this](std::int32_t a, std::int32_t b) { return at(a).text.size() > at(b).text.size(); });
+    if (const Attributes& attributes = attributes_[static_cast<std::size_t>(id)];
+        attributes.control || attributes.user_defined)
+      special_.push_back(id);
+  // Not stable_sort: the engine's std::sort decides between tokens of one length, which matters where two of them
+  // overlap.
+  std::sort(special_.begin(), special_.end(),
+            [this](std::int32_t a, std::int32_t b) { return at(a).text.size() > at(b).text.size(); });
 }
 
 const Piece& LlamaCppTokenizer::at(std::int32_t id) const {
   if (id < 0 || id >= size())
-    throw Error(ErrorKind::bad_input, {}, "id " + std::to_string(id) + " is not in the vocabulary of " + std::to_string(size()), "check where the ids come from");
+    throw Error(ErrorKind::bad_input, {},
+                "id " + std::to_string(id) + " is not in the vocabulary of " + std::to_string(size()),
+                "check where the ids come from");
   return pieces_[static_cast<std::size_t>(id)];
 }
 
@@ -176,7 +214,9 @@ std::vector<LlamaCppTokenizer::Fragment> LlamaCppTokenizer::partition(std::strin
 }
 
 void LlamaCppTokenizer::encode_text(std::string_view text, std::vector<std::int32_t>& ids) const {
-  const auto cut = [](std::string_view rest) -> WordEncoder::Cut { return {std::min(rest.size(), utf8_length(rest[0])), false}; };
+  const auto cut = [](std::string_view rest) -> WordEncoder::Cut {
+    return {std::min(rest.size(), utf8_length(rest[0])), false};
+  };
   const auto emit = [&](const MergeSymbol& symbol, const MergeHistory*) {
     if (symbol.id >= 0) {
       ids.push_back(symbol.id);
@@ -185,7 +225,9 @@ void LlamaCppTokenizer::encode_text(std::string_view text, std::vector<std::int3
     for (char c : text.substr(symbol.begin, symbol.size)) {
       const std::int32_t id = byte_ids_[static_cast<unsigned char>(c)];
       if (id < 0)
-        throw Error(ErrorKind::bad_input, {}, "the vocabulary has no token for byte " + byte_piece(static_cast<std::uint8_t>(c)), "llama.cpp cannot encode this text either");
+        throw Error(ErrorKind::bad_input, {},
+                    "the vocabulary has no token for byte " + byte_piece(static_cast<std::uint8_t>(c)),
+                    "llama.cpp cannot encode this text either");
       ids.push_back(id);
     }
   };
@@ -234,15 +276,19 @@ std::string LlamaCppTokenizer::decode(std::span<const std::int32_t> ids) const {
 
 }  // namespace
 
-std::unique_ptr<Tokenizer> make_llama_cpp_tokenizer(const Vocabulary& vocabulary) { return std::make_unique<LlamaCppTokenizer>(vocabulary); }
+std::unique_ptr<Tokenizer> make_llama_cpp_tokenizer(const Vocabulary& vocabulary) {
+  return std::make_unique<LlamaCppTokenizer>(vocabulary);
+}
 
 void set_llama_cpp_attributes(Vocabulary& vocabulary, std::string_view general_name) {
   std::string name(general_name);
-  std::transform(name.begin(), name.end(), name.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+  std::transform(name.begin(), name.end(), name.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
   if (name.find("phi-3") == std::string::npos && name.find("phi3") == std::string::npos) return;
   for (std::size_t id = 0; id < vocabulary.pieces.size(); ++id) {
     const Piece& piece = vocabulary.pieces[id];
-    const bool special = piece.type == PieceType::control || piece.type == PieceType::unknown || piece.type == PieceType::user_defined || looks_like_control(piece.text);
+    const bool special = piece.type == PieceType::control || piece.type == PieceType::unknown ||
+                         piece.type == PieceType::user_defined || looks_like_control(piece.text);
     if (!special || piece.text == "<unk>" || piece.text == "<s>" || piece.text == "<|endoftext|>") continue;
     vocabulary.added.push_back({.id = static_cast<std::int32_t>(id), .content = piece.text, .rstrip = true});
   }

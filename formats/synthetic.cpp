@@ -48,13 +48,15 @@ std::shared_ptr<const Pool> make_pool(DType dtype, double deviation, std::uint64
 
 class SyntheticTensor final : public LazyTensor {
  public:
-  SyntheticTensor(TensorInfo info, std::shared_ptr<const Pool> pool, std::uint64_t first) : LazyTensor(std::move(info)), pool_(std::move(pool)), first_(first) {}
+  SyntheticTensor(TensorInfo info, std::shared_ptr<const Pool> pool, std::uint64_t first)
+      : LazyTensor(std::move(info)), pool_(std::move(pool)), first_(first) {}
 
   bool has_raw() const noexcept override { return true; }
   void read_raw(RowRange range, std::span<std::byte> bytes) const override {
     assert(range.end <= info().rows() && bytes.size() == range.size() * info().row_bytes());
     const std::uint64_t size = pool_->size(), element = size / kPoolElements;
-    std::uint64_t at = (first_ + range.begin % kPoolElements * (info().columns() % kPoolElements)) % kPoolElements * element;
+    std::uint64_t at =
+        (first_ + range.begin % kPoolElements * (info().columns() % kPoolElements)) % kPoolElements * element;
     while (!bytes.empty()) {
       const std::uint64_t count = std::min<std::uint64_t>(bytes.size(), size - at);
       std::memcpy(bytes.data(), pool_->data() + at, count);
@@ -83,12 +85,15 @@ class ConstantTensor final : public LazyTensor {
   float value_;
 };
 
-/// A layer's number in a name, modulo those that differ: "model.layers.5.mlp" and "model.layers.1.mlp" are the same words.
+/// A layer's number in a name, modulo those that differ: "model.layers.5.mlp" and "model.layers.1.mlp" are the same
+/// words.
 std::string name_of_layer_kind(const std::string& name) {
   constexpr std::string_view kLayers = "model.layers.";
   if (!name.starts_with(kLayers)) return name;
   const std::size_t end = name.find('.', kLayers.size());
-  return std::string(kLayers) + std::to_string(std::stoi(name.substr(kLayers.size(), end - kLayers.size())) % kDistinctLayers) + name.substr(end);
+  return std::string(kLayers) +
+         std::to_string(std::stoi(name.substr(kLayers.size(), end - kLayers.size())) % kDistinctLayers) +
+         name.substr(end);
 }
 
 std::uint64_t hash(std::string_view text) {
@@ -119,26 +124,34 @@ DType synthetic_dtype(const Json& config, const std::string& config_path) {
     if (!config.is_object() || !config.contains(key) || config[key].is_null()) continue;
     const auto dtype = config[key].is_string() ? dtype_from_name(config[key].get<std::string>()) : std::nullopt;
     if (!dtype || (*dtype != DType::f32 && *dtype != DType::f16 && *dtype != DType::bf16))
-      throw Error(ErrorKind::unsupported, {.path = config_path}, std::string(key) + " is " + config[key].dump() + ", synthetic weights are float32, float16 or bfloat16", "set one of these");
+      throw Error(
+          ErrorKind::unsupported, {.path = config_path},
+          std::string(key) + " is " + config[key].dump() + ", synthetic weights are float32, float16 or bfloat16",
+          "set one of these");
     return *dtype;
   }
   return DType::bf16;
 }
 
 std::vector<TensorPtr> synthetic_tensors(const ModelConfig& config, DType dtype) {
-  if (dtype != DType::f32 && dtype != DType::f16 && dtype != DType::bf16) throw Error(ErrorKind::unsupported, {}, "synthetic weights of " + std::string(info(dtype).name), "use f32, f16 or bf16");
+  if (dtype != DType::f32 && dtype != DType::f16 && dtype != DType::bf16)
+    throw Error(ErrorKind::unsupported, {}, "synthetic weights of " + std::string(info(dtype).name),
+                "use f32, f16 or bf16");
   std::map<double, std::shared_ptr<const Pool>> pools;
   std::vector<TensorPtr> out;
   for (const ExpectedTensor& tensor : expected_tensors(config)) {
     TensorInfo described{tensor.name, tensor.shape, tensor.shape.size() == 2 ? dtype : DType::f32, tensor.pairs};
     if (tensor.shape.size() != 2) {
-      out.push_back(std::make_shared<ConstantTensor>(std::move(described), tensor.name.ends_with("norm.weight") ? 1.0f : 0.0f));
+      out.push_back(
+          std::make_shared<ConstantTensor>(std::move(described), tensor.name.ends_with("norm.weight") ? 1.0f : 0.0f));
       continue;
     }
-    const double deviation = tensor.name == "model.embed_tokens.weight" && !config.tied_head ? 1 : 1 / std::sqrt(double(tensor.shape[1]));
+    const double deviation =
+        tensor.name == "model.embed_tokens.weight" && !config.tied_head ? 1 : 1 / std::sqrt(double(tensor.shape[1]));
     auto& pool = pools[deviation];
     if (!pool) pool = make_pool(dtype, deviation, hash("pool " + std::to_string(pools.size())));
-    out.push_back(std::make_shared<SyntheticTensor>(std::move(described), pool, hash(name_of_layer_kind(tensor.name)) % kPoolElements));
+    out.push_back(std::make_shared<SyntheticTensor>(std::move(described), pool,
+                                                    hash(name_of_layer_kind(tensor.name)) % kPoolElements));
   }
   return out;
 }

@@ -30,40 +30,54 @@ struct InventoryCheck {
   const std::string& config_place;
   std::size_t n_unused = 0;
 
-  [[noreturn]] void fail(const std::string& problem, const std::string& fix, ErrorKind kind = ErrorKind::bad_input) const {
+  [[noreturn]] void fail(const std::string& problem, const std::string& fix,
+                         ErrorKind kind = ErrorKind::bad_input) const {
     throw Error(kind, {.path = path}, problem, fix);
   }
 
   /// About a tensor that is there: its own file, a shard of several, is the place.
-  [[noreturn]] void fail(const LazyTensor& tensor, const std::string& problem, const std::string& fix, ErrorKind kind = ErrorKind::bad_input) const {
+  [[noreturn]] void fail(const LazyTensor& tensor, const std::string& problem, const std::string& fix,
+                         ErrorKind kind = ErrorKind::bad_input) const {
     const std::string origin = std::string(tensor.file());
     throw Error(kind, {.path = origin.empty() ? path : origin}, problem, fix);
   }
 
   void check_known(const LazyTensor& tensor, const ExpectedTensor& expected) const {
     if (tensor.info().shape != expected.shape)
-      fail(tensor, "tensor '" + expected.name + "' has shape " + shape_text(tensor.info().shape) + ", expected " + shape_text(expected.shape) + " by " + config_place,
+      fail(tensor,
+           "tensor '" + expected.name + "' has shape " + shape_text(tensor.info().shape) + ", expected " +
+               shape_text(expected.shape) + " by " + config_place,
            "weights and configuration belong to different models, or one of them was edited");
     if (!is_float(tensor.dtype()) && !is_block_type(tensor.dtype()))
-      fail(tensor, "tensor '" + expected.name + "' holds " + std::string(info(tensor.dtype()).name) + ", expected floating point",
+      fail(tensor,
+           "tensor '" + expected.name + "' holds " + std::string(info(tensor.dtype()).name) +
+               ", expected floating point",
            "quantized weights without a quantization_config cannot be interpreted", ErrorKind::unsupported);
   }
 
   /// A tensor that expected_tensors() does not list. True: keep it.
-  bool check_unknown(const LazyTensor& tensor, const std::vector<std::string>& candidates, std::vector<std::string>& warnings) {
+  bool check_unknown(const LazyTensor& tensor, const std::vector<std::string>& candidates,
+                     std::vector<std::string>& warnings) {
     const std::string& name = tensor.name();
     if (const auto layer = layer_of(name)) {
       if (*layer >= std::uint64_t(config.n_layers))
-        fail(tensor, "tensor '" + name + "' belongs to layer " + std::to_string(*layer) + ", but " + config_place + " says num_hidden_layers is " + std::to_string(config.n_layers),
+        fail(tensor,
+             "tensor '" + name + "' belongs to layer " + std::to_string(*layer) + ", but " + config_place +
+                 " says num_hidden_layers is " + std::to_string(config.n_layers),
              "correct num_hidden_layers, or take configuration and weights from the same model");
       if (name.ends_with(".bias"))
         fail(tensor, "tensor '" + name + "' is a bias, but " + config_place + " says this model has none there",
-             config.model_type == "llama" ? "set attention_bias or mlp_bias if the model was trained with biases" : "the architecture of this model is not " + config.model_type);
+             config.model_type == "llama" ? "set attention_bias or mlp_bias if the model was trained with biases"
+                                          : "the architecture of this model is not " + config.model_type);
       const std::string near = nearest_word(name, candidates, name.size() / 4).value_or("");
-      fail(tensor, "tensor '" + name + "' is not part of a " + config.model_type + " layer" + (near.empty() ? "" : " (nearest: '" + near + "')"),
+      fail(tensor,
+           "tensor '" + name + "' is not part of a " + config.model_type + " layer" +
+               (near.empty() ? "" : " (nearest: '" + near + "')"),
            "the weights belong to another architecture than " + config_place + " says");
     }
-    if (n_unused++ < kUnusedNamed) warnings.push_back("tensor '" + name + "' is not part of a " + config.model_type + " model: nothing uses it, and outputs that cannot hold it go without");
+    if (n_unused++ < kUnusedNamed)
+      warnings.push_back("tensor '" + name + "' is not part of a " + config.model_type +
+                         " model: nothing uses it, and outputs that cannot hold it go without");
     return true;
   }
 };
@@ -72,7 +86,8 @@ struct InventoryCheck {
 
 std::vector<ExpectedTensor> expected_tensors(const ModelConfig& c) {
   using U = std::uint64_t;
-  const U d = U(c.d_model), q = U(c.n_heads) * U(c.head_dim), kv = U(c.n_kv_heads) * U(c.head_dim), ff = U(c.d_ff), vocab = U(c.n_vocab);
+  const U d = U(c.d_model), q = U(c.n_heads) * U(c.head_dim), kv = U(c.n_kv_heads) * U(c.head_dim), ff = U(c.d_ff),
+          vocab = U(c.n_vocab);
   std::vector<ExpectedTensor> all;
   all.push_back({"model.embed_tokens.weight", {vocab, d}});
   for (int layer = 0; layer < c.n_layers; ++layer) {
@@ -96,8 +111,9 @@ std::vector<ExpectedTensor> expected_tensors(const ModelConfig& c) {
   return all;
 }
 
-std::vector<TensorPtr> check_inventory(const std::vector<TensorPtr>& tensors, const ModelConfig& config, const std::string& path,
-                                       const std::string& config_place, std::vector<std::string>& warnings) {
+std::vector<TensorPtr> check_inventory(const std::vector<TensorPtr>& tensors, const ModelConfig& config,
+                                       const std::string& path, const std::string& config_place,
+                                       std::vector<std::string>& warnings) {
   InventoryCheck check{config, path, config_place};
   const std::vector<ExpectedTensor> expected = expected_tensors(config);
   std::unordered_map<std::string_view, const ExpectedTensor*> open;
@@ -111,7 +127,9 @@ std::vector<TensorPtr> check_inventory(const std::vector<TensorPtr>& tensors, co
   std::unordered_map<std::string_view, bool> seen;
   for (const TensorPtr& tensor : tensors) {
     const std::string& name = tensor->name();
-    if (!seen.emplace(name, true).second) check.fail(*tensor, "tensor '" + name + "' is there twice, expected once", "the checkpoint is damaged: fetch it again");
+    if (!seen.emplace(name, true).second)
+      check.fail(*tensor, "tensor '" + name + "' is there twice, expected once",
+                 "the checkpoint is damaged: fetch it again");
     if (name.ends_with("rotary_emb.inv_freq")) {
       ++dropped;  // old transformers saved this buffer; it is computed from the configuration
       continue;
@@ -126,14 +144,20 @@ std::vector<TensorPtr> check_inventory(const std::vector<TensorPtr>& tensors, co
     open.erase(found);
   }
   if (check.n_unused > kUnusedNamed)
-    warnings.push_back(std::to_string(check.n_unused - kUnusedNamed) + " more tensors are not part of a " + config.model_type + " model");
-  if (dropped > 0) warnings.push_back(std::to_string(dropped) + " rotary_emb.inv_freq tensors dropped: frequencies are computed from " + config_place);
+    warnings.push_back(std::to_string(check.n_unused - kUnusedNamed) + " more tensors are not part of a " +
+                       config.model_type + " model");
+  if (dropped > 0)
+    warnings.push_back(std::to_string(dropped) +
+                       " rotary_emb.inv_freq tensors dropped: frequencies are computed from " + config_place);
   if (!open.empty()) {
-    const auto first = std::find_if(expected.begin(), expected.end(), [&](const ExpectedTensor& tensor) { return open.contains(tensor.name); });
+    const auto first = std::find_if(expected.begin(), expected.end(),
+                                    [&](const ExpectedTensor& tensor) { return open.contains(tensor.name); });
     const std::string more = open.size() > 1 ? " and " + std::to_string(open.size() - 1) + " more" : "";
-    check.fail("tensor '" + first->name + "' " + shape_text(first->shape) + more + " missing, expected by " + config_place,
-               first->name == "lm_head.weight" ? "set tie_word_embeddings to true if the embedding is the head, else fetch the checkpoint again"
-                                               : "the checkpoint is incomplete or its configuration belongs to another model: fetch it again");
+    check.fail(
+        "tensor '" + first->name + "' " + shape_text(first->shape) + more + " missing, expected by " + config_place,
+        first->name == "lm_head.weight"
+            ? "set tie_word_embeddings to true if the embedding is the head, else fetch the checkpoint again"
+            : "the checkpoint is incomplete or its configuration belongs to another model: fetch it again");
   }
   return kept;
 }

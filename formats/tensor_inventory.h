@@ -13,15 +13,21 @@ struct ExpectedTensor {
   std::vector<std::uint64_t> shape;  // outermost first
   RotaryPairs pairs = RotaryPairs::none;
 };
-/// Every tensor a llama or mistral decoder of this shape has, in transformers' order: embedding, layers, norm, head (absent if tied).
+/// Every tensor a llama or mistral decoder of this shape has, in transformers' order: embedding, layers, norm, head
+/// (absent if tied).
 std::vector<ExpectedTensor> expected_tensors(const ModelConfig& config);
 
-/// Checks a checkpoint against its configuration and labels the rotary projections with config.rotary_pairs. Returns the tensors in the order given.
-/// Error(bad_input) naming tensor, found and expected shape for: missing tensors and layers, layers past n_layers, wrong shapes, biases the configuration
-/// denies, a tensor inside a layer that this architecture does not have, two tensors of one name; Error(unsupported) for a weight that is not floating point.
-/// Known leftovers of old checkpoints (rotary_emb.inv_freq) are dropped, tensors outside the decoder are kept; both add a line to `warnings`.
+/// Checks a checkpoint against its configuration and labels the rotary projections with config.rotary_pairs. Returns
+/// the tensors in the order given.
+/// Error(bad_input) naming tensor, found and expected shape for: missing tensors and layers, layers past n_layers,
+/// wrong shapes, biases the configuration
+/// denies, a tensor inside a layer that this architecture does not have, two tensors of one name; Error(unsupported)
+/// for a weight that is not floating point.
+/// Known leftovers of old checkpoints (rotary_emb.inv_freq) are dropped, tensors outside the decoder are kept; both add
+/// a line to `warnings`.
 /// `config_place` is where the configuration was read, for messages.
-std::vector<TensorPtr> check_inventory(const std::vector<TensorPtr>& tensors, const ModelConfig& config, const std::string& path,
-                                       const std::string& config_place, std::vector<std::string>& warnings);
+std::vector<TensorPtr> check_inventory(const std::vector<TensorPtr>& tensors, const ModelConfig& config,
+                                       const std::string& path, const std::string& config_place,
+                                       std::vector<std::string>& warnings);
 
 }  // namespace ropewalk::formats

@@ -9,14 +9,18 @@ namespace ropewalk::formats {
 
 std::unique_ptr<Tokenizer> Tokenizer::create(const Vocabulary& vocabulary) {
   if (vocabulary.model != "spm")
-    throw Error(ErrorKind::unsupported, {}, "a tokenizer of kind '" + vocabulary.model + "', only spm is known", "pass ids instead of text");
-  if (vocabulary.pieces.empty()) throw Error(ErrorKind::bad_input, {}, "the vocabulary has no pieces", "the tokenizer is corrupt: fetch it again");
+    throw Error(ErrorKind::unsupported, {}, "a tokenizer of kind '" + vocabulary.model + "', only spm is known",
+                "pass ids instead of text");
+  if (vocabulary.pieces.empty())
+    throw Error(ErrorKind::bad_input, {}, "the vocabulary has no pieces", "the tokenizer is corrupt: fetch it again");
   const bool llama_cpp = vocabulary.rules == TokenizerRules::llama_cpp;
   for (std::size_t id = 0; id < vocabulary.pieces.size(); ++id) {
     if (std::isnan(vocabulary.pieces[id].score))
-      throw Error(ErrorKind::bad_input, {}, "the score of piece " + std::to_string(id) + " is not a number", "the tokenizer is corrupt: fetch it again");
+      throw Error(ErrorKind::bad_input, {}, "the score of piece " + std::to_string(id) + " is not a number",
+                  "the tokenizer is corrupt: fetch it again");
     if (!llama_cpp && vocabulary.pieces[id].text.empty())
-      throw Error(ErrorKind::bad_input, {}, "piece " + std::to_string(id) + " has no text", "the tokenizer is corrupt: fetch it again");
+      throw Error(ErrorKind::bad_input, {}, "piece " + std::to_string(id) + " has no text",
+                  "the tokenizer is corrupt: fetch it again");
   }
   return llama_cpp ? make_llama_cpp_tokenizer(vocabulary) : make_sentencepiece_tokenizer(vocabulary);
 }

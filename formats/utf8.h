@@ -6,13 +6,15 @@
 
 namespace ropewalk::formats {
 
-/// Bytes the character starting with `first` would take by its first byte alone, 1 for a continuation byte. Tokenizers cut text by this.
+/// Bytes the character starting with `first` would take by its first byte alone, 1 for a continuation byte. Tokenizers
+/// cut text by this.
 constexpr std::size_t utf8_length(char first) noexcept {
   constexpr std::uint8_t kLengths[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 3, 4};
   return kLengths[static_cast<unsigned char>(first) >> 4];
 }
 
-/// Bytes of the valid character `text` starts with (no overlong forms, no surrogates, at most U+10FFFF); 0 if there is none.
+/// Bytes of the valid character `text` starts with (no overlong forms, no surrogates, at most U+10FFFF); 0 if there is
+/// none.
 constexpr std::size_t valid_utf8_prefix(std::string_view text) noexcept {
   if (text.empty()) return 0;
   const auto first = static_cast<unsigned char>(text[0]);

@@ -13,9 +13,11 @@ constexpr std::size_t kMaxRememberedBytes = 48, kMaxRemembered = 1u << 18;
 
 }  // namespace
 
-void WordEncoder::encode(std::string_view text, const Cutter& cut, const Emit& emit, std::vector<std::int32_t>& ids) const {
+void WordEncoder::encode(std::string_view text, const Cutter& cut, const Emit& emit,
+                         std::vector<std::int32_t>& ids) const {
   if (text.size() > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max()))
-    throw Error(ErrorKind::unsupported, {}, "a text of " + std::to_string(text.size()) + " bytes, expected fewer than 2 GiB", "split the text");
+    throw Error(ErrorKind::unsupported, {},
+                "a text of " + std::to_string(text.size()) + " bytes, expected fewer than 2 GiB", "split the text");
   const bool by_word = merger_.words_are_independent() && !keep_history_;
   struct Range {
     std::size_t begin, end;
@@ -52,7 +54,9 @@ void WordEncoder::encode(std::string_view text, const Cutter& cut, const Emit& e
     const bool is_space = text.substr(at, next.length) == kSpace;
     // A word starts at a space that follows something else. A frozen symbol is a word of its own.
     if (by_word && (next.frozen || (is_space && !after_space) || (!symbols.empty() && symbols.back().frozen))) flush();
-    symbols.push_back({.begin = static_cast<std::uint32_t>(at), .size = static_cast<std::uint32_t>(next.length), .frozen = next.frozen});
+    symbols.push_back({.begin = static_cast<std::uint32_t>(at),
+                       .size = static_cast<std::uint32_t>(next.length),
+                       .frozen = next.frozen});
     after_space = is_space;
     at += next.length;
   }

@@ -28,7 +28,8 @@ std::string_view without_comment(std::string_view text) {
     const char c = text[i];
     if (quote != 0) {
       if (c == quote) quote = 0;
-    } else if ((c == '"' || c == '\'') && (i == 0 || text[i - 1] == ' ' || text[i - 1] == '[' || text[i - 1] == ',' || text[i - 1] == '{')) {
+    } else if ((c == '"' || c == '\'') &&
+               (i == 0 || text[i - 1] == ' ' || text[i - 1] == '[' || text[i - 1] == ',' || text[i - 1] == '{')) {
       quote = c;
     } else if (c == '#' && (i == 0 || text[i - 1] == ' ')) {
       return trimmed(text.substr(0, i));
@@ -210,7 +211,8 @@ class Blocks {
         skip_blank();
         out.push_back(!done() && lines_[at_].indent > indent ? node(lines_[at_].indent, depth + 1) : Json(nullptr));
       } else if (is_item(rest) || key_end(rest) != std::string_view::npos) {
-        line.indent = indent + static_cast<int>(line.text.size() - rest.size());  // the item's content starts a block of its own
+        // the item's content starts a block of its own
+        line.indent = indent + static_cast<int>(line.text.size() - rest.size());
         line.text = rest;
         out.push_back(node(line.indent, depth + 1));
       } else {
@@ -236,7 +238,8 @@ class Blocks {
         continue;
       }
       skip_blank();
-      const bool nested = !done() && (lines_[at_].indent > indent || (lines_[at_].indent == indent && is_item(lines_[at_].text)));
+      const bool nested =
+          !done() && (lines_[at_].indent > indent || (lines_[at_].indent == indent && is_item(lines_[at_].text)));
       out[key] = nested ? node(lines_[at_].indent, depth + 1) : Json(nullptr);
     }
     if (!done() && lines_[at_].indent > indent) throw NotUnderstood{};
@@ -249,7 +252,8 @@ class Blocks {
     std::string text(without_comment(first));
     const bool quoted = text[0] == '"' || text[0] == '\'';
     for (; !done() && lines_[at_].indent > indent && !lines_[at_].text.empty(); ++at_) {
-      if (!quoted && key_end(lines_[at_].text) != std::string_view::npos) throw NotUnderstood{};  // "mapping values are not allowed here"
+      // "mapping values are not allowed here"
+      if (!quoted && key_end(lines_[at_].text) != std::string_view::npos) throw NotUnderstood{};
       text += " " + std::string(without_comment(lines_[at_].text));
     }
     return Inline(text).whole();
@@ -261,7 +265,9 @@ class Blocks {
     const int body = done() ? 0 : lines_[at_].indent;
     while (!done() && (lines_[at_].indent > indent || lines_[at_].text.empty())) {
       const Line& line = lines_[at_++];
-      const std::string lead = line.text.empty() || line.indent <= body ? "" : std::string(static_cast<std::size_t>(line.indent - body), ' ');
+      const std::string lead = line.text.empty() || line.indent <= body
+                                   ? ""
+                                   : std::string(static_cast<std::size_t>(line.indent - body), ' ');
       if (!out.empty() && !keep_lines && out.back() != '\n' && !line.text.empty()) out += ' ';
       out += lead + line.text;
       if (keep_lines || line.text.empty()) out += '\n';

@@ -76,7 +76,8 @@ HWY_INLINE float largest_magnitude(const float* x) {
   const Floats df;
   const hn::RebindToSigned<Floats> di;
   auto most = hn::Zero(di);
-  for (std::size_t i = 0; i < kElements; i += hn::Lanes(df)) most = hn::Max(most, hn::BitCast(di, hn::Abs(hn::LoadU(df, x + i))));
+  for (std::size_t i = 0; i < kElements; i += hn::Lanes(df))
+    most = hn::Max(most, hn::BitCast(di, hn::Abs(hn::LoadU(df, x + i))));
   return std::bit_cast<float>(hn::GetLane(hn::MaxOfLanes(di, most)));
 }
 
@@ -89,8 +90,8 @@ HWY_INLINE void round_elements(const float* x, float inverse, std::byte* out) {
   for (std::size_t i = 0; i < kElements; i += hn::Lanes(df)) {
     const auto q = hn::Mul(hn::LoadU(df, x + i), factor);
     const auto magnitude = hn::Abs(q);
-    auto whole = hn::ConvertTo(di, magnitude);                       // towards zero
-    const auto rest = hn::Sub(magnitude, hn::ConvertTo(df, whole));  // exact
+    auto whole = hn::ConvertTo(di, magnitude);                                            // towards zero
+    const auto rest = hn::Sub(magnitude, hn::ConvertTo(df, whole));                       // exact
     whole = hn::Sub(whole, hn::VecFromMask(di, hn::RebindMask(di, hn::Ge(rest, half))));  // a true lane is -1
     const auto sign = hn::BroadcastSignBit(hn::BitCast(di, q));
     hn::StoreU(hn::DemoteTo(d8, hn::Sub(hn::Xor(whole, sign), sign)), d8, reinterpret_cast<std::int8_t*>(out + i));
@@ -119,7 +120,8 @@ void EncodeBatch(const float* x, std::byte* blocks, std::size_t n_blocks) {
   }
 }
 void Encode(const float* x, std::byte* blocks, std::size_t n_blocks) {
-  for (std::size_t b = 0; b < n_blocks; b += kBatch) EncodeBatch(x + b * kElements, blocks + b * kBytes, std::min(kBatch, n_blocks - b));
+  for (std::size_t b = 0; b < n_blocks; b += kBatch)
+    EncodeBatch(x + b * kElements, blocks + b * kBytes, std::min(kBatch, n_blocks - b));
 }
 
 void Decode(const std::byte* blocks, float* x, std::size_t n_blocks) {

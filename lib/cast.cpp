@@ -12,15 +12,19 @@
 namespace ropewalk {
 namespace {
 
-// Elements per step: the temporary (256 KiB as doubles) stays in the second cache between the parent that fills it and the encoder.
+// Elements per step: the temporary (256 KiB as doubles) stays in the second cache between the parent that fills it and
+// the encoder.
 constexpr std::uint64_t kChunk = std::uint64_t{32} << 10;
 
 class Cast final : public ForwardingTensor {
  public:
   Cast(TensorInfo info, TensorPtr parent, bool saturate)
-      : ForwardingTensor(std::move(info), std::move(parent)), policy_(saturate ? OutOfRange::clamp : OutOfRange::refuse) {}
+      : ForwardingTensor(std::move(info), std::move(parent)),
+        policy_(saturate ? OutOfRange::clamp : OutOfRange::refuse) {}
 
-  std::uint64_t clamped() const noexcept override { return ForwardingTensor::clamped() + clamped_.load(std::memory_order_relaxed); }
+  std::uint64_t clamped() const noexcept override {
+    return ForwardingTensor::clamped() + clamped_.load(std::memory_order_relaxed);
+  }
 
   bool has_raw() const noexcept override { return true; }
   bool is_wide() const noexcept override { return dtype() == DType::f64; }
@@ -57,7 +61,8 @@ class Cast final : public ForwardingTensor {
 
   // The values a consumer of the cast sees are the rounded ones.
   template <class Float>
-  void decode(RowRange range, std::span<Float> values, void (*decode_all)(DType, std::span<const std::byte>, std::span<Float>)) const {
+  void decode(RowRange range, std::span<Float> values,
+              void (*decode_all)(DType, std::span<const std::byte>, std::span<Float>)) const {
     const std::uint64_t columns = info().columns(), row_bytes = info().row_bytes();
     std::unique_ptr<std::byte[]> buffer;
     std::uint64_t capacity = 0;
@@ -85,17 +90,20 @@ class Cast final : public ForwardingTensor {
 TensorPtr cast(TensorPtr parent, DType dtype, bool saturate) {
   if (parent->dtype() == dtype && parent->has_raw()) return parent;
   if (!can_encode(dtype))
-    throw Error(ErrorKind::unsupported, {.path = std::string(parent->file())},
-                "tensor '" + parent->name() + "': type " + std::string(info(dtype).name) + " cannot be written by this version",
-                "use f32, f16, bf16 or q8_0");
+    throw Error(
+        ErrorKind::unsupported, {.path = std::string(parent->file())},
+        "tensor '" + parent->name() + "': type " + std::string(info(dtype).name) + " cannot be written by this version",
+        "use f32, f16, bf16 or q8_0");
   if (!can_decode(parent->dtype()))
     throw Error(ErrorKind::unsupported, {.path = std::string(parent->file())},
-                "tensor '" + parent->name() + "': type " + std::string(info(parent->dtype()).name) + " cannot be read by this version",
+                "tensor '" + parent->name() + "': type " + std::string(info(parent->dtype()).name) +
+                    " cannot be read by this version",
                 "start from an f32, f16, bf16 or q8_0 file");
   if (!byte_size(dtype, parent->info().columns()))
     throw Error(ErrorKind::unsupported, {.path = std::string(parent->file())},
-                "tensor '" + parent->name() + "': rows of " + std::to_string(parent->info().columns()) + " elements are not whole blocks of " +
-                    std::to_string(info(dtype).block_elements) + ", which " + std::string(info(dtype).name) + " needs",
+                "tensor '" + parent->name() + "': rows of " + std::to_string(parent->info().columns()) +
+                    " elements are not whole blocks of " + std::to_string(info(dtype).block_elements) + ", which " +
+                    std::string(info(dtype).name) + " needs",
                 "keep this tensor in f32 or f16");
   TensorInfo info = parent->info();
   info.dtype = dtype;

@@ -19,7 +19,8 @@ namespace {
 /// The new file, closed on every way out.
 class NewFile {
  public:
-  explicit NewFile(const std::filesystem::path& path) : path_(path.string()), fd_(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)) {
+  explicit NewFile(const std::filesystem::path& path)
+      : path_(path.string()), fd_(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)) {
     if (fd_ < 0) throw_system_error(path_, "create", errno);
   }
   ~NewFile() {
@@ -62,7 +63,8 @@ const char* clone_method_name(CloneMethod method) noexcept {
 
 CloneMethod clone_file(const std::filesystem::path& from, const std::filesystem::path& to, bool allow_link, bool sync) {
   // A link of a link in the Hub cache must be the file itself, not another symbolic link.
-  if (allow_link && ::linkat(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), AT_SYMLINK_FOLLOW) == 0) return CloneMethod::link;
+  if (allow_link && ::linkat(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), AT_SYMLINK_FOLLOW) == 0)
+    return CloneMethod::link;
   const auto source = File::open(from);
   NewFile target(to);
   if (::ioctl(target.descriptor(), FICLONE, source->descriptor()) == 0) {

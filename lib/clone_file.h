@@ -12,7 +12,8 @@ enum class CloneMethod {
 };
 const char* clone_method_name(CloneMethod method) noexcept;  // "reflink", "copy", "link"
 
-/// `to` gets the content of `from`: by reflink where the file system can, else by copying; with `allow_link` by hard link first.
+/// `to` gets the content of `from`: by reflink where the file system can, else by copying; with `allow_link` by hard
+/// link first.
 /// `to` must not exist. With `sync` its data is on the disk afterwards. Error(io) or Error(bad_input) naming the file.
 CloneMethod clone_file(const std::filesystem::path& from, const std::filesystem::path& to, bool allow_link, bool sync);
 

@@ -17,7 +17,8 @@
 namespace ropewalk {
 namespace {
 
-// Block types go through a float buffer of this many elements: a multiple of every block length, small enough for the first cache.
+// Block types go through a float buffer of this many elements: a multiple of every block length, small enough for the
+// first cache.
 constexpr std::size_t kChunk = 2048;
 
 template <class Format>
@@ -44,15 +45,18 @@ void convert_from(std::span<const std::byte> bytes, std::span<Float> values) {
 
 template <class Format, class Float>
 void narrow_to_bytes(std::span<const Float> values, std::span<std::byte> bytes) {
-  for (std::size_t i = 0; i < values.size(); ++i) bytes[i] = static_cast<std::byte>(Format::narrow(static_cast<double>(values[i])));
+  for (std::size_t i = 0; i < values.size(); ++i)
+    bytes[i] = static_cast<std::byte>(Format::narrow(static_cast<double>(values[i])));
 }
 
 [[noreturn]] void refuse(DType dtype, const char* what) {
-  throw Error(ErrorKind::unsupported, {}, "elements of type " + std::string(info(dtype).name) + " cannot be " + what + " by this version",
+  throw Error(ErrorKind::unsupported, {},
+              "elements of type " + std::string(info(dtype).name) + " cannot be " + what + " by this version",
               "use f32, f16, bf16 or q8_0");
 }
 
-void check_sizes([[maybe_unused]] DType dtype, [[maybe_unused]] std::size_t elements, [[maybe_unused]] std::size_t bytes) {
+void check_sizes([[maybe_unused]] DType dtype, [[maybe_unused]] std::size_t elements,
+                 [[maybe_unused]] std::size_t bytes) {
   assert(byte_size(dtype, elements) == bytes);
 }
 
@@ -162,8 +166,12 @@ float bf16_to_f32(std::uint16_t bits) { return BFloat::widen(bits); }
 std::uint16_t f32_to_bf16(float value) { return static_cast<std::uint16_t>(BFloat::narrow(value)); }
 std::uint16_t f64_to_bf16(double value) { return static_cast<std::uint16_t>(BFloat::narrow(value)); }
 
-double largest_magnitude(std::span<const float> values) { return std::bit_cast<float>(simd::largest_code_32(std::as_bytes(values).data(), values.size())); }
-double largest_magnitude(std::span<const double> values) { return std::bit_cast<double>(simd::largest_code_64(std::as_bytes(values).data(), values.size())); }
+double largest_magnitude(std::span<const float> values) {
+  return std::bit_cast<float>(simd::largest_code_32(std::as_bytes(values).data(), values.size()));
+}
+double largest_magnitude(std::span<const double> values) {
+  return std::bit_cast<double>(simd::largest_code_64(std::as_bytes(values).data(), values.size()));
+}
 
 double largest_magnitude(DType dtype, std::span<const std::byte> bytes) {
   switch (dtype) {

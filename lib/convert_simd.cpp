@@ -43,13 +43,16 @@ bool all_finite_rest(const float* values, std::size_t begin, std::size_t n) {
   return finite;
 }
 
-// Without their sign bits codes are not negative, so that signed comparisons, which every target has, order them. Integers alone: the same on SCALAR too.
+// Without their sign bits codes are not negative, so that signed comparisons, which every target has, order them.
+// Integers alone: the same on SCALAR too.
 template <class Code>
 Code largest_code(const std::byte* in, std::size_t n) {
   const hn::ScalableTag<Code> d;
   const std::size_t lanes = hn::Lanes(d);
   const auto magnitude = hn::Set(d, std::numeric_limits<Code>::max());
-  const auto load = [&](std::size_t i) { return hn::And(hn::LoadU(d, reinterpret_cast<const Code*>(in) + i), magnitude); };
+  const auto load = [&](std::size_t i) {
+    return hn::And(hn::LoadU(d, reinterpret_cast<const Code*>(in) + i), magnitude);
+  };
   auto a = hn::Zero(d), b = a, c = a, e = a;  // four chains: one would wait for each maximum
   std::size_t i = 0;
   for (; i + 4 * lanes <= n; i += 4 * lanes) {
@@ -90,23 +93,24 @@ bool AllFinite(const float* values, std::size_t n) { return all_finite_rest(valu
 
 #else
 
-// x86 from AVX2 on converts halves in hardware (F16C): to nearest even whatever MXCSR says of denormals, NaN made quiet.
+// x86 from AVX2 on converts halves in hardware (F16C): to nearest even whatever MXCSR says of denormals, NaN made
+// quiet.
 #define ROPEWALK_F16C (HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2)
 
 template <class D>  // of float or double
 using Codes = hn::Rebind<std::uint16_t, D>;
 
 template <class D>
-HWY_INLINE hn::Vec<Codes<D>> load_codes(D, const std::byte* in) {
+HWY_INLINE hn::Vec<Codes<D> > load_codes(D, const std::byte* in) {
   return hn::LoadU(Codes<D>(), reinterpret_cast<const std::uint16_t*>(in));
 }
 template <class D>
-HWY_INLINE void store_codes(D, hn::Vec<Codes<D>> codes, std::byte* out) {
+HWY_INLINE void store_codes(D, hn::Vec<Codes<D> > codes, std::byte* out) {
   hn::StoreU(codes, Codes<D>(), reinterpret_cast<std::uint16_t*>(out));
 }
 
 template <class DF>
-HWY_INLINE hn::Vec<DF> widen_half(DF df, hn::Vec<Codes<DF>> codes) {
+HWY_INLINE hn::Vec<DF> widen_half(DF df, hn::Vec<Codes<DF> > codes) {
 #if ROPEWALK_F16C
   return hn::PromoteTo(df, hn::BitCast(hn::Rebind<hwy::float16_t, DF>(), codes));
 #else
@@ -126,7 +130,7 @@ HWY_INLINE hn::Vec<DF> widen_half(DF df, hn::Vec<Codes<DF>> codes) {
 }
 
 template <class DF>
-HWY_INLINE hn::Vec<Codes<DF>> narrow_half(DF df, hn::Vec<DF> v) {
+HWY_INLINE hn::Vec<Codes<DF> > narrow_half(DF df, hn::Vec<DF> v) {
 #if ROPEWALK_F16C
   return hn::BitCast(Codes<DF>(), hn::DemoteTo(hn::Rebind<hwy::float16_t, DF>(), v));
 #else
@@ -149,7 +153,7 @@ HWY_INLINE hn::Vec<Codes<DF>> narrow_half(DF df, hn::Vec<DF> v) {
 }
 
 template <class DF>
-HWY_INLINE hn::Vec<DF> widen_bfloat(DF df, hn::Vec<Codes<DF>> codes) {
+HWY_INLINE hn::Vec<DF> widen_bfloat(DF df, hn::Vec<Codes<DF> > codes) {
   const hn::RebindToSigned<DF> di;
   const auto bits = hn::ShiftLeft<16>(hn::BitCast(di, hn::PromoteTo(hn::Rebind<std::uint32_t, DF>(), codes)));
   const auto nan = hn::Gt(hn::And(bits, hn::Set(di, 0x7fffffff)), hn::Set(di, 0x7f800000));
@@ -157,7 +161,7 @@ HWY_INLINE hn::Vec<DF> widen_bfloat(DF df, hn::Vec<Codes<DF>> codes) {
 }
 
 template <class DF>
-HWY_INLINE hn::Vec<Codes<DF>> narrow_bfloat(DF df, hn::Vec<DF> v) {
+HWY_INLINE hn::Vec<Codes<DF> > narrow_bfloat(DF df, hn::Vec<DF> v) {
   const hn::RebindToUnsigned<DF> du;
   const hn::RebindToSigned<DF> di;
   const auto bits = hn::BitCast(du, v);
@@ -168,11 +172,14 @@ HWY_INLINE hn::Vec<Codes<DF>> narrow_bfloat(DF df, hn::Vec<DF> v) {
   return hn::DemoteTo(Codes<DF>(), hn::BitCast(di, hn::ShiftRight<16>(code)));
 }
 
-// A double cut to its leading kKept bits, the last of which is set if any bit was cut (round to odd). With kKept >= target's precision + 2,
-// rounding that to the target, by way of float, equals rounding the double once: the sticky bit keeps it off every false tie. With 13 (f16) or
-// 10 (bf16) bits float holds it exactly, but for magnitudes that become 0 in either case; a sticky bit keeps NaN from turning into infinity.
+// A double cut to its leading kKept bits, the last of which is set if any bit was cut (round to odd). With kKept >=
+// target's precision + 2,
+// rounding that to the target, by way of float, equals rounding the double once: the sticky bit keeps it off every
+// false tie. With 13 (f16) or
+// 10 (bf16) bits float holds it exactly, but for magnitudes that become 0 in either case; a sticky bit keeps NaN from
+// turning into infinity.
 template <int kKept, class D>
-HWY_INLINE hn::Vec<hn::Rebind<float, D>> odd_float(D, hn::Vec<D> v) {
+HWY_INLINE hn::Vec<hn::Rebind<float, D> > odd_float(D, hn::Vec<D> v) {
   const hn::RebindToUnsigned<D> du;
   const auto mask = hn::Set(du, (std::uint64_t{1} << (53 - kKept)) - 1);
   const auto bits = hn::BitCast(du, v);
@@ -212,40 +219,46 @@ void F16ToF64(const std::byte* in, double* out, std::size_t n) {
   const Doubles d;
   const Floats df;
   std::size_t i = 0;
-  for (; i + hn::Lanes(d) <= n; i += hn::Lanes(d)) hn::StoreU(hn::PromoteTo(d, widen_half(df, load_codes(df, in + 2 * i))), d, out + i);
+  for (; i + hn::Lanes(d) <= n; i += hn::Lanes(d))
+    hn::StoreU(hn::PromoteTo(d, widen_half(df, load_codes(df, in + 2 * i))), d, out + i);
   widen_rest<Half>(in, out, i, n);
 }
 void Bf16ToF64(const std::byte* in, double* out, std::size_t n) {
   const Doubles d;
   const Floats df;
   std::size_t i = 0;
-  for (; i + hn::Lanes(d) <= n; i += hn::Lanes(d)) hn::StoreU(hn::PromoteTo(d, widen_bfloat(df, load_codes(df, in + 2 * i))), d, out + i);
+  for (; i + hn::Lanes(d) <= n; i += hn::Lanes(d))
+    hn::StoreU(hn::PromoteTo(d, widen_bfloat(df, load_codes(df, in + 2 * i))), d, out + i);
   widen_rest<BFloat>(in, out, i, n);
 }
 void F32ToF64(const float* in, double* out, std::size_t n) {
   const Doubles d;
   std::size_t i = 0;
-  for (; i + hn::Lanes(d) <= n; i += hn::Lanes(d)) hn::StoreU(hn::PromoteTo(d, hn::LoadU(Floats(), in + i)), d, out + i);
+  for (; i + hn::Lanes(d) <= n; i += hn::Lanes(d))
+    hn::StoreU(hn::PromoteTo(d, hn::LoadU(Floats(), in + i)), d, out + i);
   cast_rest(in, out, i, n);
 }
 void F64ToF16(const double* in, std::byte* out, std::size_t n) {
   const Doubles d;
   const Floats df;
   std::size_t i = 0;
-  for (; i + hn::Lanes(d) <= n; i += hn::Lanes(d)) store_codes(df, narrow_half(df, odd_float<13>(d, hn::LoadU(d, in + i))), out + 2 * i);
+  for (; i + hn::Lanes(d) <= n; i += hn::Lanes(d))
+    store_codes(df, narrow_half(df, odd_float<13>(d, hn::LoadU(d, in + i))), out + 2 * i);
   narrow_rest<Half>(in, out, i, n);
 }
 void F64ToBf16(const double* in, std::byte* out, std::size_t n) {
   const Doubles d;
   const Floats df;
   std::size_t i = 0;
-  for (; i + hn::Lanes(d) <= n; i += hn::Lanes(d)) store_codes(df, narrow_bfloat(df, odd_float<10>(d, hn::LoadU(d, in + i))), out + 2 * i);
+  for (; i + hn::Lanes(d) <= n; i += hn::Lanes(d))
+    store_codes(df, narrow_bfloat(df, odd_float<10>(d, hn::LoadU(d, in + i))), out + 2 * i);
   narrow_rest<BFloat>(in, out, i, n);
 }
 void F64ToF32(const double* in, float* out, std::size_t n) {
   const Doubles d;
   std::size_t i = 0;
-  for (; i + hn::Lanes(d) <= n; i += hn::Lanes(d)) hn::StoreU(hn::DemoteTo(Floats(), hn::LoadU(d, in + i)), Floats(), out + i);
+  for (; i + hn::Lanes(d) <= n; i += hn::Lanes(d))
+    hn::StoreU(hn::DemoteTo(Floats(), hn::LoadU(d, in + i)), Floats(), out + i);
   cast_rest(in, out, i, n);
 }
 
@@ -295,9 +308,15 @@ void f32_to_f64(const float* in, double* out, std::size_t n) { HWY_DYNAMIC_DISPA
 void f64_to_f16(const double* in, std::byte* out, std::size_t n) { HWY_DYNAMIC_DISPATCH(F64ToF16)(in, out, n); }
 void f64_to_bf16(const double* in, std::byte* out, std::size_t n) { HWY_DYNAMIC_DISPATCH(F64ToBf16)(in, out, n); }
 void f64_to_f32(const double* in, float* out, std::size_t n) { HWY_DYNAMIC_DISPATCH(F64ToF32)(in, out, n); }
-std::uint16_t largest_code_16(const std::byte* codes, std::size_t n) { return static_cast<std::uint16_t>(HWY_DYNAMIC_DISPATCH(LargestCode16)(codes, n)); }
-std::uint32_t largest_code_32(const std::byte* codes, std::size_t n) { return static_cast<std::uint32_t>(HWY_DYNAMIC_DISPATCH(LargestCode32)(codes, n)); }
-std::uint64_t largest_code_64(const std::byte* codes, std::size_t n) { return static_cast<std::uint64_t>(HWY_DYNAMIC_DISPATCH(LargestCode64)(codes, n)); }
+std::uint16_t largest_code_16(const std::byte* codes, std::size_t n) {
+  return static_cast<std::uint16_t>(HWY_DYNAMIC_DISPATCH(LargestCode16)(codes, n));
+}
+std::uint32_t largest_code_32(const std::byte* codes, std::size_t n) {
+  return static_cast<std::uint32_t>(HWY_DYNAMIC_DISPATCH(LargestCode32)(codes, n));
+}
+std::uint64_t largest_code_64(const std::byte* codes, std::size_t n) {
+  return static_cast<std::uint64_t>(HWY_DYNAMIC_DISPATCH(LargestCode64)(codes, n));
+}
 bool all_finite(const float* values, std::size_t n) { return HWY_DYNAMIC_DISPATCH(AllFinite)(values, n); }
 
 }  // namespace ropewalk::simd

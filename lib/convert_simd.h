@@ -19,7 +19,8 @@ void f64_to_f16(const double* in, std::byte* out, std::size_t n);
 void f64_to_bf16(const double* in, std::byte* out, std::size_t n);
 void f64_to_f32(const double* in, float* out, std::size_t n);
 
-/// The largest of n codes of 16, 32 or 64 bits without their sign bits; 0 if there are none. Codes of one IEEE format order by magnitude, infinity and then NaN above all.
+/// The largest of n codes of 16, 32 or 64 bits without their sign bits; 0 if there are none. Codes of one IEEE format
+/// order by magnitude, infinity and then NaN above all.
 std::uint16_t largest_code_16(const std::byte* codes, std::size_t n);
 std::uint32_t largest_code_32(const std::byte* codes, std::size_t n);
 std::uint64_t largest_code_64(const std::byte* codes, std::size_t n);

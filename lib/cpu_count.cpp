@@ -43,7 +43,8 @@ std::optional<double> smallest_quota(const fs::path& root, fs::path path, bool v
   }
 }
 
-/// The part of `path` that exists below root: all of it, or without leading folders (a container sees only its own part).
+/// The part of `path` that exists below root: all of it, or without leading folders (a container sees only its own
+/// part).
 fs::path visible_part(const fs::path& root, fs::path path) {
   std::error_code ignored;
   while (!path.empty() && !fs::is_directory(root / path, ignored)) {
@@ -77,8 +78,10 @@ std::optional<int> cgroup_cpus(std::string_view membership, const fs::path& moun
     const bool v2 = controllers.empty();
     if (!v2 && ("," + controllers + ",").find(",cpu,") == std::string::npos) continue;
     const fs::path path = fs::path(line.substr(second + 1)).relative_path();
-    for (const fs::path& root : v2 ? std::vector{mount, mount / "unified"} : std::vector{mount / controllers, mount / "cpu"})
-      if (const auto quota = smallest_quota(root, visible_part(root, path), v2)) smallest = std::min(smallest.value_or(*quota), *quota);
+    for (const fs::path& root :
+         v2 ? std::vector{mount, mount / "unified"} : std::vector{mount / controllers, mount / "cpu"})
+      if (const auto quota = smallest_quota(root, visible_part(root, path), v2))
+        smallest = std::min(smallest.value_or(*quota), *quota);
   }
   if (!smallest) return std::nullopt;
   return static_cast<int>(std::clamp(std::ceil(*smallest), 1.0, 1e6));
@@ -86,7 +89,8 @@ std::optional<int> cgroup_cpus(std::string_view membership, const fs::path& moun
 
 int available_threads() {
   const int affinity = affinity_cpus();
-  return std::max(1, std::min(affinity, cgroup_cpus(text_of("/proc/self/cgroup"), "/sys/fs/cgroup").value_or(affinity)));
+  return std::max(1,
+                  std::min(affinity, cgroup_cpus(text_of("/proc/self/cgroup"), "/sys/fs/cgroup").value_or(affinity)));
 }
 
 }  // namespace ropewalk

@@ -10,10 +10,49 @@ namespace ropewalk {
 
 /// Every element or block encoding a tensor can be stored in.
 enum class DType : std::uint8_t {
-  f64, f32, f16, bf16, f8_e4m3, f8_e5m2, i64, i32, i16, i8, u64, u32, u16, u8, boolean,
+  f64,
+  f32,
+  f16,
+  bf16,
+  f8_e4m3,
+  f8_e5m2,
+  i64,
+  i32,
+  i16,
+  i8,
+  u64,
+  u32,
+  u16,
+  u8,
+  boolean,
   // ggml block types (ggml 0.25.3); only q8_0 can be encoded and decoded so far, the others have sizes
-  q4_0, q4_1, q5_0, q5_1, q8_0, q8_1, q2_k, q3_k, q4_k, q5_k, q6_k, q8_k,
-  iq2_xxs, iq2_xs, iq3_xxs, iq1_s, iq4_nl, iq3_s, iq2_s, iq4_xs, iq1_m, tq1_0, tq2_0, mxfp4, nvfp4, q1_0, q2_0,
+  q4_0,
+  q4_1,
+  q5_0,
+  q5_1,
+  q8_0,
+  q8_1,
+  q2_k,
+  q3_k,
+  q4_k,
+  q5_k,
+  q6_k,
+  q8_k,
+  iq2_xxs,
+  iq2_xs,
+  iq3_xxs,
+  iq1_s,
+  iq4_nl,
+  iq3_s,
+  iq2_s,
+  iq4_xs,
+  iq1_m,
+  tq1_0,
+  tq2_0,
+  mxfp4,
+  nvfp4,
+  q1_0,
+  q2_0,
 };
 
 /// One row of the only table of encodings. A block is the smallest group that can be encoded alone.
@@ -89,7 +128,8 @@ constexpr bool is_block_type(DType dtype) { return info(dtype).block_elements > 
 /// f64, f32, f16, bf16, f8: types that arithmetic can be done on after widening.
 constexpr bool is_float(DType dtype) { return static_cast<int>(dtype) <= static_cast<int>(DType::f8_e5m2); }
 
-/// Bytes of `elements` consecutive elements; nullopt if not a whole number of blocks or if the product does not fit in 64 bits.
+/// Bytes of `elements` consecutive elements; nullopt if not a whole number of blocks or if the product does not fit in
+/// 64 bits.
 std::optional<std::uint64_t> byte_size(DType dtype, std::uint64_t elements);
 
 /// Product of dims, or nullopt if it does not fit in 64 bits. No dims: 1, a scalar.

@@ -20,25 +20,17 @@ std::string compose(const Error::Where& where, const std::string& problem, const
 const char* fix_for(int error_number) {
   switch (error_number) {
     case ENOSPC:
-    case EDQUOT:
-      return "free some space or write elsewhere";
+    case EDQUOT: return "free some space or write elsewhere";
     case EACCES:
-    case EPERM:
-      return "check the permissions of the file and its folder";
-    case EROFS:
-      return "write to another place: this file system is read-only";
+    case EPERM: return "check the permissions of the file and its folder";
+    case EROFS: return "write to another place: this file system is read-only";
     case ENOENT:
-    case ENOTDIR:
-      return "check the path";
-    case ENAMETOOLONG:
-      return "choose a shorter name";
-    case ELOOP:
-      return "its links lead in a circle: put the file itself there";
+    case ENOTDIR: return "check the path";
+    case ENAMETOOLONG: return "choose a shorter name";
+    case ELOOP: return "its links lead in a circle: put the file itself there";
     case EMFILE:
-    case ENFILE:
-      return "raise the limit of open files (ulimit -n)";
-    default:
-      return "check the disk and try again";
+    case ENFILE: return "raise the limit of open files (ulimit -n)";
+    default: return "check the disk and try again";
   }
 }
 
@@ -63,7 +55,8 @@ Error::Error(ErrorKind kind, Where where, std::string problem, std::string fix)
       fix_(std::move(fix)) {}
 
 void throw_system_error(const std::string& path, const std::string& operation, int error_number) {
-  const bool path_at_fault = error_number == ENOENT || error_number == ENOTDIR || error_number == ENAMETOOLONG || error_number == ELOOP;
+  const bool path_at_fault =
+      error_number == ENOENT || error_number == ENOTDIR || error_number == ENAMETOOLONG || error_number == ELOOP;
   throw_system_error(path, operation, error_number, path_at_fault ? ErrorKind::bad_input : ErrorKind::io);
 }
 

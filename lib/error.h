@@ -28,7 +28,7 @@ class Error : public std::runtime_error {
  public:
   struct Where {
     std::string path = {};
-    std::optional<std::uint64_t> offset = std::nullopt;  // bytes from the start of the file
+    std::optional<std::uint64_t> offset = std::nullopt;             // bytes from the start of the file
     std::optional<int> line = std::nullopt, column = std::nullopt;  // from 1, text files only
   };
 
@@ -45,7 +45,8 @@ class Error : public std::runtime_error {
   std::string problem_, fix_;
 };
 
-/// Thrown out of long work whose `cancelled` option said so, so that nobody in between can take it for finished. Not an Error: nothing is wrong.
+/// Thrown out of long work whose `cancelled` option said so, so that nobody in between can take it for finished. Not an
+/// Error: nothing is wrong.
 class Cancelled : public std::exception {
  public:
   const char* what() const noexcept override { return "cancelled"; }
@@ -62,10 +63,12 @@ auto with_path(const std::string& path, const Body& body) {
   }
 }
 
-/// Error for a failed system call on an input: names the operation and strerror(error_number), with a fix that fits it. Kind io; bad_input where the path
+/// Error for a failed system call on an input: names the operation and strerror(error_number), with a fix that fits it.
+/// Kind io; bad_input where the path
 /// itself is at fault (missing, too long, links that lead in a circle).
 [[noreturn]] void throw_system_error(const std::string& path, const std::string& operation, int error_number);
 /// The same with the kind given: whatever befalls an output is io.
-[[noreturn]] void throw_system_error(const std::string& path, const std::string& operation, int error_number, ErrorKind kind);
+[[noreturn]] void throw_system_error(const std::string& path, const std::string& operation, int error_number,
+                                     ErrorKind kind);
 
 }  // namespace ropewalk

@@ -51,12 +51,17 @@ bool takes_raw(const LazyTensor& tensor, const Sink& sink) { return sink.dtype =
 
 void check(const StreamItem& item) {
   const LazyTensor& tensor = *item.tensor;
-  const auto refuse = [&](const std::string& problem, const char* fix) { throw Error(ErrorKind::unsupported, {.path = std::string(tensor.file())}, "'" + tensor.name() + "' " + problem, fix); };
+  const auto refuse = [&](const std::string& problem, const char* fix) {
+    throw Error(ErrorKind::unsupported, {.path = std::string(tensor.file())}, "'" + tensor.name() + "' " + problem,
+                fix);
+  };
   for (const Sink& sink : item.sinks) {
     const std::string name(info(sink.dtype).name);
     if (!byte_size(sink.dtype, tensor.info().columns()))
-      refuse("has rows of " + std::to_string(tensor.info().columns()) + " elements, not whole blocks of " + name, "choose another encoding for it");
-    if (!takes_raw(tensor, sink) && !can_encode(sink.dtype)) refuse("cannot be encoded as " + name, "choose f32, f16, bf16 or q8_0");
+      refuse("has rows of " + std::to_string(tensor.info().columns()) + " elements, not whole blocks of " + name,
+             "choose another encoding for it");
+    if (!takes_raw(tensor, sink) && !can_encode(sink.dtype))
+      refuse("cannot be encoded as " + name, "choose f32, f16, bf16 or q8_0");
   }
 }
 
@@ -95,7 +100,8 @@ Rows produce(const StreamItem& item, RowRange range, Scratch& scratch) {
 /// Of the raw bytes where there are any: they are fewer.
 double largest_of(const Rows& rows) {
   if (!rows.raw.empty()) return can_decode(rows.tensor.dtype()) ? largest_magnitude(rows.tensor.dtype(), rows.raw) : 0;
-  return rows.wide.empty() ? largest_magnitude(std::span<const float>(rows.narrow)) : largest_magnitude(std::span<const double>(rows.wide));
+  return rows.wide.empty() ? largest_magnitude(std::span<const float>(rows.narrow))
+                           : largest_magnitude(std::span<const double>(rows.wide));
 }
 
 /// Infinities and NaN, once it is known that there are some.
@@ -118,7 +124,8 @@ void count_not_finite(const Rows& rows, StreamFinding& finding) {
 }
 
 template <class Float>
-std::span<const std::byte> encode(const Rows& rows, std::span<Float> values, const Sink& sink, double largest, std::span<std::byte> bytes, StreamFinding& finding) {
+std::span<const std::byte> encode(const Rows& rows, std::span<Float> values, const Sink& sink, double largest,
+                                  std::span<std::byte> bytes, StreamFinding& finding) {
   std::vector<Float> clamped;  // a copy: other sinks take the values as they are
   if (sink.out_of_range != OutOfRange::ieee && !in_range(sink.dtype, largest)) {
     clamped.assign(values.begin(), values.end());
@@ -131,10 +138,13 @@ std::span<const std::byte> encode(const Rows& rows, std::span<Float> values, con
 }
 
 /// Whole groups of rows in another order.
-std::span<const std::byte> reordered(std::span<const std::byte> rows, std::uint64_t row_bytes, const RowOrder& order, std::span<std::byte> out) {
+std::span<const std::byte> reordered(std::span<const std::byte> rows, std::uint64_t row_bytes, const RowOrder& order,
+                                     std::span<std::byte> out) {
   const std::uint64_t n = order.source.size();
   for (std::uint64_t first = 0; first * row_bytes < rows.size(); first += n)
-    for (std::uint64_t row = 0; row < n; ++row) std::memcpy(out.data() + (first + row) * row_bytes, rows.data() + (first + order.source[row]) * row_bytes, row_bytes);
+    for (std::uint64_t row = 0; row < n; ++row)
+      std::memcpy(out.data() + (first + row) * row_bytes, rows.data() + (first + order.source[row]) * row_bytes,
+                  row_bytes);
   return out;
 }
 
@@ -145,10 +155,12 @@ StreamFinding run_block(const StreamItem& item, RowRange range, Scratch& scratch
   StreamFinding finding;
   if (!std::isfinite(largest)) count_not_finite(rows, finding);
   for (const Sink& sink : item.sinks) {
-    const std::uint64_t row_bytes = byte_size(sink.dtype, rows.tensor.info().columns()).value_or(0), bytes = range.size() * row_bytes;
+    const std::uint64_t row_bytes = byte_size(sink.dtype, rows.tensor.info().columns()).value_or(0),
+                        bytes = range.size() * row_bytes;
     std::span<const std::byte> out = rows.raw;
     if (!takes_raw(rows.tensor, sink))
-      out = rows.wide.empty() ? encode(rows, rows.narrow, sink, largest, scratch.encoded.of(bytes), finding) : encode(rows, rows.wide, sink, largest, scratch.encoded.of(bytes), finding);
+      out = rows.wide.empty() ? encode(rows, rows.narrow, sink, largest, scratch.encoded.of(bytes), finding)
+                              : encode(rows, rows.wide, sink, largest, scratch.encoded.of(bytes), finding);
     if (sink.order) out = reordered(out, row_bytes, *sink.order, scratch.ordered.of(bytes));
     sink.file->write(sink.offset_bytes + range.begin * row_bytes, out);
   }
@@ -159,7 +171,12 @@ StreamFinding run_block(const StreamItem& item, RowRange range, Scratch& scratch
 class Streamer {
  public:
   Streamer(const std::vector<StreamItem>& items, const StreamOptions& options)
-      : items_(items), options_(options), rows_(items.size()), left_(items.size()), clamped_before_(items.size()), findings_(items.size()) {
+      : items_(items),
+        options_(options),
+        rows_(items.size()),
+        left_(items.size()),
+        clamped_before_(items.size()),
+        findings_(items.size()) {
     for (std::size_t item = 0; item < items.size(); ++item) {
       check(items[item]);
       const TensorInfo& tensor = items[item].tensor->info();
@@ -248,7 +265,8 @@ class Streamer {
       const std::lock_guard lock(mutex_);
       last = --left_[block.item] == 0;
       StreamFinding& all = findings_[block.item];
-      if (finding.not_finite > 0) all.first_row = all.not_finite > 0 ? std::min(all.first_row, finding.first_row) : finding.first_row;
+      if (finding.not_finite > 0)
+        all.first_row = all.not_finite > 0 ? std::min(all.first_row, finding.first_row) : finding.first_row;
       all.not_finite += finding.not_finite;
       all.clamped += finding.clamped;
     }
@@ -277,12 +295,12 @@ class Streamer {
   const StreamOptions& options_;
   std::mutex mutex_, progress_mutex_;
   std::condition_variable released_;
-  std::uint64_t prepared_ = 0;       // bytes of what is prepared
-  std::vector<std::uint64_t> rows_;  // of each item, 0 if there is nothing to do
-  std::vector<std::uint64_t> left_;  // blocks of each item not finished yet
+  std::uint64_t prepared_ = 0;                 // bytes of what is prepared
+  std::vector<std::uint64_t> rows_;            // of each item, 0 if there is nothing to do
+  std::vector<std::uint64_t> left_;            // blocks of each item not finished yet
   std::vector<std::uint64_t> clamped_before_;  // of each item's tensor
   std::vector<StreamFinding> findings_;
-  std::size_t item_ = 0;             // next block to hand out
+  std::size_t item_ = 0;  // next block to hand out
   std::uint64_t row_ = 0, number_ = 0;
   bool stop_ = false, cancelled_ = false;
   std::exception_ptr error_;
@@ -308,7 +326,10 @@ void stream(const std::vector<StreamItem>& items, const StreamOptions& options) 
     // TBB starts no more threads than there are CPUs unless told.
     const tbb::global_control allow(tbb::global_control::max_allowed_parallelism, static_cast<std::size_t>(threads));
     tbb::task_arena arena(threads);
-    arena.execute([&] { tbb::parallel_for(0, threads, [&](int) { streamer.work(); }, tbb::simple_partitioner()); });
+    arena.execute([&] {
+      tbb::parallel_for(
+          0, threads, [&](int) { streamer.work(); }, tbb::simple_partitioner());
+    });
   }
   streamer.report();
 }

@@ -30,7 +30,9 @@ const char* kind_of(mode_t mode) {
 }
 
 void require_regular(const std::string& name, mode_t mode) {
-  if (!S_ISREG(mode)) throw Error(ErrorKind::bad_input, {.path = name}, std::string("is ") + kind_of(mode) + ", expected a regular file", "give the path of a file");
+  if (!S_ISREG(mode))
+    throw Error(ErrorKind::bad_input, {.path = name}, std::string("is ") + kind_of(mode) + ", expected a regular file",
+                "give the path of a file");
 }
 
 }  // namespace
@@ -45,13 +47,15 @@ PathKind path_kind(const std::filesystem::path& path) {
 }
 
 void require_readable_folder(const std::filesystem::path& folder) {
-  if (::faccessat(AT_FDCWD, folder.c_str(), R_OK | X_OK, AT_EACCESS) != 0) throw_system_error(folder.string(), "read the folder", errno);
+  if (::faccessat(AT_FDCWD, folder.c_str(), R_OK | X_OK, AT_EACCESS) != 0)
+    throw_system_error(folder.string(), "read the folder", errno);
 }
 
 std::shared_ptr<const File> File::open(const std::filesystem::path& path) {
   const std::string name = path.string();
   struct stat status {};
-  if (::stat(path.c_str(), &status) == 0) require_regular(name, status.st_mode);  // before it is opened: a socket cannot be, a tape would rewind
+  // before it is opened: a socket cannot be, a tape would rewind
+  if (::stat(path.c_str(), &status) == 0) require_regular(name, status.st_mode);
   int opened = -1;
   do {
     // O_NONBLOCK: should it have become a pipe by now, opening it would wait for ever.
@@ -69,7 +73,8 @@ std::shared_ptr<const File> File::open(const std::filesystem::path& path) {
 File::~File() { ::close(fd_); }
 
 bool File::same_file(const std::filesystem::path& other) const {
-  struct stat mine {}, theirs {};
+  struct stat mine {
+  }, theirs{};
   if (::fstat(fd_, &mine) != 0 || ::stat(other.c_str(), &theirs) != 0) return false;
   return mine.st_dev == theirs.st_dev && mine.st_ino == theirs.st_ino;
 }
@@ -98,9 +103,10 @@ void File::read(std::uint64_t offset_bytes, std::span<std::byte> bytes) const {
 std::string read_text_file(const std::filesystem::path& path, std::uint64_t max_bytes) {
   const auto file = File::open(path);
   if (file->size() > max_bytes)
-    throw Error(ErrorKind::bad_input, {.path = file->path()},
-                "has " + std::to_string(file->size()) + " bytes, at most " + std::to_string(max_bytes) + " are accepted here",
-                "check that this is the right file");
+    throw Error(
+        ErrorKind::bad_input, {.path = file->path()},
+        "has " + std::to_string(file->size()) + " bytes, at most " + std::to_string(max_bytes) + " are accepted here",
+        "check that this is the right file");
   std::string text(file->size(), '\0');
   file->read(0, std::as_writable_bytes(std::span(text)));
   return text;

@@ -11,7 +11,8 @@ namespace ropewalk {
 
 /// What stands at a path, links followed.
 enum class PathKind { missing, file, folder, other };  // other: a pipe, device or socket
-/// Error(io) if that may not be known (no permission for a folder on the way), Error(bad_input) if links lead in a circle. A name longer than names can be
+/// Error(io) if that may not be known (no permission for a folder on the way), Error(bad_input) if links lead in a
+/// circle. A name longer than names can be
 /// is missing: what users write in place of a path is tried as one first.
 PathKind path_kind(const std::filesystem::path& path);
 /// Whatever it is: who opens it then says what is wrong with it.
@@ -23,7 +24,8 @@ void require_readable_folder(const std::filesystem::path& folder);
 /// A regular file open for reading. Reads are positional, so any thread may read at any time.
 class File {
  public:
-  /// Error(bad_input) if missing or not a regular file (nothing else is opened, so nothing waits), Error(io) if not readable.
+  /// Error(bad_input) if missing or not a regular file (nothing else is opened, so nothing waits), Error(io) if not
+  /// readable.
   static std::shared_ptr<const File> open(const std::filesystem::path& path);
   ~File();
   File(const File&) = delete;
@@ -34,7 +36,8 @@ class File {
   /// Device and inode, to recognise a source that is the target.
   bool same_file(const std::filesystem::path& other) const;
 
-  /// Fills `bytes` from `offset_bytes`. Error(bad_input) with the byte if the file ends first, Error(io) if the disk fails.
+  /// Fills `bytes` from `offset_bytes`. Error(bad_input) with the byte if the file ends first, Error(io) if the disk
+  /// fails.
   void read(std::uint64_t offset_bytes, std::span<std::byte> bytes) const;
   int descriptor() const noexcept { return fd_; }
 
@@ -45,7 +48,8 @@ class File {
   std::uint64_t size_;
 };
 
-/// The whole file as text. Error(bad_input) if larger than `max_bytes`: nothing is allocated for a size only a header claims.
+/// The whole file as text. Error(bad_input) if larger than `max_bytes`: nothing is allocated for a size only a header
+/// claims.
 std::string read_text_file(const std::filesystem::path& path, std::uint64_t max_bytes);
 
 }  // namespace ropewalk

@@ -38,7 +38,8 @@ class RelabelledTensor : public ForwardingTensor {
   void read_f64(RowRange range, std::span<double> values) const override { parent().read_f64(range, values); }
 };
 
-/// Calls `body(chunk)` for consecutive row ranges that cover `range`, each of about `elements` elements and whole row units:
+/// Calls `body(chunk)` for consecutive row ranges that cover `range`, each of about `elements` elements and whole row
+/// units:
 /// temporaries of that size stay in the second cache, whatever range the caller asked for.
 template <class Body>
 void for_each_chunk(const LazyTensor& tensor, RowRange range, std::uint64_t elements, const Body& body) {

@@ -22,9 +22,9 @@ enum class RotaryPairs : std::uint8_t {
 std::string shape_text(std::span<const std::uint64_t> shape);
 
 struct TensorInfo {
-  std::string name;                   // canonical (transformers) name, e.g. "model.layers.0.self_attn.q_proj.weight"
-  std::vector<std::uint64_t> shape;   // outermost first, as in safetensors
-  DType dtype;                        // stored (or produced) encoding
+  std::string name;                  // canonical (transformers) name, e.g. "model.layers.0.self_attn.q_proj.weight"
+  std::vector<std::uint64_t> shape;  // outermost first, as in safetensors
+  DType dtype;                       // stored (or produced) encoding
   RotaryPairs pairs = RotaryPairs::none;
 
   /// All axes but the last, flattened; 1 for 0-d and 1-d tensors.
@@ -56,13 +56,16 @@ class LazyTensor {
   const std::string& name() const noexcept { return info_.name; }
   DType dtype() const noexcept { return info_.dtype; }
 
-  /// Smallest efficient range: callers ask for multiples of it (a head for a permutation); the last range may be shorter.
+  /// Smallest efficient range: callers ask for multiples of it (a head for a permutation); the last range may be
+  /// shorter.
   virtual std::uint64_t row_unit() const noexcept { return 1; }
 
-  /// Once per tensor before the first read, thread-safe and idempotent: for what is not row-local. prepared_bytes() is its declared cost.
+  /// Once per tensor before the first read, thread-safe and idempotent: for what is not row-local. prepared_bytes() is
+  /// its declared cost.
   virtual void prepare() const {}
   virtual std::uint64_t prepared_bytes() const noexcept { return 0; }
-  /// Drops what prepare() built (thread-safe): called when a writer is done with the tensor. A later read prepares again.
+  /// Drops what prepare() built (thread-safe): called when a writer is done with the tensor. A later read prepares
+  /// again.
   virtual void release() const {}
 
   /// The file the rows come from, for messages; empty if there is none, the weight's where adapters are added.
@@ -78,7 +81,8 @@ class LazyTensor {
   /// values.size() == range.size() * columns.
   virtual void read_f32(RowRange range, std::span<float> values) const = 0;
 
-  /// True if the value has more precision than f32 (a merge before its rounding, an f64 file): then read_f64 is the truth and
+  /// True if the value has more precision than f32 (a merge before its rounding, an f64 file): then read_f64 is the
+  /// truth and
   /// whoever rounds must round from it.
   virtual bool is_wide() const noexcept { return false; }
   /// Default: read_f32, widened. Overridden by wide recipes.

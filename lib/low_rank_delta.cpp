@@ -13,7 +13,8 @@
 namespace ropewalk {
 namespace {
 
-// Rows times columns per kernel call: with the panels of A streaming past, doubles of this many elements stay in the second cache.
+// Rows times columns per kernel call: with the panels of A streaming past, doubles of this many elements stay in the
+// second cache.
 constexpr std::uint64_t kChunk = std::uint64_t{32} << 10;
 constexpr std::uint64_t kTileRows = 8;  // of the kernel
 
@@ -55,7 +56,8 @@ class LowRankDelta final : public ForwardingTensor {
   std::uint64_t prepared_bytes() const noexcept override {
     std::uint64_t bytes = parent().prepared_bytes();
     for (const LowRankTerm& term : terms_)
-      bytes += PackedFactor::bytes(term.a->info().rows(), term.a->info().columns()) + term.b->info().elements() * sizeof(double);
+      bytes += PackedFactor::bytes(term.a->info().rows(), term.a->info().columns()) +
+               term.b->info().elements() * sizeof(double);
     return bytes;
   }
   void release() const override {
@@ -74,7 +76,8 @@ class LowRankDelta final : public ForwardingTensor {
       parent().read_f64(chunk, out);
       for (const Factors& term : *factors) {
         const std::uint64_t rank = term.a.rank();
-        add_low_rank_product(std::span(term.b).subspan(chunk.begin * rank, chunk.size() * rank), term.a, term.scale, term.exact_products, out);
+        add_low_rank_product(std::span(term.b).subspan(chunk.begin * rank, chunk.size() * rank), term.a, term.scale,
+                             term.exact_products, out);
       }
     });
   }
@@ -110,10 +113,13 @@ class LowRankDelta final : public ForwardingTensor {
 
 void check(const LazyTensor& weight, const LowRankTerm& term) {
   const TensorInfo &w = weight.info(), &a = term.a->info(), &b = term.b->info();
-  if (w.shape.size() == 2 && a.shape.size() == 2 && b.shape.size() == 2 && b.rows() == w.rows() && a.columns() == w.columns() && b.columns() == a.rows()) return;
+  if (w.shape.size() == 2 && a.shape.size() == 2 && b.shape.size() == 2 && b.rows() == w.rows() &&
+      a.columns() == w.columns() && b.columns() == a.rows())
+    return;
   throw Error(ErrorKind::bad_input, {.path = std::string(term.a->file())},
-              "tensor '" + weight.name() + "' of shape " + shape_text(weight.info().shape) + " does not fit the product of '" + term.b->name() + "' " + shape_text(term.b->info().shape) + " and '" +
-                  term.a->name() + "' " + shape_text(term.a->info().shape),
+              "tensor '" + weight.name() + "' of shape " + shape_text(weight.info().shape) +
+                  " does not fit the product of '" + term.b->name() + "' " + shape_text(term.b->info().shape) +
+                  " and '" + term.a->name() + "' " + shape_text(term.a->info().shape),
               "the adapter was trained on a model of another shape: use that one");
 }
 

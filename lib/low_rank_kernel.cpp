@@ -16,18 +16,19 @@
 #define ROPEWALK_LOW_RANK_KERNEL_ONCE
 namespace ropewalk::low_rank {
 
-constexpr std::size_t kVectors = 3;    // of columns in a tile
-constexpr std::size_t kMostRows = 8;   // of a tile, on any target
-constexpr std::size_t kRowBlock = 32;  // rows that share one pass over a's panels: their packed b stays in the first cache
+constexpr std::size_t kVectors = 3;   // of columns in a tile
+constexpr std::size_t kMostRows = 8;  // of a tile, on any target
+constexpr std::size_t kRowBlock =
+    32;  // rows that share one pass over a's panels: their packed b stays in the first cache
 
 /// What a tile needs, with strides in doubles.
 struct Tile {
-  const double* b;      // [rank, kMostRows]: the rows' factors, k by k
-  const double* a;      // [rank, kPanelColumns], from the tile's first column
+  const double* b;  // [rank, kMostRows]: the rows' factors, k by k
+  const double* a;  // [rank, kPanelColumns], from the tile's first column
   std::size_t rank;
   double scale;
   double* values;
-  std::size_t stride;   // of values' rows
+  std::size_t stride;  // of values' rows
 };
 
 }  // namespace ropewalk::low_rank
@@ -100,16 +101,15 @@ void add_rows(const double* packed_b, const PackedFactor& a, double scale, doubl
       const double* b = packed_b + row / kMostRows * kMostRows * a.rank() + row % kMostRows;
       const Tile tile{b, from, a.rank(), scale, values + row * a.columns() + first, a.columns()};
       const std::size_t rows = std::min(kRows, n_rows - row);
-      if (rows == kRows && columns == kTileColumns)
-        add_tile<kExact>(tile);
-      else
-        add_edge<kExact>(tile, rows, columns);
+      if (rows == kRows && columns == kTileColumns) add_tile<kExact>(tile);
+      else add_edge<kExact>(tile, rows, columns);
     }
   }
 }
 
 // packed_b: groups of kMostRows rows, each [rank, kMostRows].
-void AddRows(const double* packed_b, const PackedFactor& a, double scale, bool exact, double* values, std::size_t n_rows) {
+void AddRows(const double* packed_b, const PackedFactor& a, double scale, bool exact, double* values,
+             std::size_t n_rows) {
   if (exact) return add_rows<true>(packed_b, a, scale, values, n_rows);
   add_rows<false>(packed_b, a, scale, values, n_rows);
 }
@@ -124,7 +124,9 @@ HWY_EXPORT(AddRows);
 }
 
 PackedFactor::PackedFactor(std::span<const double> a, std::size_t rank, std::size_t columns)
-    : rank_(rank), columns_(columns), panels_(hwy::AllocateAligned<double>(std::max<std::size_t>(bytes(rank, columns), 1) / sizeof(double) + 1)) {
+    : rank_(rank),
+      columns_(columns),
+      panels_(hwy::AllocateAligned<double>(std::max<std::size_t>(bytes(rank, columns), 1) / sizeof(double) + 1)) {
   assert(a.size() == rank * columns);
   if (!panels_) throw std::bad_alloc();
   for (std::size_t first = 0, index = 0; first < columns; first += kPanelColumns, ++index) {
@@ -137,7 +139,8 @@ PackedFactor::PackedFactor(std::span<const double> a, std::size_t rank, std::siz
   }
 }
 
-void add_low_rank_product(std::span<const double> b, const PackedFactor& a, double scale, bool exact_products, std::span<double> values) {
+void add_low_rank_product(std::span<const double> b, const PackedFactor& a, double scale, bool exact_products,
+                          std::span<double> values) {
   using namespace low_rank;
   if (values.empty()) return;
   const std::size_t n_rows = values.size() / a.columns(), rank = a.rank();
@@ -145,7 +148,8 @@ void add_low_rank_product(std::span<const double> b, const PackedFactor& a, doub
   const auto packed = hwy::AllocateAligned<double>(kRowBlock * std::max<std::size_t>(rank, 1));
   if (!packed) throw std::bad_alloc();
   for (std::size_t begin = 0; begin < n_rows; begin += kRowBlock) {
-    const std::size_t rows = std::min(kRowBlock, n_rows - begin), padded = (rows + kMostRows - 1) / kMostRows * kMostRows;
+    const std::size_t rows = std::min(kRowBlock, n_rows - begin),
+                      padded = (rows + kMostRows - 1) / kMostRows * kMostRows;
     for (std::size_t row = 0; row < padded; ++row) {
       double* out = packed.get() + row / kMostRows * kMostRows * rank + row % kMostRows;
       for (std::size_t k = 0; k < rank; ++k) out[k * kMostRows] = row < rows ? b[(begin + row) * rank + k] : 0.0;

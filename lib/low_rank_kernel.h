@@ -8,7 +8,8 @@
 
 namespace ropewalk {
 
-/// A [rank, columns] as the kernel reads it: panels of kPanelColumns columns, each [rank, kPanelColumns], the last padded with zeros.
+/// A [rank, columns] as the kernel reads it: panels of kPanelColumns columns, each [rank, kPanelColumns], the last
+/// padded with zeros.
 class PackedFactor {
  public:
   static constexpr std::size_t kPanelColumns = 24;  // 3 vectors of 8 doubles; 6 of 4; 12 of 2
@@ -28,10 +29,15 @@ class PackedFactor {
   hwy::AlignedFreeUniquePtr<double[]> panels_;
 };
 
-/// values[row, column] = values[row, column] + scale * (sum over k = 0 .. rank - 1, in this order and starting from +0, of b[row, k] * a[k, column])
-/// where every operation is a double's own, rounded to nearest even. b: row-major [n_rows, rank]; values: row-major [n_rows, a.columns()].
-/// exact_products: all factors have at most 24 significant bits, so that products are exact and a fused multiply-add rounds like the separate
-/// operations; otherwise product and sum are rounded one after the other. The bits depend on nothing else: not on vector width, blocking or threads.
-void add_low_rank_product(std::span<const double> b, const PackedFactor& a, double scale, bool exact_products, std::span<double> values);
+/// values[row, column] = values[row, column] + scale * (sum over k = 0 .. rank - 1, in this order and starting from +0,
+/// of b[row, k] * a[k, column])
+/// where every operation is a double's own, rounded to nearest even. b: row-major [n_rows, rank]; values: row-major
+/// [n_rows, a.columns()].
+/// exact_products: all factors have at most 24 significant bits, so that products are exact and a fused multiply-add
+/// rounds like the separate
+/// operations; otherwise product and sum are rounded one after the other. The bits depend on nothing else: not on
+/// vector width, blocking or threads.
+void add_low_rank_product(std::span<const double> b, const PackedFactor& a, double scale, bool exact_products,
+                          std::span<double> values);
 
 }  // namespace ropewalk

@@ -8,7 +8,8 @@
 namespace ropewalk {
 namespace {
 
-/// Sum of squares of f(c) for c < n: eight running sums in fixed places, so that the compiler may use vectors and the result never varies.
+/// Sum of squares of f(c) for c < n: eight running sums in fixed places, so that the compiler may use vectors and the
+/// result never varies.
 template <class F>
 double sum_of_squares(std::size_t n, F f) {
   std::array<double, 8> lanes{};
@@ -46,8 +47,9 @@ void ObservedMerge::read_f64(RowRange range, std::span<double> values) const {
     const double* w = weight.data() + row * columns;
     encode_f64(rounded_to_, {exact, columns}, stored);
     decode_f64(rounded_to_, stored, rounded);
-    (*sums)[range.begin + row] = {sum_of_squares(columns, [&](std::size_t c) { return exact[c] - w[c]; }), sum_of_squares(columns, [&](std::size_t c) { return w[c]; }),
-                                sum_of_squares(columns, [&](std::size_t c) { return rounded[c] - exact[c]; })};
+    (*sums)[range.begin + row] = {sum_of_squares(columns, [&](std::size_t c) { return exact[c] - w[c]; }),
+                                  sum_of_squares(columns, [&](std::size_t c) { return w[c]; }),
+                                  sum_of_squares(columns, [&](std::size_t c) { return rounded[c] - exact[c]; })};
   }
 }
 

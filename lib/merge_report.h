@@ -11,14 +11,18 @@ namespace ropewalk {
 
 /// What a merge did to one weight. Frobenius norms, in double.
 struct MergeNorms {
-  double delta_norm = 0;     // |scale B A|
-  double weight_norm = 0;    // |W|
-  double rounding_loss = 0;  // |rounded - exact| / |delta|: the part of the delta that rounding to the merge dtype ate or added; 0 without a delta
+  double delta_norm = 0;   // |scale B A|
+  double weight_norm = 0;  // |W|
+  // |rounded - exact| / |delta|: the part of the delta that rounding to the merge dtype ate or added; 0 without a delta
+  double rounding_loss = 0;
 };
 
-/// A merged weight before its rounding (`exact` = W + delta, wide) that measures itself while a writer streams it: every row read leaves its three sums,
-/// so one pass over the weights serves the writer and the report. Feed it to cast(..., `rounded_to`). Reading a row twice leaves the same sums, and the
-/// order of the rows does not matter: they are added up by row number. release(), which a writer calls after the last row, settles the norms and drops the
+/// A merged weight before its rounding (`exact` = W + delta, wide) that measures itself while a writer streams it:
+/// every row read leaves its three sums,
+/// so one pass over the weights serves the writer and the report. Feed it to cast(..., `rounded_to`). Reading a row
+/// twice leaves the same sums, and the
+/// order of the rows does not matter: they are added up by row number. release(), which a writer calls after the last
+/// row, settles the norms and drops the
 /// rows' sums: a model's worth of them would be hundreds of MB.
 class ObservedMerge : public LazyTensor {
  public:
@@ -26,7 +30,9 @@ class ObservedMerge : public LazyTensor {
 
   std::uint64_t row_unit() const noexcept override { return exact_->row_unit(); }
   void prepare() const override { exact_->prepare(); }
-  std::uint64_t prepared_bytes() const noexcept override { return exact_->prepared_bytes() + info().rows() * sizeof(Sums); }
+  std::uint64_t prepared_bytes() const noexcept override {
+    return exact_->prepared_bytes() + info().rows() * sizeof(Sums);
+  }
   void release() const override;
   bool is_wide() const noexcept override { return true; }
   std::string_view file() const noexcept override { return exact_->file(); }

@@ -11,20 +11,20 @@ namespace ropewalk {
 
 /// What the forward pass needs to know of a decoder, whatever file said it. One name per dimension, everywhere.
 struct ModelConfig {
-  std::string model_type;    // Hugging Face's: "llama", "mistral"
+  std::string model_type;  // Hugging Face's: "llama", "mistral"
   int n_layers = 0;
-  int d_model = 0;           // hidden_size
+  int d_model = 0;  // hidden_size
   int n_heads = 0;
   int n_kv_heads = 0;
   int head_dim = 0;
-  int d_ff = 0;              // intermediate_size
-  int n_vocab = 0;           // rows of the embedding
-  int context = 0;           // longest sequence the checkpoint is declared for, tokens
+  int d_ff = 0;     // intermediate_size
+  int n_vocab = 0;  // rows of the embedding
+  int context = 0;  // longest sequence the checkpoint is declared for, tokens
   double rms_eps = 1e-6;
-  bool tied_head = false;    // no lm_head.weight: the embedding is the head
+  bool tied_head = false;  // no lm_head.weight: the embedding is the head
   bool attention_bias = false;
   bool mlp_bias = false;
-  std::optional<int> sliding_window;  // keys a query sees, itself included; nullopt: all
+  std::optional<int> sliding_window;                   // keys a query sees, itself included; nullopt: all
   RotaryPairs rotary_pairs = RotaryPairs::half_split;  // as Q and K are stored
   RopeSpec rope;
 };

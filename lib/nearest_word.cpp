@@ -6,7 +6,8 @@
 namespace ropewalk {
 namespace {
 
-constexpr std::size_t kLongest = 256;  // what a file claims is a name can be of any length, and the work grows with its square
+// what a file claims is a name can be of any length, and the work grows with its square
+constexpr std::size_t kLongest = 256;
 
 /// Levenshtein's, one row at a time.
 std::size_t edit_distance(std::string_view a, std::string_view b) {
@@ -26,13 +27,15 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 
 }  // namespace
 
-std::optional<std::string> nearest_word(std::string_view word, const std::vector<std::string>& known, std::size_t most_edits) {
+std::optional<std::string> nearest_word(std::string_view word, const std::vector<std::string>& known,
+                                        std::size_t most_edits) {
   std::optional<std::string> best;
   std::size_t nearest = (most_edits > 0 ? most_edits : std::max<std::size_t>(1, word.size() / 3)) + 1;
   if (word.size() > kLongest) return best;
   for (const std::string& candidate : known) {
     const bool cut_short = candidate.size() > word.size() && word.size() >= 4 && candidate.starts_with(word);
-    const std::size_t gap = std::max(word.size(), candidate.size()) - std::min(word.size(), candidate.size());  // no fewer edits
+    // no fewer edits
+    const std::size_t gap = std::max(word.size(), candidate.size()) - std::min(word.size(), candidate.size());
     if (!cut_short && gap >= nearest) continue;
     const std::size_t distance = cut_short ? 1 : edit_distance(word, candidate);
     if (distance < nearest) best = candidate, nearest = distance;

@@ -23,18 +23,22 @@ namespace {
 
 constexpr std::size_t kLargestWrite = std::size_t{1} << 30;
 
-/// What stands under the target's name: nothing, or a file that may be replaced (its mode is returned). Anything else throws.
+/// What stands under the target's name: nothing, or a file that may be replaced (its mode is returned). Anything else
+/// throws.
 std::optional<mode_t> check_target(const fs::path& target, const std::string& name, bool overwrite) {
   struct stat status {};
   if (::lstat(target.c_str(), &status) != 0) {
     if (errno == ENOENT) return std::nullopt;
     throw_output_error(name, "look at the target", errno);
   }
-  if (S_ISDIR(status.st_mode)) throw Error(ErrorKind::io, {.path = name}, "is a folder, a file is to be written", "give the name of a file in it");
+  if (S_ISDIR(status.st_mode))
+    throw Error(ErrorKind::io, {.path = name}, "is a folder, a file is to be written", "give the name of a file in it");
   if (!overwrite) throw_exists(name);
   if (!S_ISREG(status.st_mode) && !S_ISLNK(status.st_mode))
-    throw Error(ErrorKind::io, {.path = name}, "is a device or pipe, expected a regular file or nothing", "choose another name");
-  if (S_ISREG(status.st_mode) && ::faccessat(AT_FDCWD, target.c_str(), W_OK, AT_EACCESS) != 0)  // rename would not ask: the file's owner did
+    throw Error(ErrorKind::io, {.path = name}, "is a device or pipe, expected a regular file or nothing",
+                "choose another name");
+  if (S_ISREG(status.st_mode) &&
+      ::faccessat(AT_FDCWD, target.c_str(), W_OK, AT_EACCESS) != 0)  // rename would not ask: the file's owner did
     throw_output_error(name, "replace the read-only file", errno);
   return S_ISREG(status.st_mode) ? std::optional(status.st_mode & 0777) : std::nullopt;
 }
@@ -44,7 +48,8 @@ int open_unnamed(const fs::path& folder) {
   const int fd = ::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0666);
   if (fd < 0) return -1;
   if (::access(("/proc/self/fd/" + std::to_string(fd)).c_str(), F_OK) == 0) {
-    // Held from now on: with --overwrite the file passes through a temporary name. A failure means that nobody reaps there.
+    // Held from now on: with --overwrite the file passes through a temporary name. A failure means that nobody reaps
+    // there.
     (void)::flock(fd, LOCK_EX | LOCK_NB);
     return fd;
   }
@@ -70,7 +75,8 @@ void reserve(int fd, const std::string& name, std::uint64_t size_bytes) {
     if (failure == 0 && ::ftruncate(fd, static_cast<off_t>(size_bytes)) != 0) failure = errno;
   }
   if (failure != 0)
-    throw_output_error(name, "reserve " + std::to_string(size_bytes) + " bytes (" + std::to_string(free) + " are free)", failure);
+    throw_output_error(name, "reserve " + std::to_string(size_bytes) + " bytes (" + std::to_string(free) + " are free)",
+                       failure);
 }
 
 }  // namespace
@@ -94,7 +100,8 @@ struct PendingFile::State {
   void take_free_name();
 };
 
-PendingFile::PendingFile(fs::path target, std::uint64_t size_bytes, const WriteOptions& options) : state_(std::make_unique<State>()) {
+PendingFile::PendingFile(fs::path target, std::uint64_t size_bytes, const WriteOptions& options)
+    : state_(std::make_unique<State>()) {
   State& s = *state_;
   s.name = target.native();
   s.target = checked_target(target);
@@ -115,7 +122,8 @@ const std::string& PendingFile::path() const noexcept { return state_->name; }
 void PendingFile::write(std::uint64_t offset_bytes, std::span<const std::byte> bytes) {
   assert(offset_bytes <= state_->size_bytes && bytes.size() <= state_->size_bytes - offset_bytes);
   while (!bytes.empty()) {
-    const ssize_t n = ::pwrite(state_->descriptor(), bytes.data(), std::min(bytes.size(), kLargestWrite), static_cast<off_t>(offset_bytes));
+    const ssize_t n = ::pwrite(state_->descriptor(), bytes.data(), std::min(bytes.size(), kLargestWrite),
+                               static_cast<off_t>(offset_bytes));
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) throw_output_error(state_->name, "write at byte " + std::to_string(offset_bytes), n < 0 ? errno : EIO);
     bytes = bytes.subspan(static_cast<std::size_t>(n));
@@ -125,7 +133,8 @@ void PendingFile::write(std::uint64_t offset_bytes, std::span<const std::byte> b
 
 void PendingFile::State::flush() const {
   if (options.sync && ::fsync(descriptor()) != 0) throw_output_error(name, "sync", errno);
-  // Network file systems report late write errors at close. Closing a copy asks for them while the file can still be dropped.
+  // Network file systems report late write errors at close. Closing a copy asks for them while the file can still be
+  // dropped.
   const int copy = ::fcntl(descriptor(), F_DUPFD_CLOEXEC, 0);
   if (copy < 0) throw_output_error(name, "finish", errno);
   if (::close(copy) != 0 && errno != EINTR) throw_output_error(name, "finish", errno);
@@ -134,7 +143,9 @@ void PendingFile::State::flush() const {
 void PendingFile::State::take_free_name() {
   // Atomic even against another writer of the same name: the second one fails.
   if (!named) {
-    if (::linkat(AT_FDCWD, ("/proc/self/fd/" + std::to_string(unnamed)).c_str(), AT_FDCWD, target.c_str(), AT_SYMLINK_FOLLOW) == 0) return;
+    if (::linkat(AT_FDCWD, ("/proc/self/fd/" + std::to_string(unnamed)).c_str(), AT_FDCWD, target.c_str(),
+                 AT_SYMLINK_FOLLOW) == 0)
+      return;
   } else if (rename_with_flags(named->path(), target, RENAME_NOREPLACE)) {
     named->release();
     return;
@@ -147,7 +158,7 @@ void PendingFile::State::take_free_name() {
 
 void PendingFile::State::take_name() {
   if (!options.overwrite) return take_free_name();
-  (void)check_target(target, name, true);  // a folder may have appeared
+  (void)check_target(target, name, true);                       // a folder may have appeared
   if (!named) named.emplace(Temporary::link(target, unnamed));  // linkat cannot replace, rename can
   if (::rename(named->path().c_str(), target.c_str()) != 0) throw_output_error(name, "replace the file", errno);
   named->release();

@@ -16,12 +16,15 @@ struct WriteOptions {
 };
 
 /// A file that becomes `target` only when finished: an interrupted run leaves the old file or the new one.
-/// O_TMPFILE + linkat where the file system has them, else a named temporary (lib/temporary.h) in the target's folder, removed on signals and reaped
+/// O_TMPFILE + linkat where the file system has them, else a named temporary (lib/temporary.h) in the target's folder,
+/// removed on signals and reaped
 /// by the next run that writes there. Safe to write from any number of threads at disjoint offsets.
 class PendingFile {
  public:
-  /// Creates the temporary and reserves size_bytes (fallocate). Error(io) if the target exists without `overwrite`, the folder is missing,
-  /// not writable, the target is read-only, or the space is not there. With `overwrite` the new file keeps the old one's permissions; a link is replaced, not what it points to.
+  /// Creates the temporary and reserves size_bytes (fallocate). Error(io) if the target exists without `overwrite`, the
+  /// folder is missing,
+  /// not writable, the target is read-only, or the space is not there. With `overwrite` the new file keeps the old
+  /// one's permissions; a link is replaced, not what it points to.
   PendingFile(std::filesystem::path target, std::uint64_t size_bytes, const WriteOptions& options);
   ~PendingFile();  // removes the temporary unless finished
   PendingFile(const PendingFile&) = delete;
@@ -30,7 +33,8 @@ class PendingFile {
   const std::string& path() const noexcept;  // the target's, for messages
   /// Inside the size given. Error(io) if the disk refuses.
   void write(std::uint64_t offset_bytes, std::span<const std::byte> bytes);
-  /// Syncs and gives the file its name: after it the target is whole and durable. Without `overwrite` it fails if the target exists by now, atomically:
+  /// Syncs and gives the file its name: after it the target is whole and durable. Without `overwrite` it fails if the
+  /// target exists by now, atomically:
   /// of two runs that write one name, one wins. Once, after all writes.
   void finish();
 
@@ -40,14 +44,20 @@ class PendingFile {
   std::unique_ptr<State> state_;
 };
 
-/// finish() for the files of one result (the shards of a split, several types): every byte is synced before the first file takes its name, so that the set
-/// is incomplete only between a few renames. If one cannot take its name, those of the set that replaced nothing are removed again and the Error is thrown.
-/// `replaced`: old files that the new set stands for under other names (shards of another split); removed once every file has its name.
-/// A signal in the midst waits until all of it is done (remove_pending_on_signal); SIGKILL and a power cut alone can leave a part of the set, and then beside all old files.
+/// finish() for the files of one result (the shards of a split, several types): every byte is synced before the first
+/// file takes its name, so that the set
+/// is incomplete only between a few renames. If one cannot take its name, those of the set that replaced nothing are
+/// removed again and the Error is thrown.
+/// `replaced`: old files that the new set stands for under other names (shards of another split); removed once every
+/// file has its name.
+/// A signal in the midst waits until all of it is done (remove_pending_on_signal); SIGKILL and a power cut alone can
+/// leave a part of the set, and then beside all old files.
 void finish_together(std::span<PendingFile* const> files, std::span<const std::filesystem::path> replaced = {});
 
-/// A folder built in a hidden sibling and renamed to `target` as one step (renameat2). With `overwrite` an old folder is exchanged for the new one,
-/// then removed; it must be empty or hold config.json or adapter_config.json, and no folders (Error(io)): a slip of the pen must not delete anything else.
+/// A folder built in a hidden sibling and renamed to `target` as one step (renameat2). With `overwrite` an old folder
+/// is exchanged for the new one,
+/// then removed; it must be empty or hold config.json or adapter_config.json, and no folders (Error(io)): a slip of the
+/// pen must not delete anything else.
 class PendingFolder {
  public:
   PendingFolder(std::filesystem::path target, const WriteOptions& options);
@@ -65,8 +75,10 @@ class PendingFolder {
   std::unique_ptr<State> state_;
 };
 
-/// Removes every temporary this process still holds, folders with all in them; async-signal-safe. Called by the signal handlers that tools installs.
-/// Waits, at most 10 s, while another thread gives the files of one result their names: a split is published whole or not at all.
+/// Removes every temporary this process still holds, folders with all in them; async-signal-safe. Called by the signal
+/// handlers that tools installs.
+/// Waits, at most 10 s, while another thread gives the files of one result their names: a split is published whole or
+/// not at all.
 /// The process must end after it. More than 64 at once: the rest are left to the next run.
 void remove_pending_on_signal() noexcept;
 

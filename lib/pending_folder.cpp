@@ -22,18 +22,23 @@ bool check_target(const fs::path& target, const std::string& name, bool overwrit
     throw_output_error(name, "look at the target", errno);
   }
   if (!overwrite) throw_exists(name);
-  if (!S_ISDIR(status.st_mode)) throw Error(ErrorKind::io, {.path = name}, "is not a folder, and a folder is to be written", "choose another name");
-  if (::faccessat(AT_FDCWD, target.c_str(), R_OK | W_OK | X_OK, AT_EACCESS) != 0) throw_output_error(name, "replace the folder", errno);  // its files could not go
+  if (!S_ISDIR(status.st_mode))
+    throw Error(ErrorKind::io, {.path = name}, "is not a folder, and a folder is to be written", "choose another name");
+  if (::faccessat(AT_FDCWD, target.c_str(), R_OK | W_OK | X_OK, AT_EACCESS) != 0)
+    throw_output_error(name, "replace the folder", errno);  // its files could not go
   std::error_code error;
   bool empty = true;
   for (fs::directory_iterator entry(target, error), end; !error && entry != end; entry.increment(error)) {
     empty = false;
     if (entry->is_directory(error) && !entry->is_symlink(error))  // a slip of the pen must not delete somebody's home
-      throw Error(ErrorKind::io, {.path = name}, "holds the folder '" + entry->path().filename().native() + "', so it is not replaced as a whole",
+      throw Error(ErrorKind::io, {.path = name},
+                  "holds the folder '" + entry->path().filename().native() + "', so it is not replaced as a whole",
                   "remove it yourself or choose another name");
   }
   if (!empty && !fs::exists(target / "config.json", error) && !fs::exists(target / "adapter_config.json", error))
-    throw Error(ErrorKind::io, {.path = name}, "is not a model's folder (it has neither config.json nor adapter_config.json), so it is not replaced", "remove it yourself or choose another name");
+    throw Error(ErrorKind::io, {.path = name},
+                "is not a model's folder (it has neither config.json nor adapter_config.json), so it is not replaced",
+                "remove it yourself or choose another name");
   return true;
 }
 
@@ -76,7 +81,8 @@ void PendingFolder::State::replace() {
   replace_in_two_steps();
 }
 
-/// Where folders cannot be exchanged: between the two steps the old folder stands beside the target under a name that no run reaps.
+/// Where folders cannot be exchanged: between the two steps the old folder stands beside the target under a name that
+/// no run reaps.
 void PendingFolder::State::replace_in_two_steps() {
   const fs::path old = target.parent_path() / ("." + target.filename().native() + ".ropewalk-replaced");
   remove_tree(old.c_str());  // of a run that died here: a folder it was told to replace

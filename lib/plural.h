@@ -6,6 +6,8 @@
 namespace ropewalk {
 
 /// "1 file", "2 files": of nouns that only take an s.
-inline std::string plural(std::uint64_t n, const std::string& noun) { return std::to_string(n) + " " + noun + (n == 1 ? "" : "s"); }
+inline std::string plural(std::uint64_t n, const std::string& noun) {
+  return std::to_string(n) + " " + noun + (n == 1 ? "" : "s");
+}
 
 }  // namespace ropewalk

@@ -18,7 +18,8 @@ struct RopeLinear {
 struct RopeNtk {
   double alpha;
 };
-/// Dynamic NTK as transformers computes it: theta' = theta * ((s*T/L) - (s-1))^(d/(d-2)) for a sequence of T > L tokens, plain below.
+/// Dynamic NTK as transformers computes it: theta' = theta * ((s*T/L) - (s-1))^(d/(d-2)) for a sequence of T > L
+/// tokens, plain below.
 struct RopeDynamic {
   double factor;
   int original_context;
@@ -29,20 +30,22 @@ struct RopeNtkByParts {
   int original_context;
   double ntk_factor = 1, extrapolation_factor = 1;
 };
-/// YaRN: arXiv:2309.00071v2, ratio eq. 17, ramp eq. 18, blend eq. 20, attention factor eq. 22; the ramp over pair indices between
+/// YaRN: arXiv:2309.00071v2, ratio eq. 17, ramp eq. 18, blend eq. 20, attention factor eq. 22; the ramp over pair
+/// indices between
 /// (rounded, if truncate) correction dims, as every implementation does it.
 struct RopeYarn {
-  double factor;                            // s
-  int original_context;                     // L, tokens
-  double beta_fast = 32, beta_slow = 1;     // rotations over L; beta and alpha in the paper
-  bool truncate = true;                     // floor and ceil of the correction range
+  double factor;                         // s
+  int original_context;                  // L, tokens
+  double beta_fast = 32, beta_slow = 1;  // rotations over L; beta and alpha in the paper
+  bool truncate = true;                  // floor and ceil of the correction range
   double extrapolation_factor = 1;
 };
 /// YaRN whose s is T / L of the running sequence, at least 1 (finetuned: at least finetuned_context / L).
 struct RopeDynamicYarn {
   int original_context;
   std::optional<int> finetuned_context = std::nullopt;
-  std::optional<int> scale_context = std::nullopt;  // s = T / this instead, where modeling_llama_yarn.py divides by max_position_embeddings
+  // s = T / this instead, where modeling_llama_yarn.py divides by max_position_embeddings
+  std::optional<int> scale_context = std::nullopt;
   double beta_fast = 32, beta_slow = 1;
 };
 /// Llama 3.1's three bands by wavelength.
@@ -55,7 +58,8 @@ struct RopeLlama3 {
 struct RopeLongrope {
   std::vector<double> short_factor, long_factor;  // [rotary_dim / 2]
   int original_context;
-  std::optional<int> short_until = std::nullopt;  // longest sequence that takes the short list, where an engine does not mean L (vLLM 0.10 and SGLang: one token more)
+  // longest sequence that takes the short list, where an engine does not mean L (vLLM 0.10 and SGLang: one token more)
+  std::optional<int> short_until = std::nullopt;
 };
 /// Gemma 4: f_i = theta^(-2i/head_dim) for the first rotary_dim/2 pairs, 0 for the rest of the head, all / factor.
 struct RopeProportional {
@@ -63,20 +67,23 @@ struct RopeProportional {
   int head_dim;
 };
 
-using RopeScaling = std::variant<RopeUnscaled, RopeLinear, RopeNtk, RopeDynamic, RopeNtkByParts, RopeYarn, RopeDynamicYarn, RopeLlama3,
-                                 RopeLongrope, RopeProportional>;
+using RopeScaling = std::variant<RopeUnscaled, RopeLinear, RopeNtk, RopeDynamic, RopeNtkByParts, RopeYarn,
+                                 RopeDynamicYarn, RopeLlama3, RopeLongrope, RopeProportional>;
 
-/// Where a field of a RopeSpec came from, for people: {"factor", "config.json", "/rope_scaling/factor"} or {"beta_fast", "default of transformers 5.23.0", ""}.
+/// Where a field of a RopeSpec came from, for people: {"factor", "config.json", "/rope_scaling/factor"} or
+/// {"beta_fast", "default of transformers 5.23.0", ""}.
 struct RopeProvenance {
   std::string field, source, pointer;
 };
 
-/// How positions become angles, whatever engine or dialect said it. Whatever needs a frequency takes this and nothing else.
+/// How positions become angles, whatever engine or dialect said it. Whatever needs a frequency takes this and nothing
+/// else.
 struct RopeSpec {
   double theta = 10000.0;  // base of the frequencies
   int rotary_dim = 0;      // channels of a head that rotate; even, >= 2, <= head_dim
   RopeScaling scaling = RopeUnscaled{};
-  /// Final multiplier of cos and sin; nullopt: the method's own (YaRN 0.1 ln(s) + 1, longrope sqrt(1 + ln(s)/ln(L)), else 1).
+  /// Final multiplier of cos and sin; nullopt: the method's own (YaRN 0.1 ln(s) + 1, longrope sqrt(1 + ln(s)/ln(L)),
+  /// else 1).
   std::optional<double> attention_factor = std::nullopt;
   /// Per-pair divisors applied to f_i before the method (GGUF's rope_freqs.weight), [rotary_dim / 2] or empty.
   std::vector<double> frequency_divisors = {};
@@ -91,14 +98,17 @@ struct RopeTable {
   double attention_factor = 1;   // multiplies both cos and sin
 };
 
-/// The rotation `spec` asks for in a sequence of sequence_length tokens: the only place where a spec becomes frequencies.
-/// All in double. Requires rotary_dim even and >= 2, factors > 0, lists of the right length (checked where specs are read).
+/// The rotation `spec` asks for in a sequence of sequence_length tokens: the only place where a spec becomes
+/// frequencies.
+/// All in double. Requires rotary_dim even and >= 2, factors > 0, lists of the right length (checked where specs are
+/// read).
 RopeTable rope_table(const RopeSpec& spec, int sequence_length);
 
 /// True if the table depends on sequence_length (dynamic kinds, longrope).
 bool depends_on_length(const RopeSpec& spec);
 
-/// The method's name in Hugging Face's spelling: "default", "linear", "ntk", "dynamic", "ntk-by-parts", "yarn", "dynamic-yarn", "llama3", "longrope", "proportional".
+/// The method's name in Hugging Face's spelling: "default", "linear", "ntk", "dynamic", "ntk-by-parts", "yarn",
+/// "dynamic-yarn", "llama3", "longrope", "proportional".
 const char* rope_method_name(const RopeSpec& spec);
 /// Context before scaling, tokens, where the method has one.
 std::optional<int> rope_original_context(const RopeSpec& spec);
@@ -107,13 +117,16 @@ std::optional<double> rope_factor(const RopeSpec& spec);
 /// In words, for people: "YaRN x8 of 256 (theta 10000, beta 32/1, attention factor 1.2079)".
 std::string describe(const RopeSpec& spec);
 
-/// theta' of NTK-aware scaling by `alpha` (reddit.com/r/LocalLLaMA/comments/14lz7j5; the YaRN repository's find_newbase_ntk). With one pair (d = 2) the exponent is
+/// theta' of NTK-aware scaling by `alpha` (reddit.com/r/LocalLLaMA/comments/14lz7j5; the YaRN repository's
+/// find_newbase_ntk). With one pair (d = 2) the exponent is
 /// infinite and theta without effect: the pair turns by 1 radian per token whatever the base.
 double ntk_base(double theta, double alpha, int rotary_dim);
-/// The pair index whose wavelength fits `rotations` times into `original_context` tokens; real-valued (YaRN repository, find_correction_dim; arXiv:2309.00071v2 eq. 17
+/// The pair index whose wavelength fits `rotations` times into `original_context` tokens; real-valued (YaRN repository,
+/// find_correction_dim; arXiv:2309.00071v2 eq. 17
 /// solved for d).
 double correction_dim(double rotations, int rotary_dim, double theta, int original_context);
-/// LongRoPE's own attention factor at s = context / original_context: 1 if s <= 1, else sqrt(1 + ln(s) / ln(L)) (arXiv:2402.13753; transformers 5.23.0).
+/// LongRoPE's own attention factor at s = context / original_context: 1 if s <= 1, else sqrt(1 + ln(s) / ln(L))
+/// (arXiv:2402.13753; transformers 5.23.0).
 double longrope_attention_factor(double factor, int original_context);
 /// g(s, m) = 1 if s <= 1, else 0.1 m ln(s) + 1.
 double yarn_attention_factor(double factor, double mscale = 1);

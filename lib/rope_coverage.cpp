@@ -13,8 +13,11 @@ RopeCoverage rope_coverage(const RopeSpec& trained, int trained_context, const R
   for (std::size_t pair = 0; pair < std::min(before.inv_freq.size(), after.inv_freq.size()); ++pair) {
     const double seen = trained_context * before.inv_freq[pair];  // radians
     if (seen <= 0) continue;
-    if (seen < kTurn) coverage.unseen_angle_ratio = std::max(coverage.unseen_angle_ratio, target_context * after.inv_freq[pair] / seen);
-    if (seen >= kManyTurns * kTurn) coverage.high_frequency_damage = std::max(coverage.high_frequency_damage, 1 - after.inv_freq[pair] / before.inv_freq[pair]);
+    if (seen < kTurn)
+      coverage.unseen_angle_ratio = std::max(coverage.unseen_angle_ratio, target_context * after.inv_freq[pair] / seen);
+    if (seen >= kManyTurns * kTurn)
+      coverage.high_frequency_damage =
+          std::max(coverage.high_frequency_damage, 1 - after.inv_freq[pair] / before.inv_freq[pair]);
   }
   return coverage;
 }

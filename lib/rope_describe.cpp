@@ -11,7 +11,8 @@ std::string number(double value, int digits = 6) {
   char text[40];
   std::snprintf(text, sizeof text, "%.*g", digits, value);
   std::string out = text;
-  if (out.find('e') != std::string::npos && value >= 1 && value < 1e15 && value == double(std::int64_t(value))) out = std::to_string(std::int64_t(value));
+  if (out.find('e') != std::string::npos && value >= 1 && value < 1e15 && value == double(std::int64_t(value)))
+    out = std::to_string(std::int64_t(value));
   return out;
 }
 
@@ -46,7 +47,9 @@ struct FactorOf {
 };
 
 std::string scaled(const char* name, double factor) { return std::string(name) + " x" + number(factor); }
-std::string scaled(const char* name, double factor, int original) { return scaled(name, factor) + " of " + std::to_string(original); }
+std::string scaled(const char* name, double factor, int original) {
+  return scaled(name, factor) + " of " + std::to_string(original);
+}
 std::string betas(double fast, double slow) { return ", beta " + number(fast) + "/" + number(slow); }
 
 /// The method before the parenthesis and what is special to it inside.
@@ -60,19 +63,23 @@ struct WordsOf {
   Words operator()(const RopeDynamic& s) const { return {scaled("dynamic NTK", s.factor, s.original_context), ""}; }
   Words operator()(const RopeNtkByParts& s) const { return {scaled("NTK-by-parts", s.factor, s.original_context), ""}; }
   Words operator()(const RopeYarn& s) const {
-    return {scaled("YaRN", s.factor, s.original_context), betas(s.beta_fast, s.beta_slow) + (s.truncate ? "" : ", range not rounded") +
-                                                              (s.extrapolation_factor == 1 ? "" : ", extrapolation factor " + number(s.extrapolation_factor))};
+    return {scaled("YaRN", s.factor, s.original_context),
+            betas(s.beta_fast, s.beta_slow) + (s.truncate ? "" : ", range not rounded") +
+                (s.extrapolation_factor == 1 ? "" : ", extrapolation factor " + number(s.extrapolation_factor))};
   }
   Words operator()(const RopeDynamicYarn& s) const {
     return {"dynamic YaRN of " + std::to_string(s.original_context),
-            betas(s.beta_fast, s.beta_slow) + (s.finetuned_context ? ", fine-tuned at " + std::to_string(*s.finetuned_context) : "")};
+            betas(s.beta_fast, s.beta_slow) +
+                (s.finetuned_context ? ", fine-tuned at " + std::to_string(*s.finetuned_context) : "")};
   }
   Words operator()(const RopeLlama3& s) const {
-    return {scaled("llama3", s.factor, s.original_context), ", low and high frequency factors " + number(s.low_freq_factor) + " and " + number(s.high_freq_factor)};
+    return {scaled("llama3", s.factor, s.original_context),
+            ", low and high frequency factors " + number(s.low_freq_factor) + " and " + number(s.high_freq_factor)};
   }
   Words operator()(const RopeLongrope& s) const { return {"LongRoPE of " + std::to_string(s.original_context), ""}; }
   Words operator()(const RopeProportional& s) const {
-    return {s.factor == 1 ? std::string("proportional") : scaled("proportional", s.factor), ", head " + std::to_string(s.head_dim)};
+    return {s.factor == 1 ? std::string("proportional") : scaled("proportional", s.factor),
+            ", head " + std::to_string(s.head_dim)};
   }
 };
 
@@ -88,9 +95,11 @@ std::string describe(const RopeSpec& spec) {
   const bool grows = std::holds_alternative<RopeDynamicYarn>(spec.scaling);  // its attention factor is no single number
   if (spec.rotary_dim >= 2 && (!grows || spec.attention_factor)) {
     const double attention = rope_table(spec, spec.context > 0 ? spec.context : 1).attention_factor;
-    if (attention != 1 || spec.attention_factor || std::holds_alternative<RopeYarn>(spec.scaling)) text += ", attention factor " + number(attention, 5);
+    if (attention != 1 || spec.attention_factor || std::holds_alternative<RopeYarn>(spec.scaling))
+      text += ", attention factor " + number(attention, 5);
   }
-  if (!spec.frequency_divisors.empty()) text += ", " + std::to_string(spec.frequency_divisors.size()) + " frequency divisors";
+  if (!spec.frequency_divisors.empty())
+    text += ", " + std::to_string(spec.frequency_divisors.size()) + " frequency divisors";
   return text + ")";
 }
 

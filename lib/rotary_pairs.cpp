@@ -28,7 +28,8 @@ class RotaryOrder final : public ForwardingTensor {
       : ForwardingTensor(std::move(info), parent), heads_(heads), bias_(this->info().shape.size() == 1) {
     if (bias_) return;
     order_ = std::make_shared<RowOrder>(RowOrder{std::move(parent), {}});
-    for (std::uint64_t channel = 0; channel < heads.head_dim; ++channel) order_->source.push_back(static_cast<std::uint32_t>(heads.source(channel)));
+    for (std::uint64_t channel = 0; channel < heads.head_dim; ++channel)
+      order_->source.push_back(static_cast<std::uint32_t>(heads.source(channel)));
   }
 
   const std::shared_ptr<RowOrder>& order() const noexcept { return order_; }
@@ -38,13 +39,16 @@ class RotaryOrder final : public ForwardingTensor {
   bool is_wide() const noexcept override { return parent().is_wide(); }
 
   void read_raw(RowRange range, std::span<std::byte> bytes) const override {
-    read(range, bytes, info().row_bytes(), [this](RowRange rows, std::span<std::byte> out) { parent().read_raw(rows, out); });
+    read(range, bytes, info().row_bytes(),
+         [this](RowRange rows, std::span<std::byte> out) { parent().read_raw(rows, out); });
   }
   void read_f32(RowRange range, std::span<float> values) const override {
-    read(range, values, info().columns(), [this](RowRange rows, std::span<float> out) { parent().read_f32(rows, out); });
+    read(range, values, info().columns(),
+         [this](RowRange rows, std::span<float> out) { parent().read_f32(rows, out); });
   }
   void read_f64(RowRange range, std::span<double> values) const override {
-    read(range, values, info().columns(), [this](RowRange rows, std::span<double> out) { parent().read_f64(rows, out); });
+    read(range, values, info().columns(),
+         [this](RowRange rows, std::span<double> out) { parent().read_f64(rows, out); });
   }
 
  private:
@@ -59,12 +63,11 @@ class RotaryOrder final : public ForwardingTensor {
     if (bias_) read_parent(range, std::span(buffer.get(), length));
     for (std::uint64_t first = begin / head * head; first < end; first += head) {
       const T* source = buffer.get();
-      if (bias_)
-        source += first;
-      else
-        read_parent(RowRange{first / length, first / length + heads_.head_dim}, std::span(buffer.get(), head));
+      if (bias_) source += first;
+      else read_parent(RowRange{first / length, first / length + heads_.head_dim}, std::span(buffer.get(), head));
       for (std::uint64_t at = std::max(first, begin); at < std::min(first + head, end); at += channel)
-        std::memcpy(out.data() + (at - begin), source + heads_.source((at - first) / channel) * channel, channel * sizeof(T));
+        std::memcpy(out.data() + (at - begin), source + heads_.source((at - first) / channel) * channel,
+                    channel * sizeof(T));
     }
   }
 
@@ -74,7 +77,8 @@ class RotaryOrder final : public ForwardingTensor {
 };
 
 [[noreturn]] void refuse(const LazyTensor& tensor, const std::string& problem) {
-  throw Error(ErrorKind::bad_input, {.path = std::string(tensor.file())}, "tensor '" + tensor.name() + "': " + problem, "check the head counts and rotary dimension in the configuration");
+  throw Error(ErrorKind::bad_input, {.path = std::string(tensor.file())}, "tensor '" + tensor.name() + "': " + problem,
+              "check the head counts and rotary dimension in the configuration");
 }
 
 }  // namespace
@@ -84,18 +88,23 @@ std::shared_ptr<const RowOrder> row_order(const LazyTensor& tensor) {
   return ordered ? ordered->order() : nullptr;
 }
 
-TensorPtr with_rotary_pairs(TensorPtr parent, RotaryPairs target, std::uint64_t n_heads, std::uint64_t head_dim, std::uint64_t rotary_dim) {
+TensorPtr with_rotary_pairs(TensorPtr parent, RotaryPairs target, std::uint64_t n_heads, std::uint64_t head_dim,
+                            std::uint64_t rotary_dim) {
   const TensorInfo& from = parent->info();
   if (from.pairs == target) return parent;
-  if (from.pairs == RotaryPairs::none || target == RotaryPairs::none) refuse(*parent, "is not a rotary projection, its channels have no pairs to re-order");
+  if (from.pairs == RotaryPairs::none || target == RotaryPairs::none)
+    refuse(*parent, "is not a rotary projection, its channels have no pairs to re-order");
   const bool bias = from.shape.size() == 1;
   const std::uint64_t channels = bias ? from.columns() : from.rows();
   std::uint64_t expected = 0;
   if (__builtin_mul_overflow(n_heads, head_dim, &expected) || expected != channels || channels == 0)
-    refuse(*parent, "has " + std::to_string(channels) + " output channels, " + std::to_string(n_heads) + " heads of " + std::to_string(head_dim) + " need another number");
+    refuse(*parent, "has " + std::to_string(channels) + " output channels, " + std::to_string(n_heads) + " heads of " +
+                        std::to_string(head_dim) + " need another number");
   if (rotary_dim == 0 || rotary_dim % 2 != 0 || rotary_dim > head_dim)
-    refuse(*parent, "rotary dimension " + std::to_string(rotary_dim) + " must be even and at most the head's " + std::to_string(head_dim));
-  if (bias && is_block_type(from.dtype)) refuse(*parent, "a bias in blocks of " + std::string(info(from.dtype).name) + " cannot be re-ordered");
+    refuse(*parent, "rotary dimension " + std::to_string(rotary_dim) + " must be even and at most the head's " +
+                        std::to_string(head_dim));
+  if (bias && is_block_type(from.dtype))
+    refuse(*parent, "a bias in blocks of " + std::string(info(from.dtype).name) + " cannot be re-ordered");
   TensorInfo info = from;
   info.pairs = target;
   return std::make_shared<RotaryOrder>(std::move(info), std::move(parent), Heads{head_dim, rotary_dim, target});

@@ -6,7 +6,8 @@
 
 namespace ropewalk {
 
-/// The definition of every conversion to and from a binary format narrower than float, one value at a time. The vector kernels
+/// The definition of every conversion to and from a binary format narrower than float, one value at a time. The vector
+/// kernels
 /// (convert_simd.cpp) must give the same bits; their tails call these.
 ///   sign (1) | exponent (kExponentBits, bias 2^(kExponentBits - 1) - 1) | mantissa (kMantissaBits)
 /// kInfinity false: no infinities, one NaN with all other bits set (OCP 8-bit floating point 1.0, E4M3).
@@ -27,7 +28,8 @@ struct SmallFloat {
       const std::uint32_t quiet = payload != 0 ? 0x400000u : 0u;
       return std::bit_cast<float>(sign | 0x7f800000u | quiet | payload << (23 - kMantissaBits));
     }
-    if (magnitude >> kMantissaBits == 0) {  // magnitude * 2^(kMinExponent - kMantissaBits): one exact product (a float has room: also for bf16,
+    // magnitude * 2^(kMinExponent - kMantissaBits): one exact product (a float has room: also for bf16,
+    if (magnitude >> kMantissaBits == 0) {
       // whose subnormals are float subnormals, reached by a shift instead)
       if constexpr (kExponentBits == 8) return std::bit_cast<float>(sign | magnitude << (23 - kMantissaBits));
       const float unit = std::bit_cast<float>(static_cast<std::uint32_t>(127 + kMinExponent - kMantissaBits) << 23);
@@ -55,7 +57,8 @@ struct SmallFloat {
     const std::uint64_t kept = significand >> shift, rest = significand & ((std::uint64_t{1} << shift) - 1);
     const std::uint64_t half = std::uint64_t{1} << (shift - 1);
     auto code = static_cast<std::uint32_t>(kept + (rest > half || (rest == half && (kept & 1) != 0) ? 1 : 0));
-    // a normal's hidden bit adds one to the exponent field; a subnormal that rounds up to 2^kMantissaBits becomes the first normal
+    // a normal's hidden bit adds one to the exponent field; a subnormal that rounds up to 2^kMantissaBits becomes the
+    // first normal
     if (exponent > kMinExponent) code += static_cast<std::uint32_t>(exponent - kMinExponent) << kMantissaBits;
     if (code > kLargest) code = kInfinity ? kTop : kMagnitude;
     return sign | code;

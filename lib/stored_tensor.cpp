@@ -49,9 +49,11 @@ class FileTensor final : public LazyTensor {
  private:
   // The range is contiguous in the file, so chunks need not be whole rows, only whole blocks.
   template <class Float>
-  void read_decoded(RowRange range, std::span<Float> values, void (*decode)(DType, std::span<const std::byte>, std::span<Float>)) const {
+  void read_decoded(RowRange range, std::span<Float> values,
+                    void (*decode)(DType, std::span<const std::byte>, std::span<Float>)) const {
     const DTypeInfo& type = ropewalk::info(dtype());
-    const auto block_bytes = static_cast<std::uint64_t>(type.block_bytes), block = static_cast<std::uint64_t>(type.block_elements);
+    const auto block_bytes = static_cast<std::uint64_t>(type.block_bytes),
+               block = static_cast<std::uint64_t>(type.block_elements);
     const std::uint64_t bytes = range.size() * info().row_bytes(), step = kChunkBytes / block_bytes * block_bytes;
     assert(values.size() == range.size() * info().columns());
     const auto buffer = std::make_unique_for_overwrite<std::byte[]>(std::min(bytes, step));
@@ -103,7 +105,8 @@ TensorPtr memory_tensor(TensorInfo info, std::vector<std::byte> bytes) {
 
 TensorPtr memory_tensor(std::string name, std::vector<std::uint64_t> shape, const std::vector<float>& values) {
   const std::span<const std::byte> bytes = std::as_bytes(std::span(values));
-  return memory_tensor(TensorInfo{std::move(name), std::move(shape), DType::f32}, std::vector(bytes.begin(), bytes.end()));
+  return memory_tensor(TensorInfo{std::move(name), std::move(shape), DType::f32},
+                       std::vector(bytes.begin(), bytes.end()));
 }
 
 }  // namespace ropewalk

@@ -32,7 +32,8 @@ constexpr int kDeepest = 16;
 constexpr int kPasses = 100;
 constexpr int kPublicationMs = 10'000;  // a few renames and removals; longer only where the disk hangs
 
-// What a signal handler may look at: fixed, never freed, no lock. A slot is filled while `filling` and read only while `armed`.
+// What a signal handler may look at: fixed, never freed, no lock. A slot is filled while `filling` and read only while
+// `armed`.
 enum SlotState : int { kFree, kFilling, kArmed };
 struct Slot {
   std::atomic<int> state{kFree};
@@ -40,7 +41,7 @@ struct Slot {
   std::array<char, 4096> path{};
 };
 std::atomic<int> publications = 0;  // Publishing objects that live
-std::array<Slot, 64> slots;  // more temporaries than slots: the rest are left to the next run's reaping
+std::array<Slot, 64> slots;         // more temporaries than slots: the rest are left to the next run's reaping
 static_assert(std::atomic<int>::is_always_lock_free);
 
 int arm(const fs::path& path) noexcept {
@@ -81,8 +82,10 @@ bool is_temporary_name(std::string_view name) {
 /// True if `fd` is locked by us and still what `path` names: a reaper may have been quicker than our lock.
 bool lock_and_confirm(int fd, const fs::path& path) {
   if (::flock(fd, LOCK_EX | LOCK_NB) != 0) return errno != EWOULDBLOCK;  // no locks here: nobody reaps here either
-  struct stat ours {}, there {};
-  return ::fstat(fd, &ours) == 0 && ::lstat(path.c_str(), &there) == 0 && ours.st_ino == there.st_ino && ours.st_dev == there.st_dev;
+  struct stat ours {
+  }, there{};
+  return ::fstat(fd, &ours) == 0 && ::lstat(path.c_str(), &there) == 0 && ours.st_ino == there.st_ino &&
+         ours.st_dev == there.st_dev;
 }
 
 struct linux_dirent64 {  // getdents64(2): not in any header
@@ -138,7 +141,8 @@ bool remove_tree(const char* path) noexcept {
   const int folder = ::open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (folder < 0) return false;
   bool gone = false;
-  for (int pass = 0; !gone && pass < kPasses; ++pass) {  // another thread may still be putting files there when a signal ends the run
+  // another thread may still be putting files there when a signal ends the run
+  for (int pass = 0; !gone && pass < kPasses; ++pass) {
     if (!remove_contents(folder, 0)) break;
     gone = ::rmdir(path) == 0;
   }
@@ -148,7 +152,8 @@ bool remove_tree(const char* path) noexcept {
 
 void remove_pending_on_signal() noexcept {
   const int saved = errno;
-  for (int ms = 0; publications.load() > 0 && ms < kPublicationMs; ++ms) {  // on another thread: the publishing one holds signals back
+  // on another thread: the publishing one holds signals back
+  for (int ms = 0; publications.load() > 0 && ms < kPublicationMs; ++ms) {
     const timespec pause{0, 1'000'000};
     ::nanosleep(&pause, nullptr);
   }
@@ -159,7 +164,8 @@ void remove_pending_on_signal() noexcept {
 
 Temporary::Temporary(fs::path path, int fd) : path_(std::move(path)), fd_(fd), slot_(arm(path_)) {}
 
-Temporary::Temporary(Temporary&& other) noexcept : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)), slot_(std::exchange(other.slot_, -1)) {
+Temporary::Temporary(Temporary&& other) noexcept
+    : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)), slot_(std::exchange(other.slot_, -1)) {
   other.path_.clear();
 }
 
@@ -199,7 +205,8 @@ Temporary Temporary::link(const fs::path& target, int fd) {
   const SignalsHeld held;
   for (int number = 0; number < kTries; ++number) {
     fs::path path = target.parent_path() / temporary_name(target, number);
-    if (::linkat(AT_FDCWD, source.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) == 0) return Temporary(std::move(path), -1);
+    if (::linkat(AT_FDCWD, source.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) == 0)
+      return Temporary(std::move(path), -1);
     if (errno != EEXIST && errno != EINTR) throw_output_error(target.native(), "name the file", errno);
   }
   throw_output_error(target.native(), "find a free temporary name", EEXIST);
@@ -213,14 +220,17 @@ fs::path checked_target(const fs::path& target) {
   if (whole.filename() == "." || whole.filename() == "..") whole = fs::canonical(whole, ignored);
   const fs::path folder = whole.parent_path();
   struct stat status {};
-  if (::stat(folder.c_str(), &status) != 0 && errno != ENOENT && errno != ENOTDIR) throw_output_error(target.native(), "look into its folder", errno);
+  if (::stat(folder.c_str(), &status) != 0 && errno != ENOENT && errno != ENOTDIR)
+    throw_output_error(target.native(), "look into its folder", errno);
   if (!S_ISDIR(status.st_mode))
-    throw Error(ErrorKind::io, {.path = target.native()}, "its folder '" + folder.native() + "' does not exist", "create it first");
+    throw Error(ErrorKind::io, {.path = target.native()}, "its folder '" + folder.native() + "' does not exist",
+                "create it first");
   return whole;
 }
 
 void throw_exists(const std::string& target) {
-  throw Error(ErrorKind::io, {.path = target}, "exists already", "use --overwrite to replace it, or choose another name");
+  throw Error(ErrorKind::io, {.path = target}, "exists already",
+              "use --overwrite to replace it, or choose another name");
 }
 
 void throw_output_error(const std::string& path, const std::string& operation, int error_number) {
@@ -245,7 +255,8 @@ void sync_folder(const fs::path& folder) {
   if (fd < 0) throw_output_error(folder.native(), "open", errno);
   const int failure = ::fsync(fd) == 0 ? 0 : errno;
   ::close(fd);
-  if (failure != 0 && failure != EINVAL) throw_output_error(folder.native(), "sync", failure);  // EINVAL: this file system has nothing to sync
+  if (failure != 0 && failure != EINVAL)
+    throw_output_error(folder.native(), "sync", failure);  // EINVAL: this file system has nothing to sync
 }
 
 bool rename_with_flags(const fs::path& from, const fs::path& to, unsigned flags) noexcept {

@@ -6,10 +6,13 @@
 
 namespace ropewalk {
 
-// Named temporaries: ".NAME.ropewalk-PID-NNNNNN" beside the target they will become. Whoever owns one holds an flock on it, so a temporary that can
-// be locked belongs to a process that died, in whatever container or PID namespace it ran. On a file system without locks nothing is reaped.
+// Named temporaries: ".NAME.ropewalk-PID-NNNNNN" beside the target they will become. Whoever owns one holds an flock on
+// it, so a temporary that can
+// be locked belongs to a process that died, in whatever container or PID namespace it ran. On a file system without
+// locks nothing is reaped.
 
-/// An entry of the file system under a temporary name, locked and listed for remove_pending_on_signal(). Removed on destruction unless released.
+/// An entry of the file system under a temporary name, locked and listed for remove_pending_on_signal(). Removed on
+/// destruction unless released.
 class Temporary {
  public:
   enum class Kind { file, folder };
@@ -34,7 +37,8 @@ class Temporary {
   int slot_;
 };
 
-/// Holds signals back on this thread: one that came between an entry's creation and its listing for the handler would leave the entry behind.
+/// Holds signals back on this thread: one that came between an entry's creation and its listing for the handler would
+/// leave the entry behind.
 class SignalsHeld {
  public:
   SignalsHeld();
@@ -58,7 +62,8 @@ class Publishing {
   SignalsHeld held_;  // this thread's own handler would wait for itself
 };
 
-/// The absolute target without trailing slash; Error(io) if its folder is missing. `what`: "file" or "folder", for the message.
+/// The absolute target without trailing slash; Error(io) if its folder is missing. `what`: "file" or "folder", for the
+/// message.
 std::filesystem::path checked_target(const std::filesystem::path& target);
 /// Error(io): the target exists and was not to be overwritten.
 [[noreturn]] void throw_exists(const std::string& target);
@@ -68,7 +73,8 @@ std::filesystem::path checked_target(const std::filesystem::path& target);
 void reap_temporaries(const std::filesystem::path& folder);
 /// fsync of a folder's entries. Error(io).
 void sync_folder(const std::filesystem::path& folder);
-/// Removes a file or a folder and all in it (links are removed, not followed); async-signal-safe, allocates nothing. False if something is left.
+/// Removes a file or a folder and all in it (links are removed, not followed); async-signal-safe, allocates nothing.
+/// False if something is left.
 bool remove_tree(const char* path) noexcept;
 /// renameat2; false with errno set if it failed.
 bool rename_with_flags(const std::filesystem::path& from, const std::filesystem::path& to, unsigned flags) noexcept;

@@ -12,8 +12,9 @@ namespace ropewalk {
 namespace {
 
 struct Range {
-  double largest;    // the largest finite value
-  double overflows;  // magnitudes from here on round past it: the midpoint to the next, or just above that where ties go down (E4M3)
+  double largest;  // the largest finite value
+  // magnitudes from here on round past it: the midpoint to the next, or just above that where ties go down (E4M3)
+  double overflows;
 };
 
 Range range_of(DType dtype) {
@@ -37,22 +38,29 @@ std::string number(double value) {
 [[noreturn]] void refuse(const LazyTensor& tensor, std::uint64_t element, DType dtype, double value) {
   const std::uint64_t columns = std::max<std::uint64_t>(tensor.info().columns(), 1);
   const std::string name(info(dtype).name);
-  const std::string place = "tensor '" + tensor.name() + "': row " + std::to_string(element / columns) + ", column " + std::to_string(element % columns) + ": ";
+  const std::string place = "tensor '" + tensor.name() + "': row " + std::to_string(element / columns) + ", column " +
+                            std::to_string(element % columns) + ": ";
   const Error::Where where{.path = std::string(tensor.file())};
   if (std::isfinite(value))
-    throw Error(ErrorKind::bad_input, where, place + number(value) + " is past the largest " + name + " value, " + number(range_of(dtype).largest), "use bf16 or f32, or clamp it with --saturate");
-  throw Error(ErrorKind::bad_input, where, place + (std::isnan(value) ? "NaN" : "an infinity") + " would spoil a whole block of " + name, "repair the checkpoint, or keep its values as they are with f16, bf16 or f32");
+    throw Error(ErrorKind::bad_input, where,
+                place + number(value) + " is past the largest " + name + " value, " + number(range_of(dtype).largest),
+                "use bf16 or f32, or clamp it with --saturate");
+  throw Error(ErrorKind::bad_input, where,
+              place + (std::isnan(value) ? "NaN" : "an infinity") + " would spoil a whole block of " + name,
+              "repair the checkpoint, or keep its values as they are with f16, bf16 or f32");
 }
 
 }  // namespace
 
 bool in_range(DType dtype, double largest) {
   const double bound = range_of(dtype).overflows;
-  return largest < bound;  // false for NaN, and for an infinity whatever the type: values beside it may be past the range
+  return largest <
+         bound;  // false for NaN, and for an infinity whatever the type: values beside it may be past the range
 }
 
 template <class Float>
-std::uint64_t enforce_range(const LazyTensor& tensor, std::uint64_t first_row, DType dtype, OutOfRange policy, std::span<Float> values) {
+std::uint64_t enforce_range(const LazyTensor& tensor, std::uint64_t first_row, DType dtype, OutOfRange policy,
+                            std::span<Float> values) {
   const Range range = range_of(dtype);
   const bool block = is_block_type(dtype);
   std::uint64_t clamped = 0;

@@ -12,15 +12,20 @@ namespace ropewalk {
 enum class OutOfRange : std::uint8_t {
   ieee,    // past the largest finite value comes infinity; blocks with infinities or NaN come out as ggml's do
   refuse,  // Error(bad_input) naming file, tensor, row, column and value
-  clamp,   // a finite value becomes the largest finite one, and is counted; infinities and NaN are refused where they would spoil a block
+  // a finite value becomes the largest finite one, and is counted; infinities and NaN are refused where they would
+  // spoil a block
+  clamp,
 };
 
 /// Whether every value of a set whose largest magnitude is `largest` (convert.h) can be encoded as `dtype`.
 bool in_range(DType dtype, double largest);
 
-/// Refuses or clamps, in place. `values` are rows of `tensor` from `first_row` on, about to become `dtype`. Infinities and NaN of the source pass on into plain types;
-/// a block type's scale would carry them to all its elements, so there they are an error whatever `policy`. Returns the number of values clamped. policy is not ieee.
+/// Refuses or clamps, in place. `values` are rows of `tensor` from `first_row` on, about to become `dtype`. Infinities
+/// and NaN of the source pass on into plain types;
+/// a block type's scale would carry them to all its elements, so there they are an error whatever `policy`. Returns the
+/// number of values clamped. policy is not ieee.
 template <class Float>
-std::uint64_t enforce_range(const LazyTensor& tensor, std::uint64_t first_row, DType dtype, OutOfRange policy, std::span<Float> values);
+std::uint64_t enforce_range(const LazyTensor& tensor, std::uint64_t first_row, DType dtype, OutOfRange policy,
+                            std::span<Float> values);
 
 }  // namespace ropewalk

@@ -22,7 +22,8 @@ struct AddedToken {
   std::int32_t id = 0;
   std::string content;
   bool special = false, lstrip = false, rstrip = false, single_word = false, normalized = false;
-  bool in_decoder = false;  // stands in added_tokens_decoder; false: in added_tokens.json alone, where flags are unknown
+  bool in_decoder =
+      false;  // stands in added_tokens_decoder; false: in added_tokens.json alone, where flags are unknown
 };
 
 /// A chat template and its name; a single one is called "default".
@@ -38,26 +39,28 @@ enum class TokenizerRules : std::uint8_t {
 
 /// What a tokenizer knows, whatever file it came from. Index in `pieces` is the id.
 struct Vocabulary {
-  std::string model = "spm";  // "spm": SentencePiece BPE by score. (byte-level BPE and unigram: refused until they are read)
+  std::string model =
+      "spm";  // "spm": SentencePiece BPE by score. (byte-level BPE and unigram: refused until they are read)
   TokenizerRules rules = TokenizerRules::sentencepiece;
   std::vector<Piece> pieces;
-  std::vector<AddedToken> added;  // by id, which may lie past pieces.size(). rules llama_cpp: attributes of pieces, same id and text
+  // by id, which may lie past pieces.size(). rules llama_cpp: attributes of pieces, same id and text
+  std::vector<AddedToken> added;
 
   // normalizer_spec of the SentencePiece model
   std::string normalizer_name = "identity";
   bool add_dummy_prefix = true;
   bool remove_extra_whitespaces = false;
   bool escape_whitespaces = true;
-  std::string precompiled_charsmap;  // empty: identity
-  bool byte_fallback = false;        // unknown characters become byte pieces
+  std::string precompiled_charsmap;            // empty: identity
+  bool byte_fallback = false;                  // unknown characters become byte pieces
   std::string unk_surface = " \xE2\x81\x87 ";  // what decode shows for the unknown piece
 
   std::optional<std::int32_t> bos, eos, unk, pad;
-  std::optional<bool> add_bos, add_eos;  // as the files say; nullopt if they do not
-  std::optional<bool> legacy;            // tokenizer_config.json: false drops the dummy prefix after an added token
-  std::optional<bool> add_prefix_space;  // tokenizer_config.json, as it stands there
-  std::optional<std::string> chat_template;   // the one named "default", or the only one
-  std::vector<ChatTemplate> chat_templates;   // all of them, in file order
+  std::optional<bool> add_bos, add_eos;      // as the files say; nullopt if they do not
+  std::optional<bool> legacy;                // tokenizer_config.json: false drops the dummy prefix after an added token
+  std::optional<bool> add_prefix_space;      // tokenizer_config.json, as it stands there
+  std::optional<std::string> chat_template;  // the one named "default", or the only one
+  std::vector<ChatTemplate> chat_templates;  // all of them, in file order
 };
 
 /// One past the largest id.

@@ -1,12 +1,14 @@
 #include "tools/text_input.h"
 
-// The assembler copies the file into read-only data: no generated source, no copy at start-up. ROPEWALK_BUNDLED_TEXT is set in tools/CMakeLists.txt.
+// The assembler copies the file into read-only data: no generated source, no copy at start-up. ROPEWALK_BUNDLED_TEXT is
+// set in tools/CMakeLists.txt.
 __asm__(
     ".section .rodata\n"
     ".globl ropewalk_bundled_text_begin\n"
     ".globl ropewalk_bundled_text_end\n"
     "ropewalk_bundled_text_begin:\n"
-    ".incbin \"" ROPEWALK_BUNDLED_TEXT "\"\n"
+    ".incbin \"" ROPEWALK_BUNDLED_TEXT
+    "\"\n"
     "ropewalk_bundled_text_end:\n"
     ".byte 0\n"
     ".previous\n");

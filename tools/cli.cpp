@@ -31,7 +31,8 @@ struct Failure {
 };
 
 Failure failure_of(const Error& e) {
-  return {error_kind_name(e.kind()), e.where().path, e.problem(), e.fix(), e.what(), e.where().offset, exit_code(e.kind())};
+  return {error_kind_name(e.kind()), e.where().path,     e.problem(), e.fix(), e.what(),
+          e.where().offset,          exit_code(e.kind())};
 }
 
 int report(const Failure& failure, bool json, const Io& io) {
@@ -54,12 +55,14 @@ std::string overview() {
   std::string out =
       "usage: ropewalk COMMAND [options]\n"
       "Extends, merges, exports and proves language-model checkpoints.\n\nCommands:\n";
-  for (const Command& command : commands()) out += "  " + command.name + std::string(14 - command.name.size(), ' ') + command.summary + "\n";
+  for (const Command& command : commands())
+    out += "  " + command.name + std::string(14 - command.name.size(), ' ') + command.summary + "\n";
   return out +
          "\nA SOURCE is an HF folder, a .safetensors, an index, a .gguf, or org/name[@REV] in the local Hub cache,\n"
          "and may carry modifiers: MODEL[+ADAPTER[:SCALE]]...[+rope=SPEC].\n"
          "ropewalk COMMAND -h shows a command's options, --help more with examples. --version prints the version.\n"
-         "Exit codes: 0 done, 1 a gate failed, 2 usage, 3 bad input, 4 unsupported, 5 I/O, 6 device, 70 internal error.\n";
+         "Exit codes: 0 done, 1 a gate failed, 2 usage, 3 bad input, 4 unsupported, 5 I/O, 6 device, 70 internal "
+         "error.\n";
 }
 
 int dispatch(std::span<const std::string> arguments, Io& io) {
@@ -89,9 +92,12 @@ int run_cli(std::span<const std::string> arguments, Io& io) {
   } catch (const Error& e) {
     return report(failure_of(e), json, io);
   } catch (const std::bad_alloc&) {
-    return report(failure_of(Error(ErrorKind::io, {}, "out of memory", "use fewer threads or a machine with more memory")), json, io);
+    return report(
+        failure_of(Error(ErrorKind::io, {}, "out of memory", "use fewer threads or a machine with more memory")), json,
+        io);
   } catch (const std::exception& e) {
-    const std::string problem = std::string("internal error: ") + e.what(), fix = "this is a fault of ropewalk: please report it";
+    const std::string problem = std::string("internal error: ") + e.what(),
+                      fix = "this is a fault of ropewalk: please report it";
     return report({"internal", "", problem, fix, problem + "; " + fix, std::nullopt, 70}, json, io);
   }
 }

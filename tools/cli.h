@@ -19,7 +19,8 @@ struct Command {
 
 /// A command from its options struct, its grammar and its work.
 template <class Options>
-Command make_command(const char* name, const char* summary, void (*declare)(CommandLine&, Options&), int (*work)(const Options&, Io&)) {
+Command make_command(const char* name, const char* summary, void (*declare)(CommandLine&, Options&),
+                     int (*work)(const Options&, Io&)) {
   Command command{name, summary, {}, {}};
   command.run = [=](std::span<const std::string> arguments, Io& io) {
     Options options;
@@ -40,7 +41,8 @@ Command make_command(const char* name, const char* summary, void (*declare)(Comm
 /// Every command, in the order of the help.
 const std::vector<Command>& commands();
 
-/// The whole program: finds the command, runs it, turns what was thrown into one line and an exit code (docs/design.md, section 7).
+/// The whole program: finds the command, runs it, turns what was thrown into one line and an exit code (docs/design.md,
+/// section 7).
 int run_cli(std::span<const std::string> arguments, Io& io);
 
 }  // namespace ropewalk::tools

@@ -16,7 +16,9 @@ struct Documented {
   std::string names, metavar, help, group;
 };
 
-[[noreturn]] void refuse(const std::string& problem, const std::string& fix) { throw Error(ErrorKind::usage, {}, problem, fix); }
+[[noreturn]] void refuse(const std::string& problem, const std::string& fix) {
+  throw Error(ErrorKind::usage, {}, problem, fix);
+}
 
 std::string last_name(const char* names) { return split_list(names).back(); }
 
@@ -31,14 +33,16 @@ int parse_int(const std::string& text, const std::string& option, int min, int m
   int value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc{} || end != text.data() + text.size() || value < min || value > max)
-    refuse(option + " is '" + text + "'", "give a whole number from " + std::to_string(min) + " to " + std::to_string(max));
+    refuse(option + " is '" + text + "'",
+           "give a whole number from " + std::to_string(min) + " to " + std::to_string(max));
   return value;
 }
 
 /// "one sentence. And more" -> "one sentence"
 std::string first_sentence(const std::string& help) {
   for (auto stop = help.find(". "); stop != std::string::npos; stop = help.find(". ", stop + 1))
-    if (stop + 2 < help.size() && std::isupper(static_cast<unsigned char>(help[stop + 2]))) return help.substr(0, stop);  // not the stops of "e.g. x"
+    // not the stops of "e.g. x"
+    if (stop + 2 < help.size() && std::isupper(static_cast<unsigned char>(help[stop + 2]))) return help.substr(0, stop);
   return help;
 }
 
@@ -76,10 +80,19 @@ std::optional<std::uint64_t> parse_bytes(std::string_view text) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc{} || value == 0) return std::nullopt;
   std::string unit(end, text.data() + text.size());
-  std::transform(unit.begin(), unit.end(), unit.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  static constexpr std::pair<const char*, std::uint64_t> kUnits[] = {
-      {"", 1},          {"b", 1},          {"k", 1000},         {"kb", 1000},         {"m", 1000'000},    {"mb", 1000'000},
-      {"g", 1000'000'000}, {"gb", 1000'000'000}, {"kib", 1024}, {"mib", 1024 * 1024}, {"gib", 1024 * 1024 * 1024}};
+  std::transform(unit.begin(), unit.end(), unit.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  static constexpr std::pair<const char*, std::uint64_t> kUnits[] = {{"", 1},
+                                                                     {"b", 1},
+                                                                     {"k", 1000},
+                                                                     {"kb", 1000},
+                                                                     {"m", 1000'000},
+                                                                     {"mb", 1000'000},
+                                                                     {"g", 1000'000'000},
+                                                                     {"gb", 1000'000'000},
+                                                                     {"kib", 1024},
+                                                                     {"mib", 1024 * 1024},
+                                                                     {"gib", 1024 * 1024 * 1024}};
   for (const auto& [name, factor] : kUnits)
     if (unit == name) return __builtin_mul_overflow(value, factor, &value) ? std::nullopt : std::optional(value);
   return std::nullopt;
@@ -102,7 +115,9 @@ CommandLine::CommandLine(std::string command, std::string summary) : state_(std:
 CommandLine::~CommandLine() = default;
 
 void CommandLine::group(std::string title) { state_->group = std::move(title); }
-void CommandLine::example(std::string line, std::string what) { state_->examples.emplace_back(std::move(line), std::move(what)); }
+void CommandLine::example(std::string line, std::string what) {
+  state_->examples.emplace_back(std::move(line), std::move(what));
+}
 
 void CommandLine::positional(std::string& value, const char* name, const char* help) {
   state_->positionals.push_back({name, "", help, ""});
@@ -125,7 +140,8 @@ void CommandLine::add(const char* names, const char* metavar, const char* help, 
   state_->app.add_option_function<std::string>(names, std::move(set));
 }
 
-void CommandLine::refused_option(const char* names, std::function<std::pair<std::string, std::string>(const std::string&)> say) {
+void CommandLine::refused_option(const char* names,
+                                 std::function<std::pair<std::string, std::string>(const std::string&)> say) {
   state_->app.add_option_function<std::string>(names, [say = std::move(say)](const std::string& text) {
     const auto [problem, fix] = say(text);
     refuse(problem, fix);
@@ -140,14 +156,21 @@ void CommandLine::option(const char* names, std::optional<std::string>& value, c
 }
 void CommandLine::option(const char* names, std::vector<std::string>& values, const char* metavar, const char* help) {
   state_->options.push_back({names, metavar, help, state_->group});
-  state_->app.add_option_function<std::vector<std::string>>(names, [&values](const std::vector<std::string>& all) { values = all; })
+  state_->app
+      .add_option_function<std::vector<std::string>>(names,
+                                                     [&values](const std::vector<std::string>& all) { values = all; })
       ->allow_extra_args(false);
 }
 void CommandLine::option(const char* names, int& value, int min, int max, const char* metavar, const char* help) {
-  add(names, metavar, help, [&value, min, max, name = last_name(names)](const std::string& text) { value = parse_int(text, name, min, max); });
+  add(names, metavar, help, [&value, min, max, name = last_name(names)](const std::string& text) {
+    value = parse_int(text, name, min, max);
+  });
 }
-void CommandLine::option(const char* names, std::optional<int>& value, int min, int max, const char* metavar, const char* help) {
-  add(names, metavar, help, [&value, min, max, name = last_name(names)](const std::string& text) { value = parse_int(text, name, min, max); });
+void CommandLine::option(const char* names, std::optional<int>& value, int min, int max, const char* metavar,
+                         const char* help) {
+  add(names, metavar, help, [&value, min, max, name = last_name(names)](const std::string& text) {
+    value = parse_int(text, name, min, max);
+  });
 }
 void CommandLine::context_option(const char* names, std::optional<int>& value, const char* metavar, const char* help) {
   add(names, metavar, help, [&value, name = long_name(names)](const std::string& text) {
@@ -155,7 +178,8 @@ void CommandLine::context_option(const char* names, std::optional<int>& value, c
     if (!value) refuse(name + " is '" + text + "'", "give a number of tokens such as 4096 or 64k");
   });
 }
-void CommandLine::bytes_option(const char* names, std::optional<std::uint64_t>& value, const char* metavar, const char* help) {
+void CommandLine::bytes_option(const char* names, std::optional<std::uint64_t>& value, const char* metavar,
+                               const char* help) {
   add(names, metavar, help, [&value, name = long_name(names)](const std::string& text) {
     value = parse_bytes(text);
     if (!value) refuse(name + " is '" + text + "'", "give a size such as 300M, 5G or 4GiB");
@@ -179,7 +203,9 @@ void refuse_flag_values(std::span<const std::string> arguments, const std::vecto
     const Documented* option = find_option(options, word.substr(0, word.find('=')));
     if (!option) continue;
     if (!option->metavar.empty()) i += word.find('=') == std::string::npos ? 1 : 0;  // the next word is its value
-    else if (const auto at = word.find('='); at != std::string::npos) refuse(word.substr(0, at) + " takes no value, and has '" + word.substr(at + 1) + "'", "write " + word.substr(0, at));
+    else if (const auto at = word.find('='); at != std::string::npos)
+      refuse(word.substr(0, at) + " takes no value, and has '" + word.substr(at + 1) + "'",
+             "write " + word.substr(0, at));
   }
 }
 
@@ -187,7 +213,9 @@ void refuse_flag_values(std::span<const std::string> arguments, const std::vecto
 std::optional<std::string> near_option(const std::string& word, const std::vector<std::string>& names) {
   if (word.starts_with("--") || word.size() > 2) return nearest_word(word, names);
   for (const std::string& name : names)
-    if (word.size() == 2 && name.size() == 2 && std::tolower(static_cast<unsigned char>(word[1])) == std::tolower(static_cast<unsigned char>(name[1]))) return name;
+    if (word.size() == 2 && name.size() == 2 &&
+        std::tolower(static_cast<unsigned char>(word[1])) == std::tolower(static_cast<unsigned char>(name[1])))
+      return name;
   return std::nullopt;
 }
 
@@ -207,7 +235,8 @@ void CommandLine::parse(std::span<const std::string> arguments) {
     const std::string word = extras.empty() ? "" : extras.front();
     if (!word.starts_with('-')) refuse("unexpected argument '" + word + "'", "usage: " + usage());
     const auto near = near_option(word.substr(0, word.find('=')), option_names());
-    refuse("unknown option '" + word + "'", near ? "did you mean " + *near + "?" : "see ropewalk " + state_->command + " -h");
+    refuse("unknown option '" + word + "'",
+           near ? "did you mean " + *near + "?" : "see ropewalk " + state_->command + " -h");
   } catch (const CLI::RequiredError& e) {
     const std::string what = e.what();
     refuse(what.substr(0, what.find(' ')) + " is missing", "usage: " + usage());
@@ -257,10 +286,8 @@ std::string described(const std::vector<Documented>& all) {
       out += "\n" + group + ":\n";
     }
     std::string head = "  " + spelled(option);
-    if (head.size() + 2 > kIndent)
-      head += "\n" + std::string(kIndent, ' ');
-    else
-      head.resize(kIndent, ' ');
+    if (head.size() + 2 > kIndent) head += "\n" + std::string(kIndent, ' ');
+    else head.resize(kIndent, ' ');
     out += head + wrapped(option.help, kWidth - kIndent, kIndent) + "\n";
   }
   return out;
@@ -294,8 +321,8 @@ std::string listed(const std::vector<Documented>& all) {
 }  // namespace
 
 std::string CommandLine::short_help() const {
-  return "usage: " + usage() + "\n" + state_->summary + "\n\n" + listed(state_->positionals) + listed(state_->options) + "\nropewalk " + state_->command +
-         " --help tells more, with examples.\n";
+  return "usage: " + usage() + "\n" + state_->summary + "\n\n" + listed(state_->positionals) + listed(state_->options) +
+         "\nropewalk " + state_->command + " --help tells more, with examples.\n";
 }
 
 std::string CommandLine::long_help() const {

@@ -15,7 +15,8 @@ struct HelpRequested {
   std::string text;
 };
 
-/// A command's grammar: each option declared once, with its names, type and help side by side. CLI11 parses, behind this header.
+/// A command's grammar: each option declared once, with its names, type and help side by side. CLI11 parses, behind
+/// this header.
 /// `names` are comma-separated ("-c,--context,--ctx-size"); values given keep their default when the option is absent.
 class CommandLine {
  public:
@@ -41,8 +42,10 @@ class CommandLine {
   /// A number of bytes: 5000000000, 5G (decimal, as the converter and transformers count), 5GB, 300M, 4GiB.
   void bytes_option(const char* names, std::optional<std::uint64_t>& value, const char* metavar, const char* help);
 
-  /// Options other commands have, refused here with words of their own; no help lists them. `say` gets the argument and returns problem and fix.
-  void refused_option(const char* names, std::function<std::pair<std::string, std::string>(const std::string& value)> say);
+  /// Options other commands have, refused here with words of their own; no help lists them. `say` gets the argument and
+  /// returns problem and fix.
+  void refused_option(const char* names,
+                      std::function<std::pair<std::string, std::string>(const std::string& value)> say);
 
   /// Starts a group of options in the help.
   void group(std::string title);

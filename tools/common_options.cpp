@@ -17,7 +17,8 @@ namespace ropewalk::tools {
 void declare_common(CommandLine& line, CommonOptions& options) {
   line.group("Common options");
   line.flag("--json", options.json, "one JSON object on standard output (docs/schema); failures too");
-  line.option("--report", options.reports, "FILE", "also write the result to FILE: .json, .md, .csv or .xml (JUnit). Repeatable");
+  line.option("--report", options.reports, "FILE",
+              "also write the result to FILE: .json, .md, .csv or .xml (JUnit). Repeatable");
   line.option("-t,--threads", options.threads, 1, 4096, "N", "threads (default: all this process may use)");
   line.flag("-q,--quiet", options.quiet, "no progress and no warnings on standard error");
   line.flag("--overwrite,--force", options.overwrite, "replace outputs and reports that exist");
@@ -35,8 +36,11 @@ WriteOptions write_options(const CommonOptions& common, const WriterOptions& wri
 
 void declare_modifiers(CommandLine& line, SourceOptions& options) {
   line.group("Source");
-  line.option("-a,--adapter,--lora", options.adapters, "DIR[:SCALE]", "apply this adapter to SOURCE; the same as SOURCE+DIR[:SCALE]. Repeatable");
-  line.option("--rope", options.rope, "SPEC", "replace the rope: METHOD[,key=value]..., e.g. yarn,factor=8 or yarn,to=64k. The same as SOURCE+rope=SPEC");
+  line.option("-a,--adapter,--lora", options.adapters, "DIR[:SCALE]",
+              "apply this adapter to SOURCE; the same as SOURCE+DIR[:SCALE]. Repeatable");
+  line.option(
+      "--rope", options.rope, "SPEC",
+      "replace the rope: METHOD[,key=value]..., e.g. yarn,factor=8 or yarn,to=64k. The same as SOURCE+rope=SPEC");
 }
 
 void declare_no_modifiers(CommandLine& line) {
@@ -44,15 +48,18 @@ void declare_no_modifiers(CommandLine& line) {
     return std::pair("-a belongs to commands with one SOURCE", "write it to the one it is for: SOURCE+" + value);
   });
   line.refused_option("--rope", [](const std::string& value) {
-    return std::pair("--rope belongs to commands with one SOURCE", "write it to the one it is for: SOURCE+rope=" + value);
+    return std::pair("--rope belongs to commands with one SOURCE",
+                     "write it to the one it is for: SOURCE+rope=" + value);
   });
 }
 
 void declare_merge(CommandLine& line, SourceOptions& options) {
   line.group("Merging");
-  line.option("--dtype", options.dtype, "TYPE", "dtype that merged tensors are rounded to, once (default: each base tensor's own)");
+  line.option("--dtype", options.dtype, "TYPE",
+              "dtype that merged tensors are rounded to, once (default: each base tensor's own)");
   line.flag("--saturate", options.saturate, "clamp what overflows float16 instead of refusing it");
-  line.option("--tokenizer", options.tokenizer, "auto|base|adapter|DIR", "which tokenizer the result carries (auto: the adapter's if it has one whose ids fit)");
+  line.option("--tokenizer", options.tokenizer, "auto|base|adapter|DIR",
+              "which tokenizer the result carries (auto: the adapter's if it has one whose ids fit)");
 }
 
 formats::OpenOptions open_options(const SourceOptions& options) {
@@ -80,7 +87,8 @@ formats::SourceSpec with_shorthand(const std::string& text, const SourceOptions&
     spec.adapters.insert(spec.adapters.end(), parsed.begin(), parsed.end());
   }
   if (options.rope && spec.rope)
-    throw Error(ErrorKind::usage, {}, "'" + text + "' has a rope of its own and --rope gives another", "give one of them");
+    throw Error(ErrorKind::usage, {}, "'" + text + "' has a rope of its own and --rope gives another",
+                "give one of them");
   if (options.rope) spec.rope = options.rope;
   spec.text = source_text(text, options);
   return spec;
@@ -107,15 +115,19 @@ void refuse_reports_in(const std::string& read, const CommonOptions& common) {
   std::error_code ignored;
   for (const std::string& report : common.reports) {
     if (!fs::exists(report, ignored)) continue;
-    const fs::path folder = fs::is_directory(read, ignored) ? fs::path(read) : fs::absolute(read, ignored).parent_path();
-    if (fs::equivalent(fs::absolute(report, ignored).parent_path(), folder, ignored) || fs::equivalent(report, read, ignored))
-      throw Error(ErrorKind::io, {.path = report}, "the report would replace a file beside the source '" + read + "'", "give another name");
+    const fs::path folder =
+        fs::is_directory(read, ignored) ? fs::path(read) : fs::absolute(read, ignored).parent_path();
+    if (fs::equivalent(fs::absolute(report, ignored).parent_path(), folder, ignored) ||
+        fs::equivalent(report, read, ignored))
+      throw Error(ErrorKind::io, {.path = report}, "the report would replace a file beside the source '" + read + "'",
+                  "give another name");
   }
 }
 
 }  // namespace
 
-formats::Source open_source(const std::string& text, const SourceOptions& options, const CommonOptions& common, const Io& io) {
+formats::Source open_source(const std::string& text, const SourceOptions& options, const CommonOptions& common,
+                            const Io& io) {
   const formats::SourceSpec spec = with_shorthand(text, options);
   refuse_reports_in(spec.model, common);
   for (const auto& adapter : spec.adapters) refuse_reports_in(adapter.path, common);
@@ -140,20 +152,26 @@ void check_reports(const CommonOptions& common, bool has_table) {
   for (const std::string& report : common.reports) {
     const std::string extension = std::filesystem::path(report).extension().string();
     if (extension != ".json" && extension != ".md" && extension != ".csv" && extension != ".xml")
-      throw Error(ErrorKind::usage, {}, "--report '" + report + "' has an unknown kind '" + extension + "'", "use .json, .md, .csv or .xml (JUnit)");
-    if (extension == ".csv" && !has_table) throw Error(ErrorKind::usage, {}, "--report '" + report + "': this command's result is no table", "use .json, .md or .xml (JUnit)");
+      throw Error(ErrorKind::usage, {}, "--report '" + report + "' has an unknown kind '" + extension + "'",
+                  "use .json, .md, .csv or .xml (JUnit)");
+    if (extension == ".csv" && !has_table)
+      throw Error(ErrorKind::usage, {}, "--report '" + report + "': this command's result is no table",
+                  "use .json, .md or .xml (JUnit)");
     std::error_code ignored;
     if (!common.overwrite && std::filesystem::exists(report, ignored))
       throw Error(ErrorKind::io, {.path = report}, "the report exists", "give another name or --overwrite");
     const std::filesystem::path whole = std::filesystem::absolute(report, ignored).lexically_normal();
-    if (!seen.insert(whole).second) throw Error(ErrorKind::usage, {}, "--report '" + report + "' is given twice", "give each report a name of its own");
+    if (!seen.insert(whole).second)
+      throw Error(ErrorKind::usage, {}, "--report '" + report + "' is given twice",
+                  "give each report a name of its own");
     if (::access(whole.parent_path().c_str(), W_OK | X_OK) != 0) throw_output_error(report, "write the report", errno);
   }
 }
 
 void emit(const Output& output, const CommonOptions& common, const Io& io) {
   io.out << (common.json ? json_text(envelope(output)) : render_text(output)) << std::flush;
-  if (!io.out) throw Error(ErrorKind::io, {}, "standard output could not be written", "check where it is redirected to");
+  if (!io.out)
+    throw Error(ErrorKind::io, {}, "standard output could not be written", "check where it is redirected to");
   for (const std::string& report : common.reports) {
     const std::string text = report_text(std::filesystem::path(report).extension().string(), output);
     PendingFile file(report, text.size(), {.overwrite = common.overwrite, .sync = false});

@@ -44,11 +44,13 @@ void declare_merge(CommandLine& line, SourceOptions& options);
 formats::OpenOptions open_options(const SourceOptions& options);
 
 /// Opens SOURCE text with the shorthand applied; its warnings go to standard error (unless quiet).
-formats::Source open_source(const std::string& text, const SourceOptions& options, const CommonOptions& common, const Io& io);
+formats::Source open_source(const std::string& text, const SourceOptions& options, const CommonOptions& common,
+                            const Io& io);
 /// The SOURCE's text in the '+' form, shorthand included: what tables and JSON call it.
 std::string source_text(const std::string& text, const SourceOptions& options);
 
-/// Checks --report files: kinds known, nothing overwritten. Before any work. `has_table`: a command without one has nothing to put into a .csv, and refuses it.
+/// Checks --report files: kinds known, nothing overwritten. Before any work. `has_table`: a command without one has
+/// nothing to put into a .csv, and refuses it.
 void check_reports(const CommonOptions& common, bool has_table = true);
 /// Standard output (text or JSON) and every --report file.
 void emit(const Output& output, const CommonOptions& common, const Io& io);

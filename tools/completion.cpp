@@ -32,10 +32,13 @@ std::string bash_script() {
   return "_ropewalk() {\n"
          "  local word=\"${COMP_WORDS[COMP_CWORD]}\" words=''\n"
          "  if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
-         "    COMPREPLY=($(compgen -W '" + joined(names) + " --help --version' -- \"$word\"))\n"
+         "    COMPREPLY=($(compgen -W '" +
+         joined(names) +
+         " --help --version' -- \"$word\"))\n"
          "    return\n"
          "  fi\n"
-         "  case \"${COMP_WORDS[1]}\" in\n" + cases +
+         "  case \"${COMP_WORDS[1]}\" in\n" +
+         cases +
          "  esac\n"
          "  if [[ \"$word\" == -* ]]; then COMPREPLY=($(compgen -W \"$words\" -- \"$word\")); return; fi\n"
          "  local IFS=$'\\n'\n"  // one name a line: names may hold spaces
@@ -47,9 +50,11 @@ std::string bash_script() {
 std::string fish_script() {
   std::string out = "complete -c ropewalk -n __fish_use_subcommand -l help -l version\n";
   for (const Command& command : commands()) {
-    out += "complete -c ropewalk -n __fish_use_subcommand -a " + command.name + " -d '" + joined(split_list(command.summary, '\'')) + "'\n";
+    out += "complete -c ropewalk -n __fish_use_subcommand -a " + command.name + " -d '" +
+           joined(split_list(command.summary, '\'')) + "'\n";
     for (const std::string& option : command.option_names())
-      out += "complete -c ropewalk -n '__fish_seen_subcommand_from " + command.name + "' " + (option.starts_with("--") ? "-l " + option.substr(2) : "-s " + option.substr(1)) + "\n";
+      out += "complete -c ropewalk -n '__fish_seen_subcommand_from " + command.name + "' " +
+             (option.starts_with("--") ? "-l " + option.substr(2) : "-s " + option.substr(1)) + "\n";
   }
   return out;
 }
@@ -65,6 +70,8 @@ int run_completion(const CompletionOptions& options, Io& io) {
 
 }  // namespace
 
-Command completion_command() { return make_command("completion", "completions for bash, zsh or fish", declare, run_completion); }
+Command completion_command() {
+  return make_command("completion", "completions for bash, zsh or fish", declare, run_completion);
+}
 
 }  // namespace ropewalk::tools

@@ -25,12 +25,16 @@ namespace fs = std::filesystem;
 
 void declare(CommandLine& line, ConvertOptions& options) {
   line.positional(options.source, "SOURCE", "what to convert; adapters are merged and ropes applied on the way");
-  line.option("-o,--output,--outfile", options.output, "OUT", "a file, a folder (DIR/), or a pattern such as '{name}-{type}.gguf'");
-  line.option("--type,--outtype", options.types, "T[,T...]", "f32, f16, bf16, q8_0, auto, keep, hf:f16, hf:bf16 or hf:f32. Auto is the source's 16-bit type, keep leaves every encoding as it is, hf: writes a Hugging Face folder. "
+  line.option("-o,--output,--outfile", options.output, "OUT",
+              "a file, a folder (DIR/), or a pattern such as '{name}-{type}.gguf'");
+  line.option("--type,--outtype", options.types, "T[,T...]",
+              "f32, f16, bf16, q8_0, auto, keep, hf:f16, hf:bf16 or hf:f32. Auto is the source's 16-bit type, keep "
+              "leaves every encoding as it is, hf: writes a Hugging Face folder. "
               "Default: auto, and keep for a GGUF. Any number of outputs from one read");
   line.option("--model-name", options.model_name, "NAME", "general.name, and {name} in the pattern");
   line.option("--metadata", options.metadata, "FILE", "JSON with general.* keys that override what is found");
-  line.option("--compat", options.compat, "ENGINE", "write what convert_hf_to_gguf.py of llama.cpp@0.5 writes, faults included");
+  line.option("--compat", options.compat, "ENGINE",
+              "write what convert_hf_to_gguf.py of llama.cpp@0.5 writes, faults included");
   line.group("Splitting");
   line.bytes_option("--split-max-size", options.split_max_size, "SIZE", "most tensor data per file, e.g. 5G");
   line.option("--split-max-tensors", options.split_max_tensors, 1, 1'000'000, "N", "most tensors per file");
@@ -42,8 +46,10 @@ void declare(CommandLine& line, ConvertOptions& options) {
   line.flag("--sha256", options.sha256, "print the sha256 of each file written (reads them again)");
   line.flag("--rmse", options.rmse, "report each tensor's root mean square error (reads the GGUFs again)");
   declare_common(line, options.common);
-  line.example("ropewalk convert base+adapter -o '{name}-{type}.gguf' --type f16,q8_0", "two GGUFs from one read, no file in between");
-  line.example("ropewalk convert model -o model.gguf --type q8_0", "the same tensors as convert_hf_to_gguf.py and llama-quantize");
+  line.example("ropewalk convert base+adapter -o '{name}-{type}.gguf' --type f16,q8_0",
+               "two GGUFs from one read, no file in between");
+  line.example("ropewalk convert model -o model.gguf --type q8_0",
+               "the same tensors as convert_hf_to_gguf.py and llama-quantize");
   line.example("ropewalk convert model.gguf -o out.gguf --rope yarn,factor=8", "keys changed, tensors as they are");
 }
 
@@ -51,19 +57,29 @@ void declare(CommandLine& line, ConvertOptions& options) {
 void plan_ggufs(const ConvertOptions& options, const formats::Source& source, std::vector<Target>& targets) {
   const formats::RopeEncoding encoding = parse_rope_encoding(options.rope_encoding);
   if (source.gguf && (options.compat || options.metadata))
-    throw Error(ErrorKind::usage, {}, std::string(options.compat ? "--compat" : "--metadata") + " is about Hugging Face sources, and this one is a GGUF", "leave it out");
+    throw Error(ErrorKind::usage, {},
+                std::string(options.compat ? "--compat" : "--metadata") +
+                    " is about Hugging Face sources, and this one is a GGUF",
+                "leave it out");
   const Json metadata = options.metadata ? formats::read_json(*options.metadata) : Json(nullptr);
   std::vector<Target*> ggufs;
   std::vector<formats::GgufExportOptions> wanted;
   for (Target& target : targets) {
     if (target.folder) continue;
     ggufs.push_back(&target);
-    wanted.push_back({.type = target.dtype, .compat = options.compat, .rope_encoding = encoding, .model_name = options.model_name, .metadata = metadata, .saturate = options.modifiers.saturate});
+    wanted.push_back({.type = target.dtype,
+                      .compat = options.compat,
+                      .rope_encoding = encoding,
+                      .model_name = options.model_name,
+                      .metadata = metadata,
+                      .saturate = options.modifiers.saturate});
   }
   std::vector<formats::GgufExport> exports;
   if (source.hf) exports = formats::export_ggufs(source, wanted);
   for (const Target* target : ggufs)
-    if (source.gguf) exports.push_back(formats::rewrite_gguf_source(source, target->keep ? std::nullopt : std::optional(target->dtype), encoding, options.modifiers.saturate));
+    if (source.gguf)
+      exports.push_back(formats::rewrite_gguf_source(source, target->keep ? std::nullopt : std::optional(target->dtype),
+                                                     encoding, options.modifiers.saturate));
   for (std::size_t i = 0; i < ggufs.size(); ++i) {
     refuse_losses(exports[i].losses, options.allowed_losses, source.checkpoint);
     if (source.gguf && !options.model_name.empty())
@@ -81,7 +97,9 @@ std::uint64_t bytes_of(const Target& target, const formats::Source& source) {
   return total_elements(source.checkpoint.tensors) * static_cast<std::uint64_t>(info(target.dtype).block_bytes);
 }
 
-std::vector<fs::path> paths_of(const Target& target) { return target.plan ? target.planned.files : std::vector<fs::path>{target.path}; }
+std::vector<fs::path> paths_of(const Target& target) {
+  return target.plan ? target.planned.files : std::vector<fs::path>{target.path};
+}
 
 /// The file to open: of a split the first shard.
 const fs::path& first_file(const Target& target) { return target.plan ? target.planned.files.front() : target.path; }
@@ -96,7 +114,8 @@ std::string file_names(const Target& target) {
 std::string replaced_note(const Target& target, bool dry_run) {
   std::string names;
   for (const fs::path& old : target.planned.replaced) names += (names.empty() ? "" : ", ") + old.filename().string();
-  return target.path.string() + ": " + (dry_run ? "would remove " : "removed ") + plural(target.planned.replaced.size(), "older file") + " of that name: " + names;
+  return target.path.string() + ": " + (dry_run ? "would remove " : "removed ") +
+         plural(target.planned.replaced.size(), "older file") + " of that name: " + names;
 }
 
 std::string file_sha256(const fs::path& path) {
@@ -112,23 +131,36 @@ std::string file_sha256(const fs::path& path) {
 }
 
 /// Errors of a written GGUF's tensors against the source, by GGUF name.
-std::map<std::string, double> errors_of(const Target& target, const formats::Source& source, const CommonOptions& common) {
+std::map<std::string, double> errors_of(const Target& target, const formats::Source& source,
+                                        const CommonOptions& common) {
   const formats::GgufFile file = formats::read_gguf(target.planned.files.front());
   const Checkpoint written = formats::read_gguf_model(file, target.path.string());
   std::map<std::string, double> errors;
-  for (const verify::WeightDifference& difference : verify::compare_weights(source.checkpoint, written, common.threads, {}))
+  for (const verify::WeightDifference& difference :
+       verify::compare_weights(source.checkpoint, written, common.threads, {}))
     if (const auto name = formats::gguf_tensor_name(difference.name)) errors[*name] = difference.rmse;
   return errors;
 }
 
 Json output_json(const Target& target, bool with_hash, const std::map<std::string, double>& errors) {
   Json files = Json::array(), tensors = Json::array();
-  for (const fs::path& path : paths_of(target)) files.push_back({{"path", path.string()}, {"sha256", with_hash && target.plan ? Json(file_sha256(path)) : Json(nullptr)}});
+  for (const fs::path& path : paths_of(target))
+    files.push_back(
+        {{"path", path.string()}, {"sha256", with_hash && target.plan ? Json(file_sha256(path)) : Json(nullptr)}});
   if (target.plan)
     for (const auto& tensor : target.plan->tensors)
-      tensors.push_back({{"name", tensor.name}, {"type", info(tensor.dtype).name}, {"bytes", *byte_size(tensor.dtype, tensor.tensor->info().elements())}, {"rmse", errors.contains(tensor.name) ? Json(errors.at(tensor.name)) : Json(nullptr)}});
-  return {{"path", first_file(target).string()}, {"type", target.type}, {"bytes", target.bytes}, {"sha256", files.size() == 1 ? files[0]["sha256"] : Json(nullptr)}, {"files", files}, {"tensors", tensors},
-          {"losses", losses_json(target.losses)}, {"notes", target.notes}};
+      tensors.push_back({{"name", tensor.name},
+                         {"type", info(tensor.dtype).name},
+                         {"bytes", *byte_size(tensor.dtype, tensor.tensor->info().elements())},
+                         {"rmse", errors.contains(tensor.name) ? Json(errors.at(tensor.name)) : Json(nullptr)}});
+  return {{"path", first_file(target).string()},
+          {"type", target.type},
+          {"bytes", target.bytes},
+          {"sha256", files.size() == 1 ? files[0]["sha256"] : Json(nullptr)},
+          {"files", files},
+          {"tensors", tensors},
+          {"losses", losses_json(target.losses)},
+          {"notes", target.notes}};
 }
 
 /// The source with every float tensor in the target's type: what its card describes.
@@ -140,19 +172,23 @@ formats::Source as_written(const formats::Source& source, const Target& target) 
   return out;
 }
 
-formats::HfOutput hf_output(const Target& target, const formats::Source& source, const ConvertOptions& options, const WriteOptions& write) {
+formats::HfOutput hf_output(const Target& target, const formats::Source& source, const ConvertOptions& options,
+                            const WriteOptions& write) {
   formats::HfWriteOptions hf;
   hf.write = write;
   hf.saturate = options.modifiers.saturate;
   if (!target.keep) hf.dtype = target.dtype;
   if (options.split_max_size) hf.max_shard_bytes = *options.split_max_size;
   const fs::path whole = fs::absolute(target.path).lexically_normal();
-  hf.card = model_card(as_written(source, target), (whole.filename().empty() ? whole.parent_path() : whole).filename().string(), "converted");
+  hf.card = model_card(as_written(source, target),
+                       (whole.filename().empty() ? whole.parent_path() : whole).filename().string(), "converted");
   return formats::HfOutput(source, source.hf->config, target.path, hf);
 }
 
-/// One pass over the weights for all targets, GGUFs and folders; none takes its name before all of them are whole and on disk. Returns what the pass has to say.
-std::vector<std::string> write_targets(const std::vector<Target>& targets, const formats::Source& source, const formats::GgufSplit& split, const ConvertOptions& options, const Io& io) {
+/// One pass over the weights for all targets, GGUFs and folders; none takes its name before all of them are whole and
+/// on disk. Returns what the pass has to say.
+std::vector<std::string> write_targets(const std::vector<Target>& targets, const formats::Source& source,
+                                       const formats::GgufSplit& split, const ConvertOptions& options, const Io& io) {
   const WriteOptions write = write_options(options.common, options.writer);
   std::vector<formats::GgufPlan> plans;
   std::vector<formats::GgufTarget> places;
@@ -178,13 +214,15 @@ std::vector<std::string> write_targets(const std::vector<Target>& targets, const
 }
 
 /// Sizes and files of every target; Error(io) where one cannot be written. Sets the note on older files that go.
-OutputPlan plan_outputs(std::vector<Target>& targets, const formats::Source& source, const formats::GgufSplit& split, const ConvertOptions& options) {
+OutputPlan plan_outputs(std::vector<Target>& targets, const formats::Source& source, const formats::GgufSplit& split,
+                        const ConvertOptions& options) {
   OutputPlan plan{.targets = {}, .what = "", .read_bytes = total_bytes(source.base_tensors)};
   std::uint64_t files = 0, folders = 0, replaced = 0;
   for (Target& target : targets) {
     if (target.plan) target.planned = formats::planned_files(*target.plan, {target.path, split});
     target.bytes = bytes_of(target, source);
-    for (std::uint64_t rest = target.bytes; const fs::path& path : paths_of(target)) {  // parts of one split share a folder: the first stands for all
+    // parts of one split share a folder: the first stands for all
+    for (std::uint64_t rest = target.bytes; const fs::path& path : paths_of(target)) {
       check_target(path, source, options.common.overwrite);
       plan.targets.push_back({path, std::exchange(rest, 0)});
       ++(target.folder ? folders : files);
@@ -193,13 +231,15 @@ OutputPlan plan_outputs(std::vector<Target>& targets, const formats::Source& sou
     replaced += target.planned.replaced.size();
     if (!target.planned.replaced.empty()) target.notes.push_back(replaced_note(target, options.writer.dry_run));
   }
-  plan.what = (files ? plural(files, "file") : "") + (files && folders ? " and " : "") + (folders ? plural(folders, "folder") : "");
+  plan.what = (files ? plural(files, "file") : "") + (files && folders ? " and " : "") +
+              (folders ? plural(folders, "folder") : "");
   if (replaced) plan.what += " in place of " + plural(replaced, "older file");
   return plan;
 }
 
 /// What was written, for people and programs.
-Output describe_outputs(const std::vector<Target>& targets, const formats::Source& source, const ConvertOptions& options) {
+Output describe_outputs(const std::vector<Target>& targets, const formats::Source& source,
+                        const ConvertOptions& options) {
   const bool dry_run = options.writer.dry_run;
   Output output{.command = "convert", .source = source.spec.text};
   output.body = {{"outputs", Json::array()}, {"dry_run", dry_run}};
@@ -215,11 +255,13 @@ Output describe_outputs(const std::vector<Target>& targets, const formats::Sourc
     for (const formats::Loss& loss : target.losses) notes.insert(loss_line(loss));
   }
   if (dry_run) output.text("dry run: nothing written");
-  if (source.tokenizer_origin != "base" && source.tokenizer_origin != "none") output.text("tokenizer from " + tokenizer_text(source));
+  if (source.tokenizer_origin != "base" && source.tokenizer_origin != "none")
+    output.text("tokenizer from " + tokenizer_text(source));
   for (const std::string& note : notes) output.text(note);
   for (const Json& item : output.body["outputs"])
     for (const Json& file : item["files"])
-      if (file["sha256"].is_string()) output.text(file["sha256"].get<std::string>() + "  " + file["path"].get<std::string>());
+      if (file["sha256"].is_string())
+        output.text(file["sha256"].get<std::string>() + "  " + file["path"].get<std::string>());
   output.table(std::move(table));
   return output;
 }
@@ -227,7 +269,9 @@ Output describe_outputs(const std::vector<Target>& targets, const formats::Sourc
 int run_convert(const ConvertOptions& options, Io& io) {
   check_reports(options.common);
   check_allowed_losses(options.allowed_losses);
-  if (options.output.empty()) throw Error(ErrorKind::usage, {}, "no output given", "name it with -o FILE.gguf, -o DIR/ or -o '{name}-{type}.gguf'");
+  if (options.output.empty())
+    throw Error(ErrorKind::usage, {}, "no output given",
+                "name it with -o FILE.gguf, -o DIR/ or -o '{name}-{type}.gguf'");
   const formats::GgufSplit split = split_of(options);
   const formats::Source source = open_source(options.source, options.modifiers, options.common, io);
   std::vector<std::string> warnings = source.checkpoint.warnings;
@@ -236,7 +280,8 @@ int run_convert(const ConvertOptions& options, Io& io) {
   plan_ggufs(options, source, targets);
   announce(plan_outputs(targets, source, split, options), options.common, io);
   if (!options.writer.dry_run)
-    for (std::string& warning : write_targets(targets, source, split, options, io)) warnings.push_back(std::move(warning));
+    for (std::string& warning : write_targets(targets, source, split, options, io))
+      warnings.push_back(std::move(warning));
 
   Output output = describe_outputs(targets, source, options);
   output.warnings = std::move(warnings);
@@ -246,6 +291,8 @@ int run_convert(const ConvertOptions& options, Io& io) {
 
 }  // namespace
 
-Command convert_command() { return make_command("convert", "to GGUF and other types: any number of outputs from one read", declare, run_convert); }
+Command convert_command() {
+  return make_command("convert", "to GGUF and other types: any number of outputs from one read", declare, run_convert);
+}
 
 }  // namespace ropewalk::tools

@@ -25,12 +25,16 @@ Target parse_type(const std::string& type, const formats::Source& source) {
     return target;
   }
   const auto dtype = dtype_from_name(name);
-  const bool known = dtype && (*dtype == DType::f32 || *dtype == DType::f16 || *dtype == DType::bf16 || (*dtype == DType::q8_0 && !target.folder));
+  const bool known = dtype && (*dtype == DType::f32 || *dtype == DType::f16 || *dtype == DType::bf16 ||
+                               (*dtype == DType::q8_0 && !target.folder));
   if (!known && dtype)
-    throw Error(ErrorKind::unsupported, {}, "--type " + type + " cannot be written yet", "use f32, f16, bf16, q8_0, keep, hf:f16, hf:bf16 or hf:f32");
+    throw Error(ErrorKind::unsupported, {}, "--type " + type + " cannot be written yet",
+                "use f32, f16, bf16, q8_0, keep, hf:f16, hf:bf16 or hf:f32");
   if (!known) {
     const auto near = nearest_word(type, {"f32", "f16", "bf16", "q8_0", "keep", "auto", "hf:f16", "hf:bf16", "hf:f32"});
-    throw Error(ErrorKind::usage, {}, type.empty() ? "--type holds an empty name" : "unknown --type '" + type + "'", near ? "did you mean " + *near + "?" : "use f32, f16, bf16, q8_0, keep, auto, hf:f16, hf:bf16 or hf:f32");
+    throw Error(
+        ErrorKind::usage, {}, type.empty() ? "--type holds an empty name" : "unknown --type '" + type + "'",
+        near ? "did you mean " + *near + "?" : "use f32, f16, bf16, q8_0, keep, auto, hf:f16, hf:bf16 or hf:f32");
   }
   target.dtype = *dtype;
   target.type = (target.folder ? "hf:" : "") + std::string(info(*dtype).name);
@@ -38,11 +42,13 @@ Target parse_type(const std::string& type, const formats::Source& source) {
 }
 
 void replace_all(std::string& text, const std::string& what, const std::string& with) {
-  for (std::size_t at = 0; (at = text.find(what, at)) != std::string::npos; at += with.size()) text.replace(at, what.size(), with);
+  for (std::size_t at = 0; (at = text.find(what, at)) != std::string::npos; at += with.size())
+    text.replace(at, what.size(), with);
 }
 
 std::string upper(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
   return text;
 }
 
@@ -77,7 +83,9 @@ fs::path place(const ConvertOptions& options, const std::string& name, const Tar
   fs::path path = pattern;
   const std::string file = path.filename().string();
   if (const auto open = file.find('{'), close = file.find('}', std::min(open, file.size())); close != std::string::npos)
-    throw Error(ErrorKind::usage, {.path = options.output}, "the pattern's " + file.substr(open, close + 1 - open) + " stands for nothing", "use {name}, {type} or {TYPE}");
+    throw Error(ErrorKind::usage, {.path = options.output},
+                "the pattern's " + file.substr(open, close + 1 - open) + " stands for nothing",
+                "use {name}, {type} or {TYPE}");
   if (target.folder && path.extension() == ".gguf") path.replace_extension();
   return path;
 }
@@ -88,40 +96,51 @@ void refuse_unused(const ConvertOptions& options, const std::vector<Target>& tar
   const bool named = std::any_of(targets.begin(), targets.end(), [&](const Target& target) {  // {name} of the pattern
     return place(options, "a", target, targets.size() == 1) != place(options, "b", target, targets.size() == 1);
   });
-  const char* unused = options.compat                                   ? "--compat"
-                       : options.metadata                               ? "--metadata"
-                       : !options.model_name.empty() && !named          ? "--model-name"
-                       : options.split_max_tensors                      ? "--split-max-tensors"
-                       : options.no_tensor_first_split                  ? "--no-tensor-first-split"
-                                                                        : nullptr;
-  if (unused) throw Error(ErrorKind::usage, {}, std::string(unused) + " is about GGUFs, and only Hugging Face folders are to be written", "leave it out, or add a GGUF --type");
+  const char* unused = options.compat                          ? "--compat"
+                       : options.metadata                      ? "--metadata"
+                       : !options.model_name.empty() && !named ? "--model-name"
+                       : options.split_max_tensors             ? "--split-max-tensors"
+                       : options.no_tensor_first_split         ? "--no-tensor-first-split"
+                                                               : nullptr;
+  if (unused)
+    throw Error(ErrorKind::usage, {},
+                std::string(unused) + " is about GGUFs, and only Hugging Face folders are to be written",
+                "leave it out, or add a GGUF --type");
 }
 
 }  // namespace
 
 std::vector<Target> parse_targets(const ConvertOptions& options, const formats::Source& source) {
   std::vector<Target> targets;
-  for (const std::string& type : split_list(options.types.value_or("auto"))) targets.push_back(parse_type(type, source));
+  for (const std::string& type : split_list(options.types.value_or("auto")))
+    targets.push_back(parse_type(type, source));
   const std::string name = output_name(options, source);
   std::set<fs::path> used;
   for (Target& target : targets) {
     target.path = place(options, name, target, targets.size() == 1);
     if (!used.insert(target.path.lexically_normal()).second)
-      throw Error(ErrorKind::usage, {.path = target.path.string()}, "two outputs would have this name", "use a pattern such as -o '{name}-{type}.gguf', or -o DIR/");
+      throw Error(ErrorKind::usage, {.path = target.path.string()}, "two outputs would have this name",
+                  "use a pattern such as -o '{name}-{type}.gguf', or -o DIR/");
     if (!target.folder && target.path.extension() != ".gguf")
-      throw Error(ErrorKind::usage, {.path = target.path.string()}, "a GGUF's name ends in .gguf", "give -o NAME.gguf, -o DIR/, or --type hf:f16 for a Hugging Face folder");
+      throw Error(ErrorKind::usage, {.path = target.path.string()}, "a GGUF's name ends in .gguf",
+                  "give -o NAME.gguf, -o DIR/, or --type hf:f16 for a Hugging Face folder");
     if (target.folder && !source.hf)
-      throw Error(ErrorKind::unsupported, {.path = source.spec.model}, "a Hugging Face folder from a GGUF cannot be written yet", "convert the folder the GGUF was made from");
+      throw Error(ErrorKind::unsupported, {.path = source.spec.model},
+                  "a Hugging Face folder from a GGUF cannot be written yet",
+                  "convert the folder the GGUF was made from");
   }
   refuse_unused(options, targets);
   return targets;
 }
 
 formats::GgufSplit split_of(const ConvertOptions& options) {
-  formats::GgufSplit split{.max_bytes = options.split_max_size, .max_tensors = std::nullopt, .no_tensor_first_split = options.no_tensor_first_split};
+  formats::GgufSplit split{.max_bytes = options.split_max_size,
+                           .max_tensors = std::nullopt,
+                           .no_tensor_first_split = options.no_tensor_first_split};
   if (options.split_max_tensors) split.max_tensors = static_cast<std::uint64_t>(*options.split_max_tensors);
   if (split.no_tensor_first_split && !split.max_bytes && !split.max_tensors)
-    throw Error(ErrorKind::usage, {}, "--no-tensor-first-split without a split", "add --split-max-size or --split-max-tensors");
+    throw Error(ErrorKind::usage, {}, "--no-tensor-first-split without a split",
+                "add --split-max-size or --split-max-tensors");
   return split;
 }
 

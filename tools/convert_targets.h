@@ -42,7 +42,8 @@ struct Target {
   std::vector<std::string> notes = {};
 };
 
-/// What --type and -o ask for, in order, each with its path. Error(usage) for names that mean nothing, two outputs of one name, options that no output has a use for;
+/// What --type and -o ask for, in order, each with its path. Error(usage) for names that mean nothing, two outputs of
+/// one name, options that no output has a use for;
 /// Error(unsupported) for what cannot be written yet.
 std::vector<Target> parse_targets(const ConvertOptions& options, const formats::Source& source);
 /// Error(usage) if there is nothing to split by.

@@ -42,7 +42,8 @@ Json rope_json(const RopeSpec& rope, int context) {
   add_method_keys(json, rope);
   json["text"] = describe(rope);
   Json provenance = Json::array();
-  for (const RopeProvenance& from : rope.provenance) provenance.push_back({{"field", from.field}, {"source", from.source}, {"pointer", from.pointer}});
+  for (const RopeProvenance& from : rope.provenance)
+    provenance.push_back({{"field", from.field}, {"source", from.source}, {"pointer", from.pointer}});
   json["provenance"] = provenance;
   return json;
 }
@@ -56,7 +57,8 @@ std::map<DType, std::uint64_t> tensors_by_dtype(const std::vector<TensorPtr>& te
 DType dominant_dtype(const std::vector<TensorPtr>& tensors) {
   std::map<DType, std::uint64_t> elements;
   for (const TensorPtr& tensor : tensors) elements[tensor->dtype()] += tensor->info().elements();
-  const auto most = std::max_element(elements.begin(), elements.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  const auto most = std::max_element(elements.begin(), elements.end(),
+                                     [](const auto& a, const auto& b) { return a.second < b.second; });
   return most == elements.end() ? DType::f32 : most->first;
 }
 
@@ -76,12 +78,14 @@ std::string tokenizer_text(const formats::Source& source) {
   const std::optional<Vocabulary>& vocabulary = source.checkpoint.vocabulary;
   const int rows = source.checkpoint.config.n_vocab;
   if (!vocabulary || id_count(*vocabulary) == rows) return source.tokenizer_origin;
-  return source.tokenizer_origin + " (" + std::to_string(id_count(*vocabulary)) + " ids for " + std::to_string(rows) + " rows of the embedding)";
+  return source.tokenizer_origin + " (" + std::to_string(id_count(*vocabulary)) + " ids for " + std::to_string(rows) +
+         " rows of the embedding)";
 }
 
 std::string geometry_text(const ModelConfig& config) {
-  std::string out = plural(static_cast<std::uint64_t>(config.n_layers), "layer") + " of width " + std::to_string(config.d_model) + ", " +
-                    std::to_string(config.n_heads) + " heads of " + std::to_string(config.head_dim);
+  std::string out = plural(static_cast<std::uint64_t>(config.n_layers), "layer") + " of width " +
+                    std::to_string(config.d_model) + ", " + std::to_string(config.n_heads) + " heads of " +
+                    std::to_string(config.head_dim);
   if (config.n_kv_heads != config.n_heads) out += " (" + std::to_string(config.n_kv_heads) + " for keys and values)";
   out += ", MLP " + std::to_string(config.d_ff);
   if (config.tied_head) out += ", tied head";

@@ -21,11 +21,13 @@ std::uint64_t total_bytes(const std::vector<TensorPtr>& tensors);
 std::uint64_t total_elements(const std::vector<TensorPtr>& tensors);
 /// "8 heads, 4 of keys and values, ..."
 std::string geometry_text(const ModelConfig& config);
-/// "folder other (2000 ids for 2048 rows of the embedding)": where the tokenizer comes from, the numbers where they differ.
+/// "folder other (2000 ids for 2048 rows of the embedding)": where the tokenizer comes from, the numbers where they
+/// differ.
 std::string tokenizer_text(const formats::Source& source);
 std::string vocabulary_text(const std::optional<Vocabulary>& vocabulary);
 Json vocabulary_json(const std::optional<Vocabulary>& vocabulary);
-/// The name files are called after: the folder's, the file's stem (shard numbers and type removed) or the last part of org/name.
+/// The name files are called after: the folder's, the file's stem (shard numbers and type removed) or the last part of
+/// org/name.
 std::string model_name(const formats::Source& source);
 
 }  // namespace ropewalk::tools

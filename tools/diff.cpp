@@ -33,7 +33,9 @@ void declare(CommandLine& line, DiffOptions& options) {
 }
 
 /// Relative size of a difference: mean error over the values' root mean square.
-double relative(const verify::WeightDifference& difference) { return difference.rms > 0 ? difference.mean_error / difference.rms : difference.mean_error; }
+double relative(const verify::WeightDifference& difference) {
+  return difference.rms > 0 ? difference.mean_error / difference.rms : difference.mean_error;
+}
 
 /// What the list is sorted by: NaN, which has no place in an order, comes first.
 double rank(const verify::WeightDifference& difference) {
@@ -52,16 +54,21 @@ std::string problem_list(const std::vector<std::string>& problems, bool all) {
 
 int run_diff(const DiffOptions& options, Io& io) {
   check_reports(options.common, !options.structure_only);
-  const formats::Source a = open_source(options.a, {}, options.common, io), b = open_source(options.b, {}, options.common, io);
-  const verify::StructureReport structure = verify::compare_structure(a.checkpoint, b.checkpoint, {}, std::max(a.checkpoint.config.context, b.checkpoint.config.context), {.source = "A", .candidate = "B"});
+  const formats::Source a = open_source(options.a, {}, options.common, io),
+                        b = open_source(options.b, {}, options.common, io);
+  const verify::StructureReport structure = verify::compare_structure(
+      a.checkpoint, b.checkpoint, {}, std::max(a.checkpoint.config.context, b.checkpoint.config.context),
+      {.source = "A", .candidate = "B"});
 
   Output output{.command = "diff", .source = a.spec.text, .warnings = a.checkpoint.warnings};
   output.warnings.insert(output.warnings.end(), b.checkpoint.warnings.begin(), b.checkpoint.warnings.end());
   Json items = Json::array();
   std::vector<std::pair<std::string, std::string>> lines;
-  bool differ = structure.rope_differs || structure.geometry_differs || a.checkpoint.config.context != b.checkpoint.config.context;
+  bool differ = structure.rope_differs || structure.geometry_differs ||
+                a.checkpoint.config.context != b.checkpoint.config.context;
   for (const verify::StructureItem& item : structure.items) {
-    items.push_back({{"name", item.name}, {"pass", item.pass ? Json(*item.pass) : Json(nullptr)}, {"detail", item.detail}});
+    items.push_back(
+        {{"name", item.name}, {"pass", item.pass ? Json(*item.pass) : Json(nullptr)}, {"detail", item.detail}});
     lines.emplace_back(item.name, item.detail);
     differ = differ || (item.pass && !*item.pass);
   }
@@ -71,24 +78,40 @@ int run_diff(const DiffOptions& options, Io& io) {
 
   Json weights = nullptr;
   if (!options.structure_only) {
-    Progress progress(io, options.common.quiet, "comparing weights", total_bytes(a.checkpoint.tensors), Progress::Unit::bytes);
-    auto differences = verify::compare_weights(a.checkpoint, b.checkpoint, options.common.threads, [&](std::uint64_t bytes) { progress.add(bytes); });
-    const auto changed = static_cast<std::uint64_t>(std::count_if(differences.begin(), differences.end(), [](const auto& d) { return !(d.max_error == 0); }));
+    Progress progress(io, options.common.quiet, "comparing weights", total_bytes(a.checkpoint.tensors),
+                      Progress::Unit::bytes);
+    auto differences = verify::compare_weights(a.checkpoint, b.checkpoint, options.common.threads,
+                                               [&](std::uint64_t bytes) { progress.add(bytes); });
+    const auto changed = static_cast<std::uint64_t>(
+        std::count_if(differences.begin(), differences.end(), [](const auto& d) { return !(d.max_error == 0); }));
     differ = differ || changed > 0;
     weights = Json::array();
     for (const auto& d : differences)
-      weights.push_back({{"name", d.name}, {"type", info(d.type).name}, {"max_error", d.max_error}, {"mean_error", d.mean_error}, {"rms", d.rms}});
-    std::stable_sort(differences.begin(), differences.end(), [](const auto& x, const auto& y) { return rank(x) > rank(y); });
-    output.text(differences.empty() ? "weights: none to compare" : "weights: " + std::to_string(changed) + " of " + plural(differences.size(), "tensor") + (changed == 1 ? " differs" : " differ"));
+      weights.push_back({{"name", d.name},
+                         {"type", info(d.type).name},
+                         {"max_error", d.max_error},
+                         {"mean_error", d.mean_error},
+                         {"rms", d.rms}});
+    std::stable_sort(differences.begin(), differences.end(),
+                     [](const auto& x, const auto& y) { return rank(x) > rank(y); });
+    output.text(differences.empty()
+                    ? "weights: none to compare"
+                    : "weights: " + std::to_string(changed) + " of " + plural(differences.size(), "tensor") +
+                          (changed == 1 ? " differs" : " differ"));
     Table table{{{"tensor"}, {"type"}, {"largest difference", true}, {"mean", true}, {"mean / rms", true}}, {}};
     for (const auto& d : differences) {
       if (d.max_error == 0 || (!options.all && table.rows.size() == 10)) break;
-      table.rows.push_back({d.name, std::string(info(d.type).name), number_text(d.max_error, 3), number_text(d.mean_error, 3), number_text(relative(d), 3)});
+      table.rows.push_back({d.name, std::string(info(d.type).name), number_text(d.max_error, 3),
+                            number_text(d.mean_error, 3), number_text(relative(d), 3)});
     }
     if (table.rows.empty()) output.csv = std::move(table);
     else output.table(std::move(table));
   }
-  output.body = {{"other", b.spec.text}, {"differ", differ}, {"structure", items}, {"problems", structure.problems}, {"weights", weights}};
+  output.body = {{"other", b.spec.text},
+                 {"differ", differ},
+                 {"structure", items},
+                 {"problems", structure.problems},
+                 {"weights", weights}};
   emit(output, options.common, io);
   return options.exit_code && differ ? 1 : 0;
 }

@@ -35,19 +35,23 @@ struct ExtendOptions {
 void declare(CommandLine& line, ExtendOptions& options) {
   line.positional(options.source, "SOURCE", "a Hugging Face folder or a GGUF");
   line.option("-o,--output,--outfile", options.output, "OUT", "the new folder or GGUF");
-  line.option("--rope", options.rope, "SPEC", "the new rope: METHOD[,key=value]..., e.g. yarn,factor=8 or yarn,to=64k, or the JSON object of a model card");
+  line.option(
+      "--rope", options.rope, "SPEC",
+      "the new rope: METHOD[,key=value]..., e.g. yarn,factor=8 or yarn,to=64k, or the JSON object of a model card");
   line.flag("--plan", options.plan, "only compare the methods at the context given with -c");
   line.context_option("-c,--context,--ctx-size", options.context, "N", "target context of --plan");
   line.flag("--link", options.link, "hard links to the weights instead of copies. Both folders then share one file");
   line.refused_option("-a,--adapter,--lora", [](const std::string& value) {
-    return std::pair("extend leaves the weights as they are, and an adapter changes them", "merge it, with the rope if you like: ropewalk merge SOURCE+" + value + "+rope=SPEC -o DIR");
+    return std::pair("extend leaves the weights as they are, and an adapter changes them",
+                     "merge it, with the rope if you like: ropewalk merge SOURCE+" + value + "+rope=SPEC -o DIR");
   });
   declare_losses(line, options.rope_encoding, options.allowed_losses);
   declare_writer(line, options.writer);
   declare_common(line, options.common);
   line.example("ropewalk extend base --plan -c 64k", "what each method would do to the angles");
   line.example("ropewalk extend base -o base-64k --rope yarn,to=64k", "config rewritten, weights shared or copied");
-  line.example("ropewalk extend model.gguf -o model-8k.gguf --rope yarn,factor=2", "keys rewritten, tensors as they are");
+  line.example("ropewalk extend model.gguf -o model-8k.gguf --rope yarn,factor=2",
+               "keys rewritten, tensors as they are");
 }
 
 /// The methods worth comparing when `base` grows to `context` tokens.
@@ -78,7 +82,8 @@ std::string request_text(const std::string& method, double factor) {
 }
 
 int run_plan(const ExtendOptions& options, const Io& io) {
-  if (!options.context) throw Error(ErrorKind::usage, {}, "--plan has no target context", "give it with -c, for example -c 64k");
+  if (!options.context)
+    throw Error(ErrorKind::usage, {}, "--plan has no target context", "give it with -c, for example -c 64k");
   const formats::Source source = open_source(options.source, {}, options.common, io);
   const ModelConfig& config = source.checkpoint.config;
   const int original = rope_original_context(config.rope).value_or(config.context);
@@ -88,20 +93,41 @@ int run_plan(const ExtendOptions& options, const Io& io) {
   const double factor = std::max(1.0, static_cast<double>(*options.context) / original);
 
   Output output{.command = "extend", .source = source.spec.text, .warnings = source.checkpoint.warnings};
-  output.body = {{"rope", rope_json(config.rope, config.context)}, {"context", config.context}, {"written", Json::array()}, {"weights", nullptr}, {"output", nullptr}, {"losses", Json::array()}, {"notes", Json::array()},
-                 {"plan", Json::array()}, {"dry_run", true}};
-  Table table{{{"method"}, {"unseen-angle ratio", true}, {"high-frequency damage", true}, {"attention factor", true}, {"--rope"}}, {}};
+  output.body = {{"rope", rope_json(config.rope, config.context)},
+                 {"context", config.context},
+                 {"written", Json::array()},
+                 {"weights", nullptr},
+                 {"output", nullptr},
+                 {"losses", Json::array()},
+                 {"notes", Json::array()},
+                 {"plan", Json::array()},
+                 {"dry_run", true}};
+  Table table{{{"method"},
+               {"unseen-angle ratio", true},
+               {"high-frequency damage", true},
+               {"attention factor", true},
+               {"--rope"}},
+              {}};
   for (const auto& [method, spec] : candidates(trained, original, *options.context)) {
     const RopeCoverage coverage = rope_coverage(trained, original, spec, *options.context);
-    table.rows.push_back({method, fixed_text(coverage.unseen_angle_ratio, 2), number_text(100 * coverage.high_frequency_damage, 3) + " %", fixed_text(coverage.attention_factor, 4),
-                          request_text(method, factor)});
-    output.body["plan"].push_back({{"method", method}, {"factor", method == "none" ? Json(nullptr) : Json(factor)}, {"context", *options.context}, {"unseen_angle_ratio", coverage.unseen_angle_ratio},
-                                   {"high_frequency_damage", coverage.high_frequency_damage}, {"attention_factor", coverage.attention_factor}, {"spec", request_text(method, factor)}});
+    table.rows.push_back({method, fixed_text(coverage.unseen_angle_ratio, 2),
+                          number_text(100 * coverage.high_frequency_damage, 3) + " %",
+                          fixed_text(coverage.attention_factor, 4), request_text(method, factor)});
+    output.body["plan"].push_back({{"method", method},
+                                   {"factor", method == "none" ? Json(nullptr) : Json(factor)},
+                                   {"context", *options.context},
+                                   {"unseen_angle_ratio", coverage.unseen_angle_ratio},
+                                   {"high_frequency_damage", coverage.high_frequency_damage},
+                                   {"attention_factor", coverage.attention_factor},
+                                   {"spec", request_text(method, factor)}});
   }
-  output.text(source.spec.text + ": " + describe(config.rope) + "; from " + std::to_string(original) + " to " + std::to_string(*options.context) + " tokens");
+  output.text(source.spec.text + ": " + describe(config.rope) + "; from " + std::to_string(original) + " to " +
+              std::to_string(*options.context) + " tokens");
   output.table(std::move(table));
-  output.text("unseen-angle ratio: largest angle at the target over the largest one seen in training, pairs that never completed a turn (1 or less is safe)\n"
-              "high-frequency damage: slow-down of the pairs that tell neighbours apart (0 % is best)");
+  output.text(
+      "unseen-angle ratio: largest angle at the target over the largest one seen in training, pairs that never "
+      "completed a turn (1 or less is safe)\n"
+      "high-frequency damage: slow-down of the pairs that tell neighbours apart (0 % is best)");
   emit(output, options.common, io);
   return 0;
 }
@@ -118,12 +144,15 @@ void write_text(const fs::path& path, const std::string& text, bool sync) {
   file.finish();
 }
 
-/// tokenizer_config.json, if its model_max_length would cap the new context in engines that take the smaller of the two.
+/// tokenizer_config.json, if its model_max_length would cap the new context in engines that take the smaller of the
+/// two.
 std::optional<std::string> raised_tokenizer_config(const fs::path& path, int context) {
   std::error_code ignored;
   if (!fs::is_regular_file(path, ignored)) return std::nullopt;
   Json json = formats::read_json(path);
-  if (!json.is_object() || !json.contains("model_max_length") || !json["model_max_length"].is_number_integer() || json["model_max_length"] >= context) return std::nullopt;
+  if (!json.is_object() || !json.contains("model_max_length") || !json["model_max_length"].is_number_integer() ||
+      json["model_max_length"] >= context)
+    return std::nullopt;
   json["model_max_length"] = context;
   return json_text(json);
 }
@@ -139,7 +168,9 @@ Written write_folder(const formats::Source& source, const ExtendOptions& options
     written.files.push_back(name);
   };
   text_file("config.json", json_text(hf.config));
-  text_file("README.md", model_card(source, (target.filename().empty() ? target.parent_path() : target).filename().string(), "extended"));
+  text_file(
+      "README.md",
+      model_card(source, (target.filename().empty() ? target.parent_path() : target).filename().string(), "extended"));
   CloneMethod method = CloneMethod::reflink;
   const auto clone = [&](const fs::path& from, const std::string& name, bool allow_link) {
     const CloneMethod used = clone_file(from, building / name, allow_link, write.sync);
@@ -147,7 +178,8 @@ Written write_folder(const formats::Source& source, const ExtendOptions& options
     return used;
   };
   std::error_code ignored;
-  const std::optional<fs::path> index = formats::weight_index(fs::exists(source.spec.model, ignored) ? fs::path(source.spec.model) : hf.folder);
+  const std::optional<fs::path> index =
+      formats::weight_index(fs::exists(source.spec.model, ignored) ? fs::path(source.spec.model) : hf.folder);
   if (index) clone(*index, "model.safetensors.index.json", false);
   for (const fs::path& weights : hf.weight_files) {  // a file that no index lists is found under one name alone
     const CloneMethod used = clone(weights, index ? weights.filename().string() : "model.safetensors", options.link);
@@ -158,7 +190,8 @@ Written write_folder(const formats::Source& source, const ExtendOptions& options
     if (name == "tokenizer_config.json") {
       if (const auto raised = raised_tokenizer_config(hf.folder / name, source.checkpoint.config.context)) {
         text_file(name, *raised);
-        written.notes.push_back("tokenizer_config.json: model_max_length raised to " + std::to_string(source.checkpoint.config.context));
+        written.notes.push_back("tokenizer_config.json: model_max_length raised to " +
+                                std::to_string(source.checkpoint.config.context));
         continue;
       }
     }
@@ -170,7 +203,8 @@ Written write_folder(const formats::Source& source, const ExtendOptions& options
   return written;
 }
 
-Written write_gguf(const formats::GgufPlan& plan, const ExtendOptions& options, const WriteOptions& write, const Io& io) {
+Written write_gguf(const formats::GgufPlan& plan, const ExtendOptions& options, const WriteOptions& write,
+                   const Io& io) {
   Written written{{}, "copy", {}, {}};
   formats::GgufOutputs outputs({plan}, {{options.output, {}}}, write);
   StreamPlan pass;
@@ -191,19 +225,24 @@ int run_extend(const ExtendOptions& options, Io& io) {
   check_reports(options.common, options.plan);
   check_allowed_losses(options.allowed_losses);
   if (options.plan) {
-    if (!options.output.empty()) throw Error(ErrorKind::usage, {}, "--plan writes nothing, and -o is given", "leave one of them out");
+    if (!options.output.empty())
+      throw Error(ErrorKind::usage, {}, "--plan writes nothing, and -o is given", "leave one of them out");
     return run_plan(options, io);
   }
   if (options.context)
-    throw Error(ErrorKind::usage, {}, "-c is the target of --plan, which is not given", "say how far to extend in the rope: --rope yarn,to=" + std::to_string(*options.context));
-  if (options.output.empty()) throw Error(ErrorKind::usage, {}, "no output given", "name the new folder or GGUF with -o OUT");
+    throw Error(ErrorKind::usage, {}, "-c is the target of --plan, which is not given",
+                "say how far to extend in the rope: --rope yarn,to=" + std::to_string(*options.context));
+  if (options.output.empty())
+    throw Error(ErrorKind::usage, {}, "no output given", "name the new folder or GGUF with -o OUT");
   const formats::RopeEncoding encoding = parse_rope_encoding(options.rope_encoding);
   SourceOptions modifiers;
   modifiers.rope = options.rope;
   const formats::Source source = open_source(options.source, modifiers, options.common, io);
-  if (!source.spec.rope) throw Error(ErrorKind::usage, {}, "no rope given", "say how to extend: --rope yarn,to=64k (see --plan)");
+  if (!source.spec.rope)
+    throw Error(ErrorKind::usage, {}, "no rope given", "say how to extend: --rope yarn,to=64k (see --plan)");
   if (!source.adapters.empty())
-    throw Error(ErrorKind::usage, {}, "'" + source.spec.text + "' has an adapter, which extend leaves alone", "merge it: ropewalk merge " + source.spec.text + " -o DIR");
+    throw Error(ErrorKind::usage, {}, "'" + source.spec.text + "' has an adapter, which extend leaves alone",
+                "merge it: ropewalk merge " + source.spec.text + " -o DIR");
   check_target(options.output, source, options.common.overwrite);
 
   std::optional<formats::GgufPlan> gguf;
@@ -216,13 +255,18 @@ int run_extend(const ExtendOptions& options, Io& io) {
     losses = rewritten.losses;
     gguf = std::move(rewritten.plan);
   }
-  const formats::GgufWritten planned = gguf ? formats::planned_files(*gguf, {options.output, {}}) : formats::GgufWritten{};
+  const formats::GgufWritten planned =
+      gguf ? formats::planned_files(*gguf, {options.output, {}}) : formats::GgufWritten{};
   for (const fs::path& old : planned.replaced) {  // shards of that name
     check_target(old, source, options.common.overwrite);
-    notes.push_back((options.writer.dry_run ? "would remove " : "removed ") + old.string() + ", an older shard of that name");
+    notes.push_back((options.writer.dry_run ? "would remove " : "removed ") + old.string() +
+                    ", an older shard of that name");
   }
   const std::uint64_t bytes = gguf ? planned.bytes : weight_file_bytes(source);
-  announce({.targets = {{options.output, options.link && !gguf ? 0 : bytes}}, .what = gguf ? "1 file" : "1 folder", .read_bytes = total_bytes(source.base_tensors)}, options.common, io);
+  announce({.targets = {{options.output, options.link && !gguf ? 0 : bytes}},
+            .what = gguf ? "1 file" : "1 folder",
+            .read_bytes = total_bytes(source.base_tensors)},
+           options.common, io);
   Written written;
   if (!options.writer.dry_run) {
     const WriteOptions write = write_options(options.common, options.writer);
@@ -242,7 +286,8 @@ int run_extend(const ExtendOptions& options, Io& io) {
                  {"losses", losses_json(losses)},
                  {"notes", notes},
                  {"dry_run", options.writer.dry_run}};
-  std::string text = options.output + ": " + describe(source.checkpoint.config.rope) + ", context " + std::to_string(source.checkpoint.config.context);
+  std::string text = options.output + ": " + describe(source.checkpoint.config.rope) + ", context " +
+                     std::to_string(source.checkpoint.config.context);
   text += options.writer.dry_run ? " (dry run: nothing written)" : ", weights by " + written.weights;
   for (const std::string& note : notes) text += "\n" + note;
   for (const formats::Loss& loss : losses) text += "\n" + loss_line(loss);
@@ -253,6 +298,9 @@ int run_extend(const ExtendOptions& options, Io& io) {
 
 }  // namespace
 
-Command extend_command() { return make_command("extend", "longer context by a new rope: rewritten config or GGUF keys, weights as they are", declare, run_extend); }
+Command extend_command() {
+  return make_command("extend", "longer context by a new rope: rewritten config or GGUF keys, weights as they are",
+                      declare, run_extend);
+}
 
 }  // namespace ropewalk::tools

@@ -29,30 +29,37 @@ void declare(CommandLine& line, GenerateOptions& options) {
   declare_text(line, options.text, false);
   declare_modifiers(line, options.modifiers);
   declare_common(line, options.common);
-  line.example("ropewalk generate model -p 'Once upon a time' -n 100", "greedy: the likeliest token each time, the same text on every machine");
+  line.example("ropewalk generate model -p 'Once upon a time' -n 100",
+               "greedy: the likeliest token each time, the same text on every machine");
 }
 
 verify::Window prompt_of(const GenerateOptions& options, const Checkpoint& model, const Io& io) {
   Corpus corpus;
   if (options.prompt) {
-    if (options.text.tokens || !options.text.files.empty()) throw Error(ErrorKind::usage, {}, "-p and a file were both given", "give one of them");
+    if (options.text.tokens || !options.text.files.empty())
+      throw Error(ErrorKind::usage, {}, "-p and a file were both given", "give one of them");
     corpus.path = "prompt";
     corpus.documents = {*options.prompt};
   } else {
-    if (!options.text.tokens && options.text.files.empty()) throw Error(ErrorKind::usage, {}, "no prompt given", "give -p TEXT, -f FILE or --tokens IDS.json");
+    if (!options.text.tokens && options.text.files.empty())
+      throw Error(ErrorKind::usage, {}, "no prompt given", "give -p TEXT, -f FILE or --tokens IDS.json");
     corpus = read_corpus(options.text, io);
   }
   const auto documents = corpus_ids(corpus, model);
-  if (documents.size() != 1) throw Error(ErrorKind::usage, {}, "one prompt is continued, and " + std::to_string(documents.size()) + " were given", "give one");
+  if (documents.size() != 1)
+    throw Error(ErrorKind::usage, {},
+                "one prompt is continued, and " + std::to_string(documents.size()) + " were given", "give one");
   verify::Window window;
   if (const auto bos = leading_bos(model, corpus)) window.push_back(*bos);
   window.insert(window.end(), documents[0].begin(), documents[0].end());
-  if (window.empty()) throw Error(ErrorKind::bad_input, {.path = corpus.path}, "the prompt has no tokens", "give some text");
+  if (window.empty())
+    throw Error(ErrorKind::bad_input, {.path = corpus.path}, "the prompt has no tokens", "give some text");
   return window;
 }
 
 /// What the new ids add to the decoded prompt: spaces at the seam come out as in one text.
-std::string continuation(const formats::Tokenizer& tokenizer, const verify::Window& prompt, const std::vector<std::int32_t>& ids) {
+std::string continuation(const formats::Tokenizer& tokenizer, const verify::Window& prompt,
+                         const std::vector<std::int32_t>& ids) {
   verify::Window whole = prompt;
   whole.insert(whole.end(), ids.begin(), ids.end());
   const std::string before = tokenizer.decode(prompt), all = tokenizer.decode(whole);
@@ -61,8 +68,10 @@ std::string continuation(const formats::Tokenizer& tokenizer, const verify::Wind
 
 /// What positions past the trained or served context say means little; nothing else would tell.
 std::optional<std::string> past_the_context(std::size_t prompt, int n_tokens, int context) {
-  if (context < 1 || prompt + static_cast<std::size_t>(n_tokens) <= static_cast<std::size_t>(context)) return std::nullopt;
-  return "a prompt of " + plural(prompt, "token") + " and up to " + std::to_string(n_tokens) + " more go past the model's context of " + std::to_string(context) +
+  if (context < 1 || prompt + static_cast<std::size_t>(n_tokens) <= static_cast<std::size_t>(context))
+    return std::nullopt;
+  return "a prompt of " + plural(prompt, "token") + " and up to " + std::to_string(n_tokens) +
+         " more go past the model's context of " + std::to_string(context) +
          ": what it says from there on means little (a longer context: SOURCE+rope=SPEC)";
 }
 
@@ -81,8 +90,12 @@ int run_generate(const GenerateOptions& options, Io& io) {
   sweep.threads = options.common.threads;
   const auto [ids, stopped] = verify::generate(model, prompt, options.n_tokens, stop, sweep);
   Output output{.command = "generate", .source = source.spec.text, .warnings = warnings};
-  const std::string text = model.vocabulary ? continuation(*formats::Tokenizer::create(*model.vocabulary), prompt, ids) : "";
-  output.body = {{"prompt_ids", prompt}, {"ids", ids}, {"text", model.vocabulary ? Json(text) : Json(nullptr)}, {"stopped", stopped}};
+  const std::string text =
+      model.vocabulary ? continuation(*formats::Tokenizer::create(*model.vocabulary), prompt, ids) : "";
+  output.body = {{"prompt_ids", prompt},
+                 {"ids", ids},
+                 {"text", model.vocabulary ? Json(text) : Json(nullptr)},
+                 {"stopped", stopped}};
   if (model.vocabulary) {
     output.text(options.prompt.value_or("") + text);
   } else {
@@ -96,6 +109,8 @@ int run_generate(const GenerateOptions& options, Io& io) {
 
 }  // namespace
 
-Command generate_command() { return make_command("generate", "greedy continuation of a prompt", declare, run_generate); }
+Command generate_command() {
+  return make_command("generate", "greedy continuation of a prompt", declare, run_generate);
+}
 
 }  // namespace ropewalk::tools

@@ -31,14 +31,18 @@ void declare(CommandLine& line, InspectOptions& options) {
 Json tensor_list(const std::vector<TensorPtr>& tensors) {
   Json list = Json::array();
   for (const TensorPtr& tensor : tensors)
-    list.push_back({{"name", tensor->name()}, {"shape", tensor->info().shape}, {"dtype", info(tensor->dtype()).name}, {"bytes", tensor->info().bytes()}});
+    list.push_back({{"name", tensor->name()},
+                    {"shape", tensor->info().shape},
+                    {"dtype", info(tensor->dtype()).name},
+                    {"bytes", tensor->info().bytes()}});
   return list;
 }
 
 Table tensor_table(const std::vector<TensorPtr>& tensors) {
   Table table{{{"tensor"}, {"shape", true}, {"dtype"}, {"bytes", true}}, {}};
   for (const TensorPtr& tensor : tensors)
-    table.rows.push_back({tensor->name(), shape_text(tensor->info().shape), std::string(info(tensor->dtype()).name), std::to_string(tensor->info().bytes())});
+    table.rows.push_back({tensor->name(), shape_text(tensor->info().shape), std::string(info(tensor->dtype()).name),
+                          std::to_string(tensor->info().bytes())});
   return table;
 }
 
@@ -50,7 +54,8 @@ Json dtype_counts(const std::vector<TensorPtr>& tensors) {
 
 std::string dtype_text(const std::vector<TensorPtr>& tensors) {
   std::string out;
-  for (const auto& [dtype, count] : tensors_by_dtype(tensors)) out += (out.empty() ? "" : ", ") + std::to_string(count) + " in " + std::string(info(dtype).name);
+  for (const auto& [dtype, count] : tensors_by_dtype(tensors))
+    out += (out.empty() ? "" : ", ") + std::to_string(count) + " in " + std::string(info(dtype).name);
   return out;
 }
 
@@ -83,24 +88,27 @@ Output inspect_adapter(const InspectOptions& options, const std::filesystem::pat
   const std::vector<TensorPtr> tensors = factors(adapter);
   Output output{.command = "inspect", .source = options.source};
   const bool rslora = adapter.config.value("use_rslora", false);
-  output.body = {{"kind", "adapter"},
-                 {"architecture", nullptr},
-                 {"read_as", nullptr},
-                 {"parameters", total_elements(tensors)},
-                 {"bytes", total_bytes(tensors)},
-                 {"dtypes", dtype_counts(tensors)},
-                 {"config", nullptr},
-                 {"rope", nullptr},
-                 {"context", nullptr},
-                 {"tokenizer", nullptr},
-                 {"quantization", nullptr},
-                 {"adapter", {{"kind", rslora ? "rslora" : "lora"}, {"base", adapter.base_model}, {"modules", adapter.modules.size()}}},
-                 {"tensors", options.tensors ? tensor_list(tensors) : Json(nullptr)}};
+  output.body = {
+      {"kind", "adapter"},
+      {"architecture", nullptr},
+      {"read_as", nullptr},
+      {"parameters", total_elements(tensors)},
+      {"bytes", total_bytes(tensors)},
+      {"dtypes", dtype_counts(tensors)},
+      {"config", nullptr},
+      {"rope", nullptr},
+      {"context", nullptr},
+      {"tokenizer", nullptr},
+      {"quantization", nullptr},
+      {"adapter",
+       {{"kind", rslora ? "rslora" : "lora"}, {"base", adapter.base_model}, {"modules", adapter.modules.size()}}},
+      {"tensors", options.tensors ? tensor_list(tensors) : Json(nullptr)}};
   summarise(output, {{"kind", std::string("adapter (") + (rslora ? "rsLoRA" : "LoRA") + ")"},
-                       {"base", adapter.base_model.empty() ? "not named" : adapter.base_model},
-                       {"modules", std::to_string(adapter.modules.size()) + ", rank " + ranks_text(adapter)},
-                       {"parameters", count_text(total_elements(tensors)) + " in " + plural(tensors.size(), "tensor") + " (" + dtype_text(tensors) + ")"},
-                       {"size", bytes_text(total_bytes(tensors))}});
+                     {"base", adapter.base_model.empty() ? "not named" : adapter.base_model},
+                     {"modules", std::to_string(adapter.modules.size()) + ", rank " + ranks_text(adapter)},
+                     {"parameters", count_text(total_elements(tensors)) + " in " + plural(tensors.size(), "tensor") +
+                                        " (" + dtype_text(tensors) + ")"},
+                     {"size", bytes_text(total_bytes(tensors))}});
   if (options.tensors) output.table(tensor_table(tensors));
   return output;
 }
@@ -111,41 +119,46 @@ Output inspect_model(const InspectOptions& options, const Io& io) {
   const DType dominant = dominant_dtype(model.tensors);
   const std::string quantization = is_block_type(dominant) ? std::string(info(dominant).name) : "";
   Output output{.command = "inspect", .source = source.spec.text, .warnings = model.warnings};
-  output.body = {{"kind", source.gguf ? "gguf" : "hf"},
-                 {"architecture", model.config.model_type},
-                 {"read_as", model.read_as},
-                 {"parameters", total_elements(model.tensors)},
-                 {"bytes", total_bytes(model.tensors)},
-                 {"dtypes", dtype_counts(model.tensors)},
-                 {"config",
-                  {{"n_layers", model.config.n_layers},
-                   {"d_model", model.config.d_model},
-                   {"n_heads", model.config.n_heads},
-                   {"n_kv_heads", model.config.n_kv_heads},
-                   {"head_dim", model.config.head_dim},
-                   {"d_ff", model.config.d_ff},
-                   {"n_vocab", model.config.n_vocab},
-                   {"rms_eps", model.config.rms_eps},
-                   {"tied_head", model.config.tied_head},
-                   {"sliding_window", model.config.sliding_window ? Json(*model.config.sliding_window) : Json(nullptr)}}},
-                 {"rope", rope_json(model.config.rope, model.config.context)},
-                 {"context", model.config.context},
-                 {"tokenizer", vocabulary_json(model.vocabulary)},
-                 {"quantization", quantization.empty() ? Json(nullptr) : Json(quantization)},
-                 {"adapter", nullptr},
-                 {"tensors", options.tensors ? tensor_list(model.tensors) : Json(nullptr)}};
+  output.body = {
+      {"kind", source.gguf ? "gguf" : "hf"},
+      {"architecture", model.config.model_type},
+      {"read_as", model.read_as},
+      {"parameters", total_elements(model.tensors)},
+      {"bytes", total_bytes(model.tensors)},
+      {"dtypes", dtype_counts(model.tensors)},
+      {"config",
+       {{"n_layers", model.config.n_layers},
+        {"d_model", model.config.d_model},
+        {"n_heads", model.config.n_heads},
+        {"n_kv_heads", model.config.n_kv_heads},
+        {"head_dim", model.config.head_dim},
+        {"d_ff", model.config.d_ff},
+        {"n_vocab", model.config.n_vocab},
+        {"rms_eps", model.config.rms_eps},
+        {"tied_head", model.config.tied_head},
+        {"sliding_window", model.config.sliding_window ? Json(*model.config.sliding_window) : Json(nullptr)}}},
+      {"rope", rope_json(model.config.rope, model.config.context)},
+      {"context", model.config.context},
+      {"tokenizer", vocabulary_json(model.vocabulary)},
+      {"quantization", quantization.empty() ? Json(nullptr) : Json(quantization)},
+      {"adapter", nullptr},
+      {"tensors", options.tensors ? tensor_list(model.tensors) : Json(nullptr)}};
   std::vector<std::pair<std::string, std::string>> lines = {
       {"kind", std::string(source.gguf ? "GGUF" : "Hugging Face folder") + ", read as by " + model.read_as},
       {"architecture", model.config.model_type + ": " + geometry_text(model.config)},
-      {"parameters", count_text(total_elements(model.tensors)) + " in " + plural(model.tensors.size(), "tensor") + " (" + dtype_text(model.tensors) + ")"},
+      {"parameters", count_text(total_elements(model.tensors)) + " in " + plural(model.tensors.size(), "tensor") +
+                         " (" + dtype_text(model.tensors) + ")"},
       {"size", bytes_text(total_bytes(model.tensors))},
       {"context", plural(static_cast<std::uint64_t>(model.config.context), "token")},
       {"rope", describe(model.config.rope)},
-      {"tokenizer", vocabulary_text(model.vocabulary) + (source.tokenizer_origin.empty() || source.adapters.empty() ? "" : ", from " + source.tokenizer_origin)},
+      {"tokenizer",
+       vocabulary_text(model.vocabulary) +
+           (source.tokenizer_origin.empty() || source.adapters.empty() ? "" : ", from " + source.tokenizer_origin)},
   };
   if (!quantization.empty()) lines.emplace_back("quantization", quantization);
   for (const formats::PeftAdapter& adapter : source.adapters)
-    lines.emplace_back("adapter", adapter.folder.string() + ": " + plural(adapter.modules.size(), "module") + ", rank " + ranks_text(adapter));
+    lines.emplace_back("adapter", adapter.folder.string() + ": " + plural(adapter.modules.size(), "module") +
+                                      ", rank " + ranks_text(adapter));
   summarise(output, lines);
   if (options.tensors) output.table(tensor_table(model.tensors));
   return output;
@@ -154,14 +167,19 @@ Output inspect_model(const InspectOptions& options, const Io& io) {
 int run_inspect(const InspectOptions& options, Io& io) {
   check_reports(options.common);
   const formats::SourceSpec spec = formats::parse_source(options.source);
-  const bool plain = options.modifiers.adapters.empty() && !options.modifiers.rope && spec.adapters.empty() && !spec.rope;
+  const bool plain =
+      options.modifiers.adapters.empty() && !options.modifiers.rope && spec.adapters.empty() && !spec.rope;
   const std::filesystem::path path = formats::path_or_hub(spec.model, "model", io.hub_cache);
-  emit(plain && formats::is_adapter_alone(path) ? inspect_adapter(options, path) : inspect_model(options, io), options.common, io);
+  emit(plain && formats::is_adapter_alone(path) ? inspect_adapter(options, path) : inspect_model(options, io),
+       options.common, io);
   return 0;
 }
 
 }  // namespace
 
-Command inspect_command() { return make_command("inspect", "what a model, GGUF or adapter is: sizes, dtypes, rope in words, tokenizer", declare, run_inspect); }
+Command inspect_command() {
+  return make_command("inspect", "what a model, GGUF or adapter is: sizes, dtypes, rope in words, tokenizer", declare,
+                      run_inspect);
+}
 
 }  // namespace ropewalk::tools

@@ -5,13 +5,14 @@
 
 namespace ropewalk::tools {
 
-/// Where a command reads its surroundings and writes its words. Filled once, in main, from the process; tests pass their own.
+/// Where a command reads its surroundings and writes its words. Filled once, in main, from the process; tests pass
+/// their own.
 struct Io {
   std::istream& in;
   std::ostream& out;  // results
   std::ostream& err;  // progress, warnings, errors
   bool err_is_terminal = false;
-  bool color = false;                // standard error is a terminal and NO_COLOR is not set
+  bool color = false;               // standard error is a terminal and NO_COLOR is not set
   std::filesystem::path hub_cache;  // HF_HUB_CACHE, or HF_HOME/hub, or ~/.cache/huggingface/hub
 };
 

@@ -26,15 +26,19 @@ struct LogitsOptions {
 
 void declare(CommandLine& line, LogitsOptions& options) {
   line.positional(options.source, "SOURCE", "the model");
-  line.option("-o,--output", options.output, "F.safetensors", "where to write (a safetensors file with input_ids, logits [N, vocab] in f32 and nll [tokens - 1] in f64)");
+  line.option(
+      "-o,--output", options.output, "F.safetensors",
+      "where to write (a safetensors file with input_ids, logits [N, vocab] in f32 and nll [tokens - 1] in f64)");
   line.option("--last", options.last, 0, 1 << 30, "N", "logits of the last N positions only (default: all)");
-  line.context_option("-c,--context,--ctx-size", options.context, "N", "the first N tokens of the text (default: all of it)");
+  line.context_option("-c,--context,--ctx-size", options.context, "N",
+                      "the first N tokens of the text (default: all of it)");
   declare_text(line, options.text);
   declare_modifiers(line, options.modifiers);
   declare_device(line, options.device);
   declare_writer(line, options.writer);
   declare_common(line, options.common);
-  line.example("ropewalk logits model -f text.txt -c 2048 --last 16 -o logits.safetensors", "to compare with another engine");
+  line.example("ropewalk logits model -f text.txt -c 2048 --last 16 -o logits.safetensors",
+               "to compare with another engine");
 }
 
 template <class T>
@@ -45,18 +49,27 @@ TensorPtr tensor_of(const char* name, std::vector<std::uint64_t> shape, DType dt
 
 verify::Window window_of(const LogitsOptions& options, const Checkpoint& model, const Corpus& corpus) {
   const auto documents = corpus_ids(corpus, model);
-  if (documents.size() != 1) throw Error(ErrorKind::usage, {}, "logits are of one text, and " + std::to_string(documents.size()) + " were given", "give one");
+  if (documents.size() != 1)
+    throw Error(ErrorKind::usage, {}, "logits are of one text, and " + std::to_string(documents.size()) + " were given",
+                "give one");
   verify::Window window;
   if (const auto bos = leading_bos(model, corpus)) window.push_back(*bos);
   window.insert(window.end(), documents[0].begin(), documents[0].end());
   if (options.context) {
     if (window.size() < static_cast<std::size_t>(*options.context))
-      throw Error(ErrorKind::bad_input, {.path = corpus.path}, "the text has " + plural(window.size(), "token") + ", " + std::to_string(*options.context) + " were asked for", "give a longer text or a smaller -c");
+      throw Error(ErrorKind::bad_input, {.path = corpus.path},
+                  "the text has " + plural(window.size(), "token") + ", " + std::to_string(*options.context) +
+                      " were asked for",
+                  "give a longer text or a smaller -c");
     window.resize(static_cast<std::size_t>(*options.context));
   }
-  if (window.size() < 2) throw Error(ErrorKind::bad_input, {.path = corpus.path}, "the text has " + plural(window.size(), "token") + ", at least 2 are needed", "give a longer text");
+  if (window.size() < 2)
+    throw Error(ErrorKind::bad_input, {.path = corpus.path},
+                "the text has " + plural(window.size(), "token") + ", at least 2 are needed", "give a longer text");
   if (options.last > 0 && static_cast<std::size_t>(options.last) > window.size())
-    throw Error(ErrorKind::usage, {}, "--last is " + std::to_string(options.last) + ", and the text has " + plural(window.size(), "token"), "give a smaller --last");
+    throw Error(ErrorKind::usage, {},
+                "--last is " + std::to_string(options.last) + ", and the text has " + plural(window.size(), "token"),
+                "give a smaller --last");
   return window;
 }
 
@@ -68,20 +81,37 @@ int run_logits(const LogitsOptions& options, Io& io) {
   const formats::Source source = open_source(options.source, options.modifiers, options.common, io);
   const Checkpoint& model = source.checkpoint;
   const verify::Window window = window_of(options, model, corpus);
-  const std::uint64_t rows = options.last > 0 ? static_cast<std::uint64_t>(options.last) : window.size(), n_vocab = static_cast<std::uint64_t>(model.config.n_vocab);
+  const std::uint64_t rows = options.last > 0 ? static_cast<std::uint64_t>(options.last) : window.size(),
+                      n_vocab = static_cast<std::uint64_t>(model.config.n_vocab);
   check_target(options.output, source, options.common.overwrite);
-  announce({.targets = {{options.output, rows * n_vocab * 4 + window.size() * 16}}, .what = "1 file", .read_bytes = total_bytes(model.tensors)}, options.common, io);
+  announce({.targets = {{options.output, rows * n_vocab * 4 + window.size() * 16}},
+            .what = "1 file",
+            .read_bytes = total_bytes(model.tensors)},
+           options.common, io);
 
   Output output{.command = "logits", .source = source.spec.text, .warnings = model.warnings};
-  output.body = {{"corpus", corpus_json(corpus, window.size())}, {"context", window.size()}, {"rows", rows}, {"vocabulary", n_vocab}, {"nll", nullptr}, {"device", nullptr}, {"output", options.output}, {"dry_run", options.writer.dry_run}};
+  output.body = {{"corpus", corpus_json(corpus, window.size())},
+                 {"context", window.size()},
+                 {"rows", rows},
+                 {"vocabulary", n_vocab},
+                 {"nll", nullptr},
+                 {"device", nullptr},
+                 {"output", options.output},
+                 {"dry_run", options.writer.dry_run}};
   if (!options.writer.dry_run) {
-    Progress progress(io, options.common.quiet, "layers", static_cast<std::uint64_t>(model.config.n_layers), Progress::Unit::steps);
-    const verify::LogitsResult result = verify::logits(model, window, options.last, sweep_options(options.common, device, progress, io));
+    Progress progress(io, options.common.quiet, "layers", static_cast<std::uint64_t>(model.config.n_layers),
+                      Progress::Unit::steps);
+    const verify::LogitsResult result =
+        verify::logits(model, window, options.last, sweep_options(options.common, device, progress, io));
     tell_sweep(device, options.common, io);
     output.body["device"] = device_json(device);
-    const std::vector<double> nll(result.nll.begin(), result.nll.begin() + static_cast<std::ptrdiff_t>(std::min(result.nll.size(), window.size() - 1)));
+    const std::vector<double> nll(result.nll.begin(), result.nll.begin() + static_cast<std::ptrdiff_t>(std::min(
+                                                                               result.nll.size(), window.size() - 1)));
     const std::vector<std::int64_t> ids(window.begin(), window.end());
-    const auto layout = formats::plan_safetensors({tensor_of("input_ids", {ids.size()}, DType::i64, ids), tensor_of("logits", {rows, n_vocab}, DType::f32, result.logits), tensor_of("nll", {nll.size()}, DType::f64, nll)}, {});
+    const auto layout = formats::plan_safetensors({tensor_of("input_ids", {ids.size()}, DType::i64, ids),
+                                                   tensor_of("logits", {rows, n_vocab}, DType::f32, result.logits),
+                                                   tensor_of("nll", {nll.size()}, DType::f64, nll)},
+                                                  {});
     PendingFile file(options.output, layout.file_bytes, write_options(options.common, options.writer));
     file.write(0, std::as_bytes(std::span(layout.header)));
     std::vector<StreamItem> items;
@@ -91,7 +121,8 @@ int run_logits(const LogitsOptions& options, Io& io) {
     double sum = 0;
     for (double value : nll) sum += value;
     output.body["nll"] = sum / static_cast<double>(nll.size());
-    output.text(options.output + ": logits of " + plural(rows, "position") + ", mean NLL " + number_text(sum / static_cast<double>(nll.size()), 6) + " over " + plural(nll.size(), "token"));
+    output.text(options.output + ": logits of " + plural(rows, "position") + ", mean NLL " +
+                number_text(sum / static_cast<double>(nll.size()), 6) + " over " + plural(nll.size(), "token"));
   } else {
     output.text("dry run: nothing written");
   }
@@ -101,6 +132,8 @@ int run_logits(const LogitsOptions& options, Io& io) {
 
 }  // namespace
 
-Command logits_command() { return make_command("logits", "logits and losses of a text, as safetensors", declare, run_logits); }
+Command logits_command() {
+  return make_command("logits", "logits and losses of a text, as safetensors", declare, run_logits);
+}
 
 }  // namespace ropewalk::tools

@@ -9,7 +9,9 @@ namespace ropewalk::tools {
 
 void declare_losses(CommandLine& line, std::string& rope_encoding, std::vector<std::string>& allowed) {
   line.group("What a GGUF cannot say");
-  line.option("--rope-encoding", rope_encoding, "auto|keys|freqs", "how the rope is written (auto: keys where llama.cpp reads them right, rope_freqs.weight where they cannot say it)");
+  line.option("--rope-encoding", rope_encoding, "auto|keys|freqs",
+              "how the rope is written (auto: keys where llama.cpp reads them right, rope_freqs.weight where they "
+              "cannot say it)");
   line.option("--allow-loss", allowed, "NAME", "accept this loss, e.g. rope.dynamic. Repeatable");
 }
 
@@ -27,15 +29,18 @@ void check_allowed_losses(const std::vector<std::string>& allowed) {
     std::string all;
     for (const std::string& one : known) all += (all.empty() ? "" : ", ") + one;
     const auto near = nearest_word(name, known);
-    throw Error(ErrorKind::usage, {}, "--allow-loss '" + name + "' is the name of no loss", near ? "did you mean " + *near + "?" : "known are " + all);
+    throw Error(ErrorKind::usage, {}, "--allow-loss '" + name + "' is the name of no loss",
+                near ? "did you mean " + *near + "?" : "known are " + all);
   }
 }
 
-void refuse_losses(const std::vector<formats::Loss>& losses, const std::vector<std::string>& allowed, const Checkpoint& source) {
+void refuse_losses(const std::vector<formats::Loss>& losses, const std::vector<std::string>& allowed,
+                   const Checkpoint& source) {
   for (const formats::Loss& loss : losses) {
     if (!loss.changes_logits || std::find(allowed.begin(), allowed.end(), loss.name) != allowed.end()) continue;
     std::string fix = "accept it with --allow-loss " + loss.name;
-    if (loss.safe_context) fix += ": up to a context of " + std::to_string(*loss.safe_context) + " tokens nothing is lost";
+    if (loss.safe_context)
+      fix += ": up to a context of " + std::to_string(*loss.safe_context) + " tokens nothing is lost";
     throw Error(ErrorKind::unsupported, {.path = source.label}, loss.name + ": " + loss.reason, fix);
   }
 }
@@ -45,7 +50,10 @@ std::string loss_line(const formats::Loss& loss) { return "loss: " + loss.name +
 Json losses_json(const std::vector<formats::Loss>& losses) {
   Json list = Json::array();
   for (const formats::Loss& loss : losses)
-    list.push_back({{"name", loss.name}, {"reason", loss.reason}, {"safe_context", loss.safe_context ? Json(*loss.safe_context) : Json(nullptr)}, {"changes_logits", loss.changes_logits}});
+    list.push_back({{"name", loss.name},
+                    {"reason", loss.reason},
+                    {"safe_context", loss.safe_context ? Json(*loss.safe_context) : Json(nullptr)},
+                    {"changes_logits", loss.changes_logits}});
   return list;
 }
 

@@ -21,7 +21,8 @@ extern "C" void leave_on_signal(int signal) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  // A standard stream that the caller closed must not become the first file we open: it reads as empty and cannot be written.
+  // A standard stream that the caller closed must not become the first file we open: it reads as empty and cannot be
+  // written.
   for (int fd = 0; fd >= 0 && fd <= STDERR_FILENO;) fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
   for (int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) {
     struct sigaction before = {}, action = {};

@@ -28,13 +28,16 @@ struct MergeOptions {
 void declare(CommandLine& line, MergeOptions& options) {
   line.positional(options.source, "SOURCE", "MODEL+ADAPTER, or an adapter folder whose base is found");
   line.option("-o,--output,--outdir", options.output, "DIR", "the new Hugging Face folder");
-  line.bytes_option("--max-shard-size,--split-max-size", options.max_shard_bytes, "SIZE", "largest weight file (default 5GB)");
+  line.bytes_option("--max-shard-size,--split-max-size", options.max_shard_bytes, "SIZE",
+                    "largest weight file (default 5GB)");
   declare_modifiers(line, options.modifiers);
   declare_merge(line, options.modifiers);
   declare_writer(line, options.writer);
   declare_common(line, options.common);
-  line.example("ropewalk merge base+adapter -o merged", "delta in double, one rounding to the base's dtype, and a report of what was done");
-  line.example("ropewalk merge adapter -o merged --dtype bf16", "the base named by the adapter; tells how much of the delta bf16 ate");
+  line.example("ropewalk merge base+adapter -o merged",
+               "delta in double, one rounding to the base's dtype, and a report of what was done");
+  line.example("ropewalk merge adapter -o merged --dtype bf16",
+               "the base named by the adapter; tells how much of the delta bf16 ate");
 }
 
 /// Merged weights by name, measured while they are written.
@@ -45,7 +48,8 @@ Observed observe(formats::Source& source, bool saturate) {
   std::map<std::string, std::vector<LowRankTerm>> terms;
   std::size_t at = 0;  // merged_modules has the adapters' modules in order, with the scales that were applied
   for (const formats::PeftAdapter& adapter : source.adapters)
-    for (const formats::LoraModule& module : adapter.modules) terms[module.target].push_back({module.a, module.b, source.merged_modules.at(at++).scale});
+    for (const formats::LoraModule& module : adapter.modules)
+      terms[module.target].push_back({module.a, module.b, source.merged_modules.at(at++).scale});
   Observed observed;
   for (std::size_t i = 0; i < source.base_tensors.size(); ++i) {
     const TensorPtr& base = source.base_tensors[i];
@@ -64,8 +68,13 @@ Json modules_json(const formats::Source& source, const Observed& observed) {
   for (const formats::MergedModule& module : source.merged_modules) {
     const auto found = observed.find(module.name);
     const MergeNorms norms = found == observed.end() ? MergeNorms{} : found->second->norms();
-    list.push_back({{"name", module.name}, {"kind", module.kind}, {"rank", module.rank}, {"scale", module.scale}, {"delta_norm", norms.delta_norm},
-                    {"weight_norm", norms.weight_norm}, {"rounding_loss", norms.rounding_loss}});
+    list.push_back({{"name", module.name},
+                    {"kind", module.kind},
+                    {"rank", module.rank},
+                    {"scale", module.scale},
+                    {"delta_norm", norms.delta_norm},
+                    {"weight_norm", norms.weight_norm},
+                    {"rounding_loss", norms.rounding_loss}});
   }
   return list;
 }
@@ -88,27 +97,32 @@ Table module_table(const Observed& observed) {
   }
   Table table{{{"module"}, {"weights", true}, {"delta / weight", true}, {"lost to rounding", true}}, {}};
   for (const auto& [kind, sums] : by_kind)
-    table.rows.push_back({kind, std::to_string(sums.n), sums.weight > 0 ? number_text(std::sqrt(sums.delta / sums.weight), 3) : "-",
+    table.rows.push_back({kind, std::to_string(sums.n),
+                          sums.weight > 0 ? number_text(std::sqrt(sums.delta / sums.weight), 3) : "-",
                           sums.delta > 0 ? number_text(100 * std::sqrt(sums.rounding / sums.delta), 2) + " %" : "-"});
   return table;
 }
 
 void check(const MergeOptions& options, const formats::Source& source) {
   if (!source.hf)
-    throw Error(ErrorKind::unsupported, {.path = source.spec.model}, "merge writes a Hugging Face folder, and the source is a GGUF",
+    throw Error(ErrorKind::unsupported, {.path = source.spec.model},
+                "merge writes a Hugging Face folder, and the source is a GGUF",
                 "write a GGUF: ropewalk convert SOURCE -o FILE --type keep");
   if (source.adapters.empty() && !options.modifiers.dtype && !source.spec.rope)
-    throw Error(ErrorKind::usage, {}, "'" + source.spec.text + "' has no adapter to merge", "give one: MODEL+ADAPTER or -a DIR");
+    throw Error(ErrorKind::usage, {}, "'" + source.spec.text + "' has no adapter to merge",
+                "give one: MODEL+ADAPTER or -a DIR");
   check_target(options.output, source, options.common.overwrite);
 }
 
 /// The folder's files; what the pass over the weights has to say goes to `warnings`.
-std::vector<std::string> write_merged(const formats::Source& source, const MergeOptions& options, const Io& io, std::vector<std::string>& warnings) {
+std::vector<std::string> write_merged(const formats::Source& source, const MergeOptions& options, const Io& io,
+                                      std::vector<std::string>& warnings) {
   formats::HfWriteOptions write;
   write.write = write_options(options.common, options.writer);
   if (options.max_shard_bytes) write.max_shard_bytes = *options.max_shard_bytes;
   const std::filesystem::path target = std::filesystem::absolute(options.output).lexically_normal();
-  write.card = model_card(source, (target.filename().empty() ? target.parent_path() : target).filename().string(), "merged");
+  write.card =
+      model_card(source, (target.filename().empty() ? target.parent_path() : target).filename().string(), "merged");
   formats::HfOutput folder(source, source.hf->config, options.output, write);
   StreamPlan pass;
   folder.append_items(pass);
@@ -117,7 +131,8 @@ std::vector<std::string> write_merged(const formats::Source& source, const Merge
   return folder.finish().files;
 }
 
-Output describe_merge(const formats::Source& source, const Observed& observed, const std::vector<std::string>& files, const MergeOptions& options) {
+Output describe_merge(const formats::Source& source, const Observed& observed, const std::vector<std::string>& files,
+                      const MergeOptions& options) {
   const bool dry_run = options.writer.dry_run;
   const std::size_t untouched = source.checkpoint.tensors.size() - observed.size();
   const std::string dtype(info(dominant_dtype(source.checkpoint.tensors)).name);
@@ -134,20 +149,26 @@ Output describe_merge(const formats::Source& source, const Observed& observed, c
     output.text("dry run: nothing written; " + std::to_string(observed.size()) + " weights would change");
     return output;
   }
-  output.text(options.output + ": " + std::to_string(observed.size()) + " weights merged, " + std::to_string(untouched) + " tensors untouched, " + dtype + ", tokenizer from " + tokenizer_text(source));
+  output.text(options.output + ": " + std::to_string(observed.size()) + " weights merged, " +
+              std::to_string(untouched) + " tensors untouched, " + dtype + ", tokenizer from " +
+              tokenizer_text(source));
   if (!observed.empty()) output.table(module_table(observed));
   return output;
 }
 
 int run_merge(const MergeOptions& options, Io& io) {
   check_reports(options.common);
-  if (options.output.empty()) throw Error(ErrorKind::usage, {}, "no output given", "name the folder to write with -o DIR");
+  if (options.output.empty())
+    throw Error(ErrorKind::usage, {}, "no output given", "name the folder to write with -o DIR");
   formats::Source source = open_source(options.source, options.modifiers, options.common, io);
   check(options, source);
   std::vector<std::string> files, warnings = source.checkpoint.warnings;
 
   const Observed observed = observe(source, options.modifiers.saturate);
-  announce({.targets = {{options.output, total_bytes(source.checkpoint.tensors)}}, .what = "1 folder", .read_bytes = total_bytes(source.base_tensors)}, options.common, io);
+  announce({.targets = {{options.output, total_bytes(source.checkpoint.tensors)}},
+            .what = "1 folder",
+            .read_bytes = total_bytes(source.base_tensors)},
+           options.common, io);
   if (!options.writer.dry_run) files = write_merged(source, options, io, warnings);
 
   Output output = describe_merge(source, observed, files, options);
@@ -158,6 +179,8 @@ int run_merge(const MergeOptions& options, Io& io) {
 
 }  // namespace
 
-Command merge_command() { return make_command("merge", "base + adapters to a Hugging Face folder, with a report", declare, run_merge); }
+Command merge_command() {
+  return make_command("merge", "base + adapters to a Hugging Face folder, with a report", declare, run_merge);
+}
 
 }  // namespace ropewalk::tools

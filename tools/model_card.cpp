@@ -52,12 +52,14 @@ std::string model_card(const formats::Source& source, const std::string& name, c
     table.rows.push_back({"adapter", text});
   }
   table.rows.push_back({"architecture", config.model_type + ": " + geometry_text(config)});
-  table.rows.push_back({"parameters", count_text(total_elements(source.checkpoint.tensors)) + ", " + std::string(info(dominant_dtype(source.checkpoint.tensors)).name)});
+  table.rows.push_back({"parameters", count_text(total_elements(source.checkpoint.tensors)) + ", " +
+                                          std::string(info(dominant_dtype(source.checkpoint.tensors)).name)});
   table.rows.push_back({"context", std::to_string(config.context) + " tokens"});
   table.rows.push_back({"rope", describe(config.rope)});
-  std::string card = original.front_matter + (original.front_matter.empty() ? "" : "\n") + "# " + name + "\n\nThis model was " + what + " with ropewalk " ROPEWALK_VERSION ".\n\n" +
-                     render_table(table);
-  if (original.body.find_first_not_of(" \n\r\t") != std::string::npos) card += "\n## Card of " + model_name(source) + "\n\n" + original.body;
+  std::string card = original.front_matter + (original.front_matter.empty() ? "" : "\n") + "# " + name +
+                     "\n\nThis model was " + what + " with ropewalk " ROPEWALK_VERSION ".\n\n" + render_table(table);
+  if (original.body.find_first_not_of(" \n\r\t") != std::string::npos)
+    card += "\n## Card of " + model_name(source) + "\n\n" + original.body;
   return card;
 }
 

@@ -30,7 +30,9 @@ std::vector<fs::path> files_of(const formats::Source& source) {
   return paths;
 }
 
-bool is_within(const fs::path& inner, const fs::path& outer) { return std::mismatch(outer.begin(), outer.end(), inner.begin(), inner.end()).first == outer.end(); }
+bool is_within(const fs::path& inner, const fs::path& outer) {
+  return std::mismatch(outer.begin(), outer.end(), inner.begin(), inner.end()).first == outer.end();
+}
 
 fs::path folder_of(const fs::path& target) {
   fs::path whole = fs::absolute(target).lexically_normal();
@@ -51,7 +53,8 @@ std::vector<FileSystem> file_systems(const OutputPlan& plan) {
     struct stat status = {};
     struct statvfs disk = {};
     if (stat(folder.c_str(), &status) != 0 || statvfs(folder.c_str(), &disk) != 0) continue;
-    auto found = std::find_if(all.begin(), all.end(), [&](const FileSystem& one) { return one.device == status.st_dev; });
+    auto found =
+        std::find_if(all.begin(), all.end(), [&](const FileSystem& one) { return one.device == status.st_dev; });
     if (found == all.end()) {
       all.push_back({status.st_dev, folder, static_cast<std::uint64_t>(disk.f_bavail) * disk.f_frsize, 0});
       found = all.end() - 1;
@@ -67,9 +70,12 @@ StreamOptions stream_options(const CommonOptions& common, Progress& progress, st
   options.progress = [&progress](std::uint64_t bytes) { progress.add(bytes); };
   options.finding = [&warnings](const StreamFinding& finding) {
     if (finding.not_finite > 0)
-      warnings.push_back("tensor '" + finding.tensor + "' holds " + plural(finding.not_finite, "value") + " that " + (finding.not_finite == 1 ? "is" : "are") +
-                         " infinite or NaN, the first in row " + std::to_string(finding.first_row) + ": written as they are");
-    if (finding.clamped > 0) warnings.push_back("tensor '" + finding.tensor + "': " + plural(finding.clamped, "value") + " past the range of the type written, clamped to its largest");
+      warnings.push_back("tensor '" + finding.tensor + "' holds " + plural(finding.not_finite, "value") + " that " +
+                         (finding.not_finite == 1 ? "is" : "are") + " infinite or NaN, the first in row " +
+                         std::to_string(finding.first_row) + ": written as they are");
+    if (finding.clamped > 0)
+      warnings.push_back("tensor '" + finding.tensor + "': " + plural(finding.clamped, "value") +
+                         " past the range of the type written, clamped to its largest");
   };
   return options;
 }
@@ -78,18 +84,23 @@ StreamOptions stream_options(const CommonOptions& common, Progress& progress, st
 
 void check_target(const fs::path& target, const formats::Source& source, bool overwrite) {
   struct stat status = {};
-  if (lstat(target.c_str(), &status) != 0 && errno != ENOENT && errno != ENOTDIR) throw_output_error(target.string(), "write there", errno);
+  if (lstat(target.c_str(), &status) != 0 && errno != ENOENT && errno != ENOTDIR)
+    throw_output_error(target.string(), "write there", errno);
   std::error_code ignored, failed;
   fs::path whole = fs::weakly_canonical(target, failed);
-  if (failed) whole = fs::absolute(target, ignored).lexically_normal();  // a link to itself: replaced or refused as what it is
+  // a link to itself: replaced or refused as what it is
+  if (failed) whole = fs::absolute(target, ignored).lexically_normal();
   for (const fs::path& from : files_of(source))
     if (fs::equivalent(target, from, ignored) || is_within(fs::weakly_canonical(from, ignored), whole))
-      throw Error(ErrorKind::io, {.path = target.string()}, "the target is or contains the source '" + from.string() + "'", "write to another place");
+      throw Error(ErrorKind::io, {.path = target.string()},
+                  "the target is or contains the source '" + from.string() + "'", "write to another place");
   if (!overwrite && fs::exists(fs::symlink_status(target, ignored)))
     throw Error(ErrorKind::io, {.path = target.string()}, "the target exists", "give another name or --overwrite");
   const fs::path folder = folder_of(target);
-  if (!fs::is_directory(folder, ignored)) throw Error(ErrorKind::io, {.path = folder.string()}, "no such folder to write into", "create it first");
-  if (faccessat(AT_FDCWD, folder.c_str(), W_OK | X_OK, AT_EACCESS) != 0) throw_output_error(folder.string(), "write into the folder", errno);
+  if (!fs::is_directory(folder, ignored))
+    throw Error(ErrorKind::io, {.path = folder.string()}, "no such folder to write into", "create it first");
+  if (faccessat(AT_FDCWD, folder.c_str(), W_OK | X_OK, AT_EACCESS) != 0)
+    throw_output_error(folder.string(), "write into the folder", errno);
 }
 
 void announce(const OutputPlan& plan, const CommonOptions& common, const Io& io) {
@@ -98,15 +109,18 @@ void announce(const OutputPlan& plan, const CommonOptions& common, const Io& io)
   for (const OutputPlan::Target& target : plan.targets) write_bytes += target.bytes;
   for (const FileSystem& disk : disks)
     if (disk.free_bytes < disk.write_bytes)
-      throw Error(ErrorKind::io, {.path = disk.folder.string()}, "the output needs " + bytes_text(disk.write_bytes) + ", " + bytes_text(disk.free_bytes) + " are free",
+      throw Error(ErrorKind::io, {.path = disk.folder.string()},
+                  "the output needs " + bytes_text(disk.write_bytes) + ", " + bytes_text(disk.free_bytes) + " are free",
                   "free some space or write elsewhere");
   if (common.quiet) return;
-  io.err << "writing " << plan.what << ", " << bytes_text(write_bytes) << ", from " << bytes_text(plan.read_bytes) << " of weights";
+  io.err << "writing " << plan.what << ", " << bytes_text(write_bytes) << ", from " << bytes_text(plan.read_bytes)
+         << " of weights";
   if (disks.size() == 1) io.err << "; " << bytes_text(disks.front().free_bytes) << " free";
   io.err << "\n" << std::flush;
 }
 
-std::vector<std::string> stream_pass(const StreamPlan& pass, const std::string& what, const CommonOptions& common, const Io& io) {
+std::vector<std::string> stream_pass(const StreamPlan& pass, const std::string& what, const CommonOptions& common,
+                                     const Io& io) {
   std::vector<std::string> warnings;
   {
     std::uint64_t bytes = 0;

@@ -23,12 +23,16 @@ struct OutputPlan {
   std::uint64_t read_bytes = 0;
 };
 
-/// Error(io) if a target exists (without --overwrite), is the source, lies where no folder is or where this user may not write, or has an impossible name.
+/// Error(io) if a target exists (without --overwrite), is the source, lies where no folder is or where this user may
+/// not write, or has an impossible name.
 void check_target(const std::filesystem::path& target, const formats::Source& source, bool overwrite);
-/// Error(io) if a file system has too little room for what goes there, all targets together; otherwise one line: "writing 2 files, 8.9 MB, from 8.4 MB of weights; 41 GB free".
+/// Error(io) if a file system has too little room for what goes there, all targets together; otherwise one line:
+/// "writing 2 files, 8.9 MB, from 8.4 MB of weights; 41 GB free".
 void announce(const OutputPlan& plan, const CommonOptions& common, const Io& io);
 
-/// The pass over the weights, with a progress bar. What it finds (infinities and NaN, values clamped, by tensor) is printed and returned.
-std::vector<std::string> stream_pass(const StreamPlan& pass, const std::string& what, const CommonOptions& common, const Io& io);
+/// The pass over the weights, with a progress bar. What it finds (infinities and NaN, values clamped, by tensor) is
+/// printed and returned.
+std::vector<std::string> stream_pass(const StreamPlan& pass, const std::string& what, const CommonOptions& common,
+                                     const Io& io);
 
 }  // namespace ropewalk::tools

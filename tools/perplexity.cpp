@@ -27,8 +27,12 @@ struct PerplexityOptions {
 
 void declare(CommandLine& line, PerplexityOptions& options) {
   line.positionals(options.sources, "SOURCE", "models to put side by side", 1);
-  line.option("-c,--context,--ctx-size", options.contexts, "N[,N...]", "contexts, e.g. 4096 or 4k,8k,16k (default: the first source's)");
-  line.option("--protocol", options.protocols, "P[,P...]", "tokens, yarn, hf or llama.cpp (default tokens). How windows are cut and averaged: tokens: exp of the mean over scored tokens; yarn: mean of windows, one BOS each, stride 256; hf: transformers' guide; llama.cpp: second half of each chunk. "
+  line.option("-c,--context,--ctx-size", options.contexts, "N[,N...]",
+              "contexts, e.g. 4096 or 4k,8k,16k (default: the first source's)");
+  line.option("--protocol", options.protocols, "P[,P...]",
+              "tokens, yarn, hf or llama.cpp (default tokens). How windows are cut and averaged: tokens: exp of the "
+              "mean over scored tokens; yarn: mean of windows, one BOS each, stride 256; hf: transformers' guide; "
+              "llama.cpp: second half of each chunk. "
               "Each protocol has its own table");
   line.option("--stride", options.stride, 1, 1 << 30, "S", "tokens between windows (default: by protocol)");
   line.option("--windows", options.windows, 1, 1'000'000, "K", "only the first K windows");
@@ -36,15 +40,19 @@ void declare(CommandLine& line, PerplexityOptions& options) {
   declare_modifiers(line, options.modifiers);
   declare_device(line, options.device);
   declare_common(line, options.common);
-  line.example("ropewalk perplexity base base+rope=yarn,factor=8 tuned -f text.txt -c 256,1k,2k", "a Markdown table for a model card");
-  line.example("ropewalk perplexity model -f a.txt -f b.txt -c 2k --protocol yarn,llama.cpp", "the YaRN repository's number and llama-perplexity's");
+  line.example("ropewalk perplexity base base+rope=yarn,factor=8 tuned -f text.txt -c 256,1k,2k",
+               "a Markdown table for a model card");
+  line.example("ropewalk perplexity model -f a.txt -f b.txt -c 2k --protocol yarn,llama.cpp",
+               "the YaRN repository's number and llama-perplexity's");
 }
 
 std::vector<int> parse_contexts(const std::string& text) {
   std::vector<int> contexts;
   for (const std::string& part : split_list(text)) {
     const auto context = formats::parse_context(part);
-    if (!context) throw Error(ErrorKind::usage, {}, "--context has '" + part + "'", "give numbers of tokens such as 4096 or 64k, separated by commas");
+    if (!context)
+      throw Error(ErrorKind::usage, {}, "--context has '" + part + "'",
+                  "give numbers of tokens such as 4096 or 64k, separated by commas");
     contexts.push_back(*context);
   }
   return contexts;
@@ -56,20 +64,26 @@ std::vector<verify::Protocol> parse_protocols(const std::string& text) {
     const auto protocol = verify::protocol_from_name(part);
     if (!protocol) {
       const auto near = nearest_word(part, {"tokens", "yarn", "hf", "llama.cpp"});
-      throw Error(ErrorKind::usage, {}, "unknown --protocol '" + part + "'", near ? "did you mean " + *near + "?" : "use tokens, yarn, hf or llama.cpp");
+      throw Error(ErrorKind::usage, {}, "unknown --protocol '" + part + "'",
+                  near ? "did you mean " + *near + "?" : "use tokens, yarn, hf or llama.cpp");
     }
     protocols.push_back(*protocol);
   }
   return protocols;
 }
 
-constexpr std::uint64_t kWindowBytes = std::uint64_t{2} << 30;  // held by one sweep; overlapping windows of a long text would take any amount
+// held by one sweep; overlapping windows of a long text would take any amount
+constexpr std::uint64_t kWindowBytes = std::uint64_t{2} << 30;
 
 /// Scores of all windows, in as few sweeps as the memory for them allows.
-std::vector<std::vector<verify::TokenScore>> score_windows(const Checkpoint& model, const std::vector<verify::Window>& windows, SweepDevice& device, const CommonOptions& common, const Io& io) {
+std::vector<std::vector<verify::TokenScore>> score_windows(const Checkpoint& model,
+                                                           const std::vector<verify::Window>& windows,
+                                                           SweepDevice& device, const CommonOptions& common,
+                                                           const Io& io) {
   const auto parts = verify::split_windows(model.config, windows, kWindowBytes);
   if (parts.size() > 1 && !common.quiet)
-    io.err << model.label << ": " << plural(windows.size(), "window") << " in " << parts.size() << " passes over the weights, to hold 2 GiB of them at a time\n";
+    io.err << model.label << ": " << plural(windows.size(), "window") << " in " << parts.size()
+           << " passes over the weights, to hold 2 GiB of them at a time\n";
   const auto layers = static_cast<std::uint64_t>(model.config.n_layers);
   Progress progress(io, common.quiet, model.label + ": layers", layers * parts.size(), Progress::Unit::steps);
   std::vector<std::vector<verify::TokenScore>> scores;
@@ -83,8 +97,11 @@ std::vector<std::vector<verify::TokenScore>> score_windows(const Checkpoint& mod
 }
 
 /// One source under one protocol at every context: the windows of all lengths share one sweep, as far as memory allows.
-std::vector<verify::PerplexityResult> evaluate(const Checkpoint& model, const std::vector<std::vector<std::int32_t>>& documents, const std::vector<int>& contexts, verify::Protocol protocol,
-                                               std::optional<std::int32_t> bos, SweepDevice& device, const PerplexityOptions& options, const Io& io) {
+std::vector<verify::PerplexityResult> evaluate(const Checkpoint& model,
+                                               const std::vector<std::vector<std::int32_t>>& documents,
+                                               const std::vector<int>& contexts, verify::Protocol protocol,
+                                               std::optional<std::int32_t> bos, SweepDevice& device,
+                                               const PerplexityOptions& options, const Io& io) {
   std::vector<verify::WindowPlan> plans;
   std::vector<verify::Window> windows;
   for (int context : contexts) {
@@ -109,14 +126,23 @@ std::vector<verify::PerplexityResult> evaluate(const Checkpoint& model, const st
 
 Json result_json(const std::string& source, const verify::PerplexityResult& result) {
   Json positions = Json::array();
-  for (const verify::PositionBucket& bucket : result.positions) positions.push_back({{"from", bucket.from}, {"to", bucket.to}, {"nll", bucket.nll}, {"tokens", bucket.tokens}});
-  return {{"source", source}, {"context", result.context}, {"stride", result.stride}, {"protocol", verify::protocol_name(result.protocol)}, {"perplexity", result.perplexity}, {"nll", result.nll},
-          {"tokens", result.tokens}, {"windows", result.windows}, {"positions", positions}};
+  for (const verify::PositionBucket& bucket : result.positions)
+    positions.push_back({{"from", bucket.from}, {"to", bucket.to}, {"nll", bucket.nll}, {"tokens", bucket.tokens}});
+  return {{"source", source},
+          {"context", result.context},
+          {"stride", result.stride},
+          {"protocol", verify::protocol_name(result.protocol)},
+          {"perplexity", result.perplexity},
+          {"nll", result.nll},
+          {"tokens", result.tokens},
+          {"windows", result.windows},
+          {"positions", positions}};
 }
 
 /// "256", or "255 to 2047" where each context has its own.
 std::string stride_text(const std::vector<verify::PerplexityResult>& results) {
-  const auto [least, most] = std::minmax_element(results.begin(), results.end(), [](const auto& a, const auto& b) { return a.stride < b.stride; });
+  const auto [least, most] = std::minmax_element(results.begin(), results.end(),
+                                                 [](const auto& a, const auto& b) { return a.stride < b.stride; });
   return std::to_string(least->stride) + (least->stride == most->stride ? "" : " to " + std::to_string(most->stride));
 }
 
@@ -131,7 +157,9 @@ int run_perplexity(const PerplexityOptions& options, Io& io) {
   std::vector<int> contexts = options.contexts.empty() ? std::vector<int>{} : parse_contexts(options.contexts);
   const auto protocols = parse_protocols(options.protocols);
   if (options.sources.size() > 1 && (!options.modifiers.adapters.empty() || options.modifiers.rope))
-    throw Error(ErrorKind::usage, {}, "-a and --rope belong to one SOURCE, and there are " + std::to_string(options.sources.size()), "write it to the one it is for: SOURCE+ADAPTER or SOURCE+rope=SPEC");
+    throw Error(ErrorKind::usage, {},
+                "-a and --rope belong to one SOURCE, and there are " + std::to_string(options.sources.size()),
+                "write it to the one it is for: SOURCE+ADAPTER or SOURCE+rope=SPEC");
   SweepDevice device = choose_device(options.device);
   const Corpus corpus = read_corpus(options.text, io);
   Output output{.command = "perplexity"};
@@ -141,9 +169,11 @@ int run_perplexity(const PerplexityOptions& options, Io& io) {
     Opened one{open_source(text, options.modifiers, options.common, io), {}, std::nullopt};
     one.documents = corpus_ids(corpus, one.source.checkpoint);
     one.bos = leading_bos(one.source.checkpoint, corpus);
-    output.warnings.insert(output.warnings.end(), one.source.checkpoint.warnings.begin(), one.source.checkpoint.warnings.end());
+    output.warnings.insert(output.warnings.end(), one.source.checkpoint.warnings.begin(),
+                           one.source.checkpoint.warnings.end());
     if (!opened.empty() && one.documents != opened.front().documents) {
-      output.warnings.push_back("'" + text + "' cuts the text into other tokens than '" + options.sources.front() + "': their perplexities are of different things");
+      output.warnings.push_back("'" + text + "' cuts the text into other tokens than '" + options.sources.front() +
+                                "': their perplexities are of different things");
       warn(output.warnings.back(), options.common, io);
     }
     opened.push_back(std::move(one));
@@ -151,7 +181,8 @@ int run_perplexity(const PerplexityOptions& options, Io& io) {
   if (contexts.empty()) contexts = {opened.front().source.checkpoint.config.context};
   for (const Opened& one : opened)  // too little text fails before any weight is read
     for (verify::Protocol protocol : protocols)
-      for (int context : contexts) verify::plan_windows(one.documents, context, options.stride.value_or(0), protocol, one.bos);
+      for (int context : contexts)
+        verify::plan_windows(one.documents, context, options.stride.value_or(0), protocol, one.bos);
 
   const std::uint64_t tokens = count_ids(opened.front().documents);
   output.body = {{"corpus", corpus_json(corpus, tokens)}, {"results", Json::array()}};
@@ -160,7 +191,8 @@ int run_perplexity(const PerplexityOptions& options, Io& io) {
     for (int context : contexts) table.columns.push_back({std::to_string(context), true});
     std::string strides;
     for (const Opened& one : opened) {
-      const auto results = evaluate(one.source.checkpoint, one.documents, contexts, protocol, one.bos, device, options, io);
+      const auto results =
+          evaluate(one.source.checkpoint, one.documents, contexts, protocol, one.bos, device, options, io);
       std::vector<std::string> row = {one.source.spec.text};
       for (const auto& result : results) {
         row.push_back(fixed_text(result.perplexity, 3));
@@ -169,7 +201,8 @@ int run_perplexity(const PerplexityOptions& options, Io& io) {
       table.rows.push_back(std::move(row));
       strides = stride_text(results);
     }
-    output.text(std::string("protocol ") + verify::protocol_name(protocol) + ", stride " + strides + "; " + corpus.path + ", " + plural(tokens, "token") + ", sha256 " + corpus.sha256 + on_device(device));
+    output.text(std::string("protocol ") + verify::protocol_name(protocol) + ", stride " + strides + "; " +
+                corpus.path + ", " + plural(tokens, "token") + ", sha256 " + corpus.sha256 + on_device(device));
     output.table(std::move(table));
   }
   output.body["device"] = device_json(device);
@@ -179,6 +212,8 @@ int run_perplexity(const PerplexityOptions& options, Io& io) {
 
 }  // namespace
 
-Command perplexity_command() { return make_command("perplexity", "perplexity by context, several sources side by side", declare, run_perplexity); }
+Command perplexity_command() {
+  return make_command("perplexity", "perplexity by context, several sources side by side", declare, run_perplexity);
+}
 
 }  // namespace ropewalk::tools

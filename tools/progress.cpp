@@ -20,7 +20,8 @@ std::string Progress::line(double seconds) const {
   if (io_.err_is_terminal) {
     constexpr int kWidth = 30;
     const int filled = static_cast<int>(part * kWidth);
-    text += "[" + std::string(static_cast<std::size_t>(filled), '=') + std::string(static_cast<std::size_t>(kWidth - filled), ' ') + "] ";
+    text += "[" + std::string(static_cast<std::size_t>(filled), '=') +
+            std::string(static_cast<std::size_t>(kWidth - filled), ' ') + "] ";
   }
   text += fixed_text(100 * part, 0) + "%";
   if (seconds > 0.5 && done_ > 0) {

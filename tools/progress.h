@@ -8,7 +8,8 @@
 
 namespace ropewalk::tools {
 
-/// Progress of one long step on standard error: a bar with rate and time left on a terminal, a line every 30 seconds otherwise, nothing when quiet.
+/// Progress of one long step on standard error: a bar with rate and time left on a terminal, a line every 30 seconds
+/// otherwise, nothing when quiet.
 /// Updates may come from any thread as long as they are serialised.
 class Progress {
  public:

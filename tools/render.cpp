@@ -44,16 +44,23 @@ std::string csv_cell(const std::string& text) {
 }  // namespace
 
 Json envelope(const Output& output) {
-  Json json = {{"ropewalk", ROPEWALK_VERSION}, {"schema", 1}, {"command", output.command}, {"source", output.source}, {"warnings", output.warnings}};
+  Json json = {{"ropewalk", ROPEWALK_VERSION},
+               {"schema", 1},
+               {"command", output.command},
+               {"source", output.source},
+               {"warnings", output.warnings}};
   for (const auto& [key, value] : output.body.items()) json[key] = value;
   return json;
 }
 
-std::string json_text(const Json& value, int indent) { return value.dump(indent, ' ', false, Json::error_handler_t::replace) + "\n"; }
+std::string json_text(const Json& value, int indent) {
+  return value.dump(indent, ' ', false, Json::error_handler_t::replace) + "\n";
+}
 
 std::string render_table(const Table& table) {
   std::vector<std::size_t> widths;
-  for (const auto& column : table.columns) widths.push_back(std::max<std::size_t>(3, width(escaped_cell(column.heading))));
+  for (const auto& column : table.columns)
+    widths.push_back(std::max<std::size_t>(3, width(escaped_cell(column.heading))));
   for (const auto& row : table.rows)
     for (std::size_t c = 0; c < row.size(); ++c) widths[c] = std::max(widths[c], width(escaped_cell(row[c])));
   std::string out = "|", rule = "|";
@@ -65,7 +72,8 @@ std::string render_table(const Table& table) {
   out += "\n" + rule + "\n";
   for (const auto& row : table.rows) {
     out += "|";
-    for (std::size_t c = 0; c < row.size(); ++c) out += " " + padded(escaped_cell(row[c]), widths[c], table.columns[c].number) + " |";
+    for (std::size_t c = 0; c < row.size(); ++c)
+      out += " " + padded(escaped_cell(row[c]), widths[c], table.columns[c].number) + " |";
     out += "\n";
   }
   return out;
@@ -91,9 +99,9 @@ std::string render_markdown(const Output& output) {
   for (const std::string& warning : output.warnings) out += "\n> warning: " + one_line(warning) + "\n";
   for (const auto& block : output.blocks) {
     if (const auto* text = std::get_if<std::string>(&block))
-      out += text->find('\n') == std::string::npos ? "\n" + plain_lines(*text) + "\n" : "\n```\n" + plain_lines(*text) + "\n```\n";
-    else
-      out += "\n" + render_table(std::get<Table>(block));
+      out += text->find('\n') == std::string::npos ? "\n" + plain_lines(*text) + "\n"
+                                                   : "\n```\n" + plain_lines(*text) + "\n```\n";
+    else out += "\n" + render_table(std::get<Table>(block));
   }
   return out + "\n*ropewalk " ROPEWALK_VERSION "*\n";
 }
@@ -119,8 +127,9 @@ std::string render_junit(const Output& output) {
   std::vector<Check> checks = output.checks;
   if (checks.empty()) checks.push_back({output.command, true, ""});
   const auto failures = std::count_if(checks.begin(), checks.end(), [](const Check& check) { return !check.pass; });
-  std::string out = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n  <testsuite name=\"ropewalk " + output.command + "\" tests=\"" +
-                    std::to_string(checks.size()) + "\" failures=\"" + std::to_string(failures) + "\">\n";
+  std::string out = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n  <testsuite name=\"ropewalk " +
+                    output.command + "\" tests=\"" + std::to_string(checks.size()) + "\" failures=\"" +
+                    std::to_string(failures) + "\">\n";
   for (const Check& check : checks) {
     out += "    <testcase classname=\"ropewalk." + output.command + "\" name=\"" + escaped_xml(check.name) + "\"";
     out += check.pass ? "/>\n" : "><failure message=\"" + escaped_xml(check.message) + "\"/></testcase>\n";
@@ -132,7 +141,8 @@ std::string aligned(const std::vector<std::pair<std::string, std::string>>& pair
   std::size_t widest = 0;
   for (const auto& [name, value] : pairs) widest = std::max(widest, width(name));
   std::string out;
-  for (const auto& [name, value] : pairs) out += (out.empty() ? "" : "\n") + (value.empty() ? name : padded(name, widest + 2, false) + one_line(value));
+  for (const auto& [name, value] : pairs)
+    out += (out.empty() ? "" : "\n") + (value.empty() ? name : padded(name, widest + 2, false) + one_line(value));
   return out;
 }
 

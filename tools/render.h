@@ -11,7 +11,8 @@ namespace ropewalk::tools {
 
 using formats::Json;
 
-/// Rows of text under headings. Written as an aligned Markdown table: readable on a terminal, pasteable into a model card.
+/// Rows of text under headings. Written as an aligned Markdown table: readable on a terminal, pasteable into a model
+/// card.
 struct Table {
   struct Column {
     std::string heading;
@@ -31,10 +32,11 @@ struct Check {
 /// What a command found out: once as JSON, once as blocks for people. Renderers below never look inside the JSON.
 struct Output {
   std::string command = {};
-  Json source = {};                         // the SOURCE as written; null where a command has none or several
+  Json source = {};  // the SOURCE as written; null where a command has none or several
   std::vector<std::string> warnings = {};
-  Json body = Json::object();          // the command's own keys
-  std::vector<std::variant<std::string, Table>> blocks = {};  // paragraphs (lines without the last line end) and tables, in order
+  Json body = Json::object();  // the command's own keys
+  // paragraphs (lines without the last line end) and tables, in order
+  std::vector<std::variant<std::string, Table>> blocks = {};
   std::optional<Table> csv = {};  // what a .csv holds where the text shows no table
   std::vector<Check> checks = {};
 
@@ -53,7 +55,8 @@ std::string render_csv(const Output& output);
 std::string render_junit(const Output& output);
 std::string render_table(const Table& table);
 
-/// Strict JSON for any text: bytes that are not UTF-8 (a decoded half of a character) become U+FFFD. NaN and infinities are null.
+/// Strict JSON for any text: bytes that are not UTF-8 (a decoded half of a character) become U+FFFD. NaN and infinities
+/// are null.
 std::string json_text(const Json& value, int indent = 2);
 
 /// Two columns without headings, for summaries: "rope     YaRN x8 of 256".

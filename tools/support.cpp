@@ -22,7 +22,8 @@ struct Row {
 };
 // What is read today; anything else is refused with exit code 4.
 constexpr std::array kRows = {
-    Row{"Hugging Face folder", "llama", "Llama 1 and 2, SOLAR, and kin with a SentencePiece tokenizer", true, true, true, true},
+    Row{"Hugging Face folder", "llama", "Llama 1 and 2, SOLAR, and kin with a SentencePiece tokenizer", true, true,
+        true, true},
     Row{"Hugging Face folder", "mistral", "Mistral 7B and kin with a SentencePiece tokenizer", true, true, true, true},
     Row{"GGUF", "llama", "f32, f16, bf16, q8_0; other types pass through keep and extend", true, false, true, true},
 };
@@ -33,10 +34,24 @@ int run_support(const SupportOptions& options, Io& io) {
   check_reports(options.common);
   Output output{.command = "support"};
   Json rows = Json::array();
-  Table table{{{"source"}, {"architecture"}, {"models"}, {"extend"}, {"merge"}, {"convert"}, {"verify, perplexity, logits, generate"}}, {}};
+  Table table{{{"source"},
+               {"architecture"},
+               {"models"},
+               {"extend"},
+               {"merge"},
+               {"convert"},
+               {"verify, perplexity, logits, generate"}},
+              {}};
   for (const Row& row : kRows) {
-    table.rows.push_back({row.source, row.architecture, row.models, mark(row.extend), mark(row.merge), mark(row.convert), mark(row.verify)});
-    rows.push_back({{"source", row.source}, {"architecture", row.architecture}, {"models", row.models}, {"extend", row.extend}, {"merge", row.merge}, {"convert", row.convert}, {"verify", row.verify}});
+    table.rows.push_back({row.source, row.architecture, row.models, mark(row.extend), mark(row.merge),
+                          mark(row.convert), mark(row.verify)});
+    rows.push_back({{"source", row.source},
+                    {"architecture", row.architecture},
+                    {"models", row.models},
+                    {"extend", row.extend},
+                    {"merge", row.merge},
+                    {"convert", row.convert},
+                    {"verify", row.verify}});
   }
   std::string types;
   Json encodings = Json::array();
@@ -54,6 +69,8 @@ int run_support(const SupportOptions& options, Io& io) {
 
 }  // namespace
 
-Command support_command() { return make_command("support", "architectures and commands of this version", declare, run_support); }
+Command support_command() {
+  return make_command("support", "architectures and commands of this version", declare, run_support);
+}
 
 }  // namespace ropewalk::tools

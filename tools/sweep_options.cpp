@@ -32,17 +32,26 @@ std::optional<int> index_of(const std::string& text) {
 
 void declare_device(CommandLine& line, DeviceChoice& choice) {
   line.group("Device");
-  line.option("--device", choice.device, "auto|cpu|cuda[:I]", "where to compute (default auto: the CPU; a GPU only when asked for, until its results have been checked on one: docs/gpu-status.md)");
-  line.option("--precision", choice.precision, "auto|bf16|f32", "of a GPU (default auto: the stored 16-bit type where activations fit, else bf16). f32 multiplies exact bf16 terms; the CPU always computes in f32");
-  line.bytes_option("--device-memory", choice.memory_bytes, "BYTES", "of the GPU's memory, use at most this much; the same bits come out");
+  line.option("--device", choice.device, "auto|cpu|cuda[:I]",
+              "where to compute (default auto: the CPU; a GPU only when asked for, until its results have been checked "
+              "on one: docs/gpu-status.md)");
+  line.option("--precision", choice.precision, "auto|bf16|f32",
+              "of a GPU (default auto: the stored 16-bit type where activations fit, else bf16). f32 multiplies exact "
+              "bf16 terms; the CPU always computes in f32");
+  line.bytes_option("--device-memory", choice.memory_bytes, "BYTES",
+                    "of the GPU's memory, use at most this much; the same bits come out");
 }
 
 SweepDevice choose_device(const DeviceChoice& choice) {
   const verify::Precision precision = precision_of(choice.precision);
   const bool is_auto = choice.device == "auto";
   if (choice.device == "cpu" || is_auto) {
-    if (precision == verify::Precision::bf16) throw Error(ErrorKind::usage, {}, "--precision bf16 is of a GPU, and --device is " + choice.device, "give --device cuda, or leave --precision out: the CPU computes in f32");
-    if (choice.memory_bytes) throw Error(ErrorKind::usage, {}, "--device-memory is of a GPU, and --device is " + choice.device, "give --device cuda, or leave it out");
+    if (precision == verify::Precision::bf16)
+      throw Error(ErrorKind::usage, {}, "--precision bf16 is of a GPU, and --device is " + choice.device,
+                  "give --device cuda, or leave --precision out: the CPU computes in f32");
+    if (choice.memory_bytes)
+      throw Error(ErrorKind::usage, {}, "--device-memory is of a GPU, and --device is " + choice.device,
+                  "give --device cuda, or leave it out");
     if (!is_auto) return {};
   }
   const std::optional<int> index = is_auto ? std::nullopt : index_of(choice.device);
@@ -51,15 +60,24 @@ SweepDevice choose_device(const DeviceChoice& choice) {
   for (const verify::DeviceInfo& one : found.devices)
     if (!chosen && (!index || one.index == *index)) chosen = &one;
   if (is_auto) {  // a judge whose GPU half never ran on a GPU may not be chosen in silence (docs/gpu-status.md)
-    const std::string why = chosen ? "cuda:" + std::to_string(chosen->index) + ", " + chosen->name + ", computes when asked for by --device cuda: its results were never checked on a GPU" : found.why_none;
+    const std::string why =
+        chosen ? "cuda:" + std::to_string(chosen->index) + ", " + chosen->name +
+                     ", computes when asked for by --device cuda: its results were never checked on a GPU"
+               : found.why_none;
     return {.device = {}, .report = {}, .announcement = "device: cpu, in f32 (" + why + ")"};
   }
   if (chosen) {
-    return {.device = verify::DeviceOptions{.index = chosen->index, .precision = precision, .memory_bytes = choice.memory_bytes}, .report = {},
-            .announcement = "device: cuda:" + std::to_string(chosen->index) + ", " + chosen->name};
+    return {
+        .device =
+            verify::DeviceOptions{.index = chosen->index, .precision = precision, .memory_bytes = choice.memory_bytes},
+        .report = {},
+        .announcement = "device: cuda:" + std::to_string(chosen->index) + ", " + chosen->name};
   }
-  if (found.devices.empty()) throw Error(ErrorKind::device, {}, "--device is " + choice.device + ", and no GPU can be used: " + found.why_none, "use --device cpu");
-  throw Error(ErrorKind::device, {}, "there is no " + choice.device, "the first GPU is cuda:" + std::to_string(found.devices.front().index));
+  if (found.devices.empty())
+    throw Error(ErrorKind::device, {}, "--device is " + choice.device + ", and no GPU can be used: " + found.why_none,
+                "use --device cpu");
+  throw Error(ErrorKind::device, {}, "there is no " + choice.device,
+              "the first GPU is cuda:" + std::to_string(found.devices.front().index));
 }
 
 verify::SweepOptions sweep_options(const CommonOptions& common, SweepDevice& device, Progress& progress, const Io& io) {
@@ -78,13 +96,17 @@ formats::Json device_json(const SweepDevice& device) {
   return {{"name", device.report.device}, {"precision", device.report.precision}};
 }
 
-std::string on_device(const SweepDevice& device) { return device.device ? "; on " + device.report.device + ", " + device.report.precision : std::string(); }
+std::string on_device(const SweepDevice& device) {
+  return device.device ? "; on " + device.report.device + ", " + device.report.precision : std::string();
+}
 
 void tell_sweep(const SweepDevice& device, const CommonOptions& common, const Io& io) {
   const verify::SweepReport& r = device.report;
   if (!device.device || common.quiet || r.device.empty()) return;
-  io.err << r.device << ", " << r.precision << ": " << fixed_text(r.seconds, 2) << " s; " << bytes_text(r.weight_bytes) << " of weights, not hidden under compute: " << fixed_text(r.wait_seconds, 2)
-         << " s and " << fixed_text(r.first_wait_seconds, 2) << " s for the first layer; " << bytes_text(r.device_bytes) << " of device memory, " << r.slots << " layers at once, chunks of " << r.chunk_rows << " tokens"
+  io.err << r.device << ", " << r.precision << ": " << fixed_text(r.seconds, 2) << " s; " << bytes_text(r.weight_bytes)
+         << " of weights, not hidden under compute: " << fixed_text(r.wait_seconds, 2) << " s and "
+         << fixed_text(r.first_wait_seconds, 2) << " s for the first layer; " << bytes_text(r.device_bytes)
+         << " of device memory, " << r.slots << " layers at once, chunks of " << r.chunk_rows << " tokens"
          << (r.spilled ? ", hidden states in host memory" : "") << (r.note.empty() ? "" : "; " + r.note) << "\n";
 }
 

@@ -24,10 +24,12 @@ struct SweepDevice {
   verify::SweepReport report;                   // of the last sweep
   std::string announcement;                     // said on standard error when the first sweep begins
 };
-/// auto: the CPU, until the GPU's results have been checked on one. Error(usage) for what cannot be read or does not go with the CPU, Error(device) for a GPU that is not there.
+/// auto: the CPU, until the GPU's results have been checked on one. Error(usage) for what cannot be read or does not go
+/// with the CPU, Error(device) for a GPU that is not there.
 SweepDevice choose_device(const DeviceChoice& choice);
 
-/// Options of a sweep that reports its layers to `progress`, and how it went to `device`, which outlives them. The first says on standard error where sweeps run, unless quiet.
+/// Options of a sweep that reports its layers to `progress`, and how it went to `device`, which outlives them. The
+/// first says on standard error where sweeps run, unless quiet.
 verify::SweepOptions sweep_options(const CommonOptions& common, SweepDevice& device, Progress& progress, const Io& io);
 
 /// {"name", "precision"}: "cpu" and "f32", or what the report says.

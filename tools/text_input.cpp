@@ -18,7 +18,8 @@ std::vector<std::int32_t> parse_list(const std::string& path, const Json& list) 
   std::vector<std::int32_t> ids;
   for (const Json& id : list) {
     if (!id.is_number_integer() || id < 0 || id > std::numeric_limits<std::int32_t>::max())
-      throw Error(ErrorKind::bad_input, {.path = path}, "'" + id.dump() + "' is not a token id", "give a list of whole numbers, or a list of such lists");
+      throw Error(ErrorKind::bad_input, {.path = path}, "'" + id.dump() + "' is not a token id",
+                  "give a list of whole numbers, or a list of such lists");
     ids.push_back(id.get<std::int32_t>());
   }
   return ids;
@@ -29,9 +30,11 @@ std::vector<std::int32_t> parse_list(const std::string& path, const Json& list) 
 void declare_text(CommandLine& line, TextOptions& options, bool bundled) {
   line.group("Text");
   line.option("-f,--file", options.files, "TEXT",
-              bundled ? "text to evaluate on, UTF-8; - is standard input. Default: a bundled public-domain text, named in the output. Repeatable: each file is a document"
+              bundled ? "text to evaluate on, UTF-8; - is standard input. Default: a bundled public-domain text, named "
+                        "in the output. Repeatable: each file is a document"
                       : "the text, UTF-8, from a file; - is standard input");
-  line.option("--tokens", options.tokens, "IDS.json", "ids instead of text: a JSON list, or a list of lists (documents). Taken as they are, nothing is added");
+  line.option("--tokens", options.tokens, "IDS.json",
+              "ids instead of text: a JSON list, or a list of lists (documents). Taken as they are, nothing is added");
 }
 
 std::string read_text(const std::string& path, const Io& io) {
@@ -42,19 +45,22 @@ std::string read_text(const std::string& path, const Io& io) {
 std::vector<std::vector<std::int32_t>> parse_ids(const std::string& path, const std::string& text) {
   const Json json = formats::parse_json(path, text, {.max_bytes = kMaxTextBytes, .max_depth = 3});
   if (!json.is_array() || json.empty())
-    throw Error(ErrorKind::bad_input, {.path = path}, "expected a list of token ids", "give a JSON list of whole numbers, or a list of such lists");
+    throw Error(ErrorKind::bad_input, {.path = path}, "expected a list of token ids",
+                "give a JSON list of whole numbers, or a list of such lists");
   if (!json.front().is_array()) return {parse_list(path, json)};
   std::vector<std::vector<std::int32_t>> documents;
   for (const Json& document : json) {
     if (!document.is_array())
-      throw Error(ErrorKind::bad_input, {.path = path}, "lists and numbers are mixed", "give a list of whole numbers, or a list of such lists");
+      throw Error(ErrorKind::bad_input, {.path = path}, "lists and numbers are mixed",
+                  "give a list of whole numbers, or a list of such lists");
     documents.push_back(parse_list(path, document));
   }
   return documents;
 }
 
 Corpus read_corpus(const TextOptions& options, const Io& io) {
-  if (options.tokens && !options.files.empty()) throw Error(ErrorKind::usage, {}, "both -f and --tokens were given", "give one of them");
+  if (options.tokens && !options.files.empty())
+    throw Error(ErrorKind::usage, {}, "both -f and --tokens were given", "give one of them");
   Corpus corpus;
   if (options.tokens) {
     const std::string text = read_text(*options.tokens, io);
@@ -79,7 +85,8 @@ Corpus read_corpus(const TextOptions& options, const Io& io) {
 
 const Vocabulary& vocabulary_of(const Checkpoint& checkpoint) {
   if (!checkpoint.vocabulary)
-    throw Error(ErrorKind::bad_input, {.path = checkpoint.label}, "there is no tokenizer beside the weights, and text needs one",
+    throw Error(ErrorKind::bad_input, {.path = checkpoint.label},
+                "there is no tokenizer beside the weights, and text needs one",
                 "put tokenizer.model into the folder, or give ids with --tokens");
   return *checkpoint.vocabulary;
 }

@@ -25,21 +25,23 @@ void declare_text(CommandLine& line, TextOptions& options, bool bundled = true);
 
 /// What a model is judged on: text, or ids as they are.
 struct Corpus {
-  std::string path = {};    // as printed: file names, or "war-and-peace-tail.txt (bundled)"
-  std::string sha256 = {};  // of all bytes, documents one after the other
-  std::vector<std::string> documents = {};           // text; empty if ids were given
-  std::vector<std::vector<std::int32_t>> ids = {};   // given ids, as they are
+  std::string path = {};                            // as printed: file names, or "war-and-peace-tail.txt (bundled)"
+  std::string sha256 = {};                          // of all bytes, documents one after the other
+  std::vector<std::string> documents = {};          // text; empty if ids were given
+  std::vector<std::vector<std::int32_t>> ids = {};  // given ids, as they are
   bool given_ids() const noexcept { return !ids.empty(); }
 };
 /// Error(usage) if both were given, Error(bad_input) for what cannot be read.
 Corpus read_corpus(const TextOptions& options, const Io& io);
 
-/// The corpus in `checkpoint`'s own ids, without BOS; its given ids if it has them. Error(bad_input) if the checkpoint has no tokenizer.
+/// The corpus in `checkpoint`'s own ids, without BOS; its given ids if it has them. Error(bad_input) if the checkpoint
+/// has no tokenizer.
 std::vector<std::vector<std::int32_t>> corpus_ids(const Corpus& corpus, const Checkpoint& checkpoint);
 /// The vocabulary, or Error(bad_input) naming the source and what to do.
 const Vocabulary& vocabulary_of(const Checkpoint& checkpoint);
 
-/// The token that starts a sequence by the files' own word (add_bos_token, tokenizer.ggml.add_bos_token; SentencePiece models that do not say: yes).
+/// The token that starts a sequence by the files' own word (add_bos_token, tokenizer.ggml.add_bos_token; SentencePiece
+/// models that do not say: yes).
 /// nullopt if there is none, or for given ids: those are taken as they are.
 std::optional<std::int32_t> leading_bos(const Checkpoint& checkpoint);
 std::optional<std::int32_t> leading_bos(const Checkpoint& checkpoint, const Corpus& corpus);

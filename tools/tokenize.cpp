@@ -20,8 +20,10 @@ struct TokenizeOptions {
 };
 
 void declare(CommandLine& line, TokenizeOptions& options) {
-  line.positionals(options.sources, "SOURCE", "whose tokenizer; with several, the first difference between them is shown", 1);
-  line.option("-p,--prompt", options.prompt, "TEXT", "the text itself (with --decode: ids separated by spaces or commas)");
+  line.positionals(options.sources, "SOURCE",
+                   "whose tokenizer; with several, the first difference between them is shown", 1);
+  line.option("-p,--prompt", options.prompt, "TEXT",
+              "the text itself (with --decode: ids separated by spaces or commas)");
   line.flag("--decode", options.decode, "ids to text; ids come from -p or --tokens");
   line.flag("--count", options.count, "only the number of tokens");
   line.flag("--special", options.special, "special tokens written in the text become those tokens");
@@ -52,7 +54,8 @@ std::vector<std::int32_t> ids_of_words(std::string words) {
       ids.push_back(std::stoi(word, &used));
       if (used != word.size() || ids.back() < 0) throw std::invalid_argument(word);
     } catch (const std::exception&) {
-      throw Error(ErrorKind::usage, {}, "'" + word + "' is not a token id", "give whole numbers separated by spaces or commas");
+      throw Error(ErrorKind::usage, {}, "'" + word + "' is not a token id",
+                  "give whole numbers separated by spaces or commas");
     }
   }
   return ids;
@@ -67,12 +70,14 @@ std::vector<std::int32_t> all_ids(const std::vector<std::vector<std::int32_t>>& 
 /// What is to be tokenized: the prompt, or the corpus.
 Corpus input_of(const TokenizeOptions& options, const Io& io) {
   if (!options.prompt) {
-    if (options.decode && !options.text.tokens) throw Error(ErrorKind::usage, {}, "--decode has no ids", "give them with -p '1 2 3' or --tokens IDS.json");
+    if (options.decode && !options.text.tokens)
+      throw Error(ErrorKind::usage, {}, "--decode has no ids", "give them with -p '1 2 3' or --tokens IDS.json");
     if (!options.text.tokens && options.text.files.empty())
       throw Error(ErrorKind::usage, {}, "no text given", "give -p TEXT, -f FILE or --tokens IDS.json");
     return read_corpus(options.text, io);
   }
-  if (options.text.tokens || !options.text.files.empty()) throw Error(ErrorKind::usage, {}, "-p and a file were both given", "give one of them");
+  if (options.text.tokens || !options.text.files.empty())
+    throw Error(ErrorKind::usage, {}, "-p and a file were both given", "give one of them");
   Corpus corpus{.path = "prompt"};
   if (options.decode) corpus.ids = {ids_of_words(*options.prompt)};
   else corpus.documents = {*options.prompt};
@@ -92,7 +97,9 @@ Tokens tokens_of(const std::string& text, const Corpus& corpus, const TokenizeOp
   }
   for (std::int32_t id : tokens.ids) {
     if (id >= tokenizer->size())
-      throw Error(ErrorKind::bad_input, {.path = text}, "id " + std::to_string(id) + " is outside the vocabulary of " + std::to_string(tokenizer->size()), "check where the ids came from");
+      throw Error(ErrorKind::bad_input, {.path = text},
+                  "id " + std::to_string(id) + " is outside the vocabulary of " + std::to_string(tokenizer->size()),
+                  "check where the ids came from");
     if (!options.count) tokens.pieces.push_back(tokenizer->piece(id));
   }
   if (corpus.given_ids()) tokens.text = tokenizer->decode(tokens.ids);
@@ -117,7 +124,8 @@ std::optional<std::size_t> first_difference(const Tokens& a, const Tokens& b) {
 std::string around(const Tokens& tokens, std::size_t at) {
   std::string out;
   for (std::size_t i = at >= 3 ? at - 3 : 0; i < std::min(tokens.ids.size(), at + 4); ++i)
-    out += (out.empty() ? "" : " ") + std::string(i == at ? ">" : "") + std::to_string(tokens.ids[i]) + (i < tokens.pieces.size() ? "(" + tokens.pieces[i] + ")" : "");
+    out += (out.empty() ? "" : " ") + std::string(i == at ? ">" : "") + std::to_string(tokens.ids[i]) +
+           (i < tokens.pieces.size() ? "(" + tokens.pieces[i] + ")" : "");
   return out.empty() ? "nothing" : out;
 }
 
@@ -140,16 +148,19 @@ int run_tokenize(const TokenizeOptions& options, Io& io) {
 
   output.csv = Table{{{"source"}, {"token", true}, {"id", true}, {"piece"}}, {}};
   for (const Tokens& tokens : all)
-    for (std::size_t i = 0; i < tokens.pieces.size(); ++i) output.csv->rows.push_back({tokens.source, std::to_string(i), std::to_string(tokens.ids[i]), tokens.pieces[i]});
+    for (std::size_t i = 0; i < tokens.pieces.size(); ++i)
+      output.csv->rows.push_back({tokens.source, std::to_string(i), std::to_string(tokens.ids[i]), tokens.pieces[i]});
 
   if (all.size() > 1) output.body["differences"] = Json::array();
   for (std::size_t i = 1; i < all.size(); ++i) {
     const auto at = first_difference(first, all[i]);
-    output.body["differences"].push_back({{"source", all[i].source}, {"count", all[i].ids.size()}, {"at", at ? Json(*at) : Json(nullptr)}});
+    output.body["differences"].push_back(
+        {{"source", all[i].source}, {"count", all[i].ids.size()}, {"at", at ? Json(*at) : Json(nullptr)}});
     if (!at) {
       output.text(all[i].source + ": the same " + plural(first.ids.size(), "id") + " as " + first.source);
     } else {
-      output.text("first difference at token " + std::to_string(*at) + ":\n" + aligned({{"  " + first.source, around(first, *at)}, {"  " + all[i].source, around(all[i], *at)}}));
+      output.text("first difference at token " + std::to_string(*at) + ":\n" +
+                  aligned({{"  " + first.source, around(first, *at)}, {"  " + all[i].source, around(all[i], *at)}}));
     }
   }
   emit(output, options.common, io);
@@ -158,6 +169,8 @@ int run_tokenize(const TokenizeOptions& options, Io& io) {
 
 }  // namespace
 
-Command tokenize_command() { return make_command("tokenize", "text to ids and back; where two tokenizers part", declare, run_tokenize); }
+Command tokenize_command() {
+  return make_command("tokenize", "text to ids and back; where two tokenizers part", declare, run_tokenize);
+}
 
 }  // namespace ropewalk::tools

@@ -12,7 +12,8 @@ std::string scaled(double value, const std::array<const char*, 5>& units) {
   std::size_t unit = 0;
   while (value >= 999.5 && unit + 1 < units.size()) value /= 1000, ++unit;
   std::array<char, 64> text;
-  std::snprintf(text.data(), text.size(), unit > 0 && value < 99.95 ? (value < 9.995 ? "%.1f%s" : "%.3g%s") : "%.0f%s", value, units[unit]);
+  std::snprintf(text.data(), text.size(), unit > 0 && value < 99.95 ? (value < 9.995 ? "%.1f%s" : "%.3g%s") : "%.0f%s",
+                value, units[unit]);
   return text.data();
 }
 
@@ -46,12 +47,9 @@ std::string fixed_text(double value, int decimals) {
 std::string duration_text(double seconds) {
   const auto whole = static_cast<long>(std::lround(seconds < 0 ? 0 : seconds));
   std::array<char, 64> text;
-  if (whole < 60)
-    std::snprintf(text.data(), text.size(), "%ld s", whole);
-  else if (whole < 3600)
-    std::snprintf(text.data(), text.size(), "%ld min %02ld s", whole / 60, whole % 60);
-  else
-    std::snprintf(text.data(), text.size(), "%ld h %02ld min", whole / 3600, whole / 60 % 60);
+  if (whole < 60) std::snprintf(text.data(), text.size(), "%ld s", whole);
+  else if (whole < 3600) std::snprintf(text.data(), text.size(), "%ld min %02ld s", whole / 60, whole % 60);
+  else std::snprintf(text.data(), text.size(), "%ld h %02ld min", whole / 3600, whole / 60 % 60);
   return text.data();
 }
 

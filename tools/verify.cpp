@@ -29,19 +29,26 @@ struct VerifyOptions {
 void declare(CommandLine& line, VerifyOptions& options) {
   line.positional(options.candidate, "CANDIDATE", "the export to judge, by its own bytes and its consumer's rules");
   line.option("--against", options.against, "SOURCE", "what it was made from");
-  line.context_option("-c,--context,--ctx-size", options.context, "N", "context to judge at, tokens (default: the source's)");
-  line.option("--level", options.level, "structure|weights|logits", "how far to go (default logits). Levels run cheapest first and stop at the first that fails");
+  line.context_option("-c,--context,--ctx-size", options.context, "N",
+                      "context to judge at, tokens (default: the source's)");
+  line.option("--level", options.level, "structure|weights|logits",
+              "how far to go (default logits). Levels run cheapest first and stop at the first that fails");
   line.flag("--keep-going", options.keep_going, "run all levels even if one fails");
-  line.option("--windows", options.windows, 1, 1'000'000, "K", "windows of N tokens (default: 4096 tokens' worth, at least one)");
-  line.option("--max", options.max, "NAME[@FROM:TO]=V", "upper bound on a figure (kl_mean, kl_median, kl_p999, kl_max, kl_growth, ppl_ratio, nll_difference). Replaces the default of that name and range; positions within the context. Repeatable");
+  line.option("--windows", options.windows, 1, 1'000'000, "K",
+              "windows of N tokens (default: 4096 tokens' worth, at least one)");
+  line.option("--max", options.max, "NAME[@FROM:TO]=V",
+              "upper bound on a figure (kl_mean, kl_median, kl_p999, kl_max, kl_growth, ppl_ratio, nll_difference). "
+              "Replaces the default of that name and range; positions within the context. Repeatable");
   line.option("--min", options.min, "NAME[@FROM:TO]=V", "lower bound, e.g. top1=98%. Repeatable");
   declare_text(line, options.text);
   declare_modifiers(line, options.modifiers);
   declare_merge(line, options.modifiers);
   declare_device(line, options.device);
   declare_common(line, options.common);
-  line.example("ropewalk verify model-q8_0.gguf --against base+adapter -c 64k", "exit code 1 and the position where they part, if they do");
-  line.example("ropewalk verify out.gguf --against model --max kl_mean@4k:=0.01 --report verify.xml", "a gate on the positions past 4096, and JUnit for CI");
+  line.example("ropewalk verify model-q8_0.gguf --against base+adapter -c 64k",
+               "exit code 1 and the position where they part, if they do");
+  line.example("ropewalk verify out.gguf --against model --max kl_mean@4k:=0.01 --report verify.xml",
+               "a gate on the positions past 4096, and JUnit for CI");
 }
 
 enum class Level { structure, weights, logits };
@@ -67,30 +74,38 @@ std::vector<verify::GateRequest> gate_requests(const VerifyOptions& options, DTy
   const std::vector<verify::GateRequest> asked = asked_gates(options, 0);
   std::vector<verify::GateRequest> requests;
   for (const verify::GateRequest& standard : verify::default_gates(info(encoding).name)) {
-    const bool replaced = std::any_of(asked.begin(), asked.end(), [&](const auto& request) { return request.name == standard.name && request.bound == standard.bound && request.from == 0 && request.to == 0; });
+    const bool replaced = std::any_of(asked.begin(), asked.end(), [&](const auto& request) {
+      return request.name == standard.name && request.bound == standard.bound && request.from == 0 && request.to == 0;
+    });
     if (!replaced) requests.push_back(standard);
   }
   requests.insert(requests.end(), asked.begin(), asked.end());
   return requests;
 }
 
-/// Windows of exactly `context` ids, BOS first where the tokenizer adds one, in order from the documents' beginnings. Error(bad_input) if there are fewer than asked for.
-std::vector<verify::Window> cut_windows(const std::vector<std::vector<std::int32_t>>& documents, int context, std::optional<int> wanted, std::optional<std::int32_t> bos) {
+/// Windows of exactly `context` ids, BOS first where the tokenizer adds one, in order from the documents' beginnings.
+/// Error(bad_input) if there are fewer than asked for.
+std::vector<verify::Window> cut_windows(const std::vector<std::vector<std::int32_t>>& documents, int context,
+                                        std::optional<int> wanted, std::optional<std::int32_t> bos) {
   const int count = wanted.value_or(context >= 4096 ? 1 : (4096 + context - 1) / context);
   const auto step = static_cast<std::size_t>(context - (bos ? 1 : 0));
   std::vector<verify::Window> windows;
   std::uint64_t tokens = 0;
   for (const auto& document : documents) {
     tokens += document.size();
-    for (std::size_t begin = 0; begin + step <= document.size() && windows.size() < static_cast<std::size_t>(count); begin += step) {
+    for (std::size_t begin = 0; begin + step <= document.size() && windows.size() < static_cast<std::size_t>(count);
+         begin += step) {
       verify::Window& window = windows.emplace_back();
       if (bos) window.push_back(*bos);
-      window.insert(window.end(), document.begin() + static_cast<std::ptrdiff_t>(begin), document.begin() + static_cast<std::ptrdiff_t>(begin + step));
+      window.insert(window.end(), document.begin() + static_cast<std::ptrdiff_t>(begin),
+                    document.begin() + static_cast<std::ptrdiff_t>(begin + step));
     }
   }
   const std::size_t needed = wanted ? static_cast<std::size_t>(count) : 1;
   if (windows.size() < needed)
-    throw Error(ErrorKind::bad_input, {}, "the text has " + plural(tokens, "token") + ", " + plural(needed, "window") + " of " + std::to_string(context) + (needed == 1 ? " needs " : " need ") + std::to_string(needed * step),
+    throw Error(ErrorKind::bad_input, {},
+                "the text has " + plural(tokens, "token") + ", " + plural(needed, "window") + " of " +
+                    std::to_string(context) + (needed == 1 ? " needs " : " need ") + std::to_string(needed * step),
                 "give a longer text with -f, a smaller -c or fewer --windows");
   return windows;
 }
@@ -101,7 +116,13 @@ bool everywhere(const verify::Gate& gate) { return gate.from == 0 && gate.to == 
 Json gates_json(const std::vector<verify::Gate>& gates) {
   Json list = Json::array();
   for (const verify::Gate& gate : gates)
-    list.push_back({{"name", gate.name}, {"from", everywhere(gate) ? Json(nullptr) : Json(gate.from)}, {"to", gate.to == 0 ? Json(nullptr) : Json(gate.to)}, {"value", gate.value}, {"bound", gate.bound}, {"limit", gate.limit}, {"pass", gate.pass}});
+    list.push_back({{"name", gate.name},
+                    {"from", everywhere(gate) ? Json(nullptr) : Json(gate.from)},
+                    {"to", gate.to == 0 ? Json(nullptr) : Json(gate.to)},
+                    {"value", gate.value},
+                    {"bound", gate.bound},
+                    {"limit", gate.limit},
+                    {"pass", gate.pass}});
   return list;
 }
 
@@ -111,19 +132,23 @@ std::string range_text(const verify::Gate& gate) {
 }
 
 /// A gate that had nothing to measure fails, and says why.
-std::string value_text(double value, int digits) { return std::isnan(value) ? "not a number" : number_text(value, digits); }
+std::string value_text(double value, int digits) {
+  return std::isnan(value) ? "not a number" : number_text(value, digits);
+}
 
 Table gate_table(const std::vector<verify::Gate>& gates) {
   Table table{{{"gate"}, {"positions"}, {"value", true}, {"", false}, {"limit", true}, {"verdict"}}, {}};
   for (const verify::Gate& gate : gates)
-    table.rows.push_back({gate.name, range_text(gate), value_text(gate.value, 4), gate.bound == "max" ? "<=" : ">=", number_text(gate.limit, 4), gate.pass ? "pass" : "FAIL"});
+    table.rows.push_back({gate.name, range_text(gate), value_text(gate.value, 4),
+                          gate.bound == "max" ? "<=" : ">=", number_text(gate.limit, 4), gate.pass ? "pass" : "FAIL"});
   return table;
 }
 
 /// Everything a run has found so far.
 struct Verdict {
   std::vector<verify::Gate> gates;
-  Json structure = nullptr, weights = nullptr, logits = nullptr, positions = nullptr, layers = nullptr, corpus = nullptr, device = nullptr;
+  Json structure = nullptr, weights = nullptr, logits = nullptr, positions = nullptr, layers = nullptr,
+       corpus = nullptr, device = nullptr;
   std::string level;  // the last one that ran
   std::optional<int> parts_at;
   std::string parts_text;
@@ -132,46 +157,70 @@ struct Verdict {
   bool pass() const { return verify::all_pass(gates); }
 };
 
-void judge_structure(Verdict& verdict, const Checkpoint& source, const Checkpoint& candidate, const Corpus& corpus, int context) {
+void judge_structure(Verdict& verdict, const Checkpoint& source, const Checkpoint& candidate, const Corpus& corpus,
+                     int context) {
   const verify::StructureReport report = verify::compare_structure(source, candidate, corpus.documents, context);
   verdict.level = "structure";
   verdict.structure = Json::array();
   std::vector<std::pair<std::string, std::string>> lines;
   for (const verify::StructureItem& item : report.items) {
-    verdict.structure.push_back({{"name", item.name}, {"pass", item.pass ? Json(*item.pass) : Json(nullptr)}, {"detail", item.detail}});
+    verdict.structure.push_back(
+        {{"name", item.name}, {"pass", item.pass ? Json(*item.pass) : Json(nullptr)}, {"detail", item.detail}});
     lines.emplace_back("  " + item.name, (item.pass ? (*item.pass ? "pass  " : "FAIL  ") : "      ") + item.detail);
   }
   verdict.gates.insert(verdict.gates.end(), report.gates.begin(), report.gates.end());
   verdict.lines.push_back("structure\n" + aligned(lines));
-  for (std::size_t i = 0; i < std::min<std::size_t>(report.problems.size(), 20); ++i) verdict.structure.push_back({{"name", "tensor"}, {"pass", false}, {"detail", report.problems[i]}});
+  for (std::size_t i = 0; i < std::min<std::size_t>(report.problems.size(), 20); ++i)
+    verdict.structure.push_back({{"name", "tensor"}, {"pass", false}, {"detail", report.problems[i]}});
 }
 
-void judge_weights(Verdict& verdict, const Checkpoint& source, const Checkpoint& candidate, const CommonOptions& common, const Io& io) {
+void judge_weights(Verdict& verdict, const Checkpoint& source, const Checkpoint& candidate, const CommonOptions& common,
+                   const Io& io) {
   Progress progress(io, common.quiet, "comparing weights", total_bytes(source.tensors), Progress::Unit::bytes);
-  const auto differences = verify::compare_weights(source, candidate, common.threads, [&](std::uint64_t bytes) { progress.add(bytes); });
+  const auto differences =
+      verify::compare_weights(source, candidate, common.threads, [&](std::uint64_t bytes) { progress.add(bytes); });
   verdict.level = "weights";
   verdict.weights = Json::array();
   std::uint64_t failed = 0;
   const verify::WeightDifference* worst = nullptr;
   for (const verify::WeightDifference& difference : differences) {
-    verdict.weights.push_back({{"name", difference.name}, {"type", info(difference.type).name}, {"max_error", difference.max_error}, {"mean_error", difference.mean_error}, {"rms", difference.rms},
-                               {"of_bound", difference.worst_of_bound}, {"pass", difference.pass}});
+    verdict.weights.push_back({{"name", difference.name},
+                               {"type", info(difference.type).name},
+                               {"max_error", difference.max_error},
+                               {"mean_error", difference.mean_error},
+                               {"rms", difference.rms},
+                               {"of_bound", difference.worst_of_bound},
+                               {"pass", difference.pass}});
     failed += difference.pass ? 0 : 1;
-    const bool worse = !worst || (worst->pass && !difference.pass) || (worst->pass == difference.pass && difference.worst_of_bound > worst->worst_of_bound);
+    const bool worse = !worst || (worst->pass && !difference.pass) ||
+                       (worst->pass == difference.pass && difference.worst_of_bound > worst->worst_of_bound);
     if (worse) worst = &difference;
   }
   verdict.gates.push_back(verify::weight_gate(differences));
   std::string line = "weights    ";
   if (!worst) line += "FAIL  no tensor could be compared";
-  else if (failed > 0) line += "FAIL  " + std::to_string(failed) + " of " + plural(differences.size(), "tensor") + (failed == 1 ? " errs" : " err") + " by more than one rounding to its type may cost: '" + worst->name + "' by " + number_text(worst->max_error, 3);
+  else if (failed > 0)
+    line += "FAIL  " + std::to_string(failed) + " of " + plural(differences.size(), "tensor") +
+            (failed == 1 ? " errs" : " err") + " by more than one rounding to its type may cost: '" + worst->name +
+            "' by " + number_text(worst->max_error, 3);
   else if (worst->worst_of_bound == 0) line += "pass  " + plural(differences.size(), "tensor") + ", every value equal";
-  else line += "pass  " + plural(differences.size(), "tensor") + "; largest error is " + number_text(100 * worst->worst_of_bound, 3) + " % of what one rounding to " + std::string(info(worst->type).name) + " may cost";
+  else
+    line += "pass  " + plural(differences.size(), "tensor") + "; largest error is " +
+            number_text(100 * worst->worst_of_bound, 3) + " % of what one rounding to " +
+            std::string(info(worst->type).name) + " may cost";
   verdict.lines.push_back(line);
 }
 
 Json logits_json(const verify::LogitsReport& report) {
-  return {{"kl_mean", report.kl_mean}, {"kl_median", report.kl_median}, {"kl_p999", report.kl_p999}, {"kl_max", report.kl_max}, {"kl_growth", report.kl_growth ? Json(*report.kl_growth) : Json(nullptr)}, {"top1", report.top1},
-          {"ppl_ratio", report.ppl_ratio}, {"perplexity_source", report.perplexity_source}, {"perplexity_candidate", report.perplexity_candidate}};
+  return {{"kl_mean", report.kl_mean},
+          {"kl_median", report.kl_median},
+          {"kl_p999", report.kl_p999},
+          {"kl_max", report.kl_max},
+          {"kl_growth", report.kl_growth ? Json(*report.kl_growth) : Json(nullptr)},
+          {"top1", report.top1},
+          {"ppl_ratio", report.ppl_ratio},
+          {"perplexity_source", report.perplexity_source},
+          {"perplexity_candidate", report.perplexity_candidate}};
 }
 
 /// "parts at position 256: mean KL 0.0004 before, 0.93 from there on"
@@ -188,15 +237,19 @@ std::string parts_text(const verify::LogitsReport& report, int at) {
   return text + number_text(after / static_cast<double>(std::max<std::uint64_t>(1, n_after)), 2) + " from there on";
 }
 
-void judge_logits(Verdict& verdict, const VerifyOptions& options, const Checkpoint& source, const Checkpoint& candidate, const Corpus& corpus, int context, SweepDevice& device, const Io& io) {
+void judge_logits(Verdict& verdict, const VerifyOptions& options, const Checkpoint& source, const Checkpoint& candidate,
+                  const Corpus& corpus, int context, SweepDevice& device, const Io& io) {
   const auto ids = corpus_ids(corpus, source);  // the source's, for both
   const auto windows = cut_windows(ids, context, options.windows, leading_bos(source, corpus));
   verdict.corpus = corpus_json(corpus, count_ids(ids));
-  Progress progress(io, options.common.quiet, "layers", static_cast<std::uint64_t>(source.config.n_layers), Progress::Unit::steps);
-  const verify::PairResult pair = verify::compare(source, candidate, windows, sweep_options(options.common, device, progress, io));
+  Progress progress(io, options.common.quiet, "layers", static_cast<std::uint64_t>(source.config.n_layers),
+                    Progress::Unit::steps);
+  const verify::PairResult pair =
+      verify::compare(source, candidate, windows, sweep_options(options.common, device, progress, io));
   tell_sweep(device, options.common, io);
   verdict.device = device_json(device);
-  verify::LogitsReport report = verify::summarise_pair(pair, verify::original_context(source.config).value_or(0), context);
+  verify::LogitsReport report =
+      verify::summarise_pair(pair, verify::original_context(source.config).value_or(0), context);
   const auto gates = verify::apply_gates(gate_requests(options, verify::coarsest_encoding(candidate.tensors)), report);
   const bool pass = verify::all_pass(gates);
   verdict.level = "logits";
@@ -204,37 +257,56 @@ void judge_logits(Verdict& verdict, const VerifyOptions& options, const Checkpoi
   verdict.logits = logits_json(report);
   verdict.positions = Json::array();
   for (const verify::PairBucket& bucket : report.positions)
-    verdict.positions.push_back({{"from", bucket.from}, {"to", bucket.to}, {"kl_mean", bucket.kl_mean}, {"top1", bucket.top1}, {"nll_difference", bucket.nll_difference}, {"tokens", bucket.tokens}});
+    verdict.positions.push_back({{"from", bucket.from},
+                                 {"to", bucket.to},
+                                 {"kl_mean", bucket.kl_mean},
+                                 {"top1", bucket.top1},
+                                 {"nll_difference", bucket.nll_difference},
+                                 {"tokens", bucket.tokens}});
   verdict.layers = Json::array();
-  for (std::size_t layer = 0; layer < report.layers.size(); ++layer) verdict.layers.push_back({{"layer", layer}, {"distance", report.layers[layer]}});
+  for (std::size_t layer = 0; layer < report.layers.size(); ++layer)
+    verdict.layers.push_back({{"layer", layer}, {"distance", report.layers[layer]}});
   verdict.parts_at = report.parts_at;
   if (report.parts_at) verdict.parts_text = parts_text(report, *report.parts_at);
-  verdict.lines.push_back(std::string("logits     ") + (pass ? "pass  " : "FAIL  ") + plural(windows.size(), "window") + " of " + std::to_string(context) + " tokens: mean KL " + number_text(report.kl_mean, 3) + ", same top token " +
-                          number_text(100 * report.top1, 4) + " %, perplexity " + fixed_text(report.perplexity_candidate, 3) + " for " + fixed_text(report.perplexity_source, 3) + on_device(device));
+  verdict.lines.push_back(std::string("logits     ") + (pass ? "pass  " : "FAIL  ") + plural(windows.size(), "window") +
+                          " of " + std::to_string(context) + " tokens: mean KL " + number_text(report.kl_mean, 3) +
+                          ", same top token " + number_text(100 * report.top1, 4) + " %, perplexity " +
+                          fixed_text(report.perplexity_candidate, 3) + " for " +
+                          fixed_text(report.perplexity_source, 3) + on_device(device));
 }
 
 Table position_table(const Json& positions) {
   Table table{{{"positions"}, {"mean KL", true}, {"same top token", true}, {"NLL difference", true}}, {}};
   for (const Json& bucket : positions)
-    table.rows.push_back({std::to_string(bucket["from"].get<int>()) + " to " + std::to_string(bucket["to"].get<int>()), number_text(bucket["kl_mean"].get<double>(), 3),
-                          fixed_text(100 * bucket["top1"].get<double>(), 2) + " %", number_text(bucket["nll_difference"].get<double>(), 3)});
+    table.rows.push_back({std::to_string(bucket["from"].get<int>()) + " to " + std::to_string(bucket["to"].get<int>()),
+                          number_text(bucket["kl_mean"].get<double>(), 3),
+                          fixed_text(100 * bucket["top1"].get<double>(), 2) + " %",
+                          number_text(bucket["nll_difference"].get<double>(), 3)});
   return table;
 }
 
-Verdict judge(const VerifyOptions& options, Level level, const Checkpoint& source, const Checkpoint& candidate, const Corpus& corpus, int context, SweepDevice& device, const Io& io) {
+Verdict judge(const VerifyOptions& options, Level level, const Checkpoint& source, const Checkpoint& candidate,
+              const Corpus& corpus, int context, SweepDevice& device, const Io& io) {
   Verdict verdict;
   judge_structure(verdict, source, candidate, corpus, context);
   // A rope or geometry that differs fails, but what it costs, and from which position, only the logits say.
-  const bool to_be_priced = std::all_of(verdict.gates.begin(), verdict.gates.end(), [](const verify::Gate& gate) { return gate.pass || gate.name == "rope" || gate.name == "geometry"; });
+  const bool to_be_priced = std::all_of(verdict.gates.begin(), verdict.gates.end(), [](const verify::Gate& gate) {
+    return gate.pass || gate.name == "rope" || gate.name == "geometry";
+  });
   const std::size_t structure_gates = verdict.gates.size();
   const auto go_on = [&](Level next) {
-    const bool later = std::all_of(verdict.gates.begin() + static_cast<std::ptrdiff_t>(structure_gates), verdict.gates.end(), [](const verify::Gate& gate) { return gate.pass; });
+    const bool later = std::all_of(verdict.gates.begin() + static_cast<std::ptrdiff_t>(structure_gates),
+                                   verdict.gates.end(), [](const verify::Gate& gate) { return gate.pass; });
     return level >= next && (options.keep_going || (to_be_priced && later));
   };
   if (go_on(Level::weights)) judge_weights(verdict, source, candidate, options.common, io);
   if (go_on(Level::logits)) {
-    if (source.config.n_vocab == candidate.config.n_vocab) judge_logits(verdict, options, source, candidate, corpus, context, device, io);
-    else verdict.lines.push_back("logits     not compared: the vocabularies have " + std::to_string(source.config.n_vocab) + " and " + std::to_string(candidate.config.n_vocab) + " rows");
+    if (source.config.n_vocab == candidate.config.n_vocab)
+      judge_logits(verdict, options, source, candidate, corpus, context, device, io);
+    else
+      verdict.lines.push_back("logits     not compared: the vocabularies have " +
+                              std::to_string(source.config.n_vocab) + " and " +
+                              std::to_string(candidate.config.n_vocab) + " rows");
   }
   return verdict;
 }
@@ -256,33 +328,54 @@ Output output_of(const Verdict& verdict, const Checkpoint& source, const Checkpo
   output.warnings = source.warnings;
   output.warnings.insert(output.warnings.end(), candidate.warnings.begin(), candidate.warnings.end());
   const bool pass = verdict.pass();
-  output.body = {{"candidate", candidate.label}, {"candidate_read_as", candidate.read_as}, {"context", context}, {"corpus", verdict.corpus}, {"pass", pass}, {"level", verdict.level},
-                 {"gates", gates_json(verdict.gates)}, {"structure", verdict.structure}, {"weights", verdict.weights}, {"logits", verdict.logits}, {"positions", verdict.positions},
-                 {"layers", verdict.layers}, {"device", verdict.device}, {"parts_at", verdict.parts_at ? Json(*verdict.parts_at) : Json(nullptr)}};
+  output.body = {{"candidate", candidate.label},
+                 {"candidate_read_as", candidate.read_as},
+                 {"context", context},
+                 {"corpus", verdict.corpus},
+                 {"pass", pass},
+                 {"level", verdict.level},
+                 {"gates", gates_json(verdict.gates)},
+                 {"structure", verdict.structure},
+                 {"weights", verdict.weights},
+                 {"logits", verdict.logits},
+                 {"positions", verdict.positions},
+                 {"layers", verdict.layers},
+                 {"device", verdict.device},
+                 {"parts_at", verdict.parts_at ? Json(*verdict.parts_at) : Json(nullptr)}};
   output.text(candidate.label + " (as " + candidate.read_as + " reads it) against " + source.label);
   for (const std::string& line : verdict.lines) output.text(line);
   if (verdict.corpus.is_object())
-    output.text("text       " + verdict.corpus["path"].get<std::string>() + ", " + plural(verdict.corpus["tokens"].get<std::uint64_t>(), "token") + ", sha256 " + verdict.corpus["sha256"].get<std::string>());
+    output.text("text       " + verdict.corpus["path"].get<std::string>() + ", " +
+                plural(verdict.corpus["tokens"].get<std::uint64_t>(), "token") + ", sha256 " +
+                verdict.corpus["sha256"].get<std::string>());
   output.table(gate_table(verdict.gates));
   if (verdict.positions.is_array()) output.table(position_table(verdict.positions));
   if (!verdict.parts_text.empty()) output.text(verdict.parts_text);
   output.text(pass ? "PASS" : "FAIL at level " + verdict.level + ": " + reason_text(verdict));
   for (const verify::Gate& gate : verdict.gates)
-    output.checks.push_back({gate.name + (everywhere(gate) ? "" : "@" + range_text(gate)), gate.pass, value_text(gate.value, 6) + (gate.bound == "max" ? " > " : " < ") + number_text(gate.limit, 6)});
+    output.checks.push_back(
+        {gate.name + (everywhere(gate) ? "" : "@" + range_text(gate)), gate.pass,
+         value_text(gate.value, 6) + (gate.bound == "max" ? " > " : " < ") + number_text(gate.limit, 6)});
   return output;
 }
 
 int run_verify(const VerifyOptions& options, Io& io) {
   check_reports(options.common);
   if (options.against.empty() && (!options.modifiers.adapters.empty() || options.modifiers.rope))
-    throw Error(ErrorKind::usage, {}, "-a and --rope belong to --against, which is not given", "name the source: --against SOURCE; a candidate takes modifiers as CANDIDATE+ADAPTER or CANDIDATE+rope=SPEC");
-  if (options.against.empty()) throw Error(ErrorKind::usage, {}, "nothing to verify against", "name the source: --against SOURCE");
+    throw Error(
+        ErrorKind::usage, {}, "-a and --rope belong to --against, which is not given",
+        "name the source: --against SOURCE; a candidate takes modifiers as CANDIDATE+ADAPTER or CANDIDATE+rope=SPEC");
+  if (options.against.empty())
+    throw Error(ErrorKind::usage, {}, "nothing to verify against", "name the source: --against SOURCE");
   const Level level = parse_level(options.level);
   if (options.context && *options.context < 2)
-    throw Error(ErrorKind::usage, {}, "a context of " + std::to_string(*options.context) + " has nothing to predict", "give -c of at least 2");
-  const bool asked = !asked_gates(options, options.context.value_or(0)).empty();  // a gate that cannot be read or reached fails before any byte is
+    throw Error(ErrorKind::usage, {}, "a context of " + std::to_string(*options.context) + " has nothing to predict",
+                "give -c of at least 2");
+  // a gate that cannot be read or reached fails before any byte is
+  const bool asked = !asked_gates(options, options.context.value_or(0)).empty();
   if (asked && level != Level::logits)
-    throw Error(ErrorKind::usage, {}, "--max and --min bound figures of the logits, and --level is " + options.level, "leave --level out, or the gates");
+    throw Error(ErrorKind::usage, {}, "--max and --min bound figures of the logits, and --level is " + options.level,
+                "leave --level out, or the gates");
   SweepDevice device;
   if (level == Level::logits) device = choose_device(options.device);
   const Corpus corpus = read_corpus(options.text, io);
@@ -292,7 +385,8 @@ int run_verify(const VerifyOptions& options, Io& io) {
   if (context < 2) throw Error(ErrorKind::usage, {}, "the source says nothing of its context", "give -c of at least 2");
   asked_gates(options, context);
   if (level == Level::logits)  // too little text fails before the weights are read
-    cut_windows(corpus_ids(corpus, source.checkpoint), context, options.windows, leading_bos(source.checkpoint, corpus));
+    cut_windows(corpus_ids(corpus, source.checkpoint), context, options.windows,
+                leading_bos(source.checkpoint, corpus));
   const Verdict verdict = judge(options, level, source.checkpoint, candidate.checkpoint, corpus, context, device, io);
   emit(output_of(verdict, source.checkpoint, candidate.checkpoint, context), options.common, io);
   return verdict.pass() ? 0 : 1;
@@ -300,6 +394,9 @@ int run_verify(const VerifyOptions& options, Io& io) {
 
 }  // namespace
 
-Command verify_command() { return make_command("verify", "proves an export against its source: structure, weights, logits by position", declare, run_verify); }
+Command verify_command() {
+  return make_command("verify", "proves an export against its source: structure, weights, logits by position", declare,
+                      run_verify);
+}
 
 }  // namespace ropewalk::tools

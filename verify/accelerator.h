@@ -25,8 +25,12 @@ struct DeviceMatrix {
   ElementType type = ElementType::f32;
   std::size_t rows = 0, width = 0, stride = 0;  // elements
 
-  DeviceMatrix row_range(std::size_t first, std::size_t count) const noexcept { return {data + first * stride * element_bytes(type), type, count, width, stride}; }
-  DeviceMatrix columns(std::size_t first, std::size_t count) const noexcept { return {data + first * element_bytes(type), type, rows, count, stride}; }
+  DeviceMatrix row_range(std::size_t first, std::size_t count) const noexcept {
+    return {data + first * stride * element_bytes(type), type, count, width, stride};
+  }
+  DeviceMatrix columns(std::size_t first, std::size_t count) const noexcept {
+    return {data + first * element_bytes(type), type, rows, count, stride};
+  }
 };
 
 /// cos and sin of rotary_table() (rotary.h) on the device: [positions, pairs].
@@ -35,7 +39,8 @@ struct DeviceRotary {
   DeviceSpan<const float> cos, sin;
 };
 
-/// One launch of attention: `windows` windows of equal length whose rows stand one after another in q and out, each with `kv_rows` rows of keys and values.
+/// One launch of attention: `windows` windows of equal length whose rows stand one after another in q and out, each
+/// with `kv_rows` rows of keys and values.
 struct DeviceAttention {
   DeviceMatrix q, out;        // [windows * rows, n_heads * head_dim]
   DeviceMatrix keys, values;  // [windows * kv_rows, n_kv_heads * head_dim]
@@ -45,13 +50,16 @@ struct DeviceAttention {
   float scale;
 };
 
-/// A device as the layer sweep (device_forward.h) sees it: memory, two queues, events, and the operations of the forward pass. CUDA's body is verify/cuda/cuda_ops.cpp; the tests have one that
-/// runs the same kernels on the host and keeps both queues waiting as long as events allow. Called by one thread. Everything but allocation and waiting is queued and returns at once.
+/// A device as the layer sweep (device_forward.h) sees it: memory, two queues, events, and the operations of the
+/// forward pass. CUDA's body is verify/cuda/cuda_ops.cpp; the tests have one that
+/// runs the same kernels on the host and keeps both queues waiting as long as events allow. Called by one thread.
+/// Everything but allocation and waiting is queued and returns at once.
 class Accelerator {
  public:
   enum class Queue : std::uint8_t { compute, copy };
 
-  /// Bytes on the device (`bytes()`), or on the host where copies go from and to; freed with their owner, which does not wait: synchronize() first.
+  /// Bytes on the device (`bytes()`), or on the host where copies go from and to; freed with their owner, which does
+  /// not wait: synchronize() first.
   class Memory {
    public:
     virtual ~Memory() = default;
@@ -77,7 +85,7 @@ class Accelerator {
 
   virtual ~Accelerator() = default;
 
-  virtual std::string name() const = 0;        // "NVIDIA H200, cuBLASLt 13.0.2"
+  virtual std::string name() const = 0;           // "NVIDIA H200, cuBLASLt 13.0.2"
   virtual std::uint64_t limit_bytes() const = 0;  // what may be allocated in all
   /// Encodings dequantize() knows; others are widened on the host.
   virtual bool can_decode(DType dtype) const = 0;
@@ -95,16 +103,19 @@ class Accelerator {
   virtual void copy_to_host(DeviceSpan<const std::byte> from, std::span<std::byte> to, Queue queue) = 0;
 
   // Contracts are those of verify/cuda/ops.h, gemm.h and attention.h. What has no `queue` goes to Queue::compute.
-  virtual void dequantize(DType dtype, DeviceSpan<const std::byte> bytes, ElementType type, std::byte* values, std::size_t count, Queue queue) = 0;
+  virtual void dequantize(DType dtype, DeviceSpan<const std::byte> bytes, ElementType type, std::byte* values,
+                          std::size_t count, Queue queue) = 0;
   /// terms: bf16, [number of terms, x.size].
   virtual void split(DeviceSpan<const float> x, const DeviceMatrix& terms, Queue queue) = 0;
   virtual void rms_norm(const DeviceMatrix& x, DeviceSpan<const float> gain, double eps, const DeviceMatrix& y) = 0;
   virtual void multiply(const DeviceMatrix& x, const DeviceMatrix& w, bool accumulate, const DeviceMatrix& out) = 0;
-  virtual void rotate(const DeviceMatrix& x, std::size_t head_dim, RotaryPairs layout, const DeviceRotary& table, std::size_t first_position, std::size_t window_rows, const DeviceMatrix& y) = 0;
+  virtual void rotate(const DeviceMatrix& x, std::size_t head_dim, RotaryPairs layout, const DeviceRotary& table,
+                      std::size_t first_position, std::size_t window_rows, const DeviceMatrix& y) = 0;
   virtual void attention(const DeviceAttention& args) = 0;
   virtual void swiglu(const DeviceMatrix& gate_up, std::size_t group, const DeviceMatrix& y) = 0;
   virtual void add(const DeviceMatrix& x, const DeviceMatrix& y) = 0;
-  virtual void head_statistics(const DeviceMatrix& a, const DeviceMatrix& b, DeviceSpan<const std::int32_t> next, DeviceSpan<HeadRow> out) = 0;
+  virtual void head_statistics(const DeviceMatrix& a, const DeviceMatrix& b, DeviceSpan<const std::int32_t> next,
+                               DeviceSpan<HeadRow> out) = 0;
   /// out[row] = |a - b| / |a|, 2-norms in double, 0 where both rows are the same.
   virtual void distance(const DeviceMatrix& a, const DeviceMatrix& b, DeviceSpan<double> out) = 0;
 };

@@ -14,7 +14,8 @@ void AlignedBuffer::grow(std::size_t size) {
   constexpr std::size_t kHugePage = std::size_t{2} << 20;
   if (size > (std::numeric_limits<std::size_t>::max() - kHugePage) / sizeof(float)) throw std::bad_alloc();
   const std::size_t bytes = size * sizeof(float), alignment = bytes >= kHugePage ? kHugePage : 64;
-  void* block = std::calloc(bytes + alignment, 1);  // large blocks come from the kernel as zeros: no page is touched twice
+  void* block =
+      std::calloc(bytes + alignment, 1);  // large blocks come from the kernel as zeros: no page is touched twice
   if (!block) throw std::bad_alloc();
   block_.reset(block);
   void* place = block;

@@ -38,7 +38,8 @@ class AlignedBuffer {
 /// Columns of a panel of packed weights; widths of activations are padded to whole panels.
 inline constexpr std::size_t kPanel = 32;
 constexpr std::size_t whole_panels(std::size_t width) { return (width + kPanel - 1) / kPanel * kPanel; }
-/// Floats from one activation row to the next: whole panels, and 16 more so that rows of a power of two do not fall into the same cache sets.
+/// Floats from one activation row to the next: whole panels, and 16 more so that rows of a power of two do not fall
+/// into the same cache sets.
 constexpr std::size_t row_stride(std::size_t width) { return whole_panels(width) + 16; }
 
 }  // namespace ropewalk::verify

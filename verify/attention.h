@@ -13,9 +13,12 @@ inline constexpr std::size_t kKeyTile = 512;
 /// Query rows of one call at most: what its scratch holds.
 inline constexpr std::size_t kQueryTile = 96;
 
-/// Causal attention of one head for `rows` <= kQueryTile consecutive positions from first_position on; their keys and values are in `cache` already.
-///   out[r, :] = sum over positions j of softmax_j(q[r, :] . k[j, :] * scale) v[j, :],   j <= first_position + r, and j > first_position + r - window
-/// q, out: [rows, head_dim], `stride` floats apart; out may be q. Keys are taken in tiles of 512 from position 0 on with an online softmax, never all scores at once.
+/// Causal attention of one head for `rows` <= kQueryTile consecutive positions from first_position on; their keys and
+/// values are in `cache` already.
+///   out[r, :] = sum over positions j of softmax_j(q[r, :] . k[j, :] * scale) v[j, :],   j <= first_position + r, and j
+///     > first_position + r - window
+/// q, out: [rows, head_dim], `stride` floats apart; out may be q. Keys are taken in tiles of 512 from position 0 on
+/// with an online softmax, never all scores at once.
 /// A row's bits depend on its position and the numbers alone, not on which rows are computed with it.
 struct Attention {
   const float* q;

@@ -8,7 +8,8 @@
 
 namespace ropewalk::verify {
 
-/// Consecutive positions of one window: rows [first_row, first_row + rows) of the residual, in which windows stand one after another.
+/// Consecutive positions of one window: rows [first_row, first_row + rows) of the residual, in which windows stand one
+/// after another.
 struct Stretch {
   std::size_t window, first_position, rows, first_row;
   std::size_t cache;  // which key-value cache of the group is the window's

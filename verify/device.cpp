@@ -16,10 +16,15 @@ std::string in_gib(std::uint64_t bytes) {
 
 const char* fix_for(const std::string& error_name) {
   if (error_name == "cudaErrorMemoryAllocation") return "free memory on the device or lower --device-memory";
-  if (error_name == "cudaErrorInsufficientDriver" || error_name == "cudaErrorSystemDriverMismatch") return "install a newer NVIDIA driver, or use --device cpu";
-  if (error_name == "cudaErrorNoDevice" || error_name == "cudaErrorInvalidDevice" || error_name == "cudaErrorDevicesUnavailable") return "name a device that nvidia-smi lists, or use --device cpu";
-  if (error_name == "cudaErrorNoKernelImageForDevice" || error_name == "cudaErrorUnsupportedPtxVersion") return "build ropewalk for this device (CMAKE_CUDA_ARCHITECTURES), or use --device cpu";
-  if (error_name == "cudaErrorECCUncorrectable" || error_name == "cudaErrorHardwareStackError") return "the device reports a hardware fault: use another one";
+  if (error_name == "cudaErrorInsufficientDriver" || error_name == "cudaErrorSystemDriverMismatch")
+    return "install a newer NVIDIA driver, or use --device cpu";
+  if (error_name == "cudaErrorNoDevice" || error_name == "cudaErrorInvalidDevice" ||
+      error_name == "cudaErrorDevicesUnavailable")
+    return "name a device that nvidia-smi lists, or use --device cpu";
+  if (error_name == "cudaErrorNoKernelImageForDevice" || error_name == "cudaErrorUnsupportedPtxVersion")
+    return "build ropewalk for this device (CMAKE_CUDA_ARCHITECTURES), or use --device cpu";
+  if (error_name == "cudaErrorECCUncorrectable" || error_name == "cudaErrorHardwareStackError")
+    return "the device reports a hardware fault: use another one";
   return "this is a bug in ropewalk or its driver: please report it with this line, and use --device cpu meanwhile";
 }
 
@@ -30,7 +35,8 @@ std::string describe(const DeviceOp& op) {
   if (op.layer) out += ", layer " + std::to_string(*op.layer);
   if (op.shape.empty()) return out;
   out += ", [";
-  for (std::size_t axis = 0; axis < op.shape.size(); ++axis) out += (axis > 0 ? ", " : "") + std::to_string(op.shape[axis]);
+  for (std::size_t axis = 0; axis < op.shape.size(); ++axis)
+    out += (axis > 0 ? ", " : "") + std::to_string(op.shape[axis]);
   return out + "]";
 }
 
@@ -43,8 +49,10 @@ std::uint64_t planned_bytes(std::span<const PlannedBuffer> plan) {
   std::uint64_t total = 0;
   for (const PlannedBuffer& buffer : plan) {
     std::uint64_t rounded;
-    if (__builtin_add_overflow(buffer.bytes, kGranule - 1, &rounded) || __builtin_add_overflow(total, rounded / kGranule * kGranule, &total))
-      throw Error(ErrorKind::device, {}, buffer.what + " and what comes before it take more than 2^64 bytes", "use a shorter context or fewer windows at once");
+    if (__builtin_add_overflow(buffer.bytes, kGranule - 1, &rounded) ||
+        __builtin_add_overflow(total, rounded / kGranule * kGranule, &total))
+      throw Error(ErrorKind::device, {}, buffer.what + " and what comes before it take more than 2^64 bytes",
+                  "use a shorter context or fewer windows at once");
   }
   return total;
 }
@@ -55,9 +63,12 @@ void require_fits(std::span<const PlannedBuffer> plan, std::uint64_t limit) {
   std::vector<PlannedBuffer> largest(plan.begin(), plan.end());
   std::ranges::stable_sort(largest, std::greater{}, &PlannedBuffer::bytes);
   std::string parts;
-  for (std::size_t i = 0; i < std::min<std::size_t>(3, largest.size()); ++i) parts += (i > 0 ? ", " : "") + largest[i].what + " " + in_gib(largest[i].bytes);
-  throw Error(ErrorKind::device, {}, "the pass needs " + in_gib(needed) + " of device memory (" + parts + "), " + in_gib(limit) + " may be used",
-              "raise --device-memory, free memory on the device, use a shorter context, or --device cpu");
+  for (std::size_t i = 0; i < std::min<std::size_t>(3, largest.size()); ++i)
+    parts += (i > 0 ? ", " : "") + largest[i].what + " " + in_gib(largest[i].bytes);
+  throw Error(
+      ErrorKind::device, {},
+      "the pass needs " + in_gib(needed) + " of device memory (" + parts + "), " + in_gib(limit) + " may be used",
+      "raise --device-memory, free memory on the device, use a shorter context, or --device cpu");
 }
 
 std::uint64_t usable_bytes(std::uint64_t free, std::optional<std::uint64_t> cap) {

@@ -20,16 +20,15 @@ struct DeviceSpan {
 
   /// To a view that may only be read.
   template <class U>
-    requires(!std::is_same_v<U, T> && std::is_same_v<U, const T>)
-  operator DeviceSpan<U>() const noexcept {
+  requires(!std::is_same_v<U, T> && std::is_same_v<U, const T>) operator DeviceSpan<U>() const noexcept {
     return {data, size};
   }
   DeviceSpan subspan(std::size_t first, std::size_t count) const noexcept { return {data + first, count}; }
 };
 
 struct DeviceInfo {
-  int index = 0;         // as in cuda:INDEX
-  std::string name;      // "NVIDIA H200"
+  int index = 0;             // as in cuda:INDEX
+  std::string name;          // "NVIDIA H200"
   int major = 0, minor = 0;  // compute capability
   int multiprocessors = 0;
   std::uint64_t shared_bytes = 0;  // shared memory a block can ask for
@@ -39,7 +38,8 @@ struct DeviceInfo {
 /// Whether this build holds GPU code at all (ROPEWALK_CUDA).
 bool built_with_cuda() noexcept;
 
-/// The devices that can run this build (compute capability 8.0 or later), and why there is none: "this build has no GPU code (ROPEWALK_CUDA)", the driver's own words.
+/// The devices that can run this build (compute capability 8.0 or later), and why there is none: "this build has no GPU
+/// code (ROPEWALK_CUDA)", the driver's own words.
 /// Never throws for a missing driver or device.
 struct DeviceList {
   std::vector<DeviceInfo> devices;
@@ -56,7 +56,8 @@ struct DeviceOp {
 /// "rms_norm, layer 3, [4096, 2048]".
 std::string describe(const DeviceOp& op);
 
-/// Error(device): "<op>: <what the runtime said> (<its name for it>); <what to do>". What to do depends on the error: memory, driver, a bug of ours.
+/// Error(device): "<op>: <what the runtime said> (<its name for it>); <what to do>". What to do depends on the error:
+/// memory, driver, a bug of ours.
 Error device_error(const DeviceOp& op, const std::string& error_name, const std::string& error_text);
 
 /// A buffer that a plan counts on.
@@ -66,10 +67,12 @@ struct PlannedBuffer {
 };
 /// Sum with each rounded up as the allocator does (512 bytes). Error(device) if it does not fit in 64 bits.
 std::uint64_t planned_bytes(std::span<const PlannedBuffer> plan);
-/// Out of memory is planned for, not met: Error(device) naming the largest buffers if `plan` needs more than `limit` bytes.
+/// Out of memory is planned for, not met: Error(device) naming the largest buffers if `plan` needs more than `limit`
+/// bytes.
 void require_fits(std::span<const PlannedBuffer> plan, std::uint64_t limit);
 
-/// What a sweep may allocate on a device with `free` bytes left: the cap of --device-memory if there is one, and always less what the runtime, cuBLAS and cuDNN load later (512 MiB).
+/// What a sweep may allocate on a device with `free` bytes left: the cap of --device-memory if there is one, and always
+/// less what the runtime, cuBLAS and cuDNN load later (512 MiB).
 std::uint64_t usable_bytes(std::uint64_t free, std::optional<std::uint64_t> cap);
 
 }  // namespace ropewalk::verify

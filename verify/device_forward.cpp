@@ -19,7 +19,8 @@ std::span<const std::byte> bytes_of(const std::vector<T>& values) {
   return std::as_bytes(std::span(values));
 }
 
-std::vector<std::unique_ptr<Accelerator::Memory>> make_ring(Accelerator& device, std::uint64_t bytes, std::size_t count) {
+std::vector<std::unique_ptr<Accelerator::Memory>> make_ring(Accelerator& device, std::uint64_t bytes,
+                                                            std::size_t count) {
   std::vector<std::unique_ptr<Accelerator::Memory>> ring;
   for (std::size_t i = 0; i < count; ++i) ring.push_back(device.allocate_pinned("weights on their way", bytes));
   return ring;
@@ -38,12 +39,22 @@ std::vector<std::unique_ptr<Accelerator::Event>> make_events(Accelerator& device
 
 }  // namespace
 
-DeviceForward::DeviceForward(const DeviceModel& model, std::span<const Window> windows, const DevicePlan& plan, const DeviceTuning& tuning, const Workers& workers, DeviceActivations& shared,
+DeviceForward::DeviceForward(const DeviceModel& model, std::span<const Window> windows, const DevicePlan& plan,
+                             const DeviceTuning& tuning, const Workers& workers, DeviceActivations& shared,
                              std::function<bool()> cancelled)
-    : model_(model), device_(shared.device), shared_(shared), plan_(plan), cancelled_(std::move(cancelled)), d_model_(std::size_t(model.model->config.d_model)),
-      ring_(make_ring(device_, model.pieces.largest_bytes, std::max<std::size_t>(2, tuning.ring))), copied_(make_events(device_, ring_.size())),
-      fed_(make_events(device_, model.weights.size())), started_(make_events(device_, model.weights.size())), done_(make_events(device_, model.weights.size())),
-      before_(model.weights.size(), nullptr), stream_(model.pieces.stream, spans_of(ring_), tuning.readers) {
+    : model_(model),
+      device_(shared.device),
+      shared_(shared),
+      plan_(plan),
+      cancelled_(std::move(cancelled)),
+      d_model_(std::size_t(model.model->config.d_model)),
+      ring_(make_ring(device_, model.pieces.largest_bytes, std::max<std::size_t>(2, tuning.ring))),
+      copied_(make_events(device_, ring_.size())),
+      fed_(make_events(device_, model.weights.size())),
+      started_(make_events(device_, model.weights.size())),
+      done_(make_events(device_, model.weights.size())),
+      before_(model.weights.size(), nullptr),
+      stream_(model.pieces.stream, spans_of(ring_), tuning.readers) {
   std::vector<std::int32_t> ids;
   for (const Window& window : windows) {
     lengths_.push_back(window.size());
@@ -62,27 +73,35 @@ DeviceForward::DeviceForward(const DeviceModel& model, std::span<const Window> w
       device_.copy_to_device(bytes_of(table->cos), memory->bytes().subspan(0, bytes), Queue::compute);
       device_.copy_to_device(bytes_of(table->sin), memory->bytes().subspan(bytes, bytes), Queue::compute);
       device_.synchronize();  // the table is pageable, and goes away
-      on_device = {table->pairs, table->pairs == 0 ? 0 : table->cos.size() / table->pairs, memory->as<const float>(0, table->cos.size()), memory->as<const float>(bytes, table->sin.size())};
+      on_device = {table->pairs, table->pairs == 0 ? 0 : table->cos.size() / table->pairs,
+                   memory->as<const float>(0, table->cos.size()), memory->as<const float>(bytes, table->sin.size())};
     }
     rotary_.push_back(on_device);
   }
 
   const std::uint64_t row_bytes = d_model_ * sizeof(float);
-  residual_ = plan.spilled ? device_.allocate_pinned("residual", rows_ * row_bytes) : device_.allocate("residual", rows_ * row_bytes);
-  const auto on_the_way = plan.spilled ? nullptr : device_.allocate_pinned("embeddings", std::min(plan.chunk_rows, rows_) * row_bytes);
+  residual_ = plan.spilled ? device_.allocate_pinned("residual", rows_ * row_bytes)
+                           : device_.allocate("residual", rows_ * row_bytes);
+  const auto on_the_way =
+      plan.spilled ? nullptr : device_.allocate_pinned("embeddings", std::min(plan.chunk_rows, rows_) * row_bytes);
   for (std::size_t first = 0; first < rows_; first += plan.chunk_rows) {
     const std::size_t count = std::min(plan.chunk_rows, rows_ - first);
     std::byte* to = plan.spilled ? residual_->host().data() + first * row_bytes : on_the_way->host().data();
-    read_embeddings(*model.model, std::span(ids).subspan(first, count), reinterpret_cast<float*>(to), d_model_, workers);
+    read_embeddings(*model.model, std::span(ids).subspan(first, count), reinterpret_cast<float*>(to), d_model_,
+                    workers);
     if (plan.spilled) continue;
-    device_.copy_to_device({to, count * row_bytes}, residual_->bytes().subspan(first * row_bytes, count * row_bytes), Queue::compute);
+    device_.copy_to_device({to, count * row_bytes}, residual_->bytes().subspan(first * row_bytes, count * row_bytes),
+                           Queue::compute);
     device_.synchronize();
   }
   std::uint64_t layer_bytes = 0;
-  for (std::size_t layer = 0; layer + 1 < model.weights.size(); ++layer) layer_bytes = std::max(layer_bytes, model.weights[layer].bytes);
-  for (std::size_t slot = 0; slot < plan.slots; ++slot) slots_.push_back(device_.allocate("weights of a layer", layer_bytes));
+  for (std::size_t layer = 0; layer + 1 < model.weights.size(); ++layer)
+    layer_bytes = std::max(layer_bytes, model.weights[layer].bytes);
+  for (std::size_t slot = 0; slot < plan.slots; ++slot)
+    slots_.push_back(device_.allocate("weights of a layer", layer_bytes));
   staging_ = device_.allocate("weights on their way", model.pieces.largest_bytes);
-  if (model.type == ElementType::f32) widened_ = device_.allocate("widened weights", model.pieces.largest_elements * sizeof(float));
+  if (model.type == ElementType::f32)
+    widened_ = device_.allocate("widened weights", model.pieces.largest_elements * sizeof(float));
 }
 
 DeviceMatrix DeviceForward::residual(std::size_t first, std::size_t rows, std::size_t spill_place) {
@@ -96,10 +115,12 @@ DeviceMatrix DeviceForward::residual(std::size_t first, std::size_t rows, std::s
 void DeviceForward::store_spilled(std::size_t first, std::size_t rows) {
   if (!plan_.spilled) return;
   const std::uint64_t row_bytes = d_model_ * sizeof(float);
-  device_.copy_to_host(shared_.residual->bytes().subspan(0, rows * row_bytes), residual_->host().subspan(first * row_bytes, rows * row_bytes), Queue::compute);
+  device_.copy_to_host(shared_.residual->bytes().subspan(0, rows * row_bytes),
+                       residual_->host().subspan(first * row_bytes, rows * row_bytes), Queue::compute);
 }
 
-void DeviceForward::queue_piece(const WeightPiece& piece, std::span<const std::byte> bytes, std::byte* slot, const DeviceWeights& weights) {
+void DeviceForward::queue_piece(const WeightPiece& piece, std::span<const std::byte> bytes, std::byte* slot,
+                                const DeviceWeights& weights) {
   if (!piece.matrix) {
     device_.copy_to_device(bytes, {slot, bytes.size()}, Queue::copy);
     return;
@@ -118,8 +139,10 @@ void DeviceForward::queue_piece(const WeightPiece& piece, std::span<const std::b
     return;
   }
   const DeviceSpan<float> wide = widened_->as<float>(0, piece.elements);
-  device_.dequantize(piece.dtype, staged, ElementType::f32, reinterpret_cast<std::byte*>(wide.data), piece.elements, Queue::copy);
-  device_.split(wide, {to, ElementType::bf16, matrix.terms, piece.elements, matrix.outputs * matrix.depth}, Queue::copy);
+  device_.dequantize(piece.dtype, staged, ElementType::f32, reinterpret_cast<std::byte*>(wide.data), piece.elements,
+                     Queue::copy);
+  device_.split(wide, {to, ElementType::bf16, matrix.terms, piece.elements, matrix.outputs * matrix.depth},
+                Queue::copy);
 }
 
 void DeviceForward::feed(int layer) {
@@ -153,7 +176,8 @@ DeviceMatrix DeviceForward::vector_row(std::size_t index) const {
   const DeviceVector& vector = weights_->vectors[index];
   return {slot_ + vector.offset_bytes, ElementType::f32, 1, vector.size, 0};
 }
-DeviceMatrix DeviceForward::activation(const std::unique_ptr<Accelerator::Memory>& memory, std::size_t rows, std::size_t width) const {
+DeviceMatrix DeviceForward::activation(const std::unique_ptr<Accelerator::Memory>& memory, std::size_t rows,
+                                       std::size_t width) const {
   return {memory->bytes().data, model_.type, rows, width, width};
 }
 
@@ -164,10 +188,12 @@ void DeviceForward::linear(const DeviceMatrix& x, std::size_t index, bool accumu
     device_.multiply(x, {data, model_.type, w.outputs, w.depth, w.depth}, accumulate, out);
     return;
   }
-  // x and w as sums of bf16 terms of 8 bits: x_i w_j is below 2^(-8 (i + j)) of the product, and what i + j = 4 leaves out is below f32's own rounding. The smallest first.
+  // x and w as sums of bf16 terms of 8 bits: x_i w_j is below 2^(-8 (i + j)) of the product, and what i + j = 4 leaves
+  // out is below f32's own rounding. The smallest first.
   constexpr std::size_t kTerms = 3, kLast = 3;
   const std::size_t elements = x.rows * x.width;
-  device_.split({reinterpret_cast<const float*>(x.data), elements}, {shared_.terms->bytes().data, ElementType::bf16, kTerms, elements, elements}, Queue::compute);
+  device_.split({reinterpret_cast<const float*>(x.data), elements},
+                {shared_.terms->bytes().data, ElementType::bf16, kTerms, elements, elements}, Queue::compute);
   bool add = accumulate;
   for (std::size_t order = std::min(kLast, kTerms - 1 + w.terms - 1) + 1; order-- > 0;)
     for (std::size_t i = 0; i < kTerms; ++i) {
@@ -187,25 +213,43 @@ struct DeviceForward::Group {
 
 void DeviceForward::attend(const Chunk& chunk, const DeviceMatrix& projected, const DeviceMatrix& out) {
   const ModelConfig& c = config();
-  const auto head_dim = std::size_t(c.head_dim), d_q = std::size_t(c.n_heads) * head_dim, d_kv = std::size_t(c.n_kv_heads) * head_dim;
+  const auto head_dim = std::size_t(c.head_dim), d_q = std::size_t(c.n_heads) * head_dim,
+             d_kv = std::size_t(c.n_kv_heads) * head_dim;
   std::vector<Group> groups;
   for (const Stretch& stretch : chunk) {
     const std::size_t length = lengths_[stretch.window];
-    if (!groups.empty() && stretch.rows == length && lengths_[groups.back().first->window] == length) ++groups.back().windows;
+    if (!groups.empty() && stretch.rows == length && lengths_[groups.back().first->window] == length)
+      ++groups.back().windows;
     else groups.push_back({stretch.first_row - chunk.front().first_row, stretch.rows, 1, &stretch});
   }
   for (const Group& group : groups) {
-    const std::size_t count = group.rows * group.windows, position = group.first->first_position, kv_rows = position + group.rows;
+    const std::size_t count = group.rows * group.windows, position = group.first->first_position,
+                      kv_rows = position + group.rows;
     const DeviceRotary& rotary = rotary_[group.first->window];
-    const DeviceMatrix rows = projected.row_range(group.row, count), q = rows.columns(0, d_q), k = rows.columns(d_q, d_kv), v = rows.columns(d_q + d_kv, d_kv);
+    const DeviceMatrix rows = projected.row_range(group.row, count), q = rows.columns(0, d_q),
+                       k = rows.columns(d_q, d_kv), v = rows.columns(d_q + d_kv, d_kv);
     // The keys and values of a window stand where its rows stand in the chunk; those of a window in pieces from 0 on.
-    const DeviceMatrix keys = activation(shared_.keys, group.row + group.windows * kv_rows, d_kv), values = activation(shared_.values, keys.rows, d_kv);
+    const DeviceMatrix keys = activation(shared_.keys, group.row + group.windows * kv_rows, d_kv),
+                       values = activation(shared_.values, keys.rows, d_kv);
     device_.rotate(q, head_dim, c.rotary_pairs, rotary, position, group.rows, q);
-    device_.rotate(k, head_dim, c.rotary_pairs, rotary, position, group.rows, keys.row_range(group.row + position, count));
-    device_.rotate(v, head_dim, c.rotary_pairs, {0, rotary.positions, {}, {}}, position, group.rows, values.row_range(group.row + position, count));  // no pairs: a copy
-    device_.attention({.q = q, .out = out.row_range(group.row, count), .keys = keys.row_range(group.row, group.windows * kv_rows), .values = values.row_range(group.row, group.windows * kv_rows),
-                       .windows = group.windows, .rows = group.rows, .kv_rows = kv_rows, .first_position = position, .n_heads = std::size_t(c.n_heads), .n_kv_heads = std::size_t(c.n_kv_heads),
-                       .head_dim = head_dim, .sliding_window = c.sliding_window ? std::size_t(*c.sliding_window) : 0, .scale = float(1.0 / std::sqrt(double(head_dim)))});
+    device_.rotate(k, head_dim, c.rotary_pairs, rotary, position, group.rows,
+                   keys.row_range(group.row + position, count));
+    // no pairs: a copy
+    device_.rotate(v, head_dim, c.rotary_pairs, {0, rotary.positions, {}, {}}, position, group.rows,
+                   values.row_range(group.row + position, count));
+    device_.attention({.q = q,
+                       .out = out.row_range(group.row, count),
+                       .keys = keys.row_range(group.row, group.windows * kv_rows),
+                       .values = values.row_range(group.row, group.windows * kv_rows),
+                       .windows = group.windows,
+                       .rows = group.rows,
+                       .kv_rows = kv_rows,
+                       .first_position = position,
+                       .n_heads = std::size_t(c.n_heads),
+                       .n_kv_heads = std::size_t(c.n_kv_heads),
+                       .head_dim = head_dim,
+                       .sliding_window = c.sliding_window ? std::size_t(*c.sliding_window) : 0,
+                       .scale = float(1.0 / std::sqrt(double(head_dim)))});
   }
 }
 
@@ -213,20 +257,28 @@ void DeviceForward::run_chunk(int layer, const Chunk& chunk) {
   using W = DeviceWeights;
   device_.set_layer(Queue::compute, layer);
   const ModelConfig& c = config();
-  const std::size_t first = chunk.front().first_row, rows = chunk.back().first_row + chunk.back().rows - first, d_ff = std::size_t(c.d_ff);
+  const std::size_t first = chunk.front().first_row, rows = chunk.back().first_row + chunk.back().rows - first,
+                    d_ff = std::size_t(c.d_ff);
   const std::size_t d_q = std::size_t(c.n_heads) * std::size_t(c.head_dim), qkv = weights_->matrices[W::kQkv].outputs;
   const bool is_wide = model_.type == ElementType::f32;
   // A bias is added to floats, before the one rounding to 16 bits.
-  const auto wide = [&](std::size_t width) { return DeviceMatrix{shared_.wide->bytes().data, ElementType::f32, rows, width, width}; };
-  const DeviceMatrix x = residual(first, rows), normed = activation(shared_.normed, rows, d_model_), attended = activation(shared_.normed, rows, d_q);
-  const DeviceMatrix projected = activation(shared_.projected, rows, qkv), gate_up = activation(shared_.projected, rows, 2 * d_ff), activated = activation(shared_.activated, rows, d_ff);
+  const auto wide = [&](std::size_t width) {
+    return DeviceMatrix{shared_.wide->bytes().data, ElementType::f32, rows, width, width};
+  };
+  const DeviceMatrix x = residual(first, rows), normed = activation(shared_.normed, rows, d_model_),
+                     attended = activation(shared_.normed, rows, d_q);
+  const DeviceMatrix projected = activation(shared_.projected, rows, qkv),
+                     gate_up = activation(shared_.projected, rows, 2 * d_ff),
+                     activated = activation(shared_.activated, rows, d_ff);
 
   device_.rms_norm(x, vector(W::kAttentionNorm), c.rms_eps, normed);
   const bool qkv_bias = vector(W::kQkvBias).size > 0, mlp_bias = vector(W::kGateUpBias).size > 0;
   const DeviceMatrix first_out = qkv_bias && !is_wide ? wide(qkv) : projected;
   linear(normed, W::kQkv, false, first_out);
   if (qkv_bias) device_.add(first_out, vector_row(W::kQkvBias));
-  if (qkv_bias && !is_wide) device_.dequantize(DType::f32, {first_out.data, rows * qkv * sizeof(float)}, model_.type, projected.data, rows * qkv, Queue::compute);
+  if (qkv_bias && !is_wide)
+    device_.dequantize(DType::f32, {first_out.data, rows * qkv * sizeof(float)}, model_.type, projected.data,
+                       rows * qkv, Queue::compute);
   attend(chunk, projected, attended);
   linear(attended, W::kOutput, true, x);
   if (vector(W::kOutputBias).size > 0) device_.add(x, vector_row(W::kOutputBias));
@@ -274,7 +326,9 @@ void DeviceForward::head(std::size_t first, std::size_t rows, const DeviceMatrix
   linear(normed, DeviceWeights::kLogits, false, logits);
 }
 
-double DeviceForward::first_wait_seconds() const { return before_[0] ? started_[0]->milliseconds_since(*before_[0]) / 1000 : 0; }
+double DeviceForward::first_wait_seconds() const {
+  return before_[0] ? started_[0]->milliseconds_since(*before_[0]) / 1000 : 0;
+}
 double DeviceForward::other_wait_seconds() const {
   double sum = 0;
   for (std::size_t layer = 1; layer + 1 < started_.size(); ++layer)

@@ -21,8 +21,8 @@ namespace ropewalk::verify {
 struct DeviceTuning {
   std::size_t chunk_rows = kChunkRows, head_rows = 1024;  // at most
   std::uint64_t piece_bytes = std::uint64_t{16} << 20;
-  std::size_t ring = 8;        // pinned buffers of a piece's size; at least 2
-  std::size_t slots = 0;       // layers of weights on the device at most; 0: as many as fit, never fewer than 2
+  std::size_t ring = 8;   // pinned buffers of a piece's size; at least 2
+  std::size_t slots = 0;  // layers of weights on the device at most; 0: as many as fit, never fewer than 2
   int readers = 4;
 };
 
@@ -37,19 +37,23 @@ struct DeviceModel {
 /// How a sweep of one model, or two side by side, uses a device's memory.
 struct DevicePlan {
   std::size_t chunk_rows, head_rows, slots;
-  bool spilled;                 // residuals live in pinned host memory
-  std::uint64_t bytes;          // at most allocated at once
+  bool spilled;         // residuals live in pinned host memory
+  std::uint64_t bytes;  // at most allocated at once
 };
-/// The fastest that fits `limit`: residuals on the device before long chunks, long chunks before more slots. Error(device) naming the largest buffers if nothing does.
-DevicePlan plan_device(std::span<const DeviceModel> models, std::span<const Window> windows, std::uint64_t limit, const DeviceTuning& tuning);
+/// The fastest that fits `limit`: residuals on the device before long chunks, long chunks before more slots.
+/// Error(device) naming the largest buffers if nothing does.
+DevicePlan plan_device(std::span<const DeviceModel> models, std::span<const Window> windows, std::uint64_t limit,
+                       const DeviceTuning& tuning);
 
 /// What the models of a sweep share: activations of a chunk, keys and values of a layer.
 class DeviceActivations {
  public:
-  DeviceActivations(Accelerator& device, std::span<const DeviceModel> models, std::span<const Window> windows, const DevicePlan& plan);
+  DeviceActivations(Accelerator& device, std::span<const DeviceModel> models, std::span<const Window> windows,
+                    const DevicePlan& plan);
 
   Accelerator& device;
-  std::unique_ptr<Accelerator::Memory> normed, projected, activated, wide, terms, keys, values, residual;  // residual: of a chunk, where they are spilled
+  // residual: of a chunk, where they are spilled
+  std::unique_ptr<Accelerator::Memory> normed, projected, activated, wide, terms, keys, values, residual;
   Accelerator::Event* last_done = nullptr;  // end of what was last queued to compute
 };
 
@@ -57,9 +61,11 @@ class DeviceActivations {
 class DeviceForward {
  public:
   /// Reads the embeddings and starts reading weights. All arguments outlive it.
-  DeviceForward(const DeviceModel& model, std::span<const Window> windows, const DevicePlan& plan, const DeviceTuning& tuning, const Workers& workers, DeviceActivations& shared,
+  DeviceForward(const DeviceModel& model, std::span<const Window> windows, const DevicePlan& plan,
+                const DeviceTuning& tuning, const Workers& workers, DeviceActivations& shared,
                 std::function<bool()> cancelled);
-  /// Queues the copies of a layer's weights; waits for their bytes, not for the device. In order; run_layer does it where nobody has.
+  /// Queues the copies of a layer's weights; waits for their bytes, not for the device. In order; run_layer does it
+  /// where nobody has.
   void feed(int layer);
   /// Queues a layer.
   void run_layer(int layer);
@@ -70,19 +76,23 @@ class DeviceForward {
 
   const ModelConfig& config() const noexcept { return model_.model->config; }
   std::size_t rows() const noexcept { return rows_; }
-  /// Rows of the residual on the device; where they are spilled, copied to the chunk's buffer (which the next call overwrites), at `spill_place` rows into it.
+  /// Rows of the residual on the device; where they are spilled, copied to the chunk's buffer (which the next call
+  /// overwrites), at `spill_place` rows into it.
   DeviceMatrix residual(std::size_t first, std::size_t rows, std::size_t spill_place = 0);
-  /// Seconds that compute stood still for weights: for the first layer, which nothing can hide, and for all others. After synchronize().
+  /// Seconds that compute stood still for weights: for the first layer, which nothing can hide, and for all others.
+  /// After synchronize().
   double first_wait_seconds() const;
   double other_wait_seconds() const;
 
  private:
   struct Group;  // windows of one launch
-  void queue_piece(const WeightPiece& piece, std::span<const std::byte> bytes, std::byte* slot, const DeviceWeights& weights);
+  void queue_piece(const WeightPiece& piece, std::span<const std::byte> bytes, std::byte* slot,
+                   const DeviceWeights& weights);
   void run_chunk(int layer, const Chunk& chunk);
   void attend(const Chunk& chunk, const DeviceMatrix& projected, const DeviceMatrix& out);
   void linear(const DeviceMatrix& x, std::size_t matrix, bool accumulate, const DeviceMatrix& out);
-  DeviceMatrix activation(const std::unique_ptr<Accelerator::Memory>& memory, std::size_t rows, std::size_t width) const;
+  DeviceMatrix activation(const std::unique_ptr<Accelerator::Memory>& memory, std::size_t rows,
+                          std::size_t width) const;
   DeviceSpan<const float> vector(std::size_t index) const;
   DeviceMatrix vector_row(std::size_t index) const;
   void store_spilled(std::size_t first, std::size_t rows);
@@ -97,17 +107,17 @@ class DeviceForward {
   std::size_t rows_ = 0, d_model_;
   std::unique_ptr<Accelerator::Memory> residual_;  // of the device, or pinned
   std::vector<std::unique_ptr<Accelerator::Memory>> rotary_memory_;
-  std::vector<DeviceRotary> rotary_;               // by window
+  std::vector<DeviceRotary> rotary_;  // by window
   std::vector<std::unique_ptr<Accelerator::Memory>> ring_, slots_;
   std::unique_ptr<Accelerator::Memory> staging_, widened_;
-  std::vector<std::unique_ptr<Accelerator::Event>> copied_;            // by place in the ring
+  std::vector<std::unique_ptr<Accelerator::Event>> copied_;                // by place in the ring
   std::vector<std::unique_ptr<Accelerator::Event>> fed_, started_, done_;  // by layer, the head last
-  std::vector<Accelerator::Event*> before_;                            // what compute did before a layer's start
+  std::vector<Accelerator::Event*> before_;                                // what compute did before a layer's start
   std::size_t next_piece_ = 0;
   int layers_fed_ = 0;
-  const DeviceWeights* weights_ = nullptr;         // of the layer being queued
+  const DeviceWeights* weights_ = nullptr;  // of the layer being queued
   std::byte* slot_ = nullptr;
-  WeightStream stream_;                            // last: its threads stop first
+  WeightStream stream_;  // last: its threads stop first
 };
 
 }  // namespace ropewalk::verify

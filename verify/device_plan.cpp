@@ -22,17 +22,21 @@ std::size_t d_kv(const ModelConfig& c) { return std::size_t(c.n_kv_heads) * std:
 struct ActivationBytes {
   std::uint64_t normed = 0, projected = 0, activated = 0, wide = 0, terms = 0, cache = 0, residual = 0;
 };
-ActivationBytes activation_bytes(std::span<const DeviceModel> models, const Shape& shape, std::size_t chunk_rows, std::size_t head_rows, bool spilled) {
+ActivationBytes activation_bytes(std::span<const DeviceModel> models, const Shape& shape, std::size_t chunk_rows,
+                                 std::size_t head_rows, bool spilled) {
   ActivationBytes out;
   const auto grow = [](std::uint64_t& bytes, std::uint64_t needed) { bytes = std::max(bytes, needed); };
-  const std::uint64_t rows = std::min(std::max(chunk_rows, head_rows), shape.total), cache_rows = std::max<std::uint64_t>(shape.longest, std::min(chunk_rows, shape.total));
+  const std::uint64_t rows = std::min(std::max(chunk_rows, head_rows), shape.total),
+                      cache_rows = std::max<std::uint64_t>(shape.longest, std::min(chunk_rows, shape.total));
   for (const DeviceModel& m : models) {
     const ModelConfig& c = m.model->config;
-    const std::uint64_t element = element_bytes(m.type), d_model = std::uint64_t(c.d_model), d_ff = std::uint64_t(c.d_ff), qkv = d_q(c) + 2 * d_kv(c);
+    const std::uint64_t element = element_bytes(m.type), d_model = std::uint64_t(c.d_model),
+                        d_ff = std::uint64_t(c.d_ff), qkv = d_q(c) + 2 * d_kv(c);
     grow(out.normed, rows * std::max<std::uint64_t>(d_model, d_q(c)) * element);
     grow(out.projected, rows * std::max(qkv, 2 * d_ff) * element);
     grow(out.activated, rows * d_ff * element);
-    if (m.type == ElementType::f32) grow(out.terms, 3 * rows * std::max<std::uint64_t>({d_model, d_q(c), d_ff}) * sizeof(std::uint16_t));
+    if (m.type == ElementType::f32)
+      grow(out.terms, 3 * rows * std::max<std::uint64_t>({d_model, d_q(c), d_ff}) * sizeof(std::uint16_t));
     else if (c.attention_bias || c.mlp_bias) grow(out.wide, rows * std::max(qkv, 2 * d_ff) * sizeof(float));
     grow(out.cache, cache_rows * d_kv(c) * element);
     if (spilled) grow(out.residual, models.size() * rows * d_model * sizeof(float));
@@ -47,25 +51,35 @@ std::uint64_t largest_layer(const DeviceModel& m) {
 }
 
 /// Everything a sweep allocates while the layers run and while the head does; slots give way to the head.
-std::pair<std::vector<PlannedBuffer>, std::vector<PlannedBuffer>> buffers(std::span<const DeviceModel> models, const Shape& shape, const DevicePlan& plan) {
+std::pair<std::vector<PlannedBuffer>, std::vector<PlannedBuffer>> buffers(std::span<const DeviceModel> models,
+                                                                          const Shape& shape, const DevicePlan& plan) {
   std::vector<PlannedBuffer> common;
   const ActivationBytes a = activation_bytes(models, shape, plan.chunk_rows, plan.head_rows, plan.spilled);
-  for (const auto& [what, bytes] : {std::pair<const char*, std::uint64_t>{"normed rows", a.normed}, {"projections", a.projected}, {"MLP activations", a.activated}, {"wide activations", a.wide},
-                                    {"bf16 terms", a.terms}, {"keys of a layer", a.cache}, {"values of a layer", a.cache}, {"residual of a chunk", a.residual}})
+  for (const auto& [what, bytes] : {std::pair<const char*, std::uint64_t>{"normed rows", a.normed},
+                                    {"projections", a.projected},
+                                    {"MLP activations", a.activated},
+                                    {"wide activations", a.wide},
+                                    {"bf16 terms", a.terms},
+                                    {"keys of a layer", a.cache},
+                                    {"values of a layer", a.cache},
+                                    {"residual of a chunk", a.residual}})
     if (bytes > 0) common.push_back({what, bytes});
   for (const DeviceModel& m : models) {
-    if (!plan.spilled) common.push_back({"residual", shape.total * std::uint64_t(m.model->config.d_model) * sizeof(float)});
+    if (!plan.spilled)
+      common.push_back({"residual", shape.total * std::uint64_t(m.model->config.d_model) * sizeof(float)});
     common.push_back({"weights on their way", m.pieces.largest_bytes});
     if (m.type == ElementType::f32) common.push_back({"widened weights", m.pieces.largest_elements * sizeof(float)});
     const std::uint64_t positions = shape.longest, pairs = std::uint64_t(m.model->config.head_dim) / 2;
     // One table for all lengths, unless it depends on them: then at most one each, together no longer than all windows.
-    common.push_back({"rotary tables", 2 * pairs * (depends_on_length(m.model->config.rope) ? shape.total : positions) * sizeof(float)});
+    common.push_back({"rotary tables",
+                      2 * pairs * (depends_on_length(m.model->config.rope) ? shape.total : positions) * sizeof(float)});
   }
   std::vector<PlannedBuffer> layers = common, head = common;
   for (const DeviceModel& m : models) {
     for (std::size_t slot = 0; slot < plan.slots; ++slot) layers.push_back({"weights of a layer", largest_layer(m)});
     head.push_back({"weights of the head", m.weights.back().bytes});
-    head.push_back({"logits of a chunk", std::min(plan.head_rows, shape.total) * std::uint64_t(m.model->config.n_vocab) * sizeof(float)});
+    head.push_back({"logits of a chunk",
+                    std::min(plan.head_rows, shape.total) * std::uint64_t(m.model->config.n_vocab) * sizeof(float)});
   }
   layers.push_back({"distances", shape.total * sizeof(double)});
   head.push_back({"statistics", shape.total * (sizeof(HeadRow) + sizeof(std::int32_t))});
@@ -79,7 +93,8 @@ std::uint64_t needed(std::span<const DeviceModel> models, const Shape& shape, co
 
 }  // namespace
 
-DevicePlan plan_device(std::span<const DeviceModel> models, std::span<const Window> windows, std::uint64_t limit, const DeviceTuning& tuning) {
+DevicePlan plan_device(std::span<const DeviceModel> models, std::span<const Window> windows, std::uint64_t limit,
+                       const DeviceTuning& tuning) {
   const Shape shape = shape_of(windows);
   constexpr std::size_t kFewestRows = 128;
   std::size_t layers = 2;
@@ -112,13 +127,17 @@ DevicePlan plan_device(std::span<const DeviceModel> models, std::span<const Wind
   return plan;
 }
 
-DeviceActivations::DeviceActivations(Accelerator& accelerator, std::span<const DeviceModel> models, std::span<const Window> windows, const DevicePlan& plan) : device(accelerator) {
+DeviceActivations::DeviceActivations(Accelerator& accelerator, std::span<const DeviceModel> models,
+                                     std::span<const Window> windows, const DevicePlan& plan)
+    : device(accelerator) {
   const ActivationBytes a = activation_bytes(models, shape_of(windows), plan.chunk_rows, plan.head_rows, plan.spilled);
   const auto make = [&](std::unique_ptr<Accelerator::Memory>& memory, const char* what, std::uint64_t bytes) {
     if (bytes > 0) memory = device.allocate(what, bytes);
   };
-  make(normed, "normed rows", a.normed), make(projected, "projections", a.projected), make(activated, "MLP activations", a.activated), make(wide, "wide activations", a.wide);
-  make(terms, "bf16 terms", a.terms), make(keys, "keys of a layer", a.cache), make(values, "values of a layer", a.cache), make(residual, "residual of a chunk", a.residual);
+  make(normed, "normed rows", a.normed), make(projected, "projections", a.projected),
+      make(activated, "MLP activations", a.activated), make(wide, "wide activations", a.wide);
+  make(terms, "bf16 terms", a.terms), make(keys, "keys of a layer", a.cache),
+      make(values, "values of a layer", a.cache), make(residual, "residual of a chunk", a.residual);
 }
 
 }  // namespace ropewalk::verify

@@ -21,7 +21,9 @@ std::vector<std::int32_t> next_ids(std::span<const Window> windows) {
   return next;
 }
 
-std::string type_name(ElementType type) { return type == ElementType::f32 ? "f32" : type == ElementType::bf16 ? "bf16" : "f16"; }
+std::string type_name(ElementType type) {
+  return type == ElementType::f32 ? "f32" : type == ElementType::bf16 ? "bf16" : "f16";
+}
 
 /// Logits that f16 could not hold on their way, or weights that no element type could.
 bool is_broken(const HeadRow& row, bool pair) {
@@ -39,8 +41,14 @@ using SeeLogits = std::function<void(std::size_t, std::size_t, const DeviceMatri
 /// One sweep of one model or two.
 class Sweep {
  public:
-  Sweep(Accelerator& device, std::vector<DeviceModel> models, std::span<const Window> windows, const SweepOptions& options, const DeviceTuning& tuning)
-      : device_(device), options_(options), models_(std::move(models)), windows_(windows), workers_(options.threads, options.cancelled), next_(next_ids(windows)) {
+  Sweep(Accelerator& device, std::vector<DeviceModel> models, std::span<const Window> windows,
+        const SweepOptions& options, const DeviceTuning& tuning)
+      : device_(device),
+        options_(options),
+        models_(std::move(models)),
+        windows_(windows),
+        workers_(options.threads, options.cancelled),
+        next_(next_ids(windows)) {
     for (DeviceModel& m : models_) {
       m.weights = plan_device_weights(*m.model, m.type);
       m.pieces = cut_weights(m.weights, device, tuning.piece_bytes);
@@ -48,7 +56,9 @@ class Sweep {
     plan_ = plan_device(models_, windows, device.limit_bytes(), tuning);
     shared_.emplace(device, models_, windows, plan_);
     begin_ = device.event();
-    for (const DeviceModel& m : models_) forwards_.push_back(std::make_unique<DeviceForward>(m, windows, plan_, tuning, workers_, *shared_, options.cancelled));
+    for (const DeviceModel& m : models_)
+      forwards_.push_back(
+          std::make_unique<DeviceForward>(m, windows, plan_, tuning, workers_, *shared_, options.cancelled));
   }
 
   SweepResult run(const SeeLogits& see) {
@@ -65,12 +75,14 @@ class Sweep {
     out.precision.clear();
     out.weight_bytes = 0, out.first_wait_seconds = out.wait_seconds = 0;
     for (std::size_t m = 0; m < models_.size(); ++m) {
-      out.precision += (m > 0 && models_[m].type == models_[0].type) ? "" : (m > 0 ? ", " : "") + type_name(models_[m].type);
+      out.precision +=
+          (m > 0 && models_[m].type == models_[0].type) ? "" : (m > 0 ? ", " : "") + type_name(models_[m].type);
       out.weight_bytes += models_[m].pieces.total_bytes;
       out.first_wait_seconds += forwards_[m]->first_wait_seconds();
       out.wait_seconds += forwards_[m]->other_wait_seconds();
     }
-    out.slots = plan_.slots, out.chunk_rows = plan_.chunk_rows, out.spilled = plan_.spilled, out.device_bytes = plan_.bytes;
+    out.slots = plan_.slots, out.chunk_rows = plan_.chunk_rows, out.spilled = plan_.spilled,
+    out.device_bytes = plan_.bytes;
   }
 
  private:
@@ -79,7 +91,8 @@ class Sweep {
     bool same_shape = models_.size() == 2;
     for (const DeviceModel& m : models_) {
       layers = std::max(layers, m.model->config.n_layers);
-      same_shape = same_shape && m.model->config.n_layers == models_[0].model->config.n_layers && m.model->config.d_model == models_[0].model->config.d_model;
+      same_shape = same_shape && m.model->config.n_layers == models_[0].model->config.n_layers &&
+                   m.model->config.d_model == models_[0].model->config.d_model;
     }
     const auto distances = same_shape ? device_.allocate("distances", next_.size() * sizeof(double)) : nullptr;
     const auto measured = same_shape ? device_.event() : nullptr;
@@ -107,7 +120,8 @@ class Sweep {
   }
   double mean_distance(const Accelerator::Memory& distances) {
     std::vector<double> rows(next_.size());
-    device_.copy_to_host(distances.bytes().subspan(0, rows.size() * sizeof(double)), std::as_writable_bytes(std::span(rows)), Queue::compute);
+    device_.copy_to_host(distances.bytes().subspan(0, rows.size() * sizeof(double)),
+                         std::as_writable_bytes(std::span(rows)), Queue::compute);
     device_.synchronize();
     double sum = 0;
     for (const double row : rows) sum += row;
@@ -117,11 +131,14 @@ class Sweep {
   void run_head(SweepResult& result, const SeeLogits& see) {
     const std::size_t n_rows = next_.size();
     for (const auto& forward : forwards_) forward->load_head();
-    const auto statistics = device_.allocate("statistics", n_rows * sizeof(HeadRow)), next = device_.allocate("statistics", n_rows * sizeof(std::int32_t));
+    const auto statistics = device_.allocate("statistics", n_rows * sizeof(HeadRow)),
+               next = device_.allocate("statistics", n_rows * sizeof(std::int32_t));
     device_.copy_to_device(std::as_bytes(std::span(next_)), next->bytes(), Queue::compute);
-    const std::size_t n_vocab = std::size_t(models_[0].model->config.n_vocab), chunk = std::min(plan_.head_rows, n_rows);
+    const std::size_t n_vocab = std::size_t(models_[0].model->config.n_vocab),
+                      chunk = std::min(plan_.head_rows, n_rows);
     std::vector<std::unique_ptr<Accelerator::Memory>> logits;
-    for (std::size_t m = 0; m < models_.size(); ++m) logits.push_back(device_.allocate("logits of a chunk", chunk * n_vocab * sizeof(float)));
+    for (std::size_t m = 0; m < models_.size(); ++m)
+      logits.push_back(device_.allocate("logits of a chunk", chunk * n_vocab * sizeof(float)));
     for (std::size_t first = 0; first < n_rows; first += chunk) {
       if (options_.cancelled && options_.cancelled()) throw Cancelled();
       const std::size_t rows = std::min(chunk, n_rows - first);
@@ -130,11 +147,13 @@ class Sweep {
         both[m] = {logits[m]->bytes().data, ElementType::f32, rows, n_vocab, n_vocab};
         forwards_[m]->head(first, rows, both[m]);
       }
-      device_.head_statistics(both[0], both[1], next->as<const std::int32_t>(first * sizeof(std::int32_t), rows), statistics->as<HeadRow>(first * sizeof(HeadRow), rows));
+      device_.head_statistics(both[0], both[1], next->as<const std::int32_t>(first * sizeof(std::int32_t), rows),
+                              statistics->as<HeadRow>(first * sizeof(HeadRow), rows));
       if (see) see(first, rows, both[0]);
     }
     result.rows.resize(n_rows);
-    device_.copy_to_host(statistics->bytes().subspan(0, n_rows * sizeof(HeadRow)), std::as_writable_bytes(std::span(result.rows)), Queue::compute);
+    device_.copy_to_host(statistics->bytes().subspan(0, n_rows * sizeof(HeadRow)),
+                         std::as_writable_bytes(std::span(result.rows)), Queue::compute);
     device_.synchronize();
   }
 
@@ -151,11 +170,14 @@ class Sweep {
 };
 
 ElementType type_for(const Checkpoint& model, Precision precision) {
-  return precision == Precision::f32 ? ElementType::f32 : precision == Precision::bf16 ? ElementType::bf16 : natural_type(model);
+  return precision == Precision::f32    ? ElementType::f32
+         : precision == Precision::bf16 ? ElementType::bf16
+                                        : natural_type(model);
 }
 
 /// The sweep; under `automatic` once more in bf16 where f16 did not hold the activations.
-SweepResult sweep(Accelerator& device, std::initializer_list<const Checkpoint*> models, std::span<const Window> windows, const SweepOptions& options, const DeviceTuning& tuning, const SeeLogits& see) {
+SweepResult sweep(Accelerator& device, std::initializer_list<const Checkpoint*> models, std::span<const Window> windows,
+                  const SweepOptions& options, const DeviceTuning& tuning, const SeeLogits& see) {
   const auto start = std::chrono::steady_clock::now();
   const Precision wanted = options.device ? options.device->precision : Precision::automatic;
   const auto seconds = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
@@ -174,14 +196,17 @@ SweepResult sweep(Accelerator& device, std::initializer_list<const Checkpoint*> 
   for (const Checkpoint* model : models) check_config(*model), check_ids(*model, windows);
   if (next_ids(windows).empty()) return {};
   SweepResult result = once(wanted, "");
-  if (has_f16 && std::ranges::any_of(result.rows, [&](const HeadRow& row) { return is_broken(row, models.size() == 2); }))
+  if (has_f16 &&
+      std::ranges::any_of(result.rows, [&](const HeadRow& row) { return is_broken(row, models.size() == 2); }))
     result = once(Precision::bf16, "activations do not fit f16: computed again in bf16");
   return result;
 }
 
 }  // namespace
 
-std::vector<std::vector<TokenScore>> device_score(Accelerator& device, const Checkpoint& model, std::span<const Window> windows, const SweepOptions& options, const DeviceTuning& tuning) {
+std::vector<std::vector<TokenScore>> device_score(Accelerator& device, const Checkpoint& model,
+                                                  std::span<const Window> windows, const SweepOptions& options,
+                                                  const DeviceTuning& tuning) {
   const SweepResult result = sweep(device, {&model}, windows, options, tuning, {});
   std::vector<std::vector<TokenScore>> scores;
   std::size_t row = 0;
@@ -189,30 +214,38 @@ std::vector<std::vector<TokenScore>> device_score(Accelerator& device, const Che
     auto& out = scores.emplace_back();
     for (std::size_t t = 0; t < window.size(); ++t, ++row) {
       const HeadRow& r = result.rows[row];
-      if (t + 1 < window.size()) out.push_back({r.statistics.a.log_sum_exp() - r.next_a, r.statistics.a.argmax, float(r.statistics.a.entropy())});
+      if (t + 1 < window.size())
+        out.push_back(
+            {r.statistics.a.log_sum_exp() - r.next_a, r.statistics.a.argmax, float(r.statistics.a.entropy())});
     }
   }
   return scores;
 }
 
-LogitsResult device_logits(Accelerator& device, const Checkpoint& model, const Window& window, int last, const SweepOptions& options, const DeviceTuning& tuning) {
+LogitsResult device_logits(Accelerator& device, const Checkpoint& model, const Window& window, int last,
+                           const SweepOptions& options, const DeviceTuning& tuning) {
   const auto n_vocab = std::size_t(model.config.n_vocab);
-  const std::size_t kept = last <= 0 ? window.size() : std::min(window.size(), static_cast<std::size_t>(last)), skipped = window.size() - kept;
+  const std::size_t kept = last <= 0 ? window.size() : std::min(window.size(), static_cast<std::size_t>(last)),
+                    skipped = window.size() - kept;
   LogitsResult out;
   out.logits.resize(kept * n_vocab);
   const auto keep = [&](std::size_t first, std::size_t rows, const DeviceMatrix& logits) {
     const std::size_t from = std::max(first, skipped);
     if (from >= first + rows) return;
     const std::size_t count = (first + rows - from) * n_vocab;
-    device.copy_to_host({logits.row_range(from - first, 1).data, count * sizeof(float)}, std::as_writable_bytes(std::span(out.logits)).subspan((from - skipped) * n_vocab * sizeof(float), count * sizeof(float)),
+    device.copy_to_host({logits.row_range(from - first, 1).data, count * sizeof(float)},
+                        std::as_writable_bytes(std::span(out.logits))
+                            .subspan((from - skipped) * n_vocab * sizeof(float), count * sizeof(float)),
                         Queue::compute);
   };
   const SweepResult result = sweep(device, {&model}, {&window, 1}, options, tuning, keep);
-  for (std::size_t t = 0; t + 1 < window.size(); ++t) out.nll.push_back(result.rows[t].statistics.a.log_sum_exp() - result.rows[t].next_a);
+  for (std::size_t t = 0; t + 1 < window.size(); ++t)
+    out.nll.push_back(result.rows[t].statistics.a.log_sum_exp() - result.rows[t].next_a);
   return out;
 }
 
-PairResult device_compare(Accelerator& device, const Checkpoint& a, const Checkpoint& b, std::span<const Window> windows, const SweepOptions& options, const DeviceTuning& tuning) {
+PairResult device_compare(Accelerator& device, const Checkpoint& a, const Checkpoint& b,
+                          std::span<const Window> windows, const SweepOptions& options, const DeviceTuning& tuning) {
   const SweepResult swept = sweep(device, {&a, &b}, windows, options, tuning, {});
   PairResult result;
   result.layer_distance = swept.layer_distance;
@@ -222,7 +255,8 @@ PairResult device_compare(Accelerator& device, const Checkpoint& a, const Checkp
     for (std::size_t t = 0; t < window.size(); ++t, ++row) {
       const HeadRow& r = swept.rows[row];
       PairScore& score = out.emplace_back();
-      if (t + 1 < window.size()) score.nll_a = r.statistics.a.log_sum_exp() - r.next_a, score.nll_b = r.statistics.b.log_sum_exp() - r.next_b;
+      if (t + 1 < window.size())
+        score.nll_a = r.statistics.a.log_sum_exp() - r.next_a, score.nll_b = r.statistics.b.log_sum_exp() - r.next_b;
       score.kl = r.statistics.kl();
       score.same_top1 = r.statistics.a.argmax == r.statistics.b.argmax;
     }

@@ -11,7 +11,8 @@
 
 namespace ropewalk::verify {
 
-/// A matrix of a layer as it lies on the device: parts one below the other (Q, K, V; gate, up), [terms, outputs, depth].
+/// A matrix of a layer as it lies on the device: parts one below the other (Q, K, V; gate, up), [terms, outputs,
+/// depth].
 struct DeviceWeight {
   struct Part {
     TensorPtr tensor;
@@ -42,7 +43,8 @@ struct DeviceWeights {
   std::uint64_t vector_bytes = 0;  // vectors stand first in a slot, one after another
   std::uint64_t bytes = 0;
 };
-/// All layers, then the head. `type`: what matrices are multiplied in; f32: as exact bf16 terms. Error(bad_input) for shapes that do not belong to the configuration.
+/// All layers, then the head. `type`: what matrices are multiplied in; f32: as exact bf16 terms. Error(bad_input) for
+/// shapes that do not belong to the configuration.
 std::vector<DeviceWeights> plan_device_weights(const Checkpoint& model, ElementType type);
 
 /// bf16 or f16, whichever rounds the stored weights less: f16 if every matrix is f16 or in blocks with f16 scales.
@@ -54,14 +56,15 @@ struct WeightPiece {
   DType dtype = DType::f32;           // of the bytes
   std::uint64_t bytes = 0;
   std::size_t first_element = 0, elements = 0;  // of the matrix
-  TensorPtr done = {};                 // to release after this piece
+  TensorPtr done = {};                          // to release after this piece
 };
 struct WeightPieces {
   std::vector<std::vector<WeightPiece>> of;  // [layers + 1]
   std::vector<WeightStream::Piece> stream;   // all of them, in that order
   std::uint64_t largest_bytes = 0, largest_elements = 0, total_bytes = 0;
 };
-/// Cuts the weights into pieces of about `piece_bytes` (at least a row unit). Bytes stay as stored where `device` can decode them, else they are widened to f32 on the way.
+/// Cuts the weights into pieces of about `piece_bytes` (at least a row unit). Bytes stay as stored where `device` can
+/// decode them, else they are widened to f32 on the way.
 /// Filling throws Error(bad_input) for values that are not finite. `plan` outlives the result.
 WeightPieces cut_weights(const std::vector<DeviceWeights>& plan, const Accelerator& device, std::uint64_t piece_bytes);
 

@@ -15,13 +15,14 @@ void check_ids(const Checkpoint& model, std::span<const Window> windows) {
       const std::int32_t id = windows[window][position];
       if (id >= 0 && id < model.config.n_vocab) continue;
       throw Error(ErrorKind::bad_input, {model.label},
-                  "id " + std::to_string(id) + " at position " + std::to_string(position) + " of window " + std::to_string(window) + " is outside the vocabulary of " +
-                      std::to_string(model.config.n_vocab),
+                  "id " + std::to_string(id) + " at position " + std::to_string(position) + " of window " +
+                      std::to_string(window) + " is outside the vocabulary of " + std::to_string(model.config.n_vocab),
                   "use the tokenizer that belongs to the model");
     }
 }
 
-std::vector<std::shared_ptr<const RotaryTable>> rotary_tables(const Checkpoint& model, std::span<const std::size_t> lengths) {
+std::vector<std::shared_ptr<const RotaryTable>> rotary_tables(const Checkpoint& model,
+                                                              std::span<const std::size_t> lengths) {
   const bool by_length = depends_on_length(model.config.rope);
   const std::size_t longest = lengths.empty() ? 0 : *std::ranges::max_element(lengths);
   std::map<std::size_t, std::shared_ptr<const RotaryTable>> tables;
@@ -32,8 +33,10 @@ std::vector<std::shared_ptr<const RotaryTable>> rotary_tables(const Checkpoint& 
     if (!table) {
       const RopeTable frequencies = rope_table(model.config.rope, static_cast<int>(positions));
       if (2 * frequencies.inv_freq.size() > std::size_t(model.config.head_dim))
-        throw Error(ErrorKind::unsupported, {model.label}, "the rope rotates " + std::to_string(2 * frequencies.inv_freq.size()) + " channels of heads of " +
-                    std::to_string(model.config.head_dim), "correct the rope configuration");
+        throw Error(ErrorKind::unsupported, {model.label},
+                    "the rope rotates " + std::to_string(2 * frequencies.inv_freq.size()) + " channels of heads of " +
+                        std::to_string(model.config.head_dim),
+                    "correct the rope configuration");
       table = std::make_shared<const RotaryTable>(rotary_table(frequencies, positions));
     }
     out.push_back(table);
@@ -41,7 +44,8 @@ std::vector<std::shared_ptr<const RotaryTable>> rotary_tables(const Checkpoint& 
   return out;
 }
 
-Forward::Forward(const Checkpoint& model, std::span<const Window> windows, const Workers& workers) : model_(model), workers_(workers) {
+Forward::Forward(const Checkpoint& model, std::span<const Window> windows, const Workers& workers)
+    : model_(model), workers_(workers) {
   check_config(model);
   check_ids(model, windows);
   std::vector<std::int32_t> ids;
@@ -62,12 +66,16 @@ void Forward::run_layer(int layer) {
   for (const Chunk& chunk : chunks_) {
     caches_.resize(std::max(caches_.size(), chunk.size()));
     for (const Stretch& stretch : chunk)
-      if (stretch.first_position == 0) caches_[stretch.cache].reserve(std::size_t(config().n_kv_heads), std::size_t(config().head_dim), lengths_[stretch.window]);
-    verify::run_layer(config(), weights_, chunk, residual_.data() + chunk.front().first_row * stride_, caches_, rotary_, workers_, scratch_);
+      if (stretch.first_position == 0)
+        caches_[stretch.cache].reserve(std::size_t(config().n_kv_heads), std::size_t(config().head_dim),
+                                       lengths_[stretch.window]);
+    verify::run_layer(config(), weights_, chunk, residual_.data() + chunk.front().first_row * stride_, caches_, rotary_,
+                      workers_, scratch_);
   }
 }
 
-void HeadRows::start(const ModelConfig& config, const HeadWeights& head, const float* x, std::size_t x_stride, std::size_t rows) {
+void HeadRows::start(const ModelConfig& config, const HeadWeights& head, const float* x, std::size_t x_stride,
+                     std::size_t rows) {
   head_ = &head, rows_ = rows;
   const auto d_model = std::size_t(config.d_model);
   normed_.grow(kRows * row_stride(d_model));
@@ -77,10 +85,18 @@ void HeadRows::start(const ModelConfig& config, const HeadWeights& head, const f
 
 void HeadRows::compute(std::size_t first_column) {
   const PackedMatrix& w = head_->logits;
-  const std::size_t first_panel = first_column / kPanel, panels = std::min(kVocabBlock / kPanel, w.panels - first_panel);
+  const std::size_t first_panel = first_column / kPanel,
+                    panels = std::min(kVocabBlock / kPanel, w.panels - first_panel);
   width_ = std::min(kVocabBlock, w.outputs - first_column);
-  gemm({.a = normed_.data(), .a_stride = row_stride(w.depth), .rows = rows_, .b = w.panel(first_panel), .panel_stride = w.depth * kPanel, .panels = panels,
-        .depth = w.depth, .c = logits_.data(), .c_stride = row_stride(kVocabBlock)});
+  gemm({.a = normed_.data(),
+        .a_stride = row_stride(w.depth),
+        .rows = rows_,
+        .b = w.panel(first_panel),
+        .panel_stride = w.depth * kPanel,
+        .panels = panels,
+        .depth = w.depth,
+        .c = logits_.data(),
+        .c_stride = row_stride(kVocabBlock)});
 }
 
 }  // namespace ropewalk::verify

@@ -13,7 +13,8 @@
 namespace ropewalk::verify {
 
 /// A model half way through: the residual of all windows, to be taken through one layer after another.
-/// Memory: residual (rows x d_model floats), keys and values of one layer of the windows in flight, one layer's weights.
+/// Memory: residual (rows x d_model floats), keys and values of one layer of the windows in flight, one layer's
+/// weights.
 class Forward {
  public:
   /// Checks configuration and ids, reads the embeddings. `model` and `workers` must outlive it.
@@ -38,8 +39,10 @@ class Forward {
   LayerScratch scratch_;
 };
 
-/// Tables for windows of these lengths; one for all unless the rope depends on the length. Error(unsupported) if it rotates more channels than a head has.
-std::vector<std::shared_ptr<const RotaryTable>> rotary_tables(const Checkpoint& model, std::span<const std::size_t> lengths);
+/// Tables for windows of these lengths; one for all unless the rope depends on the length. Error(unsupported) if it
+/// rotates more channels than a head has.
+std::vector<std::shared_ptr<const RotaryTable>> rotary_tables(const Checkpoint& model,
+                                                              std::span<const std::size_t> lengths);
 
 /// Error(bad_input) naming window, position and id.
 void check_ids(const Checkpoint& model, std::span<const Window> windows);
@@ -50,7 +53,8 @@ class HeadRows {
   static constexpr std::size_t kRows = 96;  // at most
 
   /// Applies the final norm to rows x[0 .. rows).
-  void start(const ModelConfig& config, const HeadWeights& head, const float* x, std::size_t x_stride, std::size_t rows);
+  void start(const ModelConfig& config, const HeadWeights& head, const float* x, std::size_t x_stride,
+             std::size_t rows);
   /// Columns [first_column, first_column + width()), first_column a multiple of kVocabBlock. Row r at logits(r).
   void compute(std::size_t first_column);
   std::size_t width() const noexcept { return width_; }

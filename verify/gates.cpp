@@ -15,7 +15,8 @@ namespace {
 constexpr double kNothing = std::numeric_limits<double>::quiet_NaN();
 
 [[noreturn]] void bad_gate(std::string_view text, const std::string& problem) {
-  throw Error(ErrorKind::usage, {}, "gate '" + std::string(text) + "' " + problem, "write NAME=V or NAME@FROM:TO=V, for example kl_mean@4k:=0.01");
+  throw Error(ErrorKind::usage, {}, "gate '" + std::string(text) + "' " + problem,
+              "write NAME=V or NAME@FROM:TO=V, for example kl_mean@4k:=0.01");
 }
 
 int parse_position(std::string_view text, std::string_view gate) {
@@ -30,7 +31,8 @@ double parse_limit(std::string_view text, std::string_view gate) {
   if (percent) text.remove_suffix(1);
   double value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value)) bad_gate(gate, "has '" + std::string(text) + "' where a number was expected");
+  if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value))
+    bad_gate(gate, "has '" + std::string(text) + "' where a number was expected");
   return percent ? value / 100 : value;
 }
 
@@ -40,7 +42,8 @@ std::string range_text(int from, int to) { return std::to_string(from) + ":" + (
 /// The figures of positions [from, to).
 PairPosition over_range(const LogitsReport& report, int from, int to) {
   PairPosition sum;
-  const auto end = to == 0 ? report.by_position.size() : std::min(report.by_position.size(), static_cast<std::size_t>(to));
+  const auto end =
+      to == 0 ? report.by_position.size() : std::min(report.by_position.size(), static_cast<std::size_t>(to));
   for (std::size_t position = static_cast<std::size_t>(from); position < end; ++position) {
     const PairPosition& p = report.by_position[position];
     sum.kl_sum += p.kl_sum;
@@ -57,7 +60,9 @@ std::string limit_text(double limit) {
   return text;
 }
 
-double nll_difference(const PairPosition& p) { return p.scored ? (p.nll_candidate - p.nll_source) / double(p.scored) : kNothing; }
+double nll_difference(const PairPosition& p) {
+  return p.scored ? (p.nll_candidate - p.nll_source) / double(p.scored) : kNothing;
+}
 
 /// A figure that has a value on any range; nullopt if `name` is none.
 std::optional<double> ranged_value(const std::string& name, const PairPosition& p) {
@@ -81,7 +86,8 @@ std::optional<double> whole_value(const std::string& name, const LogitsReport& r
 }
 
 Gate judge(const GateRequest& request, int from, int to, double value) {
-  const bool pass = request.bound == "max" ? value <= request.limit : value >= request.limit;  // false for NaN either way
+  const bool pass =
+      request.bound == "max" ? value <= request.limit : value >= request.limit;  // false for NaN either way
   return {request.name, from, to, value, request.bound, request.limit, pass};
 }
 
@@ -91,7 +97,8 @@ bool worse(const GateRequest& request, double a, double b) {
   return request.bound == "max" ? a > b : a < b;
 }
 
-/// A bucket holds few tokens: one flip among 64 is 1.6 %. Its limit for a share is wider by three standard deviations of a share of n.
+/// A bucket holds few tokens: one flip among 64 is 1.6 %. Its limit for a share is wider by three standard deviations
+/// of a share of n.
 GateRequest for_bucket(GateRequest request, std::uint64_t tokens) {
   if (request.name != "top1" || request.limit <= 0 || request.limit >= 1 || tokens == 0) return request;
   const double slack = 3 * std::sqrt(request.limit * (1 - request.limit) / double(tokens));
@@ -106,7 +113,9 @@ bool measures_distance(const GateRequest& request) {
 
 bool of_losses(const std::string& name) { return name == "ppl_ratio" || name == "nll_difference"; }
 
-bool is_mean(const std::string& name) { return name == "kl_mean" || name == "top1" || name == "ppl_ratio" || name == "nll_difference"; }
+bool is_mean(const std::string& name) {
+  return name == "kl_mean" || name == "top1" || name == "ppl_ratio" || name == "nll_difference";
+}
 
 }  // namespace
 
@@ -136,8 +145,11 @@ GateRequest parse_gate(const std::string& bound, std::string_view text) {
 // The figures behind these limits: docs/protocols.md.
 std::vector<GateRequest> default_gates(std::string_view encoding) {
   const auto gates = [](double kl_mean, double kl_p999, double top1, double ppl_ratio, double kl_growth) {
-    return std::vector<GateRequest>{{"kl_mean", "max", 0, 0, kl_mean}, {"kl_p999", "max", 0, 0, kl_p999}, {"top1", "min", 0, 0, top1},
-                                    {"ppl_ratio", "max", 0, 0, ppl_ratio}, {"kl_growth", "max", 0, 0, kl_growth, true}};
+    return std::vector<GateRequest>{{"kl_mean", "max", 0, 0, kl_mean},
+                                    {"kl_p999", "max", 0, 0, kl_p999},
+                                    {"top1", "min", 0, 0, top1},
+                                    {"ppl_ratio", "max", 0, 0, ppl_ratio},
+                                    {"kl_growth", "max", 0, 0, kl_growth, true}};
   };
   if (encoding == "f32" || encoding == "f64") return gates(kKlFloor, 1e-6, 0.999, 1.0001, 10);
   if (encoding == "f16") return gates(1e-5, 1e-3, 0.99, 1.002, 3);
@@ -146,19 +158,28 @@ std::vector<GateRequest> default_gates(std::string_view encoding) {
 }
 
 void check_gates(const std::vector<GateRequest>& requests, int context) {
-  const auto refuse = [](const std::string& problem, const std::string& fix) { throw Error(ErrorKind::usage, {}, problem, fix); };
+  const auto refuse = [](const std::string& problem, const std::string& fix) {
+    throw Error(ErrorKind::usage, {}, problem, fix);
+  };
   for (const GateRequest& request : requests) {
     if (!whole_only(request.name) && !ranged_value(request.name, {}))
-      refuse("gate '" + request.name + "' is not known", "use kl_mean, kl_median, kl_p999, kl_max, kl_growth, top1, ppl_ratio or nll_difference");
-    if (request.name == "top1" && !(request.limit >= 0 && request.limit <= 1)) refuse("gate 'top1' has a limit of " + limit_text(request.limit) + ", shares go up to 1", "write 98% or 0.98");
+      refuse("gate '" + request.name + "' is not known",
+             "use kl_mean, kl_median, kl_p999, kl_max, kl_growth, top1, ppl_ratio or nll_difference");
+    if (request.name == "top1" && !(request.limit >= 0 && request.limit <= 1))
+      refuse("gate 'top1' has a limit of " + limit_text(request.limit) + ", shares go up to 1", "write 98% or 0.98");
     if (request.from == 0 && request.to == 0) continue;
-    const std::string gate = "gate '" + request.name + "@" + (request.from == request.to ? std::to_string(request.from) : range_text(request.from, request.to)) + "'";
-    if (request.from == request.to) refuse(gate + " has one position, a range was expected", "write " + request.name + "@FROM:TO");
-    if (whole_only(request.name)) refuse("gate '" + request.name + "' has no value on a range of positions", "leave the range out");
+    const std::string gate =
+        "gate '" + request.name + "@" +
+        (request.from == request.to ? std::to_string(request.from) : range_text(request.from, request.to)) + "'";
+    if (request.from == request.to)
+      refuse(gate + " has one position, a range was expected", "write " + request.name + "@FROM:TO");
+    if (whole_only(request.name))
+      refuse("gate '" + request.name + "' has no value on a range of positions", "leave the range out");
     if (context == 0) continue;
     const int last = context - (of_losses(request.name) ? 1 : 0);  // nothing follows a window's last token
     if (request.from >= last || request.to > context)
-      refuse(gate + " reaches past the context evaluated, whose positions are 0:" + std::to_string(context), "give a larger -c or a range within it");
+      refuse(gate + " reaches past the context evaluated, whose positions are 0:" + std::to_string(context),
+             "give a larger -c or a range within it");
   }
 }
 
@@ -174,7 +195,8 @@ std::vector<Gate> apply_gates(const std::vector<GateRequest>& requests, LogitsRe
       gates.push_back(judge(request, 0, 0, *whole));
       continue;
     }
-    gates.push_back(judge(request, request.from, request.to, ranged_value(request.name, over_range(report, request.from, request.to)).value()));
+    gates.push_back(judge(request, request.from, request.to,
+                          ranged_value(request.name, over_range(report, request.from, request.to)).value()));
     if (ranged && !gates.back().pass && measures_distance(request)) part(request.from);
     if (ranged || !is_mean(request.name)) continue;
 
@@ -182,7 +204,8 @@ std::vector<Gate> apply_gates(const std::vector<GateRequest>& requests, LogitsRe
     for (const PairBucket& bucket : report.positions) {
       const PairPosition inside = over_range(report, bucket.from, bucket.to);
       if (inside.scored == 0 && of_losses(request.name)) continue;  // a bucket of last positions alone
-      const Gate gate = judge(for_bucket(request, inside.tokens), bucket.from, bucket.to, *ranged_value(request.name, inside));
+      const Gate gate =
+          judge(for_bucket(request, inside.tokens), bucket.from, bucket.to, *ranged_value(request.name, inside));
       if (!gate.pass && measures_distance(request)) part(bucket.from);
       const bool fails_alone = !gate.pass && worst && worst->pass;  // limits differ: the one that fails is the worst
       const bool passes_beside = gate.pass && worst && !worst->pass;
@@ -193,8 +216,6 @@ std::vector<Gate> apply_gates(const std::vector<GateRequest>& requests, LogitsRe
   return gates;
 }
 
-bool all_pass(const std::vector<Gate>& gates) {
-  return !gates.empty() && std::ranges::all_of(gates, &Gate::pass);
-}
+bool all_pass(const std::vector<Gate>& gates) { return !gates.empty() && std::ranges::all_of(gates, &Gate::pass); }
 
 }  // namespace ropewalk::verify

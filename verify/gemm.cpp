@@ -18,7 +18,8 @@ constexpr std::size_t kTileRows = HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM_A64 ? 1
 
 // kRows rows by two registers' width of a panel. a: A[row 0, 0]; b: B[0, first column]; c: C[row 0, first column].
 template <std::size_t kRows>
-HWY_INLINE void tile(const Gemm& g, const float* HWY_RESTRICT a, const float* HWY_RESTRICT b, const float* bias, float* HWY_RESTRICT c) {
+HWY_INLINE void tile(const Gemm& g, const float* HWY_RESTRICT a, const float* HWY_RESTRICT b, const float* bias,
+                     float* HWY_RESTRICT c) {
   const F32 d;
   using V = hn::Vec<F32>;
   V left[kRows], right[kRows];
@@ -67,7 +68,8 @@ void run(const Gemm& g) {
     for (std::size_t row = 0; row < g.rows; row += kTileRows) {
       const std::size_t rows = std::min(kTileRows, g.rows - row);
       for (std::size_t column = 0; column < kPanel; column += 2 * kLanes32)
-        tile_of<kTileRows>(rows, g, g.a + row * g.a_stride, b + column, g.bias ? g.bias + panel * kPanel + column : nullptr,
+        tile_of<kTileRows>(rows, g, g.a + row * g.a_stride, b + column,
+                           g.bias ? g.bias + panel * kPanel + column : nullptr,
                            g.c + row * g.c_stride + panel * kPanel + column);
     }
   }

@@ -14,18 +14,19 @@ enum class Into {
 };
 
 /// C[row, column] from A [rows, depth] (row-major) and B in panels of 32 columns.
-/// Every output is ONE chain of fused multiply-adds over k = 0 .. depth-1, then + bias: its bits do not depend on how many rows or panels are
+/// Every output is ONE chain of fused multiply-adds over k = 0 .. depth-1, then + bias: its bits do not depend on how
+/// many rows or panels are
 /// computed together, on threads, or on the width of the SIMD registers. The sum over k is never split.
 struct Gemm {
   const float* a;
-  std::size_t a_stride;      // floats from row to row
+  std::size_t a_stride;  // floats from row to row
   std::size_t rows;
-  const float* b;            // panel p, row k: b + p * panel_stride + k * b_stride, 32 floats, 64-byte aligned
+  const float* b;  // panel p, row k: b + p * panel_stride + k * b_stride, 32 floats, 64-byte aligned
   std::size_t b_stride = kPanel;
   std::size_t panel_stride;  // depth * 32 for packed weights
   std::size_t panels;
   std::size_t depth;
-  float* c;                  // row r, panel p: c + r * c_stride + 32 p
+  float* c;  // row r, panel p: c + r * c_stride + 32 p
   std::size_t c_stride;
   const float* bias = nullptr;  // [32 * panels] or null
   Into into = Into::store;

@@ -12,7 +12,10 @@ namespace {
 class Decoder {
  public:
   Decoder(const Checkpoint& model, std::size_t positions, const Workers& workers)
-      : model_(model), workers_(workers), head_(read_head(model, workers)), rotary_(rotary_tables(model, std::array{positions})) {
+      : model_(model),
+        workers_(workers),
+        head_(read_head(model, workers)),
+        rotary_(rotary_tables(model, std::array{positions})) {
     const ModelConfig& config = model.config;
     for (int layer = 0; layer < config.n_layers; ++layer) {
       read_layer(model, layer, workers, layers_.emplace_back());
@@ -63,20 +66,25 @@ class Decoder {
 
 }  // namespace
 
-Generated generate(const Checkpoint& model, const Window& prompt, int n_tokens, std::optional<std::int32_t> stop, const SweepOptions& options) {
-  if (prompt.empty()) throw Error(ErrorKind::bad_input, {model.label}, "the prompt is empty, at least one token was expected", "begin with the BOS token");
+Generated generate(const Checkpoint& model, const Window& prompt, int n_tokens, std::optional<std::int32_t> stop,
+                   const SweepOptions& options) {
+  if (prompt.empty())
+    throw Error(ErrorKind::bad_input, {model.label}, "the prompt is empty, at least one token was expected",
+                "begin with the BOS token");
   check_config(model);
   check_ids(model, {&prompt, 1});
   const Workers workers(options.threads, options.cancelled);
   Window window = prompt;
   Generated out;
-  const bool recompute = depends_on_length(model.config.rope);  // each length has its own angles: kept keys would be of another table
+  // each length has its own angles: kept keys would be of another table
+  const bool recompute = depends_on_length(model.config.rope);
   const std::size_t positions = prompt.size() + std::size_t(std::max(n_tokens, 0));
   std::optional<Decoder> decoder;
   if (!recompute) decoder.emplace(model, positions, workers);
   for (int n = 0; n < n_tokens; ++n) {
     if (recompute) decoder.emplace(model, window.size(), workers);
-    const std::span<const std::int32_t> fresh = recompute || n == 0 ? std::span<const std::int32_t>(window) : std::span<const std::int32_t>(window).last(1);
+    const std::span<const std::int32_t> fresh =
+        recompute || n == 0 ? std::span<const std::int32_t>(window) : std::span<const std::int32_t>(window).last(1);
     const std::int32_t next = decoder->feed(fresh);
     if (stop && next == *stop) {
       out.stopped = true;

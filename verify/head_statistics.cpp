@@ -16,14 +16,16 @@ namespace ropewalk::verify::HWY_NAMESPACE {
 constexpr std::size_t kParts = kGroup / kLanes64;
 using Half = hn::Rebind<float, F64>;  // as many floats as a register holds doubles
 
-// Raises row.max to the block's maximum. What was summed shrinks by the factor returned, e^(old - new), and `x - max` moves with it.
+// Raises row.max to the block's maximum. What was summed shrinks by the factor returned, e^(old - new), and `x - max`
+// moves with it.
 HWY_INLINE double raise_max(const float* x, std::size_t width, std::size_t first_column, RowStatistics& row) {
   const F32 d;
   auto largest = hn::LoadU(d, x);
   for (std::size_t i = kLanes32; i < kVocabBlock; i += kLanes32) largest = hn::Max(largest, hn::LoadU(d, x + i));
   const float block_max = hn::GetLane(hn::MaxOfLanes(d, largest));
   if (!(double(block_max) > row.max)) return 1.0;
-  row.argmax = static_cast<std::int32_t>(first_column + static_cast<std::size_t>(std::find(x, x + width, block_max) - x));
+  row.argmax =
+      static_cast<std::int32_t>(first_column + static_cast<std::size_t>(std::find(x, x + width, block_max) - x));
   const double shift = row.max - double(block_max);  // -infinity at first, when there is nothing to move
   const double factor = row.sum > 0 ? hn::GetLane(exp_f64(hn::Set(F64(), shift))) : 0.0;
   row.weighted = row.sum > 0 ? (row.weighted + row.sum * shift) * factor : 0.0;
@@ -51,7 +53,8 @@ HWY_INLINE void sum_block(const float* x, const float* other, double max, Sums& 
       const auto p = exp_f64(centred);
       sum[part] = hn::Add(sum[part], p);
       weighted[part] = fused(d, p, centred, weighted[part]);
-      if constexpr (kPair) difference[part] = fused(d, p, hn::Sub(value, hn::PromoteTo(d, hn::LoadU(half, other + at))), difference[part]);
+      if constexpr (kPair)
+        difference[part] = fused(d, p, hn::Sub(value, hn::PromoteTo(d, hn::LoadU(half, other + at))), difference[part]);
     }
   for (std::size_t part = 0; part < kParts; ++part) {
     hn::Store(sum[part], d, out.sum + part * kLanes64);
@@ -60,8 +63,11 @@ HWY_INLINE void sum_block(const float* x, const float* other, double max, Sums& 
   }
 }
 
-// Columns past the vocabulary must weigh 0 and, in a pair, differ by 0: the lowest finite float does both (-infinity would give 0 * infinity).
-HWY_INLINE void pad(float* x, std::size_t width) { std::fill(x + width, x + kVocabBlock, std::numeric_limits<float>::lowest()); }
+// Columns past the vocabulary must weigh 0 and, in a pair, differ by 0: the lowest finite float does both (-infinity
+// would give 0 * infinity).
+HWY_INLINE void pad(float* x, std::size_t width) {
+  std::fill(x + width, x + kVocabBlock, std::numeric_limits<float>::lowest());
+}
 
 void one(float* x, std::size_t first_column, std::size_t width, RowStatistics& row) {
   pad(x, width);
@@ -95,7 +101,9 @@ namespace ropewalk::verify {
 
 HWY_EXPORT(one);
 HWY_EXPORT(pair);
-void accumulate(float* x, std::size_t first_column, std::size_t width, RowStatistics& row) { HWY_DYNAMIC_DISPATCH(one)(x, first_column, width, row); }
+void accumulate(float* x, std::size_t first_column, std::size_t width, RowStatistics& row) {
+  HWY_DYNAMIC_DISPATCH(one)(x, first_column, width, row);
+}
 void accumulate(float* a, float* b, std::size_t first_column, std::size_t width, PairStatistics& row) {
   HWY_DYNAMIC_DISPATCH(pair)(a, b, first_column, width, row);
 }

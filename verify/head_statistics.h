@@ -9,11 +9,12 @@ namespace ropewalk::verify {
 /// Columns of logits that exist at once. A constant: it decides where sums are cut, so it decides bits.
 inline constexpr std::size_t kVocabBlock = 256;
 
-/// What one row of logits x amounts to, accumulated block by block in column order; sums in double over 16 fixed lanes and a fixed tree.
+/// What one row of logits x amounts to, accumulated block by block in column order; sums in double over 16 fixed lanes
+/// and a fixed tree.
 struct RowStatistics {
   double max = -std::numeric_limits<double>::infinity();
-  double sum = 0;         // of e^(x - max)
-  double weighted = 0;    // of e^(x - max) (x - max)
+  double sum = 0;           // of e^(x - max)
+  double weighted = 0;      // of e^(x - max) (x - max)
   std::int32_t argmax = 0;  // first of equals
 
   double log_sum_exp() const;  // ln sum e^x
@@ -29,7 +30,8 @@ struct PairStatistics {
   double kl() const;
 };
 
-/// Takes in columns [first_column, first_column + width) of one row, width <= kVocabBlock. x has kVocabBlock floats; those past `width` are overwritten.
+/// Takes in columns [first_column, first_column + width) of one row, width <= kVocabBlock. x has kVocabBlock floats;
+/// those past `width` are overwritten.
 void accumulate(float* x, std::size_t first_column, std::size_t width, RowStatistics& row);
 void accumulate(float* a, float* b, std::size_t first_column, std::size_t width, PairStatistics& row);
 

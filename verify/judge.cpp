@@ -47,7 +47,8 @@ std::vector<PairPosition> sum_by_position(const PairResult& result) {
 
 std::optional<int> original_context(const ModelConfig& config) {
   if (const std::optional<int> said = rope_original_context(config.rope)) return said;
-  if (std::holds_alternative<RopeUnscaled>(config.rope.scaling)) return config.context > 0 ? std::optional(config.context) : std::nullopt;
+  if (std::holds_alternative<RopeUnscaled>(config.rope.scaling))
+    return config.context > 0 ? std::optional(config.context) : std::nullopt;
   const auto* linear = std::get_if<RopeLinear>(&config.rope.scaling);
   if (!linear || !(linear->factor >= 1) || config.context < linear->factor) return std::nullopt;
   return static_cast<int>(std::lround(config.context / linear->factor));
@@ -75,9 +76,11 @@ LogitsReport summarise_pair(const PairResult& result, int original_context, int 
     std::uint64_t same = 0, scored = 0;
     for (std::size_t t = std::size_t(from); t < std::min(report.by_position.size(), std::size_t(to)); ++t) {
       const PairPosition& p = report.by_position[t];
-      kl_sum += p.kl_sum, nll += p.nll_candidate - p.nll_source, same += p.same_top1, scored += p.scored, bucket.tokens += p.tokens;
+      kl_sum += p.kl_sum, nll += p.nll_candidate - p.nll_source, same += p.same_top1, scored += p.scored,
+          bucket.tokens += p.tokens;
     }
-    if (bucket.tokens) bucket.kl_mean = kl_sum / double(bucket.tokens), bucket.top1 = double(same) / double(bucket.tokens);
+    if (bucket.tokens)
+      bucket.kl_mean = kl_sum / double(bucket.tokens), bucket.top1 = double(same) / double(bucket.tokens);
     if (scored) bucket.nll_difference = nll / double(scored);
     return bucket;
   };
@@ -86,13 +89,17 @@ LogitsReport summarise_pair(const PairResult& result, int original_context, int 
   report.kl_mean = whole.kl_mean, report.top1 = whole.top1, report.ppl_ratio = std::exp(whole.nll_difference);
   double nll_source = 0, nll_candidate = 0;
   std::uint64_t scored = 0;
-  for (const PairPosition& p : report.by_position) nll_source += p.nll_source, nll_candidate += p.nll_candidate, scored += p.scored;
-  if (scored) report.perplexity_source = std::exp(nll_source / double(scored)), report.perplexity_candidate = std::exp(nll_candidate / double(scored));
+  for (const PairPosition& p : report.by_position)
+    nll_source += p.nll_source, nll_candidate += p.nll_candidate, scored += p.scored;
+  if (scored)
+    report.perplexity_source = std::exp(nll_source / double(scored)),
+    report.perplexity_candidate = std::exp(nll_candidate / double(scored));
 
   for (const auto& [from, to] : buckets(std::max(context, longest), original_context))
     if (const PairBucket bucket = total(from, to); bucket.tokens) report.positions.push_back(bucket);
   if (original_context > 0 && original_context < longest)
-    report.kl_growth = (total(original_context, longest).kl_mean + kKlFloor) / (total(0, original_context).kl_mean + kKlFloor);
+    report.kl_growth =
+        (total(original_context, longest).kl_mean + kKlFloor) / (total(0, original_context).kl_mean + kKlFloor);
   return report;
 }
 

@@ -9,7 +9,8 @@ namespace ropewalk::verify {
 /// Keys and values of one layer and one window, as attention wants them.
 ///   keys:   [n_kv_heads, panels, head_dim, 32]   panel p holds the channels of positions 32 p .. 32 p + 31 as columns
 ///   values: [n_kv_heads, capacity, head_dim rounded up to 32]
-/// Places of positions not written yet hold zeros or what an earlier layer left: attention reads them only where it then discards the score.
+/// Places of positions not written yet hold zeros or what an earlier layer left: attention reads them only where it
+/// then discards the score.
 class KvCache {
  public:
   /// Room for `positions`; contents are lost if it has to grow.
@@ -18,7 +19,9 @@ class KvCache {
   void store(std::size_t kv_head, std::size_t position, const float* key, const float* value);
 
   const float* keys(std::size_t kv_head) const noexcept { return keys_.data() + kv_head * capacity_ * head_dim_; }
-  const float* values(std::size_t kv_head) const noexcept { return values_.data() + kv_head * capacity_ * value_stride(); }
+  const float* values(std::size_t kv_head) const noexcept {
+    return values_.data() + kv_head * capacity_ * value_stride();
+  }
   std::size_t head_dim() const noexcept { return head_dim_; }
   std::size_t value_stride() const noexcept { return whole_panels(head_dim_); }
 

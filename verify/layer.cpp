@@ -11,8 +11,9 @@
 namespace ropewalk::verify {
 namespace {
 
-constexpr std::size_t kRowBlock = 96;   // rows that pass through a block of linears while its weights are in the cache
-constexpr std::size_t kPanelBlock = 8;  // panels of gate and up whose product is still in the cache when swiglu takes it
+constexpr std::size_t kRowBlock = 96;  // rows that pass through a block of linears while its weights are in the cache
+constexpr std::size_t kPanelBlock =
+    8;  // panels of gate and up whose product is still in the cache when swiglu takes it
 
 struct Sizes {
   std::size_t d_model, d_ff, n_heads, n_kv_heads, head_dim;
@@ -40,10 +41,20 @@ struct LayerCall {
 };
 
 /// y (op)= x W^T + bias for panels [first_panel, first_panel + panels).
-void linear(const float* x, std::size_t x_stride, std::size_t rows, const PackedMatrix& w, const std::vector<float>& bias, std::size_t first_panel, std::size_t panels,
-            float* y, std::size_t y_stride, Into into) {
-  gemm({.a = x, .a_stride = x_stride, .rows = rows, .b = w.panel(first_panel), .panel_stride = w.depth * kPanel, .panels = panels, .depth = w.depth,
-        .c = y, .c_stride = y_stride, .bias = bias.empty() ? nullptr : bias.data() + first_panel * kPanel, .into = into});
+void linear(const float* x, std::size_t x_stride, std::size_t rows, const PackedMatrix& w,
+            const std::vector<float>& bias, std::size_t first_panel, std::size_t panels, float* y, std::size_t y_stride,
+            Into into) {
+  gemm({.a = x,
+        .a_stride = x_stride,
+        .rows = rows,
+        .b = w.panel(first_panel),
+        .panel_stride = w.depth * kPanel,
+        .panels = panels,
+        .depth = w.depth,
+        .c = y,
+        .c_stride = y_stride,
+        .bias = bias.empty() ? nullptr : bias.data() + first_panel * kPanel,
+        .into = into});
 }
 
 /// Norm, Q, K, V and rotation of rows [first, first + rows): queries to the scratch, keys and values to the caches.
@@ -52,14 +63,18 @@ void project(const LayerCall& call, std::size_t first, std::size_t rows, LayerSc
   const std::size_t norm_stride = row_stride(s.d_model), qkv_stride = row_stride(call.weights.qkv.outputs);
   mine.normed.grow(kRowBlock * norm_stride);
   mine.projected.grow(kRowBlock * qkv_stride);
-  rms_norm(call.residual + first * call.residual_stride, call.residual_stride, rows, call.weights.attention_norm.data(), s.d_model, call.config.rms_eps, mine.normed.data(), norm_stride);
-  linear(mine.normed.data(), norm_stride, rows, call.weights.qkv, call.weights.qkv_bias, 0, call.weights.qkv.panels, mine.projected.data(), qkv_stride, Into::store);
+  rms_norm(call.residual + first * call.residual_stride, call.residual_stride, rows, call.weights.attention_norm.data(),
+           s.d_model, call.config.rms_eps, mine.normed.data(), norm_stride);
+  linear(mine.normed.data(), norm_stride, rows, call.weights.qkv, call.weights.qkv_bias, 0, call.weights.qkv.panels,
+         mine.projected.data(), qkv_stride, Into::store);
   for (std::size_t r = 0; r < rows; ++r) {
     const Place& place = call.places[first + r];
     float *q = mine.projected.data() + r * qkv_stride, *k = q + s.d_q(), *v = k + s.d_kv();
-    rotate(q, s.n_heads + s.n_kv_heads, s.head_dim, call.config.rotary_pairs, *place.rotary, place.position);  // keys follow the queries
+    // keys follow the queries
+    rotate(q, s.n_heads + s.n_kv_heads, s.head_dim, call.config.rotary_pairs, *place.rotary, place.position);
     std::copy_n(q, s.d_q(), call.scratch.queries.data() + (first + r) * call.query_stride);
-    for (std::size_t head = 0; head < s.n_kv_heads; ++head) place.cache->store(head, place.position, k + head * s.head_dim, v + head * s.head_dim);
+    for (std::size_t head = 0; head < s.n_kv_heads; ++head)
+      place.cache->store(head, place.position, k + head * s.head_dim, v + head * s.head_dim);
   }
 }
 
@@ -67,19 +82,24 @@ void project(const LayerCall& call, std::size_t first, std::size_t rows, LayerSc
 void finish(const LayerCall& call, std::size_t first, std::size_t rows, LayerScratch::PerThread& mine) {
   const Sizes& s = call.sizes;
   const LayerWeights& w = call.weights;
-  const std::size_t norm_stride = row_stride(s.d_model), block_stride = row_stride(kPanelBlock * kPanel), act_stride = row_stride(s.d_ff);
+  const std::size_t norm_stride = row_stride(s.d_model), block_stride = row_stride(kPanelBlock * kPanel),
+                    act_stride = row_stride(s.d_ff);
   mine.normed.grow(kRowBlock * norm_stride);
   mine.projected.grow(kRowBlock * block_stride);
   mine.activated.grow(kRowBlock * act_stride);
   float* x = call.residual + first * call.residual_stride;
-  linear(call.scratch.queries.data() + first * call.query_stride, call.query_stride, rows, w.output, w.output_bias, 0, w.output.panels, x, call.residual_stride, Into::add);
-  rms_norm(x, call.residual_stride, rows, w.mlp_norm.data(), s.d_model, call.config.rms_eps, mine.normed.data(), norm_stride);
+  linear(call.scratch.queries.data() + first * call.query_stride, call.query_stride, rows, w.output, w.output_bias, 0,
+         w.output.panels, x, call.residual_stride, Into::add);
+  rms_norm(x, call.residual_stride, rows, w.mlp_norm.data(), s.d_model, call.config.rms_eps, mine.normed.data(),
+           norm_stride);
   for (std::size_t panel = 0; panel < w.gate_up.panels; panel += kPanelBlock) {
     const std::size_t panels = std::min(kPanelBlock, w.gate_up.panels - panel);
-    linear(mine.normed.data(), norm_stride, rows, w.gate_up, w.gate_up_bias, panel, panels, mine.projected.data(), block_stride, Into::store);
+    linear(mine.normed.data(), norm_stride, rows, w.gate_up, w.gate_up_bias, panel, panels, mine.projected.data(),
+           block_stride, Into::store);
     swiglu(mine.projected.data(), block_stride, rows, panels, mine.activated.data() + panel * kPanel / 2, act_stride);
   }
-  linear(mine.activated.data(), act_stride, rows, w.down, w.down_bias, 0, w.down.panels, x, call.residual_stride, Into::add);
+  linear(mine.activated.data(), act_stride, rows, w.down, w.down_bias, 0, w.down.panels, x, call.residual_stride,
+         Into::add);
 }
 
 /// One head of up to kQueryTile rows of one stretch.
@@ -88,12 +108,14 @@ struct AttentionPiece {
   const KvCache* cache;
 };
 
-std::vector<AttentionPiece> attention_pieces(const Chunk& chunk, const std::vector<KvCache>& caches, std::size_t n_heads) {
+std::vector<AttentionPiece> attention_pieces(const Chunk& chunk, const std::vector<KvCache>& caches,
+                                             std::size_t n_heads) {
   std::vector<AttentionPiece> pieces;
   for (const Stretch& stretch : chunk)
     for (std::size_t head = 0; head < n_heads; ++head)
       for (std::size_t r = 0; r < stretch.rows; r += kQueryTile)
-        pieces.push_back({stretch.first_row - chunk.front().first_row + r, std::min(kQueryTile, stretch.rows - r), stretch.first_position + r, head, &caches[stretch.cache]});
+        pieces.push_back({stretch.first_row - chunk.front().first_row + r, std::min(kQueryTile, stretch.rows - r),
+                          stretch.first_position + r, head, &caches[stretch.cache]});
   // Late positions see more keys: the long pieces first, so that no thread ends up alone with one.
   std::ranges::stable_sort(pieces, std::greater{}, &AttentionPiece::first_position);
   return pieces;
@@ -101,18 +123,22 @@ std::vector<AttentionPiece> attention_pieces(const Chunk& chunk, const std::vect
 
 }  // namespace
 
-void run_layer(const ModelConfig& config, const LayerWeights& weights, const Chunk& chunk, float* residual, std::vector<KvCache>& caches,
-               std::span<const std::shared_ptr<const RotaryTable>> rotary, const Workers& workers, LayerScratch& scratch) {
-  const Sizes sizes{std::size_t(config.d_model), std::size_t(config.d_ff), std::size_t(config.n_heads), std::size_t(config.n_kv_heads), std::size_t(config.head_dim)};
+void run_layer(const ModelConfig& config, const LayerWeights& weights, const Chunk& chunk, float* residual,
+               std::vector<KvCache>& caches, std::span<const std::shared_ptr<const RotaryTable>> rotary,
+               const Workers& workers, LayerScratch& scratch) {
+  const Sizes sizes{std::size_t(config.d_model), std::size_t(config.d_ff), std::size_t(config.n_heads),
+                    std::size_t(config.n_kv_heads), std::size_t(config.head_dim)};
   std::vector<Place> places;
   for (const Stretch& stretch : chunk)
-    for (std::size_t r = 0; r < stretch.rows; ++r) places.push_back({&caches[stretch.cache], rotary[stretch.window].get(), stretch.first_position + r});
+    for (std::size_t r = 0; r < stretch.rows; ++r)
+      places.push_back({&caches[stretch.cache], rotary[stretch.window].get(), stretch.first_position + r});
   const std::size_t query_stride = row_stride(sizes.d_q());
   scratch.queries.grow(places.size() * query_stride);
   scratch.threads.resize(static_cast<std::size_t>(workers.threads()));
   const LayerCall call{config, weights, sizes, places, residual, row_stride(sizes.d_model), query_stride, scratch};
 
-  const std::size_t block = std::clamp<std::size_t>(places.size() / (4 * static_cast<std::size_t>(workers.threads())) / 12 * 12, 12, kRowBlock);
+  const std::size_t block = std::clamp<std::size_t>(
+      places.size() / (4 * static_cast<std::size_t>(workers.threads())) / 12 * 12, 12, kRowBlock);
   const std::size_t blocks = (places.size() + block - 1) / block;
   workers.for_each(blocks, [&](std::size_t index, std::size_t slot) {
     project(call, index * block, std::min(block, places.size() - index * block), scratch.threads[slot]);
@@ -124,8 +150,14 @@ void run_layer(const ModelConfig& config, const LayerWeights& weights, const Chu
   workers.for_each(pieces.size(), [&](std::size_t index, std::size_t) {
     const AttentionPiece& piece = pieces[index];
     float* q = scratch.queries.data() + piece.row * query_stride + piece.head * sizes.head_dim;
-    attention(*piece.cache, {.q = q, .out = q, .stride = query_stride, .rows = piece.rows, .first_position = piece.first_position,
-                             .kv_head = piece.head / (sizes.n_heads / sizes.n_kv_heads), .scale = float(1.0 / std::sqrt(double(sizes.head_dim))), .sliding_window = window});
+    attention(*piece.cache, {.q = q,
+                             .out = q,
+                             .stride = query_stride,
+                             .rows = piece.rows,
+                             .first_position = piece.first_position,
+                             .kv_head = piece.head / (sizes.n_heads / sizes.n_kv_heads),
+                             .scale = float(1.0 / std::sqrt(double(sizes.head_dim))),
+                             .sliding_window = window});
   });
 
   workers.for_each(blocks, [&](std::size_t index, std::size_t slot) {

@@ -24,10 +24,12 @@ struct LayerScratch {
 
 /// One layer over one chunk, in place: x += attention(norm(x)); x += mlp(norm(x)).
 ///   residual: row `first_row` of the first stretch on, `row_stride(d_model)` floats apart
-///   caches[stretch.cache]: keys and values of the stretch's window before its first position; receives those of the chunk
+///   caches[stretch.cache]: keys and values of the stretch's window before its first position; receives those of the
+///     chunk
 ///   rotary[stretch.window]: covers the window's positions
 /// A row's bits depend on its window's tokens up to it alone.
-void run_layer(const ModelConfig& config, const LayerWeights& weights, const Chunk& chunk, float* residual, std::vector<KvCache>& caches,
-               std::span<const std::shared_ptr<const RotaryTable>> rotary, const Workers& workers, LayerScratch& scratch);
+void run_layer(const ModelConfig& config, const LayerWeights& weights, const Chunk& chunk, float* residual,
+               std::vector<KvCache>& caches, std::span<const std::shared_ptr<const RotaryTable>> rotary,
+               const Workers& workers, LayerScratch& scratch);
 
 }  // namespace ropewalk::verify

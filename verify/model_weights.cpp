@@ -10,7 +10,8 @@
 namespace ropewalk::verify {
 namespace {
 
-/// The biases of `parts` one after another, padded to whole panels; empty if none has one. A part without a bias adds 0.
+/// The biases of `parts` one after another, padded to whole panels; empty if none has one. A part without a bias adds
+/// 0.
 std::vector<float> read_biases(const Checkpoint& model, std::span<const std::pair<std::string, std::size_t>> parts) {
   std::size_t total = 0;
   bool any = false;
@@ -22,13 +23,15 @@ std::vector<float> read_biases(const Checkpoint& model, std::span<const std::pai
   std::vector<float> all(whole_panels(total));
   std::size_t first = 0;
   for (const auto& [module, outputs] : parts) {
-    if (const TensorPtr bias = model.find(module + ".bias")) std::ranges::copy(read_vector(bias, outputs), all.begin() + static_cast<std::ptrdiff_t>(first));
+    if (const TensorPtr bias = model.find(module + ".bias"))
+      std::ranges::copy(read_vector(bias, outputs), all.begin() + static_cast<std::ptrdiff_t>(first));
     first += outputs;
   }
   return all;
 }
 
-std::vector<float> read_interleaved_biases(const Checkpoint& model, const std::string& gate, const std::string& up, std::size_t outputs) {
+std::vector<float> read_interleaved_biases(const Checkpoint& model, const std::string& gate, const std::string& up,
+                                           std::size_t outputs) {
   const TensorPtr gate_bias = model.find(gate + ".bias"), up_bias = model.find(up + ".bias");
   if (!gate_bias && !up_bias) return {};
   std::vector<float> all(whole_panels(2 * ((outputs + 15) / 16 * 16)));
@@ -46,18 +49,23 @@ std::vector<float> read_interleaved_biases(const Checkpoint& model, const std::s
 void read_layer(const Checkpoint& model, int layer, const Workers& workers, LayerWeights& out) {
   const ModelConfig& config = model.config;
   const auto d_model = std::size_t(config.d_model), d_ff = std::size_t(config.d_ff);
-  const std::size_t d_q = std::size_t(config.n_heads) * std::size_t(config.head_dim), d_kv = std::size_t(config.n_kv_heads) * std::size_t(config.head_dim);
-  const std::string prefix = "model.layers." + std::to_string(layer) + ".", attention = prefix + "self_attn.", mlp = prefix + "mlp.";
+  const std::size_t d_q = std::size_t(config.n_heads) * std::size_t(config.head_dim),
+                    d_kv = std::size_t(config.n_kv_heads) * std::size_t(config.head_dim);
+  const std::string prefix = "model.layers." + std::to_string(layer) + ".", attention = prefix + "self_attn.",
+                    mlp = prefix + "mlp.";
   const auto weight = [&](const std::string& module) { return required(model, module + ".weight"); };
 
   out.attention_norm = read_vector(weight(prefix + "input_layernorm"), d_model);
   out.mlp_norm = read_vector(weight(prefix + "post_attention_layernorm"), d_model);
-  const std::array<std::pair<std::string, std::size_t>, 3> qkv = {{{attention + "q_proj", d_q}, {attention + "k_proj", d_kv}, {attention + "v_proj", d_kv}}};
-  const std::array<MatrixPart, 3> qkv_parts = {{{weight(qkv[0].first), d_q}, {weight(qkv[1].first), d_kv}, {weight(qkv[2].first), d_kv}}};
+  const std::array<std::pair<std::string, std::size_t>, 3> qkv = {
+      {{attention + "q_proj", d_q}, {attention + "k_proj", d_kv}, {attention + "v_proj", d_kv}}};
+  const std::array<MatrixPart, 3> qkv_parts = {
+      {{weight(qkv[0].first), d_q}, {weight(qkv[1].first), d_kv}, {weight(qkv[2].first), d_kv}}};
   pack(qkv_parts, d_model, workers, out.qkv);
   out.qkv_bias = read_biases(model, qkv);
 
-  const std::array<std::pair<std::string, std::size_t>, 1> output = {{{attention + "o_proj", d_model}}}, down = {{{mlp + "down_proj", d_model}}};
+  const std::array<std::pair<std::string, std::size_t>, 1> output = {{{attention + "o_proj", d_model}}},
+                                                           down = {{{mlp + "down_proj", d_model}}};
   pack(std::array<MatrixPart, 1>{{{weight(output[0].first), d_model}}}, d_q, workers, out.output);
   out.output_bias = read_biases(model, output);
   pack_interleaved(weight(mlp + "gate_proj"), weight(mlp + "up_proj"), d_ff, d_model, workers, out.gate_up);
@@ -71,15 +79,19 @@ HeadWeights read_head(const Checkpoint& model, const Workers& workers) {
   HeadWeights out;
   out.norm = read_vector(required(model, "model.norm.weight"), std::size_t(config.d_model));
   const TensorPtr head = required(model, config.tied_head ? "model.embed_tokens.weight" : "lm_head.weight");
-  pack(std::array<MatrixPart, 1>{{{head, std::size_t(config.n_vocab)}}}, std::size_t(config.d_model), workers, out.logits);
+  pack(std::array<MatrixPart, 1>{{{head, std::size_t(config.n_vocab)}}}, std::size_t(config.d_model), workers,
+       out.logits);
   return out;
 }
 
-void read_embeddings(const Checkpoint& model, std::span<const std::int32_t> ids, float* rows, std::size_t stride, const Workers& workers) {
+void read_embeddings(const Checkpoint& model, std::span<const std::int32_t> ids, float* rows, std::size_t stride,
+                     const Workers& workers) {
   const TensorPtr embedding = required(model, "model.embed_tokens.weight");
   const auto d_model = std::size_t(model.config.d_model);
   if (embedding->info().shape != std::vector<std::uint64_t>{std::uint64_t(model.config.n_vocab), d_model})
-    throw Error(ErrorKind::bad_input, {model.label}, "'model.embed_tokens.weight' is not [n_vocab, d_model] as configured", "the configuration does not belong to these weights");
+    throw Error(ErrorKind::bad_input, {model.label},
+                "'model.embed_tokens.weight' is not [n_vocab, d_model] as configured",
+                "the configuration does not belong to these weights");
   std::vector<std::size_t> order(ids.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::ranges::stable_sort(order, {}, [&](std::size_t at) { return ids[at]; });
@@ -100,17 +112,35 @@ void read_embeddings(const Checkpoint& model, std::span<const std::int32_t> ids,
 
 void check_config(const Checkpoint& model) {
   const ModelConfig& c = model.config;
-  const auto fail = [&](ErrorKind kind, const std::string& problem, const std::string& fix) { throw Error(kind, {model.label}, problem, fix); };
-  for (const auto& [value, name] : {std::pair{c.n_layers, "layers"}, {c.d_model, "hidden size"}, {c.n_heads, "attention heads"}, {c.n_kv_heads, "key-value heads"},
-                                    {c.head_dim, "head size"}, {c.d_ff, "intermediate size"}, {c.n_vocab, "vocabulary"}})
-    if (value < 1) fail(ErrorKind::bad_input, std::string(name) + " is " + std::to_string(value) + ", at least 1 was expected", "correct the configuration");
+  const auto fail = [&](ErrorKind kind, const std::string& problem, const std::string& fix) {
+    throw Error(kind, {model.label}, problem, fix);
+  };
+  for (const auto& [value, name] : {std::pair{c.n_layers, "layers"},
+                                    {c.d_model, "hidden size"},
+                                    {c.n_heads, "attention heads"},
+                                    {c.n_kv_heads, "key-value heads"},
+                                    {c.head_dim, "head size"},
+                                    {c.d_ff, "intermediate size"},
+                                    {c.n_vocab, "vocabulary"}})
+    if (value < 1)
+      fail(ErrorKind::bad_input, std::string(name) + " is " + std::to_string(value) + ", at least 1 was expected",
+           "correct the configuration");
   if (c.n_heads % c.n_kv_heads != 0)
-    fail(ErrorKind::bad_input, std::to_string(c.n_heads) + " attention heads are not a multiple of " + std::to_string(c.n_kv_heads) + " key-value heads", "correct the configuration");
+    fail(ErrorKind::bad_input,
+         std::to_string(c.n_heads) + " attention heads are not a multiple of " + std::to_string(c.n_kv_heads) +
+             " key-value heads",
+         "correct the configuration");
   if (std::size_t(c.head_dim) > kMaxHeadDim)
-    fail(ErrorKind::unsupported, "heads of " + std::to_string(c.head_dim) + " channels, at most " + std::to_string(kMaxHeadDim) + " can be evaluated", "use another engine");
+    fail(ErrorKind::unsupported,
+         "heads of " + std::to_string(c.head_dim) + " channels, at most " + std::to_string(kMaxHeadDim) +
+             " can be evaluated",
+         "use another engine");
   if (c.rope.rotary_dim > c.head_dim || c.rope.rotary_dim < 2 || c.rope.rotary_dim % 2 != 0)
-    fail(ErrorKind::bad_input, "rotary size " + std::to_string(c.rope.rotary_dim) + " does not fit a head of " + std::to_string(c.head_dim), "correct the configuration");
-  if (c.sliding_window && *c.sliding_window < 1) fail(ErrorKind::bad_input, "sliding window is " + std::to_string(*c.sliding_window), "correct the configuration");
+    fail(ErrorKind::bad_input,
+         "rotary size " + std::to_string(c.rope.rotary_dim) + " does not fit a head of " + std::to_string(c.head_dim),
+         "correct the configuration");
+  if (c.sliding_window && *c.sliding_window < 1)
+    fail(ErrorKind::bad_input, "sliding window is " + std::to_string(*c.sliding_window), "correct the configuration");
 }
 
 }  // namespace ropewalk::verify

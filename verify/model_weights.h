@@ -7,13 +7,14 @@
 
 namespace ropewalk::verify {
 
-/// One decoder layer of the llama family, ready for use. Biases are padded to whole panels; empty if the model has none.
+/// One decoder layer of the llama family, ready for use. Biases are padded to whole panels; empty if the model has
+/// none.
 struct LayerWeights {
   std::vector<float> attention_norm, mlp_norm;  // [d_model]
-  PackedMatrix qkv;        // [q heads, k heads, v heads] x d_model
-  PackedMatrix output;     // d_model x (n_heads * head_dim)
-  PackedMatrix gate_up;    // interleaved by 16
-  PackedMatrix down;       // d_model x d_ff
+  PackedMatrix qkv;                             // [q heads, k heads, v heads] x d_model
+  PackedMatrix output;                          // d_model x (n_heads * head_dim)
+  PackedMatrix gate_up;                         // interleaved by 16
+  PackedMatrix down;                            // d_model x d_ff
   std::vector<float> qkv_bias, output_bias, gate_up_bias, down_bias;
 };
 /// `out` is overwritten and its memory used again.
@@ -26,7 +27,8 @@ struct HeadWeights {
 HeadWeights read_head(const Checkpoint& model, const Workers& workers);
 
 /// Rows of the embedding for `ids`, `stride` floats apart. Each distinct row is read once.
-void read_embeddings(const Checkpoint& model, std::span<const std::int32_t> ids, float* rows, std::size_t stride, const Workers& workers);
+void read_embeddings(const Checkpoint& model, std::span<const std::int32_t> ids, float* rows, std::size_t stride,
+                     const Workers& workers);
 
 /// Error(bad_input) if the numbers contradict each other, Error(unsupported) for a head wider than kMaxHeadDim.
 void check_config(const Checkpoint& model);

@@ -14,7 +14,8 @@ constexpr std::size_t kGroup = 16;  // consecutive outputs that are consecutive 
 
 /// Copies rows [first, first + rows) of a part, at `values`, to the columns that `column_of` names.
 template <class ColumnOf>
-void scatter(const float* values, std::size_t first, std::size_t rows, std::size_t depth, ColumnOf column_of, PackedMatrix& out) {
+void scatter(const float* values, std::size_t first, std::size_t rows, std::size_t depth, ColumnOf column_of,
+             PackedMatrix& out) {
   for (std::size_t row = 0; row < rows;) {
     const std::size_t column = column_of(first + row), count = std::min(kGroup - column % kGroup, rows - row);
     float* to = out.data.data() + column / kPanel * depth * kPanel + column % kPanel;
@@ -26,12 +27,14 @@ void scatter(const float* values, std::size_t first, std::size_t rows, std::size
 }
 
 template <class ColumnOf>
-void read_into(const LazyTensor& tensor, std::size_t outputs, ColumnOf column_of, const Workers& workers, PackedMatrix& out) {
+void read_into(const LazyTensor& tensor, std::size_t outputs, ColumnOf column_of, const Workers& workers,
+               PackedMatrix& out) {
   require_shape(tensor, {outputs, out.depth});
   tensor.prepare();
   // Whole row units, at least two panels, about a quarter of a megabyte.
   const std::size_t unit = std::lcm(static_cast<std::size_t>(tensor.row_unit()), kGroup);
-  const std::size_t block = (std::max<std::size_t>(2 * kPanel, (std::size_t{1} << 16) / out.depth) + unit - 1) / unit * unit;
+  const std::size_t block =
+      (std::max<std::size_t>(2 * kPanel, (std::size_t{1} << 16) / out.depth) + unit - 1) / unit * unit;
   std::vector<std::vector<float>> scratch(static_cast<std::size_t>(workers.threads()));
   workers.for_each((outputs + block - 1) / block, [&](std::size_t index, std::size_t slot) {
     const std::size_t first = index * block, rows = std::min(block, outputs - first);
@@ -56,7 +59,9 @@ void reset(PackedMatrix& out, std::size_t outputs, std::size_t depth) {
 
 void require_shape(const LazyTensor& tensor, const std::vector<std::uint64_t>& want) {
   if (tensor.info().shape == want) return;
-  throw Error(ErrorKind::bad_input, {.path = std::string(tensor.file())}, "'" + tensor.name() + "' has shape " + shape_text(tensor.info().shape) + ", " + shape_text(want) + " was expected",
+  throw Error(ErrorKind::bad_input, {.path = std::string(tensor.file())},
+              "'" + tensor.name() + "' has shape " + shape_text(tensor.info().shape) + ", " + shape_text(want) +
+                  " was expected",
               "the configuration does not belong to these weights");
 }
 
@@ -64,7 +69,8 @@ void require_finite(const LazyTensor& tensor, std::uint64_t first_row, std::span
   const std::size_t at = first_not_finite(values);
   if (at == values.size()) return;
   throw Error(ErrorKind::bad_input, {.path = std::string(tensor.file())},
-              "'" + tensor.name() + "' holds " + (std::isnan(values[at]) ? "NaN" : "an infinity") + " in " + element_place(tensor.info(), first_row, at) + ", expected finite numbers",
+              "'" + tensor.name() + "' holds " + (std::isnan(values[at]) ? "NaN" : "an infinity") + " in " +
+                  element_place(tensor.info(), first_row, at) + ", expected finite numbers",
               "the checkpoint is damaged or was written with an overflow: fetch or export it again");
 }
 
@@ -74,15 +80,19 @@ void pack(std::span<const MatrixPart> parts, std::size_t depth, const Workers& w
   reset(out, outputs, depth);
   std::size_t first = 0;
   for (const MatrixPart& part : parts) {
-    read_into(*part.tensor, part.outputs, [first](std::size_t row) { return first + row; }, workers, out);
+    read_into(
+        *part.tensor, part.outputs, [first](std::size_t row) { return first + row; }, workers, out);
     first += part.outputs;
   }
 }
 
-void pack_interleaved(const TensorPtr& gate, const TensorPtr& up, std::size_t outputs, std::size_t depth, const Workers& workers, PackedMatrix& out) {
+void pack_interleaved(const TensorPtr& gate, const TensorPtr& up, std::size_t outputs, std::size_t depth,
+                      const Workers& workers, PackedMatrix& out) {
   reset(out, 2 * ((outputs + kGroup - 1) / kGroup * kGroup), depth);
-  read_into(*gate, outputs, [](std::size_t row) { return row / kGroup * 2 * kGroup + row % kGroup; }, workers, out);
-  read_into(*up, outputs, [](std::size_t row) { return row / kGroup * 2 * kGroup + kGroup + row % kGroup; }, workers, out);
+  read_into(
+      *gate, outputs, [](std::size_t row) { return row / kGroup * 2 * kGroup + row % kGroup; }, workers, out);
+  read_into(
+      *up, outputs, [](std::size_t row) { return row / kGroup * 2 * kGroup + kGroup + row % kGroup; }, workers, out);
 }
 
 std::vector<float> read_vector(const TensorPtr& tensor, std::size_t size) {
@@ -97,7 +107,8 @@ std::vector<float> read_vector(const TensorPtr& tensor, std::size_t size) {
 
 TensorPtr required(const Checkpoint& model, const std::string& name) {
   if (TensorPtr tensor = model.find(name)) return tensor;
-  throw Error(ErrorKind::bad_input, {model.label}, "'" + name + "' is missing", "the checkpoint is incomplete: fetch it again");
+  throw Error(ErrorKind::bad_input, {model.label}, "'" + name + "' is missing",
+              "the checkpoint is incomplete: fetch it again");
 }
 
 }  // namespace ropewalk::verify

@@ -11,7 +11,8 @@
 
 namespace ropewalk::verify {
 
-/// Weights of a linear map, read once and laid out as gemm() wants them: [panels, depth, 32], output o in column o % 32 of panel o / 32, zeros past the last.
+/// Weights of a linear map, read once and laid out as gemm() wants them: [panels, depth, 32], output o in column o % 32
+/// of panel o / 32, zeros past the last.
 struct PackedMatrix {
   std::size_t outputs = 0, depth = 0, panels = 0;
   AlignedBuffer data;
@@ -19,7 +20,8 @@ struct PackedMatrix {
   const float* panel(std::size_t index) const noexcept { return data.data() + index * depth * kPanel; }
 };
 
-/// Outputs of `parts` one after another; each is [outputs, depth], `outputs` gives how many each must have. `out` is overwritten; its memory is used again if it held a
+/// Outputs of `parts` one after another; each is [outputs, depth], `outputs` gives how many each must have. `out` is
+/// overwritten; its memory is used again if it held a
 /// matrix of this size (the layers of a model do: fresh pages for each cost 5 % of a sweep).
 /// Error(bad_input) naming the tensor if its shape is another or a value is not finite.
 struct MatrixPart {
@@ -29,7 +31,8 @@ struct MatrixPart {
 void pack(std::span<const MatrixPart> parts, std::size_t depth, const Workers& workers, PackedMatrix& out);
 
 /// Two matrices of `outputs` rows interleaved by 16, as swiglu() reads them.
-void pack_interleaved(const TensorPtr& gate, const TensorPtr& up, std::size_t outputs, std::size_t depth, const Workers& workers, PackedMatrix& out);
+void pack_interleaved(const TensorPtr& gate, const TensorPtr& up, std::size_t outputs, std::size_t depth,
+                      const Workers& workers, PackedMatrix& out);
 
 /// Error(bad_input) naming file and tensor unless it has exactly that shape.
 void require_shape(const LazyTensor& tensor, const std::vector<std::uint64_t>& want);

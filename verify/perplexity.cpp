@@ -10,9 +10,13 @@
 namespace ropewalk::verify {
 namespace {
 
-[[noreturn]] void too_short(std::size_t document, std::size_t documents, std::size_t tokens, std::size_t needed, int context) {
-  const std::string which = documents == 1 ? "the text" : "document " + std::to_string(document + 1) + " of " + std::to_string(documents);
-  throw Error(ErrorKind::bad_input, {}, which + " has " + plural(tokens, "token") + ", a context of " + std::to_string(context) + " needs " + std::to_string(needed),
+[[noreturn]] void too_short(std::size_t document, std::size_t documents, std::size_t tokens, std::size_t needed,
+                            int context) {
+  const std::string which =
+      documents == 1 ? "the text" : "document " + std::to_string(document + 1) + " of " + std::to_string(documents);
+  throw Error(ErrorKind::bad_input, {},
+              which + " has " + plural(tokens, "token") + ", a context of " + std::to_string(context) + " needs " +
+                  std::to_string(needed),
               "give a longer text or a smaller context");
 }
 
@@ -23,17 +27,21 @@ Window window_of(const std::vector<std::int32_t>& document, int begin, int end, 
   return window;
 }
 
-void add(WindowPlan& plan, const std::vector<std::int32_t>& document, WindowSpan span, std::optional<std::int32_t> bos) {
+void add(WindowPlan& plan, const std::vector<std::int32_t>& document, WindowSpan span,
+         std::optional<std::int32_t> bos) {
   plan.windows.push_back(window_of(document, span.begin, span.end, bos));
   plan.spans.push_back(span);
 }
 
-/// tokens, yarn: every window starts with BOS; it scores what lies past the end of the one before. Without BOS a window of one id has nothing to score: it is left out.
-void plan_sliding(WindowPlan& plan, const std::vector<std::int32_t>& document, int index, int context, int stride, std::optional<std::int32_t> bos) {
+/// tokens, yarn: every window starts with BOS; it scores what lies past the end of the one before. Without BOS a window
+/// of one id has nothing to score: it is left out.
+void plan_sliding(WindowPlan& plan, const std::vector<std::int32_t>& document, int index, int context, int stride,
+                  std::optional<std::int32_t> bos) {
   const int lead = bos ? 1 : 0, total = static_cast<int>(document.size());
   for (int begin = 0, covered = 0; covered < total && begin < total; begin += stride) {
     const int end = begin + std::min(context - lead, total - begin);
-    const int length = lead + end - begin, scored = std::min(end - covered, length - 1);  // the first id of a window has nothing to be predicted from
+    // the first id of a window has nothing to be predicted from
+    const int length = lead + end - begin, scored = std::min(end - covered, length - 1);
     if (scored > 0) add(plan, document, {index, begin, end, length - scored, length}, bos);
     covered = end;
     if (stride >= total - begin) break;  // the next window would begin past the end; the sum may wrap
@@ -41,28 +49,35 @@ void plan_sliding(WindowPlan& plan, const std::vector<std::int32_t>& document, i
 }
 
 /// transformers' guide: one stream that starts with BOS, cut anywhere.
-void plan_hf(WindowPlan& plan, const std::vector<std::int32_t>& document, int index, int context, int stride, std::optional<std::int32_t> bos) {
+void plan_hf(WindowPlan& plan, const std::vector<std::int32_t>& document, int index, int context, int stride,
+             std::optional<std::int32_t> bos) {
   const int lead = bos ? 1 : 0, total = static_cast<int>(document.size()) + lead;
   for (int begin = 0, covered = 0; covered < total; begin += stride) {
     const int length = std::min(context, total - begin), end = begin + length;
     const bool first = begin == 0;
     const int first_scored = std::max(1, length - (end - covered));
-    if (first_scored < length) add(plan, document, {index, first ? 0 : begin - lead, end - lead, first_scored, length}, first ? bos : std::nullopt);
+    if (first_scored < length)
+      add(plan, document, {index, first ? 0 : begin - lead, end - lead, first_scored, length},
+          first ? bos : std::nullopt);
     covered = end;
     if (stride >= total - begin) break;
   }
 }
 
-/// llama-perplexity of llama.cpp 0.5: chunks of the stream that starts with BOS; BOS takes the place of each chunk's first token; the second half is scored.
-void plan_llama_cpp(WindowPlan& plan, const std::vector<std::int32_t>& document, int index, int context, std::optional<std::int32_t> bos) {
+/// llama-perplexity of llama.cpp 0.5: chunks of the stream that starts with BOS; BOS takes the place of each chunk's
+/// first token; the second half is scored.
+void plan_llama_cpp(WindowPlan& plan, const std::vector<std::int32_t>& document, int index, int context,
+                    std::optional<std::int32_t> bos) {
   const int lead = bos ? 1 : 0, chunks = (static_cast<int>(document.size()) + lead) / context;
   for (int chunk = 0; chunk < chunks; ++chunk)
     add(plan, document, {index, chunk * context, (chunk + 1) * context - lead, context / 2 + 1, context}, bos);
 }
 
-/// transformers' guide weighs a window by its labels less one, though the shift costs a label only where the window's first id is among them.
+/// transformers' guide weighs a window by its labels less one, though the shift costs a label only where the window's
+/// first id is among them.
 bool drops_a_label(const WindowPlan& plan, std::size_t window) {
-  const bool first_id_is_label = plan.stride >= plan.context || window == 0 || plan.spans[window - 1].document != plan.spans[window].document;
+  const bool first_id_is_label =
+      plan.stride >= plan.context || window == 0 || plan.spans[window - 1].document != plan.spans[window].document;
   return plan.protocol == Protocol::hf && !first_id_is_label;
 }
 
@@ -95,19 +110,31 @@ int default_stride(Protocol protocol, int context, bool has_bos) {
   return context;
 }
 
-WindowPlan plan_windows(const std::vector<std::vector<std::int32_t>>& documents, int context, int stride, Protocol protocol, std::optional<std::int32_t> bos) {
-  if (context < 2) throw Error(ErrorKind::bad_input, {}, "a context of " + std::to_string(context) + " has nothing to predict, at least 2 was expected", "give a larger context");
-  if (stride < 0) throw Error(ErrorKind::bad_input, {}, "a stride of " + std::to_string(stride) + ", at least 1 was expected", "give a positive stride");
+WindowPlan plan_windows(const std::vector<std::vector<std::int32_t>>& documents, int context, int stride,
+                        Protocol protocol, std::optional<std::int32_t> bos) {
+  if (context < 2)
+    throw Error(ErrorKind::bad_input, {},
+                "a context of " + std::to_string(context) + " has nothing to predict, at least 2 was expected",
+                "give a larger context");
+  if (stride < 0)
+    throw Error(ErrorKind::bad_input, {}, "a stride of " + std::to_string(stride) + ", at least 1 was expected",
+                "give a positive stride");
   if (stride == 0) stride = default_stride(protocol, context, bos.has_value());
   if (protocol == Protocol::llama_cpp && stride != context)
-    throw Error(ErrorKind::bad_input, {}, "a stride of " + std::to_string(stride) + " with the llama.cpp protocol, whose chunks do not overlap", "leave the stride out or take another protocol");
+    throw Error(ErrorKind::bad_input, {},
+                "a stride of " + std::to_string(stride) + " with the llama.cpp protocol, whose chunks do not overlap",
+                "leave the stride out or take another protocol");
   if (protocol == Protocol::llama_cpp && context < 3)
-    throw Error(ErrorKind::bad_input, {}, "a context of 2 with the llama.cpp protocol, whose chunks then have nothing in their second half, at least 3 was expected", "give a larger context");
+    throw Error(ErrorKind::bad_input, {},
+                "a context of 2 with the llama.cpp protocol, whose chunks then have nothing in their second half, at "
+                "least 3 was expected",
+                "give a larger context");
   if (documents.empty()) throw Error(ErrorKind::bad_input, {}, "no document to evaluate", "give a text");
   WindowPlan plan{context, stride, protocol, {}, {}};
   for (std::size_t index = 0; index < documents.size(); ++index) {
     const auto& document = documents[index];
-    const std::size_t lead = bos ? 1 : 0, window = static_cast<std::size_t>(context), needed = (protocol == Protocol::llama_cpp ? 2 * window : window) - lead;
+    const std::size_t lead = bos ? 1 : 0, window = static_cast<std::size_t>(context),
+                      needed = (protocol == Protocol::llama_cpp ? 2 * window : window) - lead;
     if (document.size() < needed) too_short(index, documents.size(), document.size(), needed, context);
     switch (protocol) {
       case Protocol::tokens:
@@ -121,13 +148,15 @@ WindowPlan plan_windows(const std::vector<std::vector<std::int32_t>>& documents,
 
 std::vector<std::pair<int, int>> position_buckets(int context) {
   std::vector<std::pair<int, int>> out;
-  for (int from = 1, to = 64; from < context; from = to, to = to > context / 2 ? context : 2 * to) out.emplace_back(from, std::min(to, context));
+  for (int from = 1, to = 64; from<context; from = to, to = to> context / 2 ? context : 2 * to)
+    out.emplace_back(from, std::min(to, context));
   return out;
 }
 
 PerplexityResult summarise(const WindowPlan& plan, const std::vector<std::vector<TokenScore>>& scores) {
   PerplexityResult result;
-  result.context = plan.context, result.stride = plan.stride, result.protocol = plan.protocol, result.windows = static_cast<int>(plan.windows.size());
+  result.context = plan.context, result.stride = plan.stride, result.protocol = plan.protocol,
+  result.windows = static_cast<int>(plan.windows.size());
   for (const auto& [from, to] : position_buckets(plan.context)) result.positions.push_back({from, to, 0, 0});
   double weighted = 0, weights = 0;
   for (std::size_t w = 0; w < plan.spans.size(); ++w) {

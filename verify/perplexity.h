@@ -12,21 +12,24 @@ namespace ropewalk::verify {
 
 /// How windows are cut and losses averaged; the name is part of every result (docs/protocols.md).
 enum class Protocol {
-  tokens,     // exp of mean NLL over scored tokens; stride defaults to the window; each token scored once
-  yarn,       // YaRN repository: one BOS per window, exp of the mean of per-window means, stride 256
-  hf,         // transformers' fixed-length guide: sliding windows over one stream, BOS only at the start, each window's mean weighed by its labels less one
+  tokens,  // exp of mean NLL over scored tokens; stride defaults to the window; each token scored once
+  yarn,    // YaRN repository: one BOS per window, exp of the mean of per-window means, stride 256
+  // transformers' fixed-length guide: sliding windows over one stream, BOS only at the start, each window's mean
+  // weighed by its labels less one
+  hf,
   llama_cpp,  // llama-perplexity: BOS replaces the first token of each chunk, second half of each chunk scored
 };
-const char* protocol_name(Protocol protocol);  // "tokens", "yarn", "hf", "llama.cpp"
+const char* protocol_name(Protocol protocol);                       // "tokens", "yarn", "hf", "llama.cpp"
 std::optional<Protocol> protocol_from_name(std::string_view name);  // "llama_cpp" is accepted too
-/// What a stride of 0 means: tokens: as many text tokens as a window holds, so that none is left out (without BOS: none but the first of each window); yarn: 256; hf: half a window; llama.cpp: the window (no other is possible).
+/// What a stride of 0 means: tokens: as many text tokens as a window holds, so that none is left out (without BOS: none
+/// but the first of each window); yarn: 256; hf: half a window; llama.cpp: the window (no other is possible).
 int default_stride(Protocol protocol, int context, bool has_bos);
 
 struct WindowSpan {
   int document = 0;
-  int begin = 0, end = 0;     // text tokens [begin, end) of the document that follow the window's BOS, if it has one
-  int first_scored = 0;       // index in the window of the first id whose NLL counts (>= 1)
-  int last_scored = 0;        // one past the last
+  int begin = 0, end = 0;  // text tokens [begin, end) of the document that follow the window's BOS, if it has one
+  int first_scored = 0;    // index in the window of the first id whose NLL counts (>= 1)
+  int last_scored = 0;     // one past the last
 };
 struct WindowPlan {
   int context = 0, stride = 0;  // stride: what was asked for, or the default
@@ -34,10 +37,13 @@ struct WindowPlan {
   std::vector<Window> windows;
   std::vector<WindowSpan> spans;
 };
-/// Documents are ids without BOS. Error(bad_input) if a document is too short for one window of `context` tokens (llama.cpp: for two): nothing is shortened in silence.
+/// Documents are ids without BOS. Error(bad_input) if a document is too short for one window of `context` tokens
+/// (llama.cpp: for two): nothing is shortened in silence.
 /// Every window has 2 to `context` ids and scores at least one; which tokens no window scores: docs/protocols.md.
-/// stride 0: default_stride. A stride past the documents' ends gives one window per document, the YaRN repository's --truncate.
-WindowPlan plan_windows(const std::vector<std::vector<std::int32_t>>& documents, int context, int stride, Protocol protocol, std::optional<std::int32_t> bos);
+/// stride 0: default_stride. A stride past the documents' ends gives one window per document, the YaRN repository's
+/// --truncate.
+WindowPlan plan_windows(const std::vector<std::vector<std::int32_t>>& documents, int context, int stride,
+                        Protocol protocol, std::optional<std::int32_t> bos);
 
 struct PositionBucket {
   int from = 0, to = 0;  // window positions [from, to)
@@ -56,7 +62,8 @@ struct PerplexityResult {
 /// scores: of plan.windows, by score().
 PerplexityResult summarise(const WindowPlan& plan, const std::vector<std::vector<TokenScore>>& scores);
 
-/// Window positions in buckets that double: [1,64), [64,128), [128,256), ... up to `context`. Position 0 is never scored.
+/// Window positions in buckets that double: [1,64), [64,128), [128,256), ... up to `context`. Position 0 is never
+/// scored.
 std::vector<std::pair<int, int>> position_buckets(int context);
 
 }  // namespace ropewalk::verify

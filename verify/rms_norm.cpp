@@ -4,7 +4,8 @@
 
 namespace ropewalk::verify {
 
-void rms_norm(const float* x, std::size_t x_stride, std::size_t rows, const float* gain, std::size_t width, double eps, float* y, std::size_t y_stride) {
+void rms_norm(const float* x, std::size_t x_stride, std::size_t rows, const float* gain, std::size_t width, double eps,
+              float* y, std::size_t y_stride) {
   constexpr std::size_t kLanes = 16;
   for (std::size_t row = 0; row < rows; ++row, x += x_stride, y += y_stride) {
     double lanes[kLanes] = {};

@@ -18,7 +18,8 @@ RotaryTable rotary_table(const RopeTable& frequencies, std::size_t positions) {
   return table;
 }
 
-void rotate(float* heads, std::size_t n_heads, std::size_t head_dim, RotaryPairs layout, const RotaryTable& table, std::size_t position) {
+void rotate(float* heads, std::size_t n_heads, std::size_t head_dim, RotaryPairs layout, const RotaryTable& table,
+            std::size_t position) {
   const std::size_t pairs = table.pairs;
   const float* cos = table.cos.data() + position * pairs;
   const float* sin = table.sin.data() + position * pairs;

@@ -1,4 +1,5 @@
-// Included once per SIMD target (see Highway's foreach_target.h). What every vector body of verify is made of: lanes are independent, or
+// Included once per SIMD target (see Highway's foreach_target.h). What every vector body of verify is made of: lanes
+// are independent, or
 // summed as 16 fixed lanes, so a result has the same bits whatever the register width.
 #if defined(ROPEWALK_VERIFY_SIMD_MATH_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef ROPEWALK_VERIFY_SIMD_MATH_INL_H_
@@ -22,7 +23,8 @@ constexpr std::size_t kLanes32 = hn::MaxLanes(F32());
 constexpr std::size_t kLanes64 = hn::MaxLanes(F64());
 constexpr std::size_t kGroup = 16;  // lanes of every horizontal sum, real or emulated
 
-/// a * b + c in ONE rounding on every target: std::fma, lane by lane, where the instruction set has none (slow, same bits).
+/// a * b + c in ONE rounding on every target: std::fma, lane by lane, where the instruction set has none (slow, same
+/// bits).
 template <class D, class V>
 HWY_INLINE V fused(D d, V a, V b, V c) {
 #if HWY_NATIVE_FMA
@@ -39,15 +41,18 @@ HWY_INLINE V fused(D d, V a, V b, V c) {
 #endif
 }
 
-/// e^x in float for x <= 88, at most 1.1 ulp off; exactly 1 at 0, exactly 0 below -87 (where floats leave the normal range). NaN stays NaN.
-/// Cody-Waite: x = n ln 2 + r with ln 2 in two parts, |r| <= ln 2 / 2; e^r = 1 + r + r^2 p(r), p of degree 4 fitted for least largest relative error (4e-9).
+/// e^x in float for x <= 88, at most 1.1 ulp off; exactly 1 at 0, exactly 0 below -87 (where floats leave the normal
+/// range). NaN stays NaN.
+/// Cody-Waite: x = n ln 2 + r with ln 2 in two parts, |r| <= ln 2 / 2; e^r = 1 + r + r^2 p(r), p of degree 4 fitted for
+/// least largest relative error (4e-9).
 template <class V>
 HWY_INLINE V exp_f32(V x) {
   const F32 d;
   const hn::RebindToSigned<F32> di;
   const auto underflows = hn::Lt(x, hn::Set(d, -87.0f));
   x = hn::IfThenElse(underflows, hn::Zero(d), x);  // not Max: that would turn a NaN into a number
-  // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits: no conversion of floats to integers is needed.
+  // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits: no conversion of floats to integers is
+  // needed.
   const V shifter = hn::Set(d, 12582912.0f);
   const V shifted = fused(d, x, hn::Set(d, 1.44269504f), shifter);
   const V n = hn::Sub(shifted, shifter);
@@ -63,7 +68,8 @@ HWY_INLINE V exp_f32(V x) {
   return hn::IfThenElse(underflows, hn::Zero(d), hn::Mul(p, hn::BitCast(d, exponent)));
 }
 
-/// e^x in double for -708 <= x <= 0 (0 below), NaN stays NaN: relative error about 3e-16. Taylor to degree 12 on |r| <= ln 2 / 2: the next term is 1.7e-16.
+/// e^x in double for -708 <= x <= 0 (0 below), NaN stays NaN: relative error about 3e-16. Taylor to degree 12 on |r| <=
+/// ln 2 / 2: the next term is 1.7e-16.
 template <class V>
 HWY_INLINE V exp_f64(V x) {
   const F64 d;

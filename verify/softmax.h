@@ -10,8 +10,10 @@ struct SoftmaxRow {
   double sum = 0;      // of exp(scaled score - max)
 };
 
-/// One tile of keys of one row: scores[i] becomes exp(scale * scores[i] - new maximum), i < width, width a multiple of 16. A score of -infinity is a key
-/// the row does not see: it becomes exactly 0. Returns exp(old maximum - new maximum), by which what was summed before (row.sum already is) must be multiplied.
+/// One tile of keys of one row: scores[i] becomes exp(scale * scores[i] - new maximum), i < width, width a multiple of
+/// 16. A score of -infinity is a key
+/// the row does not see: it becomes exactly 0. Returns exp(old maximum - new maximum), by which what was summed before
+/// (row.sum already is) must be multiplied.
 /// The tile's sum is taken in 16 fixed lanes and a fixed tree. scale > 0.
 float softmax_tile(float* scores, std::size_t width, float scale, SoftmaxRow& row);
 

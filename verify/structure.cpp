@@ -29,7 +29,8 @@ Gate gate(const char* name, double value, const char* bound, double limit) {
 /// Part of the decoder, rather than a buffer some checkpoints carry along (rotary_emb.inv_freq).
 bool is_decoder_tensor(const std::string& name) { return formats::gguf_tensor_name(name).has_value(); }
 
-void compare_tensors(const Checkpoint& source, const Checkpoint& candidate, const Sides& sides, StructureReport& report) {
+void compare_tensors(const Checkpoint& source, const Checkpoint& candidate, const Sides& sides,
+                     StructureReport& report) {
   std::size_t compared = 0, outside = 0;
   for (const TensorPtr& tensor : source.tensors) {
     if (!is_decoder_tensor(tensor->name())) {
@@ -37,19 +38,19 @@ void compare_tensors(const Checkpoint& source, const Checkpoint& candidate, cons
       continue;
     }
     const TensorPtr other = counterpart(candidate, tensor->name());
-    if (!other)
-      report.problems.push_back("'" + tensor->name() + "' is not in " + sides.candidate);
+    if (!other) report.problems.push_back("'" + tensor->name() + "' is not in " + sides.candidate);
     else if (other->info().shape != tensor->info().shape)
-      report.problems.push_back("'" + tensor->name() + "' is " + shape_text(other->info().shape) + " in " + sides.candidate + ", " + shape_text(tensor->info().shape) + " in " + sides.source);
-    else
-      ++compared;
+      report.problems.push_back("'" + tensor->name() + "' is " + shape_text(other->info().shape) + " in " +
+                                sides.candidate + ", " + shape_text(tensor->info().shape) + " in " + sides.source);
+    else ++compared;
   }
   for (const TensorPtr& tensor : candidate.tensors) {
     if (!is_decoder_tensor(tensor->name()) || source.find(tensor->name())) continue;
     if (tensor->name() == kHead && source.config.tied_head) continue;  // weights are compared with the embedding
     report.problems.push_back("'" + tensor->name() + "' is not in " + sides.source);
   }
-  std::string detail = plural(compared, "tensor") + (compared == 1 ? " with equal name and shape" : " with equal names and shapes");
+  std::string detail =
+      plural(compared, "tensor") + (compared == 1 ? " with equal name and shape" : " with equal names and shapes");
   if (outside > 0) detail += ", " + std::to_string(outside) + " outside the decoder not compared";
   if (!report.problems.empty()) detail = differ_text(report.problems.size()) + ": " + report.problems.front();
   report.items.push_back({"tensors", report.problems.empty(), detail});
@@ -88,40 +89,52 @@ Difference compare_ids(const Vocabulary& source, const Vocabulary& candidate, co
     const bool in_a = id < a.size() && !a[id].unused, in_b = id < b.size() && !b[id].unused;
     if (!in_a && !in_b) continue;  // padding up to the embedding's rows
     if (in_a && in_b && a[id].text == b[id].text) continue;
-    const auto shown = [](bool present, const IdText& text) { return present ? "'" + text.text + "'" : std::string("nothing"); };
-    out.add("id " + std::to_string(id) + " is " + shown(in_b, in_b ? b[id] : IdText{}) + " in " + sides.candidate + ", " + shown(in_a, in_a ? a[id] : IdText{}) + " in " + sides.source);
+    const auto shown = [](bool present, const IdText& text) {
+      return present ? "'" + text.text + "'" : std::string("nothing");
+    };
+    out.add("id " + std::to_string(id) + " is " + shown(in_b, in_b ? b[id] : IdText{}) + " in " + sides.candidate +
+            ", " + shown(in_a, in_a ? a[id] : IdText{}) + " in " + sides.source);
   }
   for (std::size_t id = 0; id < std::min(source.pieces.size(), candidate.pieces.size()); ++id) {
     const Piece &x = source.pieces[id], &y = candidate.pieces[id];
-    const bool merged_by_score = x.type == PieceType::normal && y.type == PieceType::normal && x.text == y.text && a[id].text == x.text;
-    if (merged_by_score && x.score != y.score) out.add("the score of id " + std::to_string(id) + " is " + short_number(y.score) + " in " + sides.candidate + ", " + short_number(x.score) + " in " + sides.source);
+    const bool merged_by_score =
+        x.type == PieceType::normal && y.type == PieceType::normal && x.text == y.text && a[id].text == x.text;
+    if (merged_by_score && x.score != y.score)
+      out.add("the score of id " + std::to_string(id) + " is " + short_number(y.score) + " in " + sides.candidate +
+              ", " + short_number(x.score) + " in " + sides.source);
   }
   return out;
 }
 
-/// Special ids and what is added to a text. llama.cpp takes bos 1, eos 2 and unk 0 where a GGUF says nothing, and cannot be told that there is none: of such an id
+/// Special ids and what is added to a text. llama.cpp takes bos 1, eos 2 and unk 0 where a GGUF says nothing, and
+/// cannot be told that there is none: of such an id
 /// only its use counts.
 Difference compare_special(const Vocabulary& source, const Vocabulary& candidate, const Sides& sides) {
   Difference out;
   const auto text = [](std::optional<std::int32_t> id) { return id ? std::to_string(*id) : std::string("none"); };
   const bool assumes = candidate.rules == TokenizerRules::llama_cpp && source.rules != TokenizerRules::llama_cpp;
-  const auto special = [&](const char* name, std::optional<std::int32_t> x, std::optional<std::int32_t> y, std::int32_t assumed) {
+  const auto special = [&](const char* name, std::optional<std::int32_t> x, std::optional<std::int32_t> y,
+                           std::int32_t assumed) {
     if (x == y || (assumes && !x && y == assumed)) return;
     out.add(std::string(name) + " is " + text(y) + " in " + sides.candidate + ", " + text(x) + " in " + sides.source);
   };
   special("bos", source.bos, candidate.bos, 1);
   special("eos", source.eos, candidate.eos, 2);
   special("unk", source.unk, candidate.unk, 0);
-  // Llama's tokenizer in transformers and llama.cpp's agree on what holds where a file says nothing: BOS is added, EOS is not.
+  // Llama's tokenizer in transformers and llama.cpp's agree on what holds where a file says nothing: BOS is added, EOS
+  // is not.
   const auto adds = [&](const char* name, bool x, bool y) {
-    if (x != y) out.add(std::string(name) + " is added to a text by " + (y ? sides.candidate : sides.source) + ", not by " + (y ? sides.source : sides.candidate));
+    if (x != y)
+      out.add(std::string(name) + " is added to a text by " + (y ? sides.candidate : sides.source) + ", not by " +
+              (y ? sides.source : sides.candidate));
   };
   adds("bos", source.bos && source.add_bos.value_or(true), candidate.bos && candidate.add_bos.value_or(true));
   adds("eos", source.eos && source.add_eos.value_or(false), candidate.eos && candidate.add_eos.value_or(false));
   return out;
 }
 
-Difference compare_texts(const Vocabulary& source, const Vocabulary& candidate, const Sides& sides, std::span<const std::string> documents, std::uint64_t& tokens) {
+Difference compare_texts(const Vocabulary& source, const Vocabulary& candidate, const Sides& sides,
+                         std::span<const std::string> documents, std::uint64_t& tokens) {
   const auto a = formats::Tokenizer::create(source), b = formats::Tokenizer::create(candidate);
   Difference out;
   for (const std::string& document : documents) {
@@ -130,37 +143,49 @@ Difference compare_texts(const Vocabulary& source, const Vocabulary& candidate, 
     const auto [at, other] = std::mismatch(ids.begin(), ids.end(), others.begin(), others.end());
     if (at == ids.end() && other == others.end()) continue;
     const auto position = at - ids.begin();
-    const auto shown = [](const auto& where, const auto& end) { return where == end ? std::string("nothing") : std::to_string(*where); };
-    out.add("token " + std::to_string(position) + " is " + shown(other, others.end()) + " by " + sides.candidate + ", " + shown(at, ids.end()) + " by " + sides.source);
+    const auto shown = [](const auto& where, const auto& end) {
+      return where == end ? std::string("nothing") : std::to_string(*where);
+    };
+    out.add("token " + std::to_string(position) + " is " + shown(other, others.end()) + " by " + sides.candidate +
+            ", " + shown(at, ids.end()) + " by " + sides.source);
   }
   return out;
 }
 
-void compare_tokenizers(const Checkpoint& source, const Checkpoint& candidate, std::span<const std::string> documents, const Sides& sides, StructureReport& report) {
+void compare_tokenizers(const Checkpoint& source, const Checkpoint& candidate, std::span<const std::string> documents,
+                        const Sides& sides, StructureReport& report) {
   if (!source.vocabulary && !candidate.vocabulary) {
     report.items.push_back({"vocabulary", std::nullopt, "neither has a tokenizer that is read"});
     return;
   }
   if (!source.vocabulary || !candidate.vocabulary) {
-    report.items.push_back({"vocabulary", false, (source.vocabulary ? sides.candidate : sides.source) + " has no tokenizer that is read"});
+    report.items.push_back(
+        {"vocabulary", false, (source.vocabulary ? sides.candidate : sides.source) + " has no tokenizer that is read"});
     report.gates.push_back(gate("tokenizer", 1, "max", 0));
     return;
   }
   const Difference ids = compare_ids(*source.vocabulary, *candidate.vocabulary, sides);
-  report.items.push_back({"vocabulary", ids.count == 0, ids.count == 0 ? plural(id_texts(*source.vocabulary).size(), "id") + ", all equal" : differ_text(ids.count) + ": " + ids.first});
+  report.items.push_back({"vocabulary", ids.count == 0,
+                          ids.count == 0 ? plural(id_texts(*source.vocabulary).size(), "id") + ", all equal"
+                                         : differ_text(ids.count) + ": " + ids.first});
   const Difference special = compare_special(*source.vocabulary, *candidate.vocabulary, sides);
-  report.items.push_back({"special tokens", special.count == 0, special.count == 0 ? "bos, eos, unk and what is added to a text: the same" : special.first});
+  report.items.push_back({"special tokens", special.count == 0,
+                          special.count == 0 ? "bos, eos, unk and what is added to a text: the same" : special.first});
   std::uint64_t differing = ids.count + special.count;
   if (!documents.empty()) {
     std::uint64_t tokens = 0;
     const Difference texts = compare_texts(*source.vocabulary, *candidate.vocabulary, sides, documents, tokens);
-    report.items.push_back({"ids", texts.count == 0, texts.count == 0 ? plural(tokens, "id") + " of the text, all equal under each one's own rules" : "the text gives other ids: " + texts.first});
+    report.items.push_back({"ids", texts.count == 0,
+                            texts.count == 0
+                                ? plural(tokens, "id") + " of the text, all equal under each one's own rules"
+                                : "the text gives other ids: " + texts.first});
     differing += texts.count;
   }
   report.gates.push_back(gate("tokenizer", static_cast<double>(differing), "max", 0));
 }
 
-void compare_ropes(const Checkpoint& source, const Checkpoint& candidate, int context, const Sides& sides, StructureReport& report) {
+void compare_ropes(const Checkpoint& source, const Checkpoint& candidate, int context, const Sides& sides,
+                   StructureReport& report) {
   const RopeTable a = rope_table(source.config.rope, context), b = rope_table(candidate.config.rope, context);
   double worst = a.inv_freq.size() == b.inv_freq.size() ? 0 : INFINITY;
   std::size_t at = 0;
@@ -173,22 +198,32 @@ void compare_ropes(const Checkpoint& source, const Checkpoint& candidate, int co
   constexpr double kStored = 1e-6;
   report.gates.push_back(gate("rope", std::max(worst, attention), "max", kStored));
   if (report.gates.back().pass) {
-    report.items.push_back({"rope", true, "the same " + std::to_string(a.inv_freq.size()) + " frequencies, both " + describe(source.config.rope)});
+    report.items.push_back(
+        {"rope", true,
+         "the same " + std::to_string(a.inv_freq.size()) + " frequencies, both " + describe(source.config.rope)});
     return;
   }
   report.rope_differs = true;
-  std::string detail = sides.candidate + " computes " + describe(candidate.config.rope) + ", " + sides.source + " " + describe(source.config.rope) + "; ";
-  if (a.inv_freq.size() != b.inv_freq.size()) detail += std::to_string(b.inv_freq.size()) + " pairs of channels rotate in a head for " + std::to_string(a.inv_freq.size());
-  else if (worst > 0) detail += "worst frequency off by " + short_number(100 * worst) + " % (pair " + std::to_string(at) + ")";
+  std::string detail = sides.candidate + " computes " + describe(candidate.config.rope) + ", " + sides.source + " " +
+                       describe(source.config.rope) + "; ";
+  if (a.inv_freq.size() != b.inv_freq.size())
+    detail += std::to_string(b.inv_freq.size()) + " pairs of channels rotate in a head for " +
+              std::to_string(a.inv_freq.size());
+  else if (worst > 0)
+    detail += "worst frequency off by " + short_number(100 * worst) + " % (pair " + std::to_string(at) + ")";
   else detail += "equal frequencies";
-  if (attention != 0) detail += ", attention factor " + short_number(b.attention_factor) + " for " + short_number(a.attention_factor);
+  if (attention != 0)
+    detail += ", attention factor " + short_number(b.attention_factor) + " for " + short_number(a.attention_factor);
   report.items.push_back({"rope", false, detail});
 }
 
 /// Keys a query sees among `context`; a window that is never reached is none.
-int window_in(const ModelConfig& config, int context) { return config.sliding_window && *config.sliding_window < context ? *config.sliding_window : 0; }
+int window_in(const ModelConfig& config, int context) {
+  return config.sliding_window && *config.sliding_window < context ? *config.sliding_window : 0;
+}
 
-void compare_geometry(const ModelConfig& a, const ModelConfig& b, int context, const Sides& sides, StructureReport& report) {
+void compare_geometry(const ModelConfig& a, const ModelConfig& b, int context, const Sides& sides,
+                      StructureReport& report) {
   std::string detail;
   int differences = 0;
   const auto differ = [&](const char* name, const std::string& x, const std::string& y) {
@@ -219,7 +254,8 @@ TensorPtr counterpart(const Checkpoint& candidate, const std::string& name) {
   return name == kHead && candidate.config.tied_head ? candidate.find(kEmbedding) : nullptr;
 }
 
-StructureReport compare_structure(const Checkpoint& source, const Checkpoint& candidate, std::span<const std::string> documents, int context, const Sides& sides) {
+StructureReport compare_structure(const Checkpoint& source, const Checkpoint& candidate,
+                                  std::span<const std::string> documents, int context, const Sides& sides) {
   StructureReport report;
   compare_tensors(source, candidate, sides, report);
   compare_geometry(source.config, candidate.config, context, sides, report);
@@ -227,7 +263,9 @@ StructureReport compare_structure(const Checkpoint& source, const Checkpoint& ca
   compare_ropes(source, candidate, context, sides, report);
   const int wanted = std::min(context, source.config.context);
   const bool serves = candidate.config.context >= wanted;
-  report.items.push_back({"context", serves, sides.candidate + " serves " + std::to_string(candidate.config.context) + " tokens, " + sides.source + " " + std::to_string(source.config.context)});
+  report.items.push_back({"context", serves,
+                          sides.candidate + " serves " + std::to_string(candidate.config.context) + " tokens, " +
+                              sides.source + " " + std::to_string(source.config.context)});
   report.gates.push_back(gate("context", candidate.config.context, "min", wanted));
   return report;
 }

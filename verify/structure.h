@@ -12,9 +12,9 @@ namespace ropewalk::verify {
 
 /// One thing two checkpoints were compared in, without reading a weight.
 struct StructureItem {
-  std::string name;            // "tensors", "vocabulary", "special tokens", "ids", "rope", "context", "geometry"
-  std::optional<bool> pass;    // nullopt: reported, does not decide
-  std::string detail;          // what was found, one line
+  std::string name;          // "tensors", "vocabulary", "special tokens", "ids", "rope", "context", "geometry"
+  std::optional<bool> pass;  // nullopt: reported, does not decide
+  std::string detail;        // what was found, one line
 };
 /// What the details call the two.
 struct Sides {
@@ -22,17 +22,22 @@ struct Sides {
 };
 struct StructureReport {
   std::vector<StructureItem> items;
-  std::vector<Gate> gates;     // "tensors", "tokenizer", "context", "rope", "geometry": what fails an export whatever its logits say
-  bool rope_differs = false;   // the two compute other angles or another attention factor
-  bool geometry_differs = false;  // sizes, window or rms_eps
+  // "tensors", "tokenizer", "context", "rope", "geometry": what fails an export whatever its logits say
+  std::vector<Gate> gates;
+  bool rope_differs = false;          // the two compute other angles or another attention factor
+  bool geometry_differs = false;      // sizes, window or rms_eps
   std::vector<std::string> problems;  // tensors missing, left over or of another shape; one line each
 };
 
-/// Tensors of the decoder by canonical name and shape (a tied head may be stored or not), vocabulary id by id (texts, scores of normal pieces), special ids and whether BOS and EOS are added, ids of `documents` under each one's own rules, the rope each consumer
+/// Tensors of the decoder by canonical name and shape (a tied head may be stored or not), vocabulary id by id (texts,
+/// scores of normal pieces), special ids and whether BOS and EOS are added, ids of `documents` under each one's own
+/// rules, the rope each consumer
 /// computes for `context` tokens, the context served. `documents` may be empty: then ids are not compared.
-StructureReport compare_structure(const Checkpoint& source, const Checkpoint& candidate, std::span<const std::string> documents, int context, const Sides& sides = {});
+StructureReport compare_structure(const Checkpoint& source, const Checkpoint& candidate,
+                                  std::span<const std::string> documents, int context, const Sides& sides = {});
 
-/// The candidate's tensor that stands for `name` of the source: itself, or the embedding for a head that the candidate ties. nullptr if there is none.
+/// The candidate's tensor that stands for `name` of the source: itself, or the embedding for a head that the candidate
+/// ties. nullptr if there is none.
 TensorPtr counterpart(const Checkpoint& candidate, const std::string& name);
 
 }  // namespace ropewalk::verify

@@ -23,9 +23,13 @@ std::vector<std::int32_t> next_ids(std::span<const Window> windows) {
 }
 
 /// piece(first row, rows, slot) over blocks of at most HeadRows::kRows rows.
-void for_row_blocks(const Workers& workers, std::size_t rows, const std::function<void(std::size_t, std::size_t, std::size_t)>& piece) {
-  const std::size_t block = std::clamp<std::size_t>(rows / (4 * static_cast<std::size_t>(workers.threads())) / 12 * 12, 12, HeadRows::kRows);
-  workers.for_each((rows + block - 1) / block, [&](std::size_t index, std::size_t slot) { piece(index * block, std::min(block, rows - index * block), slot); });
+void for_row_blocks(const Workers& workers, std::size_t rows,
+                    const std::function<void(std::size_t, std::size_t, std::size_t)>& piece) {
+  const std::size_t block =
+      std::clamp<std::size_t>(rows / (4 * static_cast<std::size_t>(workers.threads())) / 12 * 12, 12, HeadRows::kRows);
+  workers.for_each((rows + block - 1) / block, [&](std::size_t index, std::size_t slot) {
+    piece(index * block, std::min(block, rows - index * block), slot);
+  });
 }
 
 /// One row of one model: statistics and the logit of the token that came.
@@ -34,9 +38,11 @@ struct Row {
   double next_logit = 0;
 };
 
-/// Final norm, head and statistics of every row. `each_block(first_row, rows, first_column, head_rows)` sees the logits before they are taken in; may be empty.
+/// Final norm, head and statistics of every row. `each_block(first_row, rows, first_column, head_rows)` sees the logits
+/// before they are taken in; may be empty.
 using SeeLogits = std::function<void(std::size_t, std::size_t, std::size_t, HeadRows&)>;
-std::vector<Row> run_head(const Forward& forward, const HeadWeights& head, std::span<const std::int32_t> next, const Workers& workers, const SeeLogits& see) {
+std::vector<Row> run_head(const Forward& forward, const HeadWeights& head, std::span<const std::int32_t> next,
+                          const Workers& workers, const SeeLogits& see) {
   std::vector<Row> rows(forward.rows());
   std::vector<HeadRows> scratch(static_cast<std::size_t>(workers.threads()));
   for_row_blocks(workers, rows.size(), [&](std::size_t first, std::size_t count, std::size_t slot) {
@@ -46,7 +52,8 @@ std::vector<Row> run_head(const Forward& forward, const HeadWeights& head, std::
       block.compute(column);
       if (see) see(first, count, column, block);
       for (std::size_t r = 0; r < count; ++r) {
-        const std::size_t target = static_cast<std::size_t>(next[first + r]) - column;  // wraps where it is not in this block
+        // wraps where it is not in this block
+        const std::size_t target = static_cast<std::size_t>(next[first + r]) - column;
         if (target < block.width()) rows[first + r].next_logit = double(block.logits(r)[target]);
         accumulate(block.logits(r), column, block.width(), rows[first + r].statistics);
       }
@@ -55,7 +62,8 @@ std::vector<Row> run_head(const Forward& forward, const HeadWeights& head, std::
   return rows;
 }
 
-Forward run_layers(const Checkpoint& model, std::span<const Window> windows, const Workers& workers, const SweepOptions& options) {
+Forward run_layers(const Checkpoint& model, std::span<const Window> windows, const Workers& workers,
+                   const SweepOptions& options) {
   Forward forward(model, windows, workers);
   for (int layer = 0; layer < model.config.n_layers; ++layer) {
     report(options, layer, model.config.n_layers);
@@ -87,8 +95,10 @@ double distance(const Forward& a, const Forward& b, const Workers& workers) {
 
 }  // namespace
 
-std::vector<std::vector<TokenScore>> score(const Checkpoint& model, std::span<const Window> windows, const SweepOptions& options) {
-  if (options.device) return device_score(*open_device(options.device->index, options.device->memory_bytes), model, windows, options);
+std::vector<std::vector<TokenScore>> score(const Checkpoint& model, std::span<const Window> windows,
+                                           const SweepOptions& options) {
+  if (options.device)
+    return device_score(*open_device(options.device->index, options.device->memory_bytes), model, windows, options);
   const Workers workers(options.threads, options.cancelled);
   const Forward forward = run_layers(model, windows, workers, options);
   const std::vector<Row> rows = run_head(forward, read_head(model, workers), next_ids(windows), workers, {});
@@ -98,13 +108,16 @@ std::vector<std::vector<TokenScore>> score(const Checkpoint& model, std::span<co
     auto& out = scores.emplace_back();
     for (std::size_t t = 0; t < window.size(); ++t, ++row)
       if (t + 1 < window.size())
-        out.push_back({rows[row].statistics.log_sum_exp() - rows[row].next_logit, rows[row].statistics.argmax, float(rows[row].statistics.entropy())});
+        out.push_back({rows[row].statistics.log_sum_exp() - rows[row].next_logit, rows[row].statistics.argmax,
+                       float(rows[row].statistics.entropy())});
   }
   return scores;
 }
 
-std::vector<std::span<const Window>> split_windows(const ModelConfig& config, std::span<const Window> windows, std::uint64_t bytes) {
-  const std::uint64_t per_token = row_stride(static_cast<std::size_t>(config.d_model)) * sizeof(float) + sizeof(Row) + sizeof(TokenScore) + 2 * sizeof(std::int32_t);
+std::vector<std::span<const Window>> split_windows(const ModelConfig& config, std::span<const Window> windows,
+                                                   std::uint64_t bytes) {
+  const std::uint64_t per_token = row_stride(static_cast<std::size_t>(config.d_model)) * sizeof(float) + sizeof(Row) +
+                                  sizeof(TokenScore) + 2 * sizeof(std::int32_t);
   std::vector<std::span<const Window>> parts;
   std::uint64_t held = 0;
   std::size_t begin = 0;
@@ -121,28 +134,37 @@ std::vector<std::span<const Window>> split_windows(const ModelConfig& config, st
 }
 
 LogitsResult logits(const Checkpoint& model, const Window& window, int last, const SweepOptions& options) {
-  if (options.device) return device_logits(*open_device(options.device->index, options.device->memory_bytes), model, window, last, options);
+  if (options.device)
+    return device_logits(*open_device(options.device->index, options.device->memory_bytes), model, window, last,
+                         options);
   const Workers workers(options.threads, options.cancelled);
   const std::span<const Window> windows(&window, 1);
   const Forward forward = run_layers(model, windows, workers, options);
   const auto n_vocab = std::size_t(model.config.n_vocab);
-  const std::size_t kept = last <= 0 ? window.size() : std::min(window.size(), static_cast<std::size_t>(last)), skipped = window.size() - kept;
+  const std::size_t kept = last <= 0 ? window.size() : std::min(window.size(), static_cast<std::size_t>(last)),
+                    skipped = window.size() - kept;
   LogitsResult out;
   out.logits.resize(kept * n_vocab);
   const auto keep = [&](std::size_t first, std::size_t count, std::size_t column, HeadRows& block) {
     for (std::size_t r = 0; r < count; ++r)
-      if (first + r >= skipped) std::copy_n(block.logits(r), block.width(), out.logits.data() + (first + r - skipped) * n_vocab + column);
+      if (first + r >= skipped)
+        std::copy_n(block.logits(r), block.width(), out.logits.data() + (first + r - skipped) * n_vocab + column);
   };
   const std::vector<Row> rows = run_head(forward, read_head(model, workers), next_ids(windows), workers, keep);
-  for (std::size_t t = 0; t + 1 < window.size(); ++t) out.nll.push_back(rows[t].statistics.log_sum_exp() - rows[t].next_logit);
+  for (std::size_t t = 0; t + 1 < window.size(); ++t)
+    out.nll.push_back(rows[t].statistics.log_sum_exp() - rows[t].next_logit);
   return out;
 }
 
-PairResult compare(const Checkpoint& a, const Checkpoint& b, std::span<const Window> windows, const SweepOptions& options) {
+PairResult compare(const Checkpoint& a, const Checkpoint& b, std::span<const Window> windows,
+                   const SweepOptions& options) {
   if (a.config.n_vocab != b.config.n_vocab)
-    throw Error(ErrorKind::bad_input, {b.label}, "vocabulary of " + std::to_string(b.config.n_vocab) + ", " + std::to_string(a.config.n_vocab) + " in " + a.label,
+    throw Error(ErrorKind::bad_input, {b.label},
+                "vocabulary of " + std::to_string(b.config.n_vocab) + ", " + std::to_string(a.config.n_vocab) + " in " +
+                    a.label,
                 "compare models with the same vocabulary");
-  if (options.device) return device_compare(*open_device(options.device->index, options.device->memory_bytes), a, b, windows, options);
+  if (options.device)
+    return device_compare(*open_device(options.device->index, options.device->memory_bytes), a, b, windows, options);
   const Workers workers(options.threads, options.cancelled);
   Forward forward_a(a, windows, workers), forward_b(b, windows, workers);
   const bool same_shape = a.config.n_layers == b.config.n_layers && a.config.d_model == b.config.d_model;
@@ -171,14 +193,16 @@ PairResult compare(const Checkpoint& a, const Checkpoint& b, std::span<const Win
       block_b.compute(column);
       for (std::size_t r = 0; r < count; ++r) {
         const std::size_t target = static_cast<std::size_t>(next[first + r]) - column;
-        if (target < block_a.width()) next_logits[r] = {double(block_a.logits(r)[target]), double(block_b.logits(r)[target])};
+        if (target < block_a.width())
+          next_logits[r] = {double(block_a.logits(r)[target]), double(block_b.logits(r)[target])};
         accumulate(block_a.logits(r), block_b.logits(r), column, block_a.width(), statistics[r]);
       }
     }
     for (std::size_t r = 0; r < count; ++r) {
       PairScore& out = rows[first + r];
       const PairStatistics& s = statistics[r];
-      if (next[first + r] >= 0) out.nll_a = s.a.log_sum_exp() - next_logits[r].first, out.nll_b = s.b.log_sum_exp() - next_logits[r].second;
+      if (next[first + r] >= 0)
+        out.nll_a = s.a.log_sum_exp() - next_logits[r].first, out.nll_b = s.b.log_sum_exp() - next_logits[r].second;
       out.kl = s.kl();
       out.same_top1 = s.a.argmax == s.b.argmax;
     }

@@ -14,7 +14,8 @@ namespace ropewalk::verify {
 /// One sequence: positions start at 0.
 using Window = std::vector<std::int32_t>;
 
-/// What a device computes in. automatic: the 16-bit type that rounds the stored weights less, where activations fit it. f32: weights and activations split exactly into bf16 terms.
+/// What a device computes in. automatic: the 16-bit type that rounds the stored weights less, where activations fit it.
+/// f32: weights and activations split exactly into bf16 terms.
 enum class Precision : std::uint8_t { automatic, bf16, f32 };
 struct DeviceOptions {
   std::optional<int> index = {};  // as in cuda:INDEX; nullopt: the first
@@ -24,41 +25,48 @@ struct DeviceOptions {
 
 /// How a sweep on a device went.
 struct SweepReport {
-  std::string device;      // "NVIDIA H200, cuBLASLt 13.0.2"; empty: no sweep yet, or the host
-  std::string precision;   // "bf16", "f16", "f32"; "f16, bf16" where two models differ
-  std::string note;        // empty, or what was done otherwise than asked
+  std::string device;     // "NVIDIA H200, cuBLASLt 13.0.2"; empty: no sweep yet, or the host
+  std::string precision;  // "bf16", "f16", "f32"; "f16, bf16" where two models differ
+  std::string note;       // empty, or what was done otherwise than asked
   double seconds = 0;
-  double first_wait_seconds = 0;  // for the first layer's weights
-  double wait_seconds = 0;        // compute stood still for weights of later layers: reading that was not hidden
-  std::uint64_t weight_bytes = 0; // that crossed to the device
-  std::uint64_t device_bytes = 0; // planned at most
+  double first_wait_seconds = 0;   // for the first layer's weights
+  double wait_seconds = 0;         // compute stood still for weights of later layers: reading that was not hidden
+  std::uint64_t weight_bytes = 0;  // that crossed to the device
+  std::uint64_t device_bytes = 0;  // planned at most
   std::size_t slots = 0, chunk_rows = 0;
-  bool spilled = false;           // hidden states in host memory
+  bool spilled = false;  // hidden states in host memory
 };
 
 struct SweepOptions {
   int threads = 0;  // 0: lib's available_threads()
   std::function<void(int layers_done, int layers)> progress = {};
-  std::function<bool()> cancelled = {};  // asked between pieces of work, never by two threads at once: true ends the call with Cancelled
+  // asked between pieces of work, never by two threads at once: true ends the call with Cancelled
+  std::function<bool()> cancelled = {};
   std::optional<DeviceOptions> device = {};  // nullopt: the host
   SweepReport* report = nullptr;             // filled by sweeps on a device
 };
 
 /// What one model thinks of one token given those before it.
 struct TokenScore {
-  double nll = 0;          // -log p(ids[t+1] | ids[..t])
-  std::int32_t argmax = 0; // first of equals
-  float entropy = 0;       // nats
+  double nll = 0;           // -log p(ids[t+1] | ids[..t])
+  std::int32_t argmax = 0;  // first of equals
+  float entropy = 0;        // nats
 };
 
-/// All layers over all windows, one layer's weights at a time (docs/design.md, section 6). Same bits for any thread count, for windows batched or alone, on every SIMD target.
-/// scores[w][t], t < windows[w].size() - 1. Error(bad_input) for ids outside the vocabulary or weights that are not finite.
-std::vector<std::vector<TokenScore>> score(const Checkpoint& model, std::span<const Window> windows, const SweepOptions& options);
+/// All layers over all windows, one layer's weights at a time (docs/design.md, section 6). Same bits for any thread
+/// count, for windows batched or alone, on every SIMD target.
+/// scores[w][t], t < windows[w].size() - 1. Error(bad_input) for ids outside the vocabulary or weights that are not
+/// finite.
+std::vector<std::vector<TokenScore>> score(const Checkpoint& model, std::span<const Window> windows,
+                                           const SweepOptions& options);
 
-/// Consecutive windows in parts that a sweep holds in at most `bytes` of residuals and results, or of one window that needs more. Sweeping part by part gives the same bits, and reads the weights once for each.
-std::vector<std::span<const Window>> split_windows(const ModelConfig& config, std::span<const Window> windows, std::uint64_t bytes);
+/// Consecutive windows in parts that a sweep holds in at most `bytes` of residuals and results, or of one window that
+/// needs more. Sweeping part by part gives the same bits, and reads the weights once for each.
+std::vector<std::span<const Window>> split_windows(const ModelConfig& config, std::span<const Window> windows,
+                                                   std::uint64_t bytes);
 
-/// Logits of the last `last` positions of one window (0: all), [last, n_vocab] row-major f32, with the NLL of every position.
+/// Logits of the last `last` positions of one window (0: all), [last, n_vocab] row-major f32, with the NLL of every
+/// position.
 struct LogitsResult {
   std::vector<float> logits;
   std::vector<double> nll;
@@ -68,21 +76,26 @@ LogitsResult logits(const Checkpoint& model, const Window& window, int last, con
 /// Two models over the same windows, side by side.
 struct PairScore {
   double nll_a = 0, nll_b = 0;
-  double kl = 0;           // KL(a || b) of the next-token distributions, nats, >= 0
+  double kl = 0;  // KL(a || b) of the next-token distributions, nats, >= 0
   bool same_top1 = false;
 };
 struct PairResult {
-  std::vector<std::vector<PairScore>> scores;   // [window][t], t < size: KL and top-1 exist at every position; NLL of the last is 0 and not scored
-  std::vector<double> layer_distance;           // [n_layers]: mean over tokens of |h_a - h_b| / |h_a| (2-norms) after each layer
+  // [window][t], t < size: KL and top-1 exist at every position; NLL of the last is 0 and not scored
+  std::vector<std::vector<PairScore>> scores;
+  // [n_layers]: mean over tokens of |h_a - h_b| / |h_a| (2-norms) after each layer
+  std::vector<double> layer_distance;
 };
 /// `a` is the reference. Error(bad_input) if the vocabularies' sizes differ.
-PairResult compare(const Checkpoint& a, const Checkpoint& b, std::span<const Window> windows, const SweepOptions& options);
+PairResult compare(const Checkpoint& a, const Checkpoint& b, std::span<const Window> windows,
+                   const SweepOptions& options);
 
-/// On the host, whatever options.device says. Greedy continuation, argmax of the first of equals; keys and values are kept.
+/// On the host, whatever options.device says. Greedy continuation, argmax of the first of equals; keys and values are
+/// kept.
 struct Generated {
   std::vector<std::int32_t> ids;  // after the prompt, without the stop token
   bool stopped = false;           // the stop token came; false: n_tokens were reached
 };
-Generated generate(const Checkpoint& model, const Window& prompt, int n_tokens, std::optional<std::int32_t> stop, const SweepOptions& options);
+Generated generate(const Checkpoint& model, const Window& prompt, int n_tokens, std::optional<std::int32_t> stop,
+                   const SweepOptions& options);
 
 }  // namespace ropewalk::verify

@@ -12,7 +12,8 @@
 
 namespace ropewalk::verify {
 
-/// Bytes on their way from a checkpoint to a device, read ahead by threads into a ring of buffers. One thread takes them out in order:
+/// Bytes on their way from a checkpoint to a device, read ahead by threads into a ring of buffers. One thread takes
+/// them out in order:
 ///   for index in 0 .. pieces: wait(index), queue the copy, ..., release(index) once the copy is done.
 class WeightStream {
  public:
@@ -21,7 +22,8 @@ class WeightStream {
     std::uint64_t bytes;
     std::function<void(std::span<std::byte>)> fill;
   };
-  /// Piece i goes to ring[i % ring.size()], which must be as large as the largest. Reading starts at once. The ring outlives it.
+  /// Piece i goes to ring[i % ring.size()], which must be as large as the largest. Reading starts at once. The ring
+  /// outlives it.
   WeightStream(std::vector<Piece> pieces, std::vector<std::span<std::byte>> ring, int readers);
   ~WeightStream();
   WeightStream(const WeightStream&) = delete;

@@ -18,9 +18,12 @@ namespace {
 
 /// Candidate rows in the order of the source's.
 TensorPtr in_order_of(TensorPtr tensor, RotaryPairs pairs, const ModelConfig& config) {
-  if (pairs == RotaryPairs::none || tensor->info().pairs == pairs || tensor->info().pairs == RotaryPairs::none) return tensor;
+  if (pairs == RotaryPairs::none || tensor->info().pairs == pairs || tensor->info().pairs == RotaryPairs::none)
+    return tensor;
   const std::uint64_t rows = tensor->info().shape.front();
-  return with_rotary_pairs(tensor, pairs, rows / static_cast<std::uint64_t>(config.head_dim), static_cast<std::uint64_t>(config.head_dim), static_cast<std::uint64_t>(config.rope.rotary_dim));
+  return with_rotary_pairs(tensor, pairs, rows / static_cast<std::uint64_t>(config.head_dim),
+                           static_cast<std::uint64_t>(config.head_dim),
+                           static_cast<std::uint64_t>(config.rope.rotary_dim));
 }
 
 struct Sums {
@@ -36,7 +39,8 @@ void add_row(DType type, std::span<const float> wanted, std::span<const float> f
     double block_max = 0;
     for (std::size_t c = begin; c < end; ++c) block_max = std::max(block_max, std::abs(static_cast<double>(wanted[c])));
     for (std::size_t c = begin; c < end; ++c) {
-      const double value = wanted[c], error = std::abs(static_cast<double>(found[c]) - value), bound = encoding_bound(type, value, block_max);
+      const double value = wanted[c], error = std::abs(static_cast<double>(found[c]) - value),
+                   bound = encoding_bound(type, value, block_max);
       sums.max_error = max_or_nan(sums.max_error, error);
       sums.errors += error;
       sums.error_squares += error * error;
@@ -51,7 +55,8 @@ WeightDifference compare_tensor(const LazyTensor& wanted, const LazyTensor& foun
   Sums sums;
   const std::size_t columns = wanted.info().columns();
   const std::uint64_t unit = std::max(wanted.row_unit(), found.row_unit());
-  const std::uint64_t block = std::max<std::uint64_t>(1, (std::uint64_t{1} << 20) / std::max<std::size_t>(columns, 1) / unit) * unit;
+  const std::uint64_t block =
+      std::max<std::uint64_t>(1, (std::uint64_t{1} << 20) / std::max<std::size_t>(columns, 1) / unit) * unit;
   std::vector<float> a, b;
   wanted.prepare();
   found.prepare();
@@ -67,7 +72,14 @@ WeightDifference compare_tensor(const LazyTensor& wanted, const LazyTensor& foun
   wanted.release();
   found.release();
   const auto n = static_cast<double>(std::max<std::uint64_t>(1, wanted.info().elements()));
-  return {wanted.name(), type, sums.max_error, sums.errors / n, std::sqrt(sums.error_squares / n), std::sqrt(sums.squares / n), sums.worst, sums.pass};
+  return {wanted.name(),
+          type,
+          sums.max_error,
+          sums.errors / n,
+          std::sqrt(sums.error_squares / n),
+          std::sqrt(sums.squares / n),
+          sums.worst,
+          sums.pass};
 }
 
 }  // namespace
@@ -79,7 +91,8 @@ double encoding_bound(DType type, double value, double block_max) {
     case DType::f32: return 0;
     case DType::f16: return std::ldexp(w, -11) + std::ldexp(1.0, -25);
     case DType::bf16: return std::ldexp(w, -8) + std::ldexp(1.0, -134);
-    case DType::q8_0: return (block_max * (1.0 / 254 + std::ldexp(1.0, -11)) + 127 * std::ldexp(1.0, -25)) * (1 + std::ldexp(1.0, -20));
+    case DType::q8_0:
+      return (block_max * (1.0 / 254 + std::ldexp(1.0, -11)) + 127 * std::ldexp(1.0, -25)) * (1 + std::ldexp(1.0, -20));
     default: return INFINITY;  // decoded, but nothing is promised
   }
 }
@@ -87,7 +100,8 @@ double encoding_bound(DType type, double value, double block_max) {
 DType coarsest_encoding(const std::vector<TensorPtr>& tensors) {
   DType coarsest = DType::f32;
   for (const TensorPtr& tensor : tensors)
-    if (tensor->info().shape.size() == 2 && encoding_bound(tensor->dtype(), 1, 1) > encoding_bound(coarsest, 1, 1)) coarsest = tensor->dtype();
+    if (tensor->info().shape.size() == 2 && encoding_bound(tensor->dtype(), 1, 1) > encoding_bound(coarsest, 1, 1))
+      coarsest = tensor->dtype();
   return coarsest;
 }
 
@@ -97,19 +111,24 @@ Gate weight_gate(std::span<const WeightDifference> differences) {
   return {"weights", 0, 0, value, "max", 0, value <= 0};
 }
 
-std::vector<WeightDifference> compare_weights(const Checkpoint& source, const Checkpoint& candidate, int threads, const std::function<void(std::uint64_t bytes)>& progress) {
+std::vector<WeightDifference> compare_weights(const Checkpoint& source, const Checkpoint& candidate, int threads,
+                                              const std::function<void(std::uint64_t bytes)>& progress) {
   std::vector<std::pair<TensorPtr, TensorPtr>> pairs;
   for (const TensorPtr& tensor : source.tensors) {
     const TensorPtr other = counterpart(candidate, tensor->name());
     if (other && other->info().shape == tensor->info().shape) pairs.emplace_back(tensor, other);
   }
-  if (const TensorPtr head = candidate.find("lm_head.weight"); head && source.config.tied_head && !source.find("lm_head.weight"))
-    if (const TensorPtr embedding = source.find("model.embed_tokens.weight"); embedding && embedding->info().shape == head->info().shape) pairs.emplace_back(renamed(embedding, head->name()), head);
+  if (const TensorPtr head = candidate.find("lm_head.weight");
+      head && source.config.tied_head && !source.find("lm_head.weight"))
+    if (const TensorPtr embedding = source.find("model.embed_tokens.weight");
+        embedding && embedding->info().shape == head->info().shape)
+      pairs.emplace_back(renamed(embedding, head->name()), head);
   std::vector<WeightDifference> out(pairs.size());
   std::mutex reporting;
   const int workers = threads > 0 ? threads : available_threads();
   // TBB starts no more threads than there are CPUs unless told, and says so on standard error.
-  const tbb::global_control allow(tbb::global_control::max_allowed_parallelism, static_cast<std::size_t>(std::max(workers, tbb::info::default_concurrency())));
+  const tbb::global_control allow(tbb::global_control::max_allowed_parallelism,
+                                  static_cast<std::size_t>(std::max(workers, tbb::info::default_concurrency())));
   tbb::task_arena arena(workers);
   arena.execute([&] {
     tbb::parallel_for(std::size_t{0}, pairs.size(), [&](std::size_t i) {

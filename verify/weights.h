@@ -13,27 +13,32 @@ namespace ropewalk::verify {
 /// One tensor of the candidate against the source's value.
 struct WeightDifference {
   std::string name;
-  DType type;              // the candidate's encoding
-  double max_error = 0;    // absolute
-  double mean_error = 0;   // mean of absolute errors
-  double rmse = 0;         // root mean square of the errors
-  double rms = 0;          // root mean square of the source's values, to judge the errors by
+  DType type;                 // the candidate's encoding
+  double max_error = 0;       // absolute
+  double mean_error = 0;      // mean of absolute errors
+  double rmse = 0;            // root mean square of the errors
+  double rms = 0;             // root mean square of the source's values, to judge the errors by
   double worst_of_bound = 0;  // largest error / what one rounding to the encoding may cost; 0 if equal
-  bool pass = true;        // every error within its bound
+  bool pass = true;           // every error within its bound
 };
 
-/// What storing `value` in `type` may change it by, one rounding to nearest; `block_max`: largest magnitude of its block (block types only).
+/// What storing `value` in `type` may change it by, one rounding to nearest; `block_max`: largest magnitude of its
+/// block (block types only).
 ///   f16:  2^-11 |w| + 2^-25    (11 significant bits; half of the smallest subnormal step)
 ///   bf16: 2^-8 |w| + 2^-134    (8 significant bits)
-///   q8_0: d/2 + 127 |d - f16(d)| with d = block_max / 127: block_max (1/254 + 2^-11) + 127 * 2^-25, times 1 + 2^-20 for float arithmetic on the way
+///   q8_0: d/2 + 127 |d - f16(d)| with d = block_max / 127: block_max (1/254 + 2^-11) + 127 * 2^-25, times 1 + 2^-20
+///     for float arithmetic on the way
 ///   f32 and f64: 0: what a checkpoint stores fits
 double encoding_bound(DType type, double value, double block_max);
 
-/// The encoding of a matrix that rounds most, by encoding_bound; f32 if there is no matrix. Vectors (norms, biases) do not count: they are stored finer.
+/// The encoding of a matrix that rounds most, by encoding_bound; f32 if there is no matrix. Vectors (norms, biases) do
+/// not count: they are stored finer.
 DType coarsest_encoding(const std::vector<TensorPtr>& tensors);
 
-/// Every tensor of the source that the candidate has in the same shape, in the source's rotary order. Stored in the same type on both sides, values must be equal. Encodings without a decoder are Error(unsupported).
-std::vector<WeightDifference> compare_weights(const Checkpoint& source, const Checkpoint& candidate, int threads, const std::function<void(std::uint64_t bytes)>& progress);
+/// Every tensor of the source that the candidate has in the same shape, in the source's rotary order. Stored in the
+/// same type on both sides, values must be equal. Encodings without a decoder are Error(unsupported).
+std::vector<WeightDifference> compare_weights(const Checkpoint& source, const Checkpoint& candidate, int threads,
+                                              const std::function<void(std::uint64_t bytes)>& progress);
 /// "weights": no tensor errs by more than its encoding may, and there was one to compare.
 Gate weight_gate(std::span<const WeightDifference> differences);
 

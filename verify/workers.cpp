@@ -16,13 +16,17 @@ namespace ropewalk::verify {
 
 struct Workers::Arena {
   explicit Arena(int threads)
-      : limit(tbb::global_control::max_allowed_parallelism, static_cast<std::size_t>(std::max(threads, tbb::info::default_concurrency()))), arena(threads) {}
+      : limit(tbb::global_control::max_allowed_parallelism,
+              static_cast<std::size_t>(std::max(threads, tbb::info::default_concurrency()))),
+        arena(threads) {}
   tbb::global_control limit;  // more threads than cores are allowed, for those who ask
   tbb::task_arena arena;
 };
 
 Workers::Workers(int threads, std::function<bool()> cancelled)
-    : threads_(threads > 0 ? threads : available_threads()), cancelled_(std::move(cancelled)), arena_(std::make_unique<Arena>(threads_)) {}
+    : threads_(threads > 0 ? threads : available_threads()),
+      cancelled_(std::move(cancelled)),
+      arena_(std::make_unique<Arena>(threads_)) {}
 Workers::~Workers() = default;
 
 void Workers::for_each(std::size_t count, const std::function<void(std::size_t, std::size_t)>& piece) const {

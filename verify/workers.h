@@ -9,14 +9,16 @@ namespace ropewalk::verify {
 /// The threads of one call. Work is cut into numbered pieces; who does which, and when, never changes a result.
 class Workers {
  public:
-  /// threads 0: lib's available_threads(). `cancelled` is polled between pieces by one thread at a time; once it says true, for_each throws Cancelled.
+  /// threads 0: lib's available_threads(). `cancelled` is polled between pieces by one thread at a time; once it says
+  /// true, for_each throws Cancelled.
   explicit Workers(int threads, std::function<bool()> cancelled = {});
   ~Workers();
   Workers(const Workers&) = delete;
   Workers& operator=(const Workers&) = delete;
 
   int threads() const noexcept { return threads_; }
-  /// piece(index, slot) for every index < count; slot < threads() names the thread, for its scratch. Rethrows the first exception after all have stopped.
+  /// piece(index, slot) for every index < count; slot < threads() names the thread, for its scratch. Rethrows the first
+  /// exception after all have stopped.
   void for_each(std::size_t count, const std::function<void(std::size_t index, std::size_t slot)>& piece) const;
 
  private:

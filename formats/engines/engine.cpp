@@ -13,50 +13,115 @@ namespace {
 
 using Numbers = std::vector<int>;
 
-constexpr std::array kEngines = {Engine::transformers, Engine::vllm, Engine::sglang, Engine::llama_cpp, Engine::exllamav2, Engine::exllamav3};
+constexpr std::array kEngines = {Engine::transformers, Engine::vllm,      Engine::sglang,
+                                 Engine::llama_cpp,    Engine::exllamav2, Engine::exllamav3};
 
-// llama.cpp counts its releases from 0.1 in 2026; before, builds (b4700) and dates. On one scale: {year, month} and {3000, release...}.
+// llama.cpp counts its releases from 0.1 in 2026; before, builds (b4700) and dates. On one scale: {year, month} and
+// {3000, release...}.
 constexpr int kRelease = 3000;
 
 const std::vector<EngineRange>& ranges() {
   using enum Engine;
+  // clang-format off: a table
   static const std::vector<EngineRange> all = {
       {transformers, {4, 31}, "4.31", "4.32.1", "linear and dynamic of exactly two keys; rope_theta is not known"},
-      {transformers, {4, 33}, "4.33", "4.42.4", "rope_theta; mistral, qwen2 ignore rope_scaling; phi3 (4.41) has su and yarn"},
-      {transformers, {4, 43}, "4.43", "4.43.4", "rope_type for llama; yarn's original context is max_position_embeddings; head_dim is not read"},
+      {transformers,
+       {4, 33},
+       "4.33",
+       "4.42.4",
+       "rope_theta; mistral, qwen2 ignore rope_scaling; phi3 (4.41) has su and yarn"},
+      {transformers,
+       {4, 43},
+       "4.43",
+       "4.43.4",
+       "rope_type for llama; yarn's original context is max_position_embeddings; head_dim is not read"},
       {transformers, {4, 44}, "4.44", "4.44.2", "head_dim is read, null is a TypeError"},
       {transformers, {4, 45}, "4.45", "4.47.1", "rope_type for qwen2; longrope on llama is always long"},
       {transformers, {4, 48}, "4.48", "4.50.3", "rope_type for mistral and phi3; longrope on llama is always short"},
-      {transformers, {4, 51}, "4.51", "4.51.3", "yarn: original_max_position_embeddings is read, then the factor is discarded for the ratio; mscale; longrope by length"},
+      {transformers,
+       {4, 51},
+       "4.51",
+       "4.51.3",
+       "yarn: original_max_position_embeddings is read, then the factor is discarded for the ratio; mscale; longrope "
+       "by length"},
       {transformers, {4, 52}, "4.52", "4.54.1", "mistral without head_dim: yarn, dynamic and longrope raise TypeError"},
       {transformers, {4, 55}, "4.55", "4.55.4", "truncate"},
       {transformers, {4, 56}, "4.56", "4.57.6", "yarn: the factor is used"},
-      {transformers, {5, 0}, "5.0", "5.0.0", "rope_parameters; the top-level original context wins; rope_type wins over type"},
+      {transformers,
+       {5, 0},
+       "5.0",
+       "5.0.0",
+       "rope_parameters; the top-level original context wins; rope_type wins over type"},
       {transformers, {5, 1}, "5.1", "5.23.0", "dynamic comes back for short sequences; nested yarn; proportional"},
-      {vllm, {0, 6}, "0.6", "0.6.6.post1", "static dynamic; attn_factor; yarn serves original x factor; longrope by batch; partial_rotary_factor is not read"},
+      {vllm,
+       {0, 6},
+       "0.6",
+       "0.6.6.post1",
+       "static dynamic; attn_factor; yarn serves original x factor; longrope by batch; partial_rotary_factor is not "
+       "read"},
       {vllm, {0, 8}, "0.8", "0.8.5.post1", "partial_rotary_factor at the top level"},
       {vllm, {0, 10}, "0.10", "0.10.2", "ntk; dynamic with alpha"},
-      {vllm, {0, 12}, "0.12", "0.12.0", "rope_parameters, but theta from the top level; truncate; longrope once, by max_model_len"},
-      {vllm, {0, 21}, "0.21", "0.24.0", "transformers 5 dictionaries; dynamic does nothing; conflicting type and rope_type are an error"},
-      {vllm, {0, 29}, "0.29", "0.33.0", "attention_factor and mscale instead of attn_factor; yarn serves max_position_embeddings"},
-      {sglang, {0, 4}, "0.4", "0.4.6.post5", "static dynamic; attn_factor; original context missing: KeyError; longrope by batch"},
+      {vllm,
+       {0, 12},
+       "0.12",
+       "0.12.0",
+       "rope_parameters, but theta from the top level; truncate; longrope once, by max_model_len"},
+      {vllm,
+       {0, 21},
+       "0.21",
+       "0.24.0",
+       "transformers 5 dictionaries; dynamic does nothing; conflicting type and rope_type are an error"},
+      {vllm,
+       {0, 29},
+       "0.29",
+       "0.33.0",
+       "attention_factor and mscale instead of attn_factor; yarn serves max_position_embeddings"},
+      {sglang,
+       {0, 4},
+       "0.4",
+       "0.4.6.post5",
+       "static dynamic; attn_factor; original context missing: KeyError; longrope by batch"},
       {sglang, {0, 5}, "0.5", "0.5.3", "dynamic with alpha; mistral without head_dim: TypeError"},
-      {sglang, {0, 5, 4}, "0.5.4", "0.5.14", "transformers 5 dictionaries; truncate; original context defaults to max_position_embeddings"},
+      {sglang,
+       {0, 5, 4},
+       "0.5.4",
+       "0.5.14",
+       "transformers 5 dictionaries; truncate; original context defaults to max_position_embeddings"},
       {sglang, {0, 5, 15}, "0.5.15", "0.5.23", "mscale; proportional"},
-      {llama_cpp, {2025, 2}, "2025-02", "2025-02", "from source: yarn is written for qwen2 and deepseek2 only, `type` is read, not `rope_type`"},
-      {llama_cpp, {2025, 12}, "2025-12", "0.5.0", "rope_parameters and rope_scaling for every architecture; yarn_* keys are written, and read by few"},
-      {exllamav2, {0, 2}, "0.2", "0.3.2", "from source: yarn with max_seq_len for its original context and 32/1; no dynamic"},
-      {exllamav3, {0, 0}, "0.0", "1.6.5", "from source: yarn's factor is the ratio of the contexts; rope_scaling before rope_parameters"},
+      {llama_cpp,
+       {2025, 2},
+       "2025-02",
+       "2025-02",
+       "from source: yarn is written for qwen2 and deepseek2 only, `type` is read, not `rope_type`"},
+      {llama_cpp,
+       {2025, 12},
+       "2025-12",
+       "0.5.0",
+       "rope_parameters and rope_scaling for every architecture; yarn_* keys are written, and read by few"},
+      {exllamav2,
+       {0, 2},
+       "0.2",
+       "0.3.2",
+       "from source: yarn with max_seq_len for its original context and 32/1; no dynamic"},
+      {exllamav3,
+       {0, 0},
+       "0.0",
+       "1.6.5",
+       "from source: yarn's factor is the ratio of the contexts; rope_scaling before rope_parameters"},
   };
+  // clang-format on
   return all;
 }
 
-[[noreturn]] void usage(const std::string& problem, const std::string& fix) { throw Error(ErrorKind::usage, {}, problem, fix); }
+[[noreturn]] void usage(const std::string& problem, const std::string& fix) {
+  throw Error(ErrorKind::usage, {}, problem, fix);
+}
 
 std::optional<int> whole(std::string_view text) {
   int value = 0;
   const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (status != std::errc() || end != text.data() + text.size() || text.empty() || value < 0 || text[0] == '-') return std::nullopt;
+  if (status != std::errc() || end != text.data() + text.size() || text.empty() || value < 0 || text[0] == '-')
+    return std::nullopt;
   return value;
 }
 
@@ -69,7 +134,8 @@ std::optional<Numbers> dotted(std::string_view text) {
     text.remove_prefix(std::min(text.size(), part.size() + 1));
     if (part.starts_with("post")) part.remove_prefix(4);
     const std::size_t digits = std::min(part.size(), part.find_first_not_of("0123456789"));
-    if (digits < part.size() && part.substr(digits).find_first_not_of("abcdefrv0123456789") != std::string_view::npos) return std::nullopt;
+    if (digits < part.size() && part.substr(digits).find_first_not_of("abcdefrv0123456789") != std::string_view::npos)
+      return std::nullopt;
     const std::optional<int> number = whole(part.substr(0, digits));
     if (!number) return std::nullopt;
     out.push_back(*number);
@@ -79,7 +145,8 @@ std::optional<Numbers> dotted(std::string_view text) {
   return out;
 }
 
-/// A build's month, by its number: 4610 in early February 2025, 7380 in mid-December (GitHub's tags of llama.cpp); linear between and beyond.
+/// A build's month, by its number: 4610 in early February 2025, 7380 in mid-December (GitHub's tags of llama.cpp);
+/// linear between and beyond.
 Numbers month_of_build(int build) {
   const double months = (build - 4610) / ((7380 - 4610) / 10.4);  // since 2025-02
   const int index = 2025 * 12 + 1 + int(months < 0 ? months - 1 : months);
@@ -102,7 +169,9 @@ std::optional<Numbers> llama_cpp_numbers(std::string_view text) {
   return release;
 }
 
-std::optional<Numbers> numbers_of(Engine engine, std::string_view text) { return engine == Engine::llama_cpp ? llama_cpp_numbers(text) : dotted(text); }
+std::optional<Numbers> numbers_of(Engine engine, std::string_view text) {
+  return engine == Engine::llama_cpp ? llama_cpp_numbers(text) : dotted(text);
+}
 
 const EngineRange* find_range(Engine engine, const Numbers& numbers) {
   const EngineRange* found = nullptr;
@@ -120,7 +189,8 @@ Engine engine_of(std::string_view name) {
     known.push_back(engine_name(engine));
   }
   const std::optional<std::string> near = nearest_word(name, known);
-  usage("engine " + shown(name) + " is not known" + (near ? ", did you mean '" + *near + "'" : ""), "known are transformers, vllm, sglang, llama.cpp, exllamav2, exllamav3");
+  usage("engine " + shown(name) + " is not known" + (near ? ", did you mean '" + *near + "'" : ""),
+        "known are transformers, vllm, sglang, llama.cpp, exllamav2, exllamav3");
 }
 
 /// Between two versions that were run the exact release of a change is known for some only.
@@ -130,14 +200,29 @@ std::string uncertainty(const EngineVersion& version) {
     Numbers after, before;
     const char* text;
   };
+  // clang-format off: a table
   static const std::vector<Gap> gaps = {
-      {Engine::vllm, {0, 20, 3}, {0, 24}, "vllm's change to transformers 5 dictionaries and to a dynamic rope that does nothing came between 0.20.2 and 0.24.0"},
-      {Engine::vllm, {0, 28, 1}, {0, 31}, "vllm's change from attn_factor to attention_factor came between 0.28.0 and 0.31.0"},
-      {Engine::sglang, {0, 5, 4}, {0, 5, 10}, "sglang's change to transformers 5 dictionaries came between 0.5.3 and 0.5.10"},
+      {Engine::vllm,
+       {0, 20, 3},
+       {0, 24},
+       "vllm's change to transformers 5 dictionaries and to a dynamic rope that does nothing came between 0.20.2 and "
+       "0.24.0"},
+      {Engine::vllm,
+       {0, 28, 1},
+       {0, 31},
+       "vllm's change from attn_factor to attention_factor came between 0.28.0 and 0.31.0"},
+      {Engine::sglang,
+       {0, 5, 4},
+       {0, 5, 10},
+       "sglang's change to transformers 5 dictionaries came between 0.5.3 and 0.5.10"},
       {Engine::sglang, {0, 5, 15}, {0, 5, 18}, "sglang's mscale came between 0.5.14 and 0.5.18"},
-      {Engine::llama_cpp, {2025, 3}, {kRelease, 0, 5}, "of llama.cpp between 2025-02 and 0.5 nothing was run; its converter was rewritten in 2025-12"},
+      {Engine::llama_cpp,
+       {2025, 3},
+       {kRelease, 0, 5},
+       "of llama.cpp between 2025-02 and 0.5 nothing was run; its converter was rewritten in 2025-12"},
       {Engine::transformers, {5, 0, 1}, {5, 23}, "of transformers between 5.0.0 and 5.23.0 nothing was run"},
   };
+  // clang-format on
   for (const Gap& gap : gaps)
     if (gap.engine == version.engine && !(version.numbers < gap.after) && version.numbers < gap.before) return gap.text;
   return "";
@@ -159,7 +244,9 @@ const char* engine_name(Engine engine) {
 
 std::span<const EngineRange> engine_ranges() { return ranges(); }
 
-bool EngineVersion::at_least(std::initializer_list<int> version) const { return !std::lexicographical_compare(numbers.begin(), numbers.end(), version.begin(), version.end()); }
+bool EngineVersion::at_least(std::initializer_list<int> version) const {
+  return !std::lexicographical_compare(numbers.begin(), numbers.end(), version.begin(), version.end());
+}
 
 const EngineRange& EngineVersion::range() const { return *find_range(engine, numbers); }
 
@@ -180,20 +267,24 @@ EngineVersion parse_engine(std::string_view text) {
   EngineVersion version{engine, {}, std::string(text.substr(at + 1)), ""};
   const std::optional<Numbers> numbers = numbers_of(engine, version.text);
   if (!numbers)
-    usage(shown(version.text) + " is no version of " + engine_name(engine), engine == Engine::llama_cpp ? "write it like llama.cpp@0.5, llama.cpp@2025-02 or llama.cpp@b4700" : "write it like " + last.title());
+    usage(shown(version.text) + " is no version of " + engine_name(engine),
+          engine == Engine::llama_cpp ? "write it like llama.cpp@0.5, llama.cpp@2025-02 or llama.cpp@b4700"
+                                      : "write it like " + last.title());
   version.numbers = *numbers;
   const EngineRange* range = find_range(engine, version.numbers);
   if (!range) {
-    const auto first = std::find_if(ranges().begin(), ranges().end(), [&](const EngineRange& one) { return one.engine == engine; });
-    usage(version.title() + " is older than " + std::string(first->label) + ", the first whose rules are known", "see rope --list-engines");
+    const auto first =
+        std::find_if(ranges().begin(), ranges().end(), [&](const EngineRange& one) { return one.engine == engine; });
+    usage(version.title() + " is older than " + std::string(first->label) + ", the first whose rules are known",
+          "see rope --list-engines");
   }
   // "5.23" has the rules of 5.23.0 and of every 5.23.x
   Numbers newest_of_its_kind = last.numbers;
   newest_of_its_kind.resize(std::min(newest_of_its_kind.size(), version.numbers.size()));
   if (newest_of_its_kind < version.numbers && last.numbers < version.numbers)
-    version.notice = version.title() + " is newer than " + last.text + ", the newest whose rules are known: these are used";
-  else
-    version.notice = uncertainty(version);
+    version.notice =
+        version.title() + " is newer than " + last.text + ", the newest whose rules are known: these are used";
+  else version.notice = uncertainty(version);
   return version;
 }
 

@@ -11,10 +11,13 @@
 
 namespace ropewalk::formats {
 
-// What would engine E at version V compute from this config.json? One function per engine and range of versions answers, each citing its source (files of this folder).
+// What would engine E at version V compute from this config.json? One function per engine and range of versions
+// answers, each citing its source (files of this folder).
 //
-// Evidence. transformers, vLLM, SGLang and llama.cpp from 0.5 are checked against what those releases computed (tests/golden/rope: 109 config.json files, 28 builds).
-// ExLlamaV2 0.3.2, ExLlamaV3 1.6.5 and llama.cpp of 2025-02 are written from their sources and were not run: their readings say so in a notice.
+// Evidence. transformers, vLLM, SGLang and llama.cpp from 0.5 are checked against what those releases computed
+// (tests/golden/rope: 109 config.json files, 28 builds).
+// ExLlamaV2 0.3.2, ExLlamaV3 1.6.5 and llama.cpp of 2025-02 are written from their sources and were not run: their
+// readings say so in a notice.
 
 enum class Engine { transformers, vllm, sglang, llama_cpp, exllamav2, exllamav3 };
 
@@ -35,33 +38,40 @@ std::span<const EngineRange> engine_ranges();
 /// One version of one engine. Numbers compare as lists: {4, 43} < {4, 43, 4} < {4, 44}.
 struct EngineVersion {
   Engine engine = Engine::transformers;
-  std::vector<int> numbers;     // {0, 6, 6, 1} for 0.6.6.post1; llama.cpp: {2025, 2} for the month 2025-02 or for a build of it, {3000, 0, 5} for release 0.5
-  std::string text;             // "5.23.0", as written or as chosen
-  std::string notice;           // empty, or why this reading is not certain: "vllm 0.40 is newer than 0.33.0, the newest whose rules are known"
+  // {0, 6, 6, 1} for 0.6.6.post1; llama.cpp: {2025, 2} for the month 2025-02 or for a build of it, {3000, 0, 5} for
+  // release 0.5
+  std::vector<int> numbers;
+  std::string text;  // "5.23.0", as written or as chosen
+  // empty, or why this reading is not certain: "vllm 0.40 is newer than 0.33.0, the newest whose rules are known"
+  std::string notice;
   bool at_least(std::initializer_list<int> version) const;
   const EngineRange& range() const;
   std::string title() const { return std::string(engine_name(engine)) + " " + text; }
 };
 
-/// "ENGINE[@VERSION]": "vllm", "transformers@4.51.3", "transformers@4.51", "llama.cpp@2025-02", "llama.cpp@b4700". Without a version the newest known one. A version between two known
-/// ones has the rules of the range it falls in; one newer than the newest known has its rules and a notice. Error(usage) for an unknown engine or a version before the first known.
+/// "ENGINE[@VERSION]": "vllm", "transformers@4.51.3", "transformers@4.51", "llama.cpp@2025-02", "llama.cpp@b4700".
+/// Without a version the newest known one. A version between two known
+/// ones has the rules of the range it falls in; one newer than the newest known has its rules and a notice.
+/// Error(usage) for an unknown engine or a version before the first known.
 EngineVersion parse_engine(std::string_view text);
 /// The newest known version.
 EngineVersion newest(Engine engine);
 
 /// What the engine is told beside the file.
 struct EngineOptions {
-  std::optional<int> context;          // --max-model-len, --context-length, -c; nullopt: what the engine chooses by itself
+  std::optional<int> context;  // --max-model-len, --context-length, -c; nullopt: what the engine chooses by itself
   std::optional<int> tokenizer_limit;  // model_max_length of tokenizer_config.json: vLLM takes the smaller
-  std::string converter_transformers = "4.57.6";  // the release beside llama.cpp's converter, which reads through it; 4.57.6 is the one it pins
+  std::string converter_transformers =
+      "4.57.6";  // the release beside llama.cpp's converter, which reads through it; 4.57.6 is the one it pins
 };
 
-/// The kind of an EngineError where it is not the engine that stops: it would go on, with numbers that are no rotation (a factor of -1), or ropewalk has no rule for the file.
+/// The kind of an EngineError where it is not the engine that stops: it would go on, with numbers that are no rotation
+/// (a factor of -1), or ropewalk has no rule for the file.
 inline constexpr const char* kNotFollowed = "not followed";
 
 /// What the engine raises, in its own words where they are known.
 struct EngineError {
-  std::string kind;     // Python's: "KeyError", "TypeError", "error" (struct.error), ...; or kNotFollowed
+  std::string kind;  // Python's: "KeyError", "TypeError", "error" (struct.error), ...; or kNotFollowed
   std::string text;
   std::string pointer;  // the value it trips over, JSON pointer into config.json; empty: the file as a whole
 };
@@ -82,27 +92,32 @@ enum class EngineArithmetic {
 /// The rope of one kind of layer.
 struct EngineRope {
   std::string layer_type;  // "" for all layers, else "full_attention", "sliding_attention", ...
-  /// With provenance: source "config.json" and a JSON pointer, or "default of ENGINE VERSION". spec.attention_factor is always set.
+  /// With provenance: source "config.json" and a JSON pointer, or "default of ENGINE VERSION". spec.attention_factor is
+  /// always set.
   RopeSpec spec;
-  /// The engine divides positions by this instead of the frequencies by it (spec says linear all the same). 1: it does not.
+  /// The engine divides positions by this instead of the frequencies by it (spec says linear all the same). 1: it does
+  /// not.
   double position_divisor = 1;
   EngineArithmetic arithmetic = EngineArithmetic::torch;
 };
 
 struct EngineReading {
   EngineVersion engine;
-  std::vector<EngineRope> ropes;             // empty if `error`
-  std::optional<EngineError> error;          // the engine fails where it reads the file or builds the rotary embedding
-  std::optional<int> context;                // tokens it would serve: what it was asked for, or what it chooses
-  std::optional<EngineError> context_error;  // it fails where it works out that length (and so does not start), whatever the rope
+  std::vector<EngineRope> ropes;     // empty if `error`
+  std::optional<EngineError> error;  // the engine fails where it reads the file or builds the rotary embedding
+  std::optional<int> context;        // tokens it would serve: what it was asked for, or what it chooses
+  // it fails where it works out that length (and so does not start), whatever the rope
+  std::optional<EngineError> context_error;
   std::vector<EngineNotice> notices;
   bool starts() const { return !error && !context_error; }
 };
 
-/// `config`: the raw config.json (its text_config, if it has one, is taken for the model). Never throws for what the file says: that is the engine's error.
+/// `config`: the raw config.json (its text_config, if it has one, is taken for the model). Never throws for what the
+/// file says: that is the engine's error.
 EngineReading read_as(const EngineVersion& engine, const Json& config, const EngineOptions& options = {});
 
-/// The table as the engine's own float32 arithmetic has it: within 3 units in the last place of what it computes (1 with the same powf; see the golden's README).
+/// The table as the engine's own float32 arithmetic has it: within 3 units in the last place of what it computes (1
+/// with the same powf; see the golden's README).
 struct EngineTable {
   std::vector<float> inv_freq;  // before position_divisor
   float attention_factor = 1;

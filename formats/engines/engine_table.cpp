@@ -1,5 +1,7 @@
-// The engines' float32 arithmetic. torch: Python scalars are doubles, rounded to float32 where they meet a tensor (checked operation by operation against transformers 5.23.0,
-// modeling_rope_utils.py). ggml: ggml_rope_yarn_corr_dims, ggml_rope_cache_init and rope_yarn of llama.cpp 0.5 (ggml/src/ggml.c, ggml/src/ggml-cpu/ops.cpp).
+// The engines' float32 arithmetic. torch: Python scalars are doubles, rounded to float32 where they meet a tensor
+// (checked operation by operation against transformers 5.23.0,
+// modeling_rope_utils.py). ggml: ggml_rope_yarn_corr_dims, ggml_rope_cache_init and rope_yarn of llama.cpp 0.5
+// (ggml/src/ggml.c, ggml/src/ggml-cpu/ops.cpp).
 #include <algorithm>
 #include <cmath>
 #include <numbers>
@@ -11,10 +13,12 @@ namespace {
 
 using Floats = std::vector<float>;
 
-/// base ** (arange(0, dim, 2) / dim), the first `pairs` of it. torch's vectorised pow is rounded correctly but for one value in about two hundred; glibc's powf in one of five.
+/// base ** (arange(0, dim, 2) / dim), the first `pairs` of it. torch's vectorised pow is rounded correctly but for one
+/// value in about two hundred; glibc's powf in one of five.
 Floats powers(float base, int dim, std::size_t pairs) {
   Floats out(pairs);
-  for (std::size_t pair = 0; pair < pairs; ++pair) out[pair] = float(std::pow(double(base), double(float(2 * pair) / float(dim))));
+  for (std::size_t pair = 0; pair < pairs; ++pair)
+    out[pair] = float(std::pow(double(base), double(float(2 * pair) / float(dim))));
   return out;
 }
 
@@ -28,7 +32,9 @@ struct CorrectionRange {
   double low, high;
 };
 CorrectionRange correction_range(const RopeSpec& spec, const RopeYarn& yarn) {  // in Python: doubles
-  const auto dim_of = [&](double rotations) { return correction_dim(rotations, spec.rotary_dim, spec.theta, yarn.original_context); };
+  const auto dim_of = [&](double rotations) {
+    return correction_dim(rotations, spec.rotary_dim, spec.theta, yarn.original_context);
+  };
   double low = dim_of(yarn.beta_fast), high = dim_of(yarn.beta_slow);
   if (yarn.truncate) low = std::floor(low), high = std::ceil(high);
   return {std::max(low, 0.0), std::min(high, double(spec.rotary_dim - 1))};
@@ -49,14 +55,17 @@ Floats torch_yarn(const RopeSpec& spec, const RopeYarn& yarn) {
 
 Floats torch_llama3(const RopeSpec& spec, const RopeLlama3& llama3) {
   Floats out = plain(float(spec.theta), spec.rotary_dim);
-  const float longest = float(llama3.original_context / llama3.low_freq_factor), shortest = float(llama3.original_context / llama3.high_freq_factor);
+  const float longest = float(llama3.original_context / llama3.low_freq_factor),
+              shortest = float(llama3.original_context / llama3.high_freq_factor);
   const float s = float(llama3.factor);
   for (float& f : out) {
-    const float wavelength = 1.0f / f * float(2 * std::numbers::pi);  // torch divides a scalar by a tensor as reciprocal times scalar
+    // torch divides a scalar by a tensor as reciprocal times scalar
+    const float wavelength = 1.0f / f * float(2 * std::numbers::pi);
     if (wavelength > longest) {
       f /= s;
     } else if (!(wavelength < shortest)) {
-      const float smooth = (1.0f / wavelength * float(llama3.original_context) - float(llama3.low_freq_factor)) / float(llama3.high_freq_factor - llama3.low_freq_factor);
+      const float smooth = (1.0f / wavelength * float(llama3.original_context) - float(llama3.low_freq_factor)) /
+                           float(llama3.high_freq_factor - llama3.low_freq_factor);
       f = (1.0f - smooth) * f / s + smooth * f;
     }
   }
@@ -67,15 +76,20 @@ Floats torch_dynamic(const RopeSpec& spec, const RopeDynamic& dynamic, int seque
   const int d = spec.rotary_dim;
   const double s = dynamic.factor;
   if (sequence_length <= dynamic.original_context || d == 2) return plain(float(spec.theta), d);
-  if (base_in_double) return plain(float(ntk_base(spec.theta, s * sequence_length / dynamic.original_context - (s - 1), d)), d);
-  const float alpha = float(s) * float(sequence_length) / float(dynamic.original_context) - float(s - 1);  // the length is a tensor
-  const float grown = float(std::pow(double(alpha), double(d) / (d - 2)));  // the exponent is a scalar: torch raises one number to it in double
+  if (base_in_double)
+    return plain(float(ntk_base(spec.theta, s * sequence_length / dynamic.original_context - (s - 1), d)), d);
+  // the length is a tensor
+  const float alpha = float(s) * float(sequence_length) / float(dynamic.original_context) - float(s - 1);
+  // the exponent is a scalar: torch raises one number to it in double
+  const float grown = float(std::pow(double(alpha), double(d) / (d - 2)));
   return plain(float(spec.theta) * grown, d);
 }
 
 Floats torch_longrope(const RopeSpec& spec, const RopeLongrope& longrope, int sequence_length) {
   Floats out = powers(float(spec.theta), spec.rotary_dim, std::size_t(spec.rotary_dim / 2));
-  const std::vector<double>& divisors = sequence_length > longrope.short_until.value_or(longrope.original_context) ? longrope.long_factor : longrope.short_factor;
+  const std::vector<double>& divisors = sequence_length > longrope.short_until.value_or(longrope.original_context)
+                                            ? longrope.long_factor
+                                            : longrope.short_factor;
   for (std::size_t pair = 0; pair < out.size(); ++pair) out[pair] = 1.0f / (float(divisors[pair]) * out[pair]);
   return out;
 }
@@ -89,11 +103,14 @@ Floats torch_table(const RopeSpec& spec, int sequence_length, bool base_in_doubl
     for (float& f : out) f /= float(linear->factor);
     return out;
   }
-  if (const auto* ntk = std::get_if<RopeNtk>(&spec.scaling)) return plain(float(ntk_base(spec.theta, ntk->alpha, d)), d);
-  if (const auto* dynamic = std::get_if<RopeDynamic>(&spec.scaling)) return torch_dynamic(spec, *dynamic, sequence_length, base_in_double);
+  if (const auto* ntk = std::get_if<RopeNtk>(&spec.scaling))
+    return plain(float(ntk_base(spec.theta, ntk->alpha, d)), d);
+  if (const auto* dynamic = std::get_if<RopeDynamic>(&spec.scaling))
+    return torch_dynamic(spec, *dynamic, sequence_length, base_in_double);
   if (const auto* yarn = std::get_if<RopeYarn>(&spec.scaling)) return torch_yarn(spec, *yarn);
   if (const auto* llama3 = std::get_if<RopeLlama3>(&spec.scaling)) return torch_llama3(spec, *llama3);
-  if (const auto* longrope = std::get_if<RopeLongrope>(&spec.scaling)) return torch_longrope(spec, *longrope, sequence_length);
+  if (const auto* longrope = std::get_if<RopeLongrope>(&spec.scaling))
+    return torch_longrope(spec, *longrope, sequence_length);
   if (const auto* proportional = std::get_if<RopeProportional>(&spec.scaling)) {
     Floats out = powers(theta, proportional->head_dim, std::size_t(d / 2));
     for (float& f : out) f = 1.0f / f / float(proportional->factor);
@@ -113,7 +130,8 @@ Floats ggml_angles(const RopeSpec& spec, int position) {
   float low = 0, high = 0;
   if (yarn) {
     const auto dim_of = [&](float rotations) {
-      return n_dims * std::log(float(yarn->original_context) / (rotations * 2 * float(std::numbers::pi))) / (2 * std::log(base));
+      return n_dims * std::log(float(yarn->original_context) / (rotations * 2 * float(std::numbers::pi))) /
+             (2 * std::log(base));
     };
     low = std::max(0.0f, std::floor(dim_of(float(yarn->beta_fast))));
     high = std::min(n_dims - 1, std::ceil(dim_of(float(yarn->beta_slow))));
@@ -140,7 +158,8 @@ EngineTable engine_table(const EngineRope& rope, int sequence_length) {
   RopeSpec spec = rope.spec;
   if (rope.position_divisor != 1) spec.scaling = RopeUnscaled{};
   Floats table = torch_table(spec, sequence_length, rope.arithmetic == EngineArithmetic::torch_double);
-  for (std::size_t pair = 0; pair < spec.frequency_divisors.size(); ++pair) table[pair] /= float(spec.frequency_divisors[pair]);
+  for (std::size_t pair = 0; pair < spec.frequency_divisors.size(); ++pair)
+    table[pair] /= float(spec.frequency_divisors[pair]);
   return {std::move(table), a};
 }
 
@@ -149,7 +168,8 @@ EngineRotation engine_rotation(const EngineRope& rope, int sequence_length, int 
   Floats angles = table.inv_freq;
   if (rope.arithmetic == EngineArithmetic::ggml) angles = ggml_angles(rope.spec, position);
   else
-    for (float& angle : angles) angle *= rope.position_divisor == 1 ? float(position) : float(position) / float(rope.position_divisor);
+    for (float& angle : angles)
+      angle *= rope.position_divisor == 1 ? float(position) : float(position) / float(rope.position_divisor);
   EngineRotation out;
   for (float angle : angles) {
     out.cos.push_back(std::cos(angle) * table.attention_factor);

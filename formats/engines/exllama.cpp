@@ -1,4 +1,5 @@
-// ExLlamaV2 0.3.2 (exllamav2/config.py, rope.py, device.py) and ExLlamaV3 1.6.5 (exllamav3/model/config.py, util/rope.py, util/file.py, architecture/*.py): from source, not run.
+// ExLlamaV2 0.3.2 (exllamav2/config.py, rope.py, device.py) and ExLlamaV3 1.6.5 (exllamav3/model/config.py,
+// util/rope.py, util/file.py, architecture/*.py): from source, not run.
 #include <cmath>
 #include <limits>
 
@@ -7,14 +8,20 @@
 namespace ropewalk::formats::engines {
 namespace {
 
-/// read(dict, type, keys, default): the first key that is there and not None; an int passes for a float, a whole float for an int.
-Value typed(const Walk& walk, std::initializer_list<const char*> keys, bool want_int, const Json& otherwise, bool wrong_type_as_missing = false) {
+/// read(dict, type, keys, default): the first key that is there and not None; an int passes for a float, a whole float
+/// for an int.
+Value typed(const Walk& walk, std::initializer_list<const char*> keys, bool want_int, const Json& otherwise,
+            bool wrong_type_as_missing = false) {
   for (const char* key : keys) {
     const Json* value = walk.raw(key);
     if (!value || value->is_null()) continue;
-    const bool fits = want_int ? value->is_number_integer() || value->is_boolean() || (value->is_number_float() && value->get<double>() == std::floor(value->get<double>())) : is_number(*value);
+    const bool fits = want_int
+                          ? value->is_number_integer() || value->is_boolean() ||
+                                (value->is_number_float() && value->get<double>() == std::floor(value->get<double>()))
+                          : is_number(*value);
     if (fits) return walk.get(key, nullptr);
-    if (!wrong_type_as_missing) raise("TypeError", std::string("Value for ") + key + " is not of expected type", walk.pointer_to(key));
+    if (!wrong_type_as_missing)
+      raise("TypeError", std::string("Value for ") + key + " is not of expected type", walk.pointer_to(key));
   }
   return walk.defaulted(otherwise);
 }
@@ -24,14 +31,16 @@ std::optional<Dict> dictionary(const Walk& walk, std::initializer_list<const cha
   for (const char* key : keys) {
     const Json* value = walk.raw(key);
     if (!value || value->is_null()) continue;
-    if (!value->is_object()) raise("TypeError", std::string("Value for ") + key + " is not of expected type", walk.pointer_to(key));
+    if (!value->is_object())
+      raise("TypeError", std::string("Value for ") + key + " is not of expected type", walk.pointer_to(key));
     return Dict(*value, walk.pointer_to(key));
   }
   return std::nullopt;
 }
 
 Value head_dim(const Walk& walk) {
-  if (const Json* given = walk.raw("head_dim"); given && !given->is_null() && truthy(*given)) return typed(walk, {"head_dim"}, true, nullptr);
+  if (const Json* given = walk.raw("head_dim"); given && !given->is_null() && truthy(*given))
+    return typed(walk, {"head_dim"}, true, nullptr);
   const Family& family = family_of(walk.model_type());
   if (std::string_view(family.model_type) == "gemma3_text") return walk.defaulted(family.head_dim);
   return walk.defaulted(split_head_dim(walk));
@@ -39,19 +48,23 @@ Value head_dim(const Walk& walk) {
 
 void not_run(Walk& walk, const char* release) {
   walk.notice(walk.engine.title() + " was not run: its rules are from the source of " + release);
-  if (!family_of(walk.model_type()).known) walk.notice("the rules of the llama architecture are used for model type '" + walk.model_type() + "'", walk.has("model_type") ? walk.pointer_to("model_type") : "");
+  if (!family_of(walk.model_type()).known)
+    walk.notice("the rules of the llama architecture are used for model type '" + walk.model_type() + "'",
+                walk.has("model_type") ? walk.pointer_to("model_type") : "");
 }
 
 std::string name_of(const Value* type) { return type && type->json.is_string() ? type->json.get<std::string>() : ""; }
 
-// ExLlamaV2 -----------------------------------------------------------------------------------------------------------------------------------------
+// ExLlamaV2 -----------------------------------------------------------------------------------------------------------
 
 class ExLlama2 {
  public:
   explicit ExLlama2(Walk& walk) : walk_(walk), draft_(walk) {}
 
   EngineRope build(EngineReading& reading) {
-    const Value length = typed(walk_, {"max_sequence_length", "model_max_length", "max_position_embeddings", "max_seq_len", "n_positions"}, true, 2048);
+    const Value length = typed(
+        walk_, {"max_sequence_length", "model_max_length", "max_position_embeddings", "max_seq_len", "n_positions"},
+        true, 2048);
     max_length_ = walk_.options.context.value_or(tokens(length, ""));
     reading.context = max_length_;
     draft_.spec().context = max_length_;
@@ -64,7 +77,8 @@ class ExLlama2 {
     }
     const Value* type = given(*rope, "type");
     const Value* modern = given(*rope, "rope_type");
-    if (type && modern && truthy(type->json) && truthy(modern->json)) raise("AssertionError", "rope_scaling key has both `type` and `rope_type` subkeys", rope->pointer);
+    if (type && modern && truthy(type->json) && truthy(modern->json))
+      raise("AssertionError", "rope_scaling key has both `type` and `rope_type` subkeys", rope->pointer);
     if (!type || !truthy(type->json)) type = modern;
     draft_.record("method", type ? *type : walk_.defaulted("default"));
     const std::string name = name_of(type);
@@ -72,7 +86,9 @@ class ExLlama2 {
     else if (name == "su" || name == "longrope") su(*rope);
     else if (name == "yarn") yarn(*rope, length);
     else if (name == "llama3") draft_.spec().scaling = read_llama3(draft_, *rope);
-    else if (!name.empty() && name != "default") walk_.notice(walk_.engine.title() + " does not know rope type '" + name.substr(0, 40) + "' and runs a plain rope", type->pointer);
+    else if (!name.empty() && name != "default")
+      walk_.notice(walk_.engine.title() + " does not know rope type '" + name.substr(0, 40) + "' and runs a plain rope",
+                   type->pointer);
     return draft_.finish();
   }
 
@@ -82,26 +98,33 @@ class ExLlama2 {
   }
   void linear(const Dict& rope) {
     require(rope.contains("factor"), "'factor' missing from 'rope_scaling' config", rope.pointer);
-    const double s = record_number(draft_, "factor", *rope.find("factor"), "unsupported operand type(s) for /=: 'Tensor' and '{type}'");
+    const double s = record_number(draft_, "factor", *rope.find("factor"),
+                                   "unsupported operand type(s) for /=: 'Tensor' and '{type}'");
     draft_.spec().scaling = RopeLinear{s == 0 ? 1 : s};
     draft_.rope.position_divisor = s == 0 ? 1 : s;
   }
   void su(const Dict& rope) {
     require(rope.contains("long_factor"), "'long_factor' missing from 'rope_scaling' config ('su' mode)", rope.pointer);
-    require(rope.contains("short_factor"), "'short_factor' missing from 'rope_scaling' config ('su' mode)", rope.pointer);
-    require(walk_.has("original_max_position_embeddings"), "'original_max_position_embeddings' required for 'su' scaling", rope.pointer);
+    require(rope.contains("short_factor"), "'short_factor' missing from 'rope_scaling' config ('su' mode)",
+            rope.pointer);
+    require(walk_.has("original_max_position_embeddings"),
+            "'original_max_position_embeddings' required for 'su' scaling", rope.pointer);
     RopeLongrope longrope;
     read_lists(draft_, rope, longrope);
     const Value original = walk_.get("original_max_position_embeddings", nullptr);
     longrope.original_context = tokens(original, "'>' not supported between instances of 'int' and '{type}'");
     draft_.record("original_context", original);
     const bool is_long = max_length_ > longrope.original_context;
-    draft_.spec().attention_factor = longrope_attention_factor(double(max_length_) / longrope.original_context, longrope.original_context);  // 1 when short
+    // 1 when short
+    draft_.spec().attention_factor =
+        longrope_attention_factor(double(max_length_) / longrope.original_context, longrope.original_context);
     (is_long ? longrope.short_factor : longrope.long_factor) = is_long ? longrope.long_factor : longrope.short_factor;
-    walk_.notice(std::string("the ") + (is_long ? "long" : "short") + " list is used at every length, by max_seq_len", rope.pointer);
+    walk_.notice(std::string("the ") + (is_long ? "long" : "short") + " list is used at every length, by max_seq_len",
+                 rope.pointer);
     draft_.spec().scaling = std::move(longrope);
   }
-  /// The correction range is taken over max_seq_len, not over the original context, which only switches the method on; 32/1, no attention_factor.
+  /// The correction range is taken over max_seq_len, not over the original context, which only switches the method on;
+  /// 32/1, no attention_factor.
   void yarn(const Dict& rope, const Value& length) {
     const double s = record_number(draft_, "factor", item(rope, "factor"), "must be real number, not {type}");
     const Value& original = item(rope, "original_max_position_embeddings");
@@ -112,7 +135,9 @@ class ExLlama2 {
       return;
     }
     if (s <= 0) raise("ValueError", "math domain error", item(rope, "factor").pointer);
-    walk_.notice("yarn's correction range is that of " + std::to_string(max_length_) + " tokens (max_seq_len) instead of the original context", original.pointer);
+    walk_.notice("yarn's correction range is that of " + std::to_string(max_length_) +
+                     " tokens (max_seq_len) instead of the original context",
+                 original.pointer);
     draft_.record("beta_fast", walk_.defaulted(32));
     draft_.record("beta_slow", walk_.defaulted(1));
     draft_.spec().attention_factor = 0.1 * std::log(s) + 1;
@@ -124,11 +149,13 @@ class ExLlama2 {
   int max_length_ = 0;
 };
 
-// ExLlamaV3 -----------------------------------------------------------------------------------------------------------------------------------------
+// ExLlamaV3 -----------------------------------------------------------------------------------------------------------
 
 class ExLlama3 {
  public:
-  explicit ExLlama3(Walk& walk, const std::string& layer_type) : walk_(walk), draft_(walk) { draft_.rope.layer_type = layer_type; }
+  explicit ExLlama3(Walk& walk, const std::string& layer_type) : walk_(walk), draft_(walk) {
+    draft_.rope.layer_type = layer_type;
+  }
 
   /// read_rope_settings_default. `nothing`: of an empty dictionary, as gemma3's sliding layers.
   EngineRope build(double default_theta, bool nothing) {
@@ -143,13 +170,15 @@ class ExLlama3 {
     const Value* type = rope ? rope_type(*rope) : nullptr;
     draft_.record("method", type ? *type : walk_.defaulted("default"));
     const std::string name = name_of(type);
-    if (!type || type->json.is_null() || name == "default" || name == "mrope") {}
-    else if (name == "linear") draft_.spec().scaling = RopeLinear{number_or(*rope, "factor", 1)};
+    if (!type || type->json.is_null() || name == "default" || name == "mrope") {
+    } else if (name == "linear") draft_.spec().scaling = RopeLinear{number_or(*rope, "factor", 1)};
     else if (name == "llama3") llama3(*rope);
     else if (name == "yarn") yarn(*rope);
     else if (name == "longrope" || name == "su") longrope(*rope);
     else if (name == "proportional") proportional(*rope);
-    else raise("ValueError", "Unknown rope_type: " + (type->json.is_string() ? name : python_repr(type->json)), type->pointer);
+    else
+      raise("ValueError", "Unknown rope_type: " + (type->json.is_string() ? name : python_repr(type->json)),
+            type->pointer);
     return draft_.finish();
   }
 
@@ -175,12 +204,15 @@ class ExLlama3 {
   }
   double number_or(const Dict& rope, const char* key, double otherwise) {
     const Value* value = rope.find(key);
-    return record_number(draft_, key, value ? *value : walk_.defaulted(otherwise), "unsupported operand type(s) for /: 'Tensor' and '{type}'");
+    return record_number(draft_, key, value ? *value : walk_.defaulted(otherwise),
+                         "unsupported operand type(s) for /: 'Tensor' and '{type}'");
   }
   void llama3(const Dict& rope) {
-    RopeLlama3 llama3{number_or(rope, "factor", 8), number_or(rope, "low_freq_factor", 1), number_or(rope, "high_freq_factor", 4), 8192};
+    RopeLlama3 llama3{number_or(rope, "factor", 8), number_or(rope, "low_freq_factor", 1),
+                      number_or(rope, "high_freq_factor", 4), 8192};
     const Value* original = rope.find("original_max_position_embeddings");
-    llama3.original_context = tokens(original ? *original : walk_.defaulted(8192), "unsupported operand type(s) for /: '{type}' and 'float'");
+    llama3.original_context =
+        tokens(original ? *original : walk_.defaulted(8192), "unsupported operand type(s) for /: '{type}' and 'float'");
     draft_.record("original_context", original ? *original : walk_.defaulted(8192));
     draft_.spec().scaling = llama3;
   }
@@ -189,7 +221,10 @@ class ExLlama3 {
     if (context_.json.is_null()) raise("AssertionError", "YaRN scaling requires explicit max_position_embeddings");
     const int served = tokens(context_, "");
     const Value* original = given(rope, "original_max_position_embeddings");
-    if (original && !is_number(original->json)) raise("ValueError", "YaRN original_max_position_embeddings must be an integer, got " + python_repr(original->json), original->pointer);
+    if (original && !is_number(original->json))
+      raise("ValueError",
+            "YaRN original_max_position_embeddings must be an integer, got " + python_repr(original->json),
+            original->pointer);
     RopeYarn yarn{1, original ? tokens(*original, "") : served};
     draft_.record("original_context", original ? *original : context_);
     if (original) {
@@ -197,7 +232,10 @@ class ExLlama3 {
       draft_.derived("factor", "max_position_embeddings / original context");
       if (const Value* factor = rope.find("factor")) {
         if (!is_number(factor->json) || number(*factor, "") != yarn.factor)
-          walk_.notice(walk_.engine.title() + " discards the factor " + python_repr(factor->json) + " and takes max_position_embeddings / original_max_position_embeddings = " + Json(yarn.factor).dump(), factor->pointer);
+          walk_.notice(
+              walk_.engine.title() + " discards the factor " + python_repr(factor->json) +
+                  " and takes max_position_embeddings / original_max_position_embeddings = " + Json(yarn.factor).dump(),
+              factor->pointer);
         walk_.used(*factor);
       }
     } else {
@@ -228,7 +266,8 @@ class ExLlama3 {
   }
   double beta(const Dict& rope, const char* key, int otherwise) {
     const Value* value = rope.find(key);
-    const double rotations = record_number(draft_, key, value ? *value : walk_.defaulted(otherwise), "unsupported operand type(s) for *: '{type}' and 'int'");
+    const double rotations = record_number(draft_, key, value ? *value : walk_.defaulted(otherwise),
+                                           "unsupported operand type(s) for *: '{type}' and 'int'");
     if (rotations == 0) raise("ZeroDivisionError", "float division by zero", value->pointer);
     if (rotations < 0) raise("ValueError", "math domain error", value->pointer);
     return rotations;
@@ -243,8 +282,11 @@ class ExLlama3 {
     const int served = tokens(context_, "'>' not supported between instances of '{type}' and 'int'");
     const bool is_long = draft_.spec().context > longrope.original_context;
     (is_long ? longrope.short_factor : longrope.long_factor) = is_long ? longrope.long_factor : longrope.short_factor;
-    walk_.notice(std::string("the ") + (is_long ? "long" : "short") + " list is used at every length, by the context asked for", rope.pointer);
-    draft_.spec().attention_factor = longrope_attention_factor(double(served) / longrope.original_context, longrope.original_context);
+    walk_.notice(
+        std::string("the ") + (is_long ? "long" : "short") + " list is used at every length, by the context asked for",
+        rope.pointer);
+    draft_.spec().attention_factor =
+        longrope_attention_factor(double(served) / longrope.original_context, longrope.original_context);
     draft_.spec().scaling = std::move(longrope);
   }
   void proportional(const Dict& rope) {
@@ -268,7 +310,8 @@ void read_as_exllamav2(Walk& walk, EngineReading& reading) {
   not_run(walk, "0.3.2");
   const std::string type = walk.model_type();
   if (type == "gpt_oss" || type == "gemma3_text") {
-    if (type == "gpt_oss") raise("AssertionError", "Unrecognized architecture of model type 'gpt_oss'", walk.pointer_to("model_type"));
+    if (type == "gpt_oss")
+      raise("AssertionError", "Unrecognized architecture of model type 'gpt_oss'", walk.pointer_to("model_type"));
     not_followed("the two rotary tables of gemma3 in exllamav2", walk.pointer_to("model_type"));
   }
   reading.ropes.push_back(ExLlama2(walk).build(reading));

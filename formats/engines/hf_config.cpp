@@ -8,9 +8,12 @@ namespace ropewalk::formats::engines {
 namespace {
 
 const std::array kFamilies = {
-    Family{"llama", {4, 28}, {4, 43}, 10000, 2048, 0, true},        Family{"mistral", {4, 34}, {4, 48}, 10000, 131072, 0, true},
-    Family{"qwen2", {4, 37}, {4, 45}, 10000, 32768, 0, true},       Family{"qwen3", {4, 51}, {4, 51}, 10000, 32768, 128, true},
-    Family{"phi3", {4, 41}, {4, 48}, 10000, 4096, 0, true},         Family{"gemma3_text", {4, 50}, {4, 50}, 1000000, 131072, 256, true},
+    Family{"llama", {4, 28}, {4, 43}, 10000, 2048, 0, true},
+    Family{"mistral", {4, 34}, {4, 48}, 10000, 131072, 0, true},
+    Family{"qwen2", {4, 37}, {4, 45}, 10000, 32768, 0, true},
+    Family{"qwen3", {4, 51}, {4, 51}, 10000, 32768, 128, true},
+    Family{"phi3", {4, 41}, {4, 48}, 10000, 4096, 0, true},
+    Family{"gemma3_text", {4, 50}, {4, 50}, 1000000, 131072, 256, true},
     Family{"gpt_oss", {4, 55}, {4, 55}, 150000, 131072, 64, true},
 };
 const Family kOther = {"", {4, 28}, {4, 43}, 10000, 2048, 0, false};
@@ -22,13 +25,17 @@ void find_class(const Walk& walk, const HfConfig& config, const HfVersion& versi
   if (version.at_least(config.family->since)) return;
   const std::string type = walk.model_type();
   if (!version.at_least({4, 33})) raise("KeyError", "'" + type + "'", walk.pointer_to("model_type"));
-  raise("ValueError", "The checkpoint you are trying to load has model type `" + type + "` but Transformers does not recognize this architecture", walk.pointer_to("model_type"));
+  raise("ValueError",
+        "The checkpoint you are trying to load has model type `" + type +
+            "` but Transformers does not recognize this architecture",
+        walk.pointer_to("model_type"));
 }
 
 void attributes(Walk& walk, HfConfig& config) {
   config.context = walk.get("max_position_embeddings", config.family->context);
   config.theta = walk.get("rope_theta", config.family->theta);
-  if (walk.has("original_max_position_embeddings")) config.original = walk.get("original_max_position_embeddings", nullptr);
+  if (walk.has("original_max_position_embeddings"))
+    config.original = walk.get("original_max_position_embeddings", nullptr);
   else if (is(config, "phi3")) config.original = walk.defaulted(4096);
 }
 
@@ -41,7 +48,7 @@ void read_rope_scaling(const Walk& walk, HfConfig& config, NotADict not_a_dict) 
   else not_a_dict(*scaling);
 }
 
-// 4.31 - 4.42: configuration_llama.py, _rope_scaling_validation -----------------------------------------------------------------------------
+// 4.31 - 4.42: configuration_llama.py, _rope_scaling_validation -------------------------------------------------------
 
 void validate_two_fields(const Walk& walk, const HfConfig& config, const HfVersion& version) {
   const Json* scaling = walk.raw("rope_scaling");
@@ -49,22 +56,31 @@ void validate_two_fields(const Walk& walk, const HfConfig& config, const HfVersi
   const std::string pointer = walk.pointer_to("rope_scaling");
   const bool first = !version.at_least({4, 33});
   if (!config.rope || config.rope->size() != 2)
-    raise("ValueError", std::string("`rope_scaling` must be a dictionary with ") + (version.at_least({4, 40}) ? "" : "with ") + "two fields, `" + (first ? "name" : "type") +
-                            "` and `factor`, got " + python_repr(*scaling), pointer);
+    raise("ValueError",
+          std::string("`rope_scaling` must be a dictionary with ") + (version.at_least({4, 40}) ? "" : "with ") +
+              "two fields, `" + (first ? "name" : "type") + "` and `factor`, got " + python_repr(*scaling),
+          pointer);
   const Value* type = config.rope->find("type");
   if (!type || (type->json != "linear" && type->json != "dynamic"))
-    raise("ValueError", std::string("`rope_scaling`'s ") + (first ? "name" : "type") + " field must be one of ['linear', 'dynamic'], got " + (type ? python_str(type->json) : "None"), pointer);
+    raise("ValueError",
+          std::string("`rope_scaling`'s ") + (first ? "name" : "type") +
+              " field must be one of ['linear', 'dynamic'], got " + (type ? python_str(type->json) : "None"),
+          pointer);
   const Value* factor = config.rope->find("factor");
   if (!factor || !factor->json.is_number_float() || factor->json.get<double>() <= 1)
-    raise("ValueError", std::string("`rope_scaling`'s factor field must be a") + (first ? "n" : "") + " float > 1, got " + (factor ? python_str(factor->json) : "None"),
+    raise("ValueError",
+          std::string("`rope_scaling`'s factor field must be a") + (first ? "n" : "") + " float > 1, got " +
+              (factor ? python_str(factor->json) : "None"),
           factor ? factor->pointer : pointer);
 }
 
-// 4.43 - 4.57: modeling_rope_utils.py, rope_config_validation ---------------------------------------------------------------------------------
+// 4.43 - 4.57: modeling_rope_utils.py, rope_config_validation ---------------------------------------------------------
 
 std::vector<std::string> required_keys(const std::string& type, bool v5) {
   if (type == "linear" || type == "dynamic") return {"factor"};
-  if (type == "yarn") return v5 ? std::vector<std::string>{"factor", "original_max_position_embeddings"} : std::vector<std::string>{"factor"};
+  if (type == "yarn")
+    return v5 ? std::vector<std::string>{"factor", "original_max_position_embeddings"}
+              : std::vector<std::string>{"factor"};
   if (type == "longrope") {
     std::vector<std::string> keys = {"short_factor", "long_factor"};
     if (v5) keys.push_back("original_max_position_embeddings");
@@ -79,18 +95,23 @@ void require_keys(const Dict& rope, const std::string& type, bool v5) {
   for (const std::string& key : required_keys(type, v5))
     if (!rope.contains(key)) missing += (missing.empty() ? "'" : ", '") + key + "'";
   if (!missing.empty())
-    raise("KeyError", std::string("Missing required keys in `") + (v5 ? "rope_parameters" : "rope_scaling") + "` for 'rope_type'='" + type + "': {" + missing + "}", rope.pointer);
+    raise("KeyError",
+          std::string("Missing required keys in `") + (v5 ? "rope_parameters" : "rope_scaling") +
+              "` for 'rope_type'='" + type + "': {" + missing + "}",
+          rope.pointer);
 }
 
 void load_rope_scaling(const Walk& walk, HfConfig& config, const HfVersion& version) {
   const std::string pointer = walk.pointer_to("rope_scaling");
   read_rope_scaling(walk, config, [&](const Json& value) {
-    if (value.is_string() || value.is_array()) raise("AttributeError", "'" + python_type(value) + "' object has no attribute 'get'", pointer);
+    if (value.is_string() || value.is_array())
+      raise("AttributeError", "'" + python_type(value) + "' object has no attribute 'get'", pointer);
     raise("TypeError", "argument of type '" + python_type(value) + "' is not iterable", pointer);
   });
   if (!config.rope) {
     if (is(config, "gpt_oss") && !walk.has("rope_scaling")) {
-      const Json own = {{"rope_type", "yarn"}, {"factor", 32.0}, {"beta_fast", 32.0}, {"beta_slow", 1.0}, {"truncate", false}, {"original_max_position_embeddings", 4096}};
+      const Json own = {{"rope_type", "yarn"}, {"factor", 32.0},    {"beta_fast", 32.0},
+                        {"beta_slow", 1.0},    {"truncate", false}, {"original_max_position_embeddings", 4096}};
       config.rope.emplace();
       for (const auto& item : own.items()) config.rope->set(item.key(), walk.defaulted(item.value()));
     }
@@ -99,8 +120,10 @@ void load_rope_scaling(const Walk& walk, HfConfig& config, const HfVersion& vers
   Dict& rope = *config.rope;
   if (const Value* type = rope.find("type")) rope.set("rope_type", *type);  // type wins
   const Value* type = rope_type(rope);
-  if (!type) raise("KeyError", "Missing required keys in `rope_scaling` for 'rope_type'='None': {'rope_type'}", pointer);
-  if (type->json.is_array() || type->json.is_object()) raise("TypeError", "unhashable type: '" + python_type(type->json) + "'", type->pointer);
+  if (!type)
+    raise("KeyError", "Missing required keys in `rope_scaling` for 'rope_type'='None': {'rope_type'}", pointer);
+  if (type->json.is_array() || type->json.is_object())
+    raise("TypeError", "unhashable type: '" + python_type(type->json) + "'", type->pointer);
   if (!type->json.is_string()) return;  // no validation function; the rotary embedding fails
   const std::string name = type->json.get<std::string>();
   require_keys(rope, name, false);
@@ -109,18 +132,27 @@ void load_rope_scaling(const Walk& walk, HfConfig& config, const HfVersion& vers
     raise("TypeError", "'<' not supported between instances of 'NoneType' and 'int'", pointer);
 }
 
-// phi3: configuration_phi3.py ------------------------------------------------------------------------------------------------------------------
+// phi3: configuration_phi3.py -----------------------------------------------------------------------------------------
 
 void check_lists(const Walk& walk, const Dict& rope, const HfVersion& version, const char* name, double partial) {
-  const int rotary = version.at_least({4, 49}) ? channels(split_head_dim(walk) * partial, rope.pointer) : split_head_dim(walk);
+  const int rotary =
+      version.at_least({4, 49}) ? channels(split_head_dim(walk) * partial, rope.pointer) : split_head_dim(walk);
   for (const std::string key : {"short_factor", "long_factor"}) {
     const Value* list = rope.find(key);
     const bool v5_none = version.at_least({5}) && (!list || list->json.is_null());
     if (v5_none) continue;
-    const bool numbers = list && list->json.is_array() && std::all_of(list->json.begin(), list->json.end(), [](const Json& x) { return is_number(x); });
-    if (!numbers) raise("ValueError", std::string("`") + name + "`'s " + key + " field must be a list of numbers, got " + (list ? python_str(list->json) : "None"), list ? list->pointer : rope.pointer);
+    const bool numbers = list && list->json.is_array() &&
+                         std::all_of(list->json.begin(), list->json.end(), [](const Json& x) { return is_number(x); });
+    if (!numbers)
+      raise("ValueError",
+            std::string("`") + name + "`'s " + key + " field must be a list of numbers, got " +
+                (list ? python_str(list->json) : "None"),
+            list ? list->pointer : rope.pointer);
     if (list->json.size() != std::size_t(rotary / 2))
-      raise("ValueError", std::string("`") + name + "`'s " + key + " field must have length " + std::to_string(rotary / 2) + ", got " + std::to_string(list->json.size()), list->pointer);
+      raise("ValueError",
+            std::string("`") + name + "`'s " + key + " field must have length " + std::to_string(rotary / 2) +
+                ", got " + std::to_string(list->json.size()),
+            list->pointer);
   }
 }
 
@@ -129,9 +161,13 @@ void load_phi3(Walk& walk, HfConfig& config, const HfVersion& version) {
   if (!scaling || scaling->is_null()) return;
   const std::string pointer = walk.pointer_to("rope_scaling");
   const bool adjusts = version.at_least({4, 43});
-  if (!scaling->is_object() && adjusts) raise("AttributeError", "'" + python_type(*scaling) + "' object has no attribute 'get'", pointer);
+  if (!scaling->is_object() && adjusts)
+    raise("AttributeError", "'" + python_type(*scaling) + "' object has no attribute 'get'", pointer);
   if (!scaling->is_object() || scaling->size() != 3)
-    raise("ValueError", "`rope_scaling` must be a dictionary with three fields, `type`, `short_factor` and `long_factor`, got " + python_repr(*scaling), pointer);
+    raise("ValueError",
+          "`rope_scaling` must be a dictionary with three fields, `type`, `short_factor` and `long_factor`, got " +
+              python_repr(*scaling),
+          pointer);
   config.rope = Dict(*scaling, pointer);
   Dict& rope = *config.rope;
   const Value* type = rope.find("type");
@@ -140,27 +176,35 @@ void load_phi3(Walk& walk, HfConfig& config, const HfVersion& version) {
   type = rope.find("type");
   const bool accepted = type && (adjusts ? type->json == "longrope" : old_name);
   if (!accepted)
-    raise("ValueError", std::string("`rope_scaling`'s type field must be one of ") + (adjusts ? "['longrope']" : "['su', 'yarn']") + ", got " + (type ? python_str(type->json) : "None"), pointer);
+    raise("ValueError",
+          std::string("`rope_scaling`'s type field must be one of ") + (adjusts ? "['longrope']" : "['su', 'yarn']") +
+              ", got " + (type ? python_str(type->json) : "None"),
+          pointer);
   double partial = 1;
-  if (version.at_least({4, 49}) && walk.has("partial_rotary_factor")) partial = number(walk.get("partial_rotary_factor", 1.0), "unsupported operand type(s) for *: 'int' and '{type}'");
+  if (version.at_least({4, 49}) && walk.has("partial_rotary_factor"))
+    partial = number(walk.get("partial_rotary_factor", 1.0), "unsupported operand type(s) for *: 'int' and '{type}'");
   check_lists(walk, rope, version, "rope_scaling", partial);
 }
 
-// 5.x: RotaryEmbeddingConfigMixin -----------------------------------------------------------------------------------------------------------------
+// 5.x: RotaryEmbeddingConfigMixin -------------------------------------------------------------------------------------
 
-constexpr std::initializer_list<int> kStrict = {5, 4};  // config classes became strict dataclasses between 5.3.0 and 5.19.0, which were run
+// config classes became strict dataclasses between 5.3.0 and 5.19.0, which were run
+constexpr std::initializer_list<int> kStrict = {5, 4};
 
 [[noreturn]] void raise_validation(const HfVersion& version, const std::string& text, const std::string& pointer) {
   if (!version.at_least(kStrict)) raise("ValueError", text, pointer);
-  raise("StrictDataclassClassValidationError", "Class validation error for validator 'validate_rope': ValueError: " + text, pointer);
+  raise("StrictDataclassClassValidationError",
+        "Class validation error for validator 'validate_rope': ValueError: " + text, pointer);
 }
 
 void standardise(Walk& walk, HfConfig& config, Dict& rope, bool own_original) {
   const Value* type = rope_type(rope);
   rope.set("rope_type", type ? *type : walk.defaulted("default"));
-  const std::string name = rope.find("rope_type")->json.is_string() ? rope.find("rope_type")->json.get<std::string>() : "";
+  const std::string name =
+      rope.find("rope_type")->json.is_string() ? rope.find("rope_type")->json.get<std::string>() : "";
   if (name != "llama3" && name != "yarn" && name != "longrope") return;
-  if (config.original && !own_original) rope.set("original_max_position_embeddings", *config.original);  // beats the dictionary's own
+  if (config.original && !own_original)
+    rope.set("original_max_position_embeddings", *config.original);  // beats the dictionary's own
   else rope.set_default("original_max_position_embeddings", config.context);
 }
 
@@ -170,17 +214,20 @@ void validate(const HfConfig& config, const Walk& walk, Dict& rope, const HfVers
   const std::string name = type.get<std::string>();
   require_keys(rope, name, true);
   if (!is(config, "phi3")) return;
-  if (name != "default" && name != "longrope") raise_validation(version, "`rope_parameters`'s type field must be one of ['longrope'], got " + name, rope.pointer);
+  if (name != "default" && name != "longrope")
+    raise_validation(version, "`rope_parameters`'s type field must be one of ['longrope'], got " + name, rope.pointer);
   try {
     const Value* partial = rope.find("partial_rotary_factor");
-    check_lists(walk, rope, version, "rope_parameters", partial ? number(*partial, "unsupported operand type(s) for *: 'int' and '{type}'") : 1.0);
+    check_lists(walk, rope, version, "rope_parameters",
+                partial ? number(*partial, "unsupported operand type(s) for *: 'int' and '{type}'") : 1.0);
   } catch (const Raised& raised) {
     if (raised.error.kind != "ValueError") throw;
     raise_validation(version, raised.error.text, raised.error.pointer);
   }
 }
 
-/// The dictionary that counts, unstandardised: rope_scaling if it holds anything, else rope_parameters; nothing if both are empty or None.
+/// The dictionary that counts, unstandardised: rope_scaling if it holds anything, else rope_parameters; nothing if both
+/// are empty or None.
 const char* dictionary_key(const Walk& walk) {
   for (const char* key : {"rope_scaling", "rope_parameters"})
     if (const Json* value = walk.raw(key); value && truthy(*value)) return key;
@@ -190,8 +237,11 @@ const char* dictionary_key(const Walk& walk) {
 void refuse_other_than_dict(const Walk& walk, const char* key, const HfVersion& version) {
   const Json* value = walk.raw(key);
   if (value->is_object()) return;
-  if (!version.at_least(kStrict)) raise("AttributeError", "'" + python_type(*value) + "' object has no attribute 'setdefault'", walk.pointer_to(key));
-  raise("StrictDataclassFieldValidationError", "Validation error for field 'rope_parameters': TypeError: Field 'rope_parameters' with value " + python_repr(*value) + " doesn't match any type in (dict, None)",
+  if (!version.at_least(kStrict))
+    raise("AttributeError", "'" + python_type(*value) + "' object has no attribute 'setdefault'", walk.pointer_to(key));
+  raise("StrictDataclassFieldValidationError",
+        "Validation error for field 'rope_parameters': TypeError: Field 'rope_parameters' with value " +
+            python_repr(*value) + " doesn't match any type in (dict, None)",
         walk.pointer_to(key));
 }
 
@@ -199,7 +249,8 @@ std::vector<std::string> layer_types(const Walk& walk) {
   std::vector<std::string> out;
   if (const Json* types = walk.raw("layer_types"); types && types->is_array())
     for (const Json& type : *types)
-      if (type.is_string() && std::find(out.begin(), out.end(), type.get<std::string>()) == out.end()) out.push_back(type.get<std::string>());
+      if (type.is_string() && std::find(out.begin(), out.end(), type.get<std::string>()) == out.end())
+        out.push_back(type.get<std::string>());
   return out;
 }
 
@@ -209,12 +260,14 @@ void load_gemma3(Walk& walk, HfConfig& config) {
   for (const std::string layer : {"full_attention", "sliding_attention"}) {
     Dict rope;
     rope.pointer = walk.pointer_to("rope_parameters") + "/" + layer;
-    if (parameters && parameters->is_object() && parameters->contains(layer) && parameters->at(layer).is_object()) rope = Dict(parameters->at(layer), rope.pointer);
+    if (parameters && parameters->is_object() && parameters->contains(layer) && parameters->at(layer).is_object())
+      rope = Dict(parameters->at(layer), rope.pointer);
     if (const Json* scaling = walk.raw("rope_scaling"); layer == "full_attention" && scaling && scaling->is_object()) {
       const Dict legacy(*scaling, walk.pointer_to("rope_scaling"));
       for (const auto& [key, value] : legacy.entries()) rope.set(key, value);
     }
-    rope.set_default("rope_theta", layer == "full_attention" ? config.theta : walk.get("rope_local_base_freq", 10000.0));
+    rope.set_default("rope_theta",
+                     layer == "full_attention" ? config.theta : walk.get("rope_local_base_freq", 10000.0));
     config.layers.push_back({layer, rope});
   }
 }
@@ -227,25 +280,33 @@ void load_v5(Walk& walk, HfConfig& config, const HfVersion& version, bool as_loa
     if (key) refuse_other_than_dict(walk, key, version);
     Dict outer = key ? Dict(*walk.raw(key), walk.pointer_to(key)) : Dict();
     if (!key && is(config, "gpt_oss")) {
-      const Json own = {{"rope_type", "yarn"}, {"factor", 32.0}, {"beta_fast", 32.0}, {"beta_slow", 1.0}, {"truncate", false}, {"original_max_position_embeddings", 4096}};
+      const Json own = {{"rope_type", "yarn"}, {"factor", 32.0},    {"beta_fast", 32.0},
+                        {"beta_slow", 1.0},    {"truncate", false}, {"original_max_position_embeddings", 4096}};
       for (const auto& item : own.items()) outer.set(item.key(), walk.defaulted(item.value()));
     }
     const std::vector<std::string> types = layer_types(walk);
     for (const std::string& layer : types)
       if (const Value* nested = outer.find(layer)) {
-        if (!nested->json.is_object() && !nested->json.is_null()) raise("AttributeError", "'" + python_type(nested->json) + "' object has no attribute 'setdefault'", nested->pointer);
-        config.layers.push_back({layer, nested->json.is_object() ? std::optional<Dict>(Dict(nested->json, nested->pointer)) : std::nullopt});
+        if (!nested->json.is_object() && !nested->json.is_null())
+          raise("AttributeError", "'" + python_type(nested->json) + "' object has no attribute 'setdefault'",
+                nested->pointer);
+        config.layers.push_back({layer, nested->json.is_object()
+                                            ? std::optional<Dict>(Dict(nested->json, nested->pointer))
+                                            : std::nullopt});
       }
     config.rope = std::move(outer);  // beside the nested ones it still holds `truncate`
   }
   const bool nested = !config.layers.empty();
   const auto complete = [&](Dict& rope) {
     rope.set_default("rope_theta", config.theta);
-    if (walk.has("partial_rotary_factor")) rope.set_default("partial_rotary_factor", walk.get("partial_rotary_factor", 1.0));
-    standardise(walk, config, rope, nested || (as_loaded && !is(config, "phi3")));  // a field of Phi3Config, an attribute of others
+    if (walk.has("partial_rotary_factor"))
+      rope.set_default("partial_rotary_factor", walk.get("partial_rotary_factor", 1.0));
+    standardise(walk, config, rope,
+                nested || (as_loaded && !is(config, "phi3")));  // a field of Phi3Config, an attribute of others
     // phi3 renames only after the original context was filled in for the types that are known by then
     const Value* type = rope.find("rope_type");
-    if (is(config, "phi3") && (type->json == "su" || type->json == "yarn")) rope.set("rope_type", {"longrope", type->pointer});
+    if (is(config, "phi3") && (type->json == "su" || type->json == "yarn"))
+      rope.set("rope_type", {"longrope", type->pointer});
     validate(config, walk, rope, version);
   };
   if (!nested) complete(*config.rope);
@@ -255,7 +316,9 @@ void load_v5(Walk& walk, HfConfig& config, const HfVersion& version, bool as_loa
 
 }  // namespace
 
-bool HfVersion::at_least(std::initializer_list<int> other) const { return !std::lexicographical_compare(numbers.begin(), numbers.end(), other.begin(), other.end()); }
+bool HfVersion::at_least(std::initializer_list<int> other) const {
+  return !std::lexicographical_compare(numbers.begin(), numbers.end(), other.begin(), other.end());
+}
 
 const Family& family_of(const std::string& model_type) {
   for (const Family& family : kFamilies)
@@ -263,7 +326,9 @@ const Family& family_of(const std::string& model_type) {
   return kOther;
 }
 
-const Value* rope_type(const Dict& rope) { return rope.contains("rope_type") ? rope.find("rope_type") : rope.find("type"); }
+const Value* rope_type(const Dict& rope) {
+  return rope.contains("rope_type") ? rope.find("rope_type") : rope.find("type");
+}
 
 int split_head_dim(const Walk& walk) {
   const int hidden = walk.positive_int("hidden_size"), heads = walk.positive_int("num_attention_heads");
@@ -271,7 +336,8 @@ int split_head_dim(const Walk& walk) {
 }
 
 std::optional<Value> head_dim_attribute(const Walk& walk, const HfConfig& config, const HfVersion& version) {
-  if (!config.family->known && walk.has("qk_rope_head_dim")) return walk.get("qk_rope_head_dim", nullptr);  // multi-head latent attention: the part that rotates
+  if (!config.family->known && walk.has("qk_rope_head_dim"))
+    return walk.get("qk_rope_head_dim", nullptr);  // multi-head latent attention: the part that rotates
   const bool given = walk.has("head_dim");
   const Json* value = walk.raw("head_dim");
   if (given && !value->is_null()) return walk.get("head_dim", nullptr);
@@ -296,10 +362,11 @@ HfConfig load_hf_config(Walk& walk, const HfVersion& version, bool as_loaded) {
   else if (is(config, "phi3")) load_phi3(walk, config, version);
   else if (is(config, "mistral")) {  // an attribute nobody validates; from 4.53 anything but a dict is passed over
     read_rope_scaling(walk, config, [&](const Json& value) {
-      if (version.at_least({4, 48}) && !version.at_least({4, 53})) raise("AttributeError", "'" + python_type(value) + "' object has no attribute 'get'", walk.pointer_to("rope_scaling"));
+      if (version.at_least({4, 48}) && !version.at_least({4, 53}))
+        raise("AttributeError", "'" + python_type(value) + "' object has no attribute 'get'",
+              walk.pointer_to("rope_scaling"));
     });
-  }
-  else if (version.at_least(config.family->shared)) load_rope_scaling(walk, config, version);
+  } else if (version.at_least(config.family->shared)) load_rope_scaling(walk, config, version);
   else {
     read_rope_scaling(walk, config, [](const Json&) {});
     if (is(config, "llama") || !config.family->known) validate_two_fields(walk, config, version);

@@ -6,7 +6,8 @@
 
 #include "formats/engines/python.h"
 
-// What AutoConfig of a transformers release makes of config.json: the step that vLLM, SGLang and llama.cpp's converter share with transformers itself. Private to this folder.
+// What AutoConfig of a transformers release makes of config.json: the step that vLLM, SGLang and llama.cpp's converter
+// share with transformers itself. Private to this folder.
 
 namespace ropewalk::formats::engines {
 
@@ -19,12 +20,13 @@ struct HfVersion {
 /// What ropewalk knows of a model class.
 struct Family {
   const char* model_type;
-  std::initializer_list<int> since;   // first transformers release that has it
-  std::initializer_list<int> shared;  // first one whose rotary embedding takes rope types (before, rope_scaling is ignored or read by its own class)
-  double theta;                       // class defaults
+  std::initializer_list<int> since;  // first transformers release that has it
+  // first one whose rotary embedding takes rope types (before, rope_scaling is ignored or read by its own class)
+  std::initializer_list<int> shared;
+  double theta;  // class defaults
   int context;
-  int head_dim;                       // 0: hidden_size / num_attention_heads
-  bool known;                         // checked against the engines' output
+  int head_dim;  // 0: hidden_size / num_attention_heads
+  bool known;    // checked against the engines' output
 };
 /// The class of a model type; for one that is not known, Llama's rules with `known` false.
 const Family& family_of(const std::string& model_type);
@@ -36,12 +38,13 @@ struct HfConfig {
   std::optional<Dict> rope;  // 4.x: rope_scaling, absent for None; 5.x: rope_parameters, standardised
   /// 5.x, nested by layer type; no Dict: a layer type without rope.
   std::vector<std::pair<std::string, std::optional<Dict>>> layers;
-  Value theta;                   // 4.x: the top level's or the class's; 5.x: in the dictionaries
-  Value context;                 // max_position_embeddings
-  std::optional<Value> original; // the top level's original_max_position_embeddings, or the class's (phi3)
+  Value theta;                    // 4.x: the top level's or the class's; 5.x: in the dictionaries
+  Value context;                  // max_position_embeddings
+  std::optional<Value> original;  // the top level's original_max_position_embeddings, or the class's (phi3)
 };
 
-/// Raised where AutoConfig raises. In 5.x the top level's original context reaches the dictionaries when the rotary embedding is built; `as_loaded`: before that, as to_dict() has it.
+/// Raised where AutoConfig raises. In 5.x the top level's original context reaches the dictionaries when the rotary
+/// embedding is built; `as_loaded`: before that, as to_dict() has it.
 HfConfig load_hf_config(Walk& walk, const HfVersion& version, bool as_loaded = false);
 
 /// config.head_dim of the loaded configuration; nullopt if the object has no such attribute. JSON null is None.

@@ -1,4 +1,5 @@
-// llama.cpp: what convert_hf_to_gguf.py writes, as the loader of the same version reads it. 0.5.0 was run beside transformers 4.57.6 and 5.23.0 (src/llama-model.cpp, src/llama-context.cpp,
+// llama.cpp: what convert_hf_to_gguf.py writes, as the loader of the same version reads it. 0.5.0 was run beside
+// transformers 4.57.6 and 5.23.0 (src/llama-model.cpp, src/llama-context.cpp,
 // src/models/*.cpp, ggml/src/ggml-cpu/ops.cpp); 2025-02 (builds around b4700) is from source.
 #include <algorithm>
 #include <charconv>
@@ -28,13 +29,15 @@ HfVersion beside(const std::string& text) {
 
 class Loader {
  public:
-  Loader(Walk& walk, EngineReading& reading, const ConvertedRope& file, bool current) : walk_(walk), reading_(reading), file_(file), current_(current) {}
+  Loader(Walk& walk, EngineReading& reading, const ConvertedRope& file, bool current)
+      : walk_(walk), reading_(reading), file_(file), current_(current) {}
 
   void load() {
     const int trained = tokens(file_.context, "required argument is not an integer");
     reading_.context = walk_.options.context.value_or(trained);
     // get_key of original_context_length; the context asks n_ctx_orig_yarn only where it is not 0
-    original_ = file_.find("rope.scaling.original_context_length") ? *file_.find("rope.scaling.original_context_length") : file_.context;
+    original_ = file_.find("rope.scaling.original_context_length") ? *file_.find("rope.scaling.original_context_length")
+                                                                   : file_.context;
     if (is_number(original_.json) && number(original_, "") == 0) original_ = file_.context;
     reading_.ropes.push_back(rope("", file_.find("rope.freq_base"), true));
     if (const Value* sliding = file_.find("rope.freq_base_swa"); sliding && file_.arch == "gemma3") {
@@ -80,14 +83,16 @@ class Loader {
     const double a = attention ? double(float(record_number(draft, "attention_factor", *attention, ""))) : 1;
     run_gguf_scaling(draft.spec(), name, s, original, a);
     if (name == "yarn") {
-      if (const Value* log_multiplier = file_.find("rope.scaling.yarn_log_multiplier")) multiply(draft, *log_multiplier, s, a);
+      if (const Value* log_multiplier = file_.find("rope.scaling.yarn_log_multiplier"))
+        multiply(draft, *log_multiplier, s, a);
       if (file_.arch == "mistral3") read_betas(draft);
     }
     // 2025-02 has no guard below 1: 1 + 0.1 ln s
     if (!current_ && name == "yarn") draft.spec().attention_factor = (1 + 0.1 * std::log(s)) * a;
   }
 
-  /// deepseek2 and mistral3: g(s, 1) / g(s, mscale_all_dim); in deepseek2 an mscale_all_dim other than 1 is taken for mscale too (src/llama-context.cpp).
+  /// deepseek2 and mistral3: g(s, 1) / g(s, mscale_all_dim); in deepseek2 an mscale_all_dim other than 1 is taken for
+  /// mscale too (src/llama-context.cpp).
   void multiply(Draft& draft, const Value& log_multiplier, double s, double a) {
     const double all_dim = record_number(draft, "attention_factor", log_multiplier, "");
     if (all_dim == 0) return;
@@ -97,27 +102,38 @@ class Loader {
   /// src/models/mistral3.cpp.
   void read_betas(Draft& draft) {
     auto* yarn = std::get_if<RopeYarn>(&draft.spec().scaling);
-    for (const auto& [key, beta] : {std::pair{"rope.scaling.yarn_beta_fast", yarn ? &yarn->beta_fast : nullptr}, std::pair{"rope.scaling.yarn_beta_slow", yarn ? &yarn->beta_slow : nullptr}})
+    for (const auto& [key, beta] : {std::pair{"rope.scaling.yarn_beta_fast", yarn ? &yarn->beta_fast : nullptr},
+                                    std::pair{"rope.scaling.yarn_beta_slow", yarn ? &yarn->beta_slow : nullptr}})
       if (const Value* value = file_.find(key); value && beta) *beta = record_number(draft, key, *value, "");
   }
 
-  /// Loaders of arch llama take rope_freqs and the two lists, phi3 the lists only (llama.cpp 0.5's list is in docs/rope-engines.md); others do not know the tensors.
+  /// Loaders of arch llama take rope_freqs and the two lists, phi3 the lists only (llama.cpp 0.5's list is in
+  /// docs/rope-engines.md); others do not know the tensors.
   void divide(Draft& draft, int original) {
     const bool is_long = *reading_.context > original;
-    const std::vector<float>& divisors = !file_.freqs.empty() ? file_.freqs : is_long ? file_.factors_long : file_.factors_short;
+    const std::vector<float>& divisors = !file_.freqs.empty() ? file_.freqs
+                                         : is_long            ? file_.factors_long
+                                                              : file_.factors_short;
     if (divisors.empty()) return;
     draft.spec().frequency_divisors.assign(divisors.begin(), divisors.end());
     draft.spec().provenance.push_back({"frequency_divisors", "config.json", file_.freqs_pointer});
     for (const char* key : {"long_factor", "short_factor"}) walk_.used({nullptr, file_.freqs_pointer + "/" + key});
-    if (file_.freqs.empty()) walk_.notice(std::string("the ") + (is_long ? "long" : "short") + " list is used at every length, by the context asked for", file_.freqs_pointer);
+    if (file_.freqs.empty())
+      walk_.notice(std::string("the ") + (is_long ? "long" : "short") +
+                       " list is used at every length, by the context asked for",
+                   file_.freqs_pointer);
     for (const double divisor : draft.spec().frequency_divisors)
       if (!(divisor > 0)) not_followed("a divisor of " + Json(divisor).dump(), file_.freqs_pointer);
   }
 
   void notice_of_keys() {
-    for (const char* key : {"rope.scaling.yarn_ext_factor", "rope.scaling.yarn_attn_factor", "rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow"})
-      if (const Value* value = file_.find(key); value && !(file_.arch == "mistral3" && std::string_view(key).find("beta") != std::string_view::npos))
-        walk_.notice(std::string("the converter writes it as ") + file_.arch + "." + key + ", which the loader of " + walk_.engine.title() + " does not read for this architecture", value->pointer);
+    for (const char* key : {"rope.scaling.yarn_ext_factor", "rope.scaling.yarn_attn_factor",
+                            "rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow"})
+      if (const Value* value = file_.find(key);
+          value && !(file_.arch == "mistral3" && std::string_view(key).find("beta") != std::string_view::npos))
+        walk_.notice(std::string("the converter writes it as ") + file_.arch + "." + key + ", which the loader of " +
+                         walk_.engine.title() + " does not read for this architecture",
+                     value->pointer);
   }
 
   Walk& walk_;
@@ -133,8 +149,11 @@ void read_as_llama_cpp(Walk& walk, EngineReading& reading) {
   const bool current = walk.engine.at_least({2025, 12});
   if (!current) walk.notice("llama.cpp of 2025-02 was not run: its rules are from its source");
   if (!family_of(walk.model_type()).known)
-    walk.notice("model type '" + walk.model_type() + "' was not compared with llama.cpp: the rules common to its architectures are used", walk.has("model_type") ? walk.pointer_to("model_type") : "");
-  const ConvertedRope file = current ? convert_0_5(walk, beside(walk.options.converter_transformers)) : convert_2025_02(walk);
+    walk.notice("model type '" + walk.model_type() +
+                    "' was not compared with llama.cpp: the rules common to its architectures are used",
+                walk.has("model_type") ? walk.pointer_to("model_type") : "");
+  const ConvertedRope file =
+      current ? convert_0_5(walk, beside(walk.options.converter_transformers)) : convert_2025_02(walk);
   Loader(walk, reading, file, current).load();
 }
 

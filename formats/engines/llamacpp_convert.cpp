@@ -12,8 +12,10 @@ using Type = ConvertedKey::Type;
 /// struct.pack("f") and struct.pack("I") of gguf-py.
 void add(ConvertedRope& out, const char* name, Type type, const Value& value) {
   if (type == Type::f32 && !is_number(value.json)) raise("error", "required argument is not a float", value.pointer);
-  if (type == Type::u32 && !(value.json.is_number_integer() || value.json.is_boolean())) raise("error", "required argument is not an integer", value.pointer);
-  if (type == Type::u32 && (number(value, "") < 0 || number(value, "") > 4294967295.0)) raise("error", "'I' format requires 0 <= number <= 4294967295", value.pointer);
+  if (type == Type::u32 && !(value.json.is_number_integer() || value.json.is_boolean()))
+    raise("error", "required argument is not an integer", value.pointer);
+  if (type == Type::u32 && (number(value, "") < 0 || number(value, "") > 4294967295.0))
+    raise("error", "'I' format requires 0 <= number <= 4294967295", value.pointer);
   out.keys.push_back({name, type, value});
 }
 
@@ -44,7 +46,9 @@ std::string arch_of(const std::string& model_type) {
   if (model_type == "llama" || model_type == "mistral" || model_type == "mixtral") return "llama";
   if (model_type == "gemma3_text") return "gemma3";
   if (model_type == "gpt_oss") return "gpt-oss";
-  if (model_type == "deepseek_v2" || model_type == "deepseek_v3" || model_type == "deepseek_v32" || model_type == "kimi_k2") return "deepseek2";
+  if (model_type == "deepseek_v2" || model_type == "deepseek_v3" || model_type == "deepseek_v32" ||
+      model_type == "kimi_k2")
+    return "deepseek2";
   if (model_type == "ministral3" || model_type == "mistral3") return "mistral3";
   return model_type;
 }
@@ -63,18 +67,22 @@ void phi3_factors(ConvertedRope& out, const Dict& rope, const std::string& type_
   else if (name == "yarn") attention = yarn_attention_factor(s);
   else raise("NotImplementedError", "The rope scaling type " + name + " is not supported yet", type->pointer);
   add(out, "rope.scaling.attn_factor", Type::f32, {attention, "", "by the converter, of " + name});
-  if (!shorts) raise("KeyError", "'Missing the required key rope_scaling.long_factor or rope_scaling_short_factor'", rope.pointer);
+  if (!shorts)
+    raise("KeyError", "'Missing the required key rope_scaling.long_factor or rope_scaling_short_factor'", rope.pointer);
   const auto length = [](const Value& list) { return list.json.is_array() ? list.json.size() : 0; };
   const Json half = out.rotary_dim / 2.0;
   if (length(*longs) != length(*shorts) || double(length(*longs)) != out.rotary_dim / 2.0)
-    raise("ValueError", "The length of rope long and short factors must be " + half.dump() + ". long_factors = " + std::to_string(length(*longs)) + ", short_factors = " + std::to_string(length(*shorts)) + ".",
+    raise("ValueError",
+          "The length of rope long and short factors must be " + half.dump() + ". long_factors = " +
+              std::to_string(length(*longs)) + ", short_factors = " + std::to_string(length(*shorts)) + ".",
           longs->pointer);
   for (const auto& [list, target] : {std::pair{longs, &out.factors_long}, std::pair{shorts, &out.factors_short}})
-    for (const Json& entry : list->json) target->push_back(float(number({entry, list->pointer}, "must be real number, not {type}")));
+    for (const Json& entry : list->json)
+      target->push_back(float(number({entry, list->pointer}, "must be real number, not {type}")));
   out.freqs_pointer = rope.pointer;
 }
 
-// llama.cpp 0.5 ----------------------------------------------------------------------------------------------------------------------------------
+// llama.cpp 0.5 -------------------------------------------------------------------------------------------------------
 
 class Converter05 {
  public:
@@ -96,7 +104,8 @@ class Converter05 {
   void load() {
     context_ = walk_.get("max_position_embeddings", nullptr);
     if (walk_.has("rope_theta")) theta_ = walk_.get("rope_theta", nullptr);
-    if (walk_.has("original_max_position_embeddings")) original_ = walk_.get("original_max_position_embeddings", nullptr);
+    if (walk_.has("original_max_position_embeddings"))
+      original_ = walk_.get("original_max_position_embeddings", nullptr);
     if (walk_.has("head_dim")) head_dim_ = walk_.get("head_dim", nullptr);
     try {
       HfConfig config = load_hf_config(walk_, beside_, true);
@@ -115,7 +124,9 @@ class Converter05 {
       }
     } catch (const Raised& raised) {
       if (raised.error.kind == kNotFollowed) throw;
-      walk_.notice("transformers " + shown(beside_) + " refuses the file (" + raised.error.kind + ": " + raised.error.text.substr(0, 160) + "), and the converter reads it itself", raised.error.pointer);
+      walk_.notice("transformers " + shown(beside_) + " refuses the file (" + raised.error.kind + ": " +
+                       raised.error.text.substr(0, 160) + "), and the converter reads it itself",
+                   raised.error.pointer);
       local_theta_ = local_theta();
       take_file_dictionary(walk_.has("rope_parameters") ? "rope_parameters" : "rope_scaling");
     }
@@ -126,7 +137,8 @@ class Converter05 {
     return text;
   }
   std::optional<Value> local_theta() const {
-    for (const char* key : {"local_rope_theta", "rope_local_theta", "rope_theta_local", "swa_rope_theta", "rope_local_base_freq"})
+    for (const char* key :
+         {"local_rope_theta", "rope_local_theta", "rope_theta_local", "swa_rope_theta", "rope_local_base_freq"})
       if (walk_.has(key)) return walk_.get(key, nullptr);
     if (std::string_view(family_of(walk_.model_type()).model_type) == "gemma3_text") return walk_.defaulted(10000.0);
     return std::nullopt;
@@ -134,11 +146,14 @@ class Converter05 {
   void take_file_dictionary(const char* key) {
     const Json* dict = walk_.raw(key);
     if (!dict || !truthy(*dict)) return;
-    if (dict->is_array() || dict->is_string()) raise("TypeError", "'" + python_type(*dict) + "' object does not support item assignment", walk_.pointer_to(key));
-    if (!dict->is_object()) raise("TypeError", "argument of type '" + python_type(*dict) + "' is not iterable", walk_.pointer_to(key));
+    if (dict->is_array() || dict->is_string())
+      raise("TypeError", "'" + python_type(*dict) + "' object does not support item assignment", walk_.pointer_to(key));
+    if (!dict->is_object())
+      raise("TypeError", "argument of type '" + python_type(*dict) + "' is not iterable", walk_.pointer_to(key));
     rope_ = Dict(*dict, walk_.pointer_to(key));
     for (const char* layer : {"full_attention", "sliding_attention"})
-      if (const Value* nested = rope_.find(layer); nested && nested->json.is_object()) layers_.push_back({layer, Dict(nested->json, nested->pointer)});
+      if (const Value* nested = rope_.find(layer); nested && nested->json.is_object())
+        layers_.push_back({layer, Dict(nested->json, nested->pointer)});
   }
 
   const Dict* layer(const std::string& name) const {
@@ -159,7 +174,8 @@ class Converter05 {
     }
     if (theta_ && !theta_->json.is_null()) rope_.set_default("rope_theta", *theta_);
     if (const Value* type = rope_.find("type"); type && !type->json.is_null()) rope_.set_default("rope_type", *type);
-    if (walk_.has("partial_rotary_factor")) rope_.set_default("partial_rotary_factor", walk_.get("partial_rotary_factor", nullptr));
+    if (walk_.has("partial_rotary_factor"))
+      rope_.set_default("partial_rotary_factor", walk_.get("partial_rotary_factor", nullptr));
     if (original_ && !original_->json.is_null()) rope_.set_default("original_max_position_embeddings", *original_);
   }
 
@@ -208,8 +224,10 @@ class Converter05 {
     if (out_.arch == "deepseek2" || out_.arch == "mistral3") copy("mscale_all_dim", "rope.scaling.yarn_log_multiplier");
   }
   void llama3(const Dict& rope) {
-    out_.freqs = llama3_divisors(out_.rotary_dim, number_or(walk_, rope, "rope_theta", 10000), number_or(walk_, rope, "factor", 8), number_or(walk_, rope, "low_freq_factor", 1),
-                                 number_or(walk_, rope, "high_freq_factor", 4), number_or(walk_, rope, "original_max_position_embeddings", 8192));
+    out_.freqs = llama3_divisors(out_.rotary_dim, number_or(walk_, rope, "rope_theta", 10000),
+                                 number_or(walk_, rope, "factor", 8), number_or(walk_, rope, "low_freq_factor", 1),
+                                 number_or(walk_, rope, "high_freq_factor", 4),
+                                 number_or(walk_, rope, "original_max_position_embeddings", 8192));
     out_.freqs_pointer = rope.pointer;
   }
 
@@ -217,9 +235,13 @@ class Converter05 {
     const Value& original = item(rope_, "original_max_position_embeddings");
     const Value* partial = rope_.find("partial_rotary_factor");
     const int width = walk_.positive_int("hidden_size"), heads = walk_.positive_int("num_attention_heads");
-    out_.rotary_dim = channels((partial ? number(*partial, "unsupported operand type(s) for *: '{type}' and 'int'") : 1.0) * width, rope_.pointer) / heads;
+    out_.rotary_dim =
+        channels((partial ? number(*partial, "unsupported operand type(s) for *: '{type}' and 'int'") : 1.0) * width,
+                 rope_.pointer) /
+        heads;
     out_.rotary_dim_from = partial ? *partial : walk_.defaulted(split_head_dim(walk_));
-    phi3_factors(out_, rope_, "rope_type", number(context_, "unsupported operand type(s) for /: '{type}' and 'int'"), tokens(original, "unsupported operand type(s) for /: 'int' and '{type}'"));
+    phi3_factors(out_, rope_, "rope_type", number(context_, "unsupported operand type(s) for /: '{type}' and 'int'"),
+                 tokens(original, "unsupported operand type(s) for /: 'int' and '{type}'"));
     add(out_, "rope.scaling.original_context_length", Type::u32, original);
     add(out_, "rope.freq_base", Type::f32, item(full(), "rope_theta"));
   }
@@ -227,8 +249,8 @@ class Converter05 {
   Walk& walk_;
   const HfVersion& beside_;
   ConvertedRope out_;
-  Dict rope_;                                        // self.rope_parameters
-  std::vector<std::pair<std::string, Dict>> layers_; // its nested members
+  Dict rope_;                                         // self.rope_parameters
+  std::vector<std::pair<std::string, Dict>> layers_;  // its nested members
   Value context_;
   std::optional<Value> theta_, local_theta_, original_, head_dim_;
 };
@@ -243,13 +265,14 @@ const Value* ConvertedRope::find(const std::string& name) const {
 
 ConvertedRope convert_0_5(Walk& walk, const HfVersion& beside) { return Converter05(walk, beside).convert(); }
 
-// llama.cpp of February 2025 ------------------------------------------------------------------------------------------------------------------
+// llama.cpp of February 2025 ------------------------------------------------------------------------------------------
 
 ConvertedRope convert_2025_02(Walk& walk) {
   ConvertedRope out;
   const std::string model_type = walk.model_type();
   if (model_type == "qwen3" || model_type == "gemma3_text" || model_type == "gpt_oss")
-    raise("NotImplementedError", "Architecture of model type '" + model_type + "' not supported!", walk.pointer_to("model_type"));
+    raise("NotImplementedError", "Architecture of model type '" + model_type + "' not supported!",
+          walk.pointer_to("model_type"));
   out.arch = arch_of(model_type);
   out.context = walk.get("max_position_embeddings", nullptr);
   const Json* head = walk.raw("head_dim");
@@ -257,16 +280,26 @@ ConvertedRope convert_2025_02(Walk& walk) {
   out.rotary_dim = channels(number(out.rotary_dim_from, kTimesFloat), out.rotary_dim_from.pointer);
   const Json* scaling = walk.raw("rope_scaling");
   const bool none = !scaling || scaling->is_null();
-  if (!none && !scaling->is_object()) raise("TypeError", "argument of type '" + python_type(*scaling) + "' is not iterable", walk.pointer_to("rope_scaling"));
+  if (!none && !scaling->is_object())
+    raise("TypeError", "argument of type '" + python_type(*scaling) + "' is not iterable",
+          walk.pointer_to("rope_scaling"));
   const Dict rope = none ? Dict() : Dict(*scaling, walk.pointer_to("rope_scaling"));
-  const auto type_is = [&](const char* key, const char* name) { return rope.contains(key) && rope.find(key)->json == name; };
+  const auto type_is = [&](const char* key, const char* name) {
+    return rope.contains(key) && rope.find(key)->json == name;
+  };
 
   if (out.arch == "phi3") {
-    if (!walk.has("original_max_position_embeddings")) raise("KeyError", "\"could not find any of: ['original_max_position_embeddings']\"");
+    if (!walk.has("original_max_position_embeddings"))
+      raise("KeyError", "\"could not find any of: ['original_max_position_embeddings']\"");
     const Value original = walk.get("original_max_position_embeddings", nullptr);
-    const double share = walk.has("partial_rotary_factor") ? number(walk.get("partial_rotary_factor", 1.0), "unsupported operand type(s) for *: '{type}' and 'int'") : 1.0;
-    out.rotary_dim = channels(share * walk.positive_int("hidden_size"), walk.pointer_to("partial_rotary_factor")) / walk.positive_int("num_attention_heads");
-    phi3_factors(out, rope, "type", number(out.context, "unsupported operand type(s) for /: '{type}' and 'int'"), tokens(original, "unsupported operand type(s) for /: 'int' and '{type}'"));
+    const double share =
+        walk.has("partial_rotary_factor")
+            ? number(walk.get("partial_rotary_factor", 1.0), "unsupported operand type(s) for *: '{type}' and 'int'")
+            : 1.0;
+    out.rotary_dim = channels(share * walk.positive_int("hidden_size"), walk.pointer_to("partial_rotary_factor")) /
+                     walk.positive_int("num_attention_heads");
+    phi3_factors(out, rope, "type", number(out.context, "unsupported operand type(s) for /: '{type}' and 'int'"),
+                 tokens(original, "unsupported operand type(s) for /: 'int' and '{type}'"));
     add(out, "rope.scaling.original_context_length", Type::u32, original);
   } else if (out.arch == "qwen2") {
     if (rope.contains("factor") && type_is("type", "yarn")) {
@@ -278,11 +311,16 @@ ConvertedRope convert_2025_02(Walk& walk) {
     add(out, "rope.scaling.type", Type::text, {"linear", rope.find("type")->pointer});
     add(out, "rope.scaling.factor", Type::f32, *rope.find("factor"));
   }
-  if (const Json* theta = walk.raw("rope_theta"); theta && !theta->is_null()) add(out, "rope.freq_base", Type::f32, walk.get("rope_theta", nullptr));
+  if (const Json* theta = walk.raw("rope_theta"); theta && !theta->is_null())
+    add(out, "rope.freq_base", Type::f32, walk.get("rope_theta", nullptr));
   if (out.arch == "llama" && type_is("rope_type", "llama3")) {
     const double base = walk.has("rope_theta") ? number(walk.get("rope_theta", nullptr), kTimesFloat) : 10000;
-    const double original = walk.has("original_max_position_embeddings") ? number(walk.get("original_max_position_embeddings", nullptr), kTimesFloat) : 8192;  // the top level's, not the dictionary's
-    out.freqs = llama3_divisors(out.rotary_dim, base, number_or(walk, rope, "factor", 8), number_or(walk, rope, "low_freq_factor", 1), number_or(walk, rope, "high_freq_factor", 4), original);
+    const double original = walk.has("original_max_position_embeddings")
+                                ? number(walk.get("original_max_position_embeddings", nullptr), kTimesFloat)
+                                : 8192;  // the top level's, not the dictionary's
+    out.freqs = llama3_divisors(out.rotary_dim, base, number_or(walk, rope, "factor", 8),
+                                number_or(walk, rope, "low_freq_factor", 1),
+                                number_or(walk, rope, "high_freq_factor", 4), original);
     out.freqs_pointer = rope.pointer;
   }
   return out;

@@ -23,7 +23,8 @@ struct ConvertedRope {
   const Value* find(const std::string& name) const;
 };
 
-/// llama.cpp 0.5 (conversion/base.py, llama.py, phi.py, gemma.py) beside a release of transformers. Raises what it raises.
+/// llama.cpp 0.5 (conversion/base.py, llama.py, phi.py, gemma.py) beside a release of transformers. Raises what it
+/// raises.
 ConvertedRope convert_0_5(Walk& walk, const HfVersion& beside);
 /// llama.cpp of 2025-02, which reads the file itself (convert_hf_to_gguf.py; from source, not run).
 ConvertedRope convert_2025_02(Walk& walk);

@@ -6,7 +6,9 @@
 
 namespace ropewalk::formats::engines {
 
-void raise(std::string kind, std::string text, std::string pointer) { throw Raised{{std::move(kind), std::move(text), std::move(pointer)}}; }
+void raise(std::string kind, std::string text, std::string pointer) {
+  throw Raised{{std::move(kind), std::move(text), std::move(pointer)}};
+}
 
 void not_followed(const std::string& why, const std::string& pointer) { raise(kNotFollowed, why, pointer); }
 
@@ -27,14 +29,17 @@ std::string python_repr(const Json& value) {
     std::string out;
     for (const auto& item : value.items()) {
       if (out.size() > 300) return "{" + out + ", ...}";
-      out += (out.empty() ? "'" : ", '") + item.key().substr(0, 60) + "': " + (item.value().size() > 8 ? "[...]" : python_repr(item.value()));
+      out += (out.empty() ? "'" : ", '") + item.key().substr(0, 60) +
+             "': " + (item.value().size() > 8 ? "[...]" : python_repr(item.value()));
     }
     return "{" + out + "}";
   }
   return value.dump().substr(0, 200);
 }
 
-std::string python_str(const Json& value) { return value.is_string() ? value.get<std::string>().substr(0, 60) : python_repr(value); }
+std::string python_str(const Json& value) {
+  return value.is_string() ? value.get<std::string>().substr(0, 60) : python_repr(value);
+}
 
 bool truthy(const Json& value) {
   if (value.is_null()) return false;
@@ -61,14 +66,16 @@ int tokens(const Value& value, const std::string& type_error) {
   const double n = number(value, type_error);
   if (n == 0) raise("ZeroDivisionError", "float division by zero", value.pointer);
   if (!(n >= 1 && n <= std::numeric_limits<int>::max() && n == std::floor(n)))
-    not_followed("a context of " + python_repr(value.json) + " tokens: a whole number above 0 was expected", value.pointer);
+    not_followed("a context of " + python_repr(value.json) + " tokens: a whole number above 0 was expected",
+                 value.pointer);
   return int(n);
 }
 
-// ---------------------------------------------------------------------------------------------------------------------------------------
+// ---------------------------------------------------------------------------------------------------------------------
 
 Dict::Dict(const Json& object, const std::string& where) : pointer(where) {
-  for (const auto& item : object.items()) entries_.push_back({item.key(), {item.value(), where + "/" + pointer_segment(item.key())}});
+  for (const auto& item : object.items())
+    entries_.push_back({item.key(), {item.value(), where + "/" + pointer_segment(item.key())}});
 }
 
 const Value* Dict::find(const std::string& key) const {
@@ -90,10 +97,12 @@ void Dict::set_default(const std::string& key, Value value) {
   if (!contains(key)) set(key, std::move(value));
 }
 
-// ---------------------------------------------------------------------------------------------------------------------------------------
+// ---------------------------------------------------------------------------------------------------------------------
 
-Walk::Walk(const EngineVersion& which, const Json& config, const EngineOptions& asked) : engine(which), options(asked), model_(&config) {
-  if (config.is_object() && config.contains("text_config") && config.at("text_config").is_object() && !config.contains("hidden_size")) {
+Walk::Walk(const EngineVersion& which, const Json& config, const EngineOptions& asked)
+    : engine(which), options(asked), model_(&config) {
+  if (config.is_object() && config.contains("text_config") && config.at("text_config").is_object() &&
+      !config.contains("hidden_size")) {
     model_ = &config.at("text_config");
     prefix_ = "/text_config";
   }
@@ -132,28 +141,33 @@ void Walk::notice_unused() {
     for (const auto& item : dict.items()) {
       const std::string at = pointer + "/" + pointer_segment(item.key());
       if (item.value().is_object()) self(self, item.value(), at);
-      else if (item.key() != "type" && item.key() != "rope_type" && item.key() != "finetuned") unread(at);  // finetuned: no rule anywhere, no harm
+      else if (item.key() != "type" && item.key() != "rope_type" && item.key() != "finetuned")
+        unread(at);  // finetuned: no rule anywhere, no harm
     }
   };
   for (const char* key : {"rope_scaling", "rope_parameters"})
     if (const Json* dict = raw(key); dict && dict->is_object()) {
       std::size_t before = notices_.size();
       members(members, *dict, pointer_to(key));
-      if (notices_.size() - before > 1 && notices_.size() - before >= dict->size() - std::size_t(dict->contains("rope_type")) - std::size_t(dict->contains("type"))) {
+      if (notices_.size() - before > 1 && notices_.size() - before >= dict->size() -
+                                                                          std::size_t(dict->contains("rope_type")) -
+                                                                          std::size_t(dict->contains("type"))) {
         notices_.resize(before);  // nothing of it was read: say so once
         notice(engine.title() + " does not read " + pointer_to(key).substr(1), pointer_to(key));
       }
     }
-  for (const char* key : {"rope_theta", "partial_rotary_factor", "original_max_position_embeddings", "rope_local_base_freq"})
+  for (const char* key :
+       {"rope_theta", "partial_rotary_factor", "original_max_position_embeddings", "rope_local_base_freq"})
     if (const Json* value = raw(key); value && !value->is_null()) unread(pointer_to(key));
 }
 
-// ---------------------------------------------------------------------------------------------------------------------------------------
+// ---------------------------------------------------------------------------------------------------------------------
 
 namespace {
 
 void check_factor(double value, const char* what) {
-  if (!(value > 0 && std::isfinite(value))) not_followed(std::string(what) + " " + Json(value).dump() + " makes frequencies that are no rotation", "");
+  if (!(value > 0 && std::isfinite(value)))
+    not_followed(std::string(what) + " " + Json(value).dump() + " makes frequencies that are no rotation", "");
 }
 
 struct Check {
@@ -163,15 +177,21 @@ struct Check {
   void operator()(const RopeNtk& s) const { check_factor(s.alpha, "an alpha of"); }
   void operator()(const RopeDynamic& s) const { check_factor(s.factor, "a factor of"); }
   void operator()(const RopeNtkByParts& s) const { check_factor(s.factor, "a factor of"); }
-  void operator()(const RopeYarn& s) const { check_factor(s.factor, "a factor of"), check_factor(s.beta_fast, "a beta_fast of"), check_factor(s.beta_slow, "a beta_slow of"); }
+  void operator()(const RopeYarn& s) const {
+    check_factor(s.factor, "a factor of"), check_factor(s.beta_fast, "a beta_fast of"),
+        check_factor(s.beta_slow, "a beta_slow of");
+  }
   void operator()(const RopeDynamicYarn&) const {}
   void operator()(const RopeLlama3& s) const {
-    check_factor(s.factor, "a factor of"), check_factor(s.low_freq_factor, "a low_freq_factor of"), check_factor(s.high_freq_factor, "a high_freq_factor of");
+    check_factor(s.factor, "a factor of"), check_factor(s.low_freq_factor, "a low_freq_factor of"),
+        check_factor(s.high_freq_factor, "a high_freq_factor of");
   }
   void operator()(const RopeLongrope& s) const {
     for (const auto* list : {&s.short_factor, &s.long_factor}) {
       if (list->size() != std::size_t(pairs))
-        raise("RuntimeError", "The size of tensor a (" + std::to_string(list->size()) + ") must match the size of tensor b (" + std::to_string(pairs) + ") at non-singleton dimension 0");
+        raise("RuntimeError", "The size of tensor a (" + std::to_string(list->size()) +
+                                  ") must match the size of tensor b (" + std::to_string(pairs) +
+                                  ") at non-singleton dimension 0");
       for (double value : *list) check_factor(value, "a short or long factor of");
     }
   }
@@ -183,10 +203,13 @@ struct Check {
 EngineRope Draft::finish() {
   RopeSpec& spec = rope.spec;
   if (spec.rotary_dim < 2 || spec.rotary_dim % 2 != 0 || spec.rotary_dim > (1 << 20))
-    not_followed(std::to_string(spec.rotary_dim) + " channels of a head rotate: an even number from 2 was expected", "");
-  if (!(spec.theta > 0 && std::isfinite(spec.theta))) not_followed("a base of " + Json(spec.theta).dump() + ": a number above 0 was expected", "");
+    not_followed(std::to_string(spec.rotary_dim) + " channels of a head rotate: an even number from 2 was expected",
+                 "");
+  if (!(spec.theta > 0 && std::isfinite(spec.theta)))
+    not_followed("a base of " + Json(spec.theta).dump() + ": a number above 0 was expected", "");
   std::visit(Check{spec.rotary_dim / 2}, spec.scaling);
-  if (std::holds_alternative<RopeYarn>(spec.scaling) && spec.theta == 1) raise("ZeroDivisionError", "float division by zero");
+  if (std::holds_alternative<RopeYarn>(spec.scaling) && spec.theta == 1)
+    raise("ZeroDivisionError", "float division by zero");
   if (!spec.attention_factor) spec.attention_factor = rope_table(spec, 1).attention_factor;
   if (!std::isfinite(*spec.attention_factor)) not_followed("an attention factor that is not finite", "");
   return rope;

@@ -8,7 +8,8 @@
 
 #include "formats/engines/engine.h"
 
-// How Python code walks through a config.json: values with their places, the exceptions it raises, and a record of what it looked at.
+// How Python code walks through a config.json: values with their places, the exceptions it raises, and a record of what
+// it looked at.
 // Private to the rules of this folder.
 
 namespace ropewalk::formats::engines {
@@ -18,7 +19,8 @@ struct Raised {
   EngineError error;
 };
 [[noreturn]] void raise(std::string kind, std::string text, std::string pointer = "");
-/// Where ropewalk stops following although the engine would go on: numbers that no RopeSpec holds (negative factors, contexts with a fraction).
+/// Where ropewalk stops following although the engine would go on: numbers that no RopeSpec holds (negative factors,
+/// contexts with a fraction).
 [[noreturn]] void not_followed(const std::string& why, const std::string& pointer);
 
 /// A value and where it stands: a JSON pointer into config.json, or "" with words for where else it is from.

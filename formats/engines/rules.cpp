@@ -26,18 +26,24 @@ double record_number(Draft& draft, const char* field, const Value& value, const 
   return n;
 }
 
-void set_theta(Draft& draft, const Value& theta) { draft.spec().theta = record_number(draft, "theta", theta, "unsupported operand type(s) for ** or pow(): '{type}' and 'Tensor'"); }
+void set_theta(Draft& draft, const Value& theta) {
+  draft.spec().theta =
+      record_number(draft, "theta", theta, "unsupported operand type(s) for ** or pow(): '{type}' and 'Tensor'");
+}
 
 void set_rotary_dim(Draft& draft, const Value& head_dim, const std::optional<Value>& partial) {
-  const double dim = number(head_dim, kTimesFloat), share = partial ? number(*partial, "unsupported operand type(s) for *: 'int' and '{type}'") : 1.0;
+  const double dim = number(head_dim, kTimesFloat),
+               share = partial ? number(*partial, "unsupported operand type(s) for *: 'int' and '{type}'") : 1.0;
   draft.spec().rotary_dim = channels(dim * share, partial ? partial->pointer : head_dim.pointer);
   draft.record("rotary_dim", partial ? *partial : head_dim);
 }
 
 void read_lists(Draft& draft, const Dict& rope, RopeLongrope& longrope) {
-  for (const auto& [key, list] : {std::pair{"short_factor", &longrope.short_factor}, std::pair{"long_factor", &longrope.long_factor}}) {
+  for (const auto& [key, list] :
+       {std::pair{"short_factor", &longrope.short_factor}, std::pair{"long_factor", &longrope.long_factor}}) {
     const Value& value = item(rope, key);
-    if (!value.json.is_array()) raise("TypeError", "new(): data must be a sequence (got " + python_type(value.json) + ")", value.pointer);
+    if (!value.json.is_array())
+      raise("TypeError", "new(): data must be a sequence (got " + python_type(value.json) + ")", value.pointer);
     for (const Json& entry : value.json) {
       if (!is_number(entry)) raise("TypeError", "must be real number, not " + python_type(entry), value.pointer);
       list->push_back(entry.is_boolean() ? double(entry.get<bool>()) : entry.get<double>());
@@ -52,7 +58,9 @@ double longrope_attention_factor(double factor, int original_context) {
 }
 
 RopeLlama3 read_llama3(Draft& draft, const Dict& rope) {
-  const auto read = [&](const char* key) { return record_number(draft, key, item(rope, key), "unsupported operand type(s) for /: 'int' and '{type}'"); };
+  const auto read = [&](const char* key) {
+    return record_number(draft, key, item(rope, key), "unsupported operand type(s) for /: 'int' and '{type}'");
+  };
   RopeLlama3 llama3{read("factor"), read("low_freq_factor"), read("high_freq_factor"), 0};
   const Value& original = item(rope, "original_max_position_embeddings");
   llama3.original_context = tokens(original, "unsupported operand type(s) for /: '{type}' and 'float'");
@@ -61,7 +69,8 @@ RopeLlama3 read_llama3(Draft& draft, const Dict& rope) {
 }
 
 void read_betas_or_default(Draft& draft, Walk& walk, const Dict& rope, RopeYarn& yarn) {
-  for (const auto& [key, beta, otherwise] : {std::tuple{"beta_fast", &yarn.beta_fast, 32}, std::tuple{"beta_slow", &yarn.beta_slow, 1}}) {
+  for (const auto& [key, beta, otherwise] :
+       {std::tuple{"beta_fast", &yarn.beta_fast, 32}, std::tuple{"beta_slow", &yarn.beta_slow, 1}}) {
     const Value* value = rope.find(key);
     const Value used = value && truthy(value->json) ? *value : walk.defaulted(otherwise);
     *beta = record_number(draft, key, used, "can't multiply sequence by non-int of type 'float'");
@@ -71,14 +80,17 @@ void read_betas_or_default(Draft& draft, Walk& walk, const Dict& rope, RopeYarn&
 
 void set_attention_factor(Draft& draft, const Dict& rope, double factor) {
   if (const Value* explicit_factor = given(rope, "attention_factor")) {
-    draft.spec().attention_factor = record_number(draft, "attention_factor", *explicit_factor, "can't multiply sequence by non-int of type 'Tensor'");
+    draft.spec().attention_factor = record_number(draft, "attention_factor", *explicit_factor,
+                                                  "can't multiply sequence by non-int of type 'Tensor'");
     return;
   }
   const Value* mscale = given(rope, "mscale");
   const Value* all_dim = given(rope, "mscale_all_dim");
   if (mscale && all_dim && truthy(mscale->json) && truthy(all_dim->json)) {
-    const double over = record_number(draft, "attention_factor", *mscale, "can't multiply sequence by non-int of type 'float'");
-    const double under = record_number(draft, "attention_factor", *all_dim, "can't multiply sequence by non-int of type 'float'");
+    const double over =
+        record_number(draft, "attention_factor", *mscale, "can't multiply sequence by non-int of type 'float'");
+    const double under =
+        record_number(draft, "attention_factor", *all_dim, "can't multiply sequence by non-int of type 'float'");
     draft.spec().attention_factor = yarn_attention_factor(factor, over) / yarn_attention_factor(factor, under);
     return;
   }

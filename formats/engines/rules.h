@@ -16,13 +16,14 @@ void read_as_exllamav3(Walk& walk, EngineReading& reading);
 
 /// The rotary embedding of transformers for one layer type: ROPE_INIT_FUNCTIONS (4.43 and later; 5.x).
 EngineRope shared_rope_v4(Walk& walk, const HfConfig& config, const HfVersion& version, const Value& theta);
-EngineRope shared_rope_v5(Walk& walk, const HfConfig& config, const HfVersion& version, const std::string& layer_type, const Dict& rope);
+EngineRope shared_rope_v5(Walk& walk, const HfConfig& config, const HfVersion& version, const std::string& layer_type,
+                          const Dict& rope);
 /// 4.31 to 4.42, and classes that kept their own rotary embedding for longer.
 EngineRope own_rope_v4(Walk& walk, const HfConfig& config, const HfVersion& version);
 /// All of a model's ropes as transformers builds them.
 std::vector<EngineRope> transformers_ropes(Walk& walk, const HfConfig& config, const HfVersion& version);
 
-// Pieces -----------------------------------------------------------------------------------------------------------------------------------------
+// Pieces --------------------------------------------------------------------------------------------------------------
 
 /// Python's a * b for a missing or ill-typed a.
 inline constexpr const char* kTimesFloat = "unsupported operand type(s) for *: '{type}' and 'float'";
@@ -49,7 +50,8 @@ double longrope_attention_factor(double factor, int original_context);
 RopeLlama3 read_llama3(Draft& draft, const Dict& rope);
 /// get(beta_fast) or 32, get(beta_slow) or 1 (transformers).
 void read_betas_or_default(Draft& draft, Walk& walk, const Dict& rope, RopeYarn& yarn);
-/// attention_factor, else g(s, mscale) / g(s, mscale_all_dim) if neither is 0, else g(s, 1) (transformers from 4.51, vLLM from 0.31).
+/// attention_factor, else g(s, mscale) / g(s, mscale_all_dim) if neither is 0, else g(s, 1) (transformers from 4.51,
+/// vLLM from 0.31).
 void set_attention_factor(Draft& draft, const Dict& rope, double factor);
 
 }  // namespace ropewalk::formats::engines

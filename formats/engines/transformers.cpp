@@ -1,4 +1,5 @@
-// transformers. Which rotary embedding a class has, and those from before modeling_rope_utils.py: modeling_llama.py, modeling_mistral.py, modeling_qwen2.py, modeling_phi3.py of
+// transformers. Which rotary embedding a class has, and those from before modeling_rope_utils.py: modeling_llama.py,
+// modeling_mistral.py, modeling_qwen2.py, modeling_phi3.py of
 // 4.31.0, 4.37.2, 4.42.4 and, where a class kept its own, 4.43.4 to 4.47.1 (all run; 4.32.1 read).
 #include "formats/engines/rules.h"
 
@@ -29,7 +30,8 @@ void own_llama_scaling(Draft& draft, Walk& walk, const HfConfig& config, const H
   walk.notice("after a prompt beyond the original context the rotation stays as it was then, in shorter ones too");
 }
 
-/// Phi3SuScaledRotaryEmbedding, Phi3YarnScaledRotaryEmbedding (4.41, 4.42), Phi3LongRoPEScaledRotaryEmbedding (4.43 - 4.47).
+/// Phi3SuScaledRotaryEmbedding, Phi3YarnScaledRotaryEmbedding (4.41, 4.42), Phi3LongRoPEScaledRotaryEmbedding (4.43 -
+/// 4.47).
 void own_phi3_scaling(Draft& draft, Walk& walk, const HfConfig& config) {
   const Dict& rope = *config.rope;
   record_method(draft, walk, rope);
@@ -38,7 +40,9 @@ void own_phi3_scaling(Draft& draft, Walk& walk, const HfConfig& config) {
   longrope.original_context = tokens(*config.original, "unsupported operand type(s) for /: 'int' and '{type}'");
   draft.record("original_context", *config.original);
   const double s = double(draft.spec().context) / longrope.original_context;
-  draft.spec().attention_factor = item(rope, "type").json == "yarn" ? yarn_attention_factor(s) : longrope_attention_factor(s, longrope.original_context);
+  draft.spec().attention_factor = item(rope, "type").json == "yarn"
+                                      ? yarn_attention_factor(s)
+                                      : longrope_attention_factor(s, longrope.original_context);
   draft.spec().scaling = std::move(longrope);
 }
 
@@ -69,12 +73,19 @@ EngineRope own_rope_v4(Walk& walk, const HfConfig& config, const HfVersion& vers
   Draft draft(walk);
   const bool knows_theta = version.at_least({4, 33});
   set_theta(draft, knows_theta ? config.theta : walk.defaulted(10000.0));
-  if (!knows_theta && walk.has("rope_theta")) walk.notice(walk.engine.title() + " has no rope_theta: 10000 whatever the file says", walk.pointer_to("rope_theta"));
+  if (!knows_theta && walk.has("rope_theta"))
+    walk.notice(walk.engine.title() + " has no rope_theta: 10000 whatever the file says",
+                walk.pointer_to("rope_theta"));
   draft.spec().context = tokens(config.context, "'>' not supported between instances of 'int' and '{type}'");
   set_rotary_dim(draft, own_head_dim(walk, config, version), std::nullopt);
   if (config.rope && is(config, "phi3")) own_phi3_scaling(draft, walk, config);
-  else if (config.rope && (is(config, "llama") || !config.family->known)) own_llama_scaling(draft, walk, config, version);
-  else draft.record("method", walk.defaulted("default"));  // mistral before 4.48, qwen2 before 4.45: rope_scaling is an attribute that nobody reads
+  else if (config.rope && (is(config, "llama") || !config.family->known))
+    own_llama_scaling(draft, walk, config, version);
+  else
+    draft.record(
+        "method",
+        walk.defaulted(
+            "default"));  // mistral before 4.48, qwen2 before 4.45: rope_scaling is an attribute that nobody reads
   return draft.finish();
 }
 
@@ -89,7 +100,9 @@ void read_as_transformers(Walk& walk, EngineReading& reading) {
   const HfVersion version = version_of(walk);
   const HfConfig config = load_hf_config(walk, version);
   if (!config.family->known)
-    walk.notice("the rotary embedding of model type '" + walk.model_type() + "' was not compared with transformers: Llama's rules are used", walk.has("model_type") ? walk.pointer_to("model_type") : "");
+    walk.notice("the rotary embedding of model type '" + walk.model_type() +
+                    "' was not compared with transformers: Llama's rules are used",
+                walk.has("model_type") ? walk.pointer_to("model_type") : "");
   reading.ropes = transformers_ropes(walk, config, version);
   reading.context = tokens(config.context, "");
 }

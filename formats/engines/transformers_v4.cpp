@@ -1,4 +1,5 @@
-// transformers 4.43 to 4.57: modeling_rope_utils.py (4.43.4, 4.44.2, 4.45.2, 4.47.1, 4.49.0, 4.50.3, 4.51.3, 4.53.3, 4.55.4, 4.56.2, 4.57.6 were run; 4.48.3, 4.52.4 and 4.54.1 read).
+// transformers 4.43 to 4.57: modeling_rope_utils.py (4.43.4, 4.44.2, 4.45.2, 4.47.1, 4.49.0, 4.50.3, 4.51.3, 4.53.3,
+// 4.55.4, 4.56.2, 4.57.6 were run; 4.48.3, 4.52.4 and 4.54.1 read).
 #include "formats/engines/rules.h"
 
 #include <cmath>
@@ -8,13 +9,15 @@ namespace {
 
 class RotaryV4 {
  public:
-  RotaryV4(Walk& walk, const HfConfig& config, const HfVersion& version, const Value& theta) : walk_(walk), config_(config), version_(version), theta_(theta), draft_(walk) {}
+  RotaryV4(Walk& walk, const HfConfig& config, const HfVersion& version, const Value& theta)
+      : walk_(walk), config_(config), version_(version), theta_(theta), draft_(walk) {}
 
   EngineRope build() {
     const Value* type = config_.rope ? rope_type(*config_.rope) : nullptr;
     if (config_.rope && !type) raise("KeyError", "None", config_.rope->pointer);
     draft_.record("method", type ? *type : walk_.defaulted("default"));
-    const std::string name = type ? (type->json.is_string() ? type->json.get<std::string>() : python_repr(type->json)) : "default";
+    const std::string name =
+        type ? (type->json.is_string() ? type->json.get<std::string>() : python_repr(type->json)) : "default";
     set_theta(draft_, theta_);
     draft_.spec().context = tokens(config_.context, "'>' not supported between instances of 'Tensor' and '{type}'");
     if (name == "default") dimension(true);
@@ -33,18 +36,24 @@ class RotaryV4 {
   /// `tolerant`: a head_dim of None is worked out, from 4.52 on and by the kinds that start from the plain table.
   void dimension(bool tolerant) {
     std::optional<Value> head = head_dim_attribute(walk_, config_, version_);
-    const bool blind = !version_.at_least({4, 44}) && std::string_view(config_.family->model_type) == "llama";  // 4.43's Llama does not look at head_dim
-    if (blind || !head || (tolerant && version_.at_least({4, 52}) && !truthy(head->json))) head = walk_.defaulted(split_head_dim(walk_));
-    set_rotary_dim(draft_, *head, walk_.has("partial_rotary_factor") ? std::optional<Value>(walk_.get("partial_rotary_factor", 1.0)) : std::nullopt);
+    const bool blind = !version_.at_least({4, 44}) && std::string_view(config_.family->model_type) ==
+                                                          "llama";  // 4.43's Llama does not look at head_dim
+    if (blind || !head || (tolerant && version_.at_least({4, 52}) && !truthy(head->json)))
+      head = walk_.defaulted(split_head_dim(walk_));
+    set_rotary_dim(draft_, *head,
+                   walk_.has("partial_rotary_factor") ? std::optional<Value>(walk_.get("partial_rotary_factor", 1.0))
+                                                      : std::nullopt);
   }
   void linear() {
     const Value& factor = item(rope(), "factor");
     dimension(true);
-    draft_.spec().scaling = RopeLinear{record_number(draft_, "factor", factor, "unsupported operand type(s) for /=: 'Tensor' and '{type}'")};
+    draft_.spec().scaling = RopeLinear{
+        record_number(draft_, "factor", factor, "unsupported operand type(s) for /=: 'Tensor' and '{type}'")};
   }
   void dynamic() {
     dimension(false);
-    const double s = record_number(draft_, "factor", item(rope(), "factor"), "unsupported operand type(s) for /: '{type}' and 'int'");
+    const double s = record_number(draft_, "factor", item(rope(), "factor"),
+                                   "unsupported operand type(s) for /: '{type}' and 'int'");
     draft_.record("original_context", config_.context);
     draft_.spec().scaling = RopeDynamic{s, draft_.spec().context};
   }
@@ -75,7 +84,8 @@ class RotaryV4 {
       draft_.derived("attention_factor", "0.1 ln(factor) + 1");
     }
   }
-  /// 4.51 - 4.55: with an original context in the dictionary the factor is the ratio, and the one that is given is discarded.
+  /// 4.51 - 4.55: with an original context in the dictionary the factor is the ratio, and the one that is given is
+  /// discarded.
   void yarn_by_ratio(const Value& factor, RopeYarn& yarn) {
     if (const Value* original = rope().find("original_max_position_embeddings")) {
       yarn.original_context = tokens(*original, "unsupported operand type(s) for /: 'int' and '{type}'");
@@ -83,8 +93,10 @@ class RotaryV4 {
       yarn.factor = double(draft_.spec().context) / yarn.original_context;
       draft_.derived("factor", "max_position_embeddings / original context");
       if (!is_number(factor.json) || number(factor, "") != yarn.factor)
-        walk_.notice(walk_.engine.title() + " discards the factor " + python_repr(factor.json) + " and takes max_position_embeddings / original_max_position_embeddings = " + Json(yarn.factor).dump(),
-                     factor.pointer);
+        walk_.notice(
+            walk_.engine.title() + " discards the factor " + python_repr(factor.json) +
+                " and takes max_position_embeddings / original_max_position_embeddings = " + Json(yarn.factor).dump(),
+            factor.pointer);
       walk_.used(factor);
     } else {
       draft_.record("original_context", config_.context);
@@ -104,7 +116,8 @@ class RotaryV4 {
     set_attention_factor(draft_, rope(), yarn.factor);
   }
 
-  /// 4.45 - 4.47: the list by the factor, once and for all. 4.48 - 4.50: by length in phi3, always the short one elsewhere. From 4.51: by length.
+  /// 4.45 - 4.47: the list by the factor, once and for all. 4.48 - 4.50: by length in phi3, always the short one
+  /// elsewhere. From 4.51: by length.
   void longrope() {
     dimension(false);
     RopeLongrope longrope;
@@ -122,7 +135,8 @@ class RotaryV4 {
       const Value* factor = rope().find("factor");
       s = record_number(draft_, "factor", factor ? *factor : walk_.defaulted(nullptr), kCompared);
     }
-    if (const Value* own = given(rope(), "attention_factor")) draft_.spec().attention_factor = record_number(draft_, "attention_factor", *own, kTimesFloat);
+    if (const Value* own = given(rope(), "attention_factor"))
+      draft_.spec().attention_factor = record_number(draft_, "attention_factor", *own, kTimesFloat);
     else draft_.spec().attention_factor = longrope_attention_factor(s, longrope.original_context);
     if (!version_.at_least({4, 48})) {
       (s > 1 ? longrope.short_factor : longrope.long_factor) = s > 1 ? longrope.long_factor : longrope.short_factor;
@@ -143,6 +157,8 @@ class RotaryV4 {
 
 }  // namespace
 
-EngineRope shared_rope_v4(Walk& walk, const HfConfig& config, const HfVersion& version, const Value& theta) { return RotaryV4(walk, config, version, theta).build(); }
+EngineRope shared_rope_v4(Walk& walk, const HfConfig& config, const HfVersion& version, const Value& theta) {
+  return RotaryV4(walk, config, version, theta).build();
+}
 
 }  // namespace ropewalk::formats::engines

@@ -6,7 +6,8 @@ namespace {
 
 class RotaryV5 {
  public:
-  RotaryV5(Walk& walk, const HfConfig& config, const HfVersion& version, const std::string& layer_type, const Dict& rope)
+  RotaryV5(Walk& walk, const HfConfig& config, const HfVersion& version, const std::string& layer_type,
+           const Dict& rope)
       : walk_(walk), config_(config), version_(version), layer_type_(layer_type), rope_(rope), draft_(walk) {}
 
   EngineRope build() {
@@ -45,18 +46,24 @@ class RotaryV5 {
   void plain() {
     const bool honours = std::string_view(config_.family->model_type) == "phi3" || !config_.family->known;
     set_rotary_dim(draft_, head_dim(true), honours ? partial() : std::nullopt);
-    if (!honours && partial()) walk_.notice("the plain rope of " + walk_.engine.title() + " rotates the whole head, whatever partial_rotary_factor says", partial()->pointer);
+    if (!honours && partial())
+      walk_.notice(
+          "the plain rope of " + walk_.engine.title() + " rotates the whole head, whatever partial_rotary_factor says",
+          partial()->pointer);
   }
   void linear() {
     dimension(true);
-    draft_.spec().scaling = RopeLinear{record_number(draft_, "factor", item(rope_, "factor"), "unsupported operand type(s) for /=: 'Tensor' and '{type}'")};
+    draft_.spec().scaling = RopeLinear{record_number(draft_, "factor", item(rope_, "factor"),
+                                                     "unsupported operand type(s) for /=: 'Tensor' and '{type}'")};
   }
   void dynamic() {
     dimension(false);
-    const double s = record_number(draft_, "factor", item(rope_, "factor"), "unsupported operand type(s) for /: '{type}' and 'int'");
+    const double s =
+        record_number(draft_, "factor", item(rope_, "factor"), "unsupported operand type(s) for /: '{type}' and 'int'");
     draft_.record("original_context", config_.context);
     draft_.spec().scaling = RopeDynamic{s, draft_.spec().context};
-    if (!version_.at_least({5, 1})) walk_.notice("after a prompt beyond the original context the rotation stays as it was then, in shorter ones too");
+    if (!version_.at_least({5, 1}))
+      walk_.notice("after a prompt beyond the original context the rotation stays as it was then, in shorter ones too");
   }
   int original() {
     const Value& value = item(rope_, "original_max_position_embeddings");
@@ -71,14 +78,16 @@ class RotaryV5 {
     return double(draft_.spec().context) / original_context;
   }
   void yarn() {
-    if (!layer_type_.empty() && !version_.at_least({5, 1})) raise("KeyError", "'original_max_position_embeddings'", rope_.pointer);
+    if (!layer_type_.empty() && !version_.at_least({5, 1}))
+      raise("KeyError", "'original_max_position_embeddings'", rope_.pointer);
     dimension(false);
     const Value& factor = item(rope_, "factor");
     const int original_context = original();
     RopeYarn yarn{factor_or_ratio(&factor, original_context), original_context};
     set_attention_factor(draft_, rope_, yarn.factor);
     read_betas_or_default(draft_, walk_, rope_, yarn);
-    const Dict& outer = layer_type_.empty() || !config_.rope ? rope_ : *config_.rope;  // read beside the layer types, not inside them
+    // read beside the layer types, not inside them
+    const Dict& outer = layer_type_.empty() || !config_.rope ? rope_ : *config_.rope;
     if (const Value* truncate = outer.find("truncate")) {
       yarn.truncate = truthy(truncate->json);
       draft_.record("truncate", *truncate);
@@ -91,7 +100,8 @@ class RotaryV5 {
     longrope.original_context = original();
     read_lists(draft_, rope_, longrope);
     const double s = factor_or_ratio(rope_.find("factor"), longrope.original_context);
-    if (const Value* own = given(rope_, "attention_factor")) draft_.spec().attention_factor = record_number(draft_, "attention_factor", *own, kTimesFloat);
+    if (const Value* own = given(rope_, "attention_factor"))
+      draft_.spec().attention_factor = record_number(draft_, "attention_factor", *own, kTimesFloat);
     else draft_.spec().attention_factor = longrope_attention_factor(s, longrope.original_context);
     draft_.spec().scaling = std::move(longrope);
   }
@@ -100,11 +110,15 @@ class RotaryV5 {
     const int whole = channels(number(head, kTimesFloat), head.pointer);
     const std::optional<Value> share = partial();
     const double proportion = share ? number(*share, kTimesFloat) : 1.0;
-    if (!(proportion > 0 && proportion <= 1)) not_followed("a partial_rotary_factor of " + Json(proportion).dump(), share->pointer);
+    if (!(proportion > 0 && proportion <= 1))
+      not_followed("a partial_rotary_factor of " + Json(proportion).dump(), share->pointer);
     draft_.spec().rotary_dim = 2 * int(proportion * whole / 2);
     draft_.record("rotary_dim", share ? *share : head);
     const Value* factor = rope_.find("factor");
-    draft_.spec().scaling = RopeProportional{factor ? record_number(draft_, "factor", *factor, "unsupported operand type(s) for /=: 'Tensor' and '{type}'") : 1.0, whole};
+    draft_.spec().scaling = RopeProportional{
+        factor ? record_number(draft_, "factor", *factor, "unsupported operand type(s) for /=: 'Tensor' and '{type}'")
+               : 1.0,
+        whole};
   }
 
   Walk& walk_;
@@ -117,7 +131,8 @@ class RotaryV5 {
 
 }  // namespace
 
-EngineRope shared_rope_v5(Walk& walk, const HfConfig& config, const HfVersion& version, const std::string& layer_type, const Dict& rope) {
+EngineRope shared_rope_v5(Walk& walk, const HfConfig& config, const HfVersion& version, const std::string& layer_type,
+                          const Dict& rope) {
   return RotaryV5(walk, config, version, layer_type, rope).build();
 }
 

@@ -4,7 +4,8 @@
 #include "lib/error.h"
 #include "tests/formats/rope_golden.h"
 
-// What the goldens do not hold: names of versions, notices, provenance, engines known from their sources, hostile files.
+// What the goldens do not hold: names of versions, notices, provenance, engines known from their sources, hostile
+// files.
 
 namespace ropewalk::formats {
 namespace {
@@ -46,7 +47,8 @@ TEST(EngineRules, Versions) {
   EXPECT_EQ(parse_engine("vllm@0.9").range().label, "0.8");
   EXPECT_NE(parse_engine("vllm@0.22").notice.find("between 0.20.2 and 0.24.0"), std::string::npos);
   EXPECT_EQ(parse_engine("vllm@0.33").notice, "");
-  EXPECT_EQ(parse_engine("transformers@5.24").notice, "transformers 5.24 is newer than 5.23.0, the newest whose rules are known: these are used");
+  EXPECT_EQ(parse_engine("transformers@5.24").notice,
+            "transformers 5.24 is newer than 5.23.0, the newest whose rules are known: these are used");
   EXPECT_EQ(parse_engine("transformers@6").range().label, "5.1");
   EXPECT_EQ(parse_engine("sglang@0.5.10").range().label, "0.5.4");
   EXPECT_EQ(parse_engine("llama.cpp@2025-02").range().label, "2025-02");
@@ -54,10 +56,16 @@ TEST(EngineRules, Versions) {
   EXPECT_EQ(parse_engine("llama.cpp@b9000").range().label, "2025-12");
   EXPECT_EQ(parse_engine("llama.cpp@0.5").notice, "");
   EXPECT_EQ(parse_engine("exllamav2@0.3.2").range().label, "0.2");
-  EXPECT_EQ(refusal("vlm"), "engine 'vlm' is not known, did you mean 'vllm'; known are transformers, vllm, sglang, llama.cpp, exllamav2, exllamav3");
-  EXPECT_EQ(refusal("transformers@4.30"), "transformers 4.30 is older than 4.31, the first whose rules are known; see rope --list-engines");
-  EXPECT_EQ(refusal("llama.cpp@b100"), "llama.cpp b100 is older than 2025-02, the first whose rules are known; see rope --list-engines");
-  for (const char* bad : {"", "@", "vllm@", "vllm@new", "vllm@1.-2", "vllm@1.2.3.4.5", "vllm@99999999999999", "llama.cpp@2025-13", "llama.cpp@bx"}) refusal(bad);
+  EXPECT_EQ(refusal("vlm"),
+            "engine 'vlm' is not known, did you mean 'vllm'; known are transformers, vllm, sglang, llama.cpp, "
+            "exllamav2, exllamav3");
+  EXPECT_EQ(refusal("transformers@4.30"),
+            "transformers 4.30 is older than 4.31, the first whose rules are known; see rope --list-engines");
+  EXPECT_EQ(refusal("llama.cpp@b100"),
+            "llama.cpp b100 is older than 2025-02, the first whose rules are known; see rope --list-engines");
+  for (const char* bad : {"", "@", "vllm@", "vllm@new", "vllm@1.-2", "vllm@1.2.3.4.5", "vllm@99999999999999",
+                          "llama.cpp@2025-13", "llama.cpp@bx"})
+    refusal(bad);
   EXPECT_GE(engine_ranges().size(), 26u);
 }
 
@@ -74,7 +82,8 @@ bool has_notice(const EngineReading& reading, const std::string& text) {
 
 TEST(EngineRules, WhereFieldsComeFromAndWhatIsNotRead) {
   const Json& r1 = config_of("yarn-r1-qwen3-attn-factor");
-  const EngineReading hf = read_as(parse_engine("transformers@4.57"), r1), vllm = read_as(parse_engine("vllm@0.28"), r1);
+  const EngineReading hf = read_as(parse_engine("transformers@4.57"), r1),
+                      vllm = read_as(parse_engine("vllm@0.28"), r1);
   EXPECT_EQ(from(hf, "factor"), "config.json/rope_scaling/factor");
   EXPECT_EQ(from(hf, "theta"), "config.json/rope_theta");
   EXPECT_EQ(from(hf, "beta_fast"), "default of transformers 4.57");
@@ -84,20 +93,24 @@ TEST(EngineRules, WhereFieldsComeFromAndWhatIsNotRead) {
   EXPECT_EQ(from(vllm, "attn_factor"), "config.json/rope_scaling/attn_factor");
 
   const EngineReading ratio = read_as(parse_engine("transformers@4.51"), config_of("yarn-qwen3-recipe"));
-  EXPECT_TRUE(has_notice(ratio, "discards the factor 4.0 and takes max_position_embeddings / original_max_position_embeddings = 1.25"));
+  EXPECT_TRUE(has_notice(
+      ratio, "discards the factor 4.0 and takes max_position_embeddings / original_max_position_embeddings = 1.25"));
   const EngineReading top = read_as(parse_engine("transformers@5"), config_of("yarn-original-conflict"));
   EXPECT_EQ(from(top, "original_context"), "config.json/original_max_position_embeddings");
   EXPECT_TRUE(has_notice(top, "does not read rope_scaling/original_max_position_embeddings"));
-  EXPECT_TRUE(has_notice(read_as(parse_engine("vllm@0.10"), config_of("v5-yarn")), "vllm 0.10 does not read rope_parameters"));
+  EXPECT_TRUE(
+      has_notice(read_as(parse_engine("vllm@0.10"), config_of("v5-yarn")), "vllm 0.10 does not read rope_parameters"));
   EXPECT_TRUE(has_notice(read_as(parse_engine("vllm"), config_of("dynamic4-type")), "a dynamic rope is a plain one"));
-  EXPECT_TRUE(has_notice(read_as(parse_engine("llama.cpp"), config_of("yarn-beta-128-2")), "llama.rope.scaling.yarn_beta_fast, which the loader of llama.cpp 0.5.0 does not read"));
+  EXPECT_TRUE(has_notice(read_as(parse_engine("llama.cpp"), config_of("yarn-beta-128-2")),
+                         "llama.rope.scaling.yarn_beta_fast, which the loader of llama.cpp 0.5.0 does not read"));
   EXPECT_TRUE(read_as(parse_engine("transformers"), config_of("plain-llama2")).notices.empty());
 }
 
 TEST(EngineRules, ErrorsSayWhere) {
   const EngineReading string = read_as(parse_engine("transformers@4.57"), config_of("yarn-string"));
   ASSERT_TRUE(string.error);
-  EXPECT_EQ(string.error->kind + ": " + string.error->text, "TypeError: '<=' not supported between instances of 'str' and 'int'");
+  EXPECT_EQ(string.error->kind + ": " + string.error->text,
+            "TypeError: '<=' not supported between instances of 'str' and 'int'");
   EXPECT_EQ(string.error->pointer, "/rope_scaling/factor");
   const EngineReading missing = read_as(parse_engine("vllm@0.12"), config_of("yarn-no-original"));
   ASSERT_TRUE(missing.context_error);
@@ -115,20 +128,23 @@ TEST(EngineRules, TheContextAskedFor) {
   options = {};
   options.tokenizer_limit = 2048;
   EXPECT_EQ(read_as(parse_engine("vllm"), config_of("plain-llama2"), options).context, 2048);
-  EXPECT_EQ(read_as(parse_engine("vllm@0.24"), config_of("yarn-mistral-7b-64k"), options).context, 65536);  // yarn starts over from the original context
+  EXPECT_EQ(read_as(parse_engine("vllm@0.24"), config_of("yarn-mistral-7b-64k"), options).context,
+            65536);  // yarn starts over from the original context
 }
 
 TEST(EngineRules, NestedAndAbsentRopes) {
-  const Json config = Json::parse(R"({"model_type":"llama","hidden_size":512,"num_attention_heads":16,"max_position_embeddings":8192,"layer_types":["full_attention","sliding_attention","full_attention"],
+  const Json config = Json::parse(
+      R"({"model_type":"llama","hidden_size":512,"num_attention_heads":16,"max_position_embeddings":8192,"layer_types":["full_attention","sliding_attention","full_attention"],
     "rope_parameters":{"full_attention":{"rope_type":"yarn","factor":4.0,"original_max_position_embeddings":2048,"rope_theta":1e6,"truncate":false},"sliding_attention":null,"truncate":true}})");
   const EngineReading reading = read_as(parse_engine("transformers"), config);
   ASSERT_EQ(reading.ropes.size(), 1u);
   EXPECT_EQ(reading.ropes[0].layer_type, "full_attention");
-  EXPECT_TRUE(std::get<RopeYarn>(reading.ropes[0].spec.scaling).truncate);  // read beside the layer types, not inside them
+  EXPECT_TRUE(
+      std::get<RopeYarn>(reading.ropes[0].spec.scaling).truncate);  // read beside the layer types, not inside them
   EXPECT_EQ(read_as(parse_engine("transformers@5.0.0"), config).error->kind, "KeyError");
 }
 
-// Engines known from their sources: their formulas are those of a transformers release with other inputs, whose numbers the goldens have ----------------------
+// Engines known from their sources: their formulas are those of a transformers release with other inputs, whose numbers
 
 void expect_table(const EngineReading& reading, const std::string& id, const std::string& engine) {
   ASSERT_FALSE(reading.error) << reading.error->text;
@@ -136,7 +152,8 @@ void expect_table(const EngineReading& reading, const std::string& id, const std
   const std::vector<float> want = golden::vector_of(row["inv_freq"].get<std::string>());
   const EngineTable got = engine_table(reading.ropes.at(0), 1);
   ASSERT_EQ(got.inv_freq.size(), want.size());
-  for (std::size_t pair = 0; pair < want.size(); ++pair) EXPECT_LE(golden::ulps(got.inv_freq[pair], want[pair]), 3) << pair;
+  for (std::size_t pair = 0; pair < want.size(); ++pair)
+    EXPECT_LE(golden::ulps(got.inv_freq[pair], want[pair]), 3) << pair;
   EXPECT_EQ(got.attention_factor, golden::from_hex(row["a"].get<std::string>()));
 }
 
@@ -149,7 +166,8 @@ TEST(EngineRules, ExLlamaV2FromItsSource) {
   expect_table(read_as(engine, config_of("yarn-qwen25-recipe")), "plain-qwen2", "transformers-5.23.0");
   EngineOptions longer;
   longer.context = 131072;
-  expect_table(read_as(engine, config_of("yarn-qwen25-recipe"), longer), "yarn-qwen25-recipe-extended", "transformers-4.50.3");
+  expect_table(read_as(engine, config_of("yarn-qwen25-recipe"), longer), "yarn-qwen25-recipe-extended",
+               "transformers-4.50.3");
   expect_table(read_as(engine, config_of("llama3-31-8b")), "llama3-31-8b", "transformers-5.23.0");
   const EngineReading linear = read_as(engine, config_of("linear4-rope-type"));
   expect_table(linear, "plain-llama2", "transformers-5.23.0");
@@ -170,7 +188,8 @@ TEST(EngineRules, ExLlamaV3FromItsSource) {
   expect_table(read_as(engine, config_of("yarn-qwen3-recipe")), "yarn-qwen3-recipe", "transformers-4.55.4");
   expect_table(read_as(engine, config_of("yarn-mistral-7b-128k")), "yarn-mistral-7b-128k", "transformers-4.51.3");
   expect_table(read_as(engine, config_of("yarn-truncate-false")), "yarn-truncate-false", "transformers-4.55.4");
-  EXPECT_NEAR(*read_as(engine, config_of("yarn-mscale-equal")).ropes[0].spec.attention_factor, 1.138629436111989, 1e-15);  // mscale is DeepSeek's only
+  EXPECT_NEAR(*read_as(engine, config_of("yarn-mscale-equal")).ropes[0].spec.attention_factor, 1.138629436111989,
+              1e-15);  // mscale is DeepSeek's only
   expect_table(read_as(engine, config_of("v5-linear")), "v5-linear", "transformers-5.23.0");
   expect_table(read_as(engine, config_of("v5-proportional")), "v5-proportional", "transformers-5.23.0");
   EXPECT_EQ(read_as(engine, config_of("dynamic4-type")).error->text, "Unknown rope_type: dynamic");
@@ -190,20 +209,37 @@ TEST(EngineRules, LlamaCppOf2025FromItsSource) {
     EXPECT_NEAR(got.attention_factor, want.attention_factor, 1e-7) << id;
   };
   like("linear4-type", "linear4-type");
-  like("linear4-rope-type", "plain-llama2");        // only `type` is read
-  like("yarn-llama2-7b-64k", "plain-llama2");       // dropped without a word
+  like("linear4-rope-type", "plain-llama2");   // only `type` is read
+  like("yarn-llama2-7b-64k", "plain-llama2");  // dropped without a word
   like("yarn-qwen25-recipe", "yarn-qwen25-recipe");
   like("llama3-31-8b", "llama3-31-8b");
-  like("v5-yarn", "plain-llama2");                  // neither rope_parameters nor theta in it
+  like("v5-yarn", "plain-llama2");  // neither rope_parameters nor theta in it
   like("longrope-phi3", "longrope-phi3");
   EXPECT_EQ(read_as(engine, config_of("yarn-qwen3-recipe")).error->kind, "NotImplementedError");
 }
 
 /// Whatever stands in a file, reading it ends in a rope or in an error.
 TEST(EngineRules, HostileFiles) {
-  const std::vector<Json> values = {nullptr, true, "4", "", -1, 0, 1, 3, 0.5, 1e308, 5e-324, -1e308, 9223372036854775807, Json::array(), Json::array({1, "x"}), Json::object(), Json{{"a", 1}}};
+  const std::vector<Json> values = {nullptr,
+                                    true,
+                                    "4",
+                                    "",
+                                    -1,
+                                    0,
+                                    1,
+                                    3,
+                                    0.5,
+                                    1e308,
+                                    5e-324,
+                                    -1e308,
+                                    9223372036854775807,
+                                    Json::array(),
+                                    Json::array({1, "x"}),
+                                    Json::object(),
+                                    Json{{"a", 1}}};
   std::vector<EngineVersion> versions;
-  for (const EngineRange& range : engine_ranges()) versions.push_back(parse_engine(std::string(engine_name(range.engine)) + "@" + std::string(range.newest)));
+  for (const EngineRange& range : engine_ranges())
+    versions.push_back(parse_engine(std::string(engine_name(range.engine)) + "@" + std::string(range.newest)));
   int read = 0, refused = 0;
   const auto all = [&](const Json& config) {
     for (const EngineVersion& version : versions) {
@@ -217,11 +253,15 @@ TEST(EngineRules, HostileFiles) {
       (reading.error ? refused : read) += 1;
     }
   };
-  for (const char* id : {"yarn-everywhere", "dynamic4-original", "llama3-31-8b", "longrope-phi3", "longrope-llama-factor", "v5-gemma3-nested", "v5-proportional", "yarn-gpt-oss", "yarn-mscale-ratio"}) {
+  for (const char* id :
+       {"yarn-everywhere", "dynamic4-original", "llama3-31-8b", "longrope-phi3", "longrope-llama-factor",
+        "v5-gemma3-nested", "v5-proportional", "yarn-gpt-oss", "yarn-mscale-ratio"}) {
     const Json& config = config_of(id);
     std::vector<std::string> pointers;
-    for (const char* key : {"hidden_size", "num_attention_heads", "head_dim", "max_position_embeddings", "rope_theta", "partial_rotary_factor", "original_max_position_embeddings", "rope_scaling",
-                            "rope_parameters", "model_type", "layer_types", "rope_local_base_freq", "max_sequence_length"})
+    for (const char* key :
+         {"hidden_size", "num_attention_heads", "head_dim", "max_position_embeddings", "rope_theta",
+          "partial_rotary_factor", "original_max_position_embeddings", "rope_scaling", "rope_parameters", "model_type",
+          "layer_types", "rope_local_base_freq", "max_sequence_length"})
       pointers.push_back(std::string("/") + key);
     for (const char* key : {"rope_scaling", "rope_parameters"})
       if (config.contains(key))
@@ -231,7 +271,8 @@ TEST(EngineRules, HostileFiles) {
           if (item.value().is_object())
             for (const auto& inner : item.value().items()) pointers.push_back(outer + "/" + inner.key());
         }
-    for (const char* key : {"attention_factor", "attn_factor", "beta_fast", "beta_slow", "truncate", "mixed_b", "alpha", "mrope_section"})
+    for (const char* key :
+         {"attention_factor", "attn_factor", "beta_fast", "beta_slow", "truncate", "mixed_b", "alpha", "mrope_section"})
       if (config.contains("rope_scaling")) pointers.push_back(std::string("/rope_scaling/") + key);
     for (const std::string& pointer : pointers) {
       Json changed = config;

@@ -28,9 +28,12 @@ class GgufBytes {
     bytes_ += more;
     return *this;
   }
-  GgufBytes& head(std::uint64_t n_tensors, std::uint64_t n_keys, std::uint32_t version = 3) { return raw("GGUF").put(version).put(n_tensors).put(n_keys); }
+  GgufBytes& head(std::uint64_t n_tensors, std::uint64_t n_keys, std::uint32_t version = 3) {
+    return raw("GGUF").put(version).put(n_tensors).put(n_keys);
+  }
   GgufBytes& key_u32(std::string_view name, std::uint32_t value) { return text(name).put<std::uint32_t>(4).put(value); }
-  GgufBytes& tensor(std::string_view name, std::initializer_list<std::int64_t> fastest_first, std::uint32_t type, std::uint64_t offset) {
+  GgufBytes& tensor(std::string_view name, std::initializer_list<std::int64_t> fastest_first, std::uint32_t type,
+                    std::uint64_t offset) {
     text(name).put(static_cast<std::uint32_t>(fastest_first.size()));
     for (std::int64_t extent : fastest_first) put(extent);
     return put(type).put(offset);
@@ -52,7 +55,10 @@ class GgufBytes {
 /// A folder that goes away with the test.
 class TestFolder {
  public:
-  explicit TestFolder(const std::string& name) : path_(std::filesystem::temp_directory_path() / (name + "-" + std::to_string(::getpid()))) { std::filesystem::create_directories(path_); }
+  explicit TestFolder(const std::string& name)
+      : path_(std::filesystem::temp_directory_path() / (name + "-" + std::to_string(::getpid()))) {
+    std::filesystem::create_directories(path_);
+  }
   ~TestFolder() {
     std::error_code ignored;
     std::filesystem::remove_all(path_, ignored);

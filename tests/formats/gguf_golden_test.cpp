@@ -1,4 +1,5 @@
-// --compat llama.cpp@0.5 against the real converter (goldens gguf/): key by key, tensor by tensor, and the whole file's hash, for every output type.
+// --compat llama.cpp@0.5 against the real converter (goldens gguf/): key by key, tensor by tensor, and the whole file's
+// hash, for every output type.
 
 #include <gtest/gtest.h>
 
@@ -54,7 +55,8 @@ std::string tensor_data(const GgufTensorPlan& plan) {
 std::string whole_file(const GgufPlan& plan) {
   const std::vector<GgufShard> shards = layout_gguf(plan);
   std::string out = shards.at(0).header;
-  for (const GgufShard::Place& place : shards[0].places) out += tensor_data(plan.tensors[place.tensor]) + std::string(place.padding_bytes, '\0');
+  for (const GgufShard::Place& place : shards[0].places)
+    out += tensor_data(plan.tensors[place.tensor]) + std::string(place.padding_bytes, '\0');
   return out;
 }
 
@@ -81,9 +83,11 @@ Json dumped(const GgufKey& key) {
       value = {{"n", array->size()}, {"payload_sha256", hex(payload + strings.bytes())}};
     }
   } else {
-    std::visit([&](const auto& v) {
-      if constexpr (!std::is_same_v<std::decay_t<decltype(v)>, GgufArray>) value = v;
-    }, key.value.value);
+    std::visit(
+        [&](const auto& v) {
+          if constexpr (!std::is_same_v<std::decay_t<decltype(v)>, GgufArray>) value = v;
+        },
+        key.value.value);
   }
   return Json::array({key.name, type, value});
 }
@@ -105,10 +109,12 @@ void expect_tensors(const GgufPlan& plan, const Json& tensors) {
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     const GgufTensorPlan& tensor = plan.tensors[i];
     Json ne = Json::array();
-    for (std::size_t axis = tensor.tensor->info().shape.size(); axis-- > 0;) ne.push_back(tensor.tensor->info().shape[axis]);
+    for (std::size_t axis = tensor.tensor->info().shape.size(); axis-- > 0;)
+      ne.push_back(tensor.tensor->info().shape[axis]);
     std::string type(info(tensor.dtype).name);
     for (char& c : type) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
-    EXPECT_EQ(Json::array({tensor.name, ne, type, shards[0].places[i].offset_bytes - data, hex(tensor_data(tensor))}), tensors[i]);
+    EXPECT_EQ(Json::array({tensor.name, ne, type, shards[0].places[i].offset_bytes - data, hex(tensor_data(tensor))}),
+              tensors[i]);
   }
 }
 
@@ -117,7 +123,11 @@ struct OutType {
   DType type;
 };
 std::vector<OutType> out_types(const Source& source) {
-  return {{"f32", DType::f32}, {"f16", DType::f16}, {"bf16", DType::bf16}, {"q8_0", DType::q8_0}, {"auto", gguf_auto_type(source)}};
+  return {{"f32", DType::f32},
+          {"f16", DType::f16},
+          {"bf16", DType::bf16},
+          {"q8_0", DType::q8_0},
+          {"auto", gguf_auto_type(source)}};
 }
 
 std::string from_base64(std::string_view text) {
@@ -164,8 +174,10 @@ TEST(GgufGolden, EveryModelOfTheIndexInEveryType) {
       passed.insert(out.name);
     }
     for (const auto& [conversion, result] : conversions.items()) {
-      const bool of_the_config = conversion.find("dialect") != std::string::npos || conversion.find("raw") != std::string::npos;  // next test
-      const bool elsewhere = conversion == "split" || conversion == "split-tensors" || conversion == "with_card";                 // gguf_writer_test, below
+      const bool of_the_config =
+          conversion.find("dialect") != std::string::npos || conversion.find("raw") != std::string::npos;  // next test
+      const bool elsewhere = conversion == "split" || conversion == "split-tensors" ||
+                             conversion == "with_card";  // gguf_writer_test, below
       EXPECT_TRUE(passed.contains(conversion) || of_the_config || elsewhere) << conversion;
     }
     ++models;
@@ -189,7 +201,8 @@ TEST(GgufGolden, LegacyDialectGivesTheSameFile) {
     const fs::path copy = folder.path() / name;
     fs::copy(model_folder(name), copy);
     fs::copy_file(copy / "config_legacy.json", copy / "config.json", fs::copy_options::overwrite_existing);
-    EXPECT_EQ(hex(whole_file(export_gguf(open_folder(copy), compat(DType::f16)).plan)), variants["legacy dialect through AutoConfig"]["sha256"].get<std::string>());
+    EXPECT_EQ(hex(whole_file(export_gguf(open_folder(copy), compat(DType::f16)).plan)),
+              variants["legacy dialect through AutoConfig"]["sha256"].get<std::string>());
   }
 }
 
@@ -201,7 +214,8 @@ TEST(GgufGolden, ModelCard) {
   const fs::path copy = folder.path() / dump["directory_name"].get<std::string>();
   fs::copy(model_folder("llama-gqa"), copy);
   fs::copy_file(card / "model_card.md", copy / "README.md", fs::copy_options::overwrite_existing);
-  for (const char* name : {"generation_config.json", "tokenizer_config.json"}) fs::copy_file(card / name, copy / name, fs::copy_options::overwrite_existing);
+  for (const char* name : {"generation_config.json", "tokenizer_config.json"})
+    fs::copy_file(card / name, copy / name, fs::copy_options::overwrite_existing);
   const GgufExport exported = export_gguf(open_folder(copy), compat(DType::f16));
   expect_keys(exported.plan, dump["keys"], Json::array());
   EXPECT_EQ(hex(whole_file(exported.plan)), dump["sha256"].get<std::string>());
@@ -216,13 +230,15 @@ TEST(GgufGolden, Variants) {
     TestFolder folder("ropewalk-gguf-variant");
     const fs::path copy = folder.path() / variant.value("folder", "llama-gqa");
     fs::copy(model_folder("llama-gqa"), copy);
-    const Json removed = variant.value("remove", Json::array()), files = variant.value("files", Json::object()), binary = variant.value("files_base64", Json::object());
+    const Json removed = variant.value("remove", Json::array()), files = variant.value("files", Json::object()),
+               binary = variant.value("files_base64", Json::object());
     for (const Json& name : removed) fs::remove(copy / name.get<std::string>());
     for (const auto& [name, text] : files.items()) {
       fs::create_directories((copy / name).parent_path());
       std::ofstream(copy / name, std::ios::binary) << text.get<std::string>();
     }
-    for (const auto& [name, text] : binary.items()) std::ofstream(copy / name, std::ios::binary) << from_base64(text.get<std::string>());
+    for (const auto& [name, text] : binary.items())
+      std::ofstream(copy / name, std::ios::binary) << from_base64(text.get<std::string>());
     Json config = read_json(copy / "config.json");
     config.merge_patch(variant.value("config", Json::object()));
     std::ofstream(copy / "config.json") << config.dump(2);

@@ -1,4 +1,5 @@
-// GGUF models as llama.cpp 0.5 reads them: shapes, defaults, inventory, layout, vocabulary; and what its loader refuses.
+// GGUF models as llama.cpp 0.5 reads them: shapes, defaults, inventory, layout, vocabulary; and what its loader
+// refuses.
 
 #include "formats/gguf_model.h"
 
@@ -106,49 +107,69 @@ TEST(GgufModel, ValuesAreTheSourceRoundedAndPermuted) {
     TensorPtr stored = model.find(original->name());
     ASSERT_TRUE(stored) << original->name();
     ASSERT_EQ(stored->info().shape, original->info().shape);
-    if (stored->info().pairs == RotaryPairs::interleaved) stored = with_rotary_pairs(stored, RotaryPairs::half_split, stored->info().rows() / 16, 16, 16);
+    if (stored->info().pairs == RotaryPairs::interleaved)
+      stored = with_rotary_pairs(stored, RotaryPairs::half_split, stored->info().rows() / 16, 16, 16);
     const std::vector<float> got = values(stored), want = values(cast(original, stored->dtype()));
     EXPECT_TRUE(got == want) << original->name();
   }
 }
 
 TEST(GgufModel, DefaultsOfTheLoader) {
-  const Checkpoint model = Bent().drop_key("llama.attention.key_length").drop_key("llama.attention.value_length").drop_key("llama.rope.dimension_count").drop_key("llama.rope.freq_base").read();
+  const Checkpoint model = Bent()
+                               .drop_key("llama.attention.key_length")
+                               .drop_key("llama.attention.value_length")
+                               .drop_key("llama.rope.dimension_count")
+                               .drop_key("llama.rope.freq_base")
+                               .read();
   EXPECT_EQ(model.config.head_dim, 16);  // d_model / heads
   EXPECT_EQ(model.config.rope.theta, 10000.0);
   EXPECT_TRUE(Bent().drop_tensor("output.weight").read().config.tied_head);
   EXPECT_TRUE(Bent().add_tensor("blk.0.attn_q.bias", {64}).read().config.attention_bias);
   EXPECT_TRUE(Bent().add_tensor("blk.1.ffn_down.bias", {64}).read().config.mlp_bias);
   EXPECT_EQ(Bent().set("llama.attention.head_count", gguf_i32s({4, 4})).read().config.n_heads, 4);
-  EXPECT_EQ(Bent().set("llama.attention.sliding_window", gguf_u32(8)).read().config.sliding_window, std::nullopt);  // not read for this architecture
+  EXPECT_EQ(Bent().set("llama.attention.sliding_window", gguf_u32(8)).read().config.sliding_window,
+            std::nullopt);  // not read for this architecture
   // head_count_kv absent: as many as heads, so K and V have other shapes
-  EXPECT_SAYS(Bent().drop_key("llama.attention.head_count_kv").refusal(), "'blk.0.attn_k.weight' has shape [32, 64], expected [64, 64]");
+  EXPECT_SAYS(Bent().drop_key("llama.attention.head_count_kv").refusal(),
+              "'blk.0.attn_k.weight' has shape [32, 64], expected [64, 64]");
 }
 
 TEST(GgufModel, WhatTheLoaderRefuses) {
-  for (const char* key : {"llama.block_count", "llama.context_length", "llama.embedding_length", "llama.feed_forward_length", "llama.attention.head_count", "llama.attention.layer_norm_rms_epsilon"})
+  for (const char* key :
+       {"llama.block_count", "llama.context_length", "llama.embedding_length", "llama.feed_forward_length",
+        "llama.attention.head_count", "llama.attention.layer_norm_rms_epsilon"})
     EXPECT_SAYS(Bent().drop_key(key).refusal(), "'" + std::string(key) + "' is missing");
   EXPECT_SAYS(Bent().drop_key("general.architecture").refusal(), "has no general.architecture");
-  EXPECT_SAYS(Bent().set("general.architecture", gguf_string("qwen2")).refusal(ErrorKind::unsupported), "architecture 'qwen2' is not read yet");
+  EXPECT_SAYS(Bent().set("general.architecture", gguf_string("qwen2")).refusal(ErrorKind::unsupported),
+              "architecture 'qwen2' is not read yet");
   EXPECT_SAYS(Bent().set("llama.expert_count", gguf_u32(8)).refusal(ErrorKind::unsupported), "mixtures of experts");
   EXPECT_SAYS(Bent().set("llama.attention.causal", gguf_bool(false)).refusal(ErrorKind::unsupported), "not causal");
-  EXPECT_SAYS(Bent().set("llama.block_count", gguf_string("2")).refusal(), "'llama.block_count' has type string, expected an integer");
+  EXPECT_SAYS(Bent().set("llama.block_count", gguf_string("2")).refusal(),
+              "'llama.block_count' has type string, expected an integer");
   EXPECT_SAYS(Bent().set("llama.block_count", gguf_u32(0)).refusal(), "is 0, expected 1 to");
-  EXPECT_SAYS(Bent().set("llama.block_count", gguf_u32(3)).refusal(), "llama.block_count is 3, which needs at least 29 tensors, the file has 21");
-  EXPECT_SAYS(Bent().set("llama.block_count", gguf_u32(1)).refusal(), "'blk.1.attn_norm.weight' is none of architecture llama with 1 layers");
+  EXPECT_SAYS(Bent().set("llama.block_count", gguf_u32(3)).refusal(),
+              "llama.block_count is 3, which needs at least 29 tensors, the file has 21");
+  EXPECT_SAYS(Bent().set("llama.block_count", gguf_u32(1)).refusal(),
+              "'blk.1.attn_norm.weight' is none of architecture llama with 1 layers");
   EXPECT_SAYS(Bent().set("llama.block_count", gguf_u32(1u << 31)).refusal(), "expected 1 to 2147483647");
   EXPECT_SAYS(Bent().set("llama.attention.value_length", gguf_u32(8)).refusal(), "value_length is 8, expected 16");
   EXPECT_SAYS(Bent().set("llama.attention.head_count_kv", gguf_u32(3)).refusal(), "4 heads cannot share 3");
-  EXPECT_SAYS(Bent().set("llama.attention.head_count", gguf_i32s({4, 2})).refusal(ErrorKind::unsupported), "differs from layer to layer");
-  EXPECT_SAYS(Bent().set("llama.attention.head_count", gguf_i32s({4})).refusal(), "has 1 elements, expected one per layer, 2");
+  EXPECT_SAYS(Bent().set("llama.attention.head_count", gguf_i32s({4, 2})).refusal(ErrorKind::unsupported),
+              "differs from layer to layer");
+  EXPECT_SAYS(Bent().set("llama.attention.head_count", gguf_i32s({4})).refusal(),
+              "has 1 elements, expected one per layer, 2");
   EXPECT_SAYS(Bent().set("llama.attention.layer_norm_rms_epsilon", gguf_f32(-1)).refusal(), "expected 0 to 1");
-  EXPECT_SAYS(Bent().drop_tensor("blk.1.ffn_up.weight").add_tensor("blk.1.ffn_up.bias", {96}).refusal(), "'blk.1.ffn_up.weight' is missing");
+  EXPECT_SAYS(Bent().drop_tensor("blk.1.ffn_up.weight").add_tensor("blk.1.ffn_up.bias", {96}).refusal(),
+              "'blk.1.ffn_up.weight' is missing");
   EXPECT_SAYS(Bent().drop_tensor("token_embd.weight").refusal(), "'token_embd.weight' is missing");
-  EXPECT_SAYS(Bent().add_tensor("blk.0.attn_q_norm.weight", {16}).refusal(), "'blk.0.attn_q_norm.weight' is none of architecture llama");
+  EXPECT_SAYS(Bent().add_tensor("blk.0.attn_q_norm.weight", {16}).refusal(),
+              "'blk.0.attn_q_norm.weight' is none of architecture llama");
   EXPECT_SAYS(Bent().add_tensor("blk.00.attn_q.bias", {64}).refusal(), "is none of architecture llama");
   EXPECT_SAYS(Bent().add_tensor("blk.0.attn_qkv.weight", {128, 64}).refusal(ErrorKind::unsupported), "fused");
-  EXPECT_SAYS(Bent().drop_tensor("output_norm.weight").add_tensor("output_norm.weight", {63}).refusal(), "'output_norm.weight' has shape [63], expected [64]");
-  EXPECT_SAYS(Bent().drop_tensor("token_embd.weight").add_tensor("token_embd.weight", {500, 64}).refusal(), "has 500 rows, the tokenizer has 512 tokens");
+  EXPECT_SAYS(Bent().drop_tensor("output_norm.weight").add_tensor("output_norm.weight", {63}).refusal(),
+              "'output_norm.weight' has shape [63], expected [64]");
+  EXPECT_SAYS(Bent().drop_tensor("token_embd.weight").add_tensor("token_embd.weight", {500, 64}).refusal(),
+              "has 500 rows, the tokenizer has 512 tokens");
 }
 
 TEST(GgufModel, TensorsOfUnreadTypesCanBeInspectedButNotRead) {
@@ -176,7 +197,8 @@ TEST(GgufModel, NamesTranslateBothWays) {
     EXPECT_EQ(gguf_tensor_name(*canonical), tensor->name());
   }
   EXPECT_EQ(gguf_tensor_name("model.layers.12.self_attn.o_proj.bias"), "blk.12.attn_output.bias");
-  for (const char* odd : {"blk.0.attn_norm.bias", "blk.x.attn_q.weight", "blk.0.attn_q", "blk.0.", "blk.", "rope_freqs.weight", "blk.01.attn_q.weight", "blk.99999999999.attn_q.weight", ""})
+  for (const char* odd : {"blk.0.attn_norm.bias", "blk.x.attn_q.weight", "blk.0.attn_q", "blk.0.", "blk.",
+                          "rope_freqs.weight", "blk.01.attn_q.weight", "blk.99999999999.attn_q.weight", ""})
     EXPECT_EQ(canonical_tensor_name(odd), std::nullopt) << odd;
   EXPECT_EQ(gguf_tensor_name("model.layers.0.self_attn.rotary_emb.inv_freq"), std::nullopt);
 }
@@ -204,7 +226,8 @@ TEST(GgufVocabulary, OfTheGoldenFile) {
 TEST(GgufVocabulary, DefaultsAndRefusals) {
   const auto tiny = [] {
     GgufFile file;
-    file.keys = {{"tokenizer.ggml.model", gguf_string("llama")}, {"tokenizer.ggml.tokens", gguf_strings({"<unk>", "<s>", ""})}};
+    file.keys = {{"tokenizer.ggml.model", gguf_string("llama")},
+                 {"tokenizer.ggml.tokens", gguf_strings({"<unk>", "<s>", ""})}};
     return file;
   };
   const auto plain = read_gguf_vocabulary(tiny(), "f");

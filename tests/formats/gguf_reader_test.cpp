@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-
 #include "formats/gguf.h"
 #include "gguf_bytes.h"
 #include "lib/error.h"
@@ -16,7 +15,8 @@ namespace {
 
 constexpr std::uint32_t kF32 = 0, kQ8 = 8;
 
-/// All value types, two tensors; the last ends on a multiple of the alignment, so the file has no padding that could be missing.
+/// All value types, two tensors; the last ends on a multiple of the alignment, so the file has no padding that could be
+/// missing.
 std::string small_file() {
   GgufBytes out;
   out.head(2, 14);
@@ -30,7 +30,13 @@ std::string small_file() {
   out.text("bool").put<std::uint32_t>(7).put<std::uint8_t>(1);
   out.text("string").put<std::uint32_t>(8).text("words");
   out.text("strings").put<std::uint32_t>(9).put<std::uint32_t>(8).put<std::uint64_t>(2).text("a").text("");
-  out.text("floats").put<std::uint32_t>(9).put<std::uint32_t>(6).put<std::uint64_t>(3).put<float>(1).put<float>(2).put<float>(3);
+  out.text("floats")
+      .put<std::uint32_t>(9)
+      .put<std::uint32_t>(6)
+      .put<std::uint64_t>(3)
+      .put<float>(1)
+      .put<float>(2)
+      .put<float>(3);
   out.text("u64").put<std::uint32_t>(10).put<std::uint64_t>(std::uint64_t{1} << 63);
   out.text("i64").put<std::uint32_t>(11).put<std::int64_t>(std::int64_t{-1} << 62);
   out.text("f64").put<std::uint32_t>(12).put<double>(0.1);
@@ -61,15 +67,18 @@ class GgufReader : public ::testing::Test {
   TestFolder folder_;
 };
 
-#define EXPECT_REFUSED(bytes, words)                                  \
-  do {                                                                \
-    const std::string message = refusal(bytes);                       \
-    EXPECT_NE(message.find(words), std::string::npos) << message;     \
+#define EXPECT_REFUSED(bytes, words)                              \
+  do {                                                            \
+    const std::string message = refusal(bytes);                   \
+    EXPECT_NE(message.find(words), std::string::npos) << message; \
   } while (false)
 
 /// A header with one key and what follows its name.
-std::string with_key(const GgufBytes& after_name, std::string_view name = "k") { return GgufBytes().head(0, 1).text(name).raw(after_name.bytes()).zeros(64).bytes(); }
-std::string with_tensor(std::string_view name, std::initializer_list<std::int64_t> shape, std::uint32_t type, std::uint64_t offset = 0) {
+std::string with_key(const GgufBytes& after_name, std::string_view name = "k") {
+  return GgufBytes().head(0, 1).text(name).raw(after_name.bytes()).zeros(64).bytes();
+}
+std::string with_tensor(std::string_view name, std::initializer_list<std::int64_t> shape, std::uint32_t type,
+                        std::uint64_t offset = 0) {
   return GgufBytes().head(1, 0).tensor(name, shape, type, offset).pad().zeros(4096).bytes();
 }
 
@@ -110,8 +119,10 @@ TEST_F(GgufReader, ReadsEveryValueType) {
 TEST_F(GgufReader, RefusesEveryPrefix) {
   const std::string whole = small_file();
   ASSERT_NO_THROW(read(whole));
-  for (std::size_t n = 0; n < whole.size(); ++n) EXPECT_THROW(read(std::string_view(whole).substr(0, n)), Error) << n << " of " << whole.size() << " bytes";
-  EXPECT_REFUSED(std::string_view(whole).substr(0, whole.size() - 1), "'second' needs 544 bytes, 543 are left; the file is cut short");
+  for (std::size_t n = 0; n < whole.size(); ++n)
+    EXPECT_THROW(read(std::string_view(whole).substr(0, n)), Error) << n << " of " << whole.size() << " bytes";
+  EXPECT_REFUSED(std::string_view(whole).substr(0, whole.size() - 1),
+                 "'second' needs 544 bytes, 543 are left; the file is cut short");
 }
 
 TEST_F(GgufReader, LastPaddingMayBeMissingAndMoreMayFollow) {  // as llama.cpp
@@ -120,15 +131,19 @@ TEST_F(GgufReader, LastPaddingMayBeMissingAndMoreMayFollow) {  // as llama.cpp
   EXPECT_THROW(read(body.substr(0, body.size() - 1)), Error);
   const GgufFile longer = read(body + std::string(40, 'x'));
   ASSERT_EQ(longer.warnings.size(), 1u);
-  EXPECT_NE(longer.warnings[0].find("20 bytes after the last tensor are ignored"), std::string::npos) << longer.warnings[0];
+  EXPECT_NE(longer.warnings[0].find("20 bytes after the last tensor are ignored"), std::string::npos)
+      << longer.warnings[0];
 }
 
 TEST_F(GgufReader, Preamble) {
   EXPECT_REFUSED("GGUX" + small_file().substr(4), "starts with 'GGUX', expected 'GGUF'");
   EXPECT_EQ(read(GgufBytes().head(0, 0, 2).zeros(8).bytes()).version, 2u);
-  EXPECT_NE(refusal(GgufBytes().head(0, 0, 0x03000000).bytes(), ErrorKind::unsupported).find("big-endian"), std::string::npos);
+  EXPECT_NE(refusal(GgufBytes().head(0, 0, 0x03000000).bytes(), ErrorKind::unsupported).find("big-endian"),
+            std::string::npos);
   for (std::uint32_t version : {0u, 1u, 4u, 7u})
-    EXPECT_NE(refusal(GgufBytes().head(0, 0, version).bytes(), ErrorKind::unsupported).find("GGUF version " + std::to_string(version) + ", expected 2 or 3"), std::string::npos);
+    EXPECT_NE(refusal(GgufBytes().head(0, 0, version).bytes(), ErrorKind::unsupported)
+                  .find("GGUF version " + std::to_string(version) + ", expected 2 or 3"),
+              std::string::npos);
   EXPECT_REFUSED(GgufBytes().head(0, ~std::uint64_t{0}).zeros(100).bytes(), "the key count is 18446744073709551615");
   EXPECT_REFUSED(GgufBytes().head(std::uint64_t{1} << 40, 0).zeros(100).bytes(), "the tensor count is 1099511627776");
 }
@@ -136,13 +151,21 @@ TEST_F(GgufReader, Preamble) {
 TEST_F(GgufReader, LyingKeys) {
   EXPECT_REFUSED(with_key(GgufBytes().put<std::uint32_t>(13)), "value type 13, expected 0 to 12");
   EXPECT_REFUSED(with_key(GgufBytes().put<std::uint32_t>(7).put<std::uint8_t>(2)), "bool of value 2");
-  EXPECT_REFUSED(with_key(GgufBytes().put<std::uint32_t>(8).put<std::uint64_t>(~std::uint64_t{0})), "of key 'k' needs 18446744073709551615 bytes");
-  EXPECT_REFUSED(with_key(GgufBytes().put<std::uint32_t>(9).put<std::uint32_t>(9).put<std::uint64_t>(1)), "array of arrays");
-  EXPECT_REFUSED(with_key(GgufBytes().put<std::uint32_t>(9).put<std::uint32_t>(99).put<std::uint64_t>(1)), "value type 99");
+  EXPECT_REFUSED(with_key(GgufBytes().put<std::uint32_t>(8).put<std::uint64_t>(~std::uint64_t{0})),
+                 "of key 'k' needs 18446744073709551615 bytes");
+  EXPECT_REFUSED(with_key(GgufBytes().put<std::uint32_t>(9).put<std::uint32_t>(9).put<std::uint64_t>(1)),
+                 "array of arrays");
+  EXPECT_REFUSED(with_key(GgufBytes().put<std::uint32_t>(9).put<std::uint32_t>(99).put<std::uint64_t>(1)),
+                 "value type 99");
   // A length whose product with the element size wraps to 0 in 64 bits.
-  EXPECT_REFUSED(with_key(GgufBytes().put<std::uint32_t>(9).put<std::uint32_t>(12).put<std::uint64_t>(std::uint64_t{1} << 61)), "the length of key 'k' is 2305843009213693952");
-  EXPECT_REFUSED(with_key(GgufBytes().put<std::uint32_t>(9).put<std::uint32_t>(8).put<std::uint64_t>(1000)), "the length of key 'k' is 1000, which needs at least 8 bytes each");
-  EXPECT_REFUSED(with_key(GgufBytes().put<std::uint32_t>(9).put<std::uint32_t>(7).put<std::uint64_t>(1).put<std::uint8_t>(3)), "bool of value 3");
+  EXPECT_REFUSED(
+      with_key(GgufBytes().put<std::uint32_t>(9).put<std::uint32_t>(12).put<std::uint64_t>(std::uint64_t{1} << 61)),
+      "the length of key 'k' is 2305843009213693952");
+  EXPECT_REFUSED(with_key(GgufBytes().put<std::uint32_t>(9).put<std::uint32_t>(8).put<std::uint64_t>(1000)),
+                 "the length of key 'k' is 1000, which needs at least 8 bytes each");
+  EXPECT_REFUSED(
+      with_key(GgufBytes().put<std::uint32_t>(9).put<std::uint32_t>(7).put<std::uint64_t>(1).put<std::uint8_t>(3)),
+      "bool of value 3");
   EXPECT_REFUSED(with_key(GgufBytes().put<std::uint32_t>(0).put<std::uint8_t>(0), ""), "has no name");
   EXPECT_REFUSED(with_key(GgufBytes().put<std::uint32_t>(0).put<std::uint8_t>(0), "a\nb"), "not printable UTF-8");
   EXPECT_REFUSED(with_key(GgufBytes().put<std::uint32_t>(0).put<std::uint8_t>(0), "\xff"), "not printable UTF-8");
@@ -166,22 +189,41 @@ TEST_F(GgufReader, ClaimsAreCapped) {
     out.head(0, 1).text("k").put<std::uint32_t>(9).put<std::uint32_t>(type).put(n);
     return out;
   };
-  EXPECT_NE(claim(array(8, (1 << 22) + 1), 1 << 26).find("the length of key 'k' is 4194305, at most 4194304 are accepted"), std::string::npos);
-  EXPECT_NE(claim(array(6, (1 << 24) + 1), 1 << 27).find("the length of key 'k' is 16777217, at most 16777216 are accepted"), std::string::npos);
-  EXPECT_NE(claim(GgufBytes().head(0, (1 << 16) + 1), 1 << 24).find("the key count is 65537, at most 65536 are accepted"), std::string::npos);
-  EXPECT_NE(claim(GgufBytes().head((1 << 18) + 1, 0), 1 << 24).find("the tensor count is 262145, at most 262144 are accepted"), std::string::npos);
+  EXPECT_NE(
+      claim(array(8, (1 << 22) + 1), 1 << 26).find("the length of key 'k' is 4194305, at most 4194304 are accepted"),
+      std::string::npos);
+  EXPECT_NE(
+      claim(array(6, (1 << 24) + 1), 1 << 27).find("the length of key 'k' is 16777217, at most 16777216 are accepted"),
+      std::string::npos);
+  EXPECT_NE(
+      claim(GgufBytes().head(0, (1 << 16) + 1), 1 << 24).find("the key count is 65537, at most 65536 are accepted"),
+      std::string::npos);
+  EXPECT_NE(claim(GgufBytes().head((1 << 18) + 1, 0), 1 << 24)
+                .find("the tensor count is 262145, at most 262144 are accepted"),
+            std::string::npos);
   // The strings of all arrays count together.
   GgufBytes two;
   two.head(0, 2).text("a").put<std::uint32_t>(9).put<std::uint32_t>(8).put<std::uint64_t>(1 << 20).zeros(8 << 20);
   two.text("b").put<std::uint32_t>(9).put<std::uint32_t>(8).put<std::uint64_t>((1 << 22) - (1 << 20) + 1);
-  EXPECT_NE(claim(two, 1 << 26).find("the length of key 'b' is 3145729, at most 3145728 are accepted"), std::string::npos);
+  EXPECT_NE(claim(two, 1 << 26).find("the length of key 'b' is 3145729, at most 3145728 are accepted"),
+            std::string::npos);
 }
 
 TEST_F(GgufReader, Alignment) {
   EXPECT_EQ(read(GgufBytes().head(0, 1).key_u32("general.alignment", 64).bytes()).alignment, 64u);
-  for (std::uint32_t wrong : {0u, 24u, 1u << 31}) EXPECT_REFUSED(GgufBytes().head(0, 1).key_u32("general.alignment", wrong).bytes(), "general.alignment is " + std::to_string(wrong));
-  EXPECT_REFUSED(GgufBytes().head(0, 1).text("general.alignment").put<std::uint32_t>(10).put<std::uint64_t>(32).bytes(), "general.alignment has type u64, expected u32");
-  const std::string wide = GgufBytes().head(2, 1).key_u32("general.alignment", 256).tensor("a", {4}, kF32, 0).tensor("b", {4}, kF32, 256).pad(256).zeros(256 + 16).bytes();
+  for (std::uint32_t wrong : {0u, 24u, 1u << 31})
+    EXPECT_REFUSED(GgufBytes().head(0, 1).key_u32("general.alignment", wrong).bytes(),
+                   "general.alignment is " + std::to_string(wrong));
+  EXPECT_REFUSED(GgufBytes().head(0, 1).text("general.alignment").put<std::uint32_t>(10).put<std::uint64_t>(32).bytes(),
+                 "general.alignment has type u64, expected u32");
+  const std::string wide = GgufBytes()
+                               .head(2, 1)
+                               .key_u32("general.alignment", 256)
+                               .tensor("a", {4}, kF32, 0)
+                               .tensor("b", {4}, kF32, 256)
+                               .pad(256)
+                               .zeros(256 + 16)
+                               .bytes();
   EXPECT_EQ(read(wide).tensors.size(), 2u);
 }
 
@@ -197,17 +239,22 @@ TEST_F(GgufReader, LyingTensors) {
   EXPECT_REFUSED(with_tensor("late", {1}, kF32, 32), "'late' has offset 32, expected 0");
   EXPECT_REFUSED(with_tensor("long", {2000}, kF32), "'long' needs 8000 bytes, 4096 are left; the file is cut short");
   for (std::uint32_t retired : {4u, 5u, 31u, 33u, 36u, 38u, 999u})
-    EXPECT_NE(refusal(with_tensor("t", {32}, retired), ErrorKind::unsupported).find("ggml type " + std::to_string(retired)), std::string::npos);
-  const auto two = [](std::string_view second, std::uint64_t offset) { return GgufBytes().head(2, 0).tensor("a", {4}, kF32, 0).tensor(second, {4}, kF32, offset).pad().zeros(4096).bytes(); };
+    EXPECT_NE(
+        refusal(with_tensor("t", {32}, retired), ErrorKind::unsupported).find("ggml type " + std::to_string(retired)),
+        std::string::npos);
+  const auto two = [](std::string_view second, std::uint64_t offset) {
+    return GgufBytes().head(2, 0).tensor("a", {4}, kF32, 0).tensor(second, {4}, kF32, offset).pad().zeros(4096).bytes();
+  };
   EXPECT_NO_THROW(read(two("b", 32)));
   EXPECT_REFUSED(two("a", 32), "tensor 'a' stands twice");
-  EXPECT_REFUSED(two("b", 16), "'b' has offset 16, expected 32");   // not padded
-  EXPECT_REFUSED(two("b", 64), "'b' has offset 64, expected 32");   // a gap
-  EXPECT_REFUSED(two("b", 0), "'b' has offset 0, expected 32");     // shared data
+  EXPECT_REFUSED(two("b", 16), "'b' has offset 16, expected 32");  // not padded
+  EXPECT_REFUSED(two("b", 64), "'b' has offset 64, expected 32");  // a gap
+  EXPECT_REFUSED(two("b", 0), "'b' has offset 0, expected 32");    // shared data
 }
 
 TEST_F(GgufReader, ScalarsAndEmptyTensors) {
-  const GgufFile file = read(GgufBytes().head(2, 0).tensor("scalar", {}, kF32, 0).tensor("empty", {0, 5}, kF32, 32).pad().zeros(32).bytes());
+  const GgufFile file = read(
+      GgufBytes().head(2, 0).tensor("scalar", {}, kF32, 0).tensor("empty", {0, 5}, kF32, 32).pad().zeros(32).bytes());
   EXPECT_EQ(file.tensors[0]->info().elements(), 1u);
   EXPECT_EQ(file.tensors[1]->info().bytes(), 0u);
 }

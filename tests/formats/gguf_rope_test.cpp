@@ -15,7 +15,9 @@ class Floats final : public LazyTensor {
  public:
   Floats(std::string name, std::vector<float> values, DType dtype = DType::f32)
       : LazyTensor({std::move(name), {values.size()}, dtype, RotaryPairs::none}), values_(std::move(values)) {}
-  void read_f32(RowRange, std::span<float> values) const override { std::copy(values_.begin(), values_.end(), values.begin()); }
+  void read_f32(RowRange, std::span<float> values) const override {
+    std::copy(values_.begin(), values_.end(), values.begin());
+  }
 
  private:
   std::vector<float> values_;
@@ -32,16 +34,19 @@ GgufFile file_with(std::vector<GgufKey> keys, int head_dim, int context, const s
   return file;
 }
 
-/// Largest relative difference of inv_freq * A (A multiplies the rotated vector, inv_freq the angle: both must agree), absolute where a pair stands still.
+/// Largest relative difference of inv_freq * A (A multiplies the rotated vector, inv_freq the angle: both must agree),
+/// absolute where a pair stands still.
 double worst_difference(const RopeTable& got, const RopeTable& want) {
   if (got.inv_freq.size() != want.inv_freq.size()) return 1;
   double worst = std::abs(got.attention_factor / want.attention_factor - 1);
   for (std::size_t pair = 0; pair < want.inv_freq.size(); ++pair)
-    worst = std::max(worst, want.inv_freq[pair] == 0 ? got.inv_freq[pair] : std::abs(got.inv_freq[pair] / want.inv_freq[pair] - 1));
+    worst = std::max(
+        worst, want.inv_freq[pair] == 0 ? got.inv_freq[pair] : std::abs(got.inv_freq[pair] / want.inv_freq[pair] - 1));
   return worst;
 }
 
-// What is stored is float32: theta (reaches f_i through its exponent, below 1), factor or divisor, attn_factor, each off by at most 2^-24 relative; divisors are
+// What is stored is float32: theta (reaches f_i through its exponent, below 1), factor or divisor, attn_factor, each
+// off by at most 2^-24 relative; divisors are
 // against theta as stored. A frequency sees at most two of them.
 constexpr double kStored = 2 * 0x1p-24;
 
@@ -60,7 +65,10 @@ TEST(GgufRope, WhatIsWrittenIsReadBackForEveryCaseOfTransformers) {
     const GgufRope rope = gguf_rope(spec, head_dim, context, RopeEncoding::automatic);
     const RopeSpec back = read_gguf_rope(file_with(rope.keys, head_dim, context, rope.frequency_divisors), "out.gguf");
     for (const Loss& loss : rope.losses) EXPECT_TRUE(depends_on_length(spec)) << id << ": " << loss.name;
-    const int length = depends_on_length(spec) && rope.losses.empty() ? context : rope.losses.empty() ? 1 : rope.losses[0].changes_logits ? context : *rope.losses[0].safe_context;
+    const int length = depends_on_length(spec) && rope.losses.empty() ? context
+                       : rope.losses.empty()                          ? 1
+                       : rope.losses[0].changes_logits                ? context
+                                                                      : *rope.losses[0].safe_context;
     const double difference = worst_difference(rope_table(back, length), rope_table(spec, length));
     EXPECT_LE(difference, kStored) << id << ": " << describe(spec) << " came back as " << describe(back);
     worst = std::max(worst, difference);
@@ -74,7 +82,8 @@ TEST(GgufRope, WhatIsWrittenIsReadBackForEveryCaseOfTransformers) {
   }
   EXPECT_GT(keys, 50);
   EXPECT_GT(freqs, 8);
-  std::printf("%d cases by keys, %d by rope_freqs.weight; worst relative difference %.2g, %d exact\n", keys, freqs, worst, exact);
+  std::printf("%d cases by keys, %d by rope_freqs.weight; worst relative difference %.2g, %d exact\n", keys, freqs,
+              worst, exact);
 }
 
 TEST(GgufRope, FreqsSayWhatKeysSay) {
@@ -84,12 +93,13 @@ TEST(GgufRope, FreqsSayWhatKeysSay) {
     const int head_dim = golden::geometry_of(one["config"]).head_dim;
     if (spec.rotary_dim != head_dim || depends_on_length(spec)) continue;
     const GgufRope rope = gguf_rope(spec, head_dim, spec.context, RopeEncoding::freqs);
-    const RopeSpec back = read_gguf_rope(file_with(rope.keys, head_dim, spec.context, rope.frequency_divisors), "out.gguf");
+    const RopeSpec back =
+        read_gguf_rope(file_with(rope.keys, head_dim, spec.context, rope.frequency_divisors), "out.gguf");
     EXPECT_LE(worst_difference(rope_table(back, 1), rope_table(spec, 1)), kStored) << one["id"];
   }
 }
 
-// Reading against the engine --------------------------------------------------------------------------------------------------------------
+// Reading against the engine ------------------------------------------------------------------------------------------
 
 GgufValue value_of(const std::string& key, const Json& value) {
   if (value.is_string()) return gguf_string(value.get<std::string>());
@@ -103,15 +113,20 @@ GgufFile file_of(const Json& result, const Json& node) {
     if (key.rfind("llama.", 0) == 0) file.keys.push_back({key, value_of(key, value)});
   file.keys.push_back({"llama.embedding_length", gguf_u32(2 * node["head_dim"].get<std::uint32_t>())});
   file.keys.push_back({"llama.attention.head_count", gguf_u32(2)});
-  if (result["keys"].contains(kGgufRopeFreqs)) file.tensors.push_back(std::make_shared<Floats>(kGgufRopeFreqs, golden::vector_of(node["factors"].get<std::string>())));
+  if (result["keys"].contains(kGgufRopeFreqs))
+    file.tensors.push_back(
+        std::make_shared<Floats>(kGgufRopeFreqs, golden::vector_of(node["factors"].get<std::string>())));
   return file;
 }
 
-/// How far the engine's float32 angle of a pair may be from ours, relative: theta_scale = powf (1.5 units), raised to the power i by i rounded products
-/// (so 1.5 i + i halves of 2^-23, that is at most 3 i of 2^-24), divisor, factor, two products and a sum, and YaRN's ramp as in rope_golden.h.
+/// How far the engine's float32 angle of a pair may be from ours, relative: theta_scale = powf (1.5 units), raised to
+/// the power i by i rounded products
+/// (so 1.5 i + i halves of 2^-23, that is at most 3 i of 2^-24), divisor, factor, two products and a sum, and YaRN's
+/// ramp as in rope_golden.h.
 double angle_error(const RopeSpec& spec, std::size_t pair) {
   double units = 3 * double(pair) + 5;
-  if (const auto* yarn = std::get_if<RopeYarn>(&spec.scaling)) units += std::abs(1 - 1 / yarn->factor) * std::max(1.0, yarn->factor);
+  if (const auto* yarn = std::get_if<RopeYarn>(&spec.scaling))
+    units += std::abs(1 - 1 / yarn->factor) * std::max(1.0, yarn->factor);
   return units * 0x1p-24;
 }
 
@@ -124,12 +139,15 @@ Worst compare_with_engine(const RopeSpec& spec, const Json& node) {
   for (const Json& row : node["positions"]) {
     const double position = row["position"].get<double>();
     const RopeTable table = rope_table(spec, int(position) + 1);
-    const std::vector<float> cosines = golden::vector_of(row["cos"].get<std::string>()), sines = golden::vector_of(row["sin"].get<std::string>());
+    const std::vector<float> cosines = golden::vector_of(row["cos"].get<std::string>()),
+                             sines = golden::vector_of(row["sin"].get<std::string>());
     EXPECT_EQ(cosines.size(), table.inv_freq.size());
     for (std::size_t pair = 0; pair < cosines.size(); ++pair) {
       const double angle = position * table.inv_freq[pair], a = table.attention_factor;
-      const double difference = std::max(std::abs(a * std::cos(angle) - cosines[pair]), std::abs(a * std::sin(angle) - sines[pair]));
-      const double tolerance = a * (angle * angle_error(spec, pair) + 4 * 0x1p-24);  // cosf, the product with A, A itself (logf and a product)
+      const double difference =
+          std::max(std::abs(a * std::cos(angle) - cosines[pair]), std::abs(a * std::sin(angle) - sines[pair]));
+      // cosf, the product with A, A itself (logf and a product)
+      const double tolerance = a * (angle * angle_error(spec, pair) + 4 * 0x1p-24);
       worst.share_of_tolerance = std::max(worst.share_of_tolerance, difference / tolerance);
       if (position == 1) worst.at_position_1 = std::max(worst.at_position_1, difference);
       ++worst.angles;
@@ -166,8 +184,10 @@ TEST(GgufRope, ReadsKeysAsTheEngineDoes) {
         }
     }
     EXPECT_EQ(cases + no_file, 85) << engine;
-    std::printf("%s: %d runs, %d not converted, %d angles; at position 1 within %.2g, elsewhere within %.2g of the derived tolerance\n", engine, cases, no_file, all.angles,
-                all.at_position_1, all.share_of_tolerance);
+    std::printf(
+        "%s: %d runs, %d not converted, %d angles; at position 1 within %.2g, elsewhere within %.2g of the derived "
+        "tolerance\n",
+        engine, cases, no_file, all.angles, all.at_position_1, all.share_of_tolerance);
   }
 }
 
@@ -195,16 +215,20 @@ TEST(GgufRope, CompatWritesTheConvertersKeys) {
       if (expected.type == GgufType::f32) {
         EXPECT_EQ(std::get<double>(key.value.value), std::get<double>(expected.value)) << one["id"] << " " << key.name;
       } else if (expected.type == GgufType::u32) {
-        EXPECT_EQ(std::get<std::uint64_t>(key.value.value), std::get<std::uint64_t>(expected.value)) << one["id"] << " " << key.name;
+        EXPECT_EQ(std::get<std::uint64_t>(key.value.value), std::get<std::uint64_t>(expected.value))
+            << one["id"] << " " << key.name;
       } else {
-        EXPECT_EQ(std::get<std::string>(key.value.value), std::get<std::string>(expected.value)) << one["id"] << " " << key.name;
+        EXPECT_EQ(std::get<std::string>(key.value.value), std::get<std::string>(expected.value))
+            << one["id"] << " " << key.name;
       }
     }
     EXPECT_EQ(!rope.frequency_divisors.empty(), result["keys"].contains(kGgufRopeFreqs)) << one["id"];
     if (!rope.frequency_divisors.empty()) {
-      const std::vector<float> factors = golden::vector_of(result["runs"]["0"]["nodes"][0]["factors"].get<std::string>());
+      const std::vector<float> factors =
+          golden::vector_of(result["runs"]["0"]["nodes"][0]["factors"].get<std::string>());
       ASSERT_EQ(rope.frequency_divisors.size(), factors.size());
-      for (std::size_t pair = 0; pair < factors.size(); ++pair) worst = std::max(worst, golden::ulps(rope.frequency_divisors[pair], factors[pair]));
+      for (std::size_t pair = 0; pair < factors.size(); ++pair)
+        worst = std::max(worst, golden::ulps(rope.frequency_divisors[pair], factors[pair]));
     }
     ++cases;
   }
@@ -212,21 +236,30 @@ TEST(GgufRope, CompatWritesTheConvertersKeys) {
   EXPECT_EQ(worst, 0) << "rope_freqs.weight of llama3, units in the last place";
 }
 
-// Rules one by one ------------------------------------------------------------------------------------------------------------------------
+// Rules one by one ----------------------------------------------------------------------------------------------------
 
-RopeSpec read(std::vector<GgufKey> keys, int head_dim = 32, int context = 2048, const std::vector<float>& divisors = {}) {
+RopeSpec read(std::vector<GgufKey> keys, int head_dim = 32, int context = 2048,
+              const std::vector<float>& divisors = {}) {
   return read_gguf_rope(file_with(std::move(keys), head_dim, context, divisors), "m.gguf");
 }
 
 TEST(GgufRope, DefaultsOfTheLoader) {
   EXPECT_EQ(describe(read({})), "plain (theta 10000)");
-  EXPECT_EQ(describe(read({{"llama.rope.scaling.factor", gguf_f32(4)}})), "linear x4 (theta 10000)");         // no type: linear
-  EXPECT_EQ(describe(read({{"llama.rope.scale_linear", gguf_f32(4)}})), "linear x4 (theta 10000)");           // the old name
-  EXPECT_EQ(describe(read({{"llama.rope.scale_linear", gguf_f32(4)}, {"llama.rope.scaling.factor", gguf_f32(0)}})), "plain (theta 10000)");  // 0: 1, and the old name is not asked
-  EXPECT_EQ(describe(read({{"llama.rope.scaling.type", gguf_string("none")}, {"llama.rope.scaling.factor", gguf_f32(4)}})), "plain (theta 10000)");
-  EXPECT_EQ(describe(read({{"llama.rope.scaling.type", gguf_string("longrope")}, {"llama.rope.scaling.factor", gguf_f32(4)}})), "linear x4 (theta 10000)");
-  const std::vector<GgufKey> yarn = {{"llama.rope.scaling.type", gguf_string("yarn")}, {"llama.rope.scaling.factor", gguf_f32(8)}};
-  EXPECT_EQ(describe(read(yarn)), "YaRN x8 of 2048 (theta 10000, beta 32/1, attention factor 1.2079)");  // no original: the context itself
+  EXPECT_EQ(describe(read({{"llama.rope.scaling.factor", gguf_f32(4)}})),
+            "linear x4 (theta 10000)");                                                              // no type: linear
+  EXPECT_EQ(describe(read({{"llama.rope.scale_linear", gguf_f32(4)}})), "linear x4 (theta 10000)");  // the old name
+  EXPECT_EQ(describe(read({{"llama.rope.scale_linear", gguf_f32(4)}, {"llama.rope.scaling.factor", gguf_f32(0)}})),
+            "plain (theta 10000)");  // 0: 1, and the old name is not asked
+  EXPECT_EQ(
+      describe(read({{"llama.rope.scaling.type", gguf_string("none")}, {"llama.rope.scaling.factor", gguf_f32(4)}})),
+      "plain (theta 10000)");
+  EXPECT_EQ(describe(read(
+                {{"llama.rope.scaling.type", gguf_string("longrope")}, {"llama.rope.scaling.factor", gguf_f32(4)}})),
+            "linear x4 (theta 10000)");
+  const std::vector<GgufKey> yarn = {{"llama.rope.scaling.type", gguf_string("yarn")},
+                                     {"llama.rope.scaling.factor", gguf_f32(8)}};
+  EXPECT_EQ(describe(read(yarn)),
+            "YaRN x8 of 2048 (theta 10000, beta 32/1, attention factor 1.2079)");  // no original: the context itself
   std::vector<GgufKey> all = yarn;
   all.push_back({"llama.rope.scaling.original_context_length", gguf_u32(256)});
   all.push_back({"llama.rope.scaling.yarn_beta_fast", gguf_f32(128)});  // none of these is read for arch llama
@@ -239,7 +272,8 @@ TEST(GgufRope, DefaultsOfTheLoader) {
   EXPECT_NEAR(rope_table(read(all), 1).attention_factor, 0.5 * (0.1 * std::log(8.0) + 1), 1e-15);
 }
 
-void expect_refused(std::vector<GgufKey> keys, ErrorKind kind, const char* part, const std::vector<float>& divisors = {}) {
+void expect_refused(std::vector<GgufKey> keys, ErrorKind kind, const char* part,
+                    const std::vector<float>& divisors = {}) {
   try {
     read(std::move(keys), 32, 2048, divisors);
     ADD_FAILURE() << "not refused: " << part;
@@ -250,8 +284,10 @@ void expect_refused(std::vector<GgufKey> keys, ErrorKind kind, const char* part,
 }
 
 TEST(GgufRope, RefusesWhatTheEngineRefuses) {
-  expect_refused({{"llama.rope.scaling.type", gguf_string("ntk")}}, ErrorKind::unsupported, "'ntk', at which llama.cpp 0.5 aborts");
-  expect_refused({{"llama.attention.key_length", gguf_u32(64)}}, ErrorKind::bad_input, "dimension_count is 32 in heads of 64");
+  expect_refused({{"llama.rope.scaling.type", gguf_string("ntk")}}, ErrorKind::unsupported,
+                 "'ntk', at which llama.cpp 0.5 aborts");
+  expect_refused({{"llama.attention.key_length", gguf_u32(64)}}, ErrorKind::bad_input,
+                 "dimension_count is 32 in heads of 64");
   expect_refused({{"llama.rope.scaling.factor", gguf_f32(-2)}}, ErrorKind::bad_input, "below 0");
   expect_refused({{"llama.rope.scaling.factor", gguf_f32(INFINITY)}}, ErrorKind::bad_input, "not a finite number");
   expect_refused({{"llama.rope.freq_base", gguf_f32(0)}}, ErrorKind::bad_input, "freq_base is not above 0");
@@ -270,7 +306,9 @@ RopeSpec spec_of(RopeScaling scaling, int context = 4096) {
 }
 std::vector<std::string> names(const std::vector<Loss>& losses) {
   std::vector<std::string> out;
-  for (const Loss& loss : losses) out.push_back(loss.name + (loss.changes_logits ? "!" : "") + (loss.safe_context ? "@" + std::to_string(*loss.safe_context) : ""));
+  for (const Loss& loss : losses)
+    out.push_back(loss.name + (loss.changes_logits ? "!" : "") +
+                  (loss.safe_context ? "@" + std::to_string(*loss.safe_context) : ""));
   return out;
 }
 using Names = std::vector<std::string>;
@@ -317,7 +355,8 @@ TEST(GgufRope, RemoteCodeRopeSurvives) {
   RopeSpec spec = spec_of(yarn);
   spec.attention_factor = 0.07 * std::log(8.0) + 1;
   const GgufRope rope = gguf_rope(spec, 32, 4096, RopeEncoding::automatic);
-  EXPECT_LE(worst_difference(rope_table(read(rope.keys, 32, 4096, rope.frequency_divisors), 1), rope_table(spec, 1)), kStored);
+  EXPECT_LE(worst_difference(rope_table(read(rope.keys, 32, 4096, rope.frequency_divisors), 1), rope_table(spec, 1)),
+            kStored);
 }
 
 }  // namespace

@@ -60,7 +60,8 @@ TEST(GgufWrite, FourTypesFromOneReadEqualTheConverterAtAnyThreadCount) {
     for (int threads : {1, 2, 3}) {
       TestFolder folder("ropewalk-gguf-write");
       std::vector<GgufTarget> targets;
-      for (const char* type : {"f32", "f16", "bf16", "q8_0"}) targets.push_back({folder.path() / (std::string(type) + ".gguf")});
+      for (const char* type : {"f32", "f16", "bf16", "q8_0"})
+        targets.push_back({folder.path() / (std::string(type) + ".gguf")});
       StreamOptions streaming;
       streaming.threads = threads;
       streaming.block_bytes = 1 << 14;  // many blocks
@@ -83,7 +84,8 @@ TEST(GgufWrite, OnePassEqualsMergeThenConvert) {
   TestFolder folder("ropewalk-gguf-chain");
   HfWriteOptions options;
   options.write = kNoSync;
-  write_hf_folder(both, both.hf->config, folder.path() / "tolstoy-4m-yarn-2k", options);  // the folder's name makes general.name
+  write_hf_folder(both, both.hf->config, folder.path() / "tolstoy-4m-yarn-2k",
+                  options);  // the folder's name makes general.name
   const Source merged = open(folder.path() / "tolstoy-4m-yarn-2k"), base = open(model("tolstoy-4m-yarn-2k"));
   std::vector<GgufTarget> once, chained, unmerged;
   for (const char* type : {"f32", "f16", "bf16", "q8_0"}) {
@@ -104,7 +106,9 @@ TEST(GgufWrite, AnotherSplitOfTheNameIsRefusedOrReplaced) {
   TestFolder folder("ropewalk-gguf-stale");
   const Source source = open(model("stories260K"));
   const auto write = [&](std::optional<std::uint64_t> max_tensors, bool overwrite) {
-    return write_ggufs({export_gguf(source, all_types()[1]).plan}, {{folder.path() / "m.gguf", {.max_tensors = max_tensors}}}, {.overwrite = overwrite, .sync = false}, {});
+    return write_ggufs({export_gguf(source, all_types()[1]).plan},
+                       {{folder.path() / "m.gguf", {.max_tensors = max_tensors}}},
+                       {.overwrite = overwrite, .sync = false}, {});
   };
   const auto first = write(20, false)[0];
   EXPECT_TRUE(first.replaced.empty());
@@ -122,22 +126,29 @@ TEST(GgufWrite, AnotherSplitOfTheNameIsRefusedOrReplaced) {
   EXPECT_TRUE(fs::exists(folder.path() / "m.gguf"));
 }
 
-// An adapter on a GGUF base: B's rows follow the base's interleaved pairs, so that the f16 file of base + adapter is reached either way.
+// An adapter on a GGUF base: B's rows follow the base's interleaved pairs, so that the f16 file of base + adapter is
+// reached either way.
 TEST(GgufWrite, AnAdapterOnAGgufEqualsTheOneOnItsFolder) {
   const fs::path adapter = kGolden / "fixtures" / "adapters" / "qlora-shakespeare";
   TestFolder folder("ropewalk-gguf-base");
   const auto f16 = all_types()[1];
   write_ggufs({export_gguf(open(model("tolstoy-4m-yarn-2k")), f16).plan}, {{folder.path() / "base.gguf"}}, kNoSync, {});
-  const Source on_gguf = open_source(parse_source((folder.path() / "base.gguf").string() + "+" + adapter.string()), {}, {});
-  const Source on_folder = open_source(parse_source(model("tolstoy-4m-yarn-2k").string() + "+" + adapter.string()), {}, {});
-  write_ggufs({rewrite_gguf_source(on_gguf, std::nullopt, RopeEncoding::automatic).plan, export_gguf(on_folder, f16).plan}, {{folder.path() / "a.gguf"}, {folder.path() / "b.gguf"}}, kNoSync, {});
+  const Source on_gguf =
+      open_source(parse_source((folder.path() / "base.gguf").string() + "+" + adapter.string()), {}, {});
+  const Source on_folder =
+      open_source(parse_source(model("tolstoy-4m-yarn-2k").string() + "+" + adapter.string()), {}, {});
+  write_ggufs(
+      {rewrite_gguf_source(on_gguf, std::nullopt, RopeEncoding::automatic).plan, export_gguf(on_folder, f16).plan},
+      {{folder.path() / "a.gguf"}, {folder.path() / "b.gguf"}}, kNoSync, {});
   EXPECT_TRUE(file_bytes(folder.path() / "a.gguf") == file_bytes(folder.path() / "b.gguf"));
 }
 
 TEST(GgufWrite, TypesShareEveryTensor) {
   const Source source = open(model("llama-gqa"));
   TestFolder folder("ropewalk-gguf-share");
-  GgufOutputs outputs(plans_of(export_ggufs(source, all_types())), {{folder.path() / "a"}, {folder.path() / "b"}, {folder.path() / "c"}, {folder.path() / "d"}}, kNoSync);
+  GgufOutputs outputs(plans_of(export_ggufs(source, all_types())),
+                      {{folder.path() / "a"}, {folder.path() / "b"}, {folder.path() / "c"}, {folder.path() / "d"}},
+                      kNoSync);
   StreamPlan pass;
   outputs.append_items(pass);
   EXPECT_EQ(pass.items().size(), source.checkpoint.tensors.size());
@@ -150,7 +161,9 @@ TEST(GgufWrite, FoldersJoinTheSamePass) {
   const Source source = open(model("llama-gqa"));
   TestFolder folder("ropewalk-gguf-mixed");
   StreamPlan pass;
-  GgufOutputs ggufs(plans_of(export_ggufs(source, all_types())), {{folder.path() / "a"}, {folder.path() / "b"}, {folder.path() / "c"}, {folder.path() / "d"}}, kNoSync);
+  GgufOutputs ggufs(plans_of(export_ggufs(source, all_types())),
+                    {{folder.path() / "a"}, {folder.path() / "b"}, {folder.path() / "c"}, {folder.path() / "d"}},
+                    kNoSync);
   HfWriteOptions options;
   options.write = kNoSync;
   options.dtype = DType::bf16;
@@ -181,7 +194,8 @@ TEST(GgufWrite, SplitsEqualTheConverter) {
   options.compat = "llama.cpp@0.5";
   TestFolder folder("ropewalk-gguf-splits");
   const fs::path golden = kGolden / "gguf" / "llama-gqa" / "split";
-  const auto written = write_ggufs({export_gguf(source, options).plan}, {{folder.path() / "llama-gqa.f16.gguf", {.max_bytes = 100000}}}, kNoSync, {});
+  const auto written = write_ggufs({export_gguf(source, options).plan},
+                                   {{folder.path() / "llama-gqa.f16.gguf", {.max_bytes = 100000}}}, kNoSync, {});
   ASSERT_EQ(written[0].files.size(), 3u);
   std::uint64_t total = 0;
   for (const fs::path& file : written[0].files) {
@@ -198,14 +212,18 @@ TEST(GgufWrite, AnUnfinishedOutputLeavesNothing) {
   StreamOptions streaming;
   streaming.block_bytes = 1 << 12;
   streaming.cancelled = [&] { return ++polls > 5; };
-  EXPECT_ANY_THROW(write_ggufs(plans_of(export_ggufs(source, all_types())),
-                               {{folder.path() / "a.gguf"}, {folder.path() / "b.gguf"}, {folder.path() / "c.gguf"}, {folder.path() / "d.gguf"}}, kNoSync, streaming));
+  EXPECT_ANY_THROW(write_ggufs(
+      plans_of(export_ggufs(source, all_types())),
+      {{folder.path() / "a.gguf"}, {folder.path() / "b.gguf"}, {folder.path() / "c.gguf"}, {folder.path() / "d.gguf"}},
+      kNoSync, streaming));
   EXPECT_TRUE(fs::is_empty(folder.path()));
 
   folder.write("there.gguf", "precious");
   EXPECT_THROW(write_ggufs({export_gguf(source, {}).plan}, {{folder.path() / "there.gguf"}}, kNoSync, {}), Error);
   EXPECT_EQ(file_bytes(folder.path() / "there.gguf"), "precious");
-  EXPECT_THROW(GgufOutputs(plans_of(export_ggufs(source, {GgufExportOptions{}, GgufExportOptions{}})), {{folder.path() / "x.gguf"}, {folder.path() / "x.gguf"}}, kNoSync), Error);
+  EXPECT_THROW(GgufOutputs(plans_of(export_ggufs(source, {GgufExportOptions{}, GgufExportOptions{}})),
+                           {{folder.path() / "x.gguf"}, {folder.path() / "x.gguf"}}, kNoSync),
+               Error);
 }
 
 TEST(GgufWrite, ValuesPastF16AreRefusedOrClampedUnlessTheConverterIsImitated) {
@@ -231,7 +249,8 @@ TEST(GgufWrite, ValuesPastF16AreRefusedOrClampedUnlessTheConverterIsImitated) {
       } catch (const Error& error) {
         EXPECT_EQ(error.kind(), ErrorKind::bad_input);
         const std::string shown = value == -1e6f ? "-1000000" : "65520";
-        EXPECT_EQ(error.problem(), "tensor 'model.t': row 19, column 18: " + shown + " is past the largest f16 value, 65504");
+        EXPECT_EQ(error.problem(),
+                  "tensor 'model.t': row 19, column 18: " + shown + " is past the largest f16 value, 65504");
       }
       EXPECT_FALSE(fs::exists(path));
       EXPECT_EQ(written(OutOfRange::clamp), std::copysign(65504.0f, value));
@@ -246,7 +265,8 @@ TEST(GgufRewrite, NothingChangedIsTheSameFile) {
   for (const char* name : {"llama-gqa", "llama-yarn-opts", "stories260K"}) {
     const fs::path path = kGolden / "gguf" / name / (std::string(name) + ".f16.gguf");
     TestFolder folder("ropewalk-gguf-same");
-    const auto written = write_ggufs({rewrite_gguf_source(open(path), std::nullopt, RopeEncoding::automatic).plan}, {{folder.path() / "out.gguf"}}, kNoSync, {});
+    const auto written = write_ggufs({rewrite_gguf_source(open(path), std::nullopt, RopeEncoding::automatic).plan},
+                                     {{folder.path() / "out.gguf"}}, kNoSync, {});
     EXPECT_TRUE(file_bytes(written[0].files[0]) == file_bytes(path)) << name;
   }
 }
@@ -254,7 +274,10 @@ TEST(GgufRewrite, NothingChangedIsTheSameFile) {
 TEST(GgufRewrite, ASplitFileBecomesTheWholeOne) {
   const fs::path folder_of = kGolden / "gguf" / "llama-gqa";
   TestFolder folder("ropewalk-gguf-join");
-  const auto written = write_ggufs({rewrite_gguf_source(open(folder_of / "split" / "llama-gqa.f16-00002-of-00003.gguf"), std::nullopt, RopeEncoding::automatic).plan}, {{folder.path() / "out.gguf"}}, kNoSync, {});
+  const auto written = write_ggufs({rewrite_gguf_source(open(folder_of / "split" / "llama-gqa.f16-00002-of-00003.gguf"),
+                                                        std::nullopt, RopeEncoding::automatic)
+                                        .plan},
+                                   {{folder.path() / "out.gguf"}}, kNoSync, {});
   EXPECT_TRUE(file_bytes(written[0].files[0]) == file_bytes(folder_of / "llama-gqa.f16.gguf"));
 }
 
@@ -309,10 +332,16 @@ TEST(GgufRewrite, TypesOfAnF32FileAreThoseOfTheSource) {
   TestFolder folder("ropewalk-gguf-retype");
   auto options = all_types();
   const auto direct = write_ggufs(plans_of(export_ggufs(source, options)),
-                                  {{folder.path() / "f32.gguf"}, {folder.path() / "f16.gguf"}, {folder.path() / "bf16.gguf"}, {folder.path() / "q8_0.gguf"}}, kNoSync, {});
+                                  {{folder.path() / "f32.gguf"},
+                                   {folder.path() / "f16.gguf"},
+                                   {folder.path() / "bf16.gguf"},
+                                   {folder.path() / "q8_0.gguf"}},
+                                  kNoSync, {});
   const Source first = open(direct[0].files[0]);
   for (int i : {0, 1, 2, 3}) {
-    const auto again = write_ggufs({rewrite_gguf_source(first, options[static_cast<std::size_t>(i)].type, RopeEncoding::automatic).plan}, {{folder.path() / ("again" + std::to_string(i) + ".gguf")}}, kNoSync, {});
+    const auto again = write_ggufs(
+        {rewrite_gguf_source(first, options[static_cast<std::size_t>(i)].type, RopeEncoding::automatic).plan},
+        {{folder.path() / ("again" + std::to_string(i) + ".gguf")}}, kNoSync, {});
     EXPECT_TRUE(file_bytes(again[0].files[0]) == file_bytes(direct[static_cast<std::size_t>(i)].files[0])) << i;
   }
 }

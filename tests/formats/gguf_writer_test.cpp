@@ -36,7 +36,8 @@ std::string whole(const GgufPlan& plan, const GgufShard& shard) {
   return out;
 }
 
-void expect_shards(const GgufPlan& plan, const GgufSplit& split, const std::filesystem::path& folder, std::size_t count) {
+void expect_shards(const GgufPlan& plan, const GgufSplit& split, const std::filesystem::path& folder,
+                   std::size_t count) {
   const std::vector<GgufShard> shards = layout_gguf(plan, split);
   ASSERT_EQ(shards.size(), count);
   for (const GgufShard& shard : shards) {
@@ -70,7 +71,8 @@ TEST(GgufWriter, SplitsOfTheConverter) {
 
 TEST(GgufWriter, SplitFilesReadBackAreTheWholeFile) {
   const std::filesystem::path single = kGolden / "llama-gqa" / "llama-gqa.f16.gguf";
-  for (const char* first : {"split/llama-gqa.f16-00001-of-00003.gguf", "split/llama-gqa.f16-00003-of-00003.gguf", "split-tensors/llama-gqa.f16-00002-of-00004.gguf"}) {
+  for (const char* first : {"split/llama-gqa.f16-00001-of-00003.gguf", "split/llama-gqa.f16-00003-of-00003.gguf",
+                            "split-tensors/llama-gqa.f16-00002-of-00004.gguf"}) {
     const GgufPlan plan = plan_of(read_gguf(kGolden / "llama-gqa" / first));  // split.* keys are dropped again
     EXPECT_TRUE(whole(plan, layout_gguf(plan)[0]) == file_bytes(single)) << first;
   }
@@ -96,7 +98,8 @@ TEST(GgufWriter, WhatTheLoaderWouldRefuseIsNotWritten) {
 
 TEST(GgufWriter, AnOversizedTensorGetsAShardOfItsOwn) {
   GgufPlan plan;
-  for (const char* name : {"a", "b", "c"}) plan.tensors.push_back({name, memory_tensor(name, {64}, std::vector<float>(64)), DType::f32});
+  for (const char* name : {"a", "b", "c"})
+    plan.tensors.push_back({name, memory_tensor(name, {64}, std::vector<float>(64)), DType::f32});
   EXPECT_EQ(layout_gguf(plan, {.max_bytes = 1}).size(), 3u);
   EXPECT_EQ(layout_gguf(plan, {.max_bytes = 512}).size(), 2u);  // 256 + 256 is not past the limit
   EXPECT_EQ(layout_gguf(plan, {.max_bytes = 511}).size(), 3u);

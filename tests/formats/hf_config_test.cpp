@@ -12,15 +12,15 @@ ModelConfig read(const std::string& text, std::vector<std::string>* warnings = n
   return read_hf_config("config.json", text, parse_json("config.json", text), warnings ? *warnings : own);
 }
 
-/// A small valid configuration, one field per line from line 2 on, with `changes` merged in (null of a change removes the field).
+/// A small valid configuration, one field per line from line 2 on, with `changes` merged in (null of a change removes
+/// the field).
 std::string text_with(const Json& changes, const char* type = "llama") {
-  Json json = {{"model_type", type},     {"hidden_size", 64}, {"num_hidden_layers", 2},        {"intermediate_size", 96},
-               {"vocab_size", 512},      {"num_attention_heads", 8}, {"max_position_embeddings", 256}};
+  Json json = {
+      {"model_type", type}, {"hidden_size", 64},        {"num_hidden_layers", 2},        {"intermediate_size", 96},
+      {"vocab_size", 512},  {"num_attention_heads", 8}, {"max_position_embeddings", 256}};
   for (const auto& [key, value] : changes.items()) {
-    if (value == "REMOVED")
-      json.erase(key);
-    else
-      json[key] = value;
+    if (value == "REMOVED") json.erase(key);
+    else json[key] = value;
   }
   return json.dump(2) + "\n";
 }
@@ -40,7 +40,8 @@ TEST(HfConfig, AbsentFieldsMeanWhatTransformersTakes) {
   EXPECT_NE(warnings[0].find("2048"), std::string::npos);
 
   warnings.clear();
-  const ModelConfig mistral = read(text_with({{"max_position_embeddings", "REMOVED"}, {"num_attention_heads", 16}}, "mistral"), &warnings);
+  const ModelConfig mistral =
+      read(text_with({{"max_position_embeddings", "REMOVED"}, {"num_attention_heads", 16}}, "mistral"), &warnings);
   EXPECT_EQ(mistral.n_kv_heads, 8);
   EXPECT_EQ(mistral.head_dim, 4);
   EXPECT_EQ(mistral.context, 131072);
@@ -53,8 +54,12 @@ TEST(HfConfig, NullIsNotAbsent) {
   EXPECT_EQ(llama.head_dim, 8);
   EXPECT_EQ(llama.n_kv_heads, 8);
   EXPECT_FALSE(read(text_with({{"sliding_window", nullptr}}, "mistral")).sliding_window);
-  expect_error(ErrorKind::bad_input, {"num_key_value_heads", "null"}, [] { read(text_with({{"num_key_value_heads", nullptr}}, "mistral")); });
-  expect_error(ErrorKind::bad_input, {"attention_bias", "null", "true or false"}, [] { read(text_with({{"attention_bias", nullptr}})); });
+  expect_error(ErrorKind::bad_input, {"num_key_value_heads", "null"}, [] {
+    read(text_with({{"num_key_value_heads", nullptr}}, "mistral"));
+  });
+  expect_error(ErrorKind::bad_input, {"attention_bias", "null", "true or false"}, [] {
+    read(text_with({{"attention_bias", nullptr}}));
+  });
 }
 
 TEST(HfConfig, ExplicitHeadDimNeedNotFillTheHiddenSize) {
@@ -65,7 +70,8 @@ TEST(HfConfig, ExplicitHeadDimNeedNotFillTheHiddenSize) {
 
 TEST(HfConfig, LlamaHasNoWindowAndMistralNoBiases) {
   EXPECT_FALSE(read(text_with({{"sliding_window", 128}})).sliding_window);
-  const ModelConfig mistral = read(text_with({{"attention_bias", true}, {"mlp_bias", true}, {"sliding_window", 16}}, "mistral"));
+  const ModelConfig mistral =
+      read(text_with({{"attention_bias", true}, {"mlp_bias", true}, {"sliding_window", 16}}, "mistral"));
   EXPECT_FALSE(mistral.attention_bias || mistral.mlp_bias);
   EXPECT_EQ(mistral.sliding_window, 16);
 }
@@ -78,27 +84,54 @@ struct BadField {
 };
 TEST(HfConfig, RefusesWithPlaceFoundAndExpected) {
   const std::vector<BadField> cases = {
-      {"string for a size", {{"hidden_size", "64"}}, ErrorKind::bad_input, {"config.json:3:18", "'hidden_size' is \"64\" (string)", "expected an integer", "quotes"}},
+      {"string for a size",
+       {{"hidden_size", "64"}},
+       ErrorKind::bad_input,
+       {"config.json:3:18", "'hidden_size' is \"64\" (string)", "expected an integer", "quotes"}},
       {"missing size", {{"hidden_size", "REMOVED"}}, ErrorKind::bad_input, {"config.json", "'hidden_size' is missing"}},
       {"null size", {{"hidden_size", nullptr}}, ErrorKind::bad_input, {"config.json:3:18", "'hidden_size' is null"}},
-      {"float size", {{"hidden_size", 64.0}}, ErrorKind::bad_input, {"config.json:3:18", "64.0", "expected an integer"}},
+      {"float size",
+       {{"hidden_size", 64.0}},
+       ErrorKind::bad_input,
+       {"config.json:3:18", "64.0", "expected an integer"}},
       {"bool size", {{"num_hidden_layers", true}}, ErrorKind::bad_input, {"config.json:4:24", "true (boolean)"}},
       {"negative", {{"num_hidden_layers", -2}}, ErrorKind::bad_input, {"config.json:4:24", "-2", "expected 1 to"}},
       {"zero", {{"vocab_size", 0}}, ErrorKind::bad_input, {"config.json:6:17", "expected 1 to"}},
-      {"absurd", {{"intermediate_size", 4611686018427387904}}, ErrorKind::bad_input, {"config.json:5:24", "4611686018427387904"}},
-      {"past 63 bits", {{"intermediate_size", 18446744073709551615u}}, ErrorKind::bad_input, {"18446744073709551615", "expected 1 to"}},
-      {"heads do not divide", {{"hidden_size", 60}}, ErrorKind::bad_input, {"config.json:3:18", "60 is not a multiple of num_attention_heads 8"}},
+      {"absurd",
+       {{"intermediate_size", 4611686018427387904}},
+       ErrorKind::bad_input,
+       {"config.json:5:24", "4611686018427387904"}},
+      {"past 63 bits",
+       {{"intermediate_size", 18446744073709551615u}},
+       ErrorKind::bad_input,
+       {"18446744073709551615", "expected 1 to"}},
+      {"heads do not divide",
+       {{"hidden_size", 60}},
+       ErrorKind::bad_input,
+       {"config.json:3:18", "60 is not a multiple of num_attention_heads 8"}},
       {"nor with head_dim", {{"hidden_size", 60}, {"head_dim", 32}}, ErrorKind::bad_input, {"60 is not a multiple"}},
-      {"groups do not divide", {{"num_key_value_heads", 3}}, ErrorKind::bad_input, {"8 attention heads", "3 key-value heads"}},
+      {"groups do not divide",
+       {{"num_key_value_heads", 3}},
+       ErrorKind::bad_input,
+       {"8 attention heads", "3 key-value heads"}},
       {"odd head", {{"head_dim", 7}}, ErrorKind::bad_input, {"7 channels", "even"}},
       {"heads times channels", {{"head_dim", 16777216}}, ErrorKind::bad_input, {"16777216 channels"}},
       {"eps in quotes", {{"rms_norm_eps", "1e-5"}}, ErrorKind::bad_input, {"rms_norm_eps", "expected a number"}},
       {"negative eps", {{"rms_norm_eps", -1e-5}}, ErrorKind::bad_input, {"rms_norm_eps"}},
-      {"other model", {{"model_type", "qwen3"}}, ErrorKind::unsupported, {"config.json:2:17", "qwen3", "llama and mistral"}},
+      {"other model",
+       {{"model_type", "qwen3"}},
+       ErrorKind::unsupported,
+       {"config.json:2:17", "qwen3", "llama and mistral"}},
       {"no model", {{"model_type", "REMOVED"}}, ErrorKind::bad_input, {"'model_type' is missing"}},
       {"activation", {{"hidden_act", "gelu"}}, ErrorKind::unsupported, {"hidden_act is \"gelu\"", "silu"}},
-      {"classifier", {{"architectures", {"LlamaForSequenceClassification"}}}, ErrorKind::unsupported, {"LlamaForSequenceClassification"}},
-      {"quantized", {{"quantization_config", {{"quant_method", "bitsandbytes"}, {"load_in_4bit", true}}}}, ErrorKind::unsupported, {"config.json:9:", "\"bitsandbytes\""}},
+      {"classifier",
+       {{"architectures", {"LlamaForSequenceClassification"}}},
+       ErrorKind::unsupported,
+       {"LlamaForSequenceClassification"}},
+      {"quantized",
+       {{"quantization_config", {{"quant_method", "bitsandbytes"}, {"load_in_4bit", true}}}},
+       ErrorKind::unsupported,
+       {"config.json:9:", "\"bitsandbytes\""}},
       {"quantized somehow", {{"quantization_config", Json::object()}}, ErrorKind::unsupported, {"method unknown"}},
   };
   for (const BadField& bad : cases) {
@@ -110,7 +143,8 @@ TEST(HfConfig, RefusesWithPlaceFoundAndExpected) {
   expect_error(ErrorKind::bad_input, {"array", "expected an object"}, [] { read("[1]"); });
 }
 
-// The zoo's two dialects describe the same model (transformers gives bit-identical logits for both); geometry is compared with the file's own numbers.
+// The zoo's two dialects describe the same model (transformers gives bit-identical logits for both); geometry is
+// compared with the file's own numbers.
 TEST(HfConfig, BothDialectsOfTheZooAgree) {
   int models = 0;
   for (const fs::directory_entry& entry : fs::directory_iterator(kGolden / "zoo")) {

@@ -1,6 +1,7 @@
 #pragma once
 
-// What the tests of Hugging Face folders share: folders of their own, safetensors files built byte by byte (not by the writer under test), expected errors.
+// What the tests of Hugging Face folders share: folders of their own, safetensors files built byte by byte (not by the
+// writer under test), expected errors.
 
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -26,7 +27,8 @@ class TestFolder {
  public:
   TestFolder() {
     const auto* test = testing::UnitTest::GetInstance()->current_test_info();
-    path_ = fs::temp_directory_path() / ("ropewalk-" + std::string(test->test_suite_name()) + "-" + test->name() + "-" + std::to_string(getpid()));
+    path_ = fs::temp_directory_path() /
+            ("ropewalk-" + std::string(test->test_suite_name()) + "-" + test->name() + "-" + std::to_string(getpid()));
     fs::remove_all(path_);
     fs::create_directories(path_);
   }
@@ -71,7 +73,9 @@ inline std::string safetensors_bytes(const std::vector<RawTensor>& tensors) {
   Json header = Json::object();
   std::string data;
   for (const RawTensor& tensor : tensors) {
-    header[tensor.name] = {{"dtype", tensor.dtype}, {"shape", tensor.shape}, {"data_offsets", {data.size(), data.size() + tensor.bytes.size()}}};
+    header[tensor.name] = {{"dtype", tensor.dtype},
+                           {"shape", tensor.shape},
+                           {"data_offsets", {data.size(), data.size() + tensor.bytes.size()}}};
     data += tensor.bytes;
   }
   const std::string text = header.dump();
@@ -88,7 +92,8 @@ inline void expect_error(ErrorKind kind, const std::vector<std::string>& parts, 
     ADD_FAILURE() << "no error, expected one with '" << (parts.empty() ? "" : parts.front()) << "'";
   } catch (const Error& error) {
     EXPECT_STREQ(error_kind_name(error.kind()), error_kind_name(kind)) << error.what();
-    for (const std::string& part : parts) EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << "'" << part << "' not in: " << error.what();
+    for (const std::string& part : parts)
+      EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << "'" << part << "' not in: " << error.what();
   }
 }
 

@@ -1,4 +1,5 @@
-// What a Hugging Face folder says about its tokenizer. Expected values are read off the fixtures' own files, which the real libraries wrote.
+// What a Hugging Face folder says about its tokenizer. Expected values are read off the fixtures' own files, which the
+// real libraries wrote.
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -86,10 +87,13 @@ TEST_F(HfVocabulary, OtherKindsAreUnsupported) {
   fs::remove(folder_ / "tokenizer.model");
   write("tokenizer.json", "{}");
   EXPECT_EQ(message(), "unsupported: " + folder_.string() +
-                           ": no tokenizer.model, only tokenizer.json, which is not read yet; add the model's SentencePiece tokenizer.model, or pass token ids");
+                           ": no tokenizer.model, only tokenizer.json, which is not read yet; add the model's "
+                           "SentencePiece tokenizer.model, or pass token ids");
   write("tokenizer.model", "IQ== 0\nIg== 1\n");
-  EXPECT_EQ(message(), "unsupported: " + (folder_ / "tokenizer.model").string() +
-                           ": a tiktoken vocabulary, not a SentencePiece model; use a checkpoint with a SentencePiece tokenizer.model");
+  EXPECT_EQ(
+      message(),
+      "unsupported: " + (folder_ / "tokenizer.model").string() +
+          ": a tiktoken vocabulary, not a SentencePiece model; use a checkpoint with a SentencePiece tokenizer.model");
 }
 
 TEST_F(HfVocabulary, AddedTokensFromBothFiles) {
@@ -134,7 +138,8 @@ TEST_F(HfVocabulary, PrecedenceOfTheSpecialTokensMap) {
 TEST_F(HfVocabulary, ChatTemplates) {
   write("tokenizer_config.json", R"({"chat_template": "a"})");
   EXPECT_EQ(read().chat_template, "a");
-  write("tokenizer_config.json", R"({"chat_template": [{"name": "tool_use", "template": "t"}, {"name": "default", "template": "d"}]})");
+  write("tokenizer_config.json",
+        R"({"chat_template": [{"name": "tool_use", "template": "t"}, {"name": "default", "template": "d"}]})");
   EXPECT_EQ(read().chat_template, "d");
   ASSERT_EQ(read().chat_templates.size(), 2u);
   EXPECT_EQ(read().chat_templates[0].name, "tool_use");
@@ -152,7 +157,8 @@ TEST_F(HfVocabulary, WrongTypesAreRefusedWithTheirPlace) {
   write("tokenizer_config.json", "{\"add_bos_token\": \"yes\"}");
   EXPECT_EQ(message(), "bad_input: " + config + ":1:19: 'add_bos_token' is \"yes\", expected true or false" + fix);
   write("tokenizer_config.json", "{\"bos_token\": 3}");
-  EXPECT_EQ(message(), "bad_input: " + config + ":1:15: 'bos_token' is neither a string nor an object with a string 'content'" + fix);
+  EXPECT_EQ(message(), "bad_input: " + config +
+                           ":1:15: 'bos_token' is neither a string nor an object with a string 'content'" + fix);
   write("tokenizer_config.json", "{\"added_tokens_decoder\":\n {\"x\": {\"content\": \"a\"}}}");
   EXPECT_EQ(message(), "bad_input: " + config + ":2:8: 'added_tokens_decoder/x' is keyed by no id" + fix);
   write("tokenizer_config.json", "{\"added_tokens_decoder\": {\"5\": {}}}");

@@ -9,7 +9,9 @@
 namespace ropewalk::formats {
 namespace {
 
-Source open(const fs::path& path, const OpenOptions& options = {}) { return open_source({.text = path.string(), .model = path.string(), .adapters = {}, .rope = {}}, options, {}); }
+Source open(const fs::path& path, const OpenOptions& options = {}) {
+  return open_source({.text = path.string(), .model = path.string(), .adapters = {}, .rope = {}}, options, {});
+}
 
 HfWriteOptions quick(std::uint64_t max_shard_bytes = 5'000'000'000) {
   HfWriteOptions options;
@@ -21,7 +23,8 @@ HfWriteOptions quick(std::uint64_t max_shard_bytes = 5'000'000'000) {
 std::map<std::string, std::string> files_of(const fs::path& folder) {
   std::map<std::string, std::string> files;
   for (const fs::directory_entry& entry : fs::recursive_directory_iterator(folder))
-    files[entry.path().lexically_relative(folder).string()] = entry.is_directory() ? "(folder)" : read_bytes(entry.path());
+    files[entry.path().lexically_relative(folder).string()] =
+        entry.is_directory() ? "(folder)" : read_bytes(entry.path());
   return files;
 }
 
@@ -58,7 +61,8 @@ TEST(HfWriter, FixturesAndZooComeBack) {
       }
       EXPECT_EQ(written.files, names);
       EXPECT_EQ(written.bytes, bytes);
-      EXPECT_EQ(files.at("config.json"), read_bytes(entry.path() / "config.json")) << "these were written by transformers: nothing to change, not a byte";
+      EXPECT_EQ(files.at("config.json"), read_bytes(entry.path() / "config.json"))
+          << "these were written by transformers: nothing to change, not a byte";
       EXPECT_EQ(files.at("tokenizer.model"), read_bytes(entry.path() / "tokenizer.model"));
       write_hf_folder(source, source.hf->config, folder / "again", quick());
       EXPECT_EQ(files, files_of(folder / "again"));
@@ -134,7 +138,8 @@ TEST(HfWriter, CardTokenizerAndOtherFiles) {
 
 TEST(HfWriter, MergedFixtureIsThePublishedMerge) {
   TestFolder folder;
-  const std::string text = (kGolden / "fixtures/models/tolstoy-4m-yarn-2k").string() + "+" + (kGolden / "fixtures/adapters/qlora-shakespeare").string();
+  const std::string text = (kGolden / "fixtures/models/tolstoy-4m-yarn-2k").string() + "+" +
+                           (kGolden / "fixtures/adapters/qlora-shakespeare").string();
   const Source source = open_source(parse_source(text), {}, {});
   HfWriteOptions one = quick(), three = quick();
   one.stream.threads = 1;
@@ -154,21 +159,26 @@ TEST(HfWriter, RefusesTargetsThatWouldDestroyAndLeavesNothing) {
   overwrite.write.overwrite = true;
   for (const char* target : {"models/in", "models/in/", "models", "models/../models/in"}) {
     SCOPED_TRACE(target);
-    expect_error(ErrorKind::io, {"is or contains the source"}, [&] { write_hf_folder(source, source.hf->config, folder / target, overwrite); });
+    expect_error(ErrorKind::io, {"is or contains the source"},
+                 [&] { write_hf_folder(source, source.hf->config, folder / target, overwrite); });
   }
   fs::create_directory_symlink(folder / "models/in", folder / "link");
-  expect_error(ErrorKind::io, {"is or contains the source"}, [&] { write_hf_folder(source, source.hf->config, folder / "link", overwrite); });
+  expect_error(ErrorKind::io, {"is or contains the source"},
+               [&] { write_hf_folder(source, source.hf->config, folder / "link", overwrite); });
   fs::create_directories(folder / "taken");
   write_bytes(folder / "taken/note", "mine");
   const auto before = files_of(folder.path());
-  expect_error(ErrorKind::io, {"taken"}, [&] { write_hf_folder(source, source.hf->config, folder / "taken", quick()); });
+  expect_error(ErrorKind::io, {"taken"},
+               [&] { write_hf_folder(source, source.hf->config, folder / "taken", quick()); });
 
   HfWriteOptions stopped = quick();
   stopped.stream.progress = [](std::uint64_t) { throw Error(ErrorKind::io, {}, "stopped by the test", "nothing"); };
-  expect_error(ErrorKind::io, {"stopped by the test"}, [&] { write_hf_folder(source, source.hf->config, folder / "new", stopped); });
+  expect_error(ErrorKind::io, {"stopped by the test"},
+               [&] { write_hf_folder(source, source.hf->config, folder / "new", stopped); });
   EXPECT_EQ(files_of(folder.path()), before);
 
-  expect_error(ErrorKind::io, {"taken", "not a model's folder"}, [&] { write_hf_folder(source, source.hf->config, folder / "taken", overwrite); });
+  expect_error(ErrorKind::io, {"taken", "not a model's folder"},
+               [&] { write_hf_folder(source, source.hf->config, folder / "taken", overwrite); });
   EXPECT_TRUE(fs::exists(folder / "taken/note"));
   write_bytes(folder / "taken/config.json", "{}");
   write_hf_folder(source, source.hf->config, folder / "taken", overwrite);
@@ -185,7 +195,8 @@ TEST(HfWriter, OverflowOfANarrowTypeNamesTheTensorAndLeavesNothing) {
   OpenOptions f16;
   f16.merge_dtype = DType::f16;
   const Source source = open(folder / "in", f16);
-  expect_error(ErrorKind::bad_input, {"model.layers.1.mlp.up_proj.weight"}, [&] { write_hf_folder(source, source.hf->config, folder / "out", quick()); });
+  expect_error(ErrorKind::bad_input, {"model.layers.1.mlp.up_proj.weight"},
+               [&] { write_hf_folder(source, source.hf->config, folder / "out", quick()); });
   EXPECT_FALSE(fs::exists(folder / "out"));
   f16.saturate = true;
   const Source clamped = open(folder / "in", f16);

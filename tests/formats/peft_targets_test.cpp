@@ -9,13 +9,15 @@
 namespace ropewalk::formats {
 namespace {
 
-const fs::path kBase = kGolden / "fixtures/models/tolstoy-4m-yarn-2k", kAdapter = kGolden / "fixtures/adapters/qlora-shakespeare";
+const fs::path kBase = kGolden / "fixtures/models/tolstoy-4m-yarn-2k",
+               kAdapter = kGolden / "fixtures/adapters/qlora-shakespeare";
 
 /// The modules of the base that PEFT could wrap: 4 layers of 7, the head and the embedding.
 std::vector<std::string> modules() {
   std::vector<std::string> all = {"lm_head", "model.embed_tokens"};
   for (int layer = 0; layer < 4; ++layer)
-    for (const char* name : {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"})
+    for (const char* name : {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
+                             "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"})
       all.push_back("model.layers." + std::to_string(layer) + "." + name);
   return all;
 }
@@ -28,12 +30,16 @@ std::vector<std::string> named(const Json& config) {
   return out;
 }
 
-// What PEFT 0.21.2 did with the fixture's adapter and base after its adapter_config.json was changed like this: number of weights that merge_and_unload() changed, or of
+// What PEFT 0.21.2 did with the fixture's adapter and base after its adapter_config.json was changed like this: number
+// of weights that merge_and_unload() changed, or of
 // modules that it warned of as missing beside them.
 TEST(PeftTargets, AsPeftChooses) {
   const auto count = [](const char* config) { return named(Json::parse(config)).size(); };
   EXPECT_EQ(count(R"({"target_modules": ["q_proj", "k_proj"]})"), 8u);
-  EXPECT_EQ(count(R"({"target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "lm_head"]})"), 29u);
+  EXPECT_EQ(
+      count(
+          R"({"target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "lm_head"]})"),
+      29u);
   EXPECT_EQ(count(R"({"target_modules": "all-linear"})"), 28u);
   EXPECT_EQ(count(R"({"target_modules": "All-Linear", "exclude_modules": ["o_proj"]})"), 24u);
   EXPECT_EQ(count(R"({"target_modules": ["q_proj"], "layers_to_transform": [1]})"), 1u);
@@ -46,7 +52,8 @@ TEST(PeftTargets, AsPeftChooses) {
   EXPECT_EQ(count(R"({"target_modules": ".*layers.0.*(q|k)_proj"})"), 2u);
   EXPECT_EQ(count(R"({"target_modules": ["q_proj"], "exclude_modules": ".*layers.0.*"})"), 3u);
   EXPECT_EQ(count(R"({"target_modules": ["q_proj"], "exclude_modules": ["model.layers.0.self_attn.q_proj"]})"), 3u);
-  EXPECT_EQ(named(Json::parse(R"({"target_modules": ["model.layers.1.self_attn.q_proj", "k_proj"], "layers_to_transform": [0]})")),
+  EXPECT_EQ(named(Json::parse(
+                R"({"target_modules": ["model.layers.1.self_attn.q_proj", "k_proj"], "layers_to_transform": [0]})")),
             (std::vector<std::string>{"model.layers.0.self_attn.k_proj", "model.layers.1.self_attn.q_proj"}));
 }
 
@@ -61,12 +68,19 @@ TEST(PeftTargets, WhatCannotBeReadIsAnError) {
     }
     return "no error";
   };
-  EXPECT_EQ(message(R"({"target_modules": 3})"), "a.json: 'target_modules' is 3, expected text or a list of it; save the adapter again");
+  EXPECT_EQ(message(R"({"target_modules": 3})"),
+            "a.json: 'target_modules' is 3, expected text or a list of it; save the adapter again");
   EXPECT_EQ(message(R"({"target_modules": ["a", 1]})").find("a.json: 'target_modules' is "), 0u);
-  EXPECT_EQ(message(R"({"target_modules": "(q_proj"})"), "a.json: 'target_modules': '(q_proj' is no regular expression; correct it, or name the modules in a list");
-  EXPECT_EQ(message(R"({"target_modules": ".*q", "layers_to_transform": [1]})").find("a.json: 'layers_to_transform' is [1], expected nothing beside"), 0u);
-  EXPECT_EQ(message(R"({"target_modules": ["q"], "layers_to_transform": ["1"]})").find("a.json: 'layers_to_transform' is "), 0u);
-  EXPECT_NE(message(R"({"target_modules": "(a|aa)+[bc]"})", std::string(200, 'a')).find("takes too much work"), std::string::npos);  // Fibonacci(200) ways to fail
+  EXPECT_EQ(message(R"({"target_modules": "(q_proj"})"),
+            "a.json: 'target_modules': '(q_proj' is no regular expression; correct it, or name the modules in a list");
+  EXPECT_EQ(message(R"({"target_modules": ".*q", "layers_to_transform": [1]})")
+                .find("a.json: 'layers_to_transform' is [1], expected nothing beside"),
+            0u);
+  EXPECT_EQ(
+      message(R"({"target_modules": ["q"], "layers_to_transform": ["1"]})").find("a.json: 'layers_to_transform' is "),
+      0u);
+  EXPECT_NE(message(R"({"target_modules": "(a|aa)+[bc]"})", std::string(200, 'a')).find("takes too much work"),
+            std::string::npos);  // Fibonacci(200) ways to fail
 }
 
 Source merged_with(const TestFolder& folder, const Json& changes) {
@@ -80,7 +94,8 @@ Source merged_with(const TestFolder& folder, const Json& changes) {
 
 std::size_t changed(const Source& source) {
   std::size_t n = 0;
-  for (std::size_t i = 0; i < source.base_tensors.size(); ++i) n += source.checkpoint.tensors[i] != source.base_tensors[i];
+  for (std::size_t i = 0; i < source.base_tensors.size(); ++i)
+    n += source.checkpoint.tensors[i] != source.base_tensors[i];
   return n;
 }
 
@@ -97,16 +112,22 @@ TEST(PeftTargets, ConfigurationAndFileAreCompared) {
   const Source whole = merged_with(folder, Json::object());
   EXPECT_EQ(changed(whole), 28u);
   EXPECT_EQ(warnings(whole), Lines{});
-  const Source more = merged_with(folder, {{"target_modules", {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "lm_head"}}});
+  const Source more = merged_with(
+      folder,
+      {{"target_modules", {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "lm_head"}}});
   EXPECT_EQ(changed(more), 28u);
-  EXPECT_EQ(warnings(more), Lines{who + "its file lacks 1 module 'lm_head' that its target_modules names: unchanged, as in PEFT 0.21.2"});
+  EXPECT_EQ(
+      warnings(more),
+      Lines{who + "its file lacks 1 module 'lm_head' that its target_modules names: unchanged, as in PEFT 0.21.2"});
   const Source fewer = merged_with(folder, {{"target_modules", {"q_proj", "k_proj"}}});
   EXPECT_EQ(changed(fewer), 8u);
   EXPECT_EQ(fewer.merged_modules.size(), 8u);
-  EXPECT_EQ(warnings(fewer), Lines{who + "its target_modules does not name 20 modules, the first 'model.layers.0.mlp.down_proj' of its file: left out, as by PEFT 0.21.2"});
+  EXPECT_EQ(warnings(fewer), Lines{who + "its target_modules does not name 20 modules, the first "
+                                         "'model.layers.0.mlp.down_proj' of its file: left out, as by PEFT 0.21.2"});
   const Source none = merged_with(folder, {{"target_modules", {"query"}}});
   EXPECT_EQ(changed(none), 28u);
-  EXPECT_EQ(warnings(none), Lines{who + "its target_modules names no module of this base, which PEFT 0.21.2 refuses: all 28 modules of its file are merged"});
+  EXPECT_EQ(warnings(none), Lines{who + "its target_modules names no module of this base, which PEFT 0.21.2 refuses: "
+                                        "all 28 modules of its file are merged"});
 }
 
 }  // namespace

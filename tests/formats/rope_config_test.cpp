@@ -12,7 +12,8 @@ namespace {
 using golden::engines;
 using golden::read;
 
-/// The reader of folders refuses more politely, and means the same rope: the engine's rule, which engines_test compares with the engine row by row.
+/// The reader of folders refuses more politely, and means the same rope: the engine's rule, which engines_test compares
+/// with the engine row by row.
 TEST(RopeConfig, AgreesWithTheEngineRule) {
   const EngineVersion engine = newest(Engine::transformers);
   int cases = 0, refused = 0;
@@ -28,7 +29,8 @@ TEST(RopeConfig, AgreesWithTheEngineRule) {
     const RopeSpec spec = read(one["config"]);
     EXPECT_EQ(reading.context, spec.context) << one["id"];
     for (const Json& length : one["seq_lens"]) {
-      const RopeTable got = rope_table(spec, length.get<int>()), want = rope_table(reading.ropes.at(0).spec, length.get<int>());
+      const RopeTable got = rope_table(spec, length.get<int>()),
+                      want = rope_table(reading.ropes.at(0).spec, length.get<int>());
       EXPECT_EQ(got.inv_freq, want.inv_freq) << one["id"] << ": " << describe(spec);
       EXPECT_EQ(got.attention_factor, want.attention_factor) << one["id"];
     }
@@ -37,11 +39,12 @@ TEST(RopeConfig, AgreesWithTheEngineRule) {
   EXPECT_EQ(refused, 8);
 }
 
-// ---------------------------------------------------------------------------------------------------------------------------------------
+// ---------------------------------------------------------------------------------------------------------------------
 
 Json llama(const std::string& members) {
-  return Json::parse(R"({"model_type":"llama","hidden_size":512,"num_attention_heads":16,"max_position_embeddings":8192,"rope_theta":10000.0)" +
-                     (members.empty() ? "" : "," + members) + "}");
+  return Json::parse(
+      R"({"model_type":"llama","hidden_size":512,"num_attention_heads":16,"max_position_embeddings":8192,"rope_theta":10000.0)" +
+      (members.empty() ? "" : "," + members) + "}");
 }
 
 std::string refusal(const Json& config, ErrorKind kind) {
@@ -59,16 +62,24 @@ TEST(RopeConfig, ErrorsNameThePlace) {
   EXPECT_EQ(refusal(llama(R"("rope_scaling":{"rope_type":"yern","factor":2.0})"), ErrorKind::unsupported),
             "config.json:8:18: rope type 'yern' is unknown to transformers 5.23.0 (did you mean 'yarn'?); "
             "known are default, linear, dynamic, yarn, longrope, llama3, proportional");
-  EXPECT_EQ(refusal(llama(R"("rope_scaling":{"rope_type":"linear","factor":"4"})"), ErrorKind::bad_input),
-            "config.json:9:15: rope_scaling/factor is \"4\", a number was expected; write it as a number, without quotes");
-  EXPECT_NE(refusal(llama(R"("rope_scaling":{"rope_type":"yarn","factor":null,"original_max_position_embeddings":0})"), ErrorKind::bad_input).find("above 0"), std::string::npos);
+  EXPECT_EQ(
+      refusal(llama(R"("rope_scaling":{"rope_type":"linear","factor":"4"})"), ErrorKind::bad_input),
+      "config.json:9:15: rope_scaling/factor is \"4\", a number was expected; write it as a number, without quotes");
+  EXPECT_NE(refusal(llama(R"("rope_scaling":{"rope_type":"yarn","factor":null,"original_max_position_embeddings":0})"),
+                    ErrorKind::bad_input)
+                .find("above 0"),
+            std::string::npos);
   refusal(llama(R"("rope_scaling":{"rope_type":"linear","factor":-1})"), ErrorKind::bad_input);
   refusal(llama(R"("rope_scaling":[1])"), ErrorKind::bad_input);
   refusal(llama(R"("rope_scaling":{"rope_type":7})"), ErrorKind::unsupported);
-  refusal(llama(R"("rope_scaling":{"rope_type":"longrope","factor":2,"short_factor":[1],"long_factor":[1]})"), ErrorKind::bad_input);
-  refusal(llama(R"("rope_scaling":{"rope_type":"yarn","factor":2.0,"original_max_position_embeddings":1e300})"), ErrorKind::bad_input);
-  refusal(llama(R"("rope_scaling":{"rope_type":"linear","factor":2.0},"partial_rotary_factor":7)"), ErrorKind::bad_input);
-  refusal(llama(R"("layer_types":["full_attention"],"rope_parameters":{"full_attention":{"rope_type":"default"}})"), ErrorKind::unsupported);
+  refusal(llama(R"("rope_scaling":{"rope_type":"longrope","factor":2,"short_factor":[1],"long_factor":[1]})"),
+          ErrorKind::bad_input);
+  refusal(llama(R"("rope_scaling":{"rope_type":"yarn","factor":2.0,"original_max_position_embeddings":1e300})"),
+          ErrorKind::bad_input);
+  refusal(llama(R"("rope_scaling":{"rope_type":"linear","factor":2.0},"partial_rotary_factor":7)"),
+          ErrorKind::bad_input);
+  refusal(llama(R"("layer_types":["full_attention"],"rope_parameters":{"full_attention":{"rope_type":"default"}})"),
+          ErrorKind::unsupported);
   refusal(llama(R"("layer_types":["~2/"],"rope_parameters":{"~2/":{"rope_type":"default"}})"), ErrorKind::unsupported);
   Json config = llama("");
   config["rope_theta"] = -5;
@@ -78,7 +89,8 @@ TEST(RopeConfig, ErrorsNameThePlace) {
 }
 
 TEST(RopeConfig, EveryFieldSaysWhereItCameFrom) {
-  const RopeSpec spec = read(llama(R"("original_max_position_embeddings":1024,"rope_scaling":{"type":"yarn","factor":8,"beta_fast":16})"));
+  const RopeSpec spec = read(
+      llama(R"("original_max_position_embeddings":1024,"rope_scaling":{"type":"yarn","factor":8,"beta_fast":16})"));
   const auto from = [&](const std::string& field) -> std::string {
     for (const RopeProvenance& one : spec.provenance)
       if (one.field == field) return one.source + one.pointer;
@@ -92,10 +104,11 @@ TEST(RopeConfig, EveryFieldSaysWhereItCameFrom) {
   EXPECT_EQ(from("beta_slow"), "default of transformers 5.23.0");
 }
 
-// Remote code ---------------------------------------------------------------------------------------------------------------------------
+// Remote code ---------------------------------------------------------------------------------------------------------
 
 Json yarn_mistral() {
-  return Json::parse(R"({"model_type":"mistral","hidden_size":512,"num_attention_heads":16,"max_position_embeddings":32768,"rope_theta":10000.0,
+  return Json::parse(
+      R"({"model_type":"mistral","hidden_size":512,"num_attention_heads":16,"max_position_embeddings":32768,"rope_theta":10000.0,
     "auto_map":{"AutoConfig":"configuration_mistral.MistralConfig","AutoModelForCausalLM":"modeling_mistral_yarn.MistralForCausalLM"},
     "rope_scaling":{"factor":8.0,"finetuned":true,"original_max_position_embeddings":8192,"type":"yarn"}})");
 }
@@ -105,7 +118,11 @@ TEST(RopeConfig, LongropeDividesByTheLogarithmOfItsOriginalContext) {
     Json config = llama(R"("rope_scaling":null)");
     const auto pairs = static_cast<std::size_t>(read(config).rotary_dim / 2);
     const Json list = std::vector<double>(pairs, 1.0);
-    config["rope_scaling"] = {{"rope_type", "longrope"}, {"short_factor", list}, {"long_factor", list}, {"factor", 4.0}, {"original_max_position_embeddings", original}};
+    config["rope_scaling"] = {{"rope_type", "longrope"},
+                              {"short_factor", list},
+                              {"long_factor", list},
+                              {"factor", 4.0},
+                              {"original_max_position_embeddings", original}};
     return config;
   };
   EXPECT_NEAR(rope_table(read(of(2)), 1).attention_factor, std::sqrt(3.0), 1e-15);  // sqrt(1 + ln 4 / ln 2)
@@ -115,15 +132,33 @@ TEST(RopeConfig, LongropeDividesByTheLogarithmOfItsOriginalContext) {
 TEST(RopeConfig, YarnMistralsRemoteCode) {
   std::vector<std::string> warnings;
   const RopeTable table = rope_table(read(yarn_mistral(), &warnings), 1);
-  // the repository's MistralYaRNScaledRotaryEmbedding run under torch 2.15: d 32, theta 10000, s 8, L 8192; float32, nine digits
-  const std::vector<double> want = {1,            0.562341332,   0.316227764,   0.177827939,   0.100000001,    0.0500835218,   0.0247052945,   0.0119478144,
-                                    0.00562499976, 0.00254810904, 0.00108703296, 0.000416784256, 0.000125000006, 7.02926627e-05, 3.95284733e-05, 2.22284925e-05};
-  for (std::size_t pair = 0; pair < want.size(); ++pair) EXPECT_NEAR(table.inv_freq[pair] / want[pair], 1, 2.5e-7) << pair;
+  // the repository's MistralYaRNScaledRotaryEmbedding run under torch 2.15: d 32, theta 10000, s 8, L 8192; float32,
+  // nine digits
+  const std::vector<double> want = {1,
+                                    0.562341332,
+                                    0.316227764,
+                                    0.177827939,
+                                    0.100000001,
+                                    0.0500835218,
+                                    0.0247052945,
+                                    0.0119478144,
+                                    0.00562499976,
+                                    0.00254810904,
+                                    0.00108703296,
+                                    0.000416784256,
+                                    0.000125000006,
+                                    7.02926627e-05,
+                                    3.95284733e-05,
+                                    2.22284925e-05};
+  for (std::size_t pair = 0; pair < want.size(); ++pair)
+    EXPECT_NEAR(table.inv_freq[pair] / want[pair], 1, 2.5e-7) << pair;
   EXPECT_NEAR(table.attention_factor, 1.1455609079175886, 1e-15);
   ASSERT_EQ(warnings.size(), 1u);
   EXPECT_EQ(warnings[0],
-            "auto_map names modeling_mistral_yarn.py, which is not run: its rope, YaRN x8 of 8192 (theta 10000, beta 128/2, attention factor 1.1456), is used; "
-            "without remote code transformers 5.23.0 would compute YaRN x8 of 8192 (theta 10000, beta 32/1, attention factor 1.2079)");
+            "auto_map names modeling_mistral_yarn.py, which is not run: its rope, YaRN x8 of 8192 (theta 10000, beta "
+            "128/2, attention factor 1.1456), is used; "
+            "without remote code transformers 5.23.0 would compute YaRN x8 of 8192 (theta 10000, beta 32/1, attention "
+            "factor 1.2079)");
 
   Json plain = yarn_mistral();
   plain.erase("auto_map");
@@ -131,11 +166,13 @@ TEST(RopeConfig, YarnMistralsRemoteCode) {
 }
 
 TEST(RopeConfig, YarnLlamasRemoteCodeAndItsTheta) {
-  Json config = llama(R"("rope_scaling":{"type":"yarn","factor":2.0,"original_max_position_embeddings":4096,"finetuned":true})");
+  Json config =
+      llama(R"("rope_scaling":{"type":"yarn","factor":2.0,"original_max_position_embeddings":4096,"finetuned":true})");
   config["rope_theta"] = 500000.0;
   const RopeSpec plain = read(config);
   std::vector<std::string> warnings;
-  config["auto_map"] = {{"AutoModelForCausalLM", "NousResearch/Yarn-Llama-2-7b-64k--modeling_llama_together_yarn.LlamaForCausalLM"}};
+  config["auto_map"] = {
+      {"AutoModelForCausalLM", "NousResearch/Yarn-Llama-2-7b-64k--modeling_llama_together_yarn.LlamaForCausalLM"}};
   EXPECT_EQ(rope_table(read(config, &warnings), 1).inv_freq, rope_table(plain, 1).inv_freq);
   EXPECT_TRUE(warnings.empty()) << warnings[0];  // nothing differs, nothing to say
 

@@ -101,7 +101,8 @@ TEST_F(SafetensorsTest, LayoutIsTheLibrarys) {
     std::vector<TensorPtr> tensors;
     for (const Json& tensor : want["tensors"])
       tensors.push_back(named(tensor[0], tensor[2], dtype_from_safetensors(tensor[1].get<std::string>()).value()));
-    const SafetensorsLayout layout = plan_safetensors(tensors, want["metadata"].get<std::map<std::string, std::string>>());
+    const SafetensorsLayout layout =
+        plan_safetensors(tensors, want["metadata"].get<std::map<std::string, std::string>>());
     EXPECT_EQ(layout.header.substr(8), want["header"].get<std::string>());
     EXPECT_EQ(layout.header, file_of(want["header"].get<std::string>(), 0));
     EXPECT_EQ(layout.file_bytes, want["bytes"].get<std::uint64_t>());
@@ -128,7 +129,8 @@ TEST_F(SafetensorsTest, ShardsAndIndexAreTheLibrarys) {
     SCOPED_TRACE(want["elements"].dump() + " limit " + want["limit"].dump());
     std::vector<TensorPtr> tensors;
     for (const Json& elements : want["elements"])
-      tensors.push_back(named("layers." + std::to_string(tensors.size()) + ".weight", {elements.get<std::uint64_t>()}, DType::f16));
+      tensors.push_back(
+          named("layers." + std::to_string(tensors.size()) + ".weight", {elements.get<std::uint64_t>()}, DType::f16));
     const ShardPlan plan = plan_shards(tensors, want["limit"].get<std::uint64_t>());
     Json names = Json::object();
     for (const auto& [file, held] : plan.shards) {
@@ -142,12 +144,14 @@ TEST_F(SafetensorsTest, ShardsAndIndexAreTheLibrarys) {
   EXPECT_GE(sharded, 20);
 }
 
-// Every file of the fixtures was written by the real library: read it, plan it again, and the header must come out the same.
+// Every file of the fixtures was written by the real library: read it, plan it again, and the header must come out the
+// same.
 TEST_F(SafetensorsTest, RealFilesRoundTrip) {
   int n_files = 0;
   for (const char* archive : {"fixtures", "zoo", "peft"})
     for (const auto& entry : fs::recursive_directory_iterator(fs::path(ROPEWALK_GOLDEN_DIR) / archive)) {
-      if (entry.path().extension() != ".safetensors" || entry.path().string().find("refuse") != std::string::npos) continue;
+      if (entry.path().extension() != ".safetensors" || entry.path().string().find("refuse") != std::string::npos)
+        continue;
       SCOPED_TRACE(entry.path().string());
       const SafetensorsFile file = read_safetensors(entry.path());
       const SafetensorsLayout layout = plan_safetensors(file.tensors, file.metadata);
@@ -189,47 +193,70 @@ TEST_F(SafetensorsTest, EachLieIsSeenForWhatItIs) {
       {"{" + kA, 8, "byte 61: not valid JSON"},
       {"{" + kA + "}}", 8, "byte 62: not valid JSON"},
       {"{" + kA + "," + kA + "}", 8, "byte 62: key 'a' appears twice in one object"},
-      {R"({"a":{"dtype":"F32","shape":[2],"shape":[2],"data_offsets":[0,8]}})", 8, "byte 40: key 'shape' appears twice in one object"},
+      {R"({"a":{"dtype":"F32","shape":[2],"shape":[2],"data_offsets":[0,8]}})", 8,
+       "byte 40: key 'shape' appears twice in one object"},
       {R"({"a":{"dtype":"F32","shape":[[2]],"data_offsets":[0,8]}})", 8, "byte 37: nested deeper than 3 levels"},
       {R"({"a":[0,8]})", 8, "byte 13: 'a' is array, expected an object"},
       {R"({"a":{"dtype":"F32","shape":[2]}})", 8, "byte 13: 'a' has no data_offsets"},
       {R"({"a":{"dtype":"F32","data_offsets":[0,8]}})", 8, "byte 13: 'a' has no shape"},
       {R"({"a":{"shape":[2],"data_offsets":[0,8]}})", 8, "byte 13: 'a' has no dtype"},
-      {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8],"stride":[1]}})", 8, "byte 70: 'a' has an unknown field 'stride'"},
-      {R"({"a":{"dtype":7,"shape":[2],"data_offsets":[0,8]}})", 8, "byte 22: 'a' has number for a dtype, expected a string"},
-      {R"({"a":{"dtype":"F32","shape":8,"data_offsets":[0,8]}})", 8, "byte 36: 'a' has number for shape, expected an array"},
-      {R"({"a":{"dtype":"F32","shape":[2.0],"data_offsets":[0,8]}})", 8, "byte 37: 'a' has 2.0 in shape, expected a whole number"},
-      {R"({"a":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}})", 8, "byte 37: 'a' has -2 in shape, expected a whole number"},
-      {R"({"a":{"dtype":"F32","shape":["2"],"data_offsets":[0,8]}})", 8, "byte 37: 'a' has \"2\" in shape, expected a whole number"},
-      {R"({"a":{"dtype":"F32","shape":[18446744073709551616],"data_offsets":[0,8]}})", 8, "byte 37: 'a' has 1.8446744073709552e+19 in shape"},
-      {R"({"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}})", 0, "byte 36: 'a' has a shape whose size does not fit in 64 bits"},
-      {R"({"a":{"dtype":"F32","shape":[4611686018427387904],"data_offsets":[0,0]}})", 0, "byte 36: 'a' has a shape whose size does not fit in 64 bits"},
+      {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8],"stride":[1]}})", 8,
+       "byte 70: 'a' has an unknown field 'stride'"},
+      {R"({"a":{"dtype":7,"shape":[2],"data_offsets":[0,8]}})", 8,
+       "byte 22: 'a' has number for a dtype, expected a string"},
+      {R"({"a":{"dtype":"F32","shape":8,"data_offsets":[0,8]}})", 8,
+       "byte 36: 'a' has number for shape, expected an array"},
+      {R"({"a":{"dtype":"F32","shape":[2.0],"data_offsets":[0,8]}})", 8,
+       "byte 37: 'a' has 2.0 in shape, expected a whole number"},
+      {R"({"a":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}})", 8,
+       "byte 37: 'a' has -2 in shape, expected a whole number"},
+      {R"({"a":{"dtype":"F32","shape":["2"],"data_offsets":[0,8]}})", 8,
+       "byte 37: 'a' has \"2\" in shape, expected a whole number"},
+      {R"({"a":{"dtype":"F32","shape":[18446744073709551616],"data_offsets":[0,8]}})", 8,
+       "byte 37: 'a' has 1.8446744073709552e+19 in shape"},
+      {R"({"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}})", 0,
+       "byte 36: 'a' has a shape whose size does not fit in 64 bits"},
+      {R"({"a":{"dtype":"F32","shape":[4611686018427387904],"data_offsets":[0,0]}})", 0,
+       "byte 36: 'a' has a shape whose size does not fit in 64 bits"},
       {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0]}})", 8, "byte 55: 'a' has 1 data_offsets, expected 2"},
       {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8,8]}})", 8, "byte 55: 'a' has 3 data_offsets, expected 2"},
       {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}})", 8, "byte 55: 'a' ends before it begins: 8 to 0"},
-      {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 7, "byte 55: 'a' needs data up to byte 8, 7 are left"},
-      {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[18446744073709551608,18446744073709551615]}})", 8, "byte 55: 'a' needs data up to byte 18446744073709551615, 8 are left"},
-      {R"({"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}})", 8, "byte 55: 'a' needs 12 bytes by dtype and shape, its offsets 0 to 8 give 8"},
-      {R"({"a":{"dtype":"F16","shape":[2],"data_offsets":[0,8]}})", 8, "byte 55: 'a' needs 4 bytes by dtype and shape, its offsets 0 to 8 give 8"},
-      {"{" + kA + R"(,"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})", 12, "byte 108: 'b' overlaps 'a': begins at 4, which ends at 8"},
-      {"{" + kA + R"(,"b":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 8, "byte 108: 'b' overlaps 'a': begins at 0, which ends at 8"},
-      {"{" + kA + R"(,"b":{"dtype":"F32","shape":[2],"data_offsets":[12,20]}})", 20, "byte 108: 'b' leaves a gap: begins at 12, the data before it ends at 8"},
-      {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})", 12, "byte 55: 'a' leaves a gap: begins at 4, the data before it ends at 0"},
+      {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 7,
+       "byte 55: 'a' needs data up to byte 8, 7 are left"},
+      {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[18446744073709551608,18446744073709551615]}})", 8,
+       "byte 55: 'a' needs data up to byte 18446744073709551615, 8 are left"},
+      {R"({"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}})", 8,
+       "byte 55: 'a' needs 12 bytes by dtype and shape, its offsets 0 to 8 give 8"},
+      {R"({"a":{"dtype":"F16","shape":[2],"data_offsets":[0,8]}})", 8,
+       "byte 55: 'a' needs 4 bytes by dtype and shape, its offsets 0 to 8 give 8"},
+      {"{" + kA + R"(,"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})", 12,
+       "byte 108: 'b' overlaps 'a': begins at 4, which ends at 8"},
+      {"{" + kA + R"(,"b":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 8,
+       "byte 108: 'b' overlaps 'a': begins at 0, which ends at 8"},
+      {"{" + kA + R"(,"b":{"dtype":"F32","shape":[2],"data_offsets":[12,20]}})", 20,
+       "byte 108: 'b' leaves a gap: begins at 12, the data before it ends at 8"},
+      {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})", 12,
+       "byte 55: 'a' leaves a gap: begins at 4, the data before it ends at 0"},
       {"{" + kA + "}", 12, "byte 70: 4 bytes belong to no tensor"},
       {"{}", 1, "byte 10: 1 byte belongs to no tensor"},
       {R"({"__metadata__":"pt",)" + kA + "}", 8, "byte 24: '__metadata__' is string, expected an object of strings"},
-      {R"({"__metadata__":{"format":1},)" + kA + "}", 8, "byte 34: '__metadata__' has for 'format' number, expected a string"},
-      {R"({"__metadata__":{"a":{"b":"c"}},)" + kA + "}", 8, "byte 29: '__metadata__' has for 'a' object, expected a string"},
-      {"{\"\xff\":0}", 0, "byte 10: not valid JSON: syntax error while parsing object key - invalid string: ill-formed UTF-8 byte"},
+      {R"({"__metadata__":{"format":1},)" + kA + "}", 8,
+       "byte 34: '__metadata__' has for 'format' number, expected a string"},
+      {R"({"__metadata__":{"a":{"b":"c"}},)" + kA + "}", 8,
+       "byte 29: '__metadata__' has for 'a' object, expected a string"},
+      {"{\"\xff\":0}", 0,
+       "byte 10: not valid JSON: syntax error while parsing object key - invalid string: ill-formed UTF-8 byte"},
       {"{" + kA + std::string("}\0", 2), 8, "byte 62: not valid JSON: a NUL byte"},
   };
-  for (const Lie& lie : lies) EXPECT_EQ(refusal(file_of(lie.header, lie.data_bytes)).substr(0, lie.why.size()), lie.why) << lie.header;
+  for (const Lie& lie : lies)
+    EXPECT_EQ(refusal(file_of(lie.header, lie.data_bytes)).substr(0, lie.why.size()), lie.why) << lie.header;
   EXPECT_EQ(refusal(file_of(R"({"a":{"dtype":"F4","shape":[2],"data_offsets":[0,1]}})", 1), ErrorKind::unsupported),
             "byte 22: 'a' has dtype 'F4', which is not known here; convert it to F32, F16 or BF16 first");
   EXPECT_EQ(refusal(file_of("{" + kA + "}   ", 8)), "(accepted)");
 }
 
-// Empty tensors cost a file nothing but its header; 1.5 million of them took 24 s and 1 GB before they were refused. Now the first past the cap is.
+// Empty tensors cost a file nothing but its header; 1.5 million of them took 24 s and 1 GB before they were refused.
+// Now the first past the cap is.
 TEST_F(SafetensorsTest, TensorsAreCounted) {
   std::string header = "{", past;
   for (std::uint64_t i = 0; i < kMaxTensorsPerFile + 2; ++i) {
@@ -239,14 +266,18 @@ TEST_F(SafetensorsTest, TensorsAreCounted) {
   const std::uint64_t size = header.size() + 1000;  // what follows is not looked at
   std::string bytes(8, '\0');
   std::memcpy(bytes.data(), &size, 8);
-  EXPECT_EQ(refusal(bytes + header + std::string(1000, '!')), "byte " + past + ": more than 262145 keys in one object; check that this is the right file");
+  EXPECT_EQ(refusal(bytes + header + std::string(1000, '!')),
+            "byte " + past + ": more than 262145 keys in one object; check that this is the right file");
 }
 
 TEST_F(SafetensorsTest, HeaderSizeIsCheckedBeforeAnythingIsAllocated) {
   const std::string rest(100, '{');
   EXPECT_EQ(refusal(std::string(8, '\xff') + rest),
-            "byte 0: the header claims 18446744073709551615 bytes, at most 100000000 are allowed; this is not a safetensors file, or it is corrupt: fetch it again");
+            "byte 0: the header claims 18446744073709551615 bytes, at most 100000000 are allowed; this is not a "
+            "safetensors file, or it is corrupt: fetch it again");
   EXPECT_EQ(refusal(std::string("\x00\xe1\xf5\x05\0\0\0\0", 8) + rest),  // exactly 100,000,000
             "byte 8: the header needs 100000000 bytes, 100 are left; the file is cut short or corrupt: fetch it again");
-  EXPECT_EQ(refusal(std::string(8, '\0')), "byte 8: the header does not start with '{'; the header is not valid safetensors: fetch or write the file again");
+  EXPECT_EQ(
+      refusal(std::string(8, '\0')),
+      "byte 8: the header does not start with '{'; the header is not valid safetensors: fetch or write the file again");
 }

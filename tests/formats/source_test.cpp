@@ -11,7 +11,9 @@ namespace {
 
 using Choice = OpenOptions::TokenizerChoice;
 
-Source open(const std::string& text, const OpenOptions& options = {}, const fs::path& hub_cache = {}) { return open_source(parse_source(text), options, hub_cache); }
+Source open(const std::string& text, const OpenOptions& options = {}, const fs::path& hub_cache = {}) {
+  return open_source(parse_source(text), options, hub_cache);
+}
 
 bool warns(const Source& source, const std::string& part) {
   for (const std::string& line : source.checkpoint.warnings)
@@ -31,10 +33,14 @@ TEST(SourceSpec, GrammarOfNamesThatAreNotThere) {
   EXPECT_EQ(spec.adapters[1].scale, 1);
   EXPECT_EQ(spec.rope, "yarn,factor=16,original=4096");
   EXPECT_EQ(parse_source("m+a:-1e-2").adapters[0].scale, -0.01);
-  EXPECT_EQ(parse_source(R"(m+rope={"rope_type":"linear","factor":1e+1})").rope, R"({"rope_type":"linear","factor":1e+1})") << "rope= takes the rest";
-  for (const char* bad : {"", "+a", "m+", "m++a", "m+a:", "m+a:x", "m+a:nan", "m+a:inf", "m+a:1e999", "m+:1", "m+rope="}) {
+  EXPECT_EQ(parse_source(R"(m+rope={"rope_type":"linear","factor":1e+1})").rope,
+            R"({"rope_type":"linear","factor":1e+1})")
+      << "rope= takes the rest";
+  for (const char* bad :
+       {"", "+a", "m+", "m++a", "m+a:", "m+a:x", "m+a:nan", "m+a:inf", "m+a:1e999", "m+:1", "m+rope="}) {
     SCOPED_TRACE(bad);
-    expect_error(ErrorKind::usage, {"source '", "expected MODEL[+ADAPTER[:SCALE]]...[+rope=SPEC]"}, [&] { parse_source(bad); });
+    expect_error(ErrorKind::usage, {"source '", "expected MODEL[+ADAPTER[:SCALE]]...[+rope=SPEC]"},
+                 [&] { parse_source(bad); });
   }
 }
 
@@ -57,7 +63,9 @@ TEST(SourceSpec, ExistingPathsAreTakenLiterally) {
 TEST(HubCache, NamesAndRevisions) {
   EXPECT_EQ(parse_hub_name("org/name")->revision, "main");
   EXPECT_EQ(parse_hub_name("org/name@refs/pr/1")->revision, "refs/pr/1");
-  for (const char* bad : {"name", "a/b/c", "../name", "org/..", "org/name@", "org/name@../x", "org/name@a//b", "/name", "org/", "org/na me", "org/name@/etc"}) EXPECT_FALSE(parse_hub_name(bad)) << bad;
+  for (const char* bad : {"name", "a/b/c", "../name", "org/..", "org/name@", "org/name@../x", "org/name@a//b", "/name",
+                          "org/", "org/na me", "org/name@/etc"})
+    EXPECT_FALSE(parse_hub_name(bad)) << bad;
 }
 
 TEST(HubCache, OpensSnapshotsThroughLinksAndNeverWrites) {
@@ -65,7 +73,8 @@ TEST(HubCache, OpensSnapshotsThroughLinksAndNeverWrites) {
   const fs::path repository = folder / "hub/models--org--tiny";
   write_tiny(repository / "blobs");
   fs::create_directories(repository / "snapshots/abc123");
-  for (const char* name : {"config.json", "model.safetensors"}) fs::create_symlink("../../blobs/" + std::string(name), repository / "snapshots/abc123" / name);
+  for (const char* name : {"config.json", "model.safetensors"})
+    fs::create_symlink("../../blobs/" + std::string(name), repository / "snapshots/abc123" / name);
   write_bytes(repository / "refs/main", "abc123\n");
   write_bytes(repository / "refs/v2", "missing");
   write_bytes(repository / "refs/evil", "../../../..");
@@ -79,8 +88,10 @@ TEST(HubCache, OpensSnapshotsThroughLinksAndNeverWrites) {
   EXPECT_EQ(open("org/tiny@main", {}, folder / "hub").checkpoint.label, "org/tiny@main");
   EXPECT_EQ(open("org/tiny@abc123", {}, folder / "hub").checkpoint.tensors.size(), 21u);
   expect_error(ErrorKind::bad_input, {"not its revision 'v2'"}, [&] { open("org/tiny@v2", {}, folder / "hub"); });
-  expect_error(ErrorKind::bad_input, {"refs/evil", "does not hold the name of a commit"}, [&] { open("org/tiny@evil", {}, folder / "hub"); });
-  expect_error(ErrorKind::bad_input, {"org/other", "nor in the Hub cache", "hf download org/other"}, [&] { open("org/other", {}, folder / "hub"); });
+  expect_error(ErrorKind::bad_input, {"refs/evil", "does not hold the name of a commit"},
+               [&] { open("org/tiny@evil", {}, folder / "hub"); });
+  expect_error(ErrorKind::bad_input, {"org/other", "nor in the Hub cache", "hf download org/other"},
+               [&] { open("org/other", {}, folder / "hub"); });
   EXPECT_EQ(files(), before);
 }
 
@@ -89,7 +100,8 @@ TEST(Source, AdapterIsMergedAndReported) {
   write_tiny(folder / "base");
   write_tiny_adapter(folder / "adapter", "base");
   const std::string base = (folder / "base").string(), adapter = (folder / "adapter").string();
-  const Source plain = open(base), merged = open(base + "+" + adapter), half = open(base + "+" + adapter + ":0.5"), none = open(base + "+" + adapter + ":0");
+  const Source plain = open(base), merged = open(base + "+" + adapter), half = open(base + "+" + adapter + ":0.5"),
+               none = open(base + "+" + adapter + ":0");
   EXPECT_EQ(merged.merged_modules.size(), 2u);
   EXPECT_EQ(merged.merged_modules[1].name, kAdapted);
   EXPECT_EQ(merged.merged_modules[1].scale, 2);
@@ -98,13 +110,15 @@ TEST(Source, AdapterIsMergedAndReported) {
   EXPECT_NE(bytes_of(merged, kAdapted), bytes_of(half, kAdapted));
   EXPECT_EQ(bytes_of(none, kAdapted), bytes_of(plain, kAdapted));
   EXPECT_EQ(bytes_of(merged, "lm_head.weight"), bytes_of(plain, "lm_head.weight"));
-  EXPECT_EQ(raw_bytes(*merged.base_tensors[1]), raw_bytes(*plain.checkpoint.tensors[1])) << "base_tensors are the base's";
+  EXPECT_EQ(raw_bytes(*merged.base_tensors[1]), raw_bytes(*plain.checkpoint.tensors[1]))
+      << "base_tensors are the base's";
   EXPECT_EQ(merged.checkpoint.find(kAdapted)->info().pairs, RotaryPairs::half_split);
   EXPECT_FALSE(warns(merged, "names the base"));
 
   OpenOptions bf16;
   bf16.merge_dtype = DType::bf16;
-  for (const TensorPtr& tensor : open(base + "+" + adapter, bf16).checkpoint.tensors) EXPECT_EQ(tensor->dtype(), DType::bf16) << tensor->name();
+  for (const TensorPtr& tensor : open(base + "+" + adapter, bf16).checkpoint.tensors)
+    EXPECT_EQ(tensor->dtype(), DType::bf16) << tensor->name();
 }
 
 TEST(Source, AnotherBaseThatFitsIsAWarningAndOneThatDoesNotAnError) {
@@ -117,11 +131,14 @@ TEST(Source, AnotherBaseThatFitsIsAWarningAndOneThatDoesNotAnError) {
   wide["intermediate_size"] = 32;
   std::vector<RawTensor> tensors = tiny_tensors();
   for (RawTensor& tensor : tensors) {
-    if (tensor.name.find("gate_proj") != std::string::npos || tensor.name.find("up_proj") != std::string::npos) tensor = f32_tensor(tensor.name, {32, 16});
+    if (tensor.name.find("gate_proj") != std::string::npos || tensor.name.find("up_proj") != std::string::npos)
+      tensor = f32_tensor(tensor.name, {32, 16});
     if (tensor.name.find("down_proj") != std::string::npos) tensor = f32_tensor(tensor.name, {16, 32});
   }
   write_tiny(folder / "base", tensors, wide);
-  expect_error(ErrorKind::bad_input, {"adapter", "down_proj.lora_A.weight' has shape [2, 24]: 24 inputs, expected 32", "'org/trained-on'"}, [&] { open(text); });
+  expect_error(ErrorKind::bad_input,
+               {"adapter", "down_proj.lora_A.weight' has shape [2, 24]: 24 inputs, expected 32", "'org/trained-on'"},
+               [&] { open(text); });
 }
 
 TEST(Source, AdapterAloneFindsItsBase) {
@@ -129,8 +146,11 @@ TEST(Source, AdapterAloneFindsItsBase) {
   write_tiny(folder / "models/tiny-base");
   write_tiny(folder / "hub/models--org--cached/snapshots/main");
   const std::string want = bytes_of(open((folder / "models/tiny-base").string()), "lm_head.weight");
-  const std::pair<const char*, std::string> cases[] = {{"beside", "tiny-base"}, {"beside by last part", "someone/tiny-base"}, {"relative to the adapter", "../tiny-base"},
-                                                       {"absolute", (folder / "models/tiny-base").string()}, {"cache", "org/cached"}};
+  const std::pair<const char*, std::string> cases[] = {{"beside", "tiny-base"},
+                                                       {"beside by last part", "someone/tiny-base"},
+                                                       {"relative to the adapter", "../tiny-base"},
+                                                       {"absolute", (folder / "models/tiny-base").string()},
+                                                       {"cache", "org/cached"}};
   for (const auto& [what, base] : cases) {
     SCOPED_TRACE(what);
     write_tiny_adapter(folder / "models/adapter", base);
@@ -138,15 +158,21 @@ TEST(Source, AdapterAloneFindsItsBase) {
     EXPECT_EQ(source.merged_modules.size(), 2u);
     EXPECT_EQ(bytes_of(source, "lm_head.weight"), want);
     EXPECT_FALSE(warns(source, "names the base"));
-    EXPECT_EQ(open((folder / "models/adapter/").string() + "/", {}, folder / "hub").merged_modules.size(), 2u) << "a slash at the end";
+    EXPECT_EQ(open((folder / "models/adapter/").string() + "/", {}, folder / "hub").merged_modules.size(), 2u)
+        << "a slash at the end";
   }
   write_tiny_adapter(folder / "models/adapter", "org/nowhere");
-  expect_error(ErrorKind::bad_input, {"adapter_config.json", "the base 'org/nowhere' was found neither beside", "MODEL+"}, [&] { open((folder / "models/adapter").string(), {}, folder / "hub"); });
+  expect_error(ErrorKind::bad_input,
+               {"adapter_config.json", "the base 'org/nowhere' was found neither beside", "MODEL+"},
+               [&] { open((folder / "models/adapter").string(), {}, folder / "hub"); });
   write_tiny_adapter(folder / "models/adapter", "");
-  expect_error(ErrorKind::bad_input, {"base_model_name_or_path is empty"}, [&] { open((folder / "models/adapter").string()); });
+  expect_error(ErrorKind::bad_input, {"base_model_name_or_path is empty"},
+               [&] { open((folder / "models/adapter").string()); });
   write_tiny_adapter(folder / "models/adapter", "adapter");
-  expect_error(ErrorKind::bad_input, {"the base 'adapter' was found neither"}, [&] { open((folder / "models/adapter").string()); });
-  write_bytes(folder / "models/adapter/config.json", tiny_config().dump(2));  // some trainers leave a copy of the base's
+  expect_error(ErrorKind::bad_input, {"the base 'adapter' was found neither"},
+               [&] { open((folder / "models/adapter").string()); });
+  write_bytes(folder / "models/adapter/config.json",
+              tiny_config().dump(2));  // some trainers leave a copy of the base's
   write_tiny_adapter(folder / "models/adapter", "tiny-base");
   EXPECT_EQ(open((folder / "models/adapter").string()).merged_modules.size(), 2u);
 }
@@ -166,8 +192,10 @@ TEST(Source, RopeIsReplacedInConfigurationAndModel) {
 
 TEST(Source, TokenizerIsTheAdaptersIfItsIdsFit) {
   TestFolder folder;
-  const fs::path model = kGolden / "fixtures/models/tolstoy-4m-yarn-2k", adapter = kGolden / "fixtures/adapters/qlora-shakespeare";
-  for (const char* name : {"adapter_config.json", "adapter_model.safetensors"}) write_bytes(folder / "own" / name, read_bytes(adapter / name));
+  const fs::path model = kGolden / "fixtures/models/tolstoy-4m-yarn-2k",
+                 adapter = kGolden / "fixtures/adapters/qlora-shakespeare";
+  for (const char* name : {"adapter_config.json", "adapter_model.safetensors"})
+    write_bytes(folder / "own" / name, read_bytes(adapter / name));
   const auto open_with = [&](Choice choice, const fs::path& tokenizer = {}) {
     OpenOptions options;
     options.tokenizer = choice;
@@ -175,7 +203,8 @@ TEST(Source, TokenizerIsTheAdaptersIfItsIdsFit) {
     return open(model.string() + "+" + (folder / "own").string(), options);
   };
   EXPECT_EQ(open_with(Choice::automatic).tokenizer_origin, "base") << "the adapter has none";
-  expect_error(ErrorKind::bad_input, {"no adapter of this source has a tokenizer"}, [&] { open_with(Choice::adapter); });
+  expect_error(ErrorKind::bad_input, {"no adapter of this source has a tokenizer"},
+               [&] { open_with(Choice::adapter); });
 
   write_bytes(folder / "own/tokenizer.model", read_bytes(model / "tokenizer.model"));
   const Source own = open_with(Choice::automatic);
@@ -191,7 +220,8 @@ TEST(Source, TokenizerIsTheAdaptersIfItsIdsFit) {
 
   const Source other = open_with(Choice::folder, kGolden / "fixtures/models/stories260K");
   EXPECT_EQ(other.checkpoint.vocabulary->pieces.size(), 512u);
-  expect_error(ErrorKind::bad_input, {(folder / "own").string(), "the tokenizer has 2049 ids, the embedding 2048 rows"}, [&] { open_with(Choice::folder, folder / "own"); });
+  expect_error(ErrorKind::bad_input, {(folder / "own").string(), "the tokenizer has 2049 ids, the embedding 2048 rows"},
+               [&] { open_with(Choice::folder, folder / "own"); });
   expect_error(ErrorKind::bad_input, {"no tokenizer here"}, [&] { open_with(Choice::folder, folder.path()); });
 }
 

@@ -19,21 +19,25 @@ namespace fs = std::filesystem;
 class Synthetic : public testing::Test {
  protected:
   void SetUp() override {
-    folder = fs::path(testing::TempDir()) / ("synthetic+" + std::to_string(::getpid()));  // a plus sign, as in SOURCE+ADAPTER
+    folder = fs::path(testing::TempDir()) /
+             ("synthetic+" + std::to_string(::getpid()));  // a plus sign, as in SOURCE+ADAPTER
     fs::create_directories(folder);
   }
   void TearDown() override { fs::remove_all(folder); }
 
   Source open(const std::string& more, const std::string& suffix = "", const std::string& name = "config.json") {
-    std::ofstream(folder / name) << R"({"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 128, "intermediate_size": 320, "num_hidden_layers": 6, "num_attention_heads": 4,)"
-                                 << R"( "num_key_value_heads": 2, "vocab_size": 50000, "max_position_embeddings": 512, "rms_norm_eps": 1e-5, "hidden_act": "silu")" << more << "}";
+    std::ofstream(folder / name)
+        << R"({"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 128, "intermediate_size": 320, "num_hidden_layers": 6, "num_attention_heads": 4,)"
+        << R"( "num_key_value_heads": 2, "vocab_size": 50000, "max_position_embeddings": 512, "rms_norm_eps": 1e-5, "hidden_act": "silu")"
+        << more << "}";
     return open_source(parse_source("synthetic:" + (folder / name).string() + suffix), {}, {});
   }
 
   fs::path folder;
 };
 
-std::vector<float> values(const Source& source, const std::string& name, std::uint64_t begin = 0, std::uint64_t end = 64) {
+std::vector<float> values(const Source& source, const std::string& name, std::uint64_t begin = 0,
+                          std::uint64_t end = 64) {
   const TensorPtr tensor = source.checkpoint.find(name);
   std::vector<float> out((end - begin) * tensor->info().columns());
   tensor->read_f32({begin, end}, out);
@@ -43,7 +47,8 @@ std::vector<float> values(const Source& source, const std::string& name, std::ui
 TEST_F(Synthetic, HasTheShapesAndSaysSo) {
   const Source source = open(R"(, "torch_dtype": "float16")", "+rope=yarn,factor=4");
   EXPECT_EQ(source.checkpoint.tensors.size(), 2u + 6 * 9 + 1);
-  EXPECT_EQ(source.checkpoint.find("model.layers.5.mlp.down_proj.weight")->info().shape, (std::vector<std::uint64_t>{128, 320}));
+  EXPECT_EQ(source.checkpoint.find("model.layers.5.mlp.down_proj.weight")->info().shape,
+            (std::vector<std::uint64_t>{128, 320}));
   EXPECT_EQ(source.checkpoint.find("lm_head.weight")->dtype(), DType::f16);
   EXPECT_EQ(source.checkpoint.find("model.layers.5.self_attn.q_proj.weight")->info().pairs, RotaryPairs::half_split);
   EXPECT_TRUE(std::holds_alternative<RopeYarn>(source.checkpoint.config.rope.scaling));
@@ -77,7 +82,7 @@ TEST_F(Synthetic, LayersAliasEveryFourthAndAreNormal) {
   double sum = 0, square = 0;
   const std::vector<float> x = values(source, "model.layers.0.mlp.down_proj.weight", 0, 128);  // 40,960 values
   for (const float v : x) sum += v, square += double(v) * v;
-  EXPECT_NEAR(sum / double(x.size()), 0, 5 / std::sqrt(320.0 * double(x.size())));           // 5 standard errors
+  EXPECT_NEAR(sum / double(x.size()), 0, 5 / std::sqrt(320.0 * double(x.size())));  // 5 standard errors
   EXPECT_NEAR(square / double(x.size()) * 320, 1, 5 * std::sqrt(2.0 / double(x.size())));
 }
 

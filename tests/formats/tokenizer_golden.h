@@ -27,7 +27,8 @@ inline nlohmann::json read(const std::filesystem::path& path) { return nlohmann:
 
 inline std::string unhex(const std::string& hex) {
   std::string out;
-  for (std::size_t at = 0; at + 1 < hex.size(); at += 2) out += static_cast<char>(std::stoi(hex.substr(at, 2), nullptr, 16));
+  for (std::size_t at = 0; at + 1 < hex.size(); at += 2)
+    out += static_cast<char>(std::stoi(hex.substr(at, 2), nullptr, 16));
   return out;
 }
 
@@ -41,7 +42,8 @@ inline std::vector<std::string> texts() {
 inline std::string fnv1a64(const Ids& ids) {
   std::uint64_t value = 0xCBF29CE484222325u;
   for (std::int32_t id : ids)
-    for (int shift = 0; shift < 32; shift += 8) value = (value ^ (static_cast<std::uint32_t>(id) >> shift & 0xFFu)) * 0x100000001B3u;
+    for (int shift = 0; shift < 32; shift += 8)
+      value = (value ^ (static_cast<std::uint32_t>(id) >> shift & 0xFFu)) * 0x100000001B3u;
   char hex[17];
   std::snprintf(hex, sizeof hex, "%016llx", static_cast<unsigned long long>(value));
   return hex;

@@ -18,7 +18,8 @@ using golden::kIds;
 namespace fs = std::filesystem;
 
 std::string test_name(std::string name) {
-  std::replace_if(name.begin(), name.end(), [](char c) { return c == '-' || c == '.'; }, '_');
+  std::replace_if(
+      name.begin(), name.end(), [](char c) { return c == '-' || c == '.'; }, '_');
   return name;
 }
 
@@ -43,15 +44,19 @@ TEST_P(FixtureIds, EqualSentencepiece) {
   const auto tokenizer = Tokenizer::create(read_hf_vocabulary(folder).value());
   const auto item = golden::read(folder / "tokens.json");
   ASSERT_GE(item["cases"].size(), 24u);
-  for (const auto& one : item["cases"]) EXPECT_EQ(tokenizer->encode(one["text"].get<std::string>()), one["ids"].get<Ids>()) << one["text"];
+  for (const auto& one : item["cases"])
+    EXPECT_EQ(tokenizer->encode(one["text"].get<std::string>()), one["ids"].get<Ids>()) << one["text"];
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, FixtureIds, testing::Values("stories260K", "tolstoy-4m"), [](const auto& model) { return test_name(model.param); });
+INSTANTIATE_TEST_SUITE_P(Models, FixtureIds, testing::Values("stories260K", "tolstoy-4m"),
+                         [](const auto& model) { return test_name(model.param); });
 
 // --- goldens: every model file by both owners of rules
 
-const std::vector<std::string> kSentencepiece = {"llama2", "mistral-v1", "nfkc", "nfkc-bytes", "spaces", "ties", "unused", "unused-spaces"};
-const std::vector<std::string> kLlamaCpp = {"gguf-llama-spm", "gguf-phi-3", "llama2", "mistral-v1", "nfkc", "nfkc-bytes", "spaces", "ties", "unused", "unused-spaces"};
+const std::vector<std::string> kSentencepiece = {"llama2", "mistral-v1", "nfkc",   "nfkc-bytes",
+                                                 "spaces", "ties",       "unused", "unused-spaces"};
+const std::vector<std::string> kLlamaCpp = {"gguf-llama-spm", "gguf-phi-3", "llama2", "mistral-v1", "nfkc",
+                                            "nfkc-bytes",     "spaces",     "ties",   "unused",     "unused-spaces"};
 
 TEST(TokenizerGoldens, EveryFileIsTested) {
   std::set<std::string> expected = {"README.md", "models", "texts.json"};
@@ -90,15 +95,18 @@ TEST_P(SentencepieceGolden, Encode) {
   const auto texts = golden::texts();
   ASSERT_EQ(texts.size(), item_["encode"].size());
   ASSERT_GT(texts.size(), 300u);
-  for (std::size_t at = 0; at < texts.size(); ++at) EXPECT_EQ(tokenizer_->encode(texts[at]), item_["encode"][at].get<Ids>()) << golden::shown(texts[at]);
+  for (std::size_t at = 0; at < texts.size(); ++at)
+    EXPECT_EQ(tokenizer_->encode(texts[at]), item_["encode"][at].get<Ids>()) << golden::shown(texts[at]);
 }
 TEST_P(SentencepieceGolden, Decode) {
   ASSERT_GT(item_["decode"].size(), 200u);
-  for (const auto& one : item_["decode"]) EXPECT_EQ(golden::shown(tokenizer_->decode(one[0].get<Ids>())), golden::shown(golden::unhex(one[1]))) << one[0];
+  for (const auto& one : item_["decode"])
+    EXPECT_EQ(golden::shown(tokenizer_->decode(one[0].get<Ids>())), golden::shown(golden::unhex(one[1]))) << one[0];
 }
 TEST_P(SentencepieceGolden, Corpus) { expect_chunks(item_, *tokenizer_); }
 
-INSTANTIATE_TEST_SUITE_P(Models, SentencepieceGolden, testing::ValuesIn(kSentencepiece), [](const auto& model) { return test_name(model.param); });
+INSTANTIATE_TEST_SUITE_P(Models, SentencepieceGolden, testing::ValuesIn(kSentencepiece),
+                         [](const auto& model) { return test_name(model.param); });
 
 class LlamaCppGolden : public testing::TestWithParam<std::string> {
  protected:
@@ -122,11 +130,13 @@ TEST_P(LlamaCppGolden, Encode) {
 }
 TEST_P(LlamaCppGolden, Decode) {
   ASSERT_GT(item_["decode"].size(), 150u);
-  for (const auto& one : item_["decode"]) EXPECT_EQ(golden::shown(tokenizer_->decode(one[0].get<Ids>())), golden::shown(golden::unhex(one[1]))) << one[0];
+  for (const auto& one : item_["decode"])
+    EXPECT_EQ(golden::shown(tokenizer_->decode(one[0].get<Ids>())), golden::shown(golden::unhex(one[1]))) << one[0];
 }
 TEST_P(LlamaCppGolden, Corpus) { expect_chunks(item_, *tokenizer_); }
 
-INSTANTIATE_TEST_SUITE_P(Models, LlamaCppGolden, testing::ValuesIn(kLlamaCpp), [](const auto& model) { return test_name(model.param); });
+INSTANTIATE_TEST_SUITE_P(Models, LlamaCppGolden, testing::ValuesIn(kLlamaCpp),
+                         [](const auto& model) { return test_name(model.param); });
 
 // --- llama.cpp's own cases
 
@@ -153,7 +163,8 @@ TEST_P(LlamaCppCases, EqualTheOutFile) {
   EXPECT_GT(cases, 40);
 }
 
-INSTANTIATE_TEST_SUITE_P(Vocabularies, LlamaCppCases, testing::Values("llama-spm", "phi-3"), [](const auto& model) { return test_name(model.param); });
+INSTANTIATE_TEST_SUITE_P(Vocabularies, LlamaCppCases, testing::Values("llama-spm", "phi-3"),
+                         [](const auto& model) { return test_name(model.param); });
 
 // --- mistral-common's samples: ids spelled out are the text
 
@@ -182,16 +193,19 @@ TEST(TokenizerControl, SwappedScoresChangeIds) {
     int different = 0;
     for (std::size_t at = 0; at < texts.size(); ++at) {
       const auto& expected = item["encode"][at];
-      different += tokenizer->encode(texts[at]) != (vocabulary.rules == TokenizerRules::llama_cpp ? expected[0] : expected).get<Ids>();
+      different += tokenizer->encode(texts[at]) !=
+                   (vocabulary.rules == TokenizerRules::llama_cpp ? expected[0] : expected).get<Ids>();
     }
     EXPECT_GT(different, 5) << name;
   }
 }
 
-/// docs/tokenizers.md says so: with the published vocabularies the two owners' ids part only on bytes that are no UTF-8.
+/// docs/tokenizers.md says so: with the published vocabularies the two owners' ids part only on bytes that are no
+/// UTF-8.
 TEST(TokenizerProperty, RulesPartOnlyOnInvalidUtf8) {
   for (const char* name : {"llama2", "mistral-v1"}) {
-    const auto library = golden::read(kIds / (std::string(name) + ".json")), engine = golden::read(kIds / (std::string(name) + ".llama_cpp.json"));
+    const auto library = golden::read(kIds / (std::string(name) + ".json")),
+               engine = golden::read(kIds / (std::string(name) + ".llama_cpp.json"));
     const auto texts = golden::texts();
     int valid = 0, parted = 0;
     for (std::size_t at = 0; at < texts.size(); ++at) {
@@ -218,12 +232,14 @@ TEST(TokenizerProperty, WordsAloneEqualTheWholeText) {
   for (const auto& chunk : golden::corpus_chunks("held-out.txt")) EXPECT_EQ(one->encode(chunk), other->encode(chunk));
 }
 
-/// With byte fallback, no normalisation and no control pieces in the way, text that is UTF-8 comes back whole, less what the rules themselves drop.
+/// With byte fallback, no normalisation and no control pieces in the way, text that is UTF-8 comes back whole, less
+/// what the rules themselves drop.
 TEST(TokenizerProperty, DecodeUndoesEncode) {
   const auto tokenizer = Tokenizer::create(read_sentencepiece_model(kGolden / "tokenizers/llama2/tokenizer.model"));
   int whole = 0;
   for (const auto& chunk : golden::corpus_chunks("war-and-peace-tail.txt")) {
-    if (static_cast<unsigned char>(chunk.front()) >= 0x80 || static_cast<unsigned char>(chunk.back()) >= 0x80) continue;  // cut inside a character
+    // cut inside a character
+    if (static_cast<unsigned char>(chunk.front()) >= 0x80 || static_cast<unsigned char>(chunk.back()) >= 0x80) continue;
     EXPECT_EQ(tokenizer->decode(tokenizer->encode(chunk)), chunk);
     ++whole;
   }

@@ -11,7 +11,8 @@
 #include <string>
 #include <vector>
 
-// What every NAME_fuzz.cpp defines. A target catches ropewalk::Error and nothing else; a property that does not hold aborts.
+// What every NAME_fuzz.cpp defines. A target catches ropewalk::Error and nothing else; a property that does not hold
+// aborts.
 
 /// One input. Returns 0.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);

@@ -26,7 +26,8 @@ std::string written(const GgufPlan& plan) {
   out.resize(shard.file_bytes);
   for (const GgufShard::Place& place : shard.places) {
     const LazyTensor& tensor = *plan.tensors[place.tensor].tensor;
-    tensor.read_raw({0, tensor.info().rows()}, std::as_writable_bytes(std::span(out)).subspan(place.offset_bytes, tensor.info().bytes()));
+    tensor.read_raw({0, tensor.info().rows()},
+                    std::as_writable_bytes(std::span(out)).subspan(place.offset_bytes, tensor.info().bytes()));
   }
   return out;
 }
@@ -73,7 +74,12 @@ GgufPlan tiny_model() {
 GgufPlan odd_types() {
   GgufPlan plan;
   plan.alignment = 64;
-  plan.keys = {{"general.alignment", gguf_u32(64)}, {"u16", gguf_u16(7)}, {"i32", gguf_i32(-7)}, {"s", gguf_string("")}, {"f64", {GgufType::f64, 0.1}}, {"i64", {GgufType::i64, std::int64_t{-1}}}};
+  plan.keys = {{"general.alignment", gguf_u32(64)},
+               {"u16", gguf_u16(7)},
+               {"i32", gguf_i32(-7)},
+               {"s", gguf_string("")},
+               {"f64", {GgufType::f64, 0.1}},
+               {"i64", {GgufType::i64, std::int64_t{-1}}}};
   for (const DType dtype : {DType::q8_0, DType::q4_k, DType::bf16, DType::i8}) {
     TensorInfo info{.name = std::string(ropewalk::info(dtype).name), .shape = {2, 256}, .dtype = dtype};
     std::vector<std::byte> bytes(info.bytes(), std::byte{0x11});
@@ -90,7 +96,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   try {
     file = read_gguf(input.path());
   } catch (const Error& error) {
-    require(error.kind() == ErrorKind::bad_input || error.kind() == ErrorKind::unsupported, "a refusal is about the input");
+    require(error.kind() == ErrorKind::bad_input || error.kind() == ErrorKind::unsupported,
+            "a refusal is about the input");
     require(!error.where().offset || *error.where().offset <= size + (1 << 20), "a refusal names a byte of the file");
     return 0;
   }
@@ -105,9 +112,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   require(written(plan_of(again)) == once, "written twice, the same bytes");
   try {
     const Checkpoint model = read_gguf_model(file, "fuzz.gguf");
-    require(model.tensors.size() <= file.tensors.size() && model.config.n_layers >= 1, "a model has the file's tensors");
+    require(model.tensors.size() <= file.tensors.size() && model.config.n_layers >= 1,
+            "a model has the file's tensors");
   } catch (const Error& error) {
-    require(error.kind() == ErrorKind::bad_input || error.kind() == ErrorKind::unsupported, "a refusal is about the input");
+    require(error.kind() == ErrorKind::bad_input || error.kind() == ErrorKind::unsupported,
+            "a refusal is about the input");
   }
   return 0;
 }

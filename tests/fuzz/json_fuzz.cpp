@@ -30,7 +30,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   try {
     value = parse_json("input", text, kLimits);
   } catch (const Error& error) {
-    require(error.kind() == ErrorKind::bad_input && error.where().line && *error.where().line >= 1 && *error.where().column >= 1, "a refusal names its place");
+    require(error.kind() == ErrorKind::bad_input && error.where().line && *error.where().line >= 1 &&
+                *error.where().column >= 1,
+            "a refusal names its place");
     return 0;
   }
   require(Json::accept(text), "what we accept, nlohmann accepts");
@@ -47,6 +49,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 }
 
 std::vector<std::string> fuzz_seeds() {
-  return {R"({"rope_scaling": {"type": "yarn", "factor": 8.0, "original_max_position_embeddings": 256}, "list": [1, -2.5e3, "é\u00e9", true, null, []]})",
-          "[[[[]]], {\"a/b\": {\"~\": 1e400}}, 18446744073709551616]", "\"\\ud83d\\ude00\"", " 1 ", std::string(70, '[') + std::string(70, ']'), "\xef\xbb\xbf{}"};
+  return {
+      R"({"rope_scaling": {"type": "yarn", "factor": 8.0, "original_max_position_embeddings": 256}, "list": [1, -2.5e3, "é\u00e9", true, null, []]})",
+      "[[[[]]], {\"a/b\": {\"~\": 1e400}}, 18446744073709551616]",
+      "\"\\ud83d\\ude00\"",
+      " 1 ",
+      std::string(70, '[') + std::string(70, ']'),
+      "\xef\xbb\xbf{}"};
 }

@@ -15,7 +15,8 @@ std::string written(const std::vector<TensorPtr>& tensors, const std::map<std::s
   std::string out = layout.header;
   out.resize(layout.file_bytes);
   for (const auto& [tensor, offset] : layout.places)
-    tensor->read_raw({0, tensor->info().rows()}, std::as_writable_bytes(std::span(out)).subspan(offset, tensor->info().bytes()));
+    tensor->read_raw({0, tensor->info().rows()},
+                     std::as_writable_bytes(std::span(out)).subspan(offset, tensor->info().bytes()));
   return out;
 }
 
@@ -33,7 +34,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   try {
     file = read_safetensors(input.path());
   } catch (const Error& error) {
-    require(error.kind() == ErrorKind::bad_input || error.kind() == ErrorKind::unsupported, "a refusal is about the input");
+    require(error.kind() == ErrorKind::bad_input || error.kind() == ErrorKind::unsupported,
+            "a refusal is about the input");
     require(error.where().offset && *error.where().offset <= size, "a refusal names a byte of the file");
     return 0;
   }
@@ -50,6 +52,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 
 std::vector<std::string> fuzz_seeds() {
   return {written({}, {}),
-          written({filled("a", {2, 3}, DType::f32), filled("b", {4}, DType::bf16), filled("c", {}, DType::f16), filled("d", {0, 5}, DType::u8)}, {{"format", "pt"}}),
-          written({filled("model.layers.0.self_attn.q_proj.weight", {8, 8}, DType::f16), filled("q.absmax", {3}, DType::u8), filled("n", {1}, DType::i64)}, {})};
+          written({filled("a", {2, 3}, DType::f32), filled("b", {4}, DType::bf16), filled("c", {}, DType::f16),
+                   filled("d", {0, 5}, DType::u8)},
+                  {{"format", "pt"}}),
+          written({filled("model.layers.0.self_attn.q_proj.weight", {8, 8}, DType::f16),
+                   filled("q.absmax", {3}, DType::u8), filled("n", {1}, DType::i64)},
+                  {})};
 }

@@ -9,18 +9,27 @@
 
 namespace {
 
-// Protobuf's wire format: a field is (number << 3 | kind), then a varint, 4 bytes, or a length and bytes. Numbers below 16 and lengths below 128 only.
+// Protobuf's wire format: a field is (number << 3 | kind), then a varint, 4 bytes, or a length and bytes. Numbers below
+// 16 and lengths below 128 only.
 std::string varint_field(int number, int value) { return {static_cast<char>(number << 3), static_cast<char>(value)}; }
-std::string bytes_field(int number, const std::string& bytes) { return std::string{static_cast<char>(number << 3 | 2), static_cast<char>(bytes.size())} + bytes; }
+std::string bytes_field(int number, const std::string& bytes) {
+  return std::string{static_cast<char>(number << 3 | 2), static_cast<char>(bytes.size())} + bytes;
+}
 std::string piece(const std::string& text, float score, int type) {
   std::string raw(4, '\0');
   std::memcpy(raw.data(), &score, 4);
-  return bytes_field(1, bytes_field(1, text) + std::string(1, static_cast<char>(2 << 3 | 5)) + raw + varint_field(3, type));
+  return bytes_field(
+      1, bytes_field(1, text) + std::string(1, static_cast<char>(2 << 3 | 5)) + raw + varint_field(3, type));
 }
 
 std::string model(bool bytes) {
-  std::string out = piece("<unk>", 0, 2) + piece("<s>", 0, 3) + piece("</s>", 0, 3) + piece("\xE2\x96\x81", -1, 1) + piece("a", -2, 1) + piece("b", -3, 1) + piece("ab", -0.5, 1) +
-                    piece("\xE2\x96\x81" "ab", -0.25, 1) + piece("<sep>", 0, 4) + piece("unused", 0, 5);
+  std::string out = piece("<unk>", 0, 2) + piece("<s>", 0, 3) + piece("</s>", 0, 3) + piece("\xE2\x96\x81", -1, 1) +
+                    piece("a", -2, 1) + piece("b", -3, 1) + piece("ab", -0.5, 1) +
+                    piece(
+                        "\xE2\x96\x81"
+                        "ab",
+                        -0.25, 1) +
+                    piece("<sep>", 0, 4) + piece("unused", 0, 5);
   if (bytes) {
     const char* digits = "0123456789ABCDEF";
     for (int b = 0; b < 256; ++b) out += piece(std::string("<0x") + digits[b >> 4] + digits[b & 15] + ">", 0, 6);

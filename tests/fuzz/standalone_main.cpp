@@ -1,4 +1,5 @@
-// Runs a fuzz target without libFuzzer: its seeds, files or folders given, and a fixed number of fixed mutations of each.
+// Runs a fuzz target without libFuzzer: its seeds, files or folders given, and a fixed number of fixed mutations of
+// each.
 //   NAME_fuzz_run [--write-seeds FOLDER] [FILE|FOLDER]...
 
 #include <csignal>
@@ -12,7 +13,7 @@ namespace {
 
 namespace fs = std::filesystem;
 constexpr std::uint64_t kSeed = 20240229;
-constexpr int kMutations = 4000;  // of each seed
+constexpr int kMutations = 4000;           // of each seed
 constexpr std::size_t kLargest = 1 << 16;  // larger inputs are run as they are
 
 std::uint64_t random_state = kSeed;
@@ -49,15 +50,16 @@ struct {
 
 void say_where(int signal) {
   char line[96];
-  const int n = std::snprintf(line, sizeof line, "signal %d at input %zu, mutation %d (random seed %llu)\n", signal, running.input, running.mutation,
-                              static_cast<unsigned long long>(kSeed));
+  const int n = std::snprintf(line, sizeof line, "signal %d at input %zu, mutation %d (random seed %llu)\n", signal,
+                              running.input, running.mutation, static_cast<unsigned long long>(kSeed));
   (void)!::write(2, line, static_cast<std::size_t>(n));
   std::signal(signal, SIG_DFL);
   std::raise(signal);
 }
 
 void run(const std::string& text) {
-  std::vector<std::uint8_t> exact(text.begin(), text.end());  // its own allocation, so that a sanitizer sees a read past the end
+  // its own allocation, so that a sanitizer sees a read past the end
+  std::vector<std::uint8_t> exact(text.begin(), text.end());
   LLVMFuzzerTestOneInput(exact.data(), exact.size());
 }
 
@@ -77,7 +79,8 @@ int main(int argc, char** argv) {
   std::vector<std::string> inputs = fuzz_seeds();
   if (argc == 3 && std::strcmp(argv[1], "--write-seeds") == 0) {
     fs::create_directories(argv[2]);
-    for (std::size_t i = 0; i < inputs.size(); ++i) std::ofstream(fs::path(argv[2]) / ("seed-" + std::to_string(i)), std::ios::binary) << inputs[i];
+    for (std::size_t i = 0; i < inputs.size(); ++i)
+      std::ofstream(fs::path(argv[2]) / ("seed-" + std::to_string(i)), std::ios::binary) << inputs[i];
     return 0;
   }
   for (int i = 1; i < argc; ++i) add(inputs, argv[i]);
@@ -88,7 +91,8 @@ int main(int argc, char** argv) {
     running.mutation = 0;
     run(input);
     ++n;
-    for (running.mutation = 1; input.size() <= kLargest && running.mutation <= kMutations; ++running.mutation, ++n) run(mutated(input));
+    for (running.mutation = 1; input.size() <= kLargest && running.mutation <= kMutations; ++running.mutation, ++n)
+      run(mutated(input));
   }
   std::printf("%zu inputs, random seed %llu\n", n, static_cast<unsigned long long>(kSeed));
   return inputs.empty() ? 1 : 0;

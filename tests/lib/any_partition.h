@@ -15,12 +15,9 @@ template <class T>
 std::vector<T> read_rows(const ropewalk::LazyTensor& tensor, ropewalk::RowRange range) {
   const std::size_t per_row = sizeof(T) == 1 ? tensor.info().row_bytes() : tensor.info().columns();
   std::vector<T> out(range.size() * per_row);
-  if constexpr (sizeof(T) == 1)
-    tensor.read_raw(range, out);
-  else if constexpr (sizeof(T) == 4)
-    tensor.read_f32(range, out);
-  else
-    tensor.read_f64(range, out);
+  if constexpr (sizeof(T) == 1) tensor.read_raw(range, out);
+  else if constexpr (sizeof(T) == 4) tensor.read_f32(range, out);
+  else tensor.read_f64(range, out);
   return out;
 }
 template <class T>
@@ -51,7 +48,8 @@ void expect_partitions_agree(const ropewalk::LazyTensor& tensor) {
   EXPECT_TRUE(read_rows<T>(tensor, {rows, rows}).empty());
 }
 
-/// The contract of LazyTensor: any partition into ranges, in any order, gives the same bytes, in every form the tensor offers.
+/// The contract of LazyTensor: any partition into ranges, in any order, gives the same bytes, in every form the tensor
+/// offers.
 inline void expect_any_partition_agrees(const ropewalk::LazyTensor& tensor) {
   tensor.prepare();
   expect_partitions_agree<float>(tensor);

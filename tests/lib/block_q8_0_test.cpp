@@ -24,7 +24,8 @@ const nlohmann::json& golden() {
 
 std::vector<std::byte> from_hex(const std::string& text) {
   std::vector<std::byte> bytes;
-  for (std::size_t i = 0; i < text.size(); i += 2) bytes.push_back(static_cast<std::byte>(std::stoi(text.substr(i, 2), nullptr, 16)));
+  for (std::size_t i = 0; i < text.size(); i += 2)
+    bytes.push_back(static_cast<std::byte>(std::stoi(text.substr(i, 2), nullptr, 16)));
   return bytes;
 }
 
@@ -92,10 +93,10 @@ TEST(BlockQ8_0, DecodesAsGgml) {
       decode_q8_0(from_hex(block["ggml"]), values);
       const std::vector<float> want = floats_from_hex(block["decoded"]);
       for (std::size_t i = 0; i < 32; ++i) {
-        if (std::isnan(want[i]))
-          EXPECT_TRUE(std::isnan(values[i])) << block["name"];
+        if (std::isnan(want[i])) EXPECT_TRUE(std::isnan(values[i])) << block["name"];
         else
-          EXPECT_EQ(std::bit_cast<std::uint32_t>(values[i]), std::bit_cast<std::uint32_t>(want[i])) << block["name"] << " " << i;
+          EXPECT_EQ(std::bit_cast<std::uint32_t>(values[i]), std::bit_cast<std::uint32_t>(want[i]))
+              << block["name"] << " " << i;
       }
     }
   });
@@ -108,7 +109,9 @@ TEST(BlockQ8_0, LongStreamAsGgml) {
   for (std::size_t block = 0; block < n_blocks; ++block)
     for (int i = 0; i < 32; ++i) {
       state = state * 6364136223846793005u + 1442695040888963407u;
-      values.push_back(static_cast<float>(std::ldexp(static_cast<double>(static_cast<std::int64_t>(state >> 40) - (1 << 23)), static_cast<int>(block % 50) - 23 - 35)));
+      values.push_back(
+          static_cast<float>(std::ldexp(static_cast<double>(static_cast<std::int64_t>(state >> 40) - (1 << 23)),
+                                        static_cast<int>(block % 50) - 23 - 35)));
     }
   for_each_simd_target([&] {
     std::vector<std::byte> bytes(n_blocks * 34);

@@ -17,7 +17,8 @@ using namespace ropewalk;
 
 namespace {
 
-// A small format, described independently of the code under test: its non-negative finite values in code order, built with ldexp.
+// A small format, described independently of the code under test: its non-negative finite values in code order, built
+// with ldexp.
 struct Format {
   DType dtype;
   int exponent_bits, mantissa_bits;
@@ -74,7 +75,8 @@ unsigned code_at(const std::vector<std::byte>& bytes, DType dtype, std::size_t i
   return code;
 }
 
-// Where rounding can go wrong: codes, midpoints, the neighbours of both on either side, what overflows, and random bit patterns.
+// Where rounding can go wrong: codes, midpoints, the neighbours of both on either side, what overflows, and random bit
+// patterns.
 template <class Float>
 std::vector<Float> awkward(const Format& format) {
   using Limits = std::numeric_limits<Float>;
@@ -100,10 +102,8 @@ void check_narrowing(const Format& format) {
   const std::vector<Float> values = awkward<Float>(format);
   std::vector<std::byte> bytes(values.size() * static_cast<std::size_t>(info(format.dtype).block_bytes));
   for_each_simd_target([&] {
-    if constexpr (sizeof(Float) == 8)
-      encode_f64(format.dtype, values, bytes);
-    else
-      encode_f32(format.dtype, values, bytes);
+    if constexpr (sizeof(Float) == 8) encode_f64(format.dtype, values, bytes);
+    else encode_f32(format.dtype, values, bytes);
     for (std::size_t i = 0; i < values.size(); ++i)
       ASSERT_EQ(code_at(bytes, format.dtype, i), format.nearest(values[i])) << std::hexfloat << values[i];
   });
@@ -174,9 +174,11 @@ TEST(Convert, NanKeepsSignAndLeadingPayload) {
       for (const std::uint32_t bits : nans) {
         floats.push_back(std::bit_cast<float>(bits));
         const std::uint64_t sign = bits & 0x80000000u;
-        doubles.push_back(std::bit_cast<double>(sign << 32 | 0x7ff0000000000000u | std::uint64_t{bits & 0x7fffffu} << 29));
+        doubles.push_back(
+            std::bit_cast<double>(sign << 32 | 0x7ff0000000000000u | std::uint64_t{bits & 0x7fffffu} << 29));
       }
-    std::vector<std::byte> halves(2 * floats.size()), bfloats(2 * floats.size()), wide_halves(halves), wide_bfloats(halves);
+    std::vector<std::byte> halves(2 * floats.size()), bfloats(2 * floats.size()), wide_halves(halves),
+        wide_bfloats(halves);
     encode_f32(DType::f16, floats, halves);
     encode_f32(DType::bf16, floats, bfloats);
     encode_f64(DType::f16, doubles, wide_halves);
@@ -230,7 +232,8 @@ TEST(Convert, LengthAndAlignmentDoNotMatter) {
 }
 
 TEST(Convert, IntegersWidenByValue) {
-  const std::vector<std::int64_t> wide = {0, 1, -1, (std::int64_t{1} << 53) + 1, std::numeric_limits<std::int64_t>::min()};
+  const std::vector<std::int64_t> wide = {0, 1, -1, (std::int64_t{1} << 53) + 1,
+                                          std::numeric_limits<std::int64_t>::min()};
   std::vector<double> doubles(wide.size());
   std::vector<float> floats(wide.size());
   decode_f64(DType::i64, std::as_bytes(std::span(wide)), doubles);

@@ -6,7 +6,8 @@
 
 #include <hwy/highway.h>
 
-/// Runs `body` once for every instruction set that our kernels are built for and this CPU has, baseline included, with that one forced.
+/// Runs `body` once for every instruction set that our kernels are built for and this CPU has, baseline included, with
+/// that one forced.
 template <class Body>
 void for_each_simd_target(const Body& body) {
   const auto targets = hwy::SupportedAndGeneratedTargets();

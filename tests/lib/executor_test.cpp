@@ -22,7 +22,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
-/// Values computed from their place: element e is scale * (e mod 251 - 125). Keeps account of what the executor asks for.
+/// Values computed from their place: element e is scale * (e mod 251 - 125). Keeps account of what the executor asks
+/// for.
 class Generated : public LazyTensor {
  public:
   explicit Generated(TensorInfo tensor_info, bool raw = false, bool wide = false, std::uint64_t unit = 1)
@@ -65,11 +66,14 @@ class Generated : public LazyTensor {
  private:
   template <class T>
   void fill(RowRange range, std::span<T> values) const {
-    EXPECT_TRUE(range.begin % unit_ == 0 && (range.end % unit_ == 0 || range.end == info().rows())) << range.begin << " " << range.end;
+    EXPECT_TRUE(range.begin % unit_ == 0 && (range.end % unit_ == 0 || range.end == info().rows()))
+        << range.begin << " " << range.end;
     EXPECT_EQ(values.size(), range.size() * info().columns());
-    if (range.begin <= fail_row && fail_row < range.end) throw Error(ErrorKind::bad_input, {.path = name(), .offset = fail_row}, "bad row", "");
+    if (range.begin <= fail_row && fail_row < range.end)
+      throw Error(ErrorKind::bad_input, {.path = name(), .offset = fail_row}, "bad row", "");
     const std::uint64_t first = range.begin * info().columns();
-    for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<T>(scale * (static_cast<double>((first + i) % 251) - 125));
+    for (std::size_t i = 0; i < values.size(); ++i)
+      values[i] = static_cast<T>(scale * (static_cast<double>((first + i) % 251) - 125));
   }
   bool raw_, wide_;
   std::uint64_t unit_;
@@ -128,14 +132,21 @@ long peak_rss_kib() {
 TEST_F(ExecutorTest, SameBytesForAnyThreadsAndBlocks) {
   const auto narrow = std::make_shared<Generated>(TensorInfo{.name = "narrow", .shape = {37, 64}, .dtype = DType::f32});
   const auto again = std::make_shared<Generated>(TensorInfo{.name = "again", .shape = {37, 64}, .dtype = DType::f32});
-  const auto raw = std::make_shared<Generated>(TensorInfo{.name = "raw", .shape = {3, 11, 32}, .dtype = DType::f16}, true);
-  const auto wide = std::make_shared<Generated>(TensorInfo{.name = "wide", .shape = {40, 96}, .dtype = DType::f16}, false, true, 8);
+  const auto raw =
+      std::make_shared<Generated>(TensorInfo{.name = "raw", .shape = {3, 11, 32}, .dtype = DType::f16}, true);
+  const auto wide =
+      std::make_shared<Generated>(TensorInfo{.name = "wide", .shape = {40, 96}, .dtype = DType::f16}, false, true, 8);
   const auto scalar = std::make_shared<Generated>(TensorInfo{.name = "scalar", .shape = {}, .dtype = DType::f32});
   const auto empty = std::make_shared<Generated>(TensorInfo{.name = "empty", .shape = {4, 0}, .dtype = DType::f32});
   const auto none = std::make_shared<Generated>(TensorInfo{.name = "none", .shape = {0, 4}, .dtype = DType::f32});
   const std::vector<std::pair<std::shared_ptr<Generated>, std::vector<DType>>> wanted = {
-      {narrow, {DType::f32, DType::q8_0}}, {raw, {DType::f16, DType::f32, DType::q8_0}}, {empty, {DType::f16}}, {wide, {DType::f16, DType::bf16}},
-      {none, {DType::f32}},                {scalar, {DType::f16}},                       {again, {DType::f16}}};
+      {narrow, {DType::f32, DType::q8_0}},
+      {raw, {DType::f16, DType::f32, DType::q8_0}},
+      {empty, {DType::f16}},
+      {wide, {DType::f16, DType::bf16}},
+      {none, {DType::f32}},
+      {scalar, {DType::f16}},
+      {again, {DType::f16}}};
   std::string want;
   for (const auto& [tensor, dtypes] : wanted)
     for (const DType dtype : dtypes) want += expected(*tensor, dtype);
@@ -155,7 +166,10 @@ TEST_F(ExecutorTest, SameBytesForAnyThreadsAndBlocks) {
           offset += byte_size(dtype, tensor->info().elements()).value();
         }
       }
-      stream(items, {.threads = threads, .block_bytes = block_bytes, .progress = [&](std::uint64_t bytes) { progress += bytes; }, .cancelled = {}});
+      stream(items, {.threads = threads,
+                     .block_bytes = block_bytes,
+                     .progress = [&](std::uint64_t bytes) { progress += bytes; },
+                     .cancelled = {}});
       file->finish();
       EXPECT_EQ(content(name) == want, true) << threads << " threads, blocks of " << block_bytes;
       EXPECT_EQ(progress, source_bytes);
@@ -167,7 +181,9 @@ TEST_F(ExecutorTest, SameBytesForAnyThreadsAndBlocks) {
 TEST_F(ExecutorTest, RowsAreProducedOnceForAllSinks) {
   const auto tensor = std::make_shared<Generated>(TensorInfo{.name = "t", .shape = {64, 64}, .dtype = DType::f32});
   auto file = output("out", 1 << 20);
-  stream({{tensor, {{DType::f32, file.get(), 0}, {DType::f16, file.get(), 1 << 15}, {DType::q8_0, file.get(), 1 << 16}}}}, {.threads = 2, .block_bytes = 1 << 12, .progress = {}, .cancelled = {}});
+  stream(
+      {{tensor, {{DType::f32, file.get(), 0}, {DType::f16, file.get(), 1 << 15}, {DType::q8_0, file.get(), 1 << 16}}}},
+      {.threads = 2, .block_bytes = 1 << 12, .progress = {}, .cancelled = {}});
   EXPECT_EQ(tensor->reads, 4);
 }
 
@@ -191,11 +207,13 @@ TEST_F(ExecutorTest, TheEarliestErrorIsRethrownAndWorkStops) {
   for (const int threads : {1, 4}) {
     const auto bad = std::make_shared<Generated>(TensorInfo{.name = "bad", .shape = {8, 8}, .dtype = DType::f32});
     bad->fail_row = 5;
-    const auto later = std::make_shared<Generated>(TensorInfo{.name = "later", .shape = {100'000, 8}, .dtype = DType::f32});
+    const auto later =
+        std::make_shared<Generated>(TensorInfo{.name = "later", .shape = {100'000, 8}, .dtype = DType::f32});
     later->fail_row = 3;
     auto file = output("out" + std::to_string(threads), 1 << 22);
     try {
-      stream({{bad, {{DType::f32, file.get(), 0}}}, {later, {{DType::f32, file.get(), 0}}}}, {.threads = threads, .block_bytes = 32, .progress = {}, .cancelled = {}});
+      stream({{bad, {{DType::f32, file.get(), 0}}}, {later, {{DType::f32, file.get(), 0}}}},
+             {.threads = threads, .block_bytes = 32, .progress = {}, .cancelled = {}});
       FAIL();
     } catch (const Error& error) {
       EXPECT_STREQ(error.what(), "bad: byte 5: bad row");
@@ -213,7 +231,8 @@ std::vector<std::string> findings_of(const std::vector<StreamItem>& items, int t
   options.threads = threads;
   options.block_bytes = 256;
   options.finding = [&](const StreamFinding& f) {
-    lines.push_back(f.tensor + " " + std::to_string(f.not_finite) + " from row " + std::to_string(f.first_row) + ", clamped " + std::to_string(f.clamped));
+    lines.push_back(f.tensor + " " + std::to_string(f.not_finite) + " from row " + std::to_string(f.first_row) +
+                    ", clamped " + std::to_string(f.clamped));
   };
   stream(items, options);
   return lines;
@@ -235,7 +254,9 @@ TEST_F(ExecutorTest, InfinitiesAndNanAreCounted) {
   auto file = output("out", 1 << 20);
   const auto to = [&](DType dtype) { return Sink{dtype, file.get(), 0}; };
   const TensorPtr clean = memory_tensor("clean", {40, 32}, std::vector<float>(40 * 32, 1e30f));
-  const TensorPtr delta = with_low_rank_delta(tensor("wide", DType::f32), {{memory_tensor("a", {1, 32}, std::vector<float>(32)), memory_tensor("b", {40, 1}, std::vector<float>(40)), 1}});
+  const TensorPtr delta = with_low_rank_delta(
+      tensor("wide", DType::f32),
+      {{memory_tensor("a", {1, 32}, std::vector<float>(32)), memory_tensor("b", {40, 1}, std::vector<float>(40)), 1}});
   for (const int threads : {1, 3})
     EXPECT_EQ(findings_of({{tensor("raw f16", DType::f16), {to(DType::f16)}},
                            {clean, {to(DType::f32), to(DType::bf16)}},
@@ -244,7 +265,8 @@ TEST_F(ExecutorTest, InfinitiesAndNanAreCounted) {
                            {delta, {to(DType::f32)}},
                            {cast(tensor("cast", DType::f32), DType::f16), {to(DType::f32)}}},
                           threads),
-              (std::vector<std::string>{"raw f16 3 from row 7, clamped 0", "raw bf16 3 from row 7, clamped 0", "f64 3 from row 7, clamped 0", "wide 3 from row 7, clamped 0",
+              (std::vector<std::string>{"raw f16 3 from row 7, clamped 0", "raw bf16 3 from row 7, clamped 0",
+                                        "f64 3 from row 7, clamped 0", "wide 3 from row 7, clamped 0",
                                         "cast 3 from row 7, clamped 0"}));
 }
 
@@ -254,10 +276,15 @@ TEST_F(ExecutorTest, WhatDoesNotFitIsRefusedOrClampedForItsSinkAlone) {
   values[6 * 32 + 1] = -1e9f;
   const TensorPtr tensor = memory_tensor("t", {8, 32}, values);
   auto file = output("out", 4096);
-  const auto sink = [&](DType dtype, std::uint64_t offset, OutOfRange policy) { return Sink{dtype, file.get(), offset, policy}; };
+  const auto sink = [&](DType dtype, std::uint64_t offset, OutOfRange policy) {
+    return Sink{dtype, file.get(), offset, policy};
+  };
   EXPECT_THROW(findings_of({{tensor, {sink(DType::f16, 0, OutOfRange::refuse)}}}, 1), Error);
   EXPECT_THROW(findings_of({{tensor, {sink(DType::q8_0, 0, OutOfRange::refuse)}}}, 1), Error);  // a scale of 1e9 / 127
-  EXPECT_EQ(findings_of({{tensor, {sink(DType::f16, 0, OutOfRange::clamp), sink(DType::f32, 1024, OutOfRange::clamp), sink(DType::q8_0, 3072, OutOfRange::clamp)}}}, 2),
+  EXPECT_EQ(findings_of({{tensor,
+                          {sink(DType::f16, 0, OutOfRange::clamp), sink(DType::f32, 1024, OutOfRange::clamp),
+                           sink(DType::q8_0, 3072, OutOfRange::clamp)}}},
+                        2),
             std::vector<std::string>{"t 0 from row 0, clamped 3"});  // two in f16, one in q8_0
   file->finish();
   const std::string bytes = content("out");
@@ -272,7 +299,8 @@ TEST_F(ExecutorTest, WhatDoesNotFitIsRefusedOrClampedForItsSinkAlone) {
 }
 
 TEST_F(ExecutorTest, RowsInTwoOrdersAreProducedOnce) {
-  const auto tensor = std::make_shared<Generated>(TensorInfo{.name = "q", .shape = {24, 32}, .dtype = DType::f32, .pairs = RotaryPairs::half_split});
+  const auto tensor = std::make_shared<Generated>(
+      TensorInfo{.name = "q", .shape = {24, 32}, .dtype = DType::f32, .pairs = RotaryPairs::half_split});
   const TensorPtr ordered = with_rotary_pairs(tensor, RotaryPairs::interleaved, 3, 8, 6);
   std::vector<float> want(24 * 32);
   ordered->read_f32({0, 24}, want);
@@ -327,7 +355,9 @@ TEST_F(ExecutorTest, CancelledIsNeverTakenForDone) {
   const auto tensor = std::make_shared<Generated>(TensorInfo{.name = "t", .shape = {100, 8}, .dtype = DType::f32});
   auto file = output("out", 1 << 20);
   int polls = 0;
-  EXPECT_THROW(stream({{tensor, {{DType::f32, file.get(), 0}}}}, {.threads = 2, .block_bytes = 32, .progress = {}, .cancelled = [&] { return ++polls > 10; }}), Cancelled);
+  EXPECT_THROW(stream({{tensor, {{DType::f32, file.get(), 0}}}},
+                      {.threads = 2, .block_bytes = 32, .progress = {}, .cancelled = [&] { return ++polls > 10; }}),
+               Cancelled);
   EXPECT_EQ(tensor->reads, 10);
 }
 
@@ -335,7 +365,8 @@ TEST_F(ExecutorTest, EncodingsThatCannotBeAreRefusedFirst) {
   const auto good = std::make_shared<Generated>(TensorInfo{.name = "good", .shape = {4, 32}, .dtype = DType::f32});
   const auto odd = std::make_shared<Generated>(TensorInfo{.name = "odd", .shape = {4, 33}, .dtype = DType::f32});
   auto file = output("out", 1 << 20);
-  for (const auto& [tensor, dtype, why] : {std::tuple(odd, DType::q8_0, "rows of 33 elements"), std::tuple(good, DType::i8, "cannot be encoded as i8")}) {
+  for (const auto& [tensor, dtype, why] :
+       {std::tuple(odd, DType::q8_0, "rows of 33 elements"), std::tuple(good, DType::i8, "cannot be encoded as i8")}) {
     try {
       stream({{good, {{DType::f32, file.get(), 0}}}, {tensor, {{dtype, file.get(), 0}}}}, {});
       FAIL();
@@ -347,7 +378,8 @@ TEST_F(ExecutorTest, EncodingsThatCannotBeAreRefusedFirst) {
   EXPECT_EQ(good->reads, 0);
 }
 
-// 4 GiB of values pass through; what stays is a few blocks per thread: 2 threads x (1 MiB values + 0.5 MiB encoded), the program and gtest.
+// 4 GiB of values pass through; what stays is a few blocks per thread: 2 threads x (1 MiB values + 0.5 MiB encoded),
+// the program and gtest.
 TEST_F(ExecutorTest, MemoryStaysBounded) {
 #if defined(__SANITIZE_ADDRESS__)
   GTEST_SKIP() << "SKIPPED: the address sanitizer's own memory hides ours";
@@ -358,7 +390,8 @@ TEST_F(ExecutorTest, MemoryStaysBounded) {
   auto file = output("out", 128 << 20);
   std::vector<StreamItem> items;
   for (int i = 0; i < 16; ++i)  // all to the same place: the disk is not what is tested
-    items.push_back({std::make_shared<Generated>(TensorInfo{.name = "t", .shape = {16384, 4096}, .dtype = DType::f32}), {{DType::f16, file.get(), 0}}});
+    items.push_back({std::make_shared<Generated>(TensorInfo{.name = "t", .shape = {16384, 4096}, .dtype = DType::f32}),
+                     {{DType::f16, file.get(), 0}}});
   stream(items, {.threads = 2, .progress = {}, .cancelled = {}});
   EXPECT_LT(peak_rss_kib() - before, 32 << 10);
   EXPECT_LT(peak_rss_kib(), 200 << 10);

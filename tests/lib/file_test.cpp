@@ -55,18 +55,24 @@ TEST_F(FileTest, EndsEarly) {
   const fs::path path = text("a", "0123456789");
   const auto file = File::open(path);
   std::array<std::byte, 4> bytes;
-  EXPECT_EQ(refusal([&] { file->read(7, bytes); }),
-            std::pair(ErrorKind::bad_input, path.string() + ": byte 7: 4 bytes are needed, 3 are left; the file is cut short: fetch it again"));
+  EXPECT_EQ(
+      refusal([&] { file->read(7, bytes); }),
+      std::pair(ErrorKind::bad_input,
+                path.string() + ": byte 7: 4 bytes are needed, 3 are left; the file is cut short: fetch it again"));
   EXPECT_EQ(refusal([&] { file->read(UINT64_MAX - 1, bytes); }).first, ErrorKind::bad_input);  // the sum would wrap
-  fs::resize_file(path, 8);  // it shrinks while open
-  EXPECT_EQ(refusal([&] { file->read(5, bytes); }).second, path.string() + ": byte 5: 4 bytes are needed, 3 are left; the file is cut short: fetch it again");
+  fs::resize_file(path, 8);                                                                    // it shrinks while open
+  EXPECT_EQ(refusal([&] { file->read(5, bytes); }).second,
+            path.string() + ": byte 5: 4 bytes are needed, 3 are left; the file is cut short: fetch it again");
 }
 
 TEST_F(FileTest, WhatIsNotAFile) {
   EXPECT_EQ(refusal([&] { File::open(folder / "none"); }).first, ErrorKind::bad_input);
-  EXPECT_EQ(refusal([&] { File::open(folder); }), std::pair(ErrorKind::bad_input, folder.string() + ": is a folder, expected a regular file; give the path of a file"));
+  EXPECT_EQ(refusal([&] { File::open(folder); }),
+            std::pair(ErrorKind::bad_input,
+                      folder.string() + ": is a folder, expected a regular file; give the path of a file"));
   ASSERT_EQ(::mkfifo((folder / "pipe").c_str(), 0600), 0);
-  EXPECT_NE(refusal([&] { File::open(folder / "pipe"); }).second.find("is a pipe"), std::string::npos);  // and does not wait for a writer
+  EXPECT_NE(refusal([&] { File::open(folder / "pipe"); }).second.find("is a pipe"),
+            std::string::npos);  // and does not wait for a writer
 }
 
 TEST_F(FileTest, WhatStandsAtAPath) {
@@ -77,8 +83,10 @@ TEST_F(FileTest, WhatStandsAtAPath) {
   EXPECT_EQ(path_kind("/dev/null"), PathKind::other);
   EXPECT_EQ(path_kind(folder / std::string(300, 'x')), PathKind::missing);
   fs::create_symlink("loop", folder / "loop");
-  EXPECT_EQ(refusal([&] { path_kind(folder / "loop"); }), std::pair(ErrorKind::bad_input, (folder / "loop").string() +
-                                                                        ": cannot look at it: Too many levels of symbolic links; its links lead in a circle: put the file itself there"));
+  EXPECT_EQ(refusal([&] { path_kind(folder / "loop"); }),
+            std::pair(ErrorKind::bad_input, (folder / "loop").string() +
+                                                ": cannot look at it: Too many levels of symbolic links; its links "
+                                                "lead in a circle: put the file itself there"));
 }
 
 // In a child that is not root: this also runs where the tests do run as root.
@@ -94,9 +102,12 @@ TEST_F(FileTest, NoPermission) {
     if (!ropewalk::test::drop_root()) ::_exit(100);
     int wrong = 0;
     const std::string denied = "Permission denied; check the permissions of the file and its folder";
-    wrong += refusal([&] { File::open(secret); }) != std::pair(ErrorKind::io, secret.string() + ": cannot open: " + denied);
-    wrong += refusal([&] { path_kind(closed / "inner"); }) != std::pair(ErrorKind::io, (closed / "inner").string() + ": cannot look at it: " + denied);
-    wrong += refusal([&] { require_readable_folder(closed); }) != std::pair(ErrorKind::io, closed.string() + ": cannot read the folder: " + denied);
+    wrong +=
+        refusal([&] { File::open(secret); }) != std::pair(ErrorKind::io, secret.string() + ": cannot open: " + denied);
+    wrong += refusal([&] { path_kind(closed / "inner"); }) !=
+             std::pair(ErrorKind::io, (closed / "inner").string() + ": cannot look at it: " + denied);
+    wrong += refusal([&] { require_readable_folder(closed); }) !=
+             std::pair(ErrorKind::io, closed.string() + ": cannot read the folder: " + denied);
     wrong += path_kind(closed) != PathKind::folder;
     ::_exit(wrong);
   }
@@ -118,5 +129,6 @@ TEST_F(FileTest, SameFileSeesThroughLinks) {
 TEST_F(FileTest, TextIsCapped) {
   const fs::path path = text("a", "0123456789");
   EXPECT_EQ(read_text_file(path, 10), "0123456789");
-  EXPECT_EQ(refusal([&] { read_text_file(path, 9); }).second, path.string() + ": has 10 bytes, at most 9 are accepted here; check that this is the right file");
+  EXPECT_EQ(refusal([&] { read_text_file(path, 9); }).second,
+            path.string() + ": has 10 bytes, at most 9 are accepted here; check that this is the right file");
 }

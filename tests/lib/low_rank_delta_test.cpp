@@ -23,14 +23,16 @@ using namespace ropewalk;
 
 namespace {
 
-TensorPtr tensor_of(const std::string& name, std::uint64_t rows, std::uint64_t columns, DType dtype, const std::vector<double>& values) {
+TensorPtr tensor_of(const std::string& name, std::uint64_t rows, std::uint64_t columns, DType dtype,
+                    const std::vector<double>& values) {
   TensorInfo info{name, {rows, columns}, dtype};
   std::vector<std::byte> bytes(info.bytes());
   encode_f64(dtype, values, bytes);
   return memory_tensor(std::move(info), std::move(bytes));
 }
 
-TensorPtr random_tensor(const std::string& name, std::uint64_t rows, std::uint64_t columns, DType dtype, unsigned seed) {
+TensorPtr random_tensor(const std::string& name, std::uint64_t rows, std::uint64_t columns, DType dtype,
+                        unsigned seed) {
   std::mt19937_64 random(seed);
   std::normal_distribution<double> normal(0, 0.03);
   std::vector<double> values(rows * columns);
@@ -67,7 +69,8 @@ struct Shape {
   std::uint64_t rows, columns, rank;
 };
 // around the tile's rows (4, 8), its columns (3 vectors) and the panel's 24, the row block's 32
-const Shape kShapes[] = {{1, 1, 1}, {3, 5, 2}, {4, 24, 8}, {8, 24, 16}, {9, 25, 3}, {33, 47, 16}, {40, 100, 64}, {70, 72, 5}};
+const Shape kShapes[] = {{1, 1, 1},  {3, 5, 2},    {4, 24, 8},    {8, 24, 16},
+                         {9, 25, 3}, {33, 47, 16}, {40, 100, 64}, {70, 72, 5}};
 
 TEST(LowRankDelta, EqualsItsDefinitionBitForBit) {
   for_each_simd_target([] {
@@ -75,7 +78,8 @@ TEST(LowRankDelta, EqualsItsDefinitionBitForBit) {
       for (const DType factors : {DType::f32, DType::bf16, DType::f64})
         for (const DType dtype : {DType::f16, DType::f32, DType::f64}) {
           const TensorPtr weight = random_tensor("w", s.rows, s.columns, dtype, 1);
-          const LowRankTerm term{random_tensor("a", s.rank, s.columns, factors, 2), random_tensor("b", s.rows, s.rank, factors, 3), 1.7};
+          const LowRankTerm term{random_tensor("a", s.rank, s.columns, factors, 2),
+                                 random_tensor("b", s.rows, s.rank, factors, 3), 1.7};
           const TensorPtr merged = with_low_rank_delta(weight, {term});
           ASSERT_TRUE(same_bits(read_all<double>(*merged), by_definition(*weight, {term})))
               << s.rows << " x " << s.columns << " rank " << s.rank << " factors " << info(factors).name;
@@ -104,19 +108,24 @@ TEST(LowRankDelta, FusedProductsOfDoublesWouldDiffer) {
 TEST(LowRankDelta, SeveralAdaptersAreAddedInOrder) {
   const TensorPtr weight = random_tensor("w", 20, 50, DType::bf16, 1);
   std::vector<LowRankTerm> terms;
-  for (unsigned i = 0; i < 3; ++i) terms.push_back({random_tensor("a", 4 + i, 50, DType::f32, 10 + i), random_tensor("b", 20, 4 + i, DType::f32, 20 + i), 0.5 + i});
+  for (unsigned i = 0; i < 3; ++i)
+    terms.push_back({random_tensor("a", 4 + i, 50, DType::f32, 10 + i),
+                     random_tensor("b", 20, 4 + i, DType::f32, 20 + i), 0.5 + i});
   const TensorPtr merged = with_low_rank_delta(weight, terms);
   for_each_simd_target([&] { EXPECT_TRUE(same_bits(read_all<double>(*merged), by_definition(*weight, terms))); });
   expect_any_partition_agrees(*merged);
   expect_any_partition_agrees(*cast(merged, DType::bf16));
 }
 
-// The distance to the true value: K products exact, K - 1 sums, one scaling, one sum, each within 2^-53 of its result, so
-// |got - exact| <= 2^-53 * ((K - 1) * scale * sum |b a| + scale * |sum| + |y|) (1 + small); long double's own error is 2^-11 of that.
+// The distance to the true value: K products exact, K - 1 sums, one scaling, one sum, each within 2^-53 of its result,
+// so
+// |got - exact| <= 2^-53 * ((K - 1) * scale * sum |b a| + scale * |sum| + |y|) (1 + small); long double's own error is
+// 2^-11 of that.
 TEST(LowRankDelta, StaysWithinTheBoundOfDoubleSums) {
   const Shape s{30, 60, 64};
   const TensorPtr weight = random_tensor("w", s.rows, s.columns, DType::f16, 1);
-  const LowRankTerm term{random_tensor("a", s.rank, s.columns, DType::f32, 2), random_tensor("b", s.rows, s.rank, DType::f32, 3), 2.0};
+  const LowRankTerm term{random_tensor("a", s.rank, s.columns, DType::f32, 2),
+                         random_tensor("b", s.rows, s.rank, DType::f32, 3), 2.0};
   const std::vector<double> got = read_all<double>(*with_low_rank_delta(weight, {term}));
   const std::vector<double> w = read_all<double>(*weight), a = read_all<double>(*term.a), b = read_all<double>(*term.b);
   for (std::size_t row = 0; row < s.rows; ++row)
@@ -136,8 +145,10 @@ TEST(LowRankDelta, StaysWithinTheBoundOfDoubleSums) {
 TEST(LowRankDelta, ZeroDeltaChangesNothing) {
   for (const DType dtype : {DType::f16, DType::bf16, DType::f32, DType::q8_0}) {
     const TensorPtr weight = random_tensor("w", 24, 64, dtype, 1);
-    const LowRankTerm zero_b{random_tensor("a", 8, 64, DType::f32, 2), tensor_of("b", 24, 8, DType::f32, std::vector<double>(24 * 8)), 3.0};
-    const LowRankTerm zero_scale{random_tensor("a", 8, 64, DType::f32, 2), random_tensor("b", 24, 8, DType::f32, 3), 0.0};
+    const LowRankTerm zero_b{random_tensor("a", 8, 64, DType::f32, 2),
+                             tensor_of("b", 24, 8, DType::f32, std::vector<double>(24 * 8)), 3.0};
+    const LowRankTerm zero_scale{random_tensor("a", 8, 64, DType::f32, 2), random_tensor("b", 24, 8, DType::f32, 3),
+                                 0.0};
     for (const LowRankTerm& term : {zero_b, zero_scale}) {
       const TensorPtr merged = with_low_rank_delta(weight, {term});
       EXPECT_EQ(read_all<double>(*merged), read_all<double>(*weight));
@@ -182,13 +193,15 @@ TEST(LowRankDelta, AnyPartitionAndAnyThreadGiveTheSameBytes) {
 TEST(LowRankDelta, OneRoundingNotTwo) {
   // W + delta = 1 + 2^-11 + 2^-40: by way of float it would be a tie and go down.
   const TensorPtr weight = tensor_of("w", 1, 1, DType::f16, {1});
-  const LowRankTerm term{tensor_of("a", 1, 1, DType::f32, {0x1p-11 + 0x1p-34}), tensor_of("b", 1, 1, DType::f32, {1}), 1.0};
+  const LowRankTerm term{tensor_of("a", 1, 1, DType::f32, {0x1p-11 + 0x1p-34}), tensor_of("b", 1, 1, DType::f32, {1}),
+                         1.0};
   EXPECT_EQ(read_all<float>(*cast(with_low_rank_delta(weight, {term}), DType::f16))[0], f16_to_f32(0x3c01));
 }
 
 TEST(LowRankDelta, ShapesThatDoNotFitAreRefused) {
   const TensorPtr weight = random_tensor("model.w", 6, 8, DType::f16, 1);
-  const TensorPtr a = random_tensor("x.lora_A", 2, 8, DType::f32, 2), b = random_tensor("x.lora_B", 6, 2, DType::f32, 3);
+  const TensorPtr a = random_tensor("x.lora_A", 2, 8, DType::f32, 2),
+                  b = random_tensor("x.lora_B", 6, 2, DType::f32, 3);
   EXPECT_NO_THROW(with_low_rank_delta(weight, {{a, b, 1.0}}));
   EXPECT_THROW(with_low_rank_delta(weight, {{b, a, 1.0}}), Error);
   EXPECT_THROW(with_low_rank_delta(weight, {{random_tensor("a", 3, 8, DType::f32, 2), b, 1.0}}), Error);
@@ -197,14 +210,17 @@ TEST(LowRankDelta, ShapesThatDoNotFitAreRefused) {
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::bad_input);
-    EXPECT_STREQ(error.what(), "tensor 'model.w' of shape [6, 8] does not fit the product of 'x.lora_B' [5, 2] and 'x.lora_A' [2, 8]; "
-                               "the adapter was trained on a model of another shape: use that one");
+    EXPECT_STREQ(
+        error.what(),
+        "tensor 'model.w' of shape [6, 8] does not fit the product of 'x.lora_B' [5, 2] and 'x.lora_A' [2, 8]; "
+        "the adapter was trained on a model of another shape: use that one");
   }
 }
 
 TEST(LowRankDelta, PreparedBytesAreDeclared) {
   const TensorPtr weight = random_tensor("w", 10, 30, DType::f16, 1);
-  const TensorPtr merged = with_low_rank_delta(weight, {{random_tensor("a", 4, 30, DType::f32, 2), random_tensor("b", 10, 4, DType::f32, 3), 1.0}});
+  const TensorPtr merged = with_low_rank_delta(
+      weight, {{random_tensor("a", 4, 30, DType::f32, 2), random_tensor("b", 10, 4, DType::f32, 3), 1.0}});
   EXPECT_EQ(merged->prepared_bytes(), (4 * 48 + 10 * 4) * 8u);  // A in panels of 24 columns
   EXPECT_EQ(cast(merged, DType::f16)->prepared_bytes(), merged->prepared_bytes());
 }
@@ -229,14 +245,16 @@ std::map<std::string, TensorPtr> tensors_of(const std::filesystem::path& path) {
 // The trained adapter on its trained model, against float16(W + s B A) computed in float64 by numpy.
 TEST(LowRankDelta, GoldenMergeHasTheExactHashes) {
   const std::filesystem::path fixtures = ROPEWALK_GOLDEN_DIR "/fixtures";
-  const nlohmann::json golden = nlohmann::json::parse(std::ifstream(fixtures / "adapters/qlora-shakespeare-merged/merged.json"));
+  const nlohmann::json golden =
+      nlohmann::json::parse(std::ifstream(fixtures / "adapters/qlora-shakespeare-merged/merged.json"));
   const auto base = tensors_of(fixtures / "models/tolstoy-4m-yarn-2k/model.safetensors");
   const auto factors = tensors_of(fixtures / "adapters/qlora-shakespeare/adapter_model.safetensors");
   for_each_simd_target([&] {
     std::size_t merged = 0;
     for (const auto& [name, want] : golden["tensors"].items()) {
       const std::string module = "base_model.model." + name.substr(0, name.size() - std::string(".weight").size());
-      const LowRankTerm term{factors.at(module + ".lora_A.weight"), factors.at(module + ".lora_B.weight"), golden["scale"].get<double>()};
+      const LowRankTerm term{factors.at(module + ".lora_A.weight"), factors.at(module + ".lora_B.weight"),
+                             golden["scale"].get<double>()};
       Sha256 hash;
       hash.update(read_all<std::byte>(*cast(with_low_rank_delta(base.at(name), {term}), DType::f16)));
       EXPECT_EQ(hash.finish(), want["exact"]) << name;

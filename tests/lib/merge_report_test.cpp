@@ -12,7 +12,8 @@ namespace {
 // W = [[1, 2], [2, 4]], delta = 0.5 * B A with B = [[1], [2]], A = [[2, 0]]: [[1, 0], [2, 0]].
 struct Merge {
   TensorPtr weight = memory_tensor("w", {2, 2}, {1, 2, 2, 4});
-  TensorPtr exact = with_low_rank_delta(weight, {{memory_tensor("a", {1, 2}, {2, 0}), memory_tensor("b", {2, 1}, {1, 2}), 0.5}});
+  TensorPtr exact =
+      with_low_rank_delta(weight, {{memory_tensor("a", {1, 2}, {2, 0}), memory_tensor("b", {2, 1}, {1, 2}), 0.5}});
 };
 
 TEST(MergeReport, NormsOfASmallMerge) {
@@ -57,11 +58,15 @@ TEST(MergeReport, ReleaseSettlesTheNorms) {
   EXPECT_EQ(row, (std::vector<double>{4, 4}));
 }
 
-// 1 + 2^-9 in bf16 (8 significant bits) is 1: rounding eats the whole delta. 1 + 3 * 2^-9 becomes 1 + 2^-7: 1/3 of the delta is added.
+// 1 + 2^-9 in bf16 (8 significant bits) is 1: rounding eats the whole delta. 1 + 3 * 2^-9 becomes 1 + 2^-7: 1/3 of the
+// delta is added.
 TEST(MergeReport, WhatRoundingAte) {
   const auto loss = [](double delta, DType dtype) {
     const TensorPtr weight = memory_tensor("w", {1, 1}, {1.0f});
-    const ObservedMerge observed(weight, with_low_rank_delta(weight, {{memory_tensor("a", {1, 1}, {1.0f}), memory_tensor("b", {1, 1}, {1.0f}), delta}}), dtype);
+    const ObservedMerge observed(
+        weight,
+        with_low_rank_delta(weight, {{memory_tensor("a", {1, 1}, {1.0f}), memory_tensor("b", {1, 1}, {1.0f}), delta}}),
+        dtype);
     observed.prepare();
     std::vector<double> value(1);
     observed.read_f64({0, 1}, value);

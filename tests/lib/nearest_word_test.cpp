@@ -10,9 +10,9 @@ using Words = std::vector<std::string>;
 TEST(NearestWord, AThirdOfTheLettersMayBeWrong) {
   const Words known = {"linear", "dynamic", "yarn"};
   EXPECT_EQ(nearest_word("dynamik", known), "dynamic");
-  EXPECT_EQ(nearest_word("dinamik", known), "dynamic");      // 2 of 7
-  EXPECT_EQ(nearest_word("dinomik", known), std::nullopt);   // 3 of 7
-  EXPECT_EQ(nearest_word("yran", known), std::nullopt);      // a swap is two edits, one is allowed
+  EXPECT_EQ(nearest_word("dinamik", known), "dynamic");     // 2 of 7
+  EXPECT_EQ(nearest_word("dinomik", known), std::nullopt);  // 3 of 7
+  EXPECT_EQ(nearest_word("yran", known), std::nullopt);     // a swap is two edits, one is allowed
   EXPECT_EQ(nearest_word("yarn", known), "yarn");
   EXPECT_EQ(nearest_word("", known), std::nullopt);
   EXPECT_EQ(nearest_word("x", Words{}), std::nullopt);

@@ -65,10 +65,13 @@ class PendingFileTest : public testing::TestWithParam<bool> {
     for (const auto& entry : fs::directory_iterator(folder)) out.insert(entry.path().filename().string());
     return out;
   }
-  WriteOptions options(bool overwrite = false, bool sync = false) const { return {.overwrite = overwrite, .sync = sync, .named = GetParam()}; }
+  WriteOptions options(bool overwrite = false, bool sync = false) const {
+    return {.overwrite = overwrite, .sync = sync, .named = GetParam()};
+  }
   fs::path folder;
 };
-INSTANTIATE_TEST_SUITE_P(Both, PendingFileTest, testing::Values(false, true), [](const auto& param) { return param.param ? "Named" : "Unnamed"; });
+INSTANTIATE_TEST_SUITE_P(Both, PendingFileTest, testing::Values(false, true),
+                         [](const auto& param) { return param.param ? "Named" : "Unnamed"; });
 
 using Names = std::set<std::string>;
 
@@ -103,7 +106,8 @@ TEST_P(PendingFileTest, WhatTheNewSetReplacesGoesWithIt) {
   EXPECT_EQ(names(), Names{"new"});
 }
 
-// A signal as soon as the first of many shards has its name: all of them get theirs. (Without the hold a part is left in every third round.)
+// A signal as soon as the first of many shards has its name: all of them get theirs. (Without the hold a part is left
+// in every third round.)
 TEST_P(PendingFileTest, ASignalLeavesAWholeSetOrNone) {
   constexpr std::size_t kShards = 200;
   for (int round = 0; round < 6; ++round) {
@@ -116,7 +120,9 @@ TEST_P(PendingFileTest, ASignalLeavesAWholeSetOrNone) {
       std::thread([] { ::pause(); }).detach();  // a worker that may get the signal, as those of the pool do
       std::vector<std::unique_ptr<PendingFile>> files;
       std::vector<PendingFile*> all;
-      for (std::size_t shard = 0; shard < kShards; ++shard) all.push_back(files.emplace_back(std::make_unique<PendingFile>(folder / std::to_string(shard), 0, options())).get());
+      for (std::size_t shard = 0; shard < kShards; ++shard)
+        all.push_back(
+            files.emplace_back(std::make_unique<PendingFile>(folder / std::to_string(shard), 0, options())).get());
       finish_together(all);
       ::pause();
     }
@@ -182,9 +188,11 @@ TEST_P(PendingFileTest, OverwriteReplacesALinkNotItsTarget) {
 TEST_P(PendingFileTest, TargetsThatCannotBe) {
   fs::create_directory(folder / "dir");
   EXPECT_NE(refusal([&] { PendingFile(folder / "dir", 1, options(true)); }).find("is a folder"), std::string::npos);
-  EXPECT_NE(refusal([&] { PendingFile(folder / "no" / "out", 1, options()); }).find("/no' does not exist"), std::string::npos);
+  EXPECT_NE(refusal([&] { PendingFile(folder / "no" / "out", 1, options()); }).find("/no' does not exist"),
+            std::string::npos);
   ASSERT_EQ(::mkfifo((folder / "pipe").c_str(), 0600), 0);
-  EXPECT_NE(refusal([&] { PendingFile(folder / "pipe", 1, options(true)); }).find("is a device or pipe"), std::string::npos);
+  EXPECT_NE(refusal([&] { PendingFile(folder / "pipe", 1, options(true)); }).find("is a device or pipe"),
+            std::string::npos);
   EXPECT_EQ(names(), (Names{"dir", "pipe"}));
 }
 
@@ -269,7 +277,9 @@ TEST_P(PendingFileTest, WriteRefusedLeavesNothing) {
       ::setrlimit(RLIMIT_FSIZE, &limit);
       file.write(0, std::vector<std::byte>(1 << 20));
     } catch (const Error& error) {  // the first 64 KiB fit; the rest is refused with EFBIG
-      if (error.kind() == ErrorKind::io && std::string(error.what()).find("cannot write at byte 65536") != std::string::npos) ::_exit(7);
+      if (error.kind() == ErrorKind::io &&
+          std::string(error.what()).find("cannot write at byte 65536") != std::string::npos)
+        ::_exit(7);
     }
   });
   ASSERT_TRUE(WIFEXITED(status));
@@ -288,7 +298,10 @@ TEST_P(PendingFileTest, FolderAppearsWhole) {
   }
   EXPECT_EQ(names(), Names{"model"});
   EXPECT_EQ(read(folder / "model" / "a"), "x");
-  { PendingFolder dropped(folder / "other", options()); std::ofstream(dropped.building() / "b") << "y"; }
+  {
+    PendingFolder dropped(folder / "other", options());
+    std::ofstream(dropped.building() / "b") << "y";
+  }
   EXPECT_EQ(names(), Names{"model"});
 }
 
@@ -296,7 +309,8 @@ TEST_P(PendingFileTest, FolderExists) {
   fs::create_directory(folder / "model");
   std::ofstream(folder / "model" / "old") << "x";
   std::ofstream(folder / "model" / "config.json") << "{}";
-  EXPECT_NE(refusal([&] { PendingFolder(folder / "model", options()); }).find("exists already; use --overwrite"), std::string::npos);
+  EXPECT_NE(refusal([&] { PendingFolder(folder / "model", options()); }).find("exists already; use --overwrite"),
+            std::string::npos);
   {
     PendingFolder pending(folder / "model", options(true));
     std::ofstream(pending.building() / "new") << "y";
@@ -308,19 +322,23 @@ TEST_P(PendingFileTest, FolderExists) {
   EXPECT_FALSE(fs::exists(folder / "model" / "old"));
   EXPECT_EQ(read(folder / "model" / "new"), "y");
   fs::create_directory(folder / "model" / "precious");
-  EXPECT_NE(refusal([&] { PendingFolder(folder / "model", options(true)); }).find("holds the folder 'precious'"), std::string::npos);
-  EXPECT_NE(refusal([&] { PendingFolder(folder / "model" / "new", options(true)); }).find("is not a folder"), std::string::npos);
+  EXPECT_NE(refusal([&] { PendingFolder(folder / "model", options(true)); }).find("holds the folder 'precious'"),
+            std::string::npos);
+  EXPECT_NE(refusal([&] { PendingFolder(folder / "model" / "new", options(true)); }).find("is not a folder"),
+            std::string::npos);
 }
 
 TEST_P(PendingFileTest, OnlyAModelsFolderIsReplaced) {
   fs::create_directory(folder / "thesis");
   std::ofstream(folder / "thesis" / "chapter") << "x";
-  EXPECT_NE(refusal([&] { PendingFolder(folder / "thesis", options(true)); }).find("not a model's folder"), std::string::npos);
+  EXPECT_NE(refusal([&] { PendingFolder(folder / "thesis", options(true)); }).find("not a model's folder"),
+            std::string::npos);
   EXPECT_EQ(read(folder / "thesis" / "chapter"), "x");
   fs::rename(folder / "thesis" / "chapter", folder / "thesis" / "adapter_config.json");
   EXPECT_EQ(refusal([&] { PendingFolder(folder / "thesis", options(true)).finish(); }), "(no error)");
   EXPECT_TRUE(fs::is_empty(folder / "thesis"));
-  EXPECT_EQ(refusal([&] { PendingFolder(folder / "thesis", options(true)).finish(); }), "(no error)") << "an empty folder";
+  EXPECT_EQ(refusal([&] { PendingFolder(folder / "thesis", options(true)).finish(); }), "(no error)")
+      << "an empty folder";
 }
 
 TEST_P(PendingFileTest, WhatACrashLeftDoesNotStopTheNextRun) {

@@ -43,7 +43,8 @@ std::string message_of(const auto& action) {
 }
 
 TEST(Recipes, StoredTensorsReadTheirRows) {
-  const std::filesystem::path path = std::filesystem::temp_directory_path() / ("ropewalk_recipes_test_" + std::to_string(getpid()));
+  const std::filesystem::path path =
+      std::filesystem::temp_directory_path() / ("ropewalk_recipes_test_" + std::to_string(getpid()));
   for (const DType dtype : {DType::f64, DType::f32, DType::f16, DType::bf16, DType::f8_e4m3, DType::q8_0}) {
     const TensorPtr memory = random_tensor({40, 4096}, dtype);  // more than one chunk of the file reader
     const std::vector<std::byte> bytes = read_all<std::byte>(*memory);
@@ -64,7 +65,8 @@ TEST(Recipes, StoredTensorsReadTheirRows) {
 }
 
 TEST(Recipes, FileCutShortIsAnErrorWhenRowsAreRead) {
-  const std::filesystem::path path = std::filesystem::temp_directory_path() / ("ropewalk_recipes_cut_" + std::to_string(getpid()));
+  const std::filesystem::path path =
+      std::filesystem::temp_directory_path() / ("ropewalk_recipes_cut_" + std::to_string(getpid()));
   std::ofstream(path, std::ios::binary) << std::string(100, 'x');
   const TensorPtr tensor = file_tensor({"w", {4, 16}, DType::f16}, File::open(path), 0);
   std::vector<float> rows(48);
@@ -113,7 +115,8 @@ TEST(Cast, OverflowNamesTheElement) {
   const TensorPtr tensor = memory_tensor("model.norm.weight", {5, 300}, values);
   const TensorPtr narrow = cast(tensor, DType::f16);
   EXPECT_EQ(message_of([&] { read_all<std::byte>(*narrow); }),
-            "tensor 'model.norm.weight': row 3, column 17: -70000 is past the largest f16 value, 65504; use bf16 or f32, or clamp it with --saturate");
+            "tensor 'model.norm.weight': row 3, column 17: -70000 is past the largest f16 value, 65504; use bf16 or "
+            "f32, or clamp it with --saturate");
   std::vector<std::byte> rows(4 * 600);
   EXPECT_NO_THROW(narrow->read_raw({0, 3}, std::span(rows).first(3 * 600)));
   EXPECT_THROW(narrow->read_raw({3, 4}, std::span(rows).first(600)), Error);
@@ -123,7 +126,8 @@ TEST(Cast, OverflowNamesTheElement) {
   EXPECT_EQ(read_all<float>(*cast(tensor, DType::bf16))[3 * 300 + 17], -70144);
 }
 
-// The last value that fits and the first that does not, for every narrow type: the midpoint above the largest finite value.
+// The last value that fits and the first that does not, for every narrow type: the midpoint above the largest finite
+// value.
 TEST(Cast, OverflowBeginsWhereRoundingReachesInfinity) {
   struct Edge {
     DType dtype;
@@ -141,13 +145,15 @@ TEST(Cast, OverflowBeginsWhereRoundingReachesInfinity) {
   }
   const std::vector<double> wide = {0x1.ffffffp127};
   const std::span<const std::byte> bytes = std::as_bytes(std::span(wide));
-  EXPECT_THROW(read_all<float>(*cast(memory_tensor({"w", {1}, DType::f64}, {bytes.begin(), bytes.end()}), DType::f32)), Error);
+  EXPECT_THROW(read_all<float>(*cast(memory_tensor({"w", {1}, DType::f64}, {bytes.begin(), bytes.end()}), DType::f32)),
+               Error);
 }
 
 TEST(Cast, NanAndInfinityOfTheSourceArePassedOn) {
   const float inf = std::numeric_limits<float>::infinity();
   for (const bool saturate : {false, true}) {
-    const std::vector<float> seen = read_all<float>(*cast(memory_tensor("w", {3}, {inf, -inf, std::nanf("")}), DType::f16, saturate));
+    const std::vector<float> seen =
+        read_all<float>(*cast(memory_tensor("w", {3}, {inf, -inf, std::nanf("")}), DType::f16, saturate));
     EXPECT_EQ(seen[0], inf);
     EXPECT_EQ(seen[1], -inf);
     EXPECT_TRUE(std::isnan(seen[2]));
@@ -160,17 +166,23 @@ TEST(Cast, NanAndInfinityAreRefusedInBlocks) {
     std::vector<float> values(2 * 64, 1.0f);
     values[64 + 40] = value;
     for (const bool saturate : {false, true})
-      EXPECT_EQ(message_of([&] { read_all<std::byte>(*cast(memory_tensor("w", {2, 64}, values), DType::q8_0, saturate)); }),
+      EXPECT_EQ(message_of([&] {
+                  read_all<std::byte>(*cast(memory_tensor("w", {2, 64}, values), DType::q8_0, saturate));
+                }),
                 std::string("tensor 'w': row 1, column 40: ") + (std::isnan(value) ? "NaN" : "an infinity") +
-                    " would spoil a whole block of q8_0; repair the checkpoint, or keep its values as they are with f16, bf16 or f32");
+                    " would spoil a whole block of q8_0; repair the checkpoint, or keep its values as they are with "
+                    "f16, bf16 or f32");
   }
 }
 
 TEST(Recipes, FileAndRowOrderAreKnownThroughTheLayers) {
-  const std::filesystem::path path = std::filesystem::temp_directory_path() / ("ropewalk_recipes_order_" + std::to_string(getpid()));
+  const std::filesystem::path path =
+      std::filesystem::temp_directory_path() / ("ropewalk_recipes_order_" + std::to_string(getpid()));
   std::ofstream(path) << std::string(16 * 8 * 4, 'x');
   const TensorPtr weight = file_tensor({"q", {16, 8}, DType::f32, RotaryPairs::half_split}, File::open(path), 0);
-  const TensorPtr merged = cast(with_low_rank_delta(weight, {{memory_tensor("a", {1, 8}, std::vector<float>(8)), memory_tensor("b", {16, 1}, std::vector<float>(16)), 1}}), DType::f16);
+  const TensorPtr merged = cast(with_low_rank_delta(weight, {{memory_tensor("a", {1, 8}, std::vector<float>(8)),
+                                                              memory_tensor("b", {16, 1}, std::vector<float>(16)), 1}}),
+                                DType::f16);
   EXPECT_EQ(renamed(merged, "other")->file(), path.string());
   EXPECT_EQ(memory_tensor("m", {1}, {1.0f})->file(), "");
   const TensorPtr ordered = with_rotary_pairs(merged, RotaryPairs::interleaved, 2, 8, 6);
@@ -184,31 +196,37 @@ TEST(Recipes, FileAndRowOrderAreKnownThroughTheLayers) {
 
 TEST(Cast, WhatCannotBeEncodedIsRefusedAtOnce) {
   const TensorPtr tensor = memory_tensor("w", {2, 30}, std::vector<float>(60));
-  EXPECT_EQ(message_of([&] { cast(tensor, DType::q8_0); }),
-            "tensor 'w': rows of 30 elements are not whole blocks of 32, which q8_0 needs; keep this tensor in f32 or f16");
-  EXPECT_EQ(message_of([&] { cast(tensor, DType::q4_k); }), "tensor 'w': type q4_k cannot be written by this version; use f32, f16, bf16 or q8_0");
+  EXPECT_EQ(
+      message_of([&] { cast(tensor, DType::q8_0); }),
+      "tensor 'w': rows of 30 elements are not whole blocks of 32, which q8_0 needs; keep this tensor in f32 or f16");
+  EXPECT_EQ(message_of([&] { cast(tensor, DType::q4_k); }),
+            "tensor 'w': type q4_k cannot be written by this version; use f32, f16, bf16 or q8_0");
 }
 
 // The order as llama.cpp 0.5 makes it: reshape (heads, 2, half, ...), swap the middle axes.
-std::vector<float> permuted(const std::vector<float>& rows, std::size_t n_heads, std::size_t head_dim, std::size_t rotary, std::size_t width) {
+std::vector<float> permuted(const std::vector<float>& rows, std::size_t n_heads, std::size_t head_dim,
+                            std::size_t rotary, std::size_t width) {
   std::vector<float> out = rows;
   for (std::size_t head = 0; head < n_heads; ++head)
     for (std::size_t part = 0; part < 2; ++part)
       for (std::size_t pair = 0; pair < rotary / 2; ++pair)
         for (std::size_t c = 0; c < width; ++c)
-          out[(head * head_dim + pair * 2 + part) * width + c] = rows[(head * head_dim + part * rotary / 2 + pair) * width + c];
+          out[(head * head_dim + pair * 2 + part) * width + c] =
+              rows[(head * head_dim + part * rotary / 2 + pair) * width + c];
   return out;
 }
 
 TEST(RotaryPairs, WeightsAndBiasesAreReorderedAndBack) {
   for (const std::uint64_t rotary : {16u, 10u, 2u}) {
-    for (const std::vector<std::uint64_t>& shape : {std::vector<std::uint64_t>{48, 32}, std::vector<std::uint64_t>{48}}) {
+    for (const std::vector<std::uint64_t>& shape :
+         {std::vector<std::uint64_t>{48, 32}, std::vector<std::uint64_t>{48}}) {
       for (const DType dtype : {DType::f32, DType::f16, DType::f64, DType::q8_0}) {
         if (is_block_type(dtype) && shape.size() == 1) continue;
         const TensorPtr stored = random_tensor(shape, dtype, RotaryPairs::half_split);
         const TensorPtr interleaved = with_rotary_pairs(stored, RotaryPairs::interleaved, 3, 16, rotary);
         EXPECT_EQ(interleaved->info().pairs, RotaryPairs::interleaved);
-        EXPECT_EQ(read_all<float>(*interleaved), permuted(read_all<float>(*stored), 3, 16, rotary, shape.size() == 1 ? 1 : 32));
+        EXPECT_EQ(read_all<float>(*interleaved),
+                  permuted(read_all<float>(*stored), 3, 16, rotary, shape.size() == 1 ? 1 : 32));
         EXPECT_EQ(read_all<double>(*interleaved)[16], read_all<float>(*interleaved)[16]);
         const TensorPtr back = with_rotary_pairs(interleaved, RotaryPairs::half_split, 3, 16, rotary);
         EXPECT_EQ(read_all<std::byte>(*back), read_all<std::byte>(*stored));

@@ -17,7 +17,8 @@ const Json& engines() {
   return all;
 }
 
-/// The float32 table transformers 5.23.0 computed for a case at a sequence length (0: the only row). Independent of our readers: the RopeSpecs
+/// The float32 table transformers 5.23.0 computed for a case at a sequence length (0: the only row). Independent of our
+/// readers: the RopeSpecs
 /// below are written by hand from the case's config.
 std::vector<float> golden(const std::string& id, int sequence_length = 0) {
   for (const Json& one : engines()["cases"]) {
@@ -53,11 +54,13 @@ std::int64_t worst_ulps(const RopeSpec& spec, int sequence_length, const std::ve
   const RopeTable table = rope_table(spec, sequence_length);
   EXPECT_EQ(table.inv_freq.size(), want.size());
   std::int64_t worst = 0;
-  for (std::size_t pair = 0; pair < want.size(); ++pair) worst = std::max(worst, ulps(float(table.inv_freq[pair]), want[pair]));
+  for (std::size_t pair = 0; pair < want.size(); ++pair)
+    worst = std::max(worst, ulps(float(table.inv_freq[pair]), want[pair]));
   return worst;
 }
 
-// The goldens' own arithmetic is float32: exponent, pow, reciprocal and blend round once each, about 3 ulp in all (README of the goldens).
+// The goldens' own arithmetic is float32: exponent, pow, reciprocal and blend round once each, about 3 ulp in all
+// (README of the goldens).
 constexpr std::int64_t kTolerance = 3;
 
 RopeSpec spec_of(RopeScaling scaling, double theta = 10000, int rotary_dim = 128, int context = 4096) {
@@ -82,7 +85,8 @@ TEST(Rope, PlainAndLinearEqualTransformers) {
   EXPECT_LE(worst_ulps(spec_of(RopeUnscaled{}, 1e6), 1, golden("plain-codellama-abf")), kTolerance);
   EXPECT_LE(worst_ulps(spec_of(RopeUnscaled{}, 1e4, 96), 1, golden("plain-llama-head-dim")), kTolerance);
   EXPECT_LE(worst_ulps(spec_of(RopeLinear{3}), 1, golden("linear3-type")), kTolerance);
-  EXPECT_GT(worst_ulps(spec_of(RopeUnscaled{}, 10001), 1, golden("plain-llama2")), kTolerance);  // the comparison can fail
+  EXPECT_GT(worst_ulps(spec_of(RopeUnscaled{}, 10001), 1, golden("plain-llama2")),
+            kTolerance);  // the comparison can fail
 }
 
 TEST(Rope, NtkAwareIsAThetaOfItsOwn) {
@@ -95,7 +99,8 @@ TEST(Rope, YarnEqualsTransformers) {
   EXPECT_LE(worst_ulps(spec_of(yarn(3, 4096)), 1, golden("yarn-factor-3")), kTolerance);
   EXPECT_LE(worst_ulps(spec_of(yarn(16, 8192, 128, 2)), 1, golden("yarn-beta-128-2")), kTolerance);
   EXPECT_LE(worst_ulps(spec_of(yarn(4, 4096, 1, 32)), 1, golden("yarn-beta-swapped")), kTolerance);
-  EXPECT_LE(worst_ulps(spec_of(yarn(32, 4096, 32, 1, false), 150000, 64), 1, golden("yarn-truncate-false")), kTolerance);
+  EXPECT_LE(worst_ulps(spec_of(yarn(32, 4096, 32, 1, false), 150000, 64), 1, golden("yarn-truncate-false")),
+            kTolerance);
   EXPECT_LE(worst_ulps(spec_of(yarn(0.5, 4096)), 1, golden("yarn-factor-half")), kTolerance);
   EXPECT_GT(worst_ulps(spec_of(yarn(16, 4096)), 1, golden("yarn-llama2-7b-128k")), 1000);
   EXPECT_NEAR(rope_table(spec_of(yarn(16, 4096)), 1).attention_factor, 1.2772588722239782, 1e-15);
@@ -104,7 +109,8 @@ TEST(Rope, YarnEqualsTransformers) {
 
 TEST(Rope, LengthDependentKindsEqualTransformersAtEachLength) {
   const RopeSpec dynamic = spec_of(RopeDynamic{4, 4096});
-  for (int length : {1024, 4096, 8192, 16384, 16385}) EXPECT_LE(worst_ulps(dynamic, length, golden("dynamic4-type", length)), kTolerance) << length;
+  for (int length : {1024, 4096, 8192, 16384, 16385})
+    EXPECT_LE(worst_ulps(dynamic, length, golden("dynamic4-type", length)), kTolerance) << length;
   EXPECT_TRUE(depends_on_length(dynamic));
   EXPECT_FALSE(depends_on_length(spec_of(yarn(4, 4096))));
 
@@ -124,44 +130,80 @@ TEST(Rope, Llama3AndProportionalEqualTransformers) {
   EXPECT_LE(worst_ulps(spec_of(RopeLlama3{8, 1, 4, 8192}, 500000), 1, golden("llama3-31-8b")), kTolerance);
   EXPECT_LE(worst_ulps(spec_of(RopeProportional{1, 128}, 1e6, 32), 1, golden("v5-proportional")), kTolerance);
 
-  // Between the bands y = f ((1 - k)/s + k), k = (x - low)/(high - low), x = L f / 2 pi < high: the golden rounds 2 pi, f, the quotient and x once each
-  // in float32 (4 halves of 2^-23), so k is off by at most 4 high/(high - low) halves and y / f by (1 - 1/s) of that, where y / f >= 1/s: in
+  // Between the bands y = f ((1 - k)/s + k), k = (x - low)/(high - low), x = L f / 2 pi < high: the golden rounds 2 pi,
+  // f, the quotient and x once each
+  // in float32 (4 halves of 2^-23), so k is off by at most 4 high/(high - low) halves and y / f by (1 - 1/s) of that,
+  // where y / f >= 1/s: in
   // units of the last place at most (s - 1) * 2 * high / (high - low) = 5 * 2 * 3 / 1, beside the usual 3.
   EXPECT_LE(worst_ulps(spec_of(RopeLlama3{6, 2, 3, 4096}, 250000), 1, golden("llama3-odd-numbers")), kTolerance + 30);
-  EXPECT_GT(worst_ulps(spec_of(RopeLlama3{6, 2, 3.0001, 4096}, 250000), 1, golden("llama3-odd-numbers")), kTolerance + 30);
+  EXPECT_GT(worst_ulps(spec_of(RopeLlama3{6, 2, 3.0001, 4096}, 250000), 1, golden("llama3-odd-numbers")),
+            kTolerance + 30);
 }
 
 void expect_close(const RopeTable& table, const std::vector<double>& want, double attention_factor) {
   ASSERT_EQ(table.inv_freq.size(), want.size());
   // float32 arithmetic with a few roundings and nine printed digits: 4 * 2^-24 + 5e-10
-  for (std::size_t pair = 0; pair < want.size(); ++pair) EXPECT_NEAR(table.inv_freq[pair] / want[pair], 1, 2.5e-7) << "pair " << pair;
+  for (std::size_t pair = 0; pair < want.size(); ++pair)
+    EXPECT_NEAR(table.inv_freq[pair] / want[pair], 1, 2.5e-7) << "pair " << pair;
   EXPECT_NEAR(table.attention_factor, attention_factor, 1e-15);
 }
 
-// The expected numbers below come from running the YaRN repository's own classes (scaled_rope/, commit 1b94fee) under torch 2.15: d 32, theta 10000.
+// The expected numbers below come from running the YaRN repository's own classes (scaled_rope/, commit 1b94fee) under
+// torch 2.15: d 32, theta 10000.
 TEST(Rope, NtkByPartsEqualsTheYarnRepository) {
   RopeNtkByParts parts{4, 2048};
-  expect_close(rope_table(spec_of(parts, 10000, 32), 1),
-               {1, 0.562341332, 0.316227764, 0.177827939, 0.100000001, 0.0562341288, 0.0282577127, 0.0135473516, 0.00608065585, 0.00244773272, 0.00102276006,
-                0.000444569858, 0.000250000012, 0.000140585325, 7.90569466e-05, 4.44569851e-05},
-               1);
+  expect_close(
+      rope_table(spec_of(parts, 10000, 32), 1),
+      {1, 0.562341332, 0.316227764, 0.177827939, 0.100000001, 0.0562341288, 0.0282577127, 0.0135473516, 0.00608065585,
+       0.00244773272, 0.00102276006, 0.000444569858, 0.000250000012, 0.000140585325, 7.90569466e-05, 4.44569851e-05},
+      1);
   parts.ntk_factor = 0.5;
   parts.extrapolation_factor = 0.25;
   expect_close(rope_table(spec_of(parts, 10000, 32), 1),
-               {0.71875, 0.385567039, 0.207275987, 0.111666501, 0.0602858663, 0.0326149613, 0.0165194813, 0.00824180245, 0.00403478462, 0.00192679302,
-                0.000906664762, 0.000444569858, 0.000250000012, 0.000140585325, 7.90569466e-05, 4.44569851e-05},
+               {0.71875, 0.385567039, 0.207275987, 0.111666501, 0.0602858663, 0.0326149613, 0.0165194813, 0.00824180245,
+                0.00403478462, 0.00192679302, 0.000906664762, 0.000444569858, 0.000250000012, 0.000140585325,
+                7.90569466e-05, 4.44569851e-05},
                1);
 }
 
 TEST(Rope, DynamicYarnEqualsTheYarnRepository) {
-  const std::vector<double> at_3000 = {1,           0.562341332,  0.316227764,   0.177827939,   0.100000001,   0.0536848493,   0.0287556462,  0.015364334,
-                                       0.00818666629, 0.00434877304, 0.00230213837, 0.00121397211, 0.000682666665, 0.00038389166, 0.000215878157, 0.000121397206};
-  const std::vector<double> at_8192 = {1,            0.562341332,  0.316227764,   0.177827939,    0.100000001,    0.0502090417,   0.02484647,    0.0120668961,
-                                       0.00571428565, 0.0026108704, 0.00112938497, 0.000444569858, 0.000250000012, 0.000140585325, 7.90569466e-05, 4.44569851e-05};
+  const std::vector<double> at_3000 = {1,
+                                       0.562341332,
+                                       0.316227764,
+                                       0.177827939,
+                                       0.100000001,
+                                       0.0536848493,
+                                       0.0287556462,
+                                       0.015364334,
+                                       0.00818666629,
+                                       0.00434877304,
+                                       0.00230213837,
+                                       0.00121397211,
+                                       0.000682666665,
+                                       0.00038389166,
+                                       0.000215878157,
+                                       0.000121397206};
+  const std::vector<double> at_8192 = {1,
+                                       0.562341332,
+                                       0.316227764,
+                                       0.177827939,
+                                       0.100000001,
+                                       0.0502090417,
+                                       0.02484647,
+                                       0.0120668961,
+                                       0.00571428565,
+                                       0.0026108704,
+                                       0.00112938497,
+                                       0.000444569858,
+                                       0.000250000012,
+                                       0.000140585325,
+                                       7.90569466e-05,
+                                       4.44569851e-05};
   RopeDynamicYarn dynamic{2048};
   expect_close(rope_table(spec_of(dynamic, 10000, 32), 3000), at_3000, 1.0381748581490848);
   expect_close(rope_table(spec_of(dynamic, 10000, 32), 8192), at_8192, 1.138629436111989);
-  EXPECT_EQ(rope_table(spec_of(dynamic, 10000, 32), 2048).inv_freq, rope_table(spec_of(RopeUnscaled{}, 10000, 32), 1).inv_freq);
+  EXPECT_EQ(rope_table(spec_of(dynamic, 10000, 32), 2048).inv_freq,
+            rope_table(spec_of(RopeUnscaled{}, 10000, 32), 1).inv_freq);
   dynamic.finetuned_context = 8192;  // then short sequences are scaled as much as those it was tuned on
   expect_close(rope_table(spec_of(dynamic, 10000, 32), 100), at_8192, 1.138629436111989);
   dynamic.finetuned_context.reset();
@@ -173,12 +215,15 @@ TEST(Rope, DynamicYarnEqualsTheYarnRepository) {
 TEST(Rope, FactorOneIsPlainRope) {
   const std::vector<double> plain = rope_table(spec_of(RopeUnscaled{}), 1).inv_freq;
   RopeDynamicYarn dynamic{4096};
-  for (const RopeScaling& scaling : {RopeScaling(RopeLinear{1}), RopeScaling(RopeNtk{1}), RopeScaling(yarn(1, 4096)), RopeScaling(RopeDynamic{8, 4096}),
-                                     RopeScaling(RopeNtkByParts{1, 4096}), RopeScaling(dynamic), RopeScaling(RopeLlama3{1, 1, 4, 4096})}) {
+  for (const RopeScaling& scaling : {RopeScaling(RopeLinear{1}), RopeScaling(RopeNtk{1}), RopeScaling(yarn(1, 4096)),
+                                     RopeScaling(RopeDynamic{8, 4096}), RopeScaling(RopeNtkByParts{1, 4096}),
+                                     RopeScaling(dynamic), RopeScaling(RopeLlama3{1, 1, 4, 4096})}) {
     const RopeTable table = rope_table(spec_of(scaling), 4096);
     EXPECT_EQ(table.attention_factor, 1.0);
-    for (std::size_t pair = 0; pair < plain.size(); ++pair)  // blends of equal numbers round a few times: 4 half-ulps of double
-      EXPECT_NEAR(table.inv_freq[pair] / plain[pair], 1, 4 * 1.2e-16) << rope_method_name(spec_of(scaling)) << " pair " << pair;
+    for (std::size_t pair = 0; pair < plain.size();
+         ++pair)  // blends of equal numbers round a few times: 4 half-ulps of double
+      EXPECT_NEAR(table.inv_freq[pair] / plain[pair], 1, 4 * 1.2e-16)
+          << rope_method_name(spec_of(scaling)) << " pair " << pair;
   }
 }
 

@@ -1,4 +1,5 @@
-// Bad input: one line that names the file and what to do, the exit code of docs/design.md (section 7), and nothing left behind.
+// Bad input: one line that names the file and what to do, the exit code of docs/design.md (section 7), and nothing left
+// behind.
 #include <cstdint>
 #include <cstring>
 #include <functional>
@@ -106,11 +107,15 @@ TEST_F(BadInput, HeaderIsNotJson) {
   refused(3, "model.safetensors", "");
 }
 TEST_F(BadInput, ShapeThatOverflows) {
-  edit_header(weights, [](Json& json) { json["model.embed_tokens.weight"]["shape"] = {std::uint64_t{1} << 32, std::uint64_t{1} << 32}; });
+  edit_header(weights, [](Json& json) {
+    json["model.embed_tokens.weight"]["shape"] = {std::uint64_t{1} << 32, std::uint64_t{1} << 32};
+  });
   refused(3, "model.safetensors", "model.embed_tokens.weight");
 }
 TEST_F(BadInput, OffsetsThatOverlap) {
-  edit_header(weights, [](Json& json) { json["model.norm.weight"]["data_offsets"] = json["model.layers.0.input_layernorm.weight"]["data_offsets"]; });
+  edit_header(weights, [](Json& json) {
+    json["model.norm.weight"]["data_offsets"] = json["model.layers.0.input_layernorm.weight"]["data_offsets"];
+  });
   refused(3, "model.safetensors", "norm");
 }
 TEST_F(BadInput, UnknownDtype) {
@@ -138,19 +143,28 @@ TEST_F(BadInput, ValuesThatAreNoNumbersOrTooLarge) {
   put(std::numeric_limits<float>::quiet_NaN());
   const Ran nan = run({"perplexity", source.string(), "-c", "64", "--windows", "1", "--quiet"});
   EXPECT_EQ(nan.exit, 3) << nan.err;
-  EXPECT_NE(nan.err.find("error: " + weights.string() + ": 'model.layers.1.mlp.down_proj.weight' holds NaN in row 3, column 17, expected finite numbers; "), std::string::npos) << nan.err;
+  EXPECT_NE(
+      nan.err.find("error: " + weights.string() +
+                   ": 'model.layers.1.mlp.down_proj.weight' holds NaN in row 3, column 17, expected finite numbers; "),
+      std::string::npos)
+      << nan.err;
   put(-1e30f);
-  const Ran large = run({"convert", source.string(), "-o", (scratch / "out.gguf").string(), "--type", "f16", "--quiet"});
+  const Ran large =
+      run({"convert", source.string(), "-o", (scratch / "out.gguf").string(), "--type", "f16", "--quiet"});
   EXPECT_EQ(large.exit, 3) << large.err;
   EXPECT_NE(large.err.find("error: " + weights.string() + ": "), std::string::npos) << large.err;
-  EXPECT_NE(large.err.find("row 3, column 17: -1.00000002e+30 is past the largest f16 value, 65504; "), std::string::npos) << large.err;
+  EXPECT_NE(large.err.find("row 3, column 17: -1.00000002e+30 is past the largest f16 value, 65504; "),
+            std::string::npos)
+      << large.err;
   EXPECT_FALSE(fs::exists(scratch / "out.gguf"));
 }
 TEST_F(BadInput, RopeThatNoGgufCanHold) {
   edit_json(config, [](Json& json) { json["rope_theta"] = 1e60; });
   const Ran ran = run({"convert", source.string(), "-o", (scratch / "out.gguf").string(), "--type", "f16", "--quiet"});
   EXPECT_EQ(ran.exit, 4) << ran.err;
-  EXPECT_NE(ran.err.find("error: " + config.string() + ": llama.rope.freq_base would be 1e+60, expected a magnitude"), std::string::npos) << ran.err;
+  EXPECT_NE(ran.err.find("error: " + config.string() + ": llama.rope.freq_base would be 1e+60, expected a magnitude"),
+            std::string::npos)
+      << ran.err;
 }
 TEST_F(BadInput, LayerMissing) {
   edit_json(config, [](Json& json) { json["num_hidden_layers"] = json["num_hidden_layers"].get<int>() + 1; });
@@ -200,7 +214,8 @@ TEST_F(BadInput, WhatIsNoRegularFile) {
       {"links lead in a circle", [](const fs::path& path) { fs::create_symlink(path.filename(), path); }},
   };
   for (const auto& [words, make] : kinds) {
-    for (const char* name : {"model-00002-of-00002.safetensors", "model.safetensors.index.json", "config.json", "generation_config.json", "tokenizer.model"}) {
+    for (const char* name : {"model-00002-of-00002.safetensors", "model.safetensors.index.json", "config.json",
+                             "generation_config.json", "tokenizer.model"}) {
       SCOPED_TRACE(words + " " + name);
       source = copy_of(model("tolstoy-4m"), scratch / "sharded");
       fs::remove(source / name);
@@ -214,11 +229,15 @@ TEST_F(BadInput, WhatIsNoRegularFile) {
   }
   source = copy_of(model("tolstoy-4m"), scratch / "sharded");
   fs::remove(source / "model-00002-of-00002.safetensors");
-  fs::create_symlink("../blobs/gone", source / "model-00002-of-00002.safetensors");  // a Hub cache whose blob was deleted
+  fs::create_symlink("../blobs/gone",
+                     source / "model-00002-of-00002.safetensors");  // a Hub cache whose blob was deleted
   refused(3, "model.safetensors.index.json", "'model-00002-of-00002.safetensors', which is a link to nothing");
 }
 TEST_F(BadInput, GgufShardThatIsNoFile) {
-  ASSERT_EQ(run({"convert", source.string(), "-o", (scratch / "m.gguf").string(), "--type", "f16", "--split-max-tensors", "20"}).exit, 0);
+  ASSERT_EQ(run({"convert", source.string(), "-o", (scratch / "m.gguf").string(), "--type", "f16",
+                 "--split-max-tensors", "20"})
+                .exit,
+            0);
   const fs::path last = scratch / "m-00003-of-00003.gguf";
   ASSERT_TRUE(fs::remove(last)) << "the split has another count";
   ASSERT_EQ(mkfifo(last.c_str(), 0600), 0);
@@ -226,13 +245,15 @@ TEST_F(BadInput, GgufShardThatIsNoFile) {
 }
 TEST_F(BadInput, IndexNamesAFileOutside) {
   source = copy_of(model("tolstoy-4m"), scratch / "sharded");
-  edit_json(source / "model.safetensors.index.json", [](Json& json) { json["weight_map"]["model.norm.weight"] = "../../etc/passwd"; });
+  edit_json(source / "model.safetensors.index.json",
+            [](Json& json) { json["weight_map"]["model.norm.weight"] = "../../etc/passwd"; });
   refused(3, "index.json", "");
 }
 
 TEST_F(BadInput, TokenizerMissing) {
   for (const char* name : {"tokenizer.model", "tokenizer.json"}) fs::remove(source / name);
-  for (const auto& command : std::vector<std::vector<std::string>>{{"perplexity", source.string(), "-c", "64"}, {"tokenize", source.string(), "-p", "text"}}) {
+  for (const auto& command : std::vector<std::vector<std::string>>{{"perplexity", source.string(), "-c", "64"},
+                                                                   {"tokenize", source.string(), "-p", "text"}}) {
     const Ran ran = run(command);
     EXPECT_EQ(ran.exit, 3) << ran.err;
     EXPECT_NE(ran.err.find("tokenizer"), std::string::npos) << ran.err;
@@ -252,7 +273,10 @@ TEST_F(BadAdapter, ShapesThatDoNotFitTheBase) { refused(3, "lora", "shape", with
 TEST_F(BadAdapter, KeyThatMatchesNothing) {
   edit_header(lora / "adapter_model.safetensors", [](Json& json) {
     Json renamed = Json::object();
-    for (const auto& [key, value] : json.items()) renamed[key == "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight" ? "base_model.model.model.layers.0.self_attn.q_prod.lora_A.weight" : key] = value;
+    for (const auto& [key, value] : json.items())
+      renamed[key == "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
+                  ? "base_model.model.model.layers.0.self_attn.q_prod.lora_A.weight"
+                  : key] = value;
     json = renamed;
   });
   refused(3, "", "q_prod", with_adapter(model("tolstoy-4m-yarn-2k")));
@@ -324,7 +348,8 @@ class NoPermission : public BadTarget {
     fs::permissions(path, left);
   }
   /// Exit 5 and one line that names `place`, from every command that is given.
-  void refused(const std::vector<std::vector<std::string>>& commands, const fs::path& place, const std::string& problem = "Permission denied") {
+  void refused(const std::vector<std::vector<std::string>>& commands, const fs::path& place,
+               const std::string& problem = "Permission denied") {
     RunOptions options;
     options.unprivileged = true;
     for (const auto& words : commands) {
@@ -338,9 +363,13 @@ class NoPermission : public BadTarget {
       EXPECT_EQ(scratch.names(), before);
     }
   }
-  void refused_source(const std::string& text, const fs::path& place, const std::string& problem = "Permission denied") {
-    refused({{"inspect", text}, {"convert", text, "-o", out, "--type", "f16", "--quiet"}, {"merge", text, "-o", (scratch / "out").string(), "--dtype", "f16", "--quiet"}, {"tokenize", text, "-p", "text"}}, place,
-            problem);
+  void refused_source(const std::string& text, const fs::path& place,
+                      const std::string& problem = "Permission denied") {
+    refused({{"inspect", text},
+             {"convert", text, "-o", out, "--type", "f16", "--quiet"},
+             {"merge", text, "-o", (scratch / "out").string(), "--dtype", "f16", "--quiet"},
+             {"tokenize", text, "-p", "text"}},
+            place, problem);
   }
   std::vector<fs::path> closed;
 };
@@ -369,7 +398,8 @@ TEST_F(NoPermission, UnreadableFolder) {
     RunOptions options;
     options.unprivileged = true;
     for (const std::string& text : {source.string(), weights.string()}) {
-      if (text == weights.string() && left == fs::perms::owner_exec) continue;  // may be looked up by name, and fails only at listing what to carry over
+      // may be looked up by name, and fails only at listing what to carry over
+      if (text == weights.string() && left == fs::perms::owner_exec) continue;
       const Ran ran = run({"inspect", text}, options);
       EXPECT_EQ(ran.exit, 5) << ran.err;
       EXPECT_NE(ran.err.find("error: " + source.string()), std::string::npos) << ran.err;
@@ -384,10 +414,13 @@ TEST_F(NoPermission, FolderOfSomebodyElse) {  // mode 700, owned by root where t
   close(scratch / "theirs", geteuid() == 0 ? fs::perms::owner_all : fs::perms::none);
   RunOptions options;
   options.unprivileged = true;
-  const Ran folder = run({"inspect", (scratch / "theirs").string()}, options), inside = run({"inspect", (scratch / "theirs/model").string()}, options);
+  const Ran folder = run({"inspect", (scratch / "theirs").string()}, options),
+            inside = run({"inspect", (scratch / "theirs/model").string()}, options);
   EXPECT_EQ(folder.exit, 5) << folder.err;
   EXPECT_EQ(inside.exit, 5) << inside.err;
-  EXPECT_NE(inside.err.find((scratch / "theirs/model").string() + ": cannot look at it: Permission denied"), std::string::npos) << inside.err;
+  EXPECT_NE(inside.err.find((scratch / "theirs/model").string() + ": cannot look at it: Permission denied"),
+            std::string::npos)
+      << inside.err;
 }
 TEST_F(NoPermission, UnreadableAdapter) {
   const fs::path lora = copy_of(adapter(), scratch / "lora");
@@ -402,7 +435,9 @@ TEST_F(NoPermission, UnwritableFolder) {
   ropewalk::test::hand_over(scratch / "locked");
   close(scratch / "locked", fs::perms::owner_read | fs::perms::owner_exec);
   const std::string target = (scratch / "locked/out").string();
-  refused({{"convert", source.string(), "-o", target + ".gguf", "--type", "f16"}, {"merge", source.string(), "-o", target, "--dtype", "f16"}, {"extend", source.string(), "-o", target, "--rope", "yarn,factor=2"}},
+  refused({{"convert", source.string(), "-o", target + ".gguf", "--type", "f16"},
+           {"merge", source.string(), "-o", target, "--dtype", "f16"},
+           {"extend", source.string(), "-o", target, "--rope", "yarn,factor=2"}},
           scratch / "locked");
 }
 TEST_F(NoPermission, ReadOnlyTarget) {
@@ -413,13 +448,15 @@ TEST_F(NoPermission, ReadOnlyTarget) {
   options.unprivileged = true;
   const Ran ran = convert(out, {"--overwrite"}, options);
   EXPECT_EQ(ran.exit, 5) << ran.err;
-  EXPECT_NE(ran.err.find("out.gguf: cannot replace the read-only file: Permission denied"), std::string::npos) << ran.err;
+  EXPECT_NE(ran.err.find("out.gguf: cannot replace the read-only file: Permission denied"), std::string::npos)
+      << ran.err;
   EXPECT_EQ(slurp(out), "mine");
   ASSERT_EQ(run({"merge", source.string(), "-o", (scratch / "merged").string(), "--dtype", "f16"}).exit, 0);
   ropewalk::test::hand_over(scratch / "merged");
   close(scratch / "merged", fs::perms::owner_read | fs::perms::owner_exec);
   const auto before = scratch.names();
-  const Ran folder = run({"merge", source.string(), "-o", (scratch / "merged").string(), "--dtype", "f16", "--overwrite"}, options);
+  const Ran folder =
+      run({"merge", source.string(), "-o", (scratch / "merged").string(), "--dtype", "f16", "--overwrite"}, options);
   EXPECT_EQ(folder.exit, 5) << folder.err;
   EXPECT_NE(folder.err.find("merged: cannot replace the folder: Permission denied"), std::string::npos) << folder.err;
   EXPECT_EQ(scratch.names(), before);
@@ -457,7 +494,8 @@ TEST_F(BadTarget, DryRunWritesNothing) {
   EXPECT_EQ(scratch.names(), before);
 }
 
-// Whenever the signal comes, the target is whole or not there, and no temporary stays. The moments are spread over the command's run.
+// Whenever the signal comes, the target is whole or not there, and no temporary stays. The moments are spread over the
+// command's run.
 TEST_F(BadTarget, KilledAtAnyMoment) {
   source = model("tolstoy-4m-yarn-2k");
   const auto before = scratch.names();

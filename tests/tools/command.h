@@ -52,7 +52,7 @@ struct RunOptions {
   std::map<std::string, std::string> env = {};  // on top of PATH alone
   std::string in = {};
   std::optional<rlim_t> max_file_bytes = std::nullopt;
-  bool unprivileged = false;                    // never as root: as drop_root() (tests/unprivileged.h) says
+  bool unprivileged = false;  // never as root: as drop_root() (tests/unprivileged.h) says
 };
 
 /// A program at the end of two pipes.
@@ -70,7 +70,8 @@ class Process {
         std::signal(SIGXFSZ, SIG_IGN);
         setrlimit(RLIMIT_FSIZE, &limit);
       }
-      const int binary = open(ROPEWALK_BINARY, O_PATH | O_CLOEXEC);  // the folder it lies in may be closed to the user it runs as
+      // the folder it lies in may be closed to the user it runs as
+      const int binary = open(ROPEWALK_BINARY, O_PATH | O_CLOEXEC);
       if (options.unprivileged && !ropewalk::test::drop_root()) _exit(126);
       if (!options.folder.empty() && chdir(options.folder.c_str()) != 0) _exit(126);
       std::vector<std::string> words = {ROPEWALK_BINARY};
@@ -116,7 +117,9 @@ class Process {
   int out_, err_;
 };
 
-inline Ran run(const std::vector<std::string>& arguments, const RunOptions& options = {}) { return Process(arguments, options).wait(); }
+inline Ran run(const std::vector<std::string>& arguments, const RunOptions& options = {}) {
+  return Process(arguments, options).wait();
+}
 
 /// A folder of this test alone, removed afterwards.
 class Scratch {
@@ -137,7 +140,8 @@ class Scratch {
   /// Everything in it, hidden files too, sorted.
   std::vector<std::string> names() const {
     std::vector<std::string> all;
-    for (const auto& entry : fs::recursive_directory_iterator(path_)) all.push_back(fs::relative(entry.path(), path_).string());
+    for (const auto& entry : fs::recursive_directory_iterator(path_))
+      all.push_back(fs::relative(entry.path(), path_).string());
     std::sort(all.begin(), all.end());
     return all;
   }

@@ -75,8 +75,11 @@ TEST_F(Commands, OverwriteSparesWhatIsNoModel) {
 
 TEST_F(Commands, OptionsOfAGgufAreNotIgnoredForAFolder) {
   spill(scratch / "m.json", "{}");
-  for (const std::vector<std::string>& more : std::vector<std::vector<std::string>>{
-           {"--compat", "llama.cpp@0.5"}, {"--metadata", (scratch / "m.json").string()}, {"--model-name", "x"}, {"--split-max-tensors", "3"}}) {
+  for (const std::vector<std::string>& more :
+       std::vector<std::vector<std::string>>{{"--compat", "llama.cpp@0.5"},
+                                             {"--metadata", (scratch / "m.json").string()},
+                                             {"--model-name", "x"},
+                                             {"--split-max-tensors", "3"}}) {
     std::vector<std::string> words = {"convert", source.string(), "-o", out, "--type", "hf:f16", "--dry-run"};
     EXPECT_EQ(run(words).exit, 0);
     words.insert(words.end(), more.begin(), more.end());
@@ -84,15 +87,22 @@ TEST_F(Commands, OptionsOfAGgufAreNotIgnoredForAFolder) {
     EXPECT_EQ(ran.exit, 2) << more[0];
     EXPECT_NE(ran.err.find(more[0]), std::string::npos) << ran.err;
   }
-  EXPECT_EQ(run({"convert", source.string(), "-o", (scratch / "{name}").string(), "--type", "hf:f16", "--dry-run", "--model-name", "x"}).exit, 0) << "the pattern has it";
+  EXPECT_EQ(run({"convert", source.string(), "-o", (scratch / "{name}").string(), "--type", "hf:f16", "--dry-run",
+                 "--model-name", "x"})
+                .exit,
+            0)
+      << "the pattern has it";
   spill(scratch / "m.json", R"({"general.nmae": "x"})");
-  const Ran ran = run({"convert", source.string(), "-o", out + ".gguf", "--type", "f16", "--metadata", (scratch / "m.json").string()});
+  const Ran ran = run(
+      {"convert", source.string(), "-o", out + ".gguf", "--type", "f16", "--metadata", (scratch / "m.json").string()});
   EXPECT_EQ(ran.exit, 3);
   EXPECT_NE(ran.err.find("general.nmae"), std::string::npos) << ran.err;
 }
 
 TEST_F(Commands, DiffSeesTheRopeAndTheGeometry) {
-  const auto exit_code = [&](const fs::path& other) { return run({"diff", source.string(), other.string(), "--exit-code"}).exit; };
+  const auto exit_code = [&](const fs::path& other) {
+    return run({"diff", source.string(), other.string(), "--exit-code"}).exit;
+  };
   const fs::path other = copy_of(source.string(), scratch / "other");
   EXPECT_EQ(exit_code(other), 0);
   edit_json(other / "config.json", [](Json& json) { json["rope_theta"] = 20000.0; });
@@ -111,13 +121,17 @@ TEST(OutputPlan, EveryFileSystemNeedsItsOwnRoom) {
   const OutputPlan here{.targets = {{scratch / "a", 10}}, .what = "1 file"};
   EXPECT_NO_THROW(announce(here, {}, io));
   EXPECT_NE(errors.str().find("writing 1 file, 10 bytes"), std::string::npos) << errors.str();
-  const OutputPlan both{.targets = {{scratch / "a", 10}, {"/proc/b", 10}}, .what = "2 files"};  // nothing is ever free on procfs
+  const OutputPlan both{.targets = {{scratch / "a", 10}, {"/proc/b", 10}},
+                        .what = "2 files"};  // nothing is ever free on procfs
   EXPECT_THROW(announce(both, {}, io), Error);
 }
 
 TEST(Printed, TextFromFilesCannotDriveTheTerminal) {
   EXPECT_EQ(one_line("a\033[2Jb\nc\x7f"), "a [2Jb c ");
-  EXPECT_EQ(one_line("\xc2\x9b" "31m \xc3\xa9"), "  31m \xc3\xa9") << "U+009B is ESC [ to some; letters stay";
+  EXPECT_EQ(one_line("\xc2\x9b"
+                     "31m \xc3\xa9"),
+            "  31m \xc3\xa9")
+      << "U+009B is ESC [ to some; letters stay";
   EXPECT_EQ(plain_lines("a\033\nb\tc"), "a \nb\tc");
   Output output;
   output.warnings = {"w\033[2J\nfake"};

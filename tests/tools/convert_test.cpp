@@ -12,33 +12,45 @@ std::string source() { return model("tolstoy-4m-yarn-2k") + "+" + adapter(); }
 
 TEST(Convert, SeveralOutputsFromOneReadEqualSingleOnes) {
   Scratch scratch;
-  const Ran both = run({"convert", source(), "-o", (scratch / "both-{type}.gguf").string(), "--type", "f16,q8_0,bf16,f32", "--json"});
+  const Ran both = run(
+      {"convert", source(), "-o", (scratch / "both-{type}.gguf").string(), "--type", "f16,q8_0,bf16,f32", "--json"});
   ASSERT_EQ(both.exit, 0) << both.err;
   EXPECT_NE(both.err.find("writing 4 files, "), std::string::npos) << both.err;
   ASSERT_EQ(both.json()["outputs"].size(), 4u);
   for (const Json& output : both.json()["outputs"]) {
     const std::string type = output["type"];
     const fs::path alone = scratch / (type + ".gguf");
-    ASSERT_EQ(run({"convert", source(), "--outfile", alone.string(), "--outtype", type, "-t", "1", "--no-sync"}).exit, 0);
+    ASSERT_EQ(run({"convert", source(), "--outfile", alone.string(), "--outtype", type, "-t", "1", "--no-sync"}).exit,
+              0);
     EXPECT_EQ(slurp(alone), slurp(output["path"].get<std::string>())) << type;
     EXPECT_EQ(output["bytes"], fs::file_size(alone));
     EXPECT_EQ(output["tensors"].size(), 39u);
   }
 }
 
-// The merged folder is a stop on the way, not another way: same tensors, byte for byte. (general.name differs: it comes from the folder.)
+// The merged folder is a stop on the way, not another way: same tensors, byte for byte. (general.name differs: it comes
+// from the folder.)
 TEST(Convert, OnePassEqualsMergeThenConvert) {
   Scratch scratch;
   ASSERT_EQ(run({"merge", source(), "-o", (scratch / "merged").string()}).exit, 0);
-  ASSERT_EQ(run({"convert", (scratch / "merged").string(), "-o", (scratch / "chain.gguf").string(), "--type", "q8_0", "--model-name", "m"}).exit, 0);
-  ASSERT_EQ(run({"convert", source(), "-o", (scratch / "pass.gguf").string(), "--type", "q8_0", "--model-name", "m"}).exit, 0);
+  ASSERT_EQ(run({"convert", (scratch / "merged").string(), "-o", (scratch / "chain.gguf").string(), "--type", "q8_0",
+                 "--model-name", "m"})
+                .exit,
+            0);
+  ASSERT_EQ(
+      run({"convert", source(), "-o", (scratch / "pass.gguf").string(), "--type", "q8_0", "--model-name", "m"}).exit,
+      0);
   const Ran diff = run({"diff", (scratch / "chain.gguf").string(), (scratch / "pass.gguf").string(), "--exit-code"});
   EXPECT_EQ(diff.exit, 0) << diff.out;
   const std::string chain = slurp(scratch / "chain.gguf"), pass = slurp(scratch / "pass.gguf");
   const std::size_t data = 4'000'000;  // of 4.5 MB: tensors
   EXPECT_EQ(chain.substr(chain.size() - data), pass.substr(pass.size() - data));
-  ASSERT_EQ(run({"convert", model("tolstoy-4m-yarn-2k"), "-o", (scratch / "base.gguf").string(), "--type", "q8_0", "--model-name", "m"}).exit, 0);
-  EXPECT_EQ(run({"diff", (scratch / "base.gguf").string(), (scratch / "pass.gguf").string(), "--exit-code"}).exit, 1) << "control: the adapter changes weights";
+  ASSERT_EQ(run({"convert", model("tolstoy-4m-yarn-2k"), "-o", (scratch / "base.gguf").string(), "--type", "q8_0",
+                 "--model-name", "m"})
+                .exit,
+            0);
+  EXPECT_EQ(run({"diff", (scratch / "base.gguf").string(), (scratch / "pass.gguf").string(), "--exit-code"}).exit, 1)
+      << "control: the adapter changes weights";
 }
 
 TEST(Convert, KeepOfAGgufIsTheSameFile) {
@@ -55,8 +67,14 @@ TEST(Convert, NamesAndFolders) {
   ASSERT_EQ(run({"convert", base, "-o", (scratch / "out/").string(), "--type", "f16,hf:bf16"}).exit, 0);
   EXPECT_TRUE(fs::is_regular_file(scratch / "out/stories260K-f16.gguf"));
   EXPECT_TRUE(fs::is_directory(scratch / "out/stories260K-hf-bf16"));
-  EXPECT_EQ(Json::parse(slurp(scratch / "out/stories260K-hf-bf16/config.json")).value("dtype", Json::parse(slurp(scratch / "out/stories260K-hf-bf16/config.json")).value("torch_dtype", "")), "bfloat16");
-  ASSERT_EQ(run({"convert", base, "-o", (scratch / "{name}.{FTYPE}.gguf").string(), "--type", "q8_0", "--model-name", "Tiny"}).exit, 0);
+  EXPECT_EQ(
+      Json::parse(slurp(scratch / "out/stories260K-hf-bf16/config.json"))
+          .value("dtype", Json::parse(slurp(scratch / "out/stories260K-hf-bf16/config.json")).value("torch_dtype", "")),
+      "bfloat16");
+  ASSERT_EQ(
+      run({"convert", base, "-o", (scratch / "{name}.{FTYPE}.gguf").string(), "--type", "q8_0", "--model-name", "Tiny"})
+          .exit,
+      0);
   EXPECT_TRUE(fs::is_regular_file(scratch / "Tiny.Q8_0.gguf"));
 }
 
@@ -64,11 +82,13 @@ TEST(Convert, SplitsReadBackAsTheWhole) {
   Scratch scratch;
   const std::string base = model("tolstoy-4m");
   ASSERT_EQ(run({"convert", base, "-o", (scratch / "whole.gguf").string(), "--type", "f16"}).exit, 0);
-  const Ran split = run({"convert", base, "-o", (scratch / "part.gguf").string(), "--type", "f16", "--split-max-size", "3M", "--json"});
+  const Ran split = run(
+      {"convert", base, "-o", (scratch / "part.gguf").string(), "--type", "f16", "--split-max-size", "3M", "--json"});
   ASSERT_EQ(split.exit, 0) << split.err;
   const Json files = split.json()["outputs"][0]["files"];
   ASSERT_GE(files.size(), 3u);
-  EXPECT_EQ(run({"diff", (scratch / "whole.gguf").string(), files[1]["path"], "--exit-code"}).exit, 0) << "any shard opens the model";
+  EXPECT_EQ(run({"diff", (scratch / "whole.gguf").string(), files[1]["path"], "--exit-code"}).exit, 0)
+      << "any shard opens the model";
 }
 
 TEST(Convert, ASplitIsReportedUnderItsShards) {
@@ -85,14 +105,17 @@ TEST(Convert, ASplitIsReportedUnderItsShards) {
   const std::string last = std::to_string(names.size());
   ASSERT_GE(names.size(), 2u);
   EXPECT_EQ(names.front(), "part-00001-of-0000" + last + ".gguf");
-  EXPECT_NE(ran.out.find((scratch / names.front()).string() + " and " + std::to_string(names.size() - 1) + " more"), std::string::npos) << ran.out;
+  EXPECT_NE(ran.out.find((scratch / names.front()).string() + " and " + std::to_string(names.size() - 1) + " more"),
+            std::string::npos)
+      << ran.out;
   const Json output = dry.json()["outputs"][0];
   EXPECT_EQ(output["path"], (scratch / names.front()).string());
   ASSERT_EQ(output["files"].size(), names.size());
   for (std::size_t i = 0; i < names.size(); ++i) EXPECT_EQ(output["files"][i]["path"], (scratch / names[i]).string());
 }
 
-// A split of another count, or the unsplit file, beside the new one would be opened for the new one: it goes with --overwrite, and stops a run without.
+// A split of another count, or the unsplit file, beside the new one would be opened for the new one: it goes with
+// --overwrite, and stops a run without.
 TEST(Convert, FilesOfAnotherSplitDoNotStay) {
   Scratch scratch;
   const std::string base = model("stories260K"), out = (scratch / "m.gguf").string();
@@ -105,11 +128,14 @@ TEST(Convert, FilesOfAnotherSplitDoNotStay) {
   for (const std::string& name : bystanders) spill(scratch / name, "mine");
   const auto written = [&] {
     auto names = scratch.names();
-    std::erase_if(names, [&](const std::string& name) { return std::find(bystanders.begin(), bystanders.end(), name) != bystanders.end(); });
+    std::erase_if(names, [&](const std::string& name) {
+      return std::find(bystanders.begin(), bystanders.end(), name) != bystanders.end();
+    });
     return names;
   };
   ASSERT_EQ(convert({}).exit, 0);
-  const std::vector<std::vector<std::string>> steps = {{"--split-max-tensors", "20"}, {"--split-max-tensors", "10"}, {"--split-max-tensors", "25"}, {}};
+  const std::vector<std::vector<std::string>> steps = {
+      {"--split-max-tensors", "20"}, {"--split-max-tensors", "10"}, {"--split-max-tensors", "25"}, {}};
   for (const auto& step : steps) {
     const auto before = written();
     const Ran refused = convert(step);
@@ -120,11 +146,14 @@ TEST(Convert, FilesOfAnotherSplitDoNotStay) {
     with.push_back("--overwrite");
     const Ran ran = convert(with);
     ASSERT_EQ(ran.exit, 0) << ran.err;
-    EXPECT_NE(ran.err.find("in place of " + std::to_string(before.size()) + " older file"), std::string::npos) << ran.err;
+    EXPECT_NE(ran.err.find("in place of " + std::to_string(before.size()) + " older file"), std::string::npos)
+        << ran.err;
     std::vector<std::string> listed;
-    for (const Json& file : ran.json()["outputs"][0]["files"]) listed.push_back(fs::path(file["path"].get<std::string>()).filename().string());
+    for (const Json& file : ran.json()["outputs"][0]["files"])
+      listed.push_back(fs::path(file["path"].get<std::string>()).filename().string());
     EXPECT_EQ(written(), listed);
-    for (const std::string& old : before) EXPECT_NE(ran.json()["outputs"][0]["notes"].dump().find(old), std::string::npos);
+    for (const std::string& old : before)
+      EXPECT_NE(ran.json()["outputs"][0]["notes"].dump().find(old), std::string::npos);
     EXPECT_EQ(run({"inspect", (scratch / listed.front()).string()}).exit, 0);
   }
   for (const std::string& name : bystanders) EXPECT_EQ(slurp(scratch / name), "mine");
@@ -135,8 +164,9 @@ TEST(Convert, ASplitThatIsTheSourceIsNotReplaced) {
   const std::string out = (scratch / "m.gguf").string();
   ASSERT_EQ(run({"convert", model("stories260K"), "-o", out, "--type", "f16", "--split-max-tensors", "20"}).exit, 0);
   const auto before = scratch.names();
-  for (const auto& words : std::vector<std::vector<std::string>>{{"convert", (scratch / before.front()).string(), "-o", out, "--overwrite"},
-                                                                 {"extend", (scratch / before.front()).string(), "-o", out, "--rope", "yarn,factor=2", "--overwrite"}}) {
+  for (const auto& words : std::vector<std::vector<std::string>>{
+           {"convert", (scratch / before.front()).string(), "-o", out, "--overwrite"},
+           {"extend", (scratch / before.front()).string(), "-o", out, "--rope", "yarn,factor=2", "--overwrite"}}) {
     const Ran ran = run(words);
     EXPECT_EQ(ran.exit, 5) << ran.err;
     EXPECT_NE(ran.err.find("source"), std::string::npos) << ran.err;
@@ -146,7 +176,8 @@ TEST(Convert, ASplitThatIsTheSourceIsNotReplaced) {
 
 TEST(Convert, Sha256OfWhatWasWritten) {
   Scratch scratch;
-  const Ran ran = run({"convert", model("stories260K"), "-o", (scratch / "a.gguf").string(), "--type", "f16", "--sha256", "--json"});
+  const Ran ran = run(
+      {"convert", model("stories260K"), "-o", (scratch / "a.gguf").string(), "--type", "f16", "--sha256", "--json"});
   EXPECT_EQ(ran.json()["outputs"][0]["sha256"], sha256(slurp(scratch / "a.gguf")));
 }
 
@@ -158,22 +189,28 @@ TEST(Convert, ALossStopsUnlessAllowed) {
   EXPECT_EQ(refused.exit, 4) << refused.err;
   EXPECT_NE(refused.err.find("--allow-loss sliding_window"), std::string::npos) << refused.err;
   EXPECT_TRUE(scratch.names().empty());
-  const Ran allowed = run({"convert", windowed, "-o", (scratch / "a.gguf").string(), "--type", "f16", "--allow-loss", "sliding_window", "--json"});
+  const Ran allowed = run({"convert", windowed, "-o", (scratch / "a.gguf").string(), "--type", "f16", "--allow-loss",
+                           "sliding_window", "--json"});
   ASSERT_EQ(allowed.exit, 0) << allowed.err;
   EXPECT_EQ(allowed.json()["outputs"][0]["losses"][0]["name"], "sliding_window");
 }
 
-// Dynamic NTK is there for sequences past the context it names, which is the one written: what is asked for would be lost in silence.
+// Dynamic NTK is there for sequences past the context it names, which is the one written: what is asked for would be
+// lost in silence.
 TEST(Convert, DynamicRopeIsALossForFoldersAndGgufs) {
   Scratch scratch;
   const std::string out = (scratch / "a.gguf").string(), plain = (scratch / "plain.gguf").string();
   ASSERT_EQ(run({"convert", model("stories260K"), "-o", plain, "--type", "f16"}).exit, 0);
-  const std::vector<std::vector<std::string>> ways = {{"convert", model("stories260K"), "--rope", "dynamic,factor=4"}, {"convert", plain, "--rope", "dynamic,factor=4"}, {"extend", plain, "--rope", "dynamic,factor=4"}};
+  const std::vector<std::vector<std::string>> ways = {{"convert", model("stories260K"), "--rope", "dynamic,factor=4"},
+                                                      {"convert", plain, "--rope", "dynamic,factor=4"},
+                                                      {"extend", plain, "--rope", "dynamic,factor=4"}};
   for (std::vector<std::string> words : ways) {
     words.insert(words.end(), {"-o", out});
     const Ran refused = run(words);
     EXPECT_EQ(refused.exit, 4) << refused.out;
-    EXPECT_NE(refused.err.find("--allow-loss rope.dynamic: up to a context of 512 tokens nothing is lost"), std::string::npos) << refused.err;
+    EXPECT_NE(refused.err.find("--allow-loss rope.dynamic: up to a context of 512 tokens nothing is lost"),
+              std::string::npos)
+        << refused.err;
     EXPECT_FALSE(fs::exists(out));
     words.insert(words.end(), {"--allow-loss", "rope.dynamic", "--overwrite"});
     const Ran allowed = run(words);
@@ -200,17 +237,20 @@ std::string bent_model(const Scratch& scratch, std::size_t row, std::size_t colu
 
 TEST(Convert, NanIsNeverWrittenInSilence) {
   Scratch scratch;
-  const std::string bent = bent_model(scratch, 12, 34, std::numeric_limits<float>::quiet_NaN()), f32 = (scratch / "f32.gguf").string();
-  const std::vector<std::vector<std::string>> ways = {{"convert", bent, "-o", f32, "--type", "f32"},                                             // raw bytes pass through
-                                                      {"convert", bent, "-o", (scratch / "f16.gguf").string(), "--type", "f16"},                   // values are rounded
-                                                      {"convert", f32, "-o", (scratch / "kept.gguf").string()},                                    // a GGUF's bytes
-                                                      {"convert", bent, "-o", (scratch / "hf/").string(), "--type", "hf:f16"},
-                                                      {"merge", bent, "-o", (scratch / "merged").string(), "--dtype", "f16"},
-                                                      {"extend", f32, "-o", (scratch / "long.gguf").string(), "--rope", "linear,factor=2"}};
+  const std::string bent = bent_model(scratch, 12, 34, std::numeric_limits<float>::quiet_NaN()),
+                    f32 = (scratch / "f32.gguf").string();
+  const std::vector<std::vector<std::string>> ways = {
+      {"convert", bent, "-o", f32, "--type", "f32"},                              // raw bytes pass through
+      {"convert", bent, "-o", (scratch / "f16.gguf").string(), "--type", "f16"},  // values are rounded
+      {"convert", f32, "-o", (scratch / "kept.gguf").string()},                   // a GGUF's bytes
+      {"convert", bent, "-o", (scratch / "hf/").string(), "--type", "hf:f16"},
+      {"merge", bent, "-o", (scratch / "merged").string(), "--dtype", "f16"},
+      {"extend", f32, "-o", (scratch / "long.gguf").string(), "--rope", "linear,factor=2"}};
   for (std::vector<std::string> words : ways) {
     SCOPED_TRACE(words[0] + " " + words[3]);
     const std::string tensor = words[0] == "extend" ? "token_embd.weight" : "model.embed_tokens.weight";
-    const std::string warning = "tensor '" + tensor + "' holds 1 value that is infinite or NaN, the first in row 12: written as they are";
+    const std::string warning =
+        "tensor '" + tensor + "' holds 1 value that is infinite or NaN, the first in row 12: written as they are";
     words.push_back("--json");
     const Ran ran = run(words);
     ASSERT_EQ(ran.exit, 0) << ran.err;
@@ -221,28 +261,39 @@ TEST(Convert, NanIsNeverWrittenInSilence) {
   for (const std::string& source : {bent, f32}) {
     const Ran refused = run({"convert", source, "--type", "f16,q8_0", "-o", (scratch / "x-{type}.gguf").string()});
     EXPECT_EQ(refused.exit, 3) << refused.err;
-    EXPECT_NE(refused.err.find((source == bent ? bent + "/model.safetensors" : f32) + ": tensor 'model.embed_tokens.weight': row 12, column 34: NaN would spoil a whole block of q8_0"), std::string::npos) << refused.err;
+    EXPECT_NE(refused.err.find(
+                  (source == bent ? bent + "/model.safetensors" : f32) +
+                  ": tensor 'model.embed_tokens.weight': row 12, column 34: NaN would spoil a whole block of q8_0"),
+              std::string::npos)
+        << refused.err;
     EXPECT_FALSE(fs::exists(scratch / "x-f16.gguf"));
   }
-  EXPECT_EQ(run({"convert", model("stories260K"), "-o", (scratch / "clean.gguf").string(), "--type", "f16", "--json"}).json()["warnings"], Json::array()) << "control";
+  EXPECT_EQ(run({"convert", model("stories260K"), "-o", (scratch / "clean.gguf").string(), "--type", "f16", "--json"})
+                .json()["warnings"],
+            Json::array())
+      << "control";
 }
 
 TEST(Convert, ValuesPastF16AreRefusedOrClamped) {
   Scratch scratch;
-  const std::string bent = bent_model(scratch, 2, 5, -70000.125f), f32 = (scratch / "f32.gguf").string(), out = (scratch / "f16.gguf").string();
+  const std::string bent = bent_model(scratch, 2, 5, -70000.125f), f32 = (scratch / "f32.gguf").string(),
+                    out = (scratch / "f16.gguf").string();
   ASSERT_EQ(run({"convert", bent, "-o", f32, "--type", "f32"}).exit, 0);
   for (const std::string& source : {bent, f32}) {
     const Ran refused = run({"convert", source, "-o", out, "--type", "f16"});
     EXPECT_EQ(refused.exit, 3) << refused.err;
     EXPECT_NE(refused.err.find((source == bent ? bent + "/model.safetensors" : f32) +
-                               ": tensor 'model.embed_tokens.weight': row 2, column 5: -70000.125 is past the largest f16 value, 65504; use bf16 or f32, or clamp it with --saturate"),
+                               ": tensor 'model.embed_tokens.weight': row 2, column 5: -70000.125 is past the largest "
+                               "f16 value, 65504; use bf16 or f32, or clamp it with --saturate"),
               std::string::npos)
         << refused.err;
     const Ran clamped = run({"convert", source, "-o", out, "--type", "f16", "--saturate", "--json"});
     ASSERT_EQ(clamped.exit, 0) << clamped.err;
-    EXPECT_EQ(clamped.json()["warnings"].back(), "tensor 'model.embed_tokens.weight': 1 value past the range of the type written, clamped to its largest");
+    EXPECT_EQ(clamped.json()["warnings"].back(),
+              "tensor 'model.embed_tokens.weight': 1 value past the range of the type written, clamped to its largest");
     const formats::GgufFile file = formats::read_gguf(out);
-    const auto embedding = std::find_if(file.tensors.begin(), file.tensors.end(), [](const TensorPtr& tensor) { return tensor->name() == "token_embd.weight"; });
+    const auto embedding = std::find_if(file.tensors.begin(), file.tensors.end(),
+                                        [](const TensorPtr& tensor) { return tensor->name() == "token_embd.weight"; });
     std::vector<float> row(64);
     (*embedding)->read_f32({2, 3}, row);
     EXPECT_EQ(row[5], -65504);
@@ -252,17 +303,22 @@ TEST(Convert, ValuesPastF16AreRefusedOrClamped) {
 
 TEST(Convert, FoldersAndGgufsFromOneReadEqualSingleOnes) {
   Scratch scratch;
-  const Ran both = run({"convert", source(), "-o", (scratch / "both-{type}.gguf").string(), "--type", "q8_0,hf:bf16,f16", "--json"});
+  const Ran both =
+      run({"convert", source(), "-o", (scratch / "both-{type}.gguf").string(), "--type", "q8_0,hf:bf16,f16", "--json"});
   ASSERT_EQ(both.exit, 0) << both.err;
   for (const char* type : {"q8_0", "f16", "hf:bf16"}) {
-    ASSERT_EQ(run({"convert", source(), "-o", (scratch / "alone-{type}.gguf").string(), "--type", type, "-t", "1"}).exit, 0);
+    ASSERT_EQ(
+        run({"convert", source(), "-o", (scratch / "alone-{type}.gguf").string(), "--type", type, "-t", "1"}).exit, 0);
   }
   for (const std::string type : {"q8_0", "f16"}) {
     EXPECT_EQ(slurp(scratch / ("both-" + type + ".gguf")), slurp(scratch / ("alone-" + type + ".gguf"))) << type;
   }
   EXPECT_EQ(slurp(scratch / "both-hf-bf16/model.safetensors"), slurp(scratch / "alone-hf-bf16/model.safetensors"));
-  ASSERT_EQ(run({"merge", source(), "-o", (scratch / "merged").string()}).exit, 0);  // another way there: fp16, then bf16
-  ASSERT_EQ(run({"convert", (scratch / "merged").string(), "-o", (scratch / "chain/").string(), "--type", "hf:bf16"}).exit, 0);
+  ASSERT_EQ(run({"merge", source(), "-o", (scratch / "merged").string()}).exit,
+            0);  // another way there: fp16, then bf16
+  ASSERT_EQ(
+      run({"convert", (scratch / "merged").string(), "-o", (scratch / "chain/").string(), "--type", "hf:bf16"}).exit,
+      0);
   EXPECT_EQ(slurp(scratch / "both-hf-bf16/model.safetensors"), slurp(scratch / "chain/model.safetensors"));
 }
 
@@ -270,7 +326,8 @@ TEST(Convert, NamesThatStandForNothingAreUsageErrors) {
   Scratch scratch;
   const auto refused = [&](std::vector<std::string> words, const std::string& what) {
     words.insert(words.begin(), {"convert", model("stories260K")});
-    if (std::find(words.begin(), words.end(), "-o") == words.end()) words.insert(words.end(), {"-o", (scratch / "a.gguf").string()});
+    if (std::find(words.begin(), words.end(), "-o") == words.end())
+      words.insert(words.end(), {"-o", (scratch / "a.gguf").string()});
     const Ran ran = run(words);
     EXPECT_EQ(ran.exit, 2) << ran.err;
     EXPECT_NE(ran.err.find(what), std::string::npos) << ran.err;
@@ -280,13 +337,16 @@ TEST(Convert, NamesThatStandForNothingAreUsageErrors) {
   refused({"--allow-loss", "rope.dynamik"}, "did you mean rope.dynamic?");
   refused({"--type", ""}, "--type holds an empty name; use f32, f16, ");
   refused({"--type", "f16,"}, "--type holds an empty name");
-  refused({"-o", (scratch / "{foo}.gguf").string()}, "the pattern's {foo} stands for nothing; use {name}, {type} or {TYPE}");
+  refused({"-o", (scratch / "{foo}.gguf").string()},
+          "the pattern's {foo} stands for nothing; use {name}, {type} or {TYPE}");
 }
 
-// q8_0 of 32 weights of a bell curve: steps of max/127, about 2/127 of their rms; errors are uniform in a step: rms / sqrt(12) of it, so some 0.5 % of the weights' rms.
+// q8_0 of 32 weights of a bell curve: steps of max/127, about 2/127 of their rms; errors are uniform in a step: rms /
+// sqrt(12) of it, so some 0.5 % of the weights' rms.
 TEST(Convert, ErrorsPerTensor) {
   Scratch scratch;
-  const Ran ran = run({"convert", model("tolstoy-4m"), "-o", (scratch / "{type}.gguf").string(), "--type", "f16,q8_0", "--rmse", "--json"});
+  const Ran ran = run({"convert", model("tolstoy-4m"), "-o", (scratch / "{type}.gguf").string(), "--type", "f16,q8_0",
+                       "--rmse", "--json"});
   ASSERT_EQ(ran.exit, 0) << ran.err;
   for (const Json& tensor : ran.json()["outputs"][0]["tensors"]) EXPECT_EQ(tensor["rmse"], 0.0) << "the source is f16";
   std::map<std::string, double> rms;
@@ -302,10 +362,14 @@ TEST(Convert, ErrorsPerTensor) {
 
 TEST(Convert, AGgufQuantizedEqualsTheFolderQuantized) {
   Scratch scratch;
-  ASSERT_EQ(run({"convert", model("tolstoy-4m"), "-o", (scratch / "{type}.gguf").string(), "--type", "f16,q8_0"}).exit, 0);
-  ASSERT_EQ(run({"convert", (scratch / "f16.gguf").string(), "-o", (scratch / "again.gguf").string(), "--type", "q8_0"}).exit, 0);
+  ASSERT_EQ(run({"convert", model("tolstoy-4m"), "-o", (scratch / "{type}.gguf").string(), "--type", "f16,q8_0"}).exit,
+            0);
+  ASSERT_EQ(
+      run({"convert", (scratch / "f16.gguf").string(), "-o", (scratch / "again.gguf").string(), "--type", "q8_0"}).exit,
+      0);
   EXPECT_EQ(run({"diff", (scratch / "q8_0.gguf").string(), (scratch / "again.gguf").string(), "--exit-code"}).exit, 0);
-  const Ran refused = run({"convert", (scratch / "f16.gguf").string(), "-o", (scratch / "x").string(), "--type", "hf:f16"});
+  const Ran refused =
+      run({"convert", (scratch / "f16.gguf").string(), "-o", (scratch / "x").string(), "--type", "hf:f16"});
   EXPECT_EQ(refused.exit, 4) << refused.err;
 }
 

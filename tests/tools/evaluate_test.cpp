@@ -12,11 +12,13 @@ namespace {
 
 std::vector<std::string> documents() {
   std::vector<std::string> words;
-  for (int i = 1; i <= 4; ++i) words.insert(words.end(), {"-f", fixture("goldens/perplexity/doc-" + std::to_string(i) + ".txt")});
+  for (int i = 1; i <= 4; ++i)
+    words.insert(words.end(), {"-f", fixture("goldens/perplexity/doc-" + std::to_string(i) + ".txt")});
   return words;
 }
 
-// goldens/perplexity.json: the YaRN repository's protocol in float64. A float32 run of the real library agrees to 1e-6; ours is float32 with other orders of summation.
+// goldens/perplexity.json: the YaRN repository's protocol in float64. A float32 run of the real library agrees to 1e-6;
+// ours is float32 with other orders of summation.
 TEST(Perplexity, TheYarnProtocolsNumbers) {
   const Json golden = Json::parse(slurp(fixture("goldens/perplexity.json")));
 #if defined(__SANITIZE_ADDRESS__)
@@ -27,7 +29,8 @@ TEST(Perplexity, TheYarnProtocolsNumbers) {
 #endif
   for (const char* name : {"tolstoy-4m-yarn-2k", "tolstoy-4m"}) {
     if (!all && std::string(name) == "tolstoy-4m") continue;
-    std::vector<std::string> words = {"perplexity", model(name), "-c", all ? "256,2048" : "256", "--protocol", "yarn", "--json"};
+    std::vector<std::string> words = {"perplexity", model(name), "-c",    all ? "256,2048" : "256",
+                                      "--protocol", "yarn",      "--json"};
     const auto texts = documents();
     words.insert(words.end(), texts.begin(), texts.end());
     const Ran ran = run(words);
@@ -35,7 +38,8 @@ TEST(Perplexity, TheYarnProtocolsNumbers) {
     ASSERT_EQ(ran.json()["results"].size(), all ? 2u : 1u);
     for (const Json& result : ran.json()["results"]) {
       const Json expected = golden["models"][name][std::to_string(result["context"].get<int>())]["sliding"];
-      EXPECT_NEAR(result["perplexity"].get<double>(), expected["mean_of_windows"].get<double>(), 1e-5 * expected["mean_of_windows"].get<double>());
+      EXPECT_NEAR(result["perplexity"].get<double>(), expected["mean_of_windows"].get<double>(),
+                  1e-5 * expected["mean_of_windows"].get<double>());
       EXPECT_EQ(result["tokens"], expected["scored_tokens"]);
       EXPECT_EQ(result["stride"], 256);
     }
@@ -43,15 +47,20 @@ TEST(Perplexity, TheYarnProtocolsNumbers) {
 }
 
 TEST(Perplexity, TablesStateWhatTheyAreOf) {
-  const Ran ran = run({"perplexity", model("stories260K"), model("stories260K") + "+rope=linear,factor=2", "-f", fixture("goldens/perplexity/doc-1.txt"), "-c", "128,256", "--windows", "2", "--protocol", "tokens,llama.cpp"});
+  const Ran ran = run({"perplexity", model("stories260K"), model("stories260K") + "+rope=linear,factor=2", "-f",
+                       fixture("goldens/perplexity/doc-1.txt"), "-c", "128,256", "--windows", "2", "--protocol",
+                       "tokens,llama.cpp"});
   ASSERT_EQ(ran.exit, 0) << ran.err;
-  for (const char* part : {"protocol tokens, stride 127 to 255; ", "protocol llama.cpp, stride 128 to 256; ", " tokens, sha256 ", "+rope=linear,factor=2 |", "|    128 |    256 |"})
+  for (const char* part : {"protocol tokens, stride 127 to 255; ", "protocol llama.cpp, stride 128 to 256; ",
+                           " tokens, sha256 ", "+rope=linear,factor=2 |", "|    128 |    256 |"})
     EXPECT_NE(ran.out.find(part), std::string::npos) << part << "\n" << ran.out;
   EXPECT_NE(ran.out.find(sha256(slurp(fixture("goldens/perplexity/doc-1.txt")))), std::string::npos);
 }
 
 TEST(Perplexity, TheSameWhateverTheThreads) {
-  const auto with = [](const char* threads) { return run({"perplexity", model("stories260K"), "-c", "128", "--windows", "3", "-t", threads, "--json"}).out; };
+  const auto with = [](const char* threads) {
+    return run({"perplexity", model("stories260K"), "-c", "128", "--windows", "3", "-t", threads, "--json"}).out;
+  };
   EXPECT_EQ(with("1"), with("3"));
 }
 
@@ -70,7 +79,8 @@ TEST(Logits, LossesOfTheGoldenWindow) {
   std::string list;
   for (double id : ids) list += (list.empty() ? "[" : ",") + std::to_string(static_cast<int>(id));
   spill(scratch / "ids.json", list + "]");
-  const Ran ran = run({"logits", model("stories260K"), "--tokens", (scratch / "ids.json").string(), "--last", "16", "-o", (scratch / "out.safetensors").string()});
+  const Ran ran = run({"logits", model("stories260K"), "--tokens", (scratch / "ids.json").string(), "--last", "16",
+                       "-o", (scratch / "out.safetensors").string()});
   ASSERT_EQ(ran.exit, 0) << ran.err;
   const auto written = formats::read_safetensors(scratch / "out.safetensors");
   EXPECT_EQ(find(written, "logits")->info().shape, (std::vector<std::uint64_t>{16, 512}));
@@ -89,7 +99,10 @@ TEST(Generate, IsTheArgmaxOfTheLogits) {
   for (const Json& id : generated["ids"]) {
     spill(scratch / "ids.json", ids.dump());
     const std::string out = (scratch / "out.safetensors").string();
-    ASSERT_EQ(run({"logits", model("stories260K"), "--tokens", (scratch / "ids.json").string(), "--last", "1", "-o", out, "--overwrite"}).exit, 0);
+    ASSERT_EQ(run({"logits", model("stories260K"), "--tokens", (scratch / "ids.json").string(), "--last", "1", "-o",
+                   out, "--overwrite"})
+                  .exit,
+              0);
     for (const TensorPtr& tensor : formats::read_safetensors(out).tensors) {
       if (tensor->name() != "logits") continue;
       std::vector<float> row(512);
@@ -111,7 +124,8 @@ TEST(Tokenize, TheLibrarysIds) {
     if (compared == 12) break;
     const std::string text = item["text"];
     if (text.empty() || text.find('\0') != std::string::npos) continue;
-    const Ran ran = run({"tokenize", model("tolstoy-4m"), "-f", "-", "--json"}, {.folder = {}, .env = {}, .in = text, .max_file_bytes = std::nullopt, .unprivileged = false});
+    const Ran ran = run({"tokenize", model("tolstoy-4m"), "-f", "-", "--json"},
+                        {.folder = {}, .env = {}, .in = text, .max_file_bytes = std::nullopt, .unprivileged = false});
     ASSERT_EQ(ran.exit, 0) << ran.err;
     EXPECT_EQ(ran.json()["ids"], item["ids"]) << text;
     ++compared;
@@ -134,8 +148,12 @@ TEST(Tokenize, WhereTwoPart) {
   const Ran ran = run({"tokenize", model("tolstoy-4m"), model("stories260K"), "-p", "The prince", "--json"});
   ASSERT_EQ(ran.exit, 0) << ran.err;
   EXPECT_TRUE(ran.json()["differences"][0]["at"].is_number());
-  EXPECT_NE(run({"tokenize", model("tolstoy-4m"), model("stories260K"), "-p", "The prince"}).out.find("first difference at token "), std::string::npos);
-  EXPECT_NE(run({"tokenize", model("tolstoy-4m"), model("tolstoy-4m-yarn-2k"), "-p", "The prince"}).out.find(": the same "), std::string::npos);
+  EXPECT_NE(run({"tokenize", model("tolstoy-4m"), model("stories260K"), "-p", "The prince"})
+                .out.find("first difference at token "),
+            std::string::npos);
+  EXPECT_NE(
+      run({"tokenize", model("tolstoy-4m"), model("tolstoy-4m-yarn-2k"), "-p", "The prince"}).out.find(": the same "),
+      std::string::npos);
 }
 
 TEST(Inspect, WhatItIs) {
@@ -154,12 +172,18 @@ TEST(Inspect, WhatItIs) {
   const Json adapted = run({"inspect", adapter(), "--json"}).json();
   EXPECT_EQ(adapted["kind"], "adapter");
   EXPECT_EQ(adapted["adapter"]["modules"], 28);
-  const Json hub = run({"inspect", "nobody/nothing", "--json"}, {.folder = {}, .env = {{"HF_HUB_CACHE", "/the/cache"}}, .in = {}, .max_file_bytes = std::nullopt, .unprivileged = false}).json();
+  const Json hub = run({"inspect", "nobody/nothing", "--json"}, {.folder = {},
+                                                                 .env = {{"HF_HUB_CACHE", "/the/cache"}},
+                                                                 .in = {},
+                                                                 .max_file_bytes = std::nullopt,
+                                                                 .unprivileged = false})
+                       .json();
   EXPECT_NE(hub["error"]["message"].get<std::string>().find("/the/cache"), std::string::npos);
 }
 
 TEST(Diff, WhatAMergeChanged) {
-  const Json json = run({"diff", model("tolstoy-4m-yarn-2k"), model("tolstoy-4m-yarn-2k") + "+" + adapter(), "--json"}).json();
+  const Json json =
+      run({"diff", model("tolstoy-4m-yarn-2k"), model("tolstoy-4m-yarn-2k") + "+" + adapter(), "--json"}).json();
   std::size_t changed = 0;
   for (const Json& tensor : json["weights"]) changed += tensor["max_error"] != 0.0 ? 1 : 0;
   EXPECT_EQ(changed, 28u);

@@ -5,7 +5,8 @@ namespace {
 
 TEST(Extend, FolderGetsANewConfigAndTheSameWeights) {
   Scratch scratch;
-  const Ran ran = run({"extend", model("tolstoy-4m"), "-o", (scratch / "long").string(), "--rope", "yarn,factor=8", "--json"});
+  const Ran ran =
+      run({"extend", model("tolstoy-4m"), "-o", (scratch / "long").string(), "--rope", "yarn,factor=8", "--json"});
   ASSERT_EQ(ran.exit, 0) << ran.err;
   EXPECT_EQ(ran.json()["rope"]["method"], "yarn");
   EXPECT_EQ(ran.json()["context"], 2048);
@@ -15,7 +16,8 @@ TEST(Extend, FolderGetsANewConfigAndTheSameWeights) {
   EXPECT_EQ(config["rope_scaling"]["original_max_position_embeddings"], 256);
   EXPECT_EQ(config["hidden_size"], 256) << "the rest stays";
   EXPECT_EQ(Json::parse(slurp(scratch / "long/tokenizer_config.json"))["model_max_length"], 2048);
-  for (const char* name : {"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "tokenizer.model", "model.safetensors.index.json"})
+  for (const char* name : {"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "tokenizer.model",
+                           "model.safetensors.index.json"})
     EXPECT_EQ(slurp(scratch / (std::string("long/") + name)), slurp(model("tolstoy-4m") + "/" + name)) << name;
   for (const Json& name : ran.json()["written"]) EXPECT_TRUE(fs::exists(scratch / ("long/" + name.get<std::string>())));
 }
@@ -24,7 +26,8 @@ TEST(Extend, LinksOnlyWhenAsked) {
   Scratch scratch;
   copy_of(model("stories260K"), scratch / "base");
   const auto extend = [&](const std::string& to, std::vector<std::string> more) {
-    std::vector<std::string> words = {"extend", (scratch / "base").string(), "-o", (scratch / to).string(), "--rope", "linear,factor=2", "--json"};
+    std::vector<std::string> words = {"extend", (scratch / "base").string(), "-o",    (scratch / to).string(),
+                                      "--rope", "linear,factor=2",           "--json"};
     words.insert(words.end(), more.begin(), more.end());
     return run(words).json()["weights"].get<std::string>();
   };
@@ -34,25 +37,36 @@ TEST(Extend, LinksOnlyWhenAsked) {
   EXPECT_TRUE(fs::equivalent(scratch / "base/model.safetensors", scratch / "linked/model.safetensors"));
 }
 
-// The same rope by three roads: extend a folder and convert it, convert with +rope, extend the GGUF. All compute the same.
+// The same rope by three roads: extend a folder and convert it, convert with +rope, extend the GGUF. All compute the
+// same.
 TEST(Extend, GgufAndFolderAgree) {
   Scratch scratch;
   const std::string base = model("tolstoy-4m");
   ASSERT_EQ(run({"extend", base, "-o", (scratch / "long").string(), "--rope", "yarn,to=2k"}).exit, 0);
   ASSERT_EQ(run({"convert", base, "-o", (scratch / "short.gguf").string(), "--type", "f16"}).exit, 0);
-  ASSERT_EQ(run({"extend", (scratch / "short.gguf").string(), "-o", (scratch / "long.gguf").string(), "--rope", "yarn,to=2k"}).exit, 0);
-  ASSERT_EQ(run({"convert", base + "+rope=yarn,to=2k", "-o", (scratch / "direct.gguf").string(), "--type", "f16"}).exit, 0);
+  ASSERT_EQ(
+      run({"extend", (scratch / "short.gguf").string(), "-o", (scratch / "long.gguf").string(), "--rope", "yarn,to=2k"})
+          .exit,
+      0);
+  ASSERT_EQ(run({"convert", base + "+rope=yarn,to=2k", "-o", (scratch / "direct.gguf").string(), "--type", "f16"}).exit,
+            0);
   const auto rope = [&](const std::string& source) {
     const Json json = run({"inspect", source, "--json"}).json();
     EXPECT_EQ(json["context"], 2048) << source;
-    return std::vector<Json>{json["rope"]["method"], json["rope"]["factor"], json["rope"]["original_context"], json["rope"]["attention_factor"]};
+    return std::vector<Json>{json["rope"]["method"], json["rope"]["factor"], json["rope"]["original_context"],
+                             json["rope"]["attention_factor"]};
   };
   const auto expected = rope((scratch / "long").string());
   EXPECT_EQ(rope((scratch / "long.gguf").string()), expected);
   EXPECT_EQ(rope((scratch / "direct.gguf").string()), expected);
-  const Ran same = run({"verify", (scratch / "long.gguf").string(), "--against", (scratch / "long").string(), "-c", "512", "--windows", "1", "--max", "kl_max=1e-7"});
+  const Ran same = run({"verify", (scratch / "long.gguf").string(), "--against", (scratch / "long").string(), "-c",
+                        "512", "--windows", "1", "--max", "kl_max=1e-7"});
   EXPECT_EQ(same.exit, 0) << same.out;
-  EXPECT_EQ(run({"verify", (scratch / "short.gguf").string(), "--against", (scratch / "long").string(), "-c", "512", "--windows", "1"}).exit, 1) << "control";
+  EXPECT_EQ(run({"verify", (scratch / "short.gguf").string(), "--against", (scratch / "long").string(), "-c", "512",
+                 "--windows", "1"})
+                .exit,
+            1)
+      << "control";
 }
 
 TEST(Extend, PlanComparesMethodsAndWritesNothing) {

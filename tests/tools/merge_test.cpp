@@ -19,16 +19,20 @@ std::string tensor_sha256(const LazyTensor& tensor) {
 // merged.json: sha256 of float16(W + s B A) in float64 with one rounding, by numpy.
 TEST(Merge, TensorsEqualTheExactHashes) {
   Scratch scratch;
-  const Ran ran = run({"merge", model("tolstoy-4m-yarn-2k") + "+" + adapter(), "-o", (scratch / "merged").string(), "--json"});
+  const Ran ran =
+      run({"merge", model("tolstoy-4m-yarn-2k") + "+" + adapter(), "-o", (scratch / "merged").string(), "--json"});
   ASSERT_EQ(ran.exit, 0) << ran.err;
   const Json golden = Json::parse(slurp(fixture("adapters/qlora-shakespeare-merged/merged.json")))["tensors"];
   std::map<std::string, std::string> base;
-  for (const TensorPtr& tensor : formats::read_safetensors(model("tolstoy-4m-yarn-2k") + "/model.safetensors").tensors) base[tensor->name()] = tensor_sha256(*tensor);
+  for (const TensorPtr& tensor : formats::read_safetensors(model("tolstoy-4m-yarn-2k") + "/model.safetensors").tensors)
+    base[tensor->name()] = tensor_sha256(*tensor);
   std::size_t changed = 0;
   for (const TensorPtr& tensor : formats::read_safetensors(scratch / "merged/model.safetensors").tensors) {
     const auto expected = golden.find(tensor->name());
     changed += expected == golden.end() ? 0 : 1;
-    EXPECT_EQ(tensor_sha256(*tensor), expected == golden.end() ? base.at(tensor->name()) : (*expected)["exact"].get<std::string>()) << tensor->name();
+    EXPECT_EQ(tensor_sha256(*tensor),
+              expected == golden.end() ? base.at(tensor->name()) : (*expected)["exact"].get<std::string>())
+        << tensor->name();
   }
   EXPECT_EQ(changed, golden.size());
   EXPECT_EQ(ran.json()["tensors_changed"], changed);
@@ -39,7 +43,8 @@ TEST(Merge, TensorsEqualTheExactHashes) {
 // |scale B A| and |W| of one module, computed here from the files with plain loops.
 TEST(Merge, ReportedNorms) {
   Scratch scratch;
-  const Ran ran = run({"merge", model("tolstoy-4m-yarn-2k") + "+" + adapter() + ":0.5", "-o", (scratch / "merged").string(), "--json"});
+  const Ran ran = run(
+      {"merge", model("tolstoy-4m-yarn-2k") + "+" + adapter() + ":0.5", "-o", (scratch / "merged").string(), "--json"});
   ASSERT_EQ(ran.exit, 0) << ran.err;
   const std::string name = "model.layers.2.self_attn.k_proj";
   const auto values = [](const std::string& file, const std::string& tensor) {
@@ -72,7 +77,8 @@ TEST(Merge, ReportedNorms) {
     EXPECT_EQ(module["kind"], "lora");
     EXPECT_EQ(module["rank"], 16);
     EXPECT_EQ(module["scale"], 1.0);
-    EXPECT_NEAR(module["delta_norm"].get<double>(), std::sqrt(delta), 1e-9 * std::sqrt(delta));  // sums of 65,536 doubles in another order
+    EXPECT_NEAR(module["delta_norm"].get<double>(), std::sqrt(delta),
+                1e-9 * std::sqrt(delta));  // sums of 65,536 doubles in another order
     EXPECT_NEAR(module["weight_norm"].get<double>(), std::sqrt(weight), 1e-12 * std::sqrt(weight));
     EXPECT_GT(module["rounding_loss"].get<double>(), 0);
     EXPECT_LT(module["rounding_loss"].get<double>(), 0.05);
@@ -83,7 +89,8 @@ TEST(Merge, ReportedNorms) {
 TEST(Merge, Bf16TellsMoreOfTheDeltaWasEaten) {
   Scratch scratch;
   const auto loss = [&](const std::string& dtype) {
-    const Ran ran = run({"merge", model("tolstoy-4m-yarn-2k") + "+" + adapter(), "-o", (scratch / dtype).string(), "--dtype", dtype, "--json"});
+    const Ran ran = run({"merge", model("tolstoy-4m-yarn-2k") + "+" + adapter(), "-o", (scratch / dtype).string(),
+                         "--dtype", dtype, "--json"});
     return ran.json()["modules"][0]["rounding_loss"].get<double>();
   };
   const double f16 = loss("f16"), bf16 = loss("bf16"), f32 = loss("f32");
@@ -95,7 +102,8 @@ TEST(Merge, Bf16TellsMoreOfTheDeltaWasEaten) {
 
 TEST(Merge, ZeroScaleChangesNothing) {
   Scratch scratch;
-  ASSERT_EQ(run({"merge", model("tolstoy-4m-yarn-2k") + "+" + adapter() + ":0", "-o", (scratch / "same").string()}).exit, 0);
+  ASSERT_EQ(
+      run({"merge", model("tolstoy-4m-yarn-2k") + "+" + adapter() + ":0", "-o", (scratch / "same").string()}).exit, 0);
   EXPECT_EQ(run({"diff", model("tolstoy-4m-yarn-2k"), (scratch / "same").string(), "--exit-code"}).exit, 0);
 }
 
@@ -106,7 +114,8 @@ TEST(Merge, AnAdapterFindsItsBase) {
   EXPECT_EQ(lost.exit, 3) << lost.err;
   copy_of(model("tolstoy-4m-yarn-2k"), scratch / "tolstoy-4m-yarn-2k");
   EXPECT_EQ(run({"merge", (scratch / "adapter").string(), "-o", (scratch / "merged").string()}).exit, 0);
-  ASSERT_EQ(run({"merge", model("tolstoy-4m-yarn-2k"), "-a", adapter(), "-o", (scratch / "explicit").string()}).exit, 0);
+  ASSERT_EQ(run({"merge", model("tolstoy-4m-yarn-2k"), "-a", adapter(), "-o", (scratch / "explicit").string()}).exit,
+            0);
   EXPECT_EQ(slurp(scratch / "merged/model.safetensors"), slurp(scratch / "explicit/model.safetensors"));
 }
 
@@ -114,29 +123,40 @@ TEST(Merge, FolderIsCompleteAndItsCardFactual) {
   Scratch scratch;
   const std::string base = copy_of(model("tolstoy-4m-yarn-2k"), scratch / "base").string();
   spill(scratch / "base/README.md", "---\nlicense: cc0-1.0\n---\nThe base's own words.\n");
-  const Ran ran = run({"merge", base + "+" + adapter(), "-o", (scratch / "merged").string(), "--max-shard-size", "3MB", "--json"});
+  const Ran ran =
+      run({"merge", base + "+" + adapter(), "-o", (scratch / "merged").string(), "--max-shard-size", "3MB", "--json"});
   ASSERT_EQ(ran.exit, 0) << ran.err;
   std::set<std::string> written;
   for (const Json& name : ran.json()["written"]) written.insert(name.get<std::string>());
-  for (const char* name : {"config.json", "README.md", "tokenizer.model", "tokenizer_config.json", "model.safetensors.index.json", "model-00001-of-00003.safetensors"}) {
+  for (const char* name : {"config.json", "README.md", "tokenizer.model", "tokenizer_config.json",
+                           "model.safetensors.index.json", "model-00001-of-00003.safetensors"}) {
     EXPECT_TRUE(written.contains(name)) << name;
     EXPECT_TRUE(fs::exists(scratch / (std::string("merged/") + name))) << name;
   }
   const std::string card = slurp(scratch / "merged/README.md");
   EXPECT_TRUE(card.starts_with("---\nlicense: cc0-1.0\n---\n")) << card;
-  for (const char* part : {"# merged", "qlora-shakespeare", "rank 16", "YaRN x8 of 256", "The base's own words."}) EXPECT_NE(card.find(part), std::string::npos) << part;
+  for (const char* part : {"# merged", "qlora-shakespeare", "rank 16", "YaRN x8 of 256", "The base's own words."})
+    EXPECT_NE(card.find(part), std::string::npos) << part;
   EXPECT_EQ(card.find(scratch.path().string()), std::string::npos) << "no path of this machine";
 }
 
-// stories260K has 512 pieces, the model 2048 rows: padding is fine, and said. The other way round ids would point at nothing.
+// stories260K has 512 pieces, the model 2048 rows: padding is fine, and said. The other way round ids would point at
+// nothing.
 TEST(Merge, TheTokenizerFitsOrIsRefused) {
   Scratch scratch;
-  const Ran fewer = run({"merge", model("tolstoy-4m") + "+" + adapter(), "-o", (scratch / "a").string(), "--tokenizer", model("stories260K")});
+  const Ran fewer = run({"merge", model("tolstoy-4m") + "+" + adapter(), "-o", (scratch / "a").string(), "--tokenizer",
+                         model("stories260K")});
   ASSERT_EQ(fewer.exit, 0) << fewer.err;
-  EXPECT_NE(fewer.out.find("tokenizer from folder " + model("stories260K") + " (512 ids for 2048 rows of the embedding)"), std::string::npos) << fewer.out;
-  const Ran more = run({"merge", model("stories260K") + "+rope=linear,factor=2", "-o", (scratch / "b").string(), "--tokenizer", model("tolstoy-4m")});
+  EXPECT_NE(
+      fewer.out.find("tokenizer from folder " + model("stories260K") + " (512 ids for 2048 rows of the embedding)"),
+      std::string::npos)
+      << fewer.out;
+  const Ran more = run({"merge", model("stories260K") + "+rope=linear,factor=2", "-o", (scratch / "b").string(),
+                        "--tokenizer", model("tolstoy-4m")});
   EXPECT_EQ(more.exit, 3) << more.err;
-  EXPECT_NE(more.err.find(model("tolstoy-4m") + ": the tokenizer has 2048 ids, the embedding 512 rows"), std::string::npos) << more.err;
+  EXPECT_NE(more.err.find(model("tolstoy-4m") + ": the tokenizer has 2048 ids, the embedding 512 rows"),
+            std::string::npos)
+      << more.err;
   EXPECT_FALSE(fs::exists(scratch / "b"));
 }
 

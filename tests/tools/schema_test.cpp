@@ -18,7 +18,8 @@ bool has_type(const Json& value, const std::string& type) {
   return false;
 }
 
-/// The part of JSON Schema our schemas use; a keyword it does not know fails the test. Returns the first problem, or "".
+/// The part of JSON Schema our schemas use; a keyword it does not know fails the test. Returns the first problem, or
+/// "".
 std::string problem(const Json& schema, const Json& value, const std::string& at) {
   for (const auto& [keyword, rule] : schema.items()) {
     if (keyword == "$schema" || keyword == "title" || keyword == "description") continue;
@@ -29,7 +30,8 @@ std::string problem(const Json& schema, const Json& value, const std::string& at
     } else if (keyword == "const") {
       if (value != rule) return at + " is " + value.dump() + ", expected " + rule.dump();
     } else if (keyword == "enum") {
-      if (std::find(rule.begin(), rule.end(), value) == rule.end()) return at + " is " + value.dump() + ", expected one of " + rule.dump();
+      if (std::find(rule.begin(), rule.end(), value) == rule.end())
+        return at + " is " + value.dump() + ", expected one of " + rule.dump();
     } else if (keyword == "required") {
       if (value.is_object())
         for (const Json& key : rule)
@@ -46,7 +48,8 @@ std::string problem(const Json& schema, const Json& value, const std::string& at
     } else if (keyword == "items") {
       if (value.is_array())
         for (std::size_t i = 0; i < value.size(); ++i)
-          if (const std::string found = problem(rule, value[i], at + "/" + std::to_string(i)); !found.empty()) return found;
+          if (const std::string found = problem(rule, value[i], at + "/" + std::to_string(i)); !found.empty())
+            return found;
     } else {
       return "the schema's keyword '" + keyword + "' is not known here";
     }
@@ -54,7 +57,9 @@ std::string problem(const Json& schema, const Json& value, const std::string& at
   return "";
 }
 
-Json schema_of(const std::string& name) { return Json::parse(slurp(fs::path(ROPEWALK_TEST_DATA_DIR) / "../../docs/schema" / (name + ".json"))); }
+Json schema_of(const std::string& name) {
+  return Json::parse(slurp(fs::path(ROPEWALK_TEST_DATA_DIR) / "../../docs/schema" / (name + ".json")));
+}
 
 void expect_valid(std::vector<std::string> words, int exit = 0, const char* schema = nullptr) {
   const std::string command = words[0];
@@ -84,7 +89,8 @@ TEST(Schema, TheValidatorFindsFaults) {
 
 TEST(Schema, EveryCommand) {
   Scratch scratch;
-  const std::string base = model("tolstoy-4m-yarn-2k"), adapted = base + "+" + adapter(), gguf = (scratch / "m-q8_0.gguf").string(), text = fixture("goldens/perplexity/doc-1.txt");
+  const std::string base = model("tolstoy-4m-yarn-2k"), adapted = base + "+" + adapter(),
+                    gguf = (scratch / "m-q8_0.gguf").string(), text = fixture("goldens/perplexity/doc-1.txt");
   expect_valid({"support"});
   expect_valid({"inspect", base});
   expect_valid({"inspect", adapted + "+rope=yarn,factor=16,original=256", "--tensors"});
@@ -96,13 +102,15 @@ TEST(Schema, EveryCommand) {
   expect_valid({"merge", adapted, "-o", (scratch / "dry").string(), "--dry-run"});
   expect_valid({"extend", base, "--plan", "-c", "8k"});
   expect_valid({"extend", base, "-o", (scratch / "long").string(), "--rope", "yarn,factor=16,original=256"});
-  expect_valid({"extend", gguf, "-o", (scratch / "long.gguf").string(), "--rope", "yarn,factor=16,original=256", "--dry-run"});
+  expect_valid(
+      {"extend", gguf, "-o", (scratch / "long.gguf").string(), "--rope", "yarn,factor=16,original=256", "--dry-run"});
   expect_valid({"verify", gguf, "--against", adapted, "-c", "256", "--windows", "1"});
   expect_valid({"verify", gguf, "--against", adapted, "-c", "256", "--level", "structure"});
   expect_valid({"verify", gguf, "--against", base, "-c", "256", "--windows", "1", "--keep-going"}, 1);
   expect_valid({"diff", base, gguf});
   expect_valid({"diff", base, gguf, "--structure"});
-  expect_valid({"perplexity", base, gguf, "-f", text, "-c", "128,256", "--windows", "2", "--protocol", "tokens,yarn,hf,llama.cpp"});
+  expect_valid({"perplexity", base, gguf, "-f", text, "-c", "128,256", "--windows", "2", "--protocol",
+                "tokens,yarn,hf,llama.cpp"});
   expect_valid({"perplexity", base, "-f", text, "-c", "128", "--windows", "1"});
   expect_valid({"logits", base, "-f", text, "-c", "64", "-o", (scratch / "l.safetensors").string()});
   expect_valid({"tokenize", base, "-p", "one"});

@@ -1,4 +1,5 @@
-// Commands wrongly called: one line with a next step and the exit code of docs/design.md (section 7), as JSON too; help; too little text.
+// Commands wrongly called: one line with a next step and the exit code of docs/design.md (section 7), as JSON too;
+// help; too little text.
 #include "tests/tools/command.h"
 
 namespace ropewalk::tools::test {
@@ -56,7 +57,8 @@ TEST_F(Usage, FailuresAsJson) {
 TEST_F(Usage, HelpAndVersion) {
   EXPECT_EQ(run({"--version"}).out.substr(0, 9), "ropewalk ");
   EXPECT_EQ(run({"--help"}).exit, 0);
-  for (const char* command : {"inspect", "extend", "merge", "convert", "verify", "diff", "perplexity", "logits", "tokenize", "generate", "support"}) {
+  for (const char* command : {"inspect", "extend", "merge", "convert", "verify", "diff", "perplexity", "logits",
+                              "tokenize", "generate", "support"}) {
     const Ran brief = run({command, "-h"}), whole = run({command, "--help"});
     EXPECT_EQ(brief.exit, 0);
     EXPECT_EQ(whole.exit, 0);
@@ -65,17 +67,20 @@ TEST_F(Usage, HelpAndVersion) {
     EXPECT_NE(whole.out.find("Examples:"), std::string::npos) << command;
     EXPECT_NE(run({"--help"}).out.find(std::string("  ") + command), std::string::npos);
   }
-  for (const char* shell : {"bash", "zsh", "fish"}) EXPECT_NE(run({"completion", shell}).out.find("perplexity"), std::string::npos);
+  for (const char* shell : {"bash", "zsh", "fish"})
+    EXPECT_NE(run({"completion", shell}).out.find("perplexity"), std::string::npos);
 }
 
 TEST_F(Usage, TooLittleText) {
   Scratch scratch;
   spill(scratch / "short.txt", "Once upon a time there was a king.");
   const std::string source = model("stories260K");
-  for (const auto& words : std::vector<std::vector<std::string>>{{"perplexity", source, "-f", (scratch / "short.txt").string(), "-c", "512"},
-                                                                 {"verify", source, "--against", source, "-f", (scratch / "short.txt").string(), "-c", "512"},
-                                                                 {"verify", source, "--against", source, "-f", (scratch / "short.txt").string(), "-c", "2147483647"},
-                                                                 {"logits", source, "-f", (scratch / "short.txt").string(), "-c", "512", "-o", (scratch / "x.safetensors").string()}}) {
+  for (const auto& words : std::vector<std::vector<std::string>>{
+           {"perplexity", source, "-f", (scratch / "short.txt").string(), "-c", "512"},
+           {"verify", source, "--against", source, "-f", (scratch / "short.txt").string(), "-c", "512"},
+           {"verify", source, "--against", source, "-f", (scratch / "short.txt").string(), "-c", "2147483647"},
+           {"logits", source, "-f", (scratch / "short.txt").string(), "-c", "512", "-o",
+            (scratch / "x.safetensors").string()}}) {
     const Ran ran = run(words);
     EXPECT_EQ(ran.exit, 3) << ran.err;
     EXPECT_NE(ran.err.find("tokens"), std::string::npos) << ran.err;

@@ -19,7 +19,8 @@ class Verify : public testing::Test {
   static std::string source() { return model("tolstoy-4m-yarn-2k") + "+" + adapter(); }
   static std::string good() { return (*scratch / "good.gguf").string(); }
   static Ran verify(const std::string& candidate, std::vector<std::string> more = {}) {
-    std::vector<std::string> words = {"verify", candidate, "--against", source(), "-c", "512", "--windows", "1", "--quiet"};
+    std::vector<std::string> words = {"verify", candidate,   "--against", source(), "-c",
+                                      "512",    "--windows", "1",         "--quiet"};
     words.insert(words.end(), more.begin(), more.end());
     return run(words);
   }
@@ -49,7 +50,8 @@ TEST_F(Verify, AGoodExportPasses) {
   EXPECT_EQ(json["pass"], true);
   EXPECT_EQ(json["level"], "logits");
   EXPECT_TRUE(json["parts_at"].is_null());
-  for (const char* name : {"tensors", "tokenizer", "context", "weights", "kl_mean", "top1", "kl_growth"}) EXPECT_EQ(gates_of(json)[name]["pass"], true) << name;
+  for (const char* name : {"tensors", "tokenizer", "context", "weights", "kl_mean", "top1", "kl_growth"})
+    EXPECT_EQ(gates_of(json)[name]["pass"], true) << name;
   EXPECT_EQ(json["weights"].size(), 39u);
   EXPECT_EQ(json["layers"].size(), 4u);
   // q8_0 is not lossless: a comparison that found nothing would not have looked.
@@ -59,7 +61,8 @@ TEST_F(Verify, AGoodExportPasses) {
   EXPECT_NE(text.out.find("sha256 "), std::string::npos);
 }
 
-// The independent byte editor of scripts/ is what quickstart uses; here the key is renamed in place, so that no engine finds it.
+// The independent byte editor of scripts/ is what quickstart uses; here the key is renamed in place, so that no engine
+// finds it.
 TEST_F(Verify, WithoutItsRopeKeysItFailsAndSaysWhere) {
   const std::string broken = bent("no-rope.gguf", [](std::string& bytes) {
     for (const char* key : {"llama.rope.scaling.type", "llama.rope.scaling.factor"}) {
@@ -108,7 +111,9 @@ TEST_F(Verify, AChangedWeightIsTheWeightsGate) {
 }
 
 TEST_F(Verify, AShorterContextIsAGate) {
-  ASSERT_EQ(run({"extend", good(), "-o", (*scratch / "short.gguf").string(), "--rope", "yarn,factor=1.5", "--no-sync"}).exit, 0);
+  ASSERT_EQ(
+      run({"extend", good(), "-o", (*scratch / "short.gguf").string(), "--rope", "yarn,factor=1.5", "--no-sync"}).exit,
+      0);
   const Ran ran = verify((*scratch / "short.gguf").string(), {"--json"});
   EXPECT_EQ(ran.exit, 1);
   EXPECT_EQ(gates_of(ran.json())["context"]["pass"], false) << ran.out;
@@ -129,15 +134,18 @@ TEST_F(Verify, GatesFromTheCommandLine) {
   EXPECT_EQ(verify(good(), {"--max", "kl_meen=1"}).exit, 2);
 }
 
-// A gate that no position can answer is the command's fault, not the model's: nothing is read, not even a source that is not there.
+// A gate that no position can answer is the command's fault, not the model's: nothing is read, not even a source that
+// is not there.
 TEST_F(Verify, AGateOutsideTheContextIsAUsageError) {
   const auto refused = [&](const std::string& bound, const std::string& gate, const std::string& problem) {
-    const Ran ran = run({"verify", "/nowhere/candidate.gguf", "--against", "/nowhere/source", "-c", "512", bound, gate});
+    const Ran ran =
+        run({"verify", "/nowhere/candidate.gguf", "--against", "/nowhere/source", "-c", "512", bound, gate});
     EXPECT_EQ(ran.exit, 2) << gate << ": " << ran.err;
     EXPECT_EQ(ran.out, "");
     EXPECT_NE(ran.err.find(problem), std::string::npos) << ran.err;
   };
-  refused("--max", "kl_mean@1k:2k=1", "gate 'kl_mean@1024:2048' reaches past the context evaluated, whose positions are 0:512");
+  refused("--max", "kl_mean@1k:2k=1",
+          "gate 'kl_mean@1024:2048' reaches past the context evaluated, whose positions are 0:512");
   refused("--max", "kl_mean@256:1k=1", "reaches past the context");
   refused("--max", "kl_mean@512:=1", "gate 'kl_mean@512:' reaches past the context");
   refused("--max", "ppl_ratio@511:=2", "reaches past the context");  // the last token's loss is the next one's
@@ -145,7 +153,11 @@ TEST_F(Verify, AGateOutsideTheContextIsAUsageError) {
   refused("--max", "kl_mean@256=1", "has one position");
   refused("--max", "kl_meen=1", "gate 'kl_meen' is not known");
   refused("--min", "top1=98", "gate 'top1' has a limit of 98, shares go up to 1");
-  EXPECT_EQ(run({"verify", "/nowhere/candidate.gguf", "--against", "/nowhere/source", "-c", "512", "--max", "kl_mean@511:512=1"}).exit, 3) << "the last position is within";
+  EXPECT_EQ(run({"verify", "/nowhere/candidate.gguf", "--against", "/nowhere/source", "-c", "512", "--max",
+                 "kl_mean@511:512=1"})
+                .exit,
+            3)
+      << "the last position is within";
   // Without -c the source's own context counts: 2048.
   const Ran ran = run({"verify", good(), "--against", source(), "--max", "kl_mean@2k:=1", "--quiet"});
   EXPECT_EQ(ran.exit, 2) << ran.err;
@@ -161,16 +173,19 @@ TEST_F(Verify, AGateOfTheSameNameAndRangeReplacesTheDefault) {
   const Json standard = verify(good(), {"--json"}).json();
   EXPECT_EQ(limits(standard, "kl_mean"), std::vector<double>{5e-3});
   EXPECT_EQ(limits(standard, "top1"), std::vector<double>{0.9});
-  const Json json = verify(good(), {"--json", "--max", "kl_mean=1%", "--min", "top1=50%", "--max", "kl_mean@256:512=2%"}).json();
+  const Json json =
+      verify(good(), {"--json", "--max", "kl_mean=1%", "--min", "top1=50%", "--max", "kl_mean@256:512=2%"}).json();
   EXPECT_EQ(limits(json, "kl_mean"), std::vector<double>{0.01}) << "replaced, not added";
   EXPECT_EQ(limits(json, "top1"), std::vector<double>{0.5});
   EXPECT_EQ(limits(json, "ppl_ratio"), std::vector<double>{1.03}) << "the others stand";
   int ranged = 0;
-  for (const Json& gate : json["gates"]) ranged += gate["from"] == 256 && gate["to"] == 512 && gate["limit"] == 0.02 ? 1 : 0;
+  for (const Json& gate : json["gates"])
+    ranged += gate["from"] == 256 && gate["to"] == 512 && gate["limit"] == 0.02 ? 1 : 0;
   EXPECT_EQ(ranged, 1) << "a range of its own is a gate of its own";
   const Json open = verify(good(), {"--json", "--max", "kl_mean@256:=2%"}).json();
   EXPECT_EQ(limits(open, "kl_mean"), std::vector<double>{5e-3});
-  EXPECT_TRUE(std::any_of(open["gates"].begin(), open["gates"].end(), [](const Json& gate) { return gate["from"] == 256 && gate["to"].is_null(); }));
+  EXPECT_TRUE(std::any_of(open["gates"].begin(), open["gates"].end(),
+                          [](const Json& gate) { return gate["from"] == 256 && gate["to"].is_null(); }));
 }
 
 // A worse loss somewhere is chance or drift: it says nothing of where the two part.
@@ -194,9 +209,12 @@ TEST_F(Verify, ReportsForMachinesAndPeople) {
   const fs::path folder = scratch->path() / "reports";
   fs::create_directory(folder);
   const auto file = [&](const char* name) { return (folder / name).string(); };
-  const Ran ran = verify(good(), {"--max", "kl_mean=1e-9", "--report", file("a.xml"), "--report", file("a.md"), "--report", file("a.csv"), "--report", file("a.json")});
+  const Ran ran = verify(good(), {"--max", "kl_mean=1e-9", "--report", file("a.xml"), "--report", file("a.md"),
+                                  "--report", file("a.csv"), "--report", file("a.json")});
   EXPECT_EQ(ran.exit, 1);
-  EXPECT_NE(slurp(file("a.xml")).find("<testcase classname=\"ropewalk.verify\" name=\"kl_mean\"><failure message="), std::string::npos) << slurp(file("a.xml"));
+  EXPECT_NE(slurp(file("a.xml")).find("<testcase classname=\"ropewalk.verify\" name=\"kl_mean\"><failure message="),
+            std::string::npos)
+      << slurp(file("a.xml"));
   EXPECT_NE(slurp(file("a.xml")).find("name=\"tensors\"/>"), std::string::npos);
   EXPECT_NE(slurp(file("a.md")).find("| kl_mean "), std::string::npos);
   EXPECT_NE(slurp(file("a.csv")).find("gate,positions,value,,limit,verdict\r\n"), std::string::npos);
@@ -207,7 +225,9 @@ TEST_F(Verify, ReportsForMachinesAndPeople) {
 
 // Bit-identical weights in one layout: the sweep itself must say 0.
 TEST_F(Verify, AgainstItselfTheDivergenceIsZero) {
-  const Json json = run({"verify", model("stories260K"), "--against", model("stories260K"), "-c", "256", "--windows", "2", "--json"}).json();
+  const Json json =
+      run({"verify", model("stories260K"), "--against", model("stories260K"), "-c", "256", "--windows", "2", "--json"})
+          .json();
   EXPECT_EQ(json["logits"]["kl_max"], 0.0);
   EXPECT_EQ(json["logits"]["top1"], 1.0);
   EXPECT_EQ(json["pass"], true);
@@ -219,10 +239,14 @@ TEST_F(Verify, IdsAsTheyAre) {
   std::string ids = "[";
   for (int i = 0; i < 300; ++i) ids += (i ? "," : "") + std::to_string(3 + i * 37 % 2000);
   spill(*scratch / "ids.json", ids + "]");
-  const Ran ran = run({"verify", good(), "--against", source(), "-c", "128", "--windows", "2", "--tokens", (*scratch / "ids.json").string(), "--json"});
+  const Ran ran = run({"verify", good(), "--against", source(), "-c", "128", "--windows", "2", "--tokens",
+                       (*scratch / "ids.json").string(), "--json"});
   EXPECT_EQ(ran.exit, 0) << ran.out << ran.err;
   EXPECT_EQ(ran.json()["corpus"]["tokens"], 300);
-  EXPECT_EQ(run({"verify", good(), "--against", source(), "-c", "128", "--windows", "3", "--tokens", (*scratch / "ids.json").string()}).exit, 3);
+  EXPECT_EQ(run({"verify", good(), "--against", source(), "-c", "128", "--windows", "3", "--tokens",
+                 (*scratch / "ids.json").string()})
+                .exit,
+            3);
 }
 
 }  // namespace

@@ -18,7 +18,7 @@ namespace {
 struct Problem {
   std::size_t head_dim, positions;
   KvCache cache;
-  std::vector<float> queries;  // [positions, head_dim]
+  std::vector<float> queries;                   // [positions, head_dim]
   double largest_value = 0, largest_score = 0;  // max |v|, max over (i, j) of sum |q k| scale
 
   Problem(std::size_t width, std::size_t length) : head_dim(width), positions(length) {
@@ -49,14 +49,21 @@ struct Problem {
   std::vector<float> run(std::size_t first, std::size_t rows, std::optional<std::size_t> window, bool reference) {
     std::vector<float> out(rows * head_dim);
     for (std::size_t begin = 0; begin < rows; begin += kQueryTile) {
-      const Attention args{.q = queries.data() + (first + begin) * head_dim, .out = out.data() + begin * head_dim, .stride = head_dim, .rows = std::min(kQueryTile, rows - begin),
-                           .first_position = first + begin, .kv_head = 1, .scale = float(1 / std::sqrt(double(head_dim))), .sliding_window = window};
+      const Attention args{.q = queries.data() + (first + begin) * head_dim,
+                           .out = out.data() + begin * head_dim,
+                           .stride = head_dim,
+                           .rows = std::min(kQueryTile, rows - begin),
+                           .first_position = first + begin,
+                           .kv_head = 1,
+                           .scale = float(1 / std::sqrt(double(head_dim))),
+                           .sliding_window = window};
       reference ? attention_reference(cache, args) : attention(cache, args);
     }
     return out;
   }
 
-  /// A score is head_dim roundings off by at most head_dim u |q||k| scale (u = 2^-24), the scaling adds one; exp turns an error e of the score and one of the maximum into
+  /// A score is head_dim roundings off by at most head_dim u |q||k| scale (u = 2^-24), the scaling adds one; exp turns
+  /// an error e of the score and one of the maximum into
   /// a factor 1 + 2e, and is itself 2 u off; the weighted sum has one rounding per key, and one correction per tile.
   double tolerance() const {
     const double u = std::ldexp(1.0, -24);
@@ -71,11 +78,14 @@ double largest_difference(const std::vector<float>& a, const std::vector<float>&
 }
 
 TEST(Attention, AgreesWithTheDefinition) {
-  for (const auto& [head_dim, positions] : {std::pair<std::size_t, std::size_t>{8, 1}, {16, 31}, {64, 257}, {80, 600}, {32, 1300}, {128, 513}})
+  for (const auto& [head_dim, positions] :
+       {std::pair<std::size_t, std::size_t>{8, 1}, {16, 31}, {64, 257}, {80, 600}, {32, 1300}, {128, 513}})
     for (const std::optional<std::size_t> window : {std::optional<std::size_t>{}, {1}, {16}, {530}}) {
       Problem problem(head_dim, positions);
-      const double difference = largest_difference(problem.run(0, positions, window, false), problem.run(0, positions, window, true));
-      EXPECT_TRUE(difference <= problem.tolerance()) << head_dim << " x " << positions << ": " << difference << " against " << problem.tolerance();
+      const double difference =
+          largest_difference(problem.run(0, positions, window, false), problem.run(0, positions, window, true));
+      EXPECT_TRUE(difference <= problem.tolerance())
+          << head_dim << " x " << positions << ": " << difference << " against " << problem.tolerance();
     }
 }
 

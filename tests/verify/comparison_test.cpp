@@ -24,7 +24,8 @@ Checkpoint tiny(const std::vector<float>& values, DType type, RotaryPairs pairs 
   const std::uint64_t columns = values.size() / 8;
   std::vector<std::byte> bytes(*byte_size(type, values.size()));
   encode_f32(type, values, bytes);
-  checkpoint.tensors.push_back(memory_tensor({"model.layers.0.self_attn.q_proj.weight", {8, columns}, type, pairs}, bytes));
+  checkpoint.tensors.push_back(
+      memory_tensor({"model.layers.0.self_attn.q_proj.weight", {8, columns}, type, pairs}, bytes));
   return checkpoint;
 }
 
@@ -36,13 +37,16 @@ std::vector<float> random_values(std::size_t n, unsigned seed) {
   return values;
 }
 
-// Each bound is reached (values halfway between two codes) and never passed: every f16 value in f16's bound would be loose by a factor if it were not.
+// Each bound is reached (values halfway between two codes) and never passed: every f16 value in f16's bound would be
+// loose by a factor if it were not.
 TEST(EncodingBound, HoldsAndIsTight) {
   for (DType type : {DType::f16, DType::bf16, DType::q8_0}) {
     double worst = 0;
     for (unsigned seed = 1; seed <= 20; ++seed) {
       std::vector<float> values = random_values(4096, seed), found(4096);
-      for (std::size_t i = 0; i < values.size(); i += 7) values[i] = std::ldexp(1.0f + std::ldexp(1.0f, type == DType::f16 ? -11 : -8), -int(i % 5));  // a tie of f16 and of bf16
+      // a tie of f16 and of bf16
+      for (std::size_t i = 0; i < values.size(); i += 7)
+        values[i] = std::ldexp(1.0f + std::ldexp(1.0f, type == DType::f16 ? -11 : -8), -int(i % 5));
       std::vector<std::byte> bytes(*byte_size(type, values.size()));
       encode_f32(type, values, bytes);
       decode_f32(type, bytes, found);
@@ -50,7 +54,8 @@ TEST(EncodingBound, HoldsAndIsTight) {
         double block_max = 0;
         for (std::size_t i = block; i < block + 32; ++i) block_max = std::max(block_max, std::abs(double(values[i])));
         for (std::size_t i = block; i < block + 32; ++i) {
-          const double error = std::abs(double(found[i]) - values[i]), bound = encoding_bound(type, values[i], block_max);
+          const double error = std::abs(double(found[i]) - values[i]),
+                       bound = encoding_bound(type, values[i], block_max);
           ASSERT_LE(error, bound) << info(type).name << " " << values[i];
           worst = std::max(worst, error / bound);
         }
@@ -79,7 +84,8 @@ TEST(CompareWeights, OneStepTooFarFails) {
   const Checkpoint source = tiny(values, DType::f16);
   auto bent = values;
   bent[100] = f16_to_f32(static_cast<std::uint16_t>(f32_to_f16(bent[100]) + 1));
-  EXPECT_FALSE(compare_weights(source, tiny(bent, DType::f16), 1, {})[0].pass) << "the same encoding must hold the same value";
+  EXPECT_FALSE(compare_weights(source, tiny(bent, DType::f16), 1, {})[0].pass)
+      << "the same encoding must hold the same value";
   bent = values;
   bent[100] *= 1 + std::ldexp(1.0f, -6);
   EXPECT_FALSE(compare_weights(source, tiny(bent, DType::bf16), 1, {})[0].pass) << "more than one rounding to bf16";
@@ -94,7 +100,8 @@ TEST(CompareWeights, RotaryOrderIsUndone) {
   candidate.tensors[0] = with_rotary_pairs(source.tensors[0], RotaryPairs::interleaved, 2, 4, 4);
   EXPECT_TRUE(compare_weights(source, candidate, 1, {})[0].pass);
   EXPECT_EQ(compare_weights(source, candidate, 1, {})[0].max_error, 0);
-  candidate.tensors[0] = tiny(values, DType::f32, RotaryPairs::interleaved).tensors[0];  // the same rows, said to be in the other order
+  // the same rows, said to be in the other order
+  candidate.tensors[0] = tiny(values, DType::f32, RotaryPairs::interleaved).tensors[0];
   EXPECT_FALSE(compare_weights(source, candidate, 1, {})[0].pass);
 }
 
@@ -142,7 +149,10 @@ TEST(CompareStructure, VocabularyIdById) {
   const StructureReport swapped = compare_structure(source, candidate, text, 16);
   EXPECT_FALSE(*items_of(swapped)["vocabulary"].pass);
   EXPECT_FALSE(*items_of(swapped)["ids"].pass);
-  EXPECT_EQ(std::find_if(swapped.gates.begin(), swapped.gates.end(), [](const Gate& gate) { return gate.name == "tokenizer"; })->value, 3);  // two ids, one text
+  EXPECT_EQ(std::find_if(swapped.gates.begin(), swapped.gates.end(),
+                         [](const Gate& gate) { return gate.name == "tokenizer"; })
+                ->value,
+            3);  // two ids, one text
   candidate.vocabulary.reset();
   EXPECT_FALSE(*items_of(compare_structure(source, candidate, text, 16))["vocabulary"].pass);
 }
@@ -166,7 +176,8 @@ TEST(CompareStructure, RopeGeometryAndContextAreGates) {
   EXPECT_FALSE(*items_of(report)["rope"].pass);
   EXPECT_FALSE(gate_passes(report, "rope"));
 
-  // A theta that is 1 % off moves the low frequencies by as much, whatever the logits of a short text say; float rounding of the stored theta does not count.
+  // A theta that is 1 % off moves the low frequencies by as much, whatever the logits of a short text say; float
+  // rounding of the stored theta does not count.
   candidate = source;
   candidate.config.rope.theta *= 1 + 5e-8;
   EXPECT_TRUE(gate_passes(compare_structure(source, candidate, {}, 1024), "rope"));

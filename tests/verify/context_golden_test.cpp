@@ -1,4 +1,5 @@
-// Perplexity against context length: plain, position interpolation, YaRN, YaRN tuned; the table that shows scaling hold where the plain model collapses.
+// Perplexity against context length: plain, position interpolation, YaRN, YaRN tuned; the table that shows scaling hold
+// where the plain model collapses.
 
 #include <gtest/gtest.h>
 
@@ -10,16 +11,20 @@
 namespace ropewalk::verify {
 namespace {
 
-// context.json is stock float32, rounded to four decimals. Both passes move a loss by at most 1.6e-4 from float64 (goldens/forward/README.md), so a mean by at most their sum;
+// context.json is stock float32, rounded to four decimals. Both passes move a loss by at most 1.6e-4 from float64
+// (goldens/forward/README.md), so a mean by at most their sum;
 // the rounding adds half of 1e-4 to perplexities of 29 at least.
 constexpr double kTolerance = 3.2e-4 + 0.5e-4 / 29;
 
-const std::map<std::string, std::string> kSources = {
-    {"base", "tolstoy-4m"}, {"base+pi", "tolstoy-4m+rope=linear,factor=8"}, {"base+yarn", "tolstoy-4m+rope=yarn,factor=8,original=256"}, {"yarn-tuned", "tolstoy-4m-yarn-2k"}};
+const std::map<std::string, std::string> kSources = {{"base", "tolstoy-4m"},
+                                                     {"base+pi", "tolstoy-4m+rope=linear,factor=8"},
+                                                     {"base+yarn", "tolstoy-4m+rope=yarn,factor=8,original=256"},
+                                                     {"yarn-tuned", "tolstoy-4m-yarn-2k"}};
 
 TEST(ContextGolden, EveryModelAtEveryLength) {
   const formats::Json golden = formats::read_json(golden_dir() / "fixtures/goldens/context.json");
-  const formats::Json stretches = formats::read_json(std::string(ROPEWALK_TEST_DATA_DIR) + "/context_stretches.json").at("stretches");
+  const formats::Json stretches =
+      formats::read_json(std::string(ROPEWALK_TEST_DATA_DIR) + "/context_stretches.json").at("stretches");
   EXPECT_EQ(golden.size(), kSources.size());
   for (const auto& [name, rows] : golden.items()) {
     ASSERT_TRUE(kSources.contains(name)) << "a golden this test does not know: " << name;
@@ -45,7 +50,8 @@ TEST(ContextGolden, EveryModelAtEveryLength) {
       last = std::exp(last / double(windows.size() * 128));
       EXPECT_TRUE(std::abs(whole / want.at("whole").get<double>() - 1) <= kTolerance) << whole;
       EXPECT_TRUE(std::abs(last / want.at("last 128").get<double>() - 1) <= kTolerance) << last;
-      EXPECT_FALSE(std::abs(whole / want.at("last 128").get<double>() - 1) <= kTolerance) << "the comparator must tell one column from the other";
+      EXPECT_FALSE(std::abs(whole / want.at("last 128").get<double>() - 1) <= kTolerance)
+          << "the comparator must tell one column from the other";
     }
   }
 }

@@ -16,11 +16,22 @@ template <class Element, class Out>
 void run(const GemmArgs<Element, Out>& args, bool backwards) {
   for (std::uint64_t y = 0; y < (args.columns + GemmTile::kColumns - 1) / GemmTile::kColumns; ++y)
     for (std::uint64_t x = 0; x < (args.rows + GemmTile::kRows - 1) / GemmTile::kRows; ++x)
-      gemm_block(HostBlock(GemmTile::kThreads, {.x = x, .y = y}, backwards), args, *fresh_shared<GemmTile::Shared<Element>>());
+      gemm_block(HostBlock(GemmTile::kThreads, {.x = x, .y = y}, backwards), args,
+                 *fresh_shared<GemmTile::Shared<Element>>());
 }
 template <class Element, class Out>
 GemmArgs<Element, Out> args_of(const GemmProblem<Element>& p, Out* out, bool accumulate) {
-  return {p.x.data(), p.x_stride, p.w.data(), p.w_stride, out, p.out_stride, p.rows, p.columns, p.depth, accumulate, p.x_stride % 8 == 0 && p.depth % 8 == 0};
+  return {p.x.data(),
+          p.x_stride,
+          p.w.data(),
+          p.w_stride,
+          out,
+          p.out_stride,
+          p.rows,
+          p.columns,
+          p.depth,
+          accumulate,
+          p.x_stride % 8 == 0 && p.depth % 8 == 0};
 }
 
 template <class Element>
@@ -29,7 +40,12 @@ using Elements = testing::Types<Bf16, Fp16>;
 TYPED_TEST_SUITE(CudaGemm, Elements);
 
 TYPED_TEST(CudaGemm, AgreesWithTheSumOfProducts) {
-  for (const auto& [rows, columns, depth, gap] : {std::tuple<std::uint64_t, std::uint64_t, std::uint64_t, std::uint64_t>{1, 1, 1, 0}, {31, 257, 96, 8}, {257, 31, 257, 3}, {129, 130, 64, 0}, {5, 7, 200, 8}})
+  for (const auto& [rows, columns, depth, gap] :
+       {std::tuple<std::uint64_t, std::uint64_t, std::uint64_t, std::uint64_t>{1, 1, 1, 0},
+        {31, 257, 96, 8},
+        {257, 31, 257, 3},
+        {129, 130, 64, 0},
+        {5, 7, 200, 8}})
     for (const bool accumulate : {false, true}) {
       const GemmProblem<TypeParam> p(rows, columns, depth, gap);
       std::vector<float> out = p.before;
@@ -63,7 +79,9 @@ TYPED_TEST(CudaGemm, ARowsBitsDoNotDependOnItsCompany) {
     GemmArgs<TypeParam, float> args = args_of(p, alone.data() + row * p.out_stride, true);
     args.x += row * p.x_stride, args.rows = 1;
     run(args, true);
-    EXPECT_EQ(std::memcmp(alone.data() + row * p.out_stride, all.data() + row * p.out_stride, p.columns * sizeof(float)), 0) << row;
+    EXPECT_EQ(
+        std::memcmp(alone.data() + row * p.out_stride, all.data() + row * p.out_stride, p.columns * sizeof(float)), 0)
+        << row;
   }
 }
 

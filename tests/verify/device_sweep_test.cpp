@@ -1,4 +1,5 @@
-// The layer sweep of a device, run on a device played on the host (host_accelerator.h), against the host's own sweep: chunks, offsets, slots, rings and events.
+// The layer sweep of a device, run on a device played on the host (host_accelerator.h), against the host's own sweep:
+// chunks, offsets, slots, rings and events.
 #include "verify/device_sweep.h"
 
 #include <gtest/gtest.h>
@@ -43,12 +44,15 @@ ModelConfig block_config() {
 
 std::vector<Window> windows_of(std::initializer_list<std::size_t> lengths, int n_vocab) {
   std::vector<Window> out;
-  for (const std::size_t length : lengths) out.push_back(random_ids(length, n_vocab, static_cast<unsigned>(7 * out.size() + length)));
+  for (const std::size_t length : lengths)
+    out.push_back(random_ids(length, n_vocab, static_cast<unsigned>(7 * out.size() + length)));
   return out;
 }
 
 /// Small enough that everything is cut: several chunks of a window, pieces of a matrix, turns of the ring.
-DeviceTuning small() { return {.chunk_rows = 32, .head_rows = 24, .piece_bytes = 3000, .ring = 4, .slots = 2, .readers = 2}; }
+DeviceTuning small() {
+  return {.chunk_rows = 32, .head_rows = 24, .piece_bytes = 3000, .ring = 4, .slots = 2, .readers = 2};
+}
 SweepOptions in(Precision precision, SweepReport* report = nullptr) {
   SweepOptions options;
   options.threads = 1;
@@ -67,7 +71,8 @@ double worst(const std::vector<std::vector<TokenScore>>& got, const std::vector<
   for (std::size_t w = 0; w < want.size() && out < INFINITY; ++w) {
     if (got[w].size() != want[w].size()) return INFINITY;
     for (std::size_t t = 0; t < want[w].size(); ++t) {
-      const double error = std::abs(got[w][t].nll - want[w][t].nll) + std::abs(double(got[w][t].entropy) - double(want[w][t].entropy));
+      const double error =
+          std::abs(got[w][t].nll - want[w][t].nll) + std::abs(double(got[w][t].entropy) - double(want[w][t].entropy));
       out = error <= out ? out : std::isnan(error) ? INFINITY : error;
     }
   }
@@ -78,16 +83,19 @@ bool same(const std::vector<std::vector<TokenScore>>& a, const std::vector<std::
   for (std::size_t w = 0; w < a.size(); ++w) {
     if (a[w].size() != b[w].size()) return false;
     for (std::size_t t = 0; t < a[w].size(); ++t)
-      if (a[w][t].nll != b[w][t].nll || a[w][t].argmax != b[w][t].argmax || a[w][t].entropy != b[w][t].entropy) return false;
+      if (a[w][t].nll != b[w][t].nll || a[w][t].argmax != b[w][t].argmax || a[w][t].entropy != b[w][t].entropy)
+        return false;
   }
   return true;
 }
 
-// Both sides are f32 with sums in different order: a logit errs by at most about depth * 2^-24 of its terms in each of 3 layers and the head, 200 * 2^-24 * 10 = 1e-4; what is seen is 1e-5.
+// Both sides are f32 with sums in different order: a logit errs by at most about depth * 2^-24 of its terms in each of
+// 3 layers and the head, 200 * 2^-24 * 10 = 1e-4; what is seen is 1e-5.
 constexpr double kF32 = 1e-4;
 
 TEST(DeviceSweep, F32AgreesWithTheHost) {
-  ModelConfig plain = awkward_config(), sliding = awkward_config(), interleaved = awkward_config(), dynamic = awkward_config();
+  ModelConfig plain = awkward_config(), sliding = awkward_config(), interleaved = awkward_config(),
+              dynamic = awkward_config();
   sliding.sliding_window = 9, sliding.mlp_bias = false;
   interleaved.rotary_pairs = RotaryPairs::interleaved, interleaved.tied_head = true, interleaved.attention_bias = false;
   dynamic.rope.scaling = RopeDynamic{.factor = 2, .original_context = 16};
@@ -95,7 +103,9 @@ TEST(DeviceSweep, F32AgreesWithTheHost) {
     const Checkpoint model = random_model(config, 1);
     const std::vector<Window> windows = windows_of({5, 5, 9, 9, 70, 1, 33, 7}, config.n_vocab);
     HostAccelerator device(1, kRoom);
-    EXPECT_LT(worst(device_score(device, model, windows, in(Precision::f32), small()), score(model, windows, on_host())), kF32);
+    EXPECT_LT(
+        worst(device_score(device, model, windows, in(Precision::f32), small()), score(model, windows, on_host())),
+        kF32);
   }
 }
 
@@ -109,7 +119,9 @@ TEST(DeviceSweep, StoredTypesAgreeWithTheHost) {
     EXPECT_LT(worst(device_score(device, model, windows, in(Precision::f32), small()), want), kF32) << info(dtype).name;
     // 16 bits: some 20 roundings of 2^-9 (bf16) or 2^-12 (f16) on the way to logits of size 2 to 8.
     SweepReport report;
-    EXPECT_LT(worst(device_score(device, model, windows, in(Precision::automatic, &report), small()), want), dtype == DType::bf16 ? 0.3 : 0.04) << info(dtype).name;
+    EXPECT_LT(worst(device_score(device, model, windows, in(Precision::automatic, &report), small()), want),
+              dtype == DType::bf16 ? 0.3 : 0.04)
+        << info(dtype).name;
     EXPECT_EQ(report.precision, dtype == DType::bf16 ? "bf16" : "f16");
     EXPECT_EQ(report.device, "host");
   }
@@ -129,7 +141,8 @@ TEST(DeviceSweep, BytesCrossAsTheyAreStored) {
 }
 
 TEST(DeviceSweep, EqualBitsUnderAnyMemory) {
-  const Checkpoint awkward = random_model(awkward_config(), 4), blocks = stored_as(random_model(block_config(), 5), DType::f16);
+  const Checkpoint awkward = random_model(awkward_config(), 4),
+                   blocks = stored_as(random_model(block_config(), 5), DType::f16);
   for (const Precision precision : {Precision::automatic, Precision::bf16, Precision::f32})
     for (const Checkpoint* model : {&awkward, &blocks}) {
       const std::vector<Window> windows = windows_of({90, 6, 6, 31, 70}, model->config.n_vocab);
@@ -143,9 +156,11 @@ TEST(DeviceSweep, EqualBitsUnderAnyMemory) {
       for (const std::size_t slots : {2, 3})
         for (const std::size_t ring : {2, 5}) {
           DeviceTuning tuning = small();
-          tuning.slots = slots, tuning.ring = ring, tuning.chunk_rows = ring == 2 ? 7 : 64, tuning.head_rows = slots == 2 ? 5 : 40;
+          tuning.slots = slots, tuning.ring = ring, tuning.chunk_rows = ring == 2 ? 7 : 64,
+          tuning.head_rows = slots == 2 ? 5 : 40;
           HostAccelerator device(seed++, kRoom);
-          EXPECT_TRUE(same(device_score(device, *model, windows, in(precision), tuning), want)) << "slots " << slots << ", ring " << ring;
+          EXPECT_TRUE(same(device_score(device, *model, windows, in(precision), tuning), want))
+              << "slots " << slots << ", ring " << ring;
         }
       // Every plan down to the least memory that works, where residuals are spilled.
       DeviceTuning tuning = small();
@@ -156,7 +171,8 @@ TEST(DeviceSweep, EqualBitsUnderAnyMemory) {
         for (;;) {
           HostAccelerator device(seed++, limit);
           SweepReport one;
-          ASSERT_TRUE(same(device_score(device, *model, windows, in(precision, &one), tuning), want)) << limit << " bytes";
+          ASSERT_TRUE(same(device_score(device, *model, windows, in(precision, &one), tuning), want))
+              << limit << " bytes";
           ASSERT_LE(device.most_used(), one.device_bytes);
           ASSERT_LE(one.device_bytes, limit);
           spilled = spilled || one.spilled;
@@ -175,7 +191,9 @@ TEST(DeviceSweep, AWindowsBitsDoNotDependOnItsCompany) {
   const std::vector<Window> windows = windows_of({40, 11, 11, 50}, 97);
   HostAccelerator device(4, kRoom);
   const auto together = device_score(device, model, windows, in(Precision::automatic), small());
-  for (std::size_t w = 0; w < windows.size(); ++w) EXPECT_TRUE(same(device_score(device, model, {&windows[w], 1}, in(Precision::automatic), small()), {together[w]})) << w;
+  for (std::size_t w = 0; w < windows.size(); ++w)
+    EXPECT_TRUE(same(device_score(device, model, {&windows[w], 1}, in(Precision::automatic), small()), {together[w]}))
+        << w;
 }
 
 TEST(DeviceSweep, WithoutItsWaitsTheResultIsWrong) {
@@ -196,10 +214,12 @@ TEST(DeviceSweep, CompareAgreesWithTheHost) {
   const Checkpoint a = random_model(awkward_config(), 8), b = random_model(awkward_config(), 9);
   const std::vector<Window> windows = windows_of({44, 10, 10, 1}, a.config.n_vocab);
   HostAccelerator device(5, kRoom);
-  const PairResult got = device_compare(device, a, b, windows, in(Precision::f32), small()), want = compare(a, b, windows, on_host());
+  const PairResult got = device_compare(device, a, b, windows, in(Precision::f32), small()),
+                   want = compare(a, b, windows, on_host());
   ASSERT_EQ(got.scores.size(), want.scores.size());
   ASSERT_EQ(got.layer_distance.size(), want.layer_distance.size());
-  for (std::size_t layer = 0; layer < want.layer_distance.size(); ++layer) EXPECT_NEAR(got.layer_distance[layer], want.layer_distance[layer], 1e-5);
+  for (std::size_t layer = 0; layer < want.layer_distance.size(); ++layer)
+    EXPECT_NEAR(got.layer_distance[layer], want.layer_distance[layer], 1e-5);
   for (std::size_t w = 0; w < windows.size(); ++w) {
     ASSERT_EQ(got.scores[w].size(), want.scores[w].size());
     for (std::size_t t = 0; t < windows[w].size(); ++t) {
@@ -236,7 +256,8 @@ TEST(DeviceSweep, ModelsOfDifferentDepthAreComparedWithoutLayerDistances) {
   const Checkpoint a = random_model(awkward_config(), 11), b = random_model(shallow, 12);
   const std::vector<Window> windows = windows_of({40}, a.config.n_vocab);
   HostAccelerator device(8, kRoom);
-  const PairResult got = device_compare(device, a, b, windows, in(Precision::f32), small()), want = compare(a, b, windows, on_host());
+  const PairResult got = device_compare(device, a, b, windows, in(Precision::f32), small()),
+                   want = compare(a, b, windows, on_host());
   EXPECT_TRUE(got.layer_distance.empty());
   for (std::size_t t = 0; t < 40; ++t) EXPECT_NEAR(got.scores[0][t].kl, want.scores[0][t].kl, kF32 * 10);
 }
@@ -246,7 +267,8 @@ TEST(DeviceSweep, LogitsOfTheLastPositions) {
   const Window window = random_ids(61, model.config.n_vocab, 1);
   HostAccelerator device(9, kRoom);
   for (const int last : {0, 1, 30}) {
-    const LogitsResult got = device_logits(device, model, window, last, in(Precision::f32), small()), want = logits(model, window, last, on_host());
+    const LogitsResult got = device_logits(device, model, window, last, in(Precision::f32), small()),
+                       want = logits(model, window, last, on_host());
     ASSERT_EQ(got.logits.size(), want.logits.size());
     ASSERT_EQ(got.nll.size(), want.nll.size());
     for (std::size_t i = 0; i < want.logits.size(); ++i) ASSERT_NEAR(got.logits[i], want.logits[i], kF32) << i;
@@ -285,7 +307,8 @@ TEST(DeviceSweep, WeightsThatAreNotFiniteAreRefusedAndCancellingEnds) {
     FAIL() << "an infinite weight passed";
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::bad_input);
-    EXPECT_NE(std::string(error.what()).find(info.name + "' holds an infinity in row 20, column 80"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find(info.name + "' holds an infinity in row 20, column 80"), std::string::npos)
+        << error.what();
   }
 }
 

@@ -9,11 +9,15 @@ namespace ropewalk::verify {
 namespace {
 
 TEST(Device, ErrorsNameOperationLayerAndShape) {
-  const Error error = device_error({"rms_norm", 3, {4096, 2048}}, "cudaErrorIllegalAddress", "an illegal memory access was encountered");
+  const Error error = device_error({"rms_norm", 3, {4096, 2048}}, "cudaErrorIllegalAddress",
+                                   "an illegal memory access was encountered");
   EXPECT_EQ(error.kind(), ErrorKind::device);
-  EXPECT_STREQ(error.what(), "rms_norm, layer 3, [4096, 2048]: an illegal memory access was encountered (cudaErrorIllegalAddress); this is a bug in ropewalk or its driver: please report it "
-                             "with this line, and use --device cpu meanwhile");
-  EXPECT_EQ(device_error({"allocating the residual", {}, {}}, "cudaErrorMemoryAllocation", "out of memory").fix(), "free memory on the device or lower --device-memory");
+  EXPECT_STREQ(error.what(),
+               "rms_norm, layer 3, [4096, 2048]: an illegal memory access was encountered (cudaErrorIllegalAddress); "
+               "this is a bug in ropewalk or its driver: please report it "
+               "with this line, and use --device cpu meanwhile");
+  EXPECT_EQ(device_error({"allocating the residual", {}, {}}, "cudaErrorMemoryAllocation", "out of memory").fix(),
+            "free memory on the device or lower --device-memory");
   EXPECT_EQ(describe({"gather", {}, {5}}), "gather, [5]");
 }
 
@@ -27,9 +31,12 @@ TEST(Device, PlansAreHeldAgainstTheLimit) {
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::device);
-    EXPECT_EQ(error.problem(), "the pass needs 6.00 GiB of device memory (logits 3.00 GiB, residual 2.00 GiB, weights 1.00 GiB), 6.00 GiB may be used");
+    EXPECT_EQ(error.problem(),
+              "the pass needs 6.00 GiB of device memory (logits 3.00 GiB, residual 2.00 GiB, weights 1.00 GiB), 6.00 "
+              "GiB may be used");
   }
-  const std::vector<PlannedBuffer> wraps = {{"residual", std::numeric_limits<std::uint64_t>::max() - 1024}, {"logits", 4096}};
+  const std::vector<PlannedBuffer> wraps = {{"residual", std::numeric_limits<std::uint64_t>::max() - 1024},
+                                            {"logits", 4096}};
   EXPECT_THROW(planned_bytes(wraps), Error);
 }
 

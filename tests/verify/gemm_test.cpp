@@ -28,12 +28,27 @@ struct Case {
 
 // The kernel of every target against the one-line definition, bit for bit, at awkward sizes.
 TEST(Gemm, OneChainPerOutputOnEveryTarget) {
-  for (const Case& c : {Case{1, 1, 1, Into::store, false}, {12, 2, 64, Into::store, true}, {13, 3, 37, Into::add, true}, {31, 1, 257, Into::chain, false},
-                        {5, 2, 0, Into::store, false}, {24, 1, 512, Into::chain, true}}) {
-    const AlignedBuffer a = random_buffer(c.rows * (c.depth + 16), 1), b = random_buffer(c.panels * c.depth * kPanel + 1, 2), bias = random_buffer(c.panels * kPanel, 3);
+  for (const Case& c : {Case{1, 1, 1, Into::store, false},
+                        {12, 2, 64, Into::store, true},
+                        {13, 3, 37, Into::add, true},
+                        {31, 1, 257, Into::chain, false},
+                        {5, 2, 0, Into::store, false},
+                        {24, 1, 512, Into::chain, true}}) {
+    const AlignedBuffer a = random_buffer(c.rows * (c.depth + 16), 1),
+                        b = random_buffer(c.panels * c.depth * kPanel + 1, 2),
+                        bias = random_buffer(c.panels * kPanel, 3);
     const std::size_t stride = c.panels * kPanel + 16;
-    Gemm g{.a = a.data(), .a_stride = c.depth + 16, .rows = c.rows, .b = b.data(), .panel_stride = c.depth * kPanel, .panels = c.panels, .depth = c.depth,
-           .c = nullptr, .c_stride = stride, .bias = c.bias ? bias.data() : nullptr, .into = c.into};
+    Gemm g{.a = a.data(),
+           .a_stride = c.depth + 16,
+           .rows = c.rows,
+           .b = b.data(),
+           .panel_stride = c.depth * kPanel,
+           .panels = c.panels,
+           .depth = c.depth,
+           .c = nullptr,
+           .c_stride = stride,
+           .bias = c.bias ? bias.data() : nullptr,
+           .into = c.into};
     AlignedBuffer want = random_buffer(c.rows * stride, 4);
     g.c = want.data();
     gemm_reference(g);
@@ -52,7 +67,15 @@ TEST(Gemm, OneChainPerOutputOnEveryTarget) {
 TEST(Gemm, BitsDoNotDependOnTheBlock) {
   const std::size_t rows = 29, depth = 100, stride = kPanel;
   const AlignedBuffer a = random_buffer(rows * depth, 1), b = random_buffer(depth * kPanel, 2);
-  Gemm g{.a = a.data(), .a_stride = depth, .rows = rows, .b = b.data(), .panel_stride = depth * kPanel, .panels = 1, .depth = depth, .c = nullptr, .c_stride = stride};
+  Gemm g{.a = a.data(),
+         .a_stride = depth,
+         .rows = rows,
+         .b = b.data(),
+         .panel_stride = depth * kPanel,
+         .panels = 1,
+         .depth = depth,
+         .c = nullptr,
+         .c_stride = stride};
   AlignedBuffer whole(rows * stride), alone(rows * stride), cut(rows * stride);
   g.c = whole.data();
   gemm(g);

@@ -1,4 +1,5 @@
-// Our own exports, judged by their own bytes: written, opened as llama.cpp 0.5 would read them, and compared with the source in the sweep.
+// Our own exports, judged by their own bytes: written, opened as llama.cpp 0.5 would read them, and compared with the
+// source in the sweep.
 
 #include <gtest/gtest.h>
 
@@ -28,8 +29,10 @@ fs::path write(const fs::path& path, const formats::GgufExport& what) {
   return path;
 }
 
-LogitsReport compare_files(const formats::Source& source, const fs::path& gguf, std::span<const Window> windows, int original_context) {
-  return summarise_pair(compare(source.checkpoint, open_golden(gguf.string()).checkpoint, windows, {}), original_context, int(windows[0].size()));
+LogitsReport compare_files(const formats::Source& source, const fs::path& gguf, std::span<const Window> windows,
+                           int original_context) {
+  return summarise_pair(compare(source.checkpoint, open_golden(gguf.string()).checkpoint, windows, {}),
+                        original_context, int(windows[0].size()));
 }
 
 // f32 weights in another order of rows (and for Q and K of channels): nothing but the order of float sums differs.
@@ -42,8 +45,10 @@ TEST(GgufExport, ZooAtFullPrecisionIsTheSameModel) {
     const formats::Source source = open_golden(entry.path().string());
     const formats::GgufExport exported = export_as(source, DType::f32);
     const auto golden = read_golden(entry.path() / "golden.safetensors");
-    const std::vector<Window> windows = {Window(golden.at("input_ids").values.begin(), golden.at("input_ids").values.end())};
-    const LogitsReport report = compare_files(source, write(folder.path() / (entry.path().filename().string() + ".gguf"), exported), windows, 0);
+    const std::vector<Window> windows = {
+        Window(golden.at("input_ids").values.begin(), golden.at("input_ids").values.end())};
+    const LogitsReport report = compare_files(
+        source, write(folder.path() / (entry.path().filename().string() + ".gguf"), exported), windows, 0);
     ++seen;
     if (exported.losses.empty()) {
       EXPECT_TRUE(report.kl_mean <= kKlFloor) << report.kl_mean;
@@ -58,15 +63,18 @@ TEST(GgufExport, ZooAtFullPrecisionIsTheSameModel) {
 }
 
 TEST(GgufExport, MergedModelWithYarnPassesAndWithoutItsKeysFails) {
-  const std::string models = (golden_dir() / "fixtures/models").string() + "/", adapter = (golden_dir() / "fixtures/adapters/qlora-shakespeare").string();
+  const std::string models = (golden_dir() / "fixtures/models").string() + "/",
+                    adapter = (golden_dir() / "fixtures/adapters/qlora-shakespeare").string();
   const formats::Source source = open_golden(models + "tolstoy-4m-yarn-2k+" + adapter);
   const auto tokenizer = formats::Tokenizer::create(*source.checkpoint.vocabulary);
   const std::string text = read_text_file(golden_dir() / "fixtures/goldens/perplexity/doc-3.txt", 1 << 20);
   const int context = kSanitized ? 512 : 2048;  // past the original 256 either way; ten times slower there
-  const std::vector<Window> windows = plan_windows({tokenizer->encode(text)}, context, 1 << 30, Protocol::tokens, 1).windows;
+  const std::vector<Window> windows =
+      plan_windows({tokenizer->encode(text)}, context, 1 << 30, Protocol::tokens, 1).windows;
   const formats::TestFolder folder;
 
-  LogitsReport f16 = compare_files(source, write(folder.path() / "f16.gguf", export_as(source, DType::f16)), windows, 256);
+  LogitsReport f16 =
+      compare_files(source, write(folder.path() / "f16.gguf", export_as(source, DType::f16)), windows, 256);
   EXPECT_TRUE(f16.kl_mean <= kKlFloor) << f16.kl_mean;
   EXPECT_TRUE(f16.kl_max <= 1e-6) << f16.kl_max;
   EXPECT_TRUE(all_pass(apply_gates(default_gates("f16"), f16)));
@@ -79,8 +87,10 @@ TEST(GgufExport, MergedModelWithYarnPassesAndWithoutItsKeysFails) {
   formats::GgufChanges changes;
   changes.remove_tensors = {formats::kGgufRopeFreqs};
   const formats::Source opened = open_golden(q8_0.string());
-  for (const char* key : {"type", "factor", "original_context_length", "attn_factor"}) changes.remove_keys.push_back(std::string("llama.rope.scaling.") + key);
-  const fs::path stripped = write(folder.path() / "stripped.gguf", {formats::rewrite_gguf(*opened.gguf, changes), {}, {}});
+  for (const char* key : {"type", "factor", "original_context_length", "attn_factor"})
+    changes.remove_keys.push_back(std::string("llama.rope.scaling.") + key);
+  const fs::path stripped =
+      write(folder.path() / "stripped.gguf", {formats::rewrite_gguf(*opened.gguf, changes), {}, {}});
   LogitsReport broken = compare_files(source, stripped, windows, 256);
   EXPECT_FALSE(all_pass(apply_gates(default_gates("q8_0"), broken)));
   EXPECT_GT(broken.kl_growth.value(), kSanitized ? 1 : 2);

@@ -19,7 +19,9 @@ namespace ropewalk::verify {
 
 inline std::filesystem::path golden_dir() { return ROPEWALK_GOLDEN_DIR; }
 
-inline formats::Source open_golden(const std::string& text) { return formats::open_source(formats::parse_source(text), {}, {}); }
+inline formats::Source open_golden(const std::string& text) {
+  return formats::open_source(formats::parse_source(text), {}, {});
+}
 
 /// A tensor of a golden file, all of it in double.
 struct GoldenTensor {
@@ -49,7 +51,8 @@ double max_difference(const A& a, const B& b, std::size_t n) {
   return largest;
 }
 
-/// Goldens of many tokens are arithmetic that the other presets check in full; under the sanitizers, ten times slower, a representative of each kind shows what they are for.
+/// Goldens of many tokens are arithmetic that the other presets check in full; under the sanitizers, ten times slower,
+/// a representative of each kind shows what they are for.
 #if defined(__SANITIZE_ADDRESS__)
 inline constexpr bool kSanitized = true;
 #else

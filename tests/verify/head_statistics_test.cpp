@@ -64,7 +64,8 @@ Exact exact(const std::vector<float>& a, const std::vector<float>& b) {
   return out;
 }
 
-// Terms are 4e-16 off (exp in double) and sums of n positive terms n/16 + 4 roundings of 1.1e-16; the logits reach about 40 in size.
+// Terms are 4e-16 off (exp in double) and sums of n positive terms n/16 + 4 roundings of 1.1e-16; the logits reach
+// about 40 in size.
 double tolerance(std::size_t n) { return 40 * (4e-16 + (double(n) / 16 + 4) * 1.2e-16); }
 
 TEST(HeadStatistics, AgreeWithLongDouble) {
@@ -77,13 +78,15 @@ TEST(HeadStatistics, AgreeWithLongDouble) {
       const Exact want = exact(a, b);
       EXPECT_TRUE(std::abs(got.a.log_sum_exp() - double(want.lse)) <= tolerance(n)) << n << " " << spread;
       EXPECT_TRUE(std::abs(got.a.entropy() - double(want.entropy)) <= tolerance(n)) << n << " " << spread;
-      EXPECT_TRUE(std::abs(got.kl() - double(want.kl)) <= tolerance(n)) << n << " " << spread << ": " << got.kl() << " against " << double(want.kl);
+      EXPECT_TRUE(std::abs(got.kl() - double(want.kl)) <= tolerance(n))
+          << n << " " << spread << ": " << got.kl() << " against " << double(want.kl);
       EXPECT_EQ(got.a.argmax, std::ranges::max_element(a) - a.begin());
       const RowStatistics single = take(a);
       EXPECT_EQ(single.sum, got.a.sum);
       EXPECT_EQ(single.weighted, got.a.weighted);
       if (n > 1) {
-        EXPECT_FALSE(std::abs(take(b, a).a.log_sum_exp() - double(want.lse)) <= tolerance(n)) << "the comparator must see a change of 1e-4";
+        EXPECT_FALSE(std::abs(take(b, a).a.log_sum_exp() - double(want.lse)) <= tolerance(n))
+            << "the comparator must see a change of 1e-4";
       }
     }
 }
@@ -123,8 +126,10 @@ TEST(HeadStatistics, SameBitsOnEveryTarget) {
     const ForcedTarget forced(target);
     const PairStatistics got = take(a, b);
     EXPECT_EQ(std::bit_cast<std::uint64_t>(got.a.sum), std::bit_cast<std::uint64_t>(want.a.sum)) << target.name;
-    EXPECT_EQ(std::bit_cast<std::uint64_t>(got.a.weighted), std::bit_cast<std::uint64_t>(want.a.weighted)) << target.name;
-    EXPECT_EQ(std::bit_cast<std::uint64_t>(got.difference), std::bit_cast<std::uint64_t>(want.difference)) << target.name;
+    EXPECT_EQ(std::bit_cast<std::uint64_t>(got.a.weighted), std::bit_cast<std::uint64_t>(want.a.weighted))
+        << target.name;
+    EXPECT_EQ(std::bit_cast<std::uint64_t>(got.difference), std::bit_cast<std::uint64_t>(want.difference))
+        << target.name;
     EXPECT_EQ(std::bit_cast<std::uint64_t>(got.b.sum), std::bit_cast<std::uint64_t>(want.b.sum)) << target.name;
   }
 }

@@ -18,8 +18,10 @@
 
 namespace ropewalk::verify {
 
-/// A device on the host: the row kernels as the device has them, plain loops for gemm and attention (whose tiles have their own tests). Nothing queued runs before it must: when the host
-/// waits, operations of both queues run in an order that `seed` chooses among those that events allow, no more of them than it takes. Memory is NaN at first and after it is freed is gone, so
+/// A device on the host: the row kernels as the device has them, plain loops for gemm and attention (whose tiles have
+/// their own tests). Nothing queued runs before it must: when the host
+/// waits, operations of both queues run in an order that `seed` chooses among those that events allow, no more of them
+/// than it takes. Memory is NaN at first and after it is freed is gone, so
 /// that a wait that is missing gives wrong numbers, or is told by the address sanitizer.
 class HostAccelerator : public Accelerator {
  public:
@@ -32,18 +34,23 @@ class HostAccelerator : public Accelerator {
 
   std::string name() const override { return "host"; }
   std::uint64_t limit_bytes() const override { return limit_; }
-  bool can_decode(DType dtype) const override { return dtype == DType::f32 || dtype == DType::bf16 || dtype == DType::f16 || dtype == DType::q8_0; }
+  bool can_decode(DType dtype) const override {
+    return dtype == DType::f32 || dtype == DType::bf16 || dtype == DType::f16 || dtype == DType::q8_0;
+  }
 
   std::unique_ptr<Memory> allocate(const std::string& what, std::uint64_t bytes) override {
     const PlannedBuffer planned{what, bytes};
     require_fits({&planned, 1}, limit_ - used_);
     return std::make_unique<HostMemory>(bytes, this);
   }
-  std::unique_ptr<Memory> allocate_pinned(const std::string&, std::uint64_t bytes) override { return std::make_unique<HostMemory>(bytes, nullptr); }
+  std::unique_ptr<Memory> allocate_pinned(const std::string&, std::uint64_t bytes) override {
+    return std::make_unique<HostMemory>(bytes, nullptr);
+  }
   std::unique_ptr<Event> event() override { return std::make_unique<HostEvent>(*this); }
   void set_layer(Queue, int) override {}
   void synchronize() override {
-    while (step()) {}
+    while (step()) {
+    }
     if (!queues_[0].empty() || !queues_[1].empty()) throw std::logic_error("the queues wait for each other");
   }
 
@@ -55,23 +62,30 @@ class HostAccelerator : public Accelerator {
     if (from.size > to.size()) throw std::logic_error("a copy past the end");
     push(queue, [from, to] { std::memcpy(to.data(), from.data, from.size); });
   }
-  void dequantize(DType dtype, DeviceSpan<const std::byte> bytes, ElementType type, std::byte* values, std::size_t count, Queue queue) override {
+  void dequantize(DType dtype, DeviceSpan<const std::byte> bytes, ElementType type, std::byte* values,
+                  std::size_t count, Queue queue) override {
     push(queue, [=] {
       with_element(type, [&]<class T>(std::type_identity<T>) {
-        for_row_blocks((count + kFlatElements - 1) / kFlatElements, false, [&](const HostBlock& block) { dequantize_block(block, DequantizeArgs<T>{dtype, bytes.data, count, reinterpret_cast<T*>(values)}); });
+        for_row_blocks((count + kFlatElements - 1) / kFlatElements, false, [&](const HostBlock& block) {
+          dequantize_block(block, DequantizeArgs<T>{dtype, bytes.data, count, reinterpret_cast<T*>(values)});
+        });
       });
     });
   }
   void split(DeviceSpan<const float> x, const DeviceMatrix& terms, Queue queue) override {
     push(queue, [=] {
-      for_row_blocks((x.size + kFlatElements - 1) / kFlatElements, false,
-                     [&](const HostBlock& block) { split_block(block, SplitArgs{x.data, x.size, int(terms.rows), at<Bf16>(terms), terms.stride}); });
+      for_row_blocks((x.size + kFlatElements - 1) / kFlatElements, false, [&](const HostBlock& block) {
+        split_block(block, SplitArgs{x.data, x.size, int(terms.rows), at<Bf16>(terms), terms.stride});
+      });
     });
   }
   void rms_norm(const DeviceMatrix& x, DeviceSpan<const float> gain, double eps, const DeviceMatrix& y) override {
     push(Queue::compute, [=] {
       with_element(y.type, [&]<class T>(std::type_identity<T>) {
-        for_row_blocks(x.rows, false, [&](const HostBlock& block) { rms_norm_block(block, RmsNormArgs<T>{at<float>(x), x.stride, gain.data, x.width, eps, at<T>(y), y.stride}, *fresh_shared<RmsNormShared>()); });
+        for_row_blocks(x.rows, false, [&](const HostBlock& block) {
+          rms_norm_block(block, RmsNormArgs<T>{at<float>(x), x.stride, gain.data, x.width, eps, at<T>(y), y.stride},
+                         *fresh_shared<RmsNormShared>());
+        });
       });
     });
   }
@@ -92,24 +106,31 @@ class HostAccelerator : public Accelerator {
       });
     });
   }
-  void rotate(const DeviceMatrix& x, std::size_t head_dim, RotaryPairs layout, const DeviceRotary& table, std::size_t first_position, std::size_t window_rows, const DeviceMatrix& y) override {
+  void rotate(const DeviceMatrix& x, std::size_t head_dim, RotaryPairs layout, const DeviceRotary& table,
+              std::size_t first_position, std::size_t window_rows, const DeviceMatrix& y) override {
     if (first_position + window_rows > table.positions) throw std::logic_error("positions past the rotary table");
     push(Queue::compute, [=] {
       with_element(x.type, [&]<class T>(std::type_identity<T>) {
         for_row_blocks(x.rows, false, [&](const HostBlock& block) {
-          rotate_block(block, RotateArgs<T>{at<T>(x), x.stride, at<T>(y), y.stride, x.width / head_dim, head_dim, table.pairs, layout == RotaryPairs::interleaved, table.cos.data, table.sin.data, first_position, window_rows});
+          rotate_block(block, RotateArgs<T>{at<T>(x), x.stride, at<T>(y), y.stride, x.width / head_dim, head_dim,
+                                            table.pairs, layout == RotaryPairs::interleaved, table.cos.data,
+                                            table.sin.data, first_position, window_rows});
         });
       });
     });
   }
   void attention(const DeviceAttention& a) override {
-    push(Queue::compute, [=] { with_element(a.q.type, [&]<class T>(std::type_identity<T>) { plain_attention<T>(a); }); });
+    push(Queue::compute,
+         [=] { with_element(a.q.type, [&]<class T>(std::type_identity<T>) { plain_attention<T>(a); }); });
   }
   void swiglu(const DeviceMatrix& gate_up, std::size_t group, const DeviceMatrix& y) override {
     push(Queue::compute, [=] {
       with_element(gate_up.type, [&]<class In>(std::type_identity<In>) {
         with_element(y.type, [&]<class Out>(std::type_identity<Out>) {
-          for_row_blocks(y.rows, false, [&](const HostBlock& block) { swiglu_block(block, SwigluArgs<In, Out>{at<In>(gate_up), gate_up.stride, y.width, group, at<Out>(y), y.stride}); });
+          for_row_blocks(y.rows, false, [&](const HostBlock& block) {
+            swiglu_block(block,
+                         SwigluArgs<In, Out>{at<In>(gate_up), gate_up.stride, y.width, group, at<Out>(y), y.stride});
+          });
         });
       });
     });
@@ -117,11 +138,14 @@ class HostAccelerator : public Accelerator {
   void add(const DeviceMatrix& x, const DeviceMatrix& y) override {
     push(Queue::compute, [=] {
       with_element(y.type, [&]<class T>(std::type_identity<T>) {
-        for_row_blocks(x.rows, false, [&](const HostBlock& block) { add_block(block, AddArgs<T>{at<float>(x), x.stride, at<T>(y), y.stride, x.width}); });
+        for_row_blocks(x.rows, false, [&](const HostBlock& block) {
+          add_block(block, AddArgs<T>{at<float>(x), x.stride, at<T>(y), y.stride, x.width});
+        });
       });
     });
   }
-  void head_statistics(const DeviceMatrix& a, const DeviceMatrix& b, DeviceSpan<const std::int32_t> next, DeviceSpan<HeadRow> out) override {
+  void head_statistics(const DeviceMatrix& a, const DeviceMatrix& b, DeviceSpan<const std::int32_t> next,
+                       DeviceSpan<HeadRow> out) override {
     push(Queue::compute, [=] {
       const HeadArgs args{at<float>(a), at<float>(b), a.stride, a.width, next.data, out.data};
       for_row_blocks(a.rows, false, [&](const HostBlock& block) {
@@ -132,14 +156,18 @@ class HostAccelerator : public Accelerator {
   }
   void distance(const DeviceMatrix& a, const DeviceMatrix& b, DeviceSpan<double> out) override {
     push(Queue::compute, [=] {
-      for_row_blocks(a.rows, false, [&](const HostBlock& block) { distance_block(block, DistanceArgs{at<float>(a), a.stride, at<float>(b), b.stride, a.width, out.data}, *fresh_shared<DistanceShared>()); });
+      for_row_blocks(a.rows, false, [&](const HostBlock& block) {
+        distance_block(block, DistanceArgs{at<float>(a), a.stride, at<float>(b), b.stride, a.width, out.data},
+                       *fresh_shared<DistanceShared>());
+      });
     });
   }
 
  private:
   class HostMemory : public Memory {
    public:
-    HostMemory(std::uint64_t bytes, HostAccelerator* owner) : storage_(new float[bytes / sizeof(float) + 64]), owner_(owner), counted_((bytes + 511) / 512 * 512) {
+    HostMemory(std::uint64_t bytes, HostAccelerator* owner)
+        : storage_(new float[bytes / sizeof(float) + 64]), owner_(owner), counted_((bytes + 511) / 512 * 512) {
       std::memset(static_cast<void*>(storage_.get()), 0xff, bytes);
       bytes_ = {reinterpret_cast<std::byte*>(storage_.get()), bytes};
       if (owner_) owner_->used_ += counted_, owner_->most_ = std::max(owner_->most_, owner_->used_);
@@ -165,7 +193,8 @@ class HostAccelerator : public Accelerator {
     }
     void make_wait(Queue queue) override {
       if (owner_.deaf) return;
-      owner_.queues_[std::size_t(queue)].push_back({[mark = mark_, number = mark_->recorded] { return mark->passed >= number; }, [] {}});
+      owner_.queues_[std::size_t(queue)].push_back(
+          {[mark = mark_, number = mark_->recorded] { return mark->passed >= number; }, [] {}});
     }
     void wait() override {
       const std::uint64_t number = mark_->recorded;
@@ -211,22 +240,27 @@ class HostAccelerator : public Accelerator {
     std::vector<double> weights;
     for (std::size_t row = 0; row < a.windows * a.rows; ++row) {
       const std::size_t window = row / a.rows, position = a.first_position + row % a.rows;
-      const std::size_t from = a.sliding_window != 0 && position + 1 > a.sliding_window ? position + 1 - a.sliding_window : 0;
+      const std::size_t from =
+          a.sliding_window != 0 && position + 1 > a.sliding_window ? position + 1 - a.sliding_window : 0;
       for (std::size_t head = 0; head < a.n_heads; ++head) {
         const T* q = at<T>(a.q) + row * a.q.stride + head * a.head_dim;
-        const auto key_row = [&](const DeviceMatrix& m, std::size_t key) { return at<T>(m) + (window * a.kv_rows + key) * m.stride + head / share * a.head_dim; };
+        const auto key_row = [&](const DeviceMatrix& m, std::size_t key) {
+          return at<T>(m) + (window * a.kv_rows + key) * m.stride + head / share * a.head_dim;
+        };
         double max = -INFINITY, sum = 0;
         weights.clear();
         for (std::size_t key = from; key <= position; ++key) {
           double score = 0;
-          for (std::size_t c = 0; c < a.head_dim; ++c) score += double(to_float(q[c])) * double(to_float(key_row(a.keys, key)[c]));
+          for (std::size_t c = 0; c < a.head_dim; ++c)
+            score += double(to_float(q[c])) * double(to_float(key_row(a.keys, key)[c]));
           weights.push_back(score * double(a.scale));
           max = std::fmax(max, weights.back());
         }
         for (double& w : weights) w = std::exp(w - max), sum += w;
         for (std::size_t c = 0; c < a.head_dim; ++c) {
           double out = 0;
-          for (std::size_t key = from; key <= position; ++key) out += weights[key - from] * double(to_float(key_row(a.values, key)[c]));
+          for (std::size_t key = from; key <= position; ++key)
+            out += weights[key - from] * double(to_float(key_row(a.values, key)[c]));
           at<T>(a.out)[row * a.out.stride + head * a.head_dim + c] = from_float<T>(float(out / sum));
         }
       }

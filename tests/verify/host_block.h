@@ -14,7 +14,8 @@
 #include "verify/cuda/block.h"
 #include "verify/cuda/element.h"
 
-// Runs the functions of a block (verify/cuda/block.h) on the host. What a warp does together is done here from the fragment layouts in the PTX manual (PTX ISA 9.0,
+// Runs the functions of a block (verify/cuda/block.h) on the host. What a warp does together is done here from the
+// fragment layouts in the PTX manual (PTX ISA 9.0,
 // "Matrix fragments for mma.m16n8k16 with floating point type", "ldmatrix"), not from what the kernels assume.
 namespace ropewalk::verify {
 
@@ -30,7 +31,8 @@ class HostBlock {
   class PerThread {
    public:
     explicit PerThread(const HostBlock& block) : values_(static_cast<std::size_t>(block.threads_)) {
-      std::memset(static_cast<void*>(values_.data()), 0xff, values_.size() * sizeof(T));  // registers hold anything at first: NaN shows
+      // registers hold anything at first: NaN shows
+      std::memset(static_cast<void*>(values_.data()), 0xff, values_.size() * sizeof(T));
     }
     T& operator[](int thread) { return values_.at(static_cast<std::size_t>(thread)); }
 
@@ -79,7 +81,8 @@ class HostBlock {
       for (int lane = 0; lane < 32; ++lane) {
         const int group = lane / 4, in_group = lane % 4;
         for (int i = 0; i < 8; ++i) {  // a0 .. a7
-          const int row = i < 2 || (i >= 4 && i < 6) ? group : group + 8, column = in_group * 2 + (i & 1) + (i >= 4 ? 8 : 0);
+          const int row = i < 2 || (i >= 4 && i < 6) ? group : group + 8,
+                    column = in_group * 2 + (i & 1) + (i >= 4 ? 8 : 0);
           a[row][column] = element<Element>(a_of(warp + lane)[i / 2], i % 2);
         }
         for (int i = 0; i < 4; ++i)  // b0 .. b3
@@ -96,13 +99,16 @@ class HostBlock {
     }
   }
 
-  // Copies run until finish_copies. One that lands where something was read since the last barrier is a race, and so is reading what may not have landed: both are told, though here it all
+  // Copies run until finish_copies. One that lands where something was read since the last barrier is a race, and so is
+  // reading what may not have landed: both are told, though here it all
   // happens in order.
   void copy_16(void* to, const void* from, bool valid) const {
     Use& use = used_[to];
-    if (use.read_after == barriers_) throw std::logic_error("copy_16 over what another warp may still be reading: a barrier is missing");
+    if (use.read_after == barriers_)
+      throw std::logic_error("copy_16 over what another warp may still be reading: a barrier is missing");
     use.landed_after = waits_ + 1;
-    if ((reinterpret_cast<std::uintptr_t>(to) | reinterpret_cast<std::uintptr_t>(from)) % 16 != 0) throw std::logic_error("copy_16 off its alignment");
+    if ((reinterpret_cast<std::uintptr_t>(to) | reinterpret_cast<std::uintptr_t>(from)) % 16 != 0)
+      throw std::logic_error("copy_16 off its alignment");
     if (valid) std::memcpy(to, from, 16);
     else std::memset(to, 0, 16);
   }
@@ -120,7 +126,8 @@ class HostBlock {
     for (int step = 1; step < kLanes; step *= 2) {
       std::vector<std::remove_reference_t<decltype(x(0))>> before;
       for (int thread = 0; thread < threads_; ++thread) before.push_back(x(thread));
-      for (int thread = 0; thread < threads_; ++thread) x(thread) = join(before[static_cast<std::size_t>(thread)], before[static_cast<std::size_t>(thread ^ step)]);
+      for (int thread = 0; thread < threads_; ++thread)
+        x(thread) = join(before[static_cast<std::size_t>(thread)], before[static_cast<std::size_t>(thread ^ step)]);
     }
   }
 
@@ -130,7 +137,8 @@ class HostBlock {
       std::uint16_t matrix[4][8][8];
       for (int lane = 0; lane < 32; ++lane) {
         const void* from = row(warp + lane);  // lane l gives row l % 8 of matrix l / 8
-        if (reinterpret_cast<std::uintptr_t>(from) % 16 != 0) throw std::logic_error("a row of ldmatrix off its alignment");
+        if (reinterpret_cast<std::uintptr_t>(from) % 16 != 0)
+          throw std::logic_error("a row of ldmatrix off its alignment");
         Use& use = used_[from];
         if (use.landed_after > waits_) throw std::logic_error("ldmatrix of what has not been waited for");
         use.read_after = barriers_;
@@ -139,13 +147,14 @@ class HostBlock {
       for (int lane = 0; lane < 32; ++lane)
         for (int m = 0; m < 4; ++m) {
           const int r = lane / 4, c = lane % 4 * 2;
-          const std::uint16_t low = kTransposed ? matrix[m][c][r] : matrix[m][r][c], high = kTransposed ? matrix[m][c + 1][r] : matrix[m][r][c + 1];
+          const std::uint16_t low = kTransposed ? matrix[m][c][r] : matrix[m][r][c],
+                              high = kTransposed ? matrix[m][c + 1][r] : matrix[m][r][c + 1];
           regs(warp + lane)[m] = std::uint32_t{low} | std::uint32_t{high} << 16;
         }
     }
   }
 
-  struct Use {                // of 16 bytes of shared memory
+  struct Use {                       // of 16 bytes of shared memory
     std::uint64_t landed_after = 0;  // finish_copies by which a copy to it is there
     std::uint64_t read_after = 0;    // barriers before it was last read
   };
@@ -168,7 +177,8 @@ std::unique_ptr<Shared> fresh_shared() {
 /// Every block of a grid of `blocks` row blocks, backwards if asked: f(block).
 template <class F>
 void for_row_blocks(std::uint64_t blocks, bool backwards, F f) {
-  for (std::uint64_t i = 0; i < blocks; ++i) f(HostBlock(kRowThreads, {.x = backwards ? blocks - 1 - i : i, .grid_x = blocks}, backwards));
+  for (std::uint64_t i = 0; i < blocks; ++i)
+    f(HostBlock(kRowThreads, {.x = backwards ? blocks - 1 - i : i, .grid_x = blocks}, backwards));
 }
 
 }  // namespace ropewalk::verify

@@ -15,16 +15,22 @@ namespace ropewalk::verify {
 namespace {
 
 /// `windows` windows of `length` positions with KL kl(t), losses 2 and 2 + shift, and agreement where same(t).
-PairResult result_of(int windows, int length, const std::function<double(int)>& kl, double shift = 0, const std::function<bool(int)>& same = [](int) { return true; }) {
+PairResult result_of(
+    int windows, int length, const std::function<double(int)>& kl, double shift = 0,
+    const std::function<bool(int)>& same = [](int) { return true; }) {
   PairResult out;
   for (int w = 0; w < windows; ++w) {
     auto& scores = out.scores.emplace_back();
-    for (int t = 0; t < length; ++t) scores.push_back({t + 1 < length ? 2.0 : 0, t + 1 < length ? 2.0 + shift : 0, kl(t), same(t)});
+    for (int t = 0; t < length; ++t)
+      scores.push_back({t + 1 < length ? 2.0 : 0, t + 1 < length ? 2.0 + shift : 0, kl(t), same(t)});
   }
   return out;
 }
 TEST(Judge, SumsUp) {
-  const LogitsReport r = summarise_pair(result_of(3, 400, [](int t) { return t < 300 ? 0.001 : 0.009; }, 0.01, [](int t) { return t != 7; }), 300, 400);
+  const LogitsReport r =
+      summarise_pair(result_of(
+                         3, 400, [](int t) { return t < 300 ? 0.001 : 0.009; }, 0.01, [](int t) { return t != 7; }),
+                     300, 400);
   EXPECT_NEAR(r.kl_mean, 0.003, 1e-12);
   EXPECT_EQ(r.kl_median, 0.001);
   EXPECT_EQ(r.kl_p999, 0.009);
@@ -47,7 +53,8 @@ TEST(Judge, GrowthIsLeftOutWhereThereIsNothingToCompare) {
   for (const int original : {0, 100, 4096, -1}) {
     LogitsReport report = summarise_pair(result_of(1, 100, flat), original, 100);
     EXPECT_FALSE(report.kl_growth) << original;
-    for (const Gate& gate : apply_gates(default_gates("q8_0"), report)) EXPECT_NE(gate.name, "kl_growth") << "nothing was measured, so nothing passed";
+    for (const Gate& gate : apply_gates(default_gates("q8_0"), report))
+      EXPECT_NE(gate.name, "kl_growth") << "nothing was measured, so nothing passed";
     const auto asked = apply_gates({parse_gate("max", "kl_growth=1e9")}, report);
     ASSERT_EQ(asked.size(), 1u);
     EXPECT_FALSE(asked[0].pass) << "asked for by name and not measured";
@@ -56,7 +63,10 @@ TEST(Judge, GrowthIsLeftOutWhereThereIsNothingToCompare) {
   const auto gates = apply_gates(default_gates("q8_0"), measured);
   EXPECT_EQ(std::ranges::count(gates, "kl_growth", &Gate::name), 1);
   EXPECT_EQ(summarise_pair(result_of(1, 100, [](int) { return 0.0; }), 50, 100).kl_growth.value(), 1);
-  EXPECT_NEAR(summarise_pair(result_of(1, 100, [](int t) { return t < 50 ? 1e-13 : 4e-13; }), 50, 100).kl_growth.value(), 1, 1e-3) << "below the floor nothing grows";
+  EXPECT_NEAR(
+      summarise_pair(result_of(1, 100, [](int t) { return t < 50 ? 1e-13 : 4e-13; }), 50, 100).kl_growth.value(), 1,
+      1e-3)
+      << "below the floor nothing grows";
 }
 
 TEST(Judge, OriginalContextByMethod) {
@@ -75,7 +85,8 @@ TEST(Judge, OriginalContextByMethod) {
 }
 
 TEST(Judge, TheWorstBucketCounts) {
-  LogitsReport r = summarise_pair(result_of(2, 2048, [](int t) { return t >= 1024 && t < 1100 ? 0.1 : 0.001; }), 256, 2048);
+  LogitsReport r =
+      summarise_pair(result_of(2, 2048, [](int t) { return t >= 1024 && t < 1100 ? 0.1 : 0.001; }), 256, 2048);
   const auto gates = apply_gates({{"kl_mean", "max", 0, 0, 0.005}}, r);
   ASSERT_EQ(gates.size(), 2u);
   EXPECT_TRUE(gates[0].pass) << gates[0].value;
@@ -91,7 +102,10 @@ TEST(Judge, TheWorstBucketCounts) {
 
 // One flip among 64 tokens is 1.6 % and no sign of anything; eight of them are.
 TEST(Judge, FewTokensGetSlack) {
-  const auto flips = [](int n) { return result_of(1, 2048, [](int) { return 0.0; }, 0, [n](int t) { return t >= n; }); };
+  const auto flips = [](int n) {
+    return result_of(
+        1, 2048, [](int) { return 0.0; }, 0, [n](int t) { return t >= n; });
+  };
   LogitsReport one = summarise_pair(flips(1), 256, 2048), eight = summarise_pair(flips(8), 256, 2048);
   EXPECT_TRUE(all_pass(apply_gates({{"top1", "min", 0, 0, 0.99}}, one)));
   const auto gates = apply_gates({{"top1", "min", 0, 0, 0.99}}, eight);
@@ -103,7 +117,9 @@ TEST(Judge, FewTokensGetSlack) {
 
 TEST(Judge, RangesAreExact) {
   LogitsReport r = summarise_pair(result_of(2, 2048, [](int t) { return t == 777 ? 1.0 : 0.0; }), 256, 2048);
-  const auto value = [&](const std::string& name, int from, int to) { return apply_gates({{name, "max", from, to, 0.5}}, r)[0].value; };
+  const auto value = [&](const std::string& name, int from, int to) {
+    return apply_gates({{name, "max", from, to, 0.5}}, r)[0].value;
+  };
   EXPECT_EQ(value("kl_max", 777, 778), 1.0);
   EXPECT_EQ(value("kl_max", 0, 777), 0.0);
   EXPECT_EQ(value("kl_mean", 776, 778), 0.5);
@@ -146,7 +162,8 @@ TEST(Judge, GatesAreHeldAgainstTheContext) {
 // Where two part is where their distributions do: losses alone, or a gate that asks for a difference, do not say.
 TEST(Judge, OnlyADistanceSaysWhereTheyPart) {
   LogitsReport r = summarise_pair(result_of(2, 512, [](int) { return 0.01; }), 256, 512);
-  EXPECT_FALSE(all_pass(apply_gates({{"ppl_ratio", "max", 0, 0, 0.5}, {"nll_difference", "max", 256, 512, -1}, {"kl_mean", "min", 0, 0, 1}}, r)));
+  EXPECT_FALSE(all_pass(apply_gates(
+      {{"ppl_ratio", "max", 0, 0, 0.5}, {"nll_difference", "max", 256, 512, -1}, {"kl_mean", "min", 0, 0, 1}}, r)));
   EXPECT_FALSE(r.parts_at);
   apply_gates({{"kl_max", "max", 256, 512, 0.001}}, r);
   EXPECT_EQ(r.parts_at, 256);
@@ -154,7 +171,9 @@ TEST(Judge, OnlyADistanceSaysWhereTheyPart) {
 
 TEST(Judge, NanNeverPasses) {
   const double nan = std::nan("");
-  LogitsReport r = summarise_pair(result_of(2, 300, [&](int t) { return t == 290 ? nan : 0.0; }, nan), 128, 300);
+  LogitsReport r = summarise_pair(result_of(
+                                      2, 300, [&](int t) { return t == 290 ? nan : 0.0; }, nan),
+                                  128, 300);
   for (const char* name : {"kl_mean", "kl_median", "kl_p999", "kl_max", "kl_growth", "ppl_ratio", "nll_difference"})
     for (const char* bound : {"max", "min"}) {
       const auto gates = apply_gates({{name, bound, 0, 0, bound == std::string("max") ? 1e300 : -1e300}}, r);
@@ -162,19 +181,24 @@ TEST(Judge, NanNeverPasses) {
     }
   EXPECT_FALSE(apply_gates({{"kl_max", "max", 0, 0, 1}}, r)[0].pass);
   LogitsReport none = summarise_pair({}, 128, 300);
-  for (const Gate& gate : apply_gates(default_gates("q8_0"), none)) EXPECT_FALSE(gate.pass) << gate.name << ": nothing was compared";
+  for (const Gate& gate : apply_gates(default_gates("q8_0"), none))
+    EXPECT_FALSE(gate.pass) << gate.name << ": nothing was compared";
 }
 
 TEST(Judge, ParsesGates) {
   const GateRequest plain = parse_gate("max", "kl_mean=0.01");
-  EXPECT_EQ(std::tuple(plain.name, plain.bound, plain.from, plain.to, plain.limit), std::tuple("kl_mean", "max", 0, 0, 0.01));
+  EXPECT_EQ(std::tuple(plain.name, plain.bound, plain.from, plain.to, plain.limit),
+            std::tuple("kl_mean", "max", 0, 0, 0.01));
   const GateRequest range = parse_gate("min", "top1@4k:8k=99.5%");
   EXPECT_EQ(std::tuple(range.name, range.from, range.to), std::tuple("top1", 4096, 8192));
   EXPECT_NEAR(range.limit, 0.995, 1e-15);
-  EXPECT_EQ(std::tuple(parse_gate("max", "kl_mean@256:=1e-3").from, parse_gate("max", "kl_mean@256:=1e-3").to), std::tuple(256, 0));
+  EXPECT_EQ(std::tuple(parse_gate("max", "kl_mean@256:=1e-3").from, parse_gate("max", "kl_mean@256:=1e-3").to),
+            std::tuple(256, 0));
   EXPECT_EQ(parse_gate("max", "kl_mean@:256=1").to, 256);
-  EXPECT_EQ(std::tuple(parse_gate("max", "perplexity@2048=40").from, parse_gate("max", "perplexity@2048=40").to), std::tuple(2048, 2048));
-  for (const char* bad : {"", "kl_mean", "=1", "@1:2=1", "kl_mean=", "kl_mean=x", "kl_mean=nan", "kl_mean=inf", "kl_mean=1x", "kl_mean@a:b=1", "kl_mean@9:9=1", "kl_mean@9:4=1", "kl_mean@-1:4=1"}) {
+  EXPECT_EQ(std::tuple(parse_gate("max", "perplexity@2048=40").from, parse_gate("max", "perplexity@2048=40").to),
+            std::tuple(2048, 2048));
+  for (const char* bad : {"", "kl_mean", "=1", "@1:2=1", "kl_mean=", "kl_mean=x", "kl_mean=nan", "kl_mean=inf",
+                          "kl_mean=1x", "kl_mean@a:b=1", "kl_mean@9:9=1", "kl_mean@9:4=1", "kl_mean@-1:4=1"}) {
     try {
       parse_gate("max", bad);
       ADD_FAILURE() << bad;
@@ -189,7 +213,9 @@ TEST(Judge, ParsesGates) {
 std::vector<Window> held_out_windows(const Checkpoint& model, int context) {
   const auto tokenizer = formats::Tokenizer::create(*model.vocabulary);
   std::vector<std::vector<std::int32_t>> documents;
-  for (const int d : {1, 3}) documents.push_back(tokenizer->encode(read_text_file(golden_dir() / ("fixtures/goldens/perplexity/doc-" + std::to_string(d) + ".txt"), 1 << 20)));
+  for (const int d : {1, 3})
+    documents.push_back(tokenizer->encode(
+        read_text_file(golden_dir() / ("fixtures/goldens/perplexity/doc-" + std::to_string(d) + ".txt"), 1 << 20)));
   return plan_windows(documents, context, 1 << 30, Protocol::tokens, 1).windows;  // one window per document
 }
 
@@ -202,8 +228,10 @@ Checkpoint rounded(const Checkpoint& model, DType dtype) {
 }
 
 TEST(JudgeGolden, DefaultsPassASoundExportAndFailALostRope) {
-  if (kSanitized) GTEST_SKIP() << "14 sweeps of 4096 tokens: arithmetic that the other presets check, ten times slower here";
-  const std::string models = (golden_dir() / "fixtures/models").string() + "/", adapter = (golden_dir() / "fixtures/adapters/qlora-shakespeare").string();
+  if (kSanitized)
+    GTEST_SKIP() << "14 sweeps of 4096 tokens: arithmetic that the other presets check, ten times slower here";
+  const std::string models = (golden_dir() / "fixtures/models").string() + "/",
+                    adapter = (golden_dir() / "fixtures/adapters/qlora-shakespeare").string();
   const Checkpoint source = open_golden(models + "tolstoy-4m-yarn-2k+" + adapter).checkpoint;
   const std::vector<Window> windows = held_out_windows(source, 2048);
   int judged = 0;

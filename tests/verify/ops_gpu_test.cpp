@@ -21,7 +21,8 @@ namespace {
 constexpr std::size_t kAwkward[] = {1, 31, 257, 4096};
 
 double ulps(float got, float want) {
-  if (std::isnan(got) || std::isnan(want)) return std::isnan(got) == std::isnan(want) ? 0 : std::numeric_limits<double>::infinity();
+  if (std::isnan(got) || std::isnan(want))
+    return std::isnan(got) == std::isnan(want) ? 0 : std::numeric_limits<double>::infinity();
   return std::abs(double(got) - double(want)) / std::ldexp(1.0, std::max(std::ilogb(want), -126) - 23);
 }
 
@@ -34,8 +35,10 @@ TEST_F(DeviceOps, RmsNorm) {
       std::vector<float> want(rows * width);
       rms_norm(x.data(), width, rows, gain.data(), width, 1e-5, want.data(), width);
       const auto dx = upload(x), dg = upload(gain), dy = room<float>(rows * width), dh = room<Bf16>(rows * width);
-      rms_norm<float>({dx.as<const float>().data, rows, width, width}, dg.as<const float>(), 1e-5, {dy.as<float>().data, rows, width, width}, stream());
-      rms_norm<Bf16>({dx.as<const float>().data, rows, width, width}, dg.as<const float>(), 1e-5, {dh.as<Bf16>().data, rows, width, width}, stream());
+      rms_norm<float>({dx.as<const float>().data, rows, width, width}, dg.as<const float>(), 1e-5,
+                      {dy.as<float>().data, rows, width, width}, stream());
+      rms_norm<Bf16>({dx.as<const float>().data, rows, width, width}, dg.as<const float>(), 1e-5,
+                     {dh.as<Bf16>().data, rows, width, width}, stream());
       const auto got = download<float>(dy);
       const auto half = download<Bf16>(dh);
       for (std::size_t i = 0; i < got.size(); ++i) {
@@ -59,7 +62,8 @@ TEST_F(DeviceOps, RotateIsTheHostsBits) {
       const DeviceRotary rotary{pairs, kFirst + kRows, cos.as<const float>(), sin.as<const float>()};
       const DeviceRows<float> rows{dx.as<float>().data, kRows, width, width};
       rotate<float>(rows, head_dim, layout, rotary, kFirst, kRows, rows, stream());
-      for (std::size_t row = 0; row < kRows; ++row) rotate(want.data() + row * width, kHeads, head_dim, layout, table, kFirst + row);
+      for (std::size_t row = 0; row < kRows; ++row)
+        rotate(want.data() + row * width, kHeads, head_dim, layout, table, kFirst + row);
       ASSERT_EQ(download<float>(dx), want) << head_dim;
     }
 }
@@ -71,12 +75,15 @@ TEST_F(DeviceOps, Swiglu) {
     gate_up[0] = -200;
     swiglu(gate_up.data(), 2 * width, rows, groups, want.data(), width);
     const auto dx = upload(gate_up), dy = room<float>(rows * width), dh = room<Bf16>(rows * width);
-    swiglu<float, float>({dx.as<const float>().data, rows, 2 * width, 2 * width}, 16, {dy.as<float>().data, rows, width, width}, stream());
-    swiglu<float, Bf16>({dx.as<const float>().data, rows, 2 * width, 2 * width}, 16, {dh.as<Bf16>().data, rows, width, width}, stream());
+    swiglu<float, float>({dx.as<const float>().data, rows, 2 * width, 2 * width}, 16,
+                         {dy.as<float>().data, rows, width, width}, stream());
+    swiglu<float, Bf16>({dx.as<const float>().data, rows, 2 * width, 2 * width}, 16,
+                        {dh.as<Bf16>().data, rows, width, width}, stream());
     const auto got = download<float>(dy);
     const auto half = download<Bf16>(dh);
     for (std::size_t i = 0; i < got.size(); ++i) {
-      ASSERT_TRUE(ulps(got[i], want[i]) <= 8 || std::abs(want[i]) < 1e-30f) << i << ": " << got[i] << " against " << want[i];  // the device's exponential: 2 units
+      ASSERT_TRUE(ulps(got[i], want[i]) <= 8 || std::abs(want[i]) < 1e-30f)
+          << i << ": " << got[i] << " against " << want[i];  // the device's exponential: 2 units
       ASSERT_EQ(half[i].bits, f32_to_bf16(got[i])) << i;
     }
   }
@@ -99,9 +106,12 @@ TEST_F(DeviceOps, AddAndBias) {
 
 TEST_F(DeviceOps, DequantizeEveryCodeAndGather) {
   std::vector<std::byte> codes(2 * 65536), blocks(34 * 257);
-  for (unsigned code = 0; code < 65536; ++code) codes[2 * code] = std::byte(code & 255), codes[2 * code + 1] = std::byte(code >> 8);
+  for (unsigned code = 0; code < 65536; ++code)
+    codes[2 * code] = std::byte(code & 255), codes[2 * code + 1] = std::byte(code >> 8);
   encode_q8_0(random_floats(32 * 257, 8), blocks);
-  for (const auto& [dtype, bytes, elements] : {std::tuple{DType::f16, codes, std::size_t{65536}}, {DType::bf16, codes, 65536}, {DType::q8_0, blocks, 32 * 257}}) {
+  for (const auto& [dtype, bytes, elements] : {std::tuple{DType::f16, codes, std::size_t{65536}},
+                                               {DType::bf16, codes, 65536},
+                                               {DType::q8_0, blocks, 32 * 257}}) {
     std::vector<float> want(elements);
     decode_f32(dtype, bytes, want);
     const auto from = upload(bytes), to = room<float>(elements), half = room<Fp16>(elements);
@@ -118,10 +128,13 @@ TEST_F(DeviceOps, DequantizeEveryCodeAndGather) {
   std::vector<float> want(32 * 257);
   decode_f32(DType::q8_0, blocks, want);
   const auto table = upload(blocks), rows = upload(ids), x = room<float>(4 * 32);
-  gather(DType::q8_0, table.as<const std::byte>(), rows.as<const std::int32_t>(), {x.as<float>().data, 4, 32, 32}, stream());
+  gather(DType::q8_0, table.as<const std::byte>(), rows.as<const std::int32_t>(), {x.as<float>().data, 4, 32, 32},
+         stream());
   const auto got = download<float>(x);
   for (std::size_t i = 0; i < got.size(); ++i) ASSERT_EQ(got[i], want[std::size_t(ids[i / 32]) * 32 + i % 32]);
-  EXPECT_THROW(gather(DType::q4_k, table.as<const std::byte>(), rows.as<const std::int32_t>(), {x.as<float>().data, 4, 32, 32}, stream()), Error);
+  EXPECT_THROW(gather(DType::q4_k, table.as<const std::byte>(), rows.as<const std::int32_t>(),
+                      {x.as<float>().data, 4, 32, 32}, stream()),
+               Error);
 }
 
 TEST_F(DeviceOps, SplitIsExact) {
@@ -143,8 +156,10 @@ TEST_F(DeviceOps, HeadStatistics) {
     std::copy_n(a.begin(), n_vocab, b.begin());  // row 0: the same bits
     std::vector<std::int32_t> next(kRows, static_cast<std::int32_t>(n_vocab) - 1);
     next[3] = -1;
-    const auto da = upload(a), db = upload(b), dn = upload(next), out = room<HeadRow>(kRows), again = room<HeadRow>(kRows);
-    const DeviceRows<const float> rows_a{da.as<const float>().data, kRows, n_vocab, n_vocab}, rows_b{db.as<const float>().data, kRows, n_vocab, n_vocab};
+    const auto da = upload(a), db = upload(b), dn = upload(next), out = room<HeadRow>(kRows),
+               again = room<HeadRow>(kRows);
+    const DeviceRows<const float> rows_a{da.as<const float>().data, kRows, n_vocab, n_vocab},
+        rows_b{db.as<const float>().data, kRows, n_vocab, n_vocab};
     head_statistics(rows_a, rows_b, dn.as<const std::int32_t>(), out.as<HeadRow>(), stream());
     head_statistics(rows_a, rows_b, dn.as<const std::int32_t>(), again.as<HeadRow>(), stream());
     const auto got = download<HeadRow>(out), twice = download<HeadRow>(again);
@@ -159,8 +174,12 @@ TEST_F(DeviceOps, HeadStatistics) {
       }
       const PairStatistics& mine = got[row].statistics;
       const double tolerance = 64 * (double(n_vocab) + 32) * std::ldexp(1.0, -52);  // as in cuda_rows_test.cpp
-      EXPECT_TRUE(std::abs(mine.a.log_sum_exp() - want.a.log_sum_exp()) <= tolerance && std::abs(mine.b.log_sum_exp() - want.b.log_sum_exp()) <= tolerance) << n_vocab << " row " << row;
-      EXPECT_TRUE(std::abs(mine.a.entropy() - want.a.entropy()) <= tolerance && std::abs(mine.kl() - want.kl()) <= tolerance) << n_vocab << " row " << row;
+      EXPECT_TRUE(std::abs(mine.a.log_sum_exp() - want.a.log_sum_exp()) <= tolerance &&
+                  std::abs(mine.b.log_sum_exp() - want.b.log_sum_exp()) <= tolerance)
+          << n_vocab << " row " << row;
+      EXPECT_TRUE(std::abs(mine.a.entropy() - want.a.entropy()) <= tolerance &&
+                  std::abs(mine.kl() - want.kl()) <= tolerance)
+          << n_vocab << " row " << row;
       EXPECT_EQ(mine.a.argmax, want.a.argmax);
       EXPECT_EQ(mine.b.argmax, want.b.argmax);
       EXPECT_EQ(got[row].next_a, next[row] < 0 ? 0.0 : double(a[row * n_vocab + std::size_t(next[row])]));

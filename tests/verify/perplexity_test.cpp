@@ -32,7 +32,8 @@ std::vector<std::vector<TokenScore>> echo(const WindowPlan& plan) {
 std::vector<int> scored_ids(const WindowPlan& plan) {
   std::vector<int> out;
   for (std::size_t w = 0; w < plan.spans.size(); ++w)
-    for (int i = plan.spans[w].first_scored; i < plan.spans[w].last_scored; ++i) out.push_back(plan.windows[w][std::size_t(i)]);
+    for (int i = plan.spans[w].first_scored; i < plan.spans[w].last_scored; ++i)
+      out.push_back(plan.windows[w][std::size_t(i)]);
   return out;
 }
 
@@ -46,7 +47,8 @@ TEST(Windows, TokensScoresEachTokenOnce) {
       if (bos) {
         EXPECT_EQ(got, want) << stride;
       } else if (stride != 0) {
-        EXPECT_EQ(got, std::vector<int>(want.begin() + 1, want.end())) << "without BOS the first token has nothing before it";
+        EXPECT_EQ(got, std::vector<int>(want.begin() + 1, want.end()))
+            << "without BOS the first token has nothing before it";
       }
       for (const Window& window : plan.windows) EXPECT_LE(window.size(), 10u);
       EXPECT_EQ(plan.windows[0].size(), 10u);
@@ -54,7 +56,8 @@ TEST(Windows, TokensScoresEachTokenOnce) {
     }
 }
 
-// transformers' guide: windows [0:10], [4:14], ... of the stream with BOS first; the last 4 labels of each but the first.
+// transformers' guide: windows [0:10], [4:14], ... of the stream with BOS first; the last 4 labels of each but the
+// first.
 TEST(Windows, HfCutsOneStream) {
   const WindowPlan plan = plan_windows({counted(20)}, 10, 4, Protocol::hf, 1);
   ASSERT_EQ(plan.windows.size(), 4u);
@@ -71,7 +74,8 @@ TEST(Windows, HfCutsOneStream) {
   EXPECT_EQ(result.tokens, 17u);
 }
 
-// llama-perplexity: the stream BOS, 100, 101, ... in chunks of 10; BOS over the first token of each; logits 5 .. 8 predict tokens 6 .. 9.
+// llama-perplexity: the stream BOS, 100, 101, ... in chunks of 10; BOS over the first token of each; logits 5 .. 8
+// predict tokens 6 .. 9.
 TEST(Windows, LlamaCppScoresTheSecondHalf) {
   const WindowPlan plan = plan_windows({counted(35)}, 10, 0, Protocol::llama_cpp, 1);
   ASSERT_EQ(plan.windows.size(), 3u);
@@ -94,32 +98,38 @@ TEST(Windows, NothingIsShortenedInSilence) {
   try {
     plan_windows({counted(50), counted(8)}, 10, 0, Protocol::yarn, 1);
   } catch (const Error& error) {
-    EXPECT_EQ(std::string(error.what()), "document 2 of 2 has 8 tokens, a context of 10 needs 9; give a longer text or a smaller context");
+    EXPECT_EQ(std::string(error.what()),
+              "document 2 of 2 has 8 tokens, a context of 10 needs 9; give a longer text or a smaller context");
   }
 }
 
-/// Whether the protocol scores the token at `at` of a document of `total`, from the protocols' definitions (docs/protocols.md), without windows being laid out.
+/// Whether the protocol scores the token at `at` of a document of `total`, from the protocols' definitions
+/// (docs/protocols.md), without windows being laid out.
 bool scores(Protocol protocol, int at, int total, int context, std::int64_t stride, bool bos) {
   const bool bos_in_stream = bos && protocol != Protocol::tokens && protocol != Protocol::yarn;
   const std::int64_t s = at + (bos_in_stream ? 1 : 0), length = total + (bos_in_stream ? 1 : 0);
   if (protocol == Protocol::llama_cpp) return s / context < length / context && s % context > context / 2;
   const bool bos_in_window = bos && !bos_in_stream;
   if (bos_in_window) return s % stride < context - 1;
-  // In some window, and not only as its first id: the window that begins last before it, at distance 1 to stride, reaches it.
+  // In some window, and not only as its first id: the window that begins last before it, at distance 1 to stride,
+  // reaches it.
   return s > 0 && (s - 1) % stride + 1 < context;
 }
 
-// Every small domain whole. Controls: a last window of one id (no BOS, length k * context + 1), strides past the context and past every int.
+// Every small domain whole. Controls: a last window of one id (no BOS, length k * context + 1), strides past the
+// context and past every int.
 TEST(Windows, EveryWindowScoresAndNoTokenTwice) {
   std::size_t plans = 0, short_of_all = 0;
   for (const Protocol protocol : {Protocol::tokens, Protocol::yarn, Protocol::hf, Protocol::llama_cpp})
     for (const bool with_bos : {false, true})
       for (int context = protocol == Protocol::llama_cpp ? 3 : 2; context <= 7; ++context)
         for (const int stride : {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 20, 1 << 30, std::numeric_limits<int>::max()})
-          for (int length = context * (protocol == Protocol::llama_cpp ? 2 : 1) - (with_bos ? 1 : 0); length <= 23; ++length) {
+          for (int length = context * (protocol == Protocol::llama_cpp ? 2 : 1) - (with_bos ? 1 : 0); length <= 23;
+               ++length) {
             if (protocol == Protocol::llama_cpp && stride != 0) continue;
             const std::optional<std::int32_t> bos = with_bos ? std::optional<std::int32_t>(1) : std::nullopt;
-            SCOPED_TRACE(std::string(protocol_name(protocol)) + " context " + std::to_string(context) + " stride " + std::to_string(stride) + " length " + std::to_string(length) + (bos ? " bos" : ""));
+            SCOPED_TRACE(std::string(protocol_name(protocol)) + " context " + std::to_string(context) + " stride " +
+                         std::to_string(stride) + " length " + std::to_string(length) + (bos ? " bos" : ""));
             const WindowPlan plan = plan_windows({counted(length)}, context, stride, protocol, bos);
             ASSERT_FALSE(plan.spans.empty());
             for (std::size_t w = 0; w < plan.spans.size(); ++w) {
@@ -150,8 +160,10 @@ TEST(Windows, BucketsDoubleAndCoverTheContext) {
   EXPECT_TRUE(position_buckets(1).empty());
 }
 
-// goldens/perplexity.json: float64, every window with its span and mean loss. Our float32 pass moves a loss by at most the bound of forward/README.md (2 x 1.6e-4 at 2048 for these
-// models, a hundred times less in the mean of a window's 255 to 2047); twice the worst single loss bounds every mean. Perplexities of 36 to 115 carry that as a relative error.
+// goldens/perplexity.json: float64, every window with its span and mean loss. Our float32 pass moves a loss by at most
+// the bound of forward/README.md (2 x 1.6e-4 at 2048 for these
+// models, a hundred times less in the mean of a window's 255 to 2047); twice the worst single loss bounds every mean.
+// Perplexities of 36 to 115 carry that as a relative error.
 constexpr double kLoss = 3.2e-4;
 
 bool close(double got, double want) { return std::abs(got - want) <= kLoss; }
@@ -159,8 +171,11 @@ bool close_ratio(double got, double want) { return std::abs(got / want - 1) <= k
 
 /// Windows and scores of `plan` for which `keep` says so.
 template <class Keep>
-std::pair<WindowPlan, std::vector<std::vector<TokenScore>>> part(const WindowPlan& plan, const std::vector<std::vector<TokenScore>>& scores, const Keep& keep) {
-  std::pair<WindowPlan, std::vector<std::vector<TokenScore>>> out{{plan.context, plan.stride, plan.protocol, {}, {}}, {}};
+std::pair<WindowPlan, std::vector<std::vector<TokenScore>>> part(const WindowPlan& plan,
+                                                                 const std::vector<std::vector<TokenScore>>& scores,
+                                                                 const Keep& keep) {
+  std::pair<WindowPlan, std::vector<std::vector<TokenScore>>> out{{plan.context, plan.stride, plan.protocol, {}, {}},
+                                                                  {}};
   for (std::size_t w = 0; w < plan.spans.size(); ++w)
     if (keep(plan.spans[w])) {
       out.first.windows.push_back(plan.windows[w]);
@@ -192,12 +207,16 @@ TEST(PerplexityGolden, FourDocumentsByEveryProtocol) {
     ASSERT_TRUE(source.checkpoint.vocabulary);
     const auto tokenizer = formats::Tokenizer::create(*source.checkpoint.vocabulary);
     Documents documents;
-    for (const auto& file : golden.at("documents")) documents.push_back(tokenizer->encode(read_text_file(folder / "perplexity" / file.get<std::string>(), 1 << 20)));
-    for (std::size_t d = 0; d < documents.size(); ++d) EXPECT_EQ(documents[d].size(), model_golden.at("document_tokens")[d].get<std::size_t>());
+    for (const auto& file : golden.at("documents"))
+      documents.push_back(tokenizer->encode(read_text_file(folder / "perplexity" / file.get<std::string>(), 1 << 20)));
+    for (std::size_t d = 0; d < documents.size(); ++d)
+      EXPECT_EQ(documents[d].size(), model_golden.at("document_tokens")[d].get<std::size_t>());
     for (int context = 256; context <= 2048; context *= 2) {
-      if (left_to_release(name != "tolstoy-4m-yarn-2k" || context > 256, name + " at " + std::to_string(context))) continue;
+      if (left_to_release(name != "tolstoy-4m-yarn-2k" || context > 256, name + " at " + std::to_string(context)))
+        continue;
       SCOPED_TRACE(name + " " + std::to_string(context));
-      const formats::Json &sliding = model_golden.at(std::to_string(context)).at("sliding"), &truncated = model_golden.at(std::to_string(context)).at("truncate");
+      const formats::Json &sliding = model_golden.at(std::to_string(context)).at("sliding"),
+                          &truncated = model_golden.at(std::to_string(context)).at("truncate");
       WindowPlan plan = plan_windows(documents, context, 256, Protocol::tokens, 1);
       const auto scores = score(source.checkpoint, plan.windows, {});
       const PerplexityResult tokens = summarise(plan, scores);
@@ -207,10 +226,13 @@ TEST(PerplexityGolden, FourDocumentsByEveryProtocol) {
       plan.protocol = Protocol::yarn;
       const PerplexityResult yarn = summarise(plan, scores);
       EXPECT_TRUE(close_ratio(yarn.perplexity, sliding.at("mean_of_windows").get<double>())) << yarn.perplexity;
-      EXPECT_FALSE(close_ratio(yarn.perplexity, sliding.at("per_token").get<double>())) << "one protocol must not pass for the other";
+      EXPECT_FALSE(close_ratio(yarn.perplexity, sliding.at("per_token").get<double>()))
+          << "one protocol must not pass for the other";
 
-      const auto [first_plan, first_scores] = part(plan, scores, [](const WindowSpan& span) { return span.begin == 0; });
-      EXPECT_EQ(plan_windows(documents, context, 1 << 30, Protocol::yarn, 1).windows, first_plan.windows) << "a stride past the end is the repository's --truncate";
+      const auto [first_plan, first_scores] =
+          part(plan, scores, [](const WindowSpan& span) { return span.begin == 0; });
+      EXPECT_EQ(plan_windows(documents, context, 1 << 30, Protocol::yarn, 1).windows, first_plan.windows)
+          << "a stride past the end is the repository's --truncate";
       const PerplexityResult first = summarise(first_plan, first_scores);
       check_windows(first_plan, first, truncated);
       EXPECT_TRUE(close_ratio(first.perplexity, truncated.at("mean_of_windows").get<double>())) << first.perplexity;
@@ -225,7 +247,8 @@ TEST(Perplexity, PositionBucketsSumUpToTheWhole) {
   const PerplexityResult result = summarise(plan, echo(plan));
   double sum = 0;
   std::uint64_t tokens = 0;
-  for (const PositionBucket& bucket : result.positions) sum += bucket.nll * double(bucket.tokens), tokens += bucket.tokens;
+  for (const PositionBucket& bucket : result.positions)
+    sum += bucket.nll * double(bucket.tokens), tokens += bucket.tokens;
   EXPECT_EQ(tokens, result.tokens);
   EXPECT_NEAR(sum / double(tokens), result.nll, 1e-9 * result.nll);
 }

@@ -10,11 +10,13 @@
 
 namespace ropewalk::verify {
 
-/// A small decoder with everything that can go wrong: sizes that are no multiple of anything, shared key-value heads, heads wider than the model, biases, half of a head rotated.
+/// A small decoder with everything that can go wrong: sizes that are no multiple of anything, shared key-value heads,
+/// heads wider than the model, biases, half of a head rotated.
 inline ModelConfig awkward_config() {
   ModelConfig c;
   c.model_type = "llama";
-  c.n_layers = 3, c.d_model = 40, c.n_heads = 6, c.n_kv_heads = 2, c.head_dim = 12, c.d_ff = 52, c.n_vocab = 333, c.context = 8192;
+  c.n_layers = 3, c.d_model = 40, c.n_heads = 6, c.n_kv_heads = 2, c.head_dim = 12, c.d_ff = 52, c.n_vocab = 333,
+  c.context = 8192;
   c.rms_eps = 1e-5;
   c.attention_bias = c.mlp_bias = true;
   c.rope.theta = 100;
@@ -55,7 +57,8 @@ inline Checkpoint random_model(const ModelConfig& config, unsigned seed) {
     linear(prefix + "mlp.down_proj", config.d_model, config.d_ff, 1, config.mlp_bias);
   }
   add("model.norm.weight", {u(config.d_model)}, 1, 0.1);
-  if (!config.tied_head) add("lm_head.weight", {u(config.n_vocab), u(config.d_model)}, 0, 2 / std::sqrt(double(config.d_model)));
+  if (!config.tied_head)
+    add("lm_head.weight", {u(config.n_vocab), u(config.d_model)}, 0, 2 / std::sqrt(double(config.d_model)));
   return model;
 }
 

@@ -53,8 +53,10 @@ TEST_F(Structure, FaithfulExportsPass) {
     SCOPED_TRACE(entry.path().filename());
     const formats::Source model = open_golden(entry.path().string());
     if (!model.checkpoint.vocabulary) continue;
-    const StructureReport report = compare_structure(model.checkpoint, exported(model, entry.path().filename().string() + ".gguf"), documents, 512);
-    for (const StructureItem& item : report.items) EXPECT_TRUE(item.pass.value_or(true)) << item.name << ": " << item.detail;
+    const StructureReport report = compare_structure(
+        model.checkpoint, exported(model, entry.path().filename().string() + ".gguf"), documents, 512);
+    for (const StructureItem& item : report.items)
+      EXPECT_TRUE(item.pass.value_or(true)) << item.name << ": " << item.detail;
     EXPECT_TRUE(all_pass(report.gates));
     EXPECT_FALSE(report.rope_differs);
     ++seen;
@@ -76,7 +78,8 @@ TEST_F(Structure, SpecialTokensCount) {
   EXPECT_TRUE(all_pass(compare().gates));
 }
 
-// What counts is what is done: an unsaid flag is its default, and an id that llama.cpp assumes where there is none is harmless while nothing adds it.
+// What counts is what is done: an unsaid flag is its default, and an id that llama.cpp assumes where there is none is
+// harmless while nothing adds it.
 TEST_F(Structure, DefaultsAreTheirEffect) {
   Vocabulary& v = *source.checkpoint.vocabulary;
   const Vocabulary good = v;

@@ -52,7 +52,8 @@ TEST_F(DeviceSweepGpu, LogitsAgreeWithTheHosts) {
     const Checkpoint model = random_model(config, 1);
     const Window window = random_ids(700, config.n_vocab, 2);
     const LogitsResult host = logits(model, window, 0, options_of({}));
-    const LogitsResult f32 = logits(model, window, 0, options_of(DeviceOptions{.precision = Precision::f32})), bf16 = logits(model, window, 0, options_of(DeviceOptions{.precision = Precision::bf16}));
+    const LogitsResult f32 = logits(model, window, 0, options_of(DeviceOptions{.precision = Precision::f32})),
+                       bf16 = logits(model, window, 0, options_of(DeviceOptions{.precision = Precision::bf16}));
     const auto n_vocab = std::size_t(config.n_vocab);
     const double exact = mean_kl(host, f32, n_vocab), rounded = mean_kl(host, bf16, n_vocab);
     RecordProperty("kl_f32", std::to_string(exact));
@@ -65,7 +66,8 @@ TEST_F(DeviceSweepGpu, LogitsAgreeWithTheHosts) {
 TEST_F(DeviceSweepGpu, EqualBitsInAnyMemoryAndTwice) {
   const Checkpoint model = random_model(even_config(), 3);
   std::vector<Window> windows;
-  for (const std::size_t length : {1500, 40, 40, 900}) windows.push_back(random_ids(length, 1000, static_cast<unsigned>(length)));
+  for (const std::size_t length : {1500, 40, 40, 900})
+    windows.push_back(random_ids(length, 1000, static_cast<unsigned>(length)));
   SweepReport report;
   SweepOptions options = options_of(DeviceOptions{});
   options.report = &report;
@@ -80,7 +82,9 @@ TEST_F(DeviceSweepGpu, EqualBitsInAnyMemoryAndTwice) {
       break;  // cuBLASLt's workspace comes off the cap: nothing smaller fits
     }
     for (std::size_t w = 0; w < windows.size(); ++w)
-      for (std::size_t t = 0; t < want[w].size(); ++t) ASSERT_TRUE(got[w][t].nll == want[w][t].nll && got[w][t].argmax == want[w][t].argmax) << cap << ": window " << w << ", position " << t;
+      for (std::size_t t = 0; t < want[w].size(); ++t)
+        ASSERT_TRUE(got[w][t].nll == want[w][t].nll && got[w][t].argmax == want[w][t].argmax)
+            << cap << ": window " << w << ", position " << t;
     spilled = report.spilled;
   }
 }

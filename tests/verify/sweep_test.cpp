@@ -34,7 +34,8 @@ std::vector<std::uint64_t> bits(const std::vector<std::vector<TokenScore>>& wind
 std::vector<Window> some_windows(const ModelConfig& config) {
   std::vector<Window> out;
   unsigned seed = 100;
-  for (const std::size_t length : {1, 2, 7, 96, 131, 600, 13}) out.push_back(random_ids(length, config.n_vocab, seed++));
+  for (const std::size_t length : {1, 2, 7, 96, 131, 600, 13})
+    out.push_back(random_ids(length, config.n_vocab, seed++));
   return out;
 }
 
@@ -51,16 +52,19 @@ TEST(Sweep, SameBitsForAnyThreadCountBatchAndTarget) {
     const Checkpoint model = random_model(config, 1);
     const std::vector<Window> windows = some_windows(config);
     const std::vector<std::uint64_t> want = bits(score(model, windows, {.threads = 1}));
-    for (const int threads : {2, 3}) EXPECT_EQ(bits(score(model, windows, {.threads = threads})), want) << threads << " threads";
+    for (const int threads : {2, 3})
+      EXPECT_EQ(bits(score(model, windows, {.threads = threads})), want) << threads << " threads";
     std::vector<std::uint64_t> alone;
-    for (const Window& window : windows) std::ranges::copy(bits(score(model, {&window, 1}, {.threads = 2})[0]), std::back_inserter(alone));
+    for (const Window& window : windows)
+      std::ranges::copy(bits(score(model, {&window, 1}, {.threads = 2})[0]), std::back_inserter(alone));
     EXPECT_EQ(alone, want) << "one window at a time";
     ASSERT_GE(simd_targets().size(), 1u);
     for (const SimdTarget& target : simd_targets()) {
       const ForcedTarget forced(target);
       EXPECT_EQ(bits(score(model, windows, {.threads = 2})), want) << target.name;
     }
-    EXPECT_NE(bits(score(random_model(config, 2), windows, {.threads = 1})), want) << "other weights must give other bits";
+    EXPECT_NE(bits(score(random_model(config, 2), windows, {.threads = 1})), want)
+        << "other weights must give other bits";
   }
 }
 
@@ -70,7 +74,8 @@ TEST(Sweep, PrefixesAndChunks) {
   config.n_layers = 2;
   const Checkpoint model = random_model(config, 3);
   const Window window = random_ids(kChunkRows + 404, config.n_vocab, 5);
-  const std::vector<Window> windows = {window, Window(window.begin(), window.begin() + kChunkRows + 3), Window(window.begin(), window.begin() + 700)};
+  const std::vector<Window> windows = {window, Window(window.begin(), window.begin() + kChunkRows + 3),
+                                       Window(window.begin(), window.begin() + 700)};
   const auto scores = score(model, windows, {.threads = 2});
   const auto whole = bits(scores[0]);
   for (const std::size_t w : {1, 2}) {
@@ -89,7 +94,8 @@ TEST(Sweep, ChunksCoverEveryRowOnce) {
       EXPECT_EQ(chunk[i].first_row, row);
       EXPECT_EQ(chunk[i].first_position, seen[chunk[i].window]);
       EXPECT_EQ(chunk[i].cache, i);
-      EXPECT_TRUE(chunk[i].first_position == 0 || chunk.size() == 1) << "a window that goes on must have the caches for itself";
+      EXPECT_TRUE(chunk[i].first_position == 0 || chunk.size() == 1)
+          << "a window that goes on must have the caches for itself";
       row += chunk[i].rows, rows += chunk[i].rows, seen[chunk[i].window] += chunk[i].rows;
     }
     EXPECT_LE(rows, 10u);
@@ -125,7 +131,8 @@ Rows norm(const Checkpoint& model, const std::string& name, const Rows& x) {
   for (auto& row : y) {
     double sum = 0;
     for (const double v : row) sum += v * v;
-    for (std::size_t c = 0; c < row.size(); ++c) row[c] *= gain[c] / std::sqrt(sum / double(row.size()) + model.config.rms_eps);
+    for (std::size_t c = 0; c < row.size(); ++c)
+      row[c] *= gain[c] / std::sqrt(sum / double(row.size()) + model.config.rms_eps);
   }
   return y;
 }
@@ -136,7 +143,8 @@ void turn(const ModelConfig& c, const RopeTable& table, Rows& x) {
     for (std::size_t head = 0; head < x[t].size(); head += head_dim)
       for (std::size_t p = 0; p < pairs; ++p) {
         double &a = x[t][head + (interleaved ? 2 * p : p)], &b = x[t][head + (interleaved ? 2 * p + 1 : p + pairs)];
-        const double angle = double(t) * double(float(table.inv_freq[p])), cos = std::cos(angle) * table.attention_factor, sin = std::sin(angle) * table.attention_factor;
+        const double angle = double(t) * double(float(table.inv_freq[p])),
+                     cos = std::cos(angle) * table.attention_factor, sin = std::sin(angle) * table.attention_factor;
         const double rotated = a * cos - b * sin;
         b = b * cos + a * sin;
         a = rotated;
@@ -160,7 +168,10 @@ Rows reference_logits(const Checkpoint& model, const Window& window) {
     Rows mixed(x.size(), std::vector<double>(q[0].size()));
     for (std::size_t t = 0; t < x.size(); ++t)
       for (std::size_t head = 0; head < std::size_t(c.n_heads); ++head) {
-        const std::size_t first = c.sliding_window && t + 1 > std::size_t(*c.sliding_window) ? t + 1 - std::size_t(*c.sliding_window) : 0, at = head / group * head_dim;
+        const std::size_t first = c.sliding_window && t + 1 > std::size_t(*c.sliding_window)
+                                      ? t + 1 - std::size_t(*c.sliding_window)
+                                      : 0,
+                          at = head / group * head_dim;
         std::vector<double> weights;
         double total = 0;
         for (std::size_t j = first; j <= t; ++j) {
@@ -170,7 +181,8 @@ Rows reference_logits(const Checkpoint& model, const Window& window) {
           total += weights.back();
         }
         for (std::size_t j = first; j <= t; ++j)
-          for (std::size_t i = 0; i < head_dim; ++i) mixed[t][head * head_dim + i] += weights[j - first] / total * v[j][at + i];
+          for (std::size_t i = 0; i < head_dim; ++i)
+            mixed[t][head * head_dim + i] += weights[j - first] / total * v[j][at + i];
       }
     const Rows attended = apply(model, prefix + "self_attn.o_proj", mixed);
     for (std::size_t t = 0; t < x.size(); ++t)
@@ -194,23 +206,29 @@ double distance_to_reference(const Checkpoint& model, const Checkpoint& referenc
   const Rows want = reference_logits(reference, window);
   double largest = 0;
   for (std::size_t t = 0; t < window.size(); ++t)
-    for (std::size_t v = 0; v < want[t].size(); ++v) largest = max_or_nan(largest, std::abs(double(got.logits[t * want[t].size() + v]) - want[t][v]));
+    for (std::size_t v = 0; v < want[t].size(); ++v)
+      largest = max_or_nan(largest, std::abs(double(got.logits[t * want[t].size() + v]) - want[t][v]));
   return largest;
 }
 
-// Three layers of float roundings on numbers of size 1 to 5: the zoo's float32 models of this size are up to 3e-5 from float64.
+// Three layers of float roundings on numbers of size 1 to 5: the zoo's float32 models of this size are up to 3e-5 from
+// float64.
 constexpr double kTolerance = 6e-5;
 
 TEST(Sweep, AgreesWithAPlainForwardPassInDouble) {
   for (const ModelConfig& config : configs()) {
     const Checkpoint model = random_model(config, 4);
     const Window window = random_ids(90, config.n_vocab, 6);
-    EXPECT_TRUE(distance_to_reference(model, model, window) <= kTolerance) << distance_to_reference(model, model, window);
+    EXPECT_TRUE(distance_to_reference(model, model, window) <= kTolerance)
+        << distance_to_reference(model, model, window);
     Checkpoint other = model;
     other.config.rope.rotary_dim -= 2;
     EXPECT_FALSE(distance_to_reference(model, other, window) <= kTolerance) << "a pair that does not rotate";
     other = model;
-    std::erase_if(other.tensors, [](const TensorPtr& t) { return t->name().ends_with("layers.2.self_attn.v_proj.bias") || t->name().ends_with("layers.2.mlp.down_proj.bias"); });
+    std::erase_if(other.tensors, [](const TensorPtr& t) {
+      return t->name().ends_with("layers.2.self_attn.v_proj.bias") ||
+             t->name().ends_with("layers.2.mlp.down_proj.bias");
+    });
     if (config.attention_bias || config.mlp_bias) {
       EXPECT_FALSE(distance_to_reference(model, other, window) <= kTolerance) << "a missing bias";
     }
@@ -268,7 +286,8 @@ TEST(Sweep, CompareNamesTheLayerWhereModelsPart) {
   EXPECT_GT(result.layer_distance[2], 0.01);
   const auto alone = score(b, some_windows(config), {});
   for (std::size_t w = 0; w < alone.size(); ++w)
-    for (std::size_t t = 0; t < alone[w].size(); ++t) EXPECT_EQ(result.scores[w][t].nll_b, alone[w][t].nll) << "side by side or alone";
+    for (std::size_t t = 0; t < alone[w].size(); ++t)
+      EXPECT_EQ(result.scores[w][t].nll_b, alone[w][t].nll) << "side by side or alone";
 }
 
 TEST(Generate, IsTheArgmaxStepByStep) {
@@ -295,7 +314,9 @@ TEST(Generate, IsTheArgmaxStepByStep) {
 TEST(Sweep, CancelledIsNoError) {
   const Checkpoint model = random_model(awkward_config(), 8);
   const std::vector<Window> windows = {random_ids(20, model.config.n_vocab, 9)};
-  const auto after = [](int polls) { return SweepOptions{.threads = 1, .progress = {}, .cancelled = [polls]() mutable { return polls-- <= 0; }}; };
+  const auto after = [](int polls) {
+    return SweepOptions{.threads = 1, .progress = {}, .cancelled = [polls]() mutable { return polls-- <= 0; }};
+  };
   EXPECT_THROW(score(model, windows, after(1)), Cancelled);
   EXPECT_THROW(compare(model, model, windows, after(1)), Cancelled);
   EXPECT_THROW(logits(model, windows[0], 1, after(0)), Cancelled);
@@ -307,7 +328,8 @@ TEST(Sweep, CancelledIsNoError) {
 TEST(Sweep, PartsOfABudgetGiveTheSameBits) {
   const Checkpoint model = random_model(awkward_config(), 8);
   std::vector<Window> windows;
-  for (const std::size_t length : {50, 3, 120, 7, 7, 90, 1, 64}) windows.push_back(random_ids(length, model.config.n_vocab, unsigned(length)));
+  for (const std::size_t length : {50, 3, 120, 7, 7, 90, 1, 64})
+    windows.push_back(random_ids(length, model.config.n_vocab, unsigned(length)));
   const std::uint64_t token = row_stride(std::size_t(model.config.d_model)) * sizeof(float);
   const auto whole = score(model, windows, {});
   EXPECT_EQ(split_windows(model.config, windows, std::uint64_t{1} << 30).size(), 1u);
@@ -354,7 +376,8 @@ TEST(Sweep, ReportsProgressAndStopsOnRequest) {
   EXPECT_EQ(done, (std::vector<int>{0, 1, 2, 3}));
   for (const int after : {0, 1, 50}) {
     int polls = 0;
-    EXPECT_THROW(score(model, windows, {.threads = 3, .cancelled = [&] { return polls++ >= after; }}), Cancelled) << after;
+    EXPECT_THROW(score(model, windows, {.threads = 3, .cancelled = [&] { return polls++ >= after; }}), Cancelled)
+        << after;
     EXPECT_GT(polls, after);
   }
 }
@@ -373,18 +396,26 @@ TEST(Sweep, RefusesWhatItCannotJudge) {
   std::vector<float> values(40 * 52);
   values[52 * 39 + 7] = std::numeric_limits<float>::quiet_NaN();
   EXPECT_EQ(message_of(run(replace(down, memory_tensor(down, {40, 52}, values)))),
-            "'model.layers.1.mlp.down_proj.weight' holds NaN in row 39, column 7, expected finite numbers; the checkpoint is damaged or was written with an overflow: fetch or export it again");
-  EXPECT_EQ(message_of(run(replace(down, nullptr))), "random model: 'model.layers.1.mlp.down_proj.weight' is missing; the checkpoint is incomplete: fetch it again");
+            "'model.layers.1.mlp.down_proj.weight' holds NaN in row 39, column 7, expected finite numbers; the "
+            "checkpoint is damaged or was written with an overflow: fetch or export it again");
+  EXPECT_EQ(
+      message_of(run(replace(down, nullptr))),
+      "random model: 'model.layers.1.mlp.down_proj.weight' is missing; the checkpoint is incomplete: fetch it again");
   EXPECT_EQ(message_of(run(replace(down, memory_tensor(down, {52, 40}, values)))),
-            "'model.layers.1.mlp.down_proj.weight' has shape [52, 40], [40, 52] was expected; the configuration does not belong to these weights");
+            "'model.layers.1.mlp.down_proj.weight' has shape [52, 40], [40, 52] was expected; the configuration does "
+            "not belong to these weights");
   for (const std::int32_t id : {333, -1}) {
     const std::vector<Window> windows = {{1}, {1, 2, id}};
-    EXPECT_EQ(message_of([&] { score(good, windows, {}); }),
-              "random model: id " + std::to_string(id) + " at position 2 of window 1 is outside the vocabulary of 333; use the tokenizer that belongs to the model");
+    EXPECT_EQ(
+        message_of([&] { score(good, windows, {}); }),
+        "random model: id " + std::to_string(id) +
+            " at position 2 of window 1 is outside the vocabulary of 333; use the tokenizer that belongs to the model");
   }
   ModelConfig larger = configs()[0];
   larger.n_vocab = 334;
-  EXPECT_EQ(message_of([&] { compare(good, random_model(larger, 1), {&window, 1}, {}); }),
+  EXPECT_EQ(message_of([&] {
+              compare(good, random_model(larger, 1), {&window, 1}, {});
+            }),
             "random model: vocabulary of 334, 333 in random model; compare models with the same vocabulary");
 }
 

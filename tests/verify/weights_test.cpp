@@ -62,7 +62,8 @@ TEST(Weights, OneRoundingPassesAndACoarserOneDoesNot) {
   const Checkpoint model = whole_blocks();
   for (const DType type : {DType::f16, DType::bf16, DType::q8_0}) {
     const auto differences = compare_weights(model, stored_as(model, type), 2, {});
-    for (const WeightDifference& d : differences) EXPECT_TRUE(d.pass && d.worst_of_bound <= 1) << d.name << " " << info(type).name << " " << d.worst_of_bound;
+    for (const WeightDifference& d : differences)
+      EXPECT_TRUE(d.pass && d.worst_of_bound <= 1) << d.name << " " << info(type).name << " " << d.worst_of_bound;
   }
   // Twice rounded: what f16 holds was cut to bf16 before.
   EXPECT_FALSE(failing(model, stored_as(stored_as(model, DType::bf16), DType::f16)).empty());
@@ -93,11 +94,15 @@ TEST(Weights, TheSameTypeOnBothSidesMustBeEqual) {
   for (const DType type : {DType::f16, DType::bf16, DType::q8_0}) {
     const Checkpoint stored = stored_as(model, type);
     EXPECT_TRUE(failing(stored, stored_as(model, type)).empty());
-    // The same matrix, each value moved by less than one rounding may cost: against the unrounded model nothing is wrong.
+    // The same matrix, each value moved by less than one rounding may cost: against the unrounded model nothing is
+    // wrong.
     const std::vector<float> exact = values_of(model.find(name)), rounded = values_of(stored.find(name));
-    const Checkpoint other = stored_as(changed(model, name, [&](std::vector<float>& values) {
-      for (std::size_t i = 0; i < values.size(); ++i) values[i] += (exact[i] - rounded[i]) * 0.9f;
-    }), type);
+    const Checkpoint other = stored_as(changed(model, name,
+                                               [&](std::vector<float>& values) {
+                                                 for (std::size_t i = 0; i < values.size(); ++i)
+                                                   values[i] += (exact[i] - rounded[i]) * 0.9f;
+                                               }),
+                                       type);
     EXPECT_EQ(failing(stored, other), std::vector<std::string>{name}) << info(type).name;
   }
 }
@@ -128,7 +133,8 @@ TEST(EncodingBound, HoldsAndIsReached) {
   for (const DType type : {DType::f16, DType::bf16, DType::q8_0}) {
     double worst = 0;
     for (int exponent = -30; exponent <= 15; ++exponent) {
-      if (type == DType::q8_0 && exponent < -8) continue;  // the scale is then subnormal in f16; its own term of the bound covers that, far from reached
+      // the scale is then subnormal in f16; its own term of the bound covers that, far from reached
+      if (type == DType::q8_0 && exponent < -8) continue;
       std::vector<float> values(32 * 64);
       for (float& value : values) value = std::ldexp(mantissa(random), exponent);
       const TensorPtr exact = memory_tensor("w", {64, 32}, values);
@@ -137,8 +143,10 @@ TEST(EncodingBound, HoldsAndIsReached) {
         double block_max = 0;
         for (std::size_t c = 0; c < 32; ++c) block_max = std::max(block_max, std::abs(double(values[32 * row + c])));
         for (std::size_t c = 0; c < 32; ++c) {
-          const double error = std::abs(double(rounded[32 * row + c]) - double(values[32 * row + c])), bound = encoding_bound(type, values[32 * row + c], block_max);
-          ASSERT_TRUE(error <= bound) << info(type).name << " " << values[32 * row + c] << " err " << error << " of " << bound;
+          const double error = std::abs(double(rounded[32 * row + c]) - double(values[32 * row + c])),
+                       bound = encoding_bound(type, values[32 * row + c], block_max);
+          ASSERT_TRUE(error <= bound) << info(type).name << " " << values[32 * row + c] << " err " << error << " of "
+                                      << bound;
           worst = std::max(worst, error / bound);
         }
       }

@@ -6,10 +6,13 @@
 #include "verify/cuda/attention_args.h"
 #include "verify/cuda/block.h"
 
-// Attention in f32 for --precision f32: multiply-adds of the CUDA cores, so that nothing is rounded to 16 bits. A score is one chain over the channels as on the host.
+// Attention in f32 for --precision f32: multiply-adds of the CUDA cores, so that nothing is rounded to 16 bits. A score
+// is one chain over the channels as on the host.
 //   block x: a tile of kQueries queries, the last tile first; y: the head; z: the window
-//   thread (ty, tx) = (thread / 16, thread % 16): queries ty + 16 i; of a tile of keys, keys tx + 16 j; of the output, channels 64 m + 4 tx .. + 3
-// Keys and values take turns in one buffer. Rows are 4 floats longer than kWidth: 16-byte reads of 8 neighbouring rows fall into different banks.
+//   thread (ty, tx) = (thread / 16, thread % 16): queries ty + 16 i; of a tile of keys, keys tx + 16 j; of the output,
+//     channels 64 m + 4 tx .. + 3
+// Keys and values take turns in one buffer. Rows are 4 floats longer than kWidth: 16-byte reads of 8 neighbouring rows
+// fall into different banks.
 namespace ropewalk::verify {
 
 template <int kWidthT, int kQueriesT>
@@ -35,24 +38,26 @@ struct AttentionF32Tile {
 
 /// Rows to a buffer of kRows rows, zeros around them. Ends with a barrier.
 template <class Tile, int kRows, class Block>
-ROPEWALK_DEVICE void load_f32_tile(const Block& block, float* tile, const float* from, std::uint64_t stride, std::uint64_t rows, int head_dim) {
+ROPEWALK_DEVICE void load_f32_tile(const Block& block, float* tile, const float* from, std::uint64_t stride,
+                                   std::uint64_t rows, int head_dim) {
   block.each([&](int thread) {
     for (int i = thread; i < kRows * Tile::kWidth; i += Tile::kThreads) {
       const int row = i / Tile::kWidth, c = i % Tile::kWidth;
-      tile[row * Tile::kStride + c] = std::uint64_t(row) < rows && c < head_dim ? from[std::uint64_t(row) * stride + std::uint64_t(c)] : 0.0f;
+      tile[row * Tile::kStride + c] =
+          std::uint64_t(row) < rows && c < head_dim ? from[std::uint64_t(row) * stride + std::uint64_t(c)] : 0.0f;
     }
   });
 }
 
 template <class Tile, class Block, class State>
-ROPEWALK_DEVICE void score_f32_tile(const Block& block, const typename Tile::Shared& shared, State& state, int head_dim) {
+ROPEWALK_DEVICE void score_f32_tile(const Block& block, const typename Tile::Shared& shared, State& state,
+                                    int head_dim) {
   block.lanes([&](int thread) {
     const int ty = thread / 16, tx = thread % 16;
     auto& mine = state[thread];
     ROPEWALK_UNROLL
-    for (int i = 0; i < Tile::kRows; ++i)
-      ROPEWALK_UNROLL
-      for (int j = 0; j < Tile::kColumns; ++j) mine.scores[i][j] = 0;
+    for (int i = 0; i < Tile::kRows; ++i) ROPEWALK_UNROLL
+    for (int j = 0; j < Tile::kColumns; ++j) mine.scores[i][j] = 0;
     for (int c = 0; c < head_dim; c += 4) {  // past head_dim both are zeros
       float q[Tile::kRows][4], k[Tile::kColumns][4];
       ROPEWALK_UNROLL
@@ -63,18 +68,19 @@ ROPEWALK_DEVICE void score_f32_tile(const Block& block, const typename Tile::Sha
         for (int j = 0; j < Tile::kColumns; ++j) k[j][e] = shared.kv[(tx + 16 * j) * Tile::kStride + c + e];
       }
       ROPEWALK_UNROLL
-      for (int e = 0; e < 4; ++e)
-        ROPEWALK_UNROLL
-        for (int i = 0; i < Tile::kRows; ++i)
-          ROPEWALK_UNROLL
-          for (int j = 0; j < Tile::kColumns; ++j) mine.scores[i][j] = std::fma(q[i][e], k[j][e], mine.scores[i][j]);
+      for (int e = 0; e < 4; ++e) ROPEWALK_UNROLL
+      for (int i = 0; i < Tile::kRows; ++i) ROPEWALK_UNROLL
+      for (int j = 0; j < Tile::kColumns; ++j) mine.scores[i][j] = std::fma(q[i][e], k[j][e], mine.scores[i][j]);
     }
   });
 }
 
-/// Weights of this tile's keys to shared memory; sums and outputs so far shrink to the new maximum. Ends with a barrier.
+/// Weights of this tile's keys to shared memory; sums and outputs so far shrink to the new maximum. Ends with a
+/// barrier.
 template <class Tile, class Block, class State>
-ROPEWALK_DEVICE void softmax_f32_tile(const Block& block, typename Tile::Shared& shared, State& state, const AttentionRange& range, std::uint64_t first_key, std::uint64_t window, float scale) {
+ROPEWALK_DEVICE void softmax_f32_tile(const Block& block, typename Tile::Shared& shared, State& state,
+                                      const AttentionRange& range, std::uint64_t first_key, std::uint64_t window,
+                                      float scale) {
   block.lanes([&](int thread) {
     auto& mine = state[thread];
     ROPEWALK_UNROLL
@@ -90,7 +96,8 @@ ROPEWALK_DEVICE void softmax_f32_tile(const Block& block, typename Tile::Shared&
     }
   });
   ROPEWALK_UNROLL
-  for (int i = 0; i < Tile::kRows; ++i) block.template group_max<16>([&](int thread) -> float& { return state[thread].largest[i]; });
+  for (int i = 0; i < Tile::kRows; ++i)
+    block.template group_max<16>([&](int thread) -> float& { return state[thread].largest[i]; });
   block.each([&](int thread) {
     auto& mine = state[thread];
     ROPEWALK_UNROLL
@@ -134,8 +141,8 @@ ROPEWALK_DEVICE void value_f32_tile(const Block& block, const typename Tile::Sha
 }
 
 template <class Tile, class Block>
-  requires(sizeof(typename Tile::Element) == sizeof(float))
-ROPEWALK_DEVICE void attention_block(const Block& block, const AttentionArgs<float>& args, typename Tile::Shared& shared) {
+requires(sizeof(typename Tile::Element) == sizeof(float)) ROPEWALK_DEVICE
+    void attention_block(const Block& block, const AttentionArgs<float>& args, typename Tile::Shared& shared) {
   const AttentionRange range = attention_range(args, block.grid_x() - 1 - block.x(), Tile::kQueries, Tile::kKeys);
   const std::uint64_t kv_head = block.y() / (args.n_heads / args.n_kv_heads);
   const float* k = args.k + block.z() * args.kv_window + kv_head * args.head_dim;
@@ -153,17 +160,23 @@ ROPEWALK_DEVICE void attention_block(const Block& block, const AttentionArgs<flo
       for (int c = 0; c < Tile::kGroups * 4; ++c) state[thread].out[i][c] = 0;
     }
   });
-  load_f32_tile<Tile, Tile::kQueries>(block, shared.q, args.q + block.z() * args.q_window + range.row * args.q_row + block.y() * args.head_dim, args.q_row, range.rows, head_dim);
+  load_f32_tile<Tile, Tile::kQueries>(
+      block, shared.q, args.q + block.z() * args.q_window + range.row * args.q_row + block.y() * args.head_dim,
+      args.q_row, range.rows, head_dim);
   for (std::uint64_t key_tile = range.begin; key_tile < range.end; ++key_tile) {
     const std::uint64_t first = key_tile * Tile::kKeys;
-    load_f32_tile<Tile, Tile::kKeys>(block, shared.kv, k + first * args.kv_row, args.kv_row, range.keys_total - first, head_dim);
+    load_f32_tile<Tile, Tile::kKeys>(block, shared.kv, k + first * args.kv_row, args.kv_row, range.keys_total - first,
+                                     head_dim);
     score_f32_tile<Tile>(block, shared, state, head_dim);
-    softmax_f32_tile<Tile>(block, shared, state, range, first, args.window, args.scale);  // its barrier: every thread is done with the keys
-    load_f32_tile<Tile, Tile::kKeys>(block, shared.kv, v + first * args.kv_row, args.kv_row, range.keys_total - first, head_dim);
+    // its barrier: every thread is done with the keys
+    softmax_f32_tile<Tile>(block, shared, state, range, first, args.window, args.scale);
+    load_f32_tile<Tile, Tile::kKeys>(block, shared.kv, v + first * args.kv_row, args.kv_row, range.keys_total - first,
+                                     head_dim);
     value_f32_tile<Tile>(block, shared, state);
   }
   ROPEWALK_UNROLL
-  for (int i = 0; i < Tile::kRows; ++i) block.template group_sum<16>([&](int thread) -> double& { return state[thread].sum[i]; });
+  for (int i = 0; i < Tile::kRows; ++i)
+    block.template group_sum<16>([&](int thread) -> double& { return state[thread].sum[i]; });
   float* out = args.out + block.z() * args.out_window + block.y() * args.head_dim;
   block.lanes([&](int thread) {
     ROPEWALK_UNROLL
@@ -178,7 +191,8 @@ ROPEWALK_DEVICE void attention_block(const Block& block, const AttentionArgs<flo
         if (channel < head_dim) at[channel] = float(double(state[thread].out[i][c]) * inverse);
       }
       if (args.lse && thread % 16 == 0)
-        args.lse[(block.z() * args.n_heads + block.y()) * args.rows + range.row + row] = float(double(state[thread].max[i]) + std::log(state[thread].sum[i]));
+        args.lse[(block.z() * args.n_heads + block.y()) * args.rows + range.row + row] =
+            float(double(state[thread].max[i]) + std::log(state[thread].sum[i]));
     }
   });
 }

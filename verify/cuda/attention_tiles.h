@@ -5,7 +5,8 @@
 #include "verify/cuda/attention_f32_tile.h"
 #include "verify/cuda/attention_tile.h"
 
-// Which tiles there are: what the device launches and what the tests run. Shared memory is at most 96 KiB, which compute capability 8.0, 8.6, 8.9 and all later ones have; registers at most 255.
+// Which tiles there are: what the device launches and what the tests run. Shared memory is at most 96 KiB, which
+// compute capability 8.0, 8.6, 8.9 and all later ones have; registers at most 255.
 namespace ropewalk::verify {
 
 template <class Element>

@@ -6,7 +6,8 @@
 #include "verify/cuda/block.h"
 #include "verify/head_statistics.h"
 
-// The statistics of a row of logits in one pass: every thread keeps those of the columns it strides over, rescaled when its maximum rises; then a fixed tree joins them.
+// The statistics of a row of logits in one pass: every thread keeps those of the columns it strides over, rescaled when
+// its maximum rises; then a fixed tree joins them.
 namespace ropewalk::verify {
 
 /// What a row of logits (of one model: a alone) amounts to.

@@ -50,19 +50,23 @@ __global__ void mark_kernel(volatile std::uint64_t* counter, std::uint64_t value
 }
 
 unsigned grid_of(std::size_t blocks, const char* op) {
-  if (blocks > kLargestGrid) throw device_error({op, {}, {blocks}}, "cudaErrorInvalidConfiguration", "more rows than a launch can have");
+  if (blocks > kLargestGrid)
+    throw device_error({op, {}, {blocks}}, "cudaErrorInvalidConfiguration", "more rows than a launch can have");
   return static_cast<unsigned>(blocks);
 }
 std::size_t flat_blocks(std::size_t elements) { return (elements + kFlatElements - 1) / kFlatElements; }
 
 }  // namespace
 
-void mark_finished(std::uint64_t* counter, std::uint64_t value, cudaStream_t stream) { mark_kernel<<<1, 1, 0, stream>>>(counter, value); }
+void mark_finished(std::uint64_t* counter, std::uint64_t value, cudaStream_t stream) {
+  mark_kernel<<<1, 1, 0, stream>>>(counter, value);
+}
 
 template <class T>
 void rms_norm(DeviceRows<const float> x, DeviceSpan<const float> gain, double eps, DeviceRows<T> y, Stream& stream) {
   if (x.rows == 0) return;
-  rms_norm_kernel<T><<<grid_of(x.rows, "rms_norm"), kRowThreads, 0, stream.get()>>>({x.data, x.stride, gain.data, x.width, eps, y.data, y.stride});
+  rms_norm_kernel<T><<<grid_of(x.rows, "rms_norm"), kRowThreads, 0, stream.get()>>>(
+      {x.data, x.stride, gain.data, x.width, eps, y.data, y.stride});
   stream.queued("rms_norm", {x.rows, x.width});
 }
 template void rms_norm(DeviceRows<const float>, DeviceSpan<const float>, double, DeviceRows<float>, Stream&);
@@ -70,21 +74,28 @@ template void rms_norm(DeviceRows<const float>, DeviceSpan<const float>, double,
 template void rms_norm(DeviceRows<const float>, DeviceSpan<const float>, double, DeviceRows<Fp16>, Stream&);
 
 template <class T>
-void rotate(std::type_identity_t<DeviceRows<const T>> x, std::size_t head_dim, RotaryPairs layout, const DeviceRotary& table, std::size_t first_position, std::size_t window_rows, DeviceRows<T> y, Stream& stream) {
+void rotate(std::type_identity_t<DeviceRows<const T>> x, std::size_t head_dim, RotaryPairs layout,
+            const DeviceRotary& table, std::size_t first_position, std::size_t window_rows, DeviceRows<T> y,
+            Stream& stream) {
   if (x.rows == 0) return;
   assert(first_position + window_rows <= table.positions && x.width % head_dim == 0);
-  rotate_kernel<T><<<grid_of(x.rows, "rotate"), kRowThreads, 0, stream.get()>>>({x.data, x.stride, y.data, y.stride, x.width / head_dim, head_dim, table.pairs, layout == RotaryPairs::interleaved,
-                                                                                table.cos.data, table.sin.data, first_position, window_rows});
+  rotate_kernel<T><<<grid_of(x.rows, "rotate"), kRowThreads, 0, stream.get()>>>(
+      {x.data, x.stride, y.data, y.stride, x.width / head_dim, head_dim, table.pairs,
+       layout == RotaryPairs::interleaved, table.cos.data, table.sin.data, first_position, window_rows});
   stream.queued("rotate", {x.rows, x.width / head_dim, head_dim});
 }
-template void rotate(DeviceRows<const float>, std::size_t, RotaryPairs, const DeviceRotary&, std::size_t, std::size_t, DeviceRows<float>, Stream&);
-template void rotate(DeviceRows<const Bf16>, std::size_t, RotaryPairs, const DeviceRotary&, std::size_t, std::size_t, DeviceRows<Bf16>, Stream&);
-template void rotate(DeviceRows<const Fp16>, std::size_t, RotaryPairs, const DeviceRotary&, std::size_t, std::size_t, DeviceRows<Fp16>, Stream&);
+template void rotate(DeviceRows<const float>, std::size_t, RotaryPairs, const DeviceRotary&, std::size_t, std::size_t,
+                     DeviceRows<float>, Stream&);
+template void rotate(DeviceRows<const Bf16>, std::size_t, RotaryPairs, const DeviceRotary&, std::size_t, std::size_t,
+                     DeviceRows<Bf16>, Stream&);
+template void rotate(DeviceRows<const Fp16>, std::size_t, RotaryPairs, const DeviceRotary&, std::size_t, std::size_t,
+                     DeviceRows<Fp16>, Stream&);
 
 template <class In, class Out>
 void swiglu(DeviceRows<const In> gate_up, std::size_t group, DeviceRows<Out> y, Stream& stream) {
   if (y.rows == 0) return;
-  swiglu_kernel<In, Out><<<grid_of(y.rows, "swiglu"), kRowThreads, 0, stream.get()>>>({gate_up.data, gate_up.stride, y.width, group, y.data, y.stride});
+  swiglu_kernel<In, Out><<<grid_of(y.rows, "swiglu"), kRowThreads, 0, stream.get()>>>(
+      {gate_up.data, gate_up.stride, y.width, group, y.data, y.stride});
   stream.queued("swiglu", {y.rows, y.width});
 }
 template void swiglu(DeviceRows<const float>, std::size_t, DeviceRows<float>, Stream&);
@@ -96,25 +107,32 @@ template void swiglu(DeviceRows<const Fp16>, std::size_t, DeviceRows<Fp16>, Stre
 template <class T>
 void add(DeviceRows<float> x, DeviceRows<const T> y, Stream& stream) {
   if (x.rows == 0) return;
-  add_kernel<T><<<grid_of(x.rows, "add"), kRowThreads, 0, stream.get()>>>({x.data, x.stride, y.data, y.stride, x.width});
+  add_kernel<T>
+      <<<grid_of(x.rows, "add"), kRowThreads, 0, stream.get()>>>({x.data, x.stride, y.data, y.stride, x.width});
   stream.queued("add", {x.rows, x.width});
 }
 template void add(DeviceRows<float>, DeviceRows<const float>, Stream&);
 template void add(DeviceRows<float>, DeviceRows<const Bf16>, Stream&);
 template void add(DeviceRows<float>, DeviceRows<const Fp16>, Stream&);
 
-bool device_can_decode(DType dtype) noexcept { return dtype == DType::f32 || dtype == DType::bf16 || dtype == DType::f16 || dtype == DType::q8_0; }
+bool device_can_decode(DType dtype) noexcept {
+  return dtype == DType::f32 || dtype == DType::bf16 || dtype == DType::f16 || dtype == DType::q8_0;
+}
 
 namespace {
 void require_decoder(DType dtype) {
-  if (!device_can_decode(dtype)) throw Error(ErrorKind::unsupported, {}, std::string(info(dtype).name) + " cannot be decoded on the device", "use --device cpu");
+  if (!device_can_decode(dtype))
+    throw Error(ErrorKind::unsupported, {}, std::string(info(dtype).name) + " cannot be decoded on the device",
+                "use --device cpu");
 }
 }  // namespace
 
-void gather(DType dtype, DeviceSpan<const std::byte> table, DeviceSpan<const std::int32_t> ids, DeviceRows<float> x, Stream& stream) {
+void gather(DType dtype, DeviceSpan<const std::byte> table, DeviceSpan<const std::int32_t> ids, DeviceRows<float> x,
+            Stream& stream) {
   require_decoder(dtype);
   if (ids.size == 0) return;
-  gather_kernel<<<grid_of(ids.size, "gather"), kRowThreads, 0, stream.get()>>>({dtype, table.data, byte_size(dtype, x.width).value(), x.width, ids.data, x.data, x.stride});
+  gather_kernel<<<grid_of(ids.size, "gather"), kRowThreads, 0, stream.get()>>>(
+      {dtype, table.data, byte_size(dtype, x.width).value(), x.width, ids.data, x.data, x.stride});
   stream.queued("gather", {ids.size, x.width});
 }
 
@@ -122,7 +140,8 @@ template <class T>
 void dequantize(DType dtype, DeviceSpan<const std::byte> bytes, DeviceSpan<T> values, Stream& stream) {
   require_decoder(dtype);
   if (values.size == 0) return;
-  dequantize_kernel<T><<<grid_of(flat_blocks(values.size), "dequantize"), kRowThreads, 0, stream.get()>>>({dtype, bytes.data, values.size, values.data});
+  dequantize_kernel<T><<<grid_of(flat_blocks(values.size), "dequantize"), kRowThreads, 0, stream.get()>>>(
+      {dtype, bytes.data, values.size, values.data});
   stream.queued("dequantize", {values.size});
 }
 template void dequantize(DType, DeviceSpan<const std::byte>, DeviceSpan<float>, Stream&);
@@ -132,11 +151,13 @@ template void dequantize(DType, DeviceSpan<const std::byte>, DeviceSpan<Fp16>, S
 void split_bf16(DeviceSpan<const float> x, DeviceRows<Bf16> y, Stream& stream) {
   if (x.size == 0) return;
   assert(y.width == x.size);
-  split_kernel<<<grid_of(flat_blocks(x.size), "split_bf16"), kRowThreads, 0, stream.get()>>>({x.data, x.size, int(y.rows), y.data, y.stride});
+  split_kernel<<<grid_of(flat_blocks(x.size), "split_bf16"), kRowThreads, 0, stream.get()>>>(
+      {x.data, x.size, int(y.rows), y.data, y.stride});
   stream.queued("split_bf16", {x.size});
 }
 
-void head_statistics(DeviceRows<const float> a, DeviceRows<const float> b, DeviceSpan<const std::int32_t> next, DeviceSpan<HeadRow> out, Stream& stream) {
+void head_statistics(DeviceRows<const float> a, DeviceRows<const float> b, DeviceSpan<const std::int32_t> next,
+                     DeviceSpan<HeadRow> out, Stream& stream) {
   if (a.rows == 0) return;
   const HeadArgs args{a.data, b.data, a.stride, a.width, next.data, out.data};
   assert(!b.data || b.stride == a.stride);
@@ -148,7 +169,8 @@ void head_statistics(DeviceRows<const float> a, DeviceRows<const float> b, Devic
 void row_distance(DeviceRows<const float> a, DeviceRows<const float> b, DeviceSpan<double> out, Stream& stream) {
   if (a.rows == 0) return;
   assert(a.rows == b.rows && a.width == b.width && out.size >= a.rows);
-  distance_kernel<<<grid_of(a.rows, "row_distance"), kRowThreads, 0, stream.get()>>>({a.data, a.stride, b.data, b.stride, a.width, out.data});
+  distance_kernel<<<grid_of(a.rows, "row_distance"), kRowThreads, 0, stream.get()>>>(
+      {a.data, a.stride, b.data, b.stride, a.width, out.data});
   stream.queued("row_distance", {a.rows, a.width});
 }
 

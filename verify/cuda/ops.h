@@ -11,8 +11,10 @@
 #include "verify/cuda/runtime.h"
 #include "verify/accelerator.h"
 
-// The device bodies of the forward pass's operations: contracts and argument order of the host headers named, on device memory, queued on `stream`. Sums are in a fixed order: two
-// runs give the same bits. Matrices are row-major, any width; offsets are 64 bits wide. No rows: nothing is queued. Error(device) if a launch is refused.
+// The device bodies of the forward pass's operations: contracts and argument order of the host headers named, on device
+// memory, queued on `stream`. Sums are in a fixed order: two
+// runs give the same bits. Matrices are row-major, any width; offsets are 64 bits wide. No rows: nothing is queued.
+// Error(device) if a launch is refused.
 namespace ropewalk::verify {
 
 /// Rows of a matrix on the device; row r starts at data + r * stride.
@@ -23,21 +25,26 @@ struct DeviceRows {
 
   /// To a view that may only be read.
   template <class U>
-    requires(!std::is_same_v<U, T> && std::is_same_v<U, const T>)
-  operator DeviceRows<U>() const noexcept {
+  requires(!std::is_same_v<U, T> && std::is_same_v<U, const T>) operator DeviceRows<U>() const noexcept {
     return {data, rows, width, stride};
   }
 };
 
-/// rms_norm.h. T: float, Bf16, Fp16. y may be x where T is float. The sum has another order than the host's: its double may differ in the last places.
+/// rms_norm.h. T: float, Bf16, Fp16. y may be x where T is float. The sum has another order than the host's: its double
+/// may differ in the last places.
 template <class T>
 void rms_norm(DeviceRows<const float> x, DeviceSpan<const float> gain, double eps, DeviceRows<T> y, Stream& stream);
 
-/// rotary.h, over all rows (a table without pairs: a copy): row r has position first_position + r % window_rows. y may be x (in place), or another place: keys on their way into the cache. x.width = n_heads * head_dim. T: float (the host's bits), Bf16, Fp16.
+/// rotary.h, over all rows (a table without pairs: a copy): row r has position first_position + r % window_rows. y may
+/// be x (in place), or another place: keys on their way into the cache. x.width = n_heads * head_dim. T: float (the
+/// host's bits), Bf16, Fp16.
 template <class T>
-void rotate(std::type_identity_t<DeviceRows<const T>> x, std::size_t head_dim, RotaryPairs layout, const DeviceRotary& table, std::size_t first_position, std::size_t window_rows, DeviceRows<T> y, Stream& stream);
+void rotate(std::type_identity_t<DeviceRows<const T>> x, std::size_t head_dim, RotaryPairs layout,
+            const DeviceRotary& table, std::size_t first_position, std::size_t window_rows, DeviceRows<T> y,
+            Stream& stream);
 
-/// swiglu.h with any group: 16 is the host's interleaving, y.width is gate and up one after the other. In and Out: float, or both of one 16-bit type, or float and a 16-bit type.
+/// swiglu.h with any group: 16 is the host's interleaving, y.width is gate and up one after the other. In and Out:
+/// float, or both of one 16-bit type, or float and a 16-bit type.
 template <class In, class Out>
 void swiglu(DeviceRows<const In> gate_up, std::size_t group, DeviceRows<Out> y, Stream& stream);
 
@@ -48,19 +55,24 @@ void add(DeviceRows<float> x, DeviceRows<const T> y, Stream& stream);
 /// Encodings the device can read.
 bool device_can_decode(DType dtype) noexcept;
 
-/// read_embeddings (model_weights.h) from a table in memory: x[r, :] = table[ids[r], :], table [any, x.width] encoded as `dtype`. The caller has checked the ids.
-void gather(DType dtype, DeviceSpan<const std::byte> table, DeviceSpan<const std::int32_t> ids, DeviceRows<float> x, Stream& stream);
+/// read_embeddings (model_weights.h) from a table in memory: x[r, :] = table[ids[r], :], table [any, x.width] encoded
+/// as `dtype`. The caller has checked the ids.
+void gather(DType dtype, DeviceSpan<const std::byte> table, DeviceSpan<const std::int32_t> ids, DeviceRows<float> x,
+            Stream& stream);
 
 /// decode_f32 (lib/convert.h), then one rounding to T. T: float, Bf16, Fp16.
 template <class T>
 void dequantize(DType dtype, DeviceSpan<const std::byte> bytes, DeviceSpan<T> values, Stream& stream);
 
-/// y[term, i], term 0 the largest: x[i] = their sum, exact in 3 terms for x = 0 or 2^-110 <= |x| < infinity (below, what lies under 2^-133 is lost: bf16 has no such bits).
+/// y[term, i], term 0 the largest: x[i] = their sum, exact in 3 terms for x = 0 or 2^-110 <= |x| < infinity (below,
+/// what lies under 2^-133 is lost: bf16 has no such bits).
 /// y: [terms, x.size].
 void split_bf16(DeviceSpan<const float> x, DeviceRows<Bf16> y, Stream& stream);
 
-/// head_statistics.h over whole rows of logits. b.data null: one model. next[r]: the id whose logit is wanted, negative for none. out: [rows].
-void head_statistics(DeviceRows<const float> a, DeviceRows<const float> b, DeviceSpan<const std::int32_t> next, DeviceSpan<HeadRow> out, Stream& stream);
+/// head_statistics.h over whole rows of logits. b.data null: one model. next[r]: the id whose logit is wanted, negative
+/// for none. out: [rows].
+void head_statistics(DeviceRows<const float> a, DeviceRows<const float> b, DeviceSpan<const std::int32_t> next,
+                     DeviceSpan<HeadRow> out, Stream& stream);
 
 /// out[row] = |a - b| / |a|, 2-norms in double; 0 where both rows are the same.
 void row_distance(DeviceRows<const float> a, DeviceRows<const float> b, DeviceSpan<double> out, Stream& stream);

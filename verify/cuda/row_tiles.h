@@ -8,7 +8,8 @@
 #include "verify/cuda/element.h"
 #include "verify/head_statistics.h"
 
-// Blocks of the operations that go row by row: block x owns row x, its kRowThreads threads stride across the row. Any width works. The contracts are in ops.h.
+// Blocks of the operations that go row by row: block x owns row x, its kRowThreads threads stride across the row. Any
+// width works. The contracts are in ops.h.
 namespace ropewalk::verify {
 
 template <class T>
@@ -36,7 +37,8 @@ ROPEWALK_DEVICE void rms_norm_block(const Block& block, const RmsNormArgs<T>& ar
   tree(block, shared.partial, [](double& into, double from) { into += from; });
   block.lanes([&](int thread) {
     const double scale = 1.0 / std::sqrt(shared.partial[0] / double(args.width) + args.eps);
-    for (std::uint64_t c = std::uint64_t(thread); c < args.width; c += kRowThreads) y[c] = from_float<T>(float(double(x[c]) * scale * double(args.gain[c])));
+    for (std::uint64_t c = std::uint64_t(thread); c < args.width; c += kRowThreads)
+      y[c] = from_float<T>(float(double(x[c]) * scale * double(args.gain[c])));
   });
 }
 
@@ -68,7 +70,8 @@ ROPEWALK_DEVICE void distance_block(const Block& block, const DistanceArgs& args
   tree(block, shared.difference, plus);
   tree(block, shared.norm, plus);
   block.lanes([&](int thread) {
-    if (thread == 0) args.out[block.x()] = shared.difference[0] == 0 ? 0.0 : std::sqrt(shared.difference[0] / shared.norm[0]);
+    if (thread == 0)
+      args.out[block.x()] = shared.difference[0] == 0 ? 0.0 : std::sqrt(shared.difference[0] / shared.norm[0]);
   });
 }
 
@@ -80,7 +83,7 @@ struct RotateArgs {
   std::uint64_t y_stride;
   std::uint64_t n_heads, head_dim, pairs;
   bool interleaved;
-  const float *cos, *sin;  // [positions, pairs]
+  const float *cos, *sin;                     // [positions, pairs]
   std::uint64_t first_position, window_rows;  // row r has position first_position + r % window_rows
 };
 template <class Block, class T>
@@ -145,11 +148,15 @@ ROPEWALK_DEVICE void add_block(const Block& block, const AddArgs<T>& args) {
   });
 }
 
-/// Element `index` of an encoding that lies in memory as files have it. A new encoding gets its case here; device_can_decode (ops.h) lists them.
+/// Element `index` of an encoding that lies in memory as files have it. A new encoding gets its case here;
+/// device_can_decode (ops.h) lists them.
 ROPEWALK_DEVICE float decode_element(DType dtype, const std::byte* bytes, std::uint64_t index) {
-  const auto bits = [&](std::uint64_t at) { return static_cast<std::uint16_t>(static_cast<unsigned>(bytes[at]) | static_cast<unsigned>(bytes[at + 1]) << 8); };
+  const auto bits = [&](std::uint64_t at) {
+    return static_cast<std::uint16_t>(static_cast<unsigned>(bytes[at]) | static_cast<unsigned>(bytes[at + 1]) << 8);
+  };
   switch (dtype) {
-    case DType::f32: return std::bit_cast<float>(std::uint32_t{bits(4 * index)} | std::uint32_t{bits(4 * index + 2)} << 16);
+    case DType::f32:
+      return std::bit_cast<float>(std::uint32_t{bits(4 * index)} | std::uint32_t{bits(4 * index + 2)} << 16);
     case DType::bf16: return to_float(Bf16{bits(2 * index)});
     case DType::f16: return to_float(Fp16{bits(2 * index)});
     case DType::q8_0: {  // f16 d | i8 q[32]
@@ -173,7 +180,8 @@ ROPEWALK_DEVICE void gather_block(const Block& block, const GatherArgs& args) {
   const std::byte* row = args.table + static_cast<std::uint64_t>(args.ids[block.x()]) * args.row_bytes;
   float* x = args.x + block.x() * args.x_stride;
   block.lanes([&](int thread) {
-    for (std::uint64_t c = std::uint64_t(thread); c < args.width; c += kRowThreads) x[c] = decode_element(args.dtype, row, c);
+    for (std::uint64_t c = std::uint64_t(thread); c < args.width; c += kRowThreads)
+      x[c] = decode_element(args.dtype, row, c);
   });
 }
 
@@ -189,9 +197,11 @@ struct DequantizeArgs {
 };
 template <class Block, class T>
 ROPEWALK_DEVICE void dequantize_block(const Block& block, const DequantizeArgs<T>& args) {
-  const std::uint64_t first = block.x() * kFlatElements, last = first + kFlatElements < args.elements ? first + kFlatElements : args.elements;
+  const std::uint64_t first = block.x() * kFlatElements,
+                      last = first + kFlatElements < args.elements ? first + kFlatElements : args.elements;
   block.lanes([&](int thread) {
-    for (std::uint64_t i = first + std::uint64_t(thread); i < last; i += kRowThreads) args.y[i] = from_float<T>(decode_element(args.dtype, args.bytes, i));
+    for (std::uint64_t i = first + std::uint64_t(thread); i < last; i += kRowThreads)
+      args.y[i] = from_float<T>(decode_element(args.dtype, args.bytes, i));
   });
 }
 
@@ -199,17 +209,19 @@ struct SplitArgs {
   const float* x;
   std::uint64_t elements;
   int terms;
-  Bf16* y;  // [terms, elements]
+  Bf16* y;                 // [terms, elements]
   std::uint64_t y_stride;  // from term to term
 };
 template <class Block>
 ROPEWALK_DEVICE void split_block(const Block& block, const SplitArgs& args) {
-  const std::uint64_t first = block.x() * kFlatElements, last = first + kFlatElements < args.elements ? first + kFlatElements : args.elements;
+  const std::uint64_t first = block.x() * kFlatElements,
+                      last = first + kFlatElements < args.elements ? first + kFlatElements : args.elements;
   block.lanes([&](int thread) {
     for (std::uint64_t i = first + std::uint64_t(thread); i < last; i += kRowThreads) {
       float rest = args.x[i];
       for (int term = 0; term < args.terms; ++term) {
-        const Bf16 part{static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(rest) >> 16)};  // towards 0: never past the largest bf16, and 8 bits at a time
+        // towards 0: never past the largest bf16, and 8 bits at a time
+        const Bf16 part{static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(rest) >> 16)};
         args.y[std::uint64_t(term) * args.y_stride + i] = part;
         rest -= to_float(part);  // exact
       }

@@ -24,13 +24,20 @@ DeviceList list_devices() {
     cudaDeviceProp properties;
     DeviceInfo found;
     std::size_t free = 0, total = 0;
-    if (cudaGetDeviceProperties(&properties, index) != cudaSuccess || properties.major < 8 || cudaSetDevice(index) != cudaSuccess || cudaMemGetInfo(&free, &total) != cudaSuccess) {
+    if (cudaGetDeviceProperties(&properties, index) != cudaSuccess || properties.major < 8 ||
+        cudaSetDevice(index) != cudaSuccess || cudaMemGetInfo(&free, &total) != cudaSuccess) {
       list.why_none = "device " + std::to_string(index) + " is busy or older than compute capability 8.0";
       cudaGetLastError();
       continue;
     }
-    list.devices.push_back({.index = index, .name = properties.name, .major = properties.major, .minor = properties.minor, .multiprocessors = properties.multiProcessorCount,
-                            .shared_bytes = properties.sharedMemPerBlockOptin, .total_bytes = total, .free_bytes = free});
+    list.devices.push_back({.index = index,
+                            .name = properties.name,
+                            .major = properties.major,
+                            .minor = properties.minor,
+                            .multiprocessors = properties.multiProcessorCount,
+                            .shared_bytes = properties.sharedMemPerBlockOptin,
+                            .total_bytes = total,
+                            .free_bytes = free});
   }
   if (!list.devices.empty()) list.why_none.clear();
   return list;
@@ -59,7 +66,9 @@ DeviceBuffer::DeviceBuffer(DeviceMemory& memory, const std::string& what, std::u
   memory.used_ += planned_bytes({&planned, 1});
 }
 DeviceBuffer::DeviceBuffer(DeviceBuffer&& other) noexcept
-    : memory_(std::exchange(other.memory_, nullptr)), data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+    : memory_(std::exchange(other.memory_, nullptr)),
+      data_(std::exchange(other.data_, nullptr)),
+      bytes_(std::exchange(other.bytes_, 0)) {}
 DeviceBuffer& DeviceBuffer::operator=(DeviceBuffer&& other) noexcept {
   std::swap(memory_, other.memory_), std::swap(data_, other.data_), std::swap(bytes_, other.bytes_);
   return *this;
@@ -72,9 +81,12 @@ DeviceBuffer::~DeviceBuffer() {
 }
 
 PinnedBuffer::PinnedBuffer(const std::string& what, std::uint64_t bytes) : size_(bytes) {
-  if (bytes > 0) cuda_check(cudaHostAlloc(&data_, bytes, cudaHostAllocPortable | cudaHostAllocMapped), {"pinning host memory for " + what, {}, {bytes}});
+  if (bytes > 0)
+    cuda_check(cudaHostAlloc(&data_, bytes, cudaHostAllocPortable | cudaHostAllocMapped),
+               {"pinning host memory for " + what, {}, {bytes}});
 }
-PinnedBuffer::PinnedBuffer(PinnedBuffer&& other) noexcept : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+PinnedBuffer::PinnedBuffer(PinnedBuffer&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
 PinnedBuffer& PinnedBuffer::operator=(PinnedBuffer&& other) noexcept {
   std::swap(data_, other.data_), std::swap(size_, other.size_);
   return *this;
@@ -91,7 +103,9 @@ Stream::~Stream() {
   if (stream_) cudaStreamDestroy(stream_);  // waits for nothing: the work goes on
 }
 
-std::uint64_t Stream::finished() const noexcept { return *reinterpret_cast<const volatile std::uint64_t*>(counter_.bytes().data()); }
+std::uint64_t Stream::finished() const noexcept {
+  return *reinterpret_cast<const volatile std::uint64_t*>(counter_.bytes().data());
+}
 
 void Stream::fail(cudaError_t code) {
   const std::uint64_t oldest = queued_ - notes_.size(), broken = finished();
@@ -110,7 +124,9 @@ void Stream::queued(cudaError_t code, const char* name, std::initializer_list<st
   const std::uint64_t number = ++queued_;
   // A refused launch is this operation's own fault; anything older that surfaces here is found by the counter.
   if (code == cudaSuccess) code = cudaPeekAtLastError();
-  if (code == cudaErrorInvalidConfiguration || code == cudaErrorInvalidValue || code == cudaErrorLaunchOutOfResources || code == cudaErrorNoKernelImageForDevice) cuda_check(code, notes_.back());
+  if (code == cudaErrorInvalidConfiguration || code == cudaErrorInvalidValue || code == cudaErrorLaunchOutOfResources ||
+      code == cudaErrorNoKernelImageForDevice)
+    cuda_check(code, notes_.back());
   if (code == cudaSuccess) {
     mark_finished(reinterpret_cast<std::uint64_t*>(counter_.bytes().data()), number, stream_);
     code = cudaPeekAtLastError();
@@ -132,8 +148,12 @@ Event& Event::operator=(Event&& other) noexcept {
 Event::~Event() {
   if (event_) cudaEventDestroy(event_);
 }
-void Event::record(const Stream& stream) { cuda_check(cudaEventRecord(event_, stream.get()), {"recording an event", {}, {}}); }
-void Event::make_wait(const Stream& stream) const { cuda_check(cudaStreamWaitEvent(stream.get(), event_, 0), {"waiting for an event", {}, {}}); }
+void Event::record(const Stream& stream) {
+  cuda_check(cudaEventRecord(event_, stream.get()), {"recording an event", {}, {}});
+}
+void Event::make_wait(const Stream& stream) const {
+  cuda_check(cudaStreamWaitEvent(stream.get(), event_, 0), {"waiting for an event", {}, {}});
+}
 void Event::wait() const { cuda_check(cudaEventSynchronize(event_), {"waiting for an event", {}, {}}); }
 double Event::milliseconds_since(const Event& earlier) const {
   float milliseconds = 0;
@@ -143,11 +163,15 @@ double Event::milliseconds_since(const Event& earlier) const {
 
 void copy_to_device(std::span<const std::byte> from, DeviceSpan<std::byte> to, Stream& stream) {
   const std::size_t bytes = std::min(from.size(), to.size);
-  if (bytes > 0) stream.queued(cudaMemcpyAsync(to.data, from.data(), bytes, cudaMemcpyHostToDevice, stream.get()), "copying to the device", {bytes});
+  if (bytes > 0)
+    stream.queued(cudaMemcpyAsync(to.data, from.data(), bytes, cudaMemcpyHostToDevice, stream.get()),
+                  "copying to the device", {bytes});
 }
 void copy_to_host(DeviceSpan<const std::byte> from, std::span<std::byte> to, Stream& stream) {
   const std::size_t bytes = std::min(from.size, to.size());
-  if (bytes > 0) stream.queued(cudaMemcpyAsync(to.data(), from.data, bytes, cudaMemcpyDeviceToHost, stream.get()), "copying to the host", {bytes});
+  if (bytes > 0)
+    stream.queued(cudaMemcpyAsync(to.data(), from.data, bytes, cudaMemcpyDeviceToHost, stream.get()),
+                  "copying to the host", {bytes});
 }
 
 }  // namespace ropewalk::verify

@@ -12,7 +12,8 @@
 
 #include "verify/device.h"
 
-// Owners of what the CUDA runtime hands out. All are move-only; none is usable after a failed operation on its device ("sticky" errors end a process's use of it).
+// Owners of what the CUDA runtime hands out. All are move-only; none is usable after a failed operation on its device
+// ("sticky" errors end a process's use of it).
 namespace ropewalk::verify {
 
 /// Throws device_error(op, ...) unless `code` is success.
@@ -75,7 +76,8 @@ class PinnedBuffer {
   std::size_t size_ = 0;
 };
 
-/// A queue of operations on the current device, in order. It knows what was queued, and a word in pinned memory counts what is finished: when an operation breaks (CUDA tells
+/// A queue of operations on the current device, in order. It knows what was queued, and a word in pinned memory counts
+/// what is finished: when an operation breaks (CUDA tells
 /// at some later call, of any kind), the error names the first unfinished one with its layer and shape.
 class Stream {
  public:
@@ -98,10 +100,10 @@ class Stream {
   std::uint64_t finished() const noexcept;
 
   cudaStream_t stream_ = nullptr;
-  PinnedBuffer counter_;           // one 64-bit word: operations finished
+  PinnedBuffer counter_;  // one 64-bit word: operations finished
   std::optional<int> layer_;
-  std::uint64_t queued_ = 0;       // operations ever queued
-  std::deque<DeviceOp> notes_;     // the last of them; the oldest is operation queued_ - notes_.size()
+  std::uint64_t queued_ = 0;    // operations ever queued
+  std::deque<DeviceOp> notes_;  // the last of them; the oldest is operation queued_ - notes_.size()
 };
 
 /// A point in a stream that another stream or the host waits for.
@@ -122,7 +124,8 @@ class Event {
   cudaEvent_t event_ = nullptr;
 };
 
-/// bytes.size() of either side is what is copied; the host side should be pinned, and is not touched before the stream is synchronised.
+/// bytes.size() of either side is what is copied; the host side should be pinned, and is not touched before the stream
+/// is synchronised.
 void copy_to_device(std::span<const std::byte> from, DeviceSpan<std::byte> to, Stream& stream);
 void copy_to_host(DeviceSpan<const std::byte> from, std::span<std::byte> to, Stream& stream);
 

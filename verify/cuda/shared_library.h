@@ -7,7 +7,8 @@
 
 namespace ropewalk::verify {
 
-/// A library of the CUDA Toolkit that is loaded when first wanted, never linked: the program starts, and passes its tests, without it. Closed with its owner.
+/// A library of the CUDA Toolkit that is loaded when first wanted, never linked: the program starts, and passes its
+/// tests, without it. Closed with its owner.
 class SharedLibrary {
  public:
   /// Looks where the loader looks, then in the toolkit's usual folder. handle null and why() set if there is none.
@@ -18,7 +19,8 @@ class SharedLibrary {
       if (why_.empty()) why_ = dlerror();
     }
   }
-  SharedLibrary(SharedLibrary&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)), why_(std::move(other.why_)) {}
+  SharedLibrary(SharedLibrary&& other) noexcept
+      : handle_(std::exchange(other.handle_, nullptr)), why_(std::move(other.why_)) {}
   SharedLibrary& operator=(SharedLibrary&&) = delete;
   ~SharedLibrary() {
     if (handle_) dlclose(handle_);

@@ -1,5 +1,7 @@
-// What the real llama.cpp does with texts and ids: built by sentencepiece_ids.py against libllama, not part of the tree's build.
-// stdin: lines  "t HEX" (text) or "d ID ID ..." (ids). stdout, per line: for a text two lists of ids, special tokens as text and as tokens, or null if
+// What the real llama.cpp does with texts and ids: built by sentencepiece_ids.py against libllama, not part of the
+// tree's build.
+// stdin: lines  "t HEX" (text) or "d ID ID ..." (ids). stdout, per line: for a text two lists of ids, special tokens as
+// text and as tokens, or null if
 // the vocabulary cannot encode it; for ids the text in hex, by llama_detokenize without and with special tokens.
 #include <cstdio>
 #include <iostream>
@@ -12,14 +14,16 @@
 
 static std::string unhex(const std::string& hex) {
   std::string out;
-  for (std::size_t at = 0; at + 1 < hex.size(); at += 2) out += static_cast<char>(std::stoi(hex.substr(at, 2), nullptr, 16));
+  for (std::size_t at = 0; at + 1 < hex.size(); at += 2)
+    out += static_cast<char>(std::stoi(hex.substr(at, 2), nullptr, 16));
   return out;
 }
 
 static void print_ids(const llama_vocab* vocab, const std::string& text, bool special) {
   std::vector<llama_token> ids(text.size() + 16);
   try {
-    ids.resize(llama_tokenize(vocab, text.data(), static_cast<int32_t>(text.size()), ids.data(), static_cast<int32_t>(ids.size()), false, special));
+    ids.resize(llama_tokenize(vocab, text.data(), static_cast<int32_t>(text.size()), ids.data(),
+                              static_cast<int32_t>(ids.size()), false, special));
   } catch (const std::out_of_range&) {
     std::printf("null");
     return;
@@ -31,7 +35,8 @@ static void print_ids(const llama_vocab* vocab, const std::string& text, bool sp
 
 static void print_text(const llama_vocab* vocab, const std::vector<llama_token>& ids, bool special) {
   std::string text(ids.size() * 256 + 16, '\0');
-  text.resize(llama_detokenize(vocab, ids.data(), static_cast<int32_t>(ids.size()), text.data(), static_cast<int32_t>(text.size()), false, special));
+  text.resize(llama_detokenize(vocab, ids.data(), static_cast<int32_t>(ids.size()), text.data(),
+                               static_cast<int32_t>(text.size()), false, special));
   std::printf("\"");
   for (unsigned char byte : text) std::printf("%02x", byte);
   std::printf("\"");
