@@ -44,17 +44,18 @@ void declare_device(CommandLine& line, DeviceChoice& choice) {
 
 SweepDevice choose_device(const DeviceChoice& choice) {
   const verify::Precision precision = precision_of(choice.precision);
-  const bool is_auto = choice.device == "auto";
-  if (choice.device == "cpu" || is_auto) {
+  const std::string device = choice.device.value_or("auto");
+  const bool is_auto = device == "auto";
+  if (device == "cpu" || is_auto) {
     if (precision == verify::Precision::bf16)
-      throw Error(ErrorKind::usage, {}, "--precision bf16 is of a GPU, and --device is " + choice.device,
+      throw Error(ErrorKind::usage, {}, "--precision bf16 is of a GPU, and --device is " + device,
                   "give --device cuda, or leave --precision out: the CPU computes in f32");
     if (choice.memory_bytes)
-      throw Error(ErrorKind::usage, {}, "--device-memory is of a GPU, and --device is " + choice.device,
+      throw Error(ErrorKind::usage, {}, "--device-memory is of a GPU, and --device is " + device,
                   "give --device cuda, or leave it out");
-    if (!is_auto) return {};
+    if (!choice.device || !is_auto) return {};
   }
-  const std::optional<int> index = is_auto ? std::nullopt : index_of(choice.device);
+  const std::optional<int> index = is_auto ? std::nullopt : index_of(device);
   const verify::DeviceList found = verify::list_devices();
   const verify::DeviceInfo* chosen = nullptr;
   for (const verify::DeviceInfo& one : found.devices)
@@ -74,9 +75,9 @@ SweepDevice choose_device(const DeviceChoice& choice) {
         .announcement = "device: cuda:" + std::to_string(chosen->index) + ", " + chosen->name};
   }
   if (found.devices.empty())
-    throw Error(ErrorKind::device, {}, "--device is " + choice.device + ", and no GPU can be used: " + found.why_none,
+    throw Error(ErrorKind::device, {}, "--device is " + device + ", and no GPU can be used: " + found.why_none,
                 "use --device cpu");
-  throw Error(ErrorKind::device, {}, "there is no " + choice.device,
+  throw Error(ErrorKind::device, {}, "there is no " + device,
               "the first GPU is cuda:" + std::to_string(found.devices.front().index));
 }
 

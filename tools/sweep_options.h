@@ -12,7 +12,8 @@ namespace ropewalk::tools {
 
 /// Where a sweep runs, as asked for.
 struct DeviceChoice {
-  std::string device = "auto", precision = "auto";
+  std::optional<std::string> device;  // nullopt: not given, which means auto without a word about it
+  std::string precision = "auto";
   std::optional<std::uint64_t> memory_bytes;
 };
 /// --device, --precision, --device-memory.
@@ -22,10 +23,11 @@ void declare_device(CommandLine& line, DeviceChoice& choice);
 struct SweepDevice {
   std::optional<verify::DeviceOptions> device;  // nullopt: the host
   verify::SweepReport report;                   // of the last sweep
-  std::string announcement;                     // said on standard error when the first sweep begins
+  std::string announcement;                     // said on standard error when the first sweep begins; empty: nothing
 };
-/// auto: the CPU, until the GPU's results have been checked on one. Error(usage) for what cannot be read or does not go
-/// with the CPU, Error(device) for a GPU that is not there.
+/// auto: the CPU, until the GPU's results have been checked on one; which GPU that passes over is looked up and said only
+/// where auto was asked for. Error(usage) for what cannot be read or does not go with the CPU, Error(device) for a GPU
+/// that is not there.
 SweepDevice choose_device(const DeviceChoice& choice);
 
 /// Options of a sweep that reports its layers to `progress`, and how it went to `device`, which outlives them. The
