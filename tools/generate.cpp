@@ -38,8 +38,7 @@ verify::Window prompt_of(const GenerateOptions& options, const Checkpoint& model
   if (options.prompt) {
     if (options.text.tokens || !options.text.files.empty())
       throw Error(ErrorKind::usage, {}, "-p and a file were both given", "give one of them");
-    corpus.path = "prompt";
-    corpus.documents = {*options.prompt};
+    corpus = prompt_corpus(*options.prompt);
   } else {
     if (!options.text.tokens && options.text.files.empty())
       throw Error(ErrorKind::usage, {}, "no prompt given", "give -p TEXT, -f FILE or --tokens IDS.json");

@@ -6,6 +6,7 @@
 #include "tools/common_options.h"
 #include "tools/describe.h"
 #include "tools/output_plan.h"
+#include "tools/served_context.h"
 #include "tools/sweep_options.h"
 #include "tools/text_input.h"
 #include "tools/units.h"
@@ -29,9 +30,10 @@ void declare(CommandLine& line, LogitsOptions& options) {
   line.option(
       "-o,--output", options.output, "F.safetensors",
       "where to write (a safetensors file with input_ids, logits [N, vocab] in f32 and nll [tokens - 1] in f64)");
-  line.option("--last", options.last, 0, 1 << 30, "N", "logits of the last N positions only (default: all)");
+  line.option("--last", options.last, 1, 1 << 30, "N", "logits of the last N positions only (default: all)");
   line.context_option("-c,--context,--ctx-size", options.context, "N",
-                      "the first N tokens of the text (default: all of it)");
+                      "the first N tokens of the text (default: all of it, and of the bundled text what the model "
+                      "serves). A text longer than the model serves needs it");
   declare_text(line, options.text);
   declare_modifiers(line, options.modifiers);
   declare_device(line, options.device);
@@ -47,22 +49,34 @@ TensorPtr tensor_of(const char* name, std::vector<std::uint64_t> shape, DType dt
   return memory_tensor({name, std::move(shape), dtype}, {bytes.begin(), bytes.end()});
 }
 
-verify::Window window_of(const LogitsOptions& options, const Checkpoint& model, const Corpus& corpus) {
-  const auto documents = corpus_ids(corpus, model);
+/// Tokens to take of a text of `size`: -c, else all of it as far as the model serves them. A text of one's own that is
+/// longer is an error, the bundled one is there to be cut.
+std::size_t length_of(const LogitsOptions& options, const Checkpoint& model, const Corpus& corpus, std::size_t size) {
+  if (options.context || corpus.bundled) return static_cast<std::size_t>(context_of(options.context, model));
+  const int served = model.config.context;
+  if (served > 0 && size > static_cast<std::size_t>(served))
+    throw Error(
+        ErrorKind::bad_input, {.path = corpus.path},
+        "the text has " + plural(size, "token") + ", and '" + model.label + "' serves " + std::to_string(served),
+        "give -c " + std::to_string(served) + " for the first of them, or a larger -c to go past what it serves");
+  return size;
+}
+
+verify::Window window_of(const LogitsOptions& options, const Checkpoint& model, const Corpus& corpus,
+                         const std::vector<std::vector<std::int32_t>>& documents) {
   if (documents.size() != 1)
     throw Error(ErrorKind::usage, {}, "logits are of one text, and " + std::to_string(documents.size()) + " were given",
                 "give one");
   verify::Window window;
   if (const auto bos = leading_bos(model, corpus)) window.push_back(*bos);
   window.insert(window.end(), documents[0].begin(), documents[0].end());
-  if (options.context) {
-    if (window.size() < static_cast<std::size_t>(*options.context))
-      throw Error(ErrorKind::bad_input, {.path = corpus.path},
-                  "the text has " + plural(window.size(), "token") + ", " + std::to_string(*options.context) +
-                      " were asked for",
-                  "give a longer text or a smaller -c");
-    window.resize(static_cast<std::size_t>(*options.context));
-  }
+  const std::size_t length = length_of(options, model, corpus, window.size());
+  if (window.size() < length)
+    throw Error(ErrorKind::bad_input, {.path = corpus.path},
+                "the text has " + plural(window.size(), "token") + ", a context of " + std::to_string(length) +
+                    " needs as many",
+                "give a longer text or a smaller -c");
+  window.resize(length);
   if (window.size() < 2)
     throw Error(ErrorKind::bad_input, {.path = corpus.path},
                 "the text has " + plural(window.size(), "token") + ", at least 2 are needed", "give a longer text");
@@ -73,23 +87,52 @@ verify::Window window_of(const LogitsOptions& options, const Checkpoint& model, 
   return window;
 }
 
+/// "the first 512 of 369213 tokens" of a text, or how many there are.
+std::string extent_text(std::size_t taken, const Corpus& corpus, std::uint64_t tokens) {
+  const std::string whole = plural(tokens, "token") + " of " + corpus.path;
+  return taken < tokens ? "the first " + std::to_string(taken) + " of " + whole : whole;
+}
+
+void check_options(const LogitsOptions& options) {
+  if (options.output.empty()) throw Error(ErrorKind::usage, {}, "no output given", "name it with -o FILE.safetensors");
+  if (!options.output.ends_with(".safetensors"))
+    throw Error(ErrorKind::usage, {},
+                "the output '" + options.output + "' would be a safetensors file under another kind's name",
+                "give it a name that ends in .safetensors");
+  if (options.context) check_context(*options.context);
+  if (options.context && options.last > *options.context)
+    throw Error(ErrorKind::usage, {},
+                "--last is " + std::to_string(options.last) + ", and -c " + std::to_string(*options.context),
+                "give a smaller --last");
+  check_target(options.output, {}, options.common.overwrite);
+  // made and removed again: whatever stands against writing there is known before the work
+  if (!options.writer.dry_run)
+    const PendingFile probe(options.output, 1, write_options(options.common, options.writer));
+}
+
 int run_logits(const LogitsOptions& options, Io& io) {
   check_reports(options.common, false);
-  if (options.output.empty()) throw Error(ErrorKind::usage, {}, "no output given", "name it with -o FILE.safetensors");
+  check_options(options);
   SweepDevice device = choose_device(options.device);
   const Corpus corpus = read_corpus(options.text, io);
   const formats::Source source = open_source(options.source, options.modifiers, options.common, io);
   const Checkpoint& model = source.checkpoint;
-  const verify::Window window = window_of(options, model, corpus);
+  const auto documents = corpus_ids(corpus, model);
+  const verify::Window window = window_of(options, model, corpus, documents);
   const std::uint64_t rows = options.last > 0 ? static_cast<std::uint64_t>(options.last) : window.size(),
                       n_vocab = static_cast<std::uint64_t>(model.config.n_vocab);
   check_target(options.output, source, options.common.overwrite);
+  std::vector<std::string> warnings = model.warnings;
+  if (const auto line = past_served(model, static_cast<int>(window.size()), "'" + source.spec.text + "'")) {
+    warnings.push_back(*line);
+    warn(*line, options.common, io);
+  }
   announce({.targets = {{options.output, rows * n_vocab * 4 + window.size() * 16}},
             .what = "1 file",
             .read_bytes = total_bytes(model.tensors)},
            options.common, io);
 
-  Output output{.command = "logits", .source = source.spec.text, .warnings = model.warnings};
+  Output output{.command = "logits", .source = source.spec.text, .warnings = warnings};
   output.body = {{"corpus", corpus_json(corpus, window.size())},
                  {"context", window.size()},
                  {"rows", rows},
@@ -122,7 +165,8 @@ int run_logits(const LogitsOptions& options, Io& io) {
     for (double value : nll) sum += value;
     output.body["nll"] = sum / static_cast<double>(nll.size());
     output.text(options.output + ": logits of " + plural(rows, "position") + ", mean NLL " +
-                number_text(sum / static_cast<double>(nll.size()), 6) + " over " + plural(nll.size(), "token"));
+                number_text(sum / static_cast<double>(nll.size()), 6) + " over " + plural(nll.size(), "token") + "; " +
+                extent_text(window.size(), corpus, documents[0].size() + (leading_bos(model, corpus) ? 1 : 0)));
   } else {
     output.text("dry run: nothing written");
   }

@@ -7,6 +7,7 @@
 #include "lib/nearest_word.h"
 #include "tools/commands.h"
 #include "tools/common_options.h"
+#include "tools/served_context.h"
 #include "tools/sweep_options.h"
 #include "tools/text_input.h"
 #include "tools/units.h"
@@ -46,6 +47,14 @@ void declare(CommandLine& line, PerplexityOptions& options) {
                "the YaRN repository's number and llama-perplexity's");
 }
 
+/// Error(usage) for a value that stands twice in a list: its rows would too.
+template <class T>
+void add_once(std::vector<T>& list, const T& value, const std::string& option, const std::string& text) {
+  if (std::find(list.begin(), list.end(), value) != list.end())
+    throw Error(ErrorKind::usage, {}, option + " has '" + text + "' twice", "give each once");
+  list.push_back(value);
+}
+
 std::vector<int> parse_contexts(const std::string& text) {
   std::vector<int> contexts;
   for (const std::string& part : split_list(text)) {
@@ -53,7 +62,8 @@ std::vector<int> parse_contexts(const std::string& text) {
     if (!context)
       throw Error(ErrorKind::usage, {}, "--context has '" + part + "'",
                   "give numbers of tokens such as 4096 or 64k, separated by commas");
-    contexts.push_back(*context);
+    check_context(*context);
+    add_once(contexts, *context, "--context", part);
   }
   return contexts;
 }
@@ -67,9 +77,35 @@ std::vector<verify::Protocol> parse_protocols(const std::string& text) {
       throw Error(ErrorKind::usage, {}, "unknown --protocol '" + part + "'",
                   near ? "did you mean " + *near + "?" : "use tokens, yarn, hf or llama.cpp");
     }
-    protocols.push_back(*protocol);
+    add_once(protocols, *protocol, "--protocol", part);
   }
   return protocols;
+}
+
+/// Error(usage) for windows that leave out what the protocol scores. `lead`: ids of a window that are not the text's, 0
+/// where that is not known yet.
+void check_windows(const std::vector<verify::Protocol>& protocols, const std::vector<int>& contexts,
+                   std::optional<int> stride, int lead) {
+  using verify::Protocol;
+  for (Protocol protocol : protocols)
+    for (int context : contexts) {
+      const std::string which = std::string("protocol ") + verify::protocol_name(protocol);
+      if (protocol == Protocol::llama_cpp && context < 3)
+        throw Error(ErrorKind::usage, {}, which + " scores the second half of a chunk, and one of 2 has none",
+                    "give -c of at least 3");
+      if (!stride || protocol == Protocol::yarn) continue;  // yarn: a long stride is the repository's --truncate
+      if (protocol == Protocol::llama_cpp && *stride != context)
+        throw Error(ErrorKind::usage, {},
+                    "--stride is " + std::to_string(*stride) + ", and " + which + " has no overlap",
+                    "leave --stride out or take another protocol");
+      const int longest = context - (protocol == Protocol::tokens ? lead : 0);  // hf has BOS in its first window alone
+      if (*stride > longest)
+        throw Error(ErrorKind::usage, {},
+                    "--stride is " + std::to_string(*stride) + ", and a window of " + std::to_string(context) +
+                        " holds " + plural(static_cast<std::uint64_t>(longest), "token") + " of the text: " + which +
+                        " would leave tokens out",
+                    "give a --stride of at most " + std::to_string(longest) + ", or leave it out");
+    }
 }
 
 // held by one sweep; overlapping windows of a long text would take any amount
@@ -160,6 +196,7 @@ int run_perplexity(const PerplexityOptions& options, Io& io) {
     throw Error(ErrorKind::usage, {},
                 "-a and --rope belong to one SOURCE, and there are " + std::to_string(options.sources.size()),
                 "write it to the one it is for: SOURCE+ADAPTER or SOURCE+rope=SPEC");
+  check_windows(protocols, contexts, options.stride, 0);
   SweepDevice device = choose_device(options.device);
   const Corpus corpus = read_corpus(options.text, io);
   Output output{.command = "perplexity"};
@@ -178,11 +215,22 @@ int run_perplexity(const PerplexityOptions& options, Io& io) {
     }
     opened.push_back(std::move(one));
   }
-  if (contexts.empty()) contexts = {opened.front().source.checkpoint.config.context};
+  if (contexts.empty()) contexts = {context_of(std::nullopt, opened.front().source.checkpoint)};
+  for (const Opened& one : opened) {
+    check_windows(protocols, contexts, options.stride, one.bos ? 1 : 0);
+    const auto longest = *std::max_element(contexts.begin(), contexts.end());
+    if (const auto line = past_served(one.source.checkpoint, longest, "'" + one.source.spec.text + "'")) {
+      output.warnings.push_back(*line);
+      warn(*line, options.common, io);
+    }
+  }
   for (const Opened& one : opened)  // too little text fails before any weight is read
-    for (verify::Protocol protocol : protocols)
-      for (int context : contexts)
-        verify::plan_windows(one.documents, context, options.stride.value_or(0), protocol, one.bos);
+    for (std::size_t i = 0; i < one.documents.size(); ++i)
+      with_path(corpus.names[i], [&] {
+        for (verify::Protocol protocol : protocols)
+          for (int context : contexts)
+            verify::plan_windows({one.documents[i]}, context, options.stride.value_or(0), protocol, one.bos);
+      });
 
   const std::uint64_t tokens = count_ids(opened.front().documents);
   output.body = {{"corpus", corpus_json(corpus, tokens)}, {"results", Json::array()}};

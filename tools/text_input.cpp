@@ -1,10 +1,13 @@
 #include "tools/text_input.h"
 
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
 #include <istream>
-#include <iterator>
 #include <limits>
 
 #include "formats/tokenizer.h"
+#include "formats/utf8.h"
 #include "lib/error.h"
 #include "lib/file.h"
 #include "lib/sha256.h"
@@ -13,6 +16,35 @@ namespace ropewalk::tools {
 namespace {
 
 constexpr std::uint64_t kMaxTextBytes = std::uint64_t{4} << 30;
+
+/// To the end of what says nothing of its size.
+std::string read_stream(const std::string& path, std::istream& in) {
+  std::string text;
+  for (std::size_t block = std::size_t{1} << 20; in;) {
+    const std::size_t size = text.size();
+    text.resize(size + block);
+    in.read(text.data() + size, static_cast<std::streamsize>(block));
+    text.resize(size + static_cast<std::size_t>(in.gcount()));
+    if (text.size() > kMaxTextBytes)
+      throw Error(ErrorKind::bad_input, {.path = path},
+                  "has more than " + std::to_string(kMaxTextBytes) + " bytes, the most that are accepted here",
+                  "check that this is the right text");
+  }
+  if (in.bad()) throw Error(ErrorKind::io, {.path = path}, "could not be read to its end", "check what writes into it");
+  return text;
+}
+
+void require_utf8(const std::string& name, std::string_view text) {
+  const std::size_t at = formats::first_invalid_utf8(text);
+  if (at == text.size()) return;
+  static constexpr char kHex[] = "0123456789abcdef";
+  const auto byte = static_cast<unsigned char>(text[at]);
+  const bool utf16 = text.starts_with("\xff\xfe") || text.starts_with("\xfe\xff");
+  throw Error(ErrorKind::bad_input, {.path = name, .offset = at},
+              std::string("not UTF-8: the byte 0x") + kHex[byte >> 4] + kHex[byte & 15] + " begins no character there" +
+                  (utf16 ? " (the file looks like UTF-16)" : ""),
+              "check that this is a text, and save it as UTF-8");
+}
 
 std::vector<std::int32_t> parse_list(const std::string& path, const Json& list) {
   std::vector<std::int32_t> ids;
@@ -38,7 +70,13 @@ void declare_text(CommandLine& line, TextOptions& options, bool bundled) {
 }
 
 std::string read_text(const std::string& path, const Io& io) {
-  if (path == "-") return {std::istreambuf_iterator<char>(io.in), std::istreambuf_iterator<char>()};
+  if (path == "-") return read_stream("standard input", io.in);
+  std::error_code unknown;
+  if (std::filesystem::is_fifo(path, unknown)) {  // -f <(command); nothing else that is no file has an end
+    std::ifstream in(path, std::ios::binary);
+    if (!in) throw Error(ErrorKind::io, {.path = path}, "the pipe cannot be opened", "check its permissions");
+    return read_stream(path, in);
+  }
   return read_text_file(path, kMaxTextBytes);
 }
 
@@ -67,15 +105,22 @@ Corpus read_corpus(const TextOptions& options, const Io& io) {
     corpus.path = *options.tokens;
     corpus.sha256 = sha256(text);
     corpus.ids = parse_ids(*options.tokens, text);
+    for (std::size_t list = 0; list < corpus.ids.size(); ++list)
+      corpus.names.push_back(*options.tokens +
+                             (corpus.ids.size() > 1 ? ", list " + std::to_string(list + 1) : std::string()));
     return corpus;
   }
   if (options.files.empty()) {
     corpus.path = "war-and-peace-tail.txt (bundled)";
     corpus.documents.emplace_back(bundled_text());
+    corpus.names.push_back(corpus.path);
+    corpus.bundled = true;
   }
   for (const std::string& file : options.files) {
     corpus.path += (corpus.path.empty() ? "" : ", ") + file;
     corpus.documents.push_back(read_text(file, io));
+    corpus.names.push_back(file == "-" ? "standard input" : file);
+    require_utf8(corpus.names.back(), corpus.documents.back());
   }
   Sha256 hash;
   for (const std::string& document : corpus.documents) hash.update(std::as_bytes(std::span(document)));
@@ -83,17 +128,40 @@ Corpus read_corpus(const TextOptions& options, const Io& io) {
   return corpus;
 }
 
-const Vocabulary& vocabulary_of(const Checkpoint& checkpoint) {
+Corpus prompt_corpus(const std::string& text) {
+  require_utf8("prompt", text);
+  return {.path = "prompt", .documents = {text}, .names = {"prompt"}};
+}
+
+const Vocabulary& vocabulary_of(const Checkpoint& checkpoint, bool has_tokenizer_option) {
   if (!checkpoint.vocabulary)
     throw Error(ErrorKind::bad_input, {.path = checkpoint.label},
                 "there is no tokenizer beside the weights, and text needs one",
-                "put tokenizer.model into the folder, or give ids with --tokens");
+                has_tokenizer_option ? "name its folder with --tokenizer DIR, or give ids with --tokens"
+                                     : "put tokenizer.model into the folder, or give ids with --tokens");
   return *checkpoint.vocabulary;
 }
 
-std::vector<std::vector<std::int32_t>> corpus_ids(const Corpus& corpus, const Checkpoint& checkpoint) {
-  if (corpus.given_ids()) return corpus.ids;
-  const auto tokenizer = formats::Tokenizer::create(vocabulary_of(checkpoint));
+void check_given_ids(const Corpus& corpus, std::int64_t n_vocab, const std::string& whose) {
+  for (std::size_t list = 0; list < corpus.ids.size(); ++list) {
+    const auto& ids = corpus.ids[list];
+    const auto outside = std::find_if(ids.begin(), ids.end(), [&](std::int32_t id) { return id >= n_vocab; });
+    if (outside == ids.end()) continue;
+    throw Error(ErrorKind::bad_input, {.path = corpus.names[list]},
+                "id " + std::to_string(*outside) + ", number " + std::to_string(outside - ids.begin() + 1) + " of " +
+                    std::to_string(ids.size()) + ", is outside the vocabulary of " + std::to_string(n_vocab) + " of '" +
+                    whose + "'",
+                "give ids of the tokenizer that belongs to the model");
+  }
+}
+
+std::vector<std::vector<std::int32_t>> corpus_ids(const Corpus& corpus, const Checkpoint& checkpoint,
+                                                  bool has_tokenizer_option) {
+  if (corpus.given_ids()) {
+    check_given_ids(corpus, checkpoint.config.n_vocab, checkpoint.label);
+    return corpus.ids;
+  }
+  const auto tokenizer = formats::Tokenizer::create(vocabulary_of(checkpoint, has_tokenizer_option));
   std::vector<std::vector<std::int32_t>> documents;
   for (const std::string& text : corpus.documents) documents.push_back(tokenizer->encode(text));
   return documents;

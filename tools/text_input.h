@@ -29,16 +29,25 @@ struct Corpus {
   std::string sha256 = {};                          // of all bytes, documents one after the other
   std::vector<std::string> documents = {};          // text; empty if ids were given
   std::vector<std::vector<std::int32_t>> ids = {};  // given ids, as they are
+  std::vector<std::string> names = {};              // of each document or list, for messages
+  bool bundled = false;                             // the text nobody asked for by name
   bool given_ids() const noexcept { return !ids.empty(); }
 };
-/// Error(usage) if both were given, Error(bad_input) for what cannot be read.
+/// Error(usage) if both were given, Error(bad_input) for what cannot be read and for text that is not UTF-8: replaced by
+/// U+FFFD it would be another text, and tokenizers differ in how they replace it.
 Corpus read_corpus(const TextOptions& options, const Io& io);
+/// A corpus of one text that the command line itself holds; the same Error(bad_input) if it is not UTF-8.
+Corpus prompt_corpus(const std::string& text);
 
 /// The corpus in `checkpoint`'s own ids, without BOS; its given ids if it has them. Error(bad_input) if the checkpoint
-/// has no tokenizer.
-std::vector<std::vector<std::int32_t>> corpus_ids(const Corpus& corpus, const Checkpoint& checkpoint);
-/// The vocabulary, or Error(bad_input) naming the source and what to do.
-const Vocabulary& vocabulary_of(const Checkpoint& checkpoint);
+/// has no tokenizer, or a given id is outside its vocabulary.
+std::vector<std::vector<std::int32_t>> corpus_ids(const Corpus& corpus, const Checkpoint& checkpoint,
+                                                  bool has_tokenizer_option = false);
+/// Error(bad_input) for the first given id that is not below n_vocab: its file and place, and `whose` vocabulary.
+void check_given_ids(const Corpus& corpus, std::int64_t n_vocab, const std::string& whose);
+/// The vocabulary, or Error(bad_input) naming the source and what to do. `has_tokenizer_option`: the command has
+/// --tokenizer DIR.
+const Vocabulary& vocabulary_of(const Checkpoint& checkpoint, bool has_tokenizer_option = false);
 
 /// The token that starts a sequence by the files' own word (add_bos_token, tokenizer.ggml.add_bos_token; SentencePiece
 /// models that do not say: yes).
@@ -50,7 +59,7 @@ std::uint64_t count_ids(const std::vector<std::vector<std::int32_t>>& documents)
 /// {"path", "sha256", "tokens"}
 Json corpus_json(const Corpus& corpus, std::uint64_t tokens);
 
-/// The text of one file or standard input ("-").
+/// The text of one file, pipe or standard input ("-"), read to its end; Error(bad_input) past 4 GiB.
 std::string read_text(const std::string& path, const Io& io);
 /// Ids from a JSON list, or a list of lists; Error(bad_input) naming `path`.
 std::vector<std::vector<std::int32_t>> parse_ids(const std::string& path, const std::string& text);

@@ -78,10 +78,8 @@ Corpus input_of(const TokenizeOptions& options, const Io& io) {
   }
   if (options.text.tokens || !options.text.files.empty())
     throw Error(ErrorKind::usage, {}, "-p and a file were both given", "give one of them");
-  Corpus corpus{.path = "prompt"};
-  if (options.decode) corpus.ids = {ids_of_words(*options.prompt)};
-  else corpus.documents = {*options.prompt};
-  return corpus;
+  if (!options.decode) return prompt_corpus(*options.prompt);
+  return {.path = "prompt", .ids = {ids_of_words(*options.prompt)}, .names = {"prompt"}};
 }
 
 Tokens tokens_of(const std::string& text, const Corpus& corpus, const TokenizeOptions& options, const Io& io) {
@@ -89,19 +87,15 @@ Tokens tokens_of(const std::string& text, const Corpus& corpus, const TokenizeOp
   const Vocabulary& vocabulary = vocabulary_of(source.checkpoint);
   const auto tokenizer = formats::Tokenizer::create(vocabulary);
   Tokens tokens{.source = text};
+  check_given_ids(corpus, tokenizer->size(), text);
   if (corpus.given_ids()) tokens.ids = all_ids(corpus.ids);
   else if (const auto bos = leading_bos(source.checkpoint); options.bos && bos) tokens.ids.push_back(*bos);
   for (const std::string& document : corpus.documents) {
     const auto ids = tokenizer->encode(document, options.special);
     tokens.ids.insert(tokens.ids.end(), ids.begin(), ids.end());
   }
-  for (std::int32_t id : tokens.ids) {
-    if (id >= tokenizer->size())
-      throw Error(ErrorKind::bad_input, {.path = text},
-                  "id " + std::to_string(id) + " is outside the vocabulary of " + std::to_string(tokenizer->size()),
-                  "check where the ids came from");
-    if (!options.count) tokens.pieces.push_back(tokenizer->piece(id));
-  }
+  if (!options.count)
+    for (std::int32_t id : tokens.ids) tokens.pieces.push_back(tokenizer->piece(id));
   if (corpus.given_ids()) tokens.text = tokenizer->decode(tokens.ids);
   return tokens;
 }

@@ -5,6 +5,7 @@
 #include "tools/commands.h"
 #include "tools/common_options.h"
 #include "tools/describe.h"
+#include "tools/served_context.h"
 #include "tools/sweep_options.h"
 #include "tools/text_input.h"
 #include "tools/units.h"
@@ -239,7 +240,7 @@ std::string parts_text(const verify::LogitsReport& report, int at) {
 
 void judge_logits(Verdict& verdict, const VerifyOptions& options, const Checkpoint& source, const Checkpoint& candidate,
                   const Corpus& corpus, int context, SweepDevice& device, const Io& io) {
-  const auto ids = corpus_ids(corpus, source);  // the source's, for both
+  const auto ids = corpus_ids(corpus, source, true);  // the source's, for both
   const auto windows = cut_windows(ids, context, options.windows, leading_bos(source, corpus));
   verdict.corpus = corpus_json(corpus, count_ids(ids));
   Progress progress(io, options.common.quiet, "layers", static_cast<std::uint64_t>(source.config.n_layers),
@@ -323,10 +324,19 @@ std::string reason_text(const Verdict& verdict) {
   return text.empty() ? "no gate ran" : text;
 }
 
+/// What each side serves less than is evaluated: a pass says that both compute the same there, not that it is any good.
+std::vector<std::string> past_what_they_serve(const Checkpoint& source, const Checkpoint& candidate, int context) {
+  std::vector<std::string> lines;
+  for (const auto& [model, who] : {std::pair(&source, "the source '"), std::pair(&candidate, "the candidate '")})
+    if (const auto line = past_served(*model, context, who + model->label + "'")) lines.push_back(*line);
+  return lines;
+}
+
 Output output_of(const Verdict& verdict, const Checkpoint& source, const Checkpoint& candidate, int context) {
   Output output{.command = "verify", .source = source.label};
-  output.warnings = source.warnings;
-  output.warnings.insert(output.warnings.end(), candidate.warnings.begin(), candidate.warnings.end());
+  const std::vector<std::string> beyond = past_what_they_serve(source, candidate, context);
+  for (const auto& warnings : {source.warnings, candidate.warnings, beyond})
+    output.warnings.insert(output.warnings.end(), warnings.begin(), warnings.end());
   const bool pass = verdict.pass();
   output.body = {{"candidate", candidate.label},
                  {"candidate_read_as", candidate.read_as},
@@ -343,6 +353,7 @@ Output output_of(const Verdict& verdict, const Checkpoint& source, const Checkpo
                  {"device", verdict.device},
                  {"parts_at", verdict.parts_at ? Json(*verdict.parts_at) : Json(nullptr)}};
   output.text(candidate.label + " (as " + candidate.read_as + " reads it) against " + source.label);
+  for (const std::string& line : beyond) output.text("context    " + line);
   for (const std::string& line : verdict.lines) output.text(line);
   if (verdict.corpus.is_object())
     output.text("text       " + verdict.corpus["path"].get<std::string>() + ", " +
@@ -368,9 +379,7 @@ int run_verify(const VerifyOptions& options, Io& io) {
   if (options.against.empty())
     throw Error(ErrorKind::usage, {}, "nothing to verify against", "name the source: --against SOURCE");
   const Level level = parse_level(options.level);
-  if (options.context && *options.context < 2)
-    throw Error(ErrorKind::usage, {}, "a context of " + std::to_string(*options.context) + " has nothing to predict",
-                "give -c of at least 2");
+  if (options.context) check_context(*options.context);
   // a gate that cannot be read or reached fails before any byte is
   const bool asked = !asked_gates(options, options.context.value_or(0)).empty();
   if (asked && level != Level::logits)
@@ -381,12 +390,15 @@ int run_verify(const VerifyOptions& options, Io& io) {
   const Corpus corpus = read_corpus(options.text, io);
   const formats::Source source = open_source(options.against, options.modifiers, options.common, io);
   const formats::Source candidate = open_source(options.candidate, {}, options.common, io);
-  const int context = options.context.value_or(source.checkpoint.config.context);
-  if (context < 2) throw Error(ErrorKind::usage, {}, "the source says nothing of its context", "give -c of at least 2");
+  const int context = context_of(options.context, source.checkpoint);
   asked_gates(options, context);
+  for (const std::string& line : past_what_they_serve(source.checkpoint, candidate.checkpoint, context))
+    warn(line, options.common, io);
   if (level == Level::logits)  // too little text fails before the weights are read
-    cut_windows(corpus_ids(corpus, source.checkpoint), context, options.windows,
-                leading_bos(source.checkpoint, corpus));
+    with_path(corpus.path, [&] {
+      cut_windows(corpus_ids(corpus, source.checkpoint, true), context, options.windows,
+                  leading_bos(source.checkpoint, corpus));
+    });
   const Verdict verdict = judge(options, level, source.checkpoint, candidate.checkpoint, corpus, context, device, io);
   emit(output_of(verdict, source.checkpoint, candidate.checkpoint, context), options.common, io);
   return verdict.pass() ? 0 : 1;

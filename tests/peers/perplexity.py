@@ -38,7 +38,7 @@ def losses(ropewalk, model, ids, folder):
     """Loss of every id but the first."""
     tokens, out = folder / "ids.json", folder / "losses.safetensors"
     tokens.write_text(json.dumps([int(token) for token in ids]))
-    ropewalk.run("logits", model, "--tokens", tokens, "--last", 1, "-o", out, "--overwrite", "--quiet")
+    ropewalk.run("logits", model, "--tokens", tokens, "-c", len(ids), "--last", 1, "-o", out, "--overwrite", "--quiet")
     return read_safetensors(out)["nll"]
 
 

@@ -61,7 +61,7 @@ class Ropewalk:
             tokens = pathlib.Path(folder) / "ids.json"
             tokens.write_text(json.dumps(ids))
             out = pathlib.Path(folder) / "logits.safetensors"
-            self.run("logits", source, "--tokens", tokens, "--last", last, "-o", out, "--quiet")
+            self.run("logits", source, "--tokens", tokens, "-c", len(ids), "--last", last, "-o", out, "--quiet")
             logits = read_safetensors(out)["logits"].astype(np.float64)
         return log_softmax(logits)
 

@@ -115,16 +115,16 @@ TEST(Inspect, ATokenizerComesFromSomewhereOnlyWhereThereIsAChoice) {
   EXPECT_NE(run({"inspect", model("tolstoy-4m-yarn-2k") + "+" + adapter()}).out.find(", from base"), std::string::npos);
 }
 
-TEST(Perplexity, DocumentsCountFromOne) {
+TEST(Perplexity, TheDocumentThatIsTooShortIsNamed) {
   Scratch scratch;
   spill(scratch / "short.txt", "hello");
   spill(scratch / "long.txt", slurp(fixture("goldens/perplexity/doc-1.txt")));
   const std::string brief = (scratch / "short.txt").string(), lengthy = (scratch / "long.txt").string();
   EXPECT_NE(refusal({"perplexity", model("tolstoy-4m"), "-c", "128", "-f", brief}, 3)
-                .find("error: the text has 3 tokens, a context of 128 needs 127; "),
+                .find("error: " + brief + ": the text has 3 tokens, a context of 128 needs 127; "),
             std::string::npos);
   EXPECT_NE(refusal({"perplexity", model("tolstoy-4m"), "-c", "128", "-f", lengthy, "-f", brief}, 3)
-                .find("error: document 2 of 2 has 3 tokens, "),
+                .find("error: " + brief + ": the text has 3 tokens, "),
             std::string::npos);
 }
 

@@ -1,0 +1,146 @@
+// Text and ids that are given: what is not UTF-8, pipes, empty texts, ids outside the vocabulary. The file at fault is
+// named, and the byte or place.
+#include <sys/stat.h>
+
+#include <thread>
+
+#include "tests/tools/command.h"
+
+namespace ropewalk::tools::test {
+namespace {
+
+class Text : public testing::Test {
+ protected:
+  Scratch scratch;
+  const std::string source = model("stories260K");
+
+  /// Every command that reads a text or ids, with `words` for them.
+  std::vector<std::vector<std::string>> commands(const std::vector<std::string>& words) const {
+    std::vector<std::vector<std::string>> all = {
+        {"verify", source, "--against", source, "-c", "64"},
+        {"perplexity", source, "-c", "64"},
+        {"logits", source, "-c", "64", "-o", (scratch / "l.safetensors").string()},
+        {"generate", source, "-n", "1"},
+        {"tokenize", source}};
+    for (auto& command : all) command.insert(command.end(), words.begin(), words.end());
+    return all;
+  }
+  void refused(const std::vector<std::string>& words, const std::string& line) const {
+    for (const auto& command : commands(words)) {
+      const Ran ran = run(command);
+      EXPECT_EQ(ran.exit, 3) << command[0] << ": " << ran.out << ran.err;
+      EXPECT_EQ(ran.out, "") << command[0];
+      EXPECT_EQ(ran.err_lines().size(), 1u) << ran.err;
+      EXPECT_NE(ran.err.find("error: " + line), std::string::npos) << command[0] << ": " << ran.err;
+    }
+  }
+};
+
+TEST_F(Text, ThatIsNotUtf8IsRefusedByteByByte) {
+  const std::string file = (scratch / "latin1.txt").string();
+  std::string text;
+  for (int i = 0; i < 400; ++i) text += "Once upon a time ";
+  const std::size_t good = text.size();
+  // a Latin-1 letter, a character cut short at the end, an overlong slash, a surrogate, one past U+10FFFF
+  for (const char* bad : {"\xe9t\xe9", "\xe2\x82", "\xc0\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80"}) {
+    spill(file, text + bad);
+    refused({"-f", file}, file + ": byte " + std::to_string(good) + ": not UTF-8: the byte 0x");
+  }
+  spill(file, text + "\xc3\xa9t\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80");  // control: the same letters as they should be
+  for (const auto& command : commands({"-f", file})) EXPECT_EQ(run(command).exit, 0) << run(command).err;
+}
+
+TEST_F(Text, OfAnotherKindIsCalledSo) {
+  spill(scratch / "utf16.txt", std::string("\xff\xfeO\0n\0", 6));
+  EXPECT_NE(run({"tokenize", source, "-f", (scratch / "utf16.txt").string()})
+                .err.find("byte 0: not UTF-8: the byte 0xff begins no character there (the file looks like UTF-16); "),
+            std::string::npos);
+  const Ran binary = run({"tokenize", source, "-f", source + "/model.safetensors"});
+  EXPECT_EQ(binary.exit, 3);
+  EXPECT_NE(binary.err.find("model.safetensors: byte "), std::string::npos) << binary.err;
+  for (const char* command : {"tokenize", "generate"}) {
+    const Ran prompt = run({command, source, "-p", "caf\xe9"});
+    EXPECT_EQ(prompt.exit, 3);
+    EXPECT_NE(prompt.err.find("error: prompt: byte 3: not UTF-8"), std::string::npos) << prompt.err;
+  }
+  RunOptions in;
+  in.in = "caf\xe9";
+  EXPECT_NE(run({"tokenize", source, "-f", "-"}, in).err.find("error: standard input: byte 3: not UTF-8"),
+            std::string::npos);
+}
+
+// -f <(command): a pipe is read to its end, also past what a pipe holds at once.
+TEST_F(Text, FromAPipe) {
+  const fs::path pipe = scratch / "pipe", file = scratch / "file";
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  std::string text;
+  for (int i = 0; i < 20'000; ++i) text += "Once upon a time ";
+  spill(file, text);
+  const auto through = [&](std::vector<std::string> words, const std::string& bytes) {
+    std::thread writer([&] { spill(pipe, bytes); });
+    words.insert(words.end(), {pipe.string(), "--json"});
+    const Ran ran = run(words);
+    writer.join();
+    EXPECT_EQ(ran.exit, 0) << ran.err;
+    return ran.json();
+  };
+  const Json piped = through({"tokenize", source, "--count", "-f"}, text);
+  EXPECT_EQ(piped["count"], run({"tokenize", source, "--count", "-f", file.string(), "--json"}).json()["count"]);
+  EXPECT_GT(piped["count"].get<int>(), 40'000);
+  EXPECT_EQ(through({"tokenize", source, "--tokens"}, "[5, 6]")["ids"], Json({5, 6}));
+  Json corpus = through({"perplexity", source, "-c", "64", "--windows", "1", "-f"}, text)["corpus"];
+  EXPECT_EQ(corpus["path"], pipe.string());
+  EXPECT_EQ(corpus["sha256"], run({"perplexity", source, "-c", "64", "--windows", "1", "-f", file.string(), "--json"})
+                                  .json()["corpus"]["sha256"]);
+}
+
+TEST_F(Text, ThatIsTooShortIsNamed) {
+  const std::string empty = (scratch / "empty.txt").string(), brief = (scratch / "brief.txt").string(),
+                    lengthy = fixture("goldens/perplexity/doc-1.txt");
+  spill(empty, ""), spill(brief, "Once upon a time");
+  const auto said = [&](const std::vector<std::string>& words) {
+    const Ran ran = run(words);
+    EXPECT_EQ(ran.exit, 3) << ran.out << ran.err;
+    return ran.err;
+  };
+  EXPECT_NE(said({"perplexity", source, "-c", "64", "-f", empty}).find("error: " + empty + ": the text has 0 tokens, "),
+            std::string::npos);
+  EXPECT_NE(
+      said({"perplexity", source, "-c", "64", "-f", lengthy, "-f", brief}).find("error: " + brief + ": the text has "),
+      std::string::npos);
+  EXPECT_NE(said({"verify", source, "--against", source, "-c", "64", "-f", empty})
+                .find("error: " + empty + ": the text has 0 tokens, 1 window of 64 needs 63; "),
+            std::string::npos);
+}
+
+TEST_F(Text, IdsOutsideTheVocabularyAreNamedWithTheirPlace) {
+  const std::string ids = (scratch / "ids.json").string();
+  std::string list;
+  for (int i = 0; i < 100; ++i) list += std::to_string(i) + ", ";
+  spill(ids, "[" + list + "512]");
+  refused({"--tokens", ids},
+          ids + ": id 512, number 101 of 101, is outside the vocabulary of 512 of '" + source + "'; ");
+  spill(ids, "[[" + list + "5], [7, 9999]]");
+  EXPECT_NE(run({"perplexity", source, "-c", "64", "--tokens", ids})
+                .err.find("error: " + ids + ", list 2: id 9999, number 2 of 2, is outside"),
+            std::string::npos);
+  EXPECT_NE(run({"tokenize", source, "--decode", "-p", "5 512"}).err.find("error: prompt: id 512, number 2 of 2, "),
+            std::string::npos);
+  spill(ids, "[" + list + "511]");  // control: the last id of the vocabulary
+  for (const auto& command : commands({"--tokens", ids})) EXPECT_EQ(run(command).exit, 0) << run(command).err;
+}
+
+TEST_F(Text, WithoutATokenizerTheOptionThatHelpsIsNamed) {
+  const fs::path bare = copy_of(source, scratch / "bare");
+  for (const char* name : {"tokenizer.model", "tokenizer.json"}) fs::remove(bare / name);
+  EXPECT_NE(run({"verify", source, "--against", bare.string(), "-c", "64"}).err.find("--tokenizer DIR"),
+            std::string::npos);
+  EXPECT_EQ(
+      run({"verify", source, "--against", bare.string(), "-c", "64", "--tokenizer", source, "--windows", "1"}).exit, 0)
+      << "and it helps";
+  EXPECT_EQ(run({"perplexity", bare.string(), "-c", "64"}).err.find("--tokenizer"), std::string::npos)
+      << "perplexity has none";
+}
+
+}  // namespace
+}  // namespace ropewalk::tools::test
