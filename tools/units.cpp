@@ -30,8 +30,8 @@ std::string count_text(std::uint64_t count) {
 }
 
 std::string number_text(double value, int digits) {
-  if (std::isnan(value)) return "nan";
-  if (std::isinf(value)) return value > 0 ? "inf" : "-inf";
+  if (std::isnan(value)) return "not a number";
+  if (std::isinf(value)) return value > 0 ? "infinite" : "-infinite";
   std::array<char, 64> text;
   std::snprintf(text.data(), text.size(), "%.*g", digits, value);
   return text.data();

@@ -132,15 +132,10 @@ std::string range_text(const verify::Gate& gate) {
   return std::to_string(gate.from) + " to " + (gate.to == 0 ? std::string("end") : std::to_string(gate.to));
 }
 
-/// A gate that had nothing to measure fails, and says why.
-std::string value_text(double value, int digits) {
-  return std::isnan(value) ? "not a number" : number_text(value, digits);
-}
-
 Table gate_table(const std::vector<verify::Gate>& gates) {
   Table table{{{"gate"}, {"positions"}, {"value", true}, {"", false}, {"limit", true}, {"verdict"}}, {}};
   for (const verify::Gate& gate : gates)
-    table.rows.push_back({gate.name, range_text(gate), value_text(gate.value, 4),
+    table.rows.push_back({gate.name, range_text(gate), number_text(gate.value, 4),
                           gate.bound == "max" ? "<=" : ">=", number_text(gate.limit, 4), gate.pass ? "pass" : "FAIL"});
   return table;
 }
@@ -366,7 +361,7 @@ Output output_of(const Verdict& verdict, const Checkpoint& source, const Checkpo
   for (const verify::Gate& gate : verdict.gates)
     output.checks.push_back(
         {gate.name + (everywhere(gate) ? "" : "@" + range_text(gate)), gate.pass,
-         value_text(gate.value, 6) + (gate.bound == "max" ? " > " : " < ") + number_text(gate.limit, 6)});
+         number_text(gate.value, 6) + (gate.bound == "max" ? " > " : " < ") + number_text(gate.limit, 6)});
   return output;
 }
 

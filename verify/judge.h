@@ -26,6 +26,9 @@ struct PairPosition {
 
 /// The larger, or NaN if either is: std::max would lose one.
 inline double max_or_nan(double a, double b) { return a >= b || a != a ? a : b; }
+/// What "the same" means of stored values: equal, both the same infinity, or both no number. A NaN against a number is
+/// not.
+inline bool same_value(double a, double b) { return a == b || (a != a && b != b); }
 
 struct LogitsReport {
   double kl_mean = 0, kl_median = 0, kl_p999 = 0, kl_max = 0;

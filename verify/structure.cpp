@@ -99,7 +99,7 @@ Difference compare_ids(const Vocabulary& source, const Vocabulary& candidate, co
     const Piece &x = source.pieces[id], &y = candidate.pieces[id];
     const bool merged_by_score =
         x.type == PieceType::normal && y.type == PieceType::normal && x.text == y.text && a[id].text == x.text;
-    if (merged_by_score && x.score != y.score)
+    if (merged_by_score && !same_value(x.score, y.score))
       out.add("the score of id " + std::to_string(id) + " is " + short_number(y.score) + " in " + sides.candidate +
               ", " + short_number(x.score) + " in " + sides.source);
   }

@@ -37,16 +37,20 @@ void add_row(DType type, std::span<const float> wanted, std::span<const float> f
   for (std::size_t begin = 0; begin < wanted.size(); begin += block) {
     const std::size_t end = std::min(begin + block, wanted.size());
     double block_max = 0;
-    for (std::size_t c = begin; c < end; ++c) block_max = std::max(block_max, std::abs(static_cast<double>(wanted[c])));
+    for (std::size_t c = begin; c < end; ++c)
+      if (std::isfinite(wanted[c])) block_max = std::max(block_max, std::abs(static_cast<double>(wanted[c])));
     for (std::size_t c = begin; c < end; ++c) {
-      const double value = wanted[c], error = std::abs(static_cast<double>(found[c]) - value),
+      const double value = wanted[c];
+      if (std::isfinite(wanted[c])) sums.squares += value * value;
+      if (same_value(value, found[c])) continue;
+      const double error = std::abs(static_cast<double>(found[c]) - value),
                    bound = encoding_bound(type, value, block_max);
       sums.max_error = max_or_nan(sums.max_error, error);
       sums.errors += error;
       sums.error_squares += error * error;
-      sums.squares += value * value;
-      if (!(error <= bound)) sums.pass = false;
-      if (error > 0) sums.worst = std::max(sums.worst, bound > 0 ? error / bound : INFINITY);
+      const bool within = std::isfinite(error) && error <= bound;  // the bound of an infinity is one too
+      if (!within) sums.pass = false;
+      sums.worst = std::max(sums.worst, std::isfinite(error) && bound > 0 ? error / bound : INFINITY);
     }
   }
 }

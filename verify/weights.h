@@ -14,10 +14,10 @@ namespace ropewalk::verify {
 struct WeightDifference {
   std::string name;
   DType type;                 // the candidate's encoding
-  double max_error = 0;       // absolute
+  double max_error = 0;       // absolute; NaN where one side alone is no number, infinity where one alone is infinite
   double mean_error = 0;      // mean of absolute errors
   double rmse = 0;            // root mean square of the errors
-  double rms = 0;             // root mean square of the source's values, to judge the errors by
+  double rms = 0;             // root mean square of the source's finite values, to judge the errors by
   double worst_of_bound = 0;  // largest error / what one rounding to the encoding may cost; 0 if equal
   bool pass = true;           // every error within its bound
 };
@@ -36,7 +36,7 @@ double encoding_bound(DType type, double value, double block_max);
 DType coarsest_encoding(const std::vector<TensorPtr>& tensors);
 
 /// Every tensor of the source that the candidate has in the same shape, in the source's rotary order. Stored in the
-/// same type on both sides, values must be equal. Encodings without a decoder are Error(unsupported).
+/// same type on both sides, values must be equal: infinities and NaN too, which then are no error. Encodings without a decoder are Error(unsupported).
 std::vector<WeightDifference> compare_weights(const Checkpoint& source, const Checkpoint& candidate, int threads,
                                               const std::function<void(std::uint64_t bytes)>& progress);
 /// "weights": no tensor errs by more than its encoding may, and there was one to compare.

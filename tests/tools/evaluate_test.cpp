@@ -1,6 +1,7 @@
 // perplexity, logits, generate, tokenize and inspect against the fixtures' goldens.
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <iostream>
 
 #include "formats/safetensors.h"
@@ -189,6 +190,40 @@ TEST(Diff, WhatAMergeChanged) {
   EXPECT_EQ(changed, 28u);
   EXPECT_EQ(json["differ"], true);
   EXPECT_EQ(run({"diff", model("tolstoy-4m"), model("tolstoy-4m"), "--json"}).json()["differ"], false);
+}
+
+// The files are equal, so nothing differs; against a number a NaN does, and JSON stays JSON.
+TEST(Diff, NanAndInfinityAreValuesToo) {
+  Scratch scratch;
+  const auto with = [&](const char* name, float value) {
+    const fs::path folder = copy_of(model("stories260K"), scratch / name), weights = folder / "model.safetensors";
+    std::string bytes = slurp(weights);
+    std::memcpy(bytes.data() + bytes.size() - 4, &value, 4);
+    spill(weights, bytes);
+    return folder.string();
+  };
+  const std::string base = model("stories260K"), nan = with("nan", std::nanf("")), same = with("same", std::nanf("")),
+                    infinite = with("inf", INFINITY);
+  for (const std::string& one : {nan, infinite}) {
+    EXPECT_EQ(run({"diff", one, one, "--exit-code"}).exit, 0);
+    const Ran other = run({"diff", base, one, "--exit-code", "--json"});
+    EXPECT_EQ(other.exit, 1);
+    EXPECT_EQ(other.json()["differ"], true);
+    std::size_t changed = 0;
+    for (const Json& d : other.json()["weights"])
+      if (d["max_error"] != 0.0) {
+        ++changed;
+        EXPECT_TRUE(d["max_error"].is_null() && d["rms"].is_number()) << d;
+      }
+    EXPECT_EQ(changed, 1u);
+  }
+  EXPECT_NE(run({"diff", nan, same}).out.find("weights: 0 of "), std::string::npos);
+  EXPECT_NE(run({"diff", base, nan}).out.find("| not a number |"), std::string::npos) << run({"diff", base, nan}).out;
+  EXPECT_NE(run({"diff", base, infinite}).out.find(" infinite |"), std::string::npos);
+  const Ran gate = run({"verify", nan, "--against", base, "--level", "weights", "--json"});
+  EXPECT_EQ(gate.exit, 1);
+  EXPECT_EQ(gate.json()["pass"], false);
+  EXPECT_EQ(run({"verify", nan, "--against", same, "--level", "weights"}).exit, 0);
 }
 
 }  // namespace

@@ -126,6 +126,38 @@ TEST(Weights, ANanIsKept) {
     EXPECT_EQ(!d.pass && std::isnan(d.max_error), d.name == name) << d.name << " " << d.max_error;
 }
 
+// Identical values are no difference, whatever they are; one that is no number on one side alone fails, in every
+// encoding, and so does an infinity, whose bound would be one too.
+TEST(Weights, ValuesThatAreNotFiniteAreComparedAsWhatTheyAre) {
+  const Checkpoint model = whole_blocks();
+  const std::string name = "model.layers.0.mlp.up_proj.weight";
+  const float nan = std::nanf(""), infinity = std::numeric_limits<float>::infinity();
+  const auto with = [&](float value) {
+    return changed(model, name, [&](std::vector<float>& values) { values[40] = value; });
+  };
+  const auto of = [&](const Checkpoint& a, const Checkpoint& b) {
+    for (const WeightDifference& d : compare_weights(a, b, 1, {}))
+      if (d.name == name) return d;
+    ADD_FAILURE() << "not compared";
+    return WeightDifference{};
+  };
+  for (const float value : {nan, infinity, -infinity}) {
+    const WeightDifference same = of(with(value), with(value));
+    EXPECT_TRUE(same.pass && same.max_error == 0 && same.mean_error == 0 && same.worst_of_bound == 0) << value;
+    EXPECT_TRUE(std::isfinite(same.rms) && same.rms > 0) << value;
+    for (const DType type : {DType::f32, DType::f16, DType::bf16, DType::q8_0})
+      for (const bool in_source : {true, false}) {
+        if (type == DType::q8_0 && !in_source) continue;  // holds no such value
+        const auto a = in_source ? with(value) : model, b = in_source ? model : with(value);
+        const WeightDifference d = of(a, stored_as(b, type));
+        EXPECT_TRUE(!d.pass && !std::isfinite(d.max_error)) << value << " " << info(type).name << " " << d.max_error;
+      }
+  }
+  EXPECT_FALSE(of(with(infinity), with(-infinity)).pass);
+  EXPECT_FALSE(of(with(infinity), with(nan)).pass);
+  EXPECT_TRUE(of(with(nan), stored_as(with(nan), DType::f16)).pass) << "whatever its payload";
+}
+
 // From both sides: no rounding errs by more, and some err by nearly as much.
 TEST(EncodingBound, HoldsAndIsReached) {
   std::mt19937 random(3);
