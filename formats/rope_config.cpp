@@ -248,6 +248,12 @@ class TransformersReader {
     if (type == "llama3") add({"original_max_position_embeddings", "low_freq_factor", "high_freq_factor"});
     if (type == "longrope")
       add({"original_max_position_embeddings", "attention_factor", "short_factor", "long_factor"});
+    // what extend writes beside attention_factor, for engines that multiply by this one
+    const Json *given = fields_.value("attention_factor"), *times = fields_.value("attn_factor"),
+               *factor = fields_.value("factor");
+    if (type == "yarn" && given && times && factor && given->is_number() && times->is_number() && factor->is_number() &&
+        std::abs(times->get<double>() * yarn_attention_factor(factor->get<double>()) - given->get<double>()) < 1e-9)
+      add({"attn_factor"});
     std::string unread;
     for (const auto& item : fields_.dictionary()->items())
       if (std::find(read.begin(), read.end(), item.key()) == read.end())

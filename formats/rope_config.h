@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,9 +29,12 @@ RopeSpec read_hf_rope(const std::string& path, const std::string& text, const Js
 /// checkpoint's own rope (L when the SPEC does not say).
 /// Returns the Hugging Face dictionary (rope_type, factor, ...) and the context it serves. Error(usage) with the text
 /// and what was expected.
+/// "like=NAME" takes the published recipe of that name (rope_presets.h); ntk-by-parts is said as longrope lists; native
+/// is the rope that `base` has, whatever code computes it now.
 struct RopeRequest {
-  Json rope_parameters;  // version-5 keys without rope_theta unless the SPEC gives one
-  int context = 0;       // new max_position_embeddings
+  Json rope_parameters;                          // version-5 keys without rope_theta unless the SPEC gives one
+  int context = 0;                               // new max_position_embeddings
+  std::optional<RopeSpec> meant = std::nullopt;  // what was asked for, where rope_parameters say it by other means
 };
 RopeRequest parse_rope_spec(std::string_view spec, const ModelConfig& base);
 

@@ -5,7 +5,9 @@
 #include <limits>
 
 #include "formats/rope_config.h"
+#include "formats/rope_dictionary.h"
 #include "formats/rope_fields.h"
+#include "formats/rope_presets.h"
 #include "lib/error.h"
 #include "lib/nearest_word.h"
 
@@ -24,10 +26,12 @@ const std::vector<Method>& methods() {
       {"linear", {"factor"}},
       {"ntk", {"alpha"}},
       {"dynamic", {"factor"}},
+      {"ntk-by-parts", {"factor"}},
       {"yarn", {"factor", "attention_factor", "beta_fast", "beta_slow", "truncate", "mscale", "mscale_all_dim"}},
       {"llama3", {"factor", "low_freq_factor", "high_freq_factor"}},
       {"longrope", {"factor", "attention_factor", "short_factor", "long_factor"}},
       {"proportional", {"factor", "partial_rotary_factor"}},
+      {"native", {}},
   };
   return all;
 }
@@ -57,19 +61,18 @@ class SpecParser {
     if (name == "default") name = "none";
     std::vector<std::string> known;
     for (const Method& method : methods()) known.push_back(method.name);
-    if (name == "dynamic-yarn" || name == "ntk-by-parts")
-      fail("no config.json that transformers 5.23.0 reads can say " + name, "use yarn");
+    if (name == "dynamic-yarn") fail("no config.json that transformers 5.23.0 reads can say " + name, "use yarn");
     for (const Method& method : methods())
       if (name == method.name) method_ = &method;
     if (method_) return;
     const std::string near = nearest_word(name, known).value_or("");
     fail("there is no method '" + name.substr(0, 40) + "'" + (near.empty() ? "" : " (did you mean '" + near + "'?)"),
-         "known are none, linear, ntk, dynamic, yarn, llama3, longrope, proportional");
+         "known are none, linear, ntk, dynamic, ntk-by-parts, yarn, llama3, longrope, proportional, native");
   }
 
   void check_key(const std::string& key) const {
     std::vector<std::string> known = method_->keys;
-    known.insert(known.end(), {"rope_theta", "to", kOriginal, "original"});
+    known.insert(known.end(), {"rope_theta", "to", kOriginal, "original", "like"});
     if (std::find(known.begin(), known.end(), key) != known.end() || (json_ && harmless(key))) return;
     const std::string near = nearest_word(key, known).value_or("");
     std::string list;
@@ -116,6 +119,7 @@ class SpecParser {
       if (!size) fail(key + " is '" + text + "', a number of tokens such as 4096 or 64k was expected", "correct it");
       return *size;
     }
+    if (key == "like") return text;
     if (key == "short_factor" || key == "long_factor")
       fail(key + " is a list", "give the whole rope dictionary as JSON");
     double number = 0;
@@ -180,6 +184,8 @@ class SpecParser {
 
   RopeRequest finish() {
     const std::string method = method_->name;
+    if (method == "native") return native();
+    apply_preset();
     const int length = original();
     RopeRequest request;
     request.rope_parameters = Json::object();
@@ -188,6 +194,7 @@ class SpecParser {
     if (method == "none") request.context = int(number("to").value_or(length));
     else if (method == "ntk") finish_ntk(request, length);
     else if (method == "proportional") finish_proportional(request);
+    else if (method == "ntk-by-parts") finish_by_parts(request, length);
     else finish_scaled(request, method, length);
     check(request);
     return request;
@@ -204,7 +211,16 @@ class SpecParser {
       fail(given ? std::string(key) + " is " + values_.at(key).dump() + ", a number from 1 to 65536 was expected"
                  : "to is below the original context of " + std::to_string(length),
            "it is relative to the original context, " + std::to_string(length) + " tokens");
+    if (given && to && std::string(key) == "factor" && proportional_context() && std::abs(s * length - *to) >= 1)
+      fail("factor=" + values_.at("factor").dump() + " over " + std::to_string(length) + " tokens is " +
+               Json(std::round(s * length)).dump() + ", and to says " + values_.at("to").dump(),
+           "give one of the two");
     return s;
+  }
+  /// Methods whose context is the factor times the original context. (Llama 3.1 serves twice that.)
+  bool proportional_context() const {
+    const std::string method = method_->name;
+    return method == "yarn" || method == "linear" || method == "dynamic" || method == "ntk-by-parts";
   }
   int served(double s, int length) const {
     const double context = number("to").value_or(std::round(s * length));
@@ -227,6 +243,61 @@ class SpecParser {
     request.context = int(number("to").value_or(base_.context));
   }
 
+  /// No dictionary names the method; longrope lists say its frequencies.
+  void finish_by_parts(RopeRequest& request, int length) const {
+    const double s = factor("factor", length);
+    request.context = served(s, length);
+    RopeSpec spec{number("rope_theta").value_or(base_.rope.theta), base_.rope.rotary_dim, RopeNtkByParts{s, length}};
+    spec.context = request.context;
+    carry(request, spec);
+  }
+  /// `spec` as longrope lists.
+  void carry(RopeRequest& request, const RopeSpec& spec) const {
+    const std::optional<Json> lists = longrope_dictionary(spec, request.context, request.context);
+    if (!lists) fail("no config.json that transformers 5.23.0 reads can say " + describe(spec), "take another method");
+    request.rope_parameters = *lists;
+    request.meant = spec;
+  }
+
+  /// The rope that the checkpoint has, said so that no code of its own is needed.
+  RopeRequest native() {
+    for (const auto& item : values_.items())
+      if (item.key() != "to") fail("native keeps the rope as it is, and " + item.key() + " would change it", "drop it");
+    RopeRequest request;
+    const auto* yarn = std::get_if<RopeYarn>(&base_.rope.scaling);
+    const int own = yarn ? served(yarn->factor, yarn->original_context) : base_.context;
+    request.context = int(number("to").value_or(own));
+    if (std::optional<Json> parameters = rope_dictionary(base_.rope)) request.rope_parameters = *parameters;
+    else carry(request, base_.rope);
+    check(request);
+    return request;
+  }
+
+  /// What a published recipe adds to the SPEC; what the SPEC says itself stands.
+  void apply_preset() {
+    if (!values_.contains("like")) return;
+    const std::string name = values_.at("like").is_string() ? values_.at("like").get<std::string>() : "";
+    values_.erase("like");
+    std::vector<std::string> known;
+    for (const RopePreset& preset : rope_presets()) known.push_back(std::string(preset.name));
+    const RopePreset* preset = find_rope_preset(name);
+    if (!preset) {
+      std::string list;
+      for (const std::string& one : known) list += (list.empty() ? "" : ", ") + one;
+      const std::string near = nearest_word(name, known).value_or("");
+      fail("there is no recipe '" + name.substr(0, 40) + "'" + (near.empty() ? "" : " (did you mean '" + near + "'?)"),
+           "known are " + list);
+    }
+    if (preset->method != std::string_view(method_->name))
+      fail(name + " is a recipe for " + std::string(preset->method) + ", not for " + method_->name,
+           "write " + std::string(preset->method) + ", or leave like= out");
+    magnitude_ = preset->magnitude;
+    for (const auto& [key, value] : preset->numbers)
+      if (!values_.contains(std::string(key))) values_[std::string(key)] = value;
+    if (preset->original != 0 && !values_.contains(kOriginal)) values_[kOriginal] = preset->original;
+    if (!preset->truncate && !values_.contains("truncate")) values_["truncate"] = false;
+  }
+
   void finish_scaled(RopeRequest& request, const std::string& method, int length) {
     const bool ratio =
         method == "longrope" && !number("factor") && !number("to");  // then the model's own context is the target
@@ -235,6 +306,8 @@ class SpecParser {
     if (method != "linear" && method != "dynamic")
       request.rope_parameters[kOriginal] = length;  // those two do not know the key
     inherit();
+    if (magnitude_ && !values_.contains("attention_factor") && !values_.contains("mscale"))
+      values_["attention_factor"] = s <= 1 ? 1 : *magnitude_ * std::log(s) + 1;
     for (const auto& item : values_.items())
       if (item.key() != "to" && item.key() != "factor" && item.key() != kOriginal)
         request.rope_parameters[item.key()] = item.value();
@@ -279,6 +352,7 @@ class SpecParser {
   std::string text_;
   const ModelConfig& base_;
   const Method* method_ = nullptr;
+  std::optional<double> magnitude_;  // c of a recipe's attention factor c ln s + 1
   bool json_ = false;
   Json values_ = Json::object();
 };

@@ -1,15 +1,21 @@
+#include "tools/extend.h"
+
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "formats/gguf_rewrite.h"
 #include "formats/gguf_write.h"
+#include "formats/hf_config.h"
 #include "formats/hf_folder.h"
 #include "formats/hf_writer.h"
+#include "formats/rope_config.h"
+#include "formats/rope_fields.h"
+#include "formats/rope_presets.h"
+#include "formats/synthetic.h"
 #include "lib/clone_file.h"
 #include "lib/error.h"
-#include "lib/rope_coverage.h"
 #include "tools/commands.h"
-#include "tools/common_options.h"
 #include "tools/describe.h"
 #include "tools/losses.h"
 #include "tools/model_card.h"
@@ -21,25 +27,23 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct ExtendOptions {
-  std::string source, output;
-  std::optional<std::string> rope;
-  std::optional<int> context;
-  bool plan = false, link = false;
-  std::string rope_encoding = "auto";
-  std::vector<std::string> allowed_losses;
-  WriterOptions writer;
-  CommonOptions common;
-};
-
 void declare(CommandLine& line, ExtendOptions& options) {
   line.positional(options.source, "SOURCE", "a Hugging Face folder or a GGUF");
   line.option("-o,--output,--outfile", options.output, "OUT", "the new folder or GGUF");
   line.option(
       "--rope", options.rope, "SPEC",
-      "the new rope: METHOD[,key=value]..., e.g. yarn,factor=8 or yarn,to=64k, or the JSON object of a model card");
+      "the new rope: METHOD[,key=value]..., e.g. yarn,factor=8 or yarn,to=64k, or the JSON object of a model card; "
+      "native: the rope as it is, without the remote code that computes it");
+  line.option("--like", options.like, "NAME",
+              "a published recipe: yarn-llama, yarn-mistral, yarn-solar, qwen, gpt-oss, airoboros-yarn, airoboros-pi, "
+              "airophin-pntk, llama-3.1, code-llama");
+  line.option("--engine,--target", options.engines, "ENGINE[@VERSION]",
+              "write what this engine reads as this rope, e.g. vllm@0.24. Repeatable. Without it: what most of the "
+              "newest read so");
+  line.option("--sliding-window", options.sliding_window, "N|none",
+              "a sliding window that is shorter than the context: its new length, or none");
   line.flag("--plan", options.plan, "only compare the methods at the context given with -c");
-  line.context_option("-c,--context,--ctx-size", options.context, "N", "target context of --plan");
+  line.context_option("-c,--context,--ctx-size", options.context, "N", "target context of --plan and --like");
   line.flag("--link", options.link, "hard links to the weights instead of copies. Both folders then share one file");
   line.refused_option("-a,--adapter,--lora", [](const std::string& value) {
     return std::pair("extend leaves the weights as they are, and an adapter changes them",
@@ -50,86 +54,11 @@ void declare(CommandLine& line, ExtendOptions& options) {
   declare_common(line, options.common);
   line.example("ropewalk extend base --plan -c 64k", "what each method would do to the angles");
   line.example("ropewalk extend base -o base-64k --rope yarn,to=64k", "config rewritten, weights shared or copied");
+  line.example("ropewalk extend base -o base-64k --like yarn-mistral -c 64k --engine vllm --engine transformers@4.57",
+               "one config.json that both read alike");
+  line.example("ropewalk extend Yarn-Mistral-7b-128k -o native --rope native", "a remote-code model without its code");
   line.example("ropewalk extend model.gguf -o model-8k.gguf --rope yarn,factor=2",
                "keys rewritten, tensors as they are");
-}
-
-/// The methods worth comparing when `base` grows to `context` tokens.
-std::vector<std::pair<std::string, RopeSpec>> candidates(const RopeSpec& base, int original, int context) {
-  const double factor = std::max(1.0, static_cast<double>(context) / original);
-  std::vector<std::pair<std::string, RopeSpec>> all;
-  const auto add = [&](const char* name, RopeScaling scaling) {
-    RopeSpec spec = base;
-    spec.scaling = std::move(scaling);
-    spec.attention_factor = std::nullopt;
-    spec.context = context;
-    all.emplace_back(name, std::move(spec));
-  };
-  add("none", RopeUnscaled{});
-  add("linear (PI)", RopeLinear{factor});
-  add("NTK-aware", RopeNtk{factor});
-  add("dynamic NTK", RopeDynamic{factor, original});
-  add("YaRN", RopeYarn{factor, original});
-  return all;
-}
-
-std::string request_text(const std::string& method, double factor) {
-  if (method == "linear (PI)") return "linear,factor=" + number_text(factor, 6);
-  if (method == "NTK-aware") return "ntk,alpha=" + number_text(factor, 6);
-  if (method == "dynamic NTK") return "dynamic,factor=" + number_text(factor, 6);
-  if (method == "YaRN") return "yarn,factor=" + number_text(factor, 6);
-  return "";
-}
-
-int run_plan(const ExtendOptions& options, const Io& io) {
-  if (!options.context)
-    throw Error(ErrorKind::usage, {}, "--plan has no target context", "give it with -c, for example -c 64k");
-  const formats::Source source = open_source(options.source, {}, options.common, io);
-  const ModelConfig& config = source.checkpoint.config;
-  const int original = rope_original_context(config.rope).value_or(config.context);
-  RopeSpec trained = config.rope;
-  trained.scaling = RopeUnscaled{};
-  trained.attention_factor = std::nullopt;
-  const double factor = std::max(1.0, static_cast<double>(*options.context) / original);
-
-  Output output{.command = "extend", .source = source.spec.text, .warnings = source.checkpoint.warnings};
-  output.body = {{"rope", rope_json(config.rope, config.context)},
-                 {"context", config.context},
-                 {"written", Json::array()},
-                 {"weights", nullptr},
-                 {"output", nullptr},
-                 {"losses", Json::array()},
-                 {"notes", Json::array()},
-                 {"plan", Json::array()},
-                 {"dry_run", true}};
-  Table table{{{"method"},
-               {"unseen-angle ratio", true},
-               {"high-frequency damage", true},
-               {"attention factor", true},
-               {"--rope"}},
-              {}};
-  for (const auto& [method, spec] : candidates(trained, original, *options.context)) {
-    const RopeCoverage coverage = rope_coverage(trained, original, spec, *options.context);
-    table.rows.push_back({method, fixed_text(coverage.unseen_angle_ratio, 2),
-                          number_text(100 * coverage.high_frequency_damage, 3) + " %",
-                          fixed_text(coverage.attention_factor, 4), request_text(method, factor)});
-    output.body["plan"].push_back({{"method", method},
-                                   {"factor", method == "none" ? Json(nullptr) : Json(factor)},
-                                   {"context", *options.context},
-                                   {"unseen_angle_ratio", coverage.unseen_angle_ratio},
-                                   {"high_frequency_damage", coverage.high_frequency_damage},
-                                   {"attention_factor", coverage.attention_factor},
-                                   {"spec", request_text(method, factor)}});
-  }
-  output.text(source.spec.text + ": " + describe(config.rope) + "; from " + std::to_string(original) + " to " +
-              std::to_string(*options.context) + " tokens");
-  output.table(std::move(table));
-  output.text(
-      "unseen-angle ratio: largest angle at the target over the largest one seen in training, pairs that never "
-      "completed a turn (1 or less is safe)\n"
-      "high-frequency damage: slow-down of the pairs that tell neighbours apart (0 % is best)");
-  emit(output, options.common, io);
-  return 0;
 }
 
 struct Written {
@@ -144,20 +73,59 @@ void write_text(const fs::path& path, const std::string& text, bool sync) {
   file.finish();
 }
 
-/// tokenizer_config.json, if its model_max_length would cap the new context in engines that take the smaller of the
-/// two.
-std::optional<std::string> raised_tokenizer_config(const fs::path& path, int context) {
+/// A JSON file of the folder in which `key` is raised to `context` if `stale` says so of its whole number.
+template <typename Stale>
+std::optional<std::string> raised(const fs::path& path, const char* key, int context, Stale stale) {
   std::error_code ignored;
   if (!fs::is_regular_file(path, ignored)) return std::nullopt;
   Json json = formats::read_json(path);
-  if (!json.is_object() || !json.contains("model_max_length") || !json["model_max_length"].is_number_integer() ||
-      json["model_max_length"] >= context)
+  if (!json.is_object() || !json.contains(key) || !json[key].is_number_integer() || !stale(json[key]))
     return std::nullopt;
-  json["model_max_length"] = context;
+  json[key] = context;
   return json_text(json);
 }
 
-Written write_folder(const formats::Source& source, const ExtendOptions& options, const WriteOptions& write) {
+/// What is written into a folder beside the weights, and what is left out of it.
+struct FolderPlan {
+  Json config;
+  int context = 0, old_context = 0;
+  std::set<std::string> left_out;  // remote code that nothing names any more
+};
+
+/// The files of this folder that the old auto_map names, if the new configuration has none.
+std::set<std::string> dead_code(const Json& old_config, const Json& config) {
+  std::set<std::string> names;
+  if (!formats::yarn_remote_code(old_config) || config.contains("auto_map")) return names;
+  for (const auto& item : old_config.at("auto_map").items())
+    if (item.value().is_string()) {
+      const std::string value = item.value().get<std::string>();
+      if (value.find("--") == std::string::npos) names.insert(value.substr(0, value.find('.')) + ".py");
+    }
+  return names;
+}
+
+std::string short_dump(const Json& value) {
+  const std::string text = value.dump();
+  return text.size() <= 300 ? text : text.substr(0, 297) + "...";
+}
+
+/// What differs between two configurations, a line for each key.
+std::vector<std::string> config_changes(const Json& before, const Json& after) {
+  std::vector<std::string> notes;
+  for (const auto& item : before.items()) {
+    if (!after.contains(item.key())) notes.push_back("config.json: " + item.key() + " removed");
+    else if (after.at(item.key()) != item.value())
+      notes.push_back("config.json: " + item.key() + " " + short_dump(item.value()) + " -> " +
+                      short_dump(after.at(item.key())));
+  }
+  for (const auto& item : after.items())
+    if (!before.contains(item.key()))
+      notes.push_back("config.json: " + item.key() + " " + short_dump(item.value()) + " added");
+  return notes;
+}
+
+Written write_folder(const formats::Source& source, const FolderPlan& plan, const ExtendOptions& options,
+                     const WriteOptions& write) {
   const formats::HfFolder& hf = *source.hf;
   Written written;
   PendingFolder folder(options.output, write);
@@ -167,7 +135,7 @@ Written write_folder(const formats::Source& source, const ExtendOptions& options
     write_text(building / name, text, write.sync);
     written.files.push_back(name);
   };
-  text_file("config.json", json_text(hf.config));
+  text_file("config.json", json_text(plan.config));
   text_file(
       "README.md",
       model_card(source, (target.filename().empty() ? target.parent_path() : target).filename().string(), "extended"));
@@ -187,11 +155,24 @@ Written write_folder(const formats::Source& source, const ExtendOptions& options
   }
   for (const std::string& name : hf.carried_files) {
     if (name == "README.md") continue;
+    if (plan.left_out.contains(name)) {
+      written.notes.push_back(name + " left out: remote code, which nothing names any more");
+      continue;
+    }
     if (name == "tokenizer_config.json") {
-      if (const auto raised = raised_tokenizer_config(hf.folder / name, source.checkpoint.config.context)) {
-        text_file(name, *raised);
-        written.notes.push_back("tokenizer_config.json: model_max_length raised to " +
-                                std::to_string(source.checkpoint.config.context));
+      const auto small = [&](const Json& value) { return value < plan.context; };
+      if (const auto text = raised(hf.folder / name, "model_max_length", plan.context, small)) {
+        text_file(name, *text);
+        written.notes.push_back("tokenizer_config.json: model_max_length raised to " + std::to_string(plan.context));
+        continue;
+      }
+    }
+    if (name == "generation_config.json") {
+      const auto old = [&](const Json& value) { return value == plan.old_context && value < plan.context; };
+      if (const auto text = raised(hf.folder / name, "max_length", plan.context, old)) {
+        text_file(name, *text);
+        written.notes.push_back("generation_config.json: max_length, the old context, raised to " +
+                                std::to_string(plan.context));
         continue;
       }
     }
@@ -221,22 +202,169 @@ std::uint64_t weight_file_bytes(const formats::Source& source) {
   return bytes;
 }
 
-int run_extend(const ExtendOptions& options, Io& io) {
+/// The SPEC of --rope and --like together.
+std::optional<std::string> asked_rope(const ExtendOptions& options) {
+  if (!options.like) return options.rope;
+  if (options.rope && options.rope->find('{') != std::string::npos)
+    throw Error(ErrorKind::usage, {}, "--like is given beside a JSON object, which says everything itself",
+                "leave one of them out");
+  if (options.rope) return *options.rope + ",like=" + *options.like;
+  const formats::RopePreset* preset = formats::find_rope_preset(*options.like);
+  const std::string method = preset ? std::string(preset->method) : "yarn";  // the SPEC's parser names the recipes
+  if (preset && !options.context)
+    throw Error(ErrorKind::usage, {}, "--like " + *options.like + " has no context to extend to", "add -c 64k");
+  return method + (options.context ? ",to=" + std::to_string(*options.context) : "") + ",like=" + *options.like;
+}
+
+void check_options(const ExtendOptions& options) {
   check_reports(options.common, options.plan);
   check_allowed_losses(options.allowed_losses);
-  if (options.plan) {
-    if (!options.output.empty())
-      throw Error(ErrorKind::usage, {}, "--plan writes nothing, and -o is given", "leave one of them out");
-    return run_plan(options, io);
-  }
-  if (options.context)
-    throw Error(ErrorKind::usage, {}, "-c is the target of --plan, which is not given",
+  if (formats::synthetic_config(formats::parse_source(options.source).model) && !options.plan)
+    throw Error(ErrorKind::usage, {}, "'" + options.source + "' has no weights to go with a new rope",
+                "give a folder or a GGUF; --plan takes synthetic: too");
+  if (options.plan) return;
+  if (options.context && !(options.like && !options.rope))
+    throw Error(ErrorKind::usage, {}, "-c is the target of --plan and --like, which are not given",
                 "say how far to extend in the rope: --rope yarn,to=" + std::to_string(*options.context));
   if (options.output.empty())
     throw Error(ErrorKind::usage, {}, "no output given", "name the new folder or GGUF with -o OUT");
+  if (options.sliding_window && *options.sliding_window != "none" && !formats::parse_context(*options.sliding_window))
+    throw Error(ErrorKind::usage, {}, "--sliding-window is '" + *options.sliding_window + "'",
+                "give a number of tokens such as 64k, or none");
+}
+
+/// The model as it was before the new rope.
+ModelConfig model_before(const formats::Source& source) {
+  if (source.gguf) return formats::read_gguf_model(*source.gguf, source.spec.model).config;
+  const std::string path = (source.hf->folder / "config.json").string();
+  std::vector<std::string> known;
+  return formats::read_hf_config(path, source.hf->config_text, formats::parse_json(path, source.hf->config_text),
+                                 known);
+}
+
+/// What was asked for: the rope (as its method says it, whatever carries it) and the tokens to serve under it.
+formats::RopeTarget target_of(const formats::Source& source, const ModelConfig& before) {
+  const ModelConfig& config = source.checkpoint.config;
+  formats::RopeTarget target{config.rope, config.context};
+  if (const auto meant = formats::parse_rope_spec(*source.spec.rope, before).meant) target.spec = *meant;
+  if (const auto* dynamic = std::get_if<RopeDynamic>(&target.spec.scaling))
+    target.context = int(std::min(std::round(dynamic->factor * dynamic->original_context), 2147483647.0));
+  return target;
+}
+
+/// A sliding window shorter than the context, unless --sliding-window says what becomes of it.
+void settle_sliding_window(const ExtendOptions& options, const ModelConfig& model, const formats::RopeTarget& target,
+                           Json& config, std::vector<formats::Loss>& losses) {
+  if (options.sliding_window) {
+    config["sliding_window"] =
+        *options.sliding_window == "none" ? Json(nullptr) : Json(*formats::parse_context(*options.sliding_window));
+    return;
+  }
+  if (!model.sliding_window || *model.sliding_window >= target.context) return;
+  losses.push_back({"sliding_window",
+                    "a query sees the last " + std::to_string(*model.sliding_window) + " tokens only, and " +
+                        std::to_string(target.context) + " are to be served (--sliding-window none lifts it)",
+                    *model.sliding_window, true});
+}
+
+/// Everything that is decided before the first byte.
+struct ExtendPlan {
+  ModelConfig before;
+  formats::RopeTarget target;
+  std::optional<formats::GgufPlan> gguf;
+  FolderPlan folder;
+  std::vector<std::string> notes, warnings;
+  std::vector<formats::Loss> losses;
+  std::vector<formats::EngineVerdict> verdicts;
+};
+
+void plan_gguf(const formats::Source& source, const ExtendOptions& options, ExtendPlan& plan) {
+  for (const formats::EngineVersion& engine : asked_engines(options))
+    if (engine.engine != formats::Engine::llama_cpp)
+      throw Error(ErrorKind::usage, {}, engine.title() + " reads no config.json out of a GGUF",
+                  "name llama.cpp, or extend the Hugging Face folder");
   const formats::RopeEncoding encoding = parse_rope_encoding(options.rope_encoding);
+  formats::GgufExport rewritten = formats::rewrite_gguf_rope(*source.gguf, source.checkpoint.config, encoding);
+  refuse_losses(rewritten.losses, options.allowed_losses, source.checkpoint);
+  plan.notes = rewritten.notes;
+  plan.losses = rewritten.losses;
+  plan.gguf = std::move(rewritten.plan);
+}
+
+void plan_folder(const formats::Source& source, const ExtendOptions& options, ExtendPlan& plan) {
+  const formats::HfFolder& hf = *source.hf;
+  const Json old_config = formats::parse_json((hf.folder / "config.json").string(), hf.config_text);
+  Json preferred = hf.config;
+  settle_sliding_window(options, source.checkpoint.config, plan.target, preferred, plan.losses);
+  refuse_losses(plan.losses, options.allowed_losses, source.checkpoint);
+  formats::EmittedRope emitted =
+      formats::emit_rope(preferred, source.checkpoint.config, plan.target, asked_engines(options));
+  plan.verdicts = std::move(emitted.verdicts);
+  plan.folder = {std::move(emitted.config), plan.target.context, plan.before.context, {}};
+  plan.folder.left_out = dead_code(old_config, plan.folder.config);
+  plan.notes = config_changes(old_config, plan.folder.config);
+}
+
+ExtendPlan make_plan(const formats::Source& source, const ExtendOptions& options) {
+  ExtendPlan plan;
+  plan.before = model_before(source);
+  plan.target = target_of(source, plan.before);
+  plan.warnings = source.checkpoint.warnings;
+  if (plan.target.context < plan.before.context)
+    plan.warnings.push_back("the context served shrinks from " + std::to_string(plan.before.context) + " to " +
+                            std::to_string(plan.target.context) + " tokens");
+  if (source.gguf) plan_gguf(source, options, plan);
+  else plan_folder(source, options, plan);
+  return plan;
+}
+
+/// What llama.cpp reads out of the file that was written.
+formats::EngineVerdict written_verdict(const std::string& path, const formats::RopeTarget& target) {
+  const formats::GgufFile file = formats::read_gguf(path);
+  formats::EngineVerdict verdict;
+  verdict.reading.engine = formats::newest(formats::Engine::llama_cpp);
+  formats::EngineRope rope;
+  rope.spec = formats::read_gguf_rope(file, path);
+  rope.arithmetic = formats::EngineArithmetic::ggml;
+  verdict.reading.context = rope.spec.context;
+  verdict.reading.ropes.push_back(std::move(rope));
+  verdict.difference = formats::first_difference(target, verdict.reading);
+  return verdict;
+}
+
+void report(const formats::Source& source, const ExtendOptions& options, const ExtendPlan& plan, const Written& written,
+            const Io& io) {
+  const std::vector<std::string> arithmetic = rope_arithmetic(plan.before.rope, plan.target.spec, plan.target.context);
+  Output output{.command = "extend", .source = source.spec.text, .warnings = plan.warnings};
+  output.body = {{"rope", rope_json(source.checkpoint.config.rope, source.checkpoint.config.context)},
+                 {"arithmetic", arithmetic},
+                 {"engines", engines_json(plan.verdicts)},
+                 {"written", written.files},
+                 {"weights", written.weights.empty() ? Json(nullptr) : Json(written.weights)},
+                 {"plan", nullptr},
+                 {"context", source.checkpoint.config.context},
+                 {"kv_cache", nullptr},
+                 {"output", options.output},
+                 {"losses", losses_json(plan.losses)},
+                 {"notes", plan.notes},
+                 {"dry_run", options.writer.dry_run}};
+  std::string text = options.output + ": " + describe(plan.target.spec) + ", context " +
+                     std::to_string(source.checkpoint.config.context);
+  text += options.writer.dry_run ? " (dry run: nothing written)" : ", weights by " + written.weights;
+  for (const std::string& line : arithmetic) text += "\n  " + line;
+  for (const std::string& note : plan.notes) text += "\n" + note;
+  for (const formats::Loss& loss : plan.losses) text += "\n" + loss_line(loss);
+  output.text(std::move(text));
+  if (!plan.verdicts.empty()) output.table(engine_table(plan.verdicts));
+  emit(output, options.common, io);
+}
+
+int run_extend(const ExtendOptions& options, Io& io) {
+  check_options(options);
+  if (options.plan) return run_extend_plan(options, io);
+  asked_engines(options);  // their names, before anything is read
   SourceOptions modifiers;
-  modifiers.rope = options.rope;
+  modifiers.rope = asked_rope(options);
   const formats::Source source = open_source(options.source, modifiers, options.common, io);
   if (!source.spec.rope)
     throw Error(ErrorKind::usage, {}, "no rope given", "say how to extend: --rope yarn,to=64k (see --plan)");
@@ -244,59 +372,43 @@ int run_extend(const ExtendOptions& options, Io& io) {
     throw Error(ErrorKind::usage, {}, "'" + source.spec.text + "' has an adapter, which extend leaves alone",
                 "merge it: ropewalk merge " + source.spec.text + " -o DIR");
   check_target(options.output, source, options.common.overwrite);
+  parse_rope_encoding(options.rope_encoding);
 
-  std::optional<formats::GgufPlan> gguf;
-  std::vector<std::string> notes;
-  std::vector<formats::Loss> losses;
-  if (source.gguf) {
-    formats::GgufExport rewritten = formats::rewrite_gguf_rope(*source.gguf, source.checkpoint.config, encoding);
-    refuse_losses(rewritten.losses, options.allowed_losses, source.checkpoint);
-    notes = rewritten.notes;
-    losses = rewritten.losses;
-    gguf = std::move(rewritten.plan);
-  }
+  ExtendPlan plan = make_plan(source, options);
+  for (std::size_t i = source.checkpoint.warnings.size(); i < plan.warnings.size(); ++i)
+    warn(plan.warnings[i], options.common, io);
   const formats::GgufWritten planned =
-      gguf ? formats::planned_files(*gguf, {options.output, {}}) : formats::GgufWritten{};
+      plan.gguf ? formats::planned_files(*plan.gguf, {options.output, {}}) : formats::GgufWritten{};
   for (const fs::path& old : planned.replaced) {  // shards of that name
     check_target(old, source, options.common.overwrite);
-    notes.push_back((options.writer.dry_run ? "would remove " : "removed ") + old.string() +
-                    ", an older shard of that name");
+    plan.notes.push_back((options.writer.dry_run ? "would remove " : "removed ") + old.string() +
+                         ", an older shard of that name");
   }
-  const std::uint64_t bytes = gguf ? planned.bytes : weight_file_bytes(source);
-  announce({.targets = {{options.output, options.link && !gguf ? 0 : bytes}},
-            .what = gguf ? "1 file" : "1 folder",
+  const std::uint64_t bytes = plan.gguf ? planned.bytes : weight_file_bytes(source);
+  announce({.targets = {{options.output, options.link && !plan.gguf ? 0 : bytes}},
+            .what = plan.gguf ? "1 file" : "1 folder",
             .read_bytes = total_bytes(source.base_tensors)},
            options.common, io);
   Written written;
   if (!options.writer.dry_run) {
     const WriteOptions write = write_options(options.common, options.writer);
-    written = gguf ? write_gguf(*gguf, options, write, io) : write_folder(source, options, write);
+    written =
+        plan.gguf ? write_gguf(*plan.gguf, options, write, io) : write_folder(source, plan.folder, options, write);
+    if (plan.gguf) plan.verdicts = {written_verdict(written.files.front(), plan.target)};
   }
-  notes.insert(notes.end(), written.notes.begin(), written.notes.end());
-  std::vector<std::string> warnings = source.checkpoint.warnings;
-  warnings.insert(warnings.end(), written.warnings.begin(), written.warnings.end());
-
-  Output output{.command = "extend", .source = source.spec.text, .warnings = std::move(warnings)};
-  output.body = {{"rope", rope_json(source.checkpoint.config.rope, source.checkpoint.config.context)},
-                 {"written", written.files},
-                 {"weights", written.weights.empty() ? Json(nullptr) : Json(written.weights)},
-                 {"plan", nullptr},
-                 {"context", source.checkpoint.config.context},
-                 {"output", options.output},
-                 {"losses", losses_json(losses)},
-                 {"notes", notes},
-                 {"dry_run", options.writer.dry_run}};
-  std::string text = options.output + ": " + describe(source.checkpoint.config.rope) + ", context " +
-                     std::to_string(source.checkpoint.config.context);
-  text += options.writer.dry_run ? " (dry run: nothing written)" : ", weights by " + written.weights;
-  for (const std::string& note : notes) text += "\n" + note;
-  for (const formats::Loss& loss : losses) text += "\n" + loss_line(loss);
-  output.text(std::move(text));
-  emit(output, options.common, io);
+  plan.notes.insert(plan.notes.end(), written.notes.begin(), written.notes.end());
+  plan.warnings.insert(plan.warnings.end(), written.warnings.begin(), written.warnings.end());
+  report(source, options, plan, written, io);
   return 0;
 }
 
 }  // namespace
+
+std::vector<formats::EngineVersion> asked_engines(const ExtendOptions& options) {
+  std::vector<formats::EngineVersion> engines;
+  for (const std::string& text : options.engines) engines.push_back(formats::parse_engine(text));
+  return engines;
+}
 
 Command extend_command() {
   return make_command("extend", "longer context by a new rope: rewritten config or GGUF keys, weights as they are",

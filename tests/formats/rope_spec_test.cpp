@@ -97,10 +97,10 @@ TEST(RopeSpecText, ComposingCountsFromTheOriginalContext) {
 TEST(RopeSpecText, Refusals) {
   EXPECT_EQ(refused("yern,factor=4"),
             "rope 'yern,factor=4': there is no method 'yern' (did you mean 'yarn'?); known are none, linear, ntk, "
-            "dynamic, yarn, llama3, longrope, proportional");
+            "dynamic, ntk-by-parts, yarn, llama3, longrope, proportional, native");
   EXPECT_EQ(refused("linear,fcator=4"),
             "rope 'linear,fcator=4': linear has no key 'fcator' (did you mean 'factor'?); it takes factor, rope_theta, "
-            "to, original_max_position_embeddings, original");
+            "to, original_max_position_embeddings, original, like");
   EXPECT_EQ(refused("yarn"), "rope 'yarn': neither factor nor to says how far to extend; add factor=4 or to=64k");
   EXPECT_EQ(refused("yarn,to=2k"),
             "rope 'yarn,to=2k': to is below the original context of 4096; it is relative to the original context, 4096 "

@@ -74,8 +74,8 @@ TEST(Extend, PlanComparesMethodsAndWritesNothing) {
   ASSERT_EQ(ran.exit, 0) << ran.err;
   std::map<std::string, Json> plan;
   for (const Json& row : ran.json()["plan"]) plan[row["method"]] = row;
-  ASSERT_EQ(plan.size(), 5u);
-  EXPECT_NEAR(plan["none"]["unseen_angle_ratio"].get<double>(), 8, 1e-9);
+  ASSERT_EQ(plan.size(), 6u);
+  EXPECT_NEAR(plan["as it is"]["unseen_angle_ratio"].get<double>(), 8, 1e-9);
   EXPECT_NEAR(plan["YaRN"]["unseen_angle_ratio"].get<double>(), 1, 1e-9);
   EXPECT_NEAR(plan["linear (PI)"]["high_frequency_damage"].get<double>(), 0.875, 1e-12);
   EXPECT_EQ(run({"extend", model("tolstoy-4m"), "--plan"}).exit, 2);

@@ -1,0 +1,299 @@
+#include "formats/rope_emit.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+#include <cstdio>
+#include <set>
+
+#include "formats/rope_config.h"
+#include "formats/rope_dictionary.h"
+#include "lib/error.h"
+
+namespace ropewalk::formats {
+namespace {
+
+constexpr const char* kOriginal = "original_max_position_embeddings";
+
+std::string shown(double value) {
+  char text[40];
+  std::snprintf(text, sizeof text, "%.6g", value);
+  return text;
+}
+
+// Comparison ----------------------------------------------------------------------------------------------------------
+
+/// Units in the last place between two positive floats, 2^31 where one is no frequency.
+std::int64_t ulps(float a, float b) {
+  if (a == b) return 0;
+  if (!(a > 0 && b > 0) || std::isinf(a) || std::isinf(b)) return std::int64_t{1} << 31;
+  return std::abs(std::int64_t{std::bit_cast<std::int32_t>(a)} - std::int64_t{std::bit_cast<std::int32_t>(b)});
+}
+
+/// The frequencies an engine turns by, divisors of positions included.
+std::vector<float> effective(const EngineRope& rope, int length) {
+  std::vector<float> table = engine_table(rope, length).inv_freq;
+  if (rope.position_divisor != 1)
+    for (float& f : table) f = float(double(f) / rope.position_divisor);
+  return table;
+}
+
+/// llama.cpp multiplies angles up pair by pair in float32, each product rounded: 2^-24 for each of up to 256 pairs.
+/// Elsewhere: 3 units in the last place.
+bool same_frequency(const EngineRope& rope, float got, float want) {
+  if (rope.arithmetic == EngineArithmetic::ggml) return std::abs(got - want) <= std::abs(want) * 0x1p-16f;
+  return ulps(got, want) <= 3;
+}
+
+std::string table_difference(const RopeTarget& target, const EngineRope& rope, int length) {
+  EngineRope wanted;
+  wanted.spec = target.spec;
+  if (rope.arithmetic == EngineArithmetic::torch_double) wanted.arithmetic = rope.arithmetic;
+  const EngineTable want = engine_table(wanted, length);
+  const std::vector<float> got = effective(rope, length);
+  const std::string at = depends_on_length(target.spec) || depends_on_length(rope.spec)
+                             ? " in a sequence of " + std::to_string(length) + " tokens"
+                             : "";
+  if (got.size() != want.inv_freq.size())
+    return std::to_string(2 * got.size()) + " channels of a head rotate, " + std::to_string(2 * want.inv_freq.size()) +
+           " are wanted";
+  const float attention = engine_table(rope, length).attention_factor;
+  std::size_t first = got.size(), differ = 0;
+  for (std::size_t pair = got.size(); pair-- > 0;)
+    if (!same_frequency(rope, got[pair], want.inv_freq[pair])) first = pair, ++differ;
+  if (differ > 0)
+    return std::to_string(differ) + " of " + std::to_string(got.size()) + " frequencies differ" + at + ", first pair " +
+           std::to_string(first) + ": " + shown(double(got[first])) + ", " + shown(double(want.inv_freq[first])) +
+           " is wanted";
+  if (ulps(attention, want.attention_factor) > 1)
+    return "attention factor " + shown(double(attention)) + at + ", " + shown(double(want.attention_factor)) +
+           " is wanted";
+  return "";
+}
+
+/// Lengths at which ropes that depend on it can part.
+std::set<int> lengths(const RopeTarget& target, const EngineRope& rope) {
+  std::set<int> all = {1, target.context};
+  for (const RopeSpec* spec : {&target.spec, &rope.spec})
+    if (const std::optional<int> original = rope_original_context(*spec); original && *original < 1 << 30)
+      for (int length : {*original, *original + 1, 2 * *original}) all.insert(length);
+  return all;
+}
+
+}  // namespace
+
+std::string first_difference(const RopeTarget& target, const EngineReading& reading) {
+  for (const std::optional<EngineError>& error : {reading.error, reading.context_error})
+    if (error) return error->kind + ": " + error->text.substr(0, 160);
+  for (const EngineRope& rope : reading.ropes)
+    for (const int length : lengths(target, rope))
+      if (const std::string difference = table_difference(target, rope, length); !difference.empty()) return difference;
+  const auto* dynamic = std::get_if<RopeDynamic>(&target.spec.scaling);
+  if (dynamic && reading.engine.engine == Engine::transformers && reading.context == dynamic->original_context)
+    return "";
+  if (reading.context != target.context)
+    return "serves " + (reading.context ? std::to_string(*reading.context) : std::string("no stated number of")) +
+           " tokens, " + std::to_string(target.context) + " are wanted";
+  return "";
+}
+
+namespace {
+
+// Candidates ----------------------------------------------------------------------------------------------------------
+
+struct Candidate {
+  Json config;
+  std::string dialect;
+  bool named = true;  // the method stands in it by its own name
+};
+
+/// Every length key that an engine may ask before or beside max_position_embeddings.
+constexpr std::array kLengthKeys = {"max_sequence_length", "seq_length", "max_seq_len", "model_max_length"};
+
+class Candidates {
+ public:
+  Candidates(const Json& preferred, const ModelConfig& model, const RopeTarget& target)
+      : model_(model), target_(target), bare_(preferred) {
+    all_.push_back({preferred, "transformers 4 and 5"});
+    bare_.erase(kOriginal);
+  }
+
+  std::vector<Candidate> take() {
+    const auto* dynamic = std::get_if<RopeDynamic>(&target_.spec.scaling);
+    const std::optional<int> original = rope_original_context(target_.spec);
+    const int context = dynamic ? dynamic->original_context : target_.context;
+    const std::optional<Json> dictionary = rope_dictionary(target_.spec);
+    all_.front().named = dictionary.has_value();
+    if (dictionary) {
+      variants(*dictionary, context, "");
+      // vLLM and SGLang multiply max_position_embeddings by the factor of a linear rope
+      if (const std::optional<double> s = rope_factor(target_.spec); s && !dynamic && *s > 1)
+        variants(*dictionary, int(std::lround(target_.context / *s)), ", max_position_embeddings the original context");
+    }
+    const std::size_t named = all_.size();
+    for (const int length : {target_.context, original.value_or(0)})
+      if (const std::optional<Json> lists = longrope_dictionary(target_.spec, target_.context, length))
+        variants(*lists, target_.context, ", as longrope lists");
+    for (std::size_t i = named; i < all_.size(); ++i)
+      all_[i].named = std::holds_alternative<RopeLongrope>(target_.spec.scaling);
+    if (model_.model_type == "mistral" && !bare_.contains("head_dim")) {  // transformers 4.52 to 4.57 need it
+      const std::size_t count = all_.size();
+      for (std::size_t i = 0; i < count; ++i) {
+        all_.push_back({all_[i].config, all_[i].dialect + ", head_dim written", all_[i].named});
+        all_.back().config["head_dim"] = model_.head_dim;
+      }
+    }
+    return std::move(all_);
+  }
+
+ private:
+  void variants(const Json& parameters, int context, const std::string& how) {
+    const bool attention = parameters.contains("attention_factor") && parameters["rope_type"] == "yarn";
+    for (const bool attention_factor : {true, false})
+      for (const bool attn_factor : {true, false}) {
+        if (!attention && !(attention_factor && attn_factor)) continue;
+        if (attention && !attention_factor && !attn_factor) continue;
+        Json dictionary = parameters;
+        if (attention && attn_factor)
+          dictionary["attn_factor"] =
+              parameters["attention_factor"].get<double>() / yarn_attention_factor(parameters["factor"].get<double>());
+        if (!attention_factor) dictionary.erase("attention_factor");
+        const std::string keys = !attention || (attention_factor && attn_factor) ? ""
+                                 : attention_factor                              ? ", attention_factor alone"
+                                                                                 : ", attn_factor alone";
+        dialects(dictionary, context, how + keys);
+      }
+  }
+
+  /// Both spellings of the type (as config_with_rope writes it), each alone, and the dictionary of transformers 5.
+  void dialects(const Json& parameters, int context, const std::string& how) {
+    if (parameters["rope_type"] == "default") {
+      add(nullptr, Json{{"rope_type", "default"}, {"rope_theta", parameters["rope_theta"]}}, context, parameters,
+          "transformers 5" + how);
+      add(nullptr, nullptr, context, parameters, "transformers 4" + how);
+      return;
+    }
+    Json both = {{"rope_type", parameters["rope_type"]}, {"type", parameters["rope_type"]}};
+    for (const auto& item : parameters.items())
+      if (item.key() != "rope_type" && item.key() != "rope_theta") both[item.key()] = item.value();
+    Json type = both, rope_type = both;
+    type.erase("rope_type");
+    rope_type.erase("type");
+    add(both, nullptr, context, parameters, "transformers 4 and 5" + how);
+    add(both, parameters, context, parameters, "transformers 4 and 5, both dictionaries" + how);
+    add(nullptr, parameters, context, parameters, "transformers 5" + how);
+    add(rope_type, nullptr, context, parameters, "transformers 4 from 4.43" + how);
+    add(type, nullptr, context, parameters, "transformers 4 up to 4.42" + how);
+  }
+
+  void add(Json scaling, Json rope_parameters, int context, const Json& parameters, std::string dialect) {
+    Json config = bare_;
+    config["rope_theta"] = parameters["rope_theta"];
+    for (auto& [key, value] : {std::pair("rope_scaling", &scaling), std::pair("rope_parameters", &rope_parameters)}) {
+      if (value->is_null()) config.erase(key);
+      else config[key] = std::move(*value);
+    }
+    config["max_position_embeddings"] = context;
+    for (const char* key : kLengthKeys)
+      if (config.contains(key)) config[key] = context;
+    all_.push_back({std::move(config), std::move(dialect)});
+  }
+
+  const ModelConfig& model_;
+  const RopeTarget& target_;
+  Json bare_;  // every key of it that has to do with the rope is set or removed
+  std::vector<Candidate> all_;
+};
+
+std::vector<EngineVerdict> verdicts(const Json& config, const RopeTarget& target,
+                                    std::span<const EngineVersion> engines) {
+  std::vector<EngineVerdict> out;
+  for (const EngineVersion& engine : engines) {
+    EngineVerdict verdict{read_as(engine, config), ""};
+    verdict.difference = first_difference(target, verdict.reading);
+    out.push_back(std::move(verdict));
+  }
+  return out;
+}
+
+long count_right(const std::vector<EngineVerdict>& all) {
+  return std::count_if(all.begin(), all.end(), [](const EngineVerdict& one) { return one.right(); });
+}
+
+std::string listed(const std::vector<std::string>& names) {
+  std::string out;
+  for (std::size_t i = 0; i < names.size(); ++i)
+    out += (i == 0 ? "" : i + 1 == names.size() ? " and " : ", ") + names[i];
+  return out;
+}
+
+/// Why nothing suits all of `engines`, and what would.
+[[noreturn]] void refuse(const std::vector<Candidate>& candidates, const RopeTarget& target,
+                         std::span<const EngineVersion> engines, const std::vector<EngineVerdict>& best) {
+  std::vector<std::string> never, able;
+  const auto any = [&](const EngineVersion& engine) {
+    return std::any_of(candidates.begin(), candidates.end(), [&](const Candidate& one) {
+      return first_difference(target, read_as(engine, one.config)).empty();
+    });
+  };
+  for (const EngineVersion& engine : engines)
+    if (!any(engine)) never.push_back(engine.title());
+  if (never.empty()) {
+    std::vector<std::string> names;
+    for (const EngineVersion& engine : engines) names.push_back(engine.title());
+    throw Error(ErrorKind::unsupported, {},
+                "each of " + listed(names) + " can be told " + describe(target.spec) + " at " +
+                    std::to_string(target.context) + " tokens, but no one config.json tells all of them",
+                "write a folder for each");
+  }
+  for (const EngineVersion& engine : newest_engines())
+    if (any(engine)) able.push_back(engine.title());
+  std::string reason;
+  for (const EngineVerdict& verdict : best)
+    if (verdict.reading.engine.title() == never.front()) reason = verdict.difference;
+  const bool llama_cpp = std::any_of(engines.begin(), engines.end(),
+                                     [](const EngineVersion& engine) { return engine.engine == Engine::llama_cpp; });
+  throw Error(ErrorKind::unsupported, {},
+              "no config.json makes " + listed(never) + " run " + describe(target.spec) + " at " +
+                  std::to_string(target.context) + " tokens (" + reason + ")",
+              (able.empty() ? std::string("no engine known here could; take another method")
+                            : listed(able) + " could: leave out the others, or take another method") +
+                  (llama_cpp ? "; a GGUF can carry more than a config.json: ropewalk convert, with this --rope" : ""));
+}
+
+}  // namespace
+
+std::vector<EngineVersion> newest_engines() {
+  std::vector<EngineVersion> all;
+  for (const Engine engine :
+       {Engine::transformers, Engine::vllm, Engine::sglang, Engine::llama_cpp, Engine::exllamav2, Engine::exllamav3})
+    all.push_back(newest(engine));
+  return all;
+}
+
+EmittedRope emit_rope(const Json& preferred, const ModelConfig& model, const RopeTarget& target,
+                      std::span<const EngineVersion> engines) {
+  const std::vector<Candidate> candidates = Candidates(preferred, model, target).take();
+  const std::vector<EngineVersion> others = newest_engines();
+  const std::size_t named = engines.size();
+  const Candidate* best = nullptr;
+  // right for those asked for, by its own name, right for the newest; the name comes last where nobody is asked for
+  std::array<long, 3> best_score = {-1, 0, 0};
+  for (const Candidate& candidate : candidates) {
+    const long asked = count_right(verdicts(candidate.config, target, engines));
+    if (asked < best_score[0]) continue;
+    const long newest = count_right(verdicts(candidate.config, target, others));
+    const std::array<long, 3> score = {asked, named > 0 ? candidate.named : newest,
+                                       named > 0 ? newest : candidate.named};
+    if (score > best_score) best = &candidate, best_score = score;
+    const bool settled = named > 0 ? asked == long(named) : 2 * newest >= long(others.size());
+    if (settled && best == &candidates.front()) break;
+  }
+  EmittedRope out{best->config, best->dialect,
+                  verdicts(best->config, target, named > 0 ? engines : std::span<const EngineVersion>(others))};
+  if (best_score[0] < long(named)) refuse(candidates, target, engines, out.verdicts);
+  return out;
+}
+
+}  // namespace ropewalk::formats

@@ -1,0 +1,222 @@
+// extend --plan: the methods at a context, side by side.
+#include <algorithm>
+#include <cmath>
+
+#include "formats/gguf_rope.h"
+#include "formats/rope_config.h"
+#include "lib/error.h"
+#include "lib/rope_coverage.h"
+#include "tools/describe.h"
+#include "tools/extend.h"
+#include "tools/units.h"
+
+namespace ropewalk::tools {
+namespace {
+
+/// A method worth comparing.
+struct Planned {
+  std::string method;
+  std::string spec;            // for --rope; empty: nothing would be written
+  formats::RopeTarget target;  // the rope, and the tokens to serve
+  double factor = 0;           // 0: the method has none
+  std::vector<formats::EngineVerdict> verdicts;
+};
+
+/// The bytes of keys and values for `tokens` tokens; the last `sliding_window` of them if there is one.
+struct KvCache {
+  std::uint64_t f16, q8_0;
+};
+KvCache kv_cache(const ModelConfig& config, int tokens) {
+  const std::uint64_t kept = std::uint64_t(std::min(tokens, config.sliding_window.value_or(tokens)));
+  const std::uint64_t values =
+      2 * kept * std::uint64_t(config.n_layers) * std::uint64_t(config.n_kv_heads) * std::uint64_t(config.head_dim);
+  return {2 * values, values / 32 * 34};  // q8_0: 32 values and their scale in 34 bytes
+}
+
+/// What llama.cpp would run of a GGUF under this rope.
+formats::EngineVerdict gguf_verdict(const formats::RopeTarget& target, int head_dim) {
+  formats::EngineVerdict verdict;
+  verdict.reading.engine = formats::newest(formats::Engine::llama_cpp);
+  verdict.reading.context = target.context;
+  formats::EngineRope rope;
+  rope.spec = target.spec;
+  verdict.reading.ropes.push_back(std::move(rope));
+  for (const formats::Loss& loss :
+       formats::gguf_rope(target.spec, head_dim, target.context, formats::RopeEncoding::automatic).losses)
+    if (loss.changes_logits) verdict.difference = loss.name + ": " + loss.reason;
+  return verdict;
+}
+
+class Planner {
+ public:
+  Planner(const formats::Source& source, const ExtendOptions& options, int original)
+      : source_(source), options_(options), config_(source.checkpoint.config), context_(*options.context) {
+    const bool plain =
+        std::holds_alternative<RopeUnscaled>(config_.rope.scaling) && config_.rope.frequency_divisors.empty();
+    suffix_ = plain ? "" : ",original=" + std::to_string(original);
+    factor_ = std::max(1.0, double(context_) / original);
+  }
+
+  std::vector<Planned> all() {
+    const std::string to = ",to=" + std::to_string(context_);
+    Planned current{"as it is", "", {config_.rope, context_}, 0, {}};
+    judge(current, source_.hf ? source_.hf->config : Json());
+    planned_.push_back(std::move(current));
+    add("linear (PI)", "linear" + to);
+    add("NTK-aware", "ntk,alpha=" + number_text(factor_, 6) + to);
+    add("dynamic NTK", "dynamic" + to);
+    add("NTK-by-parts", "ntk-by-parts" + to);
+    add("YaRN", "yarn" + to);
+    if (config_.model_type == "mistral") add("YaRN, like yarn-mistral", "yarn" + to + ",like=yarn-mistral");
+    return std::move(planned_);
+  }
+
+ private:
+  void add(const std::string& method, const std::string& spec) {
+    Planned row{method, spec + suffix_, {}, factor_, {}};
+    ModelConfig base = config_;
+    const formats::RopeRequest request = formats::parse_rope_spec(row.spec, base);
+    Json config = source_.hf ? source_.hf->config : Json{{"rope_theta", config_.rope.theta}};
+    config = formats::config_with_rope(config, request, base);
+    std::vector<std::string> known;
+    row.target.context = context_;
+    row.target.spec = request.meant
+                          ? *request.meant
+                          : formats::read_hf_rope("--plan", "", config, {config_.head_dim, request.context}, known);
+    judge(row, config);
+    planned_.push_back(std::move(row));
+  }
+
+  void judge(Planned& row, const Json& config) const {
+    if (source_.gguf) {
+      row.verdicts = {gguf_verdict(row.target, config_.head_dim)};
+    } else if (row.spec.empty()) {
+      for (const formats::EngineVersion& engine : engines()) {
+        formats::EngineVerdict verdict{formats::read_as(engine, config), ""};
+        verdict.difference = formats::first_difference(row.target, verdict.reading);
+        row.verdicts.push_back(std::move(verdict));
+      }
+    } else {
+      try {
+        row.verdicts = formats::emit_rope(config, config_, row.target, asked_engines(options_)).verdicts;
+      } catch (const Error& error) {
+        if (error.kind() != ErrorKind::unsupported) throw;
+        for (const formats::EngineVersion& engine : engines()) {
+          formats::EngineVerdict verdict{formats::read_as(engine, config), ""};
+          verdict.difference = formats::first_difference(row.target, verdict.reading);
+          row.verdicts.push_back(std::move(verdict));
+        }
+      }
+    }
+  }
+  std::vector<formats::EngineVersion> engines() const {
+    std::vector<formats::EngineVersion> asked = asked_engines(options_);
+    return asked.empty() ? formats::newest_engines() : asked;
+  }
+
+  const formats::Source& source_;
+  const ExtendOptions& options_;
+  const ModelConfig& config_;
+  int context_;
+  double factor_ = 1;
+  std::string suffix_;
+  std::vector<Planned> planned_;
+};
+
+/// A row for each engine: the tokens it would serve under each method, or that it runs another rope.
+Table served_table(const std::vector<Planned>& all) {
+  Table table{{{"serves"}}, {}};
+  for (const Planned& row : all) table.columns.push_back({row.method, true});
+  for (std::size_t engine = 0; engine < all.front().verdicts.size(); ++engine) {
+    std::vector<std::string> cells = {all.front().verdicts[engine].reading.engine.title()};
+    for (const Planned& row : all) {
+      const formats::EngineVerdict& verdict = row.verdicts[engine];
+      const std::string tokens = verdict.reading.context ? std::to_string(*verdict.reading.context) : "-";
+      cells.push_back(verdict.right()                                          ? tokens
+                      : verdict.difference.starts_with("serves")               ? tokens
+                      : verdict.reading.error || verdict.reading.context_error ? "error"
+                                                                               : "another rope");
+    }
+    table.rows.push_back(std::move(cells));
+  }
+  return table;
+}
+
+}  // namespace
+
+int run_extend_plan(const ExtendOptions& options, const Io& io) {
+  if (!options.context)
+    throw Error(ErrorKind::usage, {}, "--plan has no target context", "give it with -c, for example -c 64k");
+  if (!options.output.empty())
+    throw Error(ErrorKind::usage, {}, "--plan writes nothing, and -o is given", "leave one of them out");
+  if (options.rope || options.like)
+    throw Error(ErrorKind::usage, {}, "--plan compares all methods, and a rope is given", "leave one of them out");
+  const formats::Source source = open_source(options.source, {}, options.common, io);
+  const ModelConfig& config = source.checkpoint.config;
+  if (*options.context < config.context)
+    throw Error(ErrorKind::usage, {},
+                "the model serves " + std::to_string(config.context) + " tokens already, and -c is " +
+                    std::to_string(*options.context),
+                "plan for more than it serves");
+  const int original = rope_original_context(config.rope)
+                           .value_or(int(std::lround(config.context / rope_factor(config.rope).value_or(1))));
+  RopeSpec trained = config.rope;
+  trained.scaling = RopeUnscaled{};
+  trained.attention_factor = std::nullopt;
+  trained.frequency_divisors.clear();
+
+  const std::vector<Planned> all = Planner(source, options, original).all();
+  const KvCache kv = kv_cache(config, *options.context);
+  Output output{.command = "extend", .source = source.spec.text, .warnings = source.checkpoint.warnings};
+  output.body = {{"rope", rope_json(config.rope, config.context)},
+                 {"arithmetic", Json::array()},
+                 {"engines", Json::array()},
+                 {"context", *options.context},
+                 {"kv_cache", {{"f16", kv.f16}, {"q8_0", kv.q8_0}}},
+                 {"written", Json::array()},
+                 {"weights", nullptr},
+                 {"output", nullptr},
+                 {"losses", Json::array()},
+                 {"notes", Json::array()},
+                 {"plan", Json::array()},
+                 {"dry_run", true}};
+  Table table{{{"method"},
+               {"unseen-angle ratio", true},
+               {"high-frequency damage", true},
+               {"attention factor", true},
+               {"engines", true},
+               {"--rope"}},
+              {}};
+  for (const Planned& row : all) {
+    const RopeCoverage coverage = rope_coverage(trained, original, row.target.spec, *options.context);
+    const long right = std::count_if(row.verdicts.begin(), row.verdicts.end(),
+                                     [](const formats::EngineVerdict& one) { return one.right(); });
+    table.rows.push_back({row.method, fixed_text(coverage.unseen_angle_ratio, 2),
+                          number_text(100 * coverage.high_frequency_damage, 3) + " %",
+                          fixed_text(coverage.attention_factor, 4),
+                          std::to_string(right) + " of " + std::to_string(row.verdicts.size()), row.spec});
+    output.body["plan"].push_back({{"method", row.method},
+                                   {"factor", row.factor == 0 ? Json(nullptr) : Json(row.factor)},
+                                   {"context", *options.context},
+                                   {"unseen_angle_ratio", coverage.unseen_angle_ratio},
+                                   {"high_frequency_damage", coverage.high_frequency_damage},
+                                   {"attention_factor", coverage.attention_factor},
+                                   {"spec", row.spec},
+                                   {"engines", engines_json(row.verdicts)}});
+  }
+  output.text(source.spec.text + ": " + describe(config.rope) + "; from " + std::to_string(original) + " to " +
+              std::to_string(*options.context) + " tokens\nkeys and values of " + std::to_string(*options.context) +
+              " tokens: " + bytes_text(kv.f16) + " in f16, " + bytes_text(kv.q8_0) + " in q8_0");
+  output.table(std::move(table));
+  output.text(
+      "unseen-angle ratio: largest angle at the target over the largest one seen in training, pairs that never "
+      "completed a turn (1 or less is safe)\n"
+      "high-frequency damage: slow-down of the pairs that tell neighbours apart (0 % is best)\n"
+      "engines: how many compute this rope from what extend would write, and serve the context");
+  output.table(served_table(all));
+  output.text("to write one: ropewalk extend " + options.source + " -o OUT --rope " + all.back().spec);
+  emit(output, options.common, io);
+  return 0;
+}
+
+}  // namespace ropewalk::tools

@@ -1,0 +1,135 @@
+// The numbers a new rope comes from, for people.
+#include <algorithm>
+#include <cmath>
+
+#include "tools/extend.h"
+#include "tools/units.h"
+
+namespace ropewalk::tools {
+namespace {
+
+std::string num(double value) { return number_text(value, 7); }
+
+std::string product(int original, double factor) {
+  return std::to_string(original) + " x " + num(factor) + " = " + num(original * factor) + " tokens";
+}
+
+std::string attention(const RopeSpec& rope, double factor, double c) {
+  const double own = factor <= 1 ? 1 : c * std::log(factor) + 1;
+  std::string text = "attention factor A = " + num(c) + " ln " + num(factor) + " + 1 = " + num(own);
+  if (rope.attention_factor && std::abs(*rope.attention_factor - own) > 1e-9)
+    text = "attention factor A = " + num(*rope.attention_factor) + " as given (" + num(c) + " ln " + num(factor) +
+           " + 1 is " + num(own) + ")";
+  return text;
+}
+
+std::string dims(const RopeSpec& rope, double fast, double slow, int original, bool truncate) {
+  double low = correction_dim(fast, rope.rotary_dim, rope.theta, original);
+  double high = correction_dim(slow, rope.rotary_dim, rope.theta, original);
+  std::string text = num(fast) + " rotations over " + std::to_string(original) + " tokens: pair " + fixed_text(low, 2) +
+                     ", " + num(slow) + ": pair " + fixed_text(high, 2);
+  if (truncate) low = std::floor(low), high = std::ceil(high);
+  low = std::max(low, 0.0), high = std::min(high, rope.rotary_dim - 1.0);
+  return text + "; the ramp runs from " + num(low) + " to " + num(high);
+}
+
+struct LinesOf {
+  std::vector<std::string>& out;
+  const RopeSpec& before;
+  const RopeSpec& rope;
+  int context;
+
+  void operator()(const RopeUnscaled&) const {
+    if (before.theta != rope.theta)
+      out.push_back("base of the frequencies " + num(before.theta) + " -> " + num(rope.theta));
+  }
+  void operator()(const RopeLinear& linear) const {
+    out.push_back(product(int(std::lround(context / linear.factor)), linear.factor));
+    out.push_back("all frequencies / " + num(linear.factor) + "; attention factor 1");
+  }
+  void operator()(const RopeNtk& ntk) const {
+    out.push_back("base " + num(rope.theta) + " x " + num(ntk.alpha) + "^(d / (d - 2)), d = " +
+                  std::to_string(rope.rotary_dim) + ", = " + num(ntk_base(rope.theta, ntk.alpha, rope.rotary_dim)));
+  }
+  void operator()(const RopeDynamic& dynamic) const {
+    out.push_back(product(dynamic.original_context, dynamic.factor));
+    out.push_back("up to " + std::to_string(dynamic.original_context) + " tokens plain; at T tokens the base is " +
+                  num(rope.theta) + " (" + num(dynamic.factor) + " T / " + std::to_string(dynamic.original_context) +
+                  " - " + num(dynamic.factor - 1) + ")^(d / (d - 2)), d = " + std::to_string(rope.rotary_dim));
+  }
+  void operator()(const RopeNtkByParts& parts) const {
+    out.push_back(product(parts.original_context, parts.factor));
+    out.push_back("plain to NTK-aware: " + dims(rope, 16, 2, parts.original_context, true));
+    out.push_back("NTK-aware to linear: " + dims(rope, 1.25, 0.75, parts.original_context, true));
+    out.push_back("attention factor 1");
+  }
+  void operator()(const RopeYarn& yarn) const {
+    out.push_back(product(yarn.original_context, yarn.factor));
+    // Yarn-Mistral's 0.07 stands nowhere but in its attention factor
+    const bool mistral = rope.attention_factor && yarn.factor > 1 &&
+                         std::abs(*rope.attention_factor - (0.07 * std::log(yarn.factor) + 1)) < 1e-9;
+    out.push_back(attention(rope, yarn.factor, mistral ? 0.07 : 0.1));
+    out.push_back(dims(rope, yarn.beta_fast, yarn.beta_slow, yarn.original_context, yarn.truncate) +
+                  ": below as before, above / " + num(yarn.factor));
+  }
+  void operator()(const RopeDynamicYarn& yarn) const {
+    out.push_back("factor T / " + std::to_string(yarn.scale_context.value_or(yarn.original_context)) +
+                  " for sequences of T tokens");
+  }
+  void operator()(const RopeLlama3& llama3) const {
+    out.push_back(product(llama3.original_context, llama3.factor));
+    out.push_back("wavelengths up to " + num(llama3.original_context / llama3.high_freq_factor) +
+                  " tokens as before, from " + num(llama3.original_context / llama3.low_freq_factor) + " x " +
+                  num(llama3.factor) + ", blended between; attention factor 1");
+  }
+  void operator()(const RopeLongrope& longrope) const {
+    const auto [least, most] = std::minmax_element(longrope.long_factor.begin(), longrope.long_factor.end());
+    if (!longrope.long_factor.empty())
+      out.push_back("divisors " + num(*least) + " to " + num(*most) +
+                    (longrope.short_factor == longrope.long_factor
+                         ? " at every length"
+                         : " past " + std::to_string(longrope.original_context) + " tokens"));
+    out.push_back("attention factor A = " + num(rope_table(rope, context).attention_factor));
+  }
+  void operator()(const RopeProportional& proportional) const {
+    out.push_back("all frequencies / " + num(proportional.factor));
+  }
+};
+
+}  // namespace
+
+std::vector<std::string> rope_arithmetic(const RopeSpec& before, const RopeSpec& rope, int context) {
+  std::vector<std::string> out;
+  std::visit(LinesOf{out, before, rope, context}, rope.scaling);
+  return out;
+}
+
+Table engine_table(const std::vector<formats::EngineVerdict>& verdicts) {
+  Table table{{{"engine"}, {"reads"}, {"context", true}, {"as wanted"}}, {}};
+  for (const formats::EngineVerdict& verdict : verdicts) {
+    const formats::EngineReading& reading = verdict.reading;
+    table.rows.push_back({reading.engine.title(), reading.ropes.empty() ? "-" : describe(reading.ropes.front().spec),
+                          reading.context ? std::to_string(*reading.context) : "-",
+                          verdict.right() ? "yes" : "no: " + verdict.difference});
+  }
+  return table;
+}
+
+Json engines_json(const std::vector<formats::EngineVerdict>& verdicts) {
+  Json list = Json::array();
+  for (const formats::EngineVerdict& verdict : verdicts) {
+    const formats::EngineReading& reading = verdict.reading;
+    const RopeSpec* spec = reading.ropes.empty() ? nullptr : &reading.ropes.front().spec;
+    list.push_back({{"engine", engine_name(reading.engine.engine)},
+                    {"version", reading.engine.text},
+                    {"right", verdict.right()},
+                    {"difference", verdict.right() ? Json(nullptr) : Json(verdict.difference)},
+                    {"method", spec ? Json(rope_method_name(*spec)) : Json(nullptr)},
+                    {"attention_factor",
+                     spec ? Json(rope_table(*spec, reading.context.value_or(1)).attention_factor) : Json(nullptr)},
+                    {"context", reading.context ? Json(*reading.context) : Json(nullptr)}});
+  }
+  return list;
+}
+
+}  // namespace ropewalk::tools
