@@ -4,6 +4,7 @@
 #include <array>
 #include <charconv>
 
+#include "formats/engines/llamacpp_convert.h"
 #include "formats/engines/rules.h"
 #include "lib/error.h"
 #include "lib/nearest_word.h"
@@ -286,6 +287,30 @@ EngineVersion parse_engine(std::string_view text) {
         version.title() + " is newer than " + last.text + ", the newest whose rules are known: these are used";
   else version.notice = uncertainty(version);
   return version;
+}
+
+bool LlamaCppFlags::any() const {
+  return scaling || factor || theta || original_context || beta_fast || beta_slow || ext_factor || attn_factor ||
+         attn_factor_key;
+}
+
+EngineReading read_as(const EngineVersion& engine, const GgufFile& file, const std::string& path,
+                      const EngineOptions& options) {
+  EngineReading reading;
+  reading.engine = engine;
+  const Json nothing = Json::object();
+  engines::Walk walk(reading.engine, nothing, options);
+  if (!engine.notice.empty()) walk.notice(engine.notice);
+  try {
+    if (engine.engine != Engine::llama_cpp)
+      engines::not_followed(engine.title() + " is given a config.json here, and this is a GGUF", "");
+    engines::read_as_llama_cpp_gguf(walk, reading, engines::rope_of_gguf(file, path));
+  } catch (const engines::Raised& raised) {
+    reading.ropes.clear();
+    reading.error = raised.error;
+  }
+  reading.notices = std::move(walk.notices());
+  return reading;
 }
 
 EngineReading read_as(const EngineVersion& engine, const Json& config, const EngineOptions& options) {

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "formats/gguf.h"
 #include "formats/json.h"
 #include "lib/rope.h"
 
@@ -57,12 +58,38 @@ EngineVersion parse_engine(std::string_view text);
 /// The newest known version.
 EngineVersion newest(Engine engine);
 
+/// llama.cpp's command line (common/arg.cpp of 0.5). nullopt: not given, the file's value counts.
+struct LlamaCppFlags {
+  std::optional<std::string> scaling;          // --rope-scaling none|linear|yarn
+  std::optional<double> factor;                // --rope-scale
+  std::optional<double> theta;                 // --rope-freq-base
+  std::optional<int> original_context;         // --yarn-orig-ctx
+  std::optional<double> beta_fast, beta_slow;  // --yarn-beta-fast, --yarn-beta-slow
+  std::optional<double> ext_factor;            // --yarn-ext-factor
+  // --yarn-attn-factor; in 0.5 without effect where the extrapolation factor is not 0, that is with yarn
+  std::optional<double> attn_factor;
+  std::optional<double> attn_factor_key;  // --override-kv ARCH.rope.scaling.attn_factor=float:X
+  bool any() const;
+};
+/// ExLlamaV2's scripts (exllamav2/model_init.py of 0.3.2).
+struct ExLlamaV2Flags {
+  std::optional<double> scale;  // -rs: positions are divided by it
+  std::optional<double> alpha;  // -ra: NTK-aware base
+  std::optional<double> yarn;   // -ry: yarn by this factor
+  bool any() const { return scale || alpha || yarn; }
+};
+
 /// What the engine is told beside the file.
 struct EngineOptions {
   std::optional<int> context;  // --max-model-len, --context-length, -c; nullopt: what the engine chooses by itself
   std::optional<int> tokenizer_limit;  // model_max_length of tokenizer_config.json: vLLM takes the smaller
   std::string converter_transformers =
       "4.57.6";  // the release beside llama.cpp's converter, which reads through it; 4.57.6 is the one it pins
+  LlamaCppFlags llama_cpp = {};
+  ExLlamaV2Flags exllamav2 = {};
+  // VLLM_ALLOW_LONG_MAX_MODEL_LEN=1, SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN=1: `context` may exceed what the engine
+  // derives from the file
+  bool allow_longer_context = false;
 };
 
 /// The kind of an EngineError where it is not the engine that stops: it would go on, with numbers that are no rotation
@@ -115,6 +142,11 @@ struct EngineReading {
 /// `config`: the raw config.json (its text_config, if it has one, is taken for the model). Never throws for what the
 /// file says: that is the engine's error.
 EngineReading read_as(const EngineVersion& engine, const Json& config, const EngineOptions& options = {});
+
+/// What llama.cpp makes of a GGUF, whatever wrote it. Any other engine reads config.json: its reading is an error of kind
+/// kNotFollowed.
+EngineReading read_as(const EngineVersion& engine, const GgufFile& file, const std::string& path,
+                      const EngineOptions& options = {});
 
 /// The table as the engine's own float32 arithmetic has it: within 3 units in the last place of what it computes (1
 /// with the same powf; see the golden's README).

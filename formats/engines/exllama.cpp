@@ -71,9 +71,37 @@ class ExLlama2 {
     set_theta(draft_, typed(walk_, {"rope_theta"}, false, 10000.0));
     set_rotary_dim(draft_, head_dim(walk_), typed(walk_, {"partial_rotary_factor"}, false, 1.0));
     const std::optional<Dict> rope = dictionary(walk_, {"rope_scaling"});
+    method(rope, length);
+    take_flags();
+    return draft_.finish();
+  }
+
+ private:
+  const ExLlamaV2Flags& flags() const { return walk_.options.exllamav2; }
+  Value told(const Json& value) const { return {value, "", "command line"}; }
+
+  /// -ra raises the base whatever the method; -rs divides positions, which nothing but a plain or linear rope can say.
+  void take_flags() {
+    RopeSpec& spec = draft_.spec();
+    if (flags().alpha) {
+      if (!(*flags().alpha > 0)) not_followed("an alpha of " + Json(*flags().alpha).dump(), "");
+      draft_.record("theta", told(*flags().alpha));
+      spec.theta = ntk_base(spec.theta, *flags().alpha, spec.rotary_dim);
+    }
+    if (!flags().scale) return;
+    if (!(*flags().scale > 0)) not_followed("a scale of " + Json(*flags().scale).dump(), "");
+    if (!std::holds_alternative<RopeUnscaled>(spec.scaling) && !std::holds_alternative<RopeLinear>(spec.scaling))
+      not_followed("-rs beside another method", "");
+    draft_.record("factor", told(*flags().scale));
+    spec.scaling = RopeLinear{*flags().scale};
+    draft_.rope.position_divisor = *flags().scale;
+  }
+
+  void method(const std::optional<Dict>& rope, const Value& length) {
+    if (flags().yarn) return forced_yarn(rope, length);
     if (!rope || rope->size() == 0) {
       draft_.record("method", walk_.defaulted("default"));
-      return draft_.finish();
+      return;
     }
     const Value* type = given(*rope, "type");
     const Value* modern = given(*rope, "rope_type");
@@ -89,10 +117,18 @@ class ExLlama2 {
     else if (!name.empty() && name != "default")
       walk_.notice(walk_.engine.title() + " does not know rope type '" + name.substr(0, 40) + "' and runs a plain rope",
                    type->pointer);
-    return draft_.finish();
   }
 
- private:
+  /// -ry: the factor is replaced; without yarn in the file the length of the file is the original context.
+  void forced_yarn(const std::optional<Dict>& rope, const Value& length) {
+    const Value* type = rope ? rope_type(*rope) : nullptr;
+    Dict forced = rope && name_of(type) == "yarn" ? *rope : Dict();
+    forced.set("factor", told(*flags().yarn));
+    if (forced.size() == 1) forced.set("original_max_position_embeddings", length);
+    draft_.record("method", told("yarn"));
+    yarn(forced, length);
+  }
+
   void require(bool there, const std::string& text, const std::string& pointer) {
     if (!there) raise("AssertionError", text, pointer);
   }

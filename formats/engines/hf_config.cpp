@@ -320,6 +320,22 @@ bool HfVersion::at_least(std::initializer_list<int> other) const {
   return !std::lexicographical_compare(numbers.begin(), numbers.end(), other.begin(), other.end());
 }
 
+HfVersion transformers_of(const EngineVersion& engine) {
+  if (engine.engine == Engine::vllm)
+    return engine.at_least({0, 29})   ? HfVersion{{5, 20, 2}}
+           : engine.at_least({0, 21}) ? HfVersion{{5, 19, 0}}
+           : engine.at_least({0, 12}) ? HfVersion{{4, 57, 6}}
+           : engine.at_least({0, 10}) ? HfVersion{{4, 55, 4}}
+           : engine.at_least({0, 8})  ? HfVersion{{4, 51, 3}}
+                                      : HfVersion{{4, 47, 1}};
+  if (engine.engine == Engine::sglang)
+    return engine.at_least({0, 5, 15})  ? HfVersion{{5, 19, 0}}
+           : engine.at_least({0, 5, 4}) ? HfVersion{{5, 3, 0}}
+           : engine.at_least({0, 5})    ? HfVersion{{4, 57, 6}}
+                                        : HfVersion{{4, 51, 3}};
+  return {engine.numbers};
+}
+
 const Family& family_of(const std::string& model_type) {
   for (const Family& family : kFamilies)
     if (model_type == family.model_type) return family;

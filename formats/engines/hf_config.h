@@ -17,6 +17,10 @@ struct HfVersion {
   bool at_least(std::initializer_list<int> other) const;
 };
 
+/// The release that an engine of that version loads config.json with: transformers itself, or the one beside vLLM or
+/// SGLang when they were run.
+HfVersion transformers_of(const EngineVersion& engine);
+
 /// What ropewalk knows of a model class.
 struct Family {
   const char* model_type;

@@ -39,7 +39,10 @@ class Loader {
     original_ = file_.find("rope.scaling.original_context_length") ? *file_.find("rope.scaling.original_context_length")
                                                                    : file_.context;
     if (is_number(original_.json) && number(original_, "") == 0) original_ = file_.context;
-    reading_.ropes.push_back(rope("", file_.find("rope.freq_base"), true));
+    std::optional<Value> base;
+    if (const Value* in_file = file_.find("rope.freq_base")) base = *in_file;
+    if (flags().theta) base = told(*flags().theta);
+    reading_.ropes.push_back(rope("", base ? &*base : nullptr, true));
     if (const Value* sliding = file_.find("rope.freq_base_swa"); sliding && file_.arch == "gemma3") {
       reading_.ropes[0].layer_type = "full_attention";
       reading_.ropes.push_back(rope("sliding_attention", sliding, false));  // scale 1, whatever the file says
@@ -48,6 +51,9 @@ class Loader {
   }
 
  private:
+  const LlamaCppFlags& flags() const { return walk_.options.llama_cpp; }
+  static Value told(const Json& value) { return {value, "", "command line"}; }
+
   EngineRope rope(const std::string& layer_type, const Value* theta, bool scaled) {
     Draft draft(walk_);
     draft.rope.layer_type = layer_type;
@@ -62,33 +68,58 @@ class Loader {
     return draft.finish();
   }
 
+  /// rope.scaling.* of the file, each replaced by its flag (llama_context's constructor).
   void scale(Draft& draft) {
     const Value* type = file_.find("rope.scaling.type");
-    draft.record("method", type ? *type : walk_.defaulted("linear"));
-    const std::string name = type ? type->json.get<std::string>() : "linear";
-    double s = 1;
-    if (const Value* factor = file_.find("rope.scaling.factor")) {
-      s = double(float(record_number(draft, "factor", *factor, "")));
-      if (s == 0) s = 1;
-      if (s < 0) not_followed("a factor of " + Json(s).dump(), factor->pointer);
+    const Value chosen = flags().scaling ? told(*flags().scaling) : type ? *type : walk_.defaulted("linear");
+    draft.record("method", chosen);
+    const std::string name = chosen.json.get<std::string>();
+    const double s = name == "none" ? 1 : factor(draft);
+    const Value from = flags().original_context ? told(*flags().original_context) : original_;
+    const int original = tokens(from, "required argument is not an integer");
+    const bool blends = flags().ext_factor ? *flags().ext_factor != 0 : name == "yarn";
+    if (blends) {
+      draft.record("original_context", from);
+      draft.record("beta_fast", flags().beta_fast ? told(*flags().beta_fast) : walk_.defaulted(32));
+      draft.record("beta_slow", flags().beta_slow ? told(*flags().beta_slow) : walk_.defaulted(1));
     }
-    const int original = tokens(original_, "required argument is not an integer");
-    if (name == "yarn") {
-      draft.record("original_context", original_);
-      draft.record("beta_fast", walk_.defaulted(32));
-      draft.record("beta_slow", walk_.defaulted(1));
-    }
-    divide(draft, original);
-    const Value* attention = file_.find("rope.scaling.attn_factor");
-    const double a = attention ? double(float(record_number(draft, "attention_factor", *attention, ""))) : 1;
-    run_gguf_scaling(draft.spec(), name, s, original, a);
-    if (name == "yarn") {
+    divide(draft, tokens(original_, "required argument is not an integer"));  // the lists go by the file's alone
+    const Value* key = file_.find("rope.scaling.attn_factor");
+    std::optional<Value> attention;
+    if (key) attention = *key;
+    if (flags().attn_factor_key) attention = told(*flags().attn_factor_key);
+    double a = attention ? double(float(record_number(draft, "attention_factor", *attention, ""))) : 1;
+    // overwritten by g(s) where angles are blended, from 0.5 on
+    if (flags().attn_factor && (!blends || !current_)) a *= float(*flags().attn_factor);
+    run_gguf_scaling(draft.spec(), blends ? "yarn" : name == "yarn" ? "linear" : name, s, original, a);
+    if (blends) {
       if (const Value* log_multiplier = file_.find("rope.scaling.yarn_log_multiplier"))
         multiply(draft, *log_multiplier, s, a);
       if (file_.arch == "mistral3") read_betas(draft);
+      blend(draft);
     }
     // 2025-02 has no guard below 1: 1 + 0.1 ln s
-    if (!current_ && name == "yarn") draft.spec().attention_factor = (1 + 0.1 * std::log(s)) * a;
+    if (!current_ && blends) draft.spec().attention_factor = (1 + 0.1 * std::log(s)) * a;
+  }
+
+  double factor(Draft& draft) {
+    const Value* in_file = file_.find("rope.scaling.factor");
+    if (!in_file) in_file = file_.find("rope.scale_linear");  // the old name; only GGUFs have it
+    if (!in_file && !flags().factor) return 1;
+    const Value value = flags().factor ? told(*flags().factor) : *in_file;
+    const double s = double(float(record_number(draft, "factor", value, "")));
+    if (s < 0) not_followed("a factor of " + Json(s).dump(), value.pointer);
+    return s == 0 ? 1 : s;
+  }
+
+  /// The betas and the mix of the command line.
+  void blend(Draft& draft) {
+    if (!flags().beta_fast && !flags().beta_slow && !flags().ext_factor) return;
+    auto* yarn = std::get_if<RopeYarn>(&draft.spec().scaling);
+    if (!yarn) not_followed("a correction range that is upside down, with --yarn-beta or --yarn-ext-factor", "");
+    if (flags().beta_fast) yarn->beta_fast = double(float(*flags().beta_fast));
+    if (flags().beta_slow) yarn->beta_slow = double(float(*flags().beta_slow));
+    if (flags().ext_factor) yarn->extrapolation_factor = double(float(*flags().ext_factor));
   }
 
   /// deepseek2 and mistral3: g(s, 1) / g(s, mscale_all_dim); in deepseek2 an mscale_all_dim other than 1 is taken for
@@ -116,7 +147,10 @@ class Loader {
                                                               : file_.factors_short;
     if (divisors.empty()) return;
     draft.spec().frequency_divisors.assign(divisors.begin(), divisors.end());
-    draft.spec().provenance.push_back({"frequency_divisors", "config.json", file_.freqs_pointer});
+    draft.spec().provenance.push_back(
+        {"frequency_divisors",
+         file_.rotary_dim_from.source.ends_with(".gguf") ? file_.rotary_dim_from.source : "config.json",
+         file_.freqs_pointer});
     for (const char* key : {"long_factor", "short_factor"}) walk_.used({nullptr, file_.freqs_pointer + "/" + key});
     if (file_.freqs.empty())
       walk_.notice(std::string("the ") + (is_long ? "long" : "short") +
@@ -131,8 +165,11 @@ class Loader {
                             "rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow"})
       if (const Value* value = file_.find(key);
           value && !(file_.arch == "mistral3" && std::string_view(key).find("beta") != std::string_view::npos))
-        walk_.notice(std::string("the converter writes it as ") + file_.arch + "." + key + ", which the loader of " +
-                         walk_.engine.title() + " does not read for this architecture",
+        walk_.notice((value->source == "config.json" ? std::string("the converter writes it as ") + file_.arch + "." +
+                                                           key + ", which the loader of "
+                                                     : std::string("the loader of ")) +
+                         walk_.engine.title() + " does not read " + (value->source == "config.json" ? "" : "it ") +
+                         "for this architecture",
                      value->pointer);
   }
 
@@ -144,6 +181,12 @@ class Loader {
 };
 
 }  // namespace
+
+void read_as_llama_cpp_gguf(Walk& walk, EngineReading& reading, const ConvertedRope& file) {
+  const bool current = walk.engine.at_least({2025, 12});
+  if (!current) walk.notice("llama.cpp of 2025-02 was not run: its rules are from its source");
+  Loader(walk, reading, file, current).load();
+}
 
 void read_as_llama_cpp(Walk& walk, EngineReading& reading) {
   const bool current = walk.engine.at_least({2025, 12});

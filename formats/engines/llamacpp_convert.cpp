@@ -42,17 +42,6 @@ double number_or(Walk& walk, const Dict& rope, const char* key, double otherwise
   return number(*value, "unsupported operand type(s) for /: '{type}' and 'float'");
 }
 
-std::string arch_of(const std::string& model_type) {
-  if (model_type == "llama" || model_type == "mistral" || model_type == "mixtral") return "llama";
-  if (model_type == "gemma3_text") return "gemma3";
-  if (model_type == "gpt_oss") return "gpt-oss";
-  if (model_type == "deepseek_v2" || model_type == "deepseek_v3" || model_type == "deepseek_v32" ||
-      model_type == "kimi_k2")
-    return "deepseek2";
-  if (model_type == "ministral3" || model_type == "mistral3") return "mistral3";
-  return model_type;
-}
-
 /// sqrt(1 + ln s / ln L) or g(s), by the type's name (conversion/phi.py, Phi3MiniModel.generate_extra_tensors).
 void phi3_factors(ConvertedRope& out, const Dict& rope, const std::string& type_key, double context, int original) {
   const Value* longs = given(rope, "long_factor");
@@ -90,7 +79,7 @@ class Converter05 {
 
   ConvertedRope convert() {
     load();
-    out_.arch = arch_of(walk_.model_type());
+    out_.arch = llama_cpp_arch(walk_.model_type());
     out_.context = context_;
     mirror();
     dimension();
@@ -257,6 +246,17 @@ class Converter05 {
 
 }  // namespace
 
+std::string llama_cpp_arch(const std::string& model_type) {
+  if (model_type == "llama" || model_type == "mistral" || model_type == "mixtral") return "llama";
+  if (model_type == "gemma3_text") return "gemma3";
+  if (model_type == "gpt_oss") return "gpt-oss";
+  if (model_type == "deepseek_v2" || model_type == "deepseek_v3" || model_type == "deepseek_v32" ||
+      model_type == "kimi_k2")
+    return "deepseek2";
+  if (model_type == "ministral3" || model_type == "mistral3") return "mistral3";
+  return model_type;
+}
+
 const Value* ConvertedRope::find(const std::string& name) const {
   for (const ConvertedKey& key : keys)
     if (key.name == name) return &key.value;
@@ -273,7 +273,7 @@ ConvertedRope convert_2025_02(Walk& walk) {
   if (model_type == "qwen3" || model_type == "gemma3_text" || model_type == "gpt_oss")
     raise("NotImplementedError", "Architecture of model type '" + model_type + "' not supported!",
           walk.pointer_to("model_type"));
-  out.arch = arch_of(model_type);
+  out.arch = llama_cpp_arch(model_type);
   out.context = walk.get("max_position_embeddings", nullptr);
   const Json* head = walk.raw("head_dim");
   out.rotary_dim_from = head && !head->is_null() ? walk.get("head_dim", nullptr) : walk.defaulted(split_head_dim(walk));

@@ -8,10 +8,7 @@ namespace {
 
 ServingRules rules_of(const EngineVersion& version) {
   ServingRules rules;
-  rules.transformers.numbers = version.at_least({0, 5, 15})  ? std::vector<int>{5, 19, 0}
-                               : version.at_least({0, 5, 4}) ? std::vector<int>{5, 3, 0}
-                               : version.at_least({0, 5})    ? std::vector<int>{4, 57, 6}
-                                                             : std::vector<int>{4, 51, 3};
+  rules.transformers = transformers_of(version);
   rules.partial = ServingRules::Partial::llama_top_level;
   rules.alpha = version.at_least({0, 5});
   rules.truncate = version.at_least({0, 5, 4});
@@ -23,17 +20,29 @@ ServingRules rules_of(const EngineVersion& version) {
 }
 
 /// get_context_length: the first of the length keys, times the factor unless the dictionary has an original context.
-int served(Walk& walk, const HfConfig& config, const Dict* rope) {
+int derived_length(Walk& walk, const HfConfig& config, const Dict* rope) {
   Value length = config.context;
   for (const char* key :
        {"max_position_embeddings", "model_max_length", "max_seq_len", "seq_length", "max_sequence_length"})
     if (const Json* value = walk.raw(key); value && !value->is_null()) length = walk.get(key, nullptr);
-  if (walk.options.context) return *walk.options.context;
   const Value* factor = rope ? rope->find("factor") : nullptr;
   const Value* type = rope ? rope_type(*rope) : nullptr;
   if (!factor || rope->contains("original_max_position_embeddings") || (type && type->json == "llama3"))
     return tokens(length, "int() argument must be a string, a bytes-like object or a real number, not '{type}'");
   return multiplied(number(length, "can't multiply sequence by non-int of type 'float'"), *factor);
+}
+
+/// ModelConfig: --context-length may not exceed it unless an environment variable allows that
+/// (python/sglang/srt/configs/model_config.py).
+void serve(const Walk& walk, EngineReading& reading, int derived) {
+  const std::optional<int> asked = walk.options.context;
+  reading.context = asked.value_or(derived);
+  if (asked && *asked > derived && !walk.options.allow_longer_context)
+    reading.context_error =
+        EngineError{"ValueError",
+                    "User-specified context_length (" + std::to_string(*asked) +
+                        ") is greater than the derived context_length (" + std::to_string(derived) + ")",
+                    ""};
 }
 
 }  // namespace
@@ -47,7 +56,7 @@ void read_as_sglang(Walk& walk, EngineReading& reading) {
   // the length comes first, from the flat dictionary; where it fails the engine does not get as far as the rope
   const bool nested = !config.layers.empty();
   try {
-    reading.context = served(walk, config, config.rope && !nested ? &*config.rope : nullptr);
+    serve(walk, reading, derived_length(walk, config, config.rope && !nested ? &*config.rope : nullptr));
   } catch (const Raised& raised) {
     reading.context_error = raised.error;
     throw;

@@ -13,12 +13,7 @@ namespace {
 ServingRules rules_of(const EngineVersion& version) {
   using enum ServingRules::Partial;
   ServingRules rules;
-  rules.transformers.numbers = version.at_least({0, 29})   ? std::vector<int>{5, 20, 2}
-                               : version.at_least({0, 21}) ? std::vector<int>{5, 19, 0}
-                               : version.at_least({0, 12}) ? std::vector<int>{4, 57, 6}
-                               : version.at_least({0, 10}) ? std::vector<int>{4, 55, 4}
-                               : version.at_least({0, 8})  ? std::vector<int>{4, 51, 3}
-                                                           : std::vector<int>{4, 47, 1};
+  rules.transformers = transformers_of(version);
   rules.partial = version.at_least({0, 21}) ? dictionary : version.at_least({0, 8}) ? llama_top_level : none;
   rules.alpha = rules.ntk = version.at_least({0, 10});
   rules.truncate = rules.longrope_by_max_length = version.at_least({0, 12});
@@ -145,7 +140,7 @@ class Vllm {
           derived = scaled(derived, type, *layer.rope);
         }
     if (walk_.options.context) {
-      if (*walk_.options.context > derived)
+      if (*walk_.options.context > derived && !walk_.options.allow_longer_context)
         raise("ValueError", "User-specified max_model_len (" + std::to_string(*walk_.options.context) +
                                 ") is greater than the derived max_model_len (" + Json(derived).dump() + ")");
       return *walk_.options.context;

@@ -1,0 +1,86 @@
+// How each engine applies what its command line says about config.json.
+// vLLM: vllm/config/model.py, _apply_dict_overrides (a dictionary replaces the attribute; inside text_config it is merged);
+// before that, PretrainedConfig.update. SGLang 0.5.23: python/sglang/srt/utils/hf_transformers/config.py, get_config (a rope
+// dictionary is merged; a text_config is updated). transformers: PretrainedConfig.from_dict, setattr for every keyword (run:
+// 5.23.0). All three after the configuration class has read the file, so what that raises no flag can avoid.
+#include "formats/engines/flags_private.h"
+#include "formats/engines/hf_config.h"
+
+namespace ropewalk::formats {
+namespace engines {
+
+bool takes_overrides(const EngineVersion& engine) {
+  return engine.engine == Engine::transformers || engine.engine == Engine::vllm || engine.engine == Engine::sglang;
+}
+
+bool reaches_text_config(const EngineVersion& engine) {
+  return (engine.engine == Engine::vllm && engine.at_least({0, 12})) ||
+         (engine.engine == Engine::sglang && engine.at_least({0, 5, 15}));
+}
+
+bool reads_rope_parameters(const EngineVersion& engine) {
+  return takes_overrides(engine) && transformers_of(engine).at_least({5});
+}
+
+bool merges(const EngineVersion& engine, const FlagSet& flags) {
+  if (engine.engine == Engine::vllm) return flags.in_text_config;
+  return engine.engine == Engine::sglang && engine.at_least({0, 5, 15}) && !flags.in_text_config;
+}
+
+Json with_overrides(const EngineVersion& engine, const Json& config, const FlagSet& flags, bool merged) {
+  Json changed = config;
+  Json& model = flags.in_text_config ? changed["text_config"] : changed;
+  for (const auto& item : flags.overrides.items()) {
+    const bool rope = item.key() == "rope_parameters" || item.key() == "rope_scaling";
+    if (!rope || !reads_rope_parameters(engine)) {
+      model[item.key()] = item.value();
+      continue;
+    }
+    Json dict = Json::object();  // one attribute under two names
+    for (const char* key : {"rope_scaling", "rope_parameters"})
+      if (merged && dict.empty() && model.contains(key) && model[key].is_object()) dict = model[key];
+    for (const auto& entry : item.value().items()) dict[entry.key()] = entry.value();
+    model.erase("rope_scaling");
+    model["rope_parameters"] = std::move(dict);
+  }
+  return changed;
+}
+
+std::optional<EngineError> load_error(const EngineVersion& engine, const Json& config, const EngineOptions& options) {
+  Walk walk(engine, config, options);
+  try {
+    load_hf_config(walk, transformers_of(engine));
+  } catch (const Raised& raised) {
+    return raised.error;
+  }
+  if (engine.engine != Engine::vllm) return std::nullopt;
+  // patch_rope_parameters sees the file's own dictionary before the overrides come
+  const std::optional<EngineError> error = read_as(engine, config, options).error;
+  if (error && (error->text.find("conflicts between") != std::string::npos ||
+                error->text.find("should have a 'rope_type' key") != std::string::npos))
+    return error;
+  return std::nullopt;
+}
+
+}  // namespace engines
+
+EngineReading read_with_flags(const EngineVersion& engine, const FlagsSource& source, const FlagSet& flags,
+                              const EngineOptions& options) {
+  EngineOptions told = options;
+  if (flags.context) told.context = flags.context;
+  told.llama_cpp = flags.llama_cpp;
+  told.exllamav2 = flags.exllamav2;
+  told.allow_longer_context = flags.allow_longer_context;
+  if (const auto* gguf = std::get_if<FlagsGguf>(&source)) return read_as(engine, *gguf->file, gguf->path, told);
+  const Json& config = *std::get<const Json*>(source);
+  if (flags.overrides.empty()) return read_as(engine, config, told);
+  if (const std::optional<EngineError> error = engines::load_error(engine, config, told)) {
+    EngineReading reading;
+    reading.engine = engine;
+    reading.error = error;
+    return reading;
+  }
+  return read_as(engine, engines::with_overrides(engine, config, flags, engines::merges(engine, flags)), told);
+}
+
+}  // namespace ropewalk::formats
