@@ -22,9 +22,10 @@ class Trial {
   Verdict judge(const FlagSet& flags) const {
     const EngineReading reading = read_with_flags(engine_, source_, flags, options_);
     Verdict verdict = judge_reading(reading);
-    if (verdict == Verdict::wrong || !reads_rope_parameters(engine_) || engine_.engine == Engine::transformers)
+    // SGLang merges or replaces a rope dictionary, by release
+    if (verdict == Verdict::wrong || !reads_rope_parameters(engine_) || engine_.engine != Engine::sglang ||
+        !flags.overrides.contains("rope_parameters"))
       return verdict;
-    if (!flags.overrides.contains("rope_parameters")) return verdict;
     EngineOptions told = options_;
     if (flags.context) told.context = flags.context;
     told.allow_longer_context = flags.allow_longer_context;
@@ -104,7 +105,13 @@ std::string why_not(const EngineVersion& engine, const FlagsSource& source, cons
       return engine.title() + " stops while it reads config.json, before any flag counts (" + error->kind + ": " +
              error->text.substr(0, 160) + ")";
   }
-  if (const std::string known = out_of_reach(engine, wanted); !known.empty()) return known;
+  if (const std::string known = out_of_reach(engine, wanted); !known.empty()) {
+    FlagSet length;
+    if (engine.engine != Engine::transformers) length.context = wanted.context;
+    return known +
+           " (alone: " + describe_difference(wanted, read_with_flags(engine, source, length, options), wanted.context) +
+           ")";
+  }
   if (takes_overrides(engine) && config && !reaches_text_config(engine)) {
     const Json& file = *std::get<const Json*>(source);
     if (file.is_object() && file.contains("text_config") && file["text_config"].is_object())
@@ -123,6 +130,13 @@ std::string why_not(const EngineVersion& engine, const FlagsSource& source, cons
     best = describe_difference(wanted, reading, wanted.context);
   }
   return "with the best flags " + engine.title() + " still differs: " + best;
+}
+
+/// What limits the rule itself: model types that were not compared, engines that were not run.
+void note_certainty(EngineFlags& out, const EngineReading& reading) {
+  for (const EngineNotice& notice : reading.notices)
+    if (notice.pointer.ends_with("/model_type") || notice.text.find("was not run") != std::string::npos)
+      out.notes.push_back(notice.text);
 }
 
 }  // namespace
@@ -182,12 +196,14 @@ EngineFlags engine_flags(const EngineVersion& engine, const FlagsSource& source,
     std::vector<FlagSet> tried;
     for (const Candidate& candidate : all) tried.push_back(candidate.flags);
     out.reason = why_not(engine, source, wanted, tried, options);
+    note_certainty(out, alone);
     return out;
   }
   const EngineReading fed_back = read_with_flags(engine, source, out.flags, options);
   if (engine.engine == Engine::transformers && fed_back.context && *fed_back.context != wanted.context)
     out.notes.push_back("max_position_embeddings stays " + std::to_string(*fed_back.context) +
                         ", at which transformers does not stop");
+  note_certainty(out, fed_back);
   if (out.flags.allow_longer_context)
     out.notes.push_back("the environment variable lifts the engine's own limit on the context");
   return out;

@@ -29,6 +29,7 @@ bool merges(const EngineVersion& engine, const FlagSet& flags) {
 
 Json with_overrides(const EngineVersion& engine, const Json& config, const FlagSet& flags, bool merged) {
   Json changed = config;
+  if (!changed.is_object()) return changed;
   Json& model = flags.in_text_config ? changed["text_config"] : changed;
   for (const auto& item : flags.overrides.items()) {
     const bool rope = item.key() == "rope_parameters" || item.key() == "rope_scaling";
