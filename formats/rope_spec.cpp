@@ -316,7 +316,7 @@ class SpecParser {
   }
 
   /// Going further by the same method keeps what else the base says about it (not its attention factor, which belongs
-  /// to the old factor).
+  /// to the old factor; but the rule it follows, if that is Yarn-Mistral's).
   void inherit() {
     const auto keep = [this](const char* key, Json value) {
       if (!values_.contains(key)) values_[key] = std::move(value);
@@ -326,6 +326,9 @@ class SpecParser {
         if (yarn->beta_fast != 32) keep("beta_fast", yarn->beta_fast);
         if (yarn->beta_slow != 1) keep("beta_slow", yarn->beta_slow);
         if (!yarn->truncate) keep("truncate", false);
+        if (base_.rope.attention_factor &&  // Yarn-Mistral's own rule goes on
+            std::abs(*base_.rope.attention_factor - (0.07 * std::log(yarn->factor) + 1)) < 1e-9 && yarn->factor > 1)
+          magnitude_ = 0.07;
       }
     }
     if (method_->name == std::string("llama3")) {

@@ -332,6 +332,18 @@ formats::EngineVerdict written_verdict(const std::string& path, const formats::R
   return verdict;
 }
 
+/// llama.cpp's converter would lose the rope on the way, ropewalk's would not.
+bool gguf_says_more(const ExtendPlan& plan, const ModelConfig& config) {
+  for (const formats::EngineVerdict& verdict : plan.verdicts)
+    if (verdict.reading.engine.engine == formats::Engine::llama_cpp && !verdict.right()) {
+      const auto losses =
+          formats::gguf_rope(plan.target.spec, config.head_dim, plan.target.context, formats::RopeEncoding::automatic)
+              .losses;
+      return std::none_of(losses.begin(), losses.end(), [](const formats::Loss& loss) { return loss.changes_logits; });
+    }
+  return false;
+}
+
 void report(const formats::Source& source, const ExtendOptions& options, const ExtendPlan& plan, const Written& written,
             const Io& io) {
   const std::vector<std::string> arithmetic = rope_arithmetic(plan.before.rope, plan.target.spec, plan.target.context);
@@ -356,6 +368,9 @@ void report(const formats::Source& source, const ExtendOptions& options, const E
   for (const formats::Loss& loss : plan.losses) text += "\n" + loss_line(loss);
   output.text(std::move(text));
   if (!plan.verdicts.empty()) output.table(engine_table(plan.verdicts));
+  if (source.hf && gguf_says_more(plan, source.checkpoint.config))
+    output.text(
+        "ropewalk convert writes this rope into a GGUF that llama.cpp reads rightly; its own converter does not");
   emit(output, options.common, io);
 }
 

@@ -2,11 +2,10 @@
 
 #include <gtest/gtest.h>
 
-#include <random>
+#include <map>
 
 #include "formats/hf_config.h"
 #include "formats/rope_config.h"
-#include "formats/rope_dictionary.h"
 #include "formats/rope_presets.h"
 #include "lib/error.h"
 
@@ -132,6 +131,122 @@ TEST(RopeEmit, DifferencesAreNamed) {
   EXPECT_EQ(difference("vllm@0.24"), "");
   EXPECT_EQ(difference("vllm@0.33"), "serves 4096 tokens, 16384 are wanted");
   EXPECT_EQ(difference("transformers@4.53").substr(0, 28), "43 of 64 frequencies differ,") << "control";
+}
+
+// Round trips ---------------------------------------------------------------------------------------------------------
+
+std::vector<RopeTarget> sayable() {
+  const auto spec = [](RopeScaling scaling, std::optional<double> attention = std::nullopt) {
+    RopeSpec out{10000, 128, std::move(scaling), attention};
+    out.context = 65536;
+    return RopeTarget{out, 65536};
+  };
+  RopeYarn mistral{16, 4096};
+  mistral.beta_fast = 128, mistral.beta_slow = 2;
+  RopeYarn exact{16, 4096};
+  exact.truncate = false;
+  RopeLongrope lists;
+  lists.original_context = 4096;
+  for (int pair = 0; pair < 64; ++pair) {
+    lists.short_factor.push_back(1 + 0.001 * pair);
+    lists.long_factor.push_back(1 + 0.25 * pair);
+  }
+  return {spec(RopeUnscaled{}),
+          spec(RopeLinear{16}),
+          spec(RopeYarn{16, 4096}),
+          spec(mistral, 1.194),
+          spec(exact),
+          spec(RopeNtk{16}),
+          spec(lists, 1.25),
+          spec(RopeLlama3{16, 1, 4, 4096}),
+          spec(RopeNtkByParts{16, 4096}),
+          spec(RopeDynamic{16, 4096})};
+}
+
+// From any engine's dialect to any other's: what both can say survives, what the second cannot is refused.
+TEST(RopeEmit, RoundTripsOverEveryPairOfDialects) {
+  const std::vector<const char*> engines = {"transformers@4.37",
+                                            "transformers@4.45",
+                                            "transformers@4.51",
+                                            "transformers@4.57",
+                                            "transformers",
+                                            "vllm@0.6",
+                                            "vllm@0.12",
+                                            "vllm@0.24",
+                                            "vllm",
+                                            "sglang@0.5.3",
+                                            "sglang",
+                                            "llama.cpp@2025-02",
+                                            "llama.cpp",
+                                            "exllamav2",
+                                            "exllamav3"};
+  const Json base = llama2();
+  const ModelConfig model = model_of(base);
+  const auto write = [&](const RopeTarget& target, const char* name) -> std::optional<Json> {
+    const EngineVersion engine = parse_engine(name);
+    try {
+      return emit_rope(base, model, target, std::span(&engine, 1)).config;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::unsupported) << error.what();
+      return std::nullopt;
+    }
+  };
+  int kept = 0, refused = 0;
+  for (const RopeTarget& target : sayable()) {
+    std::map<std::string, bool> direct;
+    for (const char* engine : engines) direct[engine] = write(target, engine).has_value();
+    EXPECT_TRUE(direct["transformers"]) << describe(target.spec);
+    for (const char* from : engines) {
+      const std::optional<Json> first = write(target, from);
+      if (!first) continue;
+      const EngineReading read = read_as(parse_engine(from), *first);
+      ASSERT_EQ(first_difference(target, read), "") << describe(target.spec) << " for " << from;
+      const RopeTarget again{read.ropes.front().spec, target.context};
+      for (const char* to : engines) {
+        const std::string what = describe(target.spec) + ": " + from + " -> " + to;
+        const std::optional<Json> second = write(again, to);
+        // lists keep the numbers and lose the method's name, without which some engines cannot be told
+        const bool named = again.spec.scaling.index() == target.spec.scaling.index();
+        if (named) EXPECT_EQ(second.has_value(), direct[to]) << what;
+        else EXPECT_LE(second.has_value(), direct[to]) << what;
+        if (!second) {
+          ++refused;
+          continue;
+        }
+        const EngineReading last = read_as(parse_engine(to), *second);
+        EXPECT_EQ(first_difference(named ? target : again, last), "") << what;
+        const RopeTable a = rope_table(last.ropes.front().spec, 65536), b = rope_table(target.spec, 65536);
+        // two files, 3 units in the last place each; torch's float32 blend of f / s and f rounds the share of f, which
+        // counts s times
+        for (std::size_t pair = 0; pair < a.inv_freq.size(); ++pair)
+          EXPECT_NEAR(a.inv_freq[pair] / b.inv_freq[pair], 1, (12 + 16) * 0x1p-24) << what << " pair " << pair;
+        ++kept;
+      }
+    }
+  }
+  EXPECT_GT(kept, 500);
+  EXPECT_GT(refused, 50);
+  RecordProperty("kept", kept);
+  RecordProperty("refused", refused);
+}
+
+TEST(RopePresets, EachIsASpecAndCitesItsSource) {
+  ModelConfig base = model_of(llama2());
+  for (const RopePreset& preset : rope_presets()) {
+    EXPECT_FALSE(preset.origin.empty());
+    const RopeRequest request =
+        parse_rope_spec(std::string(preset.method) + ",to=256k,like=" + std::string(preset.name), base);
+    EXPECT_EQ(request.context, 262144) << preset.name;
+  }
+  const Json mistral = parse_rope_spec("yarn,factor=8,like=yarn-mistral", base).rope_parameters;
+  EXPECT_NEAR(mistral["attention_factor"].get<double>(), 1.145561, 5e-7);  // 0.07 ln 8 + 1
+  EXPECT_EQ(
+      parse_rope_spec("yarn,factor=8,attention_factor=1,like=yarn-mistral", base).rope_parameters["attention_factor"],
+      1.0);
+  EXPECT_EQ(parse_rope_spec("yarn,factor=4,like=gpt-oss", base).rope_parameters["truncate"], false);
+  EXPECT_THROW(parse_rope_spec("linear,factor=4,like=yarn-mistral", base), Error);
+  EXPECT_THROW(parse_rope_spec("yarn,factor=4,like=nobody", base), Error);
+  EXPECT_THROW(parse_rope_spec("yarn,factor=4,to=64k", base), Error) << "they contradict each other";
 }
 
 }  // namespace

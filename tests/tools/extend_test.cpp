@@ -69,6 +69,142 @@ TEST(Extend, GgufAndFolderAgree) {
       << "control";
 }
 
+/// tolstoy-4m as a YaRN model of the repository's Mistral code: betas 128/2 and 0.07 ln s + 1 stand in no file.
+fs::path remote_code_model(const Scratch& scratch) {
+  const fs::path folder = scratch / "remote";
+  copy_of(model("tolstoy-4m"), folder);
+  Json config = Json::parse(slurp(folder / "config.json"));
+  config.update({{"model_type", "mistral"},
+                 {"auto_map",
+                  {{"AutoConfig", "configuration_mistral.MistralConfig"},
+                   {"AutoModelForCausalLM", "modeling_mistral_yarn.MistralForCausalLM"}}},
+                 {"max_position_embeddings", 1024},
+                 {"max_sequence_length", 4096},
+                 {"rope_scaling",
+                  {{"type", "yarn"}, {"factor", 16.0}, {"original_max_position_embeddings", 256}, {"finetuned", true}}},
+                 {"sliding_window", 4096}});
+  spill(folder / "config.json", config.dump(2));
+  spill(folder / "generation_config.json", R"({"max_length": 1024})");
+  for (const char* name : {"configuration_mistral.py", "modeling_mistral_yarn.py", "own.py"}) spill(folder / name, "#");
+  return folder;
+}
+
+TEST(Extend, RemoteCodeBecomesNative) {
+  Scratch scratch;
+  const std::string remote = remote_code_model(scratch).string(), native = (scratch / "native").string();
+  const Ran ran = run({"extend", remote, "-o", native, "--rope", "native", "--json"});
+  ASSERT_EQ(ran.exit, 0) << ran.err;
+  const Json config = Json::parse(slurp(native + "/config.json"));
+  EXPECT_FALSE(config.contains("auto_map"));
+  EXPECT_EQ(config["rope_scaling"]["beta_fast"], 128.0);
+  EXPECT_NEAR(config["rope_scaling"]["attention_factor"].get<double>(), 1.194081, 5e-7);
+  EXPECT_EQ(config["max_position_embeddings"], 4096);
+  EXPECT_EQ(Json::parse(slurp(native + "/generation_config.json"))["max_length"], 4096);
+  EXPECT_FALSE(fs::exists(native + "/modeling_mistral_yarn.py"));
+  EXPECT_FALSE(fs::exists(native + "/configuration_mistral.py"));
+  EXPECT_TRUE(fs::exists(native + "/own.py")) << "nobody named it";
+  for (const Json& engine : ran.json()["engines"])
+    EXPECT_EQ(engine["right"], engine["engine"] != "llama.cpp" && engine["engine"] != "exllamav2") << engine;
+  // the same logits, with and without the code
+  const Ran same = run({"verify", native, "--against", remote, "-c", "600", "--windows", "1", "--max", "kl_max=0"});
+  EXPECT_EQ(same.exit, 0) << same.out << same.err;
+  // a GGUF carries it too
+  EXPECT_EQ(run({"convert", native, "-o", (scratch / "n.gguf").string(), "--type", "f16"}).exit, 0);
+  const Json rope = run({"inspect", (scratch / "n.gguf").string(), "--json"}).json()["rope"];
+  EXPECT_NEAR(rope["attention_factor"].get<double>(), 1.194081, 5e-7);
+}
+
+TEST(Extend, ForAnEngineByItsRules) {
+  Scratch scratch;
+  const auto context = [&](const std::string& name, const std::vector<std::string>& engines) {
+    std::vector<std::string> words = {"extend", model("stories260K"),           "-o",    (scratch / name).string(),
+                                      "--rope", "linear,factor=2,original=512", "--json"};
+    for (const std::string& engine : engines) words.insert(words.end(), {"--engine", engine});
+    const Ran ran = run(words);
+    EXPECT_EQ(ran.exit, 0) << ran.err;
+    EXPECT_EQ(ran.json()["engines"].size(), engines.empty() ? 6u : engines.size());
+    return Json::parse(slurp(scratch / (name + "/config.json")))["max_position_embeddings"].get<int>();
+  };
+  EXPECT_EQ(context("any", {}), 1024);
+  EXPECT_EQ(context("vllm", {"vllm"}), 512) << "vLLM multiplies it by the factor";
+  EXPECT_EQ(context("both", {"transformers", "llama.cpp"}), 1024);
+  const auto refused = [&](const std::string& rope, const std::string& engine, int exit) {
+    const Ran ran =
+        run({"extend", model("stories260K"), "-o", (scratch / "no").string(), "--rope", rope, "--target", engine});
+    EXPECT_EQ(ran.exit, exit) << ran.err;
+    EXPECT_FALSE(fs::exists(scratch / "no"));
+    return ran.err;
+  };
+  EXPECT_NE(refused("dynamic,factor=2", "vllm", 4).find("transformers 5.23.0 could"), std::string::npos);
+  EXPECT_NE(refused("ntk-by-parts,factor=2", "llama.cpp", 4).find("ropewalk convert"), std::string::npos);
+  EXPECT_NE(refused("yarn,factor=2", "vlm", 2).find("did you mean 'vllm'"), std::string::npos);
+}
+
+TEST(Extend, RecipesAndWhatContradicts) {
+  Scratch scratch;
+  const std::string base = model("tolstoy-4m");
+  const auto rope = [&](std::vector<std::string> more) {
+    std::vector<std::string> words = {"extend", base, "-o", (scratch / "x").string(), "--dry-run", "--json"};
+    words.insert(words.end(), more.begin(), more.end());
+    return run(words);
+  };
+  const Json like = rope({"--like", "yarn-mistral", "-c", "4k"}).json();
+  EXPECT_EQ(like["rope"]["beta_fast"], 128);
+  EXPECT_NE(like["arithmetic"].dump().find("0.07 ln 16 + 1 = 1.194081"), std::string::npos) << like["arithmetic"];
+  EXPECT_NE(like["arithmetic"].dump().find("256 x 16 = 4096 tokens"), std::string::npos);
+  EXPECT_EQ(rope({"--rope", "yarn,factor=8", "--like", "yarn-mistral"}).json()["rope"]["beta_slow"], 2);
+  EXPECT_EQ(rope({"--like", "yarn-mistral"}).exit, 2) << "how far?";
+  EXPECT_EQ(rope({"--like", "yarn-mistrel", "-c", "4k"}).exit, 2);
+  EXPECT_EQ(rope({"--rope", "linear,factor=8", "--like", "yarn-mistral"}).exit, 2);
+  EXPECT_EQ(rope({"--rope", "yarn,factor=4,to=4k"}).exit, 2);
+  EXPECT_EQ(rope({"--rope", "yarn,factor=4", "-c", "4k"}).exit, 2);
+  EXPECT_EQ(rope({"--rope", "yarn,factor=4", "--sliding-window", "x"}).exit, 2);
+}
+
+TEST(Extend, WhatWouldBeLostIsAsked) {
+  Scratch scratch;
+  const fs::path remote = remote_code_model(scratch);
+  const auto extend = [&](const std::string& to, std::vector<std::string> more) {
+    std::vector<std::string> words = {"extend", remote.string(), "-o", (scratch / to).string(),
+                                      "--rope", "yarn,factor=32"};
+    words.insert(words.end(), more.begin(), more.end());
+    return run(words);
+  };
+  const Ran window = extend("a", {});
+  EXPECT_EQ(window.exit, 4);
+  EXPECT_NE(window.err.find("sliding_window: a query sees the last 4096 tokens only"), std::string::npos) << window.err;
+  EXPECT_EQ(extend("b", {"--allow-loss", "sliding_window"}).exit, 0);
+  EXPECT_EQ(extend("c", {"--sliding-window", "none"}).exit, 0);
+  EXPECT_TRUE(Json::parse(slurp(scratch / "c/config.json"))["sliding_window"].is_null());
+  EXPECT_EQ(extend("d", {"--sliding-window", "8k"}).exit, 0);
+  EXPECT_EQ(Json::parse(slurp(scratch / "d/config.json"))["sliding_window"], 8192);
+  // fewer tokens than before is not silent
+  const Ran shrunk = run({"extend", (scratch / "c").string(), "-o", (scratch / "e").string(), "--rope", "none"});
+  EXPECT_EQ(shrunk.exit, 0);
+  EXPECT_NE(shrunk.err.find("the context served shrinks from 8192 to 256 tokens"), std::string::npos) << shrunk.err;
+  const Ran made_up =
+      run({"extend", "synthetic:" + remote.string(), "-o", (scratch / "f").string(), "--rope", "yarn,factor=32"});
+  EXPECT_EQ(made_up.exit, 2);
+  EXPECT_FALSE(fs::exists(scratch / "f"));
+}
+
+TEST(Extend, GgufReportsWhatItsOwnBytesSay) {
+  Scratch scratch;
+  const std::string base = (scratch / "base.gguf").string();
+  ASSERT_EQ(run({"convert", model("tolstoy-4m"), "-o", base, "--type", "f16"}).exit, 0);
+  for (const char* spec : {"yarn,factor=8", "yarn,factor=8,like=yarn-mistral", "ntk-by-parts,factor=4", "linear,to=1k",
+                           "yarn,factor=8,truncate=false", "llama3,factor=4"}) {
+    const Ran ran =
+        run({"extend", base, "-o", (scratch / "out.gguf").string(), "--rope", spec, "--overwrite", "--json"});
+    ASSERT_EQ(ran.exit, 0) << spec << ran.err;
+    ASSERT_EQ(ran.json()["engines"].size(), 1u);
+    EXPECT_EQ(ran.json()["engines"][0]["right"], true) << spec << ran.json()["engines"];
+  }
+  EXPECT_EQ(
+      run({"extend", base, "-o", (scratch / "no.gguf").string(), "--rope", "yarn,factor=8", "--engine", "vllm"}).exit,
+      2);
+}
+
 TEST(Extend, PlanComparesMethodsAndWritesNothing) {
   const Ran ran = run({"extend", model("tolstoy-4m"), "--plan", "-c", "2k", "--json"});
   ASSERT_EQ(ran.exit, 0) << ran.err;
@@ -79,6 +215,28 @@ TEST(Extend, PlanComparesMethodsAndWritesNothing) {
   EXPECT_NEAR(plan["YaRN"]["unseen_angle_ratio"].get<double>(), 1, 1e-9);
   EXPECT_NEAR(plan["linear (PI)"]["high_frequency_damage"].get<double>(), 0.875, 1e-12);
   EXPECT_EQ(run({"extend", model("tolstoy-4m"), "--plan"}).exit, 2);
+  EXPECT_EQ(run({"extend", model("tolstoy-4m"), "--plan", "-c", "128"}).exit, 2) << "it serves 256 already";
+  // 4 layers x 4 heads of 32 channels, keys and values, 2048 tokens, 2 bytes; q8_0: 34 bytes for 32 values
+  EXPECT_EQ(ran.json()["kv_cache"]["f16"], 4 * 4 * 32 * 2 * 2048 * 2);
+  EXPECT_EQ(ran.json()["kv_cache"]["q8_0"], 4 * 4 * 2 * 2048 * 34);
+  const auto right = [&](const char* method) {
+    std::string names;
+    for (const Json& engine : plan[method]["engines"])
+      if (engine["right"] == true) names += engine["engine"].get<std::string>() + " ";
+    return names;
+  };
+  EXPECT_EQ(right("YaRN"), "transformers vllm sglang llama.cpp exllamav3 ");
+  EXPECT_EQ(right("dynamic NTK"), "transformers ");
+  // every row's SPEC can be written, over a model that is scaled already too
+  for (const std::string& base : {model("tolstoy-4m"), model("tolstoy-4m-yarn-2k")}) {
+    const Json rows = run({"extend", base, "--plan", "-c", "4k", "--json"}).json()["plan"];
+    EXPECT_EQ(rows[0]["method"], "as it is");
+    EXPECT_NEAR(rows[0]["unseen_angle_ratio"].get<double>(), base == model("tolstoy-4m") ? 16 : 2, 0.01);
+    for (std::size_t row = 1; row < rows.size(); ++row)
+      EXPECT_EQ(run({"extend", base, "-o", "never", "--dry-run", "--rope", rows[row]["spec"].get<std::string>()}).exit,
+                0)
+          << rows[row]["spec"];
+  }
 }
 
 }  // namespace
