@@ -38,10 +38,7 @@ std::map<std::string, std::size_t> converter_order(const std::vector<std::filesy
 
 TensorPtr interleaved(const TensorPtr& tensor, const ModelConfig& config) {
   if (tensor->info().pairs != RotaryPairs::half_split) return tensor;
-  const std::uint64_t rows = tensor->info().shape.size() == 1 ? tensor->info().columns() : tensor->info().rows();
-  const auto head_dim = static_cast<std::uint64_t>(config.head_dim);
-  return with_rotary_pairs(tensor, RotaryPairs::interleaved, rows / head_dim, head_dim,
-                           static_cast<std::uint64_t>(config.rope.rotary_dim));
+  return with_rotary_pairs(tensor, RotaryPairs::interleaved, config);
 }
 
 /// In llama.cpp 0.5's converter: vectors, norms and whatever is not a ".weight".

@@ -73,11 +73,8 @@ std::vector<Stored> hf_tensors(const Checkpoint& checkpoint, std::optional<DType
                   "tensor '" + tensor->name() + "' is " + std::string(info(tensor->dtype()).name) +
                       ", which safetensors cannot hold",
                   "choose a type for the output: --dtype f16");
-    if (tensor->info().pairs == RotaryPairs::interleaved) {
-      const std::uint64_t elements = tensor->info().shape.front();
-      tensor = with_rotary_pairs(tensor, RotaryPairs::half_split, elements / std::uint64_t(config.head_dim),
-                                 std::uint64_t(config.head_dim), std::uint64_t(config.rope.rotary_dim));
-    }
+    if (tensor->info().pairs == RotaryPairs::interleaved)
+      tensor = with_rotary_pairs(tensor, RotaryPairs::half_split, config);
     tensors.push_back({tensor, cast(tensor, stored)});
   }
   return tensors;

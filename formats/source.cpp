@@ -189,9 +189,7 @@ void match_layout(PeftAdapter& adapter, const Source& source) {
     if (!weight || weight->info().pairs != RotaryPairs::interleaved ||
         module.b->info().shape[0] != weight->info().rows())
       continue;
-    const std::uint64_t heads = weight->info().rows() / std::uint64_t(config.head_dim);
-    module.b = with_rotary_pairs(labelled(module.b, RotaryPairs::half_split), RotaryPairs::interleaved, heads,
-                                 std::uint64_t(config.head_dim), std::uint64_t(config.rope.rotary_dim));
+    module.b = with_rotary_pairs(labelled(module.b, RotaryPairs::half_split), RotaryPairs::interleaved, config);
   }
 }
 

@@ -5,6 +5,7 @@
 
 #include "lib/file.h"
 #include "lib/lazy_tensor.h"
+#include "lib/model_config.h"
 
 namespace ropewalk {
 
@@ -36,6 +37,8 @@ TensorPtr cast(TensorPtr parent, DType dtype, bool saturate = false);
 /// LlamaModel.permute and its inverse.
 TensorPtr with_rotary_pairs(TensorPtr parent, RotaryPairs target, std::uint64_t n_heads, std::uint64_t head_dim,
                             std::uint64_t rotary_dim);
+/// The same for a rotary projection (or its bias, or a LoRA B of it) of a model of that configuration.
+TensorPtr with_rotary_pairs(TensorPtr parent, RotaryPairs target, const ModelConfig& config);
 
 /// A weight that with_rotary_pairs() re-ordered, taken apart, so that a writer of both orders reads its parent once:
 /// row r of it is row

@@ -167,6 +167,11 @@ RopeTable rope_table(const RopeSpec& spec, int sequence_length) {
   return table;
 }
 
+int paired_channels(const RopeSpec& spec) {
+  const auto* proportional = std::get_if<RopeProportional>(&spec.scaling);
+  return proportional ? proportional->head_dim : spec.rotary_dim;
+}
+
 bool depends_on_length(const RopeSpec& spec) {
   return std::holds_alternative<RopeDynamic>(spec.scaling) || std::holds_alternative<RopeDynamicYarn>(spec.scaling) ||
          std::holds_alternative<RopeLongrope>(spec.scaling);

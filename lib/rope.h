@@ -104,6 +104,10 @@ struct RopeTable {
 /// read).
 RopeTable rope_table(const RopeSpec& spec, int sequence_length);
 
+/// Channels of a head that the rotation pairs, two for each frequency of the table: rotary_dim, but the whole head for
+/// proportional rope, whose pairs beyond rotary_dim stand still.
+int paired_channels(const RopeSpec& spec);
+
 /// True if the table depends on sequence_length (dynamic kinds, longrope).
 bool depends_on_length(const RopeSpec& spec);
 

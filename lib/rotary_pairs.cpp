@@ -110,4 +110,11 @@ TensorPtr with_rotary_pairs(TensorPtr parent, RotaryPairs target, std::uint64_t 
   return std::make_shared<RotaryOrder>(std::move(info), std::move(parent), Heads{head_dim, rotary_dim, target});
 }
 
+TensorPtr with_rotary_pairs(TensorPtr parent, RotaryPairs target, const ModelConfig& config) {
+  const auto head_dim = static_cast<std::uint64_t>(config.head_dim);
+  const std::uint64_t n_heads = parent->info().shape.front() / head_dim;
+  return with_rotary_pairs(std::move(parent), target, n_heads, head_dim,
+                           static_cast<std::uint64_t>(paired_channels(config.rope)));
+}
+
 }  // namespace ropewalk

@@ -28,9 +28,9 @@ struct SmallFloat {
       const std::uint32_t quiet = payload != 0 ? 0x400000u : 0u;
       return std::bit_cast<float>(sign | 0x7f800000u | quiet | payload << (23 - kMantissaBits));
     }
-    // magnitude * 2^(kMinExponent - kMantissaBits): one exact product (a float has room: also for bf16,
+    // magnitude * 2^(kMinExponent - kMantissaBits): one exact product, a float has room. bf16's subnormals are float's own
+    // and reached by a shift.
     if (magnitude >> kMantissaBits == 0) {
-      // whose subnormals are float subnormals, reached by a shift instead)
       if constexpr (kExponentBits == 8) return std::bit_cast<float>(sign | magnitude << (23 - kMantissaBits));
       const float unit = std::bit_cast<float>(static_cast<std::uint32_t>(127 + kMinExponent - kMantissaBits) << 23);
       const float value = static_cast<float>(magnitude) * unit;

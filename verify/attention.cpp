@@ -31,61 +31,92 @@ Seen seen_from(std::size_t position, const std::optional<std::size_t>& window) {
   return {window && end > *window ? end - *window : 0, end};
 }
 
-/// Rows [row, row + count) against the keys [tile, tile + keys), all of which at least one of the rows sees.
-void strip_step(const KvCache& cache, const Attention& args, std::size_t row, std::size_t count, std::size_t tile,
-                std::size_t keys, Scratch& scratch) {
-  const std::size_t head_dim = cache.head_dim(), sum_stride = row_stride(head_dim);
-  float* scores = scratch.scores.data();
-  gemm({.a = args.q + row * args.stride,
-        .a_stride = args.stride,
-        .rows = count,
-        .b = cache.keys(args.kv_head) + tile * head_dim,
+/// Rows [row, row + count) of the queries and the keys [tile, tile + keys), all of which at least one of the rows sees.
+struct Strip {
+  const KvCache& cache;
+  const Attention& args;
+  std::size_t row, count, tile, keys;
+
+  /// Of the tile's keys, by their place in it, those that row `row + r` sees.
+  Seen seen(std::size_t r) const {
+    const Seen all = seen_from(args.first_position + row + r, args.sliding_window);
+    const std::size_t begin = std::min(std::max(all.begin, tile) - tile, keys);
+    return {begin, std::max(begin, std::min(all.end - std::min(all.end, tile), keys))};
+  }
+};
+
+void take_scores(const Strip& strip, Scratch& scratch) {
+  const KvCache& cache = strip.cache;
+  const std::size_t head_dim = cache.head_dim(), sum_stride = row_stride(head_dim), width = whole_panels(strip.keys);
+  gemm({.a = strip.args.q + strip.row * strip.args.stride,
+        .a_stride = strip.args.stride,
+        .rows = strip.count,
+        .b = cache.keys(strip.args.kv_head) + strip.tile * head_dim,
         .panel_stride = kPanel * head_dim,
-        .panels = whole_panels(keys) / kPanel,
+        .panels = width / kPanel,
         .depth = head_dim,
-        .c = scores,
+        .c = scratch.scores.data(),
         .c_stride = kScoreStride});
-  const std::size_t width = whole_panels(keys);
-  for (std::size_t r = 0; r < count; ++r) {
-    float* row_scores = scores + r * kScoreStride;
-    const Seen seen = seen_from(args.first_position + row + r, args.sliding_window);
-    const std::size_t begin = std::min(std::max(seen.begin, tile) - tile, width),
-                      end = std::max(begin, std::min(seen.end - std::min(seen.end, tile), width));
-    std::fill(row_scores, row_scores + begin, -std::numeric_limits<float>::infinity());
-    std::fill(row_scores + end, row_scores + width, -std::numeric_limits<float>::infinity());
-    const float correction = softmax_tile(row_scores, width, args.scale, scratch.rows[row + r]);
-    float* sums = scratch.sums.data() + (row + r) * sum_stride;
+  for (std::size_t r = 0; r < strip.count; ++r) {
+    float* scores = scratch.scores.data() + r * kScoreStride;
+    const Seen seen = strip.seen(r);
+    std::fill(scores, scores + seen.begin, -std::numeric_limits<float>::infinity());
+    std::fill(scores + seen.end, scores + width, -std::numeric_limits<float>::infinity());
+    const float correction = softmax_tile(scores, width, strip.args.scale, scratch.rows[strip.row + r]);
+    float* sums = scratch.sums.data() + (strip.row + r) * sum_stride;
     if (correction != 1.0f)
       for (std::size_t c = 0; c < head_dim; ++c) sums[c] *= correction;
   }
-  // Keys a row does not see have weight 0 here, and fma(0, v, sum) is sum: the chain is as long as the row's own.
-  gemm({.a = scores,
+}
+
+/// The values of the tile's keys [from, to), weighted, onto the sums of rows [r, r + rows) of the strip.
+void add_values(const Strip& strip, std::size_t r, std::size_t rows, std::size_t from, std::size_t to,
+                Scratch& scratch) {
+  if (from >= to) return;
+  const KvCache& cache = strip.cache;
+  const std::size_t sum_stride = row_stride(cache.head_dim());
+  gemm({.a = scratch.scores.data() + r * kScoreStride + from,
         .a_stride = kScoreStride,
-        .rows = count,
-        .b = cache.values(args.kv_head) + tile * cache.value_stride(),
+        .rows = rows,
+        .b = cache.values(strip.args.kv_head) + (strip.tile + from) * cache.value_stride(),
         .b_stride = cache.value_stride(),
         .panel_stride = kPanel,
         .panels = cache.value_stride() / kPanel,
-        .depth = keys,
-        .c = scratch.sums.data() + row * sum_stride,
+        .depth = to - from,
+        .c = scratch.sums.data() + (strip.row + r) * sum_stride,
         .c_stride = sum_stride,
         .into = Into::chain});
+}
+
+void strip_step(const Strip& strip, Scratch& scratch) {
+  take_scores(strip, scratch);
+  // What all rows see in one product, what only some do row by row: a key's weight is 0 for a row that does not see it,
+  // but 0 times an overflowed value is NaN. Each row's sum is one chain in the order of the keys either way.
+  Seen common = strip.seen(0);
+  for (std::size_t r = 1; r < strip.count; ++r)
+    common = {std::max(common.begin, strip.seen(r).begin), std::min(common.end, strip.seen(r).end)};
+  if (common.begin >= common.end) common = {strip.keys, strip.keys};
+  for (std::size_t r = 0; r < strip.count; ++r)
+    add_values(strip, r, 1, strip.seen(r).begin, std::min(common.begin, strip.seen(r).end), scratch);
+  add_values(strip, 0, strip.count, common.begin, common.end, scratch);
+  for (std::size_t r = 0; r < strip.count; ++r)
+    add_values(strip, r, 1, std::max(common.end, strip.seen(r).begin), strip.seen(r).end, scratch);
 }
 
 }  // namespace
 
 void attention(const KvCache& cache, const Attention& args) {
   const std::size_t head_dim = cache.head_dim(), sum_stride = row_stride(head_dim);
-  Scratch scratch;  // 270 kB of stack; only what the head needs is touched
+  Scratch scratch;  // 230 kB of stack; only what the head needs is touched
   std::fill_n(scratch.sums.data(), args.rows * sum_stride, 0.0f);
   const std::size_t first = seen_from(args.first_position, args.sliding_window).begin,
                     last = args.first_position + args.rows;
-  for (std::size_t tile = first / kKeyTile * kKeyTile; tile < last;
-       tile += kKeyTile)  // a tile of keys and values stays in the cache for all strips
+  // a tile of keys and values stays in the cache for all strips
+  for (std::size_t tile = first / kKeyTile * kKeyTile; tile < last; tile += kKeyTile)
     for (std::size_t row = 0; row < args.rows; row += kStrip) {
       const std::size_t count = std::min(kStrip, args.rows - row), end = args.first_position + row + count;
       if (end <= tile || seen_from(args.first_position + row, args.sliding_window).begin >= tile + kKeyTile) continue;
-      strip_step(cache, args, row, count, tile, std::min(kKeyTile, end - tile), scratch);
+      strip_step({cache, args, row, count, tile, std::min(kKeyTile, end - tile)}, scratch);
     }
   for (std::size_t row = 0; row < args.rows; ++row) {
     const double inverse = 1.0 / scratch.rows[row].sum;

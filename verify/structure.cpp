@@ -187,10 +187,13 @@ void compare_tokenizers(const Checkpoint& source, const Checkpoint& candidate, s
 void compare_ropes(const Checkpoint& source, const Checkpoint& candidate, int context, const Sides& sides,
                    StructureReport& report) {
   const RopeTable a = rope_table(source.config.rope, context), b = rope_table(candidate.config.rope, context);
+  // A pair that turns by less than a millionth of a radian in the whole context stands still (proportional rope's 0).
+  const double standing = 1e-6 / std::max(1, context);
   double worst = a.inv_freq.size() == b.inv_freq.size() ? 0 : INFINITY;
   std::size_t at = 0;
   for (std::size_t pair = 0; pair < std::min(a.inv_freq.size(), b.inv_freq.size()); ++pair) {
-    const double difference = std::abs(b.inv_freq[pair] - a.inv_freq[pair]) / std::abs(a.inv_freq[pair]);
+    const double difference =
+        std::abs(b.inv_freq[pair] - a.inv_freq[pair]) / std::max(std::abs(a.inv_freq[pair]), standing);
     if (!(difference <= worst)) worst = difference, at = pair;
   }
   const double attention = std::abs(b.attention_factor / a.attention_factor - 1);

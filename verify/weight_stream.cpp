@@ -29,7 +29,7 @@ void WeightStream::read() {
       pieces_[index].fill(ring_[index % ring_.size()].first(pieces_[index].bytes));
     } catch (...) {
       lock.lock();
-      if (!failure_) failure_ = std::current_exception();
+      if (!failure_ || index < failed_) failure_ = std::current_exception(), failed_ = index;
       stop_ = true;
       filled_.notify_all(), emptied_.notify_all();
       return;
@@ -42,8 +42,8 @@ void WeightStream::read() {
 
 std::span<std::byte> WeightStream::wait(std::size_t index) {
   std::unique_lock lock(mutex_);
-  filled_.wait(lock, [&] { return ready_[index] || failure_; });
-  if (failure_) std::rethrow_exception(failure_);
+  filled_.wait(lock, [&] { return ready_[index] || (failure_ && failed_ <= index); });
+  if (!ready_[index]) std::rethrow_exception(failure_);
   return ring_[index % ring_.size()].first(pieces_[index].bytes);
 }
 

@@ -29,8 +29,8 @@ class WeightStream {
   WeightStream(const WeightStream&) = delete;
   WeightStream& operator=(const WeightStream&) = delete;
 
-  std::size_t ring_size() const noexcept { return ring_.size(); }
-  /// The bytes of piece `index`; waits for them. Rethrows what reading threw.
+  /// The bytes of piece `index`; waits for them. Rethrows what reading it, or the first piece before it,
+  /// threw: with pieces taken in order the same error whatever the threads.
   std::span<std::byte> wait(std::size_t index);
   /// The buffer of piece `index` may be filled again. In order.
   void release(std::size_t index);
@@ -46,6 +46,7 @@ class WeightStream {
   std::size_t next_ = 0, released_ = 0;
   bool stop_ = false;
   std::exception_ptr failure_;
+  std::size_t failed_ = 0;  // the lowest piece whose reading threw, if failure_
   std::vector<std::thread> threads_;
 };
 

@@ -20,10 +20,7 @@ namespace {
 TensorPtr in_order_of(TensorPtr tensor, RotaryPairs pairs, const ModelConfig& config) {
   if (pairs == RotaryPairs::none || tensor->info().pairs == pairs || tensor->info().pairs == RotaryPairs::none)
     return tensor;
-  const std::uint64_t rows = tensor->info().shape.front();
-  return with_rotary_pairs(tensor, pairs, rows / static_cast<std::uint64_t>(config.head_dim),
-                           static_cast<std::uint64_t>(config.head_dim),
-                           static_cast<std::uint64_t>(config.rope.rotary_dim));
+  return with_rotary_pairs(tensor, pairs, config);
 }
 
 struct Sums {

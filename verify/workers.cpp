@@ -8,6 +8,9 @@
 #include <tbb/task_arena.h>
 
 #include <algorithm>
+#include <atomic>
+#include <exception>
+#include <mutex>
 
 #include "lib/error.h"
 #include "lib/executor.h"
@@ -30,18 +33,30 @@ Workers::Workers(int threads, std::function<bool()> cancelled)
 Workers::~Workers() = default;
 
 void Workers::for_each(std::size_t count, const std::function<void(std::size_t, std::size_t)>& piece) const {
+  std::atomic<std::size_t> failed{count};  // the lowest piece that threw; those after it need not run
+  std::mutex mutex;
+  std::exception_ptr failure;
+  const auto run = [&](std::size_t index, std::size_t slot) {
+    try {
+      if (slot == 0 && cancelled_ && cancelled_()) throw Cancelled();
+      piece(index, slot);
+    } catch (...) {
+      const std::lock_guard lock(mutex);
+      if (index >= failed) return;
+      failed = index;
+      failure = std::current_exception();
+    }
+  };
   arena_->arena.execute([&] {
     tbb::parallel_for(
         tbb::blocked_range<std::size_t>(0, count, 1),
         [&](const tbb::blocked_range<std::size_t>& range) {
           const auto slot = static_cast<std::size_t>(tbb::this_task_arena::current_thread_index());
-          for (std::size_t index = range.begin(); index < range.end(); ++index) {
-            if (slot == 0 && cancelled_ && cancelled_()) throw Cancelled();
-            piece(index, slot);
-          }
+          for (std::size_t index = range.begin(); index < range.end() && index < failed; ++index) run(index, slot);
         },
         tbb::simple_partitioner());
   });
+  if (failure) std::rethrow_exception(failure);
 }
 
 }  // namespace ropewalk::verify

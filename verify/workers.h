@@ -17,8 +17,8 @@ class Workers {
   Workers& operator=(const Workers&) = delete;
 
   int threads() const noexcept { return threads_; }
-  /// piece(index, slot) for every index < count; slot < threads() names the thread, for its scratch. Rethrows the first
-  /// exception after all have stopped.
+  /// piece(index, slot) for every index < count; slot < threads() names the thread, for its scratch. Of pieces
+  /// that throw the lowest index's exception is rethrown, whatever the threads, after all have stopped.
   void for_each(std::size_t count, const std::function<void(std::size_t index, std::size_t slot)>& piece) const;
 
  private:

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <random>
 #include <vector>
 
@@ -113,6 +114,29 @@ TEST(Attention, BitsDoNotDependOnCompanyOrTarget) {
       EXPECT_EQ(std::memcmp(here.data(), all.data() + 400 * 24, 300 * 24 * sizeof(float)), 0) << target.name;
     }
   }
+}
+
+// What overflowed at one position is seen from there on and by those whose window reaches back to it, by nobody else.
+TEST(Attention, AnOverflowedValueReachesOnlyWhoSeesIt) {
+  Problem problem(16, 600);
+  for (const std::optional<std::size_t> window : {std::optional<std::size_t>{}, {5}, {40}})
+    for (const std::size_t bad : {0, 4, 100, 511, 512, 599}) {
+      const float* value = problem.cache.values(1) + bad * problem.cache.value_stride();
+      const std::vector<float> kept(value, value + 16), infinite(16, std::numeric_limits<float>::infinity()),
+          key(16, 0.5f);
+      problem.cache.store(1, bad, key.data(), kept.data());
+      const std::vector<float> want = problem.run(0, 600, window, false);
+      problem.cache.store(1, bad, key.data(), infinite.data());
+      const std::vector<float> got = problem.run(0, 600, window, false);
+      problem.cache.store(1, bad, key.data(), kept.data());
+      for (std::size_t position = 0; position < 600; ++position) {
+        const bool sees = position >= bad && (!window || position < bad + *window);
+        if (sees) EXPECT_FALSE(std::isfinite(got[position * 16])) << bad << " at " << position;
+        else
+          EXPECT_EQ(std::memcmp(&got[position * 16], &want[position * 16], 16 * sizeof(float)), 0)
+              << bad << " at " << position;
+      }
+    }
 }
 
 // exp over the whole range a softmax uses, 1.5 units in the last place at most, on every target the same bits.

@@ -10,6 +10,7 @@
 #include "tests/formats/hf_test_support.h"
 #include "tests/verify/golden_models.h"
 #include "verify/perplexity.h"
+#include "verify/structure.h"
 
 namespace ropewalk::verify {
 namespace {
@@ -95,6 +96,34 @@ TEST(GgufExport, MergedModelWithYarnPassesAndWithoutItsKeysFails) {
   EXPECT_FALSE(all_pass(apply_gates(default_gates("q8_0"), broken)));
   EXPECT_GT(broken.kl_growth.value(), kSanitized ? 1 : 2);
   EXPECT_GT(broken.kl_mean, 0.1);
+}
+
+// Proportional rope pairs channels over the whole head, though only the first pairs move: so must the re-ordered Q and K.
+TEST(GgufExport, ProportionalRopePairsOverTheWholeHead) {
+  const formats::TestFolder folder;
+  const fs::path model = folder / "proportional";
+  fs::create_directories(model);
+  for (const auto& entry : fs::directory_iterator(golden_dir() / "fixtures/models/tolstoy-4m"))
+    if (entry.is_regular_file()) fs::copy(entry.path(), model / entry.path().filename());
+  formats::Json config = formats::read_json(model / "config.json");
+  config.erase("rope_scaling");
+  config["rope_parameters"] = {
+      {"rope_type", "proportional"}, {"rope_theta", 10000.0}, {"partial_rotary_factor", 0.5}, {"factor", 1.0}};
+  formats::write_bytes(model / "config.json", config.dump());
+
+  const formats::Source source = open_golden(model.string());
+  ASSERT_LT(source.checkpoint.config.rope.rotary_dim, source.checkpoint.config.head_dim);
+  const formats::GgufExport exported = export_as(source, DType::f32);
+  EXPECT_TRUE(exported.losses.empty());
+  const fs::path gguf = write(folder / "proportional.gguf", exported);
+  Window window;
+  for (int i = 0; i < 64; ++i) window.push_back(300 + 7 * i);
+  const LogitsReport report = compare_files(source, gguf, std::vector<Window>{window}, 0);
+  EXPECT_TRUE(report.kl_mean <= kKlFloor) << report.kl_mean;
+  EXPECT_TRUE(report.top1 == 1);
+  const formats::Source opened = open_golden(gguf.string());
+  for (const auto& candidate : {opened.checkpoint, source.checkpoint})
+    EXPECT_TRUE(all_pass(compare_structure(source.checkpoint, candidate, {}, 64).gates));
 }
 
 }  // namespace
