@@ -142,16 +142,19 @@ std::string report_text(const std::string& extension, const Output& output) {
   if (extension == ".json") return json_text(envelope(output));
   if (extension == ".md") return render_markdown(output);
   if (extension == ".csv") return render_csv(output);
+  if (extension == ".sarif") return json_text(*output.sarif);
   return render_junit(output);
 }
 
 }  // namespace
 
-void check_reports(const CommonOptions& common, bool has_table) {
+void check_reports(const CommonOptions& common, bool has_table, bool has_sarif) {
   std::set<std::filesystem::path> seen;
   for (const std::string& report : common.reports) {
     const std::string extension = std::filesystem::path(report).extension().string();
-    if (extension != ".json" && extension != ".md" && extension != ".csv" && extension != ".xml")
+    if (extension == ".sarif" && has_sarif) {
+      // as good as the others
+    } else if (extension != ".json" && extension != ".md" && extension != ".csv" && extension != ".xml")
       throw Error(ErrorKind::usage, {}, "--report '" + report + "' has an unknown kind '" + extension + "'",
                   "use .json, .md, .csv or .xml (JUnit)");
     if (extension == ".csv" && !has_table)

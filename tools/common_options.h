@@ -50,8 +50,8 @@ formats::Source open_source(const std::string& text, const SourceOptions& option
 std::string source_text(const std::string& text, const SourceOptions& options);
 
 /// Checks --report files: kinds known, nothing overwritten. Before any work. `has_table`: a command without one has
-/// nothing to put into a .csv, and refuses it.
-void check_reports(const CommonOptions& common, bool has_table = true);
+/// nothing to put into a .csv, and refuses it; `has_sarif`: one that fills Output::sarif.
+void check_reports(const CommonOptions& common, bool has_table = true, bool has_sarif = false);
 /// Standard output (text or JSON) and every --report file.
 void emit(const Output& output, const CommonOptions& common, const Io& io);
 void warn(const std::string& warning, const CommonOptions& common, const Io& io);

@@ -39,6 +39,7 @@ struct Output {
   std::vector<std::variant<std::string, Table>> blocks = {};
   std::optional<Table> csv = {};  // what a .csv holds where the text shows no table
   std::vector<Check> checks = {};
+  std::optional<Json> sarif = {};  // a whole SARIF 2.1.0 log: what a .sarif holds
 
   void text(std::string lines) { blocks.emplace_back(std::move(lines)); }
   void table(Table t) { blocks.emplace_back(std::move(t)); }

@@ -336,4 +336,10 @@ EngineReading read_as(const EngineVersion& engine, const Json& config, const Eng
   return reading;
 }
 
+bool compared_model_type(const Json& config) {
+  const EngineVersion engine = newest(Engine::transformers);
+  const EngineOptions options;
+  return engines::family_of(engines::Walk(engine, config, options).model_type()).known;
+}
+
 }  // namespace ropewalk::formats

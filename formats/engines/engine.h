@@ -148,6 +148,10 @@ EngineReading read_as(const EngineVersion& engine, const Json& config, const Eng
 EngineReading read_as(const EngineVersion& engine, const GgufFile& file, const std::string& path,
                       const EngineOptions& options = {});
 
+/// True if the rules were compared with the engines' output for this model type (llama, mistral, qwen2, qwen3, phi3,
+/// gemma3_text, gpt_oss); others are read by llama's, and a notice says so.
+bool compared_model_type(const Json& config);
+
 /// The table as the engine's own float32 arithmetic has it: within 3 units in the last place of what it computes (1
 /// with the same powf; see the golden's README).
 struct EngineTable {

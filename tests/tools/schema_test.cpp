@@ -92,6 +92,9 @@ TEST(Schema, EveryCommand) {
   const std::string base = model("tolstoy-4m-yarn-2k"), adapted = base + "+" + adapter(),
                     gguf = (scratch / "m-q8_0.gguf").string(), text = fixture("goldens/perplexity/doc-1.txt");
   expect_valid({"support"});
+  expect_valid({"lint", base});
+  expect_valid({"lint", base, "--engine", "vllm@0.10", "-c", "4k"}, 1);
+  expect_valid({"lint", "--list-rules"});
   expect_valid({"inspect", base});
   expect_valid({"inspect", adapted + "+rope=yarn,factor=16,original=256", "--tensors"});
   expect_valid({"inspect", adapter(), "--tensors"});

@@ -1,0 +1,217 @@
+// R40 - R49: what else bounds the context.
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "formats/json_fields.h"
+#include "formats/lint/linter.h"
+
+namespace ropewalk::formats::linting {
+namespace {
+
+std::vector<std::size_t> of_kinds(const Linter& lint, std::initializer_list<Engine> kinds) {
+  std::vector<std::size_t> out;
+  for (std::size_t i = 0; i < lint.engines.size(); ++i)
+    if (std::find(kinds.begin(), kinds.end(), lint.engines[i].engine) != kinds.end()) out.push_back(i);
+  return out;
+}
+
+/// The context is longer than what the base model was trained at, by a method or by -c.
+bool extended(const Linter& lint) {
+  return lint.scaled() || (lint.options.context && *lint.options.context > lint.context);
+}
+
+void sliding_window(Linter& lint) {
+  const auto window = lint.number("sliding_window");
+  if (!window || !(*window >= 1) || lint.wanted == 0 || *window >= lint.wanted || !extended(lint)) return;
+  const Json* types = lint.find("layer_types");
+  if (types && types->is_array() && std::any_of(types->begin(), types->end(), [](const Json& type) {
+        return type.is_string() && type.get<std::string>().find("full") != std::string::npos;
+      }))
+    return;  // some layers see everything, by design
+  if (lint.find("sliding_window_pattern") || lint.find("interleaved_sliding_window") ||
+      !(lint.model_type == "mistral" || lint.model_type == "qwen2" || lint.model_type == "qwen3" ||
+        lint.model_type == "phi3" || lint.model_type == "mixtral"))
+    return;
+  const std::string size = trimmed(*window), wanted = std::to_string(lint.wanted);
+  if (const Json* use = lint.find("use_sliding_window"); use && *use == false) {
+    lint.add("R40", Severity::info, lint.at("sliding_window"),
+             "sliding_window is " + size + ", off while use_sliding_window is false; " + wanted + " tokens are served",
+             "leave use_sliding_window false, or raise sliding_window");
+    return;
+  }
+  if ((lint.model_type == "qwen2" || lint.model_type == "qwen3") && !lint.find("use_sliding_window")) return;
+  const std::vector<std::size_t> hurt = of_kinds(lint, {Engine::transformers, Engine::vllm});
+  if (hurt.empty()) return;
+  lint.add_for("R40", hurt, lint.at("sliding_window"),
+               "every layer sees " + size + " tokens back in " + lint.names(hurt) + ", of " + wanted + " served",
+               "write null, or " + wanted + " as Yarn-Mistral does");
+}
+
+void tokenizer_limit(Linter& lint) {
+  if (!lint.input.tokenizer_config || lint.wanted == 0) return;
+  const LintFile& file = *lint.input.tokenizer_config;
+  const auto limit = file.json.find("model_max_length");
+  if (limit == file.json.end() || limit->is_null()) return;
+  if (!limit->is_number()) {
+    lint.add_in(file, "R41", Severity::warning, "/model_max_length",
+                "model_max_length is " + shown(*limit) + ", a number was expected", "write the context as a number");
+    return;
+  }
+  const double n = limit->get<double>();
+  if (n >= lint.wanted) return;
+  std::vector<std::size_t> hurt;
+  EngineOptions options;
+  options.tokenizer_limit = n >= 1 ? int(n) : 1;
+  for (std::size_t i = 0; i < lint.engines.size(); ++i) {
+    if (lint.engines[i].engine != Engine::vllm) continue;
+    const EngineReading limited = read_as(lint.engines[i], lint.file.json, options);
+    if (limited.context && lint.readings[i].context && *limited.context < *lint.readings[i].context) hurt.push_back(i);
+  }
+  Finding& finding = lint.add_in(file, "R41", Severity::warning, "/model_max_length",
+                                 "model_max_length is " + trimmed(n) + ", below the " + std::to_string(lint.wanted) +
+                                     " tokens of the model: transformers warns of longer texts" +
+                                     (hurt.empty() ? "" : ", " + lint.names(hurt) + " serves no more"),
+                                 "write " + std::to_string(lint.wanted));
+  for (const std::size_t i : hurt) finding.engines.push_back(lint.engines[i].title());
+  finding.edits = {{"/model_max_length", lint.wanted}};
+  if (!hurt.empty() && !lint.options.engines.empty()) finding.severity = Severity::error;
+}
+
+void generation_limit(Linter& lint) {
+  if (!lint.input.generation_config || !extended(lint) || lint.wanted == 0) return;
+  const LintFile& file = *lint.input.generation_config;
+  const auto limit = file.json.find("max_length");
+  if (limit == file.json.end() || !limit->is_number() || limit->get<double>() >= lint.wanted ||
+      limit->get<double>() < 256)  // the library's own 20
+    return;
+  const double n = limit->get<double>();
+  lint.add_in(file, "R42", Severity::warning, "/max_length",
+              "max_length is " + trimmed(n) + ": generate() of transformers stops there, of " +
+                  std::to_string(lint.wanted) + " tokens",
+              "write " + std::to_string(lint.wanted) + ", or take it out")
+      .edits = {{"/max_length", lint.wanted}};
+}
+
+/// Other names of the length, which SGLang, ExLlamaV2 and old converters prefer.
+void other_lengths(Linter& lint) {
+  for (const char* key : {"max_sequence_length", "seq_length", "max_seq_len", "model_max_length", "n_positions",
+                          "max_seq_length", "seq_len"}) {
+    const auto value = lint.number(key);
+    if (!value || lint.context == 0 || *value == lint.context || *value == lint.wanted) continue;
+    std::vector<std::size_t> hurt;
+    for (std::size_t i = 0; i < lint.engines.size(); ++i)
+      if (lint.readings[i].context && *lint.readings[i].context == *value && *value < lint.wanted) hurt.push_back(i);
+    const std::string message =
+        std::string(key) + " is " + trimmed(*value) + " beside max_position_embeddings " + std::to_string(lint.context);
+    if (hurt.empty()) lint.add("R42", Severity::info, lint.at(key), message, "make them equal, or take it out");
+    else
+      lint.add_for("R42", hurt, lint.at(key), message + ": " + lint.names(hurt) + " serves the first",
+                   "write " + std::to_string(lint.wanted) + ", or take it out", Severity::warning)
+          .edits = {{lint.at(key), lint.wanted}};
+    lint.explain(hurt, Aspect::context);
+  }
+}
+
+void by_length(Linter& lint) {
+  for (const RopeDict& dict : lint.dicts) {
+    if (!dict.read) continue;
+    if (dict.type == "dynamic" && !dict.find("alpha"))
+      lint.add("R44", Severity::info, dict.at(dict.find("rope_type") ? "rope_type" : "type"),
+               "a dynamic rope turns keys by another base as the text grows; those in the cache keep the old one, and "
+               "static engines (vllm, sglang) use one base or none",
+               "prefer yarn, or an NTK base written into rope_theta");
+    if (dict.type == "longrope" || dict.type == "su") {
+      const auto inside = dict.number("original_max_position_embeddings"),
+                 top = lint.number("original_max_position_embeddings");
+      const auto original = top ? top : inside;
+      if (original && lint.wanted > *original)
+        lint.add("R45", Severity::info, dict.at(dict.find("rope_type") ? "rope_type" : "type"),
+                 "longrope changes its list at " + trimmed(*original) +
+                     " tokens: transformers by the text's length (its cache is void from there on), vllm and llama.cpp "
+                     "once, by the context they are started with",
+                 "start with -c or --max-model-len at most " + trimmed(*original) + " for short texts");
+    }
+  }
+}
+
+void cache_bytes(Linter& lint) {
+  if (!lint.options.context || lint.latent()) return;
+  const auto layers = lint.number("num_hidden_layers"), heads = lint.number("num_attention_heads");
+  const auto kv = lint.number("num_key_value_heads");
+  const double per_layer = kv.value_or(heads.value_or(0)) * lint.head_dim() * 2;
+  if (!layers || !(per_layer > 0) || !(*layers > 0)) return;
+  const double values = per_layer * *layers * *lint.options.context, gib = 1024.0 * 1024 * 1024;
+  lint.add("R46", lint.at("max_position_embeddings"),
+           "keys and values of " + std::to_string(*lint.options.context) + " tokens take " +
+               trimmed(std::round(values * 2 / gib * 100) / 100) + " GiB in f16, " +
+               trimmed(std::round(values * 34 / 32 / gib * 100) / 100) + " GiB in q8_0",
+           "count it beside the weights");
+}
+
+void not_carried(Linter& lint) {
+  if (const Json* chunks = lint.find("dual_chunk_attention_config"); chunks && chunks->is_object())
+    lint.add("R47", lint.at("dual_chunk_attention_config"),
+             "dual-chunk attention is no rope scaling: vllm alone has it, elsewhere long texts meet angles never seen",
+             "serve it with vllm, or no longer than the base context");
+  for (const char* key : {"use_logn_attn", "use_dynamic_ntk"})
+    if (const Json* on = lint.find(key); on && *on == true)
+      lint.add("R47", lint.at(key), std::string(key) + " lives in the model's remote code: other engines leave it out",
+               "keep the context within what the base was trained at, or run the remote code");
+  if (lint.model_type.find("istral3") != std::string::npos || lint.model_type.starts_with("mistral4")) return;
+  for (const RopeDict& dict : lint.dicts)
+    if (const auto beta = dict.number("llama_4_scaling_beta"); beta && *beta != 0)
+      lint.add(
+          "R47", dict.at("llama_4_scaling_beta"),
+          "llama_4_scaling_beta scales queries by position, which is not read for model type '" + lint.model_type + "'",
+          "use the model type it belongs to (ministral3)");
+}
+
+void finetuned(Linter& lint) {
+  const RopeDict* dict = lint.flat();
+  if (!dict || dict->type != "yarn" || dict->find("finetuned")) return;
+  for (std::size_t i = 0; i < lint.engines.size(); ++i)
+    if (lint.engines[i].engine == Engine::llama_cpp && !lint.engines[i].at_least({2025, 12})) {
+      lint.add("R48", dict->pointer,
+               "convert_legacy_llama.py of " + lint.engines[i].title() + " raises KeyError: 'finetuned'",
+               "add \"finetuned\": true, or use convert_hf_to_gguf.py");
+      return;
+    }
+}
+
+void length_itself(Linter& lint) {
+  const Json* length = lint.find("max_position_embeddings");
+  if (!length || length->is_null()) return;
+  const std::string pointer = lint.at("max_position_embeddings");
+  if (!length->is_number() || !(length->get<double>() >= 1) || length->get<double>() > 2147483647) {
+    lint.add("R49", Severity::error, pointer,
+             "max_position_embeddings is " + shown(*length) + ", a number of tokens was expected", "write the context");
+    lint.explain_all();
+  } else if (!length->is_number_integer()) {
+    lint.add("R49", pointer,
+             "max_position_embeddings is " + shown(*length) + ", no whole number: engines in C++ refuse it",
+             "write " + trimmed(std::floor(length->get<double>())))
+        .edits = {{pointer, std::int64_t(length->get<double>())}};
+  } else if (length->get<double>() > (1 << 24)) {
+    lint.add(
+        "R49", pointer,
+        "max_position_embeddings is " + length->dump() + ": float32, in which positions are held, counts to 16777216",
+        "write the context that was trained");
+  }
+}
+
+}  // namespace
+
+void context_rules(Linter& lint) {
+  length_itself(lint);
+  sliding_window(lint);
+  tokenizer_limit(lint);
+  generation_limit(lint);
+  other_lengths(lint);
+  by_length(lint);
+  cache_bytes(lint);
+  not_carried(lint);
+  finetuned(lint);
+}
+
+}  // namespace ropewalk::formats::linting

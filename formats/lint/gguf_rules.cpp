@@ -1,0 +1,260 @@
+// G01 - G11: a GGUF's rope as llama.cpp 0.5 reads it. src/llama-model.cpp, src/llama-context.cpp, src/models/*.cpp.
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "formats/lint/linter.h"
+#include "lib/error.h"
+
+namespace ropewalk::formats::linting {
+namespace {
+
+/// Whose loaders ask for rope_freqs.weight.
+constexpr std::array kDivisorArchs = {
+    "apertus",       "arcee",         "cogvlm",      "deci",     "dflash",           "eagle3",  "exaone",
+    "exaone4",       "exaone-moe",    "falcon-h1",   "gemma4",   "gemma4-assistant", "granite", "granitemoe",
+    "granitehybrid", "graniteswitch", "granite_swa", "llada",    "llada-moe",        "llama",   "llama-embed",
+    "llama4",        "minicpm",       "mistral3",    "nanbeige", "pangu-embedded",   "refact",  "step35"};
+
+class GgufLinter {
+ public:
+  GgufLinter(const LintInput& input, const LintOptions& options)
+      : file_(*input.gguf), path_(input.gguf_path), options_(options) {
+    try {
+      arch_ = file_.string("general.architecture").value_or("");
+    } catch (const Error&) {
+      arch_ = "";
+    }
+  }
+
+  std::vector<Finding> run() {
+    if (arch_.empty()) {
+      add("R00", Severity::error, "general.architecture", "the file names no architecture",
+          "write the file again with a current converter");
+      return std::move(findings_);
+    }
+    if (!file_.find(key("context_length")) && !file_.find(key("rope.freq_base"))) return std::move(findings_);
+    const std::string type = scaling_type();
+    const double s = factor(type);
+    context(type, s);
+    unread_keys(type, s);
+    base();
+    divisors(type, s);
+    window();
+    if (const auto attention = number("rope.scaling.attn_factor"); attention && !(*attention > 0))
+      add("G09", Severity::error, key("rope.scaling.attn_factor"),
+          "rope.scaling.attn_factor is " + trimmed(*attention) + ": queries and keys are multiplied by it",
+          "write what the model was trained with, or take it out");
+    return std::move(findings_);
+  }
+
+ private:
+  std::string key(const char* name) const { return arch_ + "." + name; }
+
+  Finding& add(std::string_view rule, Severity severity, const std::string& where, std::string message,
+               std::string fix) {
+    Finding finding;
+    finding.rule = rule;
+    finding.severity = severity;
+    finding.file = path_;
+    finding.pointer = where;
+    finding.message = std::move(message);
+    finding.fix = std::move(fix);
+    finding.engines = {newest(Engine::llama_cpp).title()};
+    findings_.push_back(std::move(finding));
+    return findings_.back();
+  }
+
+  /// A finite number; a finding and nullopt if the key holds something else.
+  std::optional<double> number(const char* name) {
+    const std::string where = key(name);
+    if (!file_.find(where)) return std::nullopt;
+    try {
+      const std::optional<double> value = file_.number(where);
+      if (value && std::isfinite(*value)) return value;
+      add("G09", Severity::error, where, where + " is not finite: every angle made of it is neither",
+          "write the number");
+    } catch (const Error& error) {
+      add("G09", Severity::error, where, error.problem(), error.fix());
+    }
+    return std::nullopt;
+  }
+  std::optional<double> count(const char* name) {
+    const std::string where = key(name);
+    const GgufValue* value = file_.find(where);
+    if (!value || value->type == GgufType::array) return std::nullopt;
+    return number(name);
+  }
+
+  std::string scaling_type() {
+    const std::string where = key("rope.scaling.type");
+    std::optional<std::string> type;
+    try {
+      type = file_.string(where);
+    } catch (const Error& error) {
+      add("G05", Severity::error, where, error.problem(), error.fix());
+      return "none";
+    }
+    if (type) {
+      if (*type == "none" || *type == "linear" || *type == "yarn" || *type == "longrope") return *type;
+      add("G05", Severity::error, where, "rope.scaling.type is '" + type->substr(0, 60) + "', at which llama.cpp stops",
+          "write none, linear, yarn or longrope");
+      return "none";
+    }
+    return "";
+  }
+
+  double factor(const std::string& type) {
+    const bool modern = file_.find(key("rope.scaling.factor")), legacy = file_.find(key("rope.scale_linear"));
+    if (modern && legacy)
+      add("G11", Severity::warning, key("rope.scale_linear"),
+          "rope.scale_linear, the old name, stands beside rope.scaling.factor and is not read", "take it out");
+    const char* name = modern ? "rope.scaling.factor" : "rope.scale_linear";
+    const double s = modern || legacy ? number(name).value_or(1) : 1;
+    if (s < 0) {
+      add("G09", Severity::error, key(name),
+          std::string(name) + " is " + trimmed(s) + ": positions would run backwards",
+          "write the new context / the original one");
+      return 1;
+    }
+    if (s != 0 && s < 1)
+      add("G09", Severity::error, key(name),
+          std::string(name) + " is " + trimmed(s) + ": below 1 it shortens the context; 1/factor is " + trimmed(1 / s),
+          "write the new context / the original one");
+    if (type.empty() && s > 1)
+      add("G02", Severity::warning, key(name), "there is a factor and no rope.scaling.type: llama.cpp takes linear",
+          "write rope.scaling.type, linear if that is meant");
+    if (type == "none" && s > 1)
+      add("G02", Severity::warning, key(name), "rope.scaling.type is none: the factor " + trimmed(s) + " has no effect",
+          "write the type, or take the factor out");
+    if ((type == "yarn" || type == "linear") && (s == 0 || s == 1) && !(modern && s == 1))
+      add("G02", Severity::warning, key("rope.scaling.type"),
+          "rope.scaling.type is " + type + " and there is no factor: nothing is scaled", "write rope.scaling.factor");
+    return s == 0 ? 1 : s;
+  }
+
+  void context(const std::string& type, double s) {
+    const double served = count("context_length").value_or(0);
+    const double original = count("rope.scaling.original_context_length").value_or(0);
+    if (type == "yarn" && s > 1 && original < 1) {
+      add("G03", Severity::warning, key("rope.scaling.type"),
+          "yarn without rope.scaling.original_context_length: llama.cpp takes context_length, " + trimmed(served) +
+              ", and serves that by default",
+          "write the context the base model was trained with");
+      return;
+    }
+    if (type != "yarn" || original < 1 || served < 1 || s <= 1) return;
+    const double product = s * original;
+    if (std::abs(product - served) > 0.01 * product)
+      add("G04", Severity::warning, key("context_length"),
+          "factor x original is " + trimmed(product) + " and context_length " + trimmed(served) +
+              ", which llama.cpp serves by default",
+          "start it with -c " + trimmed(std::floor(product)) + ", or correct the key");
+    if (options_.context && *options_.context > product * 1.001)
+      add("S1", Severity::warning, key("rope.scaling.factor"),
+          std::to_string(*options_.context) + " tokens are asked for and the rope was scaled for " + trimmed(product),
+          "raise the factor");
+  }
+
+  bool reads_betas() const { return arch_ == "grok" || arch_ == "mistral3"; }
+  bool reads_log_multiplier() const { return arch_ == "deepseek2" || arch_ == "deepseek32" || arch_ == "mistral3"; }
+
+  void unread_keys(const std::string& type, double s) {
+    struct Unread {
+      const char* name;
+      double harmless;
+      bool read;
+    };
+    const std::array<Unread, 5> keys = {{{"rope.scaling.yarn_beta_fast", 32, reads_betas()},
+                                         {"rope.scaling.yarn_beta_slow", 1, reads_betas()},
+                                         {"rope.scaling.yarn_ext_factor", 1, arch_ == "grok"},
+                                         {"rope.scaling.yarn_attn_factor", yarn_attention_factor(s), arch_ == "grok"},
+                                         {"rope.scaling.yarn_log_multiplier", 0, reads_log_multiplier()}}};
+    for (const Unread& one : keys) {
+      const std::optional<double> value = number(one.name);
+      if (!value || one.read || type != "yarn") continue;
+      const bool harmless = std::abs(*value - one.harmless) <= 1e-5 * std::abs(one.harmless) ||
+                            (one.harmless != 32 && one.harmless != 0 && *value == 1);
+      if (harmless) continue;
+      const bool attention = std::string_view(one.name).find("attn") != std::string_view::npos;
+      add("G01", Severity::warning, key(one.name),
+          std::string(one.name) + " is " + trimmed(*value) + ", which the loader of architecture '" + arch_ +
+              "' does not read: it runs " + trimmed(one.harmless),
+          attention ? "write rope.scaling.attn_factor = " + trimmed(*value / yarn_attention_factor(s)) + " instead"
+                    : "write rope_freqs.weight instead (ropewalk convert does), where the architecture loads it");
+    }
+  }
+
+  void base() {
+    const std::optional<double> theta = number("rope.freq_base");
+    if (!theta) {
+      if (!file_.find(key("rope.freq_base")) && file_.find(key("rope.dimension_count")))
+        add("G08", Severity::info, key("rope.freq_base"), "there is no rope.freq_base: llama.cpp takes 10000",
+            "write the base the model was trained with, if it is another");
+      return;
+    }
+    if (!(*theta > 1) || *theta > 1e20)
+      add("G08", Severity::error, key("rope.freq_base"),
+          "rope.freq_base is " + trimmed(*theta) + ", a base such as 10000 or 1000000 was expected",
+          "write the base the model was trained with");
+  }
+
+  void divisors(const std::string& type, double s) {
+    const auto tensor = [&](const char* name) -> TensorPtr {
+      for (const TensorPtr& one : file_.tensors)
+        if (one->name() == name) return one;
+      return nullptr;
+    };
+    const TensorPtr freqs = tensor("rope_freqs.weight");
+    const TensorPtr longs = tensor("rope_factors_long.weight"), shorts = tensor("rope_factors_short.weight");
+    if (freqs && std::find(kDivisorArchs.begin(), kDivisorArchs.end(), arch_) == kDivisorArchs.end())
+      add("G07", Severity::error, "rope_freqs.weight",
+          "the loader of architecture '" + arch_ +
+              "' does not ask for rope_freqs.weight, and llama.cpp refuses files with tensors too many",
+          "write the scaling as keys");
+    if (freqs && (type == "yarn" || type == "linear" || type.empty()) && s > 1)
+      add("G06", Severity::warning, "rope_freqs.weight",
+          "rope_freqs.weight divides the frequencies and the factor " + trimmed(s) + " divides them again",
+          "write rope.scaling.type = none if the divisors are the whole scaling");
+    if (freqs && (longs || shorts))
+      add("G06", Severity::warning, "rope_freqs.weight",
+          "rope_freqs.weight stands beside rope_factors_*.weight, which are then not read", "keep one kind");
+    if (bool(longs) != bool(shorts))
+      add("G10", Severity::error, longs ? "rope_factors_long.weight" : "rope_factors_short.weight",
+          std::string("rope_factors_") + (longs ? "short" : "long") +
+              ".weight is missing: one list for each side of the original context",
+          "write both");
+    if (longs && shorts && count("rope.scaling.original_context_length").value_or(0) < 1)
+      add("G03", Severity::warning, "rope_factors_long.weight",
+          "rope_factors_*.weight without rope.scaling.original_context_length: llama.cpp takes context_length, and so "
+          "the short list",
+          "write the context the base model was trained with");
+    if (type == "longrope" && !longs && !freqs)
+      add("G10", Severity::warning, key("rope.scaling.type"),
+          "rope.scaling.type is longrope and the file has no rope_factors_*.weight: a plain rope is run",
+          "write the tensors, or take the type out");
+  }
+
+  void window() {
+    const double window = count("attention.sliding_window").value_or(0),
+                 served = options_.context ? double(*options_.context) : count("context_length").value_or(0);
+    if (window >= 1 && window < served && (arch_ == "mistral" || arch_ == "phi3"))
+      add("R40", Severity::warning, key("attention.sliding_window"),
+          "every layer sees " + trimmed(window) + " tokens back, of " + trimmed(served) + " served",
+          "raise or remove the key");
+  }
+
+  const GgufFile& file_;
+  const std::string& path_;
+  const LintOptions& options_;
+  std::string arch_;
+  std::vector<Finding> findings_;
+};
+
+}  // namespace
+
+std::vector<Finding> gguf_rules(const LintInput& input, const LintOptions& options) {
+  return GgufLinter(input, options).run();
+}
+
+}  // namespace ropewalk::formats::linting

@@ -1,0 +1,287 @@
+#include "formats/lint/linter.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "formats/rope_fields.h"
+#include "lib/error.h"
+
+namespace ropewalk::formats::linting {
+namespace {
+
+bool holds_anything(const Json& value) {
+  if (value.is_null()) return false;
+  if (value.is_boolean()) return value.get<bool>();
+  if (value.is_number()) return value.get<double>() != 0;
+  return !value.empty();
+}
+
+bool model_is_nested(const Json& config) {
+  return config.is_object() && config.contains("text_config") && config.at("text_config").is_object() &&
+         !config.contains("hidden_size");
+}
+const Json& model_of(const Json& config) { return model_is_nested(config) ? config.at("text_config") : config; }
+
+std::optional<double> finite(const Json* value) {
+  if (!value || !value->is_number()) return std::nullopt;
+  const double n = value->get<double>();
+  return std::isfinite(n) ? std::optional(n) : std::nullopt;
+}
+
+std::string text_of(const Json* value) { return value && value->is_string() ? value->get<std::string>() : ""; }
+
+/// A whole number of tokens; 0 if it is none.
+int tokens_of(std::optional<double> n) { return n && *n >= 1 && *n <= std::numeric_limits<int>::max() ? int(*n) : 0; }
+
+/// Of architectures whose rules were not compared, what ExLlama does is not known at all.
+std::vector<EngineVersion> newest_of_each(bool compared) {
+  std::vector<EngineVersion> all;
+  for (const Engine engine : {Engine::transformers, Engine::vllm, Engine::sglang, Engine::llama_cpp})
+    all.push_back(newest(engine));
+  if (compared)
+    for (const Engine engine : {Engine::exllamav2, Engine::exllamav3}) all.push_back(newest(engine));
+  return all;
+}
+
+}  // namespace
+
+const Json* RopeDict::find(const char* key) const {
+  const auto found = json->find(key);
+  return found == json->end() ? nullptr : &*found;
+}
+std::optional<double> RopeDict::number(const char* key) const { return finite(find(key)); }
+
+std::string trimmed(double value) {
+  std::string text = Json(value).dump();
+  return text.size() > 2 && text.ends_with(".0") ? text.substr(0, text.size() - 2) : text;
+}
+
+bool same_frequencies(const std::vector<double>& a, const std::vector<double>& b, double* ratio, int* pair) {
+  double worst = 1;
+  int at = 0;
+  const std::size_t n = std::max(a.size(), b.size());
+  for (std::size_t i = 0; i < n; ++i) {
+    const double x = i < a.size() ? a[i] : 0, y = i < b.size() ? b[i] : 0;
+    double r = 1;
+    if (x != y) r = x == 0 || y == 0 ? std::numeric_limits<double>::infinity() : std::max(x / y, y / x);
+    if (!(r <= worst)) worst = r, at = int(i);
+  }
+  if (ratio) *ratio = worst;
+  if (pair) *pair = at;
+  return worst <= 1 + 1e-5;
+}
+
+Json edited(const Json& json, const std::vector<JsonEdit>& edits) {
+  Json out = json;
+  for (const JsonEdit& edit : edits) out[Json::json_pointer(edit.pointer)] = edit.value;
+  return out;
+}
+
+Linter::Linter(const LintInput& input_, const LintOptions& options_)
+    : input(input_),
+      options(options_),
+      file(*input_.config),
+      model(model_of(file.json)),
+      prefix(model_is_nested(file.json) ? "/text_config" : ""),
+      model_type(text_of(find("model_type"))),
+      compared(compared_model_type(file.json)),
+      engines(options.engines.empty() ? newest_of_each(compared) : options.engines) {
+  if (const auto type = model.find("model_type"); type != model.end()) model_type = text_of(&*type);
+  collect_dictionaries();
+  context = tokens_of(number("max_position_embeddings"));
+  for (const EngineVersion& engine : engines) readings.push_back(read_as(engine, file.json));
+  if (options.engines.empty())  // an engine that has no such architecture says nothing about the file
+    for (std::size_t i = engines.size(); i-- > 0;)
+      if (readings[i].error && readings[i].error->pointer.ends_with("/model_type")) {
+        engines.erase(engines.begin() + std::ptrdiff_t(i));
+        readings.erase(readings.begin() + std::ptrdiff_t(i));
+      }
+  reference = read_as(newest(Engine::transformers), file.json);
+  declare();
+  wanted = options.context.value_or(declared_context());
+}
+
+const Json* Linter::find(const char* key) const {
+  if (const auto found = model.find(key); found != model.end()) return &*found;
+  if (const auto found = file.json.find(key); found != file.json.end()) return &*found;
+  return nullptr;
+}
+std::optional<double> Linter::number(const char* key) const { return finite(find(key)); }
+
+void Linter::collect_dictionaries() {
+  bool taken = false;
+  for (const char* key : {"rope_scaling", "rope_parameters"}) {
+    const auto value = model.find(key);
+    if (value == model.end() || !holds_anything(*value)) continue;
+    if (value->is_object()) {
+      const bool nested =
+          std::any_of(value->begin(), value->end(), [](const Json& inner) { return inner.is_object(); });
+      const auto add_one = [&](const std::string& pointer, const Json& json, const std::string& layer) {
+        RopeDict dict{pointer, &json, layer, !taken, "", key};
+        const std::string modern = text_of(dict.find("rope_type"));
+        dict.type = !modern.empty() ? modern : text_of(dict.find("type"));
+        dicts.push_back(dict);
+      };
+      if (!nested) add_one(at(key), *value, "");
+      else
+        for (const auto& item : value->items())
+          if (item.value().is_object()) add_one(at(key) + "/" + pointer_segment(item.key()), item.value(), item.key());
+    }
+    taken = true;
+  }
+}
+
+const RopeDict* Linter::flat() const {
+  for (const RopeDict& dict : dicts)
+    if (dict.read && dict.layer.empty()) return &dict;
+  return nullptr;
+}
+
+bool Linter::scaled() const {
+  return std::any_of(dicts.begin(), dicts.end(), [](const RopeDict& dict) {
+    return dict.read && !dict.type.empty() && dict.type != "default" && dict.type != "mrope";
+  });
+}
+
+bool Linter::latent() const { return find("qk_rope_head_dim") || find("kv_lora_rank"); }
+
+int Linter::head_dim() const {
+  if (const int given = tokens_of(number("head_dim"))) return given;
+  if (const int rope = tokens_of(number("qk_rope_head_dim"))) return rope;
+  const int hidden = tokens_of(number("hidden_size")), heads = tokens_of(number("num_attention_heads"));
+  return heads > 0 ? hidden / heads : 0;
+}
+
+void Linter::declare() {
+  remote = yarn_remote_code(file.json);
+  if (remote && prefix.empty() && head_dim() >= 2) {
+    try {
+      EngineRope rope;
+      rope.spec = read_yarn_remote_rope(file.path, file.text, file.json, {head_dim(), std::max(context, 1)}, *remote);
+      if (!rope.spec.attention_factor) rope.spec.attention_factor = rope_table(rope.spec, 1).attention_factor;
+      declared = {rope};
+      declared_by = *remote + ".py";
+      return;
+    } catch (const Error&) {
+      // its own validation refuses the file: what transformers reads is all there is
+    }
+  }
+  if (reference.error) return;
+  declared = reference.ropes;
+  declared_by = reference.engine.title();
+  // a base that the file has and transformers does not find is meant all the same (R06)
+  std::set<double> bases;
+  for (const Json* object : {&model, flat() ? flat()->json : nullptr}) {
+    if (object && object->contains("rope_theta"))
+      if (const std::optional<double> theta = finite(&object->at("rope_theta"))) bases.insert(*theta);
+  }
+  if (const auto parameters = model.find("rope_parameters"); parameters != model.end() && parameters->is_object())
+    if (const auto theta = parameters->find("rope_theta"); theta != parameters->end() && finite(&*theta))
+      bases.insert(*finite(&*theta));
+  if (declared.size() == 1 && bases.size() == 1 && *bases.begin() > 1)
+    for (const RopeProvenance& from : declared.front().spec.provenance)
+      if (from.field == "theta" && from.pointer.empty()) declared.front().spec.theta = *bases.begin();
+}
+
+/// s L of YaRN where it is more than max_position_embeddings, and s times that of a dynamic rope: what the method is
+/// there to serve.
+int Linter::declared_context() const {
+  double longest = context;
+  for (const RopeDict& dict : dicts) {
+    const std::optional<double> s = dict.number("factor");
+    if (!dict.read || !s || !(*s >= 1 && *s <= 1024)) continue;
+    if (dict.type == "yarn")
+      if (const std::optional<double> original = dict.number("original_max_position_embeddings"))
+        longest = std::max(longest, *s * *original);
+    if (dict.type == "dynamic" && !dict.find("alpha") && !dict.find("original_max_position_embeddings"))
+      longest = std::max(longest, *s * context);
+  }
+  return tokens_of(longest);
+}
+
+bool Linter::fails(const EngineReading& reading) { return reading.error && reading.error->kind != kNotFollowed; }
+
+Difference Linter::difference(const EngineReading& reading) const {
+  Difference worst;
+  if (reading.error || declared.empty()) return worst;
+  int length = std::max(wanted, 1);
+  if (!options.context && reading.context && *reading.context > 0) length = std::min(length, *reading.context);
+  for (const EngineRope& mean : declared)
+    for (const EngineRope& rope : reading.ropes) {
+      if (!mean.layer_type.empty() && !rope.layer_type.empty() && mean.layer_type != rope.layer_type) continue;
+      if (rope.spec.rotary_dim > 4096 || mean.spec.rotary_dim > 4096) continue;
+      const RopeTable want = rope_table(mean.spec, length), got = rope_table(rope.spec, length);
+      double ratio = 1;
+      int pair = 0;
+      if (!same_frequencies(got.inv_freq, want.inv_freq, &ratio, &pair) && ratio > worst.ratio) {
+        worst.frequencies = true, worst.ratio = ratio, worst.pair = pair, worst.rope = &rope;
+      }
+      if (!(std::abs(got.attention_factor - want.attention_factor) <= 1e-5 * std::abs(want.attention_factor)) &&
+          !worst.attention) {
+        worst.attention = true;
+        worst.attention_factor = got.attention_factor, worst.declared_attention_factor = want.attention_factor;
+        if (!worst.rope) worst.rope = &rope;
+      }
+    }
+  return worst;
+}
+
+EngineReading Linter::read_changed(const EngineVersion& engine, const std::vector<JsonEdit>& edits) const {
+  return read_as(engine, edited(file.json, edits));
+}
+
+std::string Linter::names(const std::vector<std::size_t>& which) const {
+  std::string out;
+  for (std::size_t i = 0; i < which.size(); ++i)
+    out += (i == 0 ? "" : i + 1 == which.size() ? " and " : ", ") + engines[which[i]].title();
+  return out;
+}
+
+void Linter::explain_all() {
+  for (std::size_t i = 0; i < engines.size(); ++i)
+    for (const Aspect aspect : {Aspect::load, Aspect::frequencies, Aspect::attention, Aspect::context})
+      explain(i, aspect);
+}
+
+Severity Linter::by_engine(const std::vector<std::size_t>& hurt) const {
+  if (!options.engines.empty()) return Severity::error;
+  return hurt.size() == engines.size() ? Severity::error : Severity::warning;
+}
+
+Finding& Linter::add_in(const LintFile& other, std::string_view rule, Severity severity, const std::string& pointer,
+                        std::string message, std::string fix) {
+  Finding finding;
+  finding.rule = rule;
+  finding.severity = severity;
+  finding.file = other.path;
+  finding.pointer = pointer;
+  finding.message = std::move(message);
+  finding.fix = std::move(fix);
+  TextPosition place = locate(other.text, pointer);
+  for (std::string up = pointer; place.line == 0 && !up.empty();) {  // a member that is not there: its object
+    up.resize(up.rfind('/'));
+    place = locate(other.text, up);
+  }
+  finding.line = std::max(place.line, 1), finding.column = std::max(place.column, 1);
+  findings_.push_back(std::move(finding));
+  return findings_.back();
+}
+Finding& Linter::add(std::string_view rule, Severity severity, const std::string& pointer, std::string message,
+                     std::string fix) {
+  return add_in(file, rule, severity, pointer, std::move(message), std::move(fix));
+}
+Finding& Linter::add(std::string_view rule, const std::string& pointer, std::string message, std::string fix) {
+  return add(rule, find_lint_rule(rule)->severity, pointer, std::move(message), std::move(fix));
+}
+Finding& Linter::add_for(std::string_view rule, const std::vector<std::size_t>& hurt, const std::string& pointer,
+                         std::string message, std::string fix, Severity most) {
+  most = std::min(most, find_lint_rule(rule)->severity);
+  Finding& finding = add(rule, std::min(by_engine(hurt), most), pointer, std::move(message), std::move(fix));
+  for (const std::size_t engine : hurt) finding.engines.push_back(engines[engine].title());
+  return finding;
+}
+
+std::vector<Finding> Linter::take() { return std::move(findings_); }
+
+}  // namespace ropewalk::formats::linting

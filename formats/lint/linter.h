@@ -1,0 +1,125 @@
+#pragma once
+
+#include <map>
+#include <set>
+
+#include "formats/lint/lint.h"
+#include "lib/rope.h"
+
+// One run over one config.json: what the rules of this folder share. Private to it.
+
+namespace ropewalk::formats::linting {
+
+/// A rope dictionary of the file.
+struct RopeDict {
+  std::string pointer;  // "/text_config/rope_parameters/full_attention"
+  const Json* json;
+  std::string layer;  // "full_attention"; empty: all layers
+  bool read = true;   // by the newest transformers; false: rope_parameters beside a rope_scaling
+  std::string type;   // rope_type, else type; empty if neither is text
+  std::string outer;  // "rope_scaling" or "rope_parameters"
+  std::string at(const char* key) const { return pointer + "/" + key; }
+  const Json* find(const char* key) const;
+  /// A finite number; nullopt if absent, null or something else.
+  std::optional<double> number(const char* key) const;
+};
+
+/// What can be wrong with an engine's reading, so that one fault is reported once.
+enum class Aspect { load, frequencies, attention, context };
+
+/// How an engine's rope differs from the declared one.
+struct Difference {
+  bool frequencies = false, attention = false;
+  double ratio = 1;  // of the frequencies, the largest, engine / declared or its inverse: >= 1
+  int pair = 0;
+  double attention_factor = 1, declared_attention_factor = 1;
+  const EngineRope* rope = nullptr;  // the engine's, of the layer type that differs
+};
+
+class Linter {
+ public:
+  Linter(const LintInput& input, const LintOptions& options);
+
+  const LintInput& input;
+  const LintOptions& options;
+  const LintFile& file;    // config.json
+  const Json& model;       // the file, or its text_config
+  std::string prefix;      // "/text_config"
+  std::string model_type;  // of `model`
+  bool compared;           // the engines' rules were compared with their output for this model type
+  std::vector<RopeDict> dicts;
+
+  std::vector<EngineVersion> engines;   // those asked
+  std::vector<EngineReading> readings;  // of each, without a context asked
+  EngineReading reference;              // newest transformers
+  /// The rope the file means: the known remote code's, else the newest transformers'; empty if neither reads it.
+  std::vector<EngineRope> declared;
+  std::string declared_by;            // "modeling_mistral_yarn.py", "transformers 5.23.0"
+  std::optional<std::string> remote;  // the YaRN repository's code, if auto_map names it
+  int context = 0;                    // max_position_embeddings; 0 if it is no length
+  int wanted = 0;                     // options.context, else what the file declares to serve; 0: unknown
+
+  std::string at(const std::string& key) const { return prefix + "/" + key; }
+  const Json* find(const char* key) const;  // of the model, else (multi-modal files) of the whole
+  std::optional<double> number(const char* key) const;
+  bool scaled() const;  // some dictionary that is read scales
+  bool latent() const;  // multi-head latent attention
+  /// The dictionary that is read where all layers share one, nullptr otherwise.
+  const RopeDict* flat() const;
+  int head_dim() const;  // 0 if the file does not say
+
+  /// A finding about the file, with the rule's own severity.
+  Finding& add(std::string_view rule, const std::string& pointer, std::string message, std::string fix);
+  Finding& add(std::string_view rule, Severity severity, const std::string& pointer, std::string message,
+               std::string fix);
+  /// In another file of the folder.
+  Finding& add_in(const LintFile& other, std::string_view rule, Severity severity, const std::string& pointer,
+                  std::string message, std::string fix);
+  /// A finding about engines[i] for i in hurt (not empty); the severity follows, at most `most`.
+  Finding& add_for(std::string_view rule, const std::vector<std::size_t>& hurt, const std::string& pointer,
+                   std::string message, std::string fix, Severity most = Severity::error);
+
+  /// "vllm 0.33.0 and sglang 0.5.23".
+  std::string names(const std::vector<std::size_t>& which) const;
+  void explain(std::size_t engine, Aspect aspect) { explained_.insert({engine, aspect}); }
+  void explain(const std::vector<std::size_t>& which, Aspect aspect) {
+    for (const std::size_t engine : which) explain(engine, aspect);
+  }
+  void explain_all();  // nothing more about engines: the file contradicts itself
+  bool explained(std::size_t engine, Aspect aspect) const { return explained_.contains({engine, aspect}); }
+
+  /// Against the declared rope, at the longest length both serve; no difference where either fails.
+  Difference difference(const EngineReading& reading) const;
+  /// The same of a changed config.json.
+  EngineReading read_changed(const EngineVersion& engine, const std::vector<JsonEdit>& edits) const;
+  /// Runs where it would not have (an error, a limit of ropewalk's own is none).
+  static bool fails(const EngineReading& reading);
+
+  std::vector<Finding> take();
+
+ private:
+  Severity by_engine(const std::vector<std::size_t>& hurt) const;
+  void collect_dictionaries();
+  void declare();
+  int declared_context() const;
+  std::vector<Finding> findings_;
+  std::set<std::pair<std::size_t, Aspect>> explained_;
+};
+
+/// The file's JSON with the edits made.
+Json edited(const Json& json, const std::vector<JsonEdit>& edits);
+/// A number as in a file: "4", "0.25".
+std::string trimmed(double value);
+/// Tables that mean the same rotation, entries within 1e-5 of each other (float32 of two engines differs by less).
+bool same_frequencies(const std::vector<double>& a, const std::vector<double>& b, double* ratio = nullptr,
+                      int* pair = nullptr);
+
+// The rules, in the order they run: what an earlier one explains a later one does not repeat.
+void parse_rules(Linter& lint);                                                       // R01 - R12
+void number_rules(Linter& lint);                                                      // R20 - R34
+void context_rules(Linter& lint);                                                     // R40 - R50
+void meaning_rules(Linter& lint);                                                     // S1 - S3
+void engine_rules(Linter& lint);                                                      // E01 - E04
+std::vector<Finding> gguf_rules(const LintInput& input, const LintOptions& options);  // G01 - G12
+
+}  // namespace ropewalk::formats::linting

@@ -1,0 +1,141 @@
+#include "tools/lint_formats.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "lib/plural.h"
+#include "tools/one_line.h"
+
+namespace ropewalk::tools {
+namespace {
+
+using formats::Finding;
+using formats::LintRule;
+using formats::Severity;
+
+/// github.com/actions/toolkit, packages/core/src/command.ts: escapeData; escapeProperty besides.
+std::string escaped(const std::string& text, bool property) {
+  std::string out;
+  for (const char c : text) switch (c) {
+      case '%': out += "%25"; break;
+      case '\r': out += "%0D"; break;
+      case '\n': out += "%0A"; break;
+      case ':': out += property ? "%3A" : ":"; break;
+      case ',': out += property ? "%2C" : ","; break;
+      default: out += c;
+    }
+  return out;
+}
+
+/// RFC 3986: a relative reference, or file:// for an absolute path.
+std::string uri_of(const std::string& path) {
+  static constexpr char kHex[] = "0123456789ABCDEF";
+  std::string out = std::filesystem::path(path).is_absolute() ? "file://" : "";
+  for (const char c : path) {
+    const auto byte = static_cast<unsigned char>(c);
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       std::string_view("-._~/").find(c) != std::string_view::npos;
+    if (plain) out += c;
+    else out += {'%', kHex[byte >> 4], kHex[byte & 15]};
+  }
+  return out;
+}
+
+const char* sarif_level(Severity severity) {
+  return severity == Severity::error ? "error" : severity == Severity::warning ? "warning" : "note";
+}
+
+std::string with_stop(std::string_view text) { return std::string(text) + (text.ends_with('.') ? "" : "."); }
+
+std::size_t count(const std::vector<Finding>& findings, Severity severity) {
+  return std::size_t(std::count_if(findings.begin(), findings.end(),
+                                   [&](const Finding& finding) { return finding.severity == severity; }));
+}
+
+}  // namespace
+
+std::string github_lines(const std::vector<Finding>& findings) {
+  std::string out;
+  for (const Finding& finding : findings) {
+    const char* command = finding.severity == Severity::error     ? "error"
+                          : finding.severity == Severity::warning ? "warning"
+                                                                  : "notice";
+    out += std::string("::") + command + " file=" + escaped(finding.file, true);
+    if (finding.line > 0) out += ",line=" + std::to_string(finding.line) + ",col=" + std::to_string(finding.column);
+    out += ",title=" + escaped(std::string(finding.rule), true) +
+           "::" + escaped(finding.message + (finding.fix.empty() ? "" : "\nfix: " + finding.fix), false) + "\n";
+  }
+  return out;
+}
+
+Json sarif_log(const std::vector<Finding>& findings) {
+  Json rules = Json::array();
+  for (const LintRule& rule : formats::lint_rules())
+    rules.push_back({{"id", rule.id},
+                     {"name", rule.name},
+                     {"shortDescription", {{"text", with_stop(rule.summary)}}},
+                     {"fullDescription", {{"text", with_stop(rule.why)}}},
+                     {"defaultConfiguration", {{"level", sarif_level(rule.severity)}}}});
+  Json results = Json::array();
+  for (const Finding& finding : findings) {
+    Json physical = {{"artifactLocation", {{"uri", uri_of(finding.file)}}}};
+    if (finding.line > 0) physical["region"] = {{"startLine", finding.line}, {"startColumn", finding.column}};
+    Json location = {{"physicalLocation", physical}};
+    if (!finding.pointer.empty())
+      location["logicalLocations"] = Json::array({Json{{"fullyQualifiedName", finding.pointer}}});
+    const auto at = std::find_if(formats::lint_rules().begin(), formats::lint_rules().end(),
+                                 [&](const LintRule& rule) { return rule.id == finding.rule; });
+    results.push_back({{"ruleId", finding.rule},
+                       {"ruleIndex", at - formats::lint_rules().begin()},
+                       {"level", sarif_level(finding.severity)},
+                       {"message", {{"text", finding.message + (finding.fix.empty() ? "" : ". Fix: " + finding.fix)}}},
+                       {"locations", Json::array({location})},
+                       {"properties", {{"engines", finding.engines}}}});
+  }
+  return {{"$schema", "https://json.schemastore.org/sarif-2.1.0.json"},
+          {"version", "2.1.0"},
+          {"runs", Json::array({Json{{"tool",
+                                      {{"driver",
+                                        {{"name", "ropewalk"},
+                                         {"version", ROPEWALK_VERSION},
+                                         {"semanticVersion", ROPEWALK_VERSION},
+                                         {"rules", rules}}}}},
+                                     {"columnKind", "unicodeCodePoints"},
+                                     {"results", results}}})}};
+}
+
+Json findings_json(const std::vector<Finding>& findings) {
+  Json list = Json::array();
+  for (const Finding& finding : findings)
+    list.push_back({{"rule", finding.rule},
+                    {"severity", formats::severity_name(finding.severity)},
+                    {"file", finding.file},
+                    {"line", finding.line > 0 ? Json(finding.line) : Json(nullptr)},
+                    {"column", finding.line > 0 ? Json(finding.column) : Json(nullptr)},
+                    {"pointer", finding.pointer},
+                    {"message", finding.message},
+                    {"fix", finding.fix},
+                    {"engines", finding.engines}});
+  return list;
+}
+
+std::string finding_text(const Finding& finding) {
+  std::string out = finding.file;
+  if (finding.line > 0) out += ":" + std::to_string(finding.line) + ":" + std::to_string(finding.column);
+  else if (!finding.pointer.empty()) out += ": " + finding.pointer;
+  out += std::string(": ") + formats::severity_name(finding.severity) + "[" + std::string(finding.rule) +
+         "]: " + finding.message;
+  out = one_line(out);
+  if (!finding.fix.empty()) out += "\n    fix: " + one_line(finding.fix);
+  return out;
+}
+
+std::string summary_text(const std::vector<Finding>& findings) {
+  std::string out;
+  for (const auto& [severity, noun] : {std::pair{Severity::error, "error"}, std::pair{Severity::warning, "warning"},
+                                       std::pair{Severity::info, "note"}})
+    if (const std::size_t n = count(findings, severity); n > 0) out += (out.empty() ? "" : ", ") + plural(n, noun);
+  return out.empty() ? "no findings" : out;
+}
+
+}  // namespace ropewalk::tools
