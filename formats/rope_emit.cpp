@@ -74,6 +74,7 @@ std::string table_difference(const RopeTarget& target, const EngineRope& rope, i
 
 /// Lengths at which ropes that depend on it can part.
 std::set<int> lengths(const RopeTarget& target, const EngineRope& rope) {
+  if (!depends_on_length(target.spec) && !depends_on_length(rope.spec)) return {target.context};
   std::set<int> all = {1, target.context};
   for (const RopeSpec* spec : {&target.spec, &rope.spec})
     if (const std::optional<int> original = rope_original_context(*spec); original && *original < 1 << 30)
@@ -197,7 +198,10 @@ class Candidates {
     config["max_position_embeddings"] = context;
     for (const char* key : kLengthKeys)
       if (config.contains(key)) config[key] = context;
-    all_.push_back({std::move(config), std::move(dialect)});
+    all_.push_back({config, dialect});
+    if (!parameters.contains(kOriginal)) return;
+    config[kOriginal] = parameters[kOriginal];  // where transformers 4 looks for that of longrope
+    all_.push_back({std::move(config), dialect + ", the original context at the top level too"});
   }
 
   const ModelConfig& model_;
@@ -283,11 +287,13 @@ EmittedRope emit_rope(const Json& preferred, const ModelConfig& model, const Rop
   for (const Candidate& candidate : candidates) {
     const long asked = count_right(verdicts(candidate.config, target, engines));
     if (asked < best_score[0]) continue;
-    const long newest = count_right(verdicts(candidate.config, target, others));
-    const std::array<long, 3> score = {asked, named > 0 ? candidate.named : newest,
-                                       named > 0 ? newest : candidate.named};
+    std::array<long, 3> score = {asked, 0, 0};
+    if (asked == long(named)) {
+      const long newest = count_right(verdicts(candidate.config, target, others));
+      score = {asked, named > 0 ? candidate.named : newest, named > 0 ? newest : candidate.named};
+    }
     if (score > best_score) best = &candidate, best_score = score;
-    const bool settled = named > 0 ? asked == long(named) : 2 * newest >= long(others.size());
+    const bool settled = named > 0 ? asked == long(named) : 2 * score[1] >= long(others.size());
     if (settled && best == &candidates.front()) break;
   }
   EmittedRope out{best->config, best->dialect,

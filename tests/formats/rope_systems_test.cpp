@@ -144,7 +144,7 @@ std::vector<System> systems() {
        16384,
        "ntk-by-parts,to=16k,like=airophin-pntk",
        4096,
-       {"llama.cpp", "exllamav2"}},
+       {"llama.cpp"}},
       {"NTK-Llama-2-7b-8k",
        with(shape("llama", 4096, 32, 32, 8192), {{"rope_theta", 20000.0}}),
        rope(RopeUnscaled{}, 8192, std::nullopt, 20000),

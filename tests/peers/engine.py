@@ -92,6 +92,19 @@ def main():
             ours = ropewalk.log_probabilities(reference, ids + answer["ids"][:-1], COUNT)
             worst = max(abs(ours[step, token] - logprob) for step, pairs in enumerate(answer["logprobs"]) for token, logprob in pairs if logprob > np.log(1e-3))
             checks.check(worst <= TOLERANCE["f32"], f"+rope={spec}: the engine computes the source's rope (worst {worst:.1e})")
+
+        # a GGUF extended by itself, near the end of the new context
+        short = folder / "short.gguf"
+        ropewalk.run("convert", models / "tolstoy-4m", "-o", short, "--type", "f32", "--no-sync", "--quiet")
+        for spec in ("yarn,to=2k", "yarn,to=2k,like=yarn-mistral", "ntk-by-parts,to=2k", "llama3,factor=8", "linear,to=2k"):
+            model = folder / "extended.gguf"
+            reading = ropewalk.json("extend", short, "-o", model, "--rope", spec, "--engine", "llama.cpp", "--no-sync", "--overwrite")["engines"][0]
+            checks.check(reading["right"] and reading["context"] == 2048, f"extend --rope {spec}: read back as asked for")
+            ids = fixture_prompts(options.golden, (1900,))[0]
+            answer = engine(model, ids, folder)
+            ours = ropewalk.log_probabilities(f"{models / 'tolstoy-4m'}+rope={spec}", ids + answer["ids"][:-1], COUNT)
+            worst = max(abs(ours[step, token] - logprob) for step, pairs in enumerate(answer["logprobs"]) for token, logprob in pairs if logprob > np.log(1e-3))
+            checks.check(worst <= TOLERANCE["f32"], f"extend --rope {spec}: the engine's logits at {len(ids) + COUNT} tokens are the folder's (worst {worst:.1e})")
     checks.exit()
 
 

@@ -15,13 +15,15 @@ import numpy as np
 FIXTURES = "fixtures"
 
 
-def arguments(extra=()):
+def arguments(extra=(), optional=()):
     parser = argparse.ArgumentParser()
     parser.add_argument("--ropewalk", required=True, help="the binary under test")
     parser.add_argument("--golden", required=True, type=pathlib.Path, help="folder of the unpacked golden archives")
     parser.add_argument("--strip", required=True, help="scripts/strip_gguf_keys.py")
     for name in extra:
         parser.add_argument(name, required=True)
+    for name in optional:
+        parser.add_argument(name)
     return parser.parse_args()
 
 
