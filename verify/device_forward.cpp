@@ -309,9 +309,12 @@ void DeviceForward::run_layer(int layer) {
   shared_.last_done = done_[at].get();
 }
 
-void DeviceForward::load_head() {
+void DeviceForward::drop_layers() {
   device_.synchronize();
   slots_.clear();
+}
+
+void DeviceForward::load_head() {
   weights_ = &model_.weights.back();
   slots_.push_back(device_.allocate("weights of the head", weights_->bytes));
   slot_ = slots_.front()->bytes().data;

@@ -69,7 +69,9 @@ class DeviceForward {
   void feed(int layer);
   /// Queues a layer.
   void run_layer(int layer);
-  /// After the last layer: waits, and puts the head where the slots were.
+  /// After the last layer: waits, and gives the slots back. Of several models all drop theirs before any head comes:
+  /// that is what the plan counts on.
+  void drop_layers();
   void load_head();
   /// Logits of rows [first, first + rows) to `logits` [rows, n_vocab] f32.
   void head(std::size_t first, std::size_t rows, const DeviceMatrix& logits);

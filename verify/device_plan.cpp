@@ -82,7 +82,8 @@ std::pair<std::vector<PlannedBuffer>, std::vector<PlannedBuffer>> buffers(std::s
                     std::min(plan.head_rows, shape.total) * std::uint64_t(m.model->config.n_vocab) * sizeof(float)});
   }
   layers.push_back({"distances", shape.total * sizeof(double)});
-  head.push_back({"statistics", shape.total * (sizeof(HeadRow) + sizeof(std::int32_t))});
+  head.push_back({"statistics", shape.total * sizeof(HeadRow)});
+  head.push_back({"next tokens", shape.total * sizeof(std::int32_t)});
   return {layers, head};
 }
 

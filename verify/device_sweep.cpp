@@ -130,9 +130,10 @@ class Sweep {
 
   void run_head(SweepResult& result, const SeeLogits& see) {
     const std::size_t n_rows = next_.size();
+    for (const auto& forward : forwards_) forward->drop_layers();
     for (const auto& forward : forwards_) forward->load_head();
     const auto statistics = device_.allocate("statistics", n_rows * sizeof(HeadRow)),
-               next = device_.allocate("statistics", n_rows * sizeof(std::int32_t));
+               next = device_.allocate("next tokens", n_rows * sizeof(std::int32_t));
     device_.copy_to_device(std::as_bytes(std::span(next_)), next->bytes(), Queue::compute);
     const std::size_t n_vocab = std::size_t(models_[0].model->config.n_vocab),
                       chunk = std::min(plan_.head_rows, n_rows);

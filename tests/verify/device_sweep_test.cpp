@@ -262,6 +262,25 @@ TEST(DeviceSweep, ModelsOfDifferentDepthAreComparedWithoutLayerDistances) {
   for (std::size_t t = 0; t < 40; ++t) EXPECT_NEAR(got.scores[0][t].kl, want.scores[0][t].kl, kF32 * 10);
 }
 
+// A head larger than the layers beside it, next to large layers: all slots must go before any head comes.
+TEST(DeviceSweep, ModelsOfDifferentSizeKeepToTheirPlan) {
+  ModelConfig small_layers = block_config(), large_layers = block_config();
+  small_layers.n_vocab = large_layers.n_vocab = 701;
+  small_layers.n_layers = 1, small_layers.d_ff = 16;
+  large_layers.d_ff *= 4, large_layers.n_layers = 3;
+  const Checkpoint a = random_model(small_layers, 13), b = random_model(large_layers, 14);
+  const std::vector<Window> windows = windows_of({8}, 97);
+  for (const auto& [first, second] : {std::pair(&a, &b), std::pair(&b, &a)}) {
+    SweepReport report;
+    HostAccelerator roomy(9, kRoom);
+    const PairResult want = device_compare(roomy, *first, *second, windows, in(Precision::f32, &report), small());
+    EXPECT_LE(roomy.most_used(), report.device_bytes);
+    HostAccelerator exact(10, report.device_bytes);
+    const PairResult got = device_compare(exact, *first, *second, windows, in(Precision::f32), small());
+    for (std::size_t t = 0; t < 8; ++t) EXPECT_EQ(got.scores[0][t].kl, want.scores[0][t].kl);
+  }
+}
+
 TEST(DeviceSweep, LogitsOfTheLastPositions) {
   const Checkpoint model = random_model(awkward_config(), 13);
   const Window window = random_ids(61, model.config.n_vocab, 1);
