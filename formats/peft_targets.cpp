@@ -161,40 +161,33 @@ bool PeftTargets::name(const std::string& module) const {
   return std::any_of(s.names.begin(), s.names.end(), ends) && (!s.layers || s.in_layers(module));
 }
 
-void check_peft_targets(PeftAdapter& adapter, const std::vector<TensorPtr>& base, std::vector<std::string>& warnings) {
+void check_peft_targets(const PeftAdapter& adapter, const std::vector<TensorPtr>& base,
+                        std::vector<std::string>& warnings) {
   const PeftTargets targets(adapter.config, (adapter.folder / "adapter_config.json").string());
   const std::string tail = ".weight";
-  std::set<std::string> named, held;
+  std::set<std::string> known, named, held;
   for (const TensorPtr& tensor : base) {
+    known.insert(tensor->name());
     if (tensor->info().shape.size() != 2 || !tensor->name().ends_with(tail)) continue;
     if (targets.name(tensor->name().substr(0, tensor->name().size() - tail.size()))) named.insert(tensor->name());
   }
-  for (const LoraModule& module : adapter.modules) held.insert(module.target);
-  const std::string who = "adapter '" + adapter.folder.string() + "': ";
-  if (named.empty()) {
-    warnings.push_back(who + "its target_modules names no module of this base, which PEFT 0.21.2 refuses: all " +
-                       std::to_string(held.size()) + " modules of its file are merged");
-    return;
+  for (const LoraModule& module : adapter.modules) {
+    held.insert(module.target);
+    if (named.contains(module.target) || !known.contains(module.target)) continue;  // the merge refuses the unknown
+    throw Error(
+        ErrorKind::bad_input, {.path = adapter.folder.string()},
+        "key '" + module.a->name() + "' is of a module that target_modules of adapter_config.json does not name" +
+            (named.empty() ? " (it names none of this base)" : ""),
+        "PEFT 0.21.2 would pass over it without a word: name the module there, or take the key out of the file");
   }
-  const auto modules = [](std::size_t n, const std::string& first) {
-    return std::to_string(n) + (n == 1 ? " module" : " modules, the first") + " '" + first.substr(0, first.size() - 7) +
-           "'";
-  };
-  std::vector<std::string> missing, left_out;
+  std::vector<std::string> missing;
   std::set_difference(named.begin(), named.end(), held.begin(), held.end(), std::back_inserter(missing));
-  if (!missing.empty())
-    warnings.push_back(who + "its file lacks " + modules(missing.size(), missing.front()) +
-                       " that its target_modules names: unchanged, as in PEFT 0.21.2");
-  std::set<std::string> known;
-  for (const TensorPtr& tensor : base) known.insert(tensor->name());
-  std::erase_if(adapter.modules, [&](const LoraModule& module) {  // of one the base does not have the merge will say so
-    if (named.contains(module.target) || !known.contains(module.target)) return false;
-    left_out.push_back(module.target);
-    return true;
-  });
-  if (!left_out.empty())
-    warnings.push_back(who + "its target_modules does not name " + modules(left_out.size(), left_out.front()) +
-                       " of its file: left out, as by PEFT 0.21.2");
+  if (missing.empty()) return;
+  const std::string& first = missing.front();
+  warnings.push_back("adapter '" + adapter.folder.string() + "': its file lacks " + std::to_string(missing.size()) +
+                     (missing.size() == 1 ? " module '" : " modules, the first '") +
+                     first.substr(0, first.size() - tail.size()) +
+                     "' that its target_modules names: unchanged, as in PEFT 0.21.2");
 }
 
 }  // namespace ropewalk::formats

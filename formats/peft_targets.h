@@ -33,12 +33,11 @@ class PeftTargets {
   std::unique_ptr<State> state_;
 };
 
-/// Compares what the configuration names with what the adapter's file holds, and does what PEFT 0.21.2 does: a module
-/// that is named but not in the file stays as it is
-/// (PEFT gives it a delta of zero, and warns); one that is in the file but not named is taken out of `adapter` (PEFT
-/// passes over it without a word). Both add a
-/// line to `warnings`. Where the configuration names no module of this base, which PEFT refuses, the file alone counts,
-/// with a warning.
-void check_peft_targets(PeftAdapter& adapter, const std::vector<TensorPtr>& base, std::vector<std::string>& warnings);
+/// Compares what the configuration names with what the adapter's file holds. A module that is in the file but not named
+/// is Error(bad_input) naming its key: PEFT 0.21.2 passes over it without a word (or, where nothing of this base is
+/// named, refuses the adapter), and a key of the file would go unused. One that is named but not in the file stays as
+/// it is, with a line in `warnings`: PEFT gives it a delta of zero, and warns.
+void check_peft_targets(const PeftAdapter& adapter, const std::vector<TensorPtr>& base,
+                        std::vector<std::string>& warnings);
 
 }  // namespace ropewalk::formats
