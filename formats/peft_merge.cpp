@@ -1,3 +1,5 @@
+#include <cmath>
+#include <cstdio>
 #include <map>
 #include <unordered_map>
 
@@ -31,6 +33,12 @@ void check_fit(const LoraModule& module, const LazyTensor& weight, const PeftAda
     fail(module.b, "outputs", module.b->info().shape[0], weight.info().shape[0]);
 }
 
+std::string number(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%g", value);
+  return text;
+}
+
 [[noreturn]] void fail_no_target(const LoraModule& module, const PeftAdapter& adapter,
                                  const std::vector<TensorPtr>& base) {
   std::vector<std::string> names;
@@ -59,6 +67,11 @@ MergeResult merge_adapters(const std::vector<TensorPtr>& base, const std::vector
       const TensorPtr& weight = base[found->second];
       check_fit(module, *weight, adapter);
       const double scale = module.scale * scaled.scale;
+      if (!std::isfinite(scale))
+        throw Error(ErrorKind::bad_input, {.path = adapter.folder.string()},
+                    "its scale is past the largest number: " + number(scaled.scale) + " times " + number(module.scale) +
+                        " of its configuration",
+                    "give a smaller scale");
       terms[found->second].push_back({module.a, module.b, scale});
       result.modules.push_back({module.target, rslora ? "rslora" : "lora", module.rank, scale});
     }

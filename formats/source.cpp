@@ -193,6 +193,29 @@ void match_layout(PeftAdapter& adapter, const Source& source) {
   }
 }
 
+bool all_zero(const LazyTensor& tensor) {
+  const std::uint64_t columns = std::max<std::uint64_t>(tensor.info().columns(), 1);
+  const std::uint64_t step = std::max<std::uint64_t>(1, (std::uint64_t{1} << 16) / columns);
+  std::vector<float> block;
+  for (std::uint64_t row = 0; row < tensor.info().rows(); row += step) {
+    const RowRange range{row, std::min(row + step, tensor.info().rows())};
+    block.resize(range.size() * tensor.info().columns());
+    tensor.read_f32(range, block);
+    if (std::any_of(block.begin(), block.end(), [](float value) { return value != 0; })) return false;
+  }
+  return true;
+}
+
+/// Why an adapter changes no weight at all; empty: it changes some.
+std::string no_effect(const PeftAdapter& adapter, double scale) {
+  const auto& modules = adapter.modules;
+  if (std::all_of(modules.begin(), modules.end(), [&](const LoraModule& m) { return m.scale * scale == 0; }))
+    return "its scale is 0";
+  if (std::all_of(modules.begin(), modules.end(), [](const LoraModule& m) { return all_zero(*m.b) || all_zero(*m.a); }))
+    return "one factor of every module is zero, as before any training";
+  return "";
+}
+
 void apply_adapters(Source& source, const OpenOptions& options, const std::vector<double>& scales,
                     const std::string& base_name) {
   std::vector<ScaledAdapter> scaled;
@@ -202,6 +225,8 @@ void apply_adapters(Source& source, const OpenOptions& options, const std::vecto
       source.checkpoint.warnings.push_back("adapter '" + adapter.folder.string() + "' names the base '" +
                                            adapter.base_model + "', merged into '" + base_name + "'");
     check_peft_targets(adapter, source.base_tensors, source.checkpoint.warnings);
+    if (const std::string why = no_effect(adapter, scales[i]); !why.empty())
+      source.checkpoint.warnings.push_back("adapter '" + adapter.folder.string() + "' changes nothing: " + why);
     match_layout(adapter, source);
     scaled.push_back({&adapter, scales[i]});
   }

@@ -1,9 +1,11 @@
+#include <cmath>
 #include <cstring>
 #include <mutex>
 #include <numeric>
 #include <string>
 #include <utility>
 
+#include "lib/convert.h"
 #include "lib/convert_simd.h"
 #include "lib/error.h"
 #include "lib/forwarding_tensor.h"
@@ -79,6 +81,7 @@ class LowRankDelta final : public ForwardingTensor {
         add_low_rank_product(std::span(term.b).subspan(chunk.begin * rank, chunk.size() * rank), term.a, term.scale,
                              term.exact_products, out);
       }
+      if (!std::isfinite(largest_magnitude(std::span<const double>(out)))) refuse_created(chunk, out);
     });
   }
   void read_f32(RowRange range, std::span<float> values) const override {
@@ -93,6 +96,20 @@ class LowRankDelta final : public ForwardingTensor {
 
  private:
   using AllFactors = std::vector<Factors>;
+
+  /// The base's own infinities and NaN pass; one that the terms made of a finite value is an error.
+  void refuse_created(RowRange rows, std::span<const double> values) const {
+    std::vector<double> base(values.size());
+    parent().read_f64(rows, base);
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      if (std::isfinite(values[i]) || !std::isfinite(base[i])) continue;
+      throw Error(ErrorKind::bad_input, {.path = std::string(file())},
+                  "tensor '" + name() + "': " + element_place(info(), rows.begin, i) + ": the merge makes " +
+                      (std::isnan(values[i]) ? "NaN" : "an infinity") + " of a finite value",
+                  "the adapter's scale is too large or its weights are damaged: give a smaller scale or another "
+                  "checkpoint of it");
+    }
+  }
 
   // Readers keep what they use: a release() meanwhile only drops our own share.
   std::shared_ptr<const AllFactors> prepared() const {

@@ -54,6 +54,7 @@ std::shared_ptr<const RowOrder> row_order(const LazyTensor& tensor);
 /// scale, then plus W.
 /// weight: [out, in]; b: [out, rank]; a: [rank, in]. Several terms are added to W one after the other, in order; none:
 /// the weight itself.
+/// A term that makes an infinity or NaN of a finite value is Error(bad_input) naming the element, when it is read.
 /// Wide; info().dtype is the weight's. prepare() reads A and B, release() drops them. Error(bad_input) if the shapes do
 /// not fit.
 struct LowRankTerm {

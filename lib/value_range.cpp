@@ -35,6 +35,13 @@ std::string number(double value) {
   return text;
 }
 
+/// Where a value that `dtype` cannot hold would fit.
+std::string wider(DType dtype, double value) {
+  const auto fits = [&](DType other) { return other != dtype && std::fabs(value) < range_of(other).overflows; };
+  if (!fits(DType::f32)) return "no type written holds it: is an adapter's scale too large, or the checkpoint damaged?";
+  return std::string("use ") + (fits(DType::bf16) ? "bf16 or f32" : "f32") + ", or clamp it with --saturate";
+}
+
 [[noreturn]] void refuse(const LazyTensor& tensor, std::uint64_t element, DType dtype, double value) {
   const std::uint64_t columns = std::max<std::uint64_t>(tensor.info().columns(), 1);
   const std::string name(info(dtype).name);
@@ -44,7 +51,7 @@ std::string number(double value) {
   if (std::isfinite(value))
     throw Error(ErrorKind::bad_input, where,
                 place + number(value) + " is past the largest " + name + " value, " + number(range_of(dtype).largest),
-                "use bf16 or f32, or clamp it with --saturate");
+                wider(dtype, value));
   throw Error(ErrorKind::bad_input, where,
               place + (std::isnan(value) ? "NaN" : "an infinity") + " would spoil a whole block of " + name,
               "repair the checkpoint, or keep its values as they are with f16, bf16 or f32");

@@ -85,6 +85,9 @@ Table module_table(const Observed& observed) {
     std::uint64_t n = 0;
     double delta = 0, weight = 0, rounding = 0;  // of squares
   };
+  const auto shown = [](double value, int digits) {  // norms of clamped giants overflow
+    return std::isfinite(value) ? number_text(value, digits) : std::string("-");
+  };
   std::map<std::string, Sums> by_kind;
   for (const auto& [name, tensor] : observed) {
     const MergeNorms norms = tensor->norms();
@@ -96,10 +99,11 @@ Table module_table(const Observed& observed) {
     sums.rounding += std::pow(norms.rounding_loss * norms.delta_norm, 2);
   }
   Table table{{{"module"}, {"weights", true}, {"delta / weight", true}, {"lost to rounding", true}}, {}};
-  for (const auto& [kind, sums] : by_kind)
-    table.rows.push_back({kind, std::to_string(sums.n),
-                          sums.weight > 0 ? number_text(std::sqrt(sums.delta / sums.weight), 3) : "-",
-                          sums.delta > 0 ? number_text(100 * std::sqrt(sums.rounding / sums.delta), 2) + " %" : "-"});
+  for (const auto& [kind, sums] : by_kind) {
+    const std::string lost = shown(100 * std::sqrt(sums.rounding / sums.delta), 2);
+    table.rows.push_back({kind, std::to_string(sums.n), shown(std::sqrt(sums.delta / sums.weight), 3),
+                          lost == "-" ? lost : lost + " %"});
+  }
   return table;
 }
 

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <map>
 #include <random>
 #include <string>
@@ -71,6 +72,39 @@ struct Shape {
 // around the tile's rows (4, 8), its columns (3 vectors) and the panel's 24, the row block's 32
 const Shape kShapes[] = {{1, 1, 1},  {3, 5, 2},    {4, 24, 8},    {8, 24, 16},
                          {9, 25, 3}, {33, 47, 16}, {40, 100, 64}, {70, 72, 5}};
+
+// An infinity or NaN that the base has passes; one that a term makes of a finite value is refused by place, in whatever
+// block it is read.
+TEST(LowRankDelta, MakesNoInfinities) {
+  const double inf = std::numeric_limits<double>::infinity();
+  const auto merged = [&](double there, double scale, double factor) {
+    std::vector<double> weight(3 * 2, 1.0);
+    weight[3] = there;  // row 1, column 1
+    return with_low_rank_delta(
+        tensor_of("w", 3, 2, DType::f32, weight),
+        {{tensor_of("a", 1, 2, DType::f32, {0, factor}), tensor_of("b", 3, 1, DType::f32, {0, factor, 0}), scale}});
+  };
+  const auto message = [](const TensorPtr& tensor) -> std::string {
+    try {
+      (void)read_all<double>(*tensor);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::bad_input);
+      return error.what();
+    }
+    return "no error";
+  };
+  EXPECT_EQ(message(merged(1, 1e300, 1e9)),
+            "tensor 'w': row 1, column 1: the merge makes an infinity of a finite value; the adapter's scale is too "
+            "large or its weights are damaged: give a smaller scale or another checkpoint of it");
+  EXPECT_EQ(message(merged(1, 1e200, 1e9)), "no error");
+  EXPECT_EQ(message(merged(inf, 1, 1)), "no error");
+  EXPECT_EQ(message(merged(inf, -1e300, 1e9)), "no error") << "inf - inf: the base was no number before";
+  const TensorPtr again = merged(1, 1e300, 1e9);
+  std::vector<double> row(2);
+  EXPECT_THROW(again->read_f64({1, 2}, row), Error);
+  again->read_f64({2, 3}, row);
+  EXPECT_EQ(row, (std::vector<double>{1, 1}));
+}
 
 TEST(LowRankDelta, EqualsItsDefinitionBitForBit) {
   for_each_simd_target([] {

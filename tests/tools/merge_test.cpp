@@ -1,4 +1,5 @@
 #include <cmath>
+#include <cstring>
 #include <set>
 
 #include "formats/safetensors.h"
@@ -105,6 +106,63 @@ TEST(Merge, ZeroScaleChangesNothing) {
   ASSERT_EQ(
       run({"merge", model("tolstoy-4m-yarn-2k") + "+" + adapter() + ":0", "-o", (scratch / "same").string()}).exit, 0);
   EXPECT_EQ(run({"diff", model("tolstoy-4m-yarn-2k"), (scratch / "same").string(), "--exit-code"}).exit, 0);
+}
+
+// The base is finite, so what is written is finite: no scale makes infinities, whatever the type, and none is reported
+// as a share of the delta.
+TEST(Merge, AScaleThatOverflowsIsRefused) {
+  Scratch scratch;
+  const auto refusal = [&](const std::string& scale, const std::string& dtype) {
+    const Ran ran = run({"merge", model("tolstoy-4m-yarn-2k") + "+" + adapter() + ":" + scale, "-o",
+                         (scratch / "out").string(), "--dtype", dtype, "--quiet"});
+    EXPECT_EQ(ran.exit, 3) << scale << " " << dtype << ran.err;
+    EXPECT_EQ(ran.err_lines().size(), 1u) << ran.err;
+    EXPECT_FALSE(fs::exists(scratch / "out"));
+    return ran.err;
+  };
+  for (const char* dtype : {"f32", "f16", "bf16"}) {  // 2 of lora_alpha / r, times 1e308
+    EXPECT_NE(refusal("1e308", dtype).find("its scale is past the largest number: 1e+308 times 2"), std::string::npos);
+    const std::string said = refusal("1e300", dtype);
+    EXPECT_NE(said.find(std::string("is past the largest ") + dtype + " value"), std::string::npos) << said;
+    EXPECT_NE(said.find(": tensor 'model.layers.0."), std::string::npos) << said;
+    EXPECT_NE(said.find("': row 0, column 0: "), std::string::npos) << said;
+    EXPECT_NE(said.find("; no type written holds it: is an adapter's scale too large"), std::string::npos) << said;
+    EXPECT_EQ(said.find("use "), std::string::npos) << said;
+  }
+  EXPECT_NE(refusal("1e8", "f16").find("use bf16 or f32, or clamp it with --saturate"), std::string::npos);
+  const Ran clamped = run({"merge", model("tolstoy-4m-yarn-2k") + "+" + adapter() + ":1e300", "-o",
+                           (scratch / "clamped").string(), "--dtype", "f32", "--saturate"});
+  EXPECT_EQ(clamped.exit, 0) << clamped.err;
+  EXPECT_EQ(clamped.out.find("inf"), std::string::npos) << clamped.out;
+  EXPECT_EQ(clamped.out.find("nan"), std::string::npos) << clamped.out;
+  EXPECT_NE(clamped.err.find("past the range of the type written, clamped"), std::string::npos) << clamped.err;
+}
+
+TEST(Merge, AnAdapterWithoutEffectWarns) {
+  Scratch scratch;
+  const auto warnings = [&](const std::string& source) {
+    const Ran ran = run({"merge", source, "-o", (scratch / "out").string(), "--dry-run", "--json"});
+    EXPECT_EQ(ran.exit, 0) << ran.err;
+    std::vector<std::string> out;
+    for (const Json& one : ran.json()["warnings"])
+      if (one.get<std::string>().find("changes nothing") != std::string::npos) out.push_back(one.get<std::string>());
+    return out;
+  };
+  const std::string base = model("tolstoy-4m-yarn-2k"), folder = copy_of(adapter(), scratch / "lora").string();
+  EXPECT_TRUE(warnings(base + "+" + folder).empty());
+  EXPECT_EQ(warnings(base + "+" + folder + ":0"),
+            std::vector<std::string>{"adapter '" + folder + "' changes nothing: its scale is 0"});
+  edit_json(folder + "/adapter_config.json", [](Json& json) { json["lora_alpha"] = 0; });
+  EXPECT_EQ(warnings(base + "+" + folder).size(), 1u);
+  edit_json(folder + "/adapter_config.json", [](Json& json) { json["lora_alpha"] = 32; });
+  std::string bytes = slurp(folder + "/adapter_model.safetensors");  // header: length, JSON; then the factors
+  std::uint64_t header = 0;
+  std::memcpy(&header, bytes.data(), sizeof header);
+  spill(folder + "/adapter_model.safetensors",
+        bytes.substr(0, 8 + header) + std::string(bytes.size() - 8 - header, '\0'));
+  EXPECT_EQ(warnings(base + "+" + folder),
+            std::vector<std::string>{"adapter '" + folder +
+                                     "' changes nothing: one factor of every module is zero, as before any training"});
 }
 
 TEST(Merge, AnAdapterFindsItsBase) {
