@@ -111,17 +111,24 @@ void GgufOutputs::append_items(StreamPlan& pass) const {
       }
 }
 
-std::vector<GgufWritten> GgufOutputs::finish() {
-  std::vector<GgufWritten> out;
-  std::vector<PendingFile*> files;
-  std::vector<std::filesystem::path> replaced;
-  for (Output& output : outputs_) {
-    for (const auto& file : output.files) files.push_back(file.get());
-    replaced.insert(replaced.end(), output.written.replaced.begin(), output.written.replaced.end());
-    out.push_back(output.written);
+void GgufOutputs::append_pending(PendingSet& set) const {
+  for (const Output& output : outputs_) {
+    for (const auto& file : output.files) set.files.push_back(file.get());
+    set.replaced.insert(set.replaced.end(), output.written.replaced.begin(), output.written.replaced.end());
   }
-  finish_together(files, replaced);
+}
+
+std::vector<GgufWritten> GgufOutputs::written() const {
+  std::vector<GgufWritten> out;
+  for (const Output& output : outputs_) out.push_back(output.written);
   return out;
+}
+
+std::vector<GgufWritten> GgufOutputs::finish() {
+  PendingSet set;
+  append_pending(set);
+  finish_together(set);
+  return written();
 }
 
 std::vector<GgufWritten> write_ggufs(std::vector<GgufPlan> plans, const std::vector<GgufTarget>& targets,

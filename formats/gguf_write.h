@@ -44,7 +44,11 @@ class GgufOutputs {
   /// once for all of them. The sinks point into this
   /// object.
   void append_items(StreamPlan& pass) const;
-  /// After everything was streamed.
+  /// After everything was streamed: what is to take its name, for finish_together() with other writers' outputs.
+  void append_pending(PendingSet& set) const;
+  /// What was written, by output.
+  std::vector<GgufWritten> written() const;
+  /// After everything was streamed: both of the above.
   std::vector<GgufWritten> finish();
 
  private:

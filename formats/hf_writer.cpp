@@ -190,6 +190,8 @@ void HfOutput::seal() {
   if (!s.index.empty()) s.text("model.safetensors.index.json", s.index);
 }
 
+void HfOutput::append_pending(PendingSet& set) const { set.folders.push_back(&state_->folder); }
+
 HfWritten HfOutput::finish() {
   state_->folder.finish();
   std::sort(state_->written.files.begin(), state_->written.files.end());

@@ -42,7 +42,9 @@ class HfOutput {
   void append_items(StreamPlan& pass) const;
   /// After everything was streamed.
   void seal();
-  /// After seal().
+  /// After seal(): what is to take its name, for finish_together() with other writers' outputs.
+  void append_pending(PendingSet& set) const;
+  /// After seal(): the same for this folder alone.
   HfWritten finish();
 
  private:

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "lib/error.h"
+#include "lib/pending_folder_state.h"
 #include "lib/temporary.h"
 
 namespace ropewalk {
@@ -100,6 +101,10 @@ struct PendingFile::State {
   void take_free_name();
 };
 
+void check_file_target(const fs::path& target, bool overwrite) {
+  (void)check_target(checked_target(target), target.native(), overwrite);
+}
+
 PendingFile::PendingFile(fs::path target, std::uint64_t size_bytes, const WriteOptions& options)
     : state_(std::make_unique<State>()) {
   State& s = *state_;
@@ -164,32 +169,45 @@ void PendingFile::State::take_name() {
   named->release();
 }
 
-void PendingFile::finish() {
-  PendingFile* const self = this;
-  finish_together({&self, 1});
-}
+void PendingFile::finish() { finish_together({.files = {this}, .folders = {}, .replaced = {}}); }
 
-void finish_together(std::span<PendingFile* const> files, std::span<const fs::path> replaced) {
-  for (const PendingFile* file : files) file->state_->flush();
+void finish_together(const PendingSet& set) {
+  for (const PendingFile* file : set.files) file->state_->flush();
+  for (const PendingFolder* folder : set.folders) folder->state_->flush();
   const Publishing publishing;
-  std::vector<fs::path> created;  // these may go again; what was replaced cannot come back
+  std::vector<PendingFolder*> published;  // these may go again, and
+  std::vector<fs::path> created;          // these; what a file replaced cannot come back
+  std::string kept;
   try {
-    for (const PendingFile* file : files) {
-      PendingFile::State& s = *file->state_;
-      const bool replaces = s.options.overwrite && fs::exists(fs::symlink_status(s.target));
-      s.take_name();
-      if (!replaces) created.push_back(s.target);
+    for (PendingFolder* folder : set.folders) {
+      folder->state_->publish();
+      published.push_back(folder);
     }
-  } catch (...) {
+    for (const PendingFile* file : set.files) {
+      PendingFile::State& s = *file->state_;
+      std::error_code ignored;
+      const bool replaces = s.options.overwrite && fs::exists(fs::symlink_status(s.target, ignored));
+      s.take_name();
+      if (replaces) kept += (kept.empty() ? "'" : ", '") + s.name + "'";
+      else created.push_back(s.target);
+    }
+  } catch (const Error& error) {
     for (const fs::path& path : created) (void)::unlink(path.c_str());
-    throw;
+    for (PendingFolder* folder : published) folder->state_->take_back();
+    if (kept.empty()) throw;
+    throw Error(error.kind(), error.where(),
+                error.problem() + " (complete and in place of the old: " + kept + "; nothing else was written)",
+                error.fix());
   }
-  for (const fs::path& path : replaced)
+  for (PendingFolder* folder : published) folder->state_->settle();
+  for (const fs::path& path : set.replaced)
     if (::unlink(path.c_str()) != 0 && errno != ENOENT) throw_output_error(path.native(), "remove the old file", errno);
-  std::set<fs::path> folders;
-  for (const PendingFile* file : files)
-    if (file->state_->options.sync) folders.insert(file->state_->target.parent_path());
-  for (const fs::path& folder : folders) sync_folder(folder);
+  std::set<fs::path> parents;
+  for (const PendingFile* file : set.files)
+    if (file->state_->options.sync) parents.insert(file->state_->target.parent_path());
+  for (const PendingFolder* folder : set.folders)
+    if (folder->state_->options.sync) parents.insert(folder->state_->target.parent_path());
+  for (const fs::path& folder : parents) sync_folder(folder);
 }
 
 }  // namespace ropewalk

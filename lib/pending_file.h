@@ -6,14 +6,21 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 namespace ropewalk {
+
+struct PendingSet;
 
 struct WriteOptions {
   bool overwrite = false;  // replace an existing target
   bool sync = true;        // fsync the file before it takes the target's name, the folder after
   bool named = false;      // neither O_TMPFILE nor an exchange of folders: the way of file systems that lack it (tests)
 };
+
+/// Error(io) for a target that a PendingFile or PendingFolder would refuse: so that a caller can say so before any work.
+void check_file_target(const std::filesystem::path& target, bool overwrite);
+void check_folder_target(const std::filesystem::path& target, bool overwrite);
 
 /// A file that becomes `target` only when finished: an interrupted run leaves the old file or the new one.
 /// O_TMPFILE + linkat where the file system has them, else a named temporary (lib/temporary.h) in the target's folder,
@@ -39,20 +46,10 @@ class PendingFile {
   void finish();
 
  private:
-  friend void finish_together(std::span<PendingFile* const> files, std::span<const std::filesystem::path> replaced);
+  friend void finish_together(const PendingSet& set);
   struct State;
   std::unique_ptr<State> state_;
 };
-
-/// finish() for the files of one result (the shards of a split, several types): every byte is synced before the first
-/// file takes its name, so that the set
-/// is incomplete only between a few renames. If one cannot take its name, those of the set that replaced nothing are
-/// removed again and the Error is thrown.
-/// `replaced`: old files that the new set stands for under other names (shards of another split); removed once every
-/// file has its name.
-/// A signal in the midst waits until all of it is done (remove_pending_on_signal); SIGKILL and a power cut alone can
-/// leave a part of the set, and then beside all old files.
-void finish_together(std::span<PendingFile* const> files, std::span<const std::filesystem::path> replaced = {});
 
 /// A folder built in a hidden sibling and renamed to `target` as one step (renameat2). With `overwrite` an old folder
 /// is exchanged for the new one,
@@ -71,9 +68,24 @@ class PendingFolder {
   void finish();
 
  private:
+  friend void finish_together(const PendingSet& set);
   struct State;
   std::unique_ptr<State> state_;
 };
+
+/// What one run writes and what belongs together: the shards of a split, several types, folders beside them.
+struct PendingSet {
+  std::vector<PendingFile*> files;
+  std::vector<PendingFolder*> folders;
+  // old files that the new set stands for under other names (shards of another split)
+  std::vector<std::filesystem::path> replaced;
+};
+/// finish() for all of them: every byte is synced before the first takes its name, so that the set is incomplete only
+/// between a few renames. If one cannot take its name, the others give theirs up again and the Error is thrown; a file
+/// that had replaced another cannot, and the Error names it as complete. `replaced` go once every output has its name.
+/// A signal in the midst waits until all of it is done (remove_pending_on_signal); SIGKILL and a power cut alone can
+/// leave a part of the set, and then beside all old files.
+void finish_together(const PendingSet& set);
 
 /// Removes every temporary this process still holds, folders with all in them; async-signal-safe. Called by the signal
 /// handlers that tools installs.

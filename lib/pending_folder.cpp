@@ -7,8 +7,7 @@
 #include <optional>
 
 #include "lib/error.h"
-#include "lib/pending_file.h"
-#include "lib/temporary.h"
+#include "lib/pending_folder_state.h"
 
 namespace ropewalk {
 namespace fs = std::filesystem;
@@ -44,16 +43,9 @@ bool check_target(const fs::path& target, const std::string& name, bool overwrit
 
 }  // namespace
 
-struct PendingFolder::State {
-  std::string name;
-  fs::path target;
-  WriteOptions options;
-  std::optional<Temporary> building;
-  fs::path building_path;
-
-  void replace();
-  void replace_in_two_steps();
-};
+void check_folder_target(const fs::path& target, bool overwrite) {
+  (void)check_target(checked_target(target), target.native(), overwrite);
+}
 
 PendingFolder::PendingFolder(fs::path target, const WriteOptions& options) : state_(std::make_unique<State>()) {
   State& s = *state_;
@@ -71,20 +63,38 @@ PendingFolder::~PendingFolder() = default;
 const fs::path& PendingFolder::building() const noexcept { return state_->building_path; }
 const fs::path& PendingFolder::target() const noexcept { return state_->target; }
 
+void PendingFolder::State::flush() const {
+  if (options.sync) sync_folder(building_path);
+}
+
+void PendingFolder::State::publish() {
+  if (check_target(target, name, options.overwrite)) return replace();
+  if (!rename_with_flags(building_path, target, RENAME_NOREPLACE)) {
+    if (errno == EEXIST) throw_exists(name);
+    // rename alone replaces nothing but an empty folder
+    if ((errno != EINVAL && errno != ENOSYS) || ::rename(building_path.c_str(), target.c_str()) != 0)
+      throw_output_error(name, "give the folder its name", errno);
+  }
+  step_ = Step::created;
+}
+
 void PendingFolder::State::replace() {
   if (options.named) return replace_in_two_steps();
   if (rename_with_flags(building_path, target, RENAME_EXCHANGE)) {
-    building.reset();  // its name now holds the old folder, which goes
+    step_ = Step::exchanged;
     return;
   }
   if (errno != EINVAL && errno != ENOSYS) throw_output_error(name, "replace the folder", errno);
   replace_in_two_steps();
 }
 
-/// Where folders cannot be exchanged: between the two steps the old folder stands beside the target under a name that
-/// no run reaps.
+/// Where folders cannot be exchanged: the old folder stands beside the target under a name that no run reaps.
+fs::path PendingFolder::State::moved_away() const {
+  return target.parent_path() / ("." + target.filename().native() + ".ropewalk-replaced");
+}
+
 void PendingFolder::State::replace_in_two_steps() {
-  const fs::path old = target.parent_path() / ("." + target.filename().native() + ".ropewalk-replaced");
+  const fs::path old = moved_away();
   remove_tree(old.c_str());  // of a run that died here: a folder it was told to replace
   if (::rename(target.c_str(), old.c_str()) != 0) throw_output_error(name, "move the old folder away", errno);
   if (::rename(building_path.c_str(), target.c_str()) != 0) {
@@ -92,25 +102,28 @@ void PendingFolder::State::replace_in_two_steps() {
     (void)::rename(old.c_str(), target.c_str());
     throw_output_error(name, "give the folder its name", failure);
   }
-  building->release();
-  remove_tree(old.c_str());
+  step_ = Step::moved;
 }
 
-void PendingFolder::finish() {
-  State& s = *state_;
-  if (s.options.sync) sync_folder(s.building_path);
-  if (check_target(s.target, s.name, s.options.overwrite)) {
-    s.replace();
-  } else if (rename_with_flags(s.building_path, s.target, RENAME_NOREPLACE)) {
-    s.building->release();
-  } else if (errno == EEXIST) {
-    throw_exists(s.name);
-  } else if ((errno == EINVAL || errno == ENOSYS) && ::rename(s.building_path.c_str(), s.target.c_str()) == 0) {
-    s.building->release();  // rename alone replaces nothing but an empty folder
-  } else {
-    throw_output_error(s.name, "give the folder its name", errno);
+void PendingFolder::State::settle() {
+  if (step_ == Step::exchanged) {
+    building.reset();  // its name holds the old folder, which goes
+    return;
   }
-  if (s.options.sync) sync_folder(s.target.parent_path());
+  building->release();
+  if (step_ == Step::moved) remove_tree(moved_away().c_str());
 }
+
+void PendingFolder::State::take_back() noexcept {
+  if (step_ == Step::exchanged) {
+    (void)rename_with_flags(building_path, target, RENAME_EXCHANGE);
+  } else if (step_ != Step::building) {
+    (void)::rename(target.c_str(), building_path.c_str());
+    if (step_ == Step::moved) (void)::rename(moved_away().c_str(), target.c_str());
+  }
+  step_ = Step::building;
+}
+
+void PendingFolder::finish() { finish_together({.files = {}, .folders = {this}, .replaced = {}}); }
 
 }  // namespace ropewalk

@@ -207,9 +207,10 @@ std::vector<std::string> write_targets(const std::vector<Target>& targets, const
   for (const formats::HfOutput& folder : folders) folder.append_items(pass);
   std::vector<std::string> warnings = stream_pass(pass, "converting", options.common, io);
 
-  for (formats::HfOutput& folder : folders) folder.seal();
-  ggufs.finish();
-  for (formats::HfOutput& folder : folders) folder.finish();
+  PendingSet outputs;
+  for (formats::HfOutput& folder : folders) folder.seal(), folder.append_pending(outputs);
+  ggufs.append_pending(outputs);
+  finish_together(outputs);
   return warnings;
 }
 

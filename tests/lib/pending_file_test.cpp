@@ -83,26 +83,75 @@ TEST_P(PendingFileTest, FilesOfOneResultAppearTogetherOrNotAtAll) {
   first.write(0, bytes_of("1"));
   second.write(0, bytes_of("2"));
   std::ofstream(folder / "b") << "another run's";
-  PendingFile* const both[] = {&first, &second};
-  EXPECT_NE(refusal([&] { finish_together(both); }).find("exists"), std::string::npos);
+  EXPECT_NE(refusal([&] {
+              finish_together({.files = {&first, &second}, .folders = {}, .replaced = {}});
+            }).find("exists"),
+            std::string::npos);
   EXPECT_FALSE(fs::exists(folder / "a"));
   EXPECT_EQ(read(folder / "b"), "another run's");
 
   PendingFile third(folder / "c", 1, options()), fourth(folder / "d", 1, options());
   third.write(0, bytes_of("3"));
   fourth.write(0, bytes_of("4"));
-  PendingFile* const pair[] = {&third, &fourth};
-  finish_together(pair);
+  finish_together({.files = {&third, &fourth}, .folders = {}, .replaced = {}});
   EXPECT_EQ(read(folder / "c") + read(folder / "d"), "34");
+}
+
+// A folder beside files: it gives its name up again, and the folder it had replaced is back. A file that replaced
+// another stays, and is named.
+TEST_P(PendingFileTest, FoldersAndFilesAppearTogetherOrNotAtAll) {
+  const auto write = [](PendingFile& file) { file.write(0, bytes_of("1")); };
+  const auto model = [&](const std::string& name, bool overwrite) {
+    auto pending = std::make_unique<PendingFolder>(folder / name, options(overwrite));
+    std::ofstream(pending->building() / "config.json") << "new";
+    return pending;
+  };
+  fs::create_directory(folder / "old");
+  std::ofstream(folder / "old/config.json") << "old";
+  std::ofstream(folder / "over") << "old";
+  {
+    const auto fresh = model("fresh", false), old = model("old", true);
+    PendingFile file(folder / "file", 1, options()), late(folder / "late", 1, options());
+    write(file), write(late);
+    std::ofstream(folder / "late") << "another run's";
+    const PendingSet set{.files = {&file, &late}, .folders = {fresh.get(), old.get()}, .replaced = {}};
+    EXPECT_NE(refusal([&] { finish_together(set); }).find("late: exists already"), std::string::npos);
+    EXPECT_EQ(read(folder / "old/config.json"), "old");
+    EXPECT_FALSE(fs::exists(folder / "fresh"));
+  }
+  EXPECT_EQ(names(), (Names{"late", "old", "over"}));
+  EXPECT_EQ(read(folder / "old/config.json"), "old");
+  {
+    const auto old = model("old", true);
+    PendingFile over(folder / "over", 1, options(true)), late(folder / "late", 1, options(true));
+    write(over), write(late);
+    fs::remove(folder / "late");
+    fs::create_directory(folder / "late");  // appears while the run writes
+    const PendingSet set{.files = {&over, &late}, .folders = {old.get()}, .replaced = {}};
+    const std::string said = refusal([&] { finish_together(set); });
+    EXPECT_NE(said.find("is a folder, a file is to be written (complete and in place of the old: '" +
+                        (folder / "over").string() + "'; nothing else was written)"),
+              std::string::npos)
+        << said;
+    fs::remove(folder / "late");
+  }
+  EXPECT_EQ(names(), (Names{"old", "over"}));
+  EXPECT_EQ(read(folder / "over"), "1");
+  EXPECT_EQ(read(folder / "old/config.json"), "old");
+  const auto fresh = model("fresh", false), old = model("old", true);
+  PendingFile file(folder / "file", 1, options());
+  write(file);
+  finish_together({.files = {&file}, .folders = {fresh.get(), old.get()}, .replaced = {folder / "over"}});
+  EXPECT_EQ(names(), (Names{"file", "fresh", "old"}));
+  EXPECT_EQ(read(folder / "old/config.json") + read(folder / "fresh/config.json"), "newnew");
 }
 
 TEST_P(PendingFileTest, WhatTheNewSetReplacesGoesWithIt) {
   for (const char* name : {"old-1", "old-2"}) std::ofstream(folder / name) << "old";
   PendingFile file(folder / "new", 1, options());
   file.write(0, bytes_of("1"));
-  PendingFile* const one[] = {&file};
-  const fs::path old[] = {folder / "old-1", folder / "old-2", folder / "gone already"};
-  finish_together(one, old);
+  finish_together(
+      {.files = {&file}, .folders = {}, .replaced = {folder / "old-1", folder / "old-2", folder / "gone already"}});
   EXPECT_EQ(names(), Names{"new"});
 }
 
@@ -119,9 +168,9 @@ TEST_P(PendingFileTest, ASignalLeavesAWholeSetOrNone) {
       });
       std::thread([] { ::pause(); }).detach();  // a worker that may get the signal, as those of the pool do
       std::vector<std::unique_ptr<PendingFile>> files;
-      std::vector<PendingFile*> all;
+      PendingSet all;
       for (std::size_t shard = 0; shard < kShards; ++shard)
-        all.push_back(
+        all.files.push_back(
             files.emplace_back(std::make_unique<PendingFile>(folder / std::to_string(shard), 0, options())).get());
       finish_together(all);
       ::pause();
