@@ -131,6 +131,8 @@ std::span<const std::byte> encode(const Rows& rows, std::span<Float> values, con
     clamped.assign(values.begin(), values.end());
     values = clamped;
     finding.clamped += enforce_range(rows.tensor, rows.range.begin, sink.dtype, sink.out_of_range, values);
+  } else if (!in_range(sink.dtype, largest)) {
+    finding.overflowed += count_out_of_range(sink.dtype, std::span<const Float>(values));
   }
   if constexpr (sizeof(Float) == 8) encode_f64(sink.dtype, values, bytes);
   else encode_f32(sink.dtype, values, bytes);
@@ -209,7 +211,7 @@ class Streamer {
       StreamFinding finding = findings_[item];
       finding.tensor = items_[item].tensor->name();
       finding.clamped += items_[item].tensor->clamped() - clamped_before_[item];
-      if (finding.not_finite + finding.clamped > 0) options_.finding(finding);
+      if (finding.not_finite + finding.clamped + finding.overflowed > 0) options_.finding(finding);
     }
   }
 
@@ -269,6 +271,7 @@ class Streamer {
         all.first_row = all.not_finite > 0 ? std::min(all.first_row, finding.first_row) : finding.first_row;
       all.not_finite += finding.not_finite;
       all.clamped += finding.clamped;
+      all.overflowed += finding.overflowed;
     }
     if (last) {
       tensor.release();

@@ -47,6 +47,7 @@ struct StreamFinding {
   std::uint64_t not_finite = 0;  // infinities and NaN
   std::uint64_t first_row = 0;   // where the first of them stands
   std::uint64_t clamped = 0;     // values clamped into the range of a narrower type, in all outputs
+  std::uint64_t overflowed = 0;  // finite values written as infinities (OutOfRange::ieee), in all outputs
 };
 
 struct StreamOptions {

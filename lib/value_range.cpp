@@ -83,6 +83,16 @@ std::uint64_t enforce_range(const LazyTensor& tensor, std::uint64_t first_row, D
   return clamped;
 }
 
+template <class Float>
+std::uint64_t count_out_of_range(DType dtype, std::span<const Float> values) {
+  const double bound = range_of(dtype).overflows;
+  return static_cast<std::uint64_t>(std::count_if(values.begin(), values.end(), [&](Float value) {
+    return std::isfinite(value) && std::fabs(double(value)) >= bound;
+  }));
+}
+
+template std::uint64_t count_out_of_range<float>(DType, std::span<const float>);
+template std::uint64_t count_out_of_range<double>(DType, std::span<const double>);
 template std::uint64_t enforce_range<float>(const LazyTensor&, std::uint64_t, DType, OutOfRange, std::span<float>);
 template std::uint64_t enforce_range<double>(const LazyTensor&, std::uint64_t, DType, OutOfRange, std::span<double>);
 

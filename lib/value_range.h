@@ -28,4 +28,8 @@ template <class Float>
 std::uint64_t enforce_range(const LazyTensor& tensor, std::uint64_t first_row, DType dtype, OutOfRange policy,
                             std::span<Float> values);
 
+/// The finite ones among `values` that would not stay finite as `dtype`.
+template <class Float>
+std::uint64_t count_out_of_range(DType dtype, std::span<const Float> values);
+
 }  // namespace ropewalk

@@ -76,6 +76,10 @@ StreamOptions stream_options(const CommonOptions& common, Progress& progress, st
     if (finding.clamped > 0)
       warnings.push_back("tensor '" + finding.tensor + "': " + plural(finding.clamped, "value") +
                          " past the range of the type written, clamped to its largest");
+    if (finding.overflowed > 0)
+      warnings.push_back("overflow: tensor '" + finding.tensor + "': " + plural(finding.overflowed, "finite value") +
+                         " past the range of the type written became infinite, as the converter of --compat writes " +
+                         (finding.overflowed == 1 ? "it" : "them"));
   };
   return options;
 }
