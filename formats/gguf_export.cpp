@@ -4,6 +4,7 @@
 #include "formats/gguf_metadata.h"
 #include "formats/gguf_model.h"
 #include "formats/safetensors.h"
+#include "formats/synthetic.h"
 #include "lib/error.h"
 #include "lib/plural.h"
 #include "lib/recipes.h"
@@ -169,6 +170,10 @@ Common prepare(const Source& source, const GgufExportOptions& options) {
                           .model_name = options.model_name};
   for (const Exported& tensor : common.tensors) general.total_parameters += tensor.tensor->info().elements();
   common.general = gguf_general_keys(general, common.notes);
+  if (source.synthetic) {
+    std::erase_if(common.general, [](const GgufKey& key) { return key.name == "general.description"; });
+    common.general.push_back({"general.description", gguf_string(kSyntheticDescription)});
+  }
   common.tokenizer = gguf_tokenizer_keys(source, compat, common.notes);
   return common;
 }

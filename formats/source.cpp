@@ -122,6 +122,7 @@ void open_hf(Source& source, const fs::path& path, bool synthetic) {
     config =
         read_hf_config(files.config_path, "", files.hf.config, warnings);  // no text: places in the file no longer hold
   }
+  source.synthetic = synthetic;
   if (synthetic) {
     files.tensors = synthetic_tensors(config, synthetic_dtype(files.hf.config, files.config_path));
     warnings.push_back("synthetic: random weights of the shape in " + files.config_path +

@@ -52,6 +52,7 @@ struct Source {
   Checkpoint checkpoint;       // adapters applied, rope replaced if asked
   std::optional<HfFolder> hf;  // one of hf, gguf is set
   std::optional<GgufFile> gguf;
+  bool synthetic = false;               // hf is a configuration alone, the weights are random
   std::vector<TensorPtr> base_tensors;  // before adapters
   std::vector<PeftAdapter> adapters;
   std::vector<MergedModule> merged_modules;

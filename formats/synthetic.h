@@ -14,6 +14,10 @@ namespace ropewalk::formats {
 /// "synthetic:CONFIG.json" (or its folder): the path; nullopt for anything else.
 std::optional<std::filesystem::path> synthetic_config(std::string_view model);
 
+/// What every file written from such weights says of itself.
+inline constexpr const char* kSyntheticDescription =
+    "Random weights of this shape, made for measuring time and memory; what they say means nothing.";
+
 /// A Hugging Face folder as if weights lay in it: config.json read, no tensors yet (synthetic_tensors needs what it
 /// says). Whatever else the folder holds is not carried, but its tokenizer serves.
 HfFiles read_synthetic_config(const std::filesystem::path& path);

@@ -104,7 +104,8 @@ std::string source_text(const std::string& text, const SourceOptions& options) {
 }
 
 void warn(const std::string& warning, const CommonOptions& common, const Io& io) {
-  if (!common.quiet) io.err << (io.color ? "\033[33mwarning:\033[0m " : "warning: ") << one_line(warning) << "\n";
+  if (!common.quiet && io.warned.insert(warning).second)
+    io.err << (io.color ? "\033[33mwarning:\033[0m " : "warning: ") << one_line(warning) << "\n";
 }
 
 namespace {

@@ -5,6 +5,7 @@
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
 #include <regex>
+#include <set>
 
 #include "tools/units.h"
 
@@ -116,6 +117,49 @@ Json vocabulary_json(const std::optional<Vocabulary>& vocabulary) {
           {"pad", id(vocabulary->pad)},
           {"add_bos", vocabulary->add_bos ? Json(*vocabulary->add_bos) : Json(nullptr)},
           {"chat_template", vocabulary->chat_template.has_value()}};
+}
+
+namespace {
+
+std::vector<std::uint64_t> ranks(const formats::PeftAdapter& adapter) {
+  std::set<std::uint64_t> all;
+  for (const formats::LoraModule& module : adapter.modules) all.insert(module.rank);
+  return {all.begin(), all.end()};
+}
+
+double own_scale(const formats::PeftAdapter& adapter) {  // the same for every module: lora_alpha and r are
+  return adapter.modules.empty() ? 0 : adapter.modules.front().scale;
+}
+
+bool is_rslora(const formats::PeftAdapter& adapter) { return adapter.config.value("use_rslora", false); }
+
+}  // namespace
+
+std::string adapter_text(const formats::PeftAdapter& adapter, double scale) {
+  std::string out = plural(adapter.modules.size(), "module") + ", rank ";
+  const std::vector<std::uint64_t> all = ranks(adapter);
+  for (std::size_t i = 0; i < all.size(); ++i) out += (i > 0 ? ", " : "") + std::to_string(all[i]);
+  if (const Json alpha = adapter.config.value("lora_alpha", Json(nullptr)); alpha.is_number())
+    out += ", alpha " + number_text(alpha.get<double>(), 6);
+  out += ", scale " + number_text(scale * own_scale(adapter), 6);
+  if (is_rslora(adapter)) out += " (rsLoRA)";
+  return out + (adapter.base_model.empty() ? "" : ", made for '" + adapter.base_model + "'");
+}
+
+Json adapter_json(const formats::PeftAdapter& adapter, double scale) {
+  const Json alpha = adapter.config.value("lora_alpha", Json(nullptr));
+  return {{"path", adapter.folder.string()},
+          {"kind", is_rslora(adapter) ? "rslora" : "lora"},
+          {"base", adapter.base_model},
+          {"modules", adapter.modules.size()},
+          {"ranks", ranks(adapter)},
+          {"alpha", alpha.is_number() ? alpha : Json(nullptr)},
+          {"scale", scale * own_scale(adapter)}};
+}
+
+double adapter_scale(const formats::Source& source, std::size_t i) {
+  const std::size_t alone = source.adapters.size() - source.spec.adapters.size();  // SOURCE was an adapter's folder
+  return i < alone ? 1 : source.spec.adapters[i - alone].scale;
 }
 
 std::string model_name(const formats::Source& source) {

@@ -2,6 +2,7 @@
 
 #include "formats/hf_folder.h"
 #include "formats/hub_cache.h"
+#include "formats/synthetic.h"
 #include "lib/error.h"
 #include "tools/commands.h"
 #include "tools/common_options.h"
@@ -19,7 +20,8 @@ struct InspectOptions {
 };
 
 void declare(CommandLine& line, InspectOptions& options) {
-  line.positional(options.source, "SOURCE", "what to look at: a model, a GGUF, or an adapter folder");
+  line.positional(options.source, "SOURCE",
+                  "what to look at: a model, a GGUF, an adapter folder, synthetic:CONFIG.json");
   line.flag("--tensors", options.tensors, "list every tensor with shape, dtype and bytes");
   declare_modifiers(line, options.modifiers);
   declare_common(line, options.common);
@@ -65,16 +67,6 @@ std::vector<TensorPtr> factors(const formats::PeftAdapter& adapter) {
   return tensors;
 }
 
-std::string ranks_text(const formats::PeftAdapter& adapter) {
-  std::vector<std::uint64_t> ranks;
-  for (const auto& module : adapter.modules) ranks.push_back(module.rank);
-  std::sort(ranks.begin(), ranks.end());
-  ranks.erase(std::unique(ranks.begin(), ranks.end()), ranks.end());
-  std::string out;
-  for (std::uint64_t rank : ranks) out += (out.empty() ? "" : ", ") + std::to_string(rank);
-  return out;
-}
-
 /// Names and values, a line each: the text, and what a .csv holds beside tensors.
 void summarise(Output& output, const std::vector<std::pair<std::string, std::string>>& lines) {
   output.text(aligned(lines));
@@ -87,25 +79,22 @@ Output inspect_adapter(const InspectOptions& options, const std::filesystem::pat
   const formats::PeftAdapter adapter = formats::read_peft_adapter(folder);
   const std::vector<TensorPtr> tensors = factors(adapter);
   Output output{.command = "inspect", .source = options.source};
-  const bool rslora = adapter.config.value("use_rslora", false);
-  output.body = {
-      {"kind", "adapter"},
-      {"architecture", nullptr},
-      {"read_as", nullptr},
-      {"parameters", total_elements(tensors)},
-      {"bytes", total_bytes(tensors)},
-      {"dtypes", dtype_counts(tensors)},
-      {"config", nullptr},
-      {"rope", nullptr},
-      {"context", nullptr},
-      {"tokenizer", nullptr},
-      {"quantization", nullptr},
-      {"adapter",
-       {{"kind", rslora ? "rslora" : "lora"}, {"base", adapter.base_model}, {"modules", adapter.modules.size()}}},
-      {"tensors", options.tensors ? tensor_list(tensors) : Json(nullptr)}};
-  summarise(output, {{"kind", std::string("adapter (") + (rslora ? "rsLoRA" : "LoRA") + ")"},
-                     {"base", adapter.base_model.empty() ? "not named" : adapter.base_model},
-                     {"modules", std::to_string(adapter.modules.size()) + ", rank " + ranks_text(adapter)},
+  output.body = {{"kind", "adapter"},
+                 {"architecture", nullptr},
+                 {"read_as", nullptr},
+                 {"parameters", total_elements(tensors)},
+                 {"bytes", total_bytes(tensors)},
+                 {"dtypes", dtype_counts(tensors)},
+                 {"config", nullptr},
+                 {"rope", nullptr},
+                 {"context", nullptr},
+                 {"tokenizer", nullptr},
+                 {"quantization", nullptr},
+                 {"tokenizer_origin", nullptr},
+                 {"adapters", {adapter_json(adapter, 1)}},
+                 {"tensors", options.tensors ? tensor_list(tensors) : Json(nullptr)}};
+  summarise(output, {{"kind", "adapter"},
+                     {"adapter", adapter_text(adapter, 1)},
                      {"parameters", count_text(total_elements(tensors)) + " in " + plural(tensors.size(), "tensor") +
                                         " (" + dtype_text(tensors) + ")"},
                      {"size", bytes_text(total_bytes(tensors))}});
@@ -118,9 +107,14 @@ Output inspect_model(const InspectOptions& options, const Io& io) {
   const Checkpoint& model = source.checkpoint;
   const DType dominant = dominant_dtype(model.tensors);
   const std::string quantization = is_block_type(dominant) ? std::string(info(dominant).name) : "";
+  Json adapters = Json::array();
+  for (std::size_t i = 0; i < source.adapters.size(); ++i)
+    adapters.push_back(adapter_json(source.adapters[i], adapter_scale(source, i)));
   Output output{.command = "inspect", .source = source.spec.text, .warnings = model.warnings};
   output.body = {
-      {"kind", source.gguf ? "gguf" : "hf"},
+      {"kind", source.synthetic ? "synthetic"
+               : source.gguf    ? "gguf"
+                                : "hf"},
       {"architecture", model.config.model_type},
       {"read_as", model.read_as},
       {"parameters", total_elements(model.tensors)},
@@ -136,15 +130,21 @@ Output inspect_model(const InspectOptions& options, const Io& io) {
         {"n_vocab", model.config.n_vocab},
         {"rms_eps", model.config.rms_eps},
         {"tied_head", model.config.tied_head},
+        {"attention_bias", model.config.attention_bias},
+        {"mlp_bias", model.config.mlp_bias},
         {"sliding_window", model.config.sliding_window ? Json(*model.config.sliding_window) : Json(nullptr)}}},
       {"rope", rope_json(model.config.rope, model.config.context)},
       {"context", model.config.context},
       {"tokenizer", vocabulary_json(model.vocabulary)},
+      {"tokenizer_origin", source.tokenizer_origin},
       {"quantization", quantization.empty() ? Json(nullptr) : Json(quantization)},
-      {"adapter", nullptr},
+      {"adapters", adapters},
       {"tensors", options.tensors ? tensor_list(model.tensors) : Json(nullptr)}};
   std::vector<std::pair<std::string, std::string>> lines = {
-      {"kind", std::string(source.gguf ? "GGUF" : "Hugging Face folder") + ", read as by " + model.read_as},
+      {"kind", std::string(source.synthetic ? "configuration with random weights"
+                           : source.gguf    ? "GGUF"
+                                            : "Hugging Face folder") +
+                   ", read as by " + model.read_as},
       {"architecture", model.config.model_type + ": " + geometry_text(model.config)},
       {"parameters", count_text(total_elements(model.tensors)) + " in " + plural(model.tensors.size(), "tensor") +
                          " (" + dtype_text(model.tensors) + ")"},
@@ -156,9 +156,9 @@ Output inspect_model(const InspectOptions& options, const Io& io) {
            (source.tokenizer_origin.empty() || source.adapters.empty() ? "" : ", from " + source.tokenizer_origin)},
   };
   if (!quantization.empty()) lines.emplace_back("quantization", quantization);
-  for (const formats::PeftAdapter& adapter : source.adapters)
-    lines.emplace_back("adapter", adapter.folder.string() + ": " + plural(adapter.modules.size(), "module") +
-                                      ", rank " + ranks_text(adapter));
+  for (std::size_t i = 0; i < source.adapters.size(); ++i)
+    lines.emplace_back("adapter", source.adapters[i].folder.string() + ": " +
+                                      adapter_text(source.adapters[i], adapter_scale(source, i)));
   summarise(output, lines);
   if (options.tensors) output.table(tensor_table(model.tensors));
   return output;
@@ -169,8 +169,9 @@ int run_inspect(const InspectOptions& options, Io& io) {
   const formats::SourceSpec spec = formats::parse_source(options.source);
   const bool plain =
       options.modifiers.adapters.empty() && !options.modifiers.rope && spec.adapters.empty() && !spec.rope;
-  const std::filesystem::path path = formats::path_or_hub(spec.model, "model", io.hub_cache);
-  emit(plain && formats::is_adapter_alone(path) ? inspect_adapter(options, path) : inspect_model(options, io),
+  std::filesystem::path path;  // of what may be an adapter on its own
+  if (plain && !formats::synthetic_config(spec.model)) path = formats::path_or_hub(spec.model, "model", io.hub_cache);
+  emit(!path.empty() && formats::is_adapter_alone(path) ? inspect_adapter(options, path) : inspect_model(options, io),
        options.common, io);
   return 0;
 }

@@ -2,6 +2,10 @@
 
 #include <filesystem>
 #include <iosfwd>
+#include <set>
+#include <string>
+
+#include "lib/error.h"
 
 namespace ropewalk::tools {
 
@@ -12,8 +16,9 @@ struct Io {
   std::ostream& out;  // results
   std::ostream& err;  // progress, warnings, errors
   bool err_is_terminal = false;
-  bool color = false;               // standard error is a terminal and NO_COLOR is not set
-  std::filesystem::path hub_cache;  // HF_HUB_CACHE, or HF_HOME/hub, or ~/.cache/huggingface/hub
+  bool color = false;                         // standard error is a terminal and NO_COLOR is not set
+  std::filesystem::path hub_cache;            // HF_HUB_CACHE, or HF_HOME/hub, or ~/.cache/huggingface/hub
+  mutable std::set<std::string> warned = {};  // what standard error has had: each warning is said once
 };
 
 /// HF_HUB_CACHE, else HF_HOME/hub, else ~/.cache/huggingface/hub: the order of huggingface_hub.

@@ -1,6 +1,7 @@
 #include "tools/render.h"
 
 #include <algorithm>
+#include <set>
 
 #include "tools/one_line.h"
 
@@ -43,12 +44,25 @@ std::string csv_cell(const std::string& text) {
 
 }  // namespace
 
+namespace {
+
+/// In order: two sides of a comparison may have the same to say.
+std::vector<std::string> each_once(const std::vector<std::string>& lines) {
+  std::vector<std::string> out;
+  std::set<std::string> seen;
+  for (const std::string& line : lines)
+    if (seen.insert(line).second) out.push_back(line);
+  return out;
+}
+
+}  // namespace
+
 Json envelope(const Output& output) {
   Json json = {{"ropewalk", ROPEWALK_VERSION},
                {"schema", 1},
                {"command", output.command},
                {"source", output.source},
-               {"warnings", output.warnings}};
+               {"warnings", each_once(output.warnings)}};
   for (const auto& [key, value] : output.body.items()) json[key] = value;
   return json;
 }

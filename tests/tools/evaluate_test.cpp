@@ -172,7 +172,8 @@ TEST(Inspect, WhatItIs) {
   EXPECT_EQ(base["tensors"].size(), 39u);
   const Json adapted = run({"inspect", adapter(), "--json"}).json();
   EXPECT_EQ(adapted["kind"], "adapter");
-  EXPECT_EQ(adapted["adapter"]["modules"], 28);
+  EXPECT_EQ(adapted["adapters"][0]["modules"], 28);
+  EXPECT_TRUE(adapted["tokenizer_origin"].is_null());
   const Json hub = run({"inspect", "nobody/nothing", "--json"}, {.folder = {},
                                                                  .env = {{"HF_HUB_CACHE", "/the/cache"}},
                                                                  .in = {},
@@ -180,6 +181,38 @@ TEST(Inspect, WhatItIs) {
                                                                  .unprivileged = false})
                        .json();
   EXPECT_NE(hub["error"]["message"].get<std::string>().find("/the/cache"), std::string::npos);
+}
+
+// The adapter's facts, in the text and in the JSON: lora_alpha 32 over r 16, halved by the SOURCE.
+TEST(Inspect, TextAndJsonTellTheSameOfAnAdapter) {
+  const std::string source = model("tolstoy-4m-yarn-2k") + "+" + adapter() + ":0.5";
+  const Json one = run({"inspect", source, "--json"}).json();
+  EXPECT_EQ(one["tokenizer_origin"], "base");
+  EXPECT_EQ(one["adapters"], Json({{{"path", adapter()},
+                                    {"kind", "lora"},
+                                    {"base", one["adapters"][0]["base"]},
+                                    {"modules", 28},
+                                    {"ranks", {16}},
+                                    {"alpha", 32},
+                                    {"scale", 1.0}}}));
+  const std::string text = run({"inspect", source}).out;
+  EXPECT_NE(text.find(adapter() + ": 28 modules, rank 16, alpha 32, scale 1, made for '" +
+                      one["adapters"][0]["base"].get<std::string>() + "'"),
+            std::string::npos)
+      << text;
+  EXPECT_NE(run({"inspect", adapter()}).out.find("28 modules, rank 16, alpha 32, scale 2, made for"),
+            std::string::npos);
+  EXPECT_EQ(run({"inspect", model("tolstoy-4m"), "--json"}).json()["adapters"], Json::array());
+}
+
+TEST(Inspect, SyntheticWeightsAreASourceToo) {
+  const Ran ran = run({"inspect", "synthetic:" + model("tolstoy-4m") + "/config.json", "--json"});
+  ASSERT_EQ(ran.exit, 0) << ran.err;
+  EXPECT_EQ(ran.json()["kind"], "synthetic");
+  EXPECT_EQ(ran.json()["parameters"], 4196608);
+  ASSERT_EQ(ran.json()["warnings"].size(), 1u);
+  EXPECT_EQ(ran.json()["warnings"][0].get<std::string>().find("synthetic: random weights"), 0u);
+  EXPECT_EQ(ran.err_lines().size(), 1u) << ran.err;
 }
 
 TEST(Diff, WhatAMergeChanged) {
