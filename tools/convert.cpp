@@ -70,7 +70,7 @@ void plan_ggufs(const ConvertOptions& options, const formats::Source& source, st
     wanted.push_back({.type = target.dtype,
                       .compat = options.compat,
                       .rope_encoding = encoding,
-                      .model_name = options.model_name,
+                      .model_name = options.model_name.value_or(""),
                       .metadata = metadata,
                       .saturate = options.modifiers.saturate});
   }
@@ -82,9 +82,9 @@ void plan_ggufs(const ConvertOptions& options, const formats::Source& source, st
                                                      encoding, options.modifiers.saturate));
   for (std::size_t i = 0; i < ggufs.size(); ++i) {
     refuse_losses(exports[i].losses, options.allowed_losses, source.checkpoint);
-    if (source.gguf && !options.model_name.empty())
+    if (source.gguf && options.model_name)
       for (formats::GgufKey& key : exports[i].plan.keys)
-        if (key.name == "general.name") key.value = formats::gguf_string(options.model_name);
+        if (key.name == "general.name") key.value = formats::gguf_string(*options.model_name);
     ggufs[i]->losses = std::move(exports[i].losses);
     ggufs[i]->notes = std::move(exports[i].notes);
     ggufs[i]->plan = std::move(exports[i].plan);
@@ -238,6 +238,32 @@ OutputPlan plan_outputs(std::vector<Target>& targets, const formats::Source& sou
   return plan;
 }
 
+/// Per output and type of its tensors, the source's errors in it.
+Table error_table(const std::vector<std::pair<const Target*, std::map<std::string, double>>>& measured) {
+  Table table{{{"output"}, {"type"}, {"tensors", true}, {"mean rmse", true}, {"largest rmse", true}, {"of tensor"}},
+              {}};
+  struct Sums {
+    std::uint64_t n = 0;
+    double total = 0, largest = -1;
+    std::string worst;
+  };
+  for (const auto& [target, errors] : measured) {
+    std::map<DType, Sums> by_type;
+    for (const auto& tensor : target->plan->tensors) {
+      const auto error = errors.find(tensor.name);
+      if (error == errors.end()) continue;
+      Sums& sums = by_type[tensor.dtype];
+      ++sums.n, sums.total += error->second;
+      if (error->second > sums.largest) sums.largest = error->second, sums.worst = tensor.name;
+    }
+    for (const auto& [type, sums] : by_type)
+      table.rows.push_back({first_file(*target).filename().string(), std::string(info(type).name),
+                            std::to_string(sums.n), number_text(sums.total / static_cast<double>(sums.n), 3),
+                            number_text(sums.largest, 3), sums.largest > 0 ? sums.worst : "-"});
+  }
+  return table;
+}
+
 /// What was written, for people and programs.
 Output describe_outputs(const std::vector<Target>& targets, const formats::Source& source,
                         const ConvertOptions& options) {
@@ -246,9 +272,13 @@ Output describe_outputs(const std::vector<Target>& targets, const formats::Sourc
   output.body = {{"outputs", Json::array()}, {"dry_run", dry_run}};
   Table table{{{"output"}, {"type"}, {"bytes", true}, {"tensors", true}}, {}};
   std::set<std::string> notes;
+  std::vector<std::pair<const Target*, std::map<std::string, double>>> measured;
   for (const Target& target : targets) {
     std::map<std::string, double> errors;
-    if (options.rmse && target.plan && !dry_run) errors = errors_of(target, source, options.common);
+    if (options.rmse && target.plan && !dry_run) {
+      errors = errors_of(target, source, options.common);
+      measured.emplace_back(&target, errors);
+    }
     output.body["outputs"].push_back(output_json(target, options.sha256 && !dry_run, errors));
     const std::size_t n = target.plan ? target.plan->tensors.size() : source.checkpoint.tensors.size();
     table.rows.push_back({file_names(target), target.type, std::to_string(target.bytes), std::to_string(n)});
@@ -264,6 +294,7 @@ Output describe_outputs(const std::vector<Target>& targets, const formats::Sourc
       if (file["sha256"].is_string())
         output.text(file["sha256"].get<std::string>() + "  " + file["path"].get<std::string>());
   output.table(std::move(table));
+  if (!measured.empty()) output.table(error_table(measured));
   return output;
 }
 
@@ -273,6 +304,8 @@ int run_convert(const ConvertOptions& options, Io& io) {
   if (options.output.empty())
     throw Error(ErrorKind::usage, {}, "no output given",
                 "name it with -o FILE.gguf, -o DIR/ or -o '{name}-{type}.gguf'");
+  if (options.model_name && options.model_name->find_first_not_of(" \t") == std::string::npos)
+    throw Error(ErrorKind::usage, {}, "--model-name is empty", "give the model's name, or leave it out");
   const formats::GgufSplit split = split_of(options);
   const formats::Source source = open_source(options.source, options.modifiers, options.common, io);
   std::vector<std::string> warnings = source.checkpoint.warnings;

@@ -54,8 +54,8 @@ std::string upper(std::string text) {
 
 /// {name}: --model-name, else the source's own, adapters' names after it.
 std::string output_name(const ConvertOptions& options, const formats::Source& source) {
-  if (!options.model_name.empty()) {
-    std::string name = options.model_name;
+  if (options.model_name) {
+    std::string name = *options.model_name;
     std::replace(name.begin(), name.end(), '/', '-');
     return name;
   }
@@ -96,12 +96,12 @@ void refuse_unused(const ConvertOptions& options, const std::vector<Target>& tar
   const bool named = std::any_of(targets.begin(), targets.end(), [&](const Target& target) {  // {name} of the pattern
     return place(options, "a", target, targets.size() == 1) != place(options, "b", target, targets.size() == 1);
   });
-  const char* unused = options.compat                          ? "--compat"
-                       : options.metadata                      ? "--metadata"
-                       : !options.model_name.empty() && !named ? "--model-name"
-                       : options.split_max_tensors             ? "--split-max-tensors"
-                       : options.no_tensor_first_split         ? "--no-tensor-first-split"
-                                                               : nullptr;
+  const char* unused = options.compat                  ? "--compat"
+                       : options.metadata              ? "--metadata"
+                       : options.model_name && !named  ? "--model-name"
+                       : options.split_max_tensors     ? "--split-max-tensors"
+                       : options.no_tensor_first_split ? "--no-tensor-first-split"
+                                                       : nullptr;
   if (unused)
     throw Error(ErrorKind::usage, {},
                 std::string(unused) + " is about GGUFs, and only Hugging Face folders are to be written",

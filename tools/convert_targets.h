@@ -17,8 +17,8 @@ namespace ropewalk::tools {
 struct ConvertOptions {
   std::string source, output;
   std::optional<std::string> types;
-  std::string model_name, rope_encoding = "auto";
-  std::optional<std::string> metadata, compat;
+  std::string rope_encoding = "auto";
+  std::optional<std::string> model_name, metadata, compat;
   std::optional<std::uint64_t> split_max_size;
   std::optional<int> split_max_tensors;
   bool no_tensor_first_split = false, sha256 = false, rmse = false;

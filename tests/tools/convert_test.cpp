@@ -4,6 +4,7 @@
 #include "formats/gguf.h"
 #include "lib/sha256.h"
 #include "tests/tools/command.h"
+#include "tools/units.h"
 
 namespace ropewalk::tools::test {
 namespace {
@@ -291,12 +292,25 @@ TEST(Convert, ValuesPastF16AreRefusedOrClamped) {
     ASSERT_EQ(clamped.exit, 0) << clamped.err;
     EXPECT_EQ(clamped.json()["warnings"].back(),
               "tensor 'model.embed_tokens.weight': 1 value past the range of the type written, clamped to its largest");
-    const formats::GgufFile file = formats::read_gguf(out);
-    const auto embedding = std::find_if(file.tensors.begin(), file.tensors.end(),
-                                        [](const TensorPtr& tensor) { return tensor->name() == "token_embd.weight"; });
-    std::vector<float> row(64);
-    (*embedding)->read_f32({2, 3}, row);
-    EXPECT_EQ(row[5], -65504);
+    const auto row_2 = [&] {
+      const formats::GgufFile file = formats::read_gguf(out);
+      const auto embedding = std::find_if(file.tensors.begin(), file.tensors.end(), [](const TensorPtr& tensor) {
+        return tensor->name() == "token_embd.weight";
+      });
+      std::vector<float> row(64);
+      (*embedding)->read_f32({2, 3}, row);
+      return row;
+    };
+    EXPECT_EQ(row_2()[5], -65504);
+    fs::remove(out);
+    if (source != bent) continue;
+    // What the converter of llama.cpp writes in silence: said, by tensor and number.
+    const Ran compat = run({"convert", source, "-o", out, "--type", "f16", "--compat", "llama.cpp@0.5", "--json"});
+    ASSERT_EQ(compat.exit, 0) << compat.err;
+    EXPECT_EQ(compat.json()["warnings"].back(),
+              "overflow: tensor 'model.embed_tokens.weight': 1 finite value past the range of the type written became "
+              "infinite, as the converter of --compat writes it");
+    EXPECT_EQ(row_2()[5], -std::numeric_limits<float>::infinity());
     fs::remove(out);
   }
 }
@@ -335,6 +349,8 @@ TEST(Convert, NamesThatStandForNothingAreUsageErrors) {
   };
   refused({"--allow-loss", "foo"}, "--allow-loss 'foo' is the name of no loss; known are rope.dynamic, ");
   refused({"--allow-loss", "rope.dynamik"}, "did you mean rope.dynamic?");
+  refused({"--model-name", ""}, "--model-name is empty; give the model's name, or leave it out");
+  refused({"--model-name", " "}, "--model-name is empty");
   refused({"--type", ""}, "--type holds an empty name; use f32, f16, ");
   refused({"--type", "f16,"}, "--type holds an empty name");
   refused({"-o", (scratch / "{foo}.gguf").string()},
@@ -348,6 +364,27 @@ TEST(Convert, ErrorsPerTensor) {
   const Ran ran = run({"convert", model("tolstoy-4m"), "-o", (scratch / "{type}.gguf").string(), "--type", "f16,q8_0",
                        "--rmse", "--json"});
   ASSERT_EQ(ran.exit, 0) << ran.err;
+  const std::string text = run({"convert", model("tolstoy-4m"), "-o", (scratch / "{type}.gguf").string(), "--type",
+                                "f16,q8_0", "--rmse", "--overwrite"})
+                               .out;
+  double largest = 0, total = 0;
+  std::size_t n = 0;
+  std::string worst;
+  for (const Json& tensor : ran.json()["outputs"][1]["tensors"]) {
+    if (tensor["type"] != "q8_0") continue;
+    ++n, total += tensor["rmse"].get<double>();
+    if (tensor["rmse"].get<double>() > largest) largest = tensor["rmse"], worst = tensor["name"];
+  }
+  std::istringstream lines(text);
+  std::vector<std::string> rows;
+  for (std::string line; std::getline(lines, line);) {
+    line.erase(std::remove(line.begin(), line.end(), ' '), line.end());
+    if (line.find("|q8_0|") != std::string::npos) rows.push_back(line);
+  }
+  ASSERT_EQ(rows.size(), 2u) << text;  // the output, and the errors of its matrices
+  EXPECT_EQ(rows[1], "|q8_0.gguf|q8_0|" + std::to_string(n) + "|" + number_text(total / double(n), 3) + "|" +
+                         number_text(largest, 3) + "|" + worst + "|");
+  EXPECT_NE(text.find("largest rmse"), std::string::npos) << text;
   for (const Json& tensor : ran.json()["outputs"][0]["tensors"]) EXPECT_EQ(tensor["rmse"], 0.0) << "the source is f16";
   std::map<std::string, double> rms;
   const Ran diff = run({"diff", model("tolstoy-4m"), model("tolstoy-4m"), "--json"});
