@@ -130,13 +130,16 @@ std::optional<fs::path> index_listing(const fs::path& shard) {
   return listed ? std::optional(index) : std::nullopt;
 }
 
-void read_config(HfFiles& out) {
+/// `holds_weights`: whether the folder has any, for the message.
+void read_config(HfFiles& out, bool holds_weights) {
   const fs::path path = out.hf.folder / kConfig;
   out.config_path = path.string();
   if (!is_there(path))
-    throw Error(ErrorKind::bad_input, {.path = out.hf.folder.string()},
-                "no config.json beside the weights, expected the model's configuration",
-                "fetch it from the model's repository");
+    throw holds_weights ? Error(ErrorKind::bad_input, {.path = out.hf.folder.string()},
+                                "no config.json beside the weights, expected the model's configuration",
+                                "fetch it from the model's repository")
+                        : Error(ErrorKind::bad_input, {.path = out.hf.folder.string()},
+                                "holds no model: neither config.json nor weights", "check the path");
   out.hf.config_text = read_text_file(path, kMaxConfigBytes);
   out.hf.config = parse_json(out.config_path, out.hf.config_text);
   if (is_there(out.hf.folder / "generation_config.json"))
@@ -153,7 +156,8 @@ HfFiles read_hf_files(const fs::path& path) {
   if (!folder && name.starts_with("adapter_model"))
     throw Error(ErrorKind::bad_input, {.path = path.string()}, "these are the weights of an adapter, expected a model",
                 "name the adapter's folder");
-  read_config(out);
+  read_config(out,
+              !folder || is_there(path / kSingle) || is_there(path / kIndex) || is_there(path / "pytorch_model.bin"));
   if (const auto index = weight_index(path)) {
     read_shards(*index, out);
   } else if (folder) {

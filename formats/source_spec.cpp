@@ -71,6 +71,7 @@ SourceSpec parse_source(std::string_view text) {
     rest.remove_prefix(1);  // '+'
     if (rest.starts_with("rope=")) {
       if (rest.size() == 5) fail(text, "rope= without a SPEC");
+      if (rest.find("+rope=") != std::string_view::npos) fail(text, "two ropes, and a model has one");
       spec.rope = std::string(rest.substr(5));
       break;
     }

@@ -235,7 +235,8 @@ void throw_exists(const std::string& target) {
 
 void throw_output_error(const std::string& path, const std::string& operation, int error_number) {
   if (error_number == ENOENT || error_number == ENOTDIR)  // for an input this would be bad input
-    throw Error(ErrorKind::io, {.path = path}, "cannot " + operation + ": its folder disappeared", "check the path");
+    throw Error(ErrorKind::io, {.path = path}, "cannot " + operation + ": there is no such folder",
+                "create it first, or check the path");
   throw_system_error(path, operation, error_number, ErrorKind::io);
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <filesystem>
 #include <new>
 #include <ostream>
 
@@ -51,6 +52,18 @@ int report(const Failure& failure, bool json, const Io& io) {
   return failure.exit;
 }
 
+/// The file system's refusal of a name that no reader or writer looked at first; most often the working directory is
+/// gone, and the name is relative to it.
+Error unreachable(const std::filesystem::filesystem_error& e) {
+  std::error_code gone;
+  (void)std::filesystem::current_path(gone);
+  if (gone && e.path1().is_relative())
+    return Error(ErrorKind::io, {.path = e.path1().string()}, "the working directory has been removed",
+                 "change to a folder that is there, or give the whole path");
+  return Error(ErrorKind::io, {.path = e.path1().string()}, "cannot be reached: " + e.code().message(),
+               "check the path");
+}
+
 std::string overview() {
   std::string out =
       "usage: ropewalk COMMAND [options]\n"
@@ -58,8 +71,9 @@ std::string overview() {
   for (const Command& command : commands())
     out += "  " + command.name + std::string(14 - command.name.size(), ' ') + command.summary + "\n";
   return out +
-         "\nA SOURCE is an HF folder, a .safetensors, an index, a .gguf, or org/name[@REV] in the local Hub cache,\n"
-         "and may carry modifiers: MODEL[+ADAPTER[:SCALE]]...[+rope=SPEC].\n"
+         "\nA SOURCE is an HF folder, a .safetensors, an index, a .gguf, org/name[@REV] in the local Hub cache, or\n"
+         "synthetic:CONFIG.json (random weights of that shape). It may carry modifiers:\n"
+         "MODEL[+ADAPTER[:SCALE]]...[+rope=SPEC].\n"
          "ropewalk COMMAND -h shows a command's options, --help more with examples. --version prints the version.\n"
          "Exit codes: 0 done, 1 a gate failed, 2 usage, 3 bad input, 4 unsupported, 5 I/O, 6 device, 70 internal "
          "error.\n";
@@ -67,6 +81,8 @@ std::string overview() {
 
 int dispatch(std::span<const std::string> arguments, Io& io) {
   if (arguments.empty()) throw Error(ErrorKind::usage, {}, "no command given", "see ropewalk --help");
+  if (arguments.front() == "help" && arguments.size() > 1)
+    return dispatch(std::vector{arguments[1], std::string("--help")}, io);
   const std::string& name = arguments.front();
   if (name == "-h" || name == "--help" || name == "help") throw HelpRequested{overview()};
   if (name == "--version") throw HelpRequested{"ropewalk " ROPEWALK_VERSION "\n"};
@@ -88,13 +104,15 @@ int run_cli(std::span<const std::string> arguments, Io& io) {
     return dispatch(arguments, io);
   } catch (const HelpRequested& help) {
     io.out << help.text << std::flush;
-    return 0;
+    return io.out ? 0 : report(failure_of(unwritable_output()), false, io);
   } catch (const Error& e) {
     return report(failure_of(e), json, io);
   } catch (const std::bad_alloc&) {
     return report(
         failure_of(Error(ErrorKind::io, {}, "out of memory", "use fewer threads or a machine with more memory")), json,
         io);
+  } catch (const std::filesystem::filesystem_error& e) {
+    return report(failure_of(unreachable(e)), json, io);
   } catch (const std::exception& e) {
     const std::string problem = std::string("internal error: ") + e.what(),
                       fix = "this is a fault of ropewalk: please report it";

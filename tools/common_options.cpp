@@ -172,15 +172,30 @@ void check_reports(const CommonOptions& common, bool has_table, bool has_sarif) 
   }
 }
 
-void emit(const Output& output, const CommonOptions& common, const Io& io) {
+namespace {
+
+void print_and_report(const Output& output, const CommonOptions& common, const Io& io) {
   io.out << (common.json ? json_text(envelope(output)) : render_text(output)) << std::flush;
-  if (!io.out)
-    throw Error(ErrorKind::io, {}, "standard output could not be written", "check where it is redirected to");
+  if (!io.out) throw unwritable_output();
   for (const std::string& report : common.reports) {
     const std::string text = report_text(std::filesystem::path(report).extension().string(), output);
     PendingFile file(report, text.size(), {.overwrite = common.overwrite, .sync = false});
     file.write(0, std::as_bytes(std::span(text)));
     file.finish();
+  }
+}
+
+}  // namespace
+
+void emit(const Output& output, const CommonOptions& common, const Io& io) {
+  try {
+    print_and_report(output, common, io);
+  } catch (const Error& error) {
+    if (output.written.empty()) throw;
+    std::string names;
+    for (const std::string& name : output.written) names += (names.empty() ? "'" : ", '") + name + "'";
+    throw Error(error.kind(), error.where(),
+                error.problem() + ", but what was to be written is complete and in place: " + names, error.fix());
   }
 }
 

@@ -52,7 +52,8 @@ std::string source_text(const std::string& text, const SourceOptions& options);
 /// Checks --report files: kinds known, nothing overwritten. Before any work. `has_table`: a command without one has
 /// nothing to put into a .csv, and refuses it; `has_sarif`: one that fills Output::sarif.
 void check_reports(const CommonOptions& common, bool has_table = true, bool has_sarif = false);
-/// Standard output (text or JSON) and every --report file.
+/// Standard output (text or JSON) and every --report file. Where one cannot be written, the Error says which outputs are
+/// in place all the same.
 void emit(const Output& output, const CommonOptions& common, const Io& io);
 void warn(const std::string& warning, const CommonOptions& common, const Io& io);
 

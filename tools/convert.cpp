@@ -224,11 +224,12 @@ OutputPlan plan_outputs(std::vector<Target>& targets, const formats::Source& sou
     target.bytes = bytes_of(target, source);
     // parts of one split share a folder: the first stands for all
     for (std::uint64_t rest = target.bytes; const fs::path& path : paths_of(target)) {
-      check_target(path, source, options.common.overwrite);
+      check_target(path, target.folder ? OutputKind::folder : OutputKind::gguf, source, options.common.overwrite);
       plan.targets.push_back({path, std::exchange(rest, 0)});
       ++(target.folder ? folders : files);
     }
-    for (const fs::path& old : target.planned.replaced) check_target(old, source, options.common.overwrite);
+    for (const fs::path& old : target.planned.replaced)
+      check_target(old, OutputKind::gguf, source, options.common.overwrite);
     replaced += target.planned.replaced.size();
     if (!target.planned.replaced.empty()) target.notes.push_back(replaced_note(target, options.writer.dry_run));
   }
@@ -319,6 +320,9 @@ int run_convert(const ConvertOptions& options, Io& io) {
 
   Output output = describe_outputs(targets, source, options);
   output.warnings = std::move(warnings);
+  if (!options.writer.dry_run)
+    for (const Target& target : targets)
+      for (const fs::path& path : paths_of(target)) output.written.push_back(path.string());
   emit(output, options.common, io);
   return 0;
 }

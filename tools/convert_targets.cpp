@@ -6,6 +6,7 @@
 #include "lib/error.h"
 #include "lib/nearest_word.h"
 #include "tools/describe.h"
+#include "tools/output_plan.h"
 
 namespace ropewalk::tools {
 namespace {
@@ -75,6 +76,7 @@ fs::path place(const ConvertOptions& options, const std::string& name, const Tar
     if (alone && target.folder && (!fs::exists(pattern, ignored) || options.common.overwrite)) return pattern;
     pattern = (fs::path(pattern) / "{name}-{type}.gguf").string();
   }
+  const bool patterned = pattern.find('{') != std::string::npos;
   std::string type = target.type;
   std::replace(type.begin(), type.end(), ':', '-');
   replace_all(pattern, "{name}", name);
@@ -86,7 +88,7 @@ fs::path place(const ConvertOptions& options, const std::string& name, const Tar
     throw Error(ErrorKind::usage, {.path = options.output},
                 "the pattern's " + file.substr(open, close + 1 - open) + " stands for nothing",
                 "use {name}, {type} or {TYPE}");
-  if (target.folder && path.extension() == ".gguf") path.replace_extension();
+  if (target.folder && patterned && path.extension() == ".gguf") path.replace_extension();
   return path;
 }
 
@@ -121,9 +123,7 @@ std::vector<Target> parse_targets(const ConvertOptions& options, const formats::
     if (!used.insert(target.path.lexically_normal()).second)
       throw Error(ErrorKind::usage, {.path = target.path.string()}, "two outputs would have this name",
                   "use a pattern such as -o '{name}-{type}.gguf', or -o DIR/");
-    if (!target.folder && target.path.extension() != ".gguf")
-      throw Error(ErrorKind::usage, {.path = target.path.string()}, "a GGUF's name ends in .gguf",
-                  "give -o NAME.gguf, -o DIR/, or --type hf:f16 for a Hugging Face folder");
+    check_output_name(target.path, target.folder ? OutputKind::folder : OutputKind::gguf);
     if (target.folder && !source.hf)
       throw Error(ErrorKind::unsupported, {.path = source.spec.model},
                   "a Hugging Face folder from a GGUF cannot be written yet",

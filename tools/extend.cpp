@@ -371,6 +371,8 @@ void report(const formats::Source& source, const ExtendOptions& options, const E
   if (source.hf && gguf_says_more(plan, source.checkpoint.config))
     output.text(
         "ropewalk convert writes this rope into a GGUF that llama.cpp reads rightly; its own converter does not");
+  if (plan.gguf) output.written = written.files;
+  else if (!options.writer.dry_run) output.written = {options.output};
   emit(output, options.common, io);
 }
 
@@ -386,7 +388,9 @@ int run_extend(const ExtendOptions& options, Io& io) {
   if (!source.adapters.empty())
     throw Error(ErrorKind::usage, {}, "'" + source.spec.text + "' has an adapter, which extend leaves alone",
                 "merge it: ropewalk merge " + source.spec.text + " -o DIR");
-  check_target(options.output, source, options.common.overwrite);
+  const OutputKind kind = source.gguf ? OutputKind::gguf : OutputKind::folder;
+  check_output_name(options.output, kind);
+  check_target(options.output, kind, source, options.common.overwrite);
   parse_rope_encoding(options.rope_encoding);
 
   ExtendPlan plan = make_plan(source, options);
@@ -395,7 +399,7 @@ int run_extend(const ExtendOptions& options, Io& io) {
   const formats::GgufWritten planned =
       plan.gguf ? formats::planned_files(*plan.gguf, {options.output, {}}) : formats::GgufWritten{};
   for (const fs::path& old : planned.replaced) {  // shards of that name
-    check_target(old, source, options.common.overwrite);
+    check_target(old, OutputKind::gguf, source, options.common.overwrite);
     plan.notes.push_back((options.writer.dry_run ? "would remove " : "removed ") + old.string() +
                          ", an older shard of that name");
   }

@@ -12,6 +12,10 @@ const char* environment(const char* name) {
 
 }  // namespace
 
+Error unwritable_output() {
+  return Error(ErrorKind::io, {}, "standard output could not be written", "check where it is redirected to");
+}
+
 std::filesystem::path hub_cache_from_environment() {
   if (const char* cache = environment("HF_HUB_CACHE")) return cache;
   if (const char* home = environment("HF_HOME")) return std::filesystem::path(home) / "hub";

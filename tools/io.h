@@ -24,4 +24,7 @@ struct Io {
 /// HF_HUB_CACHE, else HF_HOME/hub, else ~/.cache/huggingface/hub: the order of huggingface_hub.
 std::filesystem::path hub_cache_from_environment();
 
+/// Error(io): standard output takes no more (a full disk, a closed stream).
+Error unwritable_output();
+
 }  // namespace ropewalk::tools

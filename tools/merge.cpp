@@ -108,6 +108,7 @@ Table module_table(const Observed& observed) {
 }
 
 void check(const MergeOptions& options, const formats::Source& source) {
+  check_output_name(options.output, OutputKind::folder);
   if (!source.hf)
     throw Error(ErrorKind::unsupported, {.path = source.spec.model},
                 "merge writes a Hugging Face folder, and the source is a GGUF",
@@ -115,7 +116,7 @@ void check(const MergeOptions& options, const formats::Source& source) {
   if (source.adapters.empty() && !options.modifiers.dtype && !source.spec.rope)
     throw Error(ErrorKind::usage, {}, "'" + source.spec.text + "' has no adapter to merge",
                 "give one: MODEL+ADAPTER or -a DIR");
-  check_target(options.output, source, options.common.overwrite);
+  check_target(options.output, OutputKind::folder, source, options.common.overwrite);
 }
 
 /// The folder's files; what the pass over the weights has to say goes to `warnings`.
@@ -177,6 +178,7 @@ int run_merge(const MergeOptions& options, Io& io) {
 
   Output output = describe_merge(source, observed, files, options);
   output.warnings = std::move(warnings);
+  if (!options.writer.dry_run) output.written = {options.output};
   emit(output, options.common, io);
   return 0;
 }

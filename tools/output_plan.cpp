@@ -9,7 +9,9 @@
 #include <cerrno>
 #include <ostream>
 
+#include "formats/gguf_split.h"
 #include "lib/error.h"
+#include "lib/pending_file.h"
 #include "lib/temporary.h"
 #include "tools/units.h"
 
@@ -27,6 +29,7 @@ std::vector<fs::path> files_of(const formats::Source& source) {
   if (source.gguf)
     for (const auto& file : source.gguf->files) paths.emplace_back(file->path());
   for (const auto& adapter : source.adapters) paths.push_back(adapter.folder);
+  if (!source.tokenizer_folder.empty()) paths.push_back(source.tokenizer_folder);
   return paths;
 }
 
@@ -86,18 +89,39 @@ StreamOptions stream_options(const CommonOptions& common, Progress& progress, st
 
 }  // namespace
 
-void check_target(const fs::path& target, const formats::Source& source, bool overwrite) {
+void check_output_name(const fs::path& target, OutputKind kind) {
+  const bool ends_in_gguf = target.extension() == ".gguf";
+  const auto refuse = [&](const char* problem, const std::string& fix) {
+    throw Error(ErrorKind::usage, {.path = target.string()}, problem, fix);
+  };
+  if (kind == OutputKind::folder && ends_in_gguf)
+    refuse("a folder is to be written, and this is a GGUF's name",
+           "give -o DIR, or write a GGUF: ropewalk convert SOURCE -o FILE.gguf");
+  if (kind != OutputKind::gguf) return;
+  if (!ends_in_gguf)
+    refuse("a GGUF's name ends in .gguf",
+           "give a name such as " + (target.filename().empty() ? "NAME" : target.string()) + ".gguf");
+  if (const auto shard = formats::parse_shard_name(target))
+    refuse("this is the name of one file of a split, which is written as a whole",
+           "give " + (shard->folder / (shard->stem + ".gguf")).string() + ", and --split-max-size to split it");
+}
+
+void check_target(const fs::path& target, OutputKind kind, const formats::Source& source, bool overwrite) {
   struct stat status = {};
   if (lstat(target.c_str(), &status) != 0 && errno != ENOENT && errno != ENOTDIR)
     throw_output_error(target.string(), "write there", errno);
   std::error_code ignored, failed;
-  fs::path whole = fs::weakly_canonical(target, failed);
+  const fs::path absolute = fs::absolute(target);  // throws where the working directory is gone and needed
+  fs::path whole = fs::weakly_canonical(absolute, failed);
   // a link to itself: replaced or refused as what it is
-  if (failed) whole = fs::absolute(target, ignored).lexically_normal();
+  if (failed) whole = absolute.lexically_normal();
   for (const fs::path& from : files_of(source))
     if (fs::equivalent(target, from, ignored) || is_within(fs::weakly_canonical(from, ignored), whole))
       throw Error(ErrorKind::io, {.path = target.string()},
                   "the target is or contains the source '" + from.string() + "'", "write to another place");
+  if (const fs::path here = fs::current_path(ignored); !here.empty() && is_within(here, whole))
+    throw Error(ErrorKind::io, {.path = target.string()}, "the target is or contains the working directory",
+                "write to another place");
   if (!overwrite && fs::exists(fs::symlink_status(target, ignored)))
     throw Error(ErrorKind::io, {.path = target.string()}, "the target exists", "give another name or --overwrite");
   const fs::path folder = folder_of(target);
@@ -105,6 +129,8 @@ void check_target(const fs::path& target, const formats::Source& source, bool ov
     throw Error(ErrorKind::io, {.path = folder.string()}, "no such folder to write into", "create it first");
   if (faccessat(AT_FDCWD, folder.c_str(), W_OK | X_OK, AT_EACCESS) != 0)
     throw_output_error(folder.string(), "write into the folder", errno);
+  if (kind == OutputKind::folder) check_folder_target(target, overwrite);
+  else check_file_target(target, overwrite);
 }
 
 void announce(const OutputPlan& plan, const CommonOptions& common, const Io& io) {

@@ -23,9 +23,15 @@ struct OutputPlan {
   std::uint64_t read_bytes = 0;
 };
 
-/// Error(io) if a target exists (without --overwrite), is the source, lies where no folder is or where this user may
-/// not write, or has an impossible name.
-void check_target(const std::filesystem::path& target, const formats::Source& source, bool overwrite);
+enum class OutputKind { file, gguf, folder };
+
+/// Error(usage) for a name that its kind cannot have: a GGUF's ends in .gguf and is not that of one file of a split (the
+/// writer numbers those); a folder's does not end so.
+void check_output_name(const std::filesystem::path& target, OutputKind kind);
+/// Error(io) if a target exists (without --overwrite), is or holds the source or the working directory, may not be
+/// replaced by what is written (lib/pending_file.h), lies where no folder is or where this user may not write, or has an
+/// impossible name.
+void check_target(const std::filesystem::path& target, OutputKind kind, const formats::Source& source, bool overwrite);
 /// Error(io) if a file system has too little room for what goes there, all targets together; otherwise one line:
 /// "writing 2 files, 8.9 MB, from 8.4 MB of weights; 41 GB free".
 void announce(const OutputPlan& plan, const CommonOptions& common, const Io& io);

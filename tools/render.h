@@ -40,6 +40,8 @@ struct Output {
   std::optional<Table> csv = {};  // what a .csv holds where the text shows no table
   std::vector<Check> checks = {};
   std::optional<Json> sarif = {};  // a whole SARIF 2.1.0 log: what a .sarif holds
+  // outputs that are in place, whatever becomes of the words about them
+  std::vector<std::string> written = {};
 
   void text(std::string lines) { blocks.emplace_back(std::move(lines)); }
   void table(Table t) { blocks.emplace_back(std::move(t)); }
