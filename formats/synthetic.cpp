@@ -110,6 +110,8 @@ std::optional<std::filesystem::path> synthetic_config(std::string_view model) {
 }
 
 HfFiles read_synthetic_config(const std::filesystem::path& path) {
+  if (path.empty())
+    throw Error(ErrorKind::usage, {}, "'synthetic:' without a configuration", "write synthetic:CONFIG.json");
   const std::filesystem::path config = is_folder(path) ? path / "config.json" : path;
   HfFiles out;
   out.config_path = config.string();

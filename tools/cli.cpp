@@ -70,10 +70,7 @@ std::string overview() {
       "Extends, merges, exports and proves language-model checkpoints.\n\nCommands:\n";
   for (const Command& command : commands())
     out += "  " + command.name + std::string(14 - command.name.size(), ' ') + command.summary + "\n";
-  return out +
-         "\nA SOURCE is an HF folder, a .safetensors, an index, a .gguf, org/name[@REV] in the local Hub cache, or\n"
-         "synthetic:CONFIG.json (random weights of that shape). It may carry modifiers:\n"
-         "MODEL[+ADAPTER[:SCALE]]...[+rope=SPEC].\n"
+  return out + "\n" + source_help() +
          "ropewalk COMMAND -h shows a command's options, --help more with examples. --version prints the version.\n"
          "Exit codes: 0 done, 1 a gate failed, 2 usage, 3 bad input, 4 unsupported, 5 I/O, 6 device, 70 internal "
          "error.\n";

@@ -325,10 +325,17 @@ std::string CommandLine::short_help() const {
          "\nropewalk " + state_->command + " --help tells more, with examples.\n";
 }
 
+std::string source_help() {
+  return "A SOURCE is an HF folder, a .safetensors, an index, a .gguf, org/name[@REV] in the local Hub cache, or\n"
+         "synthetic:CONFIG.json (random weights of that shape). It may carry modifiers:\n"
+         "MODEL[+ADAPTER[:SCALE]]...[+rope=SPEC].\n";
+}
+
 std::string CommandLine::long_help() const {
   std::string out = "usage: " + usage() + "\n" + state_->summary + "\n";
   if (!state_->positionals.empty()) out += "\n" + described(state_->positionals);
   out += described(state_->options);
+  if (out.find("SOURCE") != std::string::npos) out += "\n" + source_help();
   if (!state_->examples.empty()) out += "\nExamples:\n";
   for (const auto& [line, what] : state_->examples) out += "  " + line + "\n      " + what + "\n";
   return out;

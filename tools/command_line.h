@@ -69,6 +69,9 @@ class CommandLine {
   void add(const char* names, const char* metavar, const char* help, Setter set);
 };
 
+/// What a SOURCE is, in lines; every long help that mentions one ends with it.
+std::string source_help();
+
 /// "5G" = 5,000,000,000, "4GiB" = 4,294,967,296; nullopt if it is no size.
 std::optional<std::uint64_t> parse_bytes(std::string_view text);
 /// "a,b,c" in parts; empty parts are kept.

@@ -66,7 +66,7 @@ formats::OpenOptions open_options(const SourceOptions& options) {
   formats::OpenOptions open;
   if (options.dtype) {
     open.merge_dtype = dtype_from_name(*options.dtype);
-    if (!open.merge_dtype || !is_float(*open.merge_dtype))
+    if (open.merge_dtype != DType::f32 && open.merge_dtype != DType::f16 && open.merge_dtype != DType::bf16)
       throw Error(ErrorKind::usage, {}, "--dtype is '" + *options.dtype + "'", "give f32, f16 or bf16");
   }
   open.saturate = options.saturate;

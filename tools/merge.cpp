@@ -107,6 +107,19 @@ Table module_table(const Observed& observed) {
   return table;
 }
 
+/// A merge of which rounding left nothing worth the name, said; empty: it left something.
+std::string eaten(const Observed& observed, DType dtype) {
+  bool any = false;
+  for (const auto& [name, tensor] : observed) {
+    const MergeNorms norms = tensor->norms();
+    any = any || norms.delta_norm > 0;
+    if (norms.delta_norm > 0 && !(norms.rounding_loss >= 1)) return "";
+  }
+  if (!any) return "";
+  return "rounding to " + std::string(info(dtype).name) +
+         " is as large as the delta of every weight: little or nothing of the adapters is left";
+}
+
 void check(const MergeOptions& options, const formats::Source& source) {
   check_output_name(options.output, OutputKind::folder);
   if (!source.hf)
@@ -175,6 +188,10 @@ int run_merge(const MergeOptions& options, Io& io) {
             .read_bytes = total_bytes(source.base_tensors)},
            options.common, io);
   if (!options.writer.dry_run) files = write_merged(source, options, io, warnings);
+  if (const std::string line = eaten(observed, dominant_dtype(source.checkpoint.tensors)); !line.empty()) {
+    warnings.push_back(line);
+    warn(line, options.common, io);
+  }
 
   Output output = describe_merge(source, observed, files, options);
   output.warnings = std::move(warnings);

@@ -138,6 +138,28 @@ TEST(Merge, AScaleThatOverflowsIsRefused) {
   EXPECT_NE(clamped.err.find("past the range of the type written, clamped"), std::string::npos) << clamped.err;
 }
 
+// A delta far below half a unit of every weight's last place rounds away: sha256 of base and merge are the same.
+TEST(Merge, ADeltaThatRoundingAteWarns) {
+  Scratch scratch;
+  const std::string base = model("tolstoy-4m-yarn-2k"),
+                    line = "rounding to f16 is as large as the delta of every weight";
+  const auto merged = [&](const std::string& scale, const std::string& out) {
+    const Ran ran = run({"merge", base + "+" + adapter() + ":" + scale, "-o", (scratch / out).string()});
+    EXPECT_EQ(ran.exit, 0) << ran.err;
+    return ran.err;
+  };
+  EXPECT_NE(merged("1e-12", "a").find("warning: " + line), std::string::npos);
+  EXPECT_EQ(run({"diff", base, (scratch / "a").string(), "--exit-code"}).exit, 0);
+  EXPECT_EQ(merged("1e-2", "b").find("warning: "), std::string::npos);
+  EXPECT_EQ(merged("0", "c").find(line), std::string::npos) << "said before the work, in words of its own";
+}
+
+TEST(Merge, TheDtypesOfAMerge) {
+  for (const char* dtype : {"f64", "q8_0", "f8_e4m3", "i8", ""})
+    EXPECT_EQ(run({"merge", "x+y", "-o", "z", "--dtype", dtype}).err,
+              std::string("error: --dtype is '") + dtype + "'; give f32, f16 or bf16\n");
+}
+
 TEST(Merge, AnAdapterWithoutEffectWarns) {
   Scratch scratch;
   const auto warnings = [&](const std::string& source) {

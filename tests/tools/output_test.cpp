@@ -174,7 +174,15 @@ TEST(Help, OfACommand) {
   EXPECT_EQ(run({"help", "inspect"}).out, run({"inspect", "--help"}).out);
   EXPECT_EQ(run({"help"}).out, run({"--help"}).out);
   EXPECT_EQ(run({"help", "inspekt"}).err, "error: unknown command 'inspekt'; did you mean inspect?\n");
-  EXPECT_NE(run({"--help"}).out.find("synthetic:CONFIG.json"), std::string::npos);
+  for (const std::vector<std::string>& words :
+       {std::vector<std::string>{"--help"}, {"convert", "--help"}, {"verify", "--help"}, {"tokenize", "--help"}})
+    EXPECT_NE(run(words).out.find("synthetic:CONFIG.json"), std::string::npos) << words[0];
+  EXPECT_EQ(run({"support", "--help"}).out.find("synthetic:"), std::string::npos);
+}
+
+TEST(Words, SyntheticOfNothing) {
+  EXPECT_EQ(run({"inspect", "synthetic:"}).err,
+            "error: 'synthetic:' without a configuration; write synthetic:CONFIG.json\n");
 }
 
 TEST(Words, AFolderThatHoldsNoModelAndASecondRope) {
