@@ -139,7 +139,7 @@ void read_config(HfFiles& out, bool holds_weights) {
                                 "no config.json beside the weights, expected the model's configuration",
                                 "fetch it from the model's repository")
                         : Error(ErrorKind::bad_input, {.path = out.hf.folder.string()},
-                                "holds no model: neither config.json nor weights", "check the path");
+                                "no config.json and no weights here, expected a model's folder", "check the path");
   out.hf.config_text = read_text_file(path, kMaxConfigBytes);
   out.hf.config = parse_json(out.config_path, out.hf.config_text);
   if (is_there(out.hf.folder / "generation_config.json"))

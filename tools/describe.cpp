@@ -135,14 +135,15 @@ bool is_rslora(const formats::PeftAdapter& adapter) { return adapter.config.valu
 
 }  // namespace
 
+std::string adapter_kind(const formats::PeftAdapter& adapter) { return is_rslora(adapter) ? "rsLoRA" : "LoRA"; }
+
 std::string adapter_text(const formats::PeftAdapter& adapter, double scale) {
-  std::string out = plural(adapter.modules.size(), "module") + ", rank ";
+  std::string out = adapter_kind(adapter) + " of " + plural(adapter.modules.size(), "module") + ", rank ";
   const std::vector<std::uint64_t> all = ranks(adapter);
   for (std::size_t i = 0; i < all.size(); ++i) out += (i > 0 ? ", " : "") + std::to_string(all[i]);
   if (const Json alpha = adapter.config.value("lora_alpha", Json(nullptr)); alpha.is_number())
     out += ", alpha " + number_text(alpha.get<double>(), 6);
   out += ", scale " + number_text(scale * own_scale(adapter), 6);
-  if (is_rslora(adapter)) out += " (rsLoRA)";
   return out + (adapter.base_model.empty() ? "" : ", made for '" + adapter.base_model + "'");
 }
 

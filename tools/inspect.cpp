@@ -79,7 +79,7 @@ Output inspect_adapter(const InspectOptions& options, const std::filesystem::pat
   const formats::PeftAdapter adapter = formats::read_peft_adapter(folder);
   const std::vector<TensorPtr> tensors = factors(adapter);
   Output output{.command = "inspect", .source = options.source};
-  output.body = {{"kind", "adapter"},
+  output.body = {{"kind", std::string("adapter (") + adapter_kind(adapter) + ")"},
                  {"architecture", nullptr},
                  {"read_as", nullptr},
                  {"parameters", total_elements(tensors)},

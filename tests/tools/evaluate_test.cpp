@@ -196,11 +196,11 @@ TEST(Inspect, TextAndJsonTellTheSameOfAnAdapter) {
                                     {"alpha", 32},
                                     {"scale", 1.0}}}));
   const std::string text = run({"inspect", source}).out;
-  EXPECT_NE(text.find(adapter() + ": 28 modules, rank 16, alpha 32, scale 1, made for '" +
+  EXPECT_NE(text.find(adapter() + ": LoRA of 28 modules, rank 16, alpha 32, scale 1, made for '" +
                       one["adapters"][0]["base"].get<std::string>() + "'"),
             std::string::npos)
       << text;
-  EXPECT_NE(run({"inspect", adapter()}).out.find("28 modules, rank 16, alpha 32, scale 2, made for"),
+  EXPECT_NE(run({"inspect", adapter()}).out.find("LoRA of 28 modules, rank 16, alpha 32, scale 2, made for"),
             std::string::npos);
   EXPECT_EQ(run({"inspect", model("tolstoy-4m"), "--json"}).json()["adapters"], Json::array());
 }

@@ -187,9 +187,9 @@ TEST(Words, SyntheticOfNothing) {
 
 TEST(Words, AFolderThatHoldsNoModelAndASecondRope) {
   Scratch scratch;
-  EXPECT_EQ(
-      run({"inspect", scratch.path().string()}).err,
-      "error: " + scratch.path().string() + ": holds no model: neither config.json nor weights; check the path\n");
+  EXPECT_EQ(run({"inspect", scratch.path().string()}).err,
+            "error: " + scratch.path().string() +
+                ": no config.json and no weights here, expected a model's folder; check the path\n");
   spill(scratch / "model.safetensors", "x");
   EXPECT_NE(run({"inspect", scratch.path().string()}).err.find("no config.json beside the weights"), std::string::npos);
   EXPECT_NE(run({"inspect", "m+rope=yarn,factor=2+rope=linear,factor=2"}).err.find(": two ropes, and a model has one;"),
