@@ -79,7 +79,7 @@ Output inspect_adapter(const InspectOptions& options, const std::filesystem::pat
   const formats::PeftAdapter adapter = formats::read_peft_adapter(folder);
   const std::vector<TensorPtr> tensors = factors(adapter);
   Output output{.command = "inspect", .source = options.source};
-  output.body = {{"kind", std::string("adapter (") + adapter_kind(adapter) + ")"},
+  output.body = {{"kind", "adapter"},
                  {"architecture", nullptr},
                  {"read_as", nullptr},
                  {"parameters", total_elements(tensors)},
@@ -93,7 +93,7 @@ Output inspect_adapter(const InspectOptions& options, const std::filesystem::pat
                  {"tokenizer_origin", nullptr},
                  {"adapters", {adapter_json(adapter, 1)}},
                  {"tensors", options.tensors ? tensor_list(tensors) : Json(nullptr)}};
-  summarise(output, {{"kind", "adapter"},
+  summarise(output, {{"kind", std::string("adapter (") + adapter_kind(adapter) + ")"},
                      {"adapter", adapter_text(adapter, 1)},
                      {"parameters", count_text(total_elements(tensors)) + " in " + plural(tensors.size(), "tensor") +
                                         " (" + dtype_text(tensors) + ")"},
