@@ -6,6 +6,7 @@ namespace ropewalk::tools {
 
 // One per file of this folder.
 Command inspect_command();
+Command rope_command();
 Command lint_command();
 Command extend_command();
 Command merge_command();

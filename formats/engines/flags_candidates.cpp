@@ -29,6 +29,31 @@ void hold_still(RopeSpec& spec, int context) {
   spec.scaling = RopeUnscaled{};
 }
 
+/// Any rope that is the same at every length, as two equal lists of longrope: the last resort, long but exact.
+std::optional<WantedRope> as_lists(const WantedRope& wanted) {
+  if (wanted.layers.size() != 1) return std::nullopt;
+  const RopeSpec& spec = wanted.layers[0].spec;
+  if (depends_on_length(spec) ||
+      (std::holds_alternative<RopeUnscaled>(spec.scaling) && spec.frequency_divisors.empty()))
+    return std::nullopt;
+  RopeSpec plain = spec;
+  plain.scaling = RopeUnscaled{};
+  plain.frequency_divisors.clear();
+  const RopeTable before = rope_table(plain, 1), after = rope_table(spec, 1);
+  if (before.inv_freq.size() != after.inv_freq.size()) return std::nullopt;
+  RopeLongrope lists;
+  for (std::size_t pair = 0; pair < before.inv_freq.size(); ++pair) {
+    if (!(after.inv_freq[pair] > 0)) return std::nullopt;
+    lists.long_factor.push_back(shortest(double(float(before.inv_freq[pair] / after.inv_freq[pair]))));
+  }
+  lists.short_factor = lists.long_factor;
+  lists.original_context = wanted.context;
+  plain.scaling = std::move(lists);
+  plain.attention_factor = after.attention_factor;
+  plain.context = wanted.context;
+  return WantedRope{{{wanted.layers[0].layer_type, std::move(plain)}}, wanted.context};
+}
+
 /// The model's part of the file, and its rope dictionary as far as it has one.
 struct FileRope {
   const Json* model = nullptr;
@@ -221,6 +246,8 @@ class Overrides {
 
   std::vector<Json> rope_variants() const {
     std::vector<Json> variants = rope_variants(wanted_);
+    if (const std::optional<WantedRope> lists = as_lists(wanted_))
+      for (Json& variant : rope_variants(*lists)) variants.push_back(std::move(variant));
     // a base for one length, where the engine has none that follows the sequence
     WantedRope still = wanted_;
     for (WantedLayer& layer : still.layers) hold_still(layer.spec, wanted_.context);

@@ -101,6 +101,10 @@ TEST(Schema, EveryCommand) {
   expect_valid({"convert", adapted, "-o", (scratch / "m-{type}.gguf").string(), "--type", "f16,q8_0", "--sha256"});
   expect_valid({"convert", base, "-o", (scratch / "dry").string(), "--type", "hf:f32", "--dry-run"});
   expect_valid({"inspect", gguf, "--tensors"});
+  expect_valid({"rope", base});
+  expect_valid({"rope", adapted + "+rope=linear,factor=4,original=256", "--engine", "all", "--flags"});
+  expect_valid({"rope", gguf, "--engine", "all"});
+  expect_valid({"rope", "--list-engines"});
   expect_valid({"merge", adapted, "-o", (scratch / "merged").string()});
   expect_valid({"merge", adapted, "-o", (scratch / "dry").string(), "--dry-run"});
   expect_valid({"extend", base, "--plan", "-c", "8k"});

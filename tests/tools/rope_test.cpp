@@ -1,0 +1,279 @@
+#include <cmath>
+#include <numbers>
+
+#include "tests/tools/command.h"
+
+namespace ropewalk::tools::test {
+namespace {
+
+/// A config.json in a folder of its own, Llama-2 7B's shape.
+std::string config_in(const fs::path& folder, const Json& more) {
+  fs::create_directories(folder);
+  Json config = {{"model_type", "llama"},           {"hidden_size", 4096},
+                 {"num_attention_heads", 32},       {"num_hidden_layers", 32},
+                 {"max_position_embeddings", 4096}, {"rope_theta", 10000.0}};
+  for (const auto& item : more.items()) config[item.key()] = item.value();
+  std::ofstream(folder / "config.json") << config.dump(2) << "\n";
+  return (folder / "config.json").string();
+}
+std::string yarn_llama(const Scratch& scratch) {
+  return config_in(
+      scratch / "yarn-llama",
+      {{"max_position_embeddings", 65536},
+       {"rope_scaling",
+        {{"factor", 16.0}, {"original_max_position_embeddings", 4096}, {"type", "yarn"}, {"finetuned", true}}}});
+}
+std::string qwen(const Scratch& scratch, bool scaled) {
+  Json more = {{"model_type", "qwen2"}, {"max_position_embeddings", 32768}, {"rope_theta", 1000000.0}};
+  if (scaled) more["rope_scaling"] = {{"factor", 4.0}, {"original_max_position_embeddings", 32768}, {"type", "yarn"}};
+  return config_in(scratch / (scaled ? "qwen-yarn" : "qwen"), more);
+}
+
+const Json& target(const Ran& ran, const std::string& engine) {
+  for (const Json& one : ran.json()["targets"])
+    if (one["engine"] == engine) return one;
+  throw std::runtime_error("no target " + engine);
+}
+
+// Correction range of Llama-2 at 32/1 rotations in 4096 tokens: raw 20.944 and 45.027, used 20 to 46.
+TEST(Rope, BandsOfYarnLlama) {
+  Scratch scratch;
+  const Ran ran = run({"rope", yarn_llama(scratch), "--json"});
+  ASSERT_EQ(ran.exit, 0) << ran.err;
+  const Json& meant = ran.json()["meant"][0];
+  ASSERT_EQ(meant["pairs"].size(), 64u);
+  for (int pair = 0; pair < 64; ++pair)
+    EXPECT_EQ(meant["pairs"][pair]["band"], pair <= 20 ? "untouched" : pair < 46 ? "blended" : "interpolated") << pair;
+  // pair 32 turns once in 2 pi sqrt(10000) tokens
+  EXPECT_NEAR(meant["pairs"][32]["wavelength"].get<double>(), 200 * std::numbers::pi, 1e-9);
+  EXPECT_NEAR(meant["pairs"][32]["turns"].get<double>(), 4096 / (200 * std::numbers::pi), 1e-12);
+  EXPECT_NEAR(meant["pairs"][63]["before"].get<double>() / meant["pairs"][63]["after"].get<double>(), 16, 1e-9);
+  EXPECT_NEAR(meant["unseen_angle_ratio"].get<double>(), 1, 1e-9);
+  EXPECT_EQ(meant["high_frequency_damage"], 0.0);
+  EXPECT_EQ(meant["original_context"], 4096);
+  EXPECT_NEAR(ran.json()["targets"][0]["attention_factor"].get<double>(), 1.277258872, 1e-9);
+  EXPECT_EQ(ran.json()["context"], 65536);
+
+  const Ran text = run({"rope", yarn_llama(scratch)});
+  EXPECT_NE(text.out.find("21 untouched (0-20), 25 blended (21-45), 18 interpolated (46-63)"), std::string::npos)
+      << text.out;
+  EXPECT_NE(text.out.find("config.json:9:15 /rope_scaling/factor"), std::string::npos) << text.out;
+  EXPECT_NE(text.out.find("default of transformers 5.23.0"), std::string::npos);
+}
+
+// No scaling at 16 times the context: 16; NTK-aware with alpha 16: 16^0.27 = 2.11 (the YaRN paper's reference figures).
+TEST(Rope, UnseenAngles) {
+  Scratch scratch;
+  const std::string plain = config_in(scratch / "plain", {});
+  const Json none = run({"rope", plain + "+rope=none", "-c", "64k", "--json"}).json();
+  EXPECT_EQ(none["meant"][0]["pairs"][63]["band"], "untouched");
+  const auto ratio = [&](const std::string& spec) {
+    return run({"rope", plain + "+rope=" + spec, "-c", "64k", "--json"})
+        .json()["meant"][0]["unseen_angle_ratio"]
+        .get<double>();
+  };
+  EXPECT_NEAR(ratio("linear,factor=16"), 1, 1e-9);
+  EXPECT_NEAR(ratio("yarn,factor=16"), 1, 1e-9);
+  EXPECT_GT(run({"rope", plain + "+rope=linear,factor=16", "--json"})
+                .json()["meant"][0]["high_frequency_damage"]
+                .get<double>(),
+            0.93);
+}
+
+// The row of goldens/rope's table: transformers 4.51 takes M / L for the factor, vLLM from 0.31 serves M.
+TEST(Rope, EnginesSideBySide) {
+  Scratch scratch;
+  const Ran ran = run({"rope", qwen(scratch, true), "--engine", "all", "--engine", "transformers@4.51.3", "--engine",
+                       "vllm@0.24", "--engine", "vllm", "--json"});
+  ASSERT_EQ(ran.exit, 0) << ran.err;
+  EXPECT_EQ(ran.json()["targets"].size(), 8u) << "each engine once";
+  EXPECT_EQ(target(ran, "vllm 0.33.0")["context"], 32768);
+  EXPECT_EQ(target(ran, "vllm 0.24")["context"], 131072);
+  EXPECT_EQ(target(ran, "sglang 0.5.23")["context"], 32768);
+  const Json& old = target(ran, "transformers 4.51.3");
+  EXPECT_EQ(old["factor"], 1.0);
+  EXPECT_EQ(old["attention_factor"], 1.0);
+  EXPECT_EQ(old["difference"]["first_pair"], 24);  // the range is 23 to 40, and pair 23 is untouched
+  EXPECT_EQ(old["difference"]["pairs"], 40);
+  EXPECT_NEAR(old["difference"]["worst_ratio"].get<double>(), 4, 1e-9);
+  EXPECT_EQ(target(ran, "transformers 5.23.0")["difference"]["pairs"], 0);
+  EXPECT_EQ(target(ran, "vllm 0.33.0")["inv_freq"], target(ran, "sglang 0.5.23")["inv_freq"]);
+
+  const Ran text = run({"rope", qwen(scratch, true), "--engine", "vllm", "--engine", "transformers@4.51.3"});
+  EXPECT_NE(text.out.find("frequencies where they part"), std::string::npos);
+  EXPECT_NE(text.out.find("meant, vllm 0.33.0"), std::string::npos) << text.out;
+  const Ran alike = run({"rope", qwen(scratch, false), "--engine", "vllm", "--engine", "sglang"});
+  EXPECT_NE(alike.out.find("every pair turns alike in all that read the file"), std::string::npos) << alike.out;
+}
+
+TEST(Rope, FlagsAreForTheFileAsItIs) {
+  Scratch scratch;
+  const std::string spec = "+rope=yarn,factor=4,original=32k";
+  const Ran ran =
+      run({"rope", qwen(scratch, false) + spec, "--flags", "--engine", "llama.cpp", "--engine", "exllamav2"});
+  ASSERT_EQ(ran.exit, 0) << ran.err;
+  EXPECT_NE(ran.out.find(
+                "llama.cpp 0.5.0:\n  -c 131072 --rope-scaling yarn --rope-scale 4 --yarn-orig-ctx 32768\n  without: "),
+            std::string::npos)
+      << ran.out;
+  EXPECT_NE(ran.out.find("exllamav2 0.3.2:\n  none: "), std::string::npos) << ran.out;
+  // the table instead is of the file that extend would write
+  const Ran table = run({"rope", qwen(scratch, false) + spec, "--engine", "llama.cpp", "--json"});
+  EXPECT_EQ(target(table, "llama.cpp 0.5.0")["difference"]["pairs"], 0);
+  EXPECT_EQ(target(table, "llama.cpp 0.5.0")["context"], 131072);
+  const Ran all = run({"rope", qwen(scratch, true), "--flags", "--json"});
+  EXPECT_EQ(all.json()["targets"].size(), 6u);
+  EXPECT_EQ(target(all, "transformers 5.23.0")["flags"]["line"], "");
+  EXPECT_EQ(target(all, "vllm 0.33.0")["flags"]["line"],
+            R"(--hf-overrides '{"max_position_embeddings":131072}' --max-model-len 131072)");
+}
+
+TEST(Rope, TokenizerLimitIsVllms) {
+  Scratch scratch;
+  const std::string config = yarn_llama(scratch);
+  std::ofstream(scratch / "yarn-llama/tokenizer_config.json") << R"({"model_max_length": 4096})";
+  const Ran ran = run({"rope", config, "--engine", "vllm", "--flags", "--json"});
+  EXPECT_EQ(target(ran, "vllm 0.33.0")["context"], 4096);
+  EXPECT_EQ(target(ran, "vllm 0.33.0")["flags"]["line"], "VLLM_ALLOW_LONG_MAX_MODEL_LEN=1 --max-model-len 65536");
+}
+
+TEST(Rope, GgufAsLlamaCppReadsIt) {
+  Scratch scratch;
+  const std::string gguf = (scratch / "m.gguf").string();
+  ASSERT_EQ(run({"convert", model("tolstoy-4m-yarn-2k"), "-o", gguf, "--type", "f16"}).exit, 0);
+  const Ran folder = run({"rope", model("tolstoy-4m-yarn-2k"), "--json"}), file = run({"rope", gguf, "--json"});
+  ASSERT_EQ(file.exit, 0) << file.err;
+  EXPECT_EQ(file.json()["read_as"], "llama.cpp 0.5.0");
+  const Json &a = folder.json()["meant"][0]["pairs"], &b = file.json()["meant"][0]["pairs"];
+  ASSERT_EQ(a.size(), b.size());
+  for (std::size_t pair = 0; pair < a.size(); ++pair)
+    EXPECT_NEAR(b[pair]["after"].get<double>() / a[pair]["after"].get<double>(), 1, 3.6e-7) << pair;
+  const Ran flags = run({"rope", gguf, "-c", "512", "--flags"});
+  EXPECT_NE(flags.out.find("llama.cpp 0.5.0:\n  -c 512\n"), std::string::npos) << flags.out;
+  EXPECT_NE(flags.out.find("vllm 0.33.0:\n  none: a GGUF is llama.cpp's"), std::string::npos) << flags.out;
+  EXPECT_NE(run({"rope", gguf}).out.find("llama.rope.scaling.factor"), std::string::npos);
+}
+
+TEST(Rope, FilesThatNobodyCanRead) {
+  Scratch scratch;
+  const std::string bad = config_in(scratch / "bad", {{"rope_scaling", {{"type", "yarn"}, {"factor", "16"}}}});
+  const Ran alone = run({"rope", bad});
+  EXPECT_EQ(alone.exit, 3);
+  EXPECT_NE(alone.err.find("config.json:10:15"), std::string::npos) << alone.err;
+  EXPECT_EQ(run({"rope", bad, "--flags"}).exit, 3);
+  const Ran asked = run({"rope", bad, "--engine", "vllm", "--engine", "transformers@4.37", "--json"});
+  ASSERT_EQ(asked.exit, 0) << asked.err;
+  EXPECT_TRUE(asked.json()["meant"].is_null());
+  EXPECT_TRUE(target(asked, "vllm 0.33.0")["error"].is_object());
+  for (const char* text : {"3", "[]", "null", "\"x\"", "{}", "{\"rope_scaling\": [1]}"}) {
+    std::ofstream(scratch / "hostile.json") << text;
+    EXPECT_EQ(run({"rope", (scratch / "hostile.json").string()}).exit, 3) << text;
+    EXPECT_EQ(run({"rope", (scratch / "hostile.json").string(), "--engine", "all"}).exit, 0) << text;
+  }
+}
+
+TEST(Rope, Usage) {
+  Scratch scratch;
+  EXPECT_EQ(run({"rope"}).exit, 2);
+  EXPECT_EQ(run({"rope", "a", "b"}).exit, 2);
+  EXPECT_EQ(run({"rope", yarn_llama(scratch), "--engine", "vlm"}).exit, 2);
+  EXPECT_EQ(run({"rope", yarn_llama(scratch), "--list-engines"}).exit, 2);
+  const Ran list = run({"rope", "--list-engines"});
+  EXPECT_EQ(list.exit, 0);
+  EXPECT_NE(list.out.find("exllamav3"), std::string::npos);
+  std::ofstream(scratch / "there.svg") << "x";
+  EXPECT_EQ(run({"rope", yarn_llama(scratch), "--svg", (scratch / "there.svg").string()}).exit, 5);
+  EXPECT_EQ(slurp(scratch / "there.svg"), "x");
+}
+
+// The drawing -----------------------------------------------------------------------------------------------------------
+
+/// Tags open and close in order, attributes are quoted, text has no bare '<' or '&': "" or the first fault.
+std::string xml_fault(const std::string& text) {
+  std::vector<std::string> open;
+  for (std::size_t at = 0; at < text.size();) {
+    if (text[at] == '&') {
+      const std::size_t end = text.find(';', at);
+      if (end == std::string::npos || end - at > 6) return "bare & at " + std::to_string(at);
+    }
+    if (text[at] != '<') {
+      ++at;
+      continue;
+    }
+    const std::size_t end = text.find('>', at);
+    if (end == std::string::npos) return "open tag at " + std::to_string(at);
+    const std::string tag = text.substr(at + 1, end - at - 1);
+    if (tag.find('<') != std::string::npos) return "bare < in " + tag;
+    if (std::count(tag.begin(), tag.end(), '"') % 2 != 0) return "quotes in " + tag;
+    if (tag[0] == '/') {
+      if (open.empty() || open.back() != tag.substr(1)) return "closes " + tag;
+      open.pop_back();
+    } else if (tag.back() != '/') {
+      open.push_back(tag.substr(0, tag.find(' ')));
+    }
+    at = end + 1;
+  }
+  return open.empty() ? "" : "left open: " + open.back();
+}
+
+std::vector<std::pair<double, double>> points_of(const std::string& svg, const std::string& id) {
+  const std::size_t at = svg.find("<polyline id=\"" + id + "\""), from = svg.find("points=\"", at) + 8;
+  std::vector<std::pair<double, double>> points;
+  if (at == std::string::npos) return points;
+  std::istringstream in(svg.substr(from, svg.find('"', from) - from));
+  char comma = 0;
+  for (double x = 0, y = 0; in >> x >> comma >> y;) points.emplace_back(x, y);
+  return points;
+}
+/// The y of a text label's axis mark: labels stand 4 below it.
+double y_of_label(const std::string& svg, const std::string& label) {
+  const std::size_t at = svg.find(">" + label + "</text>"), from = svg.rfind("y=\"", at) + 3;
+  return at == std::string::npos ? NAN : std::stod(svg.substr(from)) - 4;
+}
+
+TEST(RopeDrawing, CurvesStandWhereTheAxesSay) {
+  Scratch scratch;
+  const std::string file = (scratch / "rope.svg").string();
+  ASSERT_EQ(run({"rope", yarn_llama(scratch), "--svg", file}).exit, 0);
+  const std::string svg = slurp(file);
+  EXPECT_EQ(xml_fault(svg), "");
+  EXPECT_EQ(svg.find("<script"), std::string::npos);
+  const auto before = points_of(svg, "before"), after = points_of(svg, "curve-0"), slow = points_of(svg, "slow-0");
+  ASSERT_EQ(before.size(), 64u);
+  ASSERT_EQ(after.size(), 64u);
+  ASSERT_EQ(slow.size(), 64u);
+  EXPECT_TRUE(points_of(svg, "curve-1").empty());
+  // pair 0 turns by 1 radian per token, pair 32 by 0.01, pair 48 by 0.001 before and 1/16 of it after
+  EXPECT_NEAR(before[0].second, y_of_label(svg, "1"), 0.01);
+  EXPECT_NEAR(before[32].second, y_of_label(svg, "1e-2"), 0.01);
+  EXPECT_NEAR(before[48].second, y_of_label(svg, "1e-3"), 0.01);
+  const double decade = y_of_label(svg, "1e-2") - y_of_label(svg, "1e-1");
+  EXPECT_NEAR(after[48].second - before[48].second, decade * std::log10(16.0), 0.02);
+  EXPECT_NEAR(slow[0].second, y_of_label(svg, "1x"), 0.01);
+  EXPECT_NEAR(slow[63].second, y_of_label(svg, "16x"), 0.01);
+  EXPECT_LT(before[0].first, before[63].first);
+  ASSERT_EQ(run({"rope", yarn_llama(scratch), "--svg", file, "--overwrite"}).exit, 0);
+  EXPECT_EQ(slurp(file), svg) << "the same bytes";
+}
+
+TEST(RopeDrawing, OneCurveForEachReading) {
+  Scratch scratch;
+  const std::string file = (scratch / "rope.svg").string();
+  ASSERT_EQ(
+      run({"rope", qwen(scratch, true), "--engine", "all", "--engine", "transformers@4.51.3", "--svg", file}).exit, 0);
+  const std::string svg = slurp(file);
+  EXPECT_EQ(xml_fault(svg), "");
+  EXPECT_EQ(points_of(svg, "curve-0").size(), 64u);
+  EXPECT_EQ(points_of(svg, "curve-1").size(), 64u);
+  EXPECT_TRUE(points_of(svg, "curve-2").empty()) << "three read it as a plain rope: one curve";
+  EXPECT_NE(svg.find("meant, transformers 5.23.0, vllm 0.33.0, sglang 0.5.23"), std::string::npos);
+  EXPECT_NE(svg.find("exllamav2 0.3.2, exllamav3 1.6.5, transformers 4.51.3: "), std::string::npos);
+  // hostile names do not leave their text
+  fs::create_directories(scratch / "a<b&\"c");
+  const std::string odd = config_in(scratch / "a<b&\"c", {});
+  ASSERT_EQ(run({"rope", odd, "--svg", file, "--overwrite"}).exit, 0);
+  EXPECT_EQ(xml_fault(slurp(file)), "");
+}
+
+}  // namespace
+}  // namespace ropewalk::tools::test

@@ -1,0 +1,292 @@
+#include "tools/rope_report.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "lib/rope_bands.h"
+#include "lib/rope_coverage.h"
+#include "tools/units.h"
+
+namespace ropewalk::tools {
+namespace {
+
+using formats::EngineReading;
+using formats::EngineRope;
+using formats::WantedLayer;
+
+std::string frequency_text(double f) { return f == 0 ? "0" : number_text(f, 5); }
+std::string ratio_text(double ratio) { return std::isinf(ratio) ? "stands still" : fixed_text(ratio, 2) + "x"; }
+std::string attention_text(const RopeSpec& spec, int length) {
+  return fixed_text(rope_table(spec, length).attention_factor, 4);
+}
+std::string all_or(const std::string& layer_type, const char* otherwise) {
+  return layer_type.empty() ? otherwise : layer_type;
+}
+
+/// "21 untouched (0-20), 25 blended (21-45), 18 interpolated (46-63)"
+std::string band_text(const std::vector<RopePair>& pairs) {
+  std::string out;
+  for (std::size_t from = 0; from < pairs.size();) {
+    std::size_t to = from;
+    while (to < pairs.size() && pairs[to].band == pairs[from].band) ++to;
+    out += (out.empty() ? "" : ", ") + std::to_string(to - from) + " " + rope_band_name(pairs[from].band) + " (" +
+           std::to_string(from) + (to - from > 1 ? "-" + std::to_string(to - 1) : "") + ")";
+    from = to;
+  }
+  return out;
+}
+
+Table pair_table(const std::vector<RopePair>& pairs) {
+  Table table{{{"pair", true},
+               {"wavelength", true},
+               {"turns", true},
+               {"frequency before", true},
+               {"after", true},
+               {"slower by", true},
+               {"band"}},
+              {}};
+  for (std::size_t index = 0; index < pairs.size(); ++index) {
+    const RopePair& pair = pairs[index];
+    table.rows.push_back({std::to_string(index), fixed_text(pair.wavelength, 1), fixed_text(pair.turns, 2),
+                          frequency_text(pair.before), frequency_text(pair.after),
+                          pair.after > 0 ? ratio_text(pair.before / pair.after) : "-", rope_band_name(pair.band)});
+  }
+  return table;
+}
+
+Table provenance_table(const RopeSource& source, const RopeSpec& spec) {
+  Table table{{{"field"}, {"from"}}, {}};
+  for (const RopeProvenance& from : spec.provenance) table.rows.push_back({from.field, place_of(source, from)});
+  return table;
+}
+
+void show_layer(Output& output, const RopeSource& source, const WantedLayer& layer, int sequence_length) {
+  const int context = source.meant->context, original = trained_context(layer.spec, context);
+  const std::vector<RopePair> pairs = rope_pairs(layer.spec, original, sequence_length);
+  const RopeCoverage coverage = rope_coverage(unscaled_rope(layer.spec), original, layer.spec, std::max(1, context));
+  const double a = rope_table(layer.spec, sequence_length).attention_factor;
+  std::vector<std::pair<std::string, std::string>> lines = {{"source", source.text}, {"read as", source.read_as}};
+  if (!layer.layer_type.empty()) lines.emplace_back("layers", layer.layer_type);
+  lines.emplace_back("rope", describe(layer.spec));
+  lines.emplace_back("original context", plural(std::uint64_t(original), "token"));
+  lines.emplace_back("context", plural(std::uint64_t(context), "token"));
+  if (depends_on_length(layer.spec))
+    lines.emplace_back("sequence", plural(std::uint64_t(sequence_length), "token") + ", on which this rope depends");
+  lines.emplace_back(
+      "attention factor",
+      fixed_text(a, 4) + (a == 1 ? "" : ", so attention logits are multiplied by " + fixed_text(a * a, 4)));
+  lines.emplace_back("pairs", band_text(pairs));
+  const double unseen = coverage.unseen_angle_ratio;
+  lines.emplace_back("unseen angles", "at " + std::to_string(context) + " tokens the largest angle is " +
+                                          fixed_text(unseen, 2) + "x the largest one seen in " +
+                                          std::to_string(original) + (unseen > 1.0005 ? ": extrapolates" : ""));
+  lines.emplace_back("short-context damage", coverage.high_frequency_damage > 0
+                                                 ? "pairs that turn 32 times or more are slowed by up to " +
+                                                       fixed_text(100 * coverage.high_frequency_damage, 1) + " %"
+                                                 : "none: no pair that turns 32 times or more is slowed");
+  output.text(aligned(lines));
+  output.table(pair_table(pairs));
+  if (!layer.spec.provenance.empty()) output.table(provenance_table(source, layer.spec));
+}
+
+std::string differs_text(const RopeTarget& target) {
+  if (!target.difference) return "-";
+  const formats::RopeDifference& difference = *target.difference;
+  if (target.reading.error) return "-";
+  if (difference.shape) return "other pairs or layers";
+  return difference.pairs == 0 ? "none" : std::to_string(difference.pairs);
+}
+
+std::string served_text(const EngineReading& reading) {
+  if (reading.error || reading.context_error) return "error";
+  return reading.context ? std::to_string(*reading.context) : "-";
+}
+
+Table engine_table_of(const std::vector<RopeTarget>& targets, int length) {
+  Table table{{{"engine"},
+               {"layers"},
+               {"method"},
+               {"factor", true},
+               {"original", true},
+               {"theta", true},
+               {"attention", true},
+               {"serves", true},
+               {"pairs that differ", true},
+               {"worst", true},
+               {"first", true}},
+              {}};
+  for (const RopeTarget& target : targets) {
+    const EngineReading& reading = target.reading;
+    if (reading.error) {
+      table.rows.push_back({reading.engine.title(), "-", "error", "-", "-", "-", "-", "error", "-", "-", "-"});
+      continue;
+    }
+    bool first = true;
+    for (const EngineRope& rope : reading.ropes) {
+      const auto original = rope_original_context(rope.spec);
+      const auto factor = rope_factor(rope.spec);
+      const bool wrong = first && target.difference && target.difference->pairs > 0;
+      table.rows.push_back({first ? reading.engine.title() : "", all_or(rope.layer_type, "all"),
+                            rope_method_name(rope.spec), factor ? number_text(*factor, 6) : "-",
+                            original ? std::to_string(*original) : "-", number_text(rope.spec.theta, 8),
+                            attention_text(rope.spec, length), first ? served_text(reading) : "",
+                            first ? differs_text(target) : "",
+                            wrong   ? ratio_text(target.difference->worst_ratio)
+                            : first ? "-"
+                                    : "",
+                            wrong   ? "pair " + std::to_string(target.difference->first_pair)
+                            : first ? "-"
+                                    : ""});
+      first = false;
+    }
+  }
+  const bool layered = std::any_of(targets.begin(), targets.end(), [](const RopeTarget& target) {
+    return std::any_of(target.reading.ropes.begin(), target.reading.ropes.end(),
+                       [](const EngineRope& rope) { return !rope.layer_type.empty(); });
+  });
+  if (!layered) {
+    table.columns.erase(table.columns.begin() + 1);
+    for (auto& row : table.rows) row.erase(row.begin() + 1);
+  }
+  return table;
+}
+
+/// Where the groups part, pair by pair, for one kind of layer.
+std::optional<Table> parting_table(const std::vector<RopeGroup>& groups, std::size_t layer, int length) {
+  Table table{{{"pair", true}}, {}};
+  std::vector<std::vector<double>> columns;
+  for (const RopeGroup& group : groups) {
+    if (layer >= group.rope.layers.size()) return std::nullopt;
+    columns.push_back(rope_table(group.rope.layers[layer].spec, length).inv_freq);
+    if (columns.back().size() != columns[0].size()) return std::nullopt;
+    table.columns.push_back({group.name, true});
+  }
+  for (std::size_t pair = 0; pair < columns[0].size(); ++pair) {
+    bool part = false;
+    for (const auto& column : columns) part = part || std::abs(column[pair] / columns[0][pair] - 1) > 1e-6;
+    if (!part) continue;
+    std::vector<std::string> row = {std::to_string(pair)};
+    for (const auto& column : columns) row.push_back(frequency_text(column[pair]));
+    table.rows.push_back(std::move(row));
+  }
+  if (table.rows.empty()) return std::nullopt;
+  return table;
+}
+
+std::string notices_text(const RopeSource& source, const EngineReading& reading) {
+  std::string out;
+  const auto say = [&](const std::string& pointer, const std::string& text) {
+    const std::string place = pointer.empty() ? "" : place_of(source, {"", "config.json", pointer}) + ": ";
+    out += "\n  " + place + text;
+  };
+  if (reading.error) say(reading.error->pointer, reading.error->kind + ": " + reading.error->text.substr(0, 400));
+  if (reading.context_error)
+    say(reading.context_error->pointer,
+        "it does not start: " + reading.context_error->kind + ": " + reading.context_error->text.substr(0, 400));
+  for (const formats::EngineNotice& notice : reading.notices) say(notice.pointer, notice.text);
+  return out;
+}
+
+}  // namespace
+
+std::vector<RopeTarget> ask_engines(const RopeSource& source, const RopeQuestion& question) {
+  std::vector<RopeTarget> targets;
+  for (const formats::EngineVersion& engine : question.engines) {
+    RopeTarget target{source.read(engine, question.options), std::nullopt, std::nullopt};
+    if (source.meant) {
+      target.difference = compare_rope(*source.meant, target.reading, question.sequence_length);
+      if (question.flags) {
+        formats::EngineOptions alone = question.options;
+        alone.context.reset();
+        target.flags = engine_flags(engine, source.on_disk(), *source.meant, alone);
+      }
+    }
+    targets.push_back(std::move(target));
+  }
+  return targets;
+}
+
+std::vector<RopeGroup> distinct_ropes(const RopeSource& source, const std::vector<RopeTarget>& targets,
+                                      int sequence_length) {
+  std::vector<RopeGroup> groups;
+  if (source.meant) groups.push_back({"meant", *source.meant});
+  for (const RopeTarget& target : targets) {
+    if (target.reading.error) continue;
+    const auto same = std::find_if(groups.begin(), groups.end(), [&](const RopeGroup& group) {
+      return compare_rope(group.rope, target.reading, sequence_length).same_rotation();
+    });
+    if (same != groups.end()) same->name += ", " + target.reading.engine.title();
+    else groups.push_back({target.reading.engine.title(), wanted_rope(target.reading, 0)});
+  }
+  return groups;
+}
+
+void show_meaning(Output& output, const RopeSource& source, int sequence_length) {
+  for (const WantedLayer& layer : source.meant->layers) show_layer(output, source, layer, sequence_length);
+}
+
+void show_engines(Output& output, const RopeSource& source, const std::vector<RopeTarget>& targets,
+                  const RopeQuestion& question) {
+  const int length = question.sequence_length;
+  std::vector<std::pair<std::string, std::string>> head = {{"source", source.text}};
+  if (source.meant) {
+    head.emplace_back("read as", source.read_as);
+    for (const WantedLayer& layer : source.meant->layers)
+      head.emplace_back("meant" + (layer.layer_type.empty() ? "" : ", " + layer.layer_type), describe(layer.spec));
+    head.emplace_back("context", plural(std::uint64_t(source.meant->context), "token"));
+  } else {
+    head.emplace_back("meant", "unknown: " + std::string(source.trouble->what()));
+  }
+  output.text(aligned(head));
+  output.table(engine_table_of(targets, length));
+  const std::vector<RopeGroup> groups = distinct_ropes(source, targets, length);
+  std::size_t layers = 0;
+  for (const RopeGroup& group : groups) layers = std::max(layers, group.rope.layers.size());
+  bool part = false;
+  for (std::size_t layer = 0; groups.size() > 1 && layer < layers; ++layer)
+    if (std::optional<Table> table = parting_table(groups, layer, length)) {
+      const std::string& type = groups[0].rope.layers.at(layer).layer_type;
+      output.text("frequencies where they part" + (type.empty() ? "" : ", " + type) + ":");
+      output.table(std::move(*table));
+      part = true;
+    }
+  if (!part && groups.size() == 1) output.text("every pair turns alike in all that read the file");
+  for (const RopeTarget& target : targets)
+    if (const std::string notices = notices_text(source, target.reading); !notices.empty())
+      output.text(target.reading.engine.title() + ":" + notices);
+}
+
+void show_flags(Output& output, const std::vector<RopeTarget>& targets) {
+  for (const RopeTarget& target : targets) {
+    if (!target.flags) continue;
+    const formats::EngineFlags& flags = *target.flags;
+    std::string text = target.reading.engine.title() + ":\n  " +
+                       (!flags.possible      ? "none: " + flags.reason
+                        : flags.line.empty() ? "no flag needed"
+                                             : flags.line);
+    if (flags.possible && !flags.reason.empty()) text += "\n  without: " + flags.reason;
+    for (const std::string& note : flags.notes) text += "\n  note: " + note;
+    output.text(text);
+  }
+}
+
+Output engine_list() {
+  Output output{.command = "rope"};
+  Table table{{{"engine"}, {"from"}, {"newest known"}, {"what tells it apart"}}, {}};
+  Json ranges = Json::array();
+  for (const formats::EngineRange& range : formats::engine_ranges()) {
+    table.rows.push_back({formats::engine_name(range.engine), std::string(range.label), std::string(range.newest),
+                          std::string(range.summary)});
+    ranges.push_back({{"engine", formats::engine_name(range.engine)},
+                      {"first", range.label},
+                      {"newest", range.newest},
+                      {"summary", range.summary}});
+  }
+  output.body = {{"read_as", nullptr}, {"context", nullptr},       {"sequence_length", nullptr},
+                 {"meant", nullptr},   {"targets", Json::array()}, {"engines", ranges}};
+  output.table(std::move(table));
+  return output;
+}
+
+}  // namespace ropewalk::tools

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "tools/rope_source.h"
+#include "tools/render.h"
+
+namespace ropewalk::tools {
+
+// What `rope` shows: tables and JSON.
+
+struct RopeQuestion {
+  std::vector<formats::EngineVersion> engines;  // none: the meaning alone
+  formats::EngineOptions options;               // told to every engine
+  int sequence_length = 0;                      // for ropes that depend on it
+  bool flags = false;
+};
+
+/// One engine's answer.
+struct RopeTarget {
+  formats::EngineReading reading;
+  std::optional<formats::RopeDifference> difference;  // from what is meant; nullopt if nobody can say
+  std::optional<formats::EngineFlags> flags;
+};
+std::vector<RopeTarget> ask_engines(const RopeSource& source, const RopeQuestion& question);
+
+/// Engines that turn every pair alike, as one: "vllm 0.33.0, sglang 0.5.23". Errors are left out; the first of the list is
+/// what is meant, if anybody can say.
+struct RopeGroup {
+  std::string name;
+  formats::WantedRope rope;
+};
+std::vector<RopeGroup> distinct_ropes(const RopeSource& source, const std::vector<RopeTarget>& targets,
+                                      int sequence_length);
+
+void show_meaning(Output& output, const RopeSource& source, int sequence_length);
+void show_engines(Output& output, const RopeSource& source, const std::vector<RopeTarget>& targets,
+                  const RopeQuestion& question);
+void show_flags(Output& output, const std::vector<RopeTarget>& targets);
+formats::Json rope_report_json(const RopeSource& source, const std::vector<RopeTarget>& targets,
+                               const RopeQuestion& question);
+Output engine_list();
+
+}  // namespace ropewalk::tools

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "formats/engines/flags.h"
+#include "formats/hf_folder.h"
+#include "lib/error.h"
+#include "tools/io.h"
+
+namespace ropewalk::tools {
+
+/// A checkpoint's rope without its weights: a folder, a bare config.json, a GGUF, or a name in the Hub cache, of any
+/// architecture.
+struct RopeSource {
+  std::string text;                         // as written
+  std::string config_path, config_text;     // "" for a GGUF
+  formats::Json config;                     // as it lies on disk
+  formats::Json rewritten;                  // with +rope=SPEC written in; the same without
+  std::unique_ptr<formats::GgufFile> gguf;  // set for a GGUF
+  std::string gguf_path;
+  std::optional<int> tokenizer_limit;        // model_max_length of tokenizer_config.json
+  std::optional<std::string> spec;           // +rope=SPEC
+  std::string read_as;                       // whose rules say what is meant
+  std::optional<formats::WantedRope> meant;  // nullopt: nobody can say, see `trouble`
+  std::optional<Error> trouble;
+  std::vector<std::string> warnings;
+
+  formats::FlagsSource on_disk() const;
+  /// What an engine makes of it, the SPEC written in. A GGUF with a SPEC is read as it is.
+  formats::EngineReading read(const formats::EngineVersion& engine, const formats::EngineOptions& options) const;
+};
+
+/// `context`: -c, else the longest that the file means: max_position_embeddings, or original context times factor if
+/// that is more.
+RopeSource open_rope_source(const std::string& text, std::optional<int> context, const Io& io);
+
+/// "config.json:14:5" for a pointer into the file, "" for none.
+std::string place_of(const RopeSource& source, const RopeProvenance& from);
+
+}  // namespace ropewalk::tools
