@@ -78,29 +78,15 @@ formats::OpenOptions open_options(const SourceOptions& options) {
   return open;
 }
 
-namespace {
-
-formats::SourceSpec with_shorthand(const std::string& text, const SourceOptions& options) {
-  formats::SourceSpec spec = formats::parse_source(text);
-  for (const std::string& adapter : options.adapters) {  // the same grammar, after any model
-    const auto parsed = formats::parse_source(spec.model + "+" + adapter).adapters;
-    spec.adapters.insert(spec.adapters.end(), parsed.begin(), parsed.end());
-  }
-  if (options.rope && spec.rope)
+std::string source_text(const std::string& text, const SourceOptions& options) {
+  const formats::SourceSpec own = formats::parse_source(text);
+  if (options.rope && own.rope)
     throw Error(ErrorKind::usage, {}, "'" + text + "' has a rope of its own and --rope gives another",
                 "give one of them");
-  if (options.rope) spec.rope = options.rope;
-  spec.text = source_text(text, options);
-  return spec;
-}
-
-}  // namespace
-
-std::string source_text(const std::string& text, const SourceOptions& options) {
-  std::string whole = text;
+  const std::string rope = own.rope ? "+rope=" + *own.rope : options.rope ? "+rope=" + *options.rope : "";
+  std::string whole = own.rope ? text.substr(0, text.size() - rope.size()) : text;  // a rope stands last
   for (const std::string& adapter : options.adapters) whole += "+" + adapter;
-  if (options.rope) whole += "+rope=" + *options.rope;
-  return whole;
+  return whole + rope;
 }
 
 void warn(const std::string& warning, const CommonOptions& common, const Io& io) {
@@ -129,7 +115,7 @@ void refuse_reports_in(const std::string& read, const CommonOptions& common) {
 
 formats::Source open_source(const std::string& text, const SourceOptions& options, const CommonOptions& common,
                             const Io& io) {
-  const formats::SourceSpec spec = with_shorthand(text, options);
+  const formats::SourceSpec spec = formats::parse_source(source_text(text, options));
   refuse_reports_in(spec.model, common);
   for (const auto& adapter : spec.adapters) refuse_reports_in(adapter.path, common);
   formats::Source source = formats::open_source(spec, open_options(options), io.hub_cache);

@@ -199,6 +199,25 @@ TEST(Merge, AnAdapterFindsItsBase) {
   EXPECT_EQ(slurp(scratch / "merged/model.safetensors"), slurp(scratch / "explicit/model.safetensors"));
 }
 
+// -a and --rope are shorthand for the '+' form, wherever the rope was written: none of them drops it.
+TEST(Merge, EverySpellingOfAnAdapterAndARopeIsTheSameSource) {
+  const std::string base = model("tolstoy-4m"), rope = "+rope=yarn,factor=8";
+  const Json want = run({"inspect", base + "+" + adapter() + rope, "--json"}).json();
+  EXPECT_EQ(want["context"], 2048);
+  for (const std::vector<std::string>& words : {std::vector<std::string>{base, "-a", adapter() + rope},
+                                                {base, "-a", adapter(), "--rope", "yarn,factor=8"},
+                                                {base + rope, "-a", adapter()},
+                                                {base + "+" + adapter(), "--rope", "yarn,factor=8"}}) {
+    std::vector<std::string> line = {"inspect"};
+    line.insert(line.end(), words.begin(), words.end());
+    line.push_back("--json");
+    const Ran ran = run(line);
+    ASSERT_EQ(ran.exit, 0) << ran.err;
+    EXPECT_EQ(ran.json(), want) << ran.out;
+  }
+  EXPECT_EQ(run({"inspect", base + rope, "--rope", "linear,factor=2"}).exit, 2) << "two ropes";
+}
+
 TEST(Merge, FolderIsCompleteAndItsCardFactual) {
   Scratch scratch;
   const std::string base = copy_of(model("tolstoy-4m-yarn-2k"), scratch / "base").string();
