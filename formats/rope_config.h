@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -43,6 +44,10 @@ RopeRequest parse_rope_spec(std::string_view spec, const ModelConfig& base);
 /// rope_parameters too if the file had it), max_position_embeddings = the new context. See docs/rope-dialects.md for
 /// why each key.
 Json config_with_rope(const Json& config, const RopeRequest& request, const ModelConfig& base);
+
+/// Keys of a config.json that SGLang, vLLM or older converters ask for the context before or beside
+/// max_position_embeddings; where a file has one, it says the same.
+inline constexpr std::array kContextKeys = {"max_sequence_length", "seq_length", "max_seq_len", "model_max_length"};
 
 /// 4096, "64k" = 65536, "1M" = 1048576; nullopt if not a positive size.
 std::optional<int> parse_context(std::string_view text);

@@ -109,9 +109,6 @@ struct Candidate {
   bool named = true;  // the method stands in it by its own name
 };
 
-/// Every length key that an engine may ask before or beside max_position_embeddings.
-constexpr std::array kLengthKeys = {"max_sequence_length", "seq_length", "max_seq_len", "model_max_length"};
-
 class Candidates {
  public:
   Candidates(const Json& preferred, const ModelConfig& model, const RopeTarget& target)
@@ -196,7 +193,7 @@ class Candidates {
       else config[key] = std::move(*value);
     }
     config["max_position_embeddings"] = context;
-    for (const char* key : kLengthKeys)
+    for (const char* key : kContextKeys)
       if (config.contains(key)) config[key] = context;
     all_.push_back({config, dialect});
     if (!parameters.contains(kOriginal)) return;

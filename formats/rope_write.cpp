@@ -64,7 +64,8 @@ Json config_with_rope(const Json& config, const RopeRequest& request, const Mode
   }
   put(out, "rope_theta", theta);
   put(out, "max_position_embeddings", request.context);
-  if (out.contains("max_sequence_length")) out["max_sequence_length"] = request.context;  // SGLang asks it first
+  for (const char* key : kContextKeys)
+    if (out.contains(key)) out[key] = request.context;
   if (out.contains(kOriginal)) {  // at the top level it would beat the dictionary's
     if (parameters.contains(kOriginal)) out[kOriginal] = parameters.at(kOriginal);
     else out.erase(kOriginal);

@@ -2,23 +2,17 @@
 
 #include <algorithm>
 #include <cmath>
-#include <set>
 
 #include "formats/gguf_rewrite.h"
 #include "formats/gguf_write.h"
 #include "formats/hf_config.h"
-#include "formats/hf_folder.h"
-#include "formats/hf_writer.h"
 #include "formats/rope_config.h"
-#include "formats/rope_fields.h"
 #include "formats/rope_presets.h"
 #include "formats/synthetic.h"
-#include "lib/clone_file.h"
 #include "lib/error.h"
 #include "tools/commands.h"
 #include "tools/describe.h"
 #include "tools/losses.h"
-#include "tools/model_card.h"
 #include "tools/output_plan.h"
 #include "tools/units.h"
 
@@ -61,132 +55,9 @@ void declare(CommandLine& line, ExtendOptions& options) {
                "keys rewritten, tensors as they are");
 }
 
-struct Written {
-  std::vector<std::string> files;
-  std::string weights;
-  std::vector<std::string> notes, warnings;
-};
-
-void write_text(const fs::path& path, const std::string& text, bool sync) {
-  PendingFile file(path, text.size(), {.overwrite = false, .sync = sync});
-  file.write(0, std::as_bytes(std::span(text)));
-  file.finish();
-}
-
-/// A JSON file of the folder in which `key` is raised to `context` if `stale` says so of its whole number.
-template <typename Stale>
-std::optional<std::string> raised(const fs::path& path, const char* key, int context, Stale stale) {
-  std::error_code ignored;
-  if (!fs::is_regular_file(path, ignored)) return std::nullopt;
-  Json json = formats::read_json(path);
-  if (!json.is_object() || !json.contains(key) || !json[key].is_number_integer() || !stale(json[key]))
-    return std::nullopt;
-  json[key] = context;
-  return json_text(json);
-}
-
-/// What is written into a folder beside the weights, and what is left out of it.
-struct FolderPlan {
-  Json config;
-  int context = 0, old_context = 0;
-  std::set<std::string> left_out;  // remote code that nothing names any more
-};
-
-/// The files of this folder that the old auto_map names, if the new configuration has none.
-std::set<std::string> dead_code(const Json& old_config, const Json& config) {
-  std::set<std::string> names;
-  if (!formats::yarn_remote_code(old_config) || config.contains("auto_map")) return names;
-  for (const auto& item : old_config.at("auto_map").items())
-    if (item.value().is_string()) {
-      const std::string value = item.value().get<std::string>();
-      if (value.find("--") == std::string::npos) names.insert(value.substr(0, value.find('.')) + ".py");
-    }
-  return names;
-}
-
-std::string short_dump(const Json& value) {
-  const std::string text = value.dump();
-  return text.size() <= 300 ? text : text.substr(0, 297) + "...";
-}
-
-/// What differs between two configurations, a line for each key.
-std::vector<std::string> config_changes(const Json& before, const Json& after) {
-  std::vector<std::string> notes;
-  for (const auto& item : before.items()) {
-    if (!after.contains(item.key())) notes.push_back("config.json: " + item.key() + " removed");
-    else if (after.at(item.key()) != item.value())
-      notes.push_back("config.json: " + item.key() + " " + short_dump(item.value()) + " -> " +
-                      short_dump(after.at(item.key())));
-  }
-  for (const auto& item : after.items())
-    if (!before.contains(item.key()))
-      notes.push_back("config.json: " + item.key() + " " + short_dump(item.value()) + " added");
-  return notes;
-}
-
-Written write_folder(const formats::Source& source, const FolderPlan& plan, const ExtendOptions& options,
-                     const WriteOptions& write) {
-  const formats::HfFolder& hf = *source.hf;
-  Written written;
-  PendingFolder folder(options.output, write);
-  const fs::path& building = folder.building();
-  const fs::path target = fs::absolute(folder.target()).lexically_normal();
-  const auto text_file = [&](const std::string& name, const std::string& text) {
-    write_text(building / name, text, write.sync);
-    written.files.push_back(name);
-  };
-  text_file("config.json", json_text(plan.config));
-  text_file(
-      "README.md",
-      model_card(source, (target.filename().empty() ? target.parent_path() : target).filename().string(), "extended"));
-  CloneMethod method = CloneMethod::reflink;
-  const auto clone = [&](const fs::path& from, const std::string& name, bool allow_link) {
-    const CloneMethod used = clone_file(from, building / name, allow_link, write.sync);
-    written.files.push_back(name);
-    return used;
-  };
-  std::error_code ignored;
-  const std::optional<fs::path> index =
-      formats::weight_index(fs::exists(source.spec.model, ignored) ? fs::path(source.spec.model) : hf.folder);
-  if (index) clone(*index, "model.safetensors.index.json", false);
-  for (const fs::path& weights : hf.weight_files) {  // a file that no index lists is found under one name alone
-    const CloneMethod used = clone(weights, index ? weights.filename().string() : "model.safetensors", options.link);
-    if (used != CloneMethod::reflink) method = used;
-  }
-  for (const std::string& name : hf.carried_files) {
-    if (name == "README.md") continue;
-    if (plan.left_out.contains(name)) {
-      written.notes.push_back(name + " left out: remote code, which nothing names any more");
-      continue;
-    }
-    if (name == "tokenizer_config.json") {
-      const auto small = [&](const Json& value) { return value < plan.context; };
-      if (const auto text = raised(hf.folder / name, "model_max_length", plan.context, small)) {
-        text_file(name, *text);
-        written.notes.push_back("tokenizer_config.json: model_max_length raised to " + std::to_string(plan.context));
-        continue;
-      }
-    }
-    if (name == "generation_config.json") {
-      const auto old = [&](const Json& value) { return value == plan.old_context && value < plan.context; };
-      if (const auto text = raised(hf.folder / name, "max_length", plan.context, old)) {
-        text_file(name, *text);
-        written.notes.push_back("generation_config.json: max_length, the old context, raised to " +
-                                std::to_string(plan.context));
-        continue;
-      }
-    }
-    clone(hf.folder / name, name, false);
-  }
-  folder.finish();
-  std::sort(written.files.begin(), written.files.end());
-  written.weights = clone_method_name(method);
-  return written;
-}
-
-Written write_gguf(const formats::GgufPlan& plan, const ExtendOptions& options, const WriteOptions& write,
-                   const Io& io) {
-  Written written{{}, "copy", {}, {}};
+ExtendWritten write_gguf(const formats::GgufPlan& plan, const ExtendOptions& options, const WriteOptions& write,
+                         const Io& io) {
+  ExtendWritten written{{}, "copy", {}};
   formats::GgufOutputs outputs({plan}, {{options.output, {}}}, write);
   StreamPlan pass;
   outputs.append_items(pass);
@@ -300,9 +171,8 @@ void plan_folder(const formats::Source& source, const ExtendOptions& options, Ex
   formats::EmittedRope emitted =
       formats::emit_rope(preferred, source.checkpoint.config, plan.target, asked_engines(options));
   plan.verdicts = std::move(emitted.verdicts);
-  plan.folder = {std::move(emitted.config), plan.target.context, plan.before.context, {}};
-  plan.folder.left_out = dead_code(old_config, plan.folder.config);
-  plan.notes = config_changes(old_config, plan.folder.config);
+  plan.folder = plan_extended_folder(hf, old_config, std::move(emitted.config), plan.before.context,
+                                     plan.target.context, plan.notes);
 }
 
 ExtendPlan make_plan(const formats::Source& source, const ExtendOptions& options) {
@@ -344,11 +214,11 @@ bool gguf_says_more(const ExtendPlan& plan, const ModelConfig& config) {
   return false;
 }
 
-void report(const formats::Source& source, const ExtendOptions& options, const ExtendPlan& plan, const Written& written,
-            const Io& io) {
+void report(const formats::Source& source, const ExtendOptions& options, const ExtendPlan& plan,
+            const ExtendWritten& written, const Io& io) {
   const std::vector<std::string> arithmetic = rope_arithmetic(plan.before.rope, plan.target.spec, plan.target.context);
   Output output{.command = "extend", .source = source.spec.text, .warnings = plan.warnings};
-  output.body = {{"rope", rope_json(source.checkpoint.config.rope, source.checkpoint.config.context)},
+  output.body = {{"rope", rope_json(plan.target.spec, source.checkpoint.config.context)},
                  {"arithmetic", arithmetic},
                  {"engines", engines_json(plan.verdicts)},
                  {"written", written.files},
@@ -408,14 +278,13 @@ int run_extend(const ExtendOptions& options, Io& io) {
             .what = plan.gguf ? "1 file" : "1 folder",
             .read_bytes = total_bytes(source.base_tensors)},
            options.common, io);
-  Written written;
+  ExtendWritten written;
   if (!options.writer.dry_run) {
     const WriteOptions write = write_options(options.common, options.writer);
-    written =
-        plan.gguf ? write_gguf(*plan.gguf, options, write, io) : write_folder(source, plan.folder, options, write);
+    written = plan.gguf ? write_gguf(*plan.gguf, options, write, io)
+                        : write_extended_folder(source, plan.folder, options, write);
     if (plan.gguf) plan.verdicts = {written_verdict(written.files.front(), plan.target)};
   }
-  plan.notes.insert(plan.notes.end(), written.notes.begin(), written.notes.end());
   plan.warnings.insert(plan.warnings.end(), written.warnings.begin(), written.warnings.end());
   report(source, options, plan, written, io);
   return 0;

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -27,6 +29,24 @@ int run_extend_plan(const ExtendOptions& options, const Io& io);
 
 /// The engines of --engine; those are that were asked for, none: none.
 std::vector<formats::EngineVersion> asked_engines(const ExtendOptions& options);
+
+/// What is written into a folder beside the weights, and what is left out of it.
+struct FolderPlan {
+  Json config;
+  std::map<std::string, std::string> texts;  // by name, instead of the source's
+  std::set<std::string> left_out;            // remote code that nothing names any more
+};
+/// `notes`: a line for each thing that changes.
+FolderPlan plan_extended_folder(const formats::HfFolder& hf, const Json& old_config, Json config, int old_context,
+                                int context, std::vector<std::string>& notes);
+
+struct ExtendWritten {
+  std::vector<std::string> files;
+  std::string weights;  // how they came there
+  std::vector<std::string> warnings;
+};
+ExtendWritten write_extended_folder(const formats::Source& source, const FolderPlan& plan, const ExtendOptions& options,
+                                    const WriteOptions& write);
 
 /// The arithmetic of a new rope, a line each: "4096 x 16 = 65536 tokens", "A = 0.1 ln 16 + 1 = 1.27726", where YaRN's
 /// ramp lies. `before` is the model's rope until now.
