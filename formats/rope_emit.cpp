@@ -284,6 +284,7 @@ EmittedRope emit_rope(const Json& preferred, const ModelConfig& model, const Rop
   for (const Candidate& candidate : candidates) {
     const long asked = count_right(verdicts(candidate.config, target, engines));
     if (asked < best_score[0]) continue;
+    if (named > 0 && asked == best_score[0] && long(candidate.named) < best_score[1]) continue;  // lists come second
     std::array<long, 3> score = {asked, 0, 0};
     if (asked == long(named)) {
       const long newest = count_right(verdicts(candidate.config, target, others));

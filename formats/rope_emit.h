@@ -30,7 +30,7 @@ struct EngineVerdict {
 
 struct EmittedRope {
   Json config;                          // config.json as a whole
-  std::string dialect;                  // "transformers 4 and 5", "longrope lists", ... in words
+  std::string dialect;                  // in words: "transformers 4 and 5, as longrope lists"
   std::vector<EngineVerdict> verdicts;  // of the engines asked for, or of the newest of each
 };
 

@@ -127,6 +127,9 @@ formats::RopeTarget target_of(const formats::Source& source, const ModelConfig& 
 void settle_sliding_window(const ExtendOptions& options, const ModelConfig& model, const formats::RopeTarget& target,
                            Json& config, std::vector<formats::Loss>& losses) {
   if (options.sliding_window) {
+    if (model.model_type != "mistral")
+      throw Error(ErrorKind::usage, {}, "--sliding-window is given, and a " + model.model_type + " model has none",
+                  "leave it out");
     config["sliding_window"] =
         *options.sliding_window == "none" ? Json(nullptr) : Json(*formats::parse_context(*options.sliding_window));
     return;
@@ -154,6 +157,8 @@ void plan_gguf(const formats::Source& source, const ExtendOptions& options, Exte
     if (engine.engine != formats::Engine::llama_cpp)
       throw Error(ErrorKind::usage, {}, engine.title() + " reads no config.json out of a GGUF",
                   "name llama.cpp, or extend the Hugging Face folder");
+  if (options.sliding_window)
+    throw Error(ErrorKind::usage, {}, "--sliding-window is given, and a GGUF of arch llama has none", "leave it out");
   const formats::RopeEncoding encoding = parse_rope_encoding(options.rope_encoding);
   formats::GgufExport rewritten = formats::rewrite_gguf_rope(*source.gguf, source.checkpoint.config, encoding);
   refuse_losses(rewritten.losses, options.allowed_losses, source.checkpoint);
@@ -173,6 +178,7 @@ void plan_folder(const formats::Source& source, const ExtendOptions& options, Ex
   plan.verdicts = std::move(emitted.verdicts);
   plan.folder = plan_extended_folder(hf, old_config, std::move(emitted.config), plan.before.context,
                                      plan.target.context, plan.notes);
+  plan.notes.insert(plan.notes.begin(), "config.json: the dialect of " + emitted.dialect);
 }
 
 ExtendPlan make_plan(const formats::Source& source, const ExtendOptions& options) {

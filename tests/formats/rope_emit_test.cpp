@@ -204,11 +204,14 @@ TEST(RopeEmit, RoundTripsOverEveryPairOfDialects) {
       const RopeTarget again{read.ropes.front().spec, target.context};
       for (const char* to : engines) {
         const std::string what = describe(target.spec) + ": " + from + " -> " + to;
-        const std::optional<Json> second = write(again, to);
         // lists keep the numbers and lose the method's name, without which some engines cannot be told
         const bool named = again.spec.scaling.index() == target.spec.scaling.index();
-        if (named) EXPECT_EQ(second.has_value(), direct[to]) << what;
-        else EXPECT_LE(second.has_value(), direct[to]) << what;
+        if (!direct[to]) {  // seen above, where it was refused
+          ++refused;
+          continue;
+        }
+        const std::optional<Json> second = write(again, to);
+        EXPECT_TRUE(second || !named) << what;
         if (!second) {
           ++refused;
           continue;

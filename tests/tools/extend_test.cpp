@@ -92,8 +92,11 @@ fs::path remote_code_model(const Scratch& scratch) {
 TEST(Extend, RemoteCodeBecomesNative) {
   Scratch scratch;
   const std::string remote = remote_code_model(scratch).string(), native = (scratch / "native").string();
+  const Ran dry = run({"extend", remote, "-o", native, "--rope", "native", "--json", "--dry-run"});
+  EXPECT_FALSE(fs::exists(native));
   const Ran ran = run({"extend", remote, "-o", native, "--rope", "native", "--json"});
   ASSERT_EQ(ran.exit, 0) << ran.err;
+  EXPECT_EQ(ran.json()["notes"], dry.json()["notes"]) << "a dry run says the same";
   const Json config = Json::parse(slurp(native + "/config.json"));
   EXPECT_FALSE(config.contains("auto_map"));
   EXPECT_EQ(config["rope_scaling"]["beta_fast"], 128.0);
@@ -159,6 +162,7 @@ TEST(Extend, RecipesAndWhatContradicts) {
   EXPECT_EQ(rope({"--rope", "yarn,factor=4,to=4k"}).exit, 2);
   EXPECT_EQ(rope({"--rope", "yarn,factor=4", "-c", "4k"}).exit, 2);
   EXPECT_EQ(rope({"--rope", "yarn,factor=4", "--sliding-window", "x"}).exit, 2);
+  EXPECT_EQ(rope({"--rope", "yarn,factor=4", "--sliding-window", "none"}).exit, 2) << "a llama has none";
 }
 
 TEST(Extend, WhatWouldBeLostIsAsked) {
