@@ -143,7 +143,8 @@ Floats ggml_angles(const RopeSpec& spec, int position) {
     const float extrapolated = spec.frequency_divisors.empty() ? theta : theta / float(spec.frequency_divisors[pair]);
     out[pair] = scale * extrapolated;
     if (yarn) {
-      const float mix = 1.0f - std::clamp((float(pair) - low) / std::max(0.001f, high - low), 0.0f, 1.0f);
+      const float mix = (1.0f - std::clamp((float(pair) - low) / std::max(0.001f, high - low), 0.0f, 1.0f)) *
+                        float(yarn->extrapolation_factor);
       out[pair] = out[pair] * (1.0f - mix) + extrapolated * mix;
     }
   }

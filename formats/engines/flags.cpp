@@ -112,6 +112,9 @@ std::string why_not(const EngineVersion& engine, const FlagsSource& source, cons
            " (alone: " + describe_difference(wanted, read_with_flags(engine, source, length, options), wanted.context) +
            ")";
   }
+  if (engine.engine == Engine::transformers && config && drops_rope_scaling(engine, *std::get<const Json*>(source)))
+    return "the configuration class of " + engine.title() +
+           " has no rope_scaling, so that a keyword is dropped: the file must have the key";
   if (takes_overrides(engine) && config && !reaches_text_config(engine)) {
     const Json& file = *std::get<const Json*>(source);
     if (file.is_object() && file.contains("text_config") && file["text_config"].is_object())

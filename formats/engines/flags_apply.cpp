@@ -27,12 +27,47 @@ bool merges(const EngineVersion& engine, const FlagSet& flags) {
   return engine.engine == Engine::sglang && engine.at_least({0, 5, 15}) && !flags.in_text_config;
 }
 
+namespace {
+
+/// transformers 5 completes the dictionaries while it loads the file: an original context that they lack is the file's
+/// max_position_embeddings, whatever that is set to afterwards (run: 5.23.0).
+void keep_loaded_original(Json& model) {
+  if (!model.contains("max_position_embeddings") || model.contains("original_max_position_embeddings")) return;
+  const Json loaded = model["max_position_embeddings"];
+  const auto complete = [&](Json& dict) {
+    const Json type = dict.value("rope_type", dict.value("type", Json()));
+    const bool has_original = type == "yarn" || type == "longrope" || type == "llama3";
+    if (has_original && !dict.contains("original_max_position_embeddings"))
+      dict["original_max_position_embeddings"] = loaded;
+  };
+  for (const char* key : {"rope_scaling", "rope_parameters"}) {
+    if (!model.contains(key) || !model[key].is_object()) continue;
+    complete(model[key]);
+    for (auto& item : model[key].items())
+      if (item.value().is_object()) complete(item.value());
+  }
+}
+
+}  // namespace
+
+/// Up to 4.57 a keyword counts only if the configuration has such an attribute: Mistral's class has no rope_scaling of
+/// its own (run: 4.57.6), nor have those that are not known, unless the file gives them one.
+bool drops_rope_scaling(const EngineVersion& engine, const Json& model) {
+  if (engine.engine != Engine::transformers || reads_rope_parameters(engine) || model.contains("rope_scaling"))
+    return false;
+  const Json type = model.is_object() ? model.value("model_type", Json()) : Json();
+  const Family& family = family_of(type.is_string() ? type.get<std::string>() : "");
+  return !family.known || std::string_view(family.model_type) == "mistral";
+}
+
 Json with_overrides(const EngineVersion& engine, const Json& config, const FlagSet& flags, bool merged) {
   Json changed = config;
   if (!changed.is_object()) return changed;
   Json& model = flags.in_text_config ? changed["text_config"] : changed;
+  if (reads_rope_parameters(engine) && model.is_object()) keep_loaded_original(model);
   for (const auto& item : flags.overrides.items()) {
     const bool rope = item.key() == "rope_parameters" || item.key() == "rope_scaling";
+    if (item.key() == "rope_scaling" && drops_rope_scaling(engine, model)) continue;
     if (!rope || !reads_rope_parameters(engine)) {
       model[item.key()] = item.value();
       continue;

@@ -10,6 +10,8 @@ namespace ropewalk::formats::engines {
 bool reads_rope_parameters(const EngineVersion& engine);
 /// Whether an override can change a part of text_config; the others replace it whole.
 bool reaches_text_config(const EngineVersion& engine);
+/// Whether a keyword rope_scaling does nothing: up to transformers 4.57, of a class without that attribute.
+bool drops_rope_scaling(const EngineVersion& engine, const Json& model);
 /// Engines whose flags replace keys of config.json.
 bool takes_overrides(const EngineVersion& engine);
 

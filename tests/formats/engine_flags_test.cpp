@@ -157,6 +157,29 @@ TEST(EngineFlags, YarnMistralWithoutItsCode) {
   EXPECT_EQ(v2.reason.rfind("exllamav2 0.3.2 takes yarn's correction range over -l", 0), 0u) << v2.reason;
 }
 
+// transformers 5 fills the original context in while it loads; 4.57 asks for it when the embedding is built. Found by
+// running 5.23.0, where max_position_embeddings=4096 left the original context at 16384.
+TEST(EngineFlags, AnOriginalContextThatIsNotInTheFile) {
+  const Json file = llama2({{"rope_type", "yarn"}, {"factor", 4.0}}, 16384);
+  const RopeSpec spec = yarn_spec(10000, 4, 4096);
+  EXPECT_EQ(line_of("transformers", file, spec, 16384),
+            R"(AutoConfig.from_pretrained(MODEL, rope_parameters={"rope_type": "yarn", "factor": 4.0, )"
+            R"("original_max_position_embeddings": 4096, "rope_theta": 10000.0}))");
+  EXPECT_EQ(line_of("transformers@4.57.6", file, spec, 16384),
+            "AutoConfig.from_pretrained(MODEL, max_position_embeddings=4096)");
+}
+
+// MistralConfig of 4.x takes the keyword only if the file has a rope_scaling; found by running 4.57.6.
+TEST(EngineFlags, KeywordsThatMistralDrops) {
+  Json file = llama2(nullptr, 4096, {{"model_type", "mistral"}, {"head_dim", 128}});
+  const RopeSpec spec = yarn_spec(10000, 4, 4096);
+  EXPECT_TRUE(flags_of("transformers@4.57.6", file, spec, 16384).possible);
+  file.erase("rope_scaling");
+  EXPECT_FALSE(flags_of("transformers@4.57.6", file, spec, 16384).possible);
+  EXPECT_TRUE(flags_of("transformers", file, spec, 16384).possible);
+  EXPECT_TRUE(flags_of("vllm@0.12", file, spec, 16384).possible);
+}
+
 TEST(EngineFlags, OtherMethods) {
   RopeSpec linear = yarn_spec(10000, 4, 4096);
   linear.scaling = RopeLinear{4};
@@ -225,6 +248,38 @@ TEST(EngineFlags, LlamaCppCommandLine) {
   // without --yarn-orig-ctx the model's length counts
   EXPECT_EQ(std::get<RopeYarn>(read("llama.cpp", "--rope-scaling yarn --rope-scale 16").scaling).original_context,
             4096);
+}
+
+// 14 lines of flags on three GGUFs, as the real llama.cpp 0.5 parsed and ran them (tests/golden/llamacpp_flags.json).
+TEST(EngineFlags, LlamaCppCommandLineAsTheEngineRunsIt) {
+  const Json golden = Json::parse(std::ifstream(ROPEWALK_TEST_DATA_DIR "/llamacpp_flags.json"));
+  ASSERT_EQ(golden["runs"].size(), 42u);
+  const EngineVersion engine = parse_engine("llama.cpp@0.5.0");
+  double at_1 = 0, at_1000 = 0;
+  for (const Json& run : golden["runs"]) {
+    SCOPED_TRACE(run["model"].get<std::string>() + " " + run["flags"].get<std::string>());
+    const std::string path = ROPEWALK_GOLDEN_DIR "/" + run["model"].get<std::string>();
+    const GgufFile file = read_gguf(path);
+    const FlagsGguf source{&file, path};
+    const EngineReading reading = read_with_flags(engine, source, parse_flags_line(engine, run["flags"]));
+    ASSERT_FALSE(reading.error) << reading.error->text;
+    EXPECT_EQ(reading.context, run["n_ctx"].get<int>());
+    for (const Json& one : run["positions"]) {
+      const int position = one["position"];
+      const EngineRotation rotation = engine_rotation(reading.ropes.at(0), *reading.context, position);
+      ASSERT_EQ(one["cos"].get<std::string>().size(), 8 * rotation.cos.size());
+      for (std::size_t pair = 0; pair < rotation.cos.size(); ++pair) {
+        const double cos = golden::from_hex(one["cos"].get<std::string>().substr(8 * pair, 8)),
+                     sin = golden::from_hex(one["sin"].get<std::string>().substr(8 * pair, 8));
+        double& worst = position == 1 ? at_1 : at_1000;
+        worst = std::max({worst, std::abs(cos - rotation.cos[pair]), std::abs(sin - rotation.sin[pair])});
+      }
+    }
+  }
+  // The goldens' bounds, 6e-8 at position 1 and 2.4e-4 at 65,535 (compilers contract the products), times an attention
+  // factor of 1.28; between them the error grows with the angle: 2.4e-4 * 1000 / 65535 * 1.28 = 4.7e-6.
+  EXPECT_LE(at_1, 6e-8 * 1.28);
+  EXPECT_LE(at_1000, 4.7e-6);
 }
 
 TEST(EngineFlags, WhatNoFlagCanMend) {

@@ -57,7 +57,7 @@ TEST_F(Usage, FailuresAsJson) {
 TEST_F(Usage, HelpAndVersion) {
   EXPECT_EQ(run({"--version"}).out.substr(0, 9), "ropewalk ");
   EXPECT_EQ(run({"--help"}).exit, 0);
-  for (const char* command : {"inspect", "extend", "merge", "convert", "verify", "diff", "perplexity", "logits",
+  for (const char* command : {"inspect", "rope", "extend", "merge", "convert", "verify", "diff", "perplexity", "logits",
                               "tokenize", "generate", "support"}) {
     const Ran brief = run({command, "-h"}), whole = run({command, "--help"});
     EXPECT_EQ(brief.exit, 0);
