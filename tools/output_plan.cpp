@@ -87,6 +87,15 @@ StreamOptions stream_options(const CommonOptions& common, Progress& progress, st
   return options;
 }
 
+/// A report is written after the outputs, and would replace one of their files.
+void refuse_reports_in(const OutputPlan& plan, const CommonOptions& common) {
+  for (const std::string& report : common.reports)
+    for (const OutputPlan::Target& target : plan.targets)
+      if (is_within(fs::weakly_canonical(fs::absolute(report)), fs::weakly_canonical(fs::absolute(target.path))))
+        throw Error(ErrorKind::usage, {.path = report}, "the report would lie in the folder that is to be written",
+                    "give it a place outside");
+}
+
 }  // namespace
 
 void check_output_name(const fs::path& target, OutputKind kind) {
@@ -134,6 +143,7 @@ void check_target(const fs::path& target, OutputKind kind, const formats::Source
 }
 
 void announce(const OutputPlan& plan, const CommonOptions& common, const Io& io) {
+  refuse_reports_in(plan, common);
   const std::vector<FileSystem> disks = file_systems(plan);
   std::uint64_t write_bytes = 0;
   for (const OutputPlan::Target& target : plan.targets) write_bytes += target.bytes;

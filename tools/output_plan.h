@@ -32,7 +32,8 @@ void check_output_name(const std::filesystem::path& target, OutputKind kind);
 /// replaced by what is written (lib/pending_file.h), lies where no folder is or where this user may not write, or has an
 /// impossible name.
 void check_target(const std::filesystem::path& target, OutputKind kind, const formats::Source& source, bool overwrite);
-/// Error(io) if a file system has too little room for what goes there, all targets together; otherwise one line:
+/// Error(usage) if a report would lie in a folder that is to be written, Error(io) if a file system has too little room
+/// for what goes there, all targets together; otherwise one line:
 /// "writing 2 files, 8.9 MB, from 8.4 MB of weights; 41 GB free".
 void announce(const OutputPlan& plan, const CommonOptions& common, const Io& io);
 

@@ -116,6 +116,26 @@ TEST_F(Output, ARemovedWorkingDirectory) {
   EXPECT_NE(report.find("there is no such folder"), std::string::npos) << report;
 }
 
+// Written last, it would take config.json's place.
+TEST_F(Output, AReportInTheFolderThatIsWritten) {
+  ASSERT_EQ(run({"merge", base, "-o", at("merged"), "--dtype", "f16"}).exit, 0);
+  const std::string before = slurp(scratch / "merged/config.json");
+  for (const std::vector<std::string>& words : {std::vector<std::string>{"merge", base, "--dtype", "f16"},
+                                                {"extend", base, "--rope", rope},
+                                                {"convert", base, "--type", "hf:f16"}})
+    for (const char* name : {"merged/config.json", "merged/new.json"}) {
+      std::vector<std::string> all = words;
+      all.insert(all.end(), {"--overwrite", "-o", at("merged"), "--report", at(name)});
+      EXPECT_EQ(refused(2, all), "error: " + at(name) +
+                                     ": the report would lie in the folder that is to be written; give it a place "
+                                     "outside\n");
+    }
+  EXPECT_EQ(slurp(scratch / "merged/config.json"), before);
+  EXPECT_EQ(
+      run({"merge", base, "--dtype", "f16", "-o", at("merged"), "--overwrite", "--report", at("merged.json")}).exit, 0)
+      << "beside it";
+}
+
 TEST_F(Output, AReportInAFolderThatNeverWas) {
   EXPECT_EQ(refused(5, {"inspect", base, "--report", at("no/a.json")}),
             "error: " + at("no/a.json") +
