@@ -72,7 +72,8 @@ class SpecParser {
 
   void check_key(const std::string& key) const {
     std::vector<std::string> known = method_->keys;
-    known.insert(known.end(), {"rope_theta", "to", kOriginal, "original", "like"});
+    if (method_->name == std::string("native")) known = {"to"};
+    else known.insert(known.end(), {"rope_theta", "to", kOriginal, "original", "like"});
     if (std::find(known.begin(), known.end(), key) != known.end() || (json_ && harmless(key))) return;
     const std::string near = nearest_word(key, known).value_or("");
     std::string list;
@@ -208,8 +209,9 @@ class SpecParser {
            std::string("add ") + key + "=4 or to=64k");
     const double s = given ? *given : *to / length;
     if (!(s >= 1 && s <= 65536))
-      fail(given ? std::string(key) + " is " + values_.at(key).dump() + ", a number from 1 to 65536 was expected"
-                 : "to is below the original context of " + std::to_string(length),
+      fail(given   ? std::string(key) + " is " + values_.at(key).dump() + ", a number from 1 to 65536 was expected"
+           : s < 1 ? "to is below the original context of " + std::to_string(length)
+                   : "to is more than 65536 times the original context of " + std::to_string(length),
            "it is relative to the original context, " + std::to_string(length) + " tokens");
     if (given && to && std::string(key) == "factor" && proportional_context() && std::abs(s * length - *to) >= 1)
       fail("factor=" + values_.at("factor").dump() + " over " + std::to_string(length) + " tokens is " +
@@ -261,8 +263,6 @@ class SpecParser {
 
   /// The rope that the checkpoint has, said so that no code of its own is needed.
   RopeRequest native() {
-    for (const auto& item : values_.items())
-      if (item.key() != "to") fail("native keeps the rope as it is, and " + item.key() + " would change it", "drop it");
     RopeRequest request;
     const auto* yarn = std::get_if<RopeYarn>(&base_.rope.scaling);
     const int own = yarn ? served(yarn->factor, yarn->original_context) : base_.context;

@@ -90,6 +90,10 @@ class Planner {
   void judge(Planned& row, const Json& config) const {
     if (source_.gguf) {
       row.verdicts = {gguf_verdict(row.target, config_.head_dim)};
+      if (row.spec.empty()) {  // its own keys
+        row.verdicts.front().reading.context = config_.context;
+        row.verdicts.front().difference = formats::first_difference(row.target, row.verdicts.front().reading);
+      }
     } else if (row.spec.empty()) {
       for (const formats::EngineVersion& engine : engines()) {
         formats::EngineVerdict verdict{formats::read_as(engine, config), ""};

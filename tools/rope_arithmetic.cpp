@@ -11,7 +11,8 @@ namespace {
 std::string num(double value) { return number_text(value, 7); }
 
 std::string product(int original, double factor) {
-  return std::to_string(original) + " x " + num(factor) + " = " + num(original * factor) + " tokens";
+  return std::to_string(original) + " x " + num(factor) + " = " + std::to_string(std::llround(original * factor)) +
+         " tokens";
 }
 
 std::string attention(const RopeSpec& rope, double factor, double c) {

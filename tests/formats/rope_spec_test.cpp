@@ -94,6 +94,33 @@ TEST(RopeSpecText, ComposingCountsFromTheOriginalContext) {
   EXPECT_EQ(parsed("none,original=256", baked), R"({"rope_type":"default"} 256)");
 }
 
+TEST(RopeSpecText, NativeIsTheRopeAsItIs) {
+  RopeYarn yarn{16, 8192};
+  yarn.beta_fast = 128, yarn.beta_slow = 2;
+  ModelConfig mistral = model(yarn, 32768);
+  mistral.rope.attention_factor = 1.25;
+  EXPECT_EQ(parsed("native", mistral),
+            R"({"rope_type":"yarn","rope_theta":10000.0,"factor":16.0,"original_max_position_embeddings":8192,)"
+            R"("beta_fast":128.0,"beta_slow":2.0,"attention_factor":1.25} 131072)");
+  EXPECT_EQ(parsed("native,to=64k", mistral).substr(parsed("native,to=64k", mistral).size() - 6), " 65536");
+  EXPECT_EQ(parsed("native", model(RopeLinear{4}, 16384)),
+            R"({"rope_type":"linear","rope_theta":10000.0,"factor":4.0} 16384)");
+  EXPECT_NE(refused("native", model(RopeDynamicYarn{4096}, 16384)).find("no config.json that transformers"),
+            std::string::npos);
+  ModelConfig baked = model();  // divisors of a GGUF become lists
+  baked.rope.frequency_divisors.assign(16, 2.0);
+  EXPECT_NE(parsed("native", baked).find(R"("rope_type":"longrope")"), std::string::npos);
+}
+
+TEST(RopeSpecText, YarnMistralsRuleGoesOn) {
+  ModelConfig mistral = model(RopeYarn{8, 8192}, 65536);
+  mistral.rope.attention_factor = 0.07 * std::log(8.0) + 1;
+  EXPECT_NEAR(parse_rope_spec("yarn,factor=16", mistral).rope_parameters["attention_factor"].get<double>(), 1.1940812,
+              1e-7);
+  mistral.rope.attention_factor = 1.2;  // some other value belongs to the old factor
+  EXPECT_FALSE(parse_rope_spec("yarn,factor=16", mistral).rope_parameters.contains("attention_factor"));
+}
+
 TEST(RopeSpecText, Refusals) {
   EXPECT_EQ(refused("yern,factor=4"),
             "rope 'yern,factor=4': there is no method 'yern' (did you mean 'yarn'?); known are none, linear, ntk, "
@@ -105,6 +132,11 @@ TEST(RopeSpecText, Refusals) {
   EXPECT_EQ(refused("yarn,to=2k"),
             "rope 'yarn,to=2k': to is below the original context of 4096; it is relative to the original context, 4096 "
             "tokens");
+  EXPECT_EQ(
+      refused("yarn,to=2147483647"),
+      "rope 'yarn,to=2147483647': to is more than 65536 times the original context of 4096; it is relative to the "
+      "original context, 4096 tokens");
+  EXPECT_EQ(refused("native,factor=2"), "rope 'native,factor=2': native has no key 'factor'; it takes to");
   for (const char* bad : {"",
                           " ",
                           ",",
