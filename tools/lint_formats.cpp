@@ -106,7 +106,9 @@ Json sarif_log(const std::vector<Finding>& findings) {
 
 Json findings_json(const std::vector<Finding>& findings) {
   Json list = Json::array();
-  for (const Finding& finding : findings)
+  for (const Finding& finding : findings) {
+    Json flags = Json::array();
+    for (const Finding::Flags& one : finding.flags) flags.push_back({{"engine", one.engine}, {"line", one.line}});
     list.push_back({{"rule", finding.rule},
                     {"severity", formats::severity_name(finding.severity)},
                     {"file", finding.file},
@@ -115,7 +117,9 @@ Json findings_json(const std::vector<Finding>& findings) {
                     {"pointer", finding.pointer},
                     {"message", finding.message},
                     {"fix", finding.fix},
-                    {"engines", finding.engines}});
+                    {"engines", finding.engines},
+                    {"flags", flags}});
+  }
   return list;
 }
 
@@ -127,6 +131,8 @@ std::string finding_text(const Finding& finding) {
          "]: " + finding.message;
   out = one_line(out);
   if (!finding.fix.empty()) out += "\n    fix: " + one_line(finding.fix);
+  for (const Finding::Flags& flags : finding.flags)
+    out += "\n    or run " + flags.engine + " with: " + one_line(flags.line);
   return out;
 }
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cstdlib>
 #include <cmath>
 
 #include "formats/engines/flags_private.h"
@@ -9,7 +10,7 @@ namespace {
 
 /// A float32 as a double with few digits: what came through a GGUF's f32 is written as people would.
 double shortest(double value) {
-  const double few = std::stod(number_text(value));
+  const double few = std::strtod(number_text(value).c_str(), nullptr);
   return float(few) == float(value) ? few : value;
 }
 

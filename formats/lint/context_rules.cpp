@@ -71,7 +71,7 @@ void tokenizer_limit(Linter& lint) {
   Finding& finding = lint.add_in(file, "R41", Severity::warning, "/model_max_length",
                                  "model_max_length is " + trimmed(n) + ", below the " + std::to_string(lint.wanted) +
                                      " tokens of the model: transformers warns of longer texts" +
-                                     (hurt.empty() ? "" : ", " + lint.names(hurt) + " serves no more"),
+                                     (hurt.empty() ? "" : ", " + lint.does(hurt, "serves", "serve") + " no more"),
                                  "write " + std::to_string(lint.wanted));
   for (const std::size_t i : hurt) finding.engines.push_back(lint.engines[i].title());
   finding.edits = {{"/model_max_length", lint.wanted}};
@@ -106,8 +106,8 @@ void other_lengths(Linter& lint) {
         std::string(key) + " is " + trimmed(*value) + " beside max_position_embeddings " + std::to_string(lint.context);
     if (hurt.empty()) lint.add("R42", Severity::info, lint.at(key), message, "make them equal, or take it out");
     else
-      lint.add_for("R42", hurt, lint.at(key), message + ": " + lint.names(hurt) + " serves the first",
-                   "write " + std::to_string(lint.wanted) + ", or take it out", Severity::warning)
+      lint.add_for("R42", hurt, lint.at(key), message + ": " + lint.does(hurt, "serves", "serve") + " the first",
+                   "write " + std::to_string(lint.wanted) + ", or take it out")
           .edits = {{lint.at(key), lint.wanted}};
     lint.explain(hurt, Aspect::context);
   }
@@ -179,6 +179,28 @@ void finetuned(Linter& lint) {
     }
 }
 
+/// Tables that have a row a position, and masks of n x n.
+void stored_tables(Linter& lint) {
+  if (lint.wanted == 0) return;
+  for (const LintInput::Stored& tensor : lint.input.tensors) {
+    const auto ends = [&](std::initializer_list<std::string_view> tails) {
+      return std::any_of(tails.begin(), tails.end(),
+                         [&](std::string_view tail) { return tensor.name.ends_with(tail); });
+    };
+    std::uint64_t rows = 0;
+    if (tensor.shape.size() == 2 && ends({"wpe.weight", "position_embeddings.weight", "embed_positions.weight"}))
+      rows = tensor.shape[0];
+    if (tensor.shape.size() == 4 && tensor.shape[2] == tensor.shape[3] && ends({".attention.bias", ".attn.bias"}))
+      rows = tensor.shape[3];
+    if (rows == 0 || rows >= std::uint64_t(lint.wanted)) continue;
+    lint.add("R43", lint.at("max_position_embeddings"),
+             "the weights hold " + tensor.name.substr(0, 80) + " for " + std::to_string(rows) + " positions, and " +
+                 std::to_string(lint.wanted) + " are to be served",
+             "leave mask buffers out of the file; a table of positions has to be trained for the length");
+    return;  // one stands for its like in every layer
+  }
+}
+
 void length_itself(Linter& lint) {
   const Json* length = lint.find("max_position_embeddings");
   if (!length || length->is_null()) return;
@@ -212,6 +234,7 @@ void context_rules(Linter& lint) {
   cache_bytes(lint);
   not_carried(lint);
   finetuned(lint);
+  stored_tables(lint);
 }
 
 }  // namespace ropewalk::formats::linting

@@ -42,7 +42,7 @@ void load(Linter& lint) {
   for (const auto& [failure, hurt] : groups) {
     lint.add_for(
         "E01", hurt, failure.pointer,
-        lint.names(hurt) + " does not load it: " + failure.kind + ": " + failure.text.substr(0, 200) +
+        lint.does(hurt, "does", "do") + " not load it: " + failure.kind + ": " + failure.text.substr(0, 200) +
             by_which_rules(lint),
         "write what it reads: ropewalk extend --engine " + std::string(engine_name(lint.engines[hurt.front()].engine)),
         most(lint));
@@ -87,8 +87,8 @@ void computed(Linter& lint) {
       if (one.layer_type == difference.rope->layer_type) meant = describe(one.spec);
     lint.add_for(
         "E02", hurt, place(lint, difference.rope),
-        lint.names(hurt) + (hurt.size() == 1 ? " computes " : " compute ") + rope + ", " + lint.declared_by + " " +
-            meant + ": pair " + std::to_string(difference.pair) + " " + off + by_which_rules(lint),
+        lint.does(hurt, "computes", "compute") + " " + rope + ", " + lint.declared_by + " " + meant + ": pair " +
+            std::to_string(difference.pair) + " " + off + by_which_rules(lint),
         "write what it reads: ropewalk extend --engine " + std::string(engine_name(lint.engines[hurt.front()].engine)),
         most(lint));
   }
@@ -113,13 +113,13 @@ void serves(Linter& lint) {
   }
   for (const auto& [text, hurt] : refuses)
     lint.add_for("E04", hurt, lint.at("max_position_embeddings"),
-                 lint.names(hurt) + " refuses " +
+                 lint.does(hurt, "refuses", "refuse") + " " +
                      (lint.options.context ? "a context of " + std::to_string(*lint.options.context) : "the length") +
                      ": " + text,
                  "raise max_position_embeddings, or override it on the engine's command line", most(lint));
   for (const auto& [length, hurt] : shorter)
     lint.add_for("E04", hurt, lint.at("max_position_embeddings"),
-                 lint.names(hurt) + " serves " + std::to_string(length) + " of max_position_embeddings " +
+                 lint.does(hurt, "serves", "serve") + " " + std::to_string(length) + " of max_position_embeddings " +
                      std::to_string(lint.context) + " unless told otherwise",
                  "give the length on its command line", Severity::warning);
 }

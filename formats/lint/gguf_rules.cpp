@@ -45,10 +45,28 @@ class GgufLinter {
       add("G09", Severity::error, key("rope.scaling.attn_factor"),
           "rope.scaling.attn_factor is " + trimmed(*attention) + ": queries and keys are multiplied by it",
           "write what the model was trained with, or take it out");
+    loads();
     return std::move(findings_);
   }
 
  private:
+  /// What the rules above did not foresee.
+  void loads() {
+    if (std::any_of(findings_.begin(), findings_.end(),
+                    [](const Finding& one) { return one.severity == Severity::error; }))
+      return;
+    try {
+      EngineOptions options;
+      options.context = options_.context;
+      const EngineReading reading = read_as(newest(Engine::llama_cpp), file_, path_, options);
+      if (Linter::fails(reading))
+        add("E01", Severity::error, reading.error->pointer, "llama.cpp does not load it: " + reading.error->text,
+            "write the file again with a current converter");
+    } catch (const Error& error) {
+      add("E01", Severity::error, "", error.problem(), error.fix());
+    }
+  }
+
   std::string key(const char* name) const { return arch_ + "." + name; }
 
   Finding& add(std::string_view rule, Severity severity, const std::string& where, std::string message,

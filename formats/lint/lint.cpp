@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <tuple>
 
+#include "formats/hf_folder.h"
 #include "formats/lint/linter.h"
 #include "lib/error.h"
 #include "lib/file.h"
@@ -93,6 +94,12 @@ LintInput read_lint_input(const std::filesystem::path& path) {
                                    std::pair{"generation_config.json", &input.generation_config}})
     if (const std::filesystem::path beside = config.parent_path() / name; is_there(beside))
       *slot = read_file(beside, input);
+  if (folder && has_hf_weights(path)) try {
+      for (const TensorPtr& tensor : read_hf_files(path).tensors)
+        input.tensors.push_back({tensor->name(), tensor->info().shape});
+    } catch (const Error&) {
+      // weights that do not open are not this command's concern: inspect says what is wrong with them
+    }
   return input;
 }
 

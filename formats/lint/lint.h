@@ -17,7 +17,7 @@ namespace ropewalk::formats {
 //
 // Severity. A rule about the file alone has its own. A rule about engines goes by who is hurt: where engines were
 // named, what hurts one of them is an error; where none was, the newest of each is asked, and what hurts all of them is
-// an error, what hurts some a warning that names them.
+// an error, what hurts some a warning that names them; then none goes higher than the rule's own severity.
 
 enum class Severity { info, warning, error };
 const char* severity_name(Severity severity);
@@ -26,7 +26,7 @@ const char* severity_name(Severity severity);
 struct LintRule {
   std::string_view id;       // "R08"
   std::string_view name;     // "remote-code"
-  Severity severity;         // its own, or the highest that a rule about engines reaches
+  Severity severity;         // its own, or the highest of one about engines while none is named
   bool by_engine;            // goes by who is hurt
   std::string_view summary;  // one line
   std::string_view why;      // what happens, to whom, in sentences
@@ -54,7 +54,12 @@ struct Finding {
   std::string message;
   std::string fix;                   // what to do
   std::vector<std::string> engines;  // who is hurt: "vllm 0.33.0"; empty: a rule about the file
-  std::vector<JsonEdit> edits;       // the fix as changes of `file`, where it may be safe; lint_fix.h checks that
+  /// What repairs it on an engine's command line, where anything does.
+  struct Flags {
+    std::string engine, line;  // "vllm 0.33.0", "--max-model-len 65536"
+  };
+  std::vector<Flags> flags;
+  std::vector<JsonEdit> edits;  // the fix as changes of `file`, where it may be safe; lint_fix.h checks that
 };
 
 /// A text file of the checkpoint. Python's JSON has NaN and Infinity, which `json` cannot hold: they stand in it as 0
@@ -72,6 +77,11 @@ struct LintInput {
   std::optional<GgufFile> gguf;
   std::string gguf_path;
   std::optional<LintFile> tokenizer_config, generation_config;
+  struct Stored {
+    std::string name;
+    std::vector<std::uint64_t> shape;
+  };
+  std::vector<Stored> tensors;      // of the folder's weights, where there are any
   std::vector<Finding> unreadable;  // files of the folder that did not parse (rule R00)
 };
 /// `path`: a folder with config.json, a config.json under any name, or a GGUF. A file that does not parse is a finding

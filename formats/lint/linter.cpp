@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "formats/engines/flags.h"
 #include "formats/rope_fields.h"
 #include "lib/error.h"
 
@@ -276,10 +277,25 @@ Finding& Linter::add(std::string_view rule, const std::string& pointer, std::str
 }
 Finding& Linter::add_for(std::string_view rule, const std::vector<std::size_t>& hurt, const std::string& pointer,
                          std::string message, std::string fix, Severity most) {
-  most = std::min(most, find_lint_rule(rule)->severity);
+  if (options.engines.empty()) most = std::min(most, find_lint_rule(rule)->severity);
   Finding& finding = add(rule, std::min(by_engine(hurt), most), pointer, std::move(message), std::move(fix));
-  for (const std::size_t engine : hurt) finding.engines.push_back(engines[engine].title());
+  for (const std::size_t engine : hurt) {
+    finding.engines.push_back(engines[engine].title());
+    if (const std::string& line = flags_of(engine); !line.empty())
+      finding.flags.push_back({engines[engine].title(), line});
+  }
   return finding;
+}
+
+const std::string& Linter::flags_of(std::size_t engine) {
+  const auto [at, added] = flags_.try_emplace(engine);
+  if (!added || declared.empty() || wanted <= 0) return at->second;
+  WantedRope rope;
+  for (const EngineRope& one : declared) rope.layers.push_back({one.layer_type, one.spec});
+  rope.context = wanted;
+  const EngineFlags flags = engine_flags(engines[engine], &file.json, rope);
+  if (flags.possible) at->second = flags.line;
+  return at->second;
 }
 
 std::vector<Finding> Linter::take() { return std::move(findings_); }

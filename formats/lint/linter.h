@@ -81,6 +81,10 @@ class Linter {
 
   /// "vllm 0.33.0 and sglang 0.5.23".
   std::string names(const std::vector<std::size_t>& which) const;
+  /// The same with a verb.
+  std::string does(const std::vector<std::size_t>& which, const char* one, const char* several) const {
+    return names(which) + " " + (which.size() == 1 ? one : several);
+  }
   void explain(std::size_t engine, Aspect aspect) { explained_.insert({engine, aspect}); }
   void explain(const std::vector<std::size_t>& which, Aspect aspect) {
     for (const std::size_t engine : which) explain(engine, aspect);
@@ -98,6 +102,8 @@ class Linter {
   std::vector<Finding> take();
 
  private:
+  const std::string& flags_of(std::size_t engine);  // empty: none, or none needed
+  std::map<std::size_t, std::string> flags_;
   Severity by_engine(const std::vector<std::size_t>& hurt) const;
   void collect_dictionaries();
   void declare();

@@ -84,8 +84,8 @@ void factor(Linter& lint, const RopeDict& dict) {
         hurt.push_back(i);
     if (!hurt.empty()) {
       lint.add_for("R20", hurt, dict.at("factor"),
-                   "factor is the integer " + value->dump() + ", with which " + lint.names(hurt) +
-                       " stops: " + lint.readings[hurt.front()].error->text,
+                   "factor is the integer " + value->dump() + ", with which " + lint.does(hurt, "stops", "stop") +
+                       ": " + lint.readings[hurt.front()].error->text,
                    "write " + Json(*s).dump())
           .edits = edits;
       lint.explain(hurt, Aspect::load);
@@ -133,9 +133,9 @@ void original(Linter& lint, const RopeDict& dict) {
     }
     std::string message = dict.type + " without original_max_position_embeddings: ";
     if (!hurt.empty())
-      message += lint.names(hurt) + " stops (" + lint.readings[hurt.front()].error->text.substr(0, 120) + ")";
+      message += lint.does(hurt, "stops", "stop") + " (" + lint.readings[hurt.front()].error->text.substr(0, 120) + ")";
     if (!guessed.empty())
-      message += (hurt.empty() ? "" : ", ") + lint.names(guessed) + " takes max_position_embeddings, " +
+      message += (hurt.empty() ? "" : ", ") + lint.does(guessed, "takes", "take") + " max_position_embeddings, " +
                  std::to_string(lint.context);
     const std::string fix = "add the context the base model was trained with";
     if (hurt.empty()) lint.add("R21", Severity::warning, dict.pointer, message, fix);
@@ -228,8 +228,9 @@ void extended_twice(Linter& lint, const RopeDict& dict) {
   lint.add_for("R23", hurt, lint.at("max_position_embeddings"),
                "max_position_embeddings is " + std::to_string(lint.context) + " and looks extended already (from " +
                    base + "): " +
-                   (dict.type == "dynamic" ? lint.names(hurt) + " scales only beyond it, or serves "
-                                           : lint.names(hurt) + " serves ") +
+                   (dict.type == "dynamic" ? lint.does(hurt, "scales", "scale") + " only beyond it, or " +
+                                                 (hurt.size() == 1 ? "serves " : "serve ")
+                                           : lint.does(hurt, "serves", "serve") + " ") +
                    trimmed(std::floor(*s * lint.context)),
                "write the original context: with " + dict.type + " engines multiply it themselves", Severity::warning);
   lint.explain(hurt, Aspect::context);
@@ -260,10 +261,10 @@ void betas(Linter& lint, const RopeDict& dict) {
           break;
         }
   if (hurt.empty()) return;
-  lint.add_for(
-      "R24", hurt, dict.at(dict.find("beta_fast") ? "beta_fast" : "beta_slow"),
-      lint.names(hurt) + " computes with 32 and 1, not beta_fast " + trimmed(fast) + " and beta_slow " + trimmed(slow),
-      "for llama.cpp write rope_freqs.weight (ropewalk convert does where keys cannot say it)", Severity::warning);
+  lint.add_for("R24", hurt, dict.at(dict.find("beta_fast") ? "beta_fast" : "beta_slow"),
+               lint.does(hurt, "computes", "compute") + " with 32 and 1, not beta_fast " + trimmed(fast) +
+                   " and beta_slow " + trimmed(slow),
+               "for llama.cpp write rope_freqs.weight (ropewalk convert does where keys cannot say it)");
   lint.explain(hurt, Aspect::frequencies);
 }
 
@@ -301,8 +302,7 @@ void attention(Linter& lint, const RopeDict& dict) {
                    "; engines that do not read it compute " + each,
                edits.empty()
                    ? "nothing more can be written here: llama.cpp needs rope.scaling.attn_factor in the GGUF"
-                   : std::string("write ") + missing + " " + trimmed(edits.front().value.get<double>()) + " beside it",
-               Severity::warning)
+                   : std::string("write ") + missing + " " + trimmed(edits.front().value.get<double>()) + " beside it")
       .edits = edits;
 }
 
@@ -318,9 +318,7 @@ void mscales(Linter& lint, const RopeDict& dict) {
       "1";
   const std::string fix = "take both out unless the model was trained so; write attention_factor to be plain";
   if (hurt.empty()) lint.add("R26", Severity::info, dict.at("mscale"), message, fix);
-  else
-    lint.add_for("R26", hurt, dict.at("mscale"), message + "; " + lint.names(hurt) + " keeps it", fix,
-                 Severity::warning);
+  else lint.add_for("R26", hurt, dict.at("mscale"), message + "; " + lint.does(hurt, "keeps", "keep") + " it", fix);
   lint.explain(hurt, Aspect::attention);
 }
 
@@ -387,8 +385,9 @@ void truncated(Linter& lint, const RopeDict& dict) {
           break;
         }
   if (hurt.empty()) return;
-  lint.add_for("R28", hurt, dict.at("truncate"), lint.names(hurt) + " rounds YaRN's range to whole pairs all the same",
-               "for llama.cpp write rope_freqs.weight where the architecture loads it", Severity::warning);
+  lint.add_for("R28", hurt, dict.at("truncate"),
+               lint.does(hurt, "rounds", "round") + " YaRN's range to whole pairs all the same",
+               "for llama.cpp write rope_freqs.weight where the architecture loads it");
   lint.explain(hurt, Aspect::frequencies);
 }
 
@@ -444,9 +443,9 @@ void rotated_channels(Linter& lint) {
       }
   if (hurt.empty()) return;
   lint.add_for("R31", hurt, lint.at("head_dim"),
-               lint.names(hurt) + " ignores head_dim " + trimmed(*head) +
-                   " and rotates hidden_size / num_attention_heads = " + trimmed(std::floor(*hidden / *heads)) +
-                   " channels",
+               lint.does(hurt, "ignores", "ignore") + " head_dim " + trimmed(*head) +
+                   (hurt.size() == 1 ? " and rotates" : " and rotate") +
+                   " hidden_size / num_attention_heads = " + trimmed(std::floor(*hidden / *heads)) + " channels",
                "use a version that reads it");
   lint.explain(hurt, Aspect::frequencies);
 }

@@ -102,18 +102,28 @@ void one_spelling(Linter& lint, const RopeDict& dict) {
   const char* missing = has_modern ? "type" : "rope_type";
   const char* there = has_modern ? "rope_type" : "type";
   const std::vector<JsonEdit> edits = {{dict.at(missing), *dict.find(there), there}};
+  // transformers up to 4.42 accepts no key but the two it reads
+  Json renamed = edited(lint.file.json, edits);
+  renamed[Json::json_pointer(dict.pointer)].erase(there);
+  bool adding = true;
   std::vector<std::size_t> hurt;
   for (std::size_t i = 0; i < lint.engines.size(); ++i) {
     const EngineReading& now = lint.readings[i];
     if (!Linter::fails(now) && !lint.difference(now).frequencies) continue;
-    const EngineReading then = lint.read_changed(lint.engines[i], edits);
-    if (!then.error && !lint.difference(then).frequencies) hurt.push_back(i);
+    const EngineReading then = lint.read_changed(lint.engines[i], edits),
+                        renamed_alone = read_as(lint.engines[i], renamed);
+    const bool beside = !then.error && !lint.difference(then).frequencies;
+    if (!beside && (renamed_alone.error || lint.difference(renamed_alone).frequencies)) continue;
+    hurt.push_back(i);
+    adding = adding && beside;
   }
   if (hurt.empty()) return;
   lint.add_for("R03", hurt, dict.at(there),
-               lint.names(hurt) + " reads " + missing + ", not " + there + ": without it the scaling is lost there",
-               std::string("add \"") + missing + "\": " + dict.find(there)->dump() + " beside it")
-      .edits = edits;
+               lint.does(hurt, "reads", "read") + " " + missing + ", not " + there +
+                   ": without it the scaling is lost there",
+               std::string(adding ? "add \"" : "write \"") + missing + "\": " + dict.find(there)->dump() +
+                   (adding ? " beside it" : " in its place for this engine"))
+      .edits = adding ? edits : std::vector<JsonEdit>{};
   lint.explain(hurt, Aspect::load), lint.explain(hurt, Aspect::frequencies), lint.explain(hurt, Aspect::attention);
 }
 
@@ -206,7 +216,7 @@ void bases(Linter& lint) {
   if (flat && !flat->find("rope_theta")) edits.push_back({flat->at("rope_theta"), written});
   if (!lint.model.contains("rope_theta")) edits.push_back({lint.at("rope_theta"), written, "max_position_embeddings"});
   lint.add_for("R06", hurt, all.front().pointer,
-               lint.names(hurt) + " finds no rope_theta where it looks and takes " + trimmed(instead) + ", not " +
+               "in " + lint.names(hurt) + " no rope_theta is found and the base is " + trimmed(instead) + ", not " +
                    trimmed(theta),
                edits.empty() ? "write rope_theta under that name"
                              : "write rope_theta at the top level and in the rope dictionary")

@@ -162,6 +162,11 @@ constexpr std::array kRules = {
              "max_sequence_length, vllm the smallest of all. generate() stops at generation_config's max_length.",
              "sglang#2943, vllm#2565"},
     LintRule{
+        "R43", "stored-tables", kInfo, false, "the weights hold a table or mask of fewer positions",
+        "Learned position tables (GPT-2) end where they end; causal masks stored as buffers (GPT-NeoX, GPT-J) are cut "
+        "to size by old code, which then fails or sees too little.",
+        ""},
+    LintRule{
         "R44", "dynamic", kInfo, false, "a dynamic rope, whose base moves with the text",
         "Cached keys were turned by the base of their time; transformers 5.0 never went back after a long prompt; vllm "
         "and sglang used one base for all lengths, and vllm from 0.21 does nothing at all.",

@@ -1,0 +1,144 @@
+// GGUF rules. What llama.cpp 0.5 does with each key: src/llama-model.cpp, src/models/*.cpp of that release.
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "lib/lazy_tensor.h"
+#include "tests/formats/lint_support.h"
+
+namespace ropewalk::formats::lint_test {
+namespace {
+
+/// A tensor of ones.
+class Named final : public LazyTensor {
+ public:
+  explicit Named(const char* name) : LazyTensor({name, {64}, DType::f32, RotaryPairs::none}) {}
+  void read_f32(RowRange, std::span<float> values) const override { std::fill(values.begin(), values.end(), 1.0f); }
+};
+
+GgufKey number(const std::string& name, double value) { return {name, gguf_f32(float(value))}; }
+GgufKey count(const std::string& name, std::uint32_t value) { return {name, gguf_u32(value)}; }
+
+/// A Llama of 4096 tokens and 128 channels a head, `arch` for llama, with these keys.
+LintInput gguf(std::vector<GgufKey> more, const std::string& arch = "llama", std::vector<const char*> tensors = {}) {
+  GgufFile file;
+  file.keys = {{"general.architecture", gguf_string(arch)}, count(arch + ".context_length", 4096),
+               count(arch + ".embedding_length", 4096),     count(arch + ".attention.head_count", 32),
+               count(arch + ".rope.dimension_count", 128),  number(arch + ".rope.freq_base", 10000)};
+  for (GgufKey& key : more) {
+    std::erase_if(file.keys, [&](const GgufKey& old) { return old.name == key.name; });
+    file.keys.push_back(std::move(key));
+  }
+  for (const char* tensor : tensors) file.tensors.push_back(std::make_shared<Named>(tensor));
+  LintInput input;
+  input.gguf = std::move(file);
+  input.gguf_path = "model.gguf";
+  return input;
+}
+
+struct Case {
+  std::string rule;
+  LintInput input;
+  std::optional<Severity> severity;
+  std::string pointer = {};
+};
+
+std::vector<Case> cases() {
+  const auto yarn = [](double factor, std::uint32_t original, std::uint32_t context, std::vector<GgufKey> more = {},
+                       const std::string& arch = "llama") {
+    std::vector<GgufKey> keys = {{arch + ".rope.scaling.type", gguf_string("yarn")},
+                                 number(arch + ".rope.scaling.factor", factor),
+                                 count(arch + ".context_length", context)};
+    if (original > 0) keys.push_back(count(arch + ".rope.scaling.original_context_length", original));
+    keys.insert(keys.end(), more.begin(), more.end());
+    return gguf(keys, arch);
+  };
+  constexpr Severity E = Severity::error, W = Severity::warning, I = Severity::info;
+  const std::optional<Severity> silent = std::nullopt;
+  GgufFile no_base = *gguf({}).gguf;
+  std::erase_if(no_base.keys, [](const GgufKey& key) { return key.name == "llama.rope.freq_base"; });
+  LintInput without_base;
+  without_base.gguf = no_base, without_base.gguf_path = "model.gguf";
+  return {
+      {"G01", yarn(16, 8192, 131072, {number("llama.rope.scaling.yarn_beta_fast", 128)}), W,
+       "llama.rope.scaling.yarn_beta_fast"},
+      {"G01", yarn(16, 4096, 65536, {number("llama.rope.scaling.yarn_attn_factor", 1.1)}), W,
+       "llama.rope.scaling.yarn_attn_factor"},
+      {"G01",
+       yarn(16, 4096, 65536,
+            {number("llama.rope.scaling.yarn_beta_fast", 32), number("llama.rope.scaling.yarn_beta_slow", 1)}),
+       silent},
+      {"G01", yarn(64, 4096, 262144, {number("mistral3.rope.scaling.yarn_beta_fast", 4)}, "mistral3"), silent},
+      {"G02", gguf({number("llama.rope.scaling.factor", 4)}), W, "llama.rope.scaling.factor"},
+      {"G02", gguf({{"llama.rope.scaling.type", gguf_string("none")}, number("llama.rope.scaling.factor", 4)}), W,
+       "llama.rope.scaling.factor"},
+      {"G02", gguf({{"llama.rope.scaling.type", gguf_string("yarn")}}), W, "llama.rope.scaling.type"},
+      {"G02", gguf({{"llama.rope.scaling.type", gguf_string("none")}}), silent},
+      {"G03", yarn(4, 0, 16384), W, "llama.rope.scaling.type"},
+      {"G03", yarn(4, 4096, 16384), silent},
+      {"G04", yarn(4, 32768, 32768), W, "llama.context_length"},
+      {"G04", yarn(4, 4096, 16384), silent},
+      {"G05", gguf({{"llama.rope.scaling.type", gguf_string("dynamic")}}), E, "llama.rope.scaling.type"},
+      {"G05", yarn(4, 4096, 16384), silent},
+      {"G06",
+       gguf({{"llama.rope.scaling.type", gguf_string("linear")}, number("llama.rope.scaling.factor", 4)}, "llama",
+            {"rope_freqs.weight"}),
+       W, "rope_freqs.weight"},
+      {"G06", gguf({}, "llama", {"rope_freqs.weight"}), silent},
+      {"G07", gguf({}, "qwen2", {"rope_freqs.weight"}), E, "rope_freqs.weight"},
+      {"G07", gguf({}, "llama", {"rope_freqs.weight"}), silent},
+      {"G08", without_base, I, "llama.rope.freq_base"},
+      {"G08", gguf({number("llama.rope.freq_base", 0)}), E, "llama.rope.freq_base"},
+      {"G08", gguf({}), silent},
+      {"G09", gguf({{"llama.rope.scaling.type", gguf_string("linear")}, number("llama.rope.scaling.factor", 0.25)}), E,
+       "llama.rope.scaling.factor"},
+      {"G09", gguf({number("llama.rope.freq_base", std::nan(""))}), E, "llama.rope.freq_base"},
+      {"G09", gguf({{"llama.rope.scaling.factor", gguf_string("4")}}), E, "llama.rope.scaling.factor"},
+      {"G09", gguf({number("llama.rope.scaling.attn_factor", 0)}), E, "llama.rope.scaling.attn_factor"},
+      {"G09", yarn(4, 4096, 16384), silent},
+      {"G10", gguf({}, "phi3", {"rope_factors_long.weight"}), E, "rope_factors_long.weight"},
+      {"G10",
+       gguf({count("phi3.rope.scaling.original_context_length", 4096)}, "phi3",
+            {"rope_factors_long.weight", "rope_factors_short.weight"}),
+       silent},
+      {"G11",
+       gguf({{"llama.rope.scaling.type", gguf_string("linear")},
+             number("llama.rope.scaling.factor", 4),
+             number("llama.rope.scale_linear", 4)}),
+       W, "llama.rope.scale_linear"},
+      {"G11", gguf({{"llama.rope.scaling.type", gguf_string("linear")}, number("llama.rope.scale_linear", 4)}), silent},
+  };
+}
+
+TEST(LintGguf, EachRuleSpeaksWhereItMustAndNowhereElse) {
+  std::set<std::string> speaks, is_silent;
+  for (const Case& one : cases()) {
+    (one.severity ? speaks : is_silent).insert(one.rule);
+    const std::vector<Finding> findings = lint(one.input, {});
+    SCOPED_TRACE(one.rule + "\n" + in_words(findings));
+    const Finding* found = find(findings, one.rule);
+    if (!one.severity) {
+      EXPECT_EQ(found, nullptr);
+      continue;
+    }
+    ASSERT_NE(found, nullptr);
+    EXPECT_EQ(severity_name(found->severity), std::string(severity_name(*one.severity)));
+    EXPECT_EQ(found->pointer, one.pointer);
+    EXPECT_EQ(found->line, 0);
+  }
+  for (const LintRule& rule : lint_rules())
+    if (rule.id.starts_with("G")) {
+      EXPECT_TRUE(speaks.contains(std::string(rule.id))) << rule.id;
+      EXPECT_TRUE(is_silent.contains(std::string(rule.id))) << rule.id;
+    }
+}
+
+TEST(LintGguf, APlainFileHasNoFindings) {
+  EXPECT_EQ(in_words(lint(gguf({}), {})), "");
+  LintInput empty;
+  empty.gguf = GgufFile{};
+  EXPECT_EQ(lint(empty, {}).at(0).rule, "R00");
+}
+
+}  // namespace
+}  // namespace ropewalk::formats::lint_test

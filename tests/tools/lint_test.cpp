@@ -1,0 +1,207 @@
+// ropewalk lint as it is called: forms of output, exit codes, choosing rules, fixing.
+#include "tests/tools/command.h"
+
+namespace ropewalk::tools::test {
+namespace {
+
+const std::string kYarn = R"({
+  "model_type": "llama",
+  "hidden_size": 4096,
+  "num_attention_heads": 32,
+  "max_position_embeddings": 4096,
+  "rope_theta": 10000.0,
+  "rope_scaling": {
+    "type": "linear",
+    "factor": 4
+  }
+}
+)";
+
+class Lint : public testing::Test {
+ protected:
+  Lint() { spill(scratch / "config.json", kYarn); }
+  Ran lint(std::vector<std::string> words, const RunOptions& options = {}) {
+    words.insert(words.begin(), "lint");
+    return run(words, options);
+  }
+  Scratch scratch;
+  std::string folder = scratch.path().string(), config = (scratch / "config.json").string();
+};
+
+TEST_F(Lint, TextNamesThePlace) {
+  const Ran ran = lint({config, "--select", "R20"});
+  EXPECT_EQ(ran.exit, 0) << ran.err;  // it hurts two of the newest, not all
+  EXPECT_EQ(ran.out.find(config +
+                         ":9:15: warning[R20]: factor is the integer 4, with which vllm 0.33.0 and sglang 0.5.23 stop"),
+            0u)
+      << ran.out;
+  EXPECT_NE(ran.out.find("\n    fix: write 4.0\n"), std::string::npos) << ran.out;
+  EXPECT_NE(ran.out.find("\n1 warning\n"), std::string::npos) << ran.out;
+  const Ran named = lint({"config.json", "--engine", "vllm@0.10.2", "--select", "R20"}, {.folder = scratch.path()});
+  EXPECT_EQ(named.exit, 1);
+  EXPECT_EQ(named.out.find("config.json:9:15: error[R20]: "), 0u) << named.out;
+  EXPECT_NE(named.out.find("\n1 error\n"), std::string::npos);
+  EXPECT_NE(lint({config, "--ignore", "R,S,E"}).out.find("no findings"), std::string::npos);
+}
+
+TEST_F(Lint, Json) {
+  const Ran ran = lint({folder, "--json", "--engine", "vllm", "--select", "bad-number"});
+  EXPECT_EQ(ran.exit, 1);
+  const Json& found = ran.json()["findings"];
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_EQ(found[0]["rule"], "R20");
+  EXPECT_EQ(found[0]["severity"], "error");
+  EXPECT_EQ(found[0]["line"], 9);
+  EXPECT_EQ(found[0]["column"], 15);
+  EXPECT_EQ(found[0]["pointer"], "/rope_scaling/factor");
+  EXPECT_EQ(found[0]["engines"], Json::array({"vllm 0.33.0"}));
+  EXPECT_EQ(ran.json()["errors"], 1);
+}
+
+/// What the runner of GitHub Actions takes apart: properties between the command and "::", data after; %, line ends, and
+/// in properties ':' and ',' escaped (actions/toolkit, packages/core/src/command.ts).
+TEST_F(Lint, GitHub) {
+  fs::create_directory(scratch / "a,b:c%");
+  spill(scratch / "a,b:c%/config.json", kYarn);
+  const Ran ran = lint({"a,b:c%/config.json", "--format", "github", "--engine", "vllm", "--select", "R20"},
+                       {.folder = scratch.path()});
+  EXPECT_EQ(ran.exit, 1) << ran.err;
+  EXPECT_EQ(ran.out.find("::error file=a%2Cb%3Ac%25/config.json,line=9,col=15,title=R20::factor is the integer 4"), 0u)
+      << ran.out;
+  EXPECT_NE(ran.out.find("%0Afix: write 4.0\n"), std::string::npos) << ran.out;
+  EXPECT_EQ(std::count(ran.out.begin(), ran.out.end(), '\n'), 1);
+}
+
+/// The parts of the SARIF 2.1.0 schema that its reader needs (OASIS, sarif-schema-2.1.0.json: required members, enums,
+/// minimum 1 of lines and columns, indices that lead somewhere).
+void check_sarif(const Json& log) {
+  EXPECT_EQ(log["version"], "2.1.0");
+  ASSERT_EQ(log["runs"].size(), 1u);
+  const Json& one = log["runs"][0];
+  const Json& driver = one["tool"]["driver"];
+  EXPECT_EQ(driver["name"], "ropewalk");
+  EXPECT_TRUE(one["columnKind"] == "unicodeCodePoints" || one["columnKind"] == "utf16CodeUnits");
+  std::vector<std::string> ids;
+  for (const Json& rule : driver["rules"]) {
+    ids.push_back(rule["id"].get<std::string>());
+    EXPECT_TRUE(rule["shortDescription"]["text"].is_string());
+    const std::string level = rule["defaultConfiguration"]["level"].get<std::string>();
+    EXPECT_TRUE(level == "error" || level == "warning" || level == "note") << level;
+  }
+  ASSERT_TRUE(one["results"].is_array());
+  for (const Json& result : one["results"]) {
+    EXPECT_EQ(ids.at(result["ruleIndex"].get<std::size_t>()), result["ruleId"]);
+    EXPECT_FALSE(result["message"]["text"].get<std::string>().empty());
+    const std::string level = result["level"].get<std::string>();
+    EXPECT_TRUE(level == "error" || level == "warning" || level == "note");
+    for (const Json& location : result["locations"]) {
+      const Json& physical = location["physicalLocation"];
+      EXPECT_EQ(physical["artifactLocation"]["uri"].get<std::string>().find(' '), std::string::npos);
+      if (physical.contains("region")) {
+        EXPECT_GE(physical["region"]["startLine"].get<int>(), 1);
+        EXPECT_GE(physical["region"]["startColumn"].get<int>(), 1);
+      }
+    }
+  }
+}
+
+TEST_F(Lint, Sarif) {
+  const Ran ran = lint({config, "--format", "sarif"});
+  EXPECT_EQ(ran.exit, 0) << ran.err;
+  check_sarif(ran.json());
+  EXPECT_GE(ran.json()["runs"][0]["results"].size(), 2u);
+  EXPECT_EQ(ran.json()["runs"][0]["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"],
+            "file://" + config);
+  const std::string report = (scratch / "out.sarif").string(), table = (scratch / "out.csv").string(),
+                    junit = (scratch / "out.xml").string();
+  EXPECT_EQ(lint({config, "--engine", "vllm", "--report", report, "--report", table, "--report", junit}).exit, 1);
+  check_sarif(Json::parse(slurp(report)));
+  EXPECT_EQ(slurp(table).find("place,severity,rule,message,fix\r\n"), 0u);
+  EXPECT_NE(slurp(junit).find("<failure"), std::string::npos);
+}
+
+TEST_F(Lint, ExplainAndList) {
+  const Ran ran = lint({"--explain", "R08"});
+  EXPECT_EQ(ran.exit, 0);
+  EXPECT_EQ(ran.out.find("R08 remote-code (error, by who is hurt): "), 0u) << ran.out;
+  EXPECT_NE(ran.out.find("seen in: vllm#2945"), std::string::npos);
+  EXPECT_EQ(lint({"--explain", "remote-code"}).out, ran.out);
+  EXPECT_NE(lint({"--list-rules"}).out.find("| R08  | remote-code"), std::string::npos) << lint({"--list-rules"}).out;
+}
+
+TEST_F(Lint, WronglyCalled) {
+  const auto refused = [&](const std::vector<std::string>& words, int exit, const std::string& text) {
+    const Ran ran = lint(words);
+    EXPECT_EQ(ran.exit, exit) << ran.out;
+    EXPECT_NE(ran.err.find(text), std::string::npos) << ran.err;
+    EXPECT_EQ(ran.err_lines().size(), 1u);
+  };
+  refused({}, 2, "SOURCE is missing");
+  refused({config, folder}, 2, "lint takes one SOURCE");
+  refused({config, "--select", "remote-cod"}, 2, "did you mean remote-code?");
+  refused({config, "--ignore", "Z9"}, 2, "which is no rule");
+  refused({config, "--select", ""}, 2, "which is no rule");
+  refused({"--explain", "R0x"}, 2, "which is no rule");
+  refused({config, "--engine", "vlm"}, 2, "did you mean 'vllm'");
+  refused({config, "--format", "xml"}, 2, "give text, github or sarif");
+  refused({config, "--format", "sarif", "--json"}, 2, "give one of them");
+  refused({config, "--dry-run"}, 2, "add --fix");
+  refused({(scratch / "none").string()}, 3, "none");
+  refused({config, "--report", "x.pdf"}, 2, ".pdf");
+}
+
+TEST_F(Lint, FixWritesWhatIsSafe) {
+  const Ran dry = lint({config, "--fix", "--dry-run"});
+  EXPECT_EQ(dry.exit, 0) << dry.err;
+  EXPECT_NE(dry.out.find("-    \"factor\": 4\n+    \"factor\": 4.0\n"), std::string::npos) << dry.out;
+  EXPECT_EQ(slurp(config), kYarn);
+  const Ran ran = lint({config, "--fix", "--engine", "vllm", "--json"});
+  EXPECT_EQ(ran.exit, 0) << ran.out;
+  std::string want = kYarn;
+  want.replace(want.find("\"factor\": 4"), 11, "\"factor\": 4.0");
+  EXPECT_EQ(slurp(config), want);
+  EXPECT_EQ(ran.json()["fixed"][0]["made"], true);
+  for (const Json& one : ran.json()["findings"]) EXPECT_NE(one["rule"], "R20");
+  EXPECT_EQ(scratch.names(), (std::vector<std::string>{"config.json"}));
+  EXPECT_EQ(lint({config, "--fix"}).out.find("nothing here has a fix"), 0u);
+}
+
+TEST_F(Lint, FixLeavesTheHubCacheAlone) {
+  const fs::path repository = scratch / "hub/models--org--name";
+  fs::create_directories(repository / "refs"), fs::create_directories(repository / "blobs"),
+      fs::create_directories(repository / "snapshots/abc");
+  spill(repository / "refs/main", "abc");
+  spill(repository / "blobs/1", kYarn);
+  fs::create_symlink("../../blobs/1", repository / "snapshots/abc/config.json");
+  const RunOptions hub{.env = {{"HF_HUB_CACHE", (scratch / "hub").string()}}};
+  EXPECT_EQ(lint({"org/name", "--select", "R20"}, hub).exit, 0);
+  fs::create_symlink(repository / "snapshots/abc", scratch / "linked");
+  for (const std::string& source :
+       {std::string("org/name"), (repository / "snapshots/abc/config.json").string(), (scratch / "linked").string()}) {
+    const Ran ran = lint({source, "--fix"}, hub);
+    EXPECT_EQ(ran.exit, 5) << ran.out;
+    EXPECT_NE(ran.err.find("Hub cache"), std::string::npos) << ran.err;
+  }
+  EXPECT_EQ(slurp(repository / "blobs/1"), kYarn);
+}
+
+TEST_F(Lint, FlagsStandUnderAFinding) {
+  spill(scratch / "config.json",
+        R"({"model_type": "qwen2", "hidden_size": 3584, "num_attention_heads": 28, "max_position_embeddings": 32768,
+    "rope_theta": 1000000.0, "rope_scaling": {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}})");
+  const Ran ran = lint({config, "--select", "R22"});
+  // llama.cpp reads the rope right and serves context_length unless told (golden yarn-qwen25-recipe)
+  EXPECT_NE(ran.out.find("or run llama.cpp 0.5.0 with: -c 131072\n"), std::string::npos) << ran.out;
+}
+
+TEST_F(Lint, Gguf) {
+  const std::string gguf = (scratch / "m.gguf").string();
+  ASSERT_EQ(run({"convert", model("tolstoy-4m-yarn-2k"), "-o", gguf, "--type", "f16", "--no-sync"}).exit, 0);
+  const Ran ran = lint({gguf});
+  EXPECT_EQ(ran.exit, 0) << ran.out;
+  EXPECT_EQ(ran.out, "no findings\n");
+  EXPECT_EQ(lint({gguf, "--fix"}).exit, 4);
+}
+
+}  // namespace
+}  // namespace ropewalk::tools::test
