@@ -189,6 +189,7 @@ Temporary Temporary::create(const fs::path& target, Kind kind) {
       fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     } else if (::mkdir(path.c_str(), 0777) == 0) {
       fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+      if (fd < 0 && errno == ENOENT) continue;  // another run's reaping was quicker than our lock
     }
     if (fd < 0) {
       if (errno == EEXIST || errno == EINTR) continue;
