@@ -1,9 +1,12 @@
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <fstream>
 #include <map>
+#include <sstream>
 
 #include "formats/engines/flags.h"
+#include "lib/error.h"
 #include "tests/formats/flags_line.h"
 #include "tests/formats/rope_golden.h"
 
@@ -375,6 +378,52 @@ TEST(EngineFlags, GoldenConfigsInEveryRange) {
   EXPECT_EQ(counts("sglang 0.5.23"), (std::vector<int>{65, 26, 6}));
   EXPECT_EQ(counts("llama.cpp 0.5.0"), (std::vector<int>{61, 25, 11}));
   EXPECT_EQ(counts("exllamav2 0.3.2"), (std::vector<int>{32, 1, 64}));
+}
+
+// 162 published config.json files, run by the newest engines as transformers 5.23.0 means them: what they need is in
+// tests/golden/engine_flags.txt, looked at; every line is fed back.
+TEST(EngineFlags, PublishedConfigs) {
+  std::vector<std::filesystem::path> files;
+  for (const auto& entry : std::filesystem::directory_iterator(ROPEWALK_GOLDEN_DIR "/lint/configs"))
+    files.push_back(entry.path());
+  std::sort(files.begin(), files.end());
+  ASSERT_EQ(files.size(), 162u);
+  std::string got;
+  std::map<std::string, int> tally;
+  for (const std::filesystem::path& path : files) {
+    SCOPED_TRACE(path.filename().string());
+    got += path.filename().string() + "\n";
+    Json config;
+    try {
+      config = read_json(path);
+    } catch (const Error&) {
+      got += "  not JSON\n";  // Python's Infinity
+      continue;
+    }
+    const EngineReading meant = read_as(parse_engine("transformers@5.23.0"), config);
+    if (meant.error) {
+      got += "  transformers: " + meant.error->kind + "\n";
+      continue;
+    }
+    const RopeSpec& first = meant.ropes[0].spec;
+    const std::optional<int> original = rope_original_context(first);
+    const double scaled = original ? *original * rope_factor(first).value_or(1) : 0;
+    const WantedRope wanted = wanted_rope(meant, std::max(first.context, int(std::min(scaled, 1e8))));
+    for (const char* name : {"transformers@5.23.0", "vllm@0.33.0", "sglang@0.5.23", "llama.cpp@0.5.0",
+                             "exllamav2@0.3.2", "exllamav3@1.6.5"}) {
+      const EngineVersion engine = parse_engine(name);
+      const EngineFlags flags = engine_flags(engine, &config, wanted);
+      check_line(engine, config, wanted, flags, tally);
+      const bool says_nothing = flags.possible && (flags.line.empty() || engine.engine == Engine::exllamav3);
+      if (!says_nothing) got += "  " + engine.title() + ": " + (flags.possible ? flags.line : "none") + "\n";
+    }
+  }
+  std::stringstream want;
+  want << std::ifstream(ROPEWALK_TEST_DATA_DIR "/engine_flags.txt").rdbuf();
+  if (got == want.str()) return;
+  std::ofstream("engine_flags.txt") << got;
+  FAIL() << "the flags of the 162 files are not those of tests/golden/engine_flags.txt; what they are now is in "
+            "engine_flags.txt of the working directory";
 }
 
 }  // namespace
