@@ -78,6 +78,8 @@ Json sarif_log(const std::vector<Finding>& findings) {
                      {"defaultConfiguration", {{"level", sarif_level(rule.severity)}}}});
   Json results = Json::array();
   for (const Finding& finding : findings) {
+    Json flags = Json::object();
+    for (const Finding::Flags& one : finding.flags) flags[one.engine] = one.line;
     Json physical = {{"artifactLocation", {{"uri", uri_of(finding.file)}}}};
     if (finding.line > 0) physical["region"] = {{"startLine", finding.line}, {"startColumn", finding.column}};
     Json location = {{"physicalLocation", physical}};
@@ -90,7 +92,7 @@ Json sarif_log(const std::vector<Finding>& findings) {
                        {"level", sarif_level(finding.severity)},
                        {"message", {{"text", finding.message + (finding.fix.empty() ? "" : ". Fix: " + finding.fix)}}},
                        {"locations", Json::array({location})},
-                       {"properties", {{"engines", finding.engines}}}});
+                       {"properties", {{"engines", finding.engines}, {"flags", flags}}}});
   }
   return {{"$schema", "https://json.schemastore.org/sarif-2.1.0.json"},
           {"version", "2.1.0"},

@@ -58,25 +58,33 @@ std::string place(const Linter& lint, const EngineRope* rope) {
 void computed(Linter& lint) {
   if (lint.declared.empty()) return;
   Groups<std::string> groups;
+  Groups<std::pair<std::string, std::string>> factors;  // the engine's attention factor and its place
   std::map<std::string, Difference> differences;
+  const auto in_words = [&](const EngineRope& rope) {
+    const bool width = rope.spec.rotary_dim != lint.declared.front().spec.rotary_dim;
+    return describe(rope.spec) + (width ? " of " + std::to_string(rope.spec.rotary_dim) + " channels" : "");
+  };
+  double declared_factor = 1;
   for (std::size_t i = 0; i < lint.engines.size(); ++i) {
-    const EngineReading& reading = lint.readings[i];
-    const Difference difference = lint.difference(reading);
+    const Difference difference = lint.difference(lint.readings[i]);
     const bool frequencies = difference.frequencies && !lint.explained(i, Aspect::frequencies);
     const bool attention = difference.attention && !lint.explained(i, Aspect::attention);
     if (frequencies) {
-      const std::string rope = describe(difference.rope->spec);
+      const std::string rope = in_words(*difference.rope);
       put(groups, rope, i);
       differences[rope] = difference;
     } else if (attention && !difference.frequencies) {
-      lint.add_for("E03", {i}, place(lint, difference.rope),
-                   lint.engines[i].title() + " scales attention by " +
-                       trimmed(std::round(1e6 * difference.attention_factor) / 1e6) + ", not " +
-                       trimmed(std::round(1e6 * difference.declared_attention_factor) / 1e6) + " as " +
-                       lint.declared_by,
-                   "see ropewalk rope --engine " + std::string(engine_name(lint.engines[i].engine)), most(lint));
+      put(factors,
+          std::pair(trimmed(std::round(1e6 * difference.attention_factor) / 1e6), place(lint, difference.rope)), i);
+      declared_factor = difference.declared_attention_factor;
     }
   }
+  for (const auto& [factor, hurt] : factors)
+    lint.add_for("E03", hurt, factor.second,
+                 lint.does(hurt, "scales", "scale") + " attention by " + factor.first + ", " + lint.declared_by +
+                     " by " + trimmed(std::round(1e6 * declared_factor) / 1e6) + by_which_rules(lint),
+                 "see ropewalk rope --engine " + std::string(engine_name(lint.engines[hurt.front()].engine)),
+                 most(lint));
   for (const auto& [rope, hurt] : groups) {
     const Difference& difference = differences[rope];
     std::string off = std::isfinite(difference.ratio)

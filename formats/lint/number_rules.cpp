@@ -47,7 +47,8 @@ void quoted_numbers(Linter& lint, const RopeDict& dict) {
 void factor(Linter& lint, const RopeDict& dict) {
   const Json* value = dict.find("factor");
   if (!value) {
-    if (!needs_factor(dict)) return;
+    // phi3's own yarn, and whatever else has lists, is a longrope
+    if (!needs_factor(dict) || dict.find("short_factor") || dict.find("long_factor")) return;
     lint.add("R20", dict.pointer, dict.type + " without a factor",
              "add \"factor\": the new context / the original one");
     lint.explain_all();

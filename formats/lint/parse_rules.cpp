@@ -347,6 +347,13 @@ void not_finite(Linter& lint) {
 
 void parse_rules(Linter& lint) {
   not_finite(lint);
+  for (const char* key : {"rope_scaling", "rope_parameters"}) {
+    const auto value = lint.model.find(key);
+    if (value == lint.model.end() || value->is_null() || value->is_object()) continue;
+    lint.add("R01", lint.at(key), std::string(key) + " is " + shown(*value) + ", a dictionary or null was expected",
+             "write the dictionary, or null for a plain rope");
+    lint.explain_all();
+  }
   for (const RopeDict& dict : lint.dicts) {
     types(lint, dict);
     misspelt_keys(lint, dict);
@@ -357,10 +364,6 @@ void parse_rules(Linter& lint) {
   for (const RopeDict& dict : lint.dicts) one_spelling(lint, dict);
   originals(lint);
   nested(lint);
-  for (const char* key : {"rope_scaling", "rope_parameters"})
-    if (const auto value = lint.model.find(key); value != lint.model.end() && !value->is_null() && !value->is_object())
-      lint.add("R01", lint.at(key), std::string(key) + " is " + shown(*value) + ", a dictionary or null was expected",
-               "write the dictionary, or null for a plain rope");
 }
 
 }  // namespace ropewalk::formats::linting

@@ -168,6 +168,19 @@ std::vector<Case> cases() {
       {"R20", golden_config("linear4-int"), E, "/rope_scaling/factor", {"vllm@0.8.5"}},
       {"R20", golden_config("linear4-int"), kSilent, "", {"transformers"}},
       {"R20", golden_config("yarn-beta-int"), kSilent},
+      // golden yarn-phi3: transformers and sglang read it as longrope
+      {"R20", golden_config("yarn-phi3"), kSilent},
+      {"E01", golden_config("bad-not-a-dict"), kSilent},  // R01 says it
+      // golden longrope-attention-factor: the same 1.190 in vllm-0.33.0 and sglang-0.5.23
+      {"E03",
+       golden_config("longrope-attention-factor"),
+       E,
+       "/rope_scaling",
+       {"vllm", "sglang"},
+       {},
+       {},
+       {},
+       {"vllm 0.33.0", "sglang 0.5.23"}},
       // golden yarn-no-original: KeyError in vllm 0.12 and llama.cpp's converter, M in transformers 5
       {"R21", golden_config("yarn-no-original"), W, "/rope_scaling"},
       {"R21", golden_config("yarn-no-original"), E, "/rope_scaling", {"vllm@0.12.0"}, {}, {}, {}, {"vllm 0.12.0"}},
