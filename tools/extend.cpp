@@ -194,18 +194,21 @@ ExtendPlan make_plan(const formats::Source& source, const ExtendOptions& options
   return plan;
 }
 
-/// What llama.cpp reads out of the file that was written.
-formats::EngineVerdict written_verdict(const std::string& path, const formats::RopeTarget& target) {
+/// What llama.cpp reads out of the file that was written. (Of these keys and tensors 2025-02 makes what 0.5 does.)
+std::vector<formats::EngineVerdict> written_verdicts(const std::string& path, const formats::RopeTarget& target,
+                                                     std::vector<formats::EngineVersion> engines) {
+  if (engines.empty()) engines = {formats::newest(formats::Engine::llama_cpp)};
   const formats::GgufFile file = formats::read_gguf(path);
   formats::EngineVerdict verdict;
-  verdict.reading.engine = formats::newest(formats::Engine::llama_cpp);
   formats::EngineRope rope;
   rope.spec = formats::read_gguf_rope(file, path);
   rope.arithmetic = formats::EngineArithmetic::ggml;
   verdict.reading.context = rope.spec.context;
   verdict.reading.ropes.push_back(std::move(rope));
   verdict.difference = formats::first_difference(target, verdict.reading);
-  return verdict;
+  std::vector<formats::EngineVerdict> all(engines.size(), verdict);
+  for (std::size_t i = 0; i < engines.size(); ++i) all[i].reading.engine = engines[i];
+  return all;
 }
 
 /// llama.cpp's converter would lose the rope on the way, ropewalk's would not.
@@ -289,7 +292,7 @@ int run_extend(const ExtendOptions& options, Io& io) {
     const WriteOptions write = write_options(options.common, options.writer);
     written = plan.gguf ? write_gguf(*plan.gguf, options, write, io)
                         : write_extended_folder(source, plan.folder, options, write);
-    if (plan.gguf) plan.verdicts = {written_verdict(written.files.front(), plan.target)};
+    if (plan.gguf) plan.verdicts = written_verdicts(written.files.front(), plan.target, asked_engines(options));
   }
   plan.warnings.insert(plan.warnings.end(), written.warnings.begin(), written.warnings.end());
   report(source, options, plan, written, io);

@@ -67,6 +67,7 @@ class Planner {
     add("dynamic NTK", "dynamic" + to);
     add("NTK-by-parts", "ntk-by-parts" + to);
     add("YaRN", "yarn" + to);
+    if (std::holds_alternative<RopeLlama3>(config_.rope.scaling)) add("llama3", "llama3" + to);
     if (config_.model_type == "mistral") add("YaRN, like yarn-mistral", "yarn" + to + ",like=yarn-mistral");
     return std::move(planned_);
   }
@@ -210,7 +211,11 @@ int run_extend_plan(const ExtendOptions& options, const Io& io) {
   }
   output.text(source.spec.text + ": " + describe(config.rope) + "; from " + std::to_string(original) + " to " +
               std::to_string(*options.context) + " tokens\nkeys and values of " + std::to_string(*options.context) +
-              " tokens: " + bytes_text(kv.f16) + " in f16, " + bytes_text(kv.q8_0) + " in q8_0");
+              " tokens: " + bytes_text(kv.f16) + " in f16, " + bytes_text(kv.q8_0) + " in q8_0" +
+              (config.sliding_window && *config.sliding_window < *options.context
+                   ? "\na query sees the last " + std::to_string(*config.sliding_window) +
+                         " tokens only: extend asks for --sliding-window"
+                   : ""));
   output.table(std::move(table));
   output.text(
       "unseen-angle ratio: largest angle at the target over the largest one seen in training, pairs that never "
