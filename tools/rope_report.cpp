@@ -258,9 +258,12 @@ void show_engines(Output& output, const RopeSource& source, const std::vector<Ro
 }
 
 void show_flags(Output& output, const std::vector<RopeTarget>& targets) {
+  output.csv = Table{{{"engine"}, {"possible"}, {"flags"}, {"reason"}}, {}};
   for (const RopeTarget& target : targets) {
     if (!target.flags) continue;
     const formats::EngineFlags& flags = *target.flags;
+    output.csv->rows.push_back(
+        {target.reading.engine.title(), flags.possible ? "yes" : "no", flags.line, flags.reason});
     std::string text = target.reading.engine.title() + ":\n  " +
                        (!flags.possible      ? "none: " + flags.reason
                         : flags.line.empty() ? "no flag needed"

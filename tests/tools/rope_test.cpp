@@ -128,6 +128,14 @@ TEST(Rope, FlagsAreForTheFileAsItIs) {
             R"(--hf-overrides '{"max_position_embeddings":131072}' --max-model-len 131072)");
 }
 
+TEST(Rope, ReportsOfFlagsAreTables) {
+  Scratch scratch;
+  const std::string csv = (scratch / "f.csv").string();
+  ASSERT_EQ(run({"rope", qwen(scratch, true), "--flags", "--engine", "vllm", "--report", csv}).exit, 0);
+  EXPECT_EQ(slurp(csv).rfind("engine,possible,flags,reason\r\nvllm 0.33.0,yes,\"--hf-overrides '", 0), 0u)
+      << slurp(csv);
+}
+
 TEST(Rope, TokenizerLimitIsVllms) {
   Scratch scratch;
   const std::string config = yarn_llama(scratch);
