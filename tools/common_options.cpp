@@ -56,7 +56,7 @@ void declare_no_modifiers(CommandLine& line) {
 void declare_merge(CommandLine& line, SourceOptions& options) {
   line.group("Merging");
   line.option("--dtype", options.dtype, "TYPE",
-              "dtype that merged tensors are rounded to, once (default: each base tensor's own)");
+              "dtype every float tensor is rounded to, once, merged or not (default: each base tensor's own)");
   line.flag("--saturate", options.saturate, "clamp what overflows float16 instead of refusing it");
   line.option("--tokenizer", options.tokenizer, "auto|base|adapter|DIR",
               "which tokenizer the result carries (auto: the adapter's if it has one whose ids fit)");

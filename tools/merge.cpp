@@ -149,13 +149,25 @@ std::vector<std::string> write_merged(const formats::Source& source, const Merge
   return folder.finish().files;
 }
 
+/// Tensors of other bytes than the base's though no adapter changes them: those --dtype rounds.
+std::size_t count_recast(const formats::Source& source, const Observed& observed) {
+  std::size_t n = 0;
+  for (std::size_t i = 0; i < source.base_tensors.size(); ++i) {
+    const LazyTensor& base = *source.base_tensors[i];
+    n += !observed.contains(base.name()) && source.checkpoint.tensors[i]->dtype() != base.dtype() ? 1 : 0;
+  }
+  return n;
+}
+
 Output describe_merge(const formats::Source& source, const Observed& observed, const std::vector<std::string>& files,
                       const MergeOptions& options) {
   const bool dry_run = options.writer.dry_run;
-  const std::size_t untouched = source.checkpoint.tensors.size() - observed.size();
+  const std::size_t recast = count_recast(source, observed);
+  const std::size_t untouched = source.checkpoint.tensors.size() - observed.size() - recast;
   const std::string dtype(info(dominant_dtype(source.checkpoint.tensors)).name);
   Output output{.command = "merge", .source = source.spec.text};
   output.body = {{"tensors_changed", observed.size()},
+                 {"tensors_recast", recast},
                  {"tensors_untouched", untouched},
                  {"dtype", dtype},
                  {"modules", dry_run ? Json::array() : modules_json(source, observed)},
@@ -164,12 +176,13 @@ Output describe_merge(const formats::Source& source, const Observed& observed, c
                  {"written", files},
                  {"dry_run", dry_run}};
   if (dry_run) {
-    output.text("dry run: nothing written; " + std::to_string(observed.size()) + " weights would change");
+    output.text("dry run: nothing written; " + std::to_string(observed.size()) + " weights would change" +
+                (recast ? ", " + std::to_string(recast) + " more be rounded to " + dtype : ""));
     return output;
   }
   output.text(options.output + ": " + std::to_string(observed.size()) + " weights merged, " +
-              std::to_string(untouched) + " tensors untouched, " + dtype + ", tokenizer from " +
-              tokenizer_text(source));
+              (recast ? std::to_string(recast) + " more rounded to " + dtype + ", " : "") + std::to_string(untouched) +
+              " tensors untouched, " + dtype + ", tokenizer from " + tokenizer_text(source));
   if (!observed.empty()) output.table(module_table(observed));
   return output;
 }

@@ -101,6 +101,32 @@ TEST(Merge, Bf16TellsMoreOfTheDeltaWasEaten) {
   EXPECT_LT(f32, 1e-3 * f16);
 }
 
+// --dtype reaches every float tensor: what no adapter touches has other bytes as well, and counts as neither merged nor
+// untouched. Counted here by the hashes of base and result.
+TEST(Merge, TensorsThatOnlyTheDtypeChangesAreToldApart) {
+  Scratch scratch;
+  const std::string base = model("tolstoy-4m-yarn-2k");
+  std::map<std::string, std::string> before;
+  for (const TensorPtr& tensor : formats::read_safetensors(base + "/model.safetensors").tensors)
+    before[tensor->name()] = tensor_sha256(*tensor);
+  const auto merge = [&](const std::string& source, const std::string& dtype, const std::string& out) {
+    const Ran ran = run({"merge", source, "-o", (scratch / out).string(), "--dtype", dtype, "--json"});
+    EXPECT_EQ(ran.exit, 0) << ran.err;
+    const Json& json = ran.json();
+    std::size_t same = 0;
+    for (const TensorPtr& tensor : formats::read_safetensors(scratch / (out + "/model.safetensors")).tensors)
+      same += tensor_sha256(*tensor) == before.at(tensor->name()) ? 1 : 0;
+    EXPECT_EQ(json["tensors_untouched"], same) << out;
+    return std::pair<int, int>(json["tensors_changed"], json["tensors_recast"]);
+  };
+  EXPECT_EQ(merge(base + "+" + adapter(), "bf16", "a"), std::pair(28, 11));
+  EXPECT_EQ(merge(base, "bf16", "b"), std::pair(0, 39));
+  EXPECT_EQ(merge(base + "+" + adapter(), "f16", "c"), std::pair(28, 0)) << "the base's own";
+  const Ran text = run({"merge", base, "-o", (scratch / "d").string(), "--dtype", "bf16"});
+  EXPECT_NE(text.out.find("0 weights merged, 39 more rounded to bf16, 0 tensors untouched"), std::string::npos)
+      << text.out;
+}
+
 TEST(Merge, ZeroScaleChangesNothing) {
   Scratch scratch;
   ASSERT_EQ(
