@@ -124,7 +124,7 @@ void serves(Linter& lint) {
                  lint.does(hurt, "refuses", "refuse") + " " +
                      (lint.options.context ? "a context of " + std::to_string(*lint.options.context) : "the length") +
                      ": " + text,
-                 "raise max_position_embeddings, or override it on the engine's command line", most(lint));
+                 "raise max_position_embeddings, or override it on the engine's command line");
   for (const auto& [length, hurt] : shorter)
     lint.add_for("E04", hurt, lint.at("max_position_embeddings"),
                  lint.does(hurt, "serves", "serve") + " " + std::to_string(length) + " of max_position_embeddings " +

@@ -277,6 +277,9 @@ Finding& Linter::add(std::string_view rule, const std::string& pointer, std::str
 }
 Finding& Linter::add_for(std::string_view rule, const std::vector<std::size_t>& hurt, const std::string& pointer,
                          std::string message, std::string fix, Severity most) {
+  // what an engine computes for a model type that was not compared is a guess; lengths and linear's integer are read
+  // before the model's class matters
+  if (!compared && rule != "E04" && rule != "R20") most = std::min(most, Severity::warning);
   if (options.engines.empty()) most = std::min(most, find_lint_rule(rule)->severity);
   Finding& finding = add(rule, std::min(by_engine(hurt), most), pointer, std::move(message), std::move(fix));
   for (const std::size_t engine : hurt) {

@@ -103,6 +103,14 @@ std::vector<Case> cases() {
        {"transformers 4.57.6"}},
       {"R06", golden_config("v5-default"), kSilent, "", {"transformers", "vllm", "sglang", "llama.cpp"}},
       {"R06", golden_config("plain-llama2-no-theta"), kSilent},
+      // a class that may find it somewhere else: never an error
+      {"R06",
+       llama(R"({"rope_theta": null, "rope_parameters": {"rope_type": "default", "rope_theta": 1e7}})",
+             R"({"model_type": "qwen3_5_text"})"),
+       W,
+       "/rope_parameters/rope_theta",
+       {"transformers@4.57.6"}},
+      {"E04", llama("{}", R"({"model_type": "mixtral"})"), E, "/max_position_embeddings", {"vllm"}, 8192},
       // golden v4-theta-twice, v5-theta-conflict
       {"R07", golden_config("v4-theta-twice"), E, "/rope_scaling/rope_theta"},
       {"R07", golden_config("v5-theta-conflict"), E, "/rope_parameters/rope_theta"},
