@@ -31,9 +31,8 @@ std::string escaped(const std::string& text) {
 std::string px(double value) { return fixed_text(value, 2); }
 
 /// The end of a long path, which tells more than its beginning.
-std::string shortened(const std::string& text) {
-  constexpr std::size_t kTitleLetters = 80;
-  std::size_t from = text.size() > kTitleLetters ? text.size() - kTitleLetters : 0;
+std::string shortened(const std::string& text, std::size_t letters) {
+  std::size_t from = text.size() > letters ? text.size() - letters : 0;
   while (from > 0 && from < text.size() && (static_cast<unsigned char>(text[from]) & 0xC0) == 0x80) ++from;  // UTF-8
   return from == 0 ? text : "..." + text.substr(from);
 }
@@ -66,6 +65,7 @@ class Chart {
 
   std::string draw() {
     if (groups_.empty()) return nothing();
+    choose_layers();
     const RopeSpec& first = spec_of(groups_[0]);
     original_ = trained_context(first, labels_.context > 0 ? labels_.context : std::max(1, first.context));
     pairs_ = rope_pairs(first, original_, labels_.sequence_length);
@@ -83,7 +83,19 @@ class Chart {
   }
 
  private:
-  const RopeSpec& spec_of(const RopeGroup& group) const { return group.rope.layers.at(0).spec; }
+  const RopeSpec& spec_of(const RopeGroup& group) const {
+    for (const formats::WantedLayer& layer : group.rope.layers)
+      if (layer.layer_type == layer_type_) return layer.spec;
+    return group.rope.layers.at(0).spec;
+  }
+  /// The first kind of layer that has a method, else the first.
+  void choose_layers() {
+    const auto& layers = groups_[0].rope.layers;
+    const auto scaled = std::find_if(layers.begin(), layers.end(), [](const formats::WantedLayer& layer) {
+      return !std::holds_alternative<RopeUnscaled>(layer.spec.scaling);
+    });
+    layer_type_ = (scaled == layers.end() ? layers.begin() : scaled)->layer_type;
+  }
   double x(std::size_t pair) const {
     const std::size_t last = std::max<std::size_t>(1, pairs_.size() - 1);
     return kLeft + (kRight - kLeft) * double(pair) / double(last);
@@ -117,7 +129,9 @@ class Chart {
   }
 
   void legend() {
-    text(kLeft, 30, "RoPE of " + shortened(labels_.title), "class=\"title\"");
+    constexpr std::size_t kTitleLetters = 74;  // bold at 16 px: up to 11 px a letter
+    const std::string kind = layer_type_.empty() ? "" : ", " + shortened(layer_type_, kTitleLetters / 2);
+    text(kLeft, 30, "RoPE of " + shortened(labels_.title, kTitleLetters - kind.size()) + kind, "class=\"title\"");
     cursor_ = 54;
     const auto entry = [&](const std::string& kind, const std::string& words) {
       line(kLeft, cursor_ - 4, kLeft + 28, cursor_ - 4, kind);
@@ -282,6 +296,7 @@ class Chart {
 
   const std::vector<RopeGroup>& groups_;
   const RopeChartLabels& labels_;
+  std::string layer_type_;  // drawn
   int original_ = 1;
   std::vector<RopePair> pairs_;  // of the first group
   std::vector<RopeTable> tables_;

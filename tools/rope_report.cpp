@@ -78,9 +78,11 @@ void show_layer(Output& output, const RopeSource& source, const WantedLayer& lay
       fixed_text(a, 4) + (a == 1 ? "" : ", so attention logits are multiplied by " + fixed_text(a * a, 4)));
   lines.emplace_back("pairs", band_text(pairs));
   const double unseen = coverage.unseen_angle_ratio;
-  lines.emplace_back("unseen angles", "at " + std::to_string(context) + " tokens the largest angle is " +
-                                          fixed_text(unseen, 2) + "x the largest one seen in " +
-                                          std::to_string(original) + (unseen > 1.0005 ? ": extrapolates" : ""));
+  lines.emplace_back("unseen angles",
+                     unseen == 0 ? "none: every pair completes a turn in " + std::to_string(original) + " tokens"
+                                 : "at " + std::to_string(context) + " tokens the largest angle is " +
+                                       fixed_text(unseen, 2) + "x the largest one seen in " + std::to_string(original) +
+                                       (unseen > 1.0005 ? ": extrapolates" : ""));
   lines.emplace_back("short-context damage", coverage.high_frequency_damage > 0
                                                  ? "pairs that turn 32 times or more are slowed by up to " +
                                                        fixed_text(100 * coverage.high_frequency_damage, 1) + " %"
