@@ -130,8 +130,8 @@ class Chart {
 
   void legend() {
     constexpr std::size_t kTitleLetters = 74;  // bold at 16 px: up to 11 px a letter
-    const std::string kind = layer_type_.empty() ? "" : ", " + shortened(layer_type_, kTitleLetters / 2);
-    text(kLeft, 30, "RoPE of " + shortened(labels_.title, kTitleLetters - kind.size()) + kind, "class=\"title\"");
+    const std::string layers = layer_type_.empty() ? "" : ", " + shortened(layer_type_, kTitleLetters / 2);
+    text(kLeft, 30, "RoPE of " + shortened(labels_.title, kTitleLetters - layers.size()) + layers, "class=\"title\"");
     cursor_ = 54;
     const auto entry = [&](const std::string& kind, const std::string& words) {
       line(kLeft, cursor_ - 4, kLeft + 28, cursor_ - 4, kind);
