@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "lib/plural.h"
+
 namespace ropewalk::formats {
 namespace {
 
@@ -30,12 +32,11 @@ bool is_printable_utf8(std::string_view text) {
 
 void GgufCursor::need(std::uint64_t bytes, const char* field) const {
   if (bytes > remaining())
-    fail(std::string(field) + subject_ + " needs " + std::to_string(bytes) + " bytes, " + std::to_string(remaining()) +
-             " are left",
+    fail(std::string(field) + subject_ + " needs " + plural(bytes, "byte") + ", " + are_left(remaining()),
          kGgufFetchAgain);
 }
 
-void GgufCursor::read(std::span<std::byte> out, const char* field) {
+void GgufCursor::fetch(std::span<std::byte> out, const char* field) {
   need(out.size(), field);
   while (!out.empty()) {
     if (position_ < window_begin_ || position_ >= window_begin_ + window_bytes_) refill();
@@ -55,14 +56,14 @@ std::string GgufCursor::text(const char* field, std::uint64_t max_bytes) {
              std::to_string(max_bytes) + " are accepted",
          kGgufWriteAgain);
   std::string out(static_cast<std::size_t>(n), '\0');
-  read(std::as_writable_bytes(std::span(out.data(), out.size())), field);
+  fetch(std::as_writable_bytes(std::span(out.data(), out.size())), field);  // the field began with its length
   return out;
 }
 
 void GgufCursor::check_count(std::uint64_t n, std::uint64_t item_bytes, std::uint64_t max, const char* what) const {
   if (n > remaining() / item_bytes)
     fail(std::string(what) + subject_ + " is " + std::to_string(n) + ", which needs at least " +
-             std::to_string(item_bytes) + " bytes each, " + std::to_string(remaining()) + " bytes are left",
+             std::to_string(item_bytes) + " bytes each, " + are_left(remaining()),
          kGgufFetchAgain);
   if (n > max)
     fail(std::string(what) + subject_ + " is " + std::to_string(n) + ", at most " + std::to_string(max) +
@@ -70,8 +71,9 @@ void GgufCursor::check_count(std::uint64_t n, std::uint64_t item_bytes, std::uin
          kGgufWriteAgain);
 }
 
-void GgufCursor::fail(const std::string& problem, const std::string& fix, ErrorKind kind) const {
-  throw Error(kind, {.path = file_->path(), .offset = position_}, problem, fix);
+void GgufCursor::fail_at(std::uint64_t place, const std::string& problem, const std::string& fix,
+                         ErrorKind kind) const {
+  throw Error(kind, {.path = file_->path(), .offset = place}, problem, fix);
 }
 
 void GgufCursor::refill() {

@@ -12,6 +12,7 @@ constexpr std::uint64_t kMaxStrings = std::uint64_t{1} << 22;  // elements of al
 constexpr std::uint64_t kMaxStringBytes = std::uint64_t{1} << 26, kMaxArrayBytes = std::uint64_t{1} << 26;
 constexpr std::uint64_t kMaxSectionBytes = std::uint64_t{1} << 28;
 constexpr std::uint64_t kMaxAlignment = std::uint64_t{1} << 20;
+constexpr const char* kAlignmentKey = "general.alignment";
 
 GgufType read_type(GgufCursor& in, const char* field, const std::string& key) {
   const auto raw = in.number<std::uint32_t>(field);
@@ -46,11 +47,12 @@ GgufArray read_array(GgufCursor& in, const std::string& key, std::uint64_t& stri
   array.packed.resize(static_cast<std::size_t>(n * each));
   in.read(array.packed, "the elements");
   if (array.element_type == GgufType::boolean)
-    for (std::byte b : array.packed)
-      if (b > std::byte{1})
-        in.fail("key " + in_quotes(key) + " has a bool of value " + std::to_string(static_cast<int>(b)) +
-                    ", expected 0 or 1",
-                kGgufWriteAgain);
+    for (std::size_t at = 0; at < array.packed.size(); ++at)
+      if (array.packed[at] > std::byte{1})
+        in.fail_at(in.field() + at,
+                   "key " + in_quotes(key) + " has a bool of value " +
+                       std::to_string(static_cast<int>(array.packed[at])) + ", expected 0 or 1",
+                   kGgufWriteAgain);
   return array;
 }
 
@@ -74,6 +76,18 @@ GgufValue read_value(GgufCursor& in, const std::string& key, std::uint64_t& stri
   in.fail("key " + in_quotes(key) + " has an unknown type", kGgufWriteAgain);
 }
 
+/// `type_place`: of the value's type; the value is the field read last.
+void check_alignment(const GgufCursor& in, const GgufValue& value, std::uint64_t type_place) {
+  if (value.type != GgufType::u32)
+    in.fail_at(type_place, std::string("general.alignment has type ") + gguf_type_name(value.type) + ", expected u32",
+               kGgufWriteAgain);
+  const std::uint64_t alignment = std::get<std::uint64_t>(value.value);
+  if (alignment == 0 || (alignment & (alignment - 1)) != 0 || alignment > kMaxAlignment)
+    in.fail("general.alignment is " + std::to_string(alignment) + ", expected a power of two up to " +
+                std::to_string(kMaxAlignment),
+            kGgufWriteAgain);
+}
+
 }  // namespace
 
 std::vector<GgufKey> read_gguf_keys(GgufCursor& in, std::uint64_t n_keys) {
@@ -90,7 +104,9 @@ std::vector<GgufKey> read_gguf_keys(GgufCursor& in, std::uint64_t n_keys) {
       in.fail("the name of key number " + std::to_string(i) + " is not printable UTF-8", kGgufWriteAgain);
     if (!seen.insert(key.name).second) in.fail("key " + in_quotes(key.name) + " stands twice", kGgufWriteAgain);
     in.set_subject(" of key " + in_quotes(key.name));
+    const std::uint64_t type_place = in.position();
     key.value = read_value(in, key.name, strings_left);
+    if (key.name == kAlignmentKey) check_alignment(in, key.value, type_place);
     if (in.position() - begin > kMaxSectionBytes)
       in.fail("the keys take more than " + std::to_string(kMaxSectionBytes) + " bytes", kGgufWriteAgain);
     keys.push_back(std::move(key));
@@ -99,19 +115,9 @@ std::vector<GgufKey> read_gguf_keys(GgufCursor& in, std::uint64_t n_keys) {
   return keys;
 }
 
-std::uint64_t read_gguf_alignment(const GgufCursor& in, const std::vector<GgufKey>& keys) {
-  for (const GgufKey& key : keys) {
-    if (key.name != "general.alignment") continue;
-    if (key.value.type != GgufType::u32)
-      in.fail(std::string("general.alignment has type ") + gguf_type_name(key.value.type) + ", expected u32",
-              kGgufWriteAgain);
-    const std::uint64_t alignment = std::get<std::uint64_t>(key.value.value);
-    if (alignment == 0 || (alignment & (alignment - 1)) != 0 || alignment > kMaxAlignment)
-      in.fail("general.alignment is " + std::to_string(alignment) + ", expected a power of two up to " +
-                  std::to_string(kMaxAlignment),
-              kGgufWriteAgain);
-    return alignment;
-  }
+std::uint64_t gguf_alignment(const std::vector<GgufKey>& keys) {
+  for (const GgufKey& key : keys)
+    if (key.name == kAlignmentKey) return std::get<std::uint64_t>(key.value.value);
   return 32;
 }
 

@@ -9,6 +9,7 @@
 #include "formats/gguf_split.h"
 #include "formats/limits.h"
 #include "lib/error.h"
+#include "lib/plural.h"
 #include "lib/recipes.h"
 
 namespace ropewalk::formats {
@@ -38,9 +39,9 @@ Preamble read_preamble(GgufCursor& in) {
     in.fail("GGUF version " + std::to_string(head.version) + ", expected 2 or 3",
             "write it again with a current converter", ErrorKind::unsupported);
   head.n_tensors = in.number<std::uint64_t>("the tensor count");
+  in.check_count(head.n_tensors, 8 + 4 + 4 + 8, kMaxTensorsPerFile, "the tensor count");
   head.n_keys = in.number<std::uint64_t>("the key count");
   in.check_count(head.n_keys, 8 + 4 + 1, kMaxKeys, "the key count");
-  in.check_count(head.n_tensors, 8 + 4 + 4 + 8, kMaxTensorsPerFile, "the tensor count");
   return head;
 }
 
@@ -48,6 +49,7 @@ struct Entry {
   TensorInfo info;
   std::uint64_t offset;  // from the start of the data
   std::uint64_t bytes;
+  std::uint64_t type_place, offset_place;  // of these fields in the file
 };
 
 TensorInfo read_shape_and_type(GgufCursor& in, std::string name) {
@@ -87,7 +89,9 @@ Entry read_entry(GgufCursor& in, std::uint64_t number, std::unordered_set<std::s
             kGgufWriteAgain);
   if (!seen.insert(name).second) in.fail("tensor " + in_quotes(name) + " stands twice", kGgufWriteAgain);
   in.set_subject(" of tensor " + in_quotes(name));
-  Entry entry{read_shape_and_type(in, std::move(name)), 0, 0};
+  const std::uint64_t shape_place = in.position();
+  Entry entry{read_shape_and_type(in, std::move(name)), 0, 0, 0, 0};
+  entry.type_place = in.field();
   const TensorInfo& info = entry.info;
   const std::optional<std::uint64_t> elements = element_count(info.shape);
   const auto block = static_cast<std::uint64_t>(ropewalk::info(info.dtype).block_elements);
@@ -98,9 +102,11 @@ Entry read_entry(GgufCursor& in, std::uint64_t number, std::unordered_set<std::s
             kGgufWriteAgain);
   const std::optional<std::uint64_t> bytes = elements ? byte_size(info.dtype, *elements) : std::nullopt;
   if (!bytes || *bytes > std::uint64_t{1} << 62)
-    in.fail("the shape of tensor " + in_quotes(info.name) + " does not fit in 64 bits", kGgufWriteAgain);
+    in.fail_at(shape_place, "the shape of tensor " + in_quotes(info.name) + " does not fit in 64 bits",
+               kGgufWriteAgain);
   entry.bytes = *bytes;
   entry.offset = in.number<std::uint64_t>("the offset");
+  entry.offset_place = in.field();
   return entry;
 }
 
@@ -118,32 +124,56 @@ struct OneFile {
   std::vector<std::string> warnings;
 };
 
-void place_tensors(const GgufCursor& in, std::vector<Entry> entries, OneFile& one) {
+/// Entry i, at an offset that is not where the one before ends: the fault of that one's type or shape where all from i on
+/// fit together and end with the file, else of the offset.
+[[noreturn]] void fail_offset(const GgufCursor& in, const std::vector<Entry>& entries, std::size_t i,
+                              std::uint64_t expected, std::uint64_t alignment, std::uint64_t data_bytes) {
+  const Entry& entry = entries[i];
+  const std::string name = in_quotes(entry.info.name);
+  std::uint64_t end = entry.offset;
+  bool fit = i > 0 && entry.offset > entries[i - 1].offset && entry.offset % alignment == 0;
+  for (std::size_t next = i; fit && next < entries.size(); ++next) {
+    fit = entries[next].offset == end && entries[next].bytes <= data_bytes && end <= data_bytes - entries[next].bytes;
+    if (fit) end += next + 1 < entries.size() ? padded(entries[next].bytes, alignment) : entries[next].bytes;
+  }
+  if (fit && padded(end, alignment) >= data_bytes) {
+    const Entry& before = entries[i - 1];
+    in.fail_at(before.type_place,
+               "tensor " + in_quotes(before.info.name) + " takes " + plural(before.bytes, "byte") +
+                   " by its type and shape, and the next, " + name + ", begins " +
+                   plural(entry.offset - before.offset, "byte") + " after it",
+               kGgufWriteAgain);
+  }
+  in.fail_at(entry.offset_place,
+             "tensor " + name + " has offset " + std::to_string(entry.offset) + ", expected " +
+                 std::to_string(expected) + " (tensors follow each other without gap)",
+             kGgufWriteAgain);
+}
+
+void place_tensors(const GgufCursor& in, const std::vector<Entry>& entries, OneFile& one) {
   const std::string& path = one.file->path();
   const std::uint64_t data_begin = padded(in.position(), one.alignment);
   std::uint64_t running = 0;  // offset the next tensor must have
   std::uint64_t data_end = in.position();
-  for (Entry& entry : entries) {
-    const std::string name = in_quotes(entry.info.name);
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    const Entry& entry = entries[i];
     if (entry.offset != running)
-      in.fail("tensor " + name + " has offset " + std::to_string(entry.offset) + ", expected " +
-                  std::to_string(running) + " (tensors follow each other without gap)",
-              kGgufWriteAgain);
+      fail_offset(in, entries, i, running, one.alignment, one.file->size() - std::min(data_begin, one.file->size()));
     // data_begin and running stay below 2^63 because each tensor was found to lie inside the file
     const std::uint64_t begin = data_begin + running;
     if (begin > one.file->size() || entry.bytes > one.file->size() - begin)
       throw Error(ErrorKind::bad_input, {.path = path, .offset = begin},
-                  "tensor " + name + " needs " + std::to_string(entry.bytes) + " bytes, " +
-                      std::to_string(begin > one.file->size() ? 0 : one.file->size() - begin) + " are left",
+                  "tensor " + in_quotes(entry.info.name) + " needs " + plural(entry.bytes, "byte") + ", " +
+                      are_left(begin > one.file->size() ? 0 : one.file->size() - begin),
                   "the file is cut short: fetch it again");
     data_end = begin + entry.bytes;
     running += padded(entry.bytes, one.alignment);
-    one.tensors.push_back(file_tensor(std::move(entry.info), one.file, begin));
+    one.tensors.push_back(file_tensor(entry.info, one.file, begin));
   }
   const std::uint64_t whole = entries.empty() ? padded(data_end, one.alignment) : data_begin + running;
   if (one.file->size() > whole)
-    one.warnings.push_back(path + ": " + std::to_string(one.file->size() - whole) +
-                           " bytes after the last tensor are ignored");
+    one.warnings.push_back(path + ": " + plural(one.file->size() - whole, "byte") + " after the last tensor " +
+                           (one.file->size() - whole == 1 ? "is" : "are") + " ignored");
 }
 
 OneFile read_one(const std::filesystem::path& path) {
@@ -152,12 +182,12 @@ OneFile read_one(const std::filesystem::path& path) {
   GgufCursor in(one.file);
   one.head = read_preamble(in);
   one.keys = read_gguf_keys(in, one.head.n_keys);
-  one.alignment = read_gguf_alignment(in, one.keys);
+  one.alignment = gguf_alignment(one.keys);
   std::vector<Entry> entries;
   std::unordered_set<std::string> seen;
   for (std::uint64_t i = 0; i < one.head.n_tensors; ++i) entries.push_back(read_entry(in, i, seen));
   in.set_subject("");
-  place_tensors(in, std::move(entries), one);
+  place_tensors(in, entries, one);
   return one;
 }
 

@@ -3,6 +3,7 @@
 #include <bit>
 
 #include "lib/error.h"
+#include "lib/plural.h"
 
 namespace ropewalk::formats {
 
@@ -26,7 +27,7 @@ std::uint64_t ProtobufReader::take_varint(const char* what) {
 std::uint64_t ProtobufReader::take_fixed(int n_bytes) {
   const std::size_t left = bytes_.size() - pos_;
   if (left < static_cast<std::size_t>(n_bytes))
-    fail(offset_ + pos_, "a field needs " + std::to_string(n_bytes) + " bytes, " + std::to_string(left) + " are left");
+    fail(offset_ + pos_, "a field needs " + plural(n_bytes, "byte") + ", " + are_left(left));
   std::uint64_t value = 0;
   for (int at = 0; at < n_bytes; ++at) value |= std::uint64_t{static_cast<std::uint8_t>(bytes_[pos_++])} << (8 * at);
   return value;
@@ -49,8 +50,8 @@ bool ProtobufReader::next(Field& field) {
       const std::uint64_t length = take_varint("a field's length");
       const std::size_t left = bytes_.size() - pos_;
       if (length > left)
-        fail(field.offset, "field " + std::to_string(field.number) + " needs " + std::to_string(length) + " bytes, " +
-                               std::to_string(left) + " are left");
+        fail(field.offset,
+             "field " + std::to_string(field.number) + " needs " + plural(length, "byte") + ", " + are_left(left));
       field.bytes_offset = offset_ + pos_;
       field.bytes = bytes_.substr(pos_, length);
       pos_ += length;

@@ -63,8 +63,7 @@ class HeaderReader {
   }
 
   void read_text() {
-    if (file_->size() < kSizeBytes)
-      fail(0, "the header's size needs 8 bytes, " + std::to_string(file_->size()) + " are left", kFetchAgain);
+    if (file_->size() < kSizeBytes) fail(0, "the header's size needs 8 bytes, " + are_left(file_->size()), kFetchAgain);
     std::array<std::byte, kSizeBytes> raw;
     file_->read(0, raw);
     std::uint64_t header_bytes = 0;
@@ -77,8 +76,7 @@ class HeaderReader {
            "this is not a safetensors file, or it is corrupt: fetch it again");
     if (header_bytes > file_->size() - kSizeBytes)
       fail(kSizeBytes,
-           "the header needs " + std::to_string(header_bytes) + " bytes, " +
-               std::to_string(file_->size() - kSizeBytes) + " are left",
+           "the header needs " + std::to_string(header_bytes) + " bytes, " + are_left(file_->size() - kSizeBytes),
            kFetchAgain);
     text_.resize(header_bytes);
     file_->read(kSizeBytes, std::as_writable_bytes(std::span(text_)));
@@ -156,8 +154,7 @@ class HeaderReader {
     const std::string range = std::to_string(entry.begin) + " to " + std::to_string(entry.end);
     if (entry.begin > entry.end) fail_at(name, "data_offsets", "ends before it begins: " + range);
     if (entry.end > data_bytes_)
-      fail_at(name, "data_offsets",
-              "needs data up to byte " + std::to_string(entry.end) + ", " + std::to_string(data_bytes_) + " are left",
+      fail_at(name, "data_offsets", "needs data up to byte " + std::to_string(entry.end) + ", " + are_left(data_bytes_),
               kFetchAgain);
     if (entry.end - entry.begin != *bytes)
       fail_at(name, "data_offsets",

@@ -4,6 +4,7 @@
 
 #include "formats/utf8.h"
 #include "lib/error.h"
+#include "lib/plural.h"
 
 namespace ropewalk::formats {
 namespace {
@@ -35,7 +36,7 @@ Charsmap::Charsmap(std::string_view blob) {
   if (blob.size() <= 4) refuse("its size is cut short");
   const std::uint32_t trie_bytes = load_u32(blob, 0);
   if (trie_bytes >= blob.size() - 4)
-    refuse("its trie needs " + std::to_string(trie_bytes) + " bytes, " + std::to_string(blob.size() - 4) + " are left");
+    refuse("its trie needs " + plural(trie_bytes, "byte") + ", " + are_left(blob.size() - 4));
   if (trie_bytes < 1024 || trie_bytes % 1024 != 0)
     refuse("its trie has " + std::to_string(trie_bytes) + " bytes, expected a multiple of 1024");
   if (blob.back() != '\0') refuse("its replacements do not end with a NUL");

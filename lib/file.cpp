@@ -8,6 +8,7 @@
 #include <cerrno>
 
 #include "lib/error.h"
+#include "lib/plural.h"
 
 namespace ropewalk {
 namespace {
@@ -83,7 +84,7 @@ void File::read(std::uint64_t offset_bytes, std::span<std::byte> bytes) const {
   const auto ends_early = [&](std::uint64_t size) {
     const std::uint64_t left = offset_bytes < size ? size - offset_bytes : 0;
     throw Error(ErrorKind::bad_input, {.path = path_, .offset = offset_bytes},
-                std::to_string(bytes.size()) + " bytes are needed, " + std::to_string(left) + " are left",
+                plural(bytes.size(), "byte") + (bytes.size() == 1 ? " is needed, " : " are needed, ") + are_left(left),
                 "the file is cut short: fetch it again");
   };
   if (offset_bytes > size_ || bytes.size() > size_ - offset_bytes) ends_early(size_);

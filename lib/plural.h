@@ -10,4 +10,7 @@ inline std::string plural(std::uint64_t n, const std::string& noun) {
   return std::to_string(n) + " " + noun + (n == 1 ? "" : "s");
 }
 
+/// "1 is left", "4000 are left".
+inline std::string are_left(std::uint64_t n) { return std::to_string(n) + (n == 1 ? " is left" : " are left"); }
+
 }  // namespace ropewalk

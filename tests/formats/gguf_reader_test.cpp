@@ -252,6 +252,82 @@ TEST_F(GgufReader, LyingTensors) {
   EXPECT_REFUSED(two("b", 0), "'b' has offset 0, expected 32");    // shared data
 }
 
+// The byte named is the one at which the bad field begins, as a hex editor shows it.
+TEST_F(GgufReader, PlacesAreWhereTheBadFieldBegins) {
+  const auto place = [&](std::string bytes, std::size_t at, std::initializer_list<int> put, const char* words,
+                         ErrorKind kind = ErrorKind::bad_input) {
+    for (int byte : put) bytes[at++] = static_cast<char>(byte);
+    try {
+      read(bytes);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), kind) << error.what();
+      EXPECT_NE(std::string_view(error.what()).find(words), std::string_view::npos) << error.what();
+      return error.where().offset.value_or(~std::uint64_t{0});
+    }
+    ADD_FAILURE() << "accepted: " << words;
+    return ~std::uint64_t{0};
+  };
+  const std::string whole = small_file();
+  EXPECT_EQ(place(whole, 0, {'g'}, "starts with 'gGUF'"), 0u);
+  EXPECT_EQ(place(whole, 4, {7}, "GGUF version 7", ErrorKind::unsupported), 4u);
+  EXPECT_EQ(place(whole, 14, {1}, "the tensor count"), 8u);
+  EXPECT_EQ(place(whole, 22, {1}, "the key count"), 16u);
+  // name "u8" at 24, its type at 34, its value at 38; name "i8" at 39
+  EXPECT_EQ(place(whole, 30, {1}, "the name of key number 0 needs"), 24u);
+  EXPECT_EQ(place(whole, 32, {1}, "not printable"), 24u);
+  EXPECT_EQ(place(whole, 34, {77}, "value type 77"), 34u);
+  EXPECT_EQ(place(whole, 47, {'u'}, "key 'u8' stands twice"), 39u);
+  const std::size_t boolean = whole.find("bool") + 4;
+  EXPECT_EQ(place(whole, boolean + 4, {2}, "bool of value 2"), boolean + 4);
+  const std::size_t strings = whole.find("strings") + 7;
+  EXPECT_EQ(place(whole, strings + 4, {9}, "array of arrays"), strings + 4);
+  EXPECT_EQ(place(whole, strings + 14, {1}, "the length of key 'strings'"), strings + 8);
+  EXPECT_EQ(place(whole, strings + 16 + 6, {1}, "a string of key 'strings' needs"), strings + 16);
+  const std::string flags =
+      with_key(GgufBytes().put<std::uint32_t>(9).put<std::uint32_t>(7).put<std::uint64_t>(3).put<std::uint16_t>(1));
+  EXPECT_EQ(place(flags, 33 + 16 + 2, {9}, "bool of value 9"), 33u + 16 + 2) << "the element, not the array";
+  const std::string aligned = GgufBytes().head(0, 2).key_u32("general.alignment", 24).key_u32("k", 1).bytes();
+  EXPECT_EQ(place(aligned, 24 + 8 + 17 + 4, {24}, "general.alignment is 24"), 24u + 8 + 17 + 4);
+  EXPECT_EQ(place(aligned, 24 + 8 + 17, {6}, "general.alignment has type f32"), 24u + 8 + 17);
+  // "first": name, then 4 dimensions at +5, extents at +9, type at +25, offset at +29
+  const std::size_t first = whole.find("first") + 5, second = whole.find("second") + 6;
+  EXPECT_EQ(place(whole, first, {5}, "has 5 dimensions"), first);
+  EXPECT_EQ(place(whole, first + 4 + 8 + 7, {0x80}, "a dimension of -"), first + 4 + 8);
+  EXPECT_EQ(place(whole, first + 4 + 7, {0x40}, "does not fit in 64 bits"), first);
+  EXPECT_EQ(place(whole, first + 20, {99}, "ggml type 99", ErrorKind::unsupported), first + 20);
+  EXPECT_EQ(place(whole, second + 24, {16}, "tensor 'second' has offset 16"), second + 24);
+  EXPECT_EQ(place(whole, second + 24, {64}, "tensor 'second' has offset 64"), second + 24);
+}
+
+// A tensor whose type was altered is blamed itself, not the one that follows it.
+TEST_F(GgufReader, ATensorThatLiesAboutItsSizeIsBlamedItself) {
+  const auto three = [](std::uint32_t type, std::uint64_t offset) {
+    return GgufBytes()
+        .head(3, 0)
+        .tensor("attn_q", {32, 2}, type, 0)
+        .tensor("attn_v", {32, 2}, kF32, offset)
+        .tensor("ffn", {32, 2}, kF32, 512)
+        .pad()
+        .zeros(768)
+        .bytes();
+  };
+  EXPECT_NO_THROW(read(three(kF32, 256)));
+  const std::string blamed = refusal(three(kQ8, 256));
+  EXPECT_NE(blamed.find(": byte " + std::to_string(three(kQ8, 256).find("attn_q") + 6 + 20) +
+                        ": tensor 'attn_q' takes 68 bytes by its type and shape, and the next, 'attn_v', begins 256 "
+                        "bytes after it; "),
+            std::string::npos)
+      << blamed;
+  EXPECT_REFUSED(three(kF32, 288), "tensor 'attn_v' has offset 288, expected 256");  // 'ffn' then does not fit it
+}
+
+TEST_F(GgufReader, OneByteIsOneByte) {
+  EXPECT_REFUSED(GgufBytes().head(0, 1).text("abcde").put<std::uint32_t>(7).bytes(),
+                 "the value of key 'abcde' needs 1 byte, 0 are left");
+  EXPECT_REFUSED(GgufBytes().head(0, 1).text("k").put<std::uint32_t>(2).put<std::uint8_t>(0).zeros(0).bytes(),
+                 "needs 2 bytes, 1 is left");
+}
+
 TEST_F(GgufReader, ScalarsAndEmptyTensors) {
   const GgufFile file = read(
       GgufBytes().head(2, 0).tensor("scalar", {}, kF32, 0).tensor("empty", {0, 5}, kF32, 32).pad().zeros(32).bytes());
