@@ -46,21 +46,26 @@ class Finder {
         tokenizer_(read_if_there(folder / "tokenizer.json")),
         config_(read_if_there(folder / "tokenizer_config.json")) {}
 
-  SpecialTokens find(const Json& model_config) {
+  SpecialTokens find(const ModelConfigFile& model_config) {
     if (is_set(tokenizer_)) from_template();
     if (is_set(config_)) from_tokenizer_config();
     for (const std::string& kind : kinds_) {
       const std::string key = kind + "_token_id";
-      const Json* id = &at(model_config, key.c_str());
-      if (id->is_null()) id = &at(at(model_config, "text_config"), key.c_str());
-      take_id(kind, *id);
+      const bool nested = at(model_config.json, key.c_str()).is_null();
+      const Json& parent = nested ? at(model_config.json, "text_config") : model_config.json;
+      take_id(kind, at(parent, key.c_str()), model_config, (nested ? "/text_config/" : "/") + key);
     }
     return std::move(out_);
   }
 
  private:
-  void take_id(const std::string& kind, const Json& id) {
-    if (id.is_number_integer()) out_.set_id(kind, id.get<std::int64_t>(), n_vocab_);
+  void take_id(const std::string& kind, const Json& id, const ModelConfigFile& file, const std::string& pointer) {
+    if (!id.is_number_integer()) return;
+    if (id < 0)
+      throw Error(ErrorKind::bad_input, json_place(file.path, file.text, pointer),
+                  "'" + pointer.substr(1) + "' is " + id.dump() + ", expected 0 or more",
+                  "correct the value in the file");
+    out_.set_id(kind, id.get<std::int64_t>(), n_vocab_);
   }
 
   /// Whether the post-processor puts a token before, after or between texts. Reads simple templates only, as the
@@ -162,7 +167,9 @@ class Finder {
       if (!text.is_string() || !added.is_array()) continue;
       const auto found =
           std::find_if(added.begin(), added.end(), [&](const Json& token) { return at(token, "content") == text; });
-      if (found != added.end()) take_id(kind, at(*found, "id"));
+      if (found == added.end()) continue;
+      const ModelConfigFile file{tokenizer_, (folder_ / "tokenizer.json").string(), {}};
+      take_id(kind, at(*found, "id"), file, "/added_tokens/" + std::to_string(found - added.begin()) + "/id");
     }
   }
 
@@ -201,14 +208,11 @@ class Finder {
 }  // namespace
 
 void SpecialTokens::set_id(const std::string& kind, std::int64_t id, std::size_t n_vocab) {
-  if (id < 0)
-    throw Error(ErrorKind::bad_input, {.path = "config.json"},
-                kind + "_token_id is " + std::to_string(id) + ", expected 0 or more", "correct config.json");
   if (static_cast<std::uint64_t>(id) < n_vocab) set(ids, kind, static_cast<std::uint32_t>(id), true);
 }
 
-SpecialTokens find_special_tokens(const std::filesystem::path& folder, const Json& config, std::size_t n_vocab,
-                                  const std::vector<std::string>& kinds) {
+SpecialTokens find_special_tokens(const std::filesystem::path& folder, const ModelConfigFile& config,
+                                  std::size_t n_vocab, const std::vector<std::string>& kinds) {
   return Finder(folder, n_vocab, kinds).find(config);
 }
 

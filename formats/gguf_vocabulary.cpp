@@ -149,9 +149,9 @@ std::vector<GgufKey> gguf_tokenizer_keys(const Source& source, bool compat, std:
   if (!vocabulary)
     throw Error(ErrorKind::bad_input, {.path = source.checkpoint.label},
                 "no tokenizer.model was found beside the weights, and llama.cpp loads no model without its tokenizer",
-                "put the model's tokenizer files into its folder, or name one that holds them");
+                "put the model's tokenizer files into its folder, or name one that holds them: --tokenizer DIR");
   const auto n_vocab = static_cast<std::size_t>(source.checkpoint.config.n_vocab);
-  const Json& config = source.hf->config;
+  const ModelConfigFile config{source.hf->config, (source.hf->folder / "config.json").string(), source.hf->config_text};
   std::vector<GgufKey> keys;
 
   if (vocabulary->add_prefix_space)

@@ -41,12 +41,7 @@ std::map<std::string, std::string> read_index(const fs::path& path) {
   const std::string text = read_text_file(path, JsonLimits{}.max_bytes);
   const Json index = parse_json(place, text);
   const auto fail = [&](const std::string& pointer, const std::string& problem, const std::string& fix) {
-    const TextPosition at = locate(text, pointer);
-    throw Error(ErrorKind::bad_input,
-                {.path = place,
-                 .line = at.line ? std::optional(at.line) : std::nullopt,
-                 .column = at.line ? std::optional(at.column) : std::nullopt},
-                problem, fix);
+    throw Error(ErrorKind::bad_input, json_place(place, text, pointer), problem, fix);
   };
   if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object())
     fail("/weight_map", "no object 'weight_map', expected {tensor: file}",

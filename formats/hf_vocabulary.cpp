@@ -42,10 +42,7 @@ class ConfigFile {
     return value->get<bool>();
   }
   [[noreturn]] void fail(const std::string& pointer, const std::string& problem) const {
-    const TextPosition position = locate(text_, pointer);
-    Error::Where where{.path = path_};
-    if (position.line > 0) where.line = position.line, where.column = position.column;
-    throw Error(ErrorKind::bad_input, where,
+    throw Error(ErrorKind::bad_input, json_place(path_, text_, pointer),
                 (pointer.empty() ? std::string("the file") : "'" + pointer.substr(1) + "'") + " " + problem,
                 std::string(kIsCorrupt));
   }

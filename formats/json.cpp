@@ -353,6 +353,13 @@ TextPosition locate(std::string_view text, const std::string& pointer) {
   return offset ? position_of(text, *offset) : TextPosition{};
 }
 
+Error::Where json_place(const std::string& path, std::string_view text, const std::string& pointer) {
+  Error::Where where{.path = path, .pointer = pointer};
+  const TextPosition at = locate(text, pointer);
+  if (at.line > 0) where.line = at.line, where.column = at.column;
+  return where;
+}
+
 std::string pointer_segment(std::string_view key) {
   std::string out;
   for (const char c : key) {

@@ -7,6 +7,8 @@
 #include <string>
 #include <string_view>
 
+#include "lib/error.h"
+
 namespace ropewalk::formats {
 
 /// Key order is kept: what we write back is in the order we read.
@@ -43,6 +45,8 @@ struct TextPosition {
 TextPosition locate(std::string_view text, const std::string& pointer);
 /// The same as bytes from the start of `text`.
 std::optional<std::size_t> locate_offset(std::string_view text, const std::string& pointer);
+/// The place of an Error about the value that `pointer` names: its line and column if it is there.
+Error::Where json_place(const std::string& path, std::string_view text, const std::string& pointer);
 /// A key as a segment of a pointer: '~' and '/' escaped.
 std::string pointer_segment(std::string_view key);
 

@@ -22,19 +22,14 @@ const Json* JsonFields::find_set(std::string_view key) const {
 }
 
 void JsonFields::fail(ErrorKind kind, std::string_view key, const std::string& problem, const std::string& fix) const {
-  Error::Where where{.path = path_};
-  const TextPosition at = locate(text_, "/" + pointer_segment(key));
-  if (at.line > 0) {
-    where.line = at.line;
-    where.column = at.column;
-  }
-  throw Error(kind, where, problem, fix);
+  throw Error(kind, json_place(path_, text_, "/" + pointer_segment(key)), problem, fix);
 }
 
 void JsonFields::wrong_type(std::string_view key, const Json& found, const char* expected) const {
   const std::string name(key);
   fail(ErrorKind::bad_input, key,
-       "'" + name + "' is " + shown(found) + " (" + found.type_name() + "), expected " + expected,
+       "'" + name + "' is " + shown(found) + (found.is_null() ? "" : std::string(" (") + found.type_name() + ")") +
+           ", expected " + expected,
        found.is_string() ? "remove the quotes or correct the value" : "correct the value in the file");
 }
 

@@ -24,10 +24,7 @@ const Json* RopeFields::value(const char* key) const { return in_dictionary(key)
 
 void RopeFields::fail(ErrorKind kind, const std::string& pointer, const std::string& problem,
                       const std::string& fix) const {
-  const TextPosition position = locate(text_, pointer);
-  Error::Where where{path_, std::nullopt, std::nullopt, std::nullopt};
-  if (position.line > 0) where.line = position.line, where.column = position.column;
-  throw Error(kind, where, problem, fix);
+  throw Error(kind, json_place(path_, text_, pointer), problem, fix);
 }
 
 double RopeFields::number_at(const std::string& pointer) const {

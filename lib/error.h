@@ -30,6 +30,8 @@ class Error : public std::runtime_error {
     std::string path = {};
     std::optional<std::uint64_t> offset = std::nullopt;             // bytes from the start of the file
     std::optional<int> line = std::nullopt, column = std::nullopt;  // from 1, text files only
+    // JSON files only: the value in question by RFC 6901, "/rope_scaling/factor"; also where it is missing
+    std::optional<std::string> pointer = std::nullopt;
   };
 
   Error(ErrorKind kind, Where where, std::string problem, std::string fix);

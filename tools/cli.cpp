@@ -26,24 +26,27 @@ int exit_code(ErrorKind kind) {
 }
 
 struct Failure {
-  std::string kind, path, problem, fix, line;
-  std::optional<std::uint64_t> offset;
+  std::string kind, problem, fix, line;
+  Error::Where where = {};
   int exit = 70;
 };
 
 Failure failure_of(const Error& e) {
-  return {error_kind_name(e.kind()), e.where().path,     e.problem(), e.fix(), e.what(),
-          e.where().offset,          exit_code(e.kind())};
+  return {error_kind_name(e.kind()), e.problem(), e.fix(), e.what(), e.where(), exit_code(e.kind())};
 }
 
 int report(const Failure& failure, bool json, const Io& io) {
   if (json) {
     const auto or_null = [](const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); };
+    const auto if_known = [](const auto& value) { return value ? Json(*value) : Json(nullptr); };
     io.out << json_text({{"error",
                           {{"kind", failure.kind},
                            {"exit", failure.exit},
-                           {"path", or_null(failure.path)},
-                           {"offset", failure.offset ? Json(*failure.offset) : Json(nullptr)},
+                           {"path", or_null(failure.where.path)},
+                           {"offset", if_known(failure.where.offset)},
+                           {"line", if_known(failure.where.line)},
+                           {"column", if_known(failure.where.column)},
+                           {"pointer", if_known(failure.where.pointer)},
                            {"message", failure.problem},
                            {"fix", or_null(failure.fix)}}}})
            << std::flush;
@@ -113,7 +116,7 @@ int run_cli(std::span<const std::string> arguments, Io& io) {
   } catch (const std::exception& e) {
     const std::string problem = std::string("internal error: ") + e.what(),
                       fix = "this is a fault of ropewalk: please report it";
-    return report({"internal", "", problem, fix, problem + "; " + fix, std::nullopt, 70}, json, io);
+    return report({"internal", problem, fix, problem + "; " + fix}, json, io);
   }
 }
 

@@ -54,6 +54,42 @@ TEST_F(Usage, FailuresAsJson) {
   EXPECT_EQ(run({"inspekt", "--json"}).json()["error"]["kind"], "usage");
 }
 
+// What an editor needs to go there: a line and column, and which value of a JSON file.
+TEST_F(Usage, FailuresAsJsonSayWhere) {
+  Scratch scratch;
+  const fs::path folder = copy_of(model("stories260K"), scratch / "model");
+  const std::string config = slurp(folder / "config.json");
+  const auto error = [&](const std::vector<std::string>& words) {
+    std::vector<std::string> all = words;
+    all.push_back("--json");
+    const Json found = run(all).json();
+    return found["error"];
+  };
+  edit_json(folder / "config.json", [](Json& json) { json["num_hidden_layers"] = nullptr; });
+  Json found = error({"inspect", folder.string()});
+  EXPECT_EQ(found["path"], (folder / "config.json").string());
+  EXPECT_EQ(found["pointer"], "/num_hidden_layers");
+  EXPECT_TRUE(found["line"].is_number_integer() && found["column"].is_number_integer()) << found;
+  EXPECT_EQ(found["message"], "'num_hidden_layers' is null, expected an integer");
+  spill(folder / "config.json", "{\n  \"hidden_size\": 64,,\n}");
+  found = error({"inspect", folder.string()});
+  EXPECT_EQ(found["line"], 2);
+  EXPECT_EQ(found["column"], 21);
+  EXPECT_TRUE(found["pointer"].is_null());
+  spill(folder / "config.json", config);
+  edit_json(folder / "config.json", [](Json& json) {
+    json["rope_scaling"] = {{"rope_type", "yarn"}, {"factor", "8"}};
+  });
+  EXPECT_EQ(error({"inspect", folder.string()})["pointer"], "/rope_scaling/factor");
+  spill(folder / "config.json", config);
+  edit_json(folder / "config.json", [](Json& json) { json["bos_token_id"] = -1; });
+  found = error({"convert", folder.string(), "-o", (scratch / "o.gguf").string(), "--type", "f16"});
+  EXPECT_EQ(found["path"], (folder / "config.json").string());
+  EXPECT_EQ(found["pointer"], "/bos_token_id");
+  EXPECT_EQ(found["message"], "'bos_token_id' is -1, expected 0 or more");
+  EXPECT_TRUE(error({"inspect", "/nothing"})["line"].is_null());
+}
+
 TEST_F(Usage, HelpAndVersion) {
   EXPECT_EQ(run({"--version"}).out.substr(0, 9), "ropewalk ");
   EXPECT_EQ(run({"--help"}).exit, 0);
