@@ -47,8 +47,11 @@ std::map<std::string, Pair> pair_up(const std::vector<TensorPtr>& tensors, const
     if (!factor)
       throw Error(
           ErrorKind::bad_input, {.path = path},
-          "key '" + tensor->name() + "' fits nothing, expected '<module>.lora_A.weight' or '<module>.lora_B.weight'",
-          "only adapters of linear layers without further tensors are read; every key must be used");
+          "key '" + tensor->name() +
+              "' is no LoRA factor of a linear layer, expected '<module>.lora_A.weight' or '<module>.lora_B.weight'",
+          "save the adapter again without it: embeddings, biases, magnitudes of DoRA and modules_to_save are not "
+          "merged "
+          "yet");
     TensorPtr& place = factor->is_a ? pairs[factor->module].a : pairs[factor->module].b;
     if (place)
       throw Error(ErrorKind::bad_input, {.path = path},
@@ -107,6 +110,7 @@ PeftAdapter read_peft_adapter(const std::filesystem::path& folder) {
   PeftAdapter adapter;
   adapter.folder = folder;
   adapter.config = std::move(config.json);
+  adapter.config_text = std::move(config.text);
   adapter.base_model = std::move(config.base_model);
 
   const std::filesystem::path weights = folder / kWeightsName;

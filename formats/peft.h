@@ -26,7 +26,8 @@ struct LoraModule {
 struct PeftAdapter {
   std::filesystem::path folder;
   Json config;
-  std::string base_model;  // base_model_name_or_path
+  std::string config_text;  // of adapter_config.json, for the places in errors
+  std::string base_model;   // base_model_name_or_path
   std::vector<LoraModule> modules;
 };
 bool is_peft_adapter(const std::filesystem::path& folder);

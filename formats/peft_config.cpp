@@ -23,6 +23,12 @@ constexpr std::array kNoEffect = {
     "layers_pattern", "fan_in_fan_out",    "megatron_config", "megatron_core",   "qalora_group_size",
     "loftq_config",   "eva_config",        "corda_config",    "lora_ga_config",  "ensure_weight_tying",
     "runtime_config"};
+/// Those that change what a merge must do, and are not read yet.
+constexpr std::array kNotReadYet = {
+    "use_dora",         "lora_bias",     "bias",         "modules_to_save",         "rank_pattern",
+    "alpha_pattern",    "use_qalora",    "use_bdlora",   "layer_replication",       "trainable_token_indices",
+    "kasa_config",      "velora_config", "arrow_config", "alora_invocation_tokens", "target_parameters",
+    "monteclora_config"};
 /// init_lora_weights that leave the base as it was.
 constexpr std::array kPlainInits = {"gaussian", "eva", "orthogonal", "mica"};
 
@@ -41,9 +47,13 @@ void check_config(const JsonFields& fields, const Json& config) {
                 "adapters of this kind are not merged by ropewalk");
   for (const auto& [key, value] : config.items()) {
     if (std::find(kNoEffect.begin(), kNoEffect.end(), key) != kNoEffect.end() || is_off(value)) continue;
+    const bool known = std::find(kNotReadYet.begin(), kNotReadYet.end(), key) != kNotReadYet.end();
     fields.fail(ErrorKind::unsupported, key,
-                "'" + key + "' is " + shown(value) + ", which changes the merge and is not read yet",
-                "only plain LoRA and rsLoRA adapters can be merged");
+                "'" + key + "' is " + shown(value) +
+                    (known ? ", which changes the merge and is not read yet"
+                           : ", a field whose effect on a merge is not known to ropewalk (PEFT 0.21.2)"),
+                known ? "only plain LoRA and rsLoRA adapters can be merged"
+                      : "remove it if it changes nothing in the weights, else the adapter cannot be merged yet");
   }
   if (const Json* init = fields.find_set("init_lora_weights"); init && !init->is_boolean()) {
     const std::string name = fields.optional_string("init_lora_weights").value_or("");
@@ -63,6 +73,7 @@ void drop_prefix(std::string& path, std::string_view prefix) {
 PeftConfig read_peft_config(const std::string& path, const std::string& text) {
   PeftConfig config;
   config.json = parse_json(path, text);
+  config.text = text;
   if (!config.json.is_object())
     throw Error(ErrorKind::bad_input, {.path = path, .line = 1, .column = 1},
                 std::string("the file holds ") + config.json.type_name() + ", expected an object",

@@ -11,6 +11,7 @@ namespace ropewalk::formats {
 /// What a merge needs of adapter_config.json.
 struct PeftConfig {
   Json json;               // the whole file
+  std::string text;        // as read
   std::string base_model;  // base_model_name_or_path, empty if not said
   std::int64_t rank = 0;
   double scale = 0;  // lora_alpha / r, or lora_alpha / sqrt(r) with use_rslora

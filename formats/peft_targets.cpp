@@ -20,9 +20,9 @@ constexpr std::size_t kLongestPattern = 64 << 10;
 /// A Python regular expression.
 class Pattern {
  public:
-  /// `options`: of PCRE2. `where`: the field, for messages.
-  Pattern(const std::string& text, std::uint32_t options, const std::string& path, const char* field)
-      : text_(text), path_(path), field_(field) {
+  /// `options`: of PCRE2. `where`, `field`: for messages.
+  Pattern(const std::string& text, std::uint32_t options, Error::Where where, const char* field)
+      : text_(text), where_(std::move(where)), field_(field) {
     int error = 0;
     PCRE2_SIZE at = 0;
     if (text.size() <= kLongestPattern)
@@ -52,11 +52,11 @@ class Pattern {
     void operator()(pcre2_code* code) const { pcre2_code_free(code); }
   };
   [[noreturn]] void refuse(const std::string& problem) const {
-    throw Error(ErrorKind::bad_input, {.path = path_},
-                std::string("'") + field_ + "': '" + text_.substr(0, 80) + "' " + problem,
+    throw Error(ErrorKind::bad_input, where_, std::string("'") + field_ + "': '" + text_.substr(0, 80) + "' " + problem,
                 "correct it, or name the modules in a list");
   }
-  std::string text_, path_;
+  std::string text_;
+  Error::Where where_;
   const char* field_;
   std::unique_ptr<pcre2_code, Free> code_;
 };
@@ -77,16 +77,18 @@ std::string lower(std::string text) {
 }  // namespace
 
 struct PeftTargets::State {
-  std::string path;
+  std::string path, text;
   std::vector<std::string> names, excluded;
   std::optional<Pattern> pattern, exclusion;
   bool all_linear = false;
   std::optional<std::vector<std::int64_t>> layers;
   std::vector<Pattern> layer_patterns;
 
-  [[noreturn]] void refuse(const char* field, const Json& value, const char* expected) const {
-    throw Error(ErrorKind::bad_input, {.path = path},
-                std::string("'") + field + "' is " + shown(value) + ", expected " + expected, "save the adapter again");
+  Error::Where place(const char* field) const { return json_place(path, text, std::string("/") + field); }
+  [[noreturn]] void refuse(const char* field, const Json& value, const char* expected,
+                           const char* fix = "save the adapter again") const {
+    throw Error(ErrorKind::bad_input, place(field),
+                std::string("'") + field + "' is " + shown(value) + ", expected " + expected, fix);
   }
   std::vector<std::string> strings(const char* field, const Json& value) const {
     std::vector<std::string> out;
@@ -102,19 +104,20 @@ struct PeftTargets::State {
     else if (value.is_array()) names = strings("target_modules", value);
     else if (!value.is_string()) refuse("target_modules", value, "text or a list of it");
     else if (lower(value) == "all-linear") all_linear = true;
-    else pattern.emplace(value.get<std::string>(), kWhole, path, "target_modules");
+    else pattern.emplace(value.get<std::string>(), kWhole, place("target_modules"), "target_modules");
   }
   void read_exclusions(const Json& value) {
     if (value.is_null() || value.empty()) return;
     if (value.is_array()) excluded = strings("exclude_modules", value);
     else if (!value.is_string()) refuse("exclude_modules", value, "text or a list of it");
     else if (!value.get<std::string>().empty())
-      exclusion.emplace(value.get<std::string>(), kWhole, path, "exclude_modules");
+      exclusion.emplace(value.get<std::string>(), kWhole, place("exclude_modules"), "exclude_modules");
   }
   void read_layers(const Json& chosen, const Json& patterns) {
     if (chosen.is_null() || (chosen.is_array() && chosen.empty())) return;
     if (pattern || all_linear)
-      refuse("layers_to_transform", chosen, "nothing beside a target_modules that is one text");
+      refuse("layers_to_transform", chosen, "nothing beside a target_modules that is one text",
+             "remove it, or list the modules in target_modules");
     layers.emplace();
     for (const Json& layer : chosen.is_array() ? chosen : Json::array({chosen})) {
       if (!layer.is_number_integer()) refuse("layers_to_transform", chosen, "a number or a list of numbers");
@@ -125,10 +128,11 @@ struct PeftTargets::State {
     else if (patterns.is_array()) texts = strings("layers_pattern", patterns);
     else if (!patterns.is_null() && !patterns.is_string()) refuse("layers_pattern", patterns, "text or a list of it");
     if (texts.empty())
-      layer_patterns.emplace_back(R"(.*?\.[^.]*\.(?P<idx>\d+)\.)", PCRE2_ANCHORED, path, "layers_pattern");
-    for (const std::string& text : texts)
-      layer_patterns.emplace_back(R"((?:^|.*?\.))" + text + R"(\.(?P<idx>\d+)\.)", PCRE2_ANCHORED, path,
+      layer_patterns.emplace_back(R"(.*?\.[^.]*\.(?P<idx>\d+)\.)", PCRE2_ANCHORED, place("layers_pattern"),
                                   "layers_pattern");
+    for (const std::string& stem : texts)
+      layer_patterns.emplace_back(R"((?:^|.*?\.))" + stem + R"(\.(?P<idx>\d+)\.)", PCRE2_ANCHORED,
+                                  place("layers_pattern"), "layers_pattern");
   }
 
   bool in_layers(const std::string& module) const {
@@ -139,8 +143,9 @@ struct PeftTargets::State {
   }
 };
 
-PeftTargets::PeftTargets(const Json& config, std::string path) : state_(std::make_unique<State>()) {
-  state_->path = std::move(path);
+PeftTargets::PeftTargets(const Json& config, const std::string& path, std::string_view text)
+    : state_(std::make_unique<State>()) {
+  state_->path = path, state_->text = text;
   const auto field = [&](const char* name) { return config.contains(name) ? config.at(name) : Json(nullptr); };
   state_->read_targets(field("target_modules"));
   state_->read_exclusions(field("exclude_modules"));
@@ -161,9 +166,24 @@ bool PeftTargets::name(const std::string& module) const {
   return std::any_of(s.names.begin(), s.names.end(), ends) && (!s.layers || s.in_layers(module));
 }
 
+namespace {
+
+/// Which field leaves a module out that `config` does not name.
+std::string leaving_out(const std::string& module, Json config, const std::string& path) {
+  const auto names_it = [&] { return PeftTargets(config, path).name(module); };
+  config.erase("exclude_modules");
+  if (names_it()) return "exclude_modules of adapter_config.json excludes";
+  for (const char* field : {"layers_to_transform", "layers_pattern"}) config.erase(field);
+  if (names_it()) return "layers_to_transform of adapter_config.json leaves out";
+  return "target_modules of adapter_config.json does not name";
+}
+
+}  // namespace
+
 void check_peft_targets(const PeftAdapter& adapter, const std::vector<TensorPtr>& base,
                         std::vector<std::string>& warnings) {
-  const PeftTargets targets(adapter.config, (adapter.folder / "adapter_config.json").string());
+  const std::string path = (adapter.folder / "adapter_config.json").string();
+  const PeftTargets targets(adapter.config, path, adapter.config_text);
   const std::string tail = ".weight";
   std::set<std::string> known, named, held;
   for (const TensorPtr& tensor : base) {
@@ -176,7 +196,8 @@ void check_peft_targets(const PeftAdapter& adapter, const std::vector<TensorPtr>
     if (named.contains(module.target) || !known.contains(module.target)) continue;  // the merge refuses the unknown
     throw Error(
         ErrorKind::bad_input, {.path = adapter.folder.string()},
-        "key '" + module.a->name() + "' is of a module that target_modules of adapter_config.json does not name" +
+        "key '" + module.a->name() + "' is of a module that " +
+            leaving_out(module.target.substr(0, module.target.size() - tail.size()), adapter.config, path) +
             (named.empty() ? " (it names none of this base)" : ""),
         "PEFT 0.21.2 would pass over it without a word: name the module there, or take the key out of the file");
   }

@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "formats/json.h"
@@ -20,8 +21,8 @@ namespace ropewalk::formats {
 class PeftTargets {
  public:
   /// Error(bad_input) for a field of another type, for an expression that is none, and for layers_to_transform beside
-  /// an expression, which PEFT refuses.
-  PeftTargets(const Json& config, std::string path);
+  /// an expression, which PEFT refuses. `text`: what was parsed, for the line of the field.
+  PeftTargets(const Json& config, const std::string& path, std::string_view text = {});
   ~PeftTargets();
   PeftTargets(PeftTargets&&) noexcept;
 
@@ -34,7 +35,7 @@ class PeftTargets {
 };
 
 /// Compares what the configuration names with what the adapter's file holds. A module that is in the file but not named
-/// is Error(bad_input) naming its key: PEFT 0.21.2 passes over it without a word (or, where nothing of this base is
+/// is Error(bad_input) naming its key and the field that leaves it out: PEFT 0.21.2 passes over it without a word (or, where nothing of this base is
 /// named, refuses the adapter), and a key of the file would go unused. One that is named but not in the file stays as
 /// it is, with a line in `warnings`: PEFT gives it a delta of zero, and warns.
 void check_peft_targets(const PeftAdapter& adapter, const std::vector<TensorPtr>& base,

@@ -99,6 +99,19 @@ std::size_t changed(const Source& source) {
   return n;
 }
 
+TEST(PeftTargets, ErrorsNameTheLineOfTheirOwnField) {
+  const char* text =
+      "{\n  \"target_modules\": [\"q_proj\"],\n  \"exclude_modules\": 3,\n  \"layers_to_transform\": 1\n}";
+  try {
+    const PeftTargets targets(Json::parse(text), "a.json", text);
+    FAIL() << "accepted";
+  } catch (const Error& error) {
+    EXPECT_STREQ(error.what(),
+                 "a.json:3:22: 'exclude_modules' is 3, expected text or a list of it; save the adapter again");
+    EXPECT_EQ(error.where().pointer, "/exclude_modules");
+  }
+}
+
 TEST(PeftTargets, ConfigurationAndFileAreCompared) {
   const TestFolder folder;
   const std::string who = "adapter '" + (folder / "adapter").string() + "': ";
@@ -135,8 +148,12 @@ TEST(PeftTargets, ConfigurationAndFileAreCompared) {
                         "; PEFT 0.21.2 would pass over it without a word: name the module there, or take the key out "
                         "of the file";
   EXPECT_EQ(refusal({{"target_modules", {"q_proj", "k_proj"}}}), key + "mlp.down_proj.lora_A.weight" + said + fix);
-  EXPECT_EQ(refusal({{"layers_to_transform", {1, 2, 3}}}), key + "mlp.down_proj.lora_A.weight" + said + fix);
-  EXPECT_EQ(refusal({{"exclude_modules", {"q_proj"}}}), key + "self_attn.q_proj.lora_A.weight" + said + fix);
+  const std::string module = "' is of a module that ";
+  EXPECT_EQ(
+      refusal({{"layers_to_transform", {1, 2, 3}}}),
+      key + "mlp.down_proj.lora_A.weight" + module + "layers_to_transform of adapter_config.json leaves out" + fix);
+  EXPECT_EQ(refusal({{"exclude_modules", {"q_proj"}}}),
+            key + "self_attn.q_proj.lora_A.weight" + module + "exclude_modules of adapter_config.json excludes" + fix);
   EXPECT_EQ(refusal({{"target_modules", {"query"}}}),
             key + "mlp.down_proj.lora_A.weight" + said + " (it names none of this base)" + fix);
 }

@@ -152,7 +152,8 @@ TEST(Peft, RefusesByName) {
       {"extra-key",
        {ErrorKind::bad_input,
         {"adapter_model.safetensors",
-         "'base_model.model.model.layers.0.self_attn.q_proj.lora_C.weight' fits nothing"}}},
+         "'base_model.model.model.layers.0.self_attn.q_proj.lora_C.weight' is no LoRA factor of a linear layer, "
+         "expected "}}},
       {"missing-B",
        {ErrorKind::bad_input,
         {"'base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight' has no partner", "lora_B"}}},
