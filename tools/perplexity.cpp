@@ -18,7 +18,8 @@ namespace {
 
 struct PerplexityOptions {
   std::vector<std::string> sources;
-  std::string contexts, protocols = "tokens";
+  std::optional<std::string> contexts;
+  std::string protocols = "tokens";
   std::optional<int> stride, windows;
   TextOptions text;
   SourceOptions modifiers;
@@ -190,7 +191,7 @@ struct Opened {
 
 int run_perplexity(const PerplexityOptions& options, Io& io) {
   check_reports(options.common);
-  std::vector<int> contexts = options.contexts.empty() ? std::vector<int>{} : parse_contexts(options.contexts);
+  std::vector<int> contexts = options.contexts ? parse_contexts(*options.contexts) : std::vector<int>{};
   const auto protocols = parse_protocols(options.protocols);
   if (options.sources.size() > 1 && (!options.modifiers.adapters.empty() || options.modifiers.rope))
     throw Error(ErrorKind::usage, {},
@@ -216,21 +217,20 @@ int run_perplexity(const PerplexityOptions& options, Io& io) {
     opened.push_back(std::move(one));
   }
   if (contexts.empty()) contexts = {context_of(std::nullopt, opened.front().source.checkpoint)};
-  for (const Opened& one : opened) {
+  for (const Opened& one : opened) {  // before any weight is read
     check_windows(protocols, contexts, options.stride, one.bos ? 1 : 0);
-    const auto longest = *std::max_element(contexts.begin(), contexts.end());
-    if (const auto line = past_served(one.source.checkpoint, longest, "'" + one.source.spec.text + "'")) {
-      output.warnings.push_back(*line);
-      warn(*line, options.common, io);
-    }
-  }
-  for (const Opened& one : opened)  // too little text fails before any weight is read
     for (std::size_t i = 0; i < one.documents.size(); ++i)
       with_path(corpus.names[i], [&] {
         for (verify::Protocol protocol : protocols)
           for (int context : contexts)
             verify::plan_windows({one.documents[i]}, context, options.stride.value_or(0), protocol, one.bos);
       });
+    const int longest = *std::max_element(contexts.begin(), contexts.end());
+    if (const auto line = past_served(one.source.checkpoint, longest, "'" + one.source.spec.text + "'")) {
+      output.warnings.push_back(*line);
+      warn(*line, options.common, io);
+    }
+  }
 
   const std::uint64_t tokens = count_ids(opened.front().documents);
   output.body = {{"corpus", corpus_json(corpus, tokens)}, {"results", Json::array()}};

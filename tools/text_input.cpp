@@ -6,6 +6,7 @@
 #include <istream>
 #include <limits>
 
+#include "formats/json_fields.h"
 #include "formats/tokenizer.h"
 #include "formats/utf8.h"
 #include "lib/error.h"
@@ -46,12 +47,16 @@ void require_utf8(const std::string& name, std::string_view text) {
               "check that this is a text, and save it as UTF-8");
 }
 
-std::vector<std::int32_t> parse_list(const std::string& path, const Json& list) {
+constexpr const char* kIdsWanted = "give a JSON list of whole numbers, or a list of such lists";
+
+/// `pointer`: of the list in the text.
+std::vector<std::int32_t> parse_list(const std::string& path, const std::string& text, const Json& list,
+                                     const std::string& pointer) {
   std::vector<std::int32_t> ids;
   for (const Json& id : list) {
     if (!id.is_number_integer() || id < 0 || id > std::numeric_limits<std::int32_t>::max())
-      throw Error(ErrorKind::bad_input, {.path = path}, "'" + id.dump() + "' is not a token id",
-                  "give a list of whole numbers, or a list of such lists");
+      throw Error(ErrorKind::bad_input, formats::json_place(path, text, pointer + "/" + std::to_string(ids.size())),
+                  formats::shown(id) + " is not a token id, expected a whole number of 0 or more", kIdsWanted);
     ids.push_back(id.get<std::int32_t>());
   }
   return ids;
@@ -83,15 +88,18 @@ std::string read_text(const std::string& path, const Io& io) {
 std::vector<std::vector<std::int32_t>> parse_ids(const std::string& path, const std::string& text) {
   const Json json = formats::parse_json(path, text, {.max_bytes = kMaxTextBytes, .max_depth = 3});
   if (!json.is_array() || json.empty())
-    throw Error(ErrorKind::bad_input, {.path = path}, "expected a list of token ids",
-                "give a JSON list of whole numbers, or a list of such lists");
-  if (!json.front().is_array()) return {parse_list(path, json)};
+    throw Error(ErrorKind::bad_input, formats::json_place(path, text, ""),
+                "the file holds " + std::string(json.is_array() ? "an empty list" : json.type_name()) +
+                    ", expected a list of token ids",
+                kIdsWanted);
+  if (!json.front().is_array()) return {parse_list(path, text, json, "")};
   std::vector<std::vector<std::int32_t>> documents;
   for (const Json& document : json) {
+    const std::string pointer = "/" + std::to_string(documents.size());
     if (!document.is_array())
-      throw Error(ErrorKind::bad_input, {.path = path}, "lists and numbers are mixed",
-                  "give a list of whole numbers, or a list of such lists");
-    documents.push_back(parse_list(path, document));
+      throw Error(ErrorKind::bad_input, formats::json_place(path, text, pointer),
+                  formats::shown(document) + " stands among lists of token ids", kIdsWanted);
+    documents.push_back(parse_list(path, text, document, pointer));
   }
   return documents;
 }
@@ -99,6 +107,8 @@ std::vector<std::vector<std::int32_t>> parse_ids(const std::string& path, const 
 Corpus read_corpus(const TextOptions& options, const Io& io) {
   if (options.tokens && !options.files.empty())
     throw Error(ErrorKind::usage, {}, "both -f and --tokens were given", "give one of them");
+  if (std::count(options.files.begin(), options.files.end(), "-") > 1)
+    throw Error(ErrorKind::usage, {}, "-f - is given twice, and standard input is read once", "give it once");
   Corpus corpus;
   if (options.tokens) {
     const std::string text = read_text(*options.tokens, io);

@@ -69,6 +69,8 @@ std::vector<std::int32_t> all_ids(const std::vector<std::vector<std::int32_t>>& 
 
 /// What is to be tokenized: the prompt, or the corpus.
 Corpus input_of(const TokenizeOptions& options, const Io& io) {
+  if ((options.decode || options.text.tokens) && (options.bos || options.special))
+    throw Error(ErrorKind::usage, {}, "--bos and --special are of text, and ids were given", "leave them out");
   if (!options.prompt) {
     if (options.decode && !options.text.tokens)
       throw Error(ErrorKind::usage, {}, "--decode has no ids", "give them with -p '1 2 3' or --tokens IDS.json");

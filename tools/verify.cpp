@@ -387,13 +387,13 @@ int run_verify(const VerifyOptions& options, Io& io) {
   const formats::Source candidate = open_source(options.candidate, {}, options.common, io);
   const int context = context_of(options.context, source.checkpoint);
   asked_gates(options, context);
-  for (const std::string& line : past_what_they_serve(source.checkpoint, candidate.checkpoint, context))
-    warn(line, options.common, io);
   if (level == Level::logits)  // too little text fails before the weights are read
     with_path(corpus.path, [&] {
       cut_windows(corpus_ids(corpus, source.checkpoint, true), context, options.windows,
                   leading_bos(source.checkpoint, corpus));
     });
+  for (const std::string& line : past_what_they_serve(source.checkpoint, candidate.checkpoint, context))
+    warn(line, options.common, io);
   const Verdict verdict = judge(options, level, source.checkpoint, candidate.checkpoint, corpus, context, device, io);
   emit(output_of(verdict, source.checkpoint, candidate.checkpoint, context), options.common, io);
   return verdict.pass() ? 0 : 1;

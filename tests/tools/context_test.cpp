@@ -127,6 +127,7 @@ TEST_F(Context, WindowsThatMakeNoSenseAreUsageErrors) {
   };
   no({"-c", "1"}, "a context of 1 has nothing to predict; give -c of at least 2");
   no({"-c", "64,64"}, "--context has '64' twice");
+  no({"-c", ""}, "--context has ''");
   no({"-c", "1k,1024"}, "--context has '1024' twice");
   no({"--protocol", "yarn,yarn"}, "--protocol has 'yarn' twice");
   no({"-c", "64", "--stride", "65"}, "--stride is 65, and a window of 64 holds 64 tokens of the text: protocol tokens");
@@ -137,6 +138,12 @@ TEST_F(Context, WindowsThatMakeNoSenseAreUsageErrors) {
   // with BOS a window holds one token less, which only the model says
   refused({"perplexity", source, "-q", "-c", "64", "--stride", "64"}, 2, "holds 63 tokens of the text");
   EXPECT_EQ(run({"perplexity", source, "-c", "64", "--stride", "63", "--windows", "1"}).exit, 0);
+}
+
+// What is said of positions past the context is of a run that takes place.
+TEST_F(Context, AnErrorIsOneLine) {
+  refused({"perplexity", source, "-c", "1M"}, 3, "the text has ");
+  refused({"verify", source, "--against", source, "-c", "1M"}, 3, "the text has ");
 }
 
 // A run that asks for no device says nothing of drivers; one that does says what stands in the way.

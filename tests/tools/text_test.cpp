@@ -130,6 +130,32 @@ TEST_F(Text, IdsOutsideTheVocabularyAreNamedWithTheirPlace) {
   for (const auto& command : commands({"--tokens", ids})) EXPECT_EQ(run(command).exit, 0) << run(command).err;
 }
 
+TEST_F(Text, IdsThatAreNoneAreNamedWithTheirLine) {
+  const std::string ids = (scratch / "ids.json").string();
+  const auto said = [&](const std::string& text) {
+    spill(ids, text);
+    const Ran ran = run({"tokenize", source, "--tokens", ids});
+    EXPECT_EQ(ran.exit, 3) << ran.out;
+    return ran.err.substr(0, ran.err.find("; "));
+  };
+  EXPECT_EQ(said("[1,\n 2.5]"), "error: " + ids + ":2:2: 2.5 is not a token id, expected a whole number of 0 or more");
+  EXPECT_EQ(said("[-1]"), "error: " + ids + ":1:2: -1 is not a token id, expected a whole number of 0 or more");
+  EXPECT_EQ(said("[[1],\n[2, true]]"),
+            "error: " + ids + ":2:5: true is not a token id, expected a whole number of 0 or more");
+  EXPECT_EQ(said("[1, [2]]"), "error: " + ids + ":1:5: [2] is not a token id, expected a whole number of 0 or more");
+  EXPECT_EQ(said("[[1], 2]"), "error: " + ids + ":1:7: 2 stands among lists of token ids");
+  EXPECT_EQ(said("[]"), "error: " + ids + ":1:1: the file holds an empty list, expected a list of token ids");
+  EXPECT_EQ(said("{}"), "error: " + ids + ":1:1: the file holds object, expected a list of token ids");
+  for (const std::vector<std::string>& words :
+       std::vector<std::vector<std::string>>{{"tokenize", source, "--decode", "-p", "1 2", "--bos"},
+                                             {"tokenize", source, "--tokens", ids, "--special"},
+                                             {"perplexity", source, "-c", "64", "-f", "-", "-f", "-"}}) {
+    const Ran ran = run(words);
+    EXPECT_EQ(ran.exit, 2) << ran.out << ran.err;
+    EXPECT_EQ(ran.err_lines().size(), 1u) << ran.err;
+  }
+}
+
 TEST_F(Text, WithoutATokenizerTheOptionThatHelpsIsNamed) {
   const fs::path bare = copy_of(source, scratch / "bare");
   for (const char* name : {"tokenizer.model", "tokenizer.json"}) fs::remove(bare / name);
