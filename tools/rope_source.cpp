@@ -51,10 +51,7 @@ int meant_context(const formats::WantedRope& meant) {
 }
 
 [[noreturn]] void refuse(const RopeSource& source, const formats::EngineError& error) {
-  const formats::TextPosition place = formats::locate(source.config_text, error.pointer);
-  Error::Where where{source.config_path};
-  if (place.line > 0) where.line = place.line, where.column = place.column;
-  throw Error(ErrorKind::bad_input, where,
+  throw Error(ErrorKind::bad_input, formats::json_place(source.config_path, source.config_text, error.pointer),
               error.kind == formats::kNotFollowed
                   ? "not followed: " + error.text.substr(0, 300)
                   : source.read_as + " raises " + error.kind + ": " + error.text.substr(0, 300),
