@@ -113,6 +113,7 @@ std::vector<Finding> lint(const LintInput& input, const LintOptions& options) {
     linting::Linter linter(input, options);
     linting::parse_rules(linter);
     linting::number_rules(linter);
+    linting::yarn_rules(linter);
     linting::context_rules(linter);
     linting::meaning_rules(linter);
     linting::engine_rules(linter);

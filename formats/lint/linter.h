@@ -122,10 +122,11 @@ bool same_frequencies(const std::vector<double>& a, const std::vector<double>& b
 
 // The rules, in the order they run: what an earlier one explains a later one does not repeat.
 void parse_rules(Linter& lint);                                                       // R01 - R12
-void number_rules(Linter& lint);                                                      // R20 - R34
-void context_rules(Linter& lint);                                                     // R40 - R50
+void number_rules(Linter& lint);                                                      // R20 - R23, R27, R29, R31 - R33
+void yarn_rules(Linter& lint);                                                        // R24 - R26, R28, R30
+void context_rules(Linter& lint);                                                     // R40 - R49
 void meaning_rules(Linter& lint);                                                     // S1 - S3
 void engine_rules(Linter& lint);                                                      // E01 - E04
-std::vector<Finding> gguf_rules(const LintInput& input, const LintOptions& options);  // G01 - G12
+std::vector<Finding> gguf_rules(const LintInput& input, const LintOptions& options);  // G01 - G11
 
 }  // namespace ropewalk::formats::linting
