@@ -259,7 +259,7 @@ PairResult device_compare(Accelerator& device, const Checkpoint& a, const Checkp
       if (t + 1 < window.size())
         score.nll_a = r.statistics.a.log_sum_exp() - r.next_a, score.nll_b = r.statistics.b.log_sum_exp() - r.next_b;
       score.kl = r.statistics.kl();
-      score.same_top1 = r.statistics.a.argmax == r.statistics.b.argmax;
+      score.same_top1 = r.statistics.same_top1();
     }
   }
   return result;

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "lib/error.h"
 #include "verify/forward.h"
@@ -8,14 +9,11 @@
 namespace ropewalk::verify {
 namespace {
 
-/// All layers held in memory, with the keys and values of one growing window.
+/// All layers held in memory, with the keys and values of one growing window of at most `positions`.
 class Decoder {
  public:
   Decoder(const Checkpoint& model, std::size_t positions, const Workers& workers)
-      : model_(model),
-        workers_(workers),
-        head_(read_head(model, workers)),
-        rotary_(rotary_tables(model, std::array{positions})) {
+      : model_(model), workers_(workers), head_(read_head(model, workers)) {
     const ModelConfig& config = model.config;
     for (int layer = 0; layer < config.n_layers; ++layer) {
       read_layer(model, layer, workers, layers_.emplace_back());
@@ -24,7 +22,13 @@ class Decoder {
     }
   }
 
-  /// Appends `ids` and returns the argmax after the last of them.
+  /// Forgets what was fed; angles are those of a window of `length`.
+  void restart(std::size_t length) {
+    rotary_ = rotary_tables(model_, std::array{length});
+    fed_ = 0;
+  }
+
+  /// Appends `ids` and returns the argmax after the last of them. Error(bad_input) where no logit is the largest.
   std::int32_t feed(std::span<const std::int32_t> ids) {
     const std::size_t stride = row_stride(std::size_t(model_.config.d_model));
     std::int32_t best = 0;
@@ -49,6 +53,11 @@ class Decoder {
       rows_.compute(column);
       accumulate(rows_.logits(0), column, rows_.width(), statistics);
     }
+    if (statistics.argmax < 0 || !std::isfinite(statistics.log_sum_exp()))
+      throw Error(ErrorKind::bad_input, {model_.label},
+                  "the logits at position " + std::to_string(fed_ - 1) +
+                      " are not finite, so no next token is the likeliest; finite ones were expected",
+                  "the weights overflow in f32: see what made them with verify or diff against their source");
     return statistics.argmax;
   }
 
@@ -79,13 +88,13 @@ Generated generate(const Checkpoint& model, const Window& prompt, int n_tokens, 
   // each length has its own angles: kept keys would be of another table
   const bool recompute = depends_on_length(model.config.rope);
   const std::size_t positions = prompt.size() + std::size_t(std::max(n_tokens, 0));
-  std::optional<Decoder> decoder;
-  if (!recompute) decoder.emplace(model, positions, workers);
+  Decoder decoder(model, positions, workers);
+  if (!recompute) decoder.restart(positions);
   for (int n = 0; n < n_tokens; ++n) {
-    if (recompute) decoder.emplace(model, window.size(), workers);
+    if (recompute) decoder.restart(window.size());
     const std::span<const std::int32_t> fresh =
         recompute || n == 0 ? std::span<const std::int32_t>(window) : std::span<const std::int32_t>(window).last(1);
-    const std::int32_t next = decoder->feed(fresh);
+    const std::int32_t next = decoder.feed(fresh);
     if (stop && next == *stop) {
       out.stopped = true;
       break;

@@ -24,8 +24,9 @@ HWY_INLINE double raise_max(const float* x, std::size_t width, std::size_t first
   for (std::size_t i = kLanes32; i < kVocabBlock; i += kLanes32) largest = hn::Max(largest, hn::LoadU(d, x + i));
   const float block_max = hn::GetLane(hn::MaxOfLanes(d, largest));
   if (!(double(block_max) > row.max)) return 1.0;
-  row.argmax =
-      static_cast<std::int32_t>(first_column + static_cast<std::size_t>(std::find(x, x + width, block_max) - x));
+  // not found: the padding's, beside logits that are all NaN or -infinity
+  if (const float* at = std::find(x, x + width, block_max); at != x + width)
+    row.argmax = static_cast<std::int32_t>(first_column + static_cast<std::size_t>(at - x));
   const double shift = row.max - double(block_max);  // -infinity at first, when there is nothing to move
   const double factor = row.sum > 0 ? hn::GetLane(exp_f64(hn::Set(F64(), shift))) : 0.0;
   row.weighted = row.sum > 0 ? (row.weighted + row.sum * shift) * factor : 0.0;

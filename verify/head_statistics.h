@@ -13,9 +13,9 @@ inline constexpr std::size_t kVocabBlock = 256;
 /// and a fixed tree.
 struct RowStatistics {
   double max = -std::numeric_limits<double>::infinity();
-  double sum = 0;           // of e^(x - max)
-  double weighted = 0;      // of e^(x - max) (x - max)
-  std::int32_t argmax = 0;  // first of equals
+  double sum = 0;            // of e^(x - max)
+  double weighted = 0;       // of e^(x - max) (x - max)
+  std::int32_t argmax = -1;  // first of equals; -1 until a logit above -infinity was met: NaN never is
 
   double log_sum_exp() const;  // ln sum e^x
   double entropy() const;      // nats, of softmax(x)
@@ -25,6 +25,9 @@ struct RowStatistics {
 struct PairStatistics {
   RowStatistics a, b;
   double difference = 0;  // of e^(a - max a) (a - b)
+
+  /// Both have a largest logit, and it is the same token's.
+  bool same_top1() const { return a.argmax >= 0 && a.argmax == b.argmax; }
 
   /// KL(softmax a || softmax b), nats, never below 0; exactly 0 if the logits are the same bits. NaN stays NaN.
   double kl() const;

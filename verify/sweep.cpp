@@ -204,7 +204,7 @@ PairResult compare(const Checkpoint& a, const Checkpoint& b, std::span<const Win
       if (next[first + r] >= 0)
         out.nll_a = s.a.log_sum_exp() - next_logits[r].first, out.nll_b = s.b.log_sum_exp() - next_logits[r].second;
       out.kl = s.kl();
-      out.same_top1 = s.a.argmax == s.b.argmax;
+      out.same_top1 = s.same_top1();
     }
   });
   auto row = rows.begin();

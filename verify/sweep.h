@@ -48,9 +48,9 @@ struct SweepOptions {
 
 /// What one model thinks of one token given those before it.
 struct TokenScore {
-  double nll = 0;           // -log p(ids[t+1] | ids[..t])
-  std::int32_t argmax = 0;  // first of equals
-  float entropy = 0;        // nats
+  double nll = 0;            // -log p(ids[t+1] | ids[..t])
+  std::int32_t argmax = -1;  // first of equals; -1 where every logit is NaN or -infinity
+  float entropy = 0;         // nats
 };
 
 /// All layers over all windows, one layer's weights at a time (docs/design.md, section 6). Same bits for any thread
@@ -89,8 +89,9 @@ struct PairResult {
 PairResult compare(const Checkpoint& a, const Checkpoint& b, std::span<const Window> windows,
                    const SweepOptions& options);
 
-/// On the host, whatever options.device says. Greedy continuation, argmax of the first of equals; keys and values are
-/// kept.
+/// On the host, whatever options.device says. Greedy continuation, argmax of the first of equals. Weights are read once
+/// and kept, and so are keys and values, but for a rope whose angles depend on the length. Error(bad_input) naming the
+/// position where logits are not finite.
 struct Generated {
   std::vector<std::int32_t> ids;  // after the prompt, without the stop token
   bool stopped = false;           // the stop token came; false: n_tokens were reached

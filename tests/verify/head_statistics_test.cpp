@@ -106,6 +106,21 @@ TEST(HeadStatistics, FirstOfEqualsWins) {
   EXPECT_EQ(take(std::vector<float>(1000, 0.0f)).argmax, 0);
 }
 
+// 0 would name a token, and two rows of NaN would then agree on it. 1000 columns end in a padded block.
+TEST(HeadStatistics, NothingLargestIsNoToken) {
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN(), kInf = std::numeric_limits<float>::infinity();
+  for (const SimdTarget& target : simd_targets()) {
+    const ForcedTarget forced(target);
+    for (const float nothing : {kNan, -kInf}) {
+      const std::vector<float> a(1000, nothing);
+      EXPECT_EQ(take(a).argmax, -1) << target.name << " " << nothing;
+      EXPECT_FALSE(take(a, a).same_top1()) << target.name << " " << nothing;
+    }
+    const std::vector<float> b = random_logits(1000, 3, 5);
+    EXPECT_TRUE(take(b, b).same_top1()) << target.name;
+  }
+}
+
 TEST(HeadStatistics, NanIsNotSwallowed) {
   for (const SimdTarget& target : simd_targets()) {
     const ForcedTarget forced(target);

@@ -3,10 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cmath>
 
 #include "lib/error.h"
+#include "lib/forwarding_tensor.h"
 #include "tests/verify/random_model.h"
 #include "verify/aligned_buffer.h"
 #include "tests/verify/simd_targets_for_test.h"
@@ -309,6 +311,59 @@ TEST(Generate, IsTheArgmaxStepByStep) {
     EXPECT_TRUE(stopped.stopped);
     EXPECT_FALSE(generate(model, prompt, int(stop), got[5], {}).stopped) << "one token short of it";
   }
+}
+
+/// Counts reads of the tensor it stands for.
+class CountedTensor final : public ForwardingTensor {
+ public:
+  CountedTensor(TensorPtr parent, std::atomic<int>& reads) : ForwardingTensor(parent->info(), parent), reads_(reads) {}
+  void read_f32(RowRange range, std::span<float> values) const override {
+    ++reads_;
+    parent().read_f32(range, values);
+  }
+
+ private:
+  std::atomic<int>& reads_;
+};
+
+// Angles that change with the length cost the keys and values, not the weights.
+TEST(Generate, ReadsWeightsOnceWhateverTheRope) {
+  for (const ModelConfig& config : configs()) {
+    Checkpoint model = random_model(config, 8);
+    std::atomic<int> reads = 0;
+    for (TensorPtr& tensor : model.tensors)
+      if (tensor->name() != "model.embed_tokens.weight") tensor = std::make_shared<CountedTensor>(tensor, reads);
+    const auto reads_of = [&](int n_tokens) {
+      reads = 0;
+      generate(model, random_ids(70, config.n_vocab, 9), n_tokens, std::nullopt, {.threads = 2});
+      return reads.load();
+    };
+    const int one = reads_of(1);
+    EXPECT_GT(one, 0);
+    EXPECT_EQ(reads_of(5), one);
+  }
+}
+
+// A last norm of 3e38 overflows in the head. Control: the same model without it goes on.
+TEST(Generate, LogitsThatAreNotFiniteAreAnError) {
+  const ModelConfig config = awkward_config();
+  Checkpoint model = random_model(config, 8);
+  const Window prompt = random_ids(60, config.n_vocab, 9);
+  EXPECT_EQ(generate(model, prompt, 3, std::nullopt, {}).ids.size(), 3u);
+  for (TensorPtr& tensor : model.tensors)
+    if (tensor->name() == "model.norm.weight")
+      tensor = memory_tensor(tensor->name(), tensor->info().shape,
+                             std::vector<float>(static_cast<std::size_t>(config.d_model), 3e38f));
+  try {
+    generate(model, prompt, 3, std::nullopt, {});
+    FAIL() << "some token was taken for the likeliest";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::bad_input);
+    EXPECT_NE(error.problem().find("the logits at position 59 are not finite"), std::string::npos) << error.what();
+  }
+  const std::vector<Window> windows = {prompt};
+  const PairResult pair = compare(model, model, windows, {});
+  EXPECT_TRUE(std::ranges::any_of(pair.scores[0], [](const PairScore& s) { return std::isnan(s.kl); }));
 }
 
 TEST(Sweep, CancelledIsNoError) {
