@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <iterator>
+#include <limits>
 #include <ostream>
 
 #include "formats/rope_config.h"
@@ -110,16 +111,34 @@ void check_windows(const std::vector<verify::Protocol>& protocols, const std::ve
 }
 
 // held by one sweep; overlapping windows of a long text would take any amount
+using Documents = std::vector<std::vector<std::int32_t>>;  // ids
 constexpr std::uint64_t kWindowBytes = std::uint64_t{2} << 30;
 
+/// The ids of windows [first, last), counted through all plans.
+std::vector<verify::Window> windows_of(const std::vector<verify::WindowPlan>& plans, const Documents& documents,
+                                       std::size_t first, std::size_t last) {
+  std::vector<verify::Window> windows;
+  std::size_t before = 0;
+  for (const verify::WindowPlan& plan : plans) {
+    const std::size_t begin = std::clamp(first, before, before + plan.spans.size()) - before,
+                      end = std::clamp(last, before, before + plan.spans.size()) - before;
+    std::ranges::move(verify::window_ids(plan, documents, begin, end), std::back_inserter(windows));
+    before += plan.spans.size();
+  }
+  return windows;
+}
+
 /// Scores of all windows, in as few sweeps as the memory for them allows.
-std::vector<std::vector<verify::TokenScore>> score_windows(const Checkpoint& model,
-                                                           const std::vector<verify::Window>& windows,
+std::vector<std::vector<verify::TokenScore>> score_windows(const Checkpoint& model, const Documents& documents,
+                                                           const std::vector<verify::WindowPlan>& plans,
                                                            SweepDevice& device, const CommonOptions& common,
                                                            const Io& io) {
-  const auto parts = verify::split_windows(model.config, windows, kWindowBytes);
+  std::vector<std::size_t> lengths;
+  for (const verify::WindowPlan& plan : plans)
+    for (const verify::WindowSpan& span : plan.spans) lengths.push_back(static_cast<std::size_t>(span.size()));
+  const auto parts = verify::split_windows(model.config, lengths, kWindowBytes);
   if (parts.size() > 1 && !common.quiet)
-    io.err << model.label << ": " << plural(windows.size(), "window") << " in " << parts.size()
+    io.err << model.label << ": " << plural(lengths.size(), "window") << " in " << parts.size()
            << " passes over the weights, to hold 2 GiB of them at a time\n";
   const auto layers = static_cast<std::uint64_t>(model.config.n_layers);
   Progress progress(io, common.quiet, model.label + ": layers", layers * parts.size(), Progress::Unit::steps);
@@ -127,34 +146,29 @@ std::vector<std::vector<verify::TokenScore>> score_windows(const Checkpoint& mod
   for (std::size_t part = 0; part < parts.size(); ++part) {
     verify::SweepOptions sweep = sweep_options(common, device, progress, io);
     sweep.progress = [&](int done, int) { progress.set(part * layers + static_cast<std::uint64_t>(done)); };
-    std::ranges::move(verify::score(model, parts[part], sweep), std::back_inserter(scores));
+    const std::size_t first = scores.size();
+    const std::vector<verify::Window> windows = windows_of(plans, documents, first, first + parts[part]);
+    std::ranges::move(verify::score(model, windows, sweep), std::back_inserter(scores));
     tell_sweep(device, common, io);
   }
   return scores;
 }
 
 /// One source under one protocol at every context: the windows of all lengths share one sweep, as far as memory allows.
-std::vector<verify::PerplexityResult> evaluate(const Checkpoint& model,
-                                               const std::vector<std::vector<std::int32_t>>& documents,
+std::vector<verify::PerplexityResult> evaluate(const Checkpoint& model, const Documents& documents,
                                                const std::vector<int>& contexts, verify::Protocol protocol,
                                                std::optional<std::int32_t> bos, SweepDevice& device,
                                                const PerplexityOptions& options, const Io& io) {
+  const std::size_t most =
+      options.windows ? static_cast<std::size_t>(*options.windows) : std::numeric_limits<std::size_t>::max();
   std::vector<verify::WindowPlan> plans;
-  std::vector<verify::Window> windows;
-  for (int context : contexts) {
-    verify::WindowPlan plan = verify::plan_windows(documents, context, options.stride.value_or(0), protocol, bos);
-    if (options.windows && plan.windows.size() > static_cast<std::size_t>(*options.windows)) {
-      plan.windows.resize(static_cast<std::size_t>(*options.windows));
-      plan.spans.resize(static_cast<std::size_t>(*options.windows));
-    }
-    windows.insert(windows.end(), plan.windows.begin(), plan.windows.end());
-    plans.push_back(std::move(plan));
-  }
-  const auto scores = score_windows(model, windows, device, options.common, io);
+  for (int context : contexts)
+    plans.push_back(verify::plan_windows(documents, context, options.stride.value_or(0), protocol, bos, most));
+  const auto scores = score_windows(model, documents, plans, device, options.common, io);
   std::vector<verify::PerplexityResult> results;
   auto at = scores.begin();
   for (const verify::WindowPlan& plan : plans) {
-    const auto end = at + static_cast<std::ptrdiff_t>(plan.windows.size());
+    const auto end = at + static_cast<std::ptrdiff_t>(plan.spans.size());
     results.push_back(verify::summarise(plan, {at, end}));
     at = end;
   }
@@ -176,7 +190,7 @@ Json result_json(const std::string& source, const verify::PerplexityResult& resu
           {"positions", positions}};
 }
 
-/// "256", or "255 to 2047" where each context has its own.
+/// "256", or "255 to 2047" where each context or source has its own.
 std::string stride_text(const std::vector<verify::PerplexityResult>& results) {
   const auto [least, most] = std::minmax_element(results.begin(), results.end(),
                                                  [](const auto& a, const auto& b) { return a.stride < b.stride; });
@@ -185,9 +199,19 @@ std::string stride_text(const std::vector<verify::PerplexityResult>& results) {
 
 struct Opened {
   formats::Source source;
-  std::vector<std::vector<std::int32_t>> documents;
+  Documents documents;
   std::optional<std::int32_t> bos;
 };
+
+/// "1024 tokens", or "1000 to 1024 tokens" where sources cut the text into more or fewer.
+std::string tokens_text(const std::vector<Opened>& opened) {
+  std::uint64_t least = std::numeric_limits<std::uint64_t>::max(), most = 0;
+  for (const Opened& one : opened) {
+    const std::uint64_t tokens = count_ids(one.documents);
+    least = std::min(least, tokens), most = std::max(most, tokens);
+  }
+  return (least == most ? "" : std::to_string(least) + " to ") + plural(most, "token");
+}
 
 int run_perplexity(const PerplexityOptions& options, Io& io) {
   check_reports(options.common);
@@ -223,7 +247,7 @@ int run_perplexity(const PerplexityOptions& options, Io& io) {
       with_path(corpus.names[i], [&] {
         for (verify::Protocol protocol : protocols)
           for (int context : contexts)
-            verify::plan_windows({one.documents[i]}, context, options.stride.value_or(0), protocol, one.bos);
+            verify::plan_windows({one.documents[i]}, context, options.stride.value_or(0), protocol, one.bos, 1);
       });
     const int longest = *std::max_element(contexts.begin(), contexts.end());
     if (const auto line = past_served(one.source.checkpoint, longest, "'" + one.source.spec.text + "'")) {
@@ -237,7 +261,7 @@ int run_perplexity(const PerplexityOptions& options, Io& io) {
   for (verify::Protocol protocol : protocols) {
     Table table{{{"perplexity"}}, {}};
     for (int context : contexts) table.columns.push_back({std::to_string(context), true});
-    std::string strides;
+    std::vector<verify::PerplexityResult> all;
     for (const Opened& one : opened) {
       const auto results =
           evaluate(one.source.checkpoint, one.documents, contexts, protocol, one.bos, device, options, io);
@@ -247,10 +271,10 @@ int run_perplexity(const PerplexityOptions& options, Io& io) {
         output.body["results"].push_back(result_json(one.source.spec.text, result));
       }
       table.rows.push_back(std::move(row));
-      strides = stride_text(results);
+      all.insert(all.end(), results.begin(), results.end());
     }
-    output.text(std::string("protocol ") + verify::protocol_name(protocol) + ", stride " + strides + "; " +
-                corpus.path + ", " + plural(tokens, "token") + ", sha256 " + corpus.sha256 + on_device(device));
+    output.text(std::string("protocol ") + verify::protocol_name(protocol) + ", stride " + stride_text(all) + "; " +
+                corpus.path + ", " + tokens_text(opened) + ", sha256 " + corpus.sha256 + on_device(device));
     output.table(std::move(table));
   }
   output.body["device"] = device_json(device);

@@ -20,45 +20,37 @@ namespace {
               "give a longer text or a smaller context");
 }
 
-Window window_of(const std::vector<std::int32_t>& document, int begin, int end, std::optional<std::int32_t> bos) {
-  Window window;
-  if (bos) window.push_back(*bos);
-  window.insert(window.end(), document.begin() + begin, document.begin() + end);
-  return window;
-}
-
-void add(WindowPlan& plan, const std::vector<std::int32_t>& document, WindowSpan span,
-         std::optional<std::int32_t> bos) {
-  plan.windows.push_back(window_of(document, span.begin, span.end, bos));
-  plan.spans.push_back(span);
-}
+/// One document of a plan in the making.
+struct Text {
+  int index, tokens;
+  bool bos;
+  std::size_t most_windows;  // of the whole plan
+};
+bool full(const WindowPlan& plan, const Text& text) { return plan.spans.size() >= text.most_windows; }
 
 /// tokens, yarn: every window starts with BOS; it scores what lies past the end of the one before. Without BOS a window
 /// of one id has nothing to score: it is left out.
-void plan_sliding(WindowPlan& plan, const std::vector<std::int32_t>& document, int index, int context, int stride,
-                  std::optional<std::int32_t> bos) {
-  const int lead = bos ? 1 : 0, total = static_cast<int>(document.size());
-  for (int begin = 0, covered = 0; covered < total && begin < total; begin += stride) {
-    const int end = begin + std::min(context - lead, total - begin);
+void plan_sliding(WindowPlan& plan, const Text& text) {
+  const int lead = text.bos ? 1 : 0, total = text.tokens, stride = plan.stride;
+  for (int begin = 0, covered = 0; covered < total && begin < total && !full(plan, text); begin += stride) {
+    const int end = begin + std::min(plan.context - lead, total - begin);
     // the first id of a window has nothing to be predicted from
     const int length = lead + end - begin, scored = std::min(end - covered, length - 1);
-    if (scored > 0) add(plan, document, {index, begin, end, length - scored, length}, bos);
+    if (scored > 0) plan.spans.push_back({text.index, text.bos, begin, end, length - scored, length});
     covered = end;
     if (stride >= total - begin) break;  // the next window would begin past the end; the sum may wrap
   }
 }
 
 /// transformers' guide: one stream that starts with BOS, cut anywhere.
-void plan_hf(WindowPlan& plan, const std::vector<std::int32_t>& document, int index, int context, int stride,
-             std::optional<std::int32_t> bos) {
-  const int lead = bos ? 1 : 0, total = static_cast<int>(document.size()) + lead;
-  for (int begin = 0, covered = 0; covered < total; begin += stride) {
-    const int length = std::min(context, total - begin), end = begin + length;
+void plan_hf(WindowPlan& plan, const Text& text) {
+  const int lead = text.bos ? 1 : 0, total = text.tokens + lead, stride = plan.stride;
+  for (int begin = 0, covered = 0; covered < total && !full(plan, text); begin += stride) {
+    const int length = std::min(plan.context, total - begin), end = begin + length;
     const bool first = begin == 0;
     const int first_scored = std::max(1, length - (end - covered));
     if (first_scored < length)
-      add(plan, document, {index, first ? 0 : begin - lead, end - lead, first_scored, length},
-          first ? bos : std::nullopt);
+      plan.spans.push_back({text.index, first && text.bos, first ? 0 : begin - lead, end - lead, first_scored, length});
     covered = end;
     if (stride >= total - begin) break;
   }
@@ -66,11 +58,11 @@ void plan_hf(WindowPlan& plan, const std::vector<std::int32_t>& document, int in
 
 /// llama-perplexity of llama.cpp 0.5: chunks of the stream that starts with BOS; BOS takes the place of each chunk's
 /// first token; the second half is scored.
-void plan_llama_cpp(WindowPlan& plan, const std::vector<std::int32_t>& document, int index, int context,
-                    std::optional<std::int32_t> bos) {
-  const int lead = bos ? 1 : 0, chunks = (static_cast<int>(document.size()) + lead) / context;
-  for (int chunk = 0; chunk < chunks; ++chunk)
-    add(plan, document, {index, chunk * context, (chunk + 1) * context - lead, context / 2 + 1, context}, bos);
+void plan_llama_cpp(WindowPlan& plan, const Text& text) {
+  const int lead = text.bos ? 1 : 0, context = plan.context, chunks = (text.tokens + lead) / context;
+  for (int chunk = 0; chunk < chunks && !full(plan, text); ++chunk)
+    plan.spans.push_back(
+        {text.index, text.bos, chunk * context, (chunk + 1) * context - lead, context / 2 + 1, context});
 }
 
 /// transformers' guide weighs a window by its labels less one, though the shift costs a label only where the window's
@@ -111,7 +103,7 @@ int default_stride(Protocol protocol, int context, bool has_bos) {
 }
 
 WindowPlan plan_windows(const std::vector<std::vector<std::int32_t>>& documents, int context, int stride,
-                        Protocol protocol, std::optional<std::int32_t> bos) {
+                        Protocol protocol, std::optional<std::int32_t> bos, std::size_t most_windows) {
   if (context < 2)
     throw Error(ErrorKind::bad_input, {},
                 "a context of " + std::to_string(context) + " has nothing to predict, at least 2 was expected",
@@ -130,25 +122,41 @@ WindowPlan plan_windows(const std::vector<std::vector<std::int32_t>>& documents,
                 "least 3 was expected",
                 "give a larger context");
   if (documents.empty()) throw Error(ErrorKind::bad_input, {}, "no document to evaluate", "give a text");
-  WindowPlan plan{context, stride, protocol, {}, {}};
+  WindowPlan plan{context, stride, protocol, bos, {}};
   for (std::size_t index = 0; index < documents.size(); ++index) {
     const auto& document = documents[index];
     const std::size_t lead = bos ? 1 : 0, window = static_cast<std::size_t>(context),
                       needed = (protocol == Protocol::llama_cpp ? 2 * window : window) - lead;
     if (document.size() < needed) too_short(index, documents.size(), document.size(), needed, context);
+    const Text text{static_cast<int>(index), static_cast<int>(document.size()), bos.has_value(), most_windows};
     switch (protocol) {
       case Protocol::tokens:
-      case Protocol::yarn: plan_sliding(plan, document, static_cast<int>(index), context, stride, bos); break;
-      case Protocol::hf: plan_hf(plan, document, static_cast<int>(index), context, stride, bos); break;
-      case Protocol::llama_cpp: plan_llama_cpp(plan, document, static_cast<int>(index), context, bos); break;
+      case Protocol::yarn: plan_sliding(plan, text); break;
+      case Protocol::hf: plan_hf(plan, text); break;
+      case Protocol::llama_cpp: plan_llama_cpp(plan, text); break;
     }
   }
   return plan;
 }
 
+std::vector<Window> window_ids(const WindowPlan& plan, const std::vector<std::vector<std::int32_t>>& documents,
+                               std::size_t first, std::size_t last) {
+  std::vector<Window> windows;
+  windows.reserve(last - first);
+  for (std::size_t w = first; w < last; ++w) {
+    const WindowSpan& span = plan.spans[w];
+    const auto& document = documents[static_cast<std::size_t>(span.document)];
+    Window& window = windows.emplace_back();
+    window.reserve(static_cast<std::size_t>(span.size()));
+    if (span.bos) window.push_back(plan.bos.value());
+    window.insert(window.end(), document.begin() + span.begin, document.begin() + span.end);
+  }
+  return windows;
+}
+
 std::vector<std::pair<int, int>> position_buckets(int context) {
   std::vector<std::pair<int, int>> out;
-  for (int from = 1, to = 64; from<context; from = to, to = to> context / 2 ? context : 2 * to)
+  for (int from = 1, to = 64; from < context; from = to, to = (to > context / 2 ? context : 2 * to))
     out.emplace_back(from, std::min(to, context));
   return out;
 }
@@ -156,7 +164,7 @@ std::vector<std::pair<int, int>> position_buckets(int context) {
 PerplexityResult summarise(const WindowPlan& plan, const std::vector<std::vector<TokenScore>>& scores) {
   PerplexityResult result;
   result.context = plan.context, result.stride = plan.stride, result.protocol = plan.protocol,
-  result.windows = static_cast<int>(plan.windows.size());
+  result.windows = static_cast<int>(plan.spans.size());
   for (const auto& [from, to] : position_buckets(plan.context)) result.positions.push_back({from, to, 0, 0});
   double weighted = 0, weights = 0;
   for (std::size_t w = 0; w < plan.spans.size(); ++w) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -27,23 +28,31 @@ int default_stride(Protocol protocol, int context, bool has_bos);
 
 struct WindowSpan {
   int document = 0;
-  int begin = 0, end = 0;  // text tokens [begin, end) of the document that follow the window's BOS, if it has one
+  bool bos = false;        // BOS comes first
+  int begin = 0, end = 0;  // text tokens [begin, end) of the document
   int first_scored = 0;    // index in the window of the first id whose NLL counts (>= 1)
   int last_scored = 0;     // one past the last
+
+  int size() const { return end - begin + (bos ? 1 : 0); }
 };
+/// Windows as spans: the ids of all windows of a long text would take any amount.
 struct WindowPlan {
   int context = 0, stride = 0;  // stride: what was asked for, or the default
   Protocol protocol = Protocol::tokens;
-  std::vector<Window> windows;
+  std::optional<std::int32_t> bos;
   std::vector<WindowSpan> spans;
 };
 /// Documents are ids without BOS. Error(bad_input) if a document is too short for one window of `context` tokens
 /// (llama.cpp: for two): nothing is shortened in silence.
 /// Every window has 2 to `context` ids and scores at least one; which tokens no window scores: docs/protocols.md.
 /// stride 0: default_stride. A stride past the documents' ends gives one window per document, the YaRN repository's
-/// --truncate.
+/// --truncate. Only the first `most_windows` are planned; documents are held against the context all the same.
 WindowPlan plan_windows(const std::vector<std::vector<std::int32_t>>& documents, int context, int stride,
-                        Protocol protocol, std::optional<std::int32_t> bos);
+                        Protocol protocol, std::optional<std::int32_t> bos,
+                        std::size_t most_windows = std::numeric_limits<std::size_t>::max());
+/// The ids of the plan's windows [first, last), from the documents it was made of.
+std::vector<Window> window_ids(const WindowPlan& plan, const std::vector<std::vector<std::int32_t>>& documents,
+                               std::size_t first, std::size_t last);
 
 struct PositionBucket {
   int from = 0, to = 0;  // window positions [from, to)
@@ -59,7 +68,7 @@ struct PerplexityResult {
   std::vector<double> window_nll;
   std::vector<PositionBucket> positions;
 };
-/// scores: of plan.windows, by score().
+/// scores: of all windows of the plan, by score().
 PerplexityResult summarise(const WindowPlan& plan, const std::vector<std::vector<TokenScore>>& scores);
 
 /// Window positions in buckets that double: [1,64), [64,128), [128,256), ... up to `context`. Position 0 is never

@@ -114,22 +114,22 @@ std::vector<std::vector<TokenScore>> score(const Checkpoint& model, std::span<co
   return scores;
 }
 
-std::vector<std::span<const Window>> split_windows(const ModelConfig& config, std::span<const Window> windows,
-                                                   std::uint64_t bytes) {
+std::vector<std::size_t> split_windows(const ModelConfig& config, std::span<const std::size_t> lengths,
+                                       std::uint64_t bytes) {
   const std::uint64_t per_token = row_stride(static_cast<std::size_t>(config.d_model)) * sizeof(float) + sizeof(Row) +
                                   sizeof(TokenScore) + 2 * sizeof(std::int32_t);
-  std::vector<std::span<const Window>> parts;
+  std::vector<std::size_t> parts;
   std::uint64_t held = 0;
   std::size_t begin = 0;
-  for (std::size_t w = 0; w < windows.size(); ++w) {
-    const std::uint64_t needed = windows[w].size() * per_token;
+  for (std::size_t w = 0; w < lengths.size(); ++w) {
+    const std::uint64_t needed = lengths[w] * per_token;
     if (w > begin && needed > bytes - std::min(bytes, held)) {
-      parts.push_back(windows.subspan(begin, w - begin));
+      parts.push_back(w - begin);
       begin = w, held = 0;
     }
     held += needed;
   }
-  if (begin < windows.size()) parts.push_back(windows.subspan(begin));
+  if (begin < lengths.size()) parts.push_back(lengths.size() - begin);
   return parts;
 }
 

@@ -60,10 +60,11 @@ struct TokenScore {
 std::vector<std::vector<TokenScore>> score(const Checkpoint& model, std::span<const Window> windows,
                                            const SweepOptions& options);
 
-/// Consecutive windows in parts that a sweep holds in at most `bytes` of residuals and results, or of one window that
-/// needs more. Sweeping part by part gives the same bits, and reads the weights once for each.
-std::vector<std::span<const Window>> split_windows(const ModelConfig& config, std::span<const Window> windows,
-                                                   std::uint64_t bytes);
+/// How many consecutive windows, of these lengths, each part has that a sweep holds in at most `bytes` of residuals and
+/// results, or of one window that needs more. Sweeping part by part gives the same bits, and reads the weights once for
+/// each.
+std::vector<std::size_t> split_windows(const ModelConfig& config, std::span<const std::size_t> lengths,
+                                       std::uint64_t bytes);
 
 /// Logits of the last `last` positions of one window (0: all), [last, n_vocab] row-major f32, with the NLL of every
 /// position.

@@ -58,6 +58,23 @@ TEST(Perplexity, TablesStateWhatTheyAreOf) {
   EXPECT_NE(ran.out.find(sha256(slurp(fixture("goldens/perplexity/doc-1.txt")))), std::string::npos);
 }
 
+// Without BOS a window begins one token later: the header covers every row, whichever comes last.
+TEST(Perplexity, TheHeaderStatesEveryRowsStride) {
+  Scratch scratch;
+  const std::string bare = (scratch / "bare").string();
+  fs::copy(model("stories260K"), bare, fs::copy_options::recursive);
+  std::string config = slurp(bare + "/tokenizer_config.json");
+  const std::string with = "\"add_bos_token\": true";
+  ASSERT_NE(config.find(with), std::string::npos);
+  spill(bare + "/tokenizer_config.json", config.replace(config.find(with), with.size(), "\"add_bos_token\": false"));
+  for (const auto& sources : {std::vector<std::string>{model("stories260K"), bare}, {bare, model("stories260K")}}) {
+    const Ran ran = run({"perplexity", sources[0], sources[1], "-f", fixture("goldens/perplexity/doc-1.txt"), "-c",
+                         "64", "--windows", "2"});
+    ASSERT_EQ(ran.exit, 0) << ran.err;
+    EXPECT_NE(ran.out.find("protocol tokens, stride 63 to 64; "), std::string::npos) << ran.out;
+  }
+}
+
 TEST(Perplexity, TheSameWhateverTheThreads) {
   const auto with = [](const char* threads) {
     return run({"perplexity", model("stories260K"), "-c", "128", "--windows", "3", "-t", threads, "--json"}).out;

@@ -70,8 +70,9 @@ TEST(GgufExport, MergedModelWithYarnPassesAndWithoutItsKeysFails) {
   const auto tokenizer = formats::Tokenizer::create(*source.checkpoint.vocabulary);
   const std::string text = read_text_file(golden_dir() / "fixtures/goldens/perplexity/doc-3.txt", 1 << 20);
   const int context = kSanitized ? 512 : 2048;  // past the original 256 either way; ten times slower there
+  const std::vector<std::vector<std::int32_t>> documents = {tokenizer->encode(text)};
   const std::vector<Window> windows =
-      plan_windows({tokenizer->encode(text)}, context, 1 << 30, Protocol::tokens, 1).windows;
+      window_ids(plan_windows(documents, context, 1 << 30, Protocol::tokens, 1), documents, 0, 1);
   const formats::TestFolder folder;
 
   LogitsReport f16 =

@@ -216,7 +216,8 @@ std::vector<Window> held_out_windows(const Checkpoint& model, int context) {
   for (const int d : {1, 3})
     documents.push_back(tokenizer->encode(
         read_text_file(golden_dir() / ("fixtures/goldens/perplexity/doc-" + std::to_string(d) + ".txt"), 1 << 20)));
-  return plan_windows(documents, context, 1 << 30, Protocol::tokens, 1).windows;  // one window per document
+  const WindowPlan plan = plan_windows(documents, context, 1 << 30, Protocol::tokens, 1);  // one window per document
+  return window_ids(plan, documents, 0, plan.spans.size());
 }
 
 /// Every matrix of the model rounded to `dtype` and read back.

@@ -20,8 +20,19 @@ std::vector<std::int32_t> counted(int n) {
   return out;
 }
 
+/// A plan with the ids of all its windows.
+struct Planned : WindowPlan {
+  std::vector<Window> windows;
+};
+Planned planned(const Documents& documents, int context, int stride, Protocol protocol, std::optional<std::int32_t> bos,
+                std::size_t most = std::numeric_limits<std::size_t>::max()) {
+  Planned out{plan_windows(documents, context, stride, protocol, bos, most), {}};
+  out.windows = window_ids(out, documents, 0, out.spans.size());
+  return out;
+}
+
 /// Scores that tell where they come from: the NLL of an id is the id.
-std::vector<std::vector<TokenScore>> echo(const WindowPlan& plan) {
+std::vector<std::vector<TokenScore>> echo(const Planned& plan) {
   std::vector<std::vector<TokenScore>> out;
   for (const Window& window : plan.windows) {
     auto& scores = out.emplace_back();
@@ -29,7 +40,7 @@ std::vector<std::vector<TokenScore>> echo(const WindowPlan& plan) {
   }
   return out;
 }
-std::vector<int> scored_ids(const WindowPlan& plan) {
+std::vector<int> scored_ids(const Planned& plan) {
   std::vector<int> out;
   for (std::size_t w = 0; w < plan.spans.size(); ++w)
     for (int i = plan.spans[w].first_scored; i < plan.spans[w].last_scored; ++i)
@@ -40,7 +51,7 @@ std::vector<int> scored_ids(const WindowPlan& plan) {
 TEST(Windows, TokensScoresEachTokenOnce) {
   for (const std::optional<std::int32_t> bos : {std::optional<std::int32_t>{1}, std::optional<std::int32_t>{}})
     for (const int stride : {0, 3, 7}) {
-      const WindowPlan plan = plan_windows({counted(40)}, 10, stride, Protocol::tokens, bos);
+      const Planned plan = planned({counted(40)}, 10, stride, Protocol::tokens, bos);
       std::vector<int> want;
       for (const int id : counted(40)) want.push_back(id);
       std::vector<int> got = scored_ids(plan);
@@ -59,7 +70,7 @@ TEST(Windows, TokensScoresEachTokenOnce) {
 // transformers' guide: windows [0:10], [4:14], ... of the stream with BOS first; the last 4 labels of each but the
 // first.
 TEST(Windows, HfCutsOneStream) {
-  const WindowPlan plan = plan_windows({counted(20)}, 10, 4, Protocol::hf, 1);
+  const Planned plan = planned({counted(20)}, 10, 4, Protocol::hf, 1);
   ASSERT_EQ(plan.windows.size(), 4u);
   EXPECT_EQ(plan.windows[0], (Window{1, 100, 101, 102, 103, 104, 105, 106, 107, 108}));
   EXPECT_EQ(plan.windows[1], (Window{103, 104, 105, 106, 107, 108, 109, 110, 111, 112}));
@@ -77,26 +88,27 @@ TEST(Windows, HfCutsOneStream) {
 // llama-perplexity: the stream BOS, 100, 101, ... in chunks of 10; BOS over the first token of each; logits 5 .. 8
 // predict tokens 6 .. 9.
 TEST(Windows, LlamaCppScoresTheSecondHalf) {
-  const WindowPlan plan = plan_windows({counted(35)}, 10, 0, Protocol::llama_cpp, 1);
+  const Planned plan = planned({counted(35)}, 10, 0, Protocol::llama_cpp, 1);
   ASSERT_EQ(plan.windows.size(), 3u);
   EXPECT_EQ(plan.windows[0], (Window{1, 100, 101, 102, 103, 104, 105, 106, 107, 108}));
   EXPECT_EQ(plan.windows[1], (Window{1, 110, 111, 112, 113, 114, 115, 116, 117, 118}));
   EXPECT_EQ(scored_ids(plan), (std::vector<int>{105, 106, 107, 108, 115, 116, 117, 118, 125, 126, 127, 128}));
-  EXPECT_EQ(plan_windows({counted(30)}, 10, 0, Protocol::llama_cpp, std::nullopt).windows[2].front(), 120);
+  EXPECT_EQ(planned({counted(30)}, 10, 0, Protocol::llama_cpp, std::nullopt).windows[2].front(), 120);
 }
 
 TEST(Windows, NothingIsShortenedInSilence) {
   for (const Protocol protocol : {Protocol::tokens, Protocol::yarn, Protocol::hf}) {
-    EXPECT_NO_THROW(plan_windows({counted(9)}, 10, 0, protocol, 1));
-    EXPECT_THROW(plan_windows({counted(9)}, 10, 0, protocol, std::nullopt), Error);
-    EXPECT_THROW(plan_windows({counted(50), counted(8)}, 10, 0, protocol, 1), Error);
+    EXPECT_NO_THROW(planned({counted(9)}, 10, 0, protocol, 1));
+    EXPECT_THROW(planned({counted(9)}, 10, 0, protocol, std::nullopt), Error);
+    EXPECT_THROW(planned({counted(50), counted(8)}, 10, 0, protocol, 1), Error);
   }
-  EXPECT_THROW(plan_windows({counted(18)}, 10, 0, Protocol::llama_cpp, 1), Error);
-  EXPECT_THROW(plan_windows({counted(50)}, 10, 5, Protocol::llama_cpp, 1), Error);
-  EXPECT_THROW(plan_windows({}, 10, 0, Protocol::tokens, 1), Error);
-  EXPECT_THROW(plan_windows({counted(50)}, 1, 0, Protocol::tokens, 1), Error);
+  EXPECT_THROW(planned({counted(18)}, 10, 0, Protocol::llama_cpp, 1), Error);
+  EXPECT_THROW(planned({counted(50)}, 10, 5, Protocol::llama_cpp, 1), Error);
+  EXPECT_THROW(planned({}, 10, 0, Protocol::tokens, 1), Error);
+  EXPECT_THROW(planned({counted(50), counted(8)}, 10, 0, Protocol::tokens, 1, 1), Error) << "first window or not";
+  EXPECT_THROW(planned({counted(50)}, 1, 0, Protocol::tokens, 1), Error);
   try {
-    plan_windows({counted(50), counted(8)}, 10, 0, Protocol::yarn, 1);
+    planned({counted(50), counted(8)}, 10, 0, Protocol::yarn, 1);
   } catch (const Error& error) {
     EXPECT_EQ(std::string(error.what()),
               "document 2 of 2 has 8 tokens, a context of 10 needs 9; give a longer text or a smaller context");
@@ -130,8 +142,11 @@ TEST(Windows, EveryWindowScoresAndNoTokenTwice) {
             const std::optional<std::int32_t> bos = with_bos ? std::optional<std::int32_t>(1) : std::nullopt;
             SCOPED_TRACE(std::string(protocol_name(protocol)) + " context " + std::to_string(context) + " stride " +
                          std::to_string(stride) + " length " + std::to_string(length) + (bos ? " bos" : ""));
-            const WindowPlan plan = plan_windows({counted(length)}, context, stride, protocol, bos);
+            const Planned plan = planned({counted(length)}, context, stride, protocol, bos);
             ASSERT_FALSE(plan.spans.empty());
+            for (std::size_t most = 0; most <= plan.windows.size(); ++most)
+              ASSERT_EQ(planned({counted(length)}, context, stride, protocol, bos, most).windows,
+                        std::vector<Window>(plan.windows.begin(), plan.windows.begin() + std::ptrdiff_t(most)));
             for (std::size_t w = 0; w < plan.spans.size(); ++w) {
               const int size = int(plan.windows[w].size());
               ASSERT_TRUE(size >= 2 && size <= context) << size;
@@ -149,7 +164,7 @@ TEST(Windows, EveryWindowScoresAndNoTokenTwice) {
           }
   EXPECT_GT(plans, 5000u);
   EXPECT_GT(short_of_all, 1000u) << "gaps were among them";
-  EXPECT_THROW(plan_windows({counted(20)}, 2, 0, Protocol::llama_cpp, 1), Error) << "an empty second half";
+  EXPECT_THROW(planned({counted(20)}, 2, 0, Protocol::llama_cpp, 1), Error) << "an empty second half";
 }
 
 TEST(Windows, BucketsDoubleAndCoverTheContext) {
@@ -171,11 +186,11 @@ bool close_ratio(double got, double want) { return std::abs(got / want - 1) <= k
 
 /// Windows and scores of `plan` for which `keep` says so.
 template <class Keep>
-std::pair<WindowPlan, std::vector<std::vector<TokenScore>>> part(const WindowPlan& plan,
-                                                                 const std::vector<std::vector<TokenScore>>& scores,
-                                                                 const Keep& keep) {
-  std::pair<WindowPlan, std::vector<std::vector<TokenScore>>> out{{plan.context, plan.stride, plan.protocol, {}, {}},
-                                                                  {}};
+std::pair<Planned, std::vector<std::vector<TokenScore>>> part(const Planned& plan,
+                                                              const std::vector<std::vector<TokenScore>>& scores,
+                                                              const Keep& keep) {
+  std::pair<Planned, std::vector<std::vector<TokenScore>>> out{
+      {{plan.context, plan.stride, plan.protocol, plan.bos, {}}, {}}, {}};
   for (std::size_t w = 0; w < plan.spans.size(); ++w)
     if (keep(plan.spans[w])) {
       out.first.windows.push_back(plan.windows[w]);
@@ -185,7 +200,7 @@ std::pair<WindowPlan, std::vector<std::vector<TokenScore>>> part(const WindowPla
   return out;
 }
 
-void check_windows(const WindowPlan& plan, const PerplexityResult& result, const formats::Json& want) {
+void check_windows(const Planned& plan, const PerplexityResult& result, const formats::Json& want) {
   ASSERT_EQ(plan.spans.size(), want.at("windows").size());
   EXPECT_EQ(result.tokens, want.at("scored_tokens").get<std::uint64_t>());
   for (std::size_t w = 0; w < plan.spans.size(); ++w) {
@@ -217,12 +232,12 @@ TEST(PerplexityGolden, FourDocumentsByEveryProtocol) {
       SCOPED_TRACE(name + " " + std::to_string(context));
       const formats::Json &sliding = model_golden.at(std::to_string(context)).at("sliding"),
                           &truncated = model_golden.at(std::to_string(context)).at("truncate");
-      WindowPlan plan = plan_windows(documents, context, 256, Protocol::tokens, 1);
+      Planned plan = planned(documents, context, 256, Protocol::tokens, 1);
       const auto scores = score(source.checkpoint, plan.windows, {});
       const PerplexityResult tokens = summarise(plan, scores);
       check_windows(plan, tokens, sliding);
       EXPECT_TRUE(close_ratio(tokens.perplexity, sliding.at("per_token").get<double>())) << tokens.perplexity;
-      EXPECT_EQ(plan_windows(documents, context, 256, Protocol::yarn, 1).windows, plan.windows);
+      EXPECT_EQ(planned(documents, context, 256, Protocol::yarn, 1).windows, plan.windows);
       plan.protocol = Protocol::yarn;
       const PerplexityResult yarn = summarise(plan, scores);
       EXPECT_TRUE(close_ratio(yarn.perplexity, sliding.at("mean_of_windows").get<double>())) << yarn.perplexity;
@@ -231,7 +246,7 @@ TEST(PerplexityGolden, FourDocumentsByEveryProtocol) {
 
       const auto [first_plan, first_scores] =
           part(plan, scores, [](const WindowSpan& span) { return span.begin == 0; });
-      EXPECT_EQ(plan_windows(documents, context, 1 << 30, Protocol::yarn, 1).windows, first_plan.windows)
+      EXPECT_EQ(planned(documents, context, 1 << 30, Protocol::yarn, 1).windows, first_plan.windows)
           << "a stride past the end is the repository's --truncate";
       const PerplexityResult first = summarise(first_plan, first_scores);
       check_windows(first_plan, first, truncated);
@@ -243,7 +258,7 @@ TEST(PerplexityGolden, FourDocumentsByEveryProtocol) {
 }
 
 TEST(Perplexity, PositionBucketsSumUpToTheWhole) {
-  const WindowPlan plan = plan_windows({counted(1000), counted(700)}, 300, 50, Protocol::tokens, 1);
+  const Planned plan = planned({counted(1000), counted(700)}, 300, 50, Protocol::tokens, 1);
   const PerplexityResult result = summarise(plan, echo(plan));
   double sum = 0;
   std::uint64_t tokens = 0;

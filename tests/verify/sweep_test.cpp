@@ -387,14 +387,17 @@ TEST(Sweep, PartsOfABudgetGiveTheSameBits) {
     windows.push_back(random_ids(length, model.config.n_vocab, unsigned(length)));
   const std::uint64_t token = row_stride(std::size_t(model.config.d_model)) * sizeof(float);
   const auto whole = score(model, windows, {});
-  EXPECT_EQ(split_windows(model.config, windows, std::uint64_t{1} << 30).size(), 1u);
-  EXPECT_EQ(split_windows(model.config, windows, 0).size(), windows.size()) << "one window is always taken";
+  std::vector<std::size_t> lengths;
+  for (const Window& window : windows) lengths.push_back(window.size());
+  EXPECT_EQ(split_windows(model.config, lengths, std::uint64_t{1} << 30).size(), 1u);
+  EXPECT_EQ(split_windows(model.config, lengths, 0).size(), windows.size()) << "one window is always taken";
   EXPECT_TRUE(split_windows(model.config, {}, 0).empty());
   for (const std::uint64_t budget : {std::uint64_t{0}, 60 * token, 200 * token, ~std::uint64_t{0}}) {
     std::size_t at = 0;
-    for (const std::span<const Window> part : split_windows(model.config, windows, budget)) {
-      ASSERT_FALSE(part.empty());
-      ASSERT_EQ(part.data(), windows.data() + at) << "in order, none left out";
+    for (const std::size_t count : split_windows(model.config, lengths, budget)) {
+      ASSERT_GT(count, 0u);
+      ASSERT_LE(at + count, windows.size());
+      const auto part = std::span<const Window>(windows).subspan(at, count);
       std::size_t tokens = 0;
       for (const Window& window : part) tokens += window.size();
       EXPECT_TRUE(part.size() == 1 || tokens <= budget / token) << budget;
