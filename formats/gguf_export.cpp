@@ -6,6 +6,7 @@
 #include "formats/safetensors.h"
 #include "formats/synthetic.h"
 #include "lib/error.h"
+#include "lib/file.h"
 #include "lib/plural.h"
 #include "lib/recipes.h"
 
@@ -73,12 +74,11 @@ std::vector<Exported> exported_tensors(const Source& source, bool compat, std::v
 
 /// The name that general.name and its neighbours are found in.
 std::string folder_name(const std::filesystem::path& folder, bool compat) {
-  std::filesystem::path path = folder;
-  if (path.filename().empty()) path = path.parent_path();
-  if (compat) return path.filename() == "." ? "" : path.filename().string();
-  std::error_code ignored;
-  path = std::filesystem::absolute(path, ignored).lexically_normal();
-  if (path.filename().empty()) path = path.parent_path();
+  if (compat) {
+    const std::filesystem::path name = folder.has_filename() ? folder.filename() : folder.parent_path().filename();
+    return name == "." ? "" : name.string();
+  }
+  const std::filesystem::path path = whole_path(folder);
   const std::string repository = path.parent_path().parent_path().filename().string();
   if (path.parent_path().filename() != "snapshots" || !repository.starts_with("models--"))
     return path.filename().string();

@@ -23,18 +23,16 @@ namespace fs = std::filesystem;
 
 /// The last part of a name as people compare models by: "Llama-2-7b-hf" of "meta-llama/Llama-2-7b-hf@main" and of
 /// "../models/Llama-2-7b-hf/".
-std::string last_part(std::string name) {
-  if (const auto hub = parse_hub_name(name)) return hub->name;
-  fs::path path = fs::path(name).lexically_normal();
-  if (path.filename().empty()) path = path.parent_path();
-  return path.filename().string();
+std::string model_part(const std::string& name) {
+  const auto hub = parse_hub_name(name);
+  return hub ? hub->name : last_part(name);
 }
 
 /// What a model opened by path is called: its folder's name, a GGUF's own.
 std::string name_of(const fs::path& path) {
   std::error_code ignored;
   const fs::path whole = fs::absolute(path, ignored);
-  return last_part((is_folder(path) || path.extension() == ".gguf" ? whole : whole.parent_path()).string());
+  return model_part((is_folder(path) || path.extension() == ".gguf" ? whole : whole.parent_path()).string());
 }
 
 /// Where an adapter's base is: beside the adapter, relative to it or to the working directory, in the Hub cache.
@@ -45,14 +43,12 @@ fs::path resolve_base(const PeftAdapter& adapter, const fs::path& hub_cache) {
     throw Error(ErrorKind::bad_input, {.path = place},
                 "base_model_name_or_path is empty, so the adapter's base is not known",
                 "name the base: MODEL+" + adapter.folder.string());
-  std::error_code ignored;
-  fs::path folder = fs::absolute(adapter.folder, ignored).lexically_normal();
-  if (folder.filename().empty()) folder = folder.parent_path();
+  const fs::path folder = whole_path(adapter.folder);
   std::vector<fs::path> tried;
   if (fs::path(name).is_absolute()) {
     tried = {name};
   } else {
-    tried = {folder.parent_path() / name, folder.parent_path() / last_part(name), folder / name, name};
+    tried = {folder.parent_path() / name, folder.parent_path() / model_part(name), folder / name, name};
   }
   for (const fs::path& candidate : tried) {
     if (!is_there(candidate) || is_adapter_alone(candidate)) continue;
@@ -222,7 +218,7 @@ void apply_adapters(Source& source, const OpenOptions& options, const std::vecto
   std::vector<ScaledAdapter> scaled;
   for (std::size_t i = 0; i < source.adapters.size(); ++i) {
     PeftAdapter& adapter = source.adapters[i];
-    if (!adapter.base_model.empty() && last_part(adapter.base_model) != base_name)
+    if (!adapter.base_model.empty() && model_part(adapter.base_model) != base_name)
       source.checkpoint.warnings.push_back("adapter '" + adapter.folder.string() + "' names the base '" +
                                            adapter.base_model + "', merged into '" + base_name + "'");
     check_peft_targets(adapter, source.base_tensors, source.checkpoint.warnings);
@@ -319,13 +315,13 @@ Source open_source(const SourceSpec& spec, const OpenOptions& options, const fs:
   source.spec = spec;
   const std::optional<fs::path> synthetic = synthetic_config(spec.model);
   fs::path base = synthetic ? *synthetic : path_or_hub(spec.model, "model", hub_cache);
-  std::string base_name = synthetic ? spec.model : is_there(spec.model) ? name_of(base) : last_part(spec.model);
+  std::string base_name = synthetic ? spec.model : is_there(spec.model) ? name_of(base) : model_part(spec.model);
   std::vector<double> scales;
   if (!synthetic && is_adapter_alone(base)) {
     source.adapters.push_back(read_peft_adapter(base));
     scales.push_back(1);
     base = resolve_base(source.adapters.front(), hub_cache);
-    base_name = last_part(source.adapters.front().base_model);
+    base_name = model_part(source.adapters.front().base_model);
   }
   for (const SourceSpec::Adapter& adapter : spec.adapters) {
     source.adapters.push_back(read_peft_adapter(path_or_hub(adapter.path, "adapter", hub_cache)));

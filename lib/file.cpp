@@ -38,6 +38,14 @@ void require_regular(const std::string& name, mode_t mode) {
 
 }  // namespace
 
+std::filesystem::path whole_path(const std::filesystem::path& path) {
+  std::error_code ignored;
+  const std::filesystem::path whole = std::filesystem::absolute(path, ignored).lexically_normal();
+  return whole.has_filename() ? whole : whole.parent_path();
+}
+
+std::string last_part(const std::filesystem::path& path) { return whole_path(path).filename().string(); }
+
 PathKind path_kind(const std::filesystem::path& path) {
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0) {
@@ -72,13 +80,6 @@ std::shared_ptr<const File> File::open(const std::filesystem::path& path) {
 }
 
 File::~File() { ::close(fd_); }
-
-bool File::same_file(const std::filesystem::path& other) const {
-  struct stat mine {
-  }, theirs{};
-  if (::fstat(fd_, &mine) != 0 || ::stat(other.c_str(), &theirs) != 0) return false;
-  return mine.st_dev == theirs.st_dev && mine.st_ino == theirs.st_ino;
-}
 
 void File::read(std::uint64_t offset_bytes, std::span<std::byte> bytes) const {
   const auto ends_early = [&](std::uint64_t size) {

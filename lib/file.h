@@ -9,11 +9,16 @@
 
 namespace ropewalk {
 
+/// Absolute, without "." and "..", without a slash at its end; links are not followed. Empty stays empty.
+std::filesystem::path whole_path(const std::filesystem::path& path);
+/// What a folder or file is called: "b" of "a/b", of "a/b/" and, where a/b is the working directory, of ".". Empty for
+/// "/".
+std::string last_part(const std::filesystem::path& path);
+
 /// What stands at a path, links followed.
 enum class PathKind { missing, file, folder, other };  // other: a pipe, device or socket
 /// Error(io) if that may not be known (no permission for a folder on the way), Error(bad_input) if links lead in a
-/// circle. A name longer than names can be
-/// is missing: what users write in place of a path is tried as one first.
+/// circle. A name longer than names can be is missing: what users write in place of a path is tried as one first.
 PathKind path_kind(const std::filesystem::path& path);
 /// Whatever it is: who opens it then says what is wrong with it.
 inline bool is_there(const std::filesystem::path& path) { return path_kind(path) != PathKind::missing; }
@@ -33,8 +38,6 @@ class File {
 
   const std::string& path() const noexcept { return path_; }
   std::uint64_t size() const noexcept { return size_; }
-  /// Device and inode, to recognise a source that is the target.
-  bool same_file(const std::filesystem::path& other) const;
 
   /// Fills `bytes` from `offset_bytes`. Error(bad_input) with the byte if the file ends first, Error(io) if the disk
   /// fails.

@@ -6,6 +6,7 @@
 #include "formats/rope_fields.h"
 #include "lib/clone_file.h"
 #include "lib/error.h"
+#include "lib/file.h"
 #include "tools/extend.h"
 #include "tools/model_card.h"
 
@@ -99,15 +100,12 @@ ExtendWritten write_extended_folder(const formats::Source& source, const FolderP
   ExtendWritten written;
   PendingFolder folder(options.output, write);
   const fs::path& building = folder.building();
-  const fs::path target = fs::absolute(folder.target()).lexically_normal();
   const auto text_file = [&](const std::string& name, const std::string& text) {
     write_text(building / name, text, write.sync);
     written.files.push_back(name);
   };
   text_file("config.json", json_text(plan.config));
-  text_file(
-      "README.md",
-      model_card(source, (target.filename().empty() ? target.parent_path() : target).filename().string(), "extended"));
+  text_file("README.md", model_card(source, last_part(folder.target()), "extended"));
   CloneMethod method = CloneMethod::reflink;
   const auto clone = [&](const fs::path& from, const std::string& name, bool allow_link) {
     const CloneMethod used = clone_file(from, building / name, allow_link, write.sync);

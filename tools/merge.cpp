@@ -5,6 +5,7 @@
 
 #include "formats/hf_writer.h"
 #include "lib/error.h"
+#include "lib/file.h"
 #include "lib/merge_report.h"
 #include "lib/recipes.h"
 #include "tools/commands.h"
@@ -138,9 +139,7 @@ std::vector<std::string> write_merged(const formats::Source& source, const Merge
   formats::HfWriteOptions write;
   write.write = write_options(options.common, options.writer);
   if (options.max_shard_bytes) write.max_shard_bytes = *options.max_shard_bytes;
-  const std::filesystem::path target = std::filesystem::absolute(options.output).lexically_normal();
-  write.card =
-      model_card(source, (target.filename().empty() ? target.parent_path() : target).filename().string(), "merged");
+  write.card = model_card(source, last_part(options.output), "merged");
   formats::HfOutput folder(source, source.hf->config, options.output, write);
   StreamPlan pass;
   folder.append_items(pass);

@@ -31,13 +31,6 @@ SourceCard source_card(const formats::Source& source) {
   return card;
 }
 
-/// The last part of a path: what may stand in a card that leaves this machine.
-std::string last_part(const std::filesystem::path& path) {
-  std::error_code ignored;
-  const std::filesystem::path whole = std::filesystem::absolute(path, ignored).lexically_normal();
-  return (whole.filename().empty() ? whole.parent_path() : whole).filename().string();
-}
-
 }  // namespace
 
 std::string model_card(const formats::Source& source, const std::string& name, const std::string& what) {

@@ -11,6 +11,7 @@
 
 #include "formats/gguf_split.h"
 #include "lib/error.h"
+#include "lib/file.h"
 #include "lib/pending_file.h"
 #include "lib/temporary.h"
 #include "tools/units.h"
@@ -37,11 +38,7 @@ bool is_within(const fs::path& inner, const fs::path& outer) {
   return std::mismatch(outer.begin(), outer.end(), inner.begin(), inner.end()).first == outer.end();
 }
 
-fs::path folder_of(const fs::path& target) {
-  fs::path whole = fs::absolute(target).lexically_normal();
-  if (whole.filename().empty()) whole = whole.parent_path();  // "out/"
-  return whole.parent_path();
-}
+fs::path folder_of(const fs::path& target) { return whole_path(target).parent_path(); }
 
 struct FileSystem {
   dev_t device;

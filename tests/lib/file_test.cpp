@@ -118,12 +118,20 @@ TEST_F(FileTest, NoPermission) {
   fs::permissions(closed, fs::perms::owner_all);
 }
 
-TEST_F(FileTest, SameFileSeesThroughLinks) {
-  const fs::path path = text("a", "x");
-  fs::create_symlink(path, folder / "link");
-  EXPECT_TRUE(File::open(path)->same_file(folder / "link"));
-  EXPECT_FALSE(File::open(path)->same_file(text("b", "x")));
-  EXPECT_FALSE(File::open(path)->same_file(folder / "none"));
+TEST_F(FileTest, WhatAPathIsCalledHoweverItIsWritten) {
+  for (const char* path : {"/a/b", "/a/b/", "/a/b//", "/a/./b/.", "/a/c/../b/", "//a/b"}) {
+    EXPECT_EQ(last_part(path), "b") << path;
+    EXPECT_EQ(whole_path(path).parent_path().filename(), "a") << path;
+  }
+  const fs::path here = fs::current_path();
+  for (const char* path : {".", "./", "x/.."}) EXPECT_EQ(last_part(path), here.filename()) << path;
+  EXPECT_EQ(last_part(".."), here.parent_path().filename());
+  EXPECT_EQ(whole_path("b/"), here / "b");
+  EXPECT_EQ(last_part("model.gguf"), "model.gguf");
+  EXPECT_EQ(last_part("/"), "");
+  EXPECT_EQ(last_part(""), "");
+  fs::create_directory_symlink(folder, folder / "link");
+  EXPECT_EQ(last_part(folder / "link/"), "link") << "the name that was given";
 }
 
 TEST_F(FileTest, TextIsCapped) {
