@@ -101,6 +101,15 @@ std::vector<fs::path> paths_of(const Target& target) {
   return target.plan ? target.planned.files : std::vector<fs::path>{target.path};
 }
 
+/// The files a target has become: those in a folder by name.
+std::vector<fs::path> written_files(const Target& target) {
+  if (target.plan) return target.planned.files;
+  std::vector<fs::path> files;
+  for (const fs::directory_entry& entry : fs::directory_iterator(target.path)) files.push_back(entry.path());
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
 /// The file to open: of a split the first shard.
 const fs::path& first_file(const Target& target) { return target.plan ? target.planned.files.front() : target.path; }
 
@@ -144,9 +153,8 @@ std::map<std::string, double> errors_of(const Target& target, const formats::Sou
 
 Json output_json(const Target& target, bool with_hash, const std::map<std::string, double>& errors) {
   Json files = Json::array(), tensors = Json::array();
-  for (const fs::path& path : paths_of(target))
-    files.push_back(
-        {{"path", path.string()}, {"sha256", with_hash && target.plan ? Json(file_sha256(path)) : Json(nullptr)}});
+  for (const fs::path& path : with_hash ? written_files(target) : paths_of(target))
+    files.push_back({{"path", path.string()}, {"sha256", with_hash ? Json(file_sha256(path)) : Json(nullptr)}});
   if (target.plan)
     for (const auto& tensor : target.plan->tensors)
       tensors.push_back({{"name", tensor.name},
@@ -156,7 +164,7 @@ Json output_json(const Target& target, bool with_hash, const std::map<std::strin
   return {{"path", first_file(target).string()},
           {"type", target.type},
           {"bytes", target.bytes},
-          {"sha256", files.size() == 1 ? files[0]["sha256"] : Json(nullptr)},
+          {"sha256", files.size() == 1 && !target.folder ? files[0]["sha256"] : Json(nullptr)},
           {"files", files},
           {"tensors", tensors},
           {"losses", losses_json(target.losses)},
@@ -179,9 +187,7 @@ formats::HfOutput hf_output(const Target& target, const formats::Source& source,
   hf.saturate = options.modifiers.saturate;
   if (!target.keep) hf.dtype = target.dtype;
   if (options.split_max_size) hf.max_shard_bytes = *options.split_max_size;
-  const fs::path whole = fs::absolute(target.path).lexically_normal();
-  hf.card = model_card(as_written(source, target),
-                       (whole.filename().empty() ? whole.parent_path() : whole).filename().string(), "converted");
+  hf.card = model_card(as_written(source, target), last_part(target.path), "converted");
   return formats::HfOutput(source, source.hf->config, target.path, hf);
 }
 

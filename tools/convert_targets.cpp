@@ -4,6 +4,7 @@
 #include <set>
 
 #include "lib/error.h"
+#include "lib/file.h"
 #include "lib/nearest_word.h"
 #include "tools/describe.h"
 #include "tools/output_plan.h"
@@ -62,32 +63,37 @@ std::string output_name(const ConvertOptions& options, const formats::Source& so
   }
   std::string name = model_name(source);
   for (const auto& adapter : source.adapters) {
-    const fs::path folder = fs::absolute(adapter.folder).lexically_normal();
-    name += "-" + (folder.filename().empty() ? folder.parent_path() : folder).filename().string();
+    name += "-" + last_part(adapter.folder);
   }
   return name;
 }
 
-fs::path place(const ConvertOptions& options, const std::string& name, const Target& target, bool alone) {
-  std::string pattern = options.output;
-  std::error_code ignored;
-  const bool slash = pattern.ends_with('/');
-  if (slash || fs::is_directory(pattern, ignored)) {
-    if (alone && target.folder && (!fs::exists(pattern, ignored) || options.common.overwrite)) return pattern;
-    pattern = (fs::path(pattern) / "{name}-{type}.gguf").string();
-  }
-  const bool patterned = pattern.find('{') != std::string::npos;
+void expand(std::string& pattern, const std::string& name, const Target& target) {
   std::string type = target.type;
   std::replace(type.begin(), type.end(), ':', '-');
   replace_all(pattern, "{name}", name);
   for (const char* spelling : {"{type}", "{ftype}", "{outtype}"}) replace_all(pattern, spelling, type);
   for (const char* spelling : {"{TYPE}", "{FTYPE}", "{OUTTYPE}"}) replace_all(pattern, spelling, upper(type));
-  fs::path path = pattern;
-  const std::string file = path.filename().string();
-  if (const auto open = file.find('{'), close = file.find('}', std::min(open, file.size())); close != std::string::npos)
-    throw Error(ErrorKind::usage, {.path = options.output},
-                "the pattern's " + file.substr(open, close + 1 - open) + " stands for nothing",
+  const std::string last = last_part(pattern);
+  if (const auto open = last.find('{'), close = last.find('}', std::min(open, last.size())); close != std::string::npos)
+    throw Error(ErrorKind::usage, {.path = pattern},
+                "the pattern's " + last.substr(open, close + 1 - open) + " stands for nothing",
                 "use {name}, {type} or {TYPE}");
+}
+
+/// Where a target goes; `alone`: it is the only one, so that a folder may be DIR/ itself.
+fs::path place(const ConvertOptions& options, const std::string& name, const Target& target, bool alone) {
+  std::string pattern = options.output;
+  bool patterned = pattern.find('{') != std::string::npos;
+  expand(pattern, name, target);
+  std::error_code ignored;
+  if (pattern.ends_with('/') || fs::is_directory(pattern, ignored)) {
+    if (alone && target.folder && (!fs::exists(pattern, ignored) || options.common.overwrite)) return pattern;
+    pattern = (fs::path(pattern) / "{name}-{type}.gguf").string();
+    expand(pattern, name, target);
+    patterned = true;
+  }
+  fs::path path = pattern;
   if (target.folder && patterned && path.extension() == ".gguf") path.replace_extension();
   return path;
 }
@@ -98,12 +104,15 @@ void refuse_unused(const ConvertOptions& options, const std::vector<Target>& tar
   const bool named = std::any_of(targets.begin(), targets.end(), [&](const Target& target) {  // {name} of the pattern
     return place(options, "a", target, targets.size() == 1) != place(options, "b", target, targets.size() == 1);
   });
-  const char* unused = options.compat                  ? "--compat"
-                       : options.metadata              ? "--metadata"
-                       : options.model_name && !named  ? "--model-name"
-                       : options.split_max_tensors     ? "--split-max-tensors"
-                       : options.no_tensor_first_split ? "--no-tensor-first-split"
-                                                       : nullptr;
+  const char* unused = options.compat                    ? "--compat"
+                       : options.metadata                ? "--metadata"
+                       : options.model_name && !named    ? "--model-name"
+                       : options.split_max_tensors       ? "--split-max-tensors"
+                       : options.no_tensor_first_split   ? "--no-tensor-first-split"
+                       : options.rmse                    ? "--rmse"
+                       : options.rope_encoding != "auto" ? "--rope-encoding"
+                       : !options.allowed_losses.empty() ? "--allow-loss"
+                                                         : nullptr;
   if (unused)
     throw Error(ErrorKind::usage, {},
                 std::string(unused) + " is about GGUFs, and only Hugging Face folders are to be written",

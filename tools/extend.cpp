@@ -157,6 +157,9 @@ void plan_gguf(const formats::Source& source, const ExtendOptions& options, Exte
     if (engine.engine != formats::Engine::llama_cpp)
       throw Error(ErrorKind::usage, {}, engine.title() + " reads no config.json out of a GGUF",
                   "name llama.cpp, or extend the Hugging Face folder");
+  if (options.link)
+    throw Error(ErrorKind::usage, {}, "--link is given, and the keys of a GGUF are in the file of its weights",
+                "leave it out: the tensors are copied");
   if (options.sliding_window)
     throw Error(ErrorKind::usage, {}, "--sliding-window is given, and a GGUF of arch llama has none", "leave it out");
   const formats::RopeEncoding encoding = parse_rope_encoding(options.rope_encoding);
@@ -168,6 +171,9 @@ void plan_gguf(const formats::Source& source, const ExtendOptions& options, Exte
 }
 
 void plan_folder(const formats::Source& source, const ExtendOptions& options, ExtendPlan& plan) {
+  if (options.rope_encoding != "auto")
+    throw Error(ErrorKind::usage, {}, "--rope-encoding is about GGUFs, and a Hugging Face folder is to be written",
+                "leave it out");
   const formats::HfFolder& hf = *source.hf;
   const Json old_config = formats::parse_json((hf.folder / "config.json").string(), hf.config_text);
   Json preferred = hf.config;

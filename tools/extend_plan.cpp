@@ -152,8 +152,17 @@ Table served_table(const std::vector<Planned>& all) {
 int run_extend_plan(const ExtendOptions& options, const Io& io) {
   if (!options.context)
     throw Error(ErrorKind::usage, {}, "--plan has no target context", "give it with -c, for example -c 64k");
-  if (!options.output.empty())
-    throw Error(ErrorKind::usage, {}, "--plan writes nothing, and -o is given", "leave one of them out");
+  const char* unused = !options.output.empty()           ? "-o"
+                       : options.link                    ? "--link"
+                       : options.writer.dry_run          ? "--dry-run"
+                       : options.writer.no_sync          ? "--no-sync"
+                       : options.sliding_window          ? "--sliding-window"
+                       : options.rope_encoding != "auto" ? "--rope-encoding"
+                       : !options.allowed_losses.empty() ? "--allow-loss"
+                                                         : nullptr;
+  if (unused)
+    throw Error(ErrorKind::usage, {}, "--plan writes nothing, and " + std::string(unused) + " is given",
+                "leave one of them out");
   if (options.rope || options.like)
     throw Error(ErrorKind::usage, {}, "--plan compares all methods, and a rope is given", "leave one of them out");
   const formats::Source source = open_source(options.source, {}, options.common, io);

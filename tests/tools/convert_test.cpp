@@ -1,5 +1,7 @@
 #include <cstring>
 #include <limits>
+#include <map>
+#include <set>
 
 #include "formats/gguf.h"
 #include "lib/sha256.h"
@@ -77,6 +79,89 @@ TEST(Convert, NamesAndFolders) {
           .exit,
       0);
   EXPECT_TRUE(fs::is_regular_file(scratch / "Tiny.Q8_0.gguf"));
+}
+
+// A pattern names folders as it names files.
+TEST(Convert, PatternsNameFolders) {
+  Scratch scratch;
+  const std::string base = model("stories260K");
+  const auto convert = [&](const std::string& output, std::vector<std::string> more) {
+    std::vector<std::string> words = {"convert", base, "-o", (scratch.path() / output).string()};
+    words.insert(words.end(), more.begin(), more.end());
+    return run(words);
+  };
+  EXPECT_EQ(convert("{name}-{type}/", {"--type", "hf:f16", "--model-name", "Tiny"}).exit, 0);
+  EXPECT_EQ(scratch.names(), std::vector<std::string>{"Tiny-hf-f16"});
+  EXPECT_TRUE(fs::is_regular_file(scratch / "Tiny-hf-f16/config.json"));
+  fs::create_directory(scratch / "Big");
+  EXPECT_EQ(convert("{name}/", {"--type", "f16,hf:f16", "--model-name", "Big"}).exit, 0);
+  EXPECT_TRUE(fs::is_regular_file(scratch / "Big/Big-f16.gguf"));
+  EXPECT_TRUE(fs::is_regular_file(scratch / "Big/Big-hf-f16/config.json"));
+  const Ran unknown = convert("{nmae}/", {"--type", "hf:f16"});
+  EXPECT_EQ(unknown.exit, 2);
+  EXPECT_NE(unknown.err.find("the pattern's {nmae} stands for nothing"), std::string::npos) << unknown.err;
+  const Ran unused = convert("fixed/", {"--type", "hf:f16", "--model-name", "Tiny"});
+  EXPECT_EQ(unused.exit, 2);
+  EXPECT_NE(unused.err.find("--model-name is about GGUFs"), std::string::npos) << unused.err;
+}
+
+// What only GGUFs have is not asked of a folder in vain, --sha256 is of its files.
+TEST(Convert, OptionsOfAFolder) {
+  Scratch scratch;
+  const std::vector<std::string> words = {
+      "convert", model("stories260K"), "-o", (scratch / "out").string() + "/", "--type", "hf:f16", "--json"};
+  const auto convert = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), words.begin(), words.end());
+    return run(more);
+  };
+  for (const std::vector<std::string>& unused :
+       {std::vector<std::string>{"--rmse"}, {"--rope-encoding", "freqs"}, {"--allow-loss", "rope.dynamic"}}) {
+    const Ran ran = convert(unused);
+    EXPECT_EQ(ran.exit, 2) << ran.out;
+    EXPECT_NE(ran.err.find(unused[0] + " is about GGUFs, and only Hugging Face folders are to be written"),
+              std::string::npos)
+        << ran.err;
+  }
+  EXPECT_TRUE(scratch.names().empty());
+  const Ran ran = convert({"--sha256"});
+  ASSERT_EQ(ran.exit, 0) << ran.err;
+  const Json output = ran.json()["outputs"][0];
+  std::set<std::string> told, there;
+  for (const Json& file : output["files"]) {
+    EXPECT_EQ(file["sha256"], sha256(slurp(file["path"].get<std::string>()))) << file;
+    told.insert(fs::path(file["path"].get<std::string>()).filename().string());
+  }
+  for (const auto& entry : fs::directory_iterator(scratch / "out")) there.insert(entry.path().filename().string());
+  EXPECT_EQ(told, there);
+  EXPECT_TRUE(there.contains("model.safetensors"));
+  EXPECT_EQ(output["sha256"], nullptr) << "a folder has none";
+}
+
+// What a GGUF is called: the file's name without the numbers of a split and without its type.
+TEST(Convert, TheNameOfAGguf) {
+  Scratch scratch;
+  ASSERT_EQ(run({"convert", model("stories260K"), "-o", (scratch / "m.gguf").string(), "--type", "f16"}).exit, 0);
+  for (const auto& [file, name] : std::map<std::string, std::string>{{"tiny-f16", "tiny"},
+                                                                     {"tiny.Q8_0", "tiny"},
+                                                                     {"tiny-BF16", "tiny"},
+                                                                     {"a-b.F32", "a-b"},
+                                                                     {"tiny-chat", "tiny-chat"},
+                                                                     {"tinyf16", "tinyf16"},
+                                                                     {"tiny-q8_0-f16", "tiny-q8_0"}}) {
+    const fs::path source = scratch / (file + ".gguf");
+    fs::rename(scratch / "m.gguf", source);
+    const Ran ran = run({"convert", source.string(), "-o", (scratch / "{name}!.gguf").string(), "--type", "keep",
+                         "--dry-run", "--json"});
+    EXPECT_EQ(ran.json()["outputs"][0]["path"], (scratch / (name + "!.gguf")).string()) << file;
+    fs::rename(source, scratch / "m.gguf");
+  }
+  ASSERT_EQ(run({"convert", (scratch / "m.gguf").string(), "-o", (scratch / "s-f16.gguf").string(),
+                 "--split-max-tensors", "30"})
+                .exit,
+            0);
+  const Ran split = run({"convert", (scratch / "s-f16-00001-of-00002.gguf").string(), "-o",
+                         (scratch / "{name}!.gguf").string(), "--dry-run", "--json"});
+  EXPECT_EQ(split.json()["outputs"][0]["path"], (scratch / "s!.gguf").string()) << split.err;
 }
 
 TEST(Convert, SplitsReadBackAsTheWhole) {

@@ -37,6 +37,33 @@ TEST(Extend, LinksOnlyWhenAsked) {
   EXPECT_TRUE(fs::equivalent(scratch / "base/model.safetensors", scratch / "linked/model.safetensors"));
 }
 
+// An option that would do nothing is refused.
+TEST(Extend, OptionsThatWouldDoNothing) {
+  Scratch scratch;
+  const std::string base = model("stories260K"), gguf = (scratch / "m.gguf").string(), out = (scratch / "out").string();
+  const auto refused = [&](const std::vector<std::string>& words, const std::string& what) {
+    const Ran ran = run(words);
+    EXPECT_EQ(ran.exit, 2) << what;
+    EXPECT_NE(ran.err.find(what), std::string::npos) << ran.err;
+  };
+  for (const std::vector<std::string>& more : {std::vector<std::string>{"--link"},
+                                               {"--dry-run"},
+                                               {"--no-sync"},
+                                               {"--sliding-window", "none"},
+                                               {"--rope-encoding", "freqs"},
+                                               {"--allow-loss", "sliding_window"}}) {
+    std::vector<std::string> words = {"extend", base, "--plan", "-c", "1k"};
+    words.insert(words.end(), more.begin(), more.end());
+    refused(words, "--plan writes nothing, and " + more[0] + " is given");
+  }
+  refused({"extend", base, "-o", out, "--rope", "linear,factor=2", "--rope-encoding", "freqs"},
+          "--rope-encoding is about GGUFs");
+  ASSERT_EQ(run({"convert", base, "-o", gguf, "--type", "f16"}).exit, 0);
+  refused({"extend", gguf, "-o", (scratch / "long.gguf").string(), "--rope", "linear,factor=2", "--link"},
+          "--link is given, and the keys of a GGUF are in the file of its weights");
+  EXPECT_EQ(scratch.names(), std::vector<std::string>{"m.gguf"});
+}
+
 // The same rope by three roads: extend a folder and convert it, convert with +rope, extend the GGUF. All compute the
 // same.
 TEST(Extend, GgufAndFolderAgree) {
