@@ -1,12 +1,9 @@
 #include "tools/describe.h"
 
 #include <algorithm>
-#ifdef __GNUC__  // GCC 12 with -fsanitize=address takes a union inside std::regex for uninitialized (gcc.gnu.org PR 105562)
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <regex>
 #include <set>
 
+#include "formats/gguf_split.h"
 #include "tools/units.h"
 
 namespace ropewalk::tools {
@@ -131,6 +128,17 @@ double own_scale(const formats::PeftAdapter& adapter) {  // the same for every m
   return adapter.modules.empty() ? 0 : adapter.modules.front().scale;
 }
 
+/// "model" of "model-f16" and of "model.Q8_0".
+std::string without_type(const std::string& stem) {
+  const std::size_t mark = stem.find_last_of("-.");
+  if (mark == std::string::npos) return stem;
+  std::string type = stem.substr(mark + 1);
+  std::transform(type.begin(), type.end(), type.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  const bool known = type == "f16" || type == "f32" || type == "bf16" || type == "q8_0";
+  return known ? stem.substr(0, mark) : stem;
+}
+
 bool is_rslora(const formats::PeftAdapter& adapter) { return adapter.config.value("use_rslora", false); }
 
 }  // namespace
@@ -173,9 +181,8 @@ std::string model_name(const formats::Source& source) {
     }
     return folder.filename().string();
   }
-  std::string stem = fs::path(source.spec.model).stem().string();
-  stem = std::regex_replace(stem, std::regex("-[0-9]{5}-of-[0-9]{5}$"), "");
-  return std::regex_replace(stem, std::regex("[-.]([Ff]16|[Ff]32|[Bb][Ff]16|[Qq]8_0)$"), "");
+  const auto shard = formats::parse_shard_name(source.spec.model);
+  return without_type(shard ? shard->stem : fs::path(source.spec.model).stem().string());
 }
 
 }  // namespace ropewalk::tools

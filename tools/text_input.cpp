@@ -62,18 +62,7 @@ std::vector<std::int32_t> parse_list(const std::string& path, const std::string&
   return ids;
 }
 
-}  // namespace
-
-void declare_text(CommandLine& line, TextOptions& options, bool bundled) {
-  line.group("Text");
-  line.option("-f,--file", options.files, "TEXT",
-              bundled ? "text to evaluate on, UTF-8; - is standard input. Default: a bundled public-domain text, named "
-                        "in the output. Repeatable: each file is a document"
-                      : "the text, UTF-8, from a file; - is standard input");
-  line.option("--tokens", options.tokens, "IDS.json",
-              "ids instead of text: a JSON list, or a list of lists (documents). Taken as they are, nothing is added");
-}
-
+/// The text of one file, pipe or standard input ("-"), read to its end; Error(bad_input) past 4 GiB.
 std::string read_text(const std::string& path, const Io& io) {
   if (path == "-") return read_stream("standard input", io.in);
   std::error_code unknown;
@@ -85,6 +74,7 @@ std::string read_text(const std::string& path, const Io& io) {
   return read_text_file(path, kMaxTextBytes);
 }
 
+/// Ids from a JSON list, or a list of lists; Error(bad_input) naming `path`.
 std::vector<std::vector<std::int32_t>> parse_ids(const std::string& path, const std::string& text) {
   const Json json = formats::parse_json(path, text, {.max_bytes = kMaxTextBytes, .max_depth = 3});
   if (!json.is_array() || json.empty())
@@ -102,6 +92,18 @@ std::vector<std::vector<std::int32_t>> parse_ids(const std::string& path, const 
     documents.push_back(parse_list(path, text, document, pointer));
   }
   return documents;
+}
+
+}  // namespace
+
+void declare_text(CommandLine& line, TextOptions& options, bool bundled) {
+  line.group("Text");
+  line.option("-f,--file", options.files, "TEXT",
+              bundled ? "text to evaluate on, UTF-8; - is standard input. Default: a bundled public-domain text, named "
+                        "in the output. Repeatable: each file is a document"
+                      : "the text, UTF-8, from a file; - is standard input");
+  line.option("--tokens", options.tokens, "IDS.json",
+              "ids instead of text: a JSON list, or a list of lists (documents). Taken as they are, nothing is added");
 }
 
 Corpus read_corpus(const TextOptions& options, const Io& io) {

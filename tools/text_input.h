@@ -59,9 +59,4 @@ std::uint64_t count_ids(const std::vector<std::vector<std::int32_t>>& documents)
 /// {"path", "sha256", "tokens"}
 Json corpus_json(const Corpus& corpus, std::uint64_t tokens);
 
-/// The text of one file, pipe or standard input ("-"), read to its end; Error(bad_input) past 4 GiB.
-std::string read_text(const std::string& path, const Io& io);
-/// Ids from a JSON list, or a list of lists; Error(bad_input) naming `path`.
-std::vector<std::vector<std::int32_t>> parse_ids(const std::string& path, const std::string& text);
-
 }  // namespace ropewalk::tools

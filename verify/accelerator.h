@@ -120,9 +120,6 @@ class Accelerator {
   virtual void distance(const DeviceMatrix& a, const DeviceMatrix& b, DeviceSpan<double> out) = 0;
 };
 
-/// bf16 terms that hold every value of `dtype` exactly: 1 for bf16, 2 for f16 (11 significant bits), 3 for others.
-constexpr int exact_bf16_terms(DType dtype) { return dtype == DType::bf16 ? 1 : dtype == DType::f16 ? 2 : 3; }
-
 /// `index`: as in cuda:INDEX; nullopt: the first. Error(device) with the reason if there is none.
 std::unique_ptr<Accelerator> open_device(std::optional<int> index, std::optional<std::uint64_t> memory_cap);
 

@@ -12,6 +12,9 @@ namespace {
 constexpr std::uint64_t kAlignment = 256;  // of what a slot holds
 std::uint64_t aligned(std::uint64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
+/// bf16 terms that hold every value of `dtype` exactly: 1 for bf16, 2 for f16 (11 significant bits), 3 for others.
+constexpr int exact_bf16_terms(DType dtype) { return dtype == DType::bf16 ? 1 : dtype == DType::f16 ? 2 : 3; }
+
 DeviceWeight matrix_of(std::initializer_list<std::pair<TensorPtr, std::size_t>> parts, std::size_t depth,
                        ElementType type) {
   DeviceWeight out;
