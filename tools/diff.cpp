@@ -64,8 +64,7 @@ int run_diff(const DiffOptions& options, Io& io) {
   output.warnings.insert(output.warnings.end(), b.checkpoint.warnings.begin(), b.checkpoint.warnings.end());
   Json items = Json::array();
   std::vector<std::pair<std::string, std::string>> lines;
-  bool differ = structure.rope_differs || structure.geometry_differs ||
-                a.checkpoint.config.context != b.checkpoint.config.context;
+  bool differ = a.checkpoint.config.context != b.checkpoint.config.context;
   for (const verify::StructureItem& item : structure.items) {
     items.push_back(
         {{"name", item.name}, {"pass", item.pass ? Json(*item.pass) : Json(nullptr)}, {"detail", item.detail}});

@@ -27,12 +27,8 @@ struct DeviceSpan {
 };
 
 struct DeviceInfo {
-  int index = 0;             // as in cuda:INDEX
-  std::string name;          // "NVIDIA H200"
-  int major = 0, minor = 0;  // compute capability
-  int multiprocessors = 0;
-  std::uint64_t shared_bytes = 0;  // shared memory a block can ask for
-  std::uint64_t total_bytes = 0, free_bytes = 0;
+  int index = 0;     // as in cuda:INDEX
+  std::string name;  // "NVIDIA H200"
 };
 
 /// Whether this build holds GPU code at all (ROPEWALK_CUDA).

@@ -206,7 +206,6 @@ void compare_ropes(const Checkpoint& source, const Checkpoint& candidate, int co
          "the same " + std::to_string(a.inv_freq.size()) + " frequencies, both " + describe(source.config.rope)});
     return;
   }
-  report.rope_differs = true;
   std::string detail = sides.candidate + " computes " + describe(candidate.config.rope) + ", " + sides.source + " " +
                        describe(source.config.rope) + "; ";
   if (a.inv_freq.size() != b.inv_freq.size())
@@ -246,7 +245,6 @@ void compare_geometry(const ModelConfig& a, const ModelConfig& b, int context, c
   if (!(std::abs(a.rms_eps - b.rms_eps) <= 1e-6 * a.rms_eps))  // stored as float: 2^-24
     differ("rms_eps", short_number(a.rms_eps), short_number(b.rms_eps));
   report.gates.push_back(gate("geometry", differences, "max", 0));
-  report.geometry_differs = !detail.empty();
   report.items.push_back({"geometry", detail.empty(), detail.empty() ? "equal" : sides.candidate + " has " + detail});
 }
 

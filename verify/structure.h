@@ -24,8 +24,6 @@ struct StructureReport {
   std::vector<StructureItem> items;
   // "tensors", "tokenizer", "context", "rope", "geometry": what fails an export whatever its logits say
   std::vector<Gate> gates;
-  bool rope_differs = false;          // the two compute other angles or another attention factor
-  bool geometry_differs = false;      // sizes, window or rms_eps
   std::vector<std::string> problems;  // tensors missing, left over or of another shape; one line each
 };
 

@@ -22,7 +22,6 @@ DeviceList list_devices() {
   }
   for (int index = 0; index < count; ++index) {
     cudaDeviceProp properties;
-    DeviceInfo found;
     std::size_t free = 0, total = 0;
     if (cudaGetDeviceProperties(&properties, index) != cudaSuccess || properties.major < 8 ||
         cudaSetDevice(index) != cudaSuccess || cudaMemGetInfo(&free, &total) != cudaSuccess) {
@@ -30,14 +29,7 @@ DeviceList list_devices() {
       cudaGetLastError();
       continue;
     }
-    list.devices.push_back({.index = index,
-                            .name = properties.name,
-                            .major = properties.major,
-                            .minor = properties.minor,
-                            .multiprocessors = properties.multiProcessorCount,
-                            .shared_bytes = properties.sharedMemPerBlockOptin,
-                            .total_bytes = total,
-                            .free_bytes = free});
+    list.devices.push_back({.index = index, .name = properties.name});
   }
   if (!list.devices.empty()) list.why_none.clear();
   return list;
