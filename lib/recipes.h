@@ -16,7 +16,7 @@ TensorPtr file_tensor(TensorInfo info, std::shared_ptr<const File> file, std::ui
 /// Bytes held in memory (generated tensors such as rope_freqs, factors of tests). bytes.size() == info.bytes().
 TensorPtr memory_tensor(TensorInfo info, std::vector<std::byte> bytes);
 /// f32 values held in memory.
-TensorPtr memory_tensor(std::string name, std::vector<std::uint64_t> shape, const std::vector<float>& values);
+TensorPtr memory_tensor(std::string name, std::vector<std::uint64_t> shape, std::vector<float> values);
 
 /// The same rows under another name.
 TensorPtr renamed(TensorPtr parent, std::string name);
@@ -31,18 +31,16 @@ TensorPtr labelled(TensorPtr parent, RotaryPairs pairs);
 TensorPtr cast(TensorPtr parent, DType dtype, bool saturate = false);
 
 /// Rows of each head re-ordered between half-split and interleaved rotary pairs; the parent itself if it stands in that
-/// order, Error(bad_input) if
-/// its pairs are `none` or the sizes do not fit. `parent` has n_heads * head_dim rows, or is a bias with that many
-/// elements in its only row. Only the first rotary_dim channels of a head move. Source: llama.cpp 0.5
-/// LlamaModel.permute and its inverse.
+/// order, Error(bad_input) if its pairs are `none` or the sizes do not fit. `parent` has n_heads * head_dim rows, or is
+/// a bias with that many elements in its only row. Only the first rotary_dim channels of a head move. Source: llama.cpp
+/// 0.5 LlamaModel.permute and its inverse.
 TensorPtr with_rotary_pairs(TensorPtr parent, RotaryPairs target, std::uint64_t n_heads, std::uint64_t head_dim,
                             std::uint64_t rotary_dim);
 /// The same for a rotary projection (or its bias, or a LoRA B of it) of a model of that configuration.
 TensorPtr with_rotary_pairs(TensorPtr parent, RotaryPairs target, const ModelConfig& config);
 
 /// A weight that with_rotary_pairs() re-ordered, taken apart, so that a writer of both orders reads its parent once:
-/// row r of it is row
-/// r / n * n + source[r % n] of `parent`, n = source.size().
+/// row r of it is row r / n * n + source[r % n] of `parent`, n = source.size().
 struct RowOrder {
   TensorPtr parent;
   std::vector<std::uint32_t> source;

@@ -68,10 +68,12 @@ class FileTensor final : public LazyTensor {
   std::uint64_t offset_bytes_;
 };
 
+/// T: the values' own type, or std::byte for any.
+template <class T>
 class MemoryTensor final : public LazyTensor {
  public:
-  MemoryTensor(TensorInfo info, std::vector<std::byte> bytes) : LazyTensor(std::move(info)), bytes_(std::move(bytes)) {
-    assert(bytes_.size() == this->info().bytes());
+  MemoryTensor(TensorInfo info, std::vector<T> values) : LazyTensor(std::move(info)), values_(std::move(values)) {
+    assert(values_.size() * sizeof(T) == this->info().bytes());
   }
 
   bool has_raw() const noexcept override { return true; }
@@ -87,10 +89,11 @@ class MemoryTensor final : public LazyTensor {
  private:
   std::span<const std::byte> stored(RowRange range) const {
     assert(range.begin <= range.end && range.end <= info().rows());
-    return std::span(bytes_).subspan(range.begin * info().row_bytes(), range.size() * info().row_bytes());
+    return std::as_bytes(std::span(values_))
+        .subspan(range.begin * info().row_bytes(), range.size() * info().row_bytes());
   }
 
-  std::vector<std::byte> bytes_;
+  std::vector<T> values_;
 };
 
 }  // namespace
@@ -100,13 +103,12 @@ TensorPtr file_tensor(TensorInfo info, std::shared_ptr<const File> file, std::ui
 }
 
 TensorPtr memory_tensor(TensorInfo info, std::vector<std::byte> bytes) {
-  return std::make_shared<MemoryTensor>(std::move(info), std::move(bytes));
+  return std::make_shared<MemoryTensor<std::byte>>(std::move(info), std::move(bytes));
 }
 
-TensorPtr memory_tensor(std::string name, std::vector<std::uint64_t> shape, const std::vector<float>& values) {
-  const std::span<const std::byte> bytes = std::as_bytes(std::span(values));
-  return memory_tensor(TensorInfo{std::move(name), std::move(shape), DType::f32},
-                       std::vector(bytes.begin(), bytes.end()));
+TensorPtr memory_tensor(std::string name, std::vector<std::uint64_t> shape, std::vector<float> values) {
+  TensorInfo info{std::move(name), std::move(shape), DType::f32};
+  return std::make_shared<MemoryTensor<float>>(std::move(info), std::move(values));
 }
 
 }  // namespace ropewalk

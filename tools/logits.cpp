@@ -144,22 +144,21 @@ int run_logits(const LogitsOptions& options, Io& io) {
   if (!options.writer.dry_run) {
     Progress progress(io, options.common.quiet, "layers", static_cast<std::uint64_t>(model.config.n_layers),
                       Progress::Unit::steps);
-    const verify::LogitsResult result =
+    verify::LogitsResult result =
         verify::logits(model, window, options.last, sweep_options(options.common, device, progress, io));
     tell_sweep(device, options.common, io);
     output.body["device"] = device_json(device);
-    const std::vector<double> nll(result.nll.begin(), result.nll.begin() + static_cast<std::ptrdiff_t>(std::min(
-                                                                               result.nll.size(), window.size() - 1)));
+    const std::vector<double>& nll = result.nll;
     const std::vector<std::int64_t> ids(window.begin(), window.end());
     const auto layout = formats::plan_safetensors({tensor_of("input_ids", {ids.size()}, DType::i64, ids),
-                                                   tensor_of("logits", {rows, n_vocab}, DType::f32, result.logits),
+                                                   memory_tensor("logits", {rows, n_vocab}, std::move(result.logits)),
                                                    tensor_of("nll", {nll.size()}, DType::f64, nll)},
                                                   {});
     PendingFile file(options.output, layout.file_bytes, write_options(options.common, options.writer));
     file.write(0, std::as_bytes(std::span(layout.header)));
     std::vector<StreamItem> items;
     for (const auto& [tensor, offset] : layout.places) items.push_back({tensor, {{tensor->dtype(), &file, offset}}});
-    stream(items, {.threads = options.common.threads, .progress = {}, .cancelled = {}});
+    stream(items, {.threads = options.common.threads, .progress = {}});
     file.finish();
     double sum = 0;
     for (double value : nll) sum += value;
