@@ -47,13 +47,6 @@ class Error : public std::runtime_error {
   std::string problem_, fix_;
 };
 
-/// Thrown out of long work whose `cancelled` option said so, so that nobody in between can take it for finished. Not an
-/// Error: nothing is wrong.
-class Cancelled : public std::exception {
- public:
-  const char* what() const noexcept override { return "cancelled"; }
-};
-
 /// body(); an Error of it that names no place leaves with this path: for pure functions, whose caller knows the file.
 template <class Body>
 auto with_path(const std::string& path, const Body& body) {
@@ -66,8 +59,7 @@ auto with_path(const std::string& path, const Body& body) {
 }
 
 /// Error for a failed system call on an input: names the operation and strerror(error_number), with a fix that fits it.
-/// Kind io; bad_input where the path
-/// itself is at fault (missing, too long, links that lead in a circle).
+/// Kind io; bad_input where the path itself is at fault (missing, too long, links that lead in a circle).
 [[noreturn]] void throw_system_error(const std::string& path, const std::string& operation, int error_number);
 /// The same with the kind given: whatever befalls an output is io.
 [[noreturn]] void throw_system_error(const std::string& path, const std::string& operation, int error_number,

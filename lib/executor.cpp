@@ -205,7 +205,6 @@ class Streamer {
 
   void report() const {
     if (error_) std::rethrow_exception(error_);
-    if (cancelled_) throw Cancelled();
     if (!options_.finding) return;
     for (std::size_t item = 0; item < items_.size(); ++item) {
       StreamFinding finding = findings_[item];
@@ -234,11 +233,6 @@ class Streamer {
   std::optional<Block> next() {
     std::unique_lock lock(mutex_);
     while (!stop_) {
-      if (options_.cancelled && options_.cancelled()) {
-        cancelled_ = stop_ = true;
-        released_.notify_all();
-        break;
-      }
       while (item_ < items_.size() && row_ >= rows_[item_]) {
         ++item_;
         row_ = 0;
@@ -305,7 +299,7 @@ class Streamer {
   std::vector<StreamFinding> findings_;
   std::size_t item_ = 0;  // next block to hand out
   std::uint64_t row_ = 0, number_ = 0;
-  bool stop_ = false, cancelled_ = false;
+  bool stop_ = false;
   std::exception_ptr error_;
   std::uint64_t error_block_ = 0;
 };

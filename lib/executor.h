@@ -60,23 +60,17 @@ struct StreamOptions {
   std::function<void(const StreamFinding&)> finding = nullptr;
   // what prepared tensors may cost together; one that costs more is prepared alone
   std::uint64_t prepared_bytes = std::uint64_t{256} << 20;
-  std::function<bool()> cancelled;  // polled before each block; any thread, serialised
 };
 
 /// Streams every item to its sinks: blocks of rows in parallel, in any order, the same bytes whatever the thread count.
 /// A sink whose dtype is the tensor's and whose tensor has_raw() receives the raw bytes; otherwise the value is rounded
-/// once from
-/// the widest type offered; Sink::out_of_range says what becomes of values that do not fit. Infinities and NaN are
-/// counted in all that can be decoded, raw bytes too.
+/// once from the widest type offered; Sink::out_of_range says what becomes of values that do not fit. Infinities and NaN
+/// are counted in all that can be decoded, raw bytes too.
 /// Tensors are prepared when their first block comes and released after their last, in order of the items: at most one
-/// more than `threads` are
-/// prepared at once, and no more than options.prepared_bytes of them. Memory: that plus threads x a few blocks (a block
-/// is at least row_unit rows, so a single row is
-/// never cut).
-/// The first exception of any block is rethrown after all threads stopped; Cancelled if `cancelled` returned true.
-/// Nothing is finished here: the
-/// caller finishes the files. Error(unsupported) before any work if a sink's encoding cannot be written or does not fit
-/// the row.
+/// more than `threads` are prepared at once, and no more than options.prepared_bytes of them. Memory: that plus threads x
+/// a few blocks (a block is at least row_unit rows, so a single row is never cut).
+/// The first exception of any block is rethrown after all threads stopped. Nothing is finished here: the caller finishes
+/// the files. Error(unsupported) before any work if a sink's encoding cannot be written or does not fit the row.
 void stream(const std::vector<StreamItem>& items, const StreamOptions& options);
 
 /// CPUs this process may use: the smallest of affinity mask and cgroup quota (v1 and v2), at least 1.

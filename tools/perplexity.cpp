@@ -145,7 +145,7 @@ std::vector<std::vector<verify::TokenScore>> score_windows(const Checkpoint& mod
   std::vector<std::vector<verify::TokenScore>> scores;
   for (std::size_t part = 0; part < parts.size(); ++part) {
     verify::SweepOptions sweep = sweep_options(common, device, progress, io);
-    sweep.progress = [&](int done, int) { progress.set(part * layers + static_cast<std::uint64_t>(done)); };
+    sweep.progress = [&](int done) { progress.set(part * layers + static_cast<std::uint64_t>(done)); };
     const std::size_t first = scores.size();
     const std::vector<verify::Window> windows = windows_of(plans, documents, first, first + parts[part]);
     std::ranges::move(verify::score(model, windows, sweep), std::back_inserter(scores));

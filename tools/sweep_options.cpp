@@ -86,7 +86,7 @@ verify::SweepOptions sweep_options(const CommonOptions& common, SweepDevice& dev
   device.announcement.clear();
   verify::SweepOptions options;
   options.threads = common.threads;
-  options.progress = [&progress](int done, int) { progress.set(static_cast<std::uint64_t>(done)); };
+  options.progress = [&progress](int done) { progress.set(static_cast<std::uint64_t>(done)); };
   options.device = device.device;
   options.report = &device.report;
   return options;

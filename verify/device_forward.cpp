@@ -40,13 +40,11 @@ std::vector<std::unique_ptr<Accelerator::Event>> make_events(Accelerator& device
 }  // namespace
 
 DeviceForward::DeviceForward(const DeviceModel& model, std::span<const Window> windows, const DevicePlan& plan,
-                             const DeviceTuning& tuning, const Workers& workers, DeviceActivations& shared,
-                             std::function<bool()> cancelled)
+                             const DeviceTuning& tuning, const Workers& workers, DeviceActivations& shared)
     : model_(model),
       device_(shared.device),
       shared_(shared),
       plan_(plan),
-      cancelled_(std::move(cancelled)),
       d_model_(std::size_t(model.model->config.d_model)),
       ring_(make_ring(device_, model.pieces.largest_bytes, std::max<std::size_t>(2, tuning.ring))),
       copied_(make_events(device_, ring_.size())),
@@ -154,7 +152,6 @@ void DeviceForward::feed(int layer) {
   if (!is_head && at >= plan_.slots) done_[at - plan_.slots]->make_wait(Queue::copy);
   device_.set_layer(Queue::copy, layer);
   for (const WeightPiece& piece : model_.pieces.of[at]) {
-    if (cancelled_ && cancelled_()) throw Cancelled();
     const std::size_t index = next_piece_++;
     queue_piece(piece, stream_.wait(index), slot, model_.weights[at]);
     copied_[index % ring_.size()]->record(Queue::copy);
@@ -302,7 +299,6 @@ void DeviceForward::run_layer(int layer) {
   fed_[at]->make_wait(Queue::compute);
   started_[at]->record(Queue::compute);
   for (const Chunk& chunk : chunks_) {
-    if (cancelled_ && cancelled_()) throw Cancelled();
     run_chunk(layer, chunk);
   }
   done_[at]->record(Queue::compute);

@@ -62,8 +62,7 @@ class DeviceForward {
  public:
   /// Reads the embeddings and starts reading weights. All arguments outlive it.
   DeviceForward(const DeviceModel& model, std::span<const Window> windows, const DevicePlan& plan,
-                const DeviceTuning& tuning, const Workers& workers, DeviceActivations& shared,
-                std::function<bool()> cancelled);
+                const DeviceTuning& tuning, const Workers& workers, DeviceActivations& shared);
   /// Queues the copies of a layer's weights; waits for their bytes, not for the device. In order; run_layer does it
   /// where nobody has.
   void feed(int layer);
@@ -103,7 +102,6 @@ class DeviceForward {
   Accelerator& device_;
   DeviceActivations& shared_;
   const DevicePlan plan_;
-  std::function<bool()> cancelled_;
   std::vector<std::size_t> lengths_;
   std::vector<Chunk> chunks_;
   std::size_t rows_ = 0, d_model_;

@@ -47,7 +47,7 @@ class Sweep {
         options_(options),
         models_(std::move(models)),
         windows_(windows),
-        workers_(options.threads, options.cancelled),
+        workers_(options.threads),
         next_(next_ids(windows)) {
     for (DeviceModel& m : models_) {
       m.weights = plan_device_weights(*m.model, m.type);
@@ -57,8 +57,7 @@ class Sweep {
     shared_.emplace(device, models_, windows, plan_);
     begin_ = device.event();
     for (const DeviceModel& m : models_)
-      forwards_.push_back(
-          std::make_unique<DeviceForward>(m, windows, plan_, tuning, workers_, *shared_, options.cancelled));
+      forwards_.push_back(std::make_unique<DeviceForward>(m, windows, plan_, tuning, workers_, *shared_));
   }
 
   SweepResult run(const SeeLogits& see) {
@@ -97,7 +96,7 @@ class Sweep {
     const auto distances = same_shape ? device_.allocate("distances", next_.size() * sizeof(double)) : nullptr;
     const auto measured = same_shape ? device_.event() : nullptr;
     for (int layer = 0; layer < layers; ++layer) {
-      if (options_.progress) options_.progress(layer, layers);
+      if (options_.progress) options_.progress(layer);
       for (const auto& forward : forwards_)
         if (layer < forward->config().n_layers) forward->run_layer(layer);
       if (same_shape) queue_distance(*distances);
@@ -108,7 +107,7 @@ class Sweep {
       if (same_shape) result.layer_distance.push_back(mean_distance(*distances));
     }
     device_.synchronize();
-    if (options_.progress) options_.progress(layers, layers);
+    if (options_.progress) options_.progress(layers);
   }
 
   void queue_distance(const Accelerator::Memory& distances) {
@@ -141,7 +140,6 @@ class Sweep {
     for (std::size_t m = 0; m < models_.size(); ++m)
       logits.push_back(device_.allocate("logits of a chunk", chunk * n_vocab * sizeof(float)));
     for (std::size_t first = 0; first < n_rows; first += chunk) {
-      if (options_.cancelled && options_.cancelled()) throw Cancelled();
       const std::size_t rows = std::min(chunk, n_rows - first);
       DeviceMatrix both[2];
       for (std::size_t m = 0; m < models_.size(); ++m) {

@@ -82,7 +82,7 @@ Generated generate(const Checkpoint& model, const Window& prompt, int n_tokens, 
                 "begin with the BOS token");
   check_config(model);
   check_ids(model, {&prompt, 1});
-  const Workers workers(options.threads, options.cancelled);
+  const Workers workers(options.threads);
   Window window = prompt;
   Generated out;
   // each length has its own angles: kept keys would be of another table
@@ -101,7 +101,7 @@ Generated generate(const Checkpoint& model, const Window& prompt, int n_tokens, 
     }
     window.push_back(next);
     out.ids.push_back(next);
-    if (options.progress) options.progress(n + 1, n_tokens);
+    if (options.progress) options.progress(n + 1);
   }
   return out;
 }

@@ -10,8 +10,8 @@
 namespace ropewalk::verify {
 namespace {
 
-void report(const SweepOptions& options, int done, int layers) {
-  if (options.progress) options.progress(done, layers);
+void report(const SweepOptions& options, int layers_done) {
+  if (options.progress) options.progress(layers_done);
 }
 
 /// The id that follows each row, -1 at the end of a window.
@@ -66,10 +66,10 @@ Forward run_layers(const Checkpoint& model, std::span<const Window> windows, con
                    const SweepOptions& options) {
   Forward forward(model, windows, workers);
   for (int layer = 0; layer < model.config.n_layers; ++layer) {
-    report(options, layer, model.config.n_layers);
+    report(options, layer);
     forward.run_layer(layer);
   }
-  report(options, model.config.n_layers, model.config.n_layers);
+  report(options, model.config.n_layers);
   return forward;
 }
 
@@ -99,7 +99,7 @@ std::vector<std::vector<TokenScore>> score(const Checkpoint& model, std::span<co
                                            const SweepOptions& options) {
   if (options.device)
     return device_score(*open_device(options.device->index, options.device->memory_bytes), model, windows, options);
-  const Workers workers(options.threads, options.cancelled);
+  const Workers workers(options.threads);
   const Forward forward = run_layers(model, windows, workers, options);
   const std::vector<Row> rows = run_head(forward, read_head(model, workers), next_ids(windows), workers, {});
   std::vector<std::vector<TokenScore>> scores;
@@ -137,7 +137,7 @@ LogitsResult logits(const Checkpoint& model, const Window& window, int last, con
   if (options.device)
     return device_logits(*open_device(options.device->index, options.device->memory_bytes), model, window, last,
                          options);
-  const Workers workers(options.threads, options.cancelled);
+  const Workers workers(options.threads);
   const std::span<const Window> windows(&window, 1);
   const Forward forward = run_layers(model, windows, workers, options);
   const auto n_vocab = std::size_t(model.config.n_vocab);
@@ -165,18 +165,18 @@ PairResult compare(const Checkpoint& a, const Checkpoint& b, std::span<const Win
                 "compare models with the same vocabulary");
   if (options.device)
     return device_compare(*open_device(options.device->index, options.device->memory_bytes), a, b, windows, options);
-  const Workers workers(options.threads, options.cancelled);
+  const Workers workers(options.threads);
   Forward forward_a(a, windows, workers), forward_b(b, windows, workers);
   const bool same_shape = a.config.n_layers == b.config.n_layers && a.config.d_model == b.config.d_model;
   const int layers = std::max(a.config.n_layers, b.config.n_layers);
   PairResult result;
   for (int layer = 0; layer < layers; ++layer) {
-    report(options, layer, layers);
+    report(options, layer);
     if (layer < a.config.n_layers) forward_a.run_layer(layer);
     if (layer < b.config.n_layers) forward_b.run_layer(layer);
     if (same_shape) result.layer_distance.push_back(distance(forward_a, forward_b, workers));
   }
-  report(options, layers, layers);
+  report(options, layers);
 
   const HeadWeights head_a = read_head(a, workers), head_b = read_head(b, workers);
   const std::vector<std::int32_t> next = next_ids(windows);

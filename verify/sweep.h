@@ -38,12 +38,10 @@ struct SweepReport {
 };
 
 struct SweepOptions {
-  int threads = 0;  // 0: lib's available_threads()
-  std::function<void(int layers_done, int layers)> progress = {};
-  // asked between pieces of work, never by two threads at once: true ends the call with Cancelled
-  std::function<bool()> cancelled = {};
-  std::optional<DeviceOptions> device = {};  // nullopt: the host
-  SweepReport* report = nullptr;             // filled by sweeps on a device
+  int threads = 0;                              // 0: lib's available_threads()
+  std::function<void(int done)> progress = {};  // of layers; generate: of tokens
+  std::optional<DeviceOptions> device = {};     // nullopt: the host
+  SweepReport* report = nullptr;                // filled by sweeps on a device
 };
 
 /// What one model thinks of one token given those before it.

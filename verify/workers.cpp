@@ -12,7 +12,6 @@
 #include <exception>
 #include <mutex>
 
-#include "lib/error.h"
 #include "lib/executor.h"
 
 namespace ropewalk::verify {
@@ -26,10 +25,8 @@ struct Workers::Arena {
   tbb::task_arena arena;
 };
 
-Workers::Workers(int threads, std::function<bool()> cancelled)
-    : threads_(threads > 0 ? threads : available_threads()),
-      cancelled_(std::move(cancelled)),
-      arena_(std::make_unique<Arena>(threads_)) {}
+Workers::Workers(int threads)
+    : threads_(threads > 0 ? threads : available_threads()), arena_(std::make_unique<Arena>(threads_)) {}
 Workers::~Workers() = default;
 
 void Workers::for_each(std::size_t count, const std::function<void(std::size_t, std::size_t)>& piece) const {
@@ -38,7 +35,6 @@ void Workers::for_each(std::size_t count, const std::function<void(std::size_t, 
   std::exception_ptr failure;
   const auto run = [&](std::size_t index, std::size_t slot) {
     try {
-      if (slot == 0 && cancelled_ && cancelled_()) throw Cancelled();
       piece(index, slot);
     } catch (...) {
       const std::lock_guard lock(mutex);

@@ -9,9 +9,8 @@ namespace ropewalk::verify {
 /// The threads of one call. Work is cut into numbered pieces; who does which, and when, never changes a result.
 class Workers {
  public:
-  /// threads 0: lib's available_threads(). `cancelled` is polled between pieces by one thread at a time; once it says
-  /// true, for_each throws Cancelled.
-  explicit Workers(int threads, std::function<bool()> cancelled = {});
+  /// threads 0: lib's available_threads().
+  explicit Workers(int threads);
   ~Workers();
   Workers(const Workers&) = delete;
   Workers& operator=(const Workers&) = delete;
@@ -24,7 +23,6 @@ class Workers {
  private:
   struct Arena;
   int threads_;
-  std::function<bool()> cancelled_;
   std::unique_ptr<Arena> arena_;
 };
 

@@ -207,11 +207,13 @@ TEST(GgufWrite, SplitsEqualTheConverter) {
 
 TEST(GgufWrite, AnUnfinishedOutputLeavesNothing) {
   const Source source = open(model("llama-gqa"));
-  TestFolder folder("ropewalk-gguf-cancel");
-  std::atomic<int> polls = 0;
+  TestFolder folder("ropewalk-gguf-unfinished");
+  int blocks = 0;
   StreamOptions streaming;
   streaming.block_bytes = 1 << 12;
-  streaming.cancelled = [&] { return ++polls > 5; };
+  streaming.progress = [&](std::uint64_t) {
+    if (++blocks > 5) throw Error(ErrorKind::io, {}, "stopped by the test", "nothing");
+  };
   EXPECT_ANY_THROW(write_ggufs(
       plans_of(export_ggufs(source, all_types())),
       {{folder.path() / "a.gguf"}, {folder.path() / "b.gguf"}, {folder.path() / "c.gguf"}, {folder.path() / "d.gguf"}},

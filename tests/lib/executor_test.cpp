@@ -166,10 +166,9 @@ TEST_F(ExecutorTest, SameBytesForAnyThreadsAndBlocks) {
           offset += byte_size(dtype, tensor->info().elements()).value();
         }
       }
-      stream(items, {.threads = threads,
-                     .block_bytes = block_bytes,
-                     .progress = [&](std::uint64_t bytes) { progress += bytes; },
-                     .cancelled = {}});
+      stream(items, {.threads = threads, .block_bytes = block_bytes, .progress = [&](std::uint64_t bytes) {
+                       progress += bytes;
+                     }});
       file->finish();
       EXPECT_EQ(content(name) == want, true) << threads << " threads, blocks of " << block_bytes;
       EXPECT_EQ(progress, source_bytes);
@@ -183,7 +182,7 @@ TEST_F(ExecutorTest, RowsAreProducedOnceForAllSinks) {
   auto file = output("out", 1 << 20);
   stream(
       {{tensor, {{DType::f32, file.get(), 0}, {DType::f16, file.get(), 1 << 15}, {DType::q8_0, file.get(), 1 << 16}}}},
-      {.threads = 2, .block_bytes = 1 << 12, .progress = {}, .cancelled = {}});
+      {.threads = 2, .block_bytes = 1 << 12, .progress = {}});
   EXPECT_EQ(tensor->reads, 4);
 }
 
@@ -197,7 +196,7 @@ TEST_F(ExecutorTest, PreparedTensorsAreFewAndReleased) {
     tensor->mutex = mutex, tensor->now_prepared = now, tensor->most_prepared = most;
     items.push_back({tensor, {{DType::f16, file.get(), 0}}});
   }
-  stream(items, {.threads = 3, .block_bytes = 256, .progress = {}, .cancelled = {}});
+  stream(items, {.threads = 3, .block_bytes = 256, .progress = {}});
   EXPECT_EQ(*now, 0);
   EXPECT_GE(*most, 1);
   EXPECT_LE(*most, 4);  // a thread may prepare the next before the one that finished releases the last
@@ -213,7 +212,7 @@ TEST_F(ExecutorTest, TheEarliestErrorIsRethrownAndWorkStops) {
     auto file = output("out" + std::to_string(threads), 1 << 22);
     try {
       stream({{bad, {{DType::f32, file.get(), 0}}}, {later, {{DType::f32, file.get(), 0}}}},
-             {.threads = threads, .block_bytes = 32, .progress = {}, .cancelled = {}});
+             {.threads = threads, .block_bytes = 32, .progress = {}});
       FAIL();
     } catch (const Error& error) {
       EXPECT_STREQ(error.what(), "bad: byte 5: bad row");
@@ -311,7 +310,7 @@ TEST_F(ExecutorTest, RowsInTwoOrdersAreProducedOnce) {
   plan.add(ordered, {DType::f32, file.get(), 24 * 32 * 4});
   plan.add(ordered, {DType::f16, file.get(), 2 * 24 * 32 * 4});
   ASSERT_EQ(plan.items().size(), 1u);
-  stream(plan.items(), {.threads = 2, .block_bytes = 1024, .progress = {}, .cancelled = {}});
+  stream(plan.items(), {.threads = 2, .block_bytes = 1024, .progress = {}});
   EXPECT_EQ(tensor->reads - before, 3);  // blocks of 8 rows: a head is never cut
   file->finish();
   const std::string bytes = content("out");
@@ -351,16 +350,6 @@ TEST_F(ExecutorTest, PreparedTensorsStayWithinTheBudget) {
   }
 }
 
-TEST_F(ExecutorTest, CancelledIsNeverTakenForDone) {
-  const auto tensor = std::make_shared<Generated>(TensorInfo{.name = "t", .shape = {100, 8}, .dtype = DType::f32});
-  auto file = output("out", 1 << 20);
-  int polls = 0;
-  EXPECT_THROW(stream({{tensor, {{DType::f32, file.get(), 0}}}},
-                      {.threads = 2, .block_bytes = 32, .progress = {}, .cancelled = [&] { return ++polls > 10; }}),
-               Cancelled);
-  EXPECT_EQ(tensor->reads, 10);
-}
-
 TEST_F(ExecutorTest, EncodingsThatCannotBeAreRefusedFirst) {
   const auto good = std::make_shared<Generated>(TensorInfo{.name = "good", .shape = {4, 32}, .dtype = DType::f32});
   const auto odd = std::make_shared<Generated>(TensorInfo{.name = "odd", .shape = {4, 33}, .dtype = DType::f32});
@@ -392,7 +381,7 @@ TEST_F(ExecutorTest, MemoryStaysBounded) {
   for (int i = 0; i < 16; ++i)  // all to the same place: the disk is not what is tested
     items.push_back({std::make_shared<Generated>(TensorInfo{.name = "t", .shape = {16384, 4096}, .dtype = DType::f32}),
                      {{DType::f16, file.get(), 0}}});
-  stream(items, {.threads = 2, .progress = {}, .cancelled = {}});
+  stream(items, {.threads = 2, .progress = {}});
   EXPECT_LT(peak_rss_kib() - before, 32 << 10);
   EXPECT_LT(peak_rss_kib(), 200 << 10);
 }

@@ -305,15 +305,10 @@ TEST(DeviceSweep, WhatDoesNotFitF16IsComputedInBf16) {
   for (const TokenScore& score : scores[0]) EXPECT_TRUE(std::isfinite(score.nll));
 }
 
-TEST(DeviceSweep, WeightsThatAreNotFiniteAreRefusedAndCancellingEnds) {
+TEST(DeviceSweep, WeightsThatAreNotFiniteAreRefused) {
   Checkpoint model = stored_as(random_model(block_config(), 15), DType::bf16);
   const std::vector<Window> windows = windows_of({30}, 97);
-  SweepOptions cancelled = in(Precision::automatic);
-  int asked = 0;
-  cancelled.cancelled = [&] { return ++asked > 20; };
   HostAccelerator device(11, kRoom);
-  EXPECT_THROW(device_score(device, model, windows, cancelled, small()), Cancelled);
-
   TensorPtr& tensor = model.tensors[model.tensors.size() - 2];
   ASSERT_EQ(tensor->info().shape.size(), 2u) << tensor->name();
   std::vector<std::byte> bytes(tensor->info().bytes());
