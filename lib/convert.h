@@ -10,9 +10,8 @@ namespace ropewalk {
 
 /// Exact widening and correctly rounded narrowing between element types, vectorised, the same bits on every machine.
 /// Narrowing rounds to nearest, ties to even; NaN stays NaN (sign and leading payload bits kept, made quiet); values
-/// past the largest finite
-/// become infinity (f16, bf16, f8_e5m2) or NaN (f8_e4m3, which has no infinity). Subnormals are kept in both
-/// directions.
+/// past the largest finite become infinity (f16, bf16, f8_e5m2) or NaN (f8_e4m3, which has no infinity). Subnormals are
+/// kept in both directions.
 /// bytes and values hold the same number of elements; `bytes` need not be aligned.
 
 /// Any plain type, or a block type whose decoder exists. Integers and bools widen by value. f64 narrows to f32 (one
@@ -41,8 +40,8 @@ std::uint16_t f32_to_bf16(float value);
 std::uint16_t f64_to_bf16(double value);
 
 /// The largest magnitude among the elements: NaN if one is NaN, else infinity if one is infinite; 0 for none. One pass
-/// at the speed of memory, so that a writer need not look
-/// at single values. Of q8_0 an upper bound, from the scales; integers count as 0.
+/// at the speed of memory, so that a writer need not look at single values. Of q8_0 an upper bound, from the scales;
+/// integers count as 0.
 double largest_magnitude(DType dtype, std::span<const std::byte> bytes);
 double largest_magnitude(std::span<const float> values);
 double largest_magnitude(std::span<const double> values);

@@ -173,11 +173,9 @@ HWY_INLINE hn::Vec<Codes<DF> > narrow_bfloat(DF df, hn::Vec<DF> v) {
 }
 
 // A double cut to its leading kKept bits, the last of which is set if any bit was cut (round to odd). With kKept >=
-// target's precision + 2,
-// rounding that to the target, by way of float, equals rounding the double once: the sticky bit keeps it off every
-// false tie. With 13 (f16) or
-// 10 (bf16) bits float holds it exactly, but for magnitudes that become 0 in either case; a sticky bit keeps NaN from
-// turning into infinity.
+// target's precision + 2, rounding that to the target, by way of float, equals rounding the double once: the sticky bit
+// keeps it off every false tie. With 13 (f16) or 10 (bf16) bits float holds it exactly, but for magnitudes that become
+// 0 in either case; a sticky bit keeps NaN from turning into infinity.
 template <int kKept, class D>
 HWY_INLINE hn::Vec<hn::Rebind<float, D> > odd_float(D, hn::Vec<D> v) {
   const hn::RebindToUnsigned<D> du;

@@ -82,8 +82,7 @@ class LazyTensor {
   virtual void read_f32(RowRange range, std::span<float> values) const = 0;
 
   /// True if the value has more precision than f32 (a merge before its rounding, an f64 file): then read_f64 is the
-  /// truth and
-  /// whoever rounds must round from it.
+  /// truth and whoever rounds must round from it.
   virtual bool is_wide() const noexcept { return false; }
   /// Default: read_f32, widened. Overridden by wide recipes.
   virtual void read_f64(RowRange range, std::span<double> values) const;

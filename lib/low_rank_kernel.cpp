@@ -18,8 +18,8 @@ namespace ropewalk::low_rank {
 
 constexpr std::size_t kVectors = 3;   // of columns in a tile
 constexpr std::size_t kMostRows = 8;  // of a tile, on any target
-constexpr std::size_t kRowBlock =
-    32;  // rows that share one pass over a's panels: their packed b stays in the first cache
+// rows that share one pass over a's panels: their packed b stays in the first cache
+constexpr std::size_t kRowBlock = 32;
 
 /// What a tile needs, with strides in doubles.
 struct Tile {

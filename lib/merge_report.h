@@ -18,11 +18,9 @@ struct MergeNorms {
 };
 
 /// A merged weight before its rounding (`exact` = W + delta, wide) that measures itself while a writer streams it:
-/// every row read leaves its three sums,
-/// so one pass over the weights serves the writer and the report. Feed it to cast(..., `rounded_to`). Reading a row
-/// twice leaves the same sums, and the
-/// order of the rows does not matter: they are added up by row number. release(), which a writer calls after the last
-/// row, settles the norms and drops the
+/// every row read leaves its three sums, so one pass over the weights serves the writer and the report. Feed it to
+/// cast(..., `rounded_to`). Reading a row twice leaves the same sums, and the order of the rows does not matter: they
+/// are added up by row number. release(), which a writer calls after the last row, settles the norms and drops the
 /// rows' sums: a model's worth of them would be hundreds of MB.
 class ObservedMerge : public LazyTensor {
  public:

@@ -24,14 +24,13 @@ void check_folder_target(const std::filesystem::path& target, bool overwrite);
 
 /// A file that becomes `target` only when finished: an interrupted run leaves the old file or the new one.
 /// O_TMPFILE + linkat where the file system has them, else a named temporary (lib/temporary.h) in the target's folder,
-/// removed on signals and reaped
-/// by the next run that writes there. Safe to write from any number of threads at disjoint offsets.
+/// removed on signals and reaped by the next run that writes there. Safe to write from any number of threads at
+/// disjoint offsets.
 class PendingFile {
  public:
   /// Creates the temporary and reserves size_bytes (fallocate). Error(io) if the target exists without `overwrite`, the
-  /// folder is missing,
-  /// not writable, the target is read-only, or the space is not there. With `overwrite` the new file keeps the old
-  /// one's permissions; a link is replaced, not what it points to.
+  /// folder is missing, not writable, the target is read-only, or the space is not there. With `overwrite` the new file
+  /// keeps the old one's permissions; a link is replaced, not what it points to.
   PendingFile(std::filesystem::path target, std::uint64_t size_bytes, const WriteOptions& options);
   ~PendingFile();  // removes the temporary unless finished
   PendingFile(const PendingFile&) = delete;
@@ -52,9 +51,8 @@ class PendingFile {
 };
 
 /// A folder built in a hidden sibling and renamed to `target` as one step (renameat2). With `overwrite` an old folder
-/// is exchanged for the new one,
-/// then removed; it must be empty or hold config.json or adapter_config.json, and no folders (Error(io)): a slip of the
-/// pen must not delete anything else.
+/// is exchanged for the new one, then removed; it must be empty or hold config.json or adapter_config.json, and no
+/// folders (Error(io)): a slip of the pen must not delete anything else.
 class PendingFolder {
  public:
   PendingFolder(std::filesystem::path target, const WriteOptions& options);

@@ -31,8 +31,7 @@ struct RopeNtkByParts {
   double ntk_factor = 1, extrapolation_factor = 1;
 };
 /// YaRN: arXiv:2309.00071v2, ratio eq. 17, ramp eq. 18, blend eq. 20, attention factor eq. 22; the ramp over pair
-/// indices between
-/// (rounded, if truncate) correction dims, as every implementation does it.
+/// indices between (rounded, if truncate) correction dims, as every implementation does it.
 struct RopeYarn {
   double factor;                         // s
   int original_context;                  // L, tokens
@@ -122,12 +121,11 @@ std::optional<double> rope_factor(const RopeSpec& spec);
 std::string describe(const RopeSpec& spec);
 
 /// theta' of NTK-aware scaling by `alpha` (reddit.com/r/LocalLLaMA/comments/14lz7j5; the YaRN repository's
-/// find_newbase_ntk). With one pair (d = 2) the exponent is
-/// infinite and theta without effect: the pair turns by 1 radian per token whatever the base.
+/// find_newbase_ntk). With one pair (d = 2) the exponent is infinite and theta without effect: the pair turns by 1
+/// radian per token whatever the base.
 double ntk_base(double theta, double alpha, int rotary_dim);
 /// The pair index whose wavelength fits `rotations` times into `original_context` tokens; real-valued (YaRN repository,
-/// find_correction_dim; arXiv:2309.00071v2 eq. 17
-/// solved for d).
+/// find_correction_dim; arXiv:2309.00071v2 eq. 17 solved for d).
 double correction_dim(double rotations, int rotary_dim, double theta, int original_context);
 /// LongRoPE's own attention factor at s = context / original_context: 1 if s <= 1, else sqrt(1 + ln(s) / ln(L))
 /// (arXiv:2402.13753; transformers 5.23.0).

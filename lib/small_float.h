@@ -7,8 +7,7 @@
 namespace ropewalk {
 
 /// The definition of every conversion to and from a binary format narrower than float, one value at a time. The vector
-/// kernels
-/// (convert_simd.cpp) must give the same bits; their tails call these.
+/// kernels (convert_simd.cpp) must give the same bits; their tails call these.
 ///   sign (1) | exponent (kExponentBits, bias 2^(kExponentBits - 1) - 1) | mantissa (kMantissaBits)
 /// kInfinity false: no infinities, one NaN with all other bits set (OCP 8-bit floating point 1.0, E4M3).
 template <int kExponentBits, int kMantissaBits, bool kInfinity = true>
@@ -28,10 +27,10 @@ struct SmallFloat {
       const std::uint32_t quiet = payload != 0 ? 0x400000u : 0u;
       return std::bit_cast<float>(sign | 0x7f800000u | quiet | payload << (23 - kMantissaBits));
     }
-    // magnitude * 2^(kMinExponent - kMantissaBits): one exact product, a float has room. bf16's subnormals are float's own
-    // and reached by a shift.
     if (magnitude >> kMantissaBits == 0) {
+      // bf16's subnormals are float's own and reached by a shift
       if constexpr (kExponentBits == 8) return std::bit_cast<float>(sign | magnitude << (23 - kMantissaBits));
+      // magnitude * 2^(kMinExponent - kMantissaBits): one exact product, a float has room
       const float unit = std::bit_cast<float>(static_cast<std::uint32_t>(127 + kMinExponent - kMantissaBits) << 23);
       const float value = static_cast<float>(magnitude) * unit;
       return sign != 0 ? -value : value;

@@ -82,8 +82,7 @@ bool is_temporary_name(std::string_view name) {
 /// True if `fd` is locked by us and still what `path` names: a reaper may have been quicker than our lock.
 bool lock_and_confirm(int fd, const fs::path& path) {
   if (::flock(fd, LOCK_EX | LOCK_NB) != 0) return errno != EWOULDBLOCK;  // no locks here: nobody reaps here either
-  struct stat ours {
-  }, there{};
+  struct stat ours = {}, there = {};
   return ::fstat(fd, &ours) == 0 && ::lstat(path.c_str(), &there) == 0 && ours.st_ino == there.st_ino &&
          ours.st_dev == there.st_dev;
 }

@@ -7,9 +7,8 @@
 namespace ropewalk {
 
 // Named temporaries: ".NAME.ropewalk-PID-NNNNNN" beside the target they will become. Whoever owns one holds an flock on
-// it, so a temporary that can
-// be locked belongs to a process that died, in whatever container or PID namespace it ran. On a file system without
-// locks nothing is reaped.
+// it, so a temporary that can be locked belongs to a process that died, in whatever container or PID namespace it ran.
+// On a file system without locks nothing is reaped.
 
 /// An entry of the file system under a temporary name, locked and listed for remove_pending_on_signal(). Removed on
 /// destruction unless released.
