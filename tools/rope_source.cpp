@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "formats/config_file.h"
 #include "formats/hub_cache.h"
 #include "formats/rope_config.h"
 #include "formats/rope_fields.h"
@@ -61,6 +62,7 @@ int meant_context(const formats::WantedRope& meant) {
 /// Llama and Mistral by ropewalk's own reader, which knows the YaRN repository's remote code; others by the rules of the
 /// newest transformers.
 formats::WantedRope read_meaning(RopeSource& source, const Json& config, const std::string& text) {
+  formats::require_model_config(source.config_path, config);
   const Json* type = config.is_object() && config.contains("model_type") ? &config.at("model_type") : nullptr;
   const auto code = config.is_object() ? formats::yarn_remote_code(config) : std::nullopt;
   const EngineReading reading = formats::read_as(formats::newest(formats::Engine::transformers), config);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <tuple>
 
+#include "formats/config_file.h"
 #include "formats/hf_folder.h"
 #include "formats/lint/linter.h"
 #include "lib/error.h"
@@ -89,6 +90,7 @@ LintInput read_lint_input(const std::filesystem::path& path) {
                 folder ? "there is no config.json in the folder" : "there is no such file",
                 "give a model's folder, a config.json or a .gguf");
   input.config = read_file(config, input);
+  if (input.config) require_model_config(input.config->path, input.config->json);
   if (!folder && config.filename() != "config.json") return input;  // its neighbours belong to other models
   for (const auto& [name, slot] : {std::pair{"tokenizer_config.json", &input.tokenizer_config},
                                    std::pair{"generation_config.json", &input.generation_config}})

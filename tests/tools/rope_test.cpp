@@ -180,6 +180,23 @@ TEST(Rope, FilesThatNobodyCanRead) {
   }
 }
 
+// Without a word about a model there is nothing to compute: what a file of another kind is taken for, were it not refused.
+TEST(Rope, AFileOfAnotherKindIsRefused) {
+  for (const char* name : {"tokenizer_config.json", "generation_config.json", "model.safetensors.index.json"}) {
+    const std::string file = model("tolstoy-4m") + "/" + name;
+    for (const char* command : {"rope", "lint"}) {
+      if (std::string(command) == "rope" && std::string(name).ends_with(".index.json")) continue;  // the model's own
+      const Ran ran = run({command, file});
+      EXPECT_EQ(ran.exit, 3) << command << " " << name << ran.out;
+      EXPECT_EQ(ran.err, "error: " + file +
+                             ": is no config.json: neither model_type nor hidden_size is there; give a model's folder "
+                             "or its config.json\n");
+    }
+  }
+  EXPECT_EQ(run({"lint", model("tolstoy-4m") + "/config.json"}).exit, 0);
+  EXPECT_EQ(run({"rope", model("tolstoy-4m") + "/config.json"}).exit, 0);
+}
+
 TEST(Rope, Usage) {
   Scratch scratch;
   EXPECT_EQ(run({"rope"}).exit, 2);
