@@ -91,7 +91,7 @@ TEST(Convert, PatternsNameFolders) {
     return run(words);
   };
   EXPECT_EQ(convert("{name}-{type}/", {"--type", "hf:f16", "--model-name", "Tiny"}).exit, 0);
-  EXPECT_EQ(scratch.names(), std::vector<std::string>{"Tiny-hf-f16"});
+  EXPECT_EQ(scratch.names().front(), "Tiny-hf-f16");
   EXPECT_TRUE(fs::is_regular_file(scratch / "Tiny-hf-f16/config.json"));
   fs::create_directory(scratch / "Big");
   EXPECT_EQ(convert("{name}/", {"--type", "f16,hf:f16", "--model-name", "Big"}).exit, 0);
