@@ -145,18 +145,23 @@ struct Verdict {
   std::vector<verify::Gate> gates;
   Json structure = nullptr, weights = nullptr, logits = nullptr, positions = nullptr, layers = nullptr,
        corpus = nullptr, device = nullptr;
-  std::string level;  // the last one that ran
+  std::string level;                        // the last one that ran
+  std::optional<std::string> failed_level;  // the first one of which a gate failed
   std::optional<int> parts_at;
   std::string parts_text;
   std::vector<std::string> lines;
 
   bool pass() const { return verify::all_pass(gates); }
+  void add(const std::string& of_level, const std::vector<verify::Gate>& more) {
+    level = of_level;
+    gates.insert(gates.end(), more.begin(), more.end());
+    if (!failed_level && !more.empty() && !verify::all_pass(more)) failed_level = of_level;
+  }
 };
 
 void judge_structure(Verdict& verdict, const Checkpoint& source, const Checkpoint& candidate, const Corpus& corpus,
                      int context) {
   const verify::StructureReport report = verify::compare_structure(source, candidate, corpus.documents, context);
-  verdict.level = "structure";
   verdict.structure = Json::array();
   std::vector<std::pair<std::string, std::string>> lines;
   for (const verify::StructureItem& item : report.items) {
@@ -164,7 +169,7 @@ void judge_structure(Verdict& verdict, const Checkpoint& source, const Checkpoin
         {{"name", item.name}, {"pass", item.pass ? Json(*item.pass) : Json(nullptr)}, {"detail", item.detail}});
     lines.emplace_back("  " + item.name, (item.pass ? (*item.pass ? "pass  " : "FAIL  ") : "      ") + item.detail);
   }
-  verdict.gates.insert(verdict.gates.end(), report.gates.begin(), report.gates.end());
+  verdict.add("structure", report.gates);
   verdict.lines.push_back("structure\n" + aligned(lines));
   for (std::size_t i = 0; i < std::min<std::size_t>(report.problems.size(), 20); ++i)
     verdict.structure.push_back({{"name", "tensor"}, {"pass", false}, {"detail", report.problems[i]}});
@@ -175,7 +180,6 @@ void judge_weights(Verdict& verdict, const Checkpoint& source, const Checkpoint&
   Progress progress(io, common.quiet, "comparing weights", total_bytes(source.tensors), Progress::Unit::bytes);
   const auto differences =
       verify::compare_weights(source, candidate, common.threads, [&](std::uint64_t bytes) { progress.add(bytes); });
-  verdict.level = "weights";
   verdict.weights = Json::array();
   std::uint64_t failed = 0;
   const verify::WeightDifference* worst = nullptr;
@@ -192,7 +196,7 @@ void judge_weights(Verdict& verdict, const Checkpoint& source, const Checkpoint&
                        (worst->pass == difference.pass && difference.worst_of_bound > worst->worst_of_bound);
     if (worse) worst = &difference;
   }
-  verdict.gates.push_back(verify::weight_gate(differences));
+  verdict.add("weights", {verify::weight_gate(differences)});
   std::string line = "weights    ";
   if (!worst) line += "FAIL  no tensor could be compared";
   else if (failed > 0)
@@ -248,8 +252,7 @@ void judge_logits(Verdict& verdict, const VerifyOptions& options, const Checkpoi
       verify::summarise_pair(pair, verify::original_context(source.config).value_or(0), context);
   const auto gates = verify::apply_gates(gate_requests(options, verify::coarsest_encoding(candidate.tensors)), report);
   const bool pass = verify::all_pass(gates);
-  verdict.level = "logits";
-  verdict.gates.insert(verdict.gates.end(), gates.begin(), gates.end());
+  verdict.add("logits", gates);
   verdict.logits = logits_json(report);
   verdict.positions = Json::array();
   for (const verify::PairBucket& bucket : report.positions)
@@ -307,16 +310,14 @@ Verdict judge(const VerifyOptions& options, Level level, const Checkpoint& sourc
   return verdict;
 }
 
-/// "the rope differs, see structure", or the gates that failed.
-std::string reason_text(const Verdict& verdict) {
+/// "FAIL at level structure: rope, kl_mean": the first level of which a gate failed, and all that failed.
+std::string failure_text(const Verdict& verdict) {
   std::vector<std::string> names;
   for (const verify::Gate& gate : verdict.gates)
     if (!gate.pass && std::find(names.begin(), names.end(), gate.name) == names.end()) names.push_back(gate.name);
-  const auto failed = [&](const char* name) { return std::find(names.begin(), names.end(), name) != names.end(); };
-  if (failed("rope") && !failed("tensors")) return "the rope differs, see structure";
   std::string text;
   for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
-  return text.empty() ? "no gate ran" : text;
+  return "FAIL at level " + verdict.failed_level.value_or(verdict.level) + ": " + (text.empty() ? "no gate ran" : text);
 }
 
 /// What each side serves less than is evaluated: a pass says that both compute the same there, not that it is any good.
@@ -357,7 +358,7 @@ Output output_of(const Verdict& verdict, const Checkpoint& source, const Checkpo
   output.table(gate_table(verdict.gates));
   if (verdict.positions.is_array()) output.table(position_table(verdict.positions));
   if (!verdict.parts_text.empty()) output.text(verdict.parts_text);
-  output.text(pass ? "PASS" : "FAIL at level " + verdict.level + ": " + reason_text(verdict));
+  output.text(pass ? "PASS" : failure_text(verdict));
   for (const verify::Gate& gate : verdict.gates)
     output.checks.push_back(
         {gate.name + (everywhere(gate) ? "" : "@" + range_text(gate)), gate.pass,

@@ -131,8 +131,8 @@ GateRequest parse_gate(const std::string& bound, std::string_view text) {
   const std::string_view range = left.substr(at + 1);
   const std::size_t colon = range.find(':');
   if (colon == std::string_view::npos) {
-    out.from = out.to = parse_position(range, text);
-    return out;
+    parse_position(range, text);
+    bad_gate(text, "has one position, a range was expected");  // not even 0, whose 0:0 would mean all
   }
   if (colon > 0) out.from = parse_position(range.substr(0, colon), text);
   if (colon + 1 < range.size()) {

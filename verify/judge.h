@@ -62,7 +62,7 @@ struct GateRequest {
   double limit = 0;
   bool if_measured = false;  // left out where there is nothing to measure, instead of failing
 };
-/// `bound` is "max" or "min". Sizes take suffixes (8k), V may be a percentage (99.5%); NAME@N=V gives from = to = N.
+/// `bound` is "max" or "min". Sizes take suffixes (8k), V may be a percentage (99.5%).
 /// Error(usage) with the text and what was expected.
 GateRequest parse_gate(const std::string& bound, std::string_view text);
 

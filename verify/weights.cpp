@@ -1,17 +1,12 @@
 #include "verify/weights.h"
 
-#include <tbb/global_control.h>
-#include <tbb/info.h>
-#include <tbb/parallel_for.h>
-#include <tbb/task_arena.h>
-
 #include <algorithm>
 #include <cmath>
 #include <mutex>
 
-#include "lib/executor.h"
 #include "lib/recipes.h"
 #include "verify/structure.h"
+#include "verify/workers.h"
 
 namespace ropewalk::verify {
 namespace {
@@ -28,8 +23,9 @@ struct Sums {
   bool pass = true;
 };
 
-/// One row, in blocks of the encoding: blocks lie within a row.
-void add_row(DType type, std::span<const float> wanted, std::span<const float> found, Sums& sums) {
+/// One row, in blocks of the encoding: blocks lie within a row. T: float or double.
+template <class T>
+void add_row(DType type, std::span<const T> wanted, std::span<const T> found, Sums& sums) {
   const auto block = static_cast<std::size_t>(info(type).block_elements);
   for (std::size_t begin = 0; begin < wanted.size(); begin += block) {
     const std::size_t end = std::min(begin + block, wanted.size());
@@ -52,24 +48,36 @@ void add_row(DType type, std::span<const float> wanted, std::span<const float> f
   }
 }
 
-WeightDifference compare_tensor(const LazyTensor& wanted, const LazyTensor& found, DType type) {
+void read(const LazyTensor& tensor, RowRange range, std::span<float> values) { tensor.read_f32(range, values); }
+void read(const LazyTensor& tensor, RowRange range, std::span<double> values) { tensor.read_f64(range, values); }
+
+template <class T>
+Sums compare_values(const LazyTensor& wanted, const LazyTensor& found, DType type) {
   Sums sums;
   const std::size_t columns = wanted.info().columns();
   const std::uint64_t unit = std::max(wanted.row_unit(), found.row_unit());
   const std::uint64_t block =
       std::max<std::uint64_t>(1, (std::uint64_t{1} << 20) / std::max<std::size_t>(columns, 1) / unit) * unit;
-  std::vector<float> a, b;
-  wanted.prepare();
-  found.prepare();
+  std::vector<T> a, b;
   for (std::uint64_t begin = 0; begin < wanted.info().rows(); begin += block) {
     const RowRange range{begin, std::min(begin + block, wanted.info().rows())};
     a.resize(range.size() * columns);
     b.resize(a.size());
-    wanted.read_f32(range, a);
-    found.read_f32(range, b);
+    read(wanted, range, std::span<T>(a));
+    read(found, range, std::span<T>(b));
     for (std::uint64_t row = 0; row < range.size(); ++row)
-      add_row(type, std::span(a).subspan(row * columns, columns), std::span(b).subspan(row * columns, columns), sums);
+      add_row<T>(type, std::span(a).subspan(row * columns, columns), std::span(b).subspan(row * columns, columns),
+                 sums);
   }
+  return sums;
+}
+
+WeightDifference compare_tensor(const LazyTensor& wanted, const LazyTensor& found, DType type) {
+  wanted.prepare();
+  found.prepare();
+  // a float would hide what two f64 differ in; where one side is f32, what it stores is the other rounded
+  const bool wide = wanted.is_wide() && found.is_wide();
+  const Sums sums = wide ? compare_values<double>(wanted, found, type) : compare_values<float>(wanted, found, type);
   wanted.release();
   found.release();
   const auto n = static_cast<double>(std::max<std::uint64_t>(1, wanted.info().elements()));
@@ -126,22 +134,16 @@ std::vector<WeightDifference> compare_weights(const Checkpoint& source, const Ch
       pairs.emplace_back(renamed(embedding, head->name()), head);
   std::vector<WeightDifference> out(pairs.size());
   std::mutex reporting;
-  const int workers = threads > 0 ? threads : available_threads();
-  // TBB starts no more threads than there are CPUs unless told, and says so on standard error.
-  const tbb::global_control allow(tbb::global_control::max_allowed_parallelism,
-                                  static_cast<std::size_t>(std::max(workers, tbb::info::default_concurrency())));
-  tbb::task_arena arena(workers);
-  arena.execute([&] {
-    tbb::parallel_for(std::size_t{0}, pairs.size(), [&](std::size_t i) {
-      const auto& [wanted, stored] = pairs[i];
-      const TensorPtr found = in_order_of(stored, wanted->info().pairs, candidate.config);
-      // A type that can hold what the source stores must hold it exactly: f32's bound is 0.
-      out[i] = compare_tensor(*wanted, *found, stored->dtype() == wanted->dtype() ? DType::f32 : stored->dtype());
-      out[i].type = stored->dtype();
-      if (!progress) return;
-      const std::lock_guard lock(reporting);
-      progress(wanted->info().bytes());
-    });
+  const Workers workers(threads);
+  workers.for_each(pairs.size(), [&](std::size_t i, std::size_t) {
+    const auto& [wanted, stored] = pairs[i];
+    const TensorPtr found = in_order_of(stored, wanted->info().pairs, candidate.config);
+    // A type that can hold what the source stores must hold it exactly: f32's bound is 0.
+    out[i] = compare_tensor(*wanted, *found, stored->dtype() == wanted->dtype() ? DType::f32 : stored->dtype());
+    out[i].type = stored->dtype();
+    if (!progress) return;
+    const std::lock_guard lock(reporting);
+    progress(wanted->info().bytes());
   });
   return out;
 }

@@ -36,7 +36,8 @@ double encoding_bound(DType type, double value, double block_max);
 DType coarsest_encoding(const std::vector<TensorPtr>& tensors);
 
 /// Every tensor of the source that the candidate has in the same shape, in the source's rotary order. Stored in the
-/// same type on both sides, values must be equal: infinities and NaN too, which then are no error. Encodings without a decoder are Error(unsupported).
+/// same type on both sides, values must be equal: infinities and NaN too, which then are no error. Two f64 are compared in
+/// f64. Encodings without a decoder are Error(unsupported); of several errors the first tensor's, whatever the threads.
 std::vector<WeightDifference> compare_weights(const Checkpoint& source, const Checkpoint& candidate, int threads,
                                               const std::function<void(std::uint64_t bytes)>& progress);
 /// "weights": no tensor errs by more than its encoding may, and there was one to compare.

@@ -81,7 +81,7 @@ TEST_F(Verify, WithoutItsRopeKeysItFailsAndSaysWhere) {
   EXPECT_EQ(gates_of(json)["kl_mean"]["pass"], false);
   const Ran text = verify(broken);
   EXPECT_NE(text.out.find("parts at position "), std::string::npos) << text.out;
-  EXPECT_NE(text.out.find("FAIL at level logits: the rope differs"), std::string::npos) << text.out;
+  EXPECT_NE(text.out.find("\nFAIL at level structure: rope, "), std::string::npos) << text.out;
 }
 
 TEST_F(Verify, AChangedTokenIsTheTokenizersGate) {
@@ -98,6 +98,8 @@ TEST_F(Verify, AChangedTokenIsTheTokenizersGate) {
   const Json all = verify(broken, {"--json", "--keep-going"}).json();
   EXPECT_EQ(all["level"], "logits");
   EXPECT_EQ(all["pass"], false);
+  const Ran text = verify(broken, {"--keep-going"});
+  EXPECT_NE(text.out.find("\nFAIL at level structure: tokenizer\n"), std::string::npos) << text.out;
   EXPECT_EQ(gates_of(all)["kl_mean"]["pass"], true) << "ids come from the source: the weights are judged alone";
 }
 
@@ -151,6 +153,7 @@ TEST_F(Verify, AGateOutsideTheContextIsAUsageError) {
   refused("--max", "ppl_ratio@511:=2", "reaches past the context");  // the last token's loss is the next one's
   refused("--max", "kl_p999@0:256=1", "has no value on a range");
   refused("--max", "kl_mean@256=1", "has one position");
+  refused("--max", "kl_mean@0=1", "has one position");
   refused("--max", "kl_meen=1", "gate 'kl_meen' is not known");
   refused("--min", "top1=98", "gate 'top1' has a limit of 98, shares go up to 1");
   EXPECT_EQ(run({"verify", "/nowhere/candidate.gguf", "--against", "/nowhere/source", "-c", "512", "--max",

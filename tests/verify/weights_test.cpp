@@ -5,6 +5,7 @@
 #include <cmath>
 #include <random>
 
+#include "lib/error.h"
 #include "lib/recipes.h"
 #include "tests/verify/random_model.h"
 
@@ -105,6 +106,41 @@ TEST(Weights, TheSameTypeOnBothSidesMustBeEqual) {
                                        type);
     EXPECT_EQ(failing(stored, other), std::vector<std::string>{name}) << info(type).name;
   }
+}
+
+// 1 and 1 + 2^-40 are the same float. Control: equal f64 are equal.
+TEST(Weights, WhatF64DiffersInIsNotRoundedAway) {
+  const auto model_of = [](double value) {
+    const std::vector<double> values = {0.5, value, -2, 3};
+    const auto bytes = std::as_bytes(std::span(values));
+    Checkpoint model;
+    model.tensors = {memory_tensor({"model.norm.weight", {4}, DType::f64}, {bytes.begin(), bytes.end()})};
+    return model;
+  };
+  const Checkpoint one = model_of(1), other = model_of(1 + std::ldexp(1.0, -40));
+  EXPECT_TRUE(failing(one, one).empty());
+  EXPECT_EQ(failing(one, other).size(), 1u);
+  EXPECT_EQ(compare_weights(one, other, 1, {})[0].max_error, std::ldexp(1.0, -40));
+  EXPECT_TRUE(failing(other, stored_as(other, DType::f64)).empty());
+}
+
+// Two tensors cannot be read: which one is named does not depend on who came first.
+TEST(Weights, TheFirstErrorIsToldWhateverTheThreads) {
+  struct Unreadable final : LazyTensor {
+    using LazyTensor::LazyTensor;
+    void read_f32(RowRange, std::span<float>) const override {
+      throw Error(ErrorKind::bad_input, {name()}, "unreadable", "fetch it again");
+    }
+  };
+  Checkpoint model = whole_blocks();
+  for (const std::size_t i : {std::size_t{3}, std::size_t{20}})
+    model.tensors[i] = std::make_shared<Unreadable>(model.tensors[i]->info());
+  for (int run = 0; run < 20; ++run) try {
+      compare_weights(model, model, 4, {});
+      FAIL();
+    } catch (const Error& error) {
+      ASSERT_EQ(error.where().path, model.tensors[3]->name());
+    }
 }
 
 TEST(Weights, NothingToCompareFails) {
