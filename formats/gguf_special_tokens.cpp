@@ -168,8 +168,12 @@ class Finder {
       const auto found =
           std::find_if(added.begin(), added.end(), [&](const Json& token) { return at(token, "content") == text; });
       if (found == added.end()) continue;
-      const ModelConfigFile file{tokenizer_, (folder_ / "tokenizer.json").string(), {}};
-      take_id(kind, at(*found, "id"), file, "/added_tokens/" + std::to_string(found - added.begin()) + "/id");
+      const std::filesystem::path path = folder_ / "tokenizer.json";
+      const Json& id = at(*found, "id");
+      // its text is needed only for where a bad id stands
+      const std::string said = id.is_number_integer() && id < 0 ? read_text_file(path, kMaxTokenizerBytes) : "";
+      take_id(kind, id, {tokenizer_, path.string(), said},
+              "/added_tokens/" + std::to_string(found - added.begin()) + "/id");
     }
   }
 

@@ -90,15 +90,15 @@ void read_heads(const JsonFields& fields, const Defaults& defaults, ModelConfig&
                 "correct the file");
 }
 
-void read_window(const JsonFields& fields, const Defaults& defaults, ModelConfig& config,
+void read_window(const std::string& path, const JsonFields& fields, const Defaults& defaults, ModelConfig& config,
                  std::vector<std::string>& warnings) {
   if (!defaults.has_window) return;  // transformers ignores the field for llama
   if (!fields.find("sliding_window")) {
     config.sliding_window = defaults.sliding_window;
     if (config.sliding_window && config.context > *config.sliding_window)
-      warnings.push_back(
-          "config.json says nothing of sliding_window: transformers 5.23.0 then takes 4096 for mistral (null would "
-          "mean none)");
+      warnings.push_back(path +
+                         " says nothing of sliding_window: transformers 5.23.0 then takes 4096 for mistral (null would "
+                         "mean none)");
     return;
   }
   if (const auto window = fields.optional_integer("sliding_window", 1, kMaxContext))
@@ -126,7 +126,7 @@ ModelConfig read_hf_config(const std::string& path, const std::string& text, con
     config.context = int(*context);
   } else {
     config.context = defaults.context;
-    warnings.push_back("config.json has no max_position_embeddings: transformers 5.23.0 then takes " +
+    warnings.push_back(path + " has no max_position_embeddings: transformers 5.23.0 then takes " +
                        std::to_string(defaults.context) + " for " + config.model_type);
   }
   config.rms_eps = fields.optional_number("rms_norm_eps", 0, 1).value_or(1e-6);
@@ -135,7 +135,7 @@ ModelConfig read_hf_config(const std::string& path, const std::string& text, con
     config.attention_bias = fields.boolean("attention_bias", false);
     config.mlp_bias = fields.boolean("mlp_bias", false);
   }
-  read_window(fields, defaults, config, warnings);
+  read_window(path, fields, defaults, config, warnings);
   config.rotary_pairs = RotaryPairs::half_split;
   config.rope = read_hf_rope(path, text, json, {config.head_dim, config.context}, warnings);
   return config;

@@ -9,7 +9,7 @@ namespace {
 
 ModelConfig read(const std::string& text, std::vector<std::string>* warnings = nullptr) {
   std::vector<std::string> own;
-  return read_hf_config("config.json", text, parse_json("config.json", text), warnings ? *warnings : own);
+  return read_hf_config("some/config.json", text, parse_json("some/config.json", text), warnings ? *warnings : own);
 }
 
 /// A small valid configuration, one field per line from line 2 on, with `changes` merged in (null of a change removes
@@ -37,6 +37,7 @@ TEST(HfConfig, AbsentFieldsMeanWhatTransformersTakes) {
   EXPECT_FALSE(llama.sliding_window);
   EXPECT_EQ(llama.rope.theta, 10000.0);
   ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_TRUE(warnings[0].starts_with("some/config.json has no max_position_embeddings: ")) << warnings[0];
   EXPECT_NE(warnings[0].find("2048"), std::string::npos);
 
   warnings.clear();

@@ -87,6 +87,14 @@ TEST_F(Usage, FailuresAsJsonSayWhere) {
   EXPECT_EQ(found["path"], (folder / "config.json").string());
   EXPECT_EQ(found["pointer"], "/bos_token_id");
   EXPECT_EQ(found["message"], "'bos_token_id' is -1, expected 0 or more");
+  spill(folder / "config.json", config);
+  const std::string tokenizer = slurp(folder / "tokenizer.json");
+  edit_json(folder / "tokenizer.json", [](Json& json) { json["added_tokens"][0]["id"] = -1; });
+  found = error({"convert", folder.string(), "-o", (scratch / "o.gguf").string(), "--type", "f16"});
+  EXPECT_EQ(found["path"], (folder / "tokenizer.json").string()) << found;
+  EXPECT_EQ(found["pointer"], "/added_tokens/0/id");
+  EXPECT_TRUE(found["line"].is_number_integer() && found["column"].is_number_integer()) << found;
+  spill(folder / "tokenizer.json", tokenizer);
   EXPECT_TRUE(error({"inspect", "/nothing"})["line"].is_null());
 }
 
