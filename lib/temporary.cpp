@@ -41,6 +41,7 @@ struct Slot {
   std::array<char, 4096> path{};
 };
 std::atomic<int> publications = 0;  // Publishing objects that live
+std::atomic<bool> leaving = false;  // a signal ends the run: what is pending goes, nothing is published any more
 std::array<Slot, 64> slots;         // more temporaries than slots: the rest are left to the next run's reaping
 static_assert(std::atomic<int>::is_always_lock_free);
 
@@ -132,7 +133,13 @@ SignalsHeld::SignalsHeld() {
 }
 SignalsHeld::~SignalsHeld() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
 
-Publishing::Publishing() { publications.fetch_add(1); }
+// One of the two sees the other: this count before `leaving`, the handler `leaving` before the count.
+Publishing::Publishing() {
+  publications.fetch_add(1);
+  if (!leaving) return;
+  publications.fetch_sub(1);
+  for (;;) ::pause();  // until the handler's thread has ended the run
+}
 Publishing::~Publishing() { publications.fetch_sub(1); }
 
 bool remove_tree(const char* path) noexcept {
@@ -151,13 +158,16 @@ bool remove_tree(const char* path) noexcept {
 
 void remove_pending_on_signal() noexcept {
   const int saved = errno;
+  leaving = true;
   // on another thread: the publishing one holds signals back
   for (int ms = 0; publications.load() > 0 && ms < kPublicationMs; ++ms) {
     const timespec pause{0, 1'000'000};
     ::nanosleep(&pause, nullptr);
   }
+  // A publication that hangs may yet exchange a temporary with its target: then both are left to the next run's reaping.
   for (Slot& slot : slots)
-    if (slot.state.load() == kArmed && slot.owner == ::getpid()) remove_tree(slot.path.data());
+    if (publications.load() == 0 && slot.state.load() == kArmed && slot.owner == ::getpid())
+      remove_tree(slot.path.data());
   errno = saved;
 }
 

@@ -50,6 +50,7 @@ class SignalsHeld {
 };
 
 /// While one lives, remove_pending_on_signal() on any thread waits: several names are being given and belong together.
+/// Once that has begun to remove, none comes to life any more: the constructor waits for the end of the process.
 class Publishing {
  public:
   Publishing();

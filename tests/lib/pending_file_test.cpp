@@ -9,8 +9,10 @@
 
 #include <atomic>
 #include <barrier>
+#include <chrono>
 #include <csignal>
 #include <fstream>
+#include <map>
 #include <memory>
 #include <set>
 #include <thread>
@@ -306,6 +308,48 @@ TEST_P(PendingFileTest, ReapersAndWritersSideBySide) {
   for (std::thread& writer : writers) writer.join();
   EXPECT_EQ(failures, 0);
   EXPECT_EQ(names(), Names{});
+}
+
+// A signal on another thread just before the names are given: once its handler removes what is pending, no folder takes
+// the target's place any more, or the handler would empty that one. (Without the wait the target was gutted in one round
+// of eight.)
+TEST_P(PendingFileTest, ASignalBesideAPublicationLeavesTheOldFolderOrTheNew) {
+  constexpr int kFiles = 80;
+  const auto file = [](int i) { return i == 0 ? std::string("config.json") : std::to_string(i); };
+  for (int round = 0; round < 12; ++round) {
+    fs::remove_all(folder / "model");
+    fs::create_directory(folder / "model");
+    for (int i = 0; i < kFiles; ++i) std::ofstream(folder / "model" / file(i)) << "old";
+    const int status = child([&] {
+      ::signal(SIGTERM, [](int) {
+        remove_pending_on_signal();
+        ::_exit(143);
+      });
+      std::thread receiver([] {
+        for (;;) ::pause();
+      });
+      const pthread_t other = receiver.native_handle();
+      receiver.detach();
+      WriteOptions overwriting = options();
+      overwriting.overwrite = true;
+      PendingFolder pending(folder / "model", overwriting);
+      for (int i = 0; i < kFiles; ++i) std::ofstream(pending.building() / file(i)) << "new";
+      ::pthread_kill(other, SIGTERM);
+      std::this_thread::sleep_for(std::chrono::microseconds(40 * round));
+      try {
+        pending.finish();
+      } catch (const Error&) {  // what it was to publish is being removed
+        ::pause();
+      }
+      ::_exit(0);
+    });
+    ASSERT_TRUE(WIFEXITED(status));
+    std::map<std::string, int> found;
+    for (int i = 0; i < kFiles; ++i) ++found[read(folder / "model" / file(i))];
+    EXPECT_TRUE(found == (std::map<std::string, int>{{"old", kFiles}}) ||
+                found == (std::map<std::string, int>{{"new", kFiles}}))
+        << "round " << round << ": " << found["old"] << " old, " << found["new"] << " new, " << found[""] << " gone";
+  }
 }
 
 TEST_P(PendingFileTest, SignalsRemoveWhatIsPending) {
