@@ -21,7 +21,34 @@ bool extended(const Linter& lint) {
   return lint.scaled() || (lint.options.context && *lint.options.context > lint.context);
 }
 
+/// A window that is no number of tokens. By 5.23.0, run: text and truth values are refused where the class checks its
+/// fields; 0 and below break the mask where every layer has it, and are without effect elsewhere.
+bool window_itself(Linter& lint) {
+  const Json* value = lint.find("sliding_window");
+  if (!value || value->is_null() || value->is_array() || value->is_object()) return true;
+  const std::string& type = lint.model_type;
+  const bool everywhere =
+      type == "mistral" || type == "mixtral" || type == "phi3" || type == "gpt_oss" || type.starts_with("gemma");
+  const bool checked = everywhere || type == "qwen2" || type == "qwen3";
+  const std::string pointer = lint.at("sliding_window"),
+                    message = "sliding_window is " + shown(*value) + ", a number of tokens or null was expected";
+  if (!value->is_number()) {
+    const bool error = checked || value->is_string();
+    lint.add("R40", error ? Severity::error : Severity::warning, pointer,
+             message + (checked ? ": transformers raises StrictDataclassFieldValidationError" : ""),
+             value->is_string() ? "write it without quotes, or null" : "write null");
+    return false;
+  }
+  if (value->get<double>() >= 1) return true;
+  const Json* use = lint.find("use_sliding_window");
+  const bool hurts = everywhere || (checked && use && *use == true);
+  lint.add("R40", hurts ? Severity::error : Severity::warning, pointer,
+           message + (hurts ? ": the mask leaves nothing to see" : ""), "write null");
+  return false;
+}
+
 void sliding_window(Linter& lint) {
+  if (!window_itself(lint)) return;
   const auto window = lint.number("sliding_window");
   if (!window || !(*window >= 1) || lint.wanted == 0 || *window >= lint.wanted || !extended(lint)) return;
   const Json* types = lint.find("layer_types");
@@ -45,7 +72,8 @@ void sliding_window(Linter& lint) {
   if (hurt.empty()) return;
   lint.add_for("R40", hurt, lint.at("sliding_window"),
                "every layer sees " + size + " tokens back in " + lint.names(hurt) + ", of " + wanted + " served",
-               "write null, or " + wanted + " as Yarn-Mistral does");
+               "write null, or " + wanted + " as Yarn-Mistral does")
+      .flags.clear();  // which mend the rope, and leave the window
 }
 
 void tokenizer_limit(Linter& lint) {
@@ -59,21 +87,28 @@ void tokenizer_limit(Linter& lint) {
     return;
   }
   const double n = limit->get<double>();
-  if (n >= lint.wanted) return;
+  if (!file.not_finite.empty() || n >= lint.wanted) return;
   std::vector<std::size_t> hurt;
   EngineOptions options;
   options.tokenizer_limit = n >= 1 ? int(n) : 1;
+  options.context = lint.wanted;
   for (std::size_t i = 0; i < lint.engines.size(); ++i) {
     if (lint.engines[i].engine != Engine::vllm) continue;
     const EngineReading limited = read_as(lint.engines[i], lint.file.json, options);
-    if (limited.context && lint.readings[i].context && *limited.context < *lint.readings[i].context) hurt.push_back(i);
+    if (!limited.error && limited.context_error) hurt.push_back(i);
   }
   Finding& finding = lint.add_in(file, "R41", Severity::warning, "/model_max_length",
                                  "model_max_length is " + trimmed(n) + ", below the " + std::to_string(lint.wanted) +
                                      " tokens of the model: transformers warns of longer texts" +
-                                     (hurt.empty() ? "" : ", " + lint.does(hurt, "serves", "serve") + " no more"),
+                                     (hurt.empty() ? ""
+                                                   : ", " + lint.does(hurt, "takes", "take") + " the smaller and " +
+                                                         (hurt.size() == 1 ? "refuses" : "refuse") + " more"),
                                  "write " + std::to_string(lint.wanted));
-  for (const std::size_t i : hurt) finding.engines.push_back(lint.engines[i].title());
+  for (const std::size_t i : hurt) {
+    finding.engines.push_back(lint.engines[i].title());
+    if (const std::string& line = lint.flags_of(i); !line.empty())
+      finding.flags.push_back({lint.engines[i].title(), line});
+  }
   finding.edits = {{"/model_max_length", lint.wanted}};
   if (!hurt.empty() && !lint.options.engines.empty()) finding.severity = Severity::error;
 }
@@ -135,17 +170,21 @@ void by_length(Linter& lint) {
   }
 }
 
+std::string bytes(double n) {
+  const auto in = [&](double unit, const char* name) { return trimmed(std::round(n / unit * 100) / 100) + name; };
+  return n >= 1 << 30 ? in(1 << 30, " GiB") : n >= 1 << 20 ? in(1 << 20, " MiB") : in(1 << 10, " KiB");
+}
+
 void cache_bytes(Linter& lint) {
   if (!lint.options.context || lint.latent()) return;
   const auto layers = lint.number("num_hidden_layers"), heads = lint.number("num_attention_heads");
   const auto kv = lint.number("num_key_value_heads");
   const double per_layer = kv.value_or(heads.value_or(0)) * lint.head_dim() * 2;
   if (!layers || !(per_layer > 0) || !(*layers > 0)) return;
-  const double values = per_layer * *layers * *lint.options.context, gib = 1024.0 * 1024 * 1024;
+  const double values = per_layer * *layers * *lint.options.context;
   lint.add("R46", lint.at("max_position_embeddings"),
-           "keys and values of " + std::to_string(*lint.options.context) + " tokens take " +
-               trimmed(std::round(values * 2 / gib * 100) / 100) + " GiB in f16, " +
-               trimmed(std::round(values * 34 / 32 / gib * 100) / 100) + " GiB in q8_0",
+           "keys and values of " + std::to_string(*lint.options.context) + " tokens take " + bytes(values * 2) +
+               " in f16, " + bytes(values * 34 / 32) + " in q8_0",
            "count it beside the weights");
 }
 
@@ -158,9 +197,15 @@ void not_carried(Linter& lint) {
     if (const Json* on = lint.find(key); on && *on == true)
       lint.add("R47", lint.at(key), std::string(key) + " lives in the model's remote code: other engines leave it out",
                "keep the context within what the base was trained at, or run the remote code");
-  if (lint.model_type.find("istral3") != std::string::npos || lint.model_type.starts_with("mistral4")) return;
+  const bool its_own = lint.model_type.find("istral3") != std::string::npos || lint.model_type.starts_with("mistral4");
   for (const RopeDict& dict : lint.dicts)
-    if (const auto beta = dict.number("llama_4_scaling_beta"); beta && *beta != 0)
+    if (const auto beta = dict.number("llama_4_scaling_beta"); !beta || *beta == 0) continue;
+    else if (its_own)
+      lint.add("R47", Severity::info, dict.at("llama_4_scaling_beta"),
+               "llama_4_scaling_beta " + trimmed(*beta) +
+                   " scales queries by position, beside the rope: nothing here compares what engines make of it",
+               "use engines that name the model type, and keep the key where the dictionary is replaced");
+    else
       lint.add(
           "R47", dict.at("llama_4_scaling_beta"),
           "llama_4_scaling_beta scales queries by position, which is not read for model type '" + lint.model_type + "'",
@@ -203,8 +248,22 @@ void stored_tables(Linter& lint) {
 
 void length_itself(Linter& lint) {
   const Json* length = lint.find("max_position_embeddings");
-  if (!length || length->is_null()) return;
+  if (!length) return;
   const std::string pointer = lint.at("max_position_embeddings");
+  if (length->is_null()) {
+    std::vector<std::size_t> hurt;
+    for (std::size_t i = 0; i < lint.engines.size(); ++i)
+      if (Linter::fails(lint.readings[i]) && lint.readings[i].error->pointer == pointer) hurt.push_back(i);
+    if (hurt.empty() || (!lint.compared && lint.options.engines.empty())) return;
+    Finding& finding = lint.add("R49", lint.compared ? Severity::error : Severity::warning, pointer,
+                                "max_position_embeddings is null: " + lint.does(hurt, "does", "do") +
+                                    " not load it: " + lint.readings[hurt.front()].error->kind + ": " +
+                                    lint.readings[hurt.front()].error->text.substr(0, 200),
+                                "write the context");
+    for (const std::size_t i : hurt) finding.engines.push_back(lint.engines[i].title());
+    lint.explain(hurt, Aspect::load);
+    return;
+  }
   if (!length->is_number() || !(length->get<double>() >= 1) || length->get<double>() > 2147483647) {
     lint.add("R49", Severity::error, pointer,
              "max_position_embeddings is " + shown(*length) + ", a number of tokens was expected", "write the context");

@@ -28,6 +28,13 @@ std::string by_which_rules(const Linter& lint) {
   return lint.compared ? "" : " (by the rules of llama: model type '" + lint.model_type + "' was not compared)";
 }
 
+/// What to do; extend reads the file as the newest transformers does, and refuses what that does not read.
+std::string rewrite(const Linter& lint, std::size_t engine, const std::string& pointer) {
+  if (lint.reference.error || lint.context == 0)
+    return pointer.empty() ? "correct the file" : "correct " + pointer.substr(1, 100);
+  return "write what it reads: ropewalk extend --engine " + std::string(engine_name(lint.engines[engine].engine));
+}
+
 void load(Linter& lint) {
   struct Failure {
     std::string kind, text, pointer;
@@ -39,13 +46,14 @@ void load(Linter& lint) {
     if (!Linter::fails(reading) || lint.explained(i, Aspect::load)) continue;
     put(groups, Failure{reading.error->kind, reading.error->text, reading.error->pointer}, i);
   }
+  // each stops in its own words, and none is left
+  const bool all = std::all_of(lint.readings.begin(), lint.readings.end(), Linter::fails);
   for (const auto& [failure, hurt] : groups) {
-    lint.add_for(
-        "E01", hurt, failure.pointer,
-        lint.does(hurt, "does", "do") + " not load it: " + failure.kind + ": " + failure.text.substr(0, 200) +
-            by_which_rules(lint),
-        "write what it reads: ropewalk extend --engine " + std::string(engine_name(lint.engines[hurt.front()].engine)),
-        most(lint));
+    Finding& finding = lint.add_for("E01", hurt, failure.pointer,
+                                    lint.does(hurt, "does", "do") + " not load it: " + failure.kind + ": " +
+                                        failure.text.substr(0, 200) + by_which_rules(lint),
+                                    rewrite(lint, hurt.front(), failure.pointer), most(lint));
+    if (all) finding.severity = most(lint);
   }
 }
 
@@ -93,12 +101,10 @@ void computed(Linter& lint) {
     std::string meant = describe(lint.declared.front().spec);
     for (const EngineRope& one : lint.declared)
       if (one.layer_type == difference.rope->layer_type) meant = describe(one.spec);
-    lint.add_for(
-        "E02", hurt, place(lint, difference.rope),
-        lint.does(hurt, "computes", "compute") + " " + rope + ", " + lint.declared_by + " " + meant + ": pair " +
-            std::to_string(difference.pair) + " " + off + by_which_rules(lint),
-        "write what it reads: ropewalk extend --engine " + std::string(engine_name(lint.engines[hurt.front()].engine)),
-        most(lint));
+    lint.add_for("E02", hurt, place(lint, difference.rope),
+                 lint.does(hurt, "computes", "compute") + " " + rope + ", " + lint.declared_by + " " + meant +
+                     ": pair " + std::to_string(difference.pair) + " " + off + by_which_rules(lint),
+                 rewrite(lint, hurt.front(), place(lint, difference.rope)), most(lint));
   }
 }
 

@@ -114,6 +114,7 @@ std::vector<Finding> lint(const LintInput& input, const LintOptions& options) {
   if (input.config) {
     linting::Linter linter(input, options);
     linting::parse_rules(linter);
+    linting::head_rules(linter);
     linting::number_rules(linter);
     linting::yarn_rules(linter);
     linting::context_rules(linter);

@@ -35,6 +35,15 @@ std::string text_of(const Json* value) { return value && value->is_string() ? va
 /// A whole number of tokens; 0 if it is none.
 int tokens_of(std::optional<double> n) { return n && *n >= 1 && *n <= std::numeric_limits<int>::max() ? int(*n) : 0; }
 
+/// model_max_length of the tokenizer beside it; 1e30 stands for none.
+std::optional<int> tokenizer_limit_of(const LintInput& input) {
+  if (!input.tokenizer_config || !input.tokenizer_config->not_finite.empty()) return std::nullopt;
+  const auto limit = input.tokenizer_config->json.find("model_max_length");
+  if (limit == input.tokenizer_config->json.end()) return std::nullopt;
+  const std::optional<double> n = finite(&*limit);
+  return n && *n < std::numeric_limits<int>::max() && tokens_of(n) > 0 ? std::optional(tokens_of(n)) : std::nullopt;
+}
+
 /// Of architectures whose rules were not compared, what ExLlama does is not known at all.
 std::vector<EngineVersion> newest_of_each(bool compared) {
   std::vector<EngineVersion> all;
@@ -54,6 +63,8 @@ const Json* RopeDict::find(const char* key) const {
 std::optional<double> RopeDict::number(const char* key) const { return finite(find(key)); }
 
 std::string trimmed(double value) {
+  if (std::isnan(value)) return "NaN";
+  if (std::isinf(value)) return value > 0 ? "Infinity" : "-Infinity";
   std::string text = Json(value).dump();
   return text.size() > 2 && text.ends_with(".0") ? text.substr(0, text.size() - 2) : text;
 }
@@ -89,6 +100,7 @@ Linter::Linter(const LintInput& input_, const LintOptions& options_)
       compared(compared_model_type(file.json)),
       engines(options.engines.empty() ? newest_of_each(compared) : options.engines) {
   if (const auto type = model.find("model_type"); type != model.end()) model_type = text_of(&*type);
+  told.tokenizer_limit = tokenizer_limit_of(input);
   collect_dictionaries();
   context = tokens_of(number("max_position_embeddings"));
   for (const EngineVersion& engine : engines) readings.push_back(read_as(engine, file.json));
@@ -240,6 +252,7 @@ std::string Linter::names(const std::vector<std::size_t>& which) const {
 }
 
 void Linter::explain_all() {
+  contradictory_ = true;
   for (std::size_t i = 0; i < engines.size(); ++i)
     for (const Aspect aspect : {Aspect::load, Aspect::frequencies, Aspect::attention, Aspect::context})
       explain(i, aspect);
@@ -296,11 +309,26 @@ const std::string& Linter::flags_of(std::size_t engine) {
   WantedRope rope;
   for (const EngineRope& one : declared) rope.layers.push_back({one.layer_type, one.spec});
   rope.context = wanted;
-  const EngineFlags flags = engine_flags(engines[engine], &file.json, rope);
+  const EngineFlags flags = engine_flags(engines[engine], &file.json, rope, told);
   if (flags.possible) at->second = flags.line;
   return at->second;
 }
 
-std::vector<Finding> Linter::take() { return std::move(findings_); }
+std::vector<Finding> Linter::take() {
+  std::set<std::pair<int, int>> places;  // of what is no number; the finding that says so is the first there
+  for (const std::size_t offset : no_numbers_) {
+    const std::string_view before = std::string_view(file.text).substr(0, offset);
+    const std::size_t newline = before.rfind('\n');
+    places.insert({1 + int(std::count(before.begin(), before.end(), '\n')), int(offset - (newline + 1)) + 1});
+  }
+  std::set<std::pair<int, int>> said;
+  std::erase_if(findings_, [&](const Finding& one) {
+    const std::pair place(one.line, one.column);
+    return one.file == file.path && places.contains(place) && !said.insert(place).second;
+  });
+  if (contradictory_)
+    for (Finding& one : findings_) one.flags.clear();
+  return std::move(findings_);
+}
 
 }  // namespace ropewalk::formats::linting

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <limits>
 #include <map>
 #include <set>
 
@@ -49,6 +50,7 @@ class Linter {
   bool compared;           // the engines' rules were compared with their output for this model type
   std::vector<RopeDict> dicts;
 
+  EngineOptions told;                   // what an engine finds beside config.json: the tokenizer's limit
   std::vector<EngineVersion> engines;   // those asked
   std::vector<EngineReading> readings;  // of each, without a context asked
   EngineReading reference;              // newest transformers
@@ -85,11 +87,16 @@ class Linter {
   std::string does(const std::vector<std::size_t>& which, const char* one, const char* several) const {
     return names(which) + " " + (which.size() == 1 ? one : several);
   }
+  /// The line that runs the engine as declared; empty: none, or none needed.
+  const std::string& flags_of(std::size_t engine);
   void explain(std::size_t engine, Aspect aspect) { explained_.insert({engine, aspect}); }
   void explain(const std::vector<std::size_t>& which, Aspect aspect) {
     for (const std::size_t engine : which) explain(engine, aspect);
   }
-  void explain_all();  // nothing more about engines: the file contradicts itself
+  /// Nothing more about engines: the file contradicts itself. No flags either, which would spread what it says.
+  void explain_all();
+  /// The value at this offset of the file is named: what other rules make of what stands for it is not said.
+  void no_number(std::size_t offset) { no_numbers_.insert(offset); }
   bool explained(std::size_t engine, Aspect aspect) const { return explained_.contains({engine, aspect}); }
 
   /// Against the declared rope, at the longest length both serve; no difference where either fails.
@@ -102,7 +109,6 @@ class Linter {
   std::vector<Finding> take();
 
  private:
-  const std::string& flags_of(std::size_t engine);  // empty: none, or none needed
   std::map<std::size_t, std::string> flags_;
   Severity by_engine(const std::vector<std::size_t>& hurt) const;
   void collect_dictionaries();
@@ -110,11 +116,15 @@ class Linter {
   int declared_context() const;
   std::vector<Finding> findings_;
   std::set<std::pair<std::size_t, Aspect>> explained_;
+  std::set<std::size_t> no_numbers_;
+  bool contradictory_ = false;
 };
 
+/// What cosines and sines may be multiplied by: above 0, in float32.
+inline bool is_attention_factor(double value) { return value > 0 && value <= std::numeric_limits<float>::max(); }
 /// The file's JSON with the edits made.
 Json edited(const Json& json, const std::vector<JsonEdit>& edits);
-/// A number as in a file: "4", "0.25".
+/// A number as in a file: "4", "0.25"; "NaN", "Infinity" as Python writes them.
 std::string trimmed(double value);
 /// Tables that mean the same rotation, entries within 1e-5 of each other (float32 of two engines differs by less).
 bool same_frequencies(const std::vector<double>& a, const std::vector<double>& b, double* ratio = nullptr,
@@ -122,7 +132,8 @@ bool same_frequencies(const std::vector<double>& a, const std::vector<double>& b
 
 // The rules, in the order they run: what an earlier one explains a later one does not repeat.
 void parse_rules(Linter& lint);                                                       // R01 - R12
-void number_rules(Linter& lint);                                                      // R20 - R23, R27, R29, R31 - R33
+void head_rules(Linter& lint);                                                        // R31
+void number_rules(Linter& lint);                                                      // R20 - R23, R27, R29, R32, R33
 void yarn_rules(Linter& lint);                                                        // R24 - R26, R28, R30
 void context_rules(Linter& lint);                                                     // R40 - R49
 void meaning_rules(Linter& lint);                                                     // S1 - S3

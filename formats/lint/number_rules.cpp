@@ -1,4 +1,4 @@
-// R20 - R23, R27, R29, R31 - R33: factors, lengths, lists, bases.
+// R20 - R23, R27, R29, R32, R33: factors, lengths, lists, bases.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -42,6 +42,26 @@ void quoted_numbers(Linter& lint, const RopeDict& dict) {
       lint.add("R20", dict.pointer, std::string("llama3 without ") + key, std::string("add ") + key);
       lint.explain_all();
     }
+}
+
+/// Whatever multiplies cosines and sines: by 0 no token sees another's place, below 0 the sign of half the rope turns.
+void attention_factor(Linter& lint, const RopeDict& dict) {
+  if (dict.type != "yarn" && dict.type != "longrope" && dict.type != "su" && dict.type != "dynamic-yarn") return;
+  const auto refuse = [&](const char* key, const std::string& what) {
+    lint.add("R20", dict.at(key), what + ", a finite number above 0 was expected: it multiplies queries and keys",
+             "take it out, or write what the model was trained with");
+    lint.explain_all();
+  };
+  for (const char* key : {"attention_factor", "attn_factor"})
+    if (const auto value = dict.number(key); value && !is_attention_factor(*value))
+      refuse(key, std::string(key) + " is " + trimmed(*value));
+  const auto s = dict.number("factor"), mscale = dict.number("mscale"), all = dict.number("mscale_all_dim");
+  if (dict.type != "yarn" || !s || !(*s > 1 && *s <= 16384) || !mscale || !all || *mscale == 0 || *all == 0) return;
+  const double ratio = (0.1 * *mscale * std::log(*s) + 1) / (0.1 * *all * std::log(*s) + 1);
+  if (!is_attention_factor(ratio))
+    refuse("mscale", "mscale " + trimmed(*mscale) + " and mscale_all_dim " + trimmed(*all) +
+                         " make an attention factor of " +
+                         trimmed(std::isfinite(ratio) ? std::round(ratio * 1e4) / 1e4 : ratio));
 }
 
 void factor(Linter& lint, const RopeDict& dict) {
@@ -181,7 +201,9 @@ std::string served(const Linter& lint) {
 
 void ratio(Linter& lint, const RopeDict& dict) {
   const auto s = dict.number("factor"), original = dict.number("original_max_position_embeddings");
-  if (!dict.read || dict.type != "yarn" || !s || !original || lint.context == 0 || !(*s >= 1 && *s <= 16384)) return;
+  if (!dict.read || dict.type != "yarn" || !s || !original || !(*original >= 1 && *original <= 2147483647) ||
+      lint.context == 0 || !(*s >= 1 && *s <= 16384))
+    return;
   const double product = *s * *original;
   if (std::abs(product - lint.context) <= 0.01 * product) return;  // rounded factors
   std::vector<std::size_t> hurt;
@@ -288,42 +310,6 @@ void lists(Linter& lint, const RopeDict& dict) {
   }
 }
 
-void rotated_channels(Linter& lint) {
-  const auto partial = lint.number("partial_rotary_factor");
-  const auto check = [&](std::optional<double> share, const std::string& pointer) {
-    if (share && !(*share > 0 && *share <= 1)) {
-      lint.add("R31", pointer, "partial_rotary_factor is " + trimmed(*share) + ", a share in (0, 1] was expected",
-               "write the share of a head's channels that rotate");
-      lint.explain_all();
-    }
-  };
-  check(partial, lint.at("partial_rotary_factor"));
-  for (const RopeDict& dict : lint.dicts) check(dict.number("partial_rotary_factor"), dict.at("partial_rotary_factor"));
-  const int d = lint.head_dim();
-  if (d > 4 && d % 2 != 0 && !partial) {
-    lint.add("R31", lint.find("head_dim") ? lint.at("head_dim") : lint.at("hidden_size"),
-             "a head has " + std::to_string(d) + " channels, and channels rotate in pairs", "correct the geometry");
-    lint.explain_all();
-  }
-  const auto head = lint.number("head_dim"), hidden = lint.number("hidden_size"),
-             heads = lint.number("num_attention_heads");
-  if (!head || !hidden || !heads || *heads < 1 || *head == std::floor(*hidden / *heads)) return;
-  std::vector<std::size_t> hurt;
-  for (std::size_t i = 0; i < lint.engines.size(); ++i)
-    for (const EngineRope& rope : lint.readings[i].ropes)
-      if (rope.spec.rotary_dim == int(*hidden / *heads) && !lint.explained(i, Aspect::frequencies)) {
-        if (lint.difference(lint.readings[i]).frequencies) hurt.push_back(i);
-        break;
-      }
-  if (hurt.empty()) return;
-  lint.add_for("R31", hurt, lint.at("head_dim"),
-               lint.does(hurt, "ignores", "ignore") + " head_dim " + trimmed(*head) +
-                   (hurt.size() == 1 ? " and rotates" : " and rotate") +
-                   " hidden_size / num_attention_heads = " + trimmed(std::floor(*hidden / *heads)) + " channels",
-               "use a version that reads it");
-  lint.explain(hurt, Aspect::frequencies);
-}
-
 /// Llama 3.1's own scaling replaced by another one, over the length that scaling was for.
 void scaled_twice(Linter& lint, const RopeDict& dict) {
   const Known* known = known_model(lint);
@@ -367,9 +353,9 @@ void theta(Linter& lint) {
 
 void number_rules(Linter& lint) {
   theta(lint);
-  rotated_channels(lint);
   for (const RopeDict& dict : lint.dicts) {
     quoted_numbers(lint, dict);
+    attention_factor(lint, dict);
     factor(lint, dict);
     original(lint, dict);
     ratio(lint, dict);

@@ -313,12 +313,23 @@ void nested(Linter& lint) {
                  "move it out of '" + dict.layer.substr(0, 60) + "'");
 }
 
+/// "factor is -Infinity", as the file has it: LintFile::text has other numbers there.
+std::string not_finite_value(const std::string& text, std::size_t offset) {
+  const char first = text[offset];
+  const char* value = first == '-' ? "-Infinity" : first == '0' ? "NaN" : "Infinity";
+  const std::size_t colon = offset == 0 ? std::string::npos : text.find_last_not_of(" \t\r\n", offset - 1);
+  if (colon == std::string::npos || text[colon] != ':') return std::string("an entry is ") + value;
+  const std::size_t end = text.rfind('"', colon), begin = end == 0 ? end : text.rfind('"', end - 1);
+  return text.substr(begin + 1, std::min<std::size_t>(end - begin - 1, 60)) + " is " + value;
+}
+
 void not_finite(Linter& lint) {
   std::size_t elsewhere = 0;
   for (const std::size_t offset : lint.file.not_finite) {
     bool in_rope = false;
     for (const char* key : {"rope_scaling", "rope_parameters", "rope_theta", "max_position_embeddings",
-                            "partial_rotary_factor", "original_max_position_embeddings", "sliding_window"}) {
+                            "partial_rotary_factor", "original_max_position_embeddings", "sliding_window", "head_dim",
+                            "hidden_size", "num_attention_heads", "rope_local_base_freq"}) {
       const std::optional<std::size_t> at = locate_offset(lint.file.text, lint.at(key));
       if (!at || offset < *at) continue;
       const Json* value = lint.find(key);
@@ -327,11 +338,13 @@ void not_finite(Linter& lint) {
     }
     if (in_rope) {
       Finding& finding =
-          lint.add("R20", Severity::error, "",
-                   "a number of the rope is NaN or infinite: every frequency made of it is too", "write the number");
+          lint.add("R20", Severity::error, "", not_finite_value(lint.file.text, offset) + ", a number was expected",
+                   "write the number");
       const std::string_view before = std::string_view(lint.file.text).substr(0, offset);
       finding.line = 1 + int(std::count(before.begin(), before.end(), '\n'));
       finding.column = int(offset - (before.rfind('\n') + 1)) + 1;
+      lint.no_number(offset);
+      lint.explain_all();
     } else {
       ++elsewhere;
     }

@@ -81,7 +81,9 @@ constexpr std::array kRules = {
         "R20", "bad-number", kError, true, "a number of the rope is missing, quoted, below 1 or of the wrong kind",
         "A factor in quotes, below 1 or missing fails or turns positions the wrong way in every engine. An integer "
         "factor of a linear rope is a TypeError in every vllm and sglang ('int' object is not iterable), and a "
-        "ValueError in transformers up to 4.42; write 4.0.",
+        "ValueError in transformers up to 4.42; write 4.0. An attention factor is finite and above 0, also where "
+        "mscale "
+        "makes it.",
         "vllm#1264, llama3#299, llama3#319"},
     LintRule{"R21", "original-context", kError, true,
              "the original context is missing, no length, or not the base model's",
@@ -138,10 +140,12 @@ constexpr std::array kRules = {
         "added in Python, ggml takes the larger of 0.001 and the width); past the last pair no frequency is divided by "
         "the whole factor.",
         "keras-hub#2981"},
-    LintRule{"R31", "rotated-channels", kError, true, "an impossible share or number of rotated channels",
-             "Channels rotate in pairs, partial_rotary_factor is in (0, 1]. transformers up to 4.43 and others ignore "
-             "head_dim and rotate hidden_size / num_attention_heads channels.",
-             ""},
+    LintRule{
+        "R31", "rotated-channels", kError, true, "an impossible share or number of rotated channels",
+        "Channels rotate in pairs, partial_rotary_factor is in (0, 1]. transformers up to 4.43 and others ignore "
+        "head_dim and rotate hidden_size / num_attention_heads channels. Heads and channels are whole numbers above 0; "
+        "where there is no head_dim the division must come out (transformers refuses llama otherwise).",
+        ""},
     LintRule{"R32", "scaled-twice", kWarning, false, "a second scaling over a base that has its own",
              "Llama 3.1 and later are extended by llama3 from 8192 tokens. A linear or yarn in its place over 131072 "
              "undoes that: composing needs the product, not the replacement.",
@@ -149,11 +153,14 @@ constexpr std::array kRules = {
     LintRule{"R33", "theta", kError, false, "rope_theta is no base",
              "A number above 1 is needed: 1 turns all pairs alike, and beyond float32 all but the first stand still.",
              ""},
-    LintRule{"R40", "sliding-window", kError, true, "every layer sees less than the context that is served",
-             "A window of 4096 left in an extended Mistral hides everything further back from each layer, whatever the "
-             "rope. "
-             "Yarn-Mistral sets it to the new context. Models that mix sliding and full layers are not meant.",
-             ""},
+    LintRule{
+        "R40", "sliding-window", kError, true, "every layer sees less than the context that is served",
+        "A window of 4096 left in an extended Mistral hides everything further back from each layer, whatever the "
+        "rope. "
+        "Yarn-Mistral sets it to the new context. Models that mix sliding and full layers are not meant. A window in "
+        "quotes is refused by every class of transformers that checks its fields, and one below 1 leaves the mask "
+        "nothing to see.",
+        ""},
     LintRule{"R41", "tokenizer-limit", kWarning, false, "tokenizer_config.json allows less than the model",
              "vllm serves the smaller of the two (but for yarn up to 0.28), transformers warns of every longer text.",
              "vllm#16757"},
@@ -178,16 +185,18 @@ constexpr std::array kRules = {
         "llama.cpp#8995, llama.cpp#24875, llama.cpp#6849, llama.cpp#7225, onnxruntime-genai#1161, mlc#3375"},
     LintRule{"R46", "cache-size", kInfo, false, "bytes of keys and values at the context asked for",
              "2 x layers x heads of keys x channels a token. Shown with -c.", ""},
-    LintRule{
-        "R47", "not-carried", kWarning, false, "attention changes beside the rope that most engines leave out",
-        "Dual-chunk attention (Qwen2.5-1M), log-n scaling (Qwen 1) and position-dependent query scaling are no rope "
-        "scaling and are not converted with it.",
-        ""},
+    LintRule{"R47", "not-carried", kWarning, false, "attention changes beside the rope that most engines leave out",
+             "Dual-chunk attention (Qwen2.5-1M), log-n scaling (Qwen 1) and position-dependent query scaling "
+             "(llama_4_scaling_beta) are no rope scaling and are not converted with it. In ministral3, which reads "
+             "llama_4_scaling_beta, it is a note.",
+             ""},
     LintRule{"R48", "finetuned", kInfo, false, "no `finetuned` for llama.cpp's legacy converter",
              "examples/convert_legacy_llama.py of 2025-02 reads it without a default.", "llama.cpp#10698"},
     LintRule{"R49", "context-length", kWarning, false,
              "max_position_embeddings is no whole number, or more than float32 counts",
-             "Positions are float32 in every engine's table: above 16777216 neighbours are equal.", ""},
+             "Positions are float32 in every engine's table: above 16777216 neighbours are equal. null is no length: "
+             "transformers, vllm, sglang and llama.cpp's converter stop at it.",
+             ""},
     LintRule{
         "S1", "unseen-angles", kWarning, false, "slow pairs are turned further than training took them",
         "A pair that turns less than once within the original context was only ever seen at part of the circle. At "

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "formats/json_fields.h"
 #include "formats/lint/linter.h"
 
 namespace ropewalk::formats::linting {
@@ -10,6 +11,13 @@ namespace {
 void betas(Linter& lint, const RopeDict& dict) {
   if (dict.type != "yarn") return;
   const double fast = dict.number("beta_fast").value_or(32), slow = dict.number("beta_slow").value_or(1);
+  if (fast > 1e9 || slow > 1e9) {
+    const char* key = fast > 1e9 ? "beta_fast" : "beta_slow";
+    lint.add("R24", Severity::warning, dict.at(key),
+             std::string(key) + " is " + trimmed(fast > 1e9 ? fast : slow) + ", which no pair turns",
+             "write 32 and 1, or what the model was trained with");
+    return;
+  }
   if (fast < 0 || slow < 0 || (dict.find("beta_fast") && fast == 0) || (dict.find("beta_slow") && slow == 0)) {
     lint.add(
         "R24", Severity::warning, dict.at(fast <= 0 ? "beta_fast" : "beta_slow"),
@@ -43,6 +51,8 @@ void attention(Linter& lint, const RopeDict& dict) {
   if (dict.type != "yarn" || !dict.read) return;
   const auto whole = dict.number("attention_factor"), part = dict.number("attn_factor"), s = dict.number("factor");
   if ((!whole && !part) || !s || !(*s >= 1)) return;
+  for (const auto& given : {whole, part})
+    if (given && !is_attention_factor(*given)) return;  // R20
   const double g = yarn_attention_factor(*s);
   if (whole && part && std::abs(*part * g - *whole) > 1e-4 * std::abs(*whole)) {
     lint.add("R25", dict.at("attn_factor"),
@@ -95,7 +105,15 @@ void mscales(Linter& lint, const RopeDict& dict) {
 
 void truncated(Linter& lint, const RopeDict& dict) {
   const Json* truncate = dict.find("truncate");
-  if (!dict.read || !truncate || *truncate != false) return;
+  if (!dict.read || !truncate) return;
+  if (!truncate->is_boolean() && !truncate->is_null()) {
+    lint.add("R28", Severity::warning, dict.at("truncate"),
+             "truncate is " + shown(*truncate) +
+                 ", true or false was expected: engines in Python take any text for true, even \"false\"",
+             "write true or false");
+    return;
+  }
+  if (*truncate != false) return;
   std::vector<std::size_t> hurt;
   for (std::size_t i = 0; i < lint.engines.size(); ++i)
     if (!lint.explained(i, Aspect::frequencies) && lint.difference(lint.readings[i]).frequencies)
@@ -119,6 +137,7 @@ void ramp(Linter& lint) {
       const int d = rope.spec.rotary_dim;
       const double low = correction_dim(yarn->beta_fast, d, rope.spec.theta, yarn->original_context),
                    high = correction_dim(yarn->beta_slow, d, rope.spec.theta, yarn->original_context);
+      if (!std::isfinite(low) || !std::isfinite(high)) continue;
       const RopeDict* dict = lint.flat();
       const std::string pointer = dict ? dict->pointer : lint.dicts.empty() ? "" : lint.dicts.front().pointer;
       if (std::max(std::floor(low), 0.0) >= std::min(std::ceil(high), d - 1.0))

@@ -1,0 +1,85 @@
+// R31: heads and their channels.
+#include <cmath>
+
+#include "formats/json_fields.h"
+#include "formats/lint/linter.h"
+
+namespace ropewalk::formats::linting {
+namespace {
+
+/// Heads and their channels; false where there is no rope to speak of.
+bool geometry(Linter& lint) {
+  bool good = true;
+  for (const char* key : {"head_dim", "num_attention_heads", "hidden_size"}) {
+    const Json* value = lint.find(key);
+    if (!value || !(value->is_number() || value->is_string() || value->is_boolean())) continue;  // lists: one a layer
+    const double most = std::string_view(key) == "head_dim" ? 65536 : 2147483647, n = lint.number(key).value_or(0);
+    if (value->is_number() && n >= 1 && n <= most && n == std::floor(n)) continue;
+    good = false;
+    lint.add("R31", Severity::error, lint.at(key),
+             std::string(key) + " is " + shown(*value) + ", a whole number from 1 to " + trimmed(most) +
+                 " was expected: engines stop where they build the model",
+             value->is_string() ? "write it without quotes" : "correct the geometry");
+  }
+  if (!good) lint.explain_all();
+  return good;
+}
+
+/// Without head_dim the division must come out. transformers 5.23 refuses the file for llama and gemma (ValueError:
+/// the hidden size is not a multiple of the number of attention heads) and rounds down for others.
+void whole_heads(Linter& lint) {
+  const auto hidden = lint.number("hidden_size"), heads = lint.number("num_attention_heads");
+  const Json* given = lint.find("head_dim");
+  const std::string& type = lint.model_type;
+  if (!hidden || !heads || (given && !given->is_null()) || lint.latent() || std::fmod(*hidden, *heads) == 0) return;
+  const bool derived = type == "llama" || type == "mistral" || type == "mixtral" || type == "qwen2" || type == "phi3";
+  if (!derived) return;  // others have a head_dim of their own where the file has none
+  lint.add("R31", type == "llama" ? Severity::error : Severity::warning, lint.at("num_attention_heads"),
+           "hidden_size " + trimmed(*hidden) + " is no multiple of num_attention_heads " + trimmed(*heads) +
+               ", and there is no head_dim",
+           "correct the geometry, or write head_dim");
+}
+
+void rotated_channels(Linter& lint) {
+  if (!geometry(lint)) return;
+  whole_heads(lint);
+  const auto partial = lint.number("partial_rotary_factor");
+  const auto check = [&](std::optional<double> share, const std::string& pointer) {
+    if (share && !(*share > 0 && *share <= 1)) {
+      lint.add("R31", pointer, "partial_rotary_factor is " + trimmed(*share) + ", a share in (0, 1] was expected",
+               "write the share of a head's channels that rotate");
+      lint.explain_all();
+    }
+  };
+  check(partial, lint.at("partial_rotary_factor"));
+  for (const RopeDict& dict : lint.dicts) check(dict.number("partial_rotary_factor"), dict.at("partial_rotary_factor"));
+  const int d = lint.head_dim();
+  if (d > 4 && d % 2 != 0 && !partial) {
+    lint.add("R31", lint.find("head_dim") ? lint.at("head_dim") : lint.at("hidden_size"),
+             "a head has " + std::to_string(d) + " channels, and channels rotate in pairs", "correct the geometry");
+    lint.explain_all();
+  }
+  const auto head = lint.number("head_dim"), hidden = lint.number("hidden_size"),
+             heads = lint.number("num_attention_heads");
+  if (!head || !hidden || !heads || *heads < 1 || *head == std::floor(*hidden / *heads)) return;
+  std::vector<std::size_t> hurt;
+  for (std::size_t i = 0; i < lint.engines.size(); ++i)
+    for (const EngineRope& rope : lint.readings[i].ropes)
+      if (rope.spec.rotary_dim == int(*hidden / *heads) && !lint.explained(i, Aspect::frequencies)) {
+        if (lint.difference(lint.readings[i]).frequencies) hurt.push_back(i);
+        break;
+      }
+  if (hurt.empty()) return;
+  lint.add_for("R31", hurt, lint.at("head_dim"),
+               lint.does(hurt, "ignores", "ignore") + " head_dim " + trimmed(*head) +
+                   (hurt.size() == 1 ? " and rotates" : " and rotate") +
+                   " hidden_size / num_attention_heads = " + trimmed(std::floor(*hidden / *heads)) + " channels",
+               "use a version that reads it");
+  lint.explain(hurt, Aspect::frequencies);
+}
+
+}  // namespace
+
+void head_rules(Linter& lint) { rotated_channels(lint); }
+
+}  // namespace ropewalk::formats::linting

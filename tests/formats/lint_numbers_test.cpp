@@ -1,0 +1,222 @@
+// Numbers that no engine can use, files that none loads, and advice that must not be given. What transformers does with
+// them was run: 5.23.0, AutoConfig, from_config and a forward pass of a small model of each class.
+#include "tests/formats/lint_support.h"
+
+namespace ropewalk::formats::lint_test {
+namespace {
+
+const char* kYarn = R"({"max_position_embeddings": 65536,
+  "rope_scaling": {"rope_type": "yarn", "factor": 16.0, "original_max_position_embeddings": 4096}})";
+
+/// A yarn of factor 16 with `members` in its dictionary: text, since Json has no NaN.
+std::string yarn_with(const std::string& members, const std::string& factor = "16.0") {
+  return R"({"model_type": "llama", "hidden_size": 4096, "num_attention_heads": 32, "rope_theta": 10000.0,
+    "max_position_embeddings": 65536, "rope_scaling": {"rope_type": "yarn", "factor": )" +
+         factor + R"(, "original_max_position_embeddings": 4096)" + (members.empty() ? "" : ", " + members) + "}}";
+}
+
+std::vector<const Finding*> all_of(const std::vector<Finding>& findings, std::string_view rule,
+                                   const std::string& pointer) {
+  std::vector<const Finding*> out;
+  for (const Finding& one : findings)
+    if (one.rule == rule && one.pointer == pointer) out.push_back(&one);
+  return out;
+}
+
+bool any_flags(const std::vector<Finding>& findings) {
+  return std::any_of(findings.begin(), findings.end(), [](const Finding& one) { return !one.flags.empty(); });
+}
+
+TEST(LintNumbers, WhatCannotBeIsAFinding) {
+  struct Case {
+    std::string patch;
+    const char *rule, *pointer;
+    Severity severity;
+  };
+  const std::vector<Case> all = {
+      // StrictDataclassFieldValidationError, RuntimeError (a negative dimension), ZeroDivisionError
+      {R"({"head_dim": "128"})", "R31", "/head_dim", Severity::error},
+      {R"({"head_dim": -128})", "R31", "/head_dim", Severity::error},
+      {R"({"head_dim": 0})", "R31", "/head_dim", Severity::error},
+      {R"({"head_dim": 2147483648})", "R31", "/head_dim", Severity::error},
+      {R"({"num_attention_heads": 0})", "R31", "/num_attention_heads", Severity::error},
+      {R"({"num_attention_heads": -1})", "R31", "/num_attention_heads", Severity::error},
+      {R"({"num_attention_heads": "32"})", "R31", "/num_attention_heads", Severity::error},
+      // llama: ValueError, not a multiple; mistral and qwen2 round down
+      {R"({"num_attention_heads": 33})", "R31", "/num_attention_heads", Severity::error},
+      {R"({"model_type": "mistral", "num_attention_heads": 33})", "R31", "/num_attention_heads", Severity::warning},
+      // llama: ok; mistral: RuntimeError in the mask; qwen2: only while the window is on
+      {R"({"sliding_window": -4})", "R40", "/sliding_window", Severity::warning},
+      {R"({"model_type": "mistral", "sliding_window": -4})", "R40", "/sliding_window", Severity::error},
+      {R"({"model_type": "mistral", "sliding_window": 0})", "R40", "/sliding_window", Severity::error},
+      {R"({"model_type": "qwen2", "sliding_window": 0})", "R40", "/sliding_window", Severity::warning},
+      {R"({"model_type": "qwen2", "sliding_window": 0, "use_sliding_window": true})", "R40", "/sliding_window",
+       Severity::error},
+      // llama: TypeError: new(): invalid data type 'str'; mistral: StrictDataclassFieldValidationError
+      {R"({"sliding_window": "4096"})", "R40", "/sliding_window", Severity::error},
+      {R"({"model_type": "mistral", "sliding_window": true})", "R40", "/sliding_window", Severity::error},
+      {R"({"max_position_embeddings": null})", "R49", "/max_position_embeddings", Severity::error},
+  };
+  for (const Case& one : all) {
+    const std::vector<Finding> findings = lint_text(llama(one.patch));
+    SCOPED_TRACE(one.patch + "\n" + in_words(findings));
+    // RFC 7396 takes a member out where the patch has null
+    if (one.patch.find("null") != std::string::npos) {
+      Json config = Json::parse(llama("{}"));
+      config["max_position_embeddings"] = nullptr;
+      const std::vector<Finding> without = lint_text(config.dump(2));
+      ASSERT_EQ(all_of(without, one.rule, one.pointer).size(), 1u) << in_words(without);
+      EXPECT_EQ(all_of(without, one.rule, one.pointer)[0]->severity, one.severity);
+      continue;
+    }
+    ASSERT_EQ(all_of(findings, one.rule, one.pointer).size(), 1u);
+    EXPECT_EQ(all_of(findings, one.rule, one.pointer)[0]->severity, one.severity);
+  }
+  for (const char* patch : {R"({"head_dim": 128})", R"({"sliding_window": null})", R"({"sliding_window": 4096})",
+                            R"({"num_attention_heads": 33, "head_dim": 128, "model_type": "qwen3"})", "{}"}) {
+    const std::vector<Finding> findings = lint_text(llama(patch));
+    EXPECT_EQ(find(findings, "R31"), nullptr) << patch << in_words(findings);
+    EXPECT_EQ(find(findings, "R40"), nullptr) << patch << in_words(findings);
+  }
+}
+
+TEST(LintNumbers, TruncateInQuotes) {
+  for (const auto& [members, speaks] :
+       {std::pair{R"("truncate": "false")", true}, std::pair{R"("truncate": true)", false},
+        std::pair{R"("truncate": null)", false}}) {
+    const std::vector<Finding> findings = lint_text(yarn_with(members));
+    EXPECT_EQ(all_of(findings, "R28", "/rope_scaling/truncate").size(), speaks ? 1u : 0u) << in_words(findings);
+  }
+}
+
+/// One finding where the value stands, in the words of the file, and nothing that was made of what stands for it.
+TEST(LintNumbers, NotFiniteIsSaidAsItStands) {
+  struct Case {
+    std::string config;
+    const char* says;
+  };
+  const std::vector<Case> all = {{yarn_with("", "NaN"), "factor is NaN"},
+                                 {yarn_with("", "Infinity"), "factor is Infinity"},
+                                 {yarn_with("", "-Infinity"), "factor is -Infinity"},
+                                 {yarn_with(R"("attention_factor": NaN)"), "attention_factor is NaN"},
+                                 {yarn_with(R"("beta_fast" : Infinity)"), "beta_fast is Infinity"}};
+  for (const Case& one : all) {
+    const std::vector<Finding> findings = lint_text(one.config);
+    SCOPED_TRACE(in_words(findings));
+    ASSERT_EQ(findings.size(), 1u);
+    EXPECT_EQ(findings[0].rule, "R20");
+    EXPECT_EQ(findings[0].severity, Severity::error);
+    EXPECT_TRUE(findings[0].message.starts_with(one.says)) << findings[0].message;
+    EXPECT_FALSE(any_flags(findings));
+  }
+}
+
+/// 1e308 is a number, and what is made of it is none: no "null" in any text.
+TEST(LintNumbers, HugeNumbersAreSaidAsTheyStand) {
+  for (const char* members : {R"("attention_factor": 1e308)", R"("attn_factor": 1e308)", R"("beta_fast": 1e308)",
+                              R"("beta_slow": 1e308)", R"("mscale": 1e308, "mscale_all_dim": 1)"}) {
+    const std::vector<Finding> findings = lint_text(yarn_with(members));
+    EXPECT_NE(in_words(findings).find("1e+308"), std::string::npos) << members << in_words(findings);
+    for (const Finding& one : findings)
+      EXPECT_EQ((one.message + one.fix).find("null"), std::string::npos) << members << one.message;
+  }
+  const std::vector<Finding> zero = lint_text(
+      llama(R"({"rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 0}})"));
+  for (const Finding& one : zero) EXPECT_EQ(one.message.find("null"), std::string::npos) << one.message;
+}
+
+TEST(LintNumbers, AttentionFactorsAreAboveZero) {
+  for (const auto& [members, pointer] : {std::pair{R"("attention_factor": 0)", "/rope_scaling/attention_factor"},
+                                         std::pair{R"("attention_factor": -1.5)", "/rope_scaling/attention_factor"},
+                                         std::pair{R"("attn_factor": 0.0)", "/rope_scaling/attn_factor"},
+                                         std::pair{R"("attention_factor": 1e39)", "/rope_scaling/attention_factor"},
+                                         // 0.1 * -10 * ln 16 + 1 = -1.77
+                                         std::pair{R"("mscale": -10, "mscale_all_dim": 1)", "/rope_scaling/mscale"}}) {
+    const std::vector<Finding> findings = lint_text(yarn_with(members));
+    SCOPED_TRACE(members + in_words(findings));
+    ASSERT_EQ(all_of(findings, "R20", pointer).size(), 1u);
+    EXPECT_EQ(all_of(findings, "R20", pointer)[0]->severity, Severity::error);
+    EXPECT_FALSE(any_flags(findings));
+    EXPECT_EQ(find(findings, "R25"), nullptr);
+  }
+  for (const char* members : {R"("attention_factor": 1.0)", R"("mscale": 0.707, "mscale_all_dim": 1)"})
+    EXPECT_EQ(find(lint_text(yarn_with(members)), "R20"), nullptr) << members;
+}
+
+/// Each engine stops in its own words: together they are all, and a file that nobody loads is an error.
+TEST(LintNumbers, AFileThatNoneLoadsIsAnError) {
+  Json config = Json::parse(llama("{}"));
+  config["rope_theta"] = nullptr;
+  config["max_position_embeddings"] = nullptr;
+  for (const std::string& text : {config.dump(2), llama(R"({"head_dim": "128"})")}) {
+    const std::vector<Finding> findings = lint_text(text);
+    EXPECT_TRUE(std::any_of(findings.begin(), findings.end(), [](const Finding& one) {
+      return one.severity == Severity::error;
+    })) << in_words(findings);
+    for (const Finding& one : findings) EXPECT_EQ(one.fix.find("ropewalk extend"), std::string::npos) << one.fix;
+  }
+}
+
+/// The tokenizer's limit is told to vLLM as rope --flags does it: the line must get past it.
+TEST(LintNumbers, TheTokenizersLimitIsOnTheLine) {
+  const std::string limit = R"({"model_max_length": 4096})";
+  for (const std::vector<std::string>& engines : {std::vector<std::string>{}, std::vector<std::string>{"vllm"}}) {
+    const std::vector<Finding> findings = lint(input_of({llama(kYarn), limit}), asked(engines));
+    const Finding* found = find(findings, "R41");
+    ASSERT_NE(found, nullptr);
+    EXPECT_EQ(found->engines, std::vector<std::string>{"vllm 0.33.0"});
+    EXPECT_NE(found->message.find("vllm 0.33.0 takes the smaller and refuses more"), std::string::npos);
+    ASSERT_EQ(found->flags.size(), 1u);
+    EXPECT_NE(found->flags[0].line.find("VLLM_ALLOW_LONG_MAX_MODEL_LEN=1"), std::string::npos) << found->flags[0].line;
+  }
+  // beyond what the model itself has, too
+  const Finding* asked_more = nullptr;
+  const std::vector<Finding> more = lint(input_of({llama("{}"), limit}), asked({}, 8192));
+  asked_more = find(more, "R41");
+  ASSERT_NE(asked_more, nullptr);
+  EXPECT_EQ(asked_more->engines, std::vector<std::string>{"vllm 0.33.0"});
+  // NaN stands for no limit that could be told
+  EXPECT_EQ(find(lint(input_of({llama(kYarn), R"({"model_max_length": NaN})"}), {}), "R41"), nullptr);
+}
+
+/// Flags of the rope leave the window as it is.
+TEST(LintNumbers, NoFlagsUnderAWindow) {
+  const std::string config = llama(
+      R"({"max_position_embeddings": 32768, "sliding_window": 4096,
+          "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 8192}})",
+      R"({"model_type": "mistral"})");
+  const std::vector<Finding> findings = lint_text(config);
+  const Finding* found = find(findings, "R40");
+  ASSERT_NE(found, nullptr);
+  EXPECT_TRUE(found->flags.empty());
+}
+
+/// Query scaling by position, in the model type it belongs to and in one that leaves it out.
+TEST(LintNumbers, PositionDependentQueries) {
+  for (const auto& [type, severity] :
+       {std::pair{"ministral3", Severity::info}, std::pair{"mistral", Severity::warning}}) {
+    Json config = Json::parse(yarn_with(R"("llama_4_scaling_beta": 0.1)"));
+    config["model_type"] = type;
+    const std::vector<Finding> findings = lint_text(config.dump(2));
+    const Finding* found = find(findings, "R47");
+    ASSERT_NE(found, nullptr) << type;
+    EXPECT_EQ(found->severity, severity) << type;
+    EXPECT_EQ(found->pointer, "/rope_scaling/llama_4_scaling_beta");
+  }
+  EXPECT_EQ(find(lint_text(yarn_with(R"("llama_4_scaling_beta": 0)")), "R47"), nullptr);
+}
+
+/// 2 layers x 8 heads x 32 channels x 2 x 2 bytes x 4096 tokens = 8 MiB.
+TEST(LintNumbers, BytesInAUnitThatFits) {
+  const std::string small = llama(R"({"hidden_size": 256, "num_attention_heads": 8, "num_hidden_layers": 2})");
+  const std::vector<Finding> findings = lint_text(small, asked({}, 4096));
+  ASSERT_NE(find(findings, "R46"), nullptr);
+  EXPECT_NE(find(findings, "R46")->message.find("take 8 MiB in f16, 4.25 MiB in q8_0"), std::string::npos)
+      << find(findings, "R46")->message;
+  // 32 x 32 x 128 x 2 x 2 x 4096
+  const std::vector<Finding> large = lint_text(llama("{}"), asked({}, 4096));
+  EXPECT_NE(find(large, "R46")->message.find("take 2 GiB in f16"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace ropewalk::formats::lint_test
