@@ -187,12 +187,25 @@ class TransformersReader {
         spec.attention_factor =
             yarn_attention_factor(yarn.factor, mscale) / yarn_attention_factor(yarn.factor, all_dim);
     }
+    refuse_magnitude(spec.attention_factor);
     const double implied = double(geometry_.context) / original;
     if (implied != yarn.factor && geometry_.context != original)
       warnings_.push_back("the rope factor is " + trimmed(yarn.factor) +
                           " but max_position_embeddings / original_max_position_embeddings is " + trimmed(implied) +
                           ": transformers 5.23.0 uses the factor, 4.51 to 4.55 the ratio");
     spec.scaling = yarn;
+  }
+
+  /// transformers multiplies by any number; no model was trained with one that is not above 0.
+  void refuse_magnitude(const std::optional<double>& attention) const {
+    if (!attention || (*attention > 0 && std::isfinite(*attention))) return;
+    const Json* given = fields_.value("attention_factor");
+    const bool own = given && !given->is_null();
+    fields_.fail(ErrorKind::bad_input, fields_.pointer_to(own ? "attention_factor" : "mscale"),
+                 own ? "attention_factor is " + given->dump().substr(0, 40) + ", a number above 0 was expected"
+                     : "mscale and mscale_all_dim make an attention factor of " + trimmed(*attention) +
+                           ", a number above 0 was expected",
+                 "correct it");
   }
 
   /// Absent, null and 0 all mean the default.
@@ -209,9 +222,9 @@ class TransformersReader {
   RopeLlama3 llama3() {
     const double s = factor(), low = fields_.positive("low_freq_factor", "low_freq_factor"),
                  high = fields_.positive("high_freq_factor", "high_freq_factor");
-    if (!(high > low))
+    if (high < low)
       fields_.fail(ErrorKind::bad_input, fields_.pointer_to("high_freq_factor"),
-                   "high_freq_factor is not above low_freq_factor, between which llama3 blends", "correct them");
+                   "high_freq_factor is below low_freq_factor, between which llama3 blends", "correct them");
     return {s, low, high, original_context()};
   }
 
@@ -231,6 +244,7 @@ class TransformersReader {
       const double s = factor();
       spec.attention_factor = longrope_attention_factor(s, longrope.original_context);
     }
+    refuse_magnitude(spec.attention_factor);
     spec.scaling = std::move(longrope);
   }
 

@@ -141,7 +141,11 @@ class SpecParser {
     const char* key = object.contains("rope_type") ? "rope_type" : "type";
     if (!object.contains(key) || !object.at(key).is_string())
       fail("the JSON object has no rope_type", "add \"rope_type\": \"yarn\" or another method");
-    set_method(object.at(key).get<std::string>());
+    const Json& type = object.at(key);
+    if (object.contains("type") && object.at("type") != type)
+      fail("rope_type is " + type.dump().substr(0, 40) + " but type is " + object.at("type").dump().substr(0, 40),
+           "leave one of them out");
+    set_method(type.get<std::string>());
     if (method_->name == std::string("ntk"))
       fail("transformers 5.23.0 has no rope type ntk",
            "write ntk,alpha=" + (object.contains("factor") ? object.at("factor").dump() : std::string("N")) +

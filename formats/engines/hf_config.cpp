@@ -197,6 +197,24 @@ constexpr std::initializer_list<int> kStrict = {5, 4};
         "Class validation error for validator 'validate_rope': ValueError: " + text, pointer);
 }
 
+/// What the strict classes check beside the rope: head_dim is an int to some, the width is a multiple to others.
+void validate_heads(const Walk& walk, const HfConfig& config) {
+  const Json* head_dim = walk.raw("head_dim");
+  if (config.family->head_dim != 0 && head_dim && head_dim->is_null())
+    raise("StrictDataclassFieldValidationError",
+          "Validation error for field 'head_dim': TypeError: Field 'head_dim' expected int, got NoneType (value: None)",
+          walk.pointer_to("head_dim"));
+  if (!is(config, "llama") && !is(config, "gemma3_text")) return;
+  if (!walk.has("hidden_size") || !walk.has("num_attention_heads")) return;  // the class has numbers of its own
+  const int hidden = walk.positive_int("hidden_size"), heads = walk.positive_int("num_attention_heads");
+  if (hidden % heads != 0)
+    raise("StrictDataclassClassValidationError",
+          "Class validation error for validator 'validate_architecture': ValueError: The hidden size (" +
+              std::to_string(hidden) + ") is not a multiple of the number of attention heads (" +
+              std::to_string(heads) + ").",
+          walk.pointer_to("hidden_size"));
+}
+
 void standardise(Walk& walk, HfConfig& config, Dict& rope, bool own_original) {
   const Value* type = rope_type(rope);
   rope.set("rope_type", type ? *type : walk.defaulted("default"));
@@ -284,7 +302,9 @@ void load_v5(Walk& walk, HfConfig& config, const HfVersion& version, bool as_loa
                         {"beta_slow", 1.0},    {"truncate", false}, {"original_max_position_embeddings", 4096}};
       for (const auto& item : own.items()) outer.set(item.key(), walk.defaulted(item.value()));
     }
-    const std::vector<std::string> types = layer_types(walk);
+    // LlamaConfig and Phi3Config have no layer_types when the dictionary is converted: to them it is a flat one
+    const bool layered = !is(config, "llama") && !is(config, "phi3");
+    const std::vector<std::string> types = layered ? layer_types(walk) : std::vector<std::string>();
     for (const std::string& layer : types)
       if (const Value* nested = outer.find(layer)) {
         if (!nested->json.is_object() && !nested->json.is_null())
@@ -360,8 +380,7 @@ std::optional<Value> head_dim_attribute(const Walk& walk, const HfConfig& config
   // classes that work it out for themselves
   const bool llama = is(config, "llama") && version.at_least({4, 45});
   const bool mistral = is(config, "mistral") && (!version.at_least({4, 52}) || config.v5);
-  const bool gpt_oss = is(config, "gpt_oss") && config.v5;
-  if (llama || mistral || gpt_oss || !config.family->known) return walk.defaulted(split_head_dim(walk));
+  if (llama || mistral || !config.family->known) return walk.defaulted(split_head_dim(walk));
   if (given) return walk.get("head_dim", nullptr);  // None
   if (is(config, "mistral")) return walk.defaulted(nullptr);
   if (config.family->head_dim != 0) return walk.defaulted(config.family->head_dim);
@@ -374,6 +393,7 @@ HfConfig load_hf_config(Walk& walk, const HfVersion& version, bool as_loaded) {
   config.v5 = version.at_least({5});
   find_class(walk, config, version);
   attributes(walk, config);
+  if (version.at_least(kStrict)) validate_heads(walk, config);
   if (config.v5) load_v5(walk, config, version, as_loaded);
   else if (is(config, "phi3")) load_phi3(walk, config, version);
   else if (is(config, "mistral")) {  // an attribute nobody validates; from 4.53 anything but a dict is passed over

@@ -190,7 +190,7 @@ class Converter05 {
       } else if (!type->json.is_string()) {
         raise("AttributeError", "'" + python_type(type->json) + "' object has no attribute 'lower'", type->pointer);
       } else if (name == "llama3") {
-        if (out_.arch == "llama") llama3(rope);
+        if (out_.arch == "llama" || out_.arch == "llama4") llama3(rope);
       } else if (name != "dynamic" && name != "default") {
         walk_.notice("the converter warns of an unknown RoPE type and writes no scaling", type->pointer);
       }
@@ -248,6 +248,7 @@ class Converter05 {
 
 std::string llama_cpp_arch(const std::string& model_type) {
   if (model_type == "llama" || model_type == "mistral" || model_type == "mixtral") return "llama";
+  if (model_type == "llama4_text") return "llama4";
   if (model_type == "gemma3_text") return "gemma3";
   if (model_type == "gpt_oss") return "gpt-oss";
   if (model_type == "deepseek_v2" || model_type == "deepseek_v3" || model_type == "deepseek_v32" ||

@@ -61,6 +61,9 @@ std::vector<EngineRope> gemma3_ropes_v4(Walk& walk, const HfConfig& config, cons
 
 std::vector<EngineRope> ropes_v5(Walk& walk, const HfConfig& config, const HfVersion& version) {
   std::vector<EngineRope> ropes;
+  // of the classes known here one alone builds a rotary embedding per layer type; the others ask the whole dictionary
+  if (!config.layers.empty() && config.family->known && !is(config, "gemma3_text"))
+    raise("KeyError", "'rope_type'", config.rope ? config.rope->pointer : "");
   if (config.layers.empty()) ropes.push_back(shared_rope_v5(walk, config, version, "", *config.rope));
   for (const auto& [layer, rope] : config.layers)
     if (rope) ropes.push_back(shared_rope_v5(walk, config, version, layer, *rope));

@@ -36,6 +36,76 @@ std::string refusal(const std::string& engine) {
   return "";
 }
 
+Json plain_of(const std::string& model_type) {
+  return {{"model_type", model_type},
+          {"hidden_size", 4096},
+          {"num_attention_heads", 32},
+          {"max_position_embeddings", 65536},
+          {"rope_theta", 10000.0}};
+}
+
+// Expected: AutoConfig and the rotary embeddings of transformers 5.23.0, run on these files.
+TEST(EngineRules, RopePerLayerTypeIsBuiltByFewClasses) {
+  for (const std::string type : {"llama", "phi3", "mistral", "qwen2", "qwen3", "gpt_oss"}) {
+    Json config = plain_of(type);
+    config["layer_types"] = {"full_attention", "sliding_attention"};
+    config["rope_parameters"] = {
+        {"full_attention", {{"rope_type", "yarn"}, {"factor", 16.0}, {"original_max_position_embeddings", 4096}}},
+        {"sliding_attention", {{"rope_type", "default"}, {"rope_theta", 10000.0}}}};
+    const EngineReading reading = read_as(parse_engine("transformers"), config);
+    if (type != "llama" && type != "phi3") {
+      ASSERT_TRUE(reading.error) << type;
+      EXPECT_EQ(reading.error->kind + reading.error->text, "KeyError'rope_type'") << type;
+      continue;
+    }
+    ASSERT_FALSE(reading.error) << type << reading.error->text;
+    ASSERT_EQ(reading.ropes.size(), 1u);
+    EXPECT_EQ(reading.ropes[0].layer_type, "");
+    EXPECT_TRUE(std::holds_alternative<RopeUnscaled>(reading.ropes[0].spec.scaling)) << type;
+    EXPECT_FLOAT_EQ(engine_table(reading.ropes[0], 1).inv_freq.at(63), 0.00011547819303814322f);
+  }
+}
+
+TEST(EngineRules, HeadsThatTheStrictClassesRefuse) {
+  const auto read = [](Json config) { return read_as(parse_engine("transformers"), config); };
+  const EngineReading gpt_oss = read(plain_of("gpt_oss"));  // not 4096 / 32
+  ASSERT_FALSE(gpt_oss.error);
+  EXPECT_EQ(gpt_oss.ropes.at(0).spec.rotary_dim, 64);
+  EXPECT_FLOAT_EQ(engine_table(gpt_oss.ropes[0], 1).inv_freq.at(31), 4.16725470131496e-06f);
+  for (const std::string type : {"llama", "mistral", "qwen2", "qwen3", "phi3", "gpt_oss", "gemma3_text"}) {
+    Json null = plain_of(type);
+    null["head_dim"] = nullptr;
+    const bool refused = type == "qwen3" || type == "gpt_oss" || type == "gemma3_text";
+    EXPECT_EQ(read(null).error ? read(null).error->kind : "", refused ? "StrictDataclassFieldValidationError" : "")
+        << type;
+    Json uneven = plain_of(type);
+    uneven["hidden_size"] = 4100;
+    const bool checked = type == "llama" || type == "gemma3_text";
+    EXPECT_EQ(read(uneven).error ? read(uneven).error->kind : "", checked ? "StrictDataclassClassValidationError" : "")
+        << type;
+  }
+}
+
+// conversion/llama.py of llama.cpp 0.5: Llama4Model takes generate_extra_tensors from LlamaModel, and models/llama4.cpp
+// loads rope_freqs.weight. With both factors 1 a pair is kept or divided by the factor.
+TEST(EngineRules, Llama4HasFrequencyDivisorsInLlamaCpp) {
+  Json text = plain_of("llama4_text");
+  text["rope_scaling"] = {{"rope_type", "llama3"},
+                          {"factor", 16.0},
+                          {"low_freq_factor", 1.0},
+                          {"high_freq_factor", 1.0},
+                          {"original_max_position_embeddings", 8192}};
+  const Json outer = {{"model_type", "llama4"}, {"text_config", text}};
+  for (const Json& config : {text, outer}) {
+    const EngineReading reading = read_as(parse_engine("llama.cpp"), config);
+    ASSERT_FALSE(reading.error) << reading.error->text;
+    const std::vector<float> table = engine_table(reading.ropes.at(0), 1).inv_freq;
+    ASSERT_EQ(table.size(), 64u);
+    EXPECT_EQ(table[0], 1);
+    EXPECT_NEAR(table[63] * 16 / 0.00011547819303814322, 1, 1e-4);
+  }
+}
+
 TEST(EngineRules, Versions) {
   EXPECT_EQ(parse_engine("transformers").text, "5.23.0");
   EXPECT_EQ(parse_engine("vllm").title(), "vllm 0.33.0");
@@ -134,7 +204,7 @@ TEST(EngineRules, TheContextAskedFor) {
 
 TEST(EngineRules, NestedAndAbsentRopes) {
   const Json config = Json::parse(
-      R"({"model_type":"llama","hidden_size":512,"num_attention_heads":16,"max_position_embeddings":8192,"layer_types":["full_attention","sliding_attention","full_attention"],
+      R"({"model_type":"a_layered_one","hidden_size":512,"num_attention_heads":16,"max_position_embeddings":8192,"layer_types":["full_attention","sliding_attention","full_attention"],
     "rope_parameters":{"full_attention":{"rope_type":"yarn","factor":4.0,"original_max_position_embeddings":2048,"rope_theta":1e6,"truncate":false},"sliding_attention":null,"truncate":true}})");
   const EngineReading reading = read_as(parse_engine("transformers"), config);
   ASSERT_EQ(reading.ropes.size(), 1u);

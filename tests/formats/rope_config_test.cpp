@@ -113,6 +113,39 @@ Json yarn_mistral() {
     "rope_scaling":{"factor":8.0,"finetuned":true,"original_max_position_embeddings":8192,"type":"yarn"}})");
 }
 
+// Llama 4 ships both as 1; transformers 5.23.0 loads it. Nothing is blended then: kept or divided.
+TEST(RopeConfig, Llama3WithoutAStretchBetween) {
+  const auto of = [](double low, double high) {
+    Json config = llama(R"("rope_scaling":null)");
+    config["rope_scaling"] = {{"rope_type", "llama3"},
+                              {"factor", 16.0},
+                              {"low_freq_factor", low},
+                              {"high_freq_factor", high},
+                              {"original_max_position_embeddings", 256}};
+    return config;
+  };
+  const RopeSpec spec = read(of(1, 1));
+  const RopeTable table = rope_table(spec, 1);
+  for (std::size_t pair = 0; pair < table.inv_freq.size(); ++pair) {
+    const double plain = std::pow(spec.theta, -2.0 * double(pair) / spec.rotary_dim);
+    const double divisor = 2 * M_PI / plain > 256 ? 16 : 1;
+    EXPECT_NEAR(table.inv_freq[pair] * divisor / plain, 1, 1e-12) << pair;
+  }
+  EXPECT_THROW(read(of(4, 1)), Error);
+}
+
+TEST(RopeConfig, AMagnitudeThatIsNotAboveZero) {
+  const auto of = [](const char* key, double value) {
+    Json config = llama(R"("rope_scaling":null)");
+    config["rope_scaling"] = {{"rope_type", "yarn"}, {"factor", 8.0}, {"mscale", 1.0}, {"mscale_all_dim", 1.0}};
+    config["rope_scaling"][key] = value;
+    return config;
+  };
+  EXPECT_NO_THROW(read(of("attention_factor", 1e-3)));
+  for (const double value : {0.0, -1.0}) EXPECT_THROW(read(of("attention_factor", value)), Error) << value;
+  EXPECT_THROW(read(of("mscale", -10)), Error);  // 1 - ln 8 = -1.08
+}
+
 TEST(RopeConfig, LongropeDividesByTheLogarithmOfItsOriginalContext) {
   const auto of = [](int original) {
     Json config = llama(R"("rope_scaling":null)");
