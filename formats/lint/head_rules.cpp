@@ -34,10 +34,12 @@ void whole_heads(Linter& lint) {
   if (!hidden || !heads || (given && !given->is_null()) || lint.latent() || std::fmod(*hidden, *heads) == 0) return;
   const bool derived = type == "llama" || type == "mistral" || type == "mixtral" || type == "qwen2" || type == "phi3";
   if (!derived) return;  // others have a head_dim of their own where the file has none
-  lint.add("R31", type == "llama" ? Severity::error : Severity::warning, lint.at("num_attention_heads"),
+  const bool refused = type == "llama";
+  lint.add("R31", refused ? Severity::error : Severity::warning, lint.at("num_attention_heads"),
            "hidden_size " + trimmed(*hidden) + " is no multiple of num_attention_heads " + trimmed(*heads) +
-               ", and there is no head_dim",
-           "correct the geometry, or write head_dim");
+               ", and there is no head_dim" + (refused ? ": transformers raises ValueError" : ""),
+           refused ? "correct the geometry" : "write head_dim, or correct the geometry");
+  if (refused) lint.explain_all();
 }
 
 void rotated_channels(Linter& lint) {

@@ -148,7 +148,8 @@ TEST(LintNumbers, AFileThatNoneLoadsIsAnError) {
   Json config = Json::parse(llama("{}"));
   config["rope_theta"] = nullptr;
   config["max_position_embeddings"] = nullptr;
-  for (const std::string& text : {config.dump(2), llama(R"({"head_dim": "128"})")}) {
+  for (const std::string& text :
+       {config.dump(2), llama(R"({"head_dim": "128"})"), llama(R"({"num_attention_heads": 33})")}) {
     const std::vector<Finding> findings = lint_text(text);
     EXPECT_TRUE(std::any_of(findings.begin(), findings.end(), [](const Finding& one) {
       return one.severity == Severity::error;
