@@ -14,6 +14,8 @@ std::string compose(const Error::Where& where, const std::string& problem, const
   if (where.offset) line += "byte " + std::to_string(*where.offset) + ": ";
   line += problem;
   if (!fix.empty()) line += "; " + fix;
+  for (std::size_t at = 0; (at = line.find('\0', at)) != std::string::npos;)
+    line.replace(at, 1, "\\x00");  // what() ends there
   return line;
 }
 

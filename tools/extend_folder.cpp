@@ -21,9 +21,9 @@ void write_text(const fs::path& path, const std::string& text, bool sync) {
   file.finish();
 }
 
-/// A JSON file of the folder in which `key` is raised to `context` if `stale` says so of its whole number.
+/// A JSON file of the folder in which `key` is set to `context` if `stale` says so of its whole number.
 template <typename Stale>
-std::optional<std::string> raised(const fs::path& path, const char* key, int context, Stale stale) {
+std::optional<std::string> changed(const fs::path& path, const char* key, int context, Stale stale) {
   std::error_code ignored;
   if (!fs::is_regular_file(path, ignored)) return std::nullopt;
   Json json = formats::read_json(path);
@@ -74,21 +74,24 @@ FolderPlan plan_extended_folder(const formats::HfFolder& hf, const Json& old_con
   const std::vector<std::string> changes = config_changes(old_config, plan.config);
   notes.insert(notes.end(), changes.begin(), changes.end());
   const std::set<std::string> dead = dead_code(old_config, plan.config);
+  const auto shrunk = [&](const Json& value) { return value == old_context && context < old_context; };
   const auto change = [&](const char* name, const char* key, const char* why, auto stale) {
-    const auto text = raised(hf.folder / name, key, context, stale);
+    const auto text = changed(hf.folder / name, key, context, stale);
     if (!text) return;
     plan.texts[name] = *text;
-    notes.push_back(std::string(name) + ": " + key + why + " raised to " + std::to_string(context));
+    notes.push_back(std::string(name) + ": " + key + why + (context < old_context ? " lowered to " : " raised to ") +
+                    std::to_string(context));
   };
   for (const std::string& name : hf.carried_files) {
     if (dead.contains(name)) {
       plan.left_out.insert(name);
       notes.push_back(name + " left out: remote code, which nothing names any more");
     } else if (name == "tokenizer_config.json") {
-      change("tokenizer_config.json", "model_max_length", "", [&](const Json& value) { return value < context; });
+      change("tokenizer_config.json", "model_max_length", "",
+             [&](const Json& value) { return value < context || shrunk(value); });
     } else if (name == "generation_config.json") {
       change("generation_config.json", "max_length", ", the old context,",
-             [&](const Json& value) { return value == old_context && value < context; });
+             [&](const Json& value) { return value == old_context && value != context; });
     }
   }
   return plan;

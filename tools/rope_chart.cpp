@@ -12,6 +12,7 @@ namespace ropewalk::tools {
 namespace {
 
 constexpr double kWidth = 960, kLeft = 78, kRight = 872, kPlot = 330, kSlowPlot = 150;
+constexpr double kDash = 12;  // half of the dash that stands for a curve of one pair
 constexpr int kColors = 8;
 // longest label of a legend's line at 13 px: about 7 px a letter in kRight - kLeft - 40
 constexpr std::size_t kLegendLetters = 104;
@@ -97,6 +98,7 @@ class Chart {
     layer_type_ = (scaled == layers.end() ? layers.begin() : scaled)->layer_type;
   }
   double x(std::size_t pair) const {
+    if (pairs_.size() == 1) return (kLeft + kRight) / 2;
     const std::size_t last = std::max<std::size_t>(1, pairs_.size() - 1);
     return kLeft + (kRight - kLeft) * double(pair) / double(last);
   }
@@ -115,7 +117,7 @@ class Chart {
         if (pair < pairs_.size()) most_slowed_ = std::max(most_slowed_, pairs_[pair].before / f);
       }
     }
-    least_ = std::max(least_, 1e-12);
+    least_ = std::clamp(least_, 1e-12, 0.5);  // one pair, of 1 radian per token: a decade all the same
     most_slowed_ = std::clamp(most_slowed_, 1.25, 1e9);
   }
 
@@ -222,7 +224,10 @@ class Chart {
     bool first = true;
     for (std::size_t pair = 0; pair < std::min(values.size(), pairs_.size()); ++pair) {
       if (!(values[pair] > 0)) continue;  // a pair that stands still has no place on a logarithmic scale
-      body_ += (first ? "" : " ") + px(x(pair)) + "," + px(plot.y(values[pair]));
+      const double y = plot.y(values[pair]);
+      body_ += first ? "" : " ";
+      if (pairs_.size() == 1) body_ += px(x(pair) - kDash) + "," + px(y) + " " + px(x(pair) + kDash) + "," + px(y);
+      else body_ += px(x(pair)) + "," + px(y);
       first = false;
     }
     body_ += "\"/>\n";

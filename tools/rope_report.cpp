@@ -69,7 +69,11 @@ void show_layer(Output& output, const RopeSource& source, const WantedLayer& lay
   std::vector<std::pair<std::string, std::string>> lines = {{"source", source.text}, {"read as", source.read_as}};
   if (!layer.layer_type.empty()) lines.emplace_back("layers", layer.layer_type);
   lines.emplace_back("rope", describe(layer.spec));
-  lines.emplace_back("original context", plural(std::uint64_t(original), "token"));
+  // rope_freqs.weight may hold a scaling whose original context nobody wrote down
+  const bool known = layer.spec.frequency_divisors.empty() || rope_original_context(layer.spec);
+  const std::string told = plural(std::uint64_t(original), "token");
+  lines.emplace_back("original context",
+                     known ? told : "not known: rope_freqs.weight does not say it; below it counts as " + told);
   lines.emplace_back("context", plural(std::uint64_t(context), "token"));
   if (depends_on_length(layer.spec))
     lines.emplace_back("sequence", plural(std::uint64_t(sequence_length), "token") + ", on which this rope depends");

@@ -22,6 +22,21 @@ TEST(Extend, FolderGetsANewConfigAndTheSameWeights) {
   for (const Json& name : ran.json()["written"]) EXPECT_TRUE(fs::exists(scratch / ("long/" + name.get<std::string>())));
 }
 
+TEST(Extend, ShrinkingLowersWhatNamesTheContext) {
+  Scratch scratch;
+  ASSERT_EQ(run({"extend", model("tolstoy-4m"), "-o", (scratch / "long").string(), "--rope", "yarn,factor=8"}).exit, 0);
+  std::ofstream(scratch / "long/generation_config.json") << R"({"max_length": 2048, "top_p": 0.5})";
+  const Ran ran =
+      run({"extend", (scratch / "long").string(), "-o", (scratch / "short").string(), "--rope", "none", "--json"});
+  ASSERT_EQ(ran.exit, 0) << ran.err;
+  EXPECT_EQ(Json::parse(slurp(scratch / "short/config.json"))["max_position_embeddings"], 256);
+  EXPECT_EQ(Json::parse(slurp(scratch / "short/tokenizer_config.json"))["model_max_length"], 256);
+  EXPECT_EQ(Json::parse(slurp(scratch / "short/generation_config.json"))["max_length"], 256);
+  const std::string notes = ran.json()["notes"].dump();
+  EXPECT_NE(notes.find("tokenizer_config.json: model_max_length lowered to 256"), std::string::npos) << notes;
+  EXPECT_NE(notes.find("max_length, the old context, lowered to 256"), std::string::npos) << notes;
+}
+
 TEST(Extend, LinksOnlyWhenAsked) {
   Scratch scratch;
   copy_of(model("stories260K"), scratch / "base");

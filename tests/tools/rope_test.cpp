@@ -162,6 +162,30 @@ TEST(Rope, GgufAsLlamaCppReadsIt) {
   EXPECT_NE(run({"rope", gguf}).out.find("llama.rope.scaling.factor"), std::string::npos);
 }
 
+TEST(Rope, DivisorsDoNotSayTheOriginalContext) {
+  Scratch scratch;
+  const auto rope_of = [&](const char* name, const char* encoding) {
+    const std::string gguf = (scratch / name).string();
+    EXPECT_EQ(
+        run({"convert", model("tolstoy-4m-yarn-2k"), "-o", gguf, "--type", "f16", "--rope-encoding", encoding}).exit,
+        0);
+    return run({"rope", gguf}).out;
+  };
+  EXPECT_NE(rope_of("freqs.gguf", "freqs").find("not known: rope_freqs.weight does not say it"), std::string::npos);
+  EXPECT_EQ(rope_of("keys.gguf", "keys").find("not known"), std::string::npos);
+}
+
+TEST(Rope, ANameWithANul) {
+  Scratch scratch;
+  const std::string path = (scratch / "config.json").string();
+  std::ofstream(path) << R"({"model_type": "llama", "hidden_size": 64, "num_attention_heads": 4,
+    "max_position_embeddings": 512, "rope_scaling": {"rope_type": "ya\u0000rn", "factor": 2.0}})";
+  const Ran ran = run({"rope", path});
+  EXPECT_NE(ran.exit, 0);
+  EXPECT_NE(ran.err.find("'ya\\x00rn'"), std::string::npos) << ran.err;
+  EXPECT_NE(ran.err.find("known are default, linear"), std::string::npos) << ran.err;
+}
+
 TEST(Rope, FilesThatNobodyCanRead) {
   Scratch scratch;
   const std::string bad = config_in(scratch / "bad", {{"rope_scaling", {{"type", "yarn"}, {"factor", "16"}}}});
@@ -279,6 +303,23 @@ TEST(RopeDrawing, CurvesStandWhereTheAxesSay) {
   EXPECT_LT(before[0].first, before[63].first);
   ASSERT_EQ(run({"rope", yarn_llama(scratch), "--svg", file, "--overwrite"}).exit, 0);
   EXPECT_EQ(slurp(file), svg) << "the same bytes";
+}
+
+TEST(RopeDrawing, OnePairIsADash) {
+  Scratch scratch;
+  const std::string path = (scratch / "config.json").string(), file = (scratch / "rope.svg").string();
+  std::ofstream(path) << R"({"model_type": "llama", "hidden_size": 8, "num_attention_heads": 4,
+    "max_position_embeddings": 512})";
+  const Ran ran = run({"rope", path, "--svg", file});
+  ASSERT_EQ(ran.exit, 0) << ran.err;
+  const std::string svg = slurp(file);
+  EXPECT_EQ(xml_fault(svg), "");
+  EXPECT_EQ(svg.find("nan"), std::string::npos);
+  EXPECT_EQ(svg.find("inf\""), std::string::npos);
+  const auto curve = points_of(svg, "curve-0");
+  ASSERT_EQ(curve.size(), 2u);
+  EXPECT_LT(curve[0].first, curve[1].first);
+  EXPECT_NEAR(curve[0].second, y_of_label(svg, "1"), 0.01);  // 1 radian per token
 }
 
 TEST(RopeDrawing, OneCurveForEachReading) {
