@@ -54,6 +54,13 @@ def llama_tools():
     return build / "bin/llama-perplexity", build / "bin/llama-bench"
 
 
+def logged(output, words):
+    """Seconds at which llama.cpp logged a line with `words`: lines begin "minutes.seconds.milliseconds.microseconds"."""
+    found = re.search(r"(\d+)\.(\d+)\.(\d+)\.(\d+) . [^\n]*" + words, output)
+    minutes, seconds, thousandths, millionths = (int(part) for part in found.groups())
+    return 60 * minutes + seconds + thousandths / 1e3 + millionths / 1e6
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", required=True, type=pathlib.Path, help="folder for inputs, about 1.2 GB")
@@ -78,8 +85,8 @@ def main():
     row("ropewalk perplexity", "all logits, NLL, entropy, argmax; weights read from disk", f"{2048 * options.windows / ours.wall:.0f}", f"{ours.rss_bytes / 2**30:.2f}")
     text = ROOT / "data/text/war-and-peace-tail.txt"
     theirs = run([perplexity, "-m", model, "-f", text, "-c", "2048", "-b", "2048", "--chunks", "4", "-t", options.threads])
-    found = re.search(r"prompt eval time = *([\d.]+) ms / *(\d+) tokens", theirs.output)
-    row("llama-perplexity", "head on half the positions", f"{int(found[2]) / float(found[1]) * 1e3:.0f}", f"{theirs.rss_bytes / 2**30:.2f}")
+    seconds = logged(theirs.output, "Final estimate") - logged(theirs.output, "calculating perplexity over")
+    row("llama-perplexity", "head on half the positions; loading and tokenizing left out", f"{4 * 2048 / seconds:.0f}", f"{theirs.rss_bytes / 2**30:.2f}")
     theirs = run([bench, "-m", model, "-p", "2048", "-n", "0", "-t", options.threads, "-r", "2", "-o", "json"])
     result = json.loads(theirs.output[theirs.output.index("["):theirs.output.rindex("]") + 1])
     row("llama-bench", "last position's logits only", f"{result[0]['avg_ts']:.0f}", f"{theirs.rss_bytes / 2**30:.2f}")
