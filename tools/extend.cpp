@@ -21,6 +21,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
+std::string preset_names() {
+  std::string names;
+  for (const formats::RopePreset& preset : formats::rope_presets())
+    names += (names.empty() ? "" : ", ") + std::string(preset.name);
+  return names;
+}
+
 void declare(CommandLine& line, ExtendOptions& options) {
   line.positional(options.source, "SOURCE", "a Hugging Face folder or a GGUF");
   line.option("-o,--output,--outfile", options.output, "OUT", "the new folder or GGUF");
@@ -28,9 +35,7 @@ void declare(CommandLine& line, ExtendOptions& options) {
       "--rope", options.rope, "SPEC",
       "the new rope: METHOD[,key=value]..., e.g. yarn,factor=8 or yarn,to=64k, or the JSON object of a model card; "
       "native: the rope as it is, without the remote code that computes it");
-  line.option("--like", options.like, "NAME",
-              "a published recipe: yarn-llama, yarn-mistral, yarn-solar, qwen, gpt-oss, airoboros-yarn, airoboros-pi, "
-              "airophin-pntk, llama-3.1, code-llama");
+  line.option("--like", options.like, "NAME", ("a published recipe: " + preset_names()).c_str());
   line.option("--engine,--target", options.engines, "ENGINE[@VERSION]",
               "write what this engine reads as this rope, e.g. vllm@0.24. Repeatable. Without it: what most of the "
               "newest read so");
@@ -104,13 +109,12 @@ void check_options(const ExtendOptions& options) {
                 "give a number of tokens such as 64k, or none");
 }
 
-/// The model as it was before the new rope.
-ModelConfig model_before(const formats::Source& source) {
+/// The model as it was before the new rope. `old_config`: config.json as it lies on disk, of a folder.
+ModelConfig model_before(const formats::Source& source, const Json& old_config) {
   if (source.gguf) return formats::read_gguf_model(*source.gguf, source.spec.model).config;
   const std::string path = (source.hf->folder / "config.json").string();
   std::vector<std::string> known;
-  return formats::read_hf_config(path, source.hf->config_text, formats::parse_json(path, source.hf->config_text),
-                                 known);
+  return formats::read_hf_config(path, source.hf->config_text, old_config, known);
 }
 
 /// What was asked for: the rope (as its method says it, whatever carries it) and the tokens to serve under it.
@@ -170,12 +174,12 @@ void plan_gguf(const formats::Source& source, const ExtendOptions& options, Exte
   plan.gguf = std::move(rewritten.plan);
 }
 
-void plan_folder(const formats::Source& source, const ExtendOptions& options, ExtendPlan& plan) {
+void plan_folder(const formats::Source& source, const ExtendOptions& options, const Json& old_config,
+                 ExtendPlan& plan) {
   if (options.rope_encoding != "auto")
     throw Error(ErrorKind::usage, {}, "--rope-encoding is about GGUFs, and a Hugging Face folder is to be written",
                 "leave it out");
   const formats::HfFolder& hf = *source.hf;
-  const Json old_config = formats::parse_json((hf.folder / "config.json").string(), hf.config_text);
   Json preferred = hf.config;
   settle_sliding_window(options, source.checkpoint.config, plan.target, preferred, plan.losses);
   refuse_losses(plan.losses, options.allowed_losses, source.checkpoint);
@@ -189,31 +193,30 @@ void plan_folder(const formats::Source& source, const ExtendOptions& options, Ex
 
 ExtendPlan make_plan(const formats::Source& source, const ExtendOptions& options) {
   ExtendPlan plan;
-  plan.before = model_before(source);
+  Json old_config;
+  if (source.hf) old_config = formats::parse_json((source.hf->folder / "config.json").string(), source.hf->config_text);
+  plan.before = model_before(source, old_config);
   plan.target = target_of(source, plan.before);
   plan.warnings = source.checkpoint.warnings;
   if (plan.target.context < plan.before.context)
     plan.warnings.push_back("the context served shrinks from " + std::to_string(plan.before.context) + " to " +
                             std::to_string(plan.target.context) + " tokens");
   if (source.gguf) plan_gguf(source, options, plan);
-  else plan_folder(source, options, plan);
+  else plan_folder(source, options, old_config, plan);
   return plan;
 }
 
-/// What llama.cpp reads out of the file that was written. (Of these keys and tensors 2025-02 makes what 0.5 does.)
+/// What llama.cpp reads out of the file that was written.
 std::vector<formats::EngineVerdict> written_verdicts(const std::string& path, const formats::RopeTarget& target,
                                                      std::vector<formats::EngineVersion> engines) {
   if (engines.empty()) engines = {formats::newest(formats::Engine::llama_cpp)};
   const formats::GgufFile file = formats::read_gguf(path);
-  formats::EngineVerdict verdict;
-  formats::EngineRope rope;
-  rope.spec = formats::read_gguf_rope(file, path);
-  rope.arithmetic = formats::EngineArithmetic::ggml;
-  verdict.reading.context = rope.spec.context;
-  verdict.reading.ropes.push_back(std::move(rope));
-  verdict.difference = formats::first_difference(target, verdict.reading);
-  std::vector<formats::EngineVerdict> all(engines.size(), verdict);
-  for (std::size_t i = 0; i < engines.size(); ++i) all[i].reading.engine = engines[i];
+  std::vector<formats::EngineVerdict> all;
+  for (const formats::EngineVersion& engine : engines) {
+    formats::EngineVerdict verdict{formats::read_as(engine, file, path), ""};
+    verdict.difference = formats::first_difference(target, verdict.reading);
+    all.push_back(std::move(verdict));
+  }
   return all;
 }
 

@@ -121,6 +121,8 @@ Json engines_json(const std::vector<formats::EngineVerdict>& verdicts) {
   for (const formats::EngineVerdict& verdict : verdicts) {
     const formats::EngineReading& reading = verdict.reading;
     const RopeSpec* spec = reading.ropes.empty() ? nullptr : &reading.ropes.front().spec;
+    Json notices = Json::array();
+    for (const formats::EngineNotice& notice : reading.notices) notices.push_back(notice.text);
     list.push_back({{"engine", engine_name(reading.engine.engine)},
                     {"version", reading.engine.text},
                     {"right", verdict.right()},
@@ -128,7 +130,8 @@ Json engines_json(const std::vector<formats::EngineVerdict>& verdicts) {
                     {"method", spec ? Json(rope_method_name(*spec)) : Json(nullptr)},
                     {"attention_factor",
                      spec ? Json(rope_table(*spec, reading.context.value_or(1)).attention_factor) : Json(nullptr)},
-                    {"context", reading.context ? Json(*reading.context) : Json(nullptr)}});
+                    {"context", reading.context ? Json(*reading.context) : Json(nullptr)},
+                    {"notices", std::move(notices)}});
   }
   return list;
 }

@@ -1,3 +1,4 @@
+#include "formats/rope_presets.h"
 #include "tests/tools/command.h"
 
 namespace ropewalk::tools::test {
@@ -249,6 +250,29 @@ TEST(Extend, GgufReportsWhatItsOwnBytesSay) {
   EXPECT_EQ(
       run({"extend", base, "-o", (scratch / "no.gguf").string(), "--rope", "yarn,factor=8", "--engine", "vllm"}).exit,
       2);
+}
+
+// Each version by its own rules, and what is not certain about them is said.
+TEST(Extend, GgufVerdictsAreThoseOfTheVersionsAskedFor) {
+  Scratch scratch;
+  const std::string base = (scratch / "base.gguf").string();
+  ASSERT_EQ(run({"convert", model("tolstoy-4m"), "-o", base, "--type", "f16"}).exit, 0);
+  const Ran ran = run({"extend", base, "-o", (scratch / "out.gguf").string(), "--rope", "yarn,factor=8", "--engine",
+                       "llama.cpp", "--engine", "llama.cpp@2025-02", "--json"});
+  ASSERT_EQ(ran.exit, 0) << ran.err;
+  const Json engines = ran.json()["engines"];
+  ASSERT_EQ(engines.size(), 2u);
+  EXPECT_EQ(engines[0]["version"], "0.5.0");
+  EXPECT_EQ(engines[1]["version"], "2025-02");
+  EXPECT_EQ(engines[1]["right"], true) << engines[1];
+  EXPECT_NE(engines[1]["notices"].dump().find("was not run"), std::string::npos) << engines[1];
+  EXPECT_EQ(engines[0]["notices"].dump().find("was not run"), std::string::npos) << engines[0];
+}
+
+TEST(Extend, HelpNamesEveryRecipe) {
+  const std::string help = run({"extend", "--help"}).out;
+  for (const formats::RopePreset& preset : formats::rope_presets())
+    EXPECT_NE(help.find(preset.name), std::string::npos) << preset.name;
 }
 
 TEST(Extend, PlanComparesMethodsAndWritesNothing) {
