@@ -265,14 +265,6 @@ std::string listed(const std::vector<std::string>& names) {
 
 }  // namespace
 
-std::vector<EngineVersion> newest_engines() {
-  std::vector<EngineVersion> all;
-  for (const Engine engine :
-       {Engine::transformers, Engine::vllm, Engine::sglang, Engine::llama_cpp, Engine::exllamav2, Engine::exllamav3})
-    all.push_back(newest(engine));
-  return all;
-}
-
 EmittedRope emit_rope(const Json& preferred, const ModelConfig& model, const RopeTarget& target,
                       std::span<const EngineVersion> engines) {
   const std::vector<Candidate> candidates = Candidates(preferred, model, target).take();

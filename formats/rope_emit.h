@@ -47,7 +47,4 @@ std::string first_difference(const RopeTarget& target, const EngineReading& read
 EmittedRope emit_rope(const Json& preferred, const ModelConfig& model, const RopeTarget& target,
                       std::span<const EngineVersion> engines);
 
-/// The newest known version of each engine.
-std::vector<EngineVersion> newest_engines();
-
 }  // namespace ropewalk::formats

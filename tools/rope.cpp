@@ -49,13 +49,9 @@ std::vector<formats::EngineVersion> engines_of(const RopeOptions& options) {
   std::vector<std::string> names = options.engines;
   if (names.empty() && options.flags) names = {"all"};
   for (const std::string& name : names) {
-    if (name != "all") {
-      add(formats::parse_engine(name));
-      continue;
-    }
-    using enum formats::Engine;
-    for (const formats::Engine engine : {transformers, vllm, sglang, llama_cpp, exllamav2, exllamav3})
-      add(formats::newest(engine));
+    if (name != "all") add(formats::parse_engine(name));
+    else
+      for (const formats::EngineVersion& engine : formats::newest_engines()) add(engine);
   }
   return engines;
 }

@@ -259,6 +259,12 @@ EngineVersion newest(Engine engine) {
   return version;
 }
 
+std::vector<EngineVersion> newest_engines() {
+  std::vector<EngineVersion> all;
+  for (const Engine engine : kEngines) all.push_back(newest(engine));
+  return all;
+}
+
 EngineVersion parse_engine(std::string_view text) {
   const std::size_t at = text.find('@');
   const Engine engine = engine_of(text.substr(0, at));

@@ -57,6 +57,8 @@ struct EngineVersion {
 EngineVersion parse_engine(std::string_view text);
 /// The newest known version.
 EngineVersion newest(Engine engine);
+/// The same of each engine, in the order of the enumeration.
+std::vector<EngineVersion> newest_engines();
 
 /// llama.cpp's command line (common/arg.cpp of 0.5). nullopt: not given, the file's value counts.
 struct LlamaCppFlags {

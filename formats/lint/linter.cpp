@@ -46,11 +46,11 @@ std::optional<int> tokenizer_limit_of(const LintInput& input) {
 
 /// Of architectures whose rules were not compared, what ExLlama does is not known at all.
 std::vector<EngineVersion> newest_of_each(bool compared) {
-  std::vector<EngineVersion> all;
-  for (const Engine engine : {Engine::transformers, Engine::vllm, Engine::sglang, Engine::llama_cpp})
-    all.push_back(newest(engine));
-  if (compared)
-    for (const Engine engine : {Engine::exllamav2, Engine::exllamav3}) all.push_back(newest(engine));
+  std::vector<EngineVersion> all = newest_engines();
+  if (!compared)
+    std::erase_if(all, [](const EngineVersion& one) {
+      return one.engine == Engine::exllamav2 || one.engine == Engine::exllamav3;
+    });
   return all;
 }
 
