@@ -119,23 +119,23 @@ void CommandLine::example(std::string line, std::string what) {
   state_->examples.emplace_back(std::move(line), std::move(what));
 }
 
-void CommandLine::positional(std::string& value, const char* name, const char* help) {
+void CommandLine::positional(std::string& value, const char* name, const std::string& help) {
   state_->positionals.push_back({name, "", help, ""});
   state_->app.add_option(name, value)->required();
 }
 
-void CommandLine::positionals(std::vector<std::string>& values, const char* name, const char* help, int min) {
+void CommandLine::positionals(std::vector<std::string>& values, const char* name, const std::string& help, int min) {
   state_->positionals.push_back({std::string(name) + (min > 0 ? "..." : ""), "", help, ""});
   auto* option = state_->app.add_option(name, values);
   if (min > 0) option->required();
 }
 
-void CommandLine::flag(const char* names, bool& value, const char* help) {
+void CommandLine::flag(const char* names, bool& value, const std::string& help) {
   state_->options.push_back({names, "", help, state_->group});
   state_->app.add_flag_callback(names, [&value] { value = true; });
 }
 
-void CommandLine::add(const char* names, const char* metavar, const char* help, Setter set) {
+void CommandLine::add(const char* names, const char* metavar, const std::string& help, Setter set) {
   state_->options.push_back({names, metavar, help, state_->group});
   state_->app.add_option_function<std::string>(names, std::move(set));
 }
@@ -148,38 +148,42 @@ void CommandLine::refused_option(const char* names,
   });
 }
 
-void CommandLine::option(const char* names, std::string& value, const char* metavar, const char* help) {
+void CommandLine::option(const char* names, std::string& value, const char* metavar, const std::string& help) {
   add(names, metavar, help, [&value](const std::string& text) { value = text; });
 }
-void CommandLine::option(const char* names, std::optional<std::string>& value, const char* metavar, const char* help) {
+void CommandLine::option(const char* names, std::optional<std::string>& value, const char* metavar,
+                         const std::string& help) {
   add(names, metavar, help, [&value](const std::string& text) { value = text; });
 }
-void CommandLine::option(const char* names, std::vector<std::string>& values, const char* metavar, const char* help) {
+void CommandLine::option(const char* names, std::vector<std::string>& values, const char* metavar,
+                         const std::string& help) {
   state_->options.push_back({names, metavar, help, state_->group});
   state_->app
       .add_option_function<std::vector<std::string>>(names,
                                                      [&values](const std::vector<std::string>& all) { values = all; })
       ->allow_extra_args(false);
 }
-void CommandLine::option(const char* names, int& value, int min, int max, const char* metavar, const char* help) {
+void CommandLine::option(const char* names, int& value, int min, int max, const char* metavar,
+                         const std::string& help) {
   add(names, metavar, help, [&value, min, max, name = last_name(names)](const std::string& text) {
     value = parse_int(text, name, min, max);
   });
 }
 void CommandLine::option(const char* names, std::optional<int>& value, int min, int max, const char* metavar,
-                         const char* help) {
+                         const std::string& help) {
   add(names, metavar, help, [&value, min, max, name = last_name(names)](const std::string& text) {
     value = parse_int(text, name, min, max);
   });
 }
-void CommandLine::context_option(const char* names, std::optional<int>& value, const char* metavar, const char* help) {
+void CommandLine::context_option(const char* names, std::optional<int>& value, const char* metavar,
+                                 const std::string& help) {
   add(names, metavar, help, [&value, name = long_name(names)](const std::string& text) {
     value = formats::parse_context(text);
     if (!value) refuse(name + " is '" + text + "'", "give a number of tokens such as 4096 or 64k");
   });
 }
 void CommandLine::bytes_option(const char* names, std::optional<std::uint64_t>& value, const char* metavar,
-                               const char* help) {
+                               const std::string& help) {
   add(names, metavar, help, [&value, name = long_name(names)](const std::string& text) {
     value = parse_bytes(text);
     if (!value) refuse(name + " is '" + text + "'", "give a size such as 300M, 5G or 4GiB");

@@ -35,7 +35,7 @@ void declare(CommandLine& line, ExtendOptions& options) {
       "--rope", options.rope, "SPEC",
       "the new rope: METHOD[,key=value]..., e.g. yarn,factor=8 or yarn,to=64k, or the JSON object of a model card; "
       "native: the rope as it is, without the remote code that computes it");
-  line.option("--like", options.like, "NAME", ("a published recipe: " + preset_names()).c_str());
+  line.option("--like", options.like, "NAME", "a published recipe: " + preset_names());
   line.option("--engine,--target", options.engines, "ENGINE[@VERSION]",
               "write what this engine reads as this rope, e.g. vllm@0.24. Repeatable. Without it: what most of the "
               "newest read so");

@@ -5,11 +5,12 @@
 #include "tools/commands.h"
 #include "tools/common_options.h"
 #include "tools/describe.h"
+#include "tools/gate_options.h"
 #include "tools/served_context.h"
 #include "tools/sweep_options.h"
 #include "tools/text_input.h"
 #include "tools/units.h"
-#include "verify/judge.h"
+#include "verify/gates.h"
 #include "verify/structure.h"
 #include "verify/weights.h"
 
@@ -19,7 +20,7 @@ namespace {
 struct VerifyOptions {
   std::string candidate, against, level = "logits";
   std::optional<int> context, windows;
-  std::vector<std::string> max, min;
+  GateOptions gates;
   bool keep_going = false;
   TextOptions text;
   SourceOptions modifiers;
@@ -37,10 +38,7 @@ void declare(CommandLine& line, VerifyOptions& options) {
   line.flag("--keep-going", options.keep_going, "run all levels even if one fails");
   line.option("--windows", options.windows, 1, 1'000'000, "K",
               "windows of N tokens (default: 4096 tokens' worth, at least one)");
-  line.option("--max", options.max, "NAME[@FROM:TO]=V",
-              "upper bound on a figure (kl_mean, kl_median, kl_p999, kl_max, kl_growth, ppl_ratio, nll_difference). "
-              "Replaces the default of that name and range; positions within the context. Repeatable");
-  line.option("--min", options.min, "NAME[@FROM:TO]=V", "lower bound, e.g. top1=98%. Repeatable");
+  declare_gates(line, options.gates);
   declare_text(line, options.text);
   declare_modifiers(line, options.modifiers);
   declare_merge(line, options.modifiers);
@@ -59,29 +57,6 @@ Level parse_level(const std::string& text) {
   if (text == "weights") return Level::weights;
   if (text == "logits") return Level::logits;
   throw Error(ErrorKind::usage, {}, "--level is '" + text + "'", "give structure, weights or logits");
-}
-
-/// --max and --min. Error(usage) for what could not be answered within `context` positions (0: not known yet).
-std::vector<verify::GateRequest> asked_gates(const VerifyOptions& options, int context) {
-  std::vector<verify::GateRequest> asked;
-  for (const std::string& text : options.max) asked.push_back(verify::parse_gate("max", text));
-  for (const std::string& text : options.min) asked.push_back(verify::parse_gate("min", text));
-  verify::check_gates(asked, context);
-  return asked;
-}
-
-/// Defaults by the candidate's encoding; a bound of the same name without a range replaces them.
-std::vector<verify::GateRequest> gate_requests(const VerifyOptions& options, DType encoding) {
-  const std::vector<verify::GateRequest> asked = asked_gates(options, 0);
-  std::vector<verify::GateRequest> requests;
-  for (const verify::GateRequest& standard : verify::default_gates(info(encoding).name)) {
-    const bool replaced = std::any_of(asked.begin(), asked.end(), [&](const auto& request) {
-      return request.name == standard.name && request.bound == standard.bound && request.from == 0 && request.to == 0;
-    });
-    if (!replaced) requests.push_back(standard);
-  }
-  requests.insert(requests.end(), asked.begin(), asked.end());
-  return requests;
 }
 
 /// Windows of exactly `context` ids, BOS first where the tokenizer adds one, in order from the documents' beginnings.
@@ -111,32 +86,31 @@ std::vector<verify::Window> cut_windows(const std::vector<std::vector<std::int32
   return windows;
 }
 
-/// A figure of the whole: of all positions, or of none (tensors, tokenizer).
-bool everywhere(const verify::Gate& gate) { return gate.from == 0 && gate.to == 0; }
-
 Json gates_json(const std::vector<verify::Gate>& gates) {
   Json list = Json::array();
   for (const verify::Gate& gate : gates)
     list.push_back({{"name", gate.name},
-                    {"from", everywhere(gate) ? Json(nullptr) : Json(gate.from)},
-                    {"to", gate.to == 0 ? Json(nullptr) : Json(gate.to)},
+                    {"from", gate.positions ? Json(gate.positions->from) : Json(nullptr)},
+                    {"to", gate.positions && gate.positions->to ? Json(*gate.positions->to) : Json(nullptr)},
                     {"value", gate.value},
-                    {"bound", gate.bound},
+                    {"bound", verify::name(gate.bound)},
                     {"limit", gate.limit},
                     {"pass", gate.pass}});
   return list;
 }
 
 std::string range_text(const verify::Gate& gate) {
-  if (everywhere(gate)) return "all";
-  return std::to_string(gate.from) + " to " + (gate.to == 0 ? std::string("end") : std::to_string(gate.to));
+  if (!gate.positions) return "all";
+  const auto& [from, to] = *gate.positions;
+  return std::to_string(from) + " to " + (to ? std::to_string(*to) : "end");
 }
 
 Table gate_table(const std::vector<verify::Gate>& gates) {
   Table table{{{"gate"}, {"positions"}, {"value", true}, {"", false}, {"limit", true}, {"verdict"}}, {}};
   for (const verify::Gate& gate : gates)
     table.rows.push_back({gate.name, range_text(gate), number_text(gate.value, 4),
-                          gate.bound == "max" ? "<=" : ">=", number_text(gate.limit, 4), gate.pass ? "pass" : "FAIL"});
+                          gate.bound == verify::Bound::max ? "<=" : ">=", number_text(gate.limit, 4),
+                          gate.pass ? "pass" : "FAIL"});
   return table;
 }
 
@@ -225,16 +199,11 @@ Json logits_json(const verify::LogitsReport& report) {
 
 /// "parts at position 256: mean KL 0.0004 before, 0.93 from there on"
 std::string parts_text(const verify::LogitsReport& report, int at) {
-  double before = 0, after = 0;
-  std::uint64_t n_before = 0, n_after = 0;
-  for (const verify::PairBucket& bucket : report.positions) {
-    const auto n = static_cast<double>(bucket.tokens);
-    if (bucket.to <= at) before += bucket.kl_mean * n, n_before += bucket.tokens;
-    else after += bucket.kl_mean * n, n_after += bucket.tokens;
-  }
-  std::string text = "parts at position " + std::to_string(at) + ": mean KL ";
-  if (n_before > 0) text += number_text(before / static_cast<double>(n_before), 2) + " before, ";
-  return text + number_text(after / static_cast<double>(std::max<std::uint64_t>(1, n_after)), 2) + " from there on";
+  const verify::PairPosition before = verify::sum_positions(report.by_position, 0, at),
+                             after = verify::sum_positions(report.by_position, at, {});
+  return "parts at position " + std::to_string(at) + ": mean KL " +
+         (before.tokens > 0 ? number_text(before.kl_mean(), 2) + " before, " : "") + number_text(after.kl_mean(), 2) +
+         " from there on";
 }
 
 void judge_logits(Verdict& verdict, const VerifyOptions& options, const Checkpoint& source, const Checkpoint& candidate,
@@ -250,7 +219,8 @@ void judge_logits(Verdict& verdict, const VerifyOptions& options, const Checkpoi
   verdict.device = device_json(device);
   verify::LogitsReport report =
       verify::summarise_pair(pair, verify::original_context(source.config).value_or(0), context);
-  const auto gates = verify::apply_gates(gate_requests(options, verify::coarsest_encoding(candidate.tensors)), report);
+  const auto gates = verify::apply_gates(
+      with_defaults(asked_gates(options.gates, context), verify::coarsest_encoding(candidate.tensors)), report);
   const bool pass = verify::all_pass(gates);
   verdict.add("logits", gates);
   verdict.logits = logits_json(report);
@@ -361,8 +331,8 @@ Output output_of(const Verdict& verdict, const Checkpoint& source, const Checkpo
   output.text(pass ? "PASS" : failure_text(verdict));
   for (const verify::Gate& gate : verdict.gates)
     output.checks.push_back(
-        {gate.name + (everywhere(gate) ? "" : "@" + range_text(gate)), gate.pass,
-         number_text(gate.value, 6) + (gate.bound == "max" ? " > " : " < ") + number_text(gate.limit, 6)});
+        {gate.name + (gate.positions ? "@" + range_text(gate) : ""), gate.pass,
+         number_text(gate.value, 6) + (gate.bound == verify::Bound::max ? " > " : " < ") + number_text(gate.limit, 6)});
   return output;
 }
 
@@ -377,7 +347,7 @@ int run_verify(const VerifyOptions& options, Io& io) {
   const Level level = parse_level(options.level);
   if (options.context) check_context(*options.context);
   // a gate that cannot be read or reached fails before any byte is
-  const bool asked = !asked_gates(options, options.context.value_or(0)).empty();
+  const bool asked = !asked_gates(options.gates, options.context.value_or(0)).empty();
   if (asked && level != Level::logits)
     throw Error(ErrorKind::usage, {}, "--max and --min bound figures of the logits, and --level is " + options.level,
                 "leave --level out, or the gates");
@@ -387,7 +357,7 @@ int run_verify(const VerifyOptions& options, Io& io) {
   const formats::Source source = open_source(options.against, options.modifiers, options.common, io);
   const formats::Source candidate = open_source(options.candidate, {}, options.common, io);
   const int context = context_of(options.context, source.checkpoint);
-  asked_gates(options, context);
+  asked_gates(options.gates, context);
   if (level == Level::logits)  // too little text fails before the weights are read
     with_path(corpus.path, [&] {
       cut_windows(corpus_ids(corpus, source.checkpoint, true), context, options.windows,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace ropewalk::verify {
 namespace {
@@ -43,7 +44,26 @@ std::vector<PairPosition> sum_by_position(const PairResult& result) {
   return out;
 }
 
+double mean(double sum, std::uint64_t n) { return n ? sum / double(n) : std::numeric_limits<double>::quiet_NaN(); }
+
 }  // namespace
+
+double PairPosition::kl_mean() const { return mean(kl_sum, tokens); }
+double PairPosition::top1() const { return mean(double(same_top1), tokens); }
+double PairPosition::nll_difference() const { return mean(nll_candidate - nll_source, scored); }
+
+PairPosition sum_positions(std::span<const PairPosition> positions, int from, std::optional<int> to) {
+  PairPosition sum;
+  const std::size_t end = to ? std::min(positions.size(), std::size_t(*to)) : positions.size();
+  for (std::size_t t = std::size_t(from); t < end; ++t) {
+    const PairPosition& p = positions[t];
+    sum.kl_sum += p.kl_sum;
+    sum.kl_max = max_or_nan(sum.kl_max, p.kl_max);
+    sum.nll_source += p.nll_source, sum.nll_candidate += p.nll_candidate;
+    sum.tokens += p.tokens, sum.same_top1 += p.same_top1, sum.scored += p.scored;
+  }
+  return sum;
+}
 
 std::optional<int> original_context(const ModelConfig& config) {
   if (const std::optional<int> said = rope_original_context(config.rope)) return said;
@@ -70,36 +90,22 @@ LogitsReport summarise_pair(const PairResult& result, int original_context, int 
     report.kl_median = quantile(kl, 0.5), report.kl_p999 = quantile(kl, 0.999), report.kl_max = kl.back();
   }
 
-  const auto total = [&](int from, int to) {
-    PairBucket bucket{.from = from, .to = to};
-    double kl_sum = 0, nll = 0;
-    std::uint64_t same = 0, scored = 0;
-    for (std::size_t t = std::size_t(from); t < std::min(report.by_position.size(), std::size_t(to)); ++t) {
-      const PairPosition& p = report.by_position[t];
-      kl_sum += p.kl_sum, nll += p.nll_candidate - p.nll_source, same += p.same_top1, scored += p.scored,
-          bucket.tokens += p.tokens;
-    }
-    if (bucket.tokens)
-      bucket.kl_mean = kl_sum / double(bucket.tokens), bucket.top1 = double(same) / double(bucket.tokens);
-    if (scored) bucket.nll_difference = nll / double(scored);
-    return bucket;
-  };
-  const int longest = static_cast<int>(report.by_position.size());
-  const PairBucket whole = total(0, longest);
-  report.kl_mean = whole.kl_mean, report.top1 = whole.top1, report.ppl_ratio = std::exp(whole.nll_difference);
-  double nll_source = 0, nll_candidate = 0;
-  std::uint64_t scored = 0;
-  for (const PairPosition& p : report.by_position)
-    nll_source += p.nll_source, nll_candidate += p.nll_candidate, scored += p.scored;
-  if (scored)
-    report.perplexity_source = std::exp(nll_source / double(scored)),
-    report.perplexity_candidate = std::exp(nll_candidate / double(scored));
+  const auto total = [&](int from, std::optional<int> to) { return sum_positions(report.by_position, from, to); };
+  const PairPosition whole = total(0, {});
+  report.kl_mean = whole.kl_mean(), report.top1 = whole.top1();
+  if (whole.scored) {
+    report.ppl_ratio = std::exp(whole.nll_difference());
+    report.perplexity_source = std::exp(whole.nll_source / double(whole.scored));
+    report.perplexity_candidate = std::exp(whole.nll_candidate / double(whole.scored));
+  }
 
+  const int longest = static_cast<int>(report.by_position.size());
   for (const auto& [from, to] : buckets(std::max(context, longest), original_context))
-    if (const PairBucket bucket = total(from, to); bucket.tokens) report.positions.push_back(bucket);
+    if (const PairPosition sum = total(from, to); sum.tokens)
+      report.positions.push_back({from, to, sum.kl_mean(), sum.top1(), sum.nll_difference(), sum.tokens});
   if (original_context > 0 && original_context < longest)
     report.kl_growth =
-        (total(original_context, longest).kl_mean + kKlFloor) / (total(0, original_context).kl_mean + kKlFloor);
+        (total(original_context, {}).kl_mean() + kKlFloor) / (total(0, original_context).kl_mean() + kKlFloor);
   return report;
 }
 

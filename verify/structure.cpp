@@ -22,10 +22,6 @@ std::string short_number(double value) {
 
 std::string differ_text(std::uint64_t n) { return std::to_string(n) + (n == 1 ? " differs" : " differ"); }
 
-Gate gate(const char* name, double value, const char* bound, double limit) {
-  return {name, 0, 0, value, bound, limit, std::string_view(bound) == "max" ? value <= limit : value >= limit};
-}
-
 /// Part of the decoder, rather than a buffer some checkpoints carry along (rotary_emb.inv_freq).
 bool is_decoder_tensor(const std::string& name) { return formats::gguf_tensor_name(name).has_value(); }
 
@@ -54,7 +50,7 @@ void compare_tensors(const Checkpoint& source, const Checkpoint& candidate, cons
   if (outside > 0) detail += ", " + std::to_string(outside) + " outside the decoder not compared";
   if (!report.problems.empty()) detail = differ_text(report.problems.size()) + ": " + report.problems.front();
   report.items.push_back({"tensors", report.problems.empty(), detail});
-  report.gates.push_back(gate("tensors", static_cast<double>(report.problems.size()), "max", 0));
+  report.gates.push_back(gate_on("tensors", static_cast<double>(report.problems.size()), Bound::max, 0));
 }
 
 struct IdText {
@@ -161,7 +157,7 @@ void compare_tokenizers(const Checkpoint& source, const Checkpoint& candidate, s
   if (!source.vocabulary || !candidate.vocabulary) {
     report.items.push_back(
         {"vocabulary", false, (source.vocabulary ? sides.candidate : sides.source) + " has no tokenizer that is read"});
-    report.gates.push_back(gate("tokenizer", 1, "max", 0));
+    report.gates.push_back(gate_on("tokenizer", 1, Bound::max, 0));
     return;
   }
   const Difference ids = compare_ids(*source.vocabulary, *candidate.vocabulary, sides);
@@ -181,7 +177,7 @@ void compare_tokenizers(const Checkpoint& source, const Checkpoint& candidate, s
                                 : "the text gives other ids: " + texts.first});
     differing += texts.count;
   }
-  report.gates.push_back(gate("tokenizer", static_cast<double>(differing), "max", 0));
+  report.gates.push_back(gate_on("tokenizer", static_cast<double>(differing), Bound::max, 0));
 }
 
 void compare_ropes(const Checkpoint& source, const Checkpoint& candidate, int context, const Sides& sides,
@@ -199,7 +195,7 @@ void compare_ropes(const Checkpoint& source, const Checkpoint& candidate, int co
   const double attention = std::abs(b.attention_factor / a.attention_factor - 1);
   // Keys are stored as float: 2^-24 per factor, a few factors per frequency.
   constexpr double kStored = 1e-6;
-  report.gates.push_back(gate("rope", std::max(worst, attention), "max", kStored));
+  report.gates.push_back(gate_on("rope", std::max(worst, attention), Bound::max, kStored));
   if (report.gates.back().pass) {
     report.items.push_back(
         {"rope", true,
@@ -244,7 +240,7 @@ void compare_geometry(const ModelConfig& a, const ModelConfig& b, int context, c
   compare("sliding window", window_in(a, context), window_in(b, context));
   if (!(std::abs(a.rms_eps - b.rms_eps) <= 1e-6 * a.rms_eps))  // stored as float: 2^-24
     differ("rms_eps", short_number(a.rms_eps), short_number(b.rms_eps));
-  report.gates.push_back(gate("geometry", differences, "max", 0));
+  report.gates.push_back(gate_on("geometry", differences, Bound::max, 0));
   report.items.push_back({"geometry", detail.empty(), detail.empty() ? "equal" : sides.candidate + " has " + detail});
 }
 
@@ -267,7 +263,7 @@ StructureReport compare_structure(const Checkpoint& source, const Checkpoint& ca
   report.items.push_back({"context", serves,
                           sides.candidate + " serves " + std::to_string(candidate.config.context) + " tokens, " +
                               sides.source + " " + std::to_string(source.config.context)});
-  report.gates.push_back(gate("context", candidate.config.context, "min", wanted));
+  report.gates.push_back(gate_on("context", candidate.config.context, Bound::min, wanted));
   return report;
 }
 

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "lib/checkpoint.h"
-#include "verify/judge.h"
+#include "verify/gates.h"
 
 namespace ropewalk::verify {
 

@@ -117,7 +117,7 @@ DType coarsest_encoding(const std::vector<TensorPtr>& tensors) {
 Gate weight_gate(std::span<const WeightDifference> differences) {
   const auto failed = std::ranges::count(differences, false, &WeightDifference::pass);
   const double value = differences.empty() ? std::nan("") : static_cast<double>(failed);
-  return {"weights", 0, 0, value, "max", 0, value <= 0};
+  return gate_on("weights", value, Bound::max, 0);
 }
 
 std::vector<WeightDifference> compare_weights(const Checkpoint& source, const Checkpoint& candidate, int threads,

@@ -79,12 +79,12 @@ TEST(GgufExport, MergedModelWithYarnPassesAndWithoutItsKeysFails) {
       compare_files(source, write(folder.path() / "f16.gguf", export_as(source, DType::f16)), windows, 256);
   EXPECT_TRUE(f16.kl_mean <= kKlFloor) << f16.kl_mean;
   EXPECT_TRUE(f16.kl_max <= 1e-6) << f16.kl_max;
-  EXPECT_TRUE(all_pass(apply_gates(default_gates("f16"), f16)));
+  EXPECT_TRUE(all_pass(apply_gates(default_gates(DType::f16), f16)));
 
   const fs::path q8_0 = write(folder.path() / "q8_0.gguf", export_as(source, DType::q8_0));
   LogitsReport good = compare_files(source, q8_0, windows, 256);
-  EXPECT_TRUE(all_pass(apply_gates(default_gates("q8_0"), good))) << good.kl_mean;
-  EXPECT_FALSE(all_pass(apply_gates(default_gates("f16"), good))) << "q8_0 is no f16";
+  EXPECT_TRUE(all_pass(apply_gates(default_gates(DType::q8_0), good))) << good.kl_mean;
+  EXPECT_FALSE(all_pass(apply_gates(default_gates(DType::f16), good))) << "q8_0 is no f16";
 
   formats::GgufChanges changes;
   changes.remove_tensors = {formats::kGgufRopeFreqs};
@@ -94,7 +94,7 @@ TEST(GgufExport, MergedModelWithYarnPassesAndWithoutItsKeysFails) {
   const fs::path stripped =
       write(folder.path() / "stripped.gguf", {formats::rewrite_gguf(*opened.gguf, changes), {}, {}});
   LogitsReport broken = compare_files(source, stripped, windows, 256);
-  EXPECT_FALSE(all_pass(apply_gates(default_gates("q8_0"), broken)));
+  EXPECT_FALSE(all_pass(apply_gates(default_gates(DType::q8_0), broken)));
   EXPECT_GT(broken.kl_growth.value(), kSanitized ? 1 : 2);
   EXPECT_GT(broken.kl_mean, 0.1);
 }

@@ -13,7 +13,7 @@
 #include "formats/safetensors.h"
 #include "formats/source.h"
 #include "lib/convert.h"
-#include "verify/judge.h"
+#include "verify/gates.h"
 
 namespace ropewalk::verify {
 

@@ -1,4 +1,4 @@
-#include "verify/judge.h"
+#include "verify/gates.h"
 
 #include <gtest/gtest.h>
 
@@ -50,17 +50,18 @@ TEST(Judge, SumsUp) {
 
 TEST(Judge, GrowthIsLeftOutWhereThereIsNothingToCompare) {
   const auto flat = [](int) { return 0.01; };
+  const GateRequest asked_for{Figure::kl_growth, Bound::max, 1e9};
   for (const int original : {0, 100, 4096, -1}) {
     LogitsReport report = summarise_pair(result_of(1, 100, flat), original, 100);
     EXPECT_FALSE(report.kl_growth) << original;
-    for (const Gate& gate : apply_gates(default_gates("q8_0"), report))
+    for (const Gate& gate : apply_gates(default_gates(DType::q8_0), report))
       EXPECT_NE(gate.name, "kl_growth") << "nothing was measured, so nothing passed";
-    const auto asked = apply_gates({parse_gate("max", "kl_growth=1e9")}, report);
+    const auto asked = apply_gates({asked_for}, report);
     ASSERT_EQ(asked.size(), 1u);
     EXPECT_FALSE(asked[0].pass) << "asked for by name and not measured";
   }
   LogitsReport measured = summarise_pair(result_of(1, 100, flat), 50, 100);
-  const auto gates = apply_gates(default_gates("q8_0"), measured);
+  const auto gates = apply_gates(default_gates(DType::q8_0), measured);
   EXPECT_EQ(std::ranges::count(gates, "kl_growth", &Gate::name), 1);
   EXPECT_EQ(summarise_pair(result_of(1, 100, [](int) { return 0.0; }), 50, 100).kl_growth.value(), 1);
   EXPECT_NEAR(
@@ -87,16 +88,17 @@ TEST(Judge, OriginalContextByMethod) {
 TEST(Judge, TheWorstBucketCounts) {
   LogitsReport r =
       summarise_pair(result_of(2, 2048, [](int t) { return t >= 1024 && t < 1100 ? 0.1 : 0.001; }), 256, 2048);
-  const auto gates = apply_gates({{"kl_mean", "max", 0, 0, 0.005}}, r);
+  const auto gates = apply_gates({{Figure::kl_mean, Bound::max, 0.005}}, r);
   ASSERT_EQ(gates.size(), 2u);
   EXPECT_TRUE(gates[0].pass) << gates[0].value;
   EXPECT_FALSE(gates[1].pass) << gates[1].value;
-  EXPECT_EQ(gates[1].from, 1024);
-  EXPECT_EQ(gates[1].to, 2048);
+  ASSERT_TRUE(gates[1].positions);
+  EXPECT_EQ(gates[1].positions->from, 1024);
+  EXPECT_EQ(gates[1].positions->to, 2048);
   EXPECT_EQ(r.parts_at, 1024);
   EXPECT_FALSE(all_pass(gates));
   EXPECT_FALSE(all_pass({})) << "no gate ran";
-  EXPECT_TRUE(all_pass(apply_gates({{"kl_mean", "max", 0, 0, 0.05}}, r)));
+  EXPECT_TRUE(all_pass(apply_gates({{Figure::kl_mean, Bound::max, 0.05}}, r)));
   EXPECT_FALSE(r.parts_at);
 }
 
@@ -107,65 +109,39 @@ TEST(Judge, FewTokensGetSlack) {
         1, 2048, [](int) { return 0.0; }, 0, [n](int t) { return t >= n; });
   };
   LogitsReport one = summarise_pair(flips(1), 256, 2048), eight = summarise_pair(flips(8), 256, 2048);
-  EXPECT_TRUE(all_pass(apply_gates({{"top1", "min", 0, 0, 0.99}}, one)));
-  const auto gates = apply_gates({{"top1", "min", 0, 0, 0.99}}, eight);
+  EXPECT_TRUE(all_pass(apply_gates({{Figure::top1, Bound::min, 0.99}}, one)));
+  const auto gates = apply_gates({{Figure::top1, Bound::min, 0.99}}, eight);
   EXPECT_TRUE(gates[0].pass);
   EXPECT_FALSE(gates[1].pass);
-  EXPECT_EQ(gates[1].to, 64);
+  EXPECT_EQ(gates[1].positions.value().to, 64);
   EXPECT_NEAR(gates[1].limit, 0.99 - 3 * std::sqrt(0.99 * 0.01 / 64), 1e-12);
 }
 
 TEST(Judge, RangesAreExact) {
   LogitsReport r = summarise_pair(result_of(2, 2048, [](int t) { return t == 777 ? 1.0 : 0.0; }), 256, 2048);
-  const auto value = [&](const std::string& name, int from, int to) {
-    return apply_gates({{name, "max", from, to, 0.5}}, r)[0].value;
+  const auto gate = [&](Figure figure, int from, std::optional<int> to) {
+    return apply_gates({{figure, Bound::max, 0.5, Positions{from, to}}}, r)[0];
   };
-  EXPECT_EQ(value("kl_max", 777, 778), 1.0);
-  EXPECT_EQ(value("kl_max", 0, 777), 0.0);
-  EXPECT_EQ(value("kl_mean", 776, 778), 0.5);
-  EXPECT_EQ(value("kl_mean", 778, 0), 0.0);
-  EXPECT_TRUE(std::isnan(value("kl_mean", 5000, 6000)));
-  EXPECT_FALSE(apply_gates({{"kl_mean", "max", 5000, 6000, 1e9}}, r)[0].pass) << "nothing measured, nothing passed";
-  EXPECT_THROW(apply_gates({{"kl_p999", "max", 5, 6, 1}}, r), Error);
-  EXPECT_THROW(apply_gates({{"kl_maen", "max", 0, 0, 1}}, r), Error);
-  EXPECT_THROW(apply_gates({{"kl_mean", "max", 256, 256, 1}}, r), Error);
-}
-
-// What check_gates lets through can be measured, at either end of the context too.
-TEST(Judge, GatesAreHeldAgainstTheContext) {
-  const auto refused = [](const GateRequest& request, int context) {
-    try {
-      check_gates({request}, context);
-      return false;
-    } catch (const Error& error) {
-      return error.kind() == ErrorKind::usage;
-    }
-  };
-  LogitsReport r = summarise_pair(result_of(1, 300, [](int) { return 0.1; }), 256, 300);
-  int measured = 0;
-  for (const char* name : {"kl_mean", "kl_max", "top1", "ppl_ratio", "nll_difference"})
-    for (int from : {0, 1, 298, 299, 300, 301})
-      for (int to : {0, 1, 299, 300, 301}) {
-        if ((from == 0 && to == 0) || (to != 0 && to <= from)) continue;
-        const GateRequest request{name, "max", from, to, 1};
-        const bool out = refused(request, 300);
-        EXPECT_EQ(out, std::isnan(apply_gates({request}, r)[0].value) || to > 300) << name << "@" << from << ":" << to;
-        measured += out ? 0 : 1;
-      }
-  EXPECT_EQ(measured, 5 * 11 - 2 * 2);  // of the losses none has the last position alone
-  EXPECT_FALSE(refused({"kl_mean", "max", 5000, 6000, 1}, 0)) << "the context is not known yet";
-  EXPECT_TRUE(refused({"kl_growth", "max", 1, 2, 1}, 300));
-  EXPECT_TRUE(refused({"top1", "min", 0, 0, 98}, 300)) << "98 for 98 %";
-  EXPECT_FALSE(refused({"top1", "min", 0, 0, 0.98}, 300));
+  EXPECT_EQ(gate(Figure::kl_max, 777, 778).value, 1.0);
+  EXPECT_EQ(gate(Figure::kl_max, 0, 777).value, 0.0);
+  EXPECT_EQ(gate(Figure::kl_mean, 776, 778).value, 0.5);
+  EXPECT_EQ(gate(Figure::kl_mean, 778, {}).value, 0.0);
+  for (const auto& nothing : {gate(Figure::kl_mean, 5000, 6000), gate(Figure::kl_mean, 256, 256),
+                              gate(Figure::kl_p999, 5, 6), gate(Figure::kl_growth, 0, 2048)}) {
+    EXPECT_TRUE(std::isnan(nothing.value)) << nothing.name;
+    EXPECT_FALSE(nothing.pass) << nothing.name << ": nothing measured, nothing passed";
+  }
 }
 
 // Where two part is where their distributions do: losses alone, or a gate that asks for a difference, do not say.
 TEST(Judge, OnlyADistanceSaysWhereTheyPart) {
   LogitsReport r = summarise_pair(result_of(2, 512, [](int) { return 0.01; }), 256, 512);
-  EXPECT_FALSE(all_pass(apply_gates(
-      {{"ppl_ratio", "max", 0, 0, 0.5}, {"nll_difference", "max", 256, 512, -1}, {"kl_mean", "min", 0, 0, 1}}, r)));
+  EXPECT_FALSE(all_pass(apply_gates({{Figure::ppl_ratio, Bound::max, 0.5},
+                                     {Figure::nll_difference, Bound::max, -1, Positions{256, 512}},
+                                     {Figure::kl_mean, Bound::min, 1}},
+                                    r)));
   EXPECT_FALSE(r.parts_at);
-  apply_gates({{"kl_max", "max", 256, 512, 0.001}}, r);
+  apply_gates({{Figure::kl_max, Bound::max, 0.001, Positions{256, 512}}}, r);
   EXPECT_EQ(r.parts_at, 256);
 }
 
@@ -174,37 +150,16 @@ TEST(Judge, NanNeverPasses) {
   LogitsReport r = summarise_pair(result_of(
                                       2, 300, [&](int t) { return t == 290 ? nan : 0.0; }, nan),
                                   128, 300);
-  for (const char* name : {"kl_mean", "kl_median", "kl_p999", "kl_max", "kl_growth", "ppl_ratio", "nll_difference"})
-    for (const char* bound : {"max", "min"}) {
-      const auto gates = apply_gates({{name, bound, 0, 0, bound == std::string("max") ? 1e300 : -1e300}}, r);
-      for (const Gate& gate : gates) EXPECT_FALSE(gate.pass) << name << " " << bound;
-    }
-  EXPECT_FALSE(apply_gates({{"kl_max", "max", 0, 0, 1}}, r)[0].pass);
-  LogitsReport none = summarise_pair({}, 128, 300);
-  for (const Gate& gate : apply_gates(default_gates("q8_0"), none))
-    EXPECT_FALSE(gate.pass) << gate.name << ": nothing was compared";
-}
-
-TEST(Judge, ParsesGates) {
-  const GateRequest plain = parse_gate("max", "kl_mean=0.01");
-  EXPECT_EQ(std::tuple(plain.name, plain.bound, plain.from, plain.to, plain.limit),
-            std::tuple("kl_mean", "max", 0, 0, 0.01));
-  const GateRequest range = parse_gate("min", "top1@4k:8k=99.5%");
-  EXPECT_EQ(std::tuple(range.name, range.from, range.to), std::tuple("top1", 4096, 8192));
-  EXPECT_NEAR(range.limit, 0.995, 1e-15);
-  EXPECT_EQ(std::tuple(parse_gate("max", "kl_mean@256:=1e-3").from, parse_gate("max", "kl_mean@256:=1e-3").to),
-            std::tuple(256, 0));
-  EXPECT_EQ(parse_gate("max", "kl_mean@:256=1").to, 256);
-  for (const char* bad : {"", "kl_mean", "=1", "@1:2=1", "kl_mean=", "kl_mean=x", "kl_mean=nan", "kl_mean=inf",
-                          "kl_mean=1x", "kl_mean@a:b=1", "kl_mean@9:9=1", "kl_mean@9:4=1", "kl_mean@0=1",
-                          "kl_mean@2048=1", "kl_mean@0:0=1", "kl_mean@-1:4=1"}) {
-    try {
-      parse_gate("max", bad);
-      ADD_FAILURE() << bad;
-    } catch (const Error& error) {
-      EXPECT_EQ(error.kind(), ErrorKind::usage) << bad;
-    }
+  for (const FigureInfo& figure : kFigures) {
+    if (figure.figure == Figure::top1) continue;  // a count: a NaN never is the same token
+    for (const Bound bound : {Bound::max, Bound::min})
+      for (const Gate& gate : apply_gates({{figure.figure, bound, bound == Bound::max ? 1e300 : -1e300}}, r))
+        EXPECT_FALSE(gate.pass) << figure.name << " " << name(bound);
   }
+  EXPECT_FALSE(apply_gates({{Figure::kl_max, Bound::max, 1}}, r)[0].pass);
+  LogitsReport none = summarise_pair({}, 128, 300);
+  for (const Gate& gate : apply_gates(default_gates(DType::q8_0), none))
+    EXPECT_FALSE(gate.pass) << gate.name << ": nothing was compared";
 }
 
 // --- The limits against real models: a sound export passes, one that lost its rope fails.
@@ -235,30 +190,30 @@ TEST(JudgeGolden, DefaultsPassASoundExportAndFailALostRope) {
   const Checkpoint source = open_golden(models + "tolstoy-4m-yarn-2k+" + adapter).checkpoint;
   const std::vector<Window> windows = held_out_windows(source, 2048);
   int judged = 0;
-  const auto judge = [&](const Checkpoint& candidate, const std::string& encoding) {
+  const auto judge = [&](const Checkpoint& candidate, DType encoding) {
     LogitsReport report = summarise_pair(compare(source, candidate, windows, {}), 256, 2048);
     std::vector<Gate> gates = apply_gates(default_gates(encoding), report);
     std::string line;
     for (const Gate& gate : gates) line += gate.name + " " + std::to_string(gate.value) + (gate.pass ? " " : "! ");
-    testing::Test::RecordProperty("gates_" + std::to_string(++judged) + "_" + encoding, line);
+    testing::Test::RecordProperty("gates_" + std::to_string(++judged) + "_" + std::string(info(encoding).name), line);
     return gates;
   };
-  EXPECT_TRUE(all_pass(judge(source, "f32")));
-  EXPECT_TRUE(all_pass(judge(rounded(source, DType::q8_0), "q8_0")));
-  EXPECT_TRUE(all_pass(judge(rounded(source, DType::bf16), "bf16")));
-  EXPECT_FALSE(all_pass(judge(rounded(source, DType::q8_0), "f16"))) << "q8_0 is no f16";
+  EXPECT_TRUE(all_pass(judge(source, DType::f32)));
+  EXPECT_TRUE(all_pass(judge(rounded(source, DType::q8_0), DType::q8_0)));
+  EXPECT_TRUE(all_pass(judge(rounded(source, DType::bf16), DType::bf16)));
+  EXPECT_FALSE(all_pass(judge(rounded(source, DType::q8_0), DType::f16))) << "q8_0 is no f16";
   Checkpoint broken = rounded(source, DType::q8_0);
   broken.config.rope.scaling = RopeUnscaled{};
-  EXPECT_FALSE(all_pass(judge(broken, "q8_0")));
+  EXPECT_FALSE(all_pass(judge(broken, DType::q8_0)));
   Checkpoint subtle = rounded(source, DType::q8_0);
   subtle.config.rope.attention_factor = 1.0;
-  EXPECT_FALSE(all_pass(judge(subtle, "q8_0"))) << "attention factor lost";
+  EXPECT_FALSE(all_pass(judge(subtle, DType::q8_0))) << "attention factor lost";
   subtle = rounded(source, DType::q8_0);
   std::get<RopeYarn>(subtle.config.rope.scaling).factor = 7;
-  EXPECT_FALSE(all_pass(judge(subtle, "q8_0"))) << "factor 7 instead of 8";
+  EXPECT_FALSE(all_pass(judge(subtle, DType::q8_0))) << "factor 7 instead of 8";
   subtle = rounded(source, DType::q8_0);
   std::get<RopeYarn>(subtle.config.rope.scaling).truncate = false;
-  EXPECT_FALSE(all_pass(judge(subtle, "q8_0"))) << "correction range not rounded";
+  EXPECT_FALSE(all_pass(judge(subtle, DType::q8_0))) << "correction range not rounded";
 }
 
 }  // namespace

@@ -1,0 +1,79 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lib/dtype.h"
+#include "verify/judge.h"
+
+namespace ropewalk::verify {
+
+/// What a bound can be set on; LogitsReport's figures.
+enum class Figure : std::uint8_t { kl_mean, kl_median, kl_p999, kl_max, kl_growth, top1, ppl_ratio, nll_difference };
+struct FigureInfo {
+  Figure figure;
+  std::string_view name;
+  bool ranged;     // has a value on any range of positions; the others describe the whole only
+  bool mean;       // of positions: without a range it is held against the worst bucket too
+  bool of_losses;  // needs a next token: a window's last position has none
+};
+inline constexpr FigureInfo kFigures[] = {
+    {Figure::kl_mean, "kl_mean", true, true, false},       {Figure::kl_median, "kl_median", false, false, false},
+    {Figure::kl_p999, "kl_p999", false, false, false},     {Figure::kl_max, "kl_max", true, false, false},
+    {Figure::kl_growth, "kl_growth", false, false, false}, {Figure::top1, "top1", true, true, false},
+    {Figure::ppl_ratio, "ppl_ratio", true, true, true},    {Figure::nll_difference, "nll_difference", true, true, true},
+};
+constexpr const FigureInfo& figure_info(Figure figure) { return kFigures[static_cast<std::size_t>(figure)]; }
+
+enum class Bound : std::uint8_t { max, min };
+/// "max" or "min", as reports and options spell it.
+constexpr std::string_view name(Bound bound) { return bound == Bound::max ? "max" : "min"; }
+/// False for a NaN either way.
+constexpr bool holds(Bound bound, double value, double limit) {
+  return bound == Bound::max ? value <= limit : value >= limit;
+}
+
+/// [from, to); no `to`: up to the end.
+struct Positions {
+  int from = 0;
+  std::optional<int> to = {};
+};
+
+/// A bound on a figure, asked for or by default.
+struct GateRequest {
+  Figure figure;
+  Bound bound;
+  double limit;
+  std::optional<Positions> positions = {};  // nullopt: all, and the worst bucket of a mean
+  bool if_measured = false;                 // left out where there is nothing to measure, instead of failing
+};
+
+/// Bounds for a candidate whose coarsest weights are f32 (or f64), f16, bf16, q8_0; others get q8_0's. kl_growth is
+/// judged only where it was measured. Where they come from: docs/protocols.md.
+std::vector<GateRequest> default_gates(DType encoding);
+
+/// A bound and what it was held against.
+struct Gate {
+  std::string name;                    // a figure's, or what another level compares: "rope", "weights"
+  std::optional<Positions> positions;  // nullopt: all
+  double value = 0;                    // NaN where there is nothing to measure
+  Bound bound = Bound::max;
+  double limit = 0;
+  bool pass = false;
+};
+/// A gate on what has no positions: tensors, ropes, tokenizers.
+Gate gate_on(std::string_view name, double value, Bound bound, double limit);
+
+/// Mean gates without a range are applied to the whole and to the worst bucket (top1 there with three standard
+/// deviations of a share of so few tokens). A range that holds no position, or a range on a figure of the whole, has
+/// nothing to measure and fails. Sets report.parts_at: where a bound on how far the distributions lie apart (kl_mean and
+/// kl_max from above, top1 from below) fails. A loss that is worse in some bucket says nothing of where they part:
+/// chance alone moves it either way.
+std::vector<Gate> apply_gates(const std::vector<GateRequest>& requests, LogitsReport& report);
+/// At least one gate ran and all passed.
+bool all_pass(const std::vector<Gate>& gates);
+
+}  // namespace ropewalk::verify
