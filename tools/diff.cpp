@@ -8,8 +8,7 @@
 #include "tools/describe.h"
 #include "tools/progress.h"
 #include "tools/units.h"
-#include "verify/structure.h"
-#include "verify/weights.h"
+#include "tools/verdict.h"
 
 namespace ropewalk::tools {
 namespace {
@@ -62,12 +61,9 @@ int run_diff(const DiffOptions& options, Io& io) {
 
   Output output{.command = "diff", .source = a.spec.text, .warnings = a.checkpoint.warnings};
   output.warnings.insert(output.warnings.end(), b.checkpoint.warnings.begin(), b.checkpoint.warnings.end());
-  Json items = Json::array();
   std::vector<std::pair<std::string, std::string>> lines;
   bool differ = a.checkpoint.config.context != b.checkpoint.config.context;
   for (const verify::StructureItem& item : structure.items) {
-    items.push_back(
-        {{"name", item.name}, {"pass", item.pass ? Json(*item.pass) : Json(nullptr)}, {"detail", item.detail}});
     lines.emplace_back(item.name, item.detail);
     differ = differ || (item.pass && !*item.pass);
   }
@@ -108,7 +104,7 @@ int run_diff(const DiffOptions& options, Io& io) {
   }
   output.body = {{"other", b.spec.text},
                  {"differ", differ},
-                 {"structure", items},
+                 {"structure", structure_json(structure.items)},
                  {"problems", structure.problems},
                  {"weights", weights}};
   emit(output, options.common, io);

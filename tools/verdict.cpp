@@ -1,0 +1,221 @@
+#include "tools/verdict.h"
+
+#include <algorithm>
+
+#include "tools/units.h"
+
+namespace ropewalk::tools {
+namespace {
+
+using verify::Bound;
+using verify::Gate;
+
+Json gates_json(const std::vector<Gate>& gates) {
+  Json list = Json::array();
+  for (const Gate& gate : gates)
+    list.push_back({{"name", gate.name},
+                    {"from", gate.positions ? Json(gate.positions->from) : Json(nullptr)},
+                    {"to", gate.positions && gate.positions->to ? Json(*gate.positions->to) : Json(nullptr)},
+                    {"value", gate.value},
+                    {"bound", verify::name(gate.bound)},
+                    {"limit", gate.limit},
+                    {"pass", gate.pass}});
+  return list;
+}
+
+Json verify_structure_json(const verify::StructureReport& report) {
+  Json list = structure_json(report.items);
+  for (std::size_t i = 0; i < std::min<std::size_t>(report.problems.size(), 20); ++i)
+    list.push_back({{"name", "tensor"}, {"pass", false}, {"detail", report.problems[i]}});
+  return list;
+}
+
+Json weights_json(const std::vector<verify::WeightDifference>& differences) {
+  Json list = Json::array();
+  for (const verify::WeightDifference& difference : differences)
+    list.push_back({{"name", difference.name},
+                    {"type", info(difference.type).name},
+                    {"max_error", difference.max_error},
+                    {"mean_error", difference.mean_error},
+                    {"rms", difference.rms},
+                    {"of_bound", difference.worst_of_bound},
+                    {"pass", difference.pass}});
+  return list;
+}
+
+Json logits_json(const verify::LogitsReport& report) {
+  return {{"kl_mean", report.kl_mean},
+          {"kl_median", report.kl_median},
+          {"kl_p999", report.kl_p999},
+          {"kl_max", report.kl_max},
+          {"kl_growth", report.kl_growth ? Json(*report.kl_growth) : Json(nullptr)},
+          {"top1", report.top1},
+          {"ppl_ratio", report.ppl_ratio},
+          {"perplexity_source", report.perplexity_source},
+          {"perplexity_candidate", report.perplexity_candidate}};
+}
+
+Json positions_json(const verify::LogitsReport& report) {
+  Json list = Json::array();
+  for (const verify::PairBucket& bucket : report.positions)
+    list.push_back({{"from", bucket.from},
+                    {"to", bucket.to},
+                    {"kl_mean", bucket.kl_mean},
+                    {"top1", bucket.top1},
+                    {"nll_difference", bucket.nll_difference},
+                    {"tokens", bucket.tokens}});
+  return list;
+}
+
+Json layers_json(const verify::LogitsReport& report) {
+  Json list = Json::array();
+  for (std::size_t layer = 0; layer < report.layers.size(); ++layer)
+    list.push_back({{"layer", layer}, {"distance", report.layers[layer]}});
+  return list;
+}
+
+std::string range_text(const Gate& gate) {
+  if (!gate.positions) return "all";
+  const auto& [from, to] = *gate.positions;
+  return std::to_string(from) + " to " + (to ? std::to_string(*to) : "end");
+}
+
+std::string structure_text(const verify::StructureReport& report) {
+  std::vector<std::pair<std::string, std::string>> lines;
+  for (const verify::StructureItem& item : report.items)
+    lines.emplace_back("  " + item.name, (item.pass ? (*item.pass ? "pass  " : "FAIL  ") : "      ") + item.detail);
+  return "structure\n" + aligned(lines);
+}
+
+std::string weights_text(const std::vector<verify::WeightDifference>& differences) {
+  if (differences.empty()) return "weights    FAIL  no tensor could be compared";
+  std::uint64_t failed = 0;
+  const verify::WeightDifference* worst = &differences.front();
+  for (const verify::WeightDifference& difference : differences) {
+    failed += difference.pass ? 0 : 1;
+    const bool worse = (worst->pass && !difference.pass) ||
+                       (worst->pass == difference.pass && difference.worst_of_bound > worst->worst_of_bound);
+    if (worse) worst = &difference;
+  }
+  if (failed > 0)
+    return "weights    FAIL  " + std::to_string(failed) + " of " + plural(differences.size(), "tensor") +
+           (failed == 1 ? " errs" : " err") + " by more than one rounding to its type may cost: '" + worst->name +
+           "' by " + number_text(worst->max_error, 3);
+  const std::string all = "weights    pass  " + plural(differences.size(), "tensor");
+  if (worst->worst_of_bound == 0) return all + ", every value equal";
+  return all + "; largest error is " + number_text(100 * worst->worst_of_bound, 3) + " % of what one rounding to " +
+         std::string(info(worst->type).name) + " may cost";
+}
+
+std::string logits_text(const LogitsVerdict& logits, int context, const SweepDevice& device) {
+  const verify::LogitsReport& report = logits.report;
+  return std::string("logits     ") + (verify::all_pass(logits.gates) ? "pass  " : "FAIL  ") +
+         plural(logits.windows, "window") + " of " + std::to_string(context) + " tokens: mean KL " +
+         number_text(report.kl_mean, 3) + ", same top token " + number_text(100 * report.top1, 4) + " %, perplexity " +
+         fixed_text(report.perplexity_candidate, 3) + " for " + fixed_text(report.perplexity_source, 3) +
+         on_device(device);
+}
+
+Table gate_table(const std::vector<Gate>& gates) {
+  Table table{{{"gate"}, {"positions"}, {"value", true}, {"", false}, {"limit", true}, {"verdict"}}, {}};
+  for (const Gate& gate : gates)
+    table.rows.push_back({gate.name, range_text(gate), number_text(gate.value, 4),
+                          gate.bound == Bound::max ? "<=" : ">=", number_text(gate.limit, 4),
+                          gate.pass ? "pass" : "FAIL"});
+  return table;
+}
+
+Table position_table(const verify::LogitsReport& report) {
+  Table table{{{"positions"}, {"mean KL", true}, {"same top token", true}, {"NLL difference", true}}, {}};
+  for (const verify::PairBucket& bucket : report.positions)
+    table.rows.push_back({std::to_string(bucket.from) + " to " + std::to_string(bucket.to),
+                          number_text(bucket.kl_mean, 3), fixed_text(100 * bucket.top1, 2) + " %",
+                          number_text(bucket.nll_difference, 3)});
+  return table;
+}
+
+/// "parts at position 256: mean KL 0.0004 before, 0.93 from there on"
+std::string parts_text(const verify::LogitsReport& report, int at) {
+  const verify::PairPosition before = verify::sum_positions(report.by_position, 0, at),
+                             after = verify::sum_positions(report.by_position, at, {});
+  return "parts at position " + std::to_string(at) + ": mean KL " +
+         (before.tokens > 0 ? number_text(before.kl_mean(), 2) + " before, " : "") + number_text(after.kl_mean(), 2) +
+         " from there on";
+}
+
+/// "FAIL at level structure: rope, kl_mean": the first level of which a gate failed, and all that failed.
+std::string failure_text(const Verdict& verdict) {
+  std::vector<std::string> names;
+  for (const Gate& gate : verdict.gates)
+    if (!gate.pass && std::ranges::find(names, gate.name) == names.end()) names.push_back(gate.name);
+  std::string text;
+  for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
+  return "FAIL at level " + verdict.failed_level.value_or(verdict.level) + ": " + (text.empty() ? "no gate ran" : text);
+}
+
+Json body_of(const Verdict& verdict, const Checkpoint& candidate, const Corpus& corpus, const SweepDevice& device) {
+  const verify::LogitsReport* report = verdict.logits ? &verdict.logits->report : nullptr;
+  return {{"candidate", candidate.label},
+          {"candidate_read_as", candidate.read_as},
+          {"context", verdict.context},
+          {"corpus", report ? corpus_json(corpus, verdict.logits->tokens) : Json(nullptr)},
+          {"pass", verdict.pass()},
+          {"level", verdict.level},
+          {"gates", gates_json(verdict.gates)},
+          {"structure", verify_structure_json(verdict.structure)},
+          {"weights", verdict.weights ? weights_json(*verdict.weights) : Json(nullptr)},
+          {"logits", report ? logits_json(*report) : Json(nullptr)},
+          {"positions", report ? positions_json(*report) : Json(nullptr)},
+          {"layers", report ? layers_json(*report) : Json(nullptr)},
+          {"device", report ? device_json(device) : Json(nullptr)},
+          {"parts_at", report && report->parts_at ? Json(*report->parts_at) : Json(nullptr)}};
+}
+
+}  // namespace
+
+void Verdict::add(const std::string& of_level, const std::vector<Gate>& more) {
+  level = of_level;
+  gates.insert(gates.end(), more.begin(), more.end());
+  if (!failed_level && !more.empty() && !verify::all_pass(more)) failed_level = of_level;
+}
+
+Json structure_json(const std::vector<verify::StructureItem>& items) {
+  Json list = Json::array();
+  for (const verify::StructureItem& item : items)
+    list.push_back(
+        {{"name", item.name}, {"pass", item.pass ? Json(*item.pass) : Json(nullptr)}, {"detail", item.detail}});
+  return list;
+}
+
+Output verdict_output(const Verdict& verdict, const Checkpoint& source, const Checkpoint& candidate,
+                      const Corpus& corpus, const SweepDevice& device, const std::vector<std::string>& beyond) {
+  Output output{.command = "verify", .source = source.label};
+  for (const auto& warnings : {source.warnings, candidate.warnings, beyond})
+    output.warnings.insert(output.warnings.end(), warnings.begin(), warnings.end());
+  output.body = body_of(verdict, candidate, corpus, device);
+
+  output.text(candidate.label + " (as " + candidate.read_as + " reads it) against " + source.label);
+  for (const std::string& line : beyond) output.text("context    " + line);
+  output.text(structure_text(verdict.structure));
+  if (verdict.weights) output.text(weights_text(*verdict.weights));
+  if (!verdict.logits_not_compared.empty()) output.text("logits     not compared: " + verdict.logits_not_compared);
+  if (verdict.logits) {
+    output.text(logits_text(*verdict.logits, verdict.context, device));
+    output.text("text       " + corpus.path + ", " + plural(verdict.logits->tokens, "token") + ", sha256 " +
+                corpus.sha256);
+  }
+  output.table(gate_table(verdict.gates));
+  if (verdict.logits) {
+    const verify::LogitsReport& report = verdict.logits->report;
+    output.table(position_table(report));
+    if (report.parts_at) output.text(parts_text(report, *report.parts_at));
+  }
+  output.text(verdict.pass() ? "PASS" : failure_text(verdict));
+  for (const Gate& gate : verdict.gates)
+    output.checks.push_back(
+        {gate.name + (gate.positions ? "@" + range_text(gate) : ""), gate.pass,
+         number_text(gate.value, 6) + (gate.bound == Bound::max ? " > " : " < ") + number_text(gate.limit, 6)});
+  return output;
+}
+
+}  // namespace ropewalk::tools

@@ -1,0 +1,47 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tools/render.h"
+#include "tools/sweep_options.h"
+#include "tools/text_input.h"
+#include "verify/gates.h"
+#include "verify/structure.h"
+#include "verify/weights.h"
+
+namespace ropewalk::tools {
+
+/// What the sweep over both models found.
+struct LogitsVerdict {
+  verify::LogitsReport report;
+  std::vector<verify::Gate> gates;
+  std::size_t windows = 0;
+  std::uint64_t tokens = 0;  // of the whole text
+};
+
+/// Everything one `verify` found, level by level.
+struct Verdict {
+  int context = 0;
+  verify::StructureReport structure;
+  std::optional<std::vector<verify::WeightDifference>> weights;  // nullopt: the level did not run
+  std::optional<LogitsVerdict> logits;
+  std::string logits_not_compared;          // why, where the level was reached
+  std::vector<verify::Gate> gates;          // of all levels that ran
+  std::string level;                        // the last one that ran
+  std::optional<std::string> failed_level;  // the first one of which a gate failed
+
+  void add(const std::string& of_level, const std::vector<verify::Gate>& more);
+  bool pass() const { return verify::all_pass(gates); }
+};
+
+/// The verdict for people, programs and CI. `beyond`: what either side serves less than `verdict.context`.
+Output verdict_output(const Verdict& verdict, const Checkpoint& source, const Checkpoint& candidate,
+                      const Corpus& corpus, const SweepDevice& device, const std::vector<std::string>& beyond);
+
+/// [{"name", "pass", "detail"}]; pass null: reported, does not decide.
+Json structure_json(const std::vector<verify::StructureItem>& items);
+
+}  // namespace ropewalk::tools
