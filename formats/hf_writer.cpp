@@ -18,12 +18,6 @@ namespace fs = std::filesystem;
 
 constexpr const char* kCard = "README.md";
 
-void write_text(const fs::path& path, const std::string& text, const WriteOptions& options) {
-  PendingFile file(path, text.size(), options);
-  file.write(0, std::as_bytes(std::span(text)));
-  file.finish();
-}
-
 std::uint64_t copy_file(const fs::path& from, const fs::path& to, const WriteOptions& options) {
   const auto source = File::open(from);
   PendingFile target(to, source->size(), options);
@@ -118,20 +112,16 @@ std::map<std::string, fs::path> carried(const Source& source, const HfWriteOptio
 }  // namespace
 
 struct HfOutput::State {
-  State(const fs::path& target, const HfWriteOptions& writing)
-      : options(writing), inside(writing.write), folder(target, writing.write) {
-    inside.overwrite = false;
-  }
+  State(const fs::path& target, const HfWriteOptions& writing) : options(writing), folder(target, writing.write) {}
 
   void text(const std::string& name, const std::string& content) {
-    write_text(folder.building() / name, content, inside);
+    write_file(folder.building() / name, content, folder.inside(name));
     written.files.push_back(name);
     written.bytes += content.size();
   }
   void lay_out(const std::vector<Stored>& tensors);
 
   HfWriteOptions options;
-  WriteOptions inside;  // of the files in the folder
   PendingFolder folder;
   std::vector<std::unique_ptr<PendingFile>> files;  // all at once: the space is reserved before the first block
   std::vector<std::pair<TensorPtr, Sink>> sinks;
@@ -149,7 +139,7 @@ void HfOutput::State::lay_out(const std::vector<Stored>& tensors) {
   ShardPlan plan = plan_shards(stored, options.max_shard_bytes);
   for (const auto& [name, members] : plan.shards) {
     const SafetensorsLayout layout = plan_safetensors(members, {{"format", "pt"}});
-    files.push_back(std::make_unique<PendingFile>(folder.building() / name, layout.file_bytes, inside));
+    files.push_back(std::make_unique<PendingFile>(folder.building() / name, layout.file_bytes, folder.inside(name)));
     files.back()->write(0, std::as_bytes(std::span(layout.header)));
     for (const auto& [tensor, offset] : layout.places)
       sinks.emplace_back(read.at(tensor.get()), Sink{tensor->dtype(), files.back().get(), offset,
@@ -170,7 +160,7 @@ HfOutput::HfOutput(const Source& source, const Json& config, const fs::path& tar
   s.text("config.json", config_with_dtype(config, main_dtype(tensors)).dump(2, ' ', true) + "\n");
   if (!options.card.empty()) s.text(kCard, options.card);
   for (const auto& [name, from] : files) {
-    s.written.bytes += copy_file(from, s.folder.building() / name, s.inside);
+    s.written.bytes += copy_file(from, s.folder.building() / name, s.folder.inside(name));
     s.written.files.push_back(name);
   }
   s.lay_out(tensors);

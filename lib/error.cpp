@@ -23,6 +23,7 @@ const char* fix_for(int error_number) {
   switch (error_number) {
     case ENOSPC:
     case EDQUOT: return "free some space or write elsewhere";
+    case EFBIG: return "raise the limit of a file's size (ulimit -f), or write smaller files or elsewhere";
     case EACCES:
     case EPERM: return "check the permissions of the file and its folder";
     case EROFS: return "write to another place: this file system is read-only";

@@ -11,11 +11,12 @@
 #include <cassert>
 #include <cerrno>
 #include <optional>
-#include <set>
+#include <map>
 #include <vector>
 
 #include "lib/error.h"
 #include "lib/pending_folder_state.h"
+#include "lib/plural.h"
 #include "lib/temporary.h"
 
 namespace ropewalk {
@@ -75,9 +76,8 @@ void reserve(int fd, const std::string& name, std::uint64_t size_bytes) {
     failure = free < size_bytes ? ENOSPC : 0;
     if (failure == 0 && ::ftruncate(fd, static_cast<off_t>(size_bytes)) != 0) failure = errno;
   }
-  if (failure != 0)
-    throw_output_error(name, "reserve " + std::to_string(size_bytes) + " bytes (" + std::to_string(free) + " are free)",
-                       failure);
+  const std::string of = failure == ENOSPC && free != UINT64_MAX ? " (" + std::to_string(free) + " are free)" : "";
+  if (failure != 0) throw_output_error(name, "reserve " + plural(size_bytes, "byte") + of, failure);
 }
 
 }  // namespace
@@ -90,7 +90,7 @@ struct PendingFile::State {
   int unnamed = -1;                // the O_TMPFILE descriptor, or
   std::optional<Temporary> named;  // the temporary
 
-  int descriptor() const { return named ? named->descriptor() : unnamed; }
+  int descriptor() const { return unnamed >= 0 ? unnamed : named->descriptor(); }
   ~State() {
     named.reset();
     if (unnamed >= 0) ::close(unnamed);
@@ -108,14 +108,14 @@ void check_file_target(const fs::path& target, bool overwrite) {
 PendingFile::PendingFile(fs::path target, std::uint64_t size_bytes, const WriteOptions& options)
     : state_(std::make_unique<State>()) {
   State& s = *state_;
-  s.name = target.native();
+  s.name = options.called.empty() ? target.native() : options.called.native();
   s.target = checked_target(target);
   s.size_bytes = size_bytes;
   s.options = options;
   const auto old_mode = check_target(s.target, s.name, options.overwrite);
   reap_temporaries(s.target.parent_path());
   if (!options.named) s.unnamed = open_unnamed(s.target.parent_path());
-  if (s.unnamed < 0) s.named.emplace(Temporary::create(s.target, Temporary::Kind::file));
+  if (s.unnamed < 0) s.named.emplace(Temporary::create(s.target, s.name, Temporary::Kind::file));
   if (old_mode) (void)::fchmod(s.descriptor(), *old_mode);  // a private file stays private; not every file system can
   reserve(s.descriptor(), s.name, size_bytes);
 }
@@ -163,13 +163,19 @@ void PendingFile::State::take_free_name() {
 
 void PendingFile::State::take_name() {
   if (!options.overwrite) return take_free_name();
-  (void)check_target(target, name, true);                       // a folder may have appeared
-  if (!named) named.emplace(Temporary::link(target, unnamed));  // linkat cannot replace, rename can
+  (void)check_target(target, name, true);                             // a folder may have appeared
+  if (!named) named.emplace(Temporary::link(target, name, unnamed));  // linkat cannot replace, rename can
   if (::rename(named->path().c_str(), target.c_str()) != 0) throw_output_error(name, "replace the file", errno);
   named->release();
 }
 
 void PendingFile::finish() { finish_together({.files = {this}, .folders = {}, .replaced = {}}); }
+
+void write_file(const fs::path& target, std::string_view text, const WriteOptions& options) {
+  PendingFile file(target, text.size(), options);
+  file.write(0, std::as_bytes(std::span(text)));
+  file.finish();
+}
 
 void finish_together(const PendingSet& set) {
   for (const PendingFile* file : set.files) file->state_->flush();
@@ -199,15 +205,17 @@ void finish_together(const PendingSet& set) {
                 error.problem() + " (complete and in place of the old: " + kept + "; nothing else was written)",
                 error.fix());
   }
+  std::map<fs::path, int> parents;  // with a descriptor of something in them
+  for (const PendingFile* file : set.files)
+    if (file->state_->options.sync) parents.emplace(file->state_->target.parent_path(), file->state_->descriptor());
+  for (const PendingFolder* folder : set.folders)
+    if (folder->state_->options.sync)
+      parents.emplace(folder->state_->target.parent_path(), folder->state_->building->descriptor());
+  for (const auto& [folder, inside] : parents) sync_folder(folder, inside);
+  // the new names are on the disk before the old files go
   for (PendingFolder* folder : published) folder->state_->settle();
   for (const fs::path& path : set.replaced)
     if (::unlink(path.c_str()) != 0 && errno != ENOENT) throw_output_error(path.native(), "remove the old file", errno);
-  std::set<fs::path> parents;
-  for (const PendingFile* file : set.files)
-    if (file->state_->options.sync) parents.insert(file->state_->target.parent_path());
-  for (const PendingFolder* folder : set.folders)
-    if (folder->state_->options.sync) parents.insert(folder->state_->target.parent_path());
-  for (const fs::path& folder : parents) sync_folder(folder);
 }
 
 }  // namespace ropewalk

@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace ropewalk {
@@ -16,6 +17,8 @@ struct WriteOptions {
   bool overwrite = false;  // replace an existing target
   bool sync = true;        // fsync the file before it takes the target's name, the folder after
   bool named = false;      // neither O_TMPFILE nor an exchange of folders: the way of file systems that lack it (tests)
+  // what messages call the file where that is not the target: a file of a folder that is being built
+  std::filesystem::path called = {};
 };
 
 /// Error(io) for a target that a PendingFile or PendingFolder would refuse: so that a caller can say so before any work.
@@ -50,6 +53,9 @@ class PendingFile {
   std::unique_ptr<State> state_;
 };
 
+/// The whole of a file as one step: a PendingFile of this text.
+void write_file(const std::filesystem::path& target, std::string_view text, const WriteOptions& options);
+
 /// A folder built in a hidden sibling and renamed to `target` as one step (renameat2). With `overwrite` an old folder
 /// is exchanged for the new one, then removed; it must be empty or hold config.json or adapter_config.json, and no
 /// folders (Error(io)): a slip of the pen must not delete anything else.
@@ -60,8 +66,10 @@ class PendingFolder {
   PendingFolder(const PendingFolder&) = delete;
   PendingFolder& operator=(const PendingFolder&) = delete;
 
-  /// Where to create files meanwhile. Their own PendingFile needs no sync of its folder.
+  /// Where to create files meanwhile.
   const std::filesystem::path& building() const noexcept;
+  /// For the file `name` of it: replaces nothing, and messages call it by the name it will have.
+  WriteOptions inside(const std::string& name) const;
   const std::filesystem::path& target() const noexcept;
   void finish();
 

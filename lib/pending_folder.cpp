@@ -54,17 +54,20 @@ PendingFolder::PendingFolder(fs::path target, const WriteOptions& options) : sta
   s.options = options;
   (void)check_target(s.target, s.name, options.overwrite);
   reap_temporaries(s.target.parent_path());
-  s.building.emplace(Temporary::create(s.target, Temporary::Kind::folder));
+  s.building.emplace(Temporary::create(s.target, s.name, Temporary::Kind::folder));
   s.building_path = s.building->path();
 }
 
 PendingFolder::~PendingFolder() = default;
 
 const fs::path& PendingFolder::building() const noexcept { return state_->building_path; }
+WriteOptions PendingFolder::inside(const std::string& name) const {
+  return {.sync = state_->options.sync, .named = state_->options.named, .called = fs::path(state_->name) / name};
+}
 const fs::path& PendingFolder::target() const noexcept { return state_->target; }
 
 void PendingFolder::State::flush() const {
-  if (options.sync) sync_folder(building_path);
+  if (options.sync) sync_folder(building_path, building->descriptor());
 }
 
 void PendingFolder::State::publish() {

@@ -189,7 +189,7 @@ void Temporary::release() noexcept {
   if (slot_ >= 0) slots[static_cast<std::size_t>(std::exchange(slot_, -1))].state.store(kFree);
 }
 
-Temporary Temporary::create(const fs::path& target, Kind kind) {
+Temporary Temporary::create(const fs::path& target, const std::string& name, Kind kind) {
   const SignalsHeld held;
   for (int number = 0; number < kTries; ++number) {
     const fs::path path = target.parent_path() / temporary_name(target, number);
@@ -202,24 +202,24 @@ Temporary Temporary::create(const fs::path& target, Kind kind) {
     }
     if (fd < 0) {
       if (errno == EEXIST || errno == EINTR) continue;
-      throw_output_error(target.native(), kind == Kind::file ? "create the file" : "create the folder", errno);
+      throw_output_error(name, kind == Kind::file ? "create the file" : "create the folder", errno);
     }
     if (lock_and_confirm(fd, path)) return Temporary(path, fd);
     ::close(fd);
   }
-  throw_output_error(target.native(), "find a free temporary name", EEXIST);
+  throw_output_error(name, "find a free temporary name", EEXIST);
 }
 
-Temporary Temporary::link(const fs::path& target, int fd) {
+Temporary Temporary::link(const fs::path& target, const std::string& name, int fd) {
   const std::string source = "/proc/self/fd/" + std::to_string(fd);
   const SignalsHeld held;
   for (int number = 0; number < kTries; ++number) {
     fs::path path = target.parent_path() / temporary_name(target, number);
     if (::linkat(AT_FDCWD, source.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) == 0)
       return Temporary(std::move(path), -1);
-    if (errno != EEXIST && errno != EINTR) throw_output_error(target.native(), "name the file", errno);
+    if (errno != EEXIST && errno != EINTR) throw_output_error(name, "name the file", errno);
   }
-  throw_output_error(target.native(), "find a free temporary name", EEXIST);
+  throw_output_error(name, "find a free temporary name", EEXIST);
 }
 
 fs::path checked_target(const fs::path& target) {
@@ -261,11 +261,11 @@ void reap_temporaries(const fs::path& folder) {
   }
 }
 
-void sync_folder(const fs::path& folder) {
+void sync_folder(const fs::path& folder, int inside) {
   const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) throw_output_error(folder.native(), "open", errno);
-  const int failure = ::fsync(fd) == 0 ? 0 : errno;
-  ::close(fd);
+  if (fd < 0 && errno != EACCES) throw_output_error(folder.native(), "open", errno);
+  const int failure = (fd < 0 ? ::syncfs(inside) : ::fsync(fd)) == 0 ? 0 : errno;
+  if (fd >= 0) ::close(fd);
   if (failure != 0 && failure != EINVAL)
     throw_output_error(folder.native(), "sync", failure);  // EINVAL: this file system has nothing to sync
 }

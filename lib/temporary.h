@@ -15,10 +15,10 @@ namespace ropewalk {
 class Temporary {
  public:
   enum class Kind { file, folder };
-  /// Creates it. Error(io) if the folder is not writable or full.
-  static Temporary create(const std::filesystem::path& target, Kind kind);
+  /// Creates it. Error(io), which calls the target `name`, if the folder is not writable or full.
+  static Temporary create(const std::filesystem::path& target, const std::string& name, Kind kind);
   /// Gives the open file `fd` (made by O_TMPFILE) a temporary name; fd stays the caller's and carries the lock.
-  static Temporary link(const std::filesystem::path& target, int fd);
+  static Temporary link(const std::filesystem::path& target, const std::string& name, int fd);
   Temporary(Temporary&& other) noexcept;
   ~Temporary();
   Temporary& operator=(Temporary&&) = delete;
@@ -71,8 +71,9 @@ std::filesystem::path checked_target(const std::filesystem::path& target);
 [[noreturn]] void throw_output_error(const std::string& path, const std::string& operation, int error_number);
 /// Removes temporaries in `folder` whose owners died.
 void reap_temporaries(const std::filesystem::path& folder);
-/// fsync of a folder's entries. Error(io).
-void sync_folder(const std::filesystem::path& folder);
+/// The entries of `folder` are on the disk afterwards. Error(io). `inside`: a descriptor of something in it, by which the
+/// whole file system is synced where the folder may be written but not read.
+void sync_folder(const std::filesystem::path& folder, int inside);
 /// Removes a file or a folder and all in it (links are removed, not followed); async-signal-safe, allocates nothing.
 /// False if something is left.
 bool remove_tree(const char* path) noexcept;

@@ -165,9 +165,7 @@ void print_and_report(const Output& output, const CommonOptions& common, const I
   if (!io.out) throw unwritable_output();
   for (const std::string& report : common.reports) {
     const std::string text = report_text(std::filesystem::path(report).extension().string(), output);
-    PendingFile file(report, text.size(), {.overwrite = common.overwrite, .sync = false});
-    file.write(0, std::as_bytes(std::span(text)));
-    file.finish();
+    write_file(report, text, {.overwrite = common.overwrite, .sync = false});
   }
 }
 

@@ -15,12 +15,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-void write_text(const fs::path& path, const std::string& text, bool sync) {
-  PendingFile file(path, text.size(), {.overwrite = false, .sync = sync});
-  file.write(0, std::as_bytes(std::span(text)));
-  file.finish();
-}
-
 /// A JSON file of the folder in which `key` is set to `context` if `stale` says so of its whole number.
 template <typename Stale>
 std::optional<std::string> changed(const fs::path& path, const char* key, int context, Stale stale) {
@@ -104,14 +98,14 @@ ExtendWritten write_extended_folder(const formats::Source& source, const FolderP
   PendingFolder folder(options.output, write);
   const fs::path& building = folder.building();
   const auto text_file = [&](const std::string& name, const std::string& text) {
-    write_text(building / name, text, write.sync);
+    write_file(building / name, text, folder.inside(name));
     written.files.push_back(name);
   };
   text_file("config.json", json_text(plan.config));
   text_file("README.md", model_card(source, last_part(folder.target()), "extended"));
   CloneMethod method = CloneMethod::reflink;
   const auto clone = [&](const fs::path& from, const std::string& name, bool allow_link) {
-    const CloneMethod used = clone_file(from, building / name, allow_link, write.sync);
+    const CloneMethod used = clone_file(from, building / name, allow_link, folder.inside(name));
     written.files.push_back(name);
     return used;
   };

@@ -153,12 +153,6 @@ bool in_hub_cache(const fs::path& file, const fs::path& hub_cache) {
   return false;
 }
 
-void write_fixed(const formats::FixedFile& file, const LintCommandOptions& options) {
-  PendingFile pending(file.path, file.after.size(), {.overwrite = true, .sync = !options.no_sync});
-  pending.write(0, std::as_bytes(std::span(file.after)));
-  pending.finish();
-}
-
 /// Makes the safe fixes and reads the files again, or shows them.
 Json fix(const fs::path& path, const LintCommandOptions& options, const formats::LintOptions& asked,
          formats::LintInput& input, std::vector<Finding>& findings, Output& output, const Io& io) {
@@ -182,7 +176,7 @@ Json fix(const fs::path& path, const LintCommandOptions& options, const formats:
   if (fixes.fixes.empty()) output.text("nothing here has a fix that is safe to make by itself");
   for (const formats::FixedFile& file : fixes.files) {
     if (options.dry_run) output.text(formats::unified_diff(file.path, file.before, file.after));
-    else write_fixed(file, options);
+    else write_file(file.path, file.after, {.overwrite = true, .sync = !options.no_sync});
   }
   if (!options.dry_run && !fixes.files.empty()) {
     input = formats::read_lint_input(path);

@@ -72,12 +72,6 @@ void check(const RopeOptions& options) {
   if (options.svg) PendingFile probe(*options.svg, 1, {.overwrite = options.common.overwrite, .sync = false});
 }
 
-void write_svg(const RopeOptions& options, const std::string& svg) {
-  PendingFile file(*options.svg, svg.size(), {.overwrite = options.common.overwrite, .sync = false});
-  file.write(0, std::as_bytes(std::span(svg)));
-  file.finish();
-}
-
 int run_rope(const RopeOptions& options, Io& io) {
   check(options);
   if (options.list_engines) {
@@ -104,8 +98,10 @@ int run_rope(const RopeOptions& options, Io& io) {
   else if (targets.empty()) show_meaning(output, source, question.sequence_length);
   else show_engines(output, source, targets, question);
   if (options.svg)
-    write_svg(options, rope_chart(distinct_ropes(source, targets, question.sequence_length),
-                                  {source.text, source.meant ? source.meant->context : 0, question.sequence_length}));
+    write_file(*options.svg,
+               rope_chart(distinct_ropes(source, targets, question.sequence_length),
+                          {source.text, source.meant ? source.meant->context : 0, question.sequence_length}),
+               {.overwrite = options.common.overwrite, .sync = false});
   emit(output, options.common, io);
   return 0;
 }

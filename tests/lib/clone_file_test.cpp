@@ -29,27 +29,27 @@ class CloneFile : public testing::Test {
 };
 
 TEST_F(CloneFile, CopiesAreFilesOfTheirOwn) {
-  const CloneMethod method = clone_file(folder / "from", folder / "to", false, true);
+  const CloneMethod method = clone_file(folder / "from", folder / "to", false, {});
   EXPECT_NE(method, CloneMethod::link);
   EXPECT_EQ(read(folder / "to"), content);
   EXPECT_FALSE(fs::equivalent(folder / "from", folder / "to"));
 }
 
 TEST_F(CloneFile, LinksOnlyWhenAllowed) {
-  EXPECT_EQ(clone_file(folder / "from", folder / "to", true, false), CloneMethod::link);
+  EXPECT_EQ(clone_file(folder / "from", folder / "to", true, {.sync = false}), CloneMethod::link);
   EXPECT_TRUE(fs::equivalent(folder / "from", folder / "to"));
 }
 
 TEST_F(CloneFile, ALinkToASymbolicLinkIsTheFile) {  // the Hub cache's snapshots are symbolic links
   fs::create_symlink(folder / "from", folder / "symbolic");
-  EXPECT_EQ(clone_file(folder / "symbolic", folder / "to", true, false), CloneMethod::link);
+  EXPECT_EQ(clone_file(folder / "symbolic", folder / "to", true, {.sync = false}), CloneMethod::link);
   EXPECT_FALSE(fs::is_symlink(folder / "to"));
   EXPECT_EQ(read(folder / "to"), content);
 }
 
 TEST_F(CloneFile, NeverOverwrites) {
   std::ofstream(folder / "to") << "mine";
-  EXPECT_THROW(clone_file(folder / "from", folder / "to", false, false), Error);
+  EXPECT_THROW(clone_file(folder / "from", folder / "to", false, {.sync = false}), Error);
   EXPECT_EQ(read(folder / "to"), "mine");
 }
 

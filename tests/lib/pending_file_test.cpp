@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "lib/error.h"
+#include "tests/unprivileged.h"
 
 using namespace ropewalk;
 namespace fs = std::filesystem;
@@ -438,6 +439,32 @@ TEST_P(PendingFileTest, FolderExists) {
             std::string::npos);
   EXPECT_NE(refusal([&] { PendingFolder(folder / "model" / "new", options(true)); }).find("is not a folder"),
             std::string::npos);
+}
+
+// A drop box: what lies in it is nobody's business, so it cannot be opened to be synced.
+TEST_P(PendingFileTest, IntoAFolderThatMayNotBeRead) {
+  const fs::path box = folder / "box";
+  fs::create_directory(box);
+  ropewalk::test::hand_over(folder);
+  fs::permissions(box, fs::perms::owner_write | fs::perms::owner_exec);
+  const int status = child([&] {
+    if (!ropewalk::test::drop_root()) ::_exit(100);
+    const auto write = [&](const std::string& text, bool overwrite) {
+      write_file(box / "out", text, options(overwrite, true));
+      PendingFolder model(box / "model", options(false, true));
+      write_file(model.building() / "config.json", "{}", model.inside("config.json"));
+      model.finish();
+    };
+    if (refusal([&] { write("old", false); }) != "(no error)") ::_exit(1);
+    if (refusal([&] { write("new", true); }) !=
+        (box / "model").string() + ": exists already; use --overwrite to " + "replace it, or choose another name")
+      ::_exit(2);
+  });
+  fs::permissions(box, fs::perms::owner_all);
+  ASSERT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+  EXPECT_EQ(read(box / "out"), "new");
+  EXPECT_EQ(read(box / "model" / "config.json"), "{}");
 }
 
 TEST_P(PendingFileTest, OnlyAModelsFolderIsReplaced) {
