@@ -1,7 +1,7 @@
 #include <unordered_set>
 
 #include "formats/gguf_model.h"
-#include "formats/tokenizer.h"
+#include "formats/tokenizers/tokenizer.h"
 #include "lib/error.h"
 
 namespace ropewalk::formats {

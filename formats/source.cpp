@@ -11,7 +11,7 @@
 #include "formats/rope_config.h"
 #include "formats/synthetic.h"
 #include "formats/tensor_inventory.h"
-#include "formats/tokenizer.h"
+#include "formats/tokenizers/tokenizer.h"
 #include "lib/error.h"
 #include "lib/file.h"
 #include "lib/recipes.h"

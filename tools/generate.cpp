@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "formats/tokenizer.h"
+#include "formats/tokenizers/tokenizer.h"
 #include "lib/error.h"
 #include "tools/commands.h"
 #include "tools/common_options.h"

@@ -7,7 +7,7 @@
 #include <limits>
 
 #include "formats/json_fields.h"
-#include "formats/tokenizer.h"
+#include "formats/tokenizers/tokenizer.h"
 #include "formats/utf8.h"
 #include "lib/error.h"
 #include "lib/file.h"

@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <memory>
 
-#include "formats/tokenizer.h"
+#include "formats/tokenizers/tokenizer.h"
 #include "lib/error.h"
 #include "tools/commands.h"
 #include "tools/common_options.h"

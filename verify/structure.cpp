@@ -5,7 +5,7 @@
 #include <cstdio>
 
 #include "formats/gguf_model.h"
-#include "formats/tokenizer.h"
+#include "formats/tokenizers/tokenizer.h"
 #include "lib/plural.h"
 
 namespace ropewalk::verify {

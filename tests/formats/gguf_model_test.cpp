@@ -9,7 +9,7 @@
 
 #include "formats/gguf_rewrite.h"
 #include "formats/safetensors.h"
-#include "formats/tokenizer.h"
+#include "formats/tokenizers/tokenizer.h"
 #include "gguf_bytes.h"
 #include "lib/error.h"
 #include "lib/recipes.h"

@@ -5,7 +5,7 @@
 
 #include <fstream>
 
-#include "formats/tokenizer.h"
+#include "formats/tokenizers/tokenizer.h"
 #include "lib/error.h"
 
 namespace ropewalk::formats {

@@ -9,8 +9,8 @@
 #include <limits>
 #include <memory>
 
-#include "formats/sentencepiece_normalizer.h"
-#include "formats/tokenizer.h"
+#include "formats/tokenizers/sentencepiece_normalizer.h"
+#include "formats/tokenizers/tokenizer.h"
 #include "formats/utf8.h"
 #include "lib/error.h"
 

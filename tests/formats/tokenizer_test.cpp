@@ -1,5 +1,5 @@
 // Ids and texts by the real sentencepiece and the real llama.cpp, see tests/golden/make/sentencepiece_ids.py.
-#include "formats/tokenizer.h"
+#include "formats/tokenizers/tokenizer.h"
 
 #include <algorithm>
 #include <set>

@@ -3,7 +3,7 @@
 #include <cstring>
 #include <string_view>
 
-#include "formats/tokenizer.h"
+#include "formats/tokenizers/tokenizer.h"
 #include "lib/error.h"
 #include "tests/fuzz/fuzz.h"
 

@@ -6,7 +6,7 @@
 #include "formats/gguf_model.h"
 #include "formats/gguf_rewrite.h"
 #include "formats/gguf_write.h"
-#include "formats/tokenizer.h"
+#include "formats/tokenizers/tokenizer.h"
 #include "tests/formats/hf_test_support.h"
 #include "tests/verify/golden_models.h"
 #include "verify/perplexity.h"

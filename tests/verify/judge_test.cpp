@@ -6,7 +6,7 @@
 #include <cmath>
 #include <functional>
 
-#include "formats/tokenizer.h"
+#include "formats/tokenizers/tokenizer.h"
 #include "lib/error.h"
 #include "lib/recipes.h"
 #include "tests/verify/golden_models.h"

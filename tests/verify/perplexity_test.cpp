@@ -5,7 +5,7 @@
 #include <cmath>
 #include <limits>
 
-#include "formats/tokenizer.h"
+#include "formats/tokenizers/tokenizer.h"
 #include "lib/error.h"
 #include "tests/verify/golden_models.h"
 

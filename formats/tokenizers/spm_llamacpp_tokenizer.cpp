@@ -3,9 +3,9 @@
 #include <limits>
 #include <optional>
 
-#include "formats/tokenizers.h"
+#include "formats/tokenizers/implementations.h"
 #include "formats/utf8.h"
-#include "formats/word_encoder.h"
+#include "formats/tokenizers/word_encoder.h"
 #include "lib/error.h"
 
 namespace ropewalk::formats {

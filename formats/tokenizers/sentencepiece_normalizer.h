@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-#include "formats/prefix_matcher.h"
+#include "formats/tokenizers/prefix_matcher.h"
 #include "lib/vocabulary.h"
 
 namespace ropewalk::formats {

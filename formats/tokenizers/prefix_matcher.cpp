@@ -1,4 +1,4 @@
-#include "formats/prefix_matcher.h"
+#include "formats/tokenizers/prefix_matcher.h"
 
 namespace ropewalk::formats {
 

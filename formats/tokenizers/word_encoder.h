@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-#include "formats/piece_merger.h"
+#include "formats/tokenizers/piece_merger.h"
 
 namespace ropewalk::formats {
 

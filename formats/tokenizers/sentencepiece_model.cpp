@@ -4,7 +4,7 @@
 #include <unordered_map>
 
 #include "formats/protobuf_reader.h"
-#include "formats/tokenizer.h"
+#include "formats/tokenizers/tokenizer.h"
 #include "formats/utf8.h"
 #include "lib/error.h"
 #include "lib/file.h"

@@ -1,8 +1,8 @@
-#include "formats/tokenizer.h"
+#include "formats/tokenizers/tokenizer.h"
 
 #include <cmath>
 
-#include "formats/tokenizers.h"
+#include "formats/tokenizers/implementations.h"
 #include "lib/error.h"
 
 namespace ropewalk::formats {

@@ -1,4 +1,4 @@
-#include "formats/word_encoder.h"
+#include "formats/tokenizers/word_encoder.h"
 
 #include <cstdint>
 #include <limits>

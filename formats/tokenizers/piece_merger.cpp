@@ -1,4 +1,4 @@
-#include "formats/piece_merger.h"
+#include "formats/tokenizers/piece_merger.h"
 
 #include <algorithm>
 #include <bit>

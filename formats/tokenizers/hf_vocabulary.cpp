@@ -3,7 +3,7 @@
 #include <set>
 
 #include "formats/json.h"
-#include "formats/tokenizer.h"
+#include "formats/tokenizers/tokenizer.h"
 #include "formats/utf8.h"
 #include "lib/error.h"
 #include "lib/file.h"

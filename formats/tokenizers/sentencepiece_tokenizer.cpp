@@ -3,11 +3,11 @@
 #include <limits>
 #include <unordered_map>
 
-#include "formats/prefix_matcher.h"
-#include "formats/sentencepiece_normalizer.h"
-#include "formats/tokenizers.h"
+#include "formats/tokenizers/prefix_matcher.h"
+#include "formats/tokenizers/sentencepiece_normalizer.h"
+#include "formats/tokenizers/implementations.h"
 #include "formats/utf8.h"
-#include "formats/word_encoder.h"
+#include "formats/tokenizers/word_encoder.h"
 #include "lib/error.h"
 
 namespace ropewalk::formats {

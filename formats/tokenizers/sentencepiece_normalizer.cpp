@@ -1,4 +1,4 @@
-#include "formats/sentencepiece_normalizer.h"
+#include "formats/tokenizers/sentencepiece_normalizer.h"
 
 #include <algorithm>
 

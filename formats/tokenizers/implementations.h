@@ -2,7 +2,7 @@
 
 #include <memory>
 
-#include "formats/tokenizer.h"
+#include "formats/tokenizers/tokenizer.h"
 
 namespace ropewalk::formats {
 
