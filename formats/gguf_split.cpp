@@ -16,8 +16,8 @@ std::optional<std::uint64_t> five_digits(std::string_view text) {
 
 }  // namespace
 
-std::optional<GgufShardName> parse_shard_name(const std::filesystem::path& path) {
-  if (path.extension() != ".gguf") return std::nullopt;
+std::optional<GgufShardName> parse_shard_name(const std::filesystem::path& path, std::string_view extension) {
+  if (path.extension() != extension) return std::nullopt;
   const std::string stem = path.stem().string();
   const std::size_t of = stem.rfind("-of-");
   if (of == std::string::npos) return std::nullopt;

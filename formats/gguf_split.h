@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace ropewalk::formats {
@@ -15,8 +16,8 @@ struct GgufShardName {
   std::uint64_t number = 0, count = 0;
 };
 
-/// nullopt if the file name is not a shard's.
-std::optional<GgufShardName> parse_shard_name(const std::filesystem::path& path);
+/// nullopt if the file name is not a shard's. Shards of safetensors are named alike, with that `extension`.
+std::optional<GgufShardName> parse_shard_name(const std::filesystem::path& path, std::string_view extension = ".gguf");
 
 /// "00005" for 5.
 std::string shard_number(std::uint64_t number);

@@ -95,16 +95,13 @@ std::string extent_text(std::size_t taken, const Corpus& corpus, std::uint64_t t
 
 void check_options(const LogitsOptions& options) {
   if (options.output.empty()) throw Error(ErrorKind::usage, {}, "no output given", "name it with -o FILE.safetensors");
-  if (!options.output.ends_with(".safetensors"))
-    throw Error(ErrorKind::usage, {},
-                "the output '" + options.output + "' would be a safetensors file under another kind's name",
-                "give it a name that ends in .safetensors");
+  check_output_name(options.output, OutputKind::safetensors);
   if (options.context) check_context(*options.context);
   if (options.context && options.last > *options.context)
     throw Error(ErrorKind::usage, {},
                 "--last is " + std::to_string(options.last) + ", and -c " + std::to_string(*options.context),
                 "give a smaller --last");
-  check_target(options.output, OutputKind::file, {}, options.common.overwrite);
+  check_target(options.output, OutputKind::safetensors, {}, options.common.overwrite);
   // made and removed again: whatever stands against writing there is known before the work
   if (!options.writer.dry_run)
     const PendingFile probe(options.output, 1, write_options(options.common, options.writer));
@@ -121,7 +118,7 @@ int run_logits(const LogitsOptions& options, Io& io) {
   const verify::Window window = window_of(options, model, corpus, documents);
   const std::uint64_t rows = options.last > 0 ? static_cast<std::uint64_t>(options.last) : window.size(),
                       n_vocab = static_cast<std::uint64_t>(model.config.n_vocab);
-  check_target(options.output, OutputKind::file, source, options.common.overwrite);
+  check_target(options.output, OutputKind::safetensors, source, options.common.overwrite);
   std::vector<std::string> warnings = model.warnings;
   if (const auto line = past_served(model, static_cast<int>(window.size()), "'" + source.spec.text + "'")) {
     warnings.push_back(*line);

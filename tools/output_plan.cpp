@@ -96,20 +96,28 @@ void refuse_reports_in(const OutputPlan& plan, const CommonOptions& common) {
 }  // namespace
 
 void check_output_name(const fs::path& target, OutputKind kind) {
-  const bool ends_in_gguf = target.extension() == ".gguf";
-  const auto refuse = [&](const char* problem, const std::string& fix) {
+  const auto refuse = [&](const std::string& problem, const std::string& fix) {
     throw Error(ErrorKind::usage, {.path = target.string()}, problem, fix);
   };
-  if (kind == OutputKind::folder && ends_in_gguf)
-    refuse("a folder is to be written, and this is a GGUF's name",
-           "give -o DIR, or write a GGUF: ropewalk convert SOURCE -o FILE.gguf");
-  if (kind != OutputKind::gguf) return;
-  if (!ends_in_gguf)
-    refuse("a GGUF's name ends in .gguf",
-           "give a name such as " + (target.filename().empty() ? "NAME" : target.string()) + ".gguf");
-  if (const auto shard = formats::parse_shard_name(target))
-    refuse("this is the name of one file of a split, which is written as a whole",
-           "give " + (shard->folder / (shard->stem + ".gguf")).string() + ", and --split-max-size to split it");
+  const std::string ending = target.extension().string();
+  if (kind == OutputKind::folder) {
+    if (ending == ".gguf")
+      refuse("a folder is to be written, and this is a GGUF's name",
+             "give -o DIR, or write a GGUF: ropewalk convert SOURCE -o FILE.gguf");
+    if (ending == ".safetensors" || ending == ".json" || ending == ".bin")
+      refuse("a folder is to be written, with config, weights and tokenizer, and this is a file's name", "give -o DIR");
+    return;
+  }
+  const bool gguf = kind == OutputKind::gguf;
+  const std::string wanted = gguf ? ".gguf" : ".safetensors";
+  if (ending != wanted)
+    refuse((gguf ? "a GGUF's name ends in " : "a safetensors file is to be written, and its name ends in ") + wanted,
+           "give a name such as " + (target.filename().empty() ? "NAME" : target.string()) + wanted);
+  if (const auto shard = formats::parse_shard_name(target, wanted))
+    refuse("this is the name of one file of a split, " +
+               std::string(gguf ? "which is written as a whole" : "which belongs to the others"),
+           "give " + (shard->folder / (shard->stem + wanted)).string() +
+               (gguf ? ", and --split-max-size to split it" : ""));
 }
 
 void check_target(const fs::path& target, OutputKind kind, const formats::Source& source, bool overwrite) {

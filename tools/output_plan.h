@@ -23,10 +23,10 @@ struct OutputPlan {
   std::uint64_t read_bytes = 0;
 };
 
-enum class OutputKind { file, gguf, folder };
+enum class OutputKind { safetensors, gguf, folder };
 
-/// Error(usage) for a name that its kind cannot have: a GGUF's ends in .gguf and is not that of one file of a split (the
-/// writer numbers those); a folder's does not end so.
+/// Error(usage) for a name that its kind cannot have: a file's ends in .safetensors or .gguf and is not that of one file
+/// of a split, which belongs to the others; a folder's does not end as the files of models do.
 void check_output_name(const std::filesystem::path& target, OutputKind kind);
 /// Error(io) if a target exists (without --overwrite), is or holds the source or the working directory, may not be
 /// replaced by what is written (lib/pending_file.h), lies where no folder is or where this user may not write, or has an

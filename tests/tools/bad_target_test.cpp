@@ -48,6 +48,27 @@ TEST_F(BadTarget, IsTheSource) {
   EXPECT_EQ(parent.exit, 5) << parent.err;
   EXPECT_TRUE(fs::exists(weights));
 }
+// Names that would take the place of a part of a model, or hide what is written behind another kind's ending.
+TEST_F(BadTarget, NamesOfAnotherKind) {
+  const std::string shard = (scratch / "model-00001-of-00003.safetensors").string();
+  spill(shard, "weights of a model");
+  const auto before = scratch.names();
+  const auto refused = [&](const std::vector<std::string>& words, const std::string& problem) {
+    const Ran ran = run(words);
+    EXPECT_EQ(ran.exit, 2) << ran.err;
+    EXPECT_NE(ran.err.find(problem), std::string::npos) << ran.err;
+    EXPECT_EQ(scratch.names(), before);
+  };
+  refused({"logits", source.string(), "-c", "16", "-o", shard, "--overwrite"},
+          "one file of a split, which belongs to the others; give " + (scratch / "model.safetensors").string());
+  EXPECT_EQ(slurp(shard), "weights of a model");
+  refused({"logits", source.string(), "-c", "16", "-o", (scratch / "x.json").string()}, "x.json.safetensors");
+  for (const char* name : {"x.safetensors", "x.json", "x.bin"}) {
+    const std::string file = (scratch / name).string();
+    refused({"extend", source.string(), "--rope", "yarn,factor=2", "-o", file}, file + ": a folder is to be written");
+    refused({"merge", source.string(), "--dtype", "f16", "-o", file}, file + ": a folder is to be written");
+  }
+}
 TEST_F(BadTarget, InNoFolder) {
   const Ran ran = convert((scratch / "none/out.gguf").string());
   EXPECT_EQ(ran.exit, 5);
