@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "lib/error.h"
+#include "lib/rope_bands.h"
 
 namespace ropewalk::formats {
 namespace {
@@ -128,8 +129,16 @@ void write_keys(const RopeSpec& spec, int context, GgufRope& rope) {
   add_number(rope, "freq_base", theta_of(spec));
 }
 
+/// The context that `spec` scales, where it says one below the context written.
+std::optional<int> original_of(const RopeSpec& spec, int context) {
+  std::optional<int> original = rope_original_context(spec);
+  if (!original && std::holds_alternative<RopeLinear>(spec.scaling)) original = trained_context(spec, context);
+  return original && *original < context ? original : std::nullopt;
+}
+
 /// Divisors against the plain frequencies of the base as stored, in float32. A pair that stands still gets a divisor
-/// that makes any angle vanish.
+/// that makes any angle vanish. The original context is beside them for whoever asks what the divisors scale: llama.cpp
+/// 0.5 looks at the key under type yarn and where there are no divisors (src/llama-model.cpp, get_rope_factors).
 void write_divisors(const RopeSpec& spec, int context, GgufRope& rope) {
   const RopeTable target = rope_table(spec, context);
   const int head_dim = int(target.inv_freq.size()) * 2;
@@ -140,6 +149,8 @@ void write_divisors(const RopeSpec& spec, int context, GgufRope& rope) {
     rope.frequency_divisors.push_back(float(std::min(divisor, 1e30)));
   }
   add(rope, "scaling.type", gguf_string("none"));
+  if (const std::optional<int> original = original_of(spec, context))
+    add(rope, "scaling.original_context_length", gguf_u32(std::uint32_t(*original)));
   if (target.attention_factor != 1) add_number(rope, "scaling.attn_factor", target.attention_factor);
   add_number(rope, "freq_base", spec.theta);
 }

@@ -17,7 +17,8 @@ namespace ropewalk::formats {
 //   llama.rope.scaling.factor                       s; absent or 0: llama.rope.scale_linear, else 1
 //   llama.rope.scaling.original_context_length      L; absent or 0: llama.context_length
 //   llama.rope.scaling.attn_factor                  multiplies the method's own attention factor; absent: 1
-//   tensor rope_freqs.weight [head_dim / 2]         divisors of the frequencies, before the method
+//   tensor rope_freqs.weight [head_dim / 2]         divisors of the frequencies, before the method. L beside them is read
+//                                                   by nothing unless the type is yarn: the writer keeps it there
 //   tensors rope_factors_{long,short}.weight        the same, chosen by context > L, where there is no
 //     rope_freqs.weight
 // The keys yarn_ext_factor, yarn_attn_factor, yarn_beta_fast, yarn_beta_slow, yarn_log_multiplier are not read for this
@@ -64,7 +65,7 @@ struct GgufRope {
 inline constexpr const char* kGgufRopeFreqs = "rope_freqs.weight";
 
 /// Keys under which llama.cpp 0.5 computes `spec`: the method's own where its loader reads them right, else type none,
-/// rope_freqs.weight and attn_factor. What neither can say is a named
+/// rope_freqs.weight, attn_factor and, for people and tools, the original context. What neither can say is a named
 /// loss: "rope.dynamic", "rope.dynamic-yarn", "rope.longrope" where the rope depends on the running sequence; with
 /// RopeEncoding::keys also "rope.beta", "rope.truncate",
 /// "rope.extrapolation_factor", "rope.range", "rope.divisors" and "rope." + the method's name. `context`:

@@ -43,6 +43,10 @@ class GgufRopeReader {
       record("beta_slow", "");
     }
     run_gguf_scaling(spec, type, s, original, attention);
+    if (type != "yarn" && !spec.frequency_divisors.empty() && original != spec.context) {
+      spec.original_context = original;  // what the divisors scale; the engine computes nothing from it
+      record("original_context", kOriginal);
+    }
     spec.provenance = std::move(provenance_);
     return spec;
   }

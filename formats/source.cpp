@@ -113,10 +113,12 @@ void open_hf(Source& source, const fs::path& path, bool synthetic) {
   std::vector<std::string> warnings;
   ModelConfig config = read_hf_config(files.config_path, files.hf.config_text, files.hf.config, warnings);
   if (source.spec.rope) {
-    files.hf.config = config_with_rope(files.hf.config, parse_rope_spec(*source.spec.rope, config), config);
+    const RopeRequest request = parse_rope_spec(*source.spec.rope, config);
+    files.hf.config = config_with_rope(files.hf.config, request, config);
     warnings.clear();
     config =
         read_hf_config(files.config_path, "", files.hf.config, warnings);  // no text: places in the file no longer hold
+    if (request.meant) config.rope.original_context = rope_original_context(*request.meant);
   }
   source.synthetic = synthetic;
   if (synthetic) {
@@ -150,6 +152,7 @@ void replace_gguf_rope(Source& source) {
   config.context = request.context;
   config.rope = read_hf_rope("+rope=" + *source.spec.rope, "", json, {config.head_dim, request.context},
                              source.checkpoint.warnings);
+  if (request.meant) config.rope.original_context = rope_original_context(*request.meant);
 }
 
 void open_gguf(Source& source, const fs::path& path) {

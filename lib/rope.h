@@ -86,6 +86,9 @@ struct RopeSpec {
   std::optional<double> attention_factor = std::nullopt;
   /// Per-pair divisors applied to f_i before the method (GGUF's rope_freqs.weight), [rotary_dim / 2] or empty.
   std::vector<double> frequency_divisors = {};
+  /// Context before scaling, tokens, where it is known and is not the method's: divisors that hold a scaling have none of
+  /// their own. Nothing is computed from it.
+  std::optional<int> original_context = std::nullopt;
   /// Longest context the checkpoint says it serves, tokens (longrope's ratio uses it).
   int context = 0;
   std::vector<RopeProvenance> provenance = {};
@@ -113,7 +116,7 @@ bool depends_on_length(const RopeSpec& spec);
 /// The method's name in Hugging Face's spelling: "default", "linear", "ntk", "dynamic", "ntk-by-parts", "yarn",
 /// "dynamic-yarn", "llama3", "longrope", "proportional".
 const char* rope_method_name(const RopeSpec& spec);
-/// Context before scaling, tokens, where the method has one.
+/// Context before scaling, tokens: the spec's own if it is set, else the method's, where it has one.
 std::optional<int> rope_original_context(const RopeSpec& spec);
 /// s, where the method has one.
 std::optional<double> rope_factor(const RopeSpec& spec);

@@ -86,7 +86,9 @@ struct WordsOf {
 }  // namespace
 
 const char* rope_method_name(const RopeSpec& spec) { return std::visit(NameOf{}, spec.scaling); }
-std::optional<int> rope_original_context(const RopeSpec& spec) { return std::visit(OriginalOf{}, spec.scaling); }
+std::optional<int> rope_original_context(const RopeSpec& spec) {
+  return spec.original_context ? spec.original_context : std::visit(OriginalOf{}, spec.scaling);
+}
 std::optional<double> rope_factor(const RopeSpec& spec) { return std::visit(FactorOf{}, spec.scaling); }
 
 std::string describe(const RopeSpec& spec) {

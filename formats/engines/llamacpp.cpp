@@ -91,6 +91,10 @@ class Loader {
     double a = attention ? double(float(record_number(draft, "attention_factor", *attention, ""))) : 1;
     // overwritten by g(s) where angles are blended, from 0.5 on
     if (flags().attn_factor && (!blends || !current_)) a *= float(*flags().attn_factor);
+    if (!blends && !draft.spec().frequency_divisors.empty() && from.json != file_.context.json) {
+      draft.spec().original_context = original;  // what the divisors scale
+      draft.record("original_context", from);
+    }
     run_gguf_scaling(draft.spec(), blends ? "yarn" : name == "yarn" ? "linear" : name, s, original, a);
     if (blends) {
       if (const Value* log_multiplier = file_.find("rope.scaling.yarn_log_multiplier"))

@@ -340,6 +340,32 @@ TEST(GgufRope, LossesHaveNames) {
             "rope_freqs.weight is written: beta_fast 128 is not read by llama.cpp 0.5 for arch llama");
 }
 
+// What the divisors scale stands beside them, though the engine has no use for it (tests/peers/engine.py).
+TEST(GgufRope, DivisorsKeepTheOriginalContext) {
+  const auto original = [](const RopeSpec& spec, int context, RopeEncoding encoding = RopeEncoding::automatic) {
+    const GgufRope rope = gguf_rope(spec, 32, context, encoding);
+    const RopeSpec back = read(rope.keys, 32, context, rope.frequency_divisors);
+    EXPECT_LE(worst_difference(rope_table(back, context), rope_table(spec, context)), kStored);
+    return rope_original_context(back);
+  };
+  RopeYarn yarn{4, 1024};
+  yarn.beta_fast = 128;
+  EXPECT_EQ(original(spec_of(yarn), 4096), 1024);
+  EXPECT_EQ(original(spec_of(RopeLlama3{8, 1, 4, 1024}), 2048), 1024) << "Llama 3.1 serves less than the factor says";
+  EXPECT_EQ(original(spec_of(RopeNtkByParts{4, 512}), 2048), 512);
+  EXPECT_EQ(original(spec_of(RopeLinear{4}), 4096, RopeEncoding::freqs), 1024);
+  EXPECT_EQ(original(spec_of(RopeUnscaled{}), 4096, RopeEncoding::freqs), std::nullopt);
+  RopeSpec written = spec_of(RopeUnscaled{});
+  written.frequency_divisors.assign(16, 2.0);
+  EXPECT_EQ(original(written, 4096), std::nullopt) << "nobody said";
+  written.original_context = 256;
+  EXPECT_EQ(original(written, 4096), 256) << "written again";
+  // where the divisors are absent the key decides what the two lists do, and is none of ours
+  EXPECT_EQ(rope_original_context(read({{"llama.rope.scaling.type", gguf_string("none")},
+                                        {"llama.rope.scaling.original_context_length", gguf_u32(256)}})),
+            std::nullopt);
+}
+
 TEST(GgufRope, NumbersThatAFloatCannotHoldAreRefused) {
   EXPECT_THROW(gguf_rope(spec_of(RopeLinear{1e300}), 32, 4096, RopeEncoding::automatic), Error);
   RopeSpec spec = spec_of(RopeUnscaled{});

@@ -105,6 +105,12 @@ def main():
             ours = ropewalk.log_probabilities(f"{models / 'tolstoy-4m'}+rope={spec}", ids + answer["ids"][:-1], COUNT)
             worst = max(abs(ours[step, token] - logprob) for step, pairs in enumerate(answer["logprobs"]) for token, logprob in pairs if logprob > np.log(1e-3))
             checks.check(worst <= TOLERANCE["f32"], f"extend --rope {spec}: the engine's logits at {len(ids) + COUNT} tokens are the folder's (worst {worst:.1e})")
+            if spec.startswith("yarn,to=2k,like") or spec.startswith(("ntk", "llama3")):
+                # beside rope_freqs.weight the original context is for people: the engine's logits are the same bits without it, and it is there
+                bare = folder / "bare.gguf"
+                bare.unlink(missing_ok=True)
+                subprocess.run([sys.executable, options.strip, str(model), str(bare), "llama.rope.scaling.original_context_length"], check=True)
+                checks.check(engine(bare, ids, folder) == answer, f"extend --rope {spec}: original_context_length changes no bit of the engine's log-probabilities")
     checks.exit()
 
 

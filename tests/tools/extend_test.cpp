@@ -275,6 +275,24 @@ TEST(Extend, HelpNamesEveryRecipe) {
     EXPECT_NE(help.find(preset.name), std::string::npos) << preset.name;
 }
 
+// rope_freqs.weight says no context; the key beside it does, in every command.
+TEST(Extend, GgufWithDivisorsKnowsItsOriginalContext) {
+  Scratch scratch;
+  const std::string base = (scratch / "base.gguf").string(), long_one = (scratch / "long.gguf").string();
+  ASSERT_EQ(run({"convert", model("tolstoy-4m"), "-o", base, "--type", "f16"}).exit, 0);
+  for (const char* spec : {"yarn,factor=8,like=yarn-mistral", "ntk-by-parts,factor=8", "llama3,factor=8"}) {
+    ASSERT_EQ(run({"extend", base, "-o", long_one, "--rope", spec, "--overwrite"}).exit, 0);
+    EXPECT_EQ(run({"inspect", long_one, "--json"}).json()["rope"]["original_context"], 256) << spec;
+    const Json targets = run({"rope", long_one, "--engine", "llama.cpp", "--json"}).json()["targets"];
+    for (const Json& target : targets) EXPECT_EQ(target["original_context"], 256) << spec << target["engine"];
+    const Ran again = run({"extend", long_one, "-o", (scratch / "no.gguf").string(), "--rope", "yarn,to=4k"});
+    EXPECT_EQ(again.exit, 2);
+    EXPECT_NE(again.err.find("original=256"), std::string::npos) << again.err;
+    EXPECT_EQ(run({"convert", model("tolstoy-4m") + "+rope=" + spec, "-o", long_one, "--overwrite"}).exit, 0);
+    EXPECT_EQ(run({"inspect", long_one, "--json"}).json()["rope"]["original_context"], 256) << "convert, " << spec;
+  }
+}
+
 TEST(Extend, PlanComparesMethodsAndWritesNothing) {
   const Ran ran = run({"extend", model("tolstoy-4m"), "--plan", "-c", "2k", "--json"});
   ASSERT_EQ(ran.exit, 0) << ran.err;
