@@ -161,7 +161,7 @@ class ModelReader {
   std::map<std::string, Expected> inventory() const {
     const auto u = [](int n) { return static_cast<std::uint64_t>(n); };
     const std::uint64_t d = u(config_.d_model), ff = u(config_.d_ff), vocab = u(config_.n_vocab);
-    const std::uint64_t q = u(config_.n_heads) * u(config_.head_dim), kv = u(config_.n_kv_heads) * u(config_.head_dim);
+    const std::uint64_t q = config_.d_q(), kv = config_.d_kv();
     std::map<std::string, Expected> all;
     all["token_embd.weight"] = {{vocab, d}, true};
     all["output_norm.weight"] = {{d}, true};

@@ -86,8 +86,7 @@ struct InventoryCheck {
 
 std::vector<ExpectedTensor> expected_tensors(const ModelConfig& c) {
   using U = std::uint64_t;
-  const U d = U(c.d_model), q = U(c.n_heads) * U(c.head_dim), kv = U(c.n_kv_heads) * U(c.head_dim), ff = U(c.d_ff),
-          vocab = U(c.n_vocab);
+  const U d = U(c.d_model), q = c.d_q(), kv = c.d_kv(), ff = U(c.d_ff), vocab = U(c.n_vocab);
   std::vector<ExpectedTensor> all;
   all.push_back({"model.embed_tokens.weight", {vocab, d}});
   for (int layer = 0; layer < c.n_layers; ++layer) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <vector>
@@ -27,6 +28,10 @@ struct ModelConfig {
   std::optional<int> sliding_window;                   // keys a query sees, itself included; nullopt: all
   RotaryPairs rotary_pairs = RotaryPairs::half_split;  // as Q and K are stored
   RopeSpec rope;
+
+  /// Rows of q_proj, and of k_proj or v_proj.
+  std::size_t d_q() const noexcept { return std::size_t(n_heads) * std::size_t(head_dim); }
+  std::size_t d_kv() const noexcept { return std::size_t(n_kv_heads) * std::size_t(head_dim); }
 };
 
 }  // namespace ropewalk

@@ -210,8 +210,7 @@ struct DeviceForward::Group {
 
 void DeviceForward::attend(const Chunk& chunk, const DeviceMatrix& projected, const DeviceMatrix& out) {
   const ModelConfig& c = config();
-  const auto head_dim = std::size_t(c.head_dim), d_q = std::size_t(c.n_heads) * head_dim,
-             d_kv = std::size_t(c.n_kv_heads) * head_dim;
+  const auto head_dim = std::size_t(c.head_dim), d_q = c.d_q(), d_kv = c.d_kv();
   std::vector<Group> groups;
   for (const Stretch& stretch : chunk) {
     const std::size_t length = lengths_[stretch.window];
@@ -256,7 +255,7 @@ void DeviceForward::run_chunk(int layer, const Chunk& chunk) {
   const ModelConfig& c = config();
   const std::size_t first = chunk.front().first_row, rows = chunk.back().first_row + chunk.back().rows - first,
                     d_ff = std::size_t(c.d_ff);
-  const std::size_t d_q = std::size_t(c.n_heads) * std::size_t(c.head_dim), qkv = weights_->matrices[W::kQkv].outputs;
+  const std::size_t d_q = c.d_q(), qkv = weights_->matrices[W::kQkv].outputs;
   const bool is_wide = model_.type == ElementType::f32;
   // A bias is added to floats, before the one rounding to 16 bits.
   const auto wide = [&](std::size_t width) {

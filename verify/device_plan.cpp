@@ -15,9 +15,6 @@ Shape shape_of(std::span<const Window> windows) {
   return out;
 }
 
-std::size_t d_q(const ModelConfig& c) { return std::size_t(c.n_heads) * std::size_t(c.head_dim); }
-std::size_t d_kv(const ModelConfig& c) { return std::size_t(c.n_kv_heads) * std::size_t(c.head_dim); }
-
 /// Sizes of DeviceActivations, for the larger of the models.
 struct ActivationBytes {
   std::uint64_t normed = 0, projected = 0, activated = 0, wide = 0, terms = 0, cache = 0, residual = 0;
@@ -31,14 +28,14 @@ ActivationBytes activation_bytes(std::span<const DeviceModel> models, const Shap
   for (const DeviceModel& m : models) {
     const ModelConfig& c = m.model->config;
     const std::uint64_t element = element_bytes(m.type), d_model = std::uint64_t(c.d_model),
-                        d_ff = std::uint64_t(c.d_ff), qkv = d_q(c) + 2 * d_kv(c);
-    grow(out.normed, rows * std::max<std::uint64_t>(d_model, d_q(c)) * element);
+                        d_ff = std::uint64_t(c.d_ff), qkv = c.d_q() + 2 * c.d_kv();
+    grow(out.normed, rows * std::max<std::uint64_t>(d_model, c.d_q()) * element);
     grow(out.projected, rows * std::max(qkv, 2 * d_ff) * element);
     grow(out.activated, rows * d_ff * element);
     if (m.type == ElementType::f32)
-      grow(out.terms, 3 * rows * std::max<std::uint64_t>({d_model, d_q(c), d_ff}) * sizeof(std::uint16_t));
+      grow(out.terms, 3 * rows * std::max<std::uint64_t>({d_model, c.d_q(), d_ff}) * sizeof(std::uint16_t));
     else if (c.attention_bias || c.mlp_bias) grow(out.wide, rows * std::max(qkv, 2 * d_ff) * sizeof(float));
-    grow(out.cache, cache_rows * d_kv(c) * element);
+    grow(out.cache, cache_rows * c.d_kv() * element);
     if (spilled) grow(out.residual, models.size() * rows * d_model * sizeof(float));
   }
   return out;

@@ -8,18 +8,12 @@
 #include "verify/cuda/head_tile.h"
 #include "verify/forward.h"
 #include "verify/model_weights.h"
+#include "verify/scores.h"
 
 namespace ropewalk::verify {
 namespace {
 
 using Queue = Accelerator::Queue;
-
-std::vector<std::int32_t> next_ids(std::span<const Window> windows) {
-  std::vector<std::int32_t> next;
-  for (const Window& window : windows)
-    for (std::size_t t = 0; t < window.size(); ++t) next.push_back(t + 1 < window.size() ? window[t + 1] : -1);
-  return next;
-}
 
 std::string type_name(ElementType type) {
   return type == ElementType::f32 ? "f32" : type == ElementType::bf16 ? "bf16" : "f16";
@@ -122,9 +116,7 @@ class Sweep {
     device_.copy_to_host(distances.bytes().subspan(0, rows.size() * sizeof(double)),
                          std::as_writable_bytes(std::span(rows)), Queue::compute);
     device_.synchronize();
-    double sum = 0;
-    for (const double row : rows) sum += row;
-    return rows.empty() ? 0 : sum / double(rows.size());
+    return mean_of(rows);
   }
 
   void run_head(SweepResult& result, const SeeLogits& see) {
@@ -206,28 +198,15 @@ SweepResult sweep(Accelerator& device, std::initializer_list<const Checkpoint*> 
 std::vector<std::vector<TokenScore>> device_score(Accelerator& device, const Checkpoint& model,
                                                   std::span<const Window> windows, const SweepOptions& options,
                                                   const DeviceTuning& tuning) {
-  const SweepResult result = sweep(device, {&model}, windows, options, tuning, {});
-  std::vector<std::vector<TokenScore>> scores;
-  std::size_t row = 0;
-  for (const Window& window : windows) {
-    auto& out = scores.emplace_back();
-    for (std::size_t t = 0; t < window.size(); ++t, ++row) {
-      const HeadRow& r = result.rows[row];
-      if (t + 1 < window.size())
-        out.push_back(
-            {r.statistics.a.log_sum_exp() - r.next_a, r.statistics.a.argmax, float(r.statistics.a.entropy())});
-    }
-  }
-  return scores;
+  return token_scores(sweep(device, {&model}, windows, options, tuning, {}).rows, windows);
 }
 
 LogitsResult device_logits(Accelerator& device, const Checkpoint& model, const Window& window, int last,
                            const SweepOptions& options, const DeviceTuning& tuning) {
   const auto n_vocab = std::size_t(model.config.n_vocab);
-  const std::size_t kept = last <= 0 ? window.size() : std::min(window.size(), static_cast<std::size_t>(last)),
-                    skipped = window.size() - kept;
+  const std::size_t skipped = rows_before_last(window.size(), last);
   LogitsResult out;
-  out.logits.resize(kept * n_vocab);
+  out.logits.resize((window.size() - skipped) * n_vocab);
   const auto keep = [&](std::size_t first, std::size_t rows, const DeviceMatrix& logits) {
     const std::size_t from = std::max(first, skipped);
     if (from >= first + rows) return;
@@ -237,30 +216,17 @@ LogitsResult device_logits(Accelerator& device, const Checkpoint& model, const W
                             .subspan((from - skipped) * n_vocab * sizeof(float), count * sizeof(float)),
                         Queue::compute);
   };
-  const SweepResult result = sweep(device, {&model}, {&window, 1}, options, tuning, keep);
-  for (std::size_t t = 0; t + 1 < window.size(); ++t)
-    out.nll.push_back(result.rows[t].statistics.a.log_sum_exp() - result.rows[t].next_a);
+  const std::span<const Window> windows(&window, 1);
+  const SweepResult result = sweep(device, {&model}, windows, options, tuning, keep);
+  const std::vector<std::vector<TokenScore>> scores = token_scores(result.rows, windows);
+  for (const TokenScore& score : scores.front()) out.nll.push_back(score.nll);
   return out;
 }
 
 PairResult device_compare(Accelerator& device, const Checkpoint& a, const Checkpoint& b,
                           std::span<const Window> windows, const SweepOptions& options, const DeviceTuning& tuning) {
-  const SweepResult swept = sweep(device, {&a, &b}, windows, options, tuning, {});
-  PairResult result;
-  result.layer_distance = swept.layer_distance;
-  std::size_t row = 0;
-  for (const Window& window : windows) {
-    auto& out = result.scores.emplace_back();
-    for (std::size_t t = 0; t < window.size(); ++t, ++row) {
-      const HeadRow& r = swept.rows[row];
-      PairScore& score = out.emplace_back();
-      if (t + 1 < window.size())
-        score.nll_a = r.statistics.a.log_sum_exp() - r.next_a, score.nll_b = r.statistics.b.log_sum_exp() - r.next_b;
-      score.kl = r.statistics.kl();
-      score.same_top1 = r.statistics.same_top1();
-    }
-  }
-  return result;
+  SweepResult result = sweep(device, {&a, &b}, windows, options, tuning, {});
+  return {pair_scores(result.rows, windows), std::move(result.layer_distance)};
 }
 
 }  // namespace ropewalk::verify

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "lib/convert.h"
+#include "verify/model_weights.h"
 #include "verify/packed_matrix.h"
 
 namespace ropewalk::verify {
@@ -102,37 +103,26 @@ void fill_vectors(const DeviceWeights& weights, std::span<std::byte> bytes) {
 
 std::vector<DeviceWeights> plan_device_weights(const Checkpoint& model, ElementType type) {
   const ModelConfig& c = model.config;
-  const auto d_model = std::size_t(c.d_model), d_ff = std::size_t(c.d_ff),
-             d_q = std::size_t(c.n_heads) * std::size_t(c.head_dim),
-             d_kv = std::size_t(c.n_kv_heads) * std::size_t(c.head_dim);
+  const auto d_model = std::size_t(c.d_model);
   std::vector<DeviceWeights> out;
   for (int layer = 0; layer < c.n_layers; ++layer) {
-    const std::string prefix = "model.layers." + std::to_string(layer) + ".", attention = prefix + "self_attn.",
-                      mlp = prefix + "mlp.";
-    const auto weight = [&](const std::string& module) { return required(model, module + ".weight"); };
-    const auto bias = [&](const std::string& module) { return model.find(module + ".bias"); };
+    const LayerTensors t = layer_tensors(model, layer);
     DeviceWeights& w = out.emplace_back();
-    w.matrices = {matrix_of({{weight(attention + "q_proj"), d_q},
-                             {weight(attention + "k_proj"), d_kv},
-                             {weight(attention + "v_proj"), d_kv}},
-                            d_model, type),
-                  matrix_of({{weight(attention + "o_proj"), d_model}}, d_q, type),
-                  matrix_of({{weight(mlp + "gate_proj"), d_ff}, {weight(mlp + "up_proj"), d_ff}}, d_model, type),
-                  matrix_of({{weight(mlp + "down_proj"), d_model}}, d_ff, type)};
-    w.vectors = {vector_of({{weight(prefix + "input_layernorm"), d_model}}),
-                 vector_of({{weight(prefix + "post_attention_layernorm"), d_model}}),
-                 vector_of({{bias(attention + "q_proj"), d_q},
-                            {bias(attention + "k_proj"), d_kv},
-                            {bias(attention + "v_proj"), d_kv}}),
-                 vector_of({{bias(attention + "o_proj"), d_model}}),
-                 vector_of({{bias(mlp + "gate_proj"), d_ff}, {bias(mlp + "up_proj"), d_ff}}),
-                 vector_of({{bias(mlp + "down_proj"), d_model}})};
+    w.matrices = {
+        matrix_of({{t.q.weight, t.q.outputs}, {t.k.weight, t.k.outputs}, {t.v.weight, t.v.outputs}}, d_model, type),
+        matrix_of({{t.o.weight, t.o.outputs}}, t.o.inputs, type),
+        matrix_of({{t.gate.weight, t.gate.outputs}, {t.up.weight, t.up.outputs}}, d_model, type),
+        matrix_of({{t.down.weight, t.down.outputs}}, t.down.inputs, type)};
+    w.vectors = {vector_of({{t.attention_norm, d_model}}),
+                 vector_of({{t.mlp_norm, d_model}}),
+                 vector_of({{t.q.bias, t.q.outputs}, {t.k.bias, t.k.outputs}, {t.v.bias, t.v.outputs}}),
+                 vector_of({{t.o.bias, t.o.outputs}}),
+                 vector_of({{t.gate.bias, t.gate.outputs}, {t.up.bias, t.up.outputs}}),
+                 vector_of({{t.down.bias, t.down.outputs}})};
     lay_out(w);
   }
   DeviceWeights& head = out.emplace_back();
-  head.matrices = {matrix_of(
-      {{required(model, c.tied_head ? "model.embed_tokens.weight" : "lm_head.weight"), std::size_t(c.n_vocab)}},
-      d_model, type)};
+  head.matrices = {matrix_of({{head_tensor(model), std::size_t(c.n_vocab)}}, d_model, type)};
   head.vectors = {vector_of({{required(model, "model.norm.weight"), d_model}})};
   lay_out(head);
   return out;

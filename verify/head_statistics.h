@@ -33,6 +33,12 @@ struct PairStatistics {
   double kl() const;
 };
 
+/// What a row of logits (of one model: a alone) amounts to.
+struct HeadRow {
+  PairStatistics statistics;
+  double next_a = 0, next_b = 0;  // logits of the next token; 0 where there is none
+};
+
 /// Takes in columns [first_column, first_column + width) of one row, width <= kVocabBlock. x has kVocabBlock floats;
 /// those past `width` are overwritten.
 void accumulate(float* x, std::size_t first_column, std::size_t width, RowStatistics& row);

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
+#include <initializer_list>
 #include <numeric>
 
 #include "lib/error.h"
@@ -10,77 +12,91 @@
 namespace ropewalk::verify {
 namespace {
 
-/// The biases of `parts` one after another, padded to whole panels; empty if none has one. A part without a bias adds
-/// 0.
-std::vector<float> read_biases(const Checkpoint& model, std::span<const std::pair<std::string, std::size_t>> parts) {
+using Linears = std::initializer_list<std::reference_wrapper<const LinearTensors>>;
+
+/// The biases of `modules` one after another, padded to whole panels; empty if none has one. A module without a bias
+/// adds 0.
+std::vector<float> read_biases(Linears modules) {
   std::size_t total = 0;
   bool any = false;
-  for (const auto& [module, outputs] : parts) {
-    total += outputs;
-    any = any || model.find(module + ".bias");
-  }
+  for (const LinearTensors& module : modules) total += module.outputs, any = any || module.bias;
   if (!any) return {};
   std::vector<float> all(whole_panels(total));
   std::size_t first = 0;
-  for (const auto& [module, outputs] : parts) {
-    if (const TensorPtr bias = model.find(module + ".bias"))
-      std::ranges::copy(read_vector(bias, outputs), all.begin() + static_cast<std::ptrdiff_t>(first));
-    first += outputs;
+  for (const LinearTensors& module : modules) {
+    if (module.bias)
+      std::ranges::copy(read_vector(module.bias, module.outputs), all.begin() + static_cast<std::ptrdiff_t>(first));
+    first += module.outputs;
   }
   return all;
 }
 
-std::vector<float> read_interleaved_biases(const Checkpoint& model, const std::string& gate, const std::string& up,
-                                           std::size_t outputs) {
-  const TensorPtr gate_bias = model.find(gate + ".bias"), up_bias = model.find(up + ".bias");
-  if (!gate_bias && !up_bias) return {};
-  std::vector<float> all(whole_panels(2 * ((outputs + 15) / 16 * 16)));
+/// As pack_interleaved orders the rows.
+std::vector<float> read_interleaved_biases(const LinearTensors& gate, const LinearTensors& up) {
+  if (!gate.bias && !up.bias) return {};
+  std::vector<float> all(whole_panels(2 * ((gate.outputs + 15) / 16 * 16)));
   for (const bool is_up : {false, true}) {
-    const TensorPtr& bias = is_up ? up_bias : gate_bias;
+    const TensorPtr& bias = is_up ? up.bias : gate.bias;
     if (!bias) continue;
-    const std::vector<float> values = read_vector(bias, outputs);
-    for (std::size_t i = 0; i < outputs; ++i) all[i / 16 * 32 + (is_up ? 16 : 0) + i % 16] = values[i];
+    const std::vector<float> values = read_vector(bias, gate.outputs);
+    for (std::size_t i = 0; i < values.size(); ++i) all[i / 16 * 32 + (is_up ? 16 : 0) + i % 16] = values[i];
   }
   return all;
+}
+
+void pack_rows(Linears modules, const Workers& workers, PackedMatrix& out) {
+  std::vector<MatrixPart> parts;
+  for (const LinearTensors& module : modules) parts.push_back({module.weight, module.outputs});
+  pack(parts, modules.begin()->get().inputs, workers, out);
 }
 
 }  // namespace
 
+LayerTensors layer_tensors(const Checkpoint& model, int layer) {
+  const ModelConfig& c = model.config;
+  const auto d_model = std::size_t(c.d_model), d_ff = std::size_t(c.d_ff);
+  const std::string prefix = "model.layers." + std::to_string(layer) + ".";
+  const auto norm = [&](const char* name) { return required(model, prefix + name + ".weight"); };
+  const auto linear = [&](const char* name, std::size_t outputs, std::size_t inputs) {
+    return LinearTensors{required(model, prefix + name + ".weight"), model.find(prefix + name + ".bias"), outputs,
+                         inputs};
+  };
+  return {norm("input_layernorm"),
+          norm("post_attention_layernorm"),
+          linear("self_attn.q_proj", c.d_q(), d_model),
+          linear("self_attn.k_proj", c.d_kv(), d_model),
+          linear("self_attn.v_proj", c.d_kv(), d_model),
+          linear("self_attn.o_proj", d_model, c.d_q()),
+          linear("mlp.gate_proj", d_ff, d_model),
+          linear("mlp.up_proj", d_ff, d_model),
+          linear("mlp.down_proj", d_model, d_ff)};
+}
+
+TensorPtr head_tensor(const Checkpoint& model) {
+  return required(model, model.config.tied_head ? "model.embed_tokens.weight" : "lm_head.weight");
+}
+
 void read_layer(const Checkpoint& model, int layer, const Workers& workers, LayerWeights& out) {
-  const ModelConfig& config = model.config;
-  const auto d_model = std::size_t(config.d_model), d_ff = std::size_t(config.d_ff);
-  const std::size_t d_q = std::size_t(config.n_heads) * std::size_t(config.head_dim),
-                    d_kv = std::size_t(config.n_kv_heads) * std::size_t(config.head_dim);
-  const std::string prefix = "model.layers." + std::to_string(layer) + ".", attention = prefix + "self_attn.",
-                    mlp = prefix + "mlp.";
-  const auto weight = [&](const std::string& module) { return required(model, module + ".weight"); };
-
-  out.attention_norm = read_vector(weight(prefix + "input_layernorm"), d_model);
-  out.mlp_norm = read_vector(weight(prefix + "post_attention_layernorm"), d_model);
-  const std::array<std::pair<std::string, std::size_t>, 3> qkv = {
-      {{attention + "q_proj", d_q}, {attention + "k_proj", d_kv}, {attention + "v_proj", d_kv}}};
-  const std::array<MatrixPart, 3> qkv_parts = {
-      {{weight(qkv[0].first), d_q}, {weight(qkv[1].first), d_kv}, {weight(qkv[2].first), d_kv}}};
-  pack(qkv_parts, d_model, workers, out.qkv);
-  out.qkv_bias = read_biases(model, qkv);
-
-  const std::array<std::pair<std::string, std::size_t>, 1> output = {{{attention + "o_proj", d_model}}},
-                                                           down = {{{mlp + "down_proj", d_model}}};
-  pack(std::array<MatrixPart, 1>{{{weight(output[0].first), d_model}}}, d_q, workers, out.output);
-  out.output_bias = read_biases(model, output);
-  pack_interleaved(weight(mlp + "gate_proj"), weight(mlp + "up_proj"), d_ff, d_model, workers, out.gate_up);
-  out.gate_up_bias = read_interleaved_biases(model, mlp + "gate_proj", mlp + "up_proj", d_ff);
-  pack(std::array<MatrixPart, 1>{{{weight(down[0].first), d_model}}}, d_ff, workers, out.down);
-  out.down_bias = read_biases(model, down);
+  const auto d_model = std::size_t(model.config.d_model);
+  const LayerTensors t = layer_tensors(model, layer);
+  out.attention_norm = read_vector(t.attention_norm, d_model);
+  out.mlp_norm = read_vector(t.mlp_norm, d_model);
+  pack_rows({t.q, t.k, t.v}, workers, out.qkv);
+  out.qkv_bias = read_biases({t.q, t.k, t.v});
+  pack_rows({t.o}, workers, out.output);
+  out.output_bias = read_biases({t.o});
+  pack_interleaved(t.gate.weight, t.up.weight, t.gate.outputs, d_model, workers, out.gate_up);
+  out.gate_up_bias = read_interleaved_biases(t.gate, t.up);
+  pack_rows({t.down}, workers, out.down);
+  out.down_bias = read_biases({t.down});
 }
 
 HeadWeights read_head(const Checkpoint& model, const Workers& workers) {
   const ModelConfig& config = model.config;
   HeadWeights out;
   out.norm = read_vector(required(model, "model.norm.weight"), std::size_t(config.d_model));
-  const TensorPtr head = required(model, config.tied_head ? "model.embed_tokens.weight" : "lm_head.weight");
-  pack(std::array<MatrixPart, 1>{{{head, std::size_t(config.n_vocab)}}}, std::size_t(config.d_model), workers,
-       out.logits);
+  pack(std::array<MatrixPart, 1>{{{head_tensor(model), std::size_t(config.n_vocab)}}}, std::size_t(config.d_model),
+       workers, out.logits);
   return out;
 }
 

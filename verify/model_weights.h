@@ -7,6 +7,21 @@
 
 namespace ropewalk::verify {
 
+/// A linear module as stored: weight [outputs, inputs]; no bias: nullptr.
+struct LinearTensors {
+  TensorPtr weight, bias;
+  std::size_t outputs, inputs;
+};
+/// One decoder layer of the llama family by its tensors' canonical names, with the shapes the configuration asks for.
+struct LayerTensors {
+  TensorPtr attention_norm, mlp_norm;  // [d_model]
+  LinearTensors q, k, v, o, gate, up, down;
+};
+/// Error(bad_input) naming a tensor that is missing. Shapes are checked where the tensors are read.
+LayerTensors layer_tensors(const Checkpoint& model, int layer);
+/// lm_head, or the embedding if tied: [n_vocab, d_model].
+TensorPtr head_tensor(const Checkpoint& model);
+
 /// One decoder layer of the llama family, ready for use. Biases are padded to whole panels; empty if the model has
 /// none.
 struct LayerWeights {

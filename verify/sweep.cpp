@@ -6,20 +6,13 @@
 #include "lib/error.h"
 #include "verify/device_sweep.h"
 #include "verify/forward.h"
+#include "verify/scores.h"
 
 namespace ropewalk::verify {
 namespace {
 
 void report(const SweepOptions& options, int layers_done) {
   if (options.progress) options.progress(layers_done);
-}
-
-/// The id that follows each row, -1 at the end of a window.
-std::vector<std::int32_t> next_ids(std::span<const Window> windows) {
-  std::vector<std::int32_t> next;
-  for (const Window& window : windows)
-    for (std::size_t t = 0; t < window.size(); ++t) next.push_back(t + 1 < window.size() ? window[t + 1] : -1);
-  return next;
 }
 
 /// piece(first row, rows, slot) over blocks of at most HeadRows::kRows rows.
@@ -32,18 +25,12 @@ void for_row_blocks(const Workers& workers, std::size_t rows,
   });
 }
 
-/// One row of one model: statistics and the logit of the token that came.
-struct Row {
-  RowStatistics statistics;
-  double next_logit = 0;
-};
-
 /// Final norm, head and statistics of every row. `each_block(first_row, rows, first_column, head_rows)` sees the logits
 /// before they are taken in; may be empty.
 using SeeLogits = std::function<void(std::size_t, std::size_t, std::size_t, HeadRows&)>;
-std::vector<Row> run_head(const Forward& forward, const HeadWeights& head, std::span<const std::int32_t> next,
-                          const Workers& workers, const SeeLogits& see) {
-  std::vector<Row> rows(forward.rows());
+std::vector<HeadRow> run_head(const Forward& forward, const HeadWeights& head, std::span<const std::int32_t> next,
+                              const Workers& workers, const SeeLogits& see) {
+  std::vector<HeadRow> rows(forward.rows());
   std::vector<HeadRows> scratch(static_cast<std::size_t>(workers.threads()));
   for_row_blocks(workers, rows.size(), [&](std::size_t first, std::size_t count, std::size_t slot) {
     HeadRows& block = scratch[slot];
@@ -54,8 +41,8 @@ std::vector<Row> run_head(const Forward& forward, const HeadWeights& head, std::
       for (std::size_t r = 0; r < count; ++r) {
         // wraps where it is not in this block
         const std::size_t target = static_cast<std::size_t>(next[first + r]) - column;
-        if (target < block.width()) rows[first + r].next_logit = double(block.logits(r)[target]);
-        accumulate(block.logits(r), column, block.width(), rows[first + r].statistics);
+        if (target < block.width()) rows[first + r].next_a = double(block.logits(r)[target]);
+        accumulate(block.logits(r), column, block.width(), rows[first + r].statistics.a);
       }
     }
   });
@@ -88,9 +75,32 @@ double distance(const Forward& a, const Forward& b, const Workers& workers) {
       rows[row] = difference == 0 ? 0 : std::sqrt(difference / norm);
     }
   });
-  double sum = 0;
-  for (const double row : rows) sum += row;
-  return rows.empty() ? 0 : sum / double(rows.size());
+  return mean_of(rows);
+}
+
+/// run_head of two models whose vocabularies are one.
+std::vector<HeadRow> run_pair_head(const Forward& a, const Forward& b, const HeadWeights& head_a,
+                                   const HeadWeights& head_b, std::span<const std::int32_t> next,
+                                   const Workers& workers) {
+  std::vector<HeadRow> rows(next.size());
+  std::vector<std::pair<HeadRows, HeadRows>> scratch(static_cast<std::size_t>(workers.threads()));
+  for_row_blocks(workers, rows.size(), [&](std::size_t first, std::size_t count, std::size_t slot) {
+    auto& [block_a, block_b] = scratch[slot];
+    block_a.start(a.config(), head_a, a.row(first), a.stride(), count);
+    block_b.start(b.config(), head_b, b.row(first), b.stride(), count);
+    for (std::size_t column = 0; column < head_a.logits.outputs; column += kVocabBlock) {
+      block_a.compute(column);
+      block_b.compute(column);
+      for (std::size_t r = 0; r < count; ++r) {
+        HeadRow& row = rows[first + r];
+        const std::size_t target = static_cast<std::size_t>(next[first + r]) - column;
+        if (target < block_a.width())
+          row.next_a = double(block_a.logits(r)[target]), row.next_b = double(block_b.logits(r)[target]);
+        accumulate(block_a.logits(r), block_b.logits(r), column, block_a.width(), row.statistics);
+      }
+    }
+  });
+  return rows;
 }
 
 }  // namespace
@@ -101,23 +111,13 @@ std::vector<std::vector<TokenScore>> score(const Checkpoint& model, std::span<co
     return device_score(*open_device(options.device->index, options.device->memory_bytes), model, windows, options);
   const Workers workers(options.threads);
   const Forward forward = run_layers(model, windows, workers, options);
-  const std::vector<Row> rows = run_head(forward, read_head(model, workers), next_ids(windows), workers, {});
-  std::vector<std::vector<TokenScore>> scores;
-  std::size_t row = 0;
-  for (const Window& window : windows) {
-    auto& out = scores.emplace_back();
-    for (std::size_t t = 0; t < window.size(); ++t, ++row)
-      if (t + 1 < window.size())
-        out.push_back({rows[row].statistics.log_sum_exp() - rows[row].next_logit, rows[row].statistics.argmax,
-                       float(rows[row].statistics.entropy())});
-  }
-  return scores;
+  return token_scores(run_head(forward, read_head(model, workers), next_ids(windows), workers, {}), windows);
 }
 
 std::vector<std::size_t> split_windows(const ModelConfig& config, std::span<const std::size_t> lengths,
                                        std::uint64_t bytes) {
-  const std::uint64_t per_token = row_stride(static_cast<std::size_t>(config.d_model)) * sizeof(float) + sizeof(Row) +
-                                  sizeof(TokenScore) + 2 * sizeof(std::int32_t);
+  const std::uint64_t per_token = row_stride(static_cast<std::size_t>(config.d_model)) * sizeof(float) +
+                                  sizeof(HeadRow) + sizeof(TokenScore) + 2 * sizeof(std::int32_t);
   std::vector<std::size_t> parts;
   std::uint64_t held = 0;
   std::size_t begin = 0;
@@ -141,18 +141,17 @@ LogitsResult logits(const Checkpoint& model, const Window& window, int last, con
   const std::span<const Window> windows(&window, 1);
   const Forward forward = run_layers(model, windows, workers, options);
   const auto n_vocab = std::size_t(model.config.n_vocab);
-  const std::size_t kept = last <= 0 ? window.size() : std::min(window.size(), static_cast<std::size_t>(last)),
-                    skipped = window.size() - kept;
+  const std::size_t skipped = rows_before_last(window.size(), last);
   LogitsResult out;
-  out.logits.resize(kept * n_vocab);
+  out.logits.resize((window.size() - skipped) * n_vocab);
   const auto keep = [&](std::size_t first, std::size_t count, std::size_t column, HeadRows& block) {
     for (std::size_t r = 0; r < count; ++r)
       if (first + r >= skipped)
         std::copy_n(block.logits(r), block.width(), out.logits.data() + (first + r - skipped) * n_vocab + column);
   };
-  const std::vector<Row> rows = run_head(forward, read_head(model, workers), next_ids(windows), workers, keep);
-  for (std::size_t t = 0; t + 1 < window.size(); ++t)
-    out.nll.push_back(rows[t].statistics.log_sum_exp() - rows[t].next_logit);
+  const std::vector<HeadRow> rows = run_head(forward, read_head(model, workers), next_ids(windows), workers, keep);
+  const std::vector<std::vector<TokenScore>> scores = token_scores(rows, windows);
+  for (const TokenScore& score : scores.front()) out.nll.push_back(score.nll);
   return out;
 }
 
@@ -178,41 +177,9 @@ PairResult compare(const Checkpoint& a, const Checkpoint& b, std::span<const Win
   }
   report(options, layers);
 
-  const HeadWeights head_a = read_head(a, workers), head_b = read_head(b, workers);
-  const std::vector<std::int32_t> next = next_ids(windows);
-  std::vector<PairScore> rows(next.size());
-  std::vector<std::pair<HeadRows, HeadRows>> scratch(static_cast<std::size_t>(workers.threads()));
-  for_row_blocks(workers, rows.size(), [&](std::size_t first, std::size_t count, std::size_t slot) {
-    auto& [block_a, block_b] = scratch[slot];
-    block_a.start(a.config, head_a, forward_a.row(first), forward_a.stride(), count);
-    block_b.start(b.config, head_b, forward_b.row(first), forward_b.stride(), count);
-    std::vector<PairStatistics> statistics(count);
-    std::vector<std::pair<double, double>> next_logits(count);
-    for (std::size_t column = 0; column < head_a.logits.outputs; column += kVocabBlock) {
-      block_a.compute(column);
-      block_b.compute(column);
-      for (std::size_t r = 0; r < count; ++r) {
-        const std::size_t target = static_cast<std::size_t>(next[first + r]) - column;
-        if (target < block_a.width())
-          next_logits[r] = {double(block_a.logits(r)[target]), double(block_b.logits(r)[target])};
-        accumulate(block_a.logits(r), block_b.logits(r), column, block_a.width(), statistics[r]);
-      }
-    }
-    for (std::size_t r = 0; r < count; ++r) {
-      PairScore& out = rows[first + r];
-      const PairStatistics& s = statistics[r];
-      if (next[first + r] >= 0)
-        out.nll_a = s.a.log_sum_exp() - next_logits[r].first, out.nll_b = s.b.log_sum_exp() - next_logits[r].second;
-      out.kl = s.kl();
-      out.same_top1 = s.same_top1();
-    }
-  });
-  auto row = rows.begin();
-  for (const Window& window : windows) {
-    const auto end = row + static_cast<std::ptrdiff_t>(window.size());
-    result.scores.emplace_back(row, end);
-    row = end;
-  }
+  result.scores = pair_scores(
+      run_pair_head(forward_a, forward_b, read_head(a, workers), read_head(b, workers), next_ids(windows), workers),
+      windows);
   return result;
 }
 

@@ -10,12 +10,6 @@
 // its maximum rises; then a fixed tree joins them.
 namespace ropewalk::verify {
 
-/// What a row of logits (of one model: a alone) amounts to.
-struct HeadRow {
-  PairStatistics statistics;
-  double next_a = 0, next_b = 0;  // logits of the next token; 0 where there is none
-};
-
 struct HeadArgs {
   const float *a, *b;  // [rows, n_vocab]; b null: one model
   std::uint64_t stride;

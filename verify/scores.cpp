@@ -1,0 +1,53 @@
+#include "verify/scores.h"
+
+namespace ropewalk::verify {
+namespace {
+
+double nll_a(const HeadRow& row) { return row.statistics.a.log_sum_exp() - row.next_a; }
+double nll_b(const HeadRow& row) { return row.statistics.b.log_sum_exp() - row.next_b; }
+
+}  // namespace
+
+std::vector<std::int32_t> next_ids(std::span<const Window> windows) {
+  std::vector<std::int32_t> next;
+  for (const Window& window : windows)
+    for (std::size_t t = 0; t < window.size(); ++t) next.push_back(t + 1 < window.size() ? window[t + 1] : -1);
+  return next;
+}
+
+std::vector<std::vector<TokenScore>> token_scores(std::span<const HeadRow> rows, std::span<const Window> windows) {
+  std::vector<std::vector<TokenScore>> scores;
+  for (const Window& window : windows) {
+    auto& out = scores.emplace_back();
+    for (std::size_t t = 0; t + 1 < window.size(); ++t)
+      out.push_back({nll_a(rows[t]), rows[t].statistics.a.argmax, float(rows[t].statistics.a.entropy())});
+    rows = rows.subspan(window.size());
+  }
+  return scores;
+}
+
+std::vector<std::vector<PairScore>> pair_scores(std::span<const HeadRow> rows, std::span<const Window> windows) {
+  std::vector<std::vector<PairScore>> scores;
+  for (const Window& window : windows) {
+    auto& out = scores.emplace_back(window.size());
+    for (std::size_t t = 0; t < window.size(); ++t) {
+      if (t + 1 < window.size()) out[t].nll_a = nll_a(rows[t]), out[t].nll_b = nll_b(rows[t]);
+      out[t].kl = rows[t].statistics.kl();
+      out[t].same_top1 = rows[t].statistics.same_top1();
+    }
+    rows = rows.subspan(window.size());
+  }
+  return scores;
+}
+
+std::size_t rows_before_last(std::size_t rows, int last) {
+  return last <= 0 || static_cast<std::size_t>(last) >= rows ? 0 : rows - static_cast<std::size_t>(last);
+}
+
+double mean_of(std::span<const double> values) {
+  double sum = 0;
+  for (const double value : values) sum += value;
+  return values.empty() ? 0 : sum / double(values.size());
+}
+
+}  // namespace ropewalk::verify

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "verify/head_statistics.h"
+#include "verify/sweep.h"
+
+// What host and device sweeps have in common: rows of statistics, window after window, and what results they amount to.
+namespace ropewalk::verify {
+
+/// The id that follows each row, -1 at the end of a window.
+std::vector<std::int32_t> next_ids(std::span<const Window> windows);
+
+/// [window][t], t < size - 1, of the rows' model a.
+std::vector<std::vector<TokenScore>> token_scores(std::span<const HeadRow> rows, std::span<const Window> windows);
+/// [window][t], t < size; the last of a window has no NLL.
+std::vector<std::vector<PairScore>> pair_scores(std::span<const HeadRow> rows, std::span<const Window> windows);
+
+/// How many of a window's rows are not among its last `last` (0: all are).
+std::size_t rows_before_last(std::size_t rows, int last);
+/// In order, so the same bits everywhere; 0 of none.
+double mean_of(std::span<const double> values);
+
+}  // namespace ropewalk::verify
