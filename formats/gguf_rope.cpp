@@ -3,21 +3,17 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <numbers>
 #include <utility>
 
 #include "lib/error.h"
+#include "lib/number_text.h"
 #include "lib/rope_bands.h"
 
 namespace ropewalk::formats {
 namespace {
 
-std::string shown(double value) {
-  char text[40];
-  std::snprintf(text, sizeof text, "%.9g", value);
-  return text;
-}
+std::string shown(double value) { return number_text(value, 9); }
 
 void add(GgufRope& rope, const char* name, GgufValue value) {
   rope.keys.push_back({std::string("llama.rope.") + name, std::move(value)});

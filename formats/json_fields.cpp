@@ -87,4 +87,11 @@ std::optional<std::string> JsonFields::optional_string(std::string_view key) con
   return value->get<std::string>();
 }
 
+std::string trimmed(double value) {
+  if (std::isnan(value)) return "NaN";
+  if (std::isinf(value)) return value > 0 ? "Infinity" : "-Infinity";
+  const std::string text = Json(value).dump();
+  return text.ends_with(".0") ? text.substr(0, text.size() - 2) : text;
+}
+
 }  // namespace ropewalk::formats

@@ -47,5 +47,7 @@ class JsonFields {
 
 /// A value for a message: as in the file, cut after 60 characters.
 std::string shown(const Json& value);
+/// A number as a file has it, without a needless ".0": "4", "0.25"; "NaN", "Infinity" as Python writes them.
+std::string trimmed(double value);
 
 }  // namespace ropewalk::formats

@@ -1,5 +1,4 @@
 #include <cmath>
-#include <cstdio>
 #include <map>
 #include <unordered_map>
 
@@ -7,6 +6,7 @@
 #include "formats/tensor_inventory.h"
 #include "lib/error.h"
 #include "lib/nearest_word.h"
+#include "lib/number_text.h"
 #include "lib/recipes.h"
 
 namespace ropewalk::formats {
@@ -33,11 +33,7 @@ void check_fit(const LoraModule& module, const LazyTensor& weight, const PeftAda
     fail(module.b, "outputs", module.b->info().shape[0], weight.info().shape[0]);
 }
 
-std::string number(double value) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%g", value);
-  return text;
-}
+std::string number(double value) { return number_text(value, 6); }
 
 [[noreturn]] void fail_no_target(const LoraModule& module, const PeftAdapter& adapter,
                                  const std::vector<TensorPtr>& base) {

@@ -4,23 +4,18 @@
 #include <array>
 #include <bit>
 #include <cmath>
-#include <cstdio>
 #include <set>
 
 #include "formats/rope_config.h"
 #include "formats/rope_dictionary.h"
 #include "lib/error.h"
+#include "lib/number_text.h"
+#include "lib/plural.h"
 
 namespace ropewalk::formats {
 namespace {
 
 constexpr const char* kOriginal = "original_max_position_embeddings";
-
-std::string shown(double value) {
-  char text[40];
-  std::snprintf(text, sizeof text, "%.6g", value);
-  return text;
-}
 
 // Comparison ----------------------------------------------------------------------------------------------------------
 
@@ -39,8 +34,10 @@ std::vector<float> effective(const EngineRope& rope, int length) {
   return table;
 }
 
-/// llama.cpp multiplies angles up pair by pair in float32, each product rounded: 2^-24 for each of up to 256 pairs.
-/// Elsewhere: 3 units in the last place.
+/// Against the engine's own float32 arithmetic of the wanted rope, where compare_rope (engines/flags.h) has both sides in
+/// double: what is written must survive that engine's rounding too. 3 units in the last place, as the engines agree on a
+/// formula; llama.cpp multiplies angles up pair by pair in float32, each product rounded: 2^-24 for each of up to 256
+/// pairs.
 bool same_frequency(const EngineRope& rope, float got, float want) {
   if (rope.arithmetic == EngineArithmetic::ggml) return std::abs(got - want) <= std::abs(want) * 0x1p-16f;
   return ulps(got, want) <= 3;
@@ -64,11 +61,11 @@ std::string table_difference(const RopeTarget& target, const EngineRope& rope, i
     if (!same_frequency(rope, got[pair], want.inv_freq[pair])) first = pair, ++differ;
   if (differ > 0)
     return std::to_string(differ) + " of " + std::to_string(got.size()) + " frequencies differ" + at + ", first pair " +
-           std::to_string(first) + ": " + shown(double(got[first])) + ", " + shown(double(want.inv_freq[first])) +
-           " is wanted";
+           std::to_string(first) + ": " + number_text(double(got[first]), 6) + ", " +
+           number_text(double(want.inv_freq[first]), 6) + " is wanted";
   if (ulps(attention, want.attention_factor) > 1)
-    return "attention factor " + shown(double(attention)) + at + ", " + shown(double(want.attention_factor)) +
-           " is wanted";
+    return "attention factor " + number_text(double(attention), 6) + at + ", " +
+           number_text(double(want.attention_factor), 6) + " is wanted";
   return "";
 }
 
@@ -220,13 +217,6 @@ std::vector<EngineVerdict> verdicts(const Json& config, const RopeTarget& target
 
 long count_right(const std::vector<EngineVerdict>& all) {
   return std::count_if(all.begin(), all.end(), [](const EngineVerdict& one) { return one.right(); });
-}
-
-std::string listed(const std::vector<std::string>& names) {
-  std::string out;
-  for (std::size_t i = 0; i < names.size(); ++i)
-    out += (i == 0 ? "" : i + 1 == names.size() ? " and " : ", ") + names[i];
-  return out;
 }
 
 /// Why nothing suits all of `engines`, and what would.

@@ -22,19 +22,8 @@ vector<double> base_frequencies(const RopeSpec& spec, double theta) {
   return f;
 }
 
-struct CorrectionRange {
-  double low, high;  // pair indices: below `low` the frequency is kept, above `high` it is interpolated
-};
-/// The upper clamp is d - 1 although only d/2 pairs exist: transformers 5.23.0, vLLM 0.33, ggml of llama.cpp 0.5 and
-/// the YaRN repository all do so.
-CorrectionRange correction_range(double fast, double slow, bool truncate, const RopeSpec& spec, int original_context) {
-  double low = correction_dim(fast, spec.rotary_dim, spec.theta, original_context);
-  double high = correction_dim(slow, spec.rotary_dim, spec.theta, original_context);
-  if (truncate) {
-    low = std::floor(low);
-    high = std::ceil(high);
-  }
-  return {std::max(low, 0.0), std::min(high, double(spec.rotary_dim - 1))};
+CorrectionRange range_of(double fast, double slow, bool truncate, const RopeSpec& spec, int original_context) {
+  return correction_range(fast, slow, truncate, spec.rotary_dim, spec.theta, original_context);
 }
 
 /// 0 up to `low`, 1 from `high`, linear in the pair index between. Equal ends become a step (transformers 5.23.0,
@@ -47,8 +36,7 @@ double ramp(CorrectionRange range, std::size_t pair) {
 /// arXiv:2309.00071v2 eq. 20 with the ramp over pair indices.
 vector<double> yarn_frequencies(const RopeSpec& spec, const RopeYarn& yarn) {
   vector<double> f = base_frequencies(spec, spec.theta);
-  const CorrectionRange range =
-      correction_range(yarn.beta_fast, yarn.beta_slow, yarn.truncate, spec, yarn.original_context);
+  const CorrectionRange range = range_of(yarn.beta_fast, yarn.beta_slow, yarn.truncate, spec, yarn.original_context);
   for (std::size_t pair = 0; pair < f.size(); ++pair) {
     const double kept = (1 - ramp(range, pair)) * yarn.extrapolation_factor;
     f[pair] = f[pair] / yarn.factor * (1 - kept) + f[pair] * kept;
@@ -62,8 +50,8 @@ vector<double> by_parts_frequencies(const RopeSpec& spec, const RopeNtkByParts& 
   constexpr double kBeta0 = 1.25, kBeta1 = 0.75, kGamma0 = 16, kGamma1 = 2;  // rotations over L, "found experimentally"
   vector<double> f = base_frequencies(spec, spec.theta);
   const vector<double> ntk = base_frequencies(spec, ntk_base(spec.theta, parts.factor, spec.rotary_dim));
-  const CorrectionRange inner = correction_range(kBeta0, kBeta1, true, spec, parts.original_context);
-  const CorrectionRange outer = correction_range(kGamma0, kGamma1, true, spec, parts.original_context);
+  const CorrectionRange inner = range_of(kBeta0, kBeta1, true, spec, parts.original_context);
+  const CorrectionRange outer = range_of(kGamma0, kGamma1, true, spec, parts.original_context);
   for (std::size_t pair = 0; pair < f.size(); ++pair) {
     const double ntk_share = (1 - ramp(inner, pair)) * parts.ntk_factor;
     const double scaled = f[pair] / parts.factor * (1 - ntk_share) + ntk[pair] * ntk_share;
@@ -183,6 +171,17 @@ double ntk_base(double theta, double alpha, int rotary_dim) {
 
 double correction_dim(double rotations, int rotary_dim, double theta, int original_context) {
   return rotary_dim * std::log(original_context / (rotations * 2 * std::numbers::pi)) / (2 * std::log(theta));
+}
+
+CorrectionRange correction_range(double beta_fast, double beta_slow, bool truncate, int rotary_dim, double theta,
+                                 int original_context) {
+  double low = correction_dim(beta_fast, rotary_dim, theta, original_context);
+  double high = correction_dim(beta_slow, rotary_dim, theta, original_context);
+  if (truncate) {
+    low = std::floor(low);
+    high = std::ceil(high);
+  }
+  return {std::max(low, 0.0), std::min(high, double(rotary_dim - 1))};
 }
 
 double longrope_attention_factor(double factor, int original_context) {

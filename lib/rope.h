@@ -130,6 +130,14 @@ double ntk_base(double theta, double alpha, int rotary_dim);
 /// The pair index whose wavelength fits `rotations` times into `original_context` tokens; real-valued (YaRN repository,
 /// find_correction_dim; arXiv:2309.00071v2 eq. 17 solved for d).
 double correction_dim(double rotations, int rotary_dim, double theta, int original_context);
+/// Pair indices between which YaRN blends: the correction dims of both betas, whole where `truncate`, clamped. The upper
+/// clamp is rotary_dim - 1 although only half as many pairs exist: transformers 5.23.0, vLLM 0.33, ggml of llama.cpp 0.5
+/// and the YaRN repository all do so.
+struct CorrectionRange {
+  double low, high;  // below `low` the frequency is kept, above `high` it is interpolated
+};
+CorrectionRange correction_range(double beta_fast, double beta_slow, bool truncate, int rotary_dim, double theta,
+                                 int original_context);
 /// LongRoPE's own attention factor at s = context / original_context: 1 if s <= 1, else sqrt(1 + ln(s) / ln(L))
 /// (arXiv:2402.13753; transformers 5.23.0).
 double longrope_attention_factor(double factor, int original_context);

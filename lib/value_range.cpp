@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <limits>
 #include <string>
 
 #include "lib/error.h"
+#include "lib/number_text.h"
 
 namespace ropewalk {
 namespace {
@@ -29,11 +29,7 @@ Range range_of(DType dtype) {
   }
 }
 
-std::string number(double value) {
-  char text[40];
-  std::snprintf(text, sizeof text, "%.9g", value);
-  return text;
-}
+std::string number(double value) { return number_text(value, 9); }
 
 /// Where a value that `dtype` cannot hold would fit.
 std::string wider(DType dtype, double value) {

@@ -25,13 +25,12 @@ std::string attention(const RopeSpec& rope, double factor, double c) {
 }
 
 std::string dims(const RopeSpec& rope, double fast, double slow, int original, bool truncate) {
-  double low = correction_dim(fast, rope.rotary_dim, rope.theta, original);
-  double high = correction_dim(slow, rope.rotary_dim, rope.theta, original);
-  std::string text = num(fast) + " rotations over " + std::to_string(original) + " tokens: pair " + fixed_text(low, 2) +
-                     ", " + num(slow) + ": pair " + fixed_text(high, 2);
-  if (truncate) low = std::floor(low), high = std::ceil(high);
-  low = std::max(low, 0.0), high = std::min(high, rope.rotary_dim - 1.0);
-  return text + "; the ramp runs from " + num(low) + " to " + num(high);
+  const auto pair_of = [&](double rotations) {
+    return "pair " + fixed_text(correction_dim(rotations, rope.rotary_dim, rope.theta, original), 2);
+  };
+  const CorrectionRange ramp = correction_range(fast, slow, truncate, rope.rotary_dim, rope.theta, original);
+  return num(fast) + " rotations over " + std::to_string(original) + " tokens: " + pair_of(fast) + ", " + num(slow) +
+         ": " + pair_of(slow) + "; the ramp runs from " + num(ramp.low) + " to " + num(ramp.high);
 }
 
 struct LinesOf {

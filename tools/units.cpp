@@ -29,14 +29,6 @@ std::string count_text(std::uint64_t count) {
   return scaled(static_cast<double>(count), {"", " k", " M", " B", " T"});
 }
 
-std::string number_text(double value, int digits) {
-  if (std::isnan(value)) return "not a number";
-  if (std::isinf(value)) return value > 0 ? "infinite" : "-infinite";
-  std::array<char, 64> text;
-  std::snprintf(text.data(), text.size(), "%.*g", digits, value);
-  return text.data();
-}
-
 std::string fixed_text(double value, int decimals) {
   if (!std::isfinite(value)) return number_text(value, 1);
   std::array<char, 512> text;

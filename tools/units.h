@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <string>
 
+#include "lib/number_text.h"
 #include "lib/plural.h"
 
 namespace ropewalk::tools {
@@ -13,8 +14,6 @@ namespace ropewalk::tools {
 std::string bytes_text(std::uint64_t bytes);
 /// "4.2 M", "1.1 B", "2048": counts of parameters and tokens.
 std::string count_text(std::uint64_t count);
-/// Significant digits without trailing noise: number_text(31.5372, 4) is "31.54"; infinities and NaN by name.
-std::string number_text(double value, int digits);
 /// Fixed decimals.
 std::string fixed_text(double value, int decimals);
 /// "48 s", "3 min 20 s", "2 h 05 min".

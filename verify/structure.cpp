@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 
 #include "formats/gguf_model.h"
 #include "formats/tokenizers/tokenizer.h"
+#include "lib/number_text.h"
 #include "lib/plural.h"
 
 namespace ropewalk::verify {
@@ -14,11 +14,7 @@ namespace {
 constexpr const char* kHead = "lm_head.weight";
 constexpr const char* kEmbedding = "model.embed_tokens.weight";
 
-std::string short_number(double value) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.3g", value);
-  return text;
-}
+std::string short_number(double value) { return number_text(value, 3); }
 
 std::string differ_text(std::uint64_t n) { return std::to_string(n) + (n == 1 ? " differs" : " differ"); }
 
