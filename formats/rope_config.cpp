@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 
+#include "formats/json_fields.h"
 #include "formats/rope_fields.h"
 #include "lib/nearest_word.h"
 
@@ -171,8 +173,8 @@ class TransformersReader {
                    "use the base the model was trained with");
     const int original = original_context();
     RopeYarn yarn{factor_or_ratio(original), original};
-    yarn.beta_fast = beta("beta_fast", 32);
-    yarn.beta_slow = beta("beta_slow", 1);
+    yarn.beta_fast = beta("beta_fast", 32, original);
+    yarn.beta_slow = beta("beta_slow", 1, original);
     if (yarn.beta_fast < yarn.beta_slow)
       warnings_.push_back("beta_fast is below beta_slow: YaRN's ramp runs backwards");
     if (const Json* truncate = fields_.value("truncate")) {
@@ -208,11 +210,13 @@ class TransformersReader {
                  "correct it");
   }
 
-  /// Absent, null and 0 all mean the default.
-  double beta(const char* key, double otherwise) {
+  /// Absent, null and 0 all mean the default. ln(original / (2 pi beta)) must be a number: math.log raises below 0 and
+  /// where the product overflows, math.floor where the quotient does.
+  double beta(const char* key, double otherwise, int original) {
     const double value = fields_.optional_number(key, key).value_or(0);
     if (value == 0) fields_.record_default(key);
-    if (value < 0)
+    const double wavelengths = original / (value * 2 * std::numbers::pi);
+    if (value != 0 && !(wavelengths > 0 && std::isfinite(wavelengths)))
       fields_.fail(ErrorKind::bad_input, fields_.pointer_to(key),
                    std::string(key) + " is " + trimmed(value) + ", a number of rotations above 0 was expected",
                    "correct it");
@@ -275,11 +279,6 @@ class TransformersReader {
     if (!unread.empty())
       warnings_.push_back("transformers 5.23.0 does not read these keys of a rope dictionary of type " + type + ": " +
                           unread);
-  }
-
-  static std::string trimmed(double value) {
-    std::string text = Json(value).dump();
-    return text.size() > 2 && text.ends_with(".0") ? text.substr(0, text.size() - 2) : text;
   }
 
   RopeFields fields_;

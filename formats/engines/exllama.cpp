@@ -285,6 +285,7 @@ class ExLlama3 {
       yarn.truncate = truthy(truncate->json);
       draft_.record("truncate", *truncate);
     }
+    check_ramp(yarn, rope);
     draft_.spec().scaling = yarn;
   }
   /// mscale counts for DeepSeek's architectures only; llama_4_scaling_beta replaces the factor by 1.
@@ -302,11 +303,8 @@ class ExLlama3 {
   }
   double beta(const Dict& rope, const char* key, int otherwise) {
     const Value* value = rope.find(key);
-    const double rotations = record_number(draft_, key, value ? *value : walk_.defaulted(otherwise),
-                                           "unsupported operand type(s) for *: '{type}' and 'int'");
-    if (rotations == 0) raise("ZeroDivisionError", "float division by zero", value->pointer);
-    if (rotations < 0) raise("ValueError", "math domain error", value->pointer);
-    return rotations;
+    return record_number(draft_, key, value ? *value : walk_.defaulted(otherwise),
+                         "unsupported operand type(s) for *: '{type}' and 'int'");
   }
   void longrope(const Dict& rope) {
     RopeLongrope longrope;

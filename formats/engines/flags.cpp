@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "formats/config_file.h"
 #include "formats/engines/flags_private.h"
 #include "formats/engines/llamacpp_convert.h"
 #include "lib/plural.h"
@@ -89,12 +90,9 @@ std::string out_of_reach(const EngineVersion& engine, const WantedRope& wanted) 
 std::string arch_of(const FlagsSource& source) {
   if (const auto* gguf = std::get_if<FlagsGguf>(&source))
     return gguf->file->string("general.architecture").value_or("llama");
-  const Json& config = *std::get<const Json*>(source);
-  const Json* model =
-      config.contains("text_config") && config["text_config"].is_object() ? &config["text_config"] : &config;
-  return model->contains("model_type") && model->at("model_type").is_string()
-             ? llama_cpp_arch(model->at("model_type").get<std::string>())
-             : "llama";
+  const Json& model = *model_part(*std::get<const Json*>(source)).json;
+  const auto type = model.find("model_type");
+  return type != model.end() && type->is_string() ? llama_cpp_arch(type->get<std::string>()) : "llama";
 }
 
 std::string why_not(const EngineVersion& engine, const FlagsSource& source, const WantedRope& wanted,
@@ -112,14 +110,13 @@ std::string why_not(const EngineVersion& engine, const FlagsSource& source, cons
            " (alone: " + describe_difference(wanted, read_with_flags(engine, source, length, options), wanted.context) +
            ")";
   }
-  if (engine.engine == Engine::transformers && config && drops_rope_scaling(engine, *std::get<const Json*>(source)))
+  if (engine.engine == Engine::transformers && config &&
+      drops_rope_scaling(engine, *model_part(*std::get<const Json*>(source)).json))
     return "the configuration class of " + engine.title() +
            " has no rope_scaling, so that a keyword is dropped: the file must have the key";
-  if (takes_overrides(engine) && config && !reaches_text_config(engine)) {
-    const Json& file = *std::get<const Json*>(source);
-    if (file.is_object() && file.contains("text_config") && file["text_config"].is_object())
-      return "the rope is in text_config, which an override of " + engine.title() + " can only replace whole";
-  }
+  if (takes_overrides(engine) && config && !reaches_text_config(engine) &&
+      model_part(*std::get<const Json*>(source)).nested())
+    return "the rope is in text_config, which an override of " + engine.title() + " can only replace whole";
   // the one that is least wrong speaks for all
   std::string best;
   int least = -1;

@@ -62,6 +62,11 @@ struct EngineFlags {
 EngineFlags engine_flags(const EngineVersion& engine, const FlagsSource& source, const WantedRope& wanted,
                          const EngineOptions& options = {});
 
+/// The flags with one more key of the model's config.json replaced (sliding_window by null); nullopt where the engine's
+/// command line replaces none, or none inside a text_config.
+std::optional<FlagSet> also_override(const EngineVersion& engine, const Json& config, FlagSet flags,
+                                     const std::string& key, const Json& value);
+
 /// The engine's reading of the source with these flags applied as that engine applies them.
 EngineReading read_with_flags(const EngineVersion& engine, const FlagsSource& source, const FlagSet& flags,
                               const EngineOptions& options = {});

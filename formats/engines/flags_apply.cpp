@@ -3,6 +3,7 @@
 // before that, PretrainedConfig.update. SGLang 0.5.23: python/sglang/srt/utils/hf_transformers/config.py, get_config (a rope
 // dictionary is merged; a text_config is updated). transformers: PretrainedConfig.from_dict, setattr for every keyword (run:
 // 5.23.0). All three after the configuration class has read the file, so what that raises no flag can avoid.
+#include "formats/config_file.h"
 #include "formats/engines/flags_private.h"
 #include "formats/engines/hf_config.h"
 
@@ -99,6 +100,15 @@ std::optional<EngineError> load_error(const EngineVersion& engine, const Json& c
 }
 
 }  // namespace engines
+
+std::optional<FlagSet> also_override(const EngineVersion& engine, const Json& config, FlagSet flags,
+                                     const std::string& key, const Json& value) {
+  const bool nested = model_part(config).nested();
+  if (!engines::takes_overrides(engine) || (nested && !engines::reaches_text_config(engine))) return std::nullopt;
+  flags.overrides[key] = value;
+  flags.in_text_config = nested;
+  return flags;
+}
 
 EngineReading read_with_flags(const EngineVersion& engine, const FlagsSource& source, const FlagSet& flags,
                               const EngineOptions& options) {

@@ -2,32 +2,18 @@
 #include <cstdlib>
 #include <cmath>
 
+#include "formats/config_file.h"
 #include "formats/engines/flags_private.h"
 #include "formats/engines/hf_config.h"
 
 namespace ropewalk::formats::engines {
 namespace {
 
-/// A float32 as a double with few digits: what came through a GGUF's f32 is written as people would.
-double shortest(double value) {
-  const double few = std::strtod(number_text(value).c_str(), nullptr);
-  return float(few) == float(value) ? few : value;
-}
-
 /// The attention factor that the method has by itself at its factor.
 double own_attention(const RopeSpec& spec) {
   RopeSpec plain = spec;
   plain.attention_factor.reset();
   return rope_table(plain, 1).attention_factor;
-}
-
-/// A dynamic rope as it is at one length: plain, with the base of that length.
-void hold_still(RopeSpec& spec, int context) {
-  const auto* dynamic = std::get_if<RopeDynamic>(&spec.scaling);
-  if (!dynamic) return;
-  const double s = dynamic->factor, ratio = double(context) / dynamic->original_context;
-  if (ratio > 1) spec.theta = ntk_base(spec.theta, s * ratio - (s - 1), spec.rotary_dim);
-  spec.scaling = RopeUnscaled{};
 }
 
 /// Any rope that is the same at every length, as two equal lists of longrope: the last resort, long but exact.
@@ -57,15 +43,11 @@ std::optional<WantedRope> as_lists(const WantedRope& wanted) {
 
 /// The model's part of the file, and its rope dictionary as far as it has one.
 struct FileRope {
-  const Json* model = nullptr;
-  bool in_text_config = false;
+  const Json* model;
+  bool in_text_config;
   Json dict = Json::object();
 
-  explicit FileRope(const Json& config) : model(&config) {
-    if (config.is_object() && config.contains("text_config") && config.at("text_config").is_object()) {
-      model = &config.at("text_config");
-      in_text_config = true;
-    }
+  explicit FileRope(const Json& config) : model(model_part(config).json), in_text_config(model_part(config).nested()) {
     for (const char* key : {"rope_scaling", "rope_parameters"})
       if (dict.empty() && model->is_object() && model->contains(key) && model->at(key).is_object())
         dict = model->at(key);
@@ -317,83 +299,6 @@ class Overrides {
   const bool v5_;
   std::vector<FlagSet> out_;
 };
-
-// llama.cpp -----------------------------------------------------------------------------------------------------------
-
-void add_llama_cpp(std::vector<FlagSet>& out, const LlamaCppFlags& base, const RopeSpec& spec, int context) {
-  const double a = rope_table(spec, 1).attention_factor;
-  const auto add = [&](const LlamaCppFlags& flags) {
-    FlagSet set;
-    set.context = context;
-    set.llama_cpp = flags;
-    out.push_back(set);
-  };
-  for (const bool with_theta : {false, true}) {
-    LlamaCppFlags flags = base;
-    const auto* ntk = std::get_if<RopeNtk>(&spec.scaling);
-    if (with_theta) flags.theta = shortest(ntk ? ntk_base(spec.theta, ntk->alpha, spec.rotary_dim) : spec.theta);
-    add(flags);
-    const double own = std::holds_alternative<RopeYarn>(spec.scaling)
-                           ? yarn_attention_factor(std::get<RopeYarn>(spec.scaling).factor)
-                           : 1;
-    LlamaCppFlags by_flag = flags, by_key = flags;
-    by_flag.attn_factor = by_key.attn_factor_key = double(float(a / own));
-    add(by_flag);
-    add(by_key);
-  }
-}
-
-std::vector<FlagSet> llama_cpp_candidates(const EngineVersion& engine, const WantedRope& wanted) {
-  std::vector<FlagSet> out = {{}};
-  FlagSet asked;
-  asked.context = wanted.context;
-  // before its releases the default was 4096 tokens whatever the file says
-  if (!engine.at_least({2025, 12})) out.clear();
-  out.push_back(asked);
-  if (wanted.layers.empty()) return out;
-  RopeSpec spec = wanted.layers[0].spec;
-  hold_still(spec, wanted.context);
-  std::vector<LlamaCppFlags> methods(1);
-  if (std::holds_alternative<RopeUnscaled>(spec.scaling) || std::holds_alternative<RopeNtk>(spec.scaling)) {
-    methods.emplace_back().scaling = "none";
-  } else if (const auto* linear = std::get_if<RopeLinear>(&spec.scaling)) {
-    methods.emplace_back().factor = shortest(linear->factor);
-    methods.push_back(methods.back());
-    methods.back().scaling = "linear";
-  } else if (const auto* yarn = std::get_if<RopeYarn>(&spec.scaling)) {
-    LlamaCppFlags flags;
-    if (yarn->beta_fast != 32) flags.beta_fast = yarn->beta_fast;
-    if (yarn->beta_slow != 1) flags.beta_slow = yarn->beta_slow;
-    if (yarn->extrapolation_factor != 1) flags.ext_factor = yarn->extrapolation_factor;
-    methods.push_back(flags);
-    flags.original_context = yarn->original_context;
-    methods.push_back(flags);
-    flags.scaling = "yarn";
-    flags.factor = shortest(yarn->factor);
-    methods.push_back(flags);
-    flags.beta_fast = yarn->beta_fast;  // a file whose own betas are read (mistral3)
-    flags.beta_slow = yarn->beta_slow;
-    methods.push_back(flags);
-  }
-  for (const LlamaCppFlags& method : methods) add_llama_cpp(out, method, spec, wanted.context);
-  return out;
-}
-
-// ExLlama -------------------------------------------------------------------------------------------------------------
-
-std::vector<FlagSet> exllama_candidates(const EngineVersion& engine, const WantedRope& wanted) {
-  FlagSet asked;
-  asked.context = wanted.context;
-  std::vector<FlagSet> out = {asked};
-  if (engine.engine == Engine::exllamav3 || wanted.layers.empty()) return out;
-  out.insert(out.begin(), FlagSet{});
-  const RopeSpec& spec = wanted.layers[0].spec;
-  if (const auto* linear = std::get_if<RopeLinear>(&spec.scaling)) asked.exllamav2.scale = shortest(linear->factor);
-  if (const auto* ntk = std::get_if<RopeNtk>(&spec.scaling)) asked.exllamav2.alpha = shortest(ntk->alpha);
-  if (const auto* yarn = std::get_if<RopeYarn>(&spec.scaling)) asked.exllamav2.yarn = shortest(yarn->factor);
-  if (asked.exllamav2.any()) out.push_back(asked);
-  return out;
-}
 
 }  // namespace
 

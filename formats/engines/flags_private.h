@@ -26,6 +26,13 @@ std::optional<EngineError> load_error(const EngineVersion& engine, const Json& c
 /// Flags that may do, without those that say nothing. The empty set and a context alone come first.
 std::vector<FlagSet> candidates(const EngineVersion& engine, const FlagsSource& source, const WantedRope& wanted);
 
+/// Those of engines that have a switch for each number.
+std::vector<FlagSet> llama_cpp_candidates(const EngineVersion& engine, const WantedRope& wanted);
+std::vector<FlagSet> exllama_candidates(const EngineVersion& engine, const WantedRope& wanted);
+/// A dynamic rope as it is at one length: plain, with the base of that length.
+void hold_still(RopeSpec& spec, int context);
+/// A float32 as a double with few digits: what came through a GGUF's f32 is written as people would.
+double shortest(double value);
 /// A number as people write it: 16, 10000, 0.934878.
 std::string number_text(double value);
 

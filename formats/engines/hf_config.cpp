@@ -319,7 +319,8 @@ void load_v5(Walk& walk, HfConfig& config, const HfVersion& version, bool as_loa
   const bool nested = !config.layers.empty();
   const auto complete = [&](Dict& rope) {
     rope.set_default("rope_theta", config.theta);
-    if (walk.has("partial_rotary_factor"))
+    // None at the top level is passed over; a field of Phi3Config, which multiplies by it
+    if (const Json* partial = walk.raw("partial_rotary_factor"); partial && (!partial->is_null() || is(config, "phi3")))
       rope.set_default("partial_rotary_factor", walk.get("partial_rotary_factor", 1.0));
     standardise(walk, config, rope,
                 nested || (as_loaded && !is(config, "phi3")));  // a field of Phi3Config, an attribute of others

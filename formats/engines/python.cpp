@@ -58,7 +58,7 @@ double number(const Value& value, const std::string& type_error) {
 }
 
 int channels(double n, const std::string& pointer) {
-  if (!(n >= 0 && n <= 1 << 20)) not_followed("a width of " + Json(n).dump() + " channels", pointer);
+  if (!(n >= 0 && n <= kMostChannels)) not_followed("a width of " + Json(n).dump() + " channels", pointer);
   return int(n);
 }
 
@@ -100,18 +100,12 @@ void Dict::set_default(const std::string& key, Value value) {
 // ---------------------------------------------------------------------------------------------------------------------
 
 Walk::Walk(const EngineVersion& which, const Json& config, const EngineOptions& asked)
-    : engine(which), options(asked), model_(&config) {
-  if (config.is_object() && config.contains("text_config") && config.at("text_config").is_object() &&
-      !config.contains("hidden_size")) {
-    model_ = &config.at("text_config");
-    prefix_ = "/text_config";
-  }
-}
+    : engine(which), options(asked), model_(model_part(config)) {}
 
 const Json* Walk::raw(const std::string& key) const {
-  if (!model_->is_object()) return nullptr;
-  const auto found = model_->find(key);
-  return found == model_->end() ? nullptr : &*found;
+  if (!model_.json->is_object()) return nullptr;
+  const auto found = model_.json->find(key);
+  return found == model_.json->end() ? nullptr : &*found;
 }
 
 Value Walk::get(const std::string& key, const Json& otherwise) const {
@@ -202,7 +196,7 @@ struct Check {
 
 EngineRope Draft::finish() {
   RopeSpec& spec = rope.spec;
-  if (spec.rotary_dim < 2 || spec.rotary_dim % 2 != 0 || spec.rotary_dim > (1 << 20))
+  if (spec.rotary_dim < 2 || spec.rotary_dim % 2 != 0 || spec.rotary_dim > kMostChannels)
     not_followed(std::to_string(spec.rotary_dim) + " channels of a head rotate: an even number from 2 was expected",
                  "");
   if (!(spec.theta > 0 && std::isfinite(spec.theta)))

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "formats/config_file.h"
 #include "formats/engines/engine.h"
 
 // How Python code walks through a config.json: values with their places, the exceptions it raises, and a record of what
@@ -72,7 +73,7 @@ class Walk {
   bool has(const std::string& key) const { return raw(key) != nullptr; }
   /// getattr(config, key, default): present, even if null.
   Value get(const std::string& key, const Json& otherwise) const;
-  std::string pointer_to(const std::string& key) const { return prefix_ + "/" + key; }
+  std::string pointer_to(const std::string& key) const { return model_.pointer + "/" + key; }
   Value defaulted(const Json& value) const { return {value, "", "default of " + engine.title()}; }
   /// A whole number above 0, such as hidden_size; Error kinds as Python's arithmetic would give them.
   int positive_int(const std::string& key) const;
@@ -86,8 +87,7 @@ class Walk {
   void notice_unused();
 
  private:
-  const Json* model_ = nullptr;  // config, or its text_config
-  std::string prefix_;           // "/text_config"
+  ModelPart model_;
   mutable std::set<std::string> used_;
   std::vector<EngineNotice> notices_;
 };
@@ -110,7 +110,9 @@ class Draft {
   Walk& walk_;
 };
 
-/// int() of a number of channels: 0 to 2^20, else not followed.
+/// No head is wider: models have up to 576 channels, and every candidate of engine_flags computes tables of that many.
+inline constexpr int kMostChannels = 1 << 16;
+/// int() of a number of channels: 0 to kMostChannels, else not followed.
 int channels(double n, const std::string& pointer);
 /// A count of tokens, as RopeSpec holds it.
 int tokens(const Value& value, const std::string& type_error);

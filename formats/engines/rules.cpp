@@ -1,6 +1,9 @@
 #include "formats/engines/rules.h"
 
+#include "lib/number_text.h"
+
 #include <cmath>
+#include <numbers>
 
 namespace ropewalk::formats::engines {
 
@@ -76,6 +79,31 @@ void read_betas_or_default(Draft& draft, Walk& walk, const Dict& rope, RopeYarn&
     *beta = record_number(draft, key, used, "can't multiply sequence by non-int of type 'float'");
     if (value) walk.used(*value);
   }
+}
+
+void check_ramp(const RopeYarn& yarn, const Dict& rope) {
+  for (const auto& [key, beta] : {std::pair{"beta_fast", yarn.beta_fast}, std::pair{"beta_slow", yarn.beta_slow}}) {
+    const Value* value = rope.find(key);
+    const std::string pointer = value ? value->pointer : rope.pointer;
+    if (beta == 0) raise("ZeroDivisionError", "float division by zero", pointer);
+    const double wavelengths = yarn.original_context / (beta * 2 * std::numbers::pi);
+    if (!(wavelengths > 0)) raise("ValueError", "math domain error", pointer);
+    if (std::isfinite(wavelengths)) continue;
+    if (yarn.truncate) raise("OverflowError", "cannot convert float infinity to integer", pointer);
+    not_followed(std::string("a ") + key + " of " + Json(beta).dump() + " makes frequencies that are no numbers",
+                 pointer);
+  }
+}
+
+void notice_softmax_scale(Walk& walk, const HfConfig& config, const Dict& rope, double factor) {
+  const Value* all_dim = given(rope, "mscale_all_dim");
+  if (config.family->known || !walk.has("qk_rope_head_dim") || !all_dim || !is_number(all_dim->json)) return;
+  const double g = yarn_attention_factor(factor, number(*all_dim, ""));
+  if (g == 1) return;
+  walk.used(*all_dim);
+  walk.notice("latent attention multiplies the softmax scale by " + number_text(g * g, 6) +
+                  " besides, the square of the attention factor for mscale_all_dim",
+              all_dim->pointer);
 }
 
 void set_attention_factor(Draft& draft, const Dict& rope, double factor) {

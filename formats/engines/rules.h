@@ -50,6 +50,12 @@ double longrope_attention_factor(double factor, int original_context);
 RopeLlama3 read_llama3(Draft& draft, const Dict& rope);
 /// get(beta_fast) or 32, get(beta_slow) or 1 (transformers).
 void read_betas_or_default(Draft& draft, Walk& walk, const Dict& rope, RopeYarn& yarn);
+/// Raises what math.log and math.floor of find_correction_range raise at betas they cannot take: 0, below 0, past what
+/// a double holds. Once betas, original context and truncate are read.
+void check_ramp(const RopeYarn& yarn, const Dict& rope);
+/// A notice where the model's latent attention scales the softmax by g(s, mscale_all_dim)^2 beside the rope (transformers:
+/// yarn_apply_mscale of DeepSeek's classes).
+void notice_softmax_scale(Walk& walk, const HfConfig& config, const Dict& rope, double factor);
 /// attention_factor, else g(s, mscale) / g(s, mscale_all_dim) if neither is 0, else g(s, 1) (transformers from 4.51,
 /// vLLM from 0.31).
 void set_attention_factor(Draft& draft, const Dict& rope, double factor);

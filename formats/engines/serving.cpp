@@ -130,11 +130,8 @@ class Rotary {
 
   double beta(const char* key, int otherwise) {
     const Value* value = rope_->find(key);
-    const double rotations = record_number(draft_, key, value ? *value : walk_.defaulted(otherwise),
-                                           "can't multiply sequence by non-int of type 'float'");
-    if (rotations == 0) raise("ZeroDivisionError", "float division by zero", value->pointer);
-    if (rotations < 0) raise("ValueError", "math domain error", value->pointer);
-    return rotations;
+    return record_number(draft_, key, value ? *value : walk_.defaulted(otherwise),
+                         "can't multiply sequence by non-int of type 'float'");
   }
   double number_or(const char* key, double otherwise) {
     const Value* value = rope_->find(key);
@@ -155,6 +152,7 @@ class Rotary {
       yarn.truncate = truthy(truncate->json);
       draft_.record("truncate", *truncate);
     }
+    check_ramp(yarn, *rope_);
     draft_.spec().scaling = yarn;
   }
   void attention(double s, bool deepseek) {
@@ -166,9 +164,7 @@ class Rotary {
     if (deepseek ||
         (rules_.attention == attn_factor_mscale && mscale && all_dim && truthy(mscale->json) && truthy(all_dim->json)))
       a = yarn_attention_factor(s, number_or("mscale", 1)) / yarn_attention_factor(s, number_or("mscale_all_dim", 0));
-    if (deepseek && all_dim)
-      walk_.notice("the softmax scale is multiplied by the square of the attention factor for mscale_all_dim besides",
-                   all_dim->pointer);
+    if (deepseek) notice_softmax_scale(walk_, config_, *rope_, s);
     draft_.derived("attention_factor", "0.1 ln(factor) + 1, times attn_factor");
     draft_.spec().attention_factor = a * number_or("attn_factor", 1);
   }

@@ -70,6 +70,8 @@ class RotaryV4 {
       yarn.truncate = truthy(truncate->json);
       draft_.record("truncate", *truncate);
     }
+    check_ramp(yarn, rope());
+    notice_softmax_scale(walk_, config_, rope(), yarn.factor);
     draft_.spec().scaling = yarn;
   }
   /// 4.43 - 4.50: the original context of the dictionary is not read, and g(s) has no guard below 1.

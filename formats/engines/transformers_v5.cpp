@@ -92,6 +92,8 @@ class RotaryV5 {
       yarn.truncate = truthy(truncate->json);
       draft_.record("truncate", *truncate);
     }
+    check_ramp(yarn, rope_);
+    notice_softmax_scale(walk_, config_, rope_, yarn.factor);
     draft_.spec().scaling = yarn;
   }
   void longrope() {

@@ -183,6 +183,15 @@ TEST(EngineFlags, KeywordsThatMistralDrops) {
   EXPECT_TRUE(flags_of("vllm@0.12", file, spec, 16384).possible);
 }
 
+/// A text_config beside a width of the file's own is not where engines look: nor where an override belongs.
+TEST(EngineFlags, ATextConfigBesideTheModelsOwnWidth) {
+  Json config = llama2(nullptr, 4096);
+  config["text_config"] = {{"model_type", "qwen2"}, {"rope_theta", 500000.0}};
+  const std::string line = line_of("vllm", config, yarn_spec(1e4, 16, 4096), 65536);
+  EXPECT_EQ(line.find("text_config"), std::string::npos) << line;
+  EXPECT_NE(line.find("\"factor\":16.0"), std::string::npos) << line;
+}
+
 TEST(EngineFlags, OtherMethods) {
   RopeSpec linear = yarn_spec(10000, 4, 4096);
   linear.scaling = RopeLinear{4};

@@ -288,25 +288,58 @@ TEST(EngineRules, LlamaCppOf2025FromItsSource) {
   EXPECT_EQ(read_as(engine, config_of("yarn-qwen3-recipe")).error->kind, "NotImplementedError");
 }
 
+/// math.log and math.floor of find_correction_range. transformers 5.23.0 and 4.57.6 were run; vllm, sglang and exllamav3
+/// have the same function.
+TEST(EngineRules, BetasThatNoLogarithmTakes) {
+  struct Case {
+    const char* key;
+    double beta;
+    bool truncate;
+    const char* kind;
+  };
+  for (const Case& one : {Case{"beta_fast", -3, true, "ValueError"}, Case{"beta_slow", -3, false, "ValueError"},
+                          Case{"beta_fast", 1e308, true, "ValueError"}, Case{"beta_slow", 1e308, false, "ValueError"},
+                          Case{"beta_fast", 5e-324, true, "OverflowError"}, Case{"beta_fast", 1e307, true, ""}}) {
+    Json config = config_of("yarn-everywhere");
+    config["rope_scaling"][one.key] = one.beta;
+    config["rope_scaling"]["truncate"] = one.truncate;
+    for (const char* engine : {"transformers@5.23.0", "transformers@4.57.6", "vllm", "sglang", "exllamav3"}) {
+      const EngineReading reading = read_as(parse_engine(engine), config);
+      EXPECT_EQ(reading.error ? reading.error->kind : "", one.kind) << engine << " " << one.key << " " << one.beta;
+    }
+  }
+}
+
+/// 5.23.0, run: None at the top level is passed over, but by Phi3Config; 4.57.6 multiplies by it.
+TEST(EngineRules, APartialRotaryFactorOfNull) {
+  Json config = config_of("yarn-everywhere");
+  config["partial_rotary_factor"] = nullptr;
+  const EngineReading now = read_as(parse_engine("transformers@5.23.0"), config);
+  ASSERT_FALSE(now.error);
+  EXPECT_EQ(now.ropes.at(0).spec.rotary_dim, 128);
+  EXPECT_EQ(read_as(parse_engine("transformers@4.57.6"), config).error->kind, "TypeError");
+  Json phi3 = config_of("longrope-phi3");
+  phi3["partial_rotary_factor"] = nullptr;
+  EXPECT_TRUE(read_as(parse_engine("transformers@5.23.0"), phi3).error);
+}
+
+/// A head of a million channels would take engine_flags, which tries hundreds of candidates, most of a minute.
+TEST(EngineRules, HeadsThatNoModelHasAreNotFollowed) {
+  Json config = config_of("yarn-everywhere");
+  for (const int head_dim : {1000000, 65538}) {
+    config["head_dim"] = head_dim;
+    for (const char* engine : {"transformers", "vllm", "sglang", "llama.cpp", "exllamav3"}) {
+      const EngineReading reading = read_as(parse_engine(engine), config);
+      ASSERT_TRUE(reading.error) << engine << head_dim;
+      EXPECT_EQ(reading.error->kind, kNotFollowed) << engine;
+    }
+  }
+  config["head_dim"] = 65536;
+  EXPECT_FALSE(read_as(parse_engine("transformers"), config).error);
+}
+
 /// Whatever stands in a file, reading it ends in a rope or in an error.
 TEST(EngineRules, HostileFiles) {
-  const std::vector<Json> values = {nullptr,
-                                    true,
-                                    "4",
-                                    "",
-                                    -1,
-                                    0,
-                                    1,
-                                    3,
-                                    0.5,
-                                    1e308,
-                                    5e-324,
-                                    -1e308,
-                                    9223372036854775807,
-                                    Json::array(),
-                                    Json::array({1, "x"}),
-                                    Json::object(),
-                                    Json{{"a", 1}}};
   std::vector<EngineVersion> versions;
   for (const EngineRange& range : engine_ranges())
     versions.push_back(parse_engine(std::string(engine_name(range.engine)) + "@" + std::string(range.newest)));
@@ -347,13 +380,13 @@ TEST(EngineRules, HostileFiles) {
     for (const std::string& pointer : pointers) {
       Json changed = config;
       const Json::json_pointer at(pointer);
-      for (const Json& value : values) {
+      for (const Json& value : golden::hostile_values()) {
         changed[at] = value;
         all(changed);
       }
     }
   }
-  for (const Json& value : values) all(value);
+  for (const Json& value : golden::hostile_values()) all(value);
   EXPECT_GT(read, 10000);
   EXPECT_GT(refused, 10000);
 }

@@ -108,4 +108,26 @@ inline double tolerance_ulps(const RopeSpec& spec, int sequence_length, std::siz
   return allowed;
 }
 
+/// Values that no reader may take for granted, for any place of a file.
+inline const std::vector<Json>& hostile_values() {
+  static const std::vector<Json> values = {nullptr,
+                                           true,
+                                           "4",
+                                           "",
+                                           -1,
+                                           0,
+                                           1,
+                                           3,
+                                           0.5,
+                                           1e308,
+                                           5e-324,
+                                           -1e308,
+                                           9223372036854775807,
+                                           Json::array(),
+                                           Json::array({1, "x"}),
+                                           Json::object(),
+                                           Json{{"a", 1}}};
+  return values;
+}
+
 }  // namespace ropewalk::formats::golden
