@@ -348,6 +348,30 @@ std::optional<std::size_t> locate_offset(std::string_view text, const std::strin
   return finder.found;
 }
 
+std::size_t end_of_value(std::string_view text, std::size_t at) {
+  int depth = 0;
+  bool quoted = false;
+  for (std::size_t i = at; i < text.size(); ++i) {
+    const char c = text[i];
+    if (quoted) {
+      if (c == '\\') ++i;  // whatever it escapes
+      if (c != '"') continue;
+      quoted = false;
+      if (depth == 0) return i + 1;
+    } else if (c == '"') {
+      quoted = true;
+    } else if (c == '{' || c == '[') {
+      ++depth;
+    } else if (c == '}' || c == ']') {
+      if (depth == 0) return i;  // a number, the last of its container
+      if (--depth == 0) return i + 1;
+    } else if (depth == 0 && (c == ',' || c == ' ' || c == '\n' || c == '\r' || c == '\t')) {
+      return i;
+    }
+  }
+  return text.size();
+}
+
 TextPosition locate(std::string_view text, const std::string& pointer) {
   const auto offset = locate_offset(text, pointer);
   return offset ? position_of(text, *offset) : TextPosition{};

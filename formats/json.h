@@ -45,6 +45,8 @@ struct TextPosition {
 TextPosition locate(std::string_view text, const std::string& pointer);
 /// The same as bytes from the start of `text`.
 std::optional<std::size_t> locate_offset(std::string_view text, const std::string& pointer);
+/// Past the value of JSON that starts at `at`; `text` is known to be JSON.
+std::size_t end_of_value(std::string_view text, std::size_t at);
 /// The place of an Error about the value that `pointer` names: its line and column if it is there.
 Error::Where json_place(const std::string& path, std::string_view text, const std::string& pointer);
 /// A key as a segment of a pointer: '~' and '/' escaped.

@@ -186,14 +186,13 @@ Json fix(const fs::path& path, const LintCommandOptions& options, const formats:
   return list;
 }
 
-int run_lint(const LintCommandOptions& options, Io& io) {
+/// Wrong combinations, before any file is read.
+void check(const LintCommandOptions& options) {
   check_reports(options.common, true, true);
-  if (options.explain || options.list_rules) {
-    if (!options.sources.empty() || options.fix)
-      usage("--explain and --list-rules take no SOURCE and fix nothing", "leave one out");
-    return options.explain ? explain(options, io) : list_rules(options, io);
-  }
-  if (options.sources.empty()) usage("SOURCE is missing", "usage: ropewalk lint [options] SOURCE");
+  const bool rules_alone = options.explain || options.list_rules;
+  if (rules_alone && (!options.sources.empty() || options.fix))
+    usage("--explain and --list-rules take no SOURCE and fix nothing", "leave one out");
+  if (!rules_alone && options.sources.empty()) usage("SOURCE is missing", "usage: ropewalk lint [options] SOURCE");
   if (options.sources.size() > 1) usage("unexpected argument '" + options.sources[1] + "'", "lint takes one SOURCE");
   if ((options.dry_run || options.no_sync) && !options.fix)
     usage("--dry-run and --no-sync belong to --fix", "add --fix");
@@ -203,31 +202,12 @@ int run_lint(const LintCommandOptions& options, Io& io) {
   if (options.format && options.common.json)
     usage("--format and --json both say what standard output gets", "give one of them");
   if (options.fix && format != "text") usage("--fix reports in text or JSON", "run --format " + format + " afterwards");
+}
 
-  formats::LintOptions asked;
-  for (const std::string& engine : options.engines) asked.engines.push_back(formats::parse_engine(engine));
-  asked.context = options.context;
-  const fs::path path = formats::path_or_hub(options.sources[0], "model", io.hub_cache);
-  formats::LintInput input = formats::read_lint_input(path);
-  if (options.fix && input.gguf)
-    throw Error(ErrorKind::unsupported, {.path = input.gguf_path}, "--fix writes JSON files only",
-                "use ropewalk extend for a GGUF's keys");
-  std::vector<Finding> findings = formats::lint(input, asked);
-  filter(findings, options);
-  Output output{.command = "lint", .source = options.sources[0]};
-  for (const formats::EngineVersion& engine : asked.engines)
-    if (!engine.notice.empty()) {
-      output.warnings.push_back(engine.notice);
-      warn(engine.notice, options.common, io);
-    }
-  Json fixed = Json::array();
-  if (options.fix) fixed = fix(path, options, asked, input, findings, output, io);
-
+/// Every form of the findings; what is told of fixes stands in `output` already.
+void report(const std::vector<Finding>& findings, const Json& fixed, const formats::LintOptions& asked,
+            Output& output) {
   Table table{{{"place"}, {"severity"}, {"rule"}, {"message"}, {"fix"}}, {}};
-  const auto count = [&](Severity severity) {
-    return std::count_if(findings.begin(), findings.end(),
-                         [&](const Finding& one) { return one.severity == severity; });
-  };
   for (const Finding& finding : findings) {
     output.text(finding_text(finding));
     const std::string place =
@@ -241,9 +221,13 @@ int run_lint(const LintCommandOptions& options, Io& io) {
   output.text(summary_text(findings));
   output.csv = std::move(table);
   output.sarif = sarif_log(findings);
-  std::vector<std::string> engines = options.engines;
-  for (std::size_t i = 0; i < engines.size(); ++i) engines[i] = asked.engines[i].title();
-  output.body = {{"context", options.context ? Json(*options.context) : Json(nullptr)},
+  const auto count = [&](Severity severity) {
+    return std::count_if(findings.begin(), findings.end(),
+                         [&](const Finding& one) { return one.severity == severity; });
+  };
+  Json engines = Json::array();
+  for (const formats::EngineVersion& engine : asked.engines) engines.push_back(engine.title());
+  output.body = {{"context", asked.context ? Json(*asked.context) : Json(nullptr)},
                  {"engines", engines},
                  {"errors", count(Severity::error)},
                  {"notes", count(Severity::info)},
@@ -251,19 +235,45 @@ int run_lint(const LintCommandOptions& options, Io& io) {
                  {"findings", findings_json(findings)},
                  {"fixed", fixed},
                  {"rules", Json::array()}};
+}
+
+int run_lint(const LintCommandOptions& options, Io& io) {
+  check(options);
+  if (options.explain) return explain(options, io);
+  if (options.list_rules) return list_rules(options, io);
+
+  formats::LintOptions asked;
+  for (const std::string& engine : options.engines) asked.engines.push_back(formats::parse_engine(engine));
+  asked.context = options.context;
+  const fs::path path = formats::path_or_hub(options.sources[0], "model", io.hub_cache);
+  formats::LintInput input = formats::read_lint_input(path);
+  if (options.fix && input.gguf)
+    throw Error(ErrorKind::unsupported, {.path = input.gguf_path}, "--fix changes JSON files in place, never a GGUF",
+                "write a corrected copy: ropewalk extend MODEL.gguf --rope SPEC -o FIXED.gguf");
+  std::vector<Finding> findings = formats::lint(input, asked);
+  filter(findings, options);
+  Output output{.command = "lint", .source = options.sources[0]};
+  for (const formats::EngineVersion& engine : asked.engines)
+    if (!engine.notice.empty()) {
+      output.warnings.push_back(engine.notice);
+      warn(engine.notice, options.common, io);
+    }
+  const Json fixed = options.fix ? fix(path, options, asked, input, findings, output, io) : Json::array();
+  report(findings, fixed, asked, output);
+
+  const std::string format = options.format.value_or("text");
   if (format == "text") {
     emit(output, options.common, io);
   } else {
     io.out << (format == "github" ? github_lines(findings) : json_text(*output.sarif));
-    Output reports = output;
-    reports.blocks.clear();
-    CommonOptions quiet = options.common;
     std::ostringstream unused;
     Io beside{io.in, unused, io.err, io.err_is_terminal, io.color, io.hub_cache};
-    emit(output, quiet, beside);  // the reports
+    emit(output, options.common, beside);  // the reports
     io.out << std::flush;
   }
-  return count(Severity::error) > 0 ? 1 : 0;
+  const bool errors =
+      std::any_of(findings.begin(), findings.end(), [](const Finding& one) { return one.severity == Severity::error; });
+  return errors ? 1 : 0;
 }
 
 }  // namespace

@@ -3,7 +3,6 @@
 #include <array>
 #include <cmath>
 
-#include "formats/json_fields.h"
 #include "formats/lint/linter.h"
 
 namespace ropewalk::formats::linting {
@@ -70,10 +69,14 @@ void sliding_window(Linter& lint) {
   if ((lint.model_type == "qwen2" || lint.model_type == "qwen3") && !lint.find("use_sliding_window")) return;
   const std::vector<std::size_t> hurt = of_kinds(lint, {Engine::transformers, Engine::vllm});
   if (hurt.empty()) return;
-  lint.add_for("R40", hurt, lint.at("sliding_window"),
-               "every layer sees " + size + " tokens back in " + lint.names(hurt) + ", of " + wanted + " served",
-               "write null, or " + wanted + " as Yarn-Mistral does")
-      .flags.clear();  // which mend the rope, and leave the window
+  Finding& finding =
+      lint.add_for("R40", hurt, lint.at("sliding_window"),
+                   "every layer sees " + size + " tokens back in " + lint.names(hurt) + ", of " + wanted + " served",
+                   "write null, or " + wanted + " as Yarn-Mistral does");
+  finding.flags.clear();  // which mend the rope, and leave the window
+  for (const std::size_t engine : hurt)
+    if (const std::string line = lint.flags_with(engine, "sliding_window", nullptr); !line.empty())
+      finding.flags.push_back({lint.engines[engine].title(), line});
 }
 
 void tokenizer_limit(Linter& lint) {
@@ -198,9 +201,10 @@ void not_carried(Linter& lint) {
       lint.add("R47", lint.at(key), std::string(key) + " lives in the model's remote code: other engines leave it out",
                "keep the context within what the base was trained at, or run the remote code");
   const bool its_own = lint.model_type.find("istral3") != std::string::npos || lint.model_type.starts_with("mistral4");
-  for (const RopeDict& dict : lint.dicts)
-    if (const auto beta = dict.number("llama_4_scaling_beta"); !beta || *beta == 0) continue;
-    else if (its_own)
+  for (const RopeDict& dict : lint.dicts) {
+    const auto beta = dict.number("llama_4_scaling_beta");
+    if (!beta || *beta == 0) continue;
+    if (its_own)
       lint.add("R47", Severity::info, dict.at("llama_4_scaling_beta"),
                "llama_4_scaling_beta " + trimmed(*beta) +
                    " scales queries by position, beside the rope: nothing here compares what engines make of it",
@@ -210,6 +214,31 @@ void not_carried(Linter& lint) {
           "R47", dict.at("llama_4_scaling_beta"),
           "llama_4_scaling_beta scales queries by position, which is not read for model type '" + lint.model_type + "'",
           "use the model type it belongs to (ministral3)");
+  }
+}
+
+/// What latent attention and Mistral's own format have beside the frequencies, which is all that is compared.
+void beside_the_rope(Linter& lint) {
+  if (const Json* interleave = lint.find("rope_interleave"); interleave && *interleave == false && lint.latent())
+    lint.add("R47", Severity::info, lint.at("rope_interleave"),
+             "rope_interleave is false: transformers then pairs channel i with channel i + d/2; which pairs other "
+             "engines turn is not compared here, and most have neighbours built in for latent attention",
+             "compare logits with transformers' once (ropewalk verify)");
+  if (const Json* scaling = lint.find("llama_4_scaling"); scaling && scaling->is_object())
+    lint.add("R47", Severity::info, lint.at("llama_4_scaling"),
+             "llama_4_scaling is the spelling of Mistral's params.json: readers of config.json look for "
+             "llama_4_scaling_beta in the rope dictionary",
+             "write llama_4_scaling_beta into rope_parameters");
+}
+
+/// Mistral's apply_scale, as vLLM and SGLang carry it into a rope dictionary.
+void unapplied_scale(Linter& lint) {
+  for (const RopeDict& dict : lint.dicts)
+    if (const Json* apply = dict.find("apply_yarn_scaling"); apply && *apply == false)
+      lint.add("R47", Severity::info, dict.at("apply_yarn_scaling"),
+               "apply_yarn_scaling is false: vllm and sglang then leave YaRN's attention factor out of some models, "
+               "transformers does not know the key; what they make of it is not compared here",
+               "write attention_factor and attn_factor, which say the same to all");
 }
 
 void finetuned(Linter& lint) {
@@ -292,6 +321,8 @@ void context_rules(Linter& lint) {
   by_length(lint);
   cache_bytes(lint);
   not_carried(lint);
+  beside_the_rope(lint);
+  unapplied_scale(lint);
   finetuned(lint);
   stored_tables(lint);
 }

@@ -40,7 +40,6 @@ class GgufLinter {
     unread_keys(type, s);
     base();
     divisors(type, s);
-    window();
     if (const auto attention = number("rope.scaling.attn_factor"); attention && !(*attention > 0))
       add("G09", Severity::error, key("rope.scaling.attn_factor"),
           "rope.scaling.attn_factor is " + trimmed(*attention) + ": queries and keys are multiplied by it",
@@ -56,11 +55,8 @@ class GgufLinter {
                     [](const Finding& one) { return one.severity == Severity::error; }))
       return;
     try {
-      EngineOptions options;
-      options.context = options_.context;
-      const EngineReading reading = read_as(newest(Engine::llama_cpp), file_, path_, options);
-      if (Linter::fails(reading))
-        add("E01", Severity::error, reading.error->pointer, "llama.cpp does not load it: " + reading.error->text,
+      if (Linter::fails(reading()))
+        add("E01", Severity::error, reading().error->pointer, "llama.cpp does not load it: " + reading().error->text,
             "write the file again with a current converter");
     } catch (const Error& error) {
       add("E01", Severity::error, "", error.problem(), error.fix());
@@ -158,7 +154,8 @@ class GgufLinter {
       add("G03", Severity::warning, key("rope.scaling.type"),
           "yarn without rope.scaling.original_context_length: llama.cpp takes context_length, " + trimmed(served) +
               ", and serves that by default",
-          "write the context the base model was trained with");
+          "write the context the base model was trained with, or give it with --yarn-orig-ctx and the one to serve "
+          "with -c");
       return;
     }
     if (type != "yarn" || original < 1 || served < 1 || s <= 1) return;
@@ -167,20 +164,38 @@ class GgufLinter {
       add("G04", Severity::warning, key("context_length"),
           "factor x original is " + trimmed(product) + " and context_length " + trimmed(served) +
               ", which llama.cpp serves by default",
-          "start it with -c " + trimmed(std::floor(product)) + ", or correct the key");
+          "correct the key")
+          .flags = {{newest(Engine::llama_cpp).title(), "-c " + trimmed(std::floor(product))}};
     if (options_.context && *options_.context > product * 1.001)
       add("S1", Severity::warning, key("rope.scaling.factor"),
           std::to_string(*options_.context) + " tokens are asked for and the rope was scaled for " + trimmed(product),
-          "raise the factor");
+          "raise the factor, with --rope-scale in a run");
   }
 
   bool reads_betas() const { return arch_ == "grok" || arch_ == "mistral3"; }
   bool reads_log_multiplier() const { return arch_ == "deepseek2" || arch_ == "deepseek32" || arch_ == "mistral3"; }
 
+  /// The rope that the keys which the loader passes over would make.
+  std::optional<RopeSpec> with_unread_keys() {
+    const EngineRope* rope = as_read();
+    const auto* read = rope ? std::get_if<RopeYarn>(&rope->spec.scaling) : nullptr;
+    if (!read) return std::nullopt;
+    RopeSpec spec = rope->spec;
+    RopeYarn yarn = *read;
+    yarn.beta_fast = number("rope.scaling.yarn_beta_fast").value_or(yarn.beta_fast);
+    yarn.beta_slow = number("rope.scaling.yarn_beta_slow").value_or(yarn.beta_slow);
+    yarn.extrapolation_factor = number("rope.scaling.yarn_ext_factor").value_or(yarn.extrapolation_factor);
+    if (!(yarn.beta_fast > 0 && yarn.beta_slow > 0)) return std::nullopt;
+    spec.scaling = yarn;
+    const std::optional<double> attention = number("rope.scaling.yarn_attn_factor");
+    if (attention && *attention != 1) spec.attention_factor = *attention;  // 1 is what converters write of nothing
+    return spec;
+  }
+
   void unread_keys(const std::string& type, double s) {
     struct Unread {
       const char* name;
-      double harmless;
+      double harmless;  // what is run without the key
       bool read;
     };
     const std::array<Unread, 5> keys = {{{"rope.scaling.yarn_beta_fast", 32, reads_betas()},
@@ -195,11 +210,14 @@ class GgufLinter {
                             (one.harmless != 32 && one.harmless != 0 && *value == 1);
       if (harmless) continue;
       const bool attention = std::string_view(one.name).find("attn") != std::string_view::npos;
-      add("G01", Severity::warning, key(one.name),
-          std::string(one.name) + " is " + trimmed(*value) + ", which the loader of architecture '" + arch_ +
-              "' does not read: it runs " + trimmed(one.harmless),
-          attention ? "write rope.scaling.attn_factor = " + trimmed(*value / yarn_attention_factor(s)) + " instead"
-                    : "write rope_freqs.weight instead (ropewalk convert does), where the architecture loads it");
+      Finding& finding =
+          add("G01", Severity::warning, key(one.name),
+              std::string(one.name) + " is " + trimmed(*value) + ", which the loader of architecture '" + arch_ +
+                  "' does not read: it runs " + trimmed(one.harmless),
+              attention ? "write rope.scaling.attn_factor = " + trimmed(*value / yarn_attention_factor(s)) + " instead"
+                        : "write rope_freqs.weight instead (ropewalk convert does), where the architecture loads it");
+      if (std::string_view(one.name).ends_with("log_multiplier")) continue;  // of latent attention, beside the rope
+      if (const std::optional<RopeSpec> meant = with_unread_keys()) add_flags(finding, *meant);
     }
   }
 
@@ -230,10 +248,18 @@ class GgufLinter {
           "the loader of architecture '" + arch_ +
               "' does not ask for rope_freqs.weight, and llama.cpp refuses files with tensors too many",
           "write the scaling as keys");
-    if (freqs && (type == "yarn" || type == "linear" || type.empty()) && s > 1)
-      add("G06", Severity::warning, "rope_freqs.weight",
-          "rope_freqs.weight divides the frequencies and the factor " + trimmed(s) + " divides them again",
-          "write rope.scaling.type = none if the divisors are the whole scaling");
+    if (freqs && (type == "yarn" || type == "linear" || type.empty()) && s > 1) {
+      Finding& finding =
+          add("G06", Severity::warning, "rope_freqs.weight",
+              "rope_freqs.weight divides the frequencies and the factor " + trimmed(s) + " divides them again",
+              "if the divisors are the whole scaling, write rope.scaling.type = none");
+      if (const EngineRope* rope = as_read(); rope && !rope->spec.frequency_divisors.empty()) {
+        RopeSpec meant = rope->spec;
+        meant.scaling = RopeUnscaled{};
+        meant.attention_factor = 1;
+        add_flags(finding, meant);
+      }
+    }
     if (freqs && (longs || shorts))
       add("G06", Severity::warning, "rope_freqs.weight",
           "rope_freqs.weight stands beside rope_factors_*.weight, which are then not read", "keep one kind");
@@ -253,19 +279,38 @@ class GgufLinter {
           "write the tensors, or take the type out");
   }
 
-  void window() {
-    const double window = count("attention.sliding_window").value_or(0),
-                 served = options_.context ? double(*options_.context) : count("context_length").value_or(0);
-    if (window >= 1 && window < served && (arch_ == "mistral" || arch_ == "phi3"))
-      add("R40", Severity::warning, key("attention.sliding_window"),
-          "every layer sees " + trimmed(window) + " tokens back, of " + trimmed(served) + " served",
-          "raise or remove the key");
+  /// llama.cpp's own reading of the file. Error for a key of another type than its loader asks for.
+  const EngineReading& reading() {
+    if (!reading_) {
+      EngineOptions options;
+      options.context = options_.context;
+      reading_ = read_as(newest(Engine::llama_cpp), file_, path_, options);
+    }
+    return *reading_;
+  }
+  /// The one rope of that reading; nullptr if there is none, which loads() says.
+  const EngineRope* as_read() {
+    try {
+      return reading().error || reading().ropes.size() != 1 ? nullptr : &reading().ropes.front();
+    } catch (const Error&) {
+      return nullptr;
+    }
+  }
+
+  /// The command line that runs `meant` from the file as it is, or why none does.
+  void add_flags(Finding& finding, const RopeSpec& meant) {
+    const EngineFlags flags =
+        engine_flags(newest(Engine::llama_cpp), FlagsGguf{&file_, path_},
+                     wanted_rope(meant, options_.context.value_or(reading().context.value_or(1))));
+    if (!flags.possible) finding.fix += "; no flag does: " + flags.reason;
+    else if (!flags.line.empty()) finding.flags.push_back({flags.engine.title(), flags.line});
   }
 
   const GgufFile& file_;
   const std::string& path_;
   const LintOptions& options_;
   std::string arch_;
+  std::optional<EngineReading> reading_;
   std::vector<Finding> findings_;
 };
 

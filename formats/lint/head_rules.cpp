@@ -1,7 +1,6 @@
 // R31: heads and their channels.
 #include <cmath>
 
-#include "formats/json_fields.h"
 #include "formats/lint/linter.h"
 
 namespace ropewalk::formats::linting {
@@ -42,25 +41,31 @@ void whole_heads(Linter& lint) {
   if (refused) lint.explain_all();
 }
 
+/// The share of a head's channels that rotate.
+void share(Linter& lint, const Json* value, const std::string& pointer) {
+  if (!value || value->is_null()) return;
+  const double n = value->is_number() ? value->get<double>() : 0;
+  if (n > 0 && n <= 1) return;
+  lint.add("R31", pointer, "partial_rotary_factor is " + shown(*value) + ", a share in (0, 1] was expected",
+           value->is_string() ? "write it without quotes" : "write the share of a head's channels that rotate");
+  lint.explain_all();
+}
+
 void rotated_channels(Linter& lint) {
-  if (!geometry(lint)) return;
-  whole_heads(lint);
-  const auto partial = lint.number("partial_rotary_factor");
-  const auto check = [&](std::optional<double> share, const std::string& pointer) {
-    if (share && !(*share > 0 && *share <= 1)) {
-      lint.add("R31", pointer, "partial_rotary_factor is " + trimmed(*share) + ", a share in (0, 1] was expected",
-               "write the share of a head's channels that rotate");
-      lint.explain_all();
-    }
-  };
-  check(partial, lint.at("partial_rotary_factor"));
-  for (const RopeDict& dict : lint.dicts) check(dict.number("partial_rotary_factor"), dict.at("partial_rotary_factor"));
+  share(lint, lint.find("partial_rotary_factor"), lint.at("partial_rotary_factor"));
+  for (const RopeDict& dict : lint.dicts)  // one in quotes there is R20's
+    if (dict.number("partial_rotary_factor"))
+      share(lint, dict.find("partial_rotary_factor"), dict.at("partial_rotary_factor"));
   const int d = lint.head_dim();
-  if (d > 4 && d % 2 != 0 && !partial) {
+  if (d > 4 && d % 2 != 0 && !lint.number("partial_rotary_factor")) {
     lint.add("R31", lint.find("head_dim") ? lint.at("head_dim") : lint.at("hidden_size"),
              "a head has " + std::to_string(d) + " channels, and channels rotate in pairs", "correct the geometry");
     lint.explain_all();
   }
+}
+
+/// R31 about engines that split the width although the file has a head_dim.
+void ignored_head_dim(Linter& lint) {
   const auto head = lint.number("head_dim"), hidden = lint.number("hidden_size"),
              heads = lint.number("num_attention_heads");
   if (!head || !hidden || !heads || *heads < 1 || *head == std::floor(*hidden / *heads)) return;
@@ -82,6 +87,11 @@ void rotated_channels(Linter& lint) {
 
 }  // namespace
 
-void head_rules(Linter& lint) { rotated_channels(lint); }
+void head_rules(Linter& lint) {
+  if (!geometry(lint)) return;
+  whole_heads(lint);
+  rotated_channels(lint);
+  ignored_head_dim(lint);
+}
 
 }  // namespace ropewalk::formats::linting

@@ -116,6 +116,7 @@ std::vector<Finding> lint(const LintInput& input, const LintOptions& options) {
     linting::parse_rules(linter);
     linting::head_rules(linter);
     linting::number_rules(linter);
+    linting::length_rules(linter);
     linting::yarn_rules(linter);
     linting::context_rules(linter);
     linting::meaning_rules(linter);

@@ -10,29 +10,6 @@ namespace {
 
 using linting::Linter;
 
-/// Past the value that starts at `at`; the text is known to be JSON.
-std::size_t end_of_value(const std::string& text, std::size_t at) {
-  int depth = 0;
-  bool quoted = false;
-  for (std::size_t i = at; i < text.size(); ++i) {
-    const char c = text[i];
-    if (quoted) {
-      if (c == '\\') ++i;
-      else if (c == '"' && (quoted = false, depth == 0)) return i + 1;
-    } else if (c == '"') {
-      quoted = true;
-    } else if (c == '{' || c == '[') {
-      ++depth;
-    } else if (c == '}' || c == ']') {
-      if (depth == 0) return i;  // a number, the last of its container
-      if (--depth == 0) return i + 1;
-    } else if (depth == 0 && (c == ',' || c == ' ' || c == '\n' || c == '\r' || c == '\t')) {
-      return i;
-    }
-  }
-  return text.size();
-}
-
 std::string parent_of(const std::string& pointer) { return pointer.substr(0, pointer.rfind('/')); }
 
 /// The blanks before the line's first character, if only blanks stand before `at`; nullopt where several members share

@@ -4,9 +4,11 @@
 #include <cmath>
 #include <limits>
 
+#include "formats/config_file.h"
 #include "formats/engines/flags.h"
 #include "formats/rope_fields.h"
 #include "lib/error.h"
+#include "lib/plural.h"
 
 namespace ropewalk::formats::linting {
 namespace {
@@ -18,12 +20,6 @@ bool holds_anything(const Json& value) {
   return !value.empty();
 }
 
-bool model_is_nested(const Json& config) {
-  return config.is_object() && config.contains("text_config") && config.at("text_config").is_object() &&
-         !config.contains("hidden_size");
-}
-const Json& model_of(const Json& config) { return model_is_nested(config) ? config.at("text_config") : config; }
-
 std::optional<double> finite(const Json* value) {
   if (!value || !value->is_number()) return std::nullopt;
   const double n = value->get<double>();
@@ -34,15 +30,6 @@ std::string text_of(const Json* value) { return value && value->is_string() ? va
 
 /// A whole number of tokens; 0 if it is none.
 int tokens_of(std::optional<double> n) { return n && *n >= 1 && *n <= std::numeric_limits<int>::max() ? int(*n) : 0; }
-
-/// model_max_length of the tokenizer beside it; 1e30 stands for none.
-std::optional<int> tokenizer_limit_of(const LintInput& input) {
-  if (!input.tokenizer_config || !input.tokenizer_config->not_finite.empty()) return std::nullopt;
-  const auto limit = input.tokenizer_config->json.find("model_max_length");
-  if (limit == input.tokenizer_config->json.end()) return std::nullopt;
-  const std::optional<double> n = finite(&*limit);
-  return n && *n < std::numeric_limits<int>::max() && tokens_of(n) > 0 ? std::optional(tokens_of(n)) : std::nullopt;
-}
 
 /// Of architectures whose rules were not compared, what ExLlama does is not known at all.
 std::vector<EngineVersion> newest_of_each(bool compared) {
@@ -62,13 +49,6 @@ const Json* RopeDict::find(const char* key) const {
 }
 std::optional<double> RopeDict::number(const char* key) const { return finite(find(key)); }
 
-std::string trimmed(double value) {
-  if (std::isnan(value)) return "NaN";
-  if (std::isinf(value)) return value > 0 ? "Infinity" : "-Infinity";
-  std::string text = Json(value).dump();
-  return text.size() > 2 && text.ends_with(".0") ? text.substr(0, text.size() - 2) : text;
-}
-
 bool same_frequencies(const std::vector<double>& a, const std::vector<double>& b, double* ratio, int* pair) {
   double worst = 1;
   int at = 0;
@@ -81,7 +61,7 @@ bool same_frequencies(const std::vector<double>& a, const std::vector<double>& b
   }
   if (ratio) *ratio = worst;
   if (pair) *pair = at;
-  return worst <= 1 + 1e-5;
+  return worst <= 1 + kSameRope;
 }
 
 Json edited(const Json& json, const std::vector<JsonEdit>& edits) {
@@ -94,13 +74,14 @@ Linter::Linter(const LintInput& input_, const LintOptions& options_)
     : input(input_),
       options(options_),
       file(*input_.config),
-      model(model_of(file.json)),
-      prefix(model_is_nested(file.json) ? "/text_config" : ""),
+      model(*model_part(file.json).json),
+      prefix(model_part(file.json).pointer),
       model_type(text_of(find("model_type"))),
       compared(compared_model_type(file.json)),
       engines(options.engines.empty() ? newest_of_each(compared) : options.engines) {
   if (const auto type = model.find("model_type"); type != model.end()) model_type = text_of(&*type);
-  told.tokenizer_limit = tokenizer_limit_of(input);
+  if (input.tokenizer_config && input.tokenizer_config->not_finite.empty())
+    told.tokenizer_limit = tokenizer_limit(input.tokenizer_config->json);
   collect_dictionaries();
   context = tokens_of(number("max_position_embeddings"));
   for (const EngineVersion& engine : engines) readings.push_back(read_as(engine, file.json));
@@ -230,7 +211,7 @@ Difference Linter::difference(const EngineReading& reading) const {
       if (!same_frequencies(got.inv_freq, want.inv_freq, &ratio, &pair) && ratio > worst.ratio) {
         worst.frequencies = true, worst.ratio = ratio, worst.pair = pair, worst.rope = &rope;
       }
-      if (!(std::abs(got.attention_factor - want.attention_factor) <= 1e-5 * std::abs(want.attention_factor)) &&
+      if (!(std::abs(got.attention_factor - want.attention_factor) <= kSameRope * std::abs(want.attention_factor)) &&
           !worst.attention) {
         worst.attention = true;
         worst.attention_factor = got.attention_factor, worst.declared_attention_factor = want.attention_factor;
@@ -245,10 +226,9 @@ EngineReading Linter::read_changed(const EngineVersion& engine, const std::vecto
 }
 
 std::string Linter::names(const std::vector<std::size_t>& which) const {
-  std::string out;
-  for (std::size_t i = 0; i < which.size(); ++i)
-    out += (i == 0 ? "" : i + 1 == which.size() ? " and " : ", ") + engines[which[i]].title();
-  return out;
+  std::vector<std::string> titles;
+  for (const std::size_t engine : which) titles.push_back(engines[engine].title());
+  return listed(titles);
 }
 
 void Linter::explain_all() {
@@ -303,15 +283,20 @@ Finding& Linter::add_for(std::string_view rule, const std::vector<std::size_t>& 
   return finding;
 }
 
-const std::string& Linter::flags_of(std::size_t engine) {
+const EngineFlags& Linter::rope_flags(std::size_t engine) {
   const auto [at, added] = flags_.try_emplace(engine);
   if (!added || declared.empty() || wanted <= 0) return at->second;
   WantedRope rope;
   for (const EngineRope& one : declared) rope.layers.push_back({one.layer_type, one.spec});
   rope.context = wanted;
-  const EngineFlags flags = engine_flags(engines[engine], &file.json, rope, told);
-  if (flags.possible) at->second = flags.line;
-  return at->second;
+  return at->second = engine_flags(engines[engine], &file.json, rope, told);
+}
+
+std::string Linter::flags_with(std::size_t engine, const std::string& key, const Json& value) {
+  const EngineFlags& rope = rope_flags(engine);
+  if (!rope.possible) return "";
+  const std::optional<FlagSet> flags = also_override(engines[engine], file.json, rope.flags, key, value);
+  return flags ? flags_line(engines[engine], *flags) : "";
 }
 
 std::vector<Finding> Linter::take() {

@@ -4,6 +4,8 @@
 #include <map>
 #include <set>
 
+#include "formats/engines/flags.h"
+#include "formats/json_fields.h"
 #include "formats/lint/lint.h"
 #include "lib/rope.h"
 
@@ -88,7 +90,9 @@ class Linter {
     return names(which) + " " + (which.size() == 1 ? one : several);
   }
   /// The line that runs the engine as declared; empty: none, or none needed.
-  const std::string& flags_of(std::size_t engine);
+  std::string flags_of(std::size_t engine) { return rope_flags(engine).line; }
+  /// The same with one more key of config.json overridden; empty where the engine's command line cannot.
+  std::string flags_with(std::size_t engine, const std::string& key, const Json& value);
   void explain(std::size_t engine, Aspect aspect) { explained_.insert({engine, aspect}); }
   void explain(const std::vector<std::size_t>& which, Aspect aspect) {
     for (const std::size_t engine : which) explain(engine, aspect);
@@ -109,7 +113,9 @@ class Linter {
   std::vector<Finding> take();
 
  private:
-  std::map<std::size_t, std::string> flags_;
+  std::map<std::size_t, EngineFlags> flags_;
+  /// What runs the engine as declared; neither possible nor a line where nobody can say what is declared.
+  const EngineFlags& rope_flags(std::size_t engine);
   Severity by_engine(const std::vector<std::size_t>& hurt) const;
   void collect_dictionaries();
   void declare();
@@ -124,20 +130,24 @@ class Linter {
 inline bool is_attention_factor(double value) { return value > 0 && value <= std::numeric_limits<float>::max(); }
 /// The file's JSON with the edits made.
 Json edited(const Json& json, const std::vector<JsonEdit>& edits);
-/// A number as in a file: "4", "0.25"; "NaN", "Infinity" as Python writes them.
-std::string trimmed(double value);
-/// Tables that mean the same rotation, entries within 1e-5 of each other (float32 of two engines differs by less).
+/// What lint takes for the same number: attention factors and divisors stand in files with six digits (1.27726), which
+/// is 1e-5 at the worst. The flags' comparer (engines/flags.h) and the emitter's (rope_emit.h), which vouch for numbers
+/// that are written out in full, ask for the engines' own 3 units in the last place of float32, 3.6e-7.
+inline constexpr double kSameRope = 1e-5;
+/// Tables that mean the same rotation; a pair that one of them lacks differs by an infinite ratio.
 bool same_frequencies(const std::vector<double>& a, const std::vector<double>& b, double* ratio = nullptr,
                       int* pair = nullptr);
 
 // The rules, in the order they run: what an earlier one explains a later one does not repeat.
-void parse_rules(Linter& lint);                                                       // R01 - R12
-void head_rules(Linter& lint);                                                        // R31
-void number_rules(Linter& lint);                                                      // R20 - R23, R27, R29, R32, R33
-void yarn_rules(Linter& lint);                                                        // R24 - R26, R28, R30
-void context_rules(Linter& lint);                                                     // R40 - R49
-void meaning_rules(Linter& lint);                                                     // S1 - S3
-void engine_rules(Linter& lint);                                                      // E01 - E04
+void parse_rules(Linter& lint);    // R01 - R04, R10 - R12, and within them
+void place_rules(Linter& lint);    // R05 - R09
+void head_rules(Linter& lint);     // R31
+void number_rules(Linter& lint);   // R20, R27, R29, R33
+void length_rules(Linter& lint);   // R21 - R23, R32
+void yarn_rules(Linter& lint);     // R24 - R26, R28, R30
+void context_rules(Linter& lint);  // R40 - R49
+void meaning_rules(Linter& lint);  // S1 - S3
+void engine_rules(Linter& lint);   // E01 - E04
 std::vector<Finding> gguf_rules(const LintInput& input, const LintOptions& options);  // G01 - G11
 
 }  // namespace ropewalk::formats::linting

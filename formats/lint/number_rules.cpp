@@ -1,9 +1,8 @@
-// R20 - R23, R27, R29, R32, R33: factors, lengths, lists, bases.
+// R20, R27, R29, R33: factors, lists, bases.
 #include <algorithm>
 #include <array>
 #include <cmath>
 
-#include "formats/json_fields.h"
 #include "formats/lint/linter.h"
 
 namespace ropewalk::formats::linting {
@@ -13,7 +12,6 @@ bool needs_factor(const RopeDict& dict) {
   return dict.type == "linear" || (dict.type == "dynamic" && !dict.find("alpha")) || dict.type == "yarn" ||
          dict.type == "llama3" || dict.type == "dynamic-yarn";
 }
-bool needs_original(const RopeDict& dict) { return dict.type == "yarn" || dict.type == "llama3"; }
 
 /// The members of a rope dictionary that are numbers.
 constexpr std::array kNumbers = {"original_max_position_embeddings",
@@ -40,6 +38,23 @@ void quoted_numbers(Linter& lint, const RopeDict& dict) {
   for (const char* key : {"low_freq_factor", "high_freq_factor"})
     if (dict.type == "llama3" && !dict.find(key)) {
       lint.add("R20", dict.pointer, std::string("llama3 without ") + key, std::string("add ") + key);
+      lint.explain_all();
+    }
+}
+
+/// Ends of YaRN's ramp, in rotations over the original context: any engine's logarithm stops below 0, and at 0 all but
+/// transformers' and llama.cpp's. Where only such were named, 0 is no more than a warning.
+void betas(Linter& lint, const RopeDict& dict) {
+  if (dict.type != "yarn") return;
+  constexpr double kMost = 1e9;  // the fastest pair turns once in 6.3 tokens
+  const bool hurts =
+      lint.options.engines.empty() || std::any_of(lint.readings.begin(), lint.readings.end(), Linter::fails);
+  for (const char* key : {"beta_fast", "beta_slow"})
+    if (const auto beta = dict.number(key); beta && !(*beta > 0 && *beta <= kMost)) {
+      lint.add("R20", *beta == 0 && !hurts ? Severity::warning : Severity::error, dict.at(key),
+               std::string(key) + " is " + trimmed(*beta) + ", a number of rotations above 0 was expected" +
+                   (*beta == 0 ? ": transformers takes 0 for the default, vllm and sglang divide by it" : ""),
+               "write 32 and 1, or what the model was trained with");
       lint.explain_all();
     }
 }
@@ -117,148 +132,6 @@ void factor(Linter& lint, const RopeDict& dict) {
              "take the dictionary out, or write the factor");
 }
 
-/// Lengths that well-known models were trained at, by what tells them apart.
-struct Known {
-  const char* model_type;
-  double theta;
-  int vocabulary, original;
-  const char* model;
-};
-constexpr std::array kKnown = {Known{"qwen2", 1e6, 0, 32768, "Qwen2.5"}, Known{"qwen3", 1e6, 0, 32768, "Qwen3"},
-                               Known{"llama", 5e5, 128256, 8192, "Llama 3"},
-                               Known{"mistral", 1e4, 32000, 8192, "Mistral 7B v0.1"},
-                               Known{"llama", 1e4, 32000, 0, "Llama 1 or 2"}};
-
-const Known* known_model(const Linter& lint) {
-  const std::optional<double> vocabulary = lint.number("vocab_size");
-  double theta = lint.number("rope_theta").value_or(10000);
-  if (const RopeDict* flat = lint.flat()) theta = flat->number("rope_theta").value_or(theta);
-  for (const Known& one : kKnown)
-    if (lint.model_type == one.model_type && theta == one.theta &&
-        (one.vocabulary == 0 || (vocabulary && *vocabulary == one.vocabulary)))
-      return &one;
-  return nullptr;
-}
-
-void original(Linter& lint, const RopeDict& dict) {
-  if (!dict.read) return;
-  const auto top = lint.number("original_max_position_embeddings");
-  const Json* value = dict.find("original_max_position_embeddings");
-  if (!value || value->is_null()) {
-    if (!needs_original(dict) || top) return;
-    std::vector<std::size_t> hurt, guessed;
-    const std::vector<JsonEdit> edits = {{dict.at("original_max_position_embeddings"), lint.context}};
-    for (std::size_t i = 0; i < lint.engines.size(); ++i) {
-      if (!Linter::fails(lint.readings[i])) guessed.push_back(i);
-      else if (!Linter::fails(lint.read_changed(lint.engines[i], edits))) hurt.push_back(i);
-    }
-    std::string message = dict.type + " without original_max_position_embeddings: ";
-    if (!hurt.empty())
-      message += lint.does(hurt, "stops", "stop") + " (" + lint.readings[hurt.front()].error->text.substr(0, 120) + ")";
-    if (!guessed.empty())
-      message += (hurt.empty() ? "" : ", ") + lint.does(guessed, "takes", "take") + " max_position_embeddings, " +
-                 std::to_string(lint.context);
-    const std::string fix = "add the context the base model was trained with";
-    if (hurt.empty()) lint.add("R21", Severity::warning, dict.pointer, message, fix);
-    else lint.add_for("R21", hurt, dict.pointer, message, fix);
-    lint.explain(hurt, Aspect::load);
-    return;
-  }
-  const std::optional<double> length = dict.number("original_max_position_embeddings");
-  if (!length) return;  // R20
-  const std::string pointer = dict.at("original_max_position_embeddings");
-  if (*length < 1 || *length != std::floor(*length) || *length > 2147483647) {
-    lint.add("R21", pointer,
-             "original_max_position_embeddings is " + trimmed(*length) + ", a number of tokens was expected",
-             "write the context the base model was trained with");
-    lint.explain_all();
-    return;
-  }
-  if (lint.context > 0 && *length > lint.context)
-    lint.add("R21", Severity::warning, pointer,
-             "original_max_position_embeddings is " + trimmed(*length) + ", more than max_position_embeddings, " +
-                 std::to_string(lint.context),
-             "exchange them, or correct one");
-  const Known* known = known_model(lint);
-  if (!known || dict.type == "llama3" || dict.type == "longrope" || *length == known->original) return;
-  if (known->original == 0 ? *length != 2048 && *length != 4096 && *length != 8192 : true)
-    lint.add("R21", Severity::info, pointer,
-             "the original context is " + trimmed(*length) + "; the file looks like " + known->model + ", trained at " +
-                 (known->original ? std::to_string(known->original) : std::string("2048 or 4096")),
-             "check what the base model was trained with: with YaRN it sets which pairs are scaled");
-}
-
-/// What an engine serves when it is told nothing.
-std::string served(const Linter& lint) {
-  std::string out;
-  for (std::size_t i = 0; i < lint.engines.size(); ++i) {
-    const EngineReading& reading = lint.readings[i];
-    if (!reading.starts() || !reading.context) continue;
-    out += (out.empty() ? "" : ", ") + lint.engines[i].title() + " " + std::to_string(*reading.context);
-  }
-  return out;
-}
-
-void ratio(Linter& lint, const RopeDict& dict) {
-  const auto s = dict.number("factor"), original = dict.number("original_max_position_embeddings");
-  if (!dict.read || dict.type != "yarn" || !s || !original || !(*original >= 1 && *original <= 2147483647) ||
-      lint.context == 0 || !(*s >= 1 && *s <= 16384))
-    return;
-  const double product = *s * *original;
-  if (std::abs(product - lint.context) <= 0.01 * product) return;  // rounded factors
-  std::vector<std::size_t> hurt;
-  for (std::size_t i = 0; i < lint.engines.size(); ++i)
-    if (lint.readings[i].starts() && lint.readings[i].context && *lint.readings[i].context < product) hurt.push_back(i);
-  std::string message =
-      "factor x original is " + trimmed(product) + " and max_position_embeddings " + std::to_string(lint.context);
-  const std::string serves = served(lint);
-  if (!serves.empty()) message += "; by default these serve: " + serves;
-  message += " (transformers 4.51 to 4.55 and exllamav3 take the ratio " +
-             trimmed(std::round(1e4 * lint.context / *original) / 1e4) + " for the factor)";
-  const std::string fix =
-      product > lint.context
-          ? "set max_position_embeddings to " + trimmed(std::floor(product)) + ", or tell each engine the length"
-          : "correct the factor, the original context or max_position_embeddings";
-  if (hurt.empty()) lint.add("R22", Severity::info, lint.at("max_position_embeddings"), message, fix);
-  else lint.add_for("R22", hurt, lint.at("max_position_embeddings"), message, fix, Severity::warning);
-  lint.explain(hurt, Aspect::context);
-}
-
-/// linear and dynamic take max_position_embeddings for the original context: vllm and sglang multiply it, and dynamic
-/// only starts beyond it.
-void extended_twice(Linter& lint, const RopeDict& dict) {
-  if (!dict.read || (dict.type != "linear" && dict.type != "dynamic")) return;
-  const auto s = dict.number("factor");
-  if (!s || !(*s > 1 && *s <= 16384) || lint.context == 0) return;
-  const Known* known = known_model(lint);
-  const auto original = dict.number("original_max_position_embeddings");
-  const bool declared = original && std::abs(*original * *s - lint.context) < 1;
-  const bool llama = known && known->original == 0 && lint.context > 4096;
-  const bool other = known && known->original > 0 && lint.context > known->original;
-  if (!declared && !llama && !other) return;
-  std::vector<std::size_t> hurt;
-  for (std::size_t i = 0; i < lint.engines.size(); ++i) {
-    const EngineReading& reading = lint.readings[i];
-    const bool doubles = reading.starts() && reading.context && *reading.context > lint.context;
-    const bool never = dict.type == "dynamic" && !reading.ropes.empty() &&
-                       std::holds_alternative<RopeDynamic>(reading.ropes.front().spec.scaling);
-    if (doubles || never) hurt.push_back(i);
-  }
-  if (hurt.empty()) return;
-  const std::string base = declared          ? trimmed(*original)
-                           : known->original ? std::to_string(known->original)
-                                             : "2048 or 4096";
-  lint.add_for("R23", hurt, lint.at("max_position_embeddings"),
-               "max_position_embeddings is " + std::to_string(lint.context) + " and looks extended already (from " +
-                   base + "): " +
-                   (dict.type == "dynamic" ? lint.does(hurt, "scales", "scale") + " only beyond it, or " +
-                                                 (hurt.size() == 1 ? "serves " : "serve ")
-                                           : lint.does(hurt, "serves", "serve") + " ") +
-                   trimmed(std::floor(*s * lint.context)),
-               "write the original context: with " + dict.type + " engines multiply it themselves", Severity::warning);
-  lint.explain(hurt, Aspect::context);
-}
-
 void lists(Linter& lint, const RopeDict& dict) {
   for (const char* key : {"short_factor", "long_factor"}) {
     const Json* list = dict.find(key);
@@ -310,21 +183,28 @@ void lists(Linter& lint, const RopeDict& dict) {
   }
 }
 
-/// Llama 3.1's own scaling replaced by another one, over the length that scaling was for.
-void scaled_twice(Linter& lint, const RopeDict& dict) {
-  const Known* known = known_model(lint);
-  if (!dict.read || !known || known->original != 8192 || std::string_view(known->model_type) != "llama") return;
-  if (dict.type != "linear" && dict.type != "yarn" && dict.type != "dynamic") return;
-  const auto original = dict.number("original_max_position_embeddings");
-  const double length = original ? *original : lint.context;
-  if (length <= 8192) return;
-  lint.add("R32", dict.pointer,
-           "Llama 3.1 and later have a llama3 scaling of their own, which this " + dict.type + " replaces: below " +
-               trimmed(length) + " tokens the model no longer computes what it was trained with",
-           "start from Llama 3's plain rope over 8192 tokens, or keep llama3 and raise its factor");
+/// A base that is null. transformers 5 fills in what a dictionary lacks from the top level, and multiplies by what it
+/// has: null in a dictionary, or at the top level where no dictionary has a base, stops it, vllm and sglang.
+void null_theta(Linter& lint) {
+  const auto is_null = [](const Json* value) { return value && value->is_null(); };
+  const auto say = [&](const std::string& pointer) {
+    lint.add("R33", lint.compared ? Severity::error : Severity::warning, pointer,
+             "rope_theta is null, a number was expected: transformers, vllm and sglang stop where they raise it to a "
+             "power",
+             "write the base the model was trained with, or take it out for the model's default");
+    lint.explain_all();
+  };
+  bool in_a_dictionary = false;
+  for (const RopeDict& dict : lint.dicts) {
+    if (!dict.read) continue;
+    if (is_null(dict.find("rope_theta"))) return say(dict.at("rope_theta"));
+    in_a_dictionary = in_a_dictionary || dict.find("rope_theta");
+  }
+  if (!in_a_dictionary && is_null(lint.find("rope_theta"))) say(lint.at("rope_theta"));
 }
 
 void theta(Linter& lint) {
+  null_theta(lint);
   const auto check = [&](const Json* value, const std::string& pointer) {
     if (!value || value->is_null()) return;
     if (!value->is_number()) {
@@ -355,13 +235,10 @@ void number_rules(Linter& lint) {
   theta(lint);
   for (const RopeDict& dict : lint.dicts) {
     quoted_numbers(lint, dict);
+    betas(lint, dict);
     attention_factor(lint, dict);
     factor(lint, dict);
-    original(lint, dict);
-    ratio(lint, dict);
-    extended_twice(lint, dict);
     lists(lint, dict);
-    scaled_twice(lint, dict);
   }
 }
 

@@ -82,8 +82,9 @@ constexpr std::array kRules = {
         "A factor in quotes, below 1 or missing fails or turns positions the wrong way in every engine. An integer "
         "factor of a linear rope is a TypeError in every vllm and sglang ('int' object is not iterable), and a "
         "ValueError in transformers up to 4.42; write 4.0. An attention factor is finite and above 0, also where "
-        "mscale "
-        "makes it.",
+        "mscale makes it. Betas are rotations above 0: transformers takes 0 for the default, vllm, sglang and "
+        "exllamav3 "
+        "divide by it, and below 0 there is no logarithm.",
         "vllm#1264, llama3#299, llama3#319"},
     LintRule{"R21", "original-context", kError, true,
              "the original context is missing, no length, or not the base model's",
@@ -105,8 +106,7 @@ constexpr std::array kRules = {
     LintRule{
         "R24", "betas", kWarning, true, "betas that run backwards, or that an engine does not read",
         "llama.cpp's loader reads yarn_beta_* for grok and mistral3 alone and runs 32 and 1 elsewhere, whatever the "
-        "GGUF says; exllamav2 has 32 and 1 built in. 0 means the default in transformers and a division by zero in "
-        "vllm and sglang.",
+        "GGUF says; exllamav2 has 32 and 1 built in.",
         "llama.cpp#17945"},
     LintRule{
         "R25", "attention-factor", kWarning, true, "attention_factor and attn_factor: each is read by some engines",
@@ -150,9 +150,11 @@ constexpr std::array kRules = {
              "Llama 3.1 and later are extended by llama3 from 8192 tokens. A linear or yarn in its place over 131072 "
              "undoes that: composing needs the product, not the replacement.",
              "unsloth#7028, LongLoRA#113, unsloth-zoo#1073"},
-    LintRule{"R33", "theta", kError, false, "rope_theta is no base",
-             "A number above 1 is needed: 1 turns all pairs alike, and beyond float32 all but the first stand still.",
-             ""},
+    LintRule{
+        "R33", "theta", kError, false, "rope_theta is no base",
+        "A number above 1 is needed: 1 turns all pairs alike, and beyond float32 all but the first stand still. null "
+        "stops transformers, vllm and sglang where no other place has the base.",
+        ""},
     LintRule{
         "R40", "sliding-window", kError, true, "every layer sees less than the context that is served",
         "A window of 4096 left in an extended Mistral hides everything further back from each layer, whatever the "
@@ -188,7 +190,8 @@ constexpr std::array kRules = {
     LintRule{"R47", "not-carried", kWarning, false, "attention changes beside the rope that most engines leave out",
              "Dual-chunk attention (Qwen2.5-1M), log-n scaling (Qwen 1) and position-dependent query scaling "
              "(llama_4_scaling_beta) are no rope scaling and are not converted with it. In ministral3, which reads "
-             "llama_4_scaling_beta, it is a note.",
+             "llama_4_scaling_beta, it is a note; so are the pairs of latent attention (rope_interleave), "
+             "and llama_4_scaling and apply_yarn_scaling, which come from Mistral's params.json.",
              ""},
     LintRule{"R48", "finetuned", kInfo, false, "no `finetuned` for llama.cpp's legacy converter",
              "examples/convert_legacy_llama.py of 2025-02 reads it without a default.", "llama.cpp#10698"},

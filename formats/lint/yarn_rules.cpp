@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "formats/json_fields.h"
 #include "formats/lint/linter.h"
 
 namespace ropewalk::formats::linting {
@@ -11,20 +10,7 @@ namespace {
 void betas(Linter& lint, const RopeDict& dict) {
   if (dict.type != "yarn") return;
   const double fast = dict.number("beta_fast").value_or(32), slow = dict.number("beta_slow").value_or(1);
-  if (fast > 1e9 || slow > 1e9) {
-    const char* key = fast > 1e9 ? "beta_fast" : "beta_slow";
-    lint.add("R24", Severity::warning, dict.at(key),
-             std::string(key) + " is " + trimmed(fast > 1e9 ? fast : slow) + ", which no pair turns",
-             "write 32 and 1, or what the model was trained with");
-    return;
-  }
-  if (fast < 0 || slow < 0 || (dict.find("beta_fast") && fast == 0) || (dict.find("beta_slow") && slow == 0)) {
-    lint.add(
-        "R24", Severity::warning, dict.at(fast <= 0 ? "beta_fast" : "beta_slow"),
-        "a beta is a number of rotations above 0: transformers takes 0 for the default, vllm and sglang divide by it",
-        "write 32 and 1, or what the model was trained with");
-    return;
-  }
+  if (!(fast > 0 && slow > 0)) return;  // R20
   if (fast < slow)
     lint.add("R24", Severity::warning, dict.at("beta_fast"),
              "beta_fast, " + trimmed(fast) + ", is below beta_slow, " + trimmed(slow) + ": the ramp runs backwards",
@@ -135,19 +121,21 @@ void ramp(Linter& lint) {
       const auto* yarn = std::get_if<RopeYarn>(&rope.spec.scaling);
       if (!yarn || !(rope.spec.theta > 1)) continue;
       const int d = rope.spec.rotary_dim;
-      const double low = correction_dim(yarn->beta_fast, d, rope.spec.theta, yarn->original_context),
-                   high = correction_dim(yarn->beta_slow, d, rope.spec.theta, yarn->original_context);
-      if (!std::isfinite(low) || !std::isfinite(high)) continue;
+      const double first = std::floor(correction_dim(yarn->beta_fast, d, rope.spec.theta, yarn->original_context)),
+                   last = std::ceil(correction_dim(yarn->beta_slow, d, rope.spec.theta, yarn->original_context));
+      if (!std::isfinite(first) || !std::isfinite(last)) continue;
+      const CorrectionRange range =
+          correction_range(yarn->beta_fast, yarn->beta_slow, true, d, rope.spec.theta, yarn->original_context);
       const RopeDict* dict = lint.flat();
       const std::string pointer = dict ? dict->pointer : lint.dicts.empty() ? "" : lint.dicts.front().pointer;
-      if (std::max(std::floor(low), 0.0) >= std::min(std::ceil(high), d - 1.0))
+      if (range.low >= range.high)
         lint.add("R30", pointer,
-                 "YaRN's ramp is empty (from pair " + trimmed(std::floor(low)) + " to " + trimmed(std::ceil(high)) +
+                 "YaRN's ramp is empty (from pair " + trimmed(first) + " to " + trimmed(last) +
                      "): pairs are kept or divided, none in between",
                  "check the betas and the original context");
-      else if (std::ceil(high) > d / 2.0 - 1)
+      else if (last > d / 2.0 - 1)
         lint.add("R30", Severity::info, pointer,
-                 "YaRN's ramp ends at pair " + trimmed(std::ceil(high)) + " of " + std::to_string(d / 2) +
+                 "YaRN's ramp ends at pair " + trimmed(last) + " of " + std::to_string(d / 2) +
                      ": no pair is divided by the whole factor",
                  "check the original context: few models turn their slowest pair once within it");
     }

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "lib/lazy_tensor.h"
+#include "tests/formats/flags_line.h"
 #include "tests/formats/lint_support.h"
 
 namespace ropewalk::formats::lint_test {
@@ -131,6 +132,60 @@ TEST(LintGguf, EachRuleSpeaksWhereItMustAndNowhereElse) {
       EXPECT_TRUE(speaks.contains(std::string(rule.id))) << rule.id;
       EXPECT_TRUE(is_silent.contains(std::string(rule.id))) << rule.id;
     }
+}
+
+const Finding* finding_of(const std::vector<Finding>& findings, std::string_view rule) {
+  const Finding* found = find(findings, rule);
+  EXPECT_NE(found, nullptr) << rule << "\n" << in_words(findings);
+  return found;
+}
+
+/// The command lines under findings, fed back through llama.cpp's rule.
+TEST(LintGguf, FlagsRunWhatIsMeant) {
+  const auto yarn = [](std::vector<GgufKey> more) {
+    more.insert(more.begin(), {{"llama.rope.scaling.type", gguf_string("yarn")},
+                               number("llama.rope.scaling.factor", 16),
+                               count("llama.rope.scaling.original_context_length", 8192),
+                               count("llama.context_length", 131072)});
+    return gguf(more);
+  };
+  const LintInput betas =
+      yarn({number("llama.rope.scaling.yarn_beta_fast", 128), number("llama.rope.scaling.yarn_beta_slow", 2)});
+  const std::vector<Finding> findings = lint(betas, {});
+  const Finding* found = finding_of(findings, "G01");
+  ASSERT_TRUE(found && found->flags.size() == 1);
+  EXPECT_EQ(found->flags[0].line, "-c 131072 --yarn-beta-slow 2 --yarn-beta-fast 128");
+  const EngineVersion engine = parse_engine("llama.cpp");
+  const EngineReading run = read_with_flags(engine, FlagsGguf{&*betas.gguf, betas.gguf_path},
+                                            testing::parse_flags_line(engine, found->flags[0].line));
+  RopeSpec meant = run.ropes.at(0).spec;
+  meant.scaling = RopeYarn{16, 8192, 128, 2};
+  EXPECT_TRUE(compare_rope(meant, run.ropes[0].spec, 131072).same_rotation());
+
+  const std::vector<Finding> attention = lint(yarn({number("llama.rope.scaling.yarn_attn_factor", 1.1940812)}), {});
+  found = finding_of(attention, "G01");
+  ASSERT_TRUE(found && found->flags.size() == 1);  // 1.1940812 / (0.1 ln 16 + 1)
+  EXPECT_TRUE(found->flags[0].line.starts_with("-c 131072 --override-kv llama.rope.scaling.attn_factor=float:0.93487"))
+      << found->flags[0].line;
+
+  const std::vector<Finding> lengths = lint(yarn({count("llama.context_length", 8192)}), {});
+  found = finding_of(lengths, "G04");
+  ASSERT_TRUE(found && found->flags.size() == 1);
+  EXPECT_EQ(found->flags[0].line, "-c 131072");
+
+  const std::vector<Finding> twice =
+      lint(gguf({{"llama.rope.scaling.type", gguf_string("linear")}, number("llama.rope.scaling.factor", 4)}, "llama",
+                {"rope_freqs.weight"}),
+           {});
+  found = finding_of(twice, "G06");
+  ASSERT_TRUE(found && found->flags.size() == 1);
+  EXPECT_EQ(found->flags[0].line, "-c 4096 --rope-scaling none");
+}
+
+/// phi3's loader sets the window to 0, and Mistral's models, of arch llama, have none (src/models/phi3.cpp and llama.cpp
+/// of 0.5).
+TEST(LintGguf, AWindowThatNoLoaderKeepsIsNoFinding) {
+  EXPECT_EQ(find(lint(gguf({count("phi3.attention.sliding_window", 2047)}, "phi3"), {}), "R40"), nullptr);
 }
 
 TEST(LintGguf, APlainFileHasNoFindings) {

@@ -1,5 +1,6 @@
 // Numbers that no engine can use, files that none loads, and advice that must not be given. What transformers does with
 // them was run: 5.23.0, AutoConfig, from_config and a forward pass of a small model of each class.
+#include "tests/formats/flags_line.h"
 #include "tests/formats/lint_support.h"
 
 namespace ropewalk::formats::lint_test {
@@ -56,6 +57,11 @@ TEST(LintNumbers, WhatCannotBeIsAFinding) {
       {R"({"sliding_window": "4096"})", "R40", "/sliding_window", Severity::error},
       {R"({"model_type": "mistral", "sliding_window": true})", "R40", "/sliding_window", Severity::error},
       {R"({"max_position_embeddings": null})", "R49", "/max_position_embeddings", Severity::error},
+      // TypeError: unsupported operand type(s) for ** or pow(): 'NoneType' and 'Tensor'
+      {R"({"rope_theta": null})", "R33", "/rope_theta", Severity::error},
+      // TypeError: unsupported operand type(s) for *: 'int' and 'str', where anything is scaled
+      {R"({"partial_rotary_factor": "0.5"})", "R31", "/partial_rotary_factor", Severity::error},
+      {R"({"partial_rotary_factor": 1.5})", "R31", "/partial_rotary_factor", Severity::error},
   };
   for (const Case& one : all) {
     const std::vector<Finding> findings = lint_text(llama(one.patch));
@@ -63,7 +69,7 @@ TEST(LintNumbers, WhatCannotBeIsAFinding) {
     // RFC 7396 takes a member out where the patch has null
     if (one.patch.find("null") != std::string::npos) {
       Json config = Json::parse(llama("{}"));
-      config["max_position_embeddings"] = nullptr;
+      config[Json::json_pointer(one.pointer)] = nullptr;
       const std::vector<Finding> without = lint_text(config.dump(2));
       ASSERT_EQ(all_of(without, one.rule, one.pointer).size(), 1u) << in_words(without);
       EXPECT_EQ(all_of(without, one.rule, one.pointer)[0]->severity, one.severity);
@@ -180,8 +186,50 @@ TEST(LintNumbers, TheTokenizersLimitIsOnTheLine) {
   EXPECT_EQ(find(lint(input_of({llama(kYarn), R"({"model_max_length": NaN})"}), {}), "R41"), nullptr);
 }
 
-/// Flags of the rope leave the window as it is.
-TEST(LintNumbers, NoFlagsUnderAWindow) {
+/// 5.23.0, run: below 0 and past what a double holds the logarithm raises ValueError, 0 is the default; vllm and sglang
+/// divide by 0.
+TEST(LintNumbers, BetasAreRotations) {
+  for (const char* beta : {"0", "0.0", "-3", "-0.5", "1e308"})
+    for (const char* key : {"beta_fast", "beta_slow"}) {
+      const std::vector<Finding> findings = lint_text(yarn_with("\"" + std::string(key) + "\": " + beta));
+      SCOPED_TRACE(in_words(findings));
+      const auto found = all_of(findings, "R20", "/rope_scaling/" + std::string(key));
+      ASSERT_EQ(found.size(), 1u);
+      EXPECT_EQ(found[0]->severity, Severity::error);
+      EXPECT_EQ(find(findings, "S1"), nullptr);
+      EXPECT_FALSE(any_flags(findings));
+    }
+  const std::string zero = yarn_with(R"("beta_fast": 0)");
+  EXPECT_EQ(find(lint_text(zero, asked({"transformers"})), "R20")->severity, Severity::warning);
+  EXPECT_EQ(find(lint_text(zero, asked({"transformers", "vllm"})), "R20")->severity, Severity::error);
+  EXPECT_EQ(find(lint_text(yarn_with(R"("beta_fast": 32, "beta_slow": 1)")), "R20"), nullptr);
+  EXPECT_EQ(find(lint_text(yarn_with(R"("beta_fast": null)")), "R20"), nullptr);
+}
+
+/// A null base is no fault where the dictionary has one: transformers 5 looks there first.
+TEST(LintNumbers, NullBaseBesideOne) {
+  Json config = Json::parse(llama(R"({"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}})"));
+  config["rope_theta"] = nullptr;
+  EXPECT_EQ(find(lint_text(config.dump(2), asked({"transformers"})), "R33"), nullptr);
+  config["rope_parameters"]["rope_theta"] = nullptr;
+  const std::vector<Finding> findings = lint_text(config.dump(2));
+  ASSERT_NE(find(findings, "R33"), nullptr);
+  EXPECT_EQ(find(findings, "R33")->pointer, "/rope_parameters/rope_theta");
+}
+
+/// A neighbour of the rope dictionary is outside of it, however tightly the file is written.
+TEST(LintNumbers, NotFiniteBesideTheRope) {
+  const std::string config =
+      R"({"model_type":"llama","hidden_size":4096,"num_attention_heads":32,"max_position_embeddings":16384,)"
+      R"("rope_scaling":{"rope_type":"linear","type":"linear","factor":4.0},"loss":NaN})";
+  const std::vector<Finding> findings = lint_text(config);
+  EXPECT_EQ(find(findings, "R20"), nullptr) << in_words(findings);
+  EXPECT_NE(find(findings, "R12"), nullptr) << in_words(findings);
+}
+
+/// Flags that mend the rope leave the window as it is: the line under R40 takes the window out too. Fed back, nothing
+/// is left to find.
+TEST(LintNumbers, FlagsUnderAWindow) {
   const std::string config = llama(
       R"({"max_position_embeddings": 32768, "sliding_window": 4096,
           "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 8192}})",
@@ -189,7 +237,37 @@ TEST(LintNumbers, NoFlagsUnderAWindow) {
   const std::vector<Finding> findings = lint_text(config);
   const Finding* found = find(findings, "R40");
   ASSERT_NE(found, nullptr);
-  EXPECT_TRUE(found->flags.empty());
+  ASSERT_EQ(found->flags.size(), 2u);
+  for (const Finding::Flags& one : found->flags) {
+    const EngineVersion engine = parse_engine(one.engine.substr(0, one.engine.find(' ')));
+    const FlagSet flags = testing::parse_flags_line(engine, one.line);
+    Json changed = Json::parse(config);
+    ASSERT_TRUE(flags.overrides.contains("sliding_window")) << one.line;
+    for (const auto& item : flags.overrides.items()) changed[item.key()] = item.value();
+    EXPECT_TRUE(changed["sliding_window"].is_null()) << one.line;
+    EXPECT_EQ(find(lint_text(changed.dump(2)), "R40"), nullptr) << one.line;
+    const EngineReading now = read_with_flags(engine, &changed, {}), before = read_as(engine, Json::parse(config));
+    ASSERT_EQ(now.ropes.size(), 1u);
+    EXPECT_TRUE(compare_rope(before.ropes.at(0).spec, now.ropes[0].spec, 32768).none());
+  }
+}
+
+/// rope_interleave is about pairs and llama_4_scaling about queries: neither is compared, and neither is passed over.
+TEST(LintNumbers, WhatIsNotComparedIsSaid) {
+  const std::string latent = R"({"model_type": "deepseek_v3", "qk_rope_head_dim": 64, "kv_lora_rank": 512)";
+  for (const auto& [more, pointer] :
+       {std::pair{R"(, "rope_interleave": false})", "/rope_interleave"},
+        std::pair{R"(, "llama_4_scaling": {"original_max_position_embeddings": 8192, "beta": 0.1}})",
+                  "/llama_4_scaling"}}) {
+    const std::vector<Finding> findings = lint_text(llama(latent + more));
+    ASSERT_NE(find(findings, "R47"), nullptr) << more;
+    EXPECT_EQ(find(findings, "R47")->pointer, pointer);
+    EXPECT_EQ(find(findings, "R47")->severity, Severity::info);
+  }
+  EXPECT_EQ(find(lint_text(llama(latent + R"(, "rope_interleave": true})")), "R47"), nullptr);
+  EXPECT_NE(find(lint_text(yarn_with(R"("apply_yarn_scaling": false)")), "R47"), nullptr);
+  EXPECT_EQ(find(lint_text(yarn_with(R"("apply_yarn_scaling": true)")), "R47"), nullptr);
+  EXPECT_EQ(find(lint_text(llama(R"({"rope_interleave": false})")), "R47"), nullptr);
 }
 
 /// Query scaling by position, in the model type it belongs to and in one that leaves it out.

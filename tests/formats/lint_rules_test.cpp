@@ -229,7 +229,7 @@ std::vector<Case> cases() {
        {"llama.cpp 0.5.0", "exllamav2 0.3.2"}},
       {"R24", golden_config("yarn-beta-128-2"), kSilent, "", {"transformers", "vllm", "sglang"}},
       {"R24", golden_config("yarn-beta-swapped"), W, "/rope_scaling/beta_fast"},
-      {"R24", golden_config("yarn-beta-zero"), W, "/rope_scaling/beta_slow"},
+      {"R20", golden_config("yarn-beta-zero"), E, "/rope_scaling/beta_slow"},
       {"R24", golden_config("yarn-everywhere"), kSilent},
       // golden yarn-attention-factor: sglang and llama.cpp keep 1.277; yarn-attn-factor; R1-0528-Qwen3-8B (DeepSeek-R1#684)
       {"R25",

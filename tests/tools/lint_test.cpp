@@ -200,7 +200,11 @@ TEST_F(Lint, Gguf) {
   const Ran ran = lint({gguf});
   EXPECT_EQ(ran.exit, 0) << ran.out;
   EXPECT_EQ(ran.out, "no findings\n");
-  EXPECT_EQ(lint({gguf, "--fix"}).exit, 4);
+  const Ran fix = lint({gguf, "--fix"});
+  EXPECT_EQ(fix.exit, 4);
+  EXPECT_EQ(fix.err, "error: " + gguf +
+                         ": --fix changes JSON files in place, never a GGUF; write a corrected copy: "
+                         "ropewalk extend MODEL.gguf --rope SPEC -o FIXED.gguf\n");
 }
 
 }  // namespace
