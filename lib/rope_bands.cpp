@@ -9,6 +9,12 @@ namespace {
 
 bool same(double a, double b) { return std::abs(a - b) <= 3.0 / (1 << 23) * std::abs(b); }
 
+double whole_factor(const RopeSpec& spec) {
+  if (const auto* longrope = std::get_if<RopeLongrope>(&spec.scaling))
+    return std::max(1.0, double(spec.context) / longrope->original_context);
+  return rope_factor(spec).value_or(1);
+}
+
 }  // namespace
 
 const char* rope_band_name(RopeBand band) {
@@ -40,7 +46,7 @@ int trained_context(const RopeSpec& spec, int context) {
 
 std::vector<RopePair> rope_pairs(const RopeSpec& spec, int original_context, int sequence_length) {
   const RopeTable before = rope_table(unscaled_rope(spec), sequence_length), after = rope_table(spec, sequence_length);
-  const double s = rope_factor(spec).value_or(1);
+  const double s = whole_factor(spec);
   std::vector<RopePair> pairs(after.inv_freq.size());
   for (std::size_t index = 0; index < pairs.size(); ++index) {
     RopePair& pair = pairs[index];
@@ -50,10 +56,10 @@ std::vector<RopePair> rope_pairs(const RopeSpec& spec, int original_context, int
       pair.wavelength = 2 * std::numbers::pi / pair.before;
       pair.turns = original_context / pair.wavelength;
     }
-    pair.band = pair.after == 0                     ? RopeBand::still
-                : same(pair.after, pair.before)     ? RopeBand::untouched
-                : same(pair.after * s, pair.before) ? RopeBand::interpolated
-                                                    : RopeBand::blended;
+    pair.band = pair.after == 0                                                                ? RopeBand::still
+                : same(pair.after, pair.before)                                                ? RopeBand::untouched
+                : same(pair.after * s, pair.before) || (s > 1 && pair.after * s < pair.before) ? RopeBand::interpolated
+                                                                                               : RopeBand::blended;
   }
   return pairs;
 }

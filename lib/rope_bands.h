@@ -27,8 +27,8 @@ struct RopePair {
 RopeSpec unscaled_rope(const RopeSpec& spec);
 /// The context that the method scales: its own where it says so, for linear the context by the factor, else the context.
 int trained_context(const RopeSpec& spec, int context);
-/// Pair by pair, in a sequence of that many tokens. Equal means within 3 units in the last place of float32. A method
-/// without a factor of its own (longrope) has no interpolated pairs.
+/// Pair by pair, in a sequence of that many tokens. Equal means within 3 units in the last place of float32. longrope's
+/// factor is that of its contexts, and its lists may go beyond: slower by more than the factor is interpolated too.
 std::vector<RopePair> rope_pairs(const RopeSpec& spec, int original_context, int sequence_length);
 
 }  // namespace ropewalk

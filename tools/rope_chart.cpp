@@ -143,8 +143,11 @@ class Chart {
       }
     };
     entry("curve before", "before: theta " + number_text(spec_of(groups_[0]).theta, 8) + ", unscaled");
-    for (std::size_t group = 0; group < groups_.size(); ++group)
-      entry(kind_of(group), groups_[group].name + ": " + describe(spec_of(groups_[group])));
+    for (std::size_t group = 0; group < groups_.size(); ++group) {
+      const RopeSpec& spec = spec_of(groups_[group]);
+      const std::string at = " in a sequence of " + std::to_string(labels_.sequence_length) + " tokens";
+      entry(kind_of(group), groups_[group].name + ": " + describe(spec) + (depends_on_length(spec) ? at : ""));
+    }
   }
   std::string kind_of(std::size_t group) const { return "curve c" + std::to_string(group % kColors); }
 

@@ -109,7 +109,15 @@ std::string served_text(const EngineReading& reading) {
   return reading.context ? std::to_string(*reading.context) : "-";
 }
 
-Table engine_table_of(const std::vector<RopeTarget>& targets, int length) {
+/// What all rows say of a rope, after the columns of who and of which layers.
+std::vector<std::string> method_cells(const RopeSpec& spec, int length) {
+  const auto original = rope_original_context(spec);
+  const auto factor = rope_factor(spec);
+  return {rope_method_name(spec), factor ? number_text(*factor, 6) : "-", original ? std::to_string(*original) : "-",
+          number_text(spec.theta, 8), attention_text(spec, length)};
+}
+
+Table engine_table_of(const RopeSource& source, const std::vector<RopeTarget>& targets, int length) {
   Table table{{{"engine"},
                {"layers"},
                {"method"},
@@ -122,6 +130,18 @@ Table engine_table_of(const std::vector<RopeTarget>& targets, int length) {
                {"worst", true},
                {"first", true}},
               {}};
+  const auto add = [&](const std::string& who, const std::string& layer_type, const RopeSpec& spec,
+                       const std::vector<std::string>& rest) {
+    std::vector<std::string> row = {who, all_or(layer_type, "all")};
+    for (const auto& cells : {method_cells(spec, length), rest}) row.insert(row.end(), cells.begin(), cells.end());
+    table.rows.push_back(std::move(row));
+  };
+  if (source.meant)
+    for (const WantedLayer& layer : source.meant->layers) {
+      const bool first = &layer == &source.meant->layers.front();
+      add(first ? "meant" : "", layer.layer_type, layer.spec,
+          {first ? std::to_string(source.meant->context) : "", first ? "-" : "", first ? "-" : "", first ? "-" : ""});
+    }
   for (const RopeTarget& target : targets) {
     const EngineReading& reading = target.reading;
     if (reading.error) {
@@ -130,20 +150,12 @@ Table engine_table_of(const std::vector<RopeTarget>& targets, int length) {
     }
     bool first = true;
     for (const EngineRope& rope : reading.ropes) {
-      const auto original = rope_original_context(rope.spec);
-      const auto factor = rope_factor(rope.spec);
       const bool wrong = first && target.difference && target.difference->pairs > 0;
-      table.rows.push_back({first ? reading.engine.title() : "", all_or(rope.layer_type, "all"),
-                            rope_method_name(rope.spec), factor ? number_text(*factor, 6) : "-",
-                            original ? std::to_string(*original) : "-", number_text(rope.spec.theta, 8),
-                            attention_text(rope.spec, length), first ? served_text(reading) : "",
-                            first ? differs_text(target) : "",
-                            wrong   ? ratio_text(target.difference->worst_ratio)
-                            : first ? "-"
-                                    : "",
-                            wrong   ? "pair " + std::to_string(target.difference->first_pair)
-                            : first ? "-"
-                                    : ""});
+      const std::string none = first ? "-" : "";
+      add(first ? reading.engine.title() : "", rope.layer_type, rope.spec,
+          {first ? served_text(reading) : "", first ? differs_text(target) : "",
+           wrong ? ratio_text(target.difference->worst_ratio) : none,
+           wrong ? "pair " + std::to_string(target.difference->first_pair) : none});
       first = false;
     }
   }
@@ -245,7 +257,7 @@ void show_engines(Output& output, const RopeSource& source, const std::vector<Ro
     head.emplace_back("meant", "unknown: " + std::string(source.trouble->what()));
   }
   output.text(aligned(head));
-  output.table(engine_table_of(targets, length));
+  output.table(engine_table_of(source, targets, length));
   const std::vector<RopeGroup> groups = distinct_ropes(source, targets, length);
   std::size_t layers = 0;
   for (const RopeGroup& group : groups) layers = std::max(layers, group.rope.layers.size());

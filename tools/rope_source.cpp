@@ -27,15 +27,11 @@ fs::path config_beside(const fs::path& path) {
   return path;
 }
 
-std::optional<int> tokenizer_limit(const fs::path& folder) {
+std::optional<int> tokenizer_limit_in(const fs::path& folder) {
   const fs::path path = folder / "tokenizer_config.json";
   std::error_code ignored;
   if (!fs::is_regular_file(path, ignored)) return std::nullopt;
-  const Json json = formats::read_json(path);
-  if (!json.is_object() || !json.contains("model_max_length") || !json["model_max_length"].is_number())
-    return std::nullopt;
-  const double limit = json["model_max_length"].get<double>();  // 1e30 stands for none
-  return limit >= 1 && limit < 2147483647 ? std::optional<int>(int(limit)) : std::nullopt;
+  return formats::tokenizer_limit(formats::read_json(path));
 }
 
 /// The longest context that a rope is made for.
@@ -80,12 +76,12 @@ formats::WantedRope read_meaning(RopeSource& source, const Json& config, const s
     const Json value = config.value(key, Json());
     return value.is_number_integer() && value > 0 && value < 1 << 20 ? value.get<int>() : 0;
   };
-  geometry.head_dim = whole("head_dim");
-  if (geometry.head_dim == 0 && whole("num_attention_heads") > 0)
-    geometry.head_dim = whole("hidden_size") / whole("num_attention_heads");
+  if (!config.value("head_dim", Json()).is_null()) geometry.head_dim = whole("head_dim");
+  else if (whole("num_attention_heads") > 0) geometry.head_dim = whole("hidden_size") / whole("num_attention_heads");
   const Json context = config.value("max_position_embeddings", Json());
-  if (geometry.head_dim < 2 || geometry.head_dim % 2 != 0 || !context.is_number_integer() || context < 1 ||
-      context > 2147483647) {
+  constexpr int kMostChannels = 1 << 16;  // the engines' rules follow no wider head
+  if (geometry.head_dim < 2 || geometry.head_dim > kMostChannels || geometry.head_dim % 2 != 0 ||
+      !context.is_number_integer() || context < 1 || context > 2147483647) {
     if (reading.error) refuse(source, *reading.error);
     return formats::wanted_rope(reading, 0);
   }
@@ -153,7 +149,7 @@ RopeSource open_rope_source(const std::string& text, std::optional<int> context,
     source.config_path = config.string();
     source.config_text = read_text_file(config, formats::JsonLimits{}.max_bytes);
     source.config = source.rewritten = formats::parse_json(source.config_path, source.config_text);
-    source.tokenizer_limit = tokenizer_limit(config.parent_path());
+    source.tokenizer_limit = tokenizer_limit_in(config.parent_path());
   }
   try {
     if (source.gguf) {

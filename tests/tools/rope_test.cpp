@@ -102,6 +102,10 @@ TEST(Rope, EnginesSideBySide) {
   const Ran text = run({"rope", qwen(scratch, true), "--engine", "vllm", "--engine", "transformers@4.51.3"});
   EXPECT_NE(text.out.find("frequencies where they part"), std::string::npos);
   EXPECT_NE(text.out.find("meant, vllm 0.33.0"), std::string::npos) << text.out;
+  const std::size_t meant = text.out.find("\n| meant "), first = text.out.find("\n| vllm 0.33.0 ");
+  ASSERT_NE(meant, std::string::npos) << text.out;
+  EXPECT_LT(meant, first) << "what is meant heads the table";
+  EXPECT_NE(text.out.substr(meant, 90).find("1.1386"), std::string::npos) << text.out;
   const Ran alike = run({"rope", qwen(scratch, false), "--engine", "vllm", "--engine", "sglang"});
   EXPECT_NE(alike.out.find("every pair turns alike in all that read the file"), std::string::npos) << alike.out;
 }
@@ -202,6 +206,15 @@ TEST(Rope, FilesThatNobodyCanRead) {
     EXPECT_EQ(run({"rope", (scratch / "hostile.json").string()}).exit, 3) << text;
     EXPECT_EQ(run({"rope", (scratch / "hostile.json").string(), "--engine", "all"}).exit, 0) << text;
   }
+}
+
+// A width that no model has: refused before tables of it are made.
+TEST(Rope, AHeadOfAMillionChannels) {
+  Scratch scratch;
+  const std::string wide = config_in(scratch / "wide", {{"head_dim", 1000000}});
+  const Ran ran = run({"rope", wide, "--flags"});
+  EXPECT_EQ(ran.exit, 3);
+  EXPECT_NE(ran.err.find("a width of 1000000.0 channels"), std::string::npos) << ran.err;
 }
 
 // Without a word about a model there is nothing to compute: what a file of another kind is taken for, were it not refused.
@@ -320,6 +333,17 @@ TEST(RopeDrawing, OnePairIsADash) {
   ASSERT_EQ(curve.size(), 2u);
   EXPECT_LT(curve[0].first, curve[1].first);
   EXPECT_NEAR(curve[0].second, y_of_label(svg, "1"), 0.01);  // 1 radian per token
+}
+
+TEST(RopeDrawing, ARopeThatFollowsTheLengthSaysWhich) {
+  Scratch scratch;
+  const std::string file = (scratch / "rope.svg").string();
+  const std::string dynamic =
+      config_in(scratch / "dynamic", {{"rope_scaling", {{"rope_type", "dynamic"}, {"factor", 4.0}}}});
+  ASSERT_EQ(run({"rope", dynamic, "--sequence-length", "12345", "--svg", file}).exit, 0);
+  EXPECT_NE(slurp(file).find(" in a sequence of 12345 tokens"), std::string::npos);
+  ASSERT_EQ(run({"rope", yarn_llama(scratch), "--sequence-length", "12345", "--svg", file, "--overwrite"}).exit, 0);
+  EXPECT_EQ(slurp(file).find("12345"), std::string::npos);
 }
 
 TEST(RopeDrawing, OneCurveForEachReading) {
