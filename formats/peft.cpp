@@ -10,6 +10,7 @@
 #include "lib/convert.h"
 #include "lib/error.h"
 #include "lib/file.h"
+#include "lib/row_blocks.h"
 
 namespace ropewalk::formats {
 namespace {
@@ -20,20 +21,14 @@ constexpr const char* kWeightsName = "adapter_model.safetensors";
 /// Every element is a finite number, or Error(bad_input) naming the key. Through float: only a double beyond its range
 /// would look infinite, and that is no LoRA factor either.
 void check_finite(const LazyTensor& tensor, const std::string& path) {
-  const std::uint64_t columns = std::max<std::uint64_t>(tensor.info().columns(), 1);
-  const std::uint64_t step = std::max<std::uint64_t>(1, (std::uint64_t{1} << 16) / columns);
-  std::vector<float> block;
-  for (std::uint64_t row = 0; row < tensor.info().rows(); row += step) {
-    const RowRange range{row, std::min(row + step, tensor.info().rows())};
-    block.resize(range.size() * tensor.info().columns());
-    tensor.read_f32(range, block);
-    const std::size_t bad = first_not_finite(block);
-    if (bad == block.size()) continue;
+  for_row_blocks(tensor, [&](std::uint64_t row, std::span<const float> values) {
+    const std::size_t bad = first_not_finite(values);
+    if (bad == values.size()) return true;
     throw Error(ErrorKind::bad_input, {.path = path},
-                "'" + tensor.name() + "' holds " + (std::isnan(block[bad]) ? "NaN" : "an infinity") + " in row " +
-                    std::to_string(row + bad / columns) + ", expected finite numbers",
+                "'" + tensor.name() + "' holds " + (std::isnan(values[bad]) ? "NaN" : "an infinity") + " in row " +
+                    std::to_string(row + bad / tensor.info().columns()) + ", expected finite numbers",
                 "the training diverged or the file is damaged: take an earlier checkpoint of the adapter");
-  }
+  });
 }
 
 struct Pair {

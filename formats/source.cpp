@@ -15,6 +15,7 @@
 #include "lib/error.h"
 #include "lib/file.h"
 #include "lib/recipes.h"
+#include "lib/row_blocks.h"
 
 namespace ropewalk::formats {
 namespace {
@@ -194,16 +195,9 @@ void match_layout(PeftAdapter& adapter, const Source& source) {
 }
 
 bool all_zero(const LazyTensor& tensor) {
-  const std::uint64_t columns = std::max<std::uint64_t>(tensor.info().columns(), 1);
-  const std::uint64_t step = std::max<std::uint64_t>(1, (std::uint64_t{1} << 16) / columns);
-  std::vector<float> block;
-  for (std::uint64_t row = 0; row < tensor.info().rows(); row += step) {
-    const RowRange range{row, std::min(row + step, tensor.info().rows())};
-    block.resize(range.size() * tensor.info().columns());
-    tensor.read_f32(range, block);
-    if (std::any_of(block.begin(), block.end(), [](float value) { return value != 0; })) return false;
-  }
-  return true;
+  return for_row_blocks(tensor, [](std::uint64_t, std::span<const float> values) {
+    return std::ranges::all_of(values, [](float value) { return value == 0; });
+  });
 }
 
 /// Why an adapter changes no weight at all; empty: it changes some.
