@@ -150,6 +150,11 @@ std::vector<GgufKey> gguf_tokenizer_keys(const Source& source, bool compat, std:
     throw Error(ErrorKind::bad_input, {.path = source.checkpoint.label},
                 "no tokenizer.model was found beside the weights, and llama.cpp loads no model without its tokenizer",
                 "put the model's tokenizer files into its folder, or name one that holds them: --tokenizer DIR");
+  if (vocabulary->pipeline)
+    throw Error(
+        ErrorKind::unsupported, {.path = source.checkpoint.label},
+        "its tokenizer is a tokenizer.json of kind " + vocabulary->model + ", which is not written to GGUF yet",
+        "add the model's SentencePiece tokenizer.model if it has one, or name a folder that does: --tokenizer DIR");
   const auto n_vocab = static_cast<std::size_t>(source.checkpoint.config.n_vocab);
   const ModelConfigFile config{source.hf->config, (source.hf->folder / "config.json").string(), source.hf->config_text};
   std::vector<GgufKey> keys;

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "lib/tokenizer_pipeline.h"
+
 namespace ropewalk {
 
 /// Kinds of pieces; the values are those of SentencePiece's ModelProto and of tokenizer.ggml.token_type.
@@ -35,12 +37,13 @@ struct ChatTemplate {
 enum class TokenizerRules : std::uint8_t {
   sentencepiece,  // the library, 0.2.3
   llama_cpp,      // llama.cpp 0.5's SPM tokenizer, for a vocabulary read from a GGUF
+  tokenizers,     // the tokenizers library, 0.23.3, for a vocabulary with a pipeline
 };
 
 /// What a tokenizer knows, whatever file it came from. Index in `pieces` is the id.
 struct Vocabulary {
-  std::string model =
-      "spm";  // "spm": SentencePiece BPE by score. (byte-level BPE and unigram: refused until they are read)
+  // "spm": SentencePiece BPE by score; of a tokenizer.json "bpe", "unigram", "wordpiece" or "wordlevel"
+  std::string model = "spm";
   TokenizerRules rules = TokenizerRules::sentencepiece;
   std::vector<Piece> pieces;
   // by id, which may lie past pieces.size(). rules llama_cpp: attributes of pieces, same id and text
@@ -54,6 +57,8 @@ struct Vocabulary {
   std::string precompiled_charsmap;            // empty: identity
   bool byte_fallback = false;                  // unknown characters become byte pieces
   std::string unk_surface = " \xE2\x81\x87 ";  // what decode shows for the unknown piece
+
+  std::optional<TokenizerPipeline> pipeline;  // rules tokenizers: what tokenizer.json says beside pieces
 
   std::optional<std::int32_t> bos, eos, unk, pad;
   std::optional<bool> add_bos, add_eos;      // as the files say; nullopt if they do not

@@ -93,9 +93,36 @@ std::string geometry_text(const ModelConfig& config) {
   return out;
 }
 
+namespace {
+
+const char* rules_name(TokenizerRules rules) {
+  switch (rules) {
+    case TokenizerRules::llama_cpp: return "llama.cpp";
+    case TokenizerRules::tokenizers: return "tokenizers";
+    case TokenizerRules::sentencepiece: break;
+  }
+  return "sentencepiece";
+}
+
+/// "byte-level BPE of a tokenizer.json, 280147 merges"
+std::string kind_text(const Vocabulary& vocabulary) {
+  if (!vocabulary.pipeline) return "SentencePiece BPE";
+  const TokenizerPipeline& pipeline = *vocabulary.pipeline;
+  const auto* bpe = std::get_if<BpeModel>(&pipeline.model);
+  const std::string where = " of a tokenizer.json";
+  if (!bpe) return vocabulary.model + where;
+  const bool byte_level =
+      std::any_of(pipeline.pre_tokenizers.begin(), pipeline.pre_tokenizers.end(),
+                  [](const auto& step) { return std::holds_alternative<pre_tokenizers::ByteLevel>(step); });
+  return (byte_level ? "byte-level BPE" : "BPE") + std::string(bpe->byte_fallback ? " with byte fallback" : "") +
+         where + ", " + plural(bpe->merges.size(), "merge");
+}
+
+}  // namespace
+
 std::string vocabulary_text(const std::optional<Vocabulary>& vocabulary) {
   if (!vocabulary) return "none beside the weights";
-  std::string out = std::to_string(vocabulary->pieces.size()) + " pieces, SentencePiece BPE";
+  std::string out = std::to_string(vocabulary->pieces.size()) + " pieces, " + kind_text(*vocabulary);
   if (!vocabulary->added.empty()) out += ", " + std::to_string(vocabulary->added.size()) + " added";
   if (vocabulary->rules == TokenizerRules::llama_cpp) out += ", by llama.cpp's rules";
   return out;
@@ -105,7 +132,7 @@ Json vocabulary_json(const std::optional<Vocabulary>& vocabulary) {
   if (!vocabulary) return nullptr;
   const auto id = [](std::optional<std::int32_t> value) { return value ? Json(*value) : Json(nullptr); };
   return {{"model", vocabulary->model},
-          {"rules", vocabulary->rules == TokenizerRules::llama_cpp ? "llama.cpp" : "sentencepiece"},
+          {"rules", rules_name(vocabulary->rules)},
           {"pieces", vocabulary->pieces.size()},
           {"added", vocabulary->added.size()},
           {"bos", id(vocabulary->bos)},

@@ -4,6 +4,7 @@
 
 #include "formats/json.h"
 #include "formats/tokenizers/tokenizer.h"
+#include "formats/tokenizers/tokenizer_json.h"
 #include "formats/utf8.h"
 #include "lib/error.h"
 #include "lib/file.h"
@@ -207,33 +208,57 @@ std::string list_of(const std::vector<std::string>& names) {
 /// The folder has no tokenizer.model: nothing at all, or a kind not read yet.
 std::optional<Vocabulary> without_model(const fs::path& folder) {
   std::vector<std::string> others;
-  for (const char* name : {"tokenizer.json", "vocab.json", "merges.txt", "spiece.model", "tekken.json", "vocab.txt"})
+  for (const char* name : {"vocab.json", "merges.txt", "spiece.model", "tekken.json", "vocab.txt"})
     if (is_there(folder / name)) others.emplace_back(name);
   if (others.empty()) return std::nullopt;
   throw Error(ErrorKind::unsupported, {.path = folder.string()},
-              "no tokenizer.model, only " + list_of(others) + ", which is not read yet",
-              "add the model's SentencePiece tokenizer.model, or pass token ids");
+              "no tokenizer.json or tokenizer.model, only " + list_of(others) + ", which is not read yet",
+              "add the model's tokenizer.json, or pass token ids");
+}
+
+/// What stands around a text, as transformers 5.23.0 has it: if tokenizer_config.json says add_bos_token or
+/// add_eos_token, both are its word alone (absent is no); else it is the post-processor's.
+void take_processor(Vocabulary& vocabulary) {
+  TokenizerPipeline& pipeline = *vocabulary.pipeline;
+  if (vocabulary.add_bos || vocabulary.add_eos) {
+    pipeline.before.clear();
+    pipeline.after.clear();
+    if (vocabulary.bos && vocabulary.add_bos.value_or(false)) pipeline.before = {*vocabulary.bos};
+    if (vocabulary.eos && vocabulary.add_eos.value_or(false)) pipeline.after = {*vocabulary.eos};
+  }
+  if (!pipeline.before.empty()) vocabulary.bos = pipeline.before.front();
+  vocabulary.add_bos = !pipeline.before.empty();
+  vocabulary.add_eos = !pipeline.after.empty();
+}
+
+std::optional<Vocabulary> read_pieces(const fs::path& folder) {
+  if (is_there(folder / "tokenizer.model")) return read_sentencepiece_model(folder / "tokenizer.model");
+  if (is_there(folder / "tokenizer.json")) return read_tokenizer_json(folder / "tokenizer.json");
+  return without_model(folder);
 }
 
 }  // namespace
 
 std::optional<Vocabulary> read_hf_vocabulary(const fs::path& folder) {
-  const fs::path model = folder / "tokenizer.model";
-  if (!is_there(model)) return without_model(folder);
-  Vocabulary vocabulary = read_sentencepiece_model(model);
+  std::optional<Vocabulary> pieces = read_pieces(folder);
+  if (!pieces) return std::nullopt;
+  Vocabulary& vocabulary = *pieces;
   const ConfigFile config(folder / "tokenizer_config.json"), map(folder / "special_tokens_map.json"),
       added_json(folder / "added_tokens.json");
-  std::map<std::int32_t, AddedToken> added;
-  read_added_json(added_json, special_contents(map, config), added);
-  read_decoder(config, added);
-  for (const auto& [id, token] : added) vocabulary.added.push_back(token);
+  if (!vocabulary.pipeline) {  // tokenizer.json lists its own
+    std::map<std::int32_t, AddedToken> added;
+    read_added_json(added_json, special_contents(map, config), added);
+    read_decoder(config, added);
+    for (const auto& [id, token] : added) vocabulary.added.push_back(token);
+  }
   name_special_tokens(config, map, vocabulary);
   vocabulary.add_bos = config.boolean("add_bos_token");
   vocabulary.add_eos = config.boolean("add_eos_token");
   vocabulary.legacy = config.boolean("legacy");
   vocabulary.add_prefix_space = config.boolean("add_prefix_space");
+  if (vocabulary.pipeline) take_processor(vocabulary);
   read_chat_templates(folder, config, vocabulary);
-  return vocabulary;
+  return pieces;
 }
 
 }  // namespace ropewalk::formats

@@ -8,6 +8,7 @@
 namespace ropewalk::formats {
 
 std::unique_ptr<Tokenizer> Tokenizer::create(const Vocabulary& vocabulary) {
+  if (vocabulary.rules == TokenizerRules::tokenizers && vocabulary.pipeline) return make_pipeline_tokenizer(vocabulary);
   if (vocabulary.model != "spm")
     throw Error(ErrorKind::unsupported, {}, "a tokenizer of kind '" + vocabulary.model + "', only spm is known",
                 "pass ids instead of text");

@@ -38,16 +38,18 @@ std::string byte_piece(std::uint8_t byte);
 std::optional<std::uint8_t> byte_of_piece(std::string_view text);
 
 /// Everything a Hugging Face folder says about its tokenizer, by transformers 5.23.0's precedence:
-///   pieces          tokenizer.model (tokenizer.json beside it is not looked at)
-///   added           added_tokens.json, overridden by tokenizer_config.json's added_tokens_decoder
+///   pieces          tokenizer.model (tokenizer.json beside it is not looked at), else tokenizer.json (tokenizer_json.h)
+///   added           tokenizer.json's own; beside tokenizer.model added_tokens.json, overridden by
+///                   tokenizer_config.json's added_tokens_decoder
 ///   bos, eos, ...   tokenizer_config.json, then special_tokens_map.json (the other way round without
 ///     added_tokens_decoder), then the model. Names are
 ///                   strings or objects with "content"; an empty one counts as none, one that no token has leaves
 ///                     nullopt
-///   add_bos, ...    tokenizer_config.json, nullopt if it does not say
+///   add_bos, ...    tokenizer_config.json, nullopt if it does not say; of a tokenizer.json its
+///                   post-processor if tokenizer_config.json says neither
 ///   chat_templates  chat_template.jinja and additional_chat_templates/*.jinja, else tokenizer_config.json's string or
 ///     list
-/// nullopt if it has no tokenizer file at all; Error(unsupported) if only kinds not read yet (tokenizer.json alone);
+/// nullopt if it has no tokenizer file at all; Error(unsupported) if only kinds not read yet (vocab.json alone);
 /// Error(bad_input) with line and
 /// column for values of a wrong type.
 std::optional<Vocabulary> read_hf_vocabulary(const std::filesystem::path& folder);
@@ -61,17 +63,19 @@ void set_llama_cpp_attributes(Vocabulary& vocabulary, std::string_view general_n
 class Tokenizer {
  public:
   /// Keeps what it needs of `vocabulary`. Error(bad_input) for pieces the rules' owner refuses, Error(unsupported) for
-  /// a model other than "spm".
+  /// a model other than "spm" without a pipeline and for regular expressions that are not understood.
   static std::unique_ptr<Tokenizer> create(const Vocabulary& vocabulary);
   virtual ~Tokenizer() = default;
 
   /// Ids of the text alone: no BOS, no EOS. Bytes that are not UTF-8 are taken as the rules' owner takes them.
   /// sentencepiece: special tokens in the text are text unless parse_special; added tokens that are not special always
   /// count.
+  /// tokenizers: without the post-processor, and with encode_special_tokens unless parse_special.
   /// llama_cpp: llama_tokenize with add_special = false; control and unknown tokens are text unless parse_special,
   /// user-defined ones never.
   virtual std::vector<std::int32_t> encode(std::string_view text, bool parse_special = false) const = 0;
   /// sentencepiece: the library's Decode, always UTF-8; added tokens are their content, or nothing if special.
+  /// tokenizers: the library's decode without special tokens; ids that stand for nothing are skipped.
   /// llama_cpp: llama_detokenize without special tokens: bytes, which may cut a character. Error(bad_input) for an id
   /// that does not exist.
   virtual std::string decode(std::span<const std::int32_t> ids) const = 0;

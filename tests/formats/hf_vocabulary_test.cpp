@@ -14,6 +14,7 @@ namespace {
 namespace fs = std::filesystem;
 
 const fs::path kModels = fs::path(ROPEWALK_GOLDEN_DIR) / "fixtures/models";
+const fs::path kTokenizerJson = fs::path(ROPEWALK_GOLDEN_DIR) / "tokenizer_json/tokenizers";
 
 /// A folder with the tokenizer.model of stories260K (512 pieces) and whatever a test writes beside it.
 class HfVocabulary : public testing::Test {
@@ -85,15 +86,41 @@ TEST_F(HfVocabulary, NoTokenizerAtAllIsNoError) {
 
 TEST_F(HfVocabulary, OtherKindsAreUnsupported) {
   fs::remove(folder_ / "tokenizer.model");
-  write("tokenizer.json", "{}");
+  write("vocab.json", "{}");
   EXPECT_EQ(message(), "unsupported: " + folder_.string() +
-                           ": no tokenizer.model, only tokenizer.json, which is not read yet; add the model's "
-                           "SentencePiece tokenizer.model, or pass token ids");
+                           ": no tokenizer.json or tokenizer.model, only vocab.json, which is not read yet; add the "
+                           "model's tokenizer.json, or pass token ids");
   write("tokenizer.model", "IQ== 0\nIg== 1\n");
   EXPECT_EQ(
       message(),
       "unsupported: " + (folder_ / "tokenizer.model").string() +
           ": a tiktoken vocabulary, not a SentencePiece model; use a checkpoint with a SentencePiece tokenizer.model");
+}
+
+/// tokenizer.json alone: names of special tokens come from tokenizer_config.json, what starts a text from the template.
+TEST_F(HfVocabulary, TokenizerJson) {
+  fs::remove(folder_ / "tokenizer.model");
+  fs::copy_file(kTokenizerJson / "zoo-llama3-rope.json", folder_ / "tokenizer.json");
+  write("tokenizer_config.json", R"({"eos_token": "<|eot_id|>", "bos_token": "<|begin_of_text|>"})");
+  const Vocabulary vocabulary = read();
+  EXPECT_EQ(vocabulary.rules, TokenizerRules::tokenizers);
+  EXPECT_EQ(vocabulary.model, "bpe");
+  EXPECT_EQ(vocabulary.pieces.size(), 512u);
+  EXPECT_EQ(vocabulary.bos, 1);
+  EXPECT_EQ(vocabulary.add_bos, true);
+  EXPECT_EQ(vocabulary.add_eos, false);  // the template adds none
+  // one flag, and the template counts no more: as transformers
+  write("tokenizer_config.json", R"({"eos_token": "<|begin_of_text|>", "add_eos_token": true})");
+  EXPECT_EQ(read().add_bos, false);
+  EXPECT_EQ(read().add_eos, true);
+  EXPECT_EQ(read().pipeline->after, std::vector<std::int32_t>{1});
+  write("tokenizer_config.json", "{}");
+  fs::remove(folder_ / "tokenizer.json");
+  fs::copy_file(kTokenizerJson / "zoo-qwen2.json", folder_ / "tokenizer.json");
+  EXPECT_EQ(read().add_bos, false);
+  write("tokenizer.json", "{}");
+  EXPECT_EQ(message(), "bad_input: " + (folder_ / "tokenizer.json").string() +
+                           ":1:1: the file has no 'model'; fetch the file again or repair it");
 }
 
 TEST_F(HfVocabulary, AddedTokensFromBothFiles) {

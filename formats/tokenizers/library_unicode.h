@@ -1,0 +1,13 @@
+#pragma once
+
+#include <cstdint>
+
+namespace ropewalk::formats {
+
+/// The tokenizers library asks several Unicode tables of different ages: punctuation and marks by Unicode 8 and 9,
+/// numbers and word characters by 16 and 17. Where its answer for a class is not that of utf8proc's Unicode 15.0.
+enum class CharacterClass : std::uint8_t { punctuation, numeric, word, mark, nonspacing_mark, other };
+enum class LibraryAnswer : std::uint8_t { same, yes, no };
+LibraryAnswer library_answer(CharacterClass of, std::uint32_t code) noexcept;
+
+}  // namespace ropewalk::formats

@@ -1,0 +1,123 @@
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include "formats/tokenizers/regex.h"
+
+#include <pcre2.h>
+
+#include <mutex>
+#include <vector>
+
+#include "formats/tokenizers/regex_syntax.h"
+#include "formats/utf8.h"
+#include "lib/error.h"
+
+namespace ropewalk::formats {
+namespace {
+
+constexpr std::size_t kMaxPatternBytes = 64 << 10;
+constexpr std::uint32_t kMatchLimit = 20'000'000;    // of one match; a megabyte of spaces takes about as many as bytes
+constexpr std::uint64_t kMaxStackBytes = 16u << 20;  // of the JIT code, allocated as it is needed
+
+PCRE2_SPTR units(std::string_view text) { return reinterpret_cast<PCRE2_SPTR>(text.data()); }
+
+std::string message_of(int code) {
+  unsigned char text[200] = {};
+  pcre2_get_error_message(code, text, sizeof text);
+  return reinterpret_cast<const char*>(text);
+}
+
+template <auto release>
+struct Free {
+  template <class T>
+  void operator()(T* object) const {
+    release(object);
+  }
+};
+
+/// What one matching thread needs.
+struct State {
+  std::unique_ptr<pcre2_match_data, Free<pcre2_match_data_free>> data;
+  std::unique_ptr<pcre2_match_context, Free<pcre2_match_context_free>> context;
+  std::unique_ptr<pcre2_jit_stack, Free<pcre2_jit_stack_free>> stack;
+};
+
+}  // namespace
+
+struct Regex::Code {
+  std::unique_ptr<pcre2_code, Free<pcre2_code_free>> code;
+  std::mutex mutex;
+  std::vector<State> idle;
+
+  State borrow() {
+    {
+      const std::lock_guard lock(mutex);
+      if (!idle.empty()) {
+        State state = std::move(idle.back());
+        idle.pop_back();
+        return state;
+      }
+    }
+    State state;
+    state.data.reset(pcre2_match_data_create(1, nullptr));
+    state.context.reset(pcre2_match_context_create(nullptr));
+    state.stack.reset(pcre2_jit_stack_create(64 << 10, kMaxStackBytes, nullptr));
+    if (!state.data || !state.context || !state.stack) throw std::bad_alloc();
+    pcre2_set_match_limit(state.context.get(), kMatchLimit);
+    pcre2_jit_stack_assign(state.context.get(), nullptr, state.stack.get());
+    return state;
+  }
+  void give_back(State state) {
+    const std::lock_guard lock(mutex);
+    idle.push_back(std::move(state));
+  }
+};
+
+Regex::Regex(const TextPattern& pattern) : code_(std::make_unique<Code>()) {
+  if (pattern.text.size() > kMaxPatternBytes)
+    throw Error(ErrorKind::unsupported, {},
+                "its regular expression has " + std::to_string(pattern.text.size()) + " bytes, at most " +
+                    std::to_string(kMaxPatternBytes) + " are read",
+                "check that this is the model's own tokenizer");
+  const std::string text = pattern.is_regex ? oniguruma_to_pcre2(pattern.text) : pattern.text;
+  const std::uint32_t options =
+      PCRE2_UTF | (pattern.is_regex ? PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C | PCRE2_MULTILINE : PCRE2_LITERAL);
+  std::unique_ptr<pcre2_compile_context, Free<pcre2_compile_context_free>> context(
+      pcre2_compile_context_create(nullptr));
+  pcre2_set_newline(context.get(), PCRE2_NEWLINE_LF);
+  int error = 0;
+  PCRE2_SIZE at = 0;
+  code_->code.reset(pcre2_compile(units(text), text.size(), options, &error, &at, context.get()));
+  if (!code_->code)
+    throw Error(ErrorKind::bad_input, {}, "its regular expression does not compile: " + message_of(error),
+                "fetch the file again or repair it");
+  pcre2_jit_compile(code_->code.get(), PCRE2_JIT_COMPLETE);  // without it matching is slow, and right
+}
+
+Regex::~Regex() = default;
+Regex::Regex(Regex&&) noexcept = default;
+Regex& Regex::operator=(Regex&&) noexcept = default;
+
+void Regex::for_each_match(std::string_view text, const std::function<void(Match)>& take) const {
+  State state = code_->borrow();
+  const PCRE2_SIZE* place = pcre2_get_ovector_pointer(state.data.get());
+  std::optional<std::size_t> last_end;
+  for (std::size_t from = 0; from <= text.size();) {
+    const int found = pcre2_match(code_->code.get(), units(text), text.size(), from, PCRE2_NO_UTF_CHECK,
+                                  state.data.get(), state.context.get());
+    if (found == PCRE2_ERROR_NOMATCH) break;
+    if (found < 0)
+      throw Error(
+          ErrorKind::unsupported, {},
+          "its regular expression gives up at byte " + std::to_string(from) + " of the text: " + message_of(found),
+          "check that this is the model's own tokenizer");
+    if (place[0] == place[1] && last_end == place[1]) {
+      from += from < text.size() ? utf8_length(text[from]) : 1;
+      continue;
+    }
+    from = place[1];
+    last_end = place[1];
+    take({place[0], place[1]});
+  }
+  code_->give_back(std::move(state));
+}
+
+}  // namespace ropewalk::formats

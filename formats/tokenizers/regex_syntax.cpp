@@ -1,0 +1,332 @@
+#include "formats/tokenizers/regex_syntax.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "lib/error.h"
+
+namespace ropewalk::formats {
+namespace {
+
+constexpr int kMaxDepth = 32;
+constexpr std::size_t kMaxTranslatedBytes = std::size_t{1} << 18;
+
+// Insides of PCRE2 classes. PCRE2's own \s has U+180E too, its \w neither marks nor connectors.
+constexpr std::string_view kSpaces =
+    R"(\x{9}-\x{d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
+constexpr std::string_view kNoSpaces =
+    R"(\x{0}-\x{8}\x{e}-\x{1f}\x{21}-\x{84}\x{86}-\x{9f}\x{a1}-\x{167f}\x{1681}-\x{1fff}\x{200b}-\x{2027}\x{202a}-\x{202e}\x{2030}-\x{205e}\x{2060}-\x{2fff}\x{3001}-\x{10ffff})";
+// Oniguruma's \w has fractions and superscripts (No) outside brackets, and not inside.
+constexpr std::string_view kWord =
+    R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\x{24b6}-\x{24e9}\x{1f130}-\x{1f149}\x{1f150}-\x{1f169}\x{1f170}-\x{1f189})";
+constexpr std::string_view kWordAlone =
+    R"(\p{L}\p{M}\p{N}\p{Pc}\x{24b6}-\x{24e9}\x{1f130}-\x{1f149}\x{1f150}-\x{1f169}\x{1f170}-\x{1f189})";
+constexpr std::string_view kHex = "0-9A-Fa-f";
+constexpr std::string_view kNoHex = R"(\x{0}-/:-@G-`g-\x{10ffff})";
+
+struct LongName {
+  std::string_view name, short_name;
+};
+constexpr std::array kLongNames = {
+    LongName{"letter", "L"},
+    LongName{"mark", "M"},
+    LongName{"number", "N"},
+    LongName{"punctuation", "P"},
+    LongName{"symbol", "S"},
+    LongName{"separator", "Z"},
+    LongName{"other", "C"},
+    LongName{"uppercaseletter", "Lu"},
+    LongName{"lowercaseletter", "Ll"},
+    LongName{"titlecaseletter", "Lt"},
+    LongName{"modifierletter", "Lm"},
+    LongName{"otherletter", "Lo"},
+    LongName{"nonspacingmark", "Mn"},
+    LongName{"spacingmark", "Mc"},
+    LongName{"enclosingmark", "Me"},
+    LongName{"decimalnumber", "Nd"},
+    LongName{"letternumber", "Nl"},
+    LongName{"othernumber", "No"},
+};
+
+[[noreturn]] void refuse(const std::string& what) {
+  throw Error(ErrorKind::unsupported, {}, "its regular expression has " + what + ", which is not understood",
+              "pass token ids instead of text");
+}
+
+class Translator {
+ public:
+  explicit Translator(std::string_view pattern) : rest_(pattern) {}
+
+  std::string run() {
+    while (!rest_.empty()) {
+      item();
+      if (out_.size() > kMaxTranslatedBytes) refuse("too many classes");
+    }
+    return out_;
+  }
+
+ private:
+  char peek(std::size_t at = 0) const { return at < rest_.size() ? rest_[at] : '\0'; }
+  bool take(std::string_view text) {
+    if (!rest_.starts_with(text)) return false;
+    rest_.remove_prefix(text.size());
+    return true;
+  }
+  char next() {
+    if (rest_.empty()) refuse("no end");
+    const char c = rest_[0];
+    rest_.remove_prefix(1);
+    return c;
+  }
+  /// A piece that a quantifier may follow.
+  void atom(std::string_view text) {
+    atom_ = out_.size();
+    out_ += text;
+  }
+
+  void item() {
+    const char c = next();
+    switch (c) {
+      case '\\': return escape();
+      case '[': return atom(character_class(0));
+      case '(': return open_group();
+      case ')':
+        if (!groups_.empty()) {
+          atom_ = groups_.back();
+          groups_.pop_back();
+        }
+        out_ += c;
+        return;
+      case '{': return interval();
+      default:
+        if (c == '|' || c == '^' || c == '$') {
+          out_ += c;
+        } else if (c == '*' || c == '+' || c == '?') {
+          out_ += c;
+        } else {
+          atom(std::string(1, c));
+          while ((static_cast<unsigned char>(peek()) & 0xC0) == 0x80) out_ += next();
+        }
+    }
+  }
+
+  /// "{n,m}" and what follows it; a brace that counts nothing is a character.
+  void interval() {
+    std::size_t end = rest_.find('}');
+    const std::string_view inside = end == std::string_view::npos ? "" : rest_.substr(0, end);
+    const bool counts = !inside.empty() && inside != "," && inside.find_first_not_of("0123456789,") == inside.npos &&
+                        std::count(inside.begin(), inside.end(), ',') <= 1;
+    if (!counts) return atom("\\{");
+    rest_.remove_prefix(end + 1);
+    out_ += "{" + std::string(inside[0] == ',' ? "0" : "") + std::string(inside) + "}";
+    const bool fixed = inside.find(',') == inside.npos;  // {n}? is an option, not a lazy count
+    if (peek() != '+' && !(fixed && peek() == '?')) return;
+    out_.insert(atom_, "(?:");
+    out_ += ")";
+  }
+
+  void open_group() {
+    groups_.push_back(out_.size());
+    if (groups_.size() > 200) refuse("more than 200 nested groups");
+    if (!take("?")) {
+      if (peek() == '*') refuse("a callout");
+      out_ += '(';
+      return;
+    }
+    for (std::string_view kind : {":", "=", "!", ">", "<=", "<!"})
+      if (take(kind)) {
+        out_ += "(?" + std::string(kind);
+        return;
+      }
+    if (take("#")) {
+      groups_.pop_back();
+      const std::size_t end = rest_.find(')');
+      if (end == std::string_view::npos) refuse("no end");
+      rest_.remove_prefix(end + 1);
+      return;
+    }
+    if (peek() == '<') {
+      out_ += "(?";
+      return;  // a name: its letters are the same in both
+    }
+    std::string options;
+    while (peek() == 'i' || peek() == 'm' || peek() == 'x' || peek() == '-') {
+      const char option = next();
+      options += option == 'm' ? 's' : option;
+    }
+    if (options.empty() || (peek() != ':' && peek() != ')'))
+      refuse("a group of kind '(?" + std::string(1, peek()) + "'");
+    if (options.find('x') != std::string::npos) refuse("the option x");
+    const bool scoped = next() == ':';
+    out_ += "(?" + options + (scoped ? ":" : ")");
+    if (!scoped) groups_.pop_back();
+  }
+
+  /// Behind a backslash outside a class.
+  void escape() {
+    if (const auto inside = class_escape(kWordAlone)) return atom("[" + *inside + "]");
+    const char c = next();
+    if (c == 'A' || c == 'z' || c == 'Z') {
+      out_ += std::string("\\") + c;
+      return;
+    }
+    if (c == 'b' || c == 'B') {  // PCRE2's own goes by its own \w
+      const std::string word = "[" + std::string(kWordAlone) + "])", here = "(?=" + word, not_here = "(?!" + word;
+      atom("(?:(?<=" + word + (c == 'b' ? not_here : here) + "|(?<!" + word + (c == 'b' ? here : not_here) + ")");
+      return;
+    }
+    if (c >= '1' && c <= '9') return atom(std::string("\\") + c);
+    atom(literal(c));
+  }
+
+  /// A class that an escape stands for, as the inside of brackets; nullopt: none, nothing is taken.
+  std::optional<std::string> class_escape(std::string_view word) {
+    const char c = peek();
+    const auto is = [&](char wanted, std::string_view inside) -> std::optional<std::string> {
+      if (c != wanted) return std::nullopt;
+      rest_.remove_prefix(1);
+      return std::string(inside);
+    };
+    if (auto out = is('s', kSpaces)) return out;
+    if (auto out = is('S', kNoSpaces)) return out;
+    if (auto out = is('w', word)) return out;
+    if (auto out = is('d', R"(\p{Nd})")) return out;
+    if (auto out = is('D', R"(\P{Nd})")) return out;
+    if (auto out = is('h', kHex)) return out;
+    if (auto out = is('H', kNoHex)) return out;
+    if (c == 'W') {
+      rest_.remove_prefix(1);
+      return "^" + std::string(word);  // callers know
+    }
+    if (c == 'p' || c == 'P') {
+      rest_.remove_prefix(1);
+      return property(c);
+    }
+    return std::nullopt;
+  }
+
+  std::string property(char letter) {
+    if (!take("{")) refuse("\\p without braces");
+    if (take("^")) letter = letter == 'p' ? 'P' : 'p';
+    const std::size_t end = rest_.find('}');
+    if (end == std::string_view::npos || end == 0 || end > 40) refuse("\\p without a name");
+    std::string name(rest_.substr(0, end));
+    rest_.remove_prefix(end + 1);
+    std::string loose;
+    for (char c : name) {
+      if (c == '_' || c == ' ' || c == '-') continue;
+      if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9')))
+        refuse("the property '" + name + "'");
+      loose += static_cast<char>(c >= 'A' && c <= 'Z' ? c | 0x20 : c);
+    }
+    for (const LongName& row : kLongNames)
+      if (row.name == loose) return std::string("\\") + letter + "{" + std::string(row.short_name) + "}";
+    if (loose == "space" || loose == "whitespace") return std::string(letter == 'p' ? kSpaces : kNoSpaces);
+    // POSIX names: Oniguruma's meaning is not the one PCRE2 gives them
+    for (std::string_view odd : {"alnum", "blank", "cntrl", "digit", "graph", "print", "punct", "word", "xdigit",
+                                 "alpha", "any", "l&", "xan", "xps", "xsp", "xuc", "xwd", "bidi"})
+      if (loose.starts_with(odd) && loose != "alphabetic") refuse("the property '" + name + "'");
+    // A script's bare name is its extensions to PCRE2, the script alone to Oniguruma.
+    const bool category = loose.size() <= 2;
+    constexpr std::array kBinary = {"alphabetic",   "uppercase", "lowercase",         "emoji",
+                                    "ideographic",  "math",      "emojipresentation", "extendedpictographic",
+                                    "emojimodifier"};
+    const bool binary = std::find(kBinary.begin(), kBinary.end(), loose) != kBinary.end();
+    return std::string("\\") + letter + (category || binary ? "{" : "{sc:") + name + "}";
+  }
+
+  /// A character behind a backslash, spelled for either place.
+  std::string literal(char c) {
+    constexpr std::string_view kPlain = "tnrfvae";
+    constexpr std::array kCodes = {"\\x{9}", "\\x{a}", "\\x{d}", "\\x{c}", "\\x{b}", "\\x{7}", "\\x{1b}"};
+    if (const std::size_t at = kPlain.find(c); at != kPlain.npos) return kCodes[at];
+    if (c == 'x' || c == 'u') return coded(c);
+    if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9')) refuse(std::string("\\") + c);
+    if (static_cast<unsigned char>(c) >= 0x80) {
+      std::string out(1, c);
+      while ((static_cast<unsigned char>(peek()) & 0xC0) == 0x80) out += next();
+      return out;
+    }
+    return std::string("\\") + c;
+  }
+
+  std::string coded(char letter) {
+    std::string digits;
+    const auto hex = [](char c) { return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'f'); };
+    const bool braces = letter == 'x' && take("{");
+    const std::size_t most = braces ? 8 : letter == 'x' ? 2 : 4;
+    while (digits.size() < most && hex(peek())) digits += next();
+    if (digits.empty() || (braces && !take("}"))) refuse(std::string("\\") + letter);
+    if (letter == 'u' && digits.size() != 4) refuse("\\u");
+    if (!braces && letter == 'x' && std::stoul(digits, nullptr, 16) >= 0x80) refuse("\\x with a single byte");
+    return "\\x{" + digits + "}";
+  }
+
+  /// Behind "[": a PCRE2 class, or an alternative of what one class cannot say.
+  std::string character_class(int depth) {
+    if (depth > kMaxDepth) refuse("classes nested too deeply");
+    const bool negated = take("^");
+    std::vector<std::string> parts;  // what && joins
+    std::string items, nested;
+    const auto finish_part = [&] {
+      std::string part = items.empty() ? "" : "[" + items + "]";
+      if (!nested.empty()) part = "(?:" + (part.empty() ? nested.substr(1) : part + nested) + ")";
+      if (part.empty()) refuse("an empty class");
+      parts.push_back(part);
+      items.clear();
+      nested.clear();
+    };
+    for (bool first = true;; first = false) {
+      if (rest_.empty()) refuse("a class without an end");
+      if (peek() == ']' && !first) break;
+      if (take("&&")) {
+        finish_part();
+        continue;
+      }
+      class_item(depth, items, nested);
+    }
+    rest_.remove_prefix(1);
+    const bool plain = parts.empty() && nested.empty();
+    if (plain) return (negated ? "[^" : "[") + items + "]";
+    finish_part();
+    std::string all = parts.back();
+    for (std::size_t at = parts.size() - 1; at-- > 0;) all = "(?=" + parts[at] + ")" + all;
+    return negated ? "(?:(?!" + all + ")(?s:.))" : "(?:" + all + ")";
+  }
+
+  void class_item(int depth, std::string& items, std::string& nested) {
+    const char c = next();
+    if (c == '[') {
+      if (peek() == ':') refuse("a POSIX bracket");
+      nested += "|" + character_class(depth + 1);
+    } else if (c == '\\') {
+      const auto inside = class_escape(kWord);
+      if (!inside) {
+        const char escaped = next();
+        items += escaped == 'b' ? "\\x{8}" : literal(escaped);
+      } else if (inside->starts_with("^")) {
+        nested += "|[" + *inside + "]";
+      } else {
+        items += *inside;
+      }
+    } else if (c == ']' || c == '^') {  // where it is a character
+      items += std::string("\\") + c;
+    } else {
+      items += c;
+    }
+  }
+
+  std::string_view rest_;
+  std::string out_;
+  std::size_t atom_ = 0;             // where the last atom begins
+  std::vector<std::size_t> groups_;  // where the open ones begin
+};
+
+}  // namespace
+
+std::string oniguruma_to_pcre2(std::string_view pattern) { return Translator(pattern).run(); }
+
+}  // namespace ropewalk::formats

@@ -1,0 +1,211 @@
+#include "formats/tokenizers/tokenizer_json.h"
+
+#include <algorithm>
+#include <unordered_map>
+
+#include "lib/file.h"
+
+namespace ropewalk::formats {
+namespace {
+
+constexpr std::int64_t kMaxId = (1 << 24) - 1;
+constexpr std::size_t kMaxTokenBytes = 4096;  // of an added token or a piece: what a search looks ahead
+constexpr std::size_t kMaxAffixBytes = 64;
+
+using Ids = std::unordered_map<std::string_view, std::int32_t>;  // of pieces, by their text
+
+/// {"text": id}. Ids may have holes, whose pieces are unused.
+void read_vocab_object(const JsonNode& node, Vocabulary& vocabulary) {
+  std::int64_t size = 0;
+  for (const auto& [text, id] : node.require_object().json().items()) {
+    if (!id.is_number_unsigned() || id.get<std::uint64_t>() > static_cast<std::uint64_t>(kMaxId))
+      node.at(text).integer(0, kMaxId);
+    if (text.size() > kMaxTokenBytes) node.at(text).unsupported("has more than 4096 bytes");
+    size = std::max(size, id.get<std::int64_t>() + 1);
+  }
+  // A lone id of 16 million would claim a gigabyte.
+  if (size > static_cast<std::int64_t>(node.size()) * 4 + 65536)
+    node.fail("has " + std::to_string(node.size()) + " pieces and ids up to " + std::to_string(size - 1));
+  vocabulary.pieces.assign(static_cast<std::size_t>(size), {"", 0, PieceType::unused});
+  for (const auto& [text, id] : node.json().items()) {
+    Piece& piece = vocabulary.pieces[id.get<std::size_t>()];
+    if (piece.type != PieceType::unused) node.at(text).fail("has the id of '" + piece.text + "', " + id.dump());
+    piece = {text, 0, PieceType::normal};
+  }
+}
+
+Ids ids_of(const Vocabulary& vocabulary) {
+  Ids ids;
+  for (std::size_t id = 0; id < vocabulary.pieces.size(); ++id)
+    if (vocabulary.pieces[id].type != PieceType::unused)
+      ids.emplace(vocabulary.pieces[id].text, static_cast<std::int32_t>(id));
+  return ids;
+}
+
+std::optional<std::string> affix(const JsonNode& model, const char* key) {
+  auto text = model.optional_string(key);
+  if (text && text->size() > kMaxAffixBytes) model.at(key).unsupported("has more than 64 bytes");
+  return text;
+}
+
+/// "a b" or ["a", "b"].
+std::pair<std::string, std::string> pair_of(const JsonNode& merge) {
+  if (merge.json().is_array()) {
+    if (merge.size() != 2) merge.fail("is no pair of pieces");
+    return {merge.item(0).string(), merge.item(1).string()};
+  }
+  const std::string text = merge.string();
+  const std::size_t space = text.find(' ');
+  if (space == std::string::npos || text.find(' ', space + 1) != std::string::npos)
+    merge.fail("is not two pieces with a space between them");
+  return {text.substr(0, space), text.substr(space + 1)};
+}
+
+BpeModel read_bpe(const JsonNode& model, Vocabulary& vocabulary) {
+  read_vocab_object(model.at("vocab"), vocabulary);
+  if (const auto dropout = model.find("dropout"); dropout && dropout->number() != 0)
+    dropout->unsupported("asks for random merges");
+  BpeModel out;
+  out.unk_token = model.optional_string("unk_token");
+  out.continuing_subword_prefix = affix(model, "continuing_subword_prefix");
+  out.end_of_word_suffix = affix(model, "end_of_word_suffix");
+  out.fuse_unk = model.boolean_or("fuse_unk", false);
+  out.byte_fallback = model.boolean_or("byte_fallback", false);
+  out.ignore_merges = model.boolean_or("ignore_merges", false);
+  // The library takes an empty prefix as one that adds nothing.
+  if (out.continuing_subword_prefix == "") out.continuing_subword_prefix.reset();
+  if (out.end_of_word_suffix == "") out.end_of_word_suffix.reset();
+  const std::size_t prefix = out.continuing_subword_prefix ? out.continuing_subword_prefix->size() : 0;
+
+  const Ids ids = ids_of(vocabulary);
+  const JsonNode merges = model.at("merges").require_list();
+  const bool spelled = merges.size() > 0 && merges.json()[0].is_string();
+  for (std::size_t rank = 0; rank < merges.size(); ++rank) {
+    const Json& json = merges.json()[rank];
+    if (spelled != json.is_string()) merges.item(rank).fail("is spelled otherwise than the first merge");
+    if (spelled && json.get_ref<const std::string&>().starts_with("#version")) continue;
+    const auto [left, right] = pair_of(merges.item(rank));
+    if (left.empty() || right.size() <= prefix) merges.item(rank).fail("merges an empty piece");
+    const std::string result = left + right.substr(prefix);
+    const auto id = [&](const std::string& text) {
+      const auto found = ids.find(text);
+      if (found == ids.end()) merges.item(rank).fail("needs the piece '" + text + "', which is not in the vocabulary");
+      return found->second;
+    };
+    out.merges.push_back({id(left), id(right), id(result)});
+  }
+  return out;
+}
+
+WordPieceModel read_word_piece(const JsonNode& model, Vocabulary& vocabulary) {
+  read_vocab_object(model.at("vocab"), vocabulary);
+  const auto prefix = affix(model, "continuing_subword_prefix");
+  return {model.at("unk_token").string(), prefix.value_or("##"),
+          static_cast<std::uint64_t>(model.at("max_input_chars_per_word").integer(0, 1000))};
+}
+
+UnigramModel read_unigram(const JsonNode& model, Vocabulary& vocabulary) {
+  const JsonNode vocab = model.at("vocab").require_list();
+  UnigramModel out;
+  Ids seen;
+  vocabulary.pieces.reserve(vocab.size());  // keys of `seen` stay where they are
+  for (std::size_t id = 0; id < vocab.size(); ++id) {
+    const JsonNode piece = vocab.item(id).require_list();
+    if (piece.size() != 2) piece.fail("is no pair of a piece and its score");
+    vocabulary.pieces.push_back({piece.item(0).string(), 0, PieceType::normal});
+    const std::string& text = vocabulary.pieces.back().text;
+    if (text.size() > kMaxTokenBytes) piece.unsupported("has more than 4096 bytes");
+    if (!seen.emplace(text, static_cast<std::int32_t>(id)).second) piece.fail("stands twice");
+    out.scores.push_back(piece.item(1).number());
+    vocabulary.pieces.back().score = static_cast<float>(out.scores.back());
+  }
+  if (const auto unk = model.find("unk_id"))
+    out.unk_id = static_cast<std::int32_t>(unk->integer(0, static_cast<std::int64_t>(vocab.size()) - 1));
+  out.byte_fallback = model.boolean_or("byte_fallback", false);
+  return out;
+}
+
+TokenizerModel read_model(const JsonNode& model, Vocabulary& vocabulary) {
+  // Old files name no type; merges are BPE's alone.
+  const std::string type = model.require_object().string_or("type", model.find("merges") ? "BPE" : "");
+  if (type == "BPE") return read_bpe(model, vocabulary);
+  if (type == "WordPiece") return read_word_piece(model, vocabulary);
+  if (type == "Unigram") return read_unigram(model, vocabulary);
+  if (type == "WordLevel") {
+    read_vocab_object(model.at("vocab"), vocabulary);
+    return WordLevelModel{model.at("unk_token").string()};
+  }
+  model.unsupported("is of type '" + type + "', which is not known");
+}
+
+void read_added_tokens(const JsonNode& list, Vocabulary& vocabulary) {
+  const Ids pieces = ids_of(vocabulary);
+  std::unordered_map<std::string, std::size_t> known;  // in vocabulary.added
+  auto next_id = static_cast<std::int64_t>(pieces.size());
+  for (std::size_t at = 0; at < list.require_list().size(); ++at) {
+    const JsonNode node = list.item(at).require_object();
+    AddedToken token{.content = node.at("content").string(), .in_decoder = true};
+    node.at("id").integer(0, kMaxId);
+    if (token.content.empty()) continue;
+    if (token.content.size() > kMaxTokenBytes) node.unsupported("has more than 4096 bytes");
+    token.special = node.at("special").boolean();
+    token.lstrip = node.at("lstrip").boolean();
+    token.rstrip = node.at("rstrip").boolean();
+    token.single_word = node.at("single_word").boolean();
+    token.normalized = node.at("normalized").boolean();
+    if (const auto [place, fresh] = known.emplace(token.content, vocabulary.added.size()); !fresh) {
+      token.id = vocabulary.added[place->second].id;
+      vocabulary.added[place->second] = token;  // the last one counts
+      continue;
+    }
+    const auto piece = pieces.find(token.content);
+    token.id = piece != pieces.end() ? piece->second : static_cast<std::int32_t>(next_id++);
+    vocabulary.added.push_back(token);
+  }
+  std::sort(vocabulary.added.begin(), vocabulary.added.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
+  for (const AddedToken& token : vocabulary.added) {
+    if (static_cast<std::size_t>(token.id) >= vocabulary.pieces.size()) continue;
+    Piece& piece = vocabulary.pieces[static_cast<std::size_t>(token.id)];
+    if (piece.text == token.content) piece.type = token.special ? PieceType::control : PieceType::user_defined;
+  }
+}
+
+const char* model_name(const TokenizerModel& model) {
+  constexpr const char* kNames[] = {"bpe", "wordlevel", "wordpiece", "unigram"};
+  return kNames[model.index()];
+}
+
+}  // namespace
+
+Vocabulary parse_tokenizer_json(const std::string& path, std::string_view text) {
+  const Json json = parse_json(path, text);
+  const JsonNode file(path, text, json);
+  file.require_object();
+  if (file.string_or("version", "1.0") != "1.0") file.at("version").unsupported("is not 1.0");
+  Vocabulary vocabulary;
+  vocabulary.rules = TokenizerRules::tokenizers;
+  TokenizerPipeline& pipeline = vocabulary.pipeline.emplace();
+  pipeline.model = read_model(file.at("model"), vocabulary);
+  vocabulary.model = model_name(pipeline.model);
+  if (const auto node = file.find("normalizer")) pipeline.normalizers = read_normalizers(*node);
+  if (const auto node = file.find("pre_tokenizer")) pipeline.pre_tokenizers = read_pre_tokenizers(*node);
+  if (const auto node = file.find("decoder")) {
+    pipeline.decoders = read_decoders(*node);
+    pipeline.has_decoder = true;
+  }
+  if (const auto node = file.find("post_processor")) read_post_processor(*node, pipeline);
+  if (const auto node = file.find("added_tokens")) read_added_tokens(*node, vocabulary);
+  if (vocabulary.pieces.empty() && vocabulary.added.empty()) file.fail("has no pieces");
+  for (const auto* ids : {&pipeline.before, &pipeline.after})
+    for (std::int32_t id : *ids)
+      if (id >= id_count(vocabulary))
+        file.at("post_processor")
+            .fail("names the id " + std::to_string(id) + " of " + std::to_string(id_count(vocabulary)));
+  return vocabulary;
+}
+
+Vocabulary read_tokenizer_json(const std::filesystem::path& path) {
+  return parse_tokenizer_json(path.string(), read_text_file(path, JsonLimits{}.max_bytes));
+}
+
+}  // namespace ropewalk::formats

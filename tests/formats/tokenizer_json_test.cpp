@@ -1,0 +1,189 @@
+// tokenizer.json from strangers: what is refused and how; texts made to be slow.
+#include "formats/tokenizers/tokenizer_json.h"
+
+#include <gtest/gtest.h>
+
+#include "formats/tokenizers/regex.h"
+#include "formats/tokenizers/tokenizer.h"
+#include "lib/error.h"
+
+namespace ropewalk::formats {
+namespace {
+
+using Ids = std::vector<std::int32_t>;
+
+std::string file(const std::string& model, const std::string& more = "") {
+  return R"({"version": "1.0", "added_tokens": [], )" + more + R"("model": )" + model + "}";
+}
+std::string bpe(const std::string& vocab, const std::string& merges, const std::string& more = "") {
+  return R"({"type": "BPE", "vocab": )" + vocab + R"(, "merges": )" + merges + more + "}";
+}
+const std::string kVocab = R"({"a": 0, "b": 1, "ab": 2})";
+const std::string kModel = bpe(kVocab, R"(["a b"])");
+
+std::string refusal(const std::string& text) {
+  try {
+    Tokenizer::create(parse_tokenizer_json("t.json", text));
+  } catch (const Error& error) {
+    return std::string(error_kind_name(error.kind())) + ": " + error.what();
+  }
+  return "accepted";
+}
+
+std::unique_ptr<Tokenizer> tokenizer(const std::string& text) {
+  return Tokenizer::create(parse_tokenizer_json("t.json", text));
+}
+
+TEST(TokenizerJson, BothSpellingsOfMerges) {
+  EXPECT_EQ(tokenizer(file(kModel))->encode("aab"), (Ids{0, 2}));
+  EXPECT_EQ(tokenizer(file(bpe(kVocab, R"([["a", "b"]])")))->encode("aab"), (Ids{0, 2}));
+  EXPECT_EQ(tokenizer(file(bpe(kVocab, R"(["#version: 0.2", "a b"])")))->encode("aab"), (Ids{0, 2}));
+}
+
+/// The message without what to do, at the value that begins with `where`.
+void expect_refused(const std::string& text, const std::string& kind, const std::string& where,
+                    const std::string& problem) {
+  const std::string all = refusal(text);
+  ASSERT_NE(text.find(where), std::string::npos) << where;
+  EXPECT_EQ(all.substr(0, all.find("; ")),
+            kind + ": t.json:1:" + std::to_string(text.find(where) + 1) + ": " + problem);
+}
+
+TEST(TokenizerJson, RefusesWhatTheLibraryRefuses) {
+  const auto bad = [](const std::string& text, const std::string& where, const std::string& problem) {
+    expect_refused(text, "bad_input", where, problem);
+  };
+  bad(file(bpe(kVocab, R"(["a c"])")), R"("a c")",
+      "'model/merges/0' needs the piece 'c', which is not in the vocabulary");
+  bad(file(bpe(kVocab, R"(["b a"])")), R"("b a")",
+      "'model/merges/0' needs the piece 'ba', which is not in the vocabulary");
+  bad(file(bpe(kVocab, R"(["a b c"])")), R"("a b c")", "'model/merges/0' is not two pieces with a space between them");
+  bad(file(bpe(R"({"": 0, "a": 1})", R"([["", "a"]])")), R"(["",)", "'model/merges/0' merges an empty piece");
+  bad(file(bpe(kVocab, R"([["a", "b"], "a b"])")), R"("a b")",
+      "'model/merges/1' is spelled otherwise than the first merge");
+  bad(file(bpe(R"({"x": 10, "a": 7, "b": 7 })", "[]")), "7 }", "'model/vocab/b' has the id of 'a', 7");
+  bad(file(bpe(R"({"a": -1})", "[]")), "-1", "'model/vocab/a' is -1, expected a whole number from 0 to 16777215");
+  bad(file(bpe(R"({"a": 99999999999})", "[]")), "99999999999",
+      "'model/vocab/a' is 99999999999, expected a whole number from 0 to 16777215");
+  bad(file(bpe(R"({"a": 16777215})", "[]")), R"({"a")", "'model/vocab' has 1 pieces and ids up to 16777215");
+  bad(file(R"({"type": "Unigram", "vocab": [["a", 0], ["a", 1]]})"), R"(["a", 1])", "'model/vocab/1' stands twice");
+  bad(file(R"({"type": "Unigram", "vocab": [["a", 0]], "unk_id": 17})"), "17",
+      "'model/unk_id' is 17, expected a whole number from 0 to 0");
+  bad(R"({"version": "1.0"})", "{", "the file has no 'model'");
+  EXPECT_NE(refusal(file(R"({"type": "BPE", "vocab": {"a": 0, "a": 1}, "merges": []})")).find("bad_input"),
+            std::string::npos);
+}
+
+TEST(TokenizerJson, NamesWhatIsNotUnderstood) {
+  const auto unsupported = [](const std::string& text, const std::string& where, const std::string& problem) {
+    expect_refused(text, "unsupported", where, problem);
+  };
+  const auto step = [](const char* field, const std::string& json) {
+    return file(kModel, std::string("\"") + field + "\": " + json + ", ");
+  };
+  unsupported(file(R"({"type": "Magic"})"), R"({"type")", "'model' is of type 'Magic', which is not known");
+  unsupported(file(bpe(kVocab, "[]", R"(, "dropout": 0.1)")), "0.1", "'model/dropout' asks for random merges");
+  unsupported(step("normalizer", R"({"type": "Precompiled", "precompiled_charsmap": ""})"), R"({"type": "Pre)",
+              "'normalizer' is the normalizer 'Precompiled', which is not known");
+  unsupported(step("pre_tokenizer", R"({"type": "Sequence", "pretokenizers": [{"type": "UnicodeScripts"}]})"),
+              R"({"type": "Uni)",
+              "'pre_tokenizer/pretokenizers/0' is the pre-tokenizer 'UnicodeScripts', which is not known");
+  unsupported(step("decoder", R"({"type": "Odd"})"), R"({"type": "Odd)",
+              "'decoder' is the decoder 'Odd', which is not known");
+  unsupported(step("post_processor", R"({"type": "Odd"})"), R"({"type": "Odd)",
+              "'post_processor' is the post-processor 'Odd', which is not known");
+  expect_refused(step("post_processor", R"({"type": "BertProcessing", "sep": ["b", 7], "cls": ["a", 0]})"), "bad_input",
+                 R"({"type": "Bert)", "'post_processor' names the id 7 of 3");
+}
+
+std::string with_regex(const std::string& regex) {
+  return file(kModel, R"("pre_tokenizer": {"type": "Split", "pattern": {"Regex": )" + Json(regex).dump() +
+                          R"(}, "behavior": "Isolated", "invert": false}, )");
+}
+
+TEST(TokenizerJson, RefusesRegularExpressionsThatCannotWork) {
+  const auto kind = [](const std::string& regex) {
+    const std::string all = refusal(with_regex(regex));
+    EXPECT_EQ(all.find('\n'), std::string::npos);
+    return all.substr(0, all.find(": "));
+  };
+  EXPECT_EQ(kind("("), "bad_input");
+  EXPECT_EQ(kind("["), "unsupported");
+  EXPECT_EQ(kind(std::string(100'000, '(')), "unsupported");  // too long
+  EXPECT_EQ(kind(std::string(60'000, '(')), "unsupported");   // too deep
+  EXPECT_EQ(kind(std::string(60'000, '[')), "unsupported");
+  EXPECT_EQ(kind("((((((a{999}){999}){999}){999}){999}){999})"), "bad_input");  // too large for the compiler
+  for (const char* odd : {R"(\K)", R"(\g<a>)", R"((?~a))", R"((?<a>b)(?(<a>)c|d))", R"([[:alpha:]])", R"(\p{Punct})",
+                          R"(\X)", R"((*F))", R"((?x)a)", R"(\012)"})
+    EXPECT_EQ(kind(odd), "unsupported") << odd;
+  EXPECT_EQ(kind(R"(\p{Nonsense})"), "bad_input");
+}
+
+/// Catastrophic patterns end with one line, not with the heat death.
+TEST(TokenizerJson, GivesUpOnCatastrophicMatches) {
+  const auto bomb = tokenizer(with_regex("(a+)+$|(a*)*b"));
+  try {
+    bomb->encode(std::string(100'000, 'a') + "c");
+    FAIL() << "accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::unsupported);
+    EXPECT_NE(error.problem().find("its regular expression gives up"), std::string::npos) << error.problem();
+  }
+}
+
+/// A megabyte of the worst, for each kind of model: all come out, and whole.
+TEST(TokenizerJson, AdversarialTextsAreEncoded) {
+  const std::string merges = R"([["a", "a"], ["aa", "aa"], ["aaaa", "aaaa"], ["a", "b"]])";
+  const std::string vocab = R"({"a": 0, "b": 1, "aa": 2, "aaaa": 3, "aaaaaaaa": 4, "ab": 5, "\u0120": 6, "<unk>": 7})";
+  const auto one = tokenizer(file(bpe(vocab, merges)));
+  EXPECT_EQ(one->encode(std::string(1 << 20, 'a')), Ids((1 << 20) / 8, 4));
+  EXPECT_EQ(one->encode(std::string((1 << 20) + 1, 'a')).back(), 0);
+  const auto spaces = tokenizer(file(
+      bpe(vocab, merges), R"("pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "use_regex": true}, )"));
+  EXPECT_EQ(spaces->encode(std::string(1 << 20, ' ')), Ids(1 << 20, 6));
+
+  const auto unigram = tokenizer(
+      file(R"({"type": "Unigram", "unk_id": 0, "vocab": [["<unk>", 0], ["a", -1], ["aa", -1.5], ["aaaaaaaa", -2]]})"));
+  EXPECT_EQ(unigram->encode(std::string(1 << 20, 'a')), Ids((1 << 20) / 8, 3));
+  EXPECT_EQ(unigram->encode(std::string(1 << 20, 'x')), Ids(1, 0));
+  // marks out of order, of which utf8proc's own sorting would take a day
+  const auto marks = tokenizer(file(bpe(vocab, merges), R"("normalizer": {"type": "NFC"}, )"));
+  std::string text = "a";
+  for (int i = 0; i < 200'000; ++i) text += i % 2 ? "\xCC\x81" : "\xCC\xA3";
+  EXPECT_EQ(marks->encode(text), Ids{});  // U+1EA1 and marks: none is a piece, and there is no unknown token
+}
+
+TEST(TokenizerJson, NoUnknownTokenIsAnErrorWhereTheLibraryHasOne) {
+  const auto lacking = tokenizer(file(bpe(kVocab, "[]", R"(, "unk_token": "<unk>")")));
+  EXPECT_EQ(lacking->encode("ab"), (Ids{0, 1}));
+  EXPECT_THROW(lacking->encode("abc"), Error);
+  EXPECT_THROW(lacking->decode(Ids{3}), Error);
+  EXPECT_THROW(lacking->decode(Ids{-1}), Error);
+  EXPECT_EQ(lacking->piece(2), "ab");
+}
+
+/// Ids of added tokens are the library's, whatever the file says; what is around a text is told apart.
+TEST(TokenizerJson, AddedTokensAndTheTemplate) {
+  const std::string token =
+      R"(, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true})";
+  const std::string text = R"({"added_tokens": [{"id": 9, "content": "<s>")" + token + R"(, {"id": 1, "content": "b")" +
+                           token + R"(], "post_processor": {"type": "Sequence", "processors": [{"type": "ByteLevel"},
+    {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}},
+    {"SpecialToken": {"id": "b", "type_id": 0}}], "special_tokens": {"<s>": {"ids": [3]}, "b": {"ids": [1]}}}]}, "model": )" +
+                           kModel + "}";
+  const Vocabulary vocabulary = parse_tokenizer_json("t.json", text);
+  EXPECT_EQ(vocabulary.pipeline->before, Ids{3});
+  EXPECT_EQ(vocabulary.pipeline->after, Ids{1});
+  EXPECT_EQ(Tokenizer::create(vocabulary)->encode("a<s>b", true), (Ids{0, 3, 1}));
+  EXPECT_EQ(Tokenizer::create(vocabulary)->size(), 4);
+}
+
+/// Every prefix of a file is refused, and nothing but an Error comes out.
+TEST(TokenizerJson, EveryPrefixIsRefused) {
+  const std::string whole = with_regex(R"(\s+|[a-z&&[^x]]{2,3}+)");
+  ASSERT_EQ(refusal(whole), "accepted");
+  for (std::size_t size = 0; size < whole.size(); ++size) EXPECT_NE(refusal(whole.substr(0, size)), "accepted") << size;
+}
+
+}  // namespace
+}  // namespace ropewalk::formats
