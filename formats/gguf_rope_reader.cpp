@@ -32,6 +32,8 @@ class GgufRopeReader {
     if (!(spec.theta > 0)) fail(std::string(kTheta) + " is not above 0", "correct the key");
     const double s = type == "none" ? 1 : factor();
     const double attention = number(kAttention, "attention_factor", 1);
+    // the engine multiplies by any number: with 0 every score is 0, below it no model was trained
+    if (!(attention > 0)) fail(std::string(kAttention) + " is not above 0", "write what the model was trained with");
     const int original = count(kOriginal).value_or(0) > 0 ? *count(kOriginal) : spec.context;
     read_divisors(spec, original);
 

@@ -89,6 +89,7 @@ class Loader {
     if (key) attention = *key;
     if (flags().attn_factor_key) attention = told(*flags().attn_factor_key);
     double a = attention ? double(float(record_number(draft, "attention_factor", *attention, ""))) : 1;
+    if (!(a > 0)) not_followed("an attention factor of " + Json(a).dump(), attention->pointer);
     // overwritten by g(s) where angles are blended, from 0.5 on
     if (flags().attn_factor && (!blends || !current_)) a *= float(*flags().attn_factor);
     if (!blends && !draft.spec().frequency_divisors.empty() && from.json != file_.context.json) {

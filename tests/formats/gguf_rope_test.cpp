@@ -290,6 +290,9 @@ TEST(GgufRope, RefusesWhatTheEngineRefuses) {
                  "dimension_count is 32 in heads of 64");
   expect_refused({{"llama.rope.scaling.factor", gguf_f32(-2)}}, ErrorKind::bad_input, "below 0");
   expect_refused({{"llama.rope.scaling.factor", gguf_f32(INFINITY)}}, ErrorKind::bad_input, "not a finite number");
+  for (const double factor : {0.0, -1.0})
+    expect_refused({{"llama.rope.scaling.attn_factor", gguf_f32(float(factor))}}, ErrorKind::bad_input,
+                   "attn_factor is not above 0");
   expect_refused({{"llama.rope.freq_base", gguf_f32(0)}}, ErrorKind::bad_input, "freq_base is not above 0");
   expect_refused({{"llama.rope.freq_base", gguf_string("10000")}}, ErrorKind::bad_input, "llama.rope.freq_base");
   expect_refused({}, ErrorKind::bad_input, "has 3 elements, 16", {1, 2, 3});
