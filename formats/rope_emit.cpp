@@ -219,17 +219,30 @@ long count_right(const std::vector<EngineVerdict>& all) {
   return std::count_if(all.begin(), all.end(), [](const EngineVerdict& one) { return one.right(); });
 }
 
+/// Why `engine` runs another rope: what it makes of the method where it reads a file that names it, rather than at which
+/// spelling it stops.
+std::string reason_of(const EngineVersion& engine, const std::vector<Candidate>& candidates, const RopeTarget& target) {
+  for (const Candidate& one : candidates)
+    if (const EngineReading reading = read_as(engine, one.config); one.named && reading.starts())
+      return first_difference(target, reading);
+  return first_difference(target, read_as(engine, candidates.front().config));
+}
+
 /// Why nothing suits all of `engines`, and what would.
 [[noreturn]] void refuse(const std::vector<Candidate>& candidates, const RopeTarget& target,
-                         std::span<const EngineVersion> engines, const std::vector<EngineVerdict>& best) {
+                         std::span<const EngineVersion> engines) {
   std::vector<std::string> never, able;
+  std::string reason;
   const auto any = [&](const EngineVersion& engine) {
     return std::any_of(candidates.begin(), candidates.end(), [&](const Candidate& one) {
       return first_difference(target, read_as(engine, one.config)).empty();
     });
   };
   for (const EngineVersion& engine : engines)
-    if (!any(engine)) never.push_back(engine.title());
+    if (!any(engine)) {
+      if (never.empty()) reason = reason_of(engine, candidates, target);
+      never.push_back(engine.title());
+    }
   if (never.empty()) {
     std::vector<std::string> names;
     for (const EngineVersion& engine : engines) names.push_back(engine.title());
@@ -240,9 +253,6 @@ long count_right(const std::vector<EngineVerdict>& all) {
   }
   for (const EngineVersion& engine : newest_engines())
     if (any(engine)) able.push_back(engine.title());
-  std::string reason;
-  for (const EngineVerdict& verdict : best)
-    if (verdict.reading.engine.title() == never.front()) reason = verdict.difference;
   const bool llama_cpp = std::any_of(engines.begin(), engines.end(),
                                      [](const EngineVersion& engine) { return engine.engine == Engine::llama_cpp; });
   throw Error(ErrorKind::unsupported, {},
@@ -278,7 +288,7 @@ EmittedRope emit_rope(const Json& preferred, const ModelConfig& model, const Rop
   }
   EmittedRope out{best->config, best->dialect,
                   verdicts(best->config, target, named > 0 ? engines : std::span<const EngineVersion>(others))};
-  if (best_score[0] < long(named)) refuse(candidates, target, engines, out.verdicts);
+  if (best_score[0] < long(named)) refuse(candidates, target, engines);
   return out;
 }
 
