@@ -101,7 +101,8 @@ std::map<std::string, fs::path> carried(const Source& source, const HfWriteOptio
   const bool other_tokenizer = !source.tokenizer_folder.empty() && source.tokenizer_folder != base;
   if (source.hf)
     for (const std::string& name : source.hf->carried_files)
-      if (!(other_tokenizer && is_tokenizer_file(name)) && !(name == kCard && !options.card.empty()))
+      if (!(other_tokenizer && is_tokenizer_file(name)) && !(name == kCard && !options.card.empty()) &&
+          !options.changes.left_out.contains(name))
         files[name] = base / name;
   if (other_tokenizer)
     for (const std::string& name : list_carried_files(source.tokenizer_folder))
@@ -160,6 +161,10 @@ HfOutput::HfOutput(const Source& source, const Json& config, const fs::path& tar
   s.text("config.json", config_with_dtype(config, main_dtype(tensors)).dump(2, ' ', true) + "\n");
   if (!options.card.empty()) s.text(kCard, options.card);
   for (const auto& [name, from] : files) {
+    if (const auto text = options.changes.texts.find(name); text != options.changes.texts.end()) {
+      s.text(name, text->second);
+      continue;
+    }
     s.written.bytes += copy_file(from, s.folder.building() / name, s.folder.inside(name));
     s.written.files.push_back(name);
   }

@@ -2,8 +2,10 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -13,6 +15,11 @@
 
 namespace ropewalk::formats {
 
+/// Carried files that are not carried as they are.
+struct HfChanges {
+  std::map<std::string, std::string> texts;  // by name, instead of the source's
+  std::set<std::string> left_out;
+};
 struct HfWriteOptions {
   WriteOptions write;
   StreamOptions stream;
@@ -20,6 +27,7 @@ struct HfWriteOptions {
   std::string card;                               // README.md to write; empty: the source's is carried
   std::optional<DType> dtype = std::nullopt;      // of every float tensor; nullopt: each keeps its own
   bool saturate = false;                          // values past its range are clamped, not refused
+  HfChanges changes = {};
 };
 struct HfWritten {
   std::vector<std::string> files;  // names in the folder, sorted

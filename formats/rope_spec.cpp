@@ -139,6 +139,11 @@ class SpecParser {
       fail("it is not JSON: " + error.problem(), "quote it for the shell, in single quotes");
     }
     const char* key = object.contains("rope_type") ? "rope_type" : "type";
+    for (const auto& item : object.items())
+      if (item.value().is_object())
+        fail("the JSON object gives the rope of a layer type, '" + item.key().substr(0, 40) +
+                 "', and in llama and mistral models all layers have the same",
+             "give one dictionary for all layers");
     if (!object.contains(key) || !object.at(key).is_string())
       fail("the JSON object has no rope_type", "add \"rope_type\": \"yarn\" or another method");
     const Json& type = object.at(key);

@@ -41,6 +41,7 @@ void declare(CommandLine& line, ConvertOptions& options) {
   line.flag("--no-tensor-first-split", options.no_tensor_first_split, "the first file holds only metadata");
   declare_losses(line, options.rope_encoding, options.allowed_losses);
   declare_modifiers(line, options.modifiers);
+  declare_engines(line, options.engines);
   declare_merge(line, options.modifiers);
   declare_writer(line, options.writer);
   line.flag("--sha256", options.sha256, "print the sha256 of each file written (reads them again)");
@@ -168,7 +169,8 @@ Json output_json(const Target& target, bool with_hash, const std::map<std::strin
           {"files", files},
           {"tensors", tensors},
           {"losses", losses_json(target.losses)},
-          {"notes", target.notes}};
+          {"notes", target.notes},
+          {"engines", engines_json(target.verdicts)}};
 }
 
 /// The source with every float tensor in the target's type: what its card describes.
@@ -180,21 +182,23 @@ formats::Source as_written(const formats::Source& source, const Target& target) 
   return out;
 }
 
-formats::HfOutput hf_output(const Target& target, const formats::Source& source, const ConvertOptions& options,
-                            const WriteOptions& write) {
+formats::HfOutput hf_output(const Target& target, const formats::Source& source, const std::optional<FolderPlan>& rope,
+                            const ConvertOptions& options, const WriteOptions& write) {
   formats::HfWriteOptions hf;
   hf.write = write;
   hf.saturate = options.modifiers.saturate;
   if (!target.keep) hf.dtype = target.dtype;
   if (options.split_max_size) hf.max_shard_bytes = *options.split_max_size;
   hf.card = model_card(as_written(source, target), last_part(target.path), "converted");
-  return formats::HfOutput(source, source.hf->config, target.path, hf);
+  if (rope) hf.changes = rope->changes;
+  return formats::HfOutput(source, rope ? rope->config : source.hf->config, target.path, hf);
 }
 
 /// One pass over the weights for all targets, GGUFs and folders; none takes its name before all of them are whole and
 /// on disk. Returns what the pass has to say.
 std::vector<std::string> write_targets(const std::vector<Target>& targets, const formats::Source& source,
-                                       const formats::GgufSplit& split, const ConvertOptions& options, const Io& io) {
+                                       const std::optional<FolderPlan>& rope, const formats::GgufSplit& split,
+                                       const ConvertOptions& options, const Io& io) {
   const WriteOptions write = write_options(options.common, options.writer);
   std::vector<formats::GgufPlan> plans;
   std::vector<formats::GgufTarget> places;
@@ -206,7 +210,7 @@ std::vector<std::string> write_targets(const std::vector<Target>& targets, const
   formats::GgufOutputs ggufs(std::move(plans), places, write);
   std::vector<formats::HfOutput> folders;
   for (const Target& target : targets)
-    if (target.folder) folders.push_back(hf_output(target, source, options, write));
+    if (target.folder) folders.push_back(hf_output(target, source, rope, options, write));
 
   StreamPlan pass;
   ggufs.append_items(pass);
@@ -271,6 +275,39 @@ Table error_table(const std::vector<std::pair<const Target*, std::map<std::strin
   return table;
 }
 
+const Target* first_of_kind(const std::vector<Target>& targets, bool folder) {
+  const auto found = std::find_if(targets.begin(), targets.end(), [&](const Target& t) { return t.folder == folder; });
+  return found == targets.end() ? nullptr : &*found;
+}
+
+/// A new rope, and how folders say it.
+struct ConvertedRope {
+  std::optional<NewRope> wanted;
+  std::optional<FolderPlan> folder;
+};
+ConvertedRope plan_rope(const ConvertOptions& options, const formats::Source& source, std::vector<Target>& targets) {
+  refuse_engines_without_rope(options.engines, source);
+  const std::vector<formats::EngineVersion> engines = parse_engines(options.engines);
+  const bool folders = std::any_of(targets.begin(), targets.end(), [](const Target& target) { return target.folder; });
+  if (!folders) check_gguf_engines(engines);
+  ConvertedRope rope{new_rope(source), std::nullopt};
+  if (!rope.wanted || !folders) return rope;
+  rope.folder = plan_folder(source, *rope.wanted, source.hf->config, engines);
+  for (Target& target : targets)
+    if (target.folder) {
+      target.verdicts = rope.folder->verdicts;
+      target.notes.insert(target.notes.end(), rope.folder->notes.begin(), rope.folder->notes.end());
+    }
+  return rope;
+}
+
+/// What llama.cpp makes of the GGUFs that were written with a new rope.
+void read_back(const NewRope& rope, const ConvertOptions& options, std::vector<Target>& targets) {
+  for (Target& target : targets)
+    if (target.plan)
+      target.verdicts = written_verdicts(first_file(target).string(), rope.target, parse_engines(options.engines));
+}
+
 /// What was written, for people and programs.
 Output describe_outputs(const std::vector<Target>& targets, const formats::Source& source,
                         const ConvertOptions& options) {
@@ -301,6 +338,9 @@ Output describe_outputs(const std::vector<Target>& targets, const formats::Sourc
       if (file["sha256"].is_string())
         output.text(file["sha256"].get<std::string>() + "  " + file["path"].get<std::string>());
   output.table(std::move(table));
+  for (const Target& target : targets)  // targets of a kind say the same
+    if (!target.verdicts.empty() && &target == first_of_kind(targets, target.folder))
+      output.table(engine_table(target.verdicts));
   if (!measured.empty()) output.table(error_table(measured));
   return output;
 }
@@ -319,11 +359,13 @@ int run_convert(const ConvertOptions& options, Io& io) {
 
   std::vector<Target> targets = parse_targets(options, source);
   plan_ggufs(options, source, targets);
+  const ConvertedRope rope = plan_rope(options, source, targets);
   announce(plan_outputs(targets, source, split, options), options.common, io);
   if (!options.writer.dry_run)
-    for (std::string& warning : write_targets(targets, source, split, options, io))
+    for (std::string& warning : write_targets(targets, source, rope.folder, split, options, io))
       warnings.push_back(std::move(warning));
 
+  if (rope.wanted && !options.writer.dry_run) read_back(*rope.wanted, options, targets);
   Output output = describe_outputs(targets, source, options);
   output.warnings = std::move(warnings);
   if (!options.writer.dry_run)

@@ -11,6 +11,7 @@
 #include "formats/source.h"
 #include "lib/dtype.h"
 #include "tools/common_options.h"
+#include "tools/new_rope.h"
 
 namespace ropewalk::tools {
 
@@ -22,7 +23,7 @@ struct ConvertOptions {
   std::optional<std::uint64_t> split_max_size;
   std::optional<int> split_max_tensors;
   bool no_tensor_first_split = false, sha256 = false, rmse = false;
-  std::vector<std::string> allowed_losses;
+  std::vector<std::string> allowed_losses, engines;
   SourceOptions modifiers;
   WriterOptions writer;
   CommonOptions common;
@@ -40,6 +41,7 @@ struct Target {
   std::uint64_t bytes = 0;                               // to be written
   std::vector<formats::Loss> losses = {};
   std::vector<std::string> notes = {};
+  std::vector<formats::EngineVerdict> verdicts = {};  // of a new rope: what the engines read
 };
 
 /// What --type and -o ask for, in order, each with its path. Error(usage) for names that mean nothing, two outputs of

@@ -1,11 +1,9 @@
 #include "tools/extend.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "formats/gguf_rewrite.h"
 #include "formats/gguf_write.h"
-#include "formats/hf_config.h"
 #include "formats/rope_config.h"
 #include "formats/rope_presets.h"
 #include "formats/synthetic.h"
@@ -36,13 +34,13 @@ void declare(CommandLine& line, ExtendOptions& options) {
       "the new rope: METHOD[,key=value]..., e.g. yarn,factor=8 or yarn,to=64k, or the JSON object of a model card; "
       "native: the rope as it is, without the remote code that computes it");
   line.option("--like", options.like, "NAME", "a published recipe: " + preset_names());
-  line.option("--engine,--target", options.engines, "ENGINE[@VERSION]",
-              "write what this engine reads as this rope, e.g. vllm@0.24. Repeatable. Without it: what most of the "
-              "newest read so");
+  declare_engines(line, options.engines);
   line.option("--sliding-window", options.sliding_window, "N|none",
               "a sliding window that is shorter than the context: its new length, or none");
   line.flag("--plan", options.plan, "only compare the methods at the context given with -c");
   line.context_option("-c,--context,--ctx-size", options.context, "N", "target context of --plan and --like");
+  line.context_option("--original", options.original, "L",
+                      "the context before scaling, of --plan and --like, where the files say another");
   line.flag("--link", options.link, "hard links to the weights instead of copies. Both folders then share one file");
   line.refused_option("-a,--adapter,--lora", [](const std::string& value) {
     return std::pair("extend leaves the weights as they are, and an adapter changes them",
@@ -89,7 +87,8 @@ std::optional<std::string> asked_rope(const ExtendOptions& options) {
   const std::string method = preset ? std::string(preset->method) : "yarn";  // the SPEC's parser names the recipes
   if (preset && !options.context)
     throw Error(ErrorKind::usage, {}, "--like " + *options.like + " has no context to extend to", "add -c 64k");
-  return method + (options.context ? ",to=" + std::to_string(*options.context) : "") + ",like=" + *options.like;
+  return method + (options.context ? ",to=" + std::to_string(*options.context) : "") +
+         (options.original ? ",original=" + std::to_string(*options.original) : "") + ",like=" + *options.like;
 }
 
 void check_options(const ExtendOptions& options) {
@@ -99,6 +98,9 @@ void check_options(const ExtendOptions& options) {
     throw Error(ErrorKind::usage, {}, "'" + options.source + "' has no weights to go with a new rope",
                 "give a folder or a GGUF; --plan takes synthetic: too");
   if (options.plan) return;
+  if (options.original && !(options.like && !options.rope))
+    throw Error(ErrorKind::usage, {}, "--original is for --plan and --like, which are not given",
+                "say it in the rope: --rope yarn,to=64k,original=" + std::to_string(*options.original));
   if (options.context && !(options.like && !options.rope))
     throw Error(ErrorKind::usage, {}, "-c is the target of --plan and --like, which are not given",
                 "say how far to extend in the rope: --rope yarn,to=" + std::to_string(*options.context));
@@ -107,24 +109,6 @@ void check_options(const ExtendOptions& options) {
   if (options.sliding_window && *options.sliding_window != "none" && !formats::parse_context(*options.sliding_window))
     throw Error(ErrorKind::usage, {}, "--sliding-window is '" + *options.sliding_window + "'",
                 "give a number of tokens such as 64k, or none");
-}
-
-/// The model as it was before the new rope. `old_config`: config.json as it lies on disk, of a folder.
-ModelConfig model_before(const formats::Source& source, const Json& old_config) {
-  if (source.gguf) return formats::read_gguf_model(*source.gguf, source.spec.model).config;
-  const std::string path = (source.hf->folder / "config.json").string();
-  std::vector<std::string> known;
-  return formats::read_hf_config(path, source.hf->config_text, old_config, known);
-}
-
-/// What was asked for: the rope (as its method says it, whatever carries it) and the tokens to serve under it.
-formats::RopeTarget target_of(const formats::Source& source, const ModelConfig& before) {
-  const ModelConfig& config = source.checkpoint.config;
-  formats::RopeTarget target{config.rope, config.context};
-  if (const auto meant = formats::parse_rope_spec(*source.spec.rope, before).meant) target.spec = *meant;
-  if (const auto* dynamic = std::get_if<RopeDynamic>(&target.spec.scaling))
-    target.context = int(std::min(std::round(dynamic->factor * dynamic->original_context), 2147483647.0));
-  return target;
 }
 
 /// A sliding window shorter than the context, unless --sliding-window says what becomes of it.
@@ -147,8 +131,7 @@ void settle_sliding_window(const ExtendOptions& options, const ModelConfig& mode
 
 /// Everything that is decided before the first byte.
 struct ExtendPlan {
-  ModelConfig before;
-  formats::RopeTarget target;
+  NewRope rope;
   std::optional<formats::GgufPlan> gguf;
   FolderPlan folder;
   std::vector<std::string> notes, warnings;
@@ -157,10 +140,7 @@ struct ExtendPlan {
 };
 
 void plan_gguf(const formats::Source& source, const ExtendOptions& options, ExtendPlan& plan) {
-  for (const formats::EngineVersion& engine : asked_engines(options))
-    if (engine.engine != formats::Engine::llama_cpp)
-      throw Error(ErrorKind::usage, {}, engine.title() + " reads no config.json out of a GGUF",
-                  "name llama.cpp, or extend the Hugging Face folder");
+  check_gguf_engines(parse_engines(options.engines));
   if (options.link)
     throw Error(ErrorKind::usage, {}, "--link is given, and the keys of a GGUF are in the file of its weights",
                 "leave it out: the tensors are copied");
@@ -174,59 +154,38 @@ void plan_gguf(const formats::Source& source, const ExtendOptions& options, Exte
   plan.gguf = std::move(rewritten.plan);
 }
 
-void plan_folder(const formats::Source& source, const ExtendOptions& options, const Json& old_config,
-                 ExtendPlan& plan) {
+void plan_hf(const formats::Source& source, const ExtendOptions& options, ExtendPlan& plan) {
   if (options.rope_encoding != "auto")
     throw Error(ErrorKind::usage, {}, "--rope-encoding is about GGUFs, and a Hugging Face folder is to be written",
                 "leave it out");
-  const formats::HfFolder& hf = *source.hf;
-  Json preferred = hf.config;
-  settle_sliding_window(options, source.checkpoint.config, plan.target, preferred, plan.losses);
+  Json preferred = source.hf->config;
+  settle_sliding_window(options, source.checkpoint.config, plan.rope.target, preferred, plan.losses);
   refuse_losses(plan.losses, options.allowed_losses, source.checkpoint);
-  formats::EmittedRope emitted =
-      formats::emit_rope(preferred, source.checkpoint.config, plan.target, asked_engines(options));
-  plan.verdicts = std::move(emitted.verdicts);
-  plan.folder = plan_extended_folder(hf, old_config, std::move(emitted.config), plan.before.context,
-                                     plan.target.context, plan.notes);
-  plan.notes.insert(plan.notes.begin(), "config.json: the dialect of " + emitted.dialect);
+  plan.folder = plan_folder(source, plan.rope, preferred, parse_engines(options.engines));
+  plan.notes = std::move(plan.folder.notes);
+  plan.verdicts = std::move(plan.folder.verdicts);
 }
 
 ExtendPlan make_plan(const formats::Source& source, const ExtendOptions& options) {
   ExtendPlan plan;
-  Json old_config;
-  if (source.hf) old_config = formats::parse_json((source.hf->folder / "config.json").string(), source.hf->config_text);
-  plan.before = model_before(source, old_config);
-  plan.target = target_of(source, plan.before);
+  plan.rope = *new_rope(source);
+  const int before = plan.rope.before.context, context = plan.rope.target.context;
   plan.warnings = source.checkpoint.warnings;
-  if (plan.target.context < plan.before.context)
-    plan.warnings.push_back("the context served shrinks from " + std::to_string(plan.before.context) + " to " +
-                            std::to_string(plan.target.context) + " tokens");
+  if (context < before)
+    plan.warnings.push_back("the context served shrinks from " + std::to_string(before) + " to " +
+                            std::to_string(context) + " tokens");
   if (source.gguf) plan_gguf(source, options, plan);
-  else plan_folder(source, options, old_config, plan);
+  else plan_hf(source, options, plan);
   return plan;
-}
-
-/// What llama.cpp reads out of the file that was written.
-std::vector<formats::EngineVerdict> written_verdicts(const std::string& path, const formats::RopeTarget& target,
-                                                     std::vector<formats::EngineVersion> engines) {
-  if (engines.empty()) engines = {formats::newest(formats::Engine::llama_cpp)};
-  const formats::GgufFile file = formats::read_gguf(path);
-  std::vector<formats::EngineVerdict> all;
-  for (const formats::EngineVersion& engine : engines) {
-    formats::EngineVerdict verdict{formats::read_as(engine, file, path), ""};
-    verdict.difference = formats::first_difference(target, verdict.reading);
-    all.push_back(std::move(verdict));
-  }
-  return all;
 }
 
 /// llama.cpp's converter would lose the rope on the way, ropewalk's would not.
 bool gguf_says_more(const ExtendPlan& plan, const ModelConfig& config) {
   for (const formats::EngineVerdict& verdict : plan.verdicts)
     if (verdict.reading.engine.engine == formats::Engine::llama_cpp && !verdict.right()) {
-      const auto losses =
-          formats::gguf_rope(plan.target.spec, config.head_dim, plan.target.context, formats::RopeEncoding::automatic)
-              .losses;
+      const auto losses = formats::gguf_rope(plan.rope.target.spec, config.head_dim, plan.rope.target.context,
+                                             formats::RopeEncoding::automatic)
+                              .losses;
       return std::none_of(losses.begin(), losses.end(), [](const formats::Loss& loss) { return loss.changes_logits; });
     }
   return false;
@@ -234,21 +193,23 @@ bool gguf_says_more(const ExtendPlan& plan, const ModelConfig& config) {
 
 void report(const formats::Source& source, const ExtendOptions& options, const ExtendPlan& plan,
             const ExtendWritten& written, const Io& io) {
-  const std::vector<std::string> arithmetic = rope_arithmetic(plan.before.rope, plan.target.spec, plan.target.context);
+  const std::vector<std::string> arithmetic =
+      rope_arithmetic(plan.rope.before.rope, plan.rope.target.spec, plan.rope.target.context);
   Output output{.command = "extend", .source = source.spec.text, .warnings = plan.warnings};
-  output.body = {{"rope", rope_json(plan.target.spec, source.checkpoint.config.context)},
+  output.body = {{"rope", rope_json(plan.rope.target.spec, source.checkpoint.config.context)},
                  {"arithmetic", arithmetic},
                  {"engines", engines_json(plan.verdicts)},
                  {"written", written.files},
                  {"weights", written.weights.empty() ? Json(nullptr) : Json(written.weights)},
                  {"plan", nullptr},
+                 {"original", nullptr},
                  {"context", source.checkpoint.config.context},
                  {"kv_cache", nullptr},
                  {"output", options.output},
                  {"losses", losses_json(plan.losses)},
                  {"notes", plan.notes},
                  {"dry_run", options.writer.dry_run}};
-  std::string text = options.output + ": " + describe(plan.target.spec) + ", context " +
+  std::string text = options.output + ": " + describe(plan.rope.target.spec) + ", context " +
                      std::to_string(source.checkpoint.config.context);
   text += options.writer.dry_run ? " (dry run: nothing written)" : ", weights by " + written.weights;
   for (const std::string& line : arithmetic) text += "\n  " + line;
@@ -256,6 +217,13 @@ void report(const formats::Source& source, const ExtendOptions& options, const E
   for (const formats::Loss& loss : plan.losses) text += "\n" + loss_line(loss);
   output.text(std::move(text));
   if (!plan.verdicts.empty()) output.table(engine_table(plan.verdicts));
+  const bool all_right = std::all_of(plan.verdicts.begin(), plan.verdicts.end(),
+                                     [](const formats::EngineVerdict& verdict) { return verdict.right(); });
+  if (source.hf && options.engines.empty() && !all_right)
+    output.text(
+        "for an engine that says no: --engine NAME writes what it reads, where a config.json can say it; ropewalk "
+        "rope " +
+        options.output + " --flags, its command line");
   if (source.hf && gguf_says_more(plan, source.checkpoint.config))
     output.text(
         "ropewalk convert writes this rope into a GGUF that llama.cpp reads rightly; its own converter does not");
@@ -267,7 +235,7 @@ void report(const formats::Source& source, const ExtendOptions& options, const E
 int run_extend(const ExtendOptions& options, Io& io) {
   check_options(options);
   if (options.plan) return run_extend_plan(options, io);
-  asked_engines(options);  // their names, before anything is read
+  parse_engines(options.engines);  // their names, before anything is read
   SourceOptions modifiers;
   modifiers.rope = asked_rope(options);
   const formats::Source source = open_source(options.source, modifiers, options.common, io);
@@ -301,7 +269,8 @@ int run_extend(const ExtendOptions& options, Io& io) {
     const WriteOptions write = write_options(options.common, options.writer);
     written = plan.gguf ? write_gguf(*plan.gguf, options, write, io)
                         : write_extended_folder(source, plan.folder, options, write);
-    if (plan.gguf) plan.verdicts = written_verdicts(written.files.front(), plan.target, asked_engines(options));
+    if (plan.gguf)
+      plan.verdicts = written_verdicts(written.files.front(), plan.rope.target, parse_engines(options.engines));
   }
   plan.warnings.insert(plan.warnings.end(), written.warnings.begin(), written.warnings.end());
   report(source, options, plan, written, io);
@@ -309,12 +278,6 @@ int run_extend(const ExtendOptions& options, Io& io) {
 }
 
 }  // namespace
-
-std::vector<formats::EngineVersion> asked_engines(const ExtendOptions& options) {
-  std::vector<formats::EngineVersion> engines;
-  for (const std::string& text : options.engines) engines.push_back(formats::parse_engine(text));
-  return engines;
-}
 
 Command extend_command() {
   return make_command("extend", "longer context by a new rope: rewritten config or GGUF keys, weights as they are",

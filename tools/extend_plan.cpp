@@ -3,7 +3,12 @@
 #include <cmath>
 
 #include "formats/gguf_rope.h"
+#include "formats/hf_config.h"
+#include "formats/hf_folder.h"
+#include "formats/hub_cache.h"
+#include "formats/known_models.h"
 #include "formats/rope_config.h"
+#include "formats/synthetic.h"
 #include "lib/error.h"
 #include "lib/rope_coverage.h"
 #include "tools/describe.h"
@@ -13,6 +18,8 @@
 namespace ropewalk::tools {
 namespace {
 
+namespace fs = std::filesystem;
+
 /// A method worth comparing.
 struct Planned {
   std::string method;
@@ -21,6 +28,64 @@ struct Planned {
   double factor = 0;           // 0: the method has none
   std::vector<formats::EngineVerdict> verdicts;
 };
+
+/// A model without its weights: what planning needs.
+struct PlannedModel {
+  std::string text;  // the SOURCE
+  ModelConfig config;
+  Json hf_config;     // null for a GGUF
+  std::string place;  // the file that says it: "config.json"
+  std::vector<std::string> warnings;
+};
+
+PlannedModel open_model(const ExtendOptions& options, const Io& io) {
+  const formats::SourceSpec spec = formats::parse_source(options.source);
+  PlannedModel model{spec.text, {}, {}, "config.json", {}};
+  const auto synthetic = formats::synthetic_config(spec.model);
+  fs::path path = synthetic ? *synthetic : formats::path_or_hub(spec.model, "model", io.hub_cache);
+  const std::string name = path.filename().string();
+  std::error_code ignored;
+  const bool shard = name.ends_with(".safetensors") || name.ends_with(".index.json");
+  const bool bare = synthetic || shard || path.extension() == ".json" || fs::is_directory(path, ignored);
+  if (!bare || spec.rope || !spec.adapters.empty() || formats::is_adapter_alone(path)) {
+    const formats::Source source = open_source(options.source, {}, options.common, io);
+    model.config = source.checkpoint.config;
+    model.warnings = source.checkpoint.warnings;
+    if (source.hf) model.hf_config = source.hf->config;
+    else model.place = "the GGUF's";
+    return model;
+  }
+  if (shard) path = path.parent_path().empty() ? "." : path.parent_path();
+  const formats::HfFiles files = formats::read_synthetic_config(path);
+  model.config = formats::read_hf_config(files.config_path, files.hf.config_text, files.hf.config, model.warnings);
+  model.hf_config = files.hf.config;
+  for (const std::string& warning : model.warnings) warn(warning, options.common, io);
+  return model;
+}
+
+/// The context before scaling, and who says so.
+struct Original {
+  int tokens;
+  std::string from;
+};
+Original original_of(const PlannedModel& model, std::optional<int> told) {
+  if (told) return {*told, "--original"};
+  const ModelConfig& config = model.config;
+  const std::string length = model.hf_config.is_null() ? "llama.context_length" : "max_position_embeddings";
+  if (const std::optional<int> said = rope_original_context(config.rope)) {
+    for (const RopeProvenance& from : config.rope.provenance)
+      if (from.field == "original_context" && !from.pointer.empty())
+        return {*said, from.pointer.substr(from.pointer.rfind('/') + 1)};
+    return {*said, "the rope"};
+  }
+  if (const std::optional<double> s = rope_factor(config.rope); s && *s != 1)
+    return {int(std::lround(config.context / *s)), length + " / factor"};
+  const formats::KnownModel* known = formats::known_model(config.model_type, config.rope.theta, config.n_vocab);
+  if (config.rope.frequency_divisors.empty() && known && known->trained > 0 && known->trained < config.context)
+    return {known->trained, std::string("what ") + known->name + " was trained at, which the file looks like; " +
+                                length + " is " + std::to_string(config.context)};
+  return {config.context, length};
+}
 
 /// The bytes of keys and values for `tokens` tokens; the last `sliding_window` of them if there is one.
 struct KvCache {
@@ -49,10 +114,10 @@ formats::EngineVerdict gguf_verdict(const formats::RopeTarget& target, int head_
 
 class Planner {
  public:
-  Planner(const formats::Source& source, const ExtendOptions& options, int original)
-      : source_(source), options_(options), config_(source.checkpoint.config), context_(*options.context) {
-    const bool plain =
-        std::holds_alternative<RopeUnscaled>(config_.rope.scaling) && config_.rope.frequency_divisors.empty();
+  Planner(const PlannedModel& model, const ExtendOptions& options, int original)
+      : model_(model), options_(options), config_(model.config), context_(*options.context) {
+    const bool plain = std::holds_alternative<RopeUnscaled>(config_.rope.scaling) &&
+                       config_.rope.frequency_divisors.empty() && original == config_.context;
     suffix_ = plain ? "" : ",original=" + std::to_string(original);
     factor_ = std::max(1.0, double(context_) / original);
   }
@@ -60,7 +125,7 @@ class Planner {
   std::vector<Planned> all() {
     const std::string to = ",to=" + std::to_string(context_);
     Planned current{"as it is", "", {config_.rope, context_}, 0, {}};
-    judge(current, source_.hf ? source_.hf->config : Json());
+    judge(current, model_.hf_config);
     planned_.push_back(std::move(current));
     add("linear (PI)", "linear" + to);
     add("NTK-aware", "ntk,alpha=" + number_text(factor_, 6) + to);
@@ -77,7 +142,7 @@ class Planner {
     Planned row{method, spec + suffix_, {}, factor_, {}};
     ModelConfig base = config_;
     const formats::RopeRequest request = formats::parse_rope_spec(row.spec, base);
-    Json config = source_.hf ? source_.hf->config : Json{{"rope_theta", config_.rope.theta}};
+    Json config = in_gguf() ? Json{{"rope_theta", config_.rope.theta}} : model_.hf_config;
     config = formats::config_with_rope(config, request, base);
     std::vector<std::string> known;
     row.target.context = context_;
@@ -89,7 +154,7 @@ class Planner {
   }
 
   void judge(Planned& row, const Json& config) const {
-    if (source_.gguf) {
+    if (in_gguf()) {
       row.verdicts = {gguf_verdict(row.target, config_.head_dim)};
       if (row.spec.empty()) {  // its own keys
         row.verdicts.front().reading.context = config_.context;
@@ -103,7 +168,7 @@ class Planner {
       }
     } else {
       try {
-        row.verdicts = formats::emit_rope(config, config_, row.target, asked_engines(options_)).verdicts;
+        row.verdicts = formats::emit_rope(config, config_, row.target, parse_engines(options_.engines)).verdicts;
       } catch (const Error& error) {
         if (error.kind() != ErrorKind::unsupported) throw;
         for (const formats::EngineVersion& engine : engines()) {
@@ -115,11 +180,13 @@ class Planner {
     }
   }
   std::vector<formats::EngineVersion> engines() const {
-    std::vector<formats::EngineVersion> asked = asked_engines(options_);
+    std::vector<formats::EngineVersion> asked = parse_engines(options_.engines);
     return asked.empty() ? formats::newest_engines() : asked;
   }
 
-  const formats::Source& source_;
+  bool in_gguf() const { return model_.hf_config.is_null(); }
+
+  const PlannedModel& model_;
   const ExtendOptions& options_;
   const ModelConfig& config_;
   int context_;
@@ -165,27 +232,32 @@ int run_extend_plan(const ExtendOptions& options, const Io& io) {
                 "leave one of them out");
   if (options.rope || options.like)
     throw Error(ErrorKind::usage, {}, "--plan compares all methods, and a rope is given", "leave one of them out");
-  const formats::Source source = open_source(options.source, {}, options.common, io);
-  const ModelConfig& config = source.checkpoint.config;
-  if (*options.context < config.context)
-    throw Error(ErrorKind::usage, {},
-                "the model serves " + std::to_string(config.context) + " tokens already, and -c is " +
-                    std::to_string(*options.context),
-                "plan for more than it serves");
-  const int original = rope_original_context(config.rope)
-                           .value_or(int(std::lround(config.context / rope_factor(config.rope).value_or(1))));
+  const PlannedModel model = open_model(options, io);
+  const ModelConfig& config = model.config;
+  const Original original = original_of(model, options.original);
+  // a plain model may say more than it was trained at
+  const bool told_apart = std::holds_alternative<RopeUnscaled>(config.rope.scaling) && original.tokens < config.context;
+  const int least = told_apart ? original.tokens : std::max(original.tokens, config.context);
+  if (*options.context < least)
+    throw Error(
+        ErrorKind::usage, {},
+        (least == config.context ? "the model serves " + std::to_string(least) + " tokens already"
+                                 : "the original context is " + std::to_string(least) + " (" + original.from + ")") +
+            ", and -c is " + std::to_string(*options.context),
+        "plan for more");
   RopeSpec trained = config.rope;
   trained.scaling = RopeUnscaled{};
   trained.attention_factor = std::nullopt;
   trained.frequency_divisors.clear();
 
-  const std::vector<Planned> all = Planner(source, options, original).all();
+  const std::vector<Planned> all = Planner(model, options, original.tokens).all();
   const KvCache kv = kv_cache(config, *options.context);
-  Output output{.command = "extend", .source = source.spec.text, .warnings = source.checkpoint.warnings};
+  Output output{.command = "extend", .source = model.text, .warnings = model.warnings};
   output.body = {{"rope", rope_json(config.rope, config.context)},
                  {"arithmetic", Json::array()},
                  {"engines", Json::array()},
                  {"context", *options.context},
+                 {"original", {{"tokens", original.tokens}, {"from", original.from}}},
                  {"kv_cache", {{"f16", kv.f16}, {"q8_0", kv.q8_0}}},
                  {"written", Json::array()},
                  {"weights", nullptr},
@@ -202,7 +274,7 @@ int run_extend_plan(const ExtendOptions& options, const Io& io) {
                {"--rope"}},
               {}};
   for (const Planned& row : all) {
-    const RopeCoverage coverage = rope_coverage(trained, original, row.target.spec, *options.context);
+    const RopeCoverage coverage = rope_coverage(trained, original.tokens, row.target.spec, *options.context);
     const long right = std::count_if(row.verdicts.begin(), row.verdicts.end(),
                                      [](const formats::EngineVerdict& one) { return one.right(); });
     table.rows.push_back({row.method, fixed_text(coverage.unseen_angle_ratio, 2),
@@ -218,9 +290,11 @@ int run_extend_plan(const ExtendOptions& options, const Io& io) {
                                    {"spec", row.spec},
                                    {"engines", engines_json(row.verdicts)}});
   }
-  output.text(source.spec.text + ": " + describe(config.rope) + "; from " + std::to_string(original) + " to " +
-              std::to_string(*options.context) + " tokens\nkeys and values of " + std::to_string(*options.context) +
-              " tokens: " + bytes_text(kv.f16) + " in f16, " + bytes_text(kv.q8_0) + " in q8_0" +
+  output.text(model.text + ": " + describe(config.rope) + "; from " + std::to_string(original.tokens) + " to " +
+              std::to_string(*options.context) + " tokens\noriginal context " + std::to_string(original.tokens) + ": " +
+              original.from + (options.original ? "" : "; --original N says another") + "\nkeys and values of " +
+              std::to_string(*options.context) + " tokens: " + bytes_text(kv.f16) + " in f16, " + bytes_text(kv.q8_0) +
+              " in q8_0" +
               (config.sliding_window && *config.sliding_window < *options.context
                    ? "\na query sees the last " + std::to_string(*config.sliding_window) +
                          " tokens only: extend asks for --sliding-window"

@@ -12,6 +12,7 @@
 #include "tools/common_options.h"
 #include "tools/describe.h"
 #include "tools/model_card.h"
+#include "tools/new_rope.h"
 #include "tools/output_plan.h"
 #include "tools/units.h"
 
@@ -21,6 +22,7 @@ namespace {
 struct MergeOptions {
   std::string source, output;
   std::optional<std::uint64_t> max_shard_bytes;
+  std::vector<std::string> engines;
   SourceOptions modifiers;
   WriterOptions writer;
   CommonOptions common;
@@ -32,6 +34,7 @@ void declare(CommandLine& line, MergeOptions& options) {
   line.bytes_option("--max-shard-size,--split-max-size", options.max_shard_bytes, "SIZE",
                     "largest weight file (default 5GB)");
   declare_modifiers(line, options.modifiers);
+  declare_engines(line, options.engines);
   declare_merge(line, options.modifiers);
   declare_writer(line, options.writer);
   declare_common(line, options.common);
@@ -130,17 +133,19 @@ void check(const MergeOptions& options, const formats::Source& source) {
   if (source.adapters.empty() && !options.modifiers.dtype && !source.spec.rope)
     throw Error(ErrorKind::usage, {}, "'" + source.spec.text + "' has no adapter to merge",
                 "give one: MODEL+ADAPTER or -a DIR");
+  refuse_engines_without_rope(options.engines, source);
   check_target(options.output, OutputKind::folder, source, options.common.overwrite);
 }
 
 /// The folder's files; what the pass over the weights has to say goes to `warnings`.
-std::vector<std::string> write_merged(const formats::Source& source, const MergeOptions& options, const Io& io,
-                                      std::vector<std::string>& warnings) {
+std::vector<std::string> write_merged(const formats::Source& source, const std::optional<FolderPlan>& rope,
+                                      const MergeOptions& options, const Io& io, std::vector<std::string>& warnings) {
   formats::HfWriteOptions write;
   write.write = write_options(options.common, options.writer);
   if (options.max_shard_bytes) write.max_shard_bytes = *options.max_shard_bytes;
   write.card = model_card(source, last_part(options.output), "merged");
-  formats::HfOutput folder(source, source.hf->config, options.output, write);
+  if (rope) write.changes = rope->changes;
+  formats::HfOutput folder(source, rope ? rope->config : source.hf->config, options.output, write);
   StreamPlan pass;
   folder.append_items(pass);
   for (std::string& warning : stream_pass(pass, "merging", options.common, io)) warnings.push_back(std::move(warning));
@@ -158,8 +163,15 @@ std::size_t count_recast(const formats::Source& source, const Observed& observed
   return n;
 }
 
-Output describe_merge(const formats::Source& source, const Observed& observed, const std::vector<std::string>& files,
-                      const MergeOptions& options) {
+/// The new rope, if there is one: what changes beside the weights, and what engines make of it.
+void add_rope(Output& output, const std::optional<FolderPlan>& rope) {
+  if (!rope) return;
+  for (const std::string& note : rope->notes) output.text(note);
+  output.table(engine_table(rope->verdicts));
+}
+
+Output describe_merge(const formats::Source& source, const Observed& observed, const std::optional<FolderPlan>& rope,
+                      const std::vector<std::string>& files, const MergeOptions& options) {
   const bool dry_run = options.writer.dry_run;
   const std::size_t recast = count_recast(source, observed);
   const std::size_t untouched = source.checkpoint.tensors.size() - observed.size() - recast;
@@ -173,15 +185,19 @@ Output describe_merge(const formats::Source& source, const Observed& observed, c
                  {"tokenizer", source.tokenizer_origin},
                  {"output", options.output},
                  {"written", files},
+                 {"engines", engines_json(rope ? rope->verdicts : std::vector<formats::EngineVerdict>{})},
+                 {"notes", rope ? rope->notes : std::vector<std::string>{}},
                  {"dry_run", dry_run}};
   if (dry_run) {
     output.text("dry run: nothing written; " + std::to_string(observed.size()) + " weights would change" +
                 (recast ? ", " + std::to_string(recast) + " more be rounded to " + dtype : ""));
+    add_rope(output, rope);
     return output;
   }
   output.text(options.output + ": " + std::to_string(observed.size()) + " weights merged, " +
               (recast ? std::to_string(recast) + " more rounded to " + dtype + ", " : "") + std::to_string(untouched) +
               " tensors untouched, " + dtype + ", tokenizer from " + tokenizer_text(source));
+  add_rope(output, rope);
   if (!observed.empty()) output.table(module_table(observed));
   return output;
 }
@@ -190,8 +206,12 @@ int run_merge(const MergeOptions& options, Io& io) {
   check_reports(options.common);
   if (options.output.empty())
     throw Error(ErrorKind::usage, {}, "no output given", "name the folder to write with -o DIR");
+  parse_engines(options.engines);  // their names, before anything is read
   formats::Source source = open_source(options.source, options.modifiers, options.common, io);
   check(options, source);
+  std::optional<FolderPlan> rope;
+  if (const std::optional<NewRope> wanted = new_rope(source))
+    rope = plan_folder(source, *wanted, source.hf->config, parse_engines(options.engines));
   std::vector<std::string> files, warnings = source.checkpoint.warnings;
 
   const Observed observed = observe(source, options.modifiers.saturate);
@@ -199,13 +219,13 @@ int run_merge(const MergeOptions& options, Io& io) {
             .what = "1 folder",
             .read_bytes = total_bytes(source.base_tensors)},
            options.common, io);
-  if (!options.writer.dry_run) files = write_merged(source, options, io, warnings);
+  if (!options.writer.dry_run) files = write_merged(source, rope, options, io, warnings);
   if (const std::string line = eaten(observed, dominant_dtype(source.checkpoint.tensors)); !line.empty()) {
     warnings.push_back(line);
     warn(line, options.common, io);
   }
 
-  Output output = describe_merge(source, observed, files, options);
+  Output output = describe_merge(source, observed, rope, files, options);
   output.warnings = std::move(warnings);
   if (!options.writer.dry_run) output.written = {options.output};
   emit(output, options.common, io);

@@ -24,13 +24,15 @@ std::string attention(const RopeSpec& rope, double factor, double c) {
   return text;
 }
 
+/// Which pairs turn how often, and between which of them the frequencies go over from one kind to the other.
 std::string dims(const RopeSpec& rope, double fast, double slow, int original, bool truncate) {
   const auto pair_of = [&](double rotations) {
     return "pair " + fixed_text(correction_dim(rotations, rope.rotary_dim, rope.theta, original), 2);
   };
   const CorrectionRange ramp = correction_range(fast, slow, truncate, rope.rotary_dim, rope.theta, original);
-  return num(fast) + " rotations over " + std::to_string(original) + " tokens: " + pair_of(fast) + ", " + num(slow) +
-         ": " + pair_of(slow) + "; the ramp runs from " + num(ramp.low) + " to " + num(ramp.high);
+  return "in " + std::to_string(original) + " tokens " + pair_of(fast) + " turns " + num(fast) + " times and " +
+         pair_of(slow) + " " + num(slow) + (slow == 1 ? " time" : " times") + ": the ramp runs from pair " +
+         num(ramp.low) + " to " + num(ramp.high);
 }
 
 struct LinesOf {
@@ -70,7 +72,7 @@ struct LinesOf {
                          std::abs(*rope.attention_factor - (0.07 * std::log(yarn.factor) + 1)) < 1e-9;
     out.push_back(attention(rope, yarn.factor, mistral ? 0.07 : 0.1));
     out.push_back(dims(rope, yarn.beta_fast, yarn.beta_slow, yarn.original_context, yarn.truncate) +
-                  ": below as before, above / " + num(yarn.factor));
+                  "; below it as before, above it frequencies / " + num(yarn.factor));
   }
   void operator()(const RopeDynamicYarn& yarn) const {
     out.push_back("factor T / " + std::to_string(yarn.scale_context.value_or(yarn.original_context)) +
@@ -102,37 +104,6 @@ std::vector<std::string> rope_arithmetic(const RopeSpec& before, const RopeSpec&
   std::vector<std::string> out;
   std::visit(LinesOf{out, before, rope, context}, rope.scaling);
   return out;
-}
-
-Table engine_table(const std::vector<formats::EngineVerdict>& verdicts) {
-  Table table{{{"engine"}, {"reads"}, {"context", true}, {"as wanted"}}, {}};
-  for (const formats::EngineVerdict& verdict : verdicts) {
-    const formats::EngineReading& reading = verdict.reading;
-    table.rows.push_back({reading.engine.title(), reading.ropes.empty() ? "-" : describe(reading.ropes.front().spec),
-                          reading.context ? std::to_string(*reading.context) : "-",
-                          verdict.right() ? "yes" : "no: " + verdict.difference});
-  }
-  return table;
-}
-
-Json engines_json(const std::vector<formats::EngineVerdict>& verdicts) {
-  Json list = Json::array();
-  for (const formats::EngineVerdict& verdict : verdicts) {
-    const formats::EngineReading& reading = verdict.reading;
-    const RopeSpec* spec = reading.ropes.empty() ? nullptr : &reading.ropes.front().spec;
-    Json notices = Json::array();
-    for (const formats::EngineNotice& notice : reading.notices) notices.push_back(notice.text);
-    list.push_back({{"engine", engine_name(reading.engine.engine)},
-                    {"version", reading.engine.text},
-                    {"right", verdict.right()},
-                    {"difference", verdict.right() ? Json(nullptr) : Json(verdict.difference)},
-                    {"method", spec ? Json(rope_method_name(*spec)) : Json(nullptr)},
-                    {"attention_factor",
-                     spec ? Json(rope_table(*spec, reading.context.value_or(1)).attention_factor) : Json(nullptr)},
-                    {"context", reading.context ? Json(*reading.context) : Json(nullptr)},
-                    {"notices", std::move(notices)}});
-  }
-  return list;
 }
 
 }  // namespace ropewalk::tools

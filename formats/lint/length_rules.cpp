@@ -1,7 +1,7 @@
 // R21 - R23, R32: the original context, and the lengths made of it.
-#include <array>
 #include <cmath>
 
+#include "formats/known_models.h"
 #include "formats/lint/linter.h"
 
 namespace ropewalk::formats::linting {
@@ -9,27 +9,10 @@ namespace {
 
 bool needs_original(const RopeDict& dict) { return dict.type == "yarn" || dict.type == "llama3"; }
 
-/// Lengths that well-known models were trained at, by what tells them apart.
-struct Known {
-  const char* model_type;
-  double theta;
-  int vocabulary, original;
-  const char* model;
-};
-constexpr std::array kKnown = {Known{"qwen2", 1e6, 0, 32768, "Qwen2.5"}, Known{"qwen3", 1e6, 0, 32768, "Qwen3"},
-                               Known{"llama", 5e5, 128256, 8192, "Llama 3"},
-                               Known{"mistral", 1e4, 32000, 8192, "Mistral 7B v0.1"},
-                               Known{"llama", 1e4, 32000, 0, "Llama 1 or 2"}};
-
-const Known* known_model(const Linter& lint) {
-  const std::optional<double> vocabulary = lint.number("vocab_size");
+const KnownModel* known_model(const Linter& lint) {
   double theta = lint.number("rope_theta").value_or(10000);
   if (const RopeDict* flat = lint.flat()) theta = flat->number("rope_theta").value_or(theta);
-  for (const Known& one : kKnown)
-    if (lint.model_type == one.model_type && theta == one.theta &&
-        (one.vocabulary == 0 || (vocabulary && *vocabulary == one.vocabulary)))
-      return &one;
-  return nullptr;
+  return formats::known_model(lint.model_type, theta, lint.number("vocab_size"));
 }
 
 void original(Linter& lint, const RopeDict& dict) {
@@ -71,12 +54,12 @@ void original(Linter& lint, const RopeDict& dict) {
              "original_max_position_embeddings is " + trimmed(*length) + ", more than max_position_embeddings, " +
                  std::to_string(lint.context),
              "exchange them, or correct one");
-  const Known* known = known_model(lint);
-  if (!known || dict.type == "llama3" || dict.type == "longrope" || *length == known->original) return;
-  if (known->original == 0 ? *length != 2048 && *length != 4096 && *length != 8192 : true)
+  const KnownModel* known = known_model(lint);
+  if (!known || dict.type == "llama3" || dict.type == "longrope" || *length == known->trained) return;
+  if (known->trained == 0 ? *length != 2048 && *length != 4096 && *length != 8192 : true)
     lint.add("R21", Severity::info, pointer,
-             "the original context is " + trimmed(*length) + "; the file looks like " + known->model + ", trained at " +
-                 (known->original ? std::to_string(known->original) : std::string("2048 or 4096")),
+             "the original context is " + trimmed(*length) + "; the file looks like " + known->name + ", trained at " +
+                 (known->trained ? std::to_string(known->trained) : std::string("2048 or 4096")),
              "check what the base model was trained with: with YaRN it sets which pairs are scaled");
 }
 
@@ -122,11 +105,11 @@ void extended_twice(Linter& lint, const RopeDict& dict) {
   if (!dict.read || (dict.type != "linear" && dict.type != "dynamic")) return;
   const auto s = dict.number("factor");
   if (!s || !(*s > 1 && *s <= 16384) || lint.context == 0) return;
-  const Known* known = known_model(lint);
+  const KnownModel* known = known_model(lint);
   const auto original = dict.number("original_max_position_embeddings");
   const bool declared = original && std::abs(*original * *s - lint.context) < 1;
-  const bool llama = known && known->original == 0 && lint.context > 4096;
-  const bool other = known && known->original > 0 && lint.context > known->original;
+  const bool llama = known && known->trained == 0 && lint.context > 4096;
+  const bool other = known && known->trained > 0 && lint.context > known->trained;
   if (!declared && !llama && !other) return;
   std::vector<std::size_t> hurt;
   for (std::size_t i = 0; i < lint.engines.size(); ++i) {
@@ -137,9 +120,9 @@ void extended_twice(Linter& lint, const RopeDict& dict) {
     if (doubles || never) hurt.push_back(i);
   }
   if (hurt.empty()) return;
-  const std::string base = declared          ? trimmed(*original)
-                           : known->original ? std::to_string(known->original)
-                                             : "2048 or 4096";
+  const std::string base = declared         ? trimmed(*original)
+                           : known->trained ? std::to_string(known->trained)
+                                            : "2048 or 4096";
   lint.add_for("R23", hurt, lint.at("max_position_embeddings"),
                "max_position_embeddings is " + std::to_string(lint.context) + " and looks extended already (from " +
                    base + "): " +
@@ -153,8 +136,8 @@ void extended_twice(Linter& lint, const RopeDict& dict) {
 
 /// Llama 3.1's own scaling replaced by another one, over the length that scaling was for.
 void scaled_twice(Linter& lint, const RopeDict& dict) {
-  const Known* known = known_model(lint);
-  if (!dict.read || !known || known->original != 8192 || std::string_view(known->model_type) != "llama") return;
+  const KnownModel* known = known_model(lint);
+  if (!dict.read || !known || known->trained != 8192 || std::string_view(known->model_type) != "llama") return;
   if (dict.type != "linear" && dict.type != "yarn" && dict.type != "dynamic") return;
   const auto original = dict.number("original_max_position_embeddings");
   const double length = original ? *original : lint.context;

@@ -1,5 +1,6 @@
 #include "formats/rope_presets.h"
 #include "tests/tools/command.h"
+#include "tests/tools/remote_code.h"
 
 namespace ropewalk::tools::test {
 namespace {
@@ -112,26 +113,6 @@ TEST(Extend, GgufAndFolderAgree) {
       << "control";
 }
 
-/// tolstoy-4m as a YaRN model of the repository's Mistral code: betas 128/2 and 0.07 ln s + 1 stand in no file.
-fs::path remote_code_model(const Scratch& scratch) {
-  const fs::path folder = scratch / "remote";
-  copy_of(model("tolstoy-4m"), folder);
-  Json config = Json::parse(slurp(folder / "config.json"));
-  config.update({{"model_type", "mistral"},
-                 {"auto_map",
-                  {{"AutoConfig", "configuration_mistral.MistralConfig"},
-                   {"AutoModelForCausalLM", "modeling_mistral_yarn.MistralForCausalLM"}}},
-                 {"max_position_embeddings", 1024},
-                 {"max_sequence_length", 4096},
-                 {"rope_scaling",
-                  {{"type", "yarn"}, {"factor", 16.0}, {"original_max_position_embeddings", 256}, {"finetuned", true}}},
-                 {"sliding_window", 4096}});
-  spill(folder / "config.json", config.dump(2));
-  spill(folder / "generation_config.json", R"({"max_length": 1024})");
-  for (const char* name : {"configuration_mistral.py", "modeling_mistral_yarn.py", "own.py"}) spill(folder / name, "#");
-  return folder;
-}
-
 TEST(Extend, RemoteCodeBecomesNative) {
   Scratch scratch;
   const std::string remote = remote_code_model(scratch).string(), native = (scratch / "native").string();
@@ -183,6 +164,9 @@ TEST(Extend, ForAnEngineByItsRules) {
   };
   EXPECT_NE(refused("dynamic,factor=2", "vllm", 4).find("transformers 5.23.0 could"), std::string::npos);
   EXPECT_NE(refused("ntk-by-parts,factor=2", "llama.cpp", 4).find("ropewalk convert"), std::string::npos);
+  // not the first thing it stops at, a spelling, but what it makes of the method
+  const std::string betas = refused("yarn,factor=2,like=yarn-mistral", "exllamav2", 4);
+  EXPECT_NE(betas.find("frequencies differ"), std::string::npos) << betas;
   EXPECT_NE(refused("yarn,factor=2", "vlm", 2).find("did you mean 'vllm'"), std::string::npos);
 }
 
@@ -291,6 +275,54 @@ TEST(Extend, GgufWithDivisorsKnowsItsOriginalContext) {
     EXPECT_EQ(run({"convert", model("tolstoy-4m") + "+rope=" + spec, "-o", long_one, "--overwrite"}).exit, 0);
     EXPECT_EQ(run({"inspect", long_one, "--json"}).json()["rope"]["original_context"], 256) << "convert, " << spec;
   }
+}
+
+// A plan needs no weights, and says where the context that it counts from stands.
+TEST(Extend, PlanNeedsNoWeights) {
+  Scratch scratch;
+  const fs::path folder = scratch / "bare";
+  fs::create_directories(folder);
+  Json config = Json::parse(slurp(model("tolstoy-4m") + "/config.json"));
+  const auto plan = [&](std::vector<std::string> more) {
+    spill(folder / "config.json", config.dump(2));
+    std::vector<std::string> words = {"extend", folder.string(), "--plan", "--json"};
+    words.insert(words.end(), more.begin(), more.end());
+    const Ran ran = run(words);
+    EXPECT_EQ(ran.exit, 0) << ran.err;
+    return ran.json();
+  };
+  EXPECT_EQ(plan({"-c", "2k"})["original"], (Json{{"tokens", 256}, {"from", "max_position_embeddings"}}));
+  EXPECT_EQ(run({"extend", (folder / "config.json").string(), "--plan", "-c", "2k"}).exit, 0) << "the file alone";
+  // Mistral 7B v0.1 says 32768 and was trained at 8192: two more than a window of 4096
+  config.update({{"model_type", "mistral"},
+                 {"max_position_embeddings", 32768},
+                 {"sliding_window", 4096},
+                 {"rope_theta", 10000.0},
+                 {"vocab_size", 32000}});
+  Json mistral = plan({"-c", "64k"});
+  EXPECT_EQ(mistral["original"]["tokens"], 8192);
+  EXPECT_NE(mistral["original"]["from"].get<std::string>().find("Mistral 7B v0.1 was trained at"), std::string::npos);
+  for (const Json& row : mistral["plan"])
+    if (row["method"] == "YaRN") {
+      EXPECT_EQ(row["factor"], 8.0);
+      EXPECT_EQ(row["spec"], "yarn,to=65536,original=8192") << "what is planned can be written";
+    }
+  EXPECT_EQ(plan({"-c", "64k", "--original", "16k"})["original"], (Json{{"tokens", 16384}, {"from", "--original"}}));
+  EXPECT_EQ(plan({"-c", "16k"})["original"]["tokens"], 8192) << "it says 32768, and was not trained at them";
+  config["rope_scaling"] = {{"type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 8192}};
+  EXPECT_EQ(plan({"-c", "64k"})["original"], (Json{{"tokens", 8192}, {"from", "original_max_position_embeddings"}}));
+  config["rope_scaling"] = {{"type", "linear"}, {"factor", 4.0}};
+  EXPECT_EQ(plan({"-c", "64k"})["original"], (Json{{"tokens", 8192}, {"from", "max_position_embeddings / factor"}}));
+  EXPECT_EQ(run({"extend", folder.string(), "--plan", "-c", "64k", "--original", "128k"}).exit, 2);
+  EXPECT_EQ(
+      run({"extend", model("tolstoy-4m"), "-o", (scratch / "no").string(), "--rope", "yarn,to=2k", "--original", "128"})
+          .exit,
+      2)
+      << "the SPEC says it";
+  EXPECT_EQ(run({"extend", model("tolstoy-4m"), "-o", (scratch / "no").string(), "--like", "yarn-llama", "-c", "2k",
+                 "--original", "128", "--dry-run", "--json"})
+                .json()["rope"]["factor"],
+            16);
 }
 
 TEST(Extend, PlanComparesMethodsAndWritesNothing) {

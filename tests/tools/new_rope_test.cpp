@@ -1,0 +1,86 @@
+// A new rope in merge and convert: for the engines asked for, as extend writes it.
+#include "tests/tools/command.h"
+#include "tests/tools/remote_code.h"
+
+namespace ropewalk::tools::test {
+namespace {
+
+Json config_of(const fs::path& folder) {
+  Json config = Json::parse(slurp(folder / "config.json"));
+  for (const char* key : {"dtype", "torch_dtype"}) config.erase(key);  // merge and convert write the tensors' own
+  return config;
+}
+
+TEST(NewRope, MergeAndConvertWriteWhatExtendWrites) {
+  Scratch scratch;
+  const std::string base = model("stories260K"), rope = "linear,factor=2,original=512";
+  for (const std::string& engine : {std::string("vllm"), std::string("transformers"), std::string()}) {
+    std::vector<std::string> end = {"--rope", rope, "--json", "--overwrite"};
+    if (!engine.empty()) end.insert(end.end(), {"--engine", engine});
+    const auto ran = [&](std::vector<std::string> words) {
+      words.insert(words.end(), end.begin(), end.end());
+      const Ran one = run(words);
+      EXPECT_EQ(one.exit, 0) << one.err;
+      return one.json();
+    };
+    const Json extended = ran({"extend", base, "-o", (scratch / "extended").string()});
+    const Json merged = ran({"merge", base, "-o", (scratch / "merged").string()});
+    const Json converted = ran({"convert", base, "-o", (scratch / "converted").string(), "--type", "hf:f32"});
+    for (const char* name : {"merged", "converted"}) {
+      EXPECT_EQ(config_of(scratch / name), config_of(scratch / "extended")) << name << " for " << engine;
+      EXPECT_EQ(slurp(scratch / (std::string(name) + "/tokenizer_config.json")),
+                slurp(scratch / "extended/tokenizer_config.json"));
+    }
+    EXPECT_EQ(merged["engines"], extended["engines"]);
+    EXPECT_EQ(converted["outputs"][0]["engines"], extended["engines"]);
+    EXPECT_EQ(config_of(scratch / "merged")["max_position_embeddings"], engine == "vllm" ? 512 : 1024);
+  }
+}
+
+TEST(NewRope, RemoteCodeIsLeftOut) {
+  Scratch scratch;
+  const std::string remote = remote_code_model(scratch).string();
+  ASSERT_EQ(run({"merge", remote + "+rope=native", "-o", (scratch / "merged").string()}).exit, 0);
+  ASSERT_EQ(run({"convert", remote + "+rope=native", "-o", (scratch / "converted").string(), "--type", "hf:keep"}).exit,
+            0);
+  ASSERT_EQ(run({"merge", remote, "--dtype", "f32", "-o", (scratch / "with_code").string()}).exit, 0);
+  for (const char* name : {"merged", "converted"}) {
+    EXPECT_FALSE(config_of(scratch / name).contains("auto_map")) << name;
+    EXPECT_FALSE(fs::exists(scratch / (std::string(name) + "/modeling_mistral_yarn.py"))) << name;
+    EXPECT_FALSE(fs::exists(scratch / (std::string(name) + "/configuration_mistral.py"))) << name;
+    EXPECT_TRUE(fs::exists(scratch / (std::string(name) + "/own.py"))) << "nobody named it";
+    EXPECT_EQ(Json::parse(slurp(scratch / (std::string(name) + "/generation_config.json")))["max_length"], 4096);
+  }
+  EXPECT_TRUE(fs::exists(scratch / "with_code/modeling_mistral_yarn.py")) << "control: its rope is its code's";
+}
+
+TEST(NewRope, EnginesThatCannotBeServedAreRefused) {
+  Scratch scratch;
+  const std::string base = model("stories260K"), out = (scratch / "out").string(), gguf = (scratch / "o.gguf").string();
+  const auto refused = [&](std::vector<std::string> words, int exit, const char* what) {
+    const Ran ran = run(words);
+    EXPECT_EQ(ran.exit, exit) << ran.err;
+    EXPECT_NE(ran.err.find(what), std::string::npos) << ran.err;
+  };
+  refused({"merge", base, "--dtype", "f16", "-o", out, "--engine", "vllm"}, 2, "no rope is given");
+  refused({"convert", base, "-o", gguf, "--type", "f16", "--engine", "llama.cpp"}, 2, "no rope is given");
+  refused({"convert", base, "-o", gguf, "--type", "f16", "--rope", "yarn,factor=2", "--engine", "vllm"}, 2,
+          "reads no config.json out of a GGUF");
+  refused({"merge", base, "-o", out, "--rope", "dynamic,factor=2", "--engine", "vllm"}, 4, "transformers 5.23.0 could");
+  refused({"merge", base, "-o", out, "--rope", "yarn,factor=2", "--engine", "vlm"}, 2, "did you mean 'vllm'");
+  refused({"merge", base, "-o", out, "--rope", R"({"full_attention": {"rope_type": "yarn", "factor": 2}})"}, 2,
+          "the rope of a layer type, 'full_attention'");
+  EXPECT_TRUE(scratch.names().empty());
+  // a folder and a GGUF at once: each is read by those that read it
+  const Ran both = run({"convert", base, "-o", (scratch / "{name}-{type}.gguf").string(), "--type", "f16,hf:f16",
+                        "--rope", "yarn,factor=2", "--engine", "vllm", "--engine", "llama.cpp", "--json"});
+  ASSERT_EQ(both.exit, 0) << both.err;
+  const Json outputs = both.json()["outputs"];
+  EXPECT_EQ(outputs[0]["engines"].size(), 1u);
+  EXPECT_EQ(outputs[0]["engines"][0]["engine"], "llama.cpp");
+  EXPECT_EQ(outputs[0]["engines"][0]["right"], true);
+  EXPECT_EQ(outputs[1]["engines"].size(), 2u);
+}
+
+}  // namespace
+}  // namespace ropewalk::tools::test

@@ -1,0 +1,196 @@
+#include "tools/new_rope.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "formats/gguf_model.h"
+#include "formats/hf_config.h"
+#include "formats/hf_folder.h"
+#include "formats/rope_config.h"
+#include "formats/rope_fields.h"
+#include "lib/error.h"
+#include "tools/describe.h"
+
+namespace ropewalk::tools {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// The model as it was before the new rope.
+ModelConfig model_before(const formats::Source& source, const Json& old_config) {
+  if (source.gguf) return formats::read_gguf_model(*source.gguf, source.spec.model).config;
+  const std::string path = (source.hf->folder / "config.json").string();
+  std::vector<std::string> known;
+  return formats::read_hf_config(path, source.hf->config_text, old_config, known);
+}
+
+/// A JSON file in which `key` is set to `context` if `stale` says so of its whole number.
+template <typename Stale>
+std::optional<std::string> changed(const fs::path& path, const char* key, int context, Stale stale) {
+  std::error_code ignored;
+  if (!fs::is_regular_file(path, ignored)) return std::nullopt;
+  Json json = formats::read_json(path);
+  if (!json.is_object() || !json.contains(key) || !json[key].is_number_integer() || !stale(json[key]))
+    return std::nullopt;
+  json[key] = context;
+  return json_text(json);
+}
+
+/// The files of this folder that the old auto_map names, if the new configuration has none.
+std::set<std::string> dead_code(const Json& old_config, const Json& config) {
+  std::set<std::string> names;
+  if (!formats::yarn_remote_code(old_config) || config.contains("auto_map")) return names;
+  for (const auto& item : old_config.at("auto_map").items())
+    if (item.value().is_string()) {
+      const std::string value = item.value().get<std::string>();
+      if (value.find("--") == std::string::npos) names.insert(value.substr(0, value.find('.')) + ".py");
+    }
+  return names;
+}
+
+/// A longrope's lists by their length.
+std::string short_dump(Json value) {
+  if (value.is_object())
+    for (Json& one : value)
+      if (one.is_array() && one.size() > 4) one = "list of " + std::to_string(one.size());
+  const std::string text = value.dump();
+  return text.size() <= 300 ? text : text.substr(0, 297) + "...";
+}
+
+/// What differs between two configurations, a line for each key.
+void note_changes(const Json& before, const Json& after, std::vector<std::string>& notes) {
+  for (const auto& item : before.items()) {
+    if (!after.contains(item.key())) notes.push_back("config.json: " + item.key() + " removed");
+    else if (after.at(item.key()) != item.value())
+      notes.push_back("config.json: " + item.key() + " " + short_dump(item.value()) + " -> " +
+                      short_dump(after.at(item.key())));
+  }
+  for (const auto& item : after.items())
+    if (!before.contains(item.key()))
+      notes.push_back("config.json: " + item.key() + " " + short_dump(item.value()) + " added");
+}
+
+/// Files beside config.json that name the context, and remote code that nothing names any more.
+void change_other_files(const formats::Source& source, const NewRope& rope, FolderPlan& plan) {
+  const formats::HfFolder& hf = *source.hf;
+  const int before = rope.before.context, context = rope.target.context;
+  const auto change = [&](const fs::path& folder, const char* name, const char* key, const char* why, auto stale) {
+    const auto text = changed(folder / name, key, context, stale);
+    if (!text) return;
+    plan.changes.texts[name] = *text;
+    plan.notes.push_back(std::string(name) + ": " + key + why + (context < before ? " lowered to " : " raised to ") +
+                         std::to_string(context));
+  };
+  const std::set<std::string> dead = dead_code(rope.old_config, plan.config);
+  for (const std::string& name : hf.carried_files) {
+    if (!dead.contains(name)) continue;
+    plan.changes.left_out.insert(name);
+    plan.notes.push_back(name + " left out: remote code, which nothing names any more");
+  }
+  change(hf.folder, "generation_config.json", "max_length", ", the old context,",
+         [&](const Json& value) { return value == before && value != context; });
+  change(source.tokenizer_folder.empty() ? hf.folder : source.tokenizer_folder, "tokenizer_config.json",
+         "model_max_length", "",
+         [&](const Json& value) { return value < context || (value == before && context < before); });
+}
+
+}  // namespace
+
+void declare_engines(CommandLine& line, std::vector<std::string>& engines) {
+  line.option("--engine,--target", engines, "ENGINE[@VERSION]",
+              "write what this engine reads as the new rope, e.g. vllm@0.24. Repeatable. Without it: what most of the "
+              "newest read so");
+}
+
+std::vector<formats::EngineVersion> parse_engines(const std::vector<std::string>& engines) {
+  std::vector<formats::EngineVersion> out;
+  for (const std::string& text : engines) out.push_back(formats::parse_engine(text));
+  return out;
+}
+
+void refuse_engines_without_rope(const std::vector<std::string>& engines, const formats::Source& source) {
+  if (!engines.empty() && !source.spec.rope)
+    throw Error(ErrorKind::usage, {}, "--engine says for whom a new rope is written, and no rope is given",
+                "add one, such as --rope yarn,to=64k (native: the rope as it is), or leave --engine out");
+}
+
+std::optional<NewRope> new_rope(const formats::Source& source) {
+  if (!source.spec.rope) return std::nullopt;
+  NewRope rope;
+  if (source.hf)
+    rope.old_config = formats::parse_json((source.hf->folder / "config.json").string(), source.hf->config_text);
+  rope.before = model_before(source, rope.old_config);
+  rope.target = {source.checkpoint.config.rope, source.checkpoint.config.context};
+  if (const auto meant = formats::parse_rope_spec(*source.spec.rope, rope.before).meant) rope.target.spec = *meant;
+  if (const auto* dynamic = std::get_if<RopeDynamic>(&rope.target.spec.scaling))
+    rope.target.context = int(std::min(std::round(dynamic->factor * dynamic->original_context), 2147483647.0));
+  return rope;
+}
+
+FolderPlan plan_folder(const formats::Source& source, const NewRope& rope, const Json& preferred,
+                       const std::vector<formats::EngineVersion>& engines) {
+  formats::EmittedRope emitted = formats::emit_rope(preferred, source.checkpoint.config, rope.target, engines);
+  FolderPlan plan;
+  plan.config = std::move(emitted.config);
+  plan.verdicts = std::move(emitted.verdicts);
+  plan.notes.push_back("config.json: the dialect of " + emitted.dialect);
+  note_changes(rope.old_config, plan.config, plan.notes);
+  change_other_files(source, rope, plan);
+  return plan;
+}
+
+void check_gguf_engines(const std::vector<formats::EngineVersion>& engines) {
+  for (const formats::EngineVersion& engine : engines)
+    if (engine.engine != formats::Engine::llama_cpp)
+      throw Error(ErrorKind::usage, {}, engine.title() + " reads no config.json out of a GGUF",
+                  "name llama.cpp, or write a Hugging Face folder");
+}
+
+std::vector<formats::EngineVerdict> written_verdicts(const std::string& path, const formats::RopeTarget& target,
+                                                     const std::vector<formats::EngineVersion>& engines) {
+  std::vector<formats::EngineVersion> readers;
+  for (const formats::EngineVersion& engine : engines)
+    if (engine.engine == formats::Engine::llama_cpp) readers.push_back(engine);
+  if (readers.empty()) readers.push_back(formats::newest(formats::Engine::llama_cpp));
+  const formats::GgufFile file = formats::read_gguf(path);
+  std::vector<formats::EngineVerdict> all;
+  for (const formats::EngineVersion& engine : readers) {
+    formats::EngineVerdict verdict{formats::read_as(engine, file, path), ""};
+    verdict.difference = formats::first_difference(target, verdict.reading);
+    all.push_back(std::move(verdict));
+  }
+  return all;
+}
+
+Table engine_table(const std::vector<formats::EngineVerdict>& verdicts) {
+  Table table{{{"engine"}, {"reads"}, {"context", true}, {"as wanted"}}, {}};
+  for (const formats::EngineVerdict& verdict : verdicts) {
+    const formats::EngineReading& reading = verdict.reading;
+    table.rows.push_back({reading.engine.title(), reading.ropes.empty() ? "-" : describe(reading.ropes.front().spec),
+                          reading.context ? std::to_string(*reading.context) : "-",
+                          verdict.right() ? "yes" : "no: " + verdict.difference});
+  }
+  return table;
+}
+
+Json engines_json(const std::vector<formats::EngineVerdict>& verdicts) {
+  Json list = Json::array();
+  for (const formats::EngineVerdict& verdict : verdicts) {
+    const formats::EngineReading& reading = verdict.reading;
+    const RopeSpec* spec = reading.ropes.empty() ? nullptr : &reading.ropes.front().spec;
+    Json notices = Json::array();
+    for (const formats::EngineNotice& notice : reading.notices) notices.push_back(notice.text);
+    list.push_back({{"engine", engine_name(reading.engine.engine)},
+                    {"version", reading.engine.text},
+                    {"right", verdict.right()},
+                    {"difference", verdict.right() ? Json(nullptr) : Json(verdict.difference)},
+                    {"method", spec ? Json(rope_method_name(*spec)) : Json(nullptr)},
+                    {"attention_factor",
+                     spec ? Json(rope_table(*spec, reading.context.value_or(1)).attention_factor) : Json(nullptr)},
+                    {"context", reading.context ? Json(*reading.context) : Json(nullptr)},
+                    {"notices", std::move(notices)}});
+  }
+  return list;
+}
+
+}  // namespace ropewalk::tools

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "formats/hf_writer.h"
+#include "formats/rope_emit.h"
+#include "formats/source.h"
+#include "tools/command_line.h"
+#include "tools/render.h"
+
+// A SOURCE's new rope (+rope=SPEC, --rope), written for the engines that will read it: what extend, merge and convert
+// share.
+
+namespace ropewalk::tools {
+
+/// --engine, for commands that write a rope.
+void declare_engines(CommandLine& line, std::vector<std::string>& engines);
+/// Those of --engine; none was asked for: none. Error(usage) for a name or a version that is not known.
+std::vector<formats::EngineVersion> parse_engines(const std::vector<std::string>& engines);
+
+/// Error(usage) for --engine beside a source whose rope stays as it is.
+void refuse_engines_without_rope(const std::vector<std::string>& engines, const formats::Source& source);
+
+/// What +rope asks for.
+struct NewRope {
+  ModelConfig before;          // the model without it
+  Json old_config;             // config.json as it lies on disk, of a folder
+  formats::RopeTarget target;  // as its method says it, whatever carries it, and the tokens served
+};
+/// nullopt if the source's rope is its own.
+std::optional<NewRope> new_rope(const formats::Source& source);
+
+/// What is written into a folder beside the weights, and what is left out of it.
+struct FolderPlan {
+  Json config;
+  formats::HfChanges changes;
+  std::vector<std::string> notes;  // a line for each thing that changes
+  std::vector<formats::EngineVerdict> verdicts;
+};
+/// `preferred`: config.json with the rope as every command writes it. Error(unsupported) where no config.json makes all
+/// of `engines` run it; without engines, what most of the newest read alike.
+FolderPlan plan_folder(const formats::Source& source, const NewRope& rope, const Json& preferred,
+                       const std::vector<formats::EngineVersion>& engines);
+
+/// Error(usage) unless every engine reads GGUFs.
+void check_gguf_engines(const std::vector<formats::EngineVersion>& engines);
+/// What llama.cpp reads out of a GGUF that was written: each of `engines` that is one, the newest if there is none.
+std::vector<formats::EngineVerdict> written_verdicts(const std::string& path, const formats::RopeTarget& target,
+                                                     const std::vector<formats::EngineVersion>& engines);
+
+/// Table and JSON of what engines make of a configuration: engine | reads | context | first difference.
+Table engine_table(const std::vector<formats::EngineVerdict>& verdicts);
+Json engines_json(const std::vector<formats::EngineVerdict>& verdicts);
+
+}  // namespace ropewalk::tools
