@@ -183,7 +183,8 @@ bool is_tokenizer_file(std::string_view name) {
 }
 
 bool has_tokenizer(const fs::path& folder) {
-  return is_there(folder / "tokenizer.model") || is_there(folder / "tokenizer.json");
+  return is_there(folder / "tokenizer.model") || is_there(folder / "tokenizer.json") ||
+         (is_there(folder / "vocab.json") && is_there(folder / "merges.txt"));
 }
 
 std::vector<std::string> list_carried_files(const fs::path& folder) {

@@ -5,6 +5,7 @@
 #include "formats/json.h"
 #include "formats/tokenizers/tokenizer.h"
 #include "formats/tokenizers/tokenizer_json.h"
+#include "formats/tokenizers/vocab_merges.h"
 #include "formats/utf8.h"
 #include "lib/error.h"
 #include "lib/file.h"
@@ -231,25 +232,40 @@ void take_processor(Vocabulary& vocabulary) {
   vocabulary.add_eos = !pipeline.after.empty();
 }
 
-std::optional<Vocabulary> read_pieces(const fs::path& folder) {
+std::optional<Vocabulary> read_pieces(const fs::path& folder, const ConfigFile& config) {
   if (is_there(folder / "tokenizer.model")) return read_sentencepiece_model(folder / "tokenizer.model");
   if (is_there(folder / "tokenizer.json")) return read_tokenizer_json(folder / "tokenizer.json");
-  return without_model(folder);
+  if (!is_there(folder / "vocab.json") || !is_there(folder / "merges.txt")) return without_model(folder);
+  const Json* name = config.find("tokenizer_class");
+  return read_vocab_merges(folder, name && name->is_string() ? name->get<std::string>() : std::string(),
+                           config.boolean("add_prefix_space").value_or(false));
+}
+
+/// GPT-2's and Qwen 2's classes have an end-of-text token of their own, special whether a file names it or not.
+void add_class_token(Vocabulary& vocabulary) {
+  constexpr std::string_view kEnd = "<|endoftext|>";
+  for (const AddedToken& token : vocabulary.added)
+    if (token.content == kEnd) return;
+  for (std::size_t id = 0; id < vocabulary.pieces.size(); ++id)
+    if (vocabulary.pieces[id].text == kEnd)
+      vocabulary.added.push_back({.id = static_cast<std::int32_t>(id), .content = std::string(kEnd), .special = true});
 }
 
 }  // namespace
 
 std::optional<Vocabulary> read_hf_vocabulary(const fs::path& folder) {
-  std::optional<Vocabulary> pieces = read_pieces(folder);
+  const ConfigFile config(folder / "tokenizer_config.json");
+  std::optional<Vocabulary> pieces = read_pieces(folder, config);
   if (!pieces) return std::nullopt;
   Vocabulary& vocabulary = *pieces;
-  const ConfigFile config(folder / "tokenizer_config.json"), map(folder / "special_tokens_map.json"),
-      added_json(folder / "added_tokens.json");
-  if (!vocabulary.pipeline) {  // tokenizer.json lists its own
+  const ConfigFile map(folder / "special_tokens_map.json"), added_json(folder / "added_tokens.json");
+  const bool lists_its_own = vocabulary.pipeline && is_there(folder / "tokenizer.json");
+  if (!lists_its_own) {
     std::map<std::int32_t, AddedToken> added;
     read_added_json(added_json, special_contents(map, config), added);
     read_decoder(config, added);
     for (const auto& [id, token] : added) vocabulary.added.push_back(token);
+    if (vocabulary.pipeline) add_class_token(vocabulary);
   }
   name_special_tokens(config, map, vocabulary);
   vocabulary.add_bos = config.boolean("add_bos_token");

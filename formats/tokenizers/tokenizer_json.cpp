@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "formats/tokenizers/bpe_merges.h"
 #include "lib/file.h"
 
 namespace ropewalk::formats {
@@ -12,36 +13,6 @@ constexpr std::int64_t kMaxId = (1 << 24) - 1;
 constexpr std::size_t kMaxTokenBytes = 4096;  // of an added token or a piece: what a search looks ahead
 constexpr std::size_t kMaxAffixBytes = 64;
 
-using Ids = std::unordered_map<std::string_view, std::int32_t>;  // of pieces, by their text
-
-/// {"text": id}. Ids may have holes, whose pieces are unused.
-void read_vocab_object(const JsonNode& node, Vocabulary& vocabulary) {
-  std::int64_t size = 0;
-  for (const auto& [text, id] : node.require_object().json().items()) {
-    if (!id.is_number_unsigned() || id.get<std::uint64_t>() > static_cast<std::uint64_t>(kMaxId))
-      node.at(text).integer(0, kMaxId);
-    if (text.size() > kMaxTokenBytes) node.at(text).unsupported("has more than 4096 bytes");
-    size = std::max(size, id.get<std::int64_t>() + 1);
-  }
-  // A lone id of 16 million would claim a gigabyte.
-  if (size > static_cast<std::int64_t>(node.size()) * 4 + 65536)
-    node.fail("has " + std::to_string(node.size()) + " pieces and ids up to " + std::to_string(size - 1));
-  vocabulary.pieces.assign(static_cast<std::size_t>(size), {"", 0, PieceType::unused});
-  for (const auto& [text, id] : node.json().items()) {
-    Piece& piece = vocabulary.pieces[id.get<std::size_t>()];
-    if (piece.type != PieceType::unused) node.at(text).fail("has the id of '" + piece.text + "', " + id.dump());
-    piece = {text, 0, PieceType::normal};
-  }
-}
-
-Ids ids_of(const Vocabulary& vocabulary) {
-  Ids ids;
-  for (std::size_t id = 0; id < vocabulary.pieces.size(); ++id)
-    if (vocabulary.pieces[id].type != PieceType::unused)
-      ids.emplace(vocabulary.pieces[id].text, static_cast<std::int32_t>(id));
-  return ids;
-}
-
 std::optional<std::string> affix(const JsonNode& model, const char* key) {
   auto text = model.optional_string(key);
   if (text && text->size() > kMaxAffixBytes) model.at(key).unsupported("has more than 64 bytes");
@@ -49,20 +20,14 @@ std::optional<std::string> affix(const JsonNode& model, const char* key) {
 }
 
 /// "a b" or ["a", "b"].
-std::pair<std::string, std::string> pair_of(const JsonNode& merge) {
-  if (merge.json().is_array()) {
-    if (merge.size() != 2) merge.fail("is no pair of pieces");
-    return {merge.item(0).string(), merge.item(1).string()};
-  }
-  const std::string text = merge.string();
-  const std::size_t space = text.find(' ');
-  if (space == std::string::npos || text.find(' ', space + 1) != std::string::npos)
-    merge.fail("is not two pieces with a space between them");
-  return {text.substr(0, space), text.substr(space + 1)};
+std::pair<std::string, std::string> pair_of(const JsonNode& merge, const MergeFailure& fail) {
+  if (!merge.json().is_array()) return split_merge(merge.string(), fail);
+  if (merge.size() != 2) merge.fail("is no pair of pieces");
+  return {merge.item(0).string(), merge.item(1).string()};
 }
 
 BpeModel read_bpe(const JsonNode& model, Vocabulary& vocabulary) {
-  read_vocab_object(model.at("vocab"), vocabulary);
+  read_piece_ids(model.at("vocab"), vocabulary);
   if (const auto dropout = model.find("dropout"); dropout && dropout->number() != 0)
     dropout->unsupported("asks for random merges");
   BpeModel out;
@@ -77,28 +42,21 @@ BpeModel read_bpe(const JsonNode& model, Vocabulary& vocabulary) {
   if (out.end_of_word_suffix == "") out.end_of_word_suffix.reset();
   const std::size_t prefix = out.continuing_subword_prefix ? out.continuing_subword_prefix->size() : 0;
 
-  const Ids ids = ids_of(vocabulary);
+  const PieceIds ids = ids_of_pieces(vocabulary);
   const JsonNode merges = model.at("merges").require_list();
   const bool spelled = merges.size() > 0 && merges.json()[0].is_string();
   for (std::size_t rank = 0; rank < merges.size(); ++rank) {
     const Json& json = merges.json()[rank];
     if (spelled != json.is_string()) merges.item(rank).fail("is spelled otherwise than the first merge");
     if (spelled && json.get_ref<const std::string&>().starts_with("#version")) continue;
-    const auto [left, right] = pair_of(merges.item(rank));
-    if (left.empty() || right.size() <= prefix) merges.item(rank).fail("merges an empty piece");
-    const std::string result = left + right.substr(prefix);
-    const auto id = [&](const std::string& text) {
-      const auto found = ids.find(text);
-      if (found == ids.end()) merges.item(rank).fail("needs the piece '" + text + "', which is not in the vocabulary");
-      return found->second;
-    };
-    out.merges.push_back({id(left), id(right), id(result)});
+    const MergeFailure fail = [&merges, rank](const std::string& problem) { merges.item(rank).fail(problem); };
+    out.merges.push_back(merge_of(pair_of(merges.item(rank), fail), ids, prefix, fail));
   }
   return out;
 }
 
 WordPieceModel read_word_piece(const JsonNode& model, Vocabulary& vocabulary) {
-  read_vocab_object(model.at("vocab"), vocabulary);
+  read_piece_ids(model.at("vocab"), vocabulary);
   const auto prefix = affix(model, "continuing_subword_prefix");
   return {model.at("unk_token").string(), prefix.value_or("##"),
           static_cast<std::uint64_t>(model.at("max_input_chars_per_word").integer(0, 1000))};
@@ -107,7 +65,7 @@ WordPieceModel read_word_piece(const JsonNode& model, Vocabulary& vocabulary) {
 UnigramModel read_unigram(const JsonNode& model, Vocabulary& vocabulary) {
   const JsonNode vocab = model.at("vocab").require_list();
   UnigramModel out;
-  Ids seen;
+  PieceIds seen;
   vocabulary.pieces.reserve(vocab.size());  // keys of `seen` stay where they are
   for (std::size_t id = 0; id < vocab.size(); ++id) {
     const JsonNode piece = vocab.item(id).require_list();
@@ -132,14 +90,14 @@ TokenizerModel read_model(const JsonNode& model, Vocabulary& vocabulary) {
   if (type == "WordPiece") return read_word_piece(model, vocabulary);
   if (type == "Unigram") return read_unigram(model, vocabulary);
   if (type == "WordLevel") {
-    read_vocab_object(model.at("vocab"), vocabulary);
+    read_piece_ids(model.at("vocab"), vocabulary);
     return WordLevelModel{model.at("unk_token").string()};
   }
   model.unsupported("is of type '" + type + "', which is not known");
 }
 
 void read_added_tokens(const JsonNode& list, Vocabulary& vocabulary) {
-  const Ids pieces = ids_of(vocabulary);
+  const PieceIds pieces = ids_of_pieces(vocabulary);
   std::unordered_map<std::string, std::size_t> known;  // in vocabulary.added
   auto next_id = static_cast<std::int64_t>(pieces.size());
   for (std::size_t at = 0; at < list.require_list().size(); ++at) {

@@ -5,8 +5,10 @@
 
 #include <fstream>
 
+#include "formats/json.h"
 #include "formats/tokenizers/tokenizer.h"
 #include "lib/error.h"
+#include "tokenizer_golden.h"
 
 namespace ropewalk::formats {
 namespace {
@@ -121,6 +123,39 @@ TEST_F(HfVocabulary, TokenizerJson) {
   write("tokenizer.json", "{}");
   EXPECT_EQ(message(), "bad_input: " + (folder_ / "tokenizer.json").string() +
                            ":1:1: the file has no 'model'; fetch the file again or repair it");
+}
+
+/// vocab.json and merges.txt are the same tokenizer as the tokenizer.json made of them, if the class is known.
+TEST_F(HfVocabulary, VocabAndMerges) {
+  fs::remove(folder_ / "tokenizer.model");
+  const fs::path folder = kTokenizerJson.parent_path();
+  const auto texts = read_json(folder / "texts.json");
+  for (const auto& [name, kind] : {std::pair{"gpt2", "GPT2Tokenizer"}, std::pair{"qwen2.5", "Qwen2TokenizerFast"}}) {
+    const Json file = read_json(kTokenizerJson / (std::string(name) + ".json"));
+    write("vocab.json", file["model"]["vocab"].dump());
+    std::string merges = "#version: 0.2\n";
+    for (const Json& merge : file["model"]["merges"]) merges += merge.get<std::string>() + "\n";
+    write("merges.txt", merges);
+    Json config = {{"tokenizer_class", kind}, {"eos_token", "<|endoftext|>"}, {"added_tokens_decoder", Json::object()}};
+    for (const Json& token : file["added_tokens"]) config["added_tokens_decoder"][token["id"].dump()] = token;
+    write("tokenizer_config.json", config.dump());
+    const Vocabulary vocabulary = read();
+    EXPECT_EQ(vocabulary.eos, vocabulary.pieces.size() == 50257 ? 50256 : 151643);
+    const auto tokenizer = Tokenizer::create(vocabulary);
+    const Json ids = read_json(folder / "ids" / (std::string(name) + ".json"));
+    for (std::size_t at = 0; at < texts.size(); ++at)
+      EXPECT_EQ(tokenizer->encode(golden::unhex(texts[at].get<std::string>()), true),
+                ids["special"][at].get<std::vector<std::int32_t>>())
+          << name << " " << texts[at];
+  }
+  write("merges.txt", "#version: 0.2\nh e\nh q q\n");
+  EXPECT_EQ(message(),
+            "bad_input: " + (folder_ / "merges.txt").string() +
+                ":3:1: the merge is not two pieces with a space between them; fetch the file again or repair it");
+  write("tokenizer_config.json", R"({"tokenizer_class": "OddTokenizer"})");
+  EXPECT_EQ(message(), "unsupported: " + folder_.string() +
+                           ": vocab.json and merges.txt of a OddTokenizer, which is not known; add the model's "
+                           "tokenizer.json, or pass token ids");
 }
 
 TEST_F(HfVocabulary, AddedTokensFromBothFiles) {
