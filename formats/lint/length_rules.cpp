@@ -1,4 +1,5 @@
 // R21 - R23, R32: the original context, and the lengths made of it.
+#include <algorithm>
 #include <cmath>
 
 #include "formats/known_models.h"
@@ -22,7 +23,8 @@ void original(Linter& lint, const RopeDict& dict) {
   if (!value || value->is_null()) {
     if (!needs_original(dict) || top) return;
     std::vector<std::size_t> hurt, guessed;
-    const std::vector<JsonEdit> edits = {{dict.at("original_max_position_embeddings"), lint.context}};
+    // any length shows who stops for want of one
+    const std::vector<JsonEdit> edits = {{dict.at("original_max_position_embeddings"), std::max(lint.context, 1024)}};
     for (std::size_t i = 0; i < lint.engines.size(); ++i) {
       if (!Linter::fails(lint.readings[i])) guessed.push_back(i);
       else if (!Linter::fails(lint.read_changed(lint.engines[i], edits))) hurt.push_back(i);
@@ -32,7 +34,7 @@ void original(Linter& lint, const RopeDict& dict) {
       message += lint.does(hurt, "stops", "stop") + " (" + lint.readings[hurt.front()].error->text.substr(0, 120) + ")";
     if (!guessed.empty())
       message += (hurt.empty() ? "" : ", ") + lint.does(guessed, "takes", "take") + " max_position_embeddings, " +
-                 std::to_string(lint.context);
+                 (lint.context > 0 ? std::to_string(lint.context) : "which the file lacks: the model class's own");
     const std::string fix = "add the context the base model was trained with";
     if (hurt.empty()) lint.add("R21", Severity::warning, dict.pointer, message, fix);
     else lint.add_for("R21", hurt, dict.pointer, message, fix);

@@ -206,6 +206,20 @@ TEST(LintNumbers, BetasAreRotations) {
   EXPECT_EQ(find(lint_text(yarn_with(R"("beta_fast": null)")), "R20"), nullptr);
 }
 
+/// 5.23.0, run: TypeError for null, whatever else the file has; without the key it is the class's own length.
+TEST(LintNumbers, NoOriginalContextAndNoLength) {
+  Json config = Json::parse(llama(R"({"max_position_embeddings": null})", R"({"model_type": "qwen2"})"));
+  config["rope_scaling"] = {{"rope_type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", nullptr}};
+  const std::vector<Finding> findings = lint_text(config.dump(2));
+  const Finding* found = find(findings, "R21");
+  ASSERT_NE(found, nullptr) << in_words(findings);
+  EXPECT_EQ(std::count(found->engines.begin(), found->engines.end(), "transformers 5.23.0"), 1) << in_words(findings);
+  for (const Finding& one : findings) EXPECT_EQ(one.message.find("max_position_embeddings, 0"), std::string::npos);
+  config["rope_scaling"].erase("original_max_position_embeddings");
+  for (const Finding& one : lint_text(config.dump(2)))
+    EXPECT_EQ(one.message.find("max_position_embeddings, 0"), std::string::npos) << one.message;
+}
+
 /// A null base is no fault where the dictionary has one: transformers 5 looks there first.
 TEST(LintNumbers, NullBaseBesideOne) {
   Json config = Json::parse(llama(R"({"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}})"));
