@@ -57,7 +57,7 @@ TEST(RopeBands, OtherMethods) {
   spec.scaling = RopeDynamic{4, 2048};
   EXPECT_EQ(rope_pairs(spec, 2048, 2048)[31].band, RopeBand::untouched);
   EXPECT_NE(rope_pairs(spec, 2048, 4096)[31].band, RopeBand::untouched);
-  // Phi-3's long list goes past its factor of 32, at pair 31 of 48 (microsoft/Phi-3-mini-128k-instruct)
+  // Phi-3's long list goes past its factor of 32, at pair 34 of 48 (microsoft/Phi-3-mini-128k-instruct)
   RopeSpec phi = yarn(8, 1e4, 4096, 32);
   phi.scaling = RopeLongrope{{1, 1, 1, 1}, {1, 5, 31.9, 64}, 4096};
   const std::vector<RopePair> long_list = rope_pairs(phi, 4096, 131072), short_list = rope_pairs(phi, 4096, 4096);
