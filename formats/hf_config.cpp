@@ -27,8 +27,7 @@ constexpr Defaults kMistral{8, 131072, 4096, false, true};
 const Defaults& check_architecture(const JsonFields& fields) {
   const auto type = fields.optional_string("model_type");
   if (!type)
-    fields.fail(ErrorKind::bad_input, "model_type", "'model_type' is missing, expected \"llama\" or \"mistral\"",
-                "is this the config.json of a language model?");
+    fields.fail_unset("model_type", "\"llama\" or \"mistral\"", "is this the config.json of a language model?");
   if (*type != "llama" && *type != "mistral")
     fields.fail(ErrorKind::unsupported, "model_type",
                 "model_type is \"" + *type + "\", read so far are llama and mistral", "see 'ropewalk support'");
@@ -62,8 +61,7 @@ void read_heads(const JsonFields& fields, const Defaults& defaults, ModelConfig&
   const auto kv_heads = fields.optional_integer("num_key_value_heads", 1, kMaxHeads);
   if (!kv_heads && defaults.n_kv_heads &&
       fields.find("num_key_value_heads"))  // LlamaConfig alone takes null, for n_heads
-    fields.fail(ErrorKind::bad_input, "num_key_value_heads", "'num_key_value_heads' is null, expected an integer",
-                "write the number of key-value heads");
+    fields.fail_unset("num_key_value_heads", "an integer", "write the number of key-value heads");
   config.n_kv_heads = kv_heads ? int(*kv_heads) : defaults.n_kv_heads.value_or(config.n_heads);
   if (config.n_heads % config.n_kv_heads != 0)
     fields.fail(ErrorKind::bad_input, "num_key_value_heads",

@@ -86,10 +86,25 @@ std::string printable(std::string_view text, std::size_t max_bytes = kShownBytes
   return out;
 }
 
+/// Byte at which the number or word begins that a failed parse ends in: the lexer stops behind it, or in it. In a string
+/// the place is where it stopped.
+std::size_t fault_start(std::string_view text, std::size_t offset, std::string_view message) {
+  const auto in_word = [&](std::size_t at) {
+    const char c = text[at];
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '+' || c == '-' ||
+           c == '.';
+  };
+  const auto says = [&](const char* words) { return message.find(words) != message.npos; };
+  const bool ends_one = says("invalid number") || says("invalid literal");
+  if (says("invalid string") || !(ends_one || (offset < text.size() && in_word(offset)))) return offset;
+  while (offset > 0 && in_word(offset - 1)) --offset;
+  return offset;
+}
+
 /// "[json.exception.parse_error.101] parse error at line 1, column 2: syntax error while parsing value - invalid
 /// literal; last read: 'tru}'; expected ..."
-/// without what we say better, what was read last cut to its end: it may be a whole string of the file, and what was
-/// expected comes after it.
+/// without what we say better, what was read last cut to its end: it may be a whole string of the file. What was
+/// expected comes after it or, of a number, before it.
 std::string own_words(const std::string& message) {
   std::string_view text = message;
   for (const std::string_view mark : {"] ", "parse error at "})
@@ -98,10 +113,14 @@ std::string own_words(const std::string& message) {
     if (const auto at = text.find(": "); at != text.npos) text.remove_prefix(at + 2);
   static constexpr std::string_view kRead = "; last read: '", kExpected = "; expected ";
   std::string expected;
-  if (const auto at = text.rfind(kExpected); at != text.npos) {
+  const auto take_expected = [&] {
+    const auto at = text.rfind(kExpected), read_at = text.find(kRead);
+    // behind what was read, or where that is gone; anything else is the file's own words
+    if (at == text.npos || (read_at != text.npos && (at < read_at || text[at - 1] != '\''))) return;
     expected = ", expected " + printable(text.substr(at + kExpected.size()));
     text = text.substr(0, at);
-  }
+  };
+  take_expected();
   std::string read;
   if (const auto at = text.find(kRead); at != text.npos) {
     std::string_view last = text.substr(at + kRead.size());
@@ -110,6 +129,7 @@ std::string own_words(const std::string& message) {
     if (cut) last.remove_prefix(last.size() - kShownBytes / 2);
     read = " after '" + std::string(cut ? "..." : "") + printable(last) + "'";
     text = text.substr(0, at);
+    if (expected.empty()) take_expected();
   }
   return "not valid JSON: " + printable(text, 4 * kShownBytes) + read + expected;
 }
@@ -119,8 +139,8 @@ std::string own_words(const std::string& message) {
 /// the names of each large open object.
 class Builder final : public nlohmann::json_sax<Json> {
  public:
-  Builder(Cursor& cursor, const JsonLimits& limits, std::size_t text_size)
-      : cursor_(cursor), limits_(limits), text_size_(text_size) {}
+  Builder(Cursor& cursor, const JsonLimits& limits, std::string_view text)
+      : cursor_(cursor), limits_(limits), text_(text) {}
 
   bool null() override { return add(nullptr); }
   bool boolean(bool value) override { return add(value); }
@@ -157,7 +177,8 @@ class Builder final : public nlohmann::json_sax<Json> {
   }
   bool parse_error(std::size_t position, const std::string&, const nlohmann::json::exception& error) override {
     // `position` counts characters read, the offending one included.
-    problem_ = {std::min(position == 0 ? 0 : position - 1, text_size_), own_words(error.what()),
+    const std::size_t stop = std::min(position == 0 ? 0 : position - 1, text_.size());
+    problem_ = {fault_start(text_, stop, error.what()), own_words(error.what()),
                 "fix the text or fetch the file again"};
     return false;
   }
@@ -217,7 +238,7 @@ class Builder final : public nlohmann::json_sax<Json> {
 
   Cursor& cursor_;
   const JsonLimits& limits_;
-  std::size_t text_size_;
+  std::string_view text_;
   Json root_;
   std::vector<Json*> stack_;
   std::vector<std::unordered_set<std::string>> names_;
@@ -310,7 +331,7 @@ std::variant<Json, Problem> parse(std::string_view text, const JsonLimits& limit
   if (const auto at = text.find('\0'); at != text.npos)
     return Problem{at, "not valid JSON: a NUL byte", "fix the text or fetch the file again"};
   Cursor cursor(text);
-  Builder builder(cursor, limits, text.size());
+  Builder builder(cursor, limits, text);
   if (!Json::sax_parse(cursor.begin(), cursor.end(), &builder, Json::input_format_t::json, true))
     return builder.problem();
   return builder.take();

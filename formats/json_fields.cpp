@@ -25,6 +25,11 @@ void JsonFields::fail(ErrorKind kind, std::string_view key, const std::string& p
   throw Error(kind, json_place(path_, text_, "/" + pointer_segment(key)), problem, fix);
 }
 
+void JsonFields::fail_unset(std::string_view key, const std::string& expected, const std::string& fix) const {
+  fail(ErrorKind::bad_input, key,
+       "'" + std::string(key) + "' is " + (find(key) ? "null" : "missing") + ", expected " + expected, fix);
+}
+
 void JsonFields::wrong_type(std::string_view key, const Json& found, const char* expected) const {
   const std::string name(key);
   fail(ErrorKind::bad_input, key,

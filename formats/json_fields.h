@@ -34,6 +34,8 @@ class JsonFields {
   /// nullopt if absent or null.
   std::optional<std::string> optional_string(std::string_view key) const;
 
+  /// Error(bad_input) for what has to be there: "'key' is missing, expected ...", or "is null".
+  [[noreturn]] void fail_unset(std::string_view key, const std::string& expected, const std::string& fix) const;
   /// Error at the key's value (at the file's start if absent).
   [[noreturn]] void fail(ErrorKind kind, std::string_view key, const std::string& problem,
                          const std::string& fix) const;

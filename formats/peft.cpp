@@ -108,7 +108,8 @@ PeftAdapter read_peft_adapter(const std::filesystem::path& folder) {
   adapter.config_text = std::move(config.text);
   adapter.base_model = std::move(config.base_model);
 
-  const std::filesystem::path weights = folder / kWeightsName;
+  adapter.weights = folder / kWeightsName;
+  const std::filesystem::path& weights = adapter.weights;
   if (!is_there(weights)) {
     if (is_there(folder / "adapter_model.bin"))
       throw Error(ErrorKind::unsupported, {.path = (folder / "adapter_model.bin").string()},

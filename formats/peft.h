@@ -25,6 +25,7 @@ struct LoraModule {
 /// Error(bad_input) naming the key.
 struct PeftAdapter {
   std::filesystem::path folder;
+  std::filesystem::path weights;  // the file with the factors
   Json config;
   std::string config_text;  // of adapter_config.json, for the places in errors
   std::string base_model;   // base_model_name_or_path

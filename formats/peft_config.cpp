@@ -23,12 +23,28 @@ constexpr std::array kNoEffect = {
     "layers_pattern", "fan_in_fan_out",    "megatron_config", "megatron_core",   "qalora_group_size",
     "loftq_config",   "eva_config",        "corda_config",    "lora_ga_config",  "ensure_weight_tying",
     "runtime_config"};
-/// Those that change what a merge must do, and are not read yet.
-constexpr std::array kNotReadYet = {
-    "use_dora",         "lora_bias",     "bias",         "modules_to_save",         "rank_pattern",
-    "alpha_pattern",    "use_qalora",    "use_bdlora",   "layer_replication",       "trainable_token_indices",
-    "kasa_config",      "velora_config", "arrow_config", "alora_invocation_tokens", "target_parameters",
-    "monteclora_config"};
+/// Those that change what a merge must do, and are not read yet, with their types there; null is none of it.
+enum class Type { boolean, text, list, object, list_or_object };
+struct Field {
+  const char* name;
+  Type type;
+};
+constexpr std::array kNotReadYet = {Field{"use_dora", Type::boolean},
+                                    Field{"lora_bias", Type::boolean},
+                                    Field{"bias", Type::text},
+                                    Field{"modules_to_save", Type::list},
+                                    Field{"rank_pattern", Type::object},
+                                    Field{"alpha_pattern", Type::object},
+                                    Field{"use_qalora", Type::boolean},
+                                    Field{"use_bdlora", Type::object},
+                                    Field{"layer_replication", Type::list},
+                                    Field{"trainable_token_indices", Type::list_or_object},
+                                    Field{"kasa_config", Type::object},
+                                    Field{"velora_config", Type::object},
+                                    Field{"arrow_config", Type::object},
+                                    Field{"alora_invocation_tokens", Type::list},
+                                    Field{"target_parameters", Type::list},
+                                    Field{"monteclora_config", Type::object}};
 /// init_lora_weights that leave the base as it was.
 constexpr std::array kPlainInits = {"gaussian", "eva", "orthogonal", "mica"};
 
@@ -37,17 +53,34 @@ bool is_off(const Json& value) {
          ((value.is_object() || value.is_array()) && value.empty());
 }
 
+/// What the value should have been; nullptr if it is of its type.
+const char* expected_instead(const Json& value, Type type) {
+  switch (type) {
+    case Type::boolean: return value.is_boolean() ? nullptr : "true or false";
+    case Type::text:
+      return value == "none" || value == "all" || value == "lora_only" ? nullptr : "\"none\", \"all\" or \"lora_only\"";
+    case Type::list: return value.is_array() ? nullptr : "a list";
+    case Type::object: return value.is_object() ? nullptr : "an object";
+    case Type::list_or_object: return value.is_array() || value.is_object() ? nullptr : "a list or an object";
+  }
+  return nullptr;
+}
+
 void check_config(const JsonFields& fields, const Json& config) {
   const auto type = fields.optional_string("peft_type");
-  if (!type)
-    fields.fail(ErrorKind::bad_input, "peft_type", "'peft_type' is missing, expected \"LORA\"",
-                "is this the adapter_config.json of a PEFT adapter?");
+  if (!type) fields.fail_unset("peft_type", "\"LORA\"", "is this the adapter_config.json of a PEFT adapter?");
   if (*type != "LORA")
     fields.fail(ErrorKind::unsupported, "peft_type", "peft_type is \"" + *type + "\", expected \"LORA\"",
                 "adapters of this kind are not merged by ropewalk");
   for (const auto& [key, value] : config.items()) {
+    const auto field = std::find_if(kNotReadYet.begin(), kNotReadYet.end(),
+                                    [&name = key](const Field& one) { return one.name == name; });
+    const bool known = field != kNotReadYet.end();
+    if (known && !value.is_null())
+      if (const char* expected = expected_instead(value, field->type))
+        fields.fail(ErrorKind::bad_input, key, "'" + key + "' is " + shown(value) + ", expected " + expected,
+                    "correct the value in the file");
     if (std::find(kNoEffect.begin(), kNoEffect.end(), key) != kNoEffect.end() || is_off(value)) continue;
-    const bool known = std::find(kNotReadYet.begin(), kNotReadYet.end(), key) != kNotReadYet.end();
     fields.fail(ErrorKind::unsupported, key,
                 "'" + key + "' is " + shown(value) +
                     (known ? ", which changes the merge and is not read yet"
@@ -83,8 +116,7 @@ PeftConfig read_peft_config(const std::string& path, const std::string& text) {
   config.base_model = fields.optional_string("base_model_name_or_path").value_or("");
   config.rank = fields.integer("r", 1, 1 << 20);
   if (!fields.find_set("lora_alpha"))
-    fields.fail(ErrorKind::bad_input, "lora_alpha", "'lora_alpha' is missing, expected a number",
-                "the scale depends on it: save the adapter again");
+    fields.fail_unset("lora_alpha", "a number", "the scale depends on it: save the adapter again");
   const double alpha = *fields.optional_number("lora_alpha", -1e9, 1e9);
   config.scale =
       fields.boolean("use_rslora", false) ? alpha / std::sqrt(double(config.rank)) : alpha / double(config.rank);

@@ -15,7 +15,7 @@ namespace {
 /// Whether the module fits the weight it names; Error(bad_input) naming keys and shapes.
 void check_fit(const LoraModule& module, const LazyTensor& weight, const PeftAdapter& adapter) {
   const auto fail = [&](const TensorPtr& factor, const char* axis, std::uint64_t found, std::uint64_t expected) {
-    throw Error(ErrorKind::bad_input, {.path = adapter.folder.string()},
+    throw Error(ErrorKind::bad_input, {.path = adapter.weights.string()},
                 "'" + factor->name() + "' has shape " + shape_text(factor->info().shape) + ": " +
                     std::to_string(found) + " " + axis + ", expected " + std::to_string(expected) + " as '" +
                     weight.name() + "' " + shape_text(weight.info().shape) + " of the base has",
@@ -23,7 +23,7 @@ void check_fit(const LoraModule& module, const LazyTensor& weight, const PeftAda
                     (adapter.base_model.empty() ? std::string() : ": it names '" + adapter.base_model + "'"));
   };
   if (weight.info().shape.size() != 2)
-    throw Error(ErrorKind::bad_input, {.path = adapter.folder.string()},
+    throw Error(ErrorKind::bad_input, {.path = adapter.weights.string()},
                 "'" + module.a->name() + "' targets '" + weight.name() + "' of shape " +
                     shape_text(weight.info().shape) + ", expected a matrix",
                 "the adapter was trained on another architecture");
@@ -40,7 +40,7 @@ std::string number(double value) { return number_text(value, 6); }
   std::vector<std::string> names;
   for (const TensorPtr& tensor : base) names.push_back(tensor->name());
   const std::string near = nearest_word(module.target, names, module.target.size() / 4).value_or("");
-  throw Error(ErrorKind::bad_input, {.path = adapter.folder.string()},
+  throw Error(ErrorKind::bad_input, {.path = adapter.weights.string()},
               "key '" + module.a->name() + "' targets '" + module.target + "', which the base does not have",
               near.empty() ? "the adapter was trained on another base"
                            : "nearest in the base: '" + near + "'; was the adapter trained on another base?");

@@ -17,6 +17,13 @@ namespace {
 constexpr std::uint32_t kMatchLimit = 100'000;  // steps; a sane expression takes some dozens on a module's path
 constexpr std::size_t kLongestPattern = 64 << 10;
 
+bool too_large(int error) {
+  return error == PCRE2_ERROR_PATTERN_TOO_LARGE || error == PCRE2_ERROR_PATTERN_TOO_COMPLICATED ||
+         error == PCRE2_ERROR_PARENTHESES_NEST_TOO_DEEP || error == PCRE2_ERROR_HEAP_FAILED;
+}
+
+std::string beginning(const std::string& text) { return text.size() <= 80 ? text : text.substr(0, 77) + "..."; }
+
 /// A Python regular expression.
 class Pattern {
  public:
@@ -25,9 +32,10 @@ class Pattern {
       : text_(text), where_(std::move(where)), field_(field) {
     int error = 0;
     PCRE2_SIZE at = 0;
-    if (text.size() <= kLongestPattern)
-      code_.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), options, &error, &at, nullptr));
-    if (!code_) refuse("is no regular expression");
+    if (text.size() > kLongestPattern)
+      refuse("has " + std::to_string(text.size()) + " characters, expected at most " + std::to_string(kLongestPattern));
+    code_.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), options, &error, &at, nullptr));
+    if (!code_) refuse(too_large(error) ? "is too large a regular expression" : "is no regular expression");
   }
 
   /// The group `idx`, or the whole match if there is no such group; nullopt if the subject does not match.
@@ -52,7 +60,7 @@ class Pattern {
     void operator()(pcre2_code* code) const { pcre2_code_free(code); }
   };
   [[noreturn]] void refuse(const std::string& problem) const {
-    throw Error(ErrorKind::bad_input, where_, std::string("'") + field_ + "': '" + text_.substr(0, 80) + "' " + problem,
+    throw Error(ErrorKind::bad_input, where_, std::string("'") + field_ + "': '" + beginning(text_) + "' " + problem,
                 "correct it, or name the modules in a list");
   }
   std::string text_;
@@ -114,10 +122,17 @@ struct PeftTargets::State {
       exclusion.emplace(value.get<std::string>(), kWhole, place("exclude_modules"), "exclude_modules");
   }
   void read_layers(const Json& chosen, const Json& patterns) {
+    constexpr const char* kBeside = "nothing beside a target_modules that is one text";
+    constexpr const char* kList = "remove it, or list the modules in target_modules";
+    if (pattern || all_linear) {
+      if (!chosen.is_null()) refuse("layers_to_transform", chosen, kBeside, kList);
+      if (!patterns.is_null()) refuse("layers_pattern", patterns, kBeside, kList);
+    }
+    const bool patterns_given = !patterns.is_null() && patterns != "" && patterns != Json::array();
+    if (chosen.is_null() && patterns_given)
+      refuse("layers_pattern", patterns, "layers_to_transform beside it, as PEFT 0.21.2 does",
+             "say which layers, or remove it");
     if (chosen.is_null() || (chosen.is_array() && chosen.empty())) return;
-    if (pattern || all_linear)
-      refuse("layers_to_transform", chosen, "nothing beside a target_modules that is one text",
-             "remove it, or list the modules in target_modules");
     layers.emplace();
     for (const Json& layer : chosen.is_array() ? chosen : Json::array({chosen})) {
       if (!layer.is_number_integer()) refuse("layers_to_transform", chosen, "a number or a list of numbers");
@@ -195,7 +210,7 @@ void check_peft_targets(const PeftAdapter& adapter, const std::vector<TensorPtr>
     held.insert(module.target);
     if (named.contains(module.target) || !known.contains(module.target)) continue;  // the merge refuses the unknown
     throw Error(
-        ErrorKind::bad_input, {.path = adapter.folder.string()},
+        ErrorKind::bad_input, {.path = adapter.weights.string()},
         "key '" + module.a->name() + "' is of a module that " +
             leaving_out(module.target.substr(0, module.target.size() - tail.size()), adapter.config, path) +
             (named.empty() ? " (it names none of this base)" : ""),

@@ -20,8 +20,8 @@ namespace ropewalk::formats {
 /// with a limit on its work.
 class PeftTargets {
  public:
-  /// Error(bad_input) for a field of another type, for an expression that is none, and for layers_to_transform beside
-  /// an expression, which PEFT refuses. `text`: what was parsed, for the line of the field.
+  /// Error(bad_input) for a field of another type, for an expression that is none, and for what PEFT
+  /// refuses: layers_to_transform or layers_pattern beside one text, layers_pattern without layers_to_transform. `text`: what was parsed, for the line of the field.
   PeftTargets(const Json& config, const std::string& path, std::string_view text = {});
   ~PeftTargets();
   PeftTargets(PeftTargets&&) noexcept;

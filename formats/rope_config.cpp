@@ -82,7 +82,7 @@ class TransformersReader {
       return "default";
     }
     if (!value->is_string())
-      fields_.fail(ErrorKind::unsupported, fields_.pointer_to(key),
+      fields_.fail(ErrorKind::bad_input, fields_.pointer_to(key),
                    std::string(key) + " is " + value->dump().substr(0, 40) + ", a name was expected",
                    "name the method, such as \"yarn\"");
     fields_.record("method", fields_.pointer_to(key));

@@ -91,9 +91,8 @@ TEST(Json, EachRefusalNamesPlaceAndReason) {
   EXPECT_NE(refusal("{} {}").find("x.json:1:4: not valid JSON: "), std::string::npos) << refusal("{} {}");
   // Nothing of a message is lost, however long the text before the fault: its end is shown, and what was expected.
   const std::string fix = "; fix the text or fetch the file again";
-  EXPECT_EQ(
-      refusal("{\"a\": tru}"),
-      "x.json:1:10: not valid JSON: syntax error while parsing value - invalid literal after '\"a\": tru}'" + fix);
+  EXPECT_EQ(refusal("{\"a\": tru}"),
+            "x.json:1:7: not valid JSON: syntax error while parsing value - invalid literal after '\"a\": tru}'" + fix);
   EXPECT_EQ(refusal("{x"),
             "x.json:1:2: not valid JSON: syntax error while parsing object key - invalid literal after '{x', expected "
             "string literal" +
@@ -106,6 +105,17 @@ TEST(Json, EachRefusalNamesPlaceAndReason) {
             "x.json:1:5003: not valid JSON: syntax error while parsing value - invalid string: control character "
             "U+000A (LF) must be escaped to \\u000A or \\n after '..." +
                 std::string(32, 'y') + "<U+000A>'" + fix);
+  // A bad number's place is its beginning, wherever the lexer stopped.
+  for (const char* number :
+       {"01", "1.", "-", "1e", "1.x", "12x", "1.5.5", "1e999", "-1e999", "+1", ".5", "0x10", "-Infinity"})
+    for (const char* end : {"}", " }", ",\"b\":1}"})
+      EXPECT_EQ(refusal("{\"a\": " + std::string(number) + end).find("x.json:1:7: "), 0u) << number << end;
+  EXPECT_EQ(refusal("[1 2]").find("x.json:1:4: "), 0u);
+  EXPECT_EQ(refusal("[1}").find("x.json:1:3: "), 0u) << "the bracket is wrong, not the number";
+  EXPECT_EQ(refusal("{\"a\": 1.}"),
+            "x.json:1:7: not valid JSON: syntax error while parsing value - invalid number after '1.}', expected digit "
+            "after '.'" +
+                fix);
   EXPECT_NE(refusal("").find("x.json:1:1: "), std::string::npos);
   EXPECT_NE(refusal("\"\xff\"").find("ill-formed UTF-8"), std::string::npos) << refusal("\"\xff\"");
 }

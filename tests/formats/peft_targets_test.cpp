@@ -79,6 +79,23 @@ TEST(PeftTargets, WhatCannotBeReadIsAnError) {
   EXPECT_EQ(
       message(R"({"target_modules": ["q"], "layers_to_transform": ["1"]})").find("a.json: 'layers_to_transform' is "),
       0u);
+  // LoraConfig.__post_init__ of PEFT 0.21.2 raises for each of these
+  EXPECT_EQ(message(R"({"target_modules": ["q"], "layers_pattern": "layers"})")
+                .find(R"(a.json: 'layers_pattern' is "layers", expected layers_to_transform beside it)"),
+            0u);
+  EXPECT_EQ(message(R"({"target_modules": ["q"], "layers_pattern": ""})"), "no error");
+  EXPECT_EQ(message(R"({"target_modules": ["q"], "layers_pattern": []})"), "no error");
+  EXPECT_EQ(message(R"({"target_modules": "all-linear", "layers_pattern": []})")
+                .find("a.json: 'layers_pattern' is [], expected nothing beside"),
+            0u);
+  const std::string large = std::string(70'000, 'q');
+  EXPECT_EQ(message((R"({"target_modules": ")" + large + "\"}").c_str()),
+            "a.json: 'target_modules': '" + large.substr(0, 77) +
+                "...' has 70000 characters, expected at most 65536; "
+                "correct it, or name the modules in a list");
+  const std::string deep = std::string(300, '(') + "q" + std::string(300, ')');
+  EXPECT_NE(message((R"({"target_modules": ")" + deep + "\"}").c_str()).find("is too large a regular expression"),
+            std::string::npos);
   EXPECT_NE(message(R"({"target_modules": "(a|aa)+[bc]"})", std::string(200, 'a')).find("takes too much work"),
             std::string::npos);  // Fibonacci(200) ways to fail
 }
@@ -142,7 +159,8 @@ TEST(PeftTargets, ConfigurationAndFileAreCompared) {
     return "no error";
   };
   // Every key is used, or it is an error that names it; PEFT 0.21.2 leaves these out.
-  const std::string key = (folder / "adapter").string() + ": key 'base_model.model.model.layers.0.",
+  const std::string key = (folder / "adapter/adapter_model.safetensors").string() +
+                          ": key 'base_model.model.model.layers.0.",
                     said = "' is of a module that target_modules of adapter_config.json does not name",
                     fix =
                         "; PEFT 0.21.2 would pass over it without a word: name the module there, or take the key out "

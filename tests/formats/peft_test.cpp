@@ -164,8 +164,11 @@ TEST(Peft, RefusesByName) {
       {"ptuning", {ErrorKind::unsupported, {"peft_type is \"P_TUNING\""}}},
       {"rank-mismatch", {ErrorKind::bad_input, {"lora_A.weight' has rank 4, expected 7"}}},
       {"shape-mismatch",
-       {ErrorKind::bad_input, {"q_proj.lora_A.weight' has shape [4, 31]", "31 inputs, expected 32", "[32, 32]"}}},
-      {"unknown-module", {ErrorKind::bad_input, {"which the base does not have", "lora_A.weight' targets"}}},
+       {ErrorKind::bad_input,
+        {"adapter_model.safetensors", "q_proj.lora_A.weight' has shape [4, 31]", "31 inputs, expected 32",
+         "[32, 32]"}}},
+      {"unknown-module",
+       {ErrorKind::bad_input, {"adapter_model.safetensors", "which the base does not have", "lora_A.weight' targets"}}},
       {"vera-no-projection", {ErrorKind::unsupported, {"peft_type is \"VERA\""}}},
   };
   const std::vector<TensorPtr> base = read_safetensors(kPeft / "bases/llama-f32/model.safetensors").tensors;
@@ -215,14 +218,27 @@ TEST(Peft, EveryFieldThatChangesTheMergeIsRefused) {
     expect_error(ErrorKind::unsupported, {"adapter_config.json:", "'" + field + "'"},
                  [&] { read_peft_adapter(folder.path()); });
   }
-  for (const auto& [field, value] : std::vector<std::pair<std::string, Json>>{
-           {"r", "4"}, {"r", 0}, {"lora_alpha", "9"}, {"lora_alpha", nullptr}, {"use_rslora", 1}}) {
+  const auto refused = [&](const std::string& field, const Json& value, const std::string& found) {
     SCOPED_TRACE(field);
     Json config = plain;
     config[field] = value;
     write_bytes(folder / "adapter_config.json", config.dump(2));
-    expect_error(ErrorKind::bad_input, {"adapter_config.json:", field}, [&] { read_peft_adapter(folder.path()); });
-  }
+    expect_error(ErrorKind::bad_input, {"adapter_config.json:", "'" + field + "' is " + found},
+                 [&] { read_peft_adapter(folder.path()); });
+  };
+  refused("r", "4", "\"4\"");
+  refused("r", 0, "0, expected 1 to");
+  refused("lora_alpha", "9", "\"9\"");
+  refused("lora_alpha", nullptr, "null, expected a number");
+  refused("peft_type", nullptr, "null, expected \"LORA\"");
+  refused("use_rslora", 1, "1");
+  // ill-typed, whatever it would change
+  refused("use_dora", "yes", "\"yes\", expected true or false");
+  refused("bias", true, "true, expected \"none\", \"all\" or \"lora_only\"");
+  refused("bias", false, "false, expected \"none\", \"all\" or \"lora_only\"");
+  refused("rank_pattern", {1, 2}, "[1,2], expected an object");
+  refused("modules_to_save", "lm_head", "\"lm_head\", expected a list");
+  refused("trainable_token_indices", 3, "3, expected a list or an object");
   for (const char* init : {"gaussian", "eva", "orthogonal", "mica"}) {
     Json config = plain;
     config["init_lora_weights"] = init;

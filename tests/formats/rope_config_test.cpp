@@ -71,7 +71,7 @@ TEST(RopeConfig, ErrorsNameThePlace) {
             std::string::npos);
   refusal(llama(R"("rope_scaling":{"rope_type":"linear","factor":-1})"), ErrorKind::bad_input);
   refusal(llama(R"("rope_scaling":[1])"), ErrorKind::bad_input);
-  refusal(llama(R"("rope_scaling":{"rope_type":7})"), ErrorKind::unsupported);
+  refusal(llama(R"("rope_scaling":{"rope_type":7})"), ErrorKind::bad_input);
   refusal(llama(R"("rope_scaling":{"rope_type":"longrope","factor":2,"short_factor":[1],"long_factor":[1]})"),
           ErrorKind::bad_input);
   refusal(llama(R"("rope_scaling":{"rope_type":"yarn","factor":2.0,"original_max_position_embeddings":1e300})"),
