@@ -35,6 +35,13 @@ bool is_link(const fs::path& path) {
   return fs::is_symlink(path, ignored);
 }
 
+void refuse_dead_link(const fs::path& path, const char* of_what) {
+  if (is_link(path))
+    throw Error(ErrorKind::bad_input, {.path = path.string()},
+                std::string("is a link to nothing, expected the model's ") + of_what,
+                "what it led to was moved or deleted: fetch the model again");
+}
+
 /// weight_map: tensor to file, checked to stay in the folder.
 std::map<std::string, std::string> read_index(const fs::path& path) {
   const std::string place = path.string();
@@ -110,6 +117,7 @@ void read_folder_file(const fs::path& folder, HfFiles& out) {
     throw Error(ErrorKind::unsupported, {.path = folder.string()},
                 "the weights are torch pickles (pytorch_model.bin), which are not read",
                 "convert them to safetensors with transformers' save_pretrained");
+  for (const char* name : {kSingle, kIndex}) refuse_dead_link(folder / name, "weights");
   throw Error(ErrorKind::bad_input, {.path = folder.string()},
               std::string("no weights here, expected ") + kSingle + " or " + kIndex,
               "name the folder of a complete checkpoint");
@@ -129,12 +137,14 @@ std::optional<fs::path> index_listing(const fs::path& shard) {
 void read_config(HfFiles& out, bool holds_weights) {
   const fs::path path = out.hf.folder / kConfig;
   out.config_path = path.string();
-  if (!is_there(path))
+  if (!is_there(path)) {
+    refuse_dead_link(path, "configuration");
     throw holds_weights ? Error(ErrorKind::bad_input, {.path = out.hf.folder.string()},
                                 "no config.json beside the weights, expected the model's configuration",
                                 "fetch it from the model's repository")
                         : Error(ErrorKind::bad_input, {.path = out.hf.folder.string()},
                                 "no config.json and no weights here, expected a model's folder", "check the path");
+  }
   out.hf.config_text = read_text_file(path, kMaxConfigBytes);
   out.hf.config = parse_json(out.config_path, out.hf.config_text);
   if (is_there(out.hf.folder / "generation_config.json"))

@@ -302,7 +302,10 @@ void choose_tokenizer(Source& source, const OpenOptions& options) {
   take_tokenizer(source, read_vocabulary(source.hf->folder, warnings), source.hf->folder, present ? "base" : "none");
   if (const std::string problem = too_many_ids(source.checkpoint.vocabulary, source.checkpoint.config, "the tokenizer");
       !problem.empty())
-    warnings.push_back(problem);
+    warnings.push_back(
+        problem +
+        ": a GGUF leaves the ids past them out, as convert_hf_to_gguf.py does, and a text that holds one "
+        "is refused, as transformers does");
 }
 
 }  // namespace

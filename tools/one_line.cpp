@@ -1,11 +1,26 @@
 #include "tools/one_line.h"
 
 #include <cstddef>
+#include <string_view>
+
+#include "formats/utf8.h"
 
 namespace ropewalk::tools {
 namespace {
 
+/// Bytes that are no UTF-8, as \xHH.
+std::string valid_utf8(std::string text) {
+  static constexpr char kHex[] = "0123456789abcdef";
+  for (std::size_t at = 0; (at += formats::first_invalid_utf8(std::string_view(text).substr(at))) < text.size();) {
+    const auto byte = static_cast<unsigned char>(text[at]);
+    text.replace(at, 1, {'\\', 'x', kHex[byte >> 4], kHex[byte & 15]});
+    at += 4;
+  }
+  return text;
+}
+
 std::string without_controls(std::string text, bool keep_lines) {
+  text = valid_utf8(std::move(text));
   for (std::size_t at = 0; at < text.size(); ++at) {
     const auto c = static_cast<unsigned char>(text[at]);
     if (keep_lines && (c == '\n' || c == '\t')) continue;

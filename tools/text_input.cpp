@@ -35,7 +35,8 @@ std::string read_stream(const std::string& path, std::istream& in) {
   return text;
 }
 
-void require_utf8(const std::string& name, std::string_view text) {
+/// `what` the text stands in: "file" or "prompt".
+void require_utf8(const std::string& name, std::string_view text, const std::string& what) {
   const std::size_t at = formats::first_invalid_utf8(text);
   if (at == text.size()) return;
   static constexpr char kHex[] = "0123456789abcdef";
@@ -43,8 +44,8 @@ void require_utf8(const std::string& name, std::string_view text) {
   const bool utf16 = text.starts_with("\xff\xfe") || text.starts_with("\xfe\xff");
   throw Error(ErrorKind::bad_input, {.path = name, .offset = at},
               std::string("not UTF-8: the byte 0x") + kHex[byte >> 4] + kHex[byte & 15] + " begins no character there" +
-                  (utf16 ? " (the file looks like UTF-16)" : ""),
-              "check that this is a text, and save it as UTF-8");
+                  (utf16 ? " (the " + what + " looks like UTF-16)" : ""),
+              what == "file" ? "check that this is a text, and save it as UTF-8" : "give the " + what + " in UTF-8");
 }
 
 constexpr const char* kIdsWanted = "give a JSON list of whole numbers, or a list of such lists";
@@ -132,7 +133,7 @@ Corpus read_corpus(const TextOptions& options, const Io& io) {
     corpus.path += (corpus.path.empty() ? "" : ", ") + file;
     corpus.documents.push_back(read_text(file, io));
     corpus.names.push_back(file == "-" ? "standard input" : file);
-    require_utf8(corpus.names.back(), corpus.documents.back());
+    require_utf8(corpus.names.back(), corpus.documents.back(), "file");
   }
   Sha256 hash;
   for (const std::string& document : corpus.documents) hash.update(std::as_bytes(std::span(document)));
@@ -141,7 +142,7 @@ Corpus read_corpus(const TextOptions& options, const Io& io) {
 }
 
 Corpus prompt_corpus(const std::string& text) {
-  require_utf8("prompt", text);
+  require_utf8("prompt", text, "prompt");
   return {.path = "prompt", .documents = {text}, .names = {"prompt"}};
 }
 

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "formats/engines/flags_private.h"
+#include "lib/shortest.h"
 
 namespace ropewalk::formats {
 namespace {
@@ -100,18 +101,7 @@ std::string transformers_line(const FlagSet& flags) {
 
 namespace engines {
 
-std::string number_text(double value) {
-  char text[64];
-  if (std::abs(value) < 1e15 && value == std::floor(value)) {
-    const auto [end, status] = std::to_chars(text, text + sizeof text, (long long)value);
-    return status == std::errc() ? std::string(text, end) : "";
-  }
-  // what came through float32 has a float's digits
-  const bool single = double(float(value)) == value;
-  const auto [end, status] =
-      single ? std::to_chars(text, text + sizeof text, float(value)) : std::to_chars(text, text + sizeof text, value);
-  return status == std::errc() ? std::string(text, end) : "";
-}
+std::string number_text(double value) { return shortest(value); }
 
 }  // namespace engines
 

@@ -243,6 +243,34 @@ TEST_F(BadInput, GgufShardThatIsNoFile) {
   ASSERT_EQ(mkfifo(last.c_str(), 0600), 0);
   refused(3, last.string(), "is a pipe, expected a regular file", (scratch / "m-00001-of-00003.gguf").string());
 }
+TEST_F(BadInput, LinksToNothing) {  // a Hub cache whose blobs were deleted
+  fs::remove(weights);
+  fs::create_symlink("../blobs/gone", weights);
+  refused(3, weights.string() + ": is a link to nothing", "expected the model's weights");
+  fs::remove(config);
+  fs::create_symlink("../blobs/gone", config);
+  refused(3, config.string() + ": is a link to nothing", "expected the model's configuration");
+}
+// What a file or a name holds is said in UTF-8, and a number as it stands there.
+TEST_F(BadInput, WordsOfAGguf) {
+  const fs::path gguf = scratch / "m.gguf";
+  ASSERT_EQ(run({"convert", source.string(), "-o", gguf.string(), "--type", "f16"}).exit, 0);
+  const std::string good = slurp(gguf), key = "llama.attention.layer_norm_rms_epsilon";
+  const auto bent = [&](std::size_t at, const std::string& bytes) {
+    spill(gguf, std::string(good).replace(at, bytes.size(), bytes));
+    return run({"inspect", gguf.string()}).err;
+  };
+  const std::size_t arch = good.find("general.architecture") + 20 + 4 + 8;
+  ASSERT_EQ(good.substr(arch, 5), "llama");
+  EXPECT_NE(bent(arch, "ll\xffma").find("ll\\xffma"), std::string::npos) << bent(arch, "ll\xffma");
+  const float eps = -0.00123f;
+  std::string bytes(4, '\0');
+  std::memcpy(bytes.data(), &eps, 4);
+  EXPECT_NE(bent(good.find(key) + key.size() + 4, bytes).find("epsilon is -0.00123, expected 0 to 1"),
+            std::string::npos)
+      << bent(good.find(key) + key.size() + 4, bytes);
+  EXPECT_NE(run({"inspect", (scratch / "caf\xe9.gguf").string()}).err.find("caf\\xe9.gguf"), std::string::npos);
+}
 TEST_F(BadInput, IndexNamesAFileOutside) {
   source = copy_of(model("tolstoy-4m"), scratch / "sharded");
   edit_json(source / "model.safetensors.index.json",

@@ -63,6 +63,10 @@ TEST_F(Text, OfAnotherKindIsCalledSo) {
     EXPECT_EQ(prompt.exit, 3);
     EXPECT_NE(prompt.err.find("error: prompt: byte 3: not UTF-8"), std::string::npos) << prompt.err;
   }
+  const Ran wide = run({"generate", source, "-p", "\xff\xfeO"});
+  EXPECT_NE(wide.err.find("(the prompt looks like UTF-16); give the prompt in UTF-8"), std::string::npos) << wide.err;
+  for (const char* device : {"/dev/zero", "/dev/null"})
+    refused({"-f", device}, std::string(device) + ": is a device, expected a regular file; ");
   RunOptions in;
   in.in = "caf\xe9";
   EXPECT_NE(run({"tokenize", source, "-f", "-"}, in).err.find("error: standard input: byte 3: not UTF-8"),
