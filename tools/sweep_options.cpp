@@ -42,6 +42,12 @@ void declare_device(CommandLine& line, DeviceChoice& choice) {
                     "of the GPU's memory, use at most this much; the same bits come out");
 }
 
+void check_device(const DeviceChoice& choice) {
+  (void)precision_of(choice.precision);
+  const std::string device = choice.device.value_or("auto");
+  if (device != "auto" && device != "cpu") (void)index_of(device);
+}
+
 SweepDevice choose_device(const DeviceChoice& choice) {
   const verify::Precision precision = precision_of(choice.precision);
   const std::string device = choice.device.value_or("auto");

@@ -29,6 +29,8 @@ struct SweepDevice {
 /// where auto was asked for. Error(usage) for what cannot be read or does not go with the CPU, Error(device) for a GPU
 /// that is not there.
 SweepDevice choose_device(const DeviceChoice& choice);
+/// Its Error(usage) for words that mean nothing, for where nothing will be computed.
+void check_device(const DeviceChoice& choice);
 
 /// Options of a sweep that reports its layers to `progress`, and how it went to `device`, which outlives them. The
 /// first says on standard error where sweeps run, unless quiet.

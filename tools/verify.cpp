@@ -158,6 +158,7 @@ int run_verify(const VerifyOptions& options, Io& io) {
     throw Error(ErrorKind::usage, {}, "--max and --min bound figures of the logits, and --level is " + options.level,
                 "leave --level out, or the gates");
   SweepDevice device;
+  check_device(options.device);
   if (level == Level::logits) device = choose_device(options.device);
   const Corpus corpus = read_corpus(options.text, io);
   const formats::Source source = open_source(options.against, options.modifiers, options.common, io);

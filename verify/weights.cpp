@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <mutex>
 
 #include "lib/recipes.h"
@@ -23,7 +24,14 @@ struct Sums {
   bool pass = true;
 };
 
-/// One row, in blocks of the encoding: blocks lie within a row. T: float or double.
+double distance(double wanted, double found) { return std::abs(found - wanted); }
+/// Exact to the last bit of a double: large integers that differ by one are not the same.
+double distance(std::int64_t wanted, std::int64_t found) {
+  const auto a = static_cast<std::uint64_t>(wanted), b = static_cast<std::uint64_t>(found);
+  return static_cast<double>(wanted < found ? b - a : a - b);
+}
+
+/// One row, in blocks of the encoding: blocks lie within a row. T: float, double or std::int64_t.
 template <class T>
 void add_row(DType type, std::span<const T> wanted, std::span<const T> found, Sums& sums) {
   const auto block = static_cast<std::size_t>(info(type).block_elements);
@@ -35,9 +43,8 @@ void add_row(DType type, std::span<const T> wanted, std::span<const T> found, Su
     for (std::size_t c = begin; c < end; ++c) {
       const double value = wanted[c];
       if (std::isfinite(wanted[c])) sums.squares += value * value;
-      if (same_value(value, found[c])) continue;
-      const double error = std::abs(static_cast<double>(found[c]) - value),
-                   bound = encoding_bound(type, value, block_max);
+      if (wanted[c] == found[c] || same_value(value, found[c])) continue;
+      const double error = distance(wanted[c], found[c]), bound = encoding_bound(type, value, block_max);
       sums.max_error = max_or_nan(sums.max_error, error);
       sums.errors += error;
       sums.error_squares += error * error;
@@ -50,6 +57,9 @@ void add_row(DType type, std::span<const T> wanted, std::span<const T> found, Su
 
 void read(const LazyTensor& tensor, RowRange range, std::span<float> values) { tensor.read_f32(range, values); }
 void read(const LazyTensor& tensor, RowRange range, std::span<double> values) { tensor.read_f64(range, values); }
+void read(const LazyTensor& tensor, RowRange range, std::span<std::int64_t> values) {
+  tensor.read_raw(range, std::as_writable_bytes(values));
+}
 
 template <class T>
 Sums compare_values(const LazyTensor& wanted, const LazyTensor& found, DType type) {
@@ -77,7 +87,11 @@ WeightDifference compare_tensor(const LazyTensor& wanted, const LazyTensor& foun
   found.prepare();
   // a float would hide what two f64 differ in; where one side is f32, what it stores is the other rounded
   const bool wide = wanted.is_wide() && found.is_wide();
-  const Sums sums = wide ? compare_values<double>(wanted, found, type) : compare_values<float>(wanted, found, type);
+  const bool integers = wanted.dtype() == DType::i64 && found.dtype() == DType::i64 && wanted.has_raw() &&
+                        found.has_raw();  // 53 bits of a double do not hold them
+  const Sums sums = integers ? compare_values<std::int64_t>(wanted, found, type)
+                    : wide   ? compare_values<double>(wanted, found, type)
+                             : compare_values<float>(wanted, found, type);
   wanted.release();
   found.release();
   const auto n = static_cast<double>(std::max<std::uint64_t>(1, wanted.info().elements()));
@@ -97,7 +111,9 @@ double encoding_bound(DType type, double value, double block_max) {
   const double w = std::abs(value);
   switch (type) {
     case DType::f64:
-    case DType::f32: return 0;
+    case DType::f32:
+    case DType::i64:
+    case DType::i32: return 0;
     case DType::f16: return std::ldexp(w, -11) + std::ldexp(1.0, -25);
     case DType::bf16: return std::ldexp(w, -8) + std::ldexp(1.0, -134);
     case DType::q8_0:

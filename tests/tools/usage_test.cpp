@@ -34,6 +34,9 @@ TEST_F(Usage, OneLineAndANextStep) {
   refused({"verify", source, "--against", source, "--max", "kl_mean"}, "kl_mean");
   refused({"verify", source, "--against", source, "-c", "1"}, "at least 2");
   refused({"verify", source, "--against", source, "--level", "deep"}, "--level is 'deep'");
+  refused({"verify", source, "--against", source, "--level", "structure", "--device", "nonsense"},
+          "--device is 'nonsense'");
+  refused({"verify", source, "--against", source, "--level", "weights", "--precision", "f64"}, "--precision is 'f64'");
   refused({"perplexity", source, "-c", "many"}, "--context has 'many'");
   refused({"perplexity", source, "--protocol", "tokns"}, "did you mean tokens?");
   refused({"perplexity", source, source, "--rope", "yarn,factor=2"}, "belong to one SOURCE");

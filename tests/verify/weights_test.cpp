@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
+#include <span>
 #include <random>
 
 #include "lib/error.h"
@@ -57,6 +59,23 @@ TEST(Weights, TheSameModelIsEqual) {
   EXPECT_EQ(differences.size(), model.tensors.size());
   for (const WeightDifference& d : differences) EXPECT_TRUE(d.pass && d.max_error == 0 && d.rms > 0) << d.name;
   EXPECT_TRUE(weight_gate(differences).pass);
+}
+
+// A double holds 53 bits of them, a float 24.
+TEST(Weights, IntegersAreComparedExactly) {
+  const auto with = [](std::int64_t last) {
+    const std::array<std::int64_t, 2> values = {7, last};
+    const auto bytes = std::as_bytes(std::span(values));
+    Checkpoint model = whole_blocks();
+    model.tensors.push_back(memory_tensor({"ids", {2}, DType::i64}, {bytes.begin(), bytes.end()}));
+    return model;
+  };
+  constexpr std::int64_t kLarge = (std::int64_t{1} << 60) + 1;
+  EXPECT_EQ(failing(with(kLarge), with(kLarge)), std::vector<std::string>{});
+  EXPECT_EQ(failing(with(kLarge), with(kLarge + 1)), std::vector<std::string>{"ids"});
+  for (const WeightDifference& d : compare_weights(with(kLarge), with(kLarge + 1), 1, {}))
+    EXPECT_EQ(d.max_error, d.name == "ids" ? 1 : 0);
+  EXPECT_EQ(encoding_bound(DType::i32, 5, 5), 0) << "an integer that is stored is that integer";
 }
 
 TEST(Weights, OneRoundingPassesAndACoarserOneDoesNot) {
