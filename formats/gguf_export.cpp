@@ -148,11 +148,8 @@ Common prepare(const Source& source, const GgufExportOptions& options) {
   common.losses = common.rope.losses;
   common.notes = common.rope.notes;
   if (const auto loss = sliding_window_loss(config)) common.losses.push_back(*loss);
-  if (compat) {  // what that converter loses is what was asked for
-    for (const Loss& loss : common.losses)
-      common.notes.push_back("as the converter, without " + loss.name + ": " + loss.reason);
-    common.losses.clear();
-  }
+  if (compat)  // it writes what llama.cpp cannot do as little as anybody
+    for (const Loss& loss : inherent_rope_losses(config.rope, config.context)) common.losses.push_back(loss);
   common.tensors = exported_tensors(source, compat, common.notes);
   if (!common.rope.frequency_divisors.empty())
     common.tensors.insert(

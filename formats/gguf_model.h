@@ -40,8 +40,8 @@ struct GgufExport {
 /// generated tensors first). Tensors of one dimension and
 /// norms are f32; the others `type`, or f16 where q8_0 does not fit a row. Q and K are stored with interleaved rotary
 /// pairs. No output.weight for a tied head.
-/// compat mode equals the converter of llama.cpp 0.5 with transformers 5.23.0 key by key, faults included (they are in
-/// `notes`, nothing is in `losses`). The default
+/// compat mode equals the converter of llama.cpp 0.5 with transformers 5.23.0 key by key, faults included. Its
+/// losses are what was asked for: a caller names them and goes on. The default
 /// mode differs from it in this only:
 ///  - rope keys are those under which llama.cpp computes the source's rope, with rope_freqs.weight where keys cannot
 ///    (gguf_rope.h);

@@ -153,6 +153,12 @@ void write_divisors(const RopeSpec& spec, int context, GgufRope& rope) {
 
 }  // namespace
 
+std::vector<Loss> inherent_rope_losses(const RopeSpec& spec, int context) {
+  std::vector<Loss> losses;
+  (void)static_rope(spec, context, losses);
+  return losses;
+}
+
 GgufRope gguf_rope(const RopeSpec& spec, int head_dim, int context, RopeEncoding encoding) {
   const auto* proportional = std::get_if<RopeProportional>(&spec.scaling);
   if (!proportional && spec.rotary_dim != head_dim)

@@ -73,6 +73,9 @@ inline constexpr const char* kGgufRopeFreqs = "rope_freqs.weight";
 /// Error(unsupported) if only part of a head rotates, which the loader refuses for this arch.
 GgufRope gguf_rope(const RopeSpec& spec, int head_dim, int context, RopeEncoding encoding);
 
+/// The losses no keys and no divisors avoid: "rope.dynamic", "rope.dynamic-yarn", "rope.longrope".
+std::vector<Loss> inherent_rope_losses(const RopeSpec& spec, int context);
+
 /// What convert_hf_to_gguf.py of llama.cpp 0.5 beside transformers 5.23.0 writes for this config.json, faults included.
 /// Error(unsupported) where it fails.
 GgufRope gguf_rope_compat(const Json& config);

@@ -41,7 +41,8 @@ void ObservedMerge::read_f64(RowRange range, std::span<double> values) const {
   const std::size_t columns = info().columns();
   std::vector<double> weight(values.size()), rounded(columns);
   std::vector<std::byte> stored(*byte_size(rounded_to_, columns));
-  weight_->read_f64(range, weight);
+  if (weight_ == exact_) weight.assign(values.begin(), values.end());
+  else weight_->read_f64(range, weight);
   for (std::uint64_t row = 0; row < range.size(); ++row) {
     const double* exact = values.data() + row * columns;  // exact[row, :]
     const double* w = weight.data() + row * columns;
@@ -76,8 +77,8 @@ MergeNorms ObservedMerge::norms() const {
 MergeNorms ObservedMerge::sum_up(const Rows& rows) {
   Sums all;
   for (const Sums& row : rows) all.delta += row.delta, all.weight += row.weight, all.rounding += row.rounding;
-  const double delta = std::sqrt(all.delta);
-  return {delta, std::sqrt(all.weight), delta > 0 ? std::sqrt(all.rounding) / delta : 0};
+  const double delta = std::sqrt(all.delta), rounding = std::sqrt(all.rounding);
+  return {delta, std::sqrt(all.weight), delta > 0 ? rounding / delta : 0, rounding};
 }
 
 }  // namespace ropewalk

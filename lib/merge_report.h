@@ -15,12 +15,13 @@ struct MergeNorms {
   double weight_norm = 0;  // |W|
   // |rounded - exact| / |delta|: the part of the delta that rounding to the merge dtype ate or added; 0 without a delta
   double rounding_loss = 0;
+  double rounding_norm = 0;  // |rounded - exact|
 };
 
 /// A merged weight before its rounding (`exact` = W + delta, wide) that measures itself while a writer streams it:
 /// every row read leaves its three sums, so one pass over the weights serves the writer and the report. Feed it to
 /// cast(..., `rounded_to`). Reading a row twice leaves the same sums, and the order of the rows does not matter: they
-/// are added up by row number. release(), which a writer calls after the last row, settles the norms and drops the
+/// are added up by row number. With `exact` the weight itself it measures what a cast alone costs. release(), which a writer calls after the last row, settles the norms and drops the
 /// rows' sums: a model's worth of them would be hundreds of MB.
 class ObservedMerge : public LazyTensor {
  public:

@@ -82,7 +82,7 @@ void plan_ggufs(const ConvertOptions& options, const formats::Source& source, st
       exports.push_back(formats::rewrite_gguf_source(source, target->keep ? std::nullopt : std::optional(target->dtype),
                                                      encoding, options.modifiers.saturate));
   for (std::size_t i = 0; i < ggufs.size(); ++i) {
-    refuse_losses(exports[i].losses, options.allowed_losses, source.checkpoint);
+    if (!options.compat) refuse_losses(exports[i].losses, options.allowed_losses, source.checkpoint);
     if (source.gguf && options.model_name)
       for (formats::GgufKey& key : exports[i].plan.keys)
         if (key.name == "general.name") key.value = formats::gguf_string(*options.model_name);

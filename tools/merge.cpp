@@ -7,6 +7,7 @@
 #include "lib/error.h"
 #include "lib/file.h"
 #include "lib/merge_report.h"
+#include "lib/number_text.h"
 #include "lib/recipes.h"
 #include "tools/commands.h"
 #include "tools/common_options.h"
@@ -44,27 +45,32 @@ void declare(CommandLine& line, MergeOptions& options) {
                "the base named by the adapter; tells how much of the delta bf16 ate");
 }
 
-/// Merged weights by name, measured while they are written.
+/// Tensors by name, measured while they are written.
 using Observed = std::map<std::string, std::shared_ptr<const ObservedMerge>>;
+struct Changes {
+  Observed merged;  // by adapters
+  Observed recast;  // no adapter changes them, but --dtype rounds them
+};
 
-/// Replaces each merged tensor of the source by one that measures itself.
-Observed observe(formats::Source& source, bool saturate) {
+/// Replaces each tensor that is to be changed by one that measures itself.
+Changes observe(formats::Source& source, bool saturate) {
   std::map<std::string, std::vector<LowRankTerm>> terms;
   std::size_t at = 0;  // merged_modules has the adapters' modules in order, with the scales that were applied
   for (const formats::PeftAdapter& adapter : source.adapters)
     for (const formats::LoraModule& module : adapter.modules)
       terms[module.target].push_back({module.a, module.b, source.merged_modules.at(at++).scale});
-  Observed observed;
+  Changes changes;
   for (std::size_t i = 0; i < source.base_tensors.size(); ++i) {
     const TensorPtr& base = source.base_tensors[i];
     const auto own = terms.find(base->name());
-    if (own == terms.end()) continue;
     const DType dtype = source.checkpoint.tensors[i]->dtype();
-    auto tensor = std::make_shared<const ObservedMerge>(base, with_low_rank_delta(base, own->second), dtype);
-    observed[base->name()] = tensor;
+    if (own == terms.end() && dtype == base->dtype()) continue;
+    const TensorPtr exact = own == terms.end() ? base : with_low_rank_delta(base, own->second);
+    auto tensor = std::make_shared<const ObservedMerge>(base, exact, dtype);
+    (own == terms.end() ? changes.recast : changes.merged)[base->name()] = tensor;
     source.checkpoint.tensors[i] = cast(tensor, dtype, saturate);
   }
-  return observed;
+  return changes;
 }
 
 Json modules_json(const formats::Source& source, const Observed& observed) {
@@ -153,14 +159,10 @@ std::vector<std::string> write_merged(const formats::Source& source, const std::
   return folder.finish().files;
 }
 
-/// Tensors of other bytes than the base's though no adapter changes them: those --dtype rounds.
-std::size_t count_recast(const formats::Source& source, const Observed& observed) {
-  std::size_t n = 0;
-  for (std::size_t i = 0; i < source.base_tensors.size(); ++i) {
-    const LazyTensor& base = *source.base_tensors[i];
-    n += !observed.contains(base.name()) && source.checkpoint.tensors[i]->dtype() != base.dtype() ? 1 : 0;
-  }
-  return n;
+/// |rounded - W| / |W|: what a cast alone costs.
+double cost_of_cast(const ObservedMerge& tensor) {
+  const MergeNorms norms = tensor.norms();
+  return norms.weight_norm > 0 ? norms.rounding_norm / norms.weight_norm : 0;
 }
 
 /// The new rope, if there is one: what changes beside the weights, and what engines make of it.
@@ -170,10 +172,31 @@ void add_rope(Output& output, const std::optional<FolderPlan>& rope) {
   output.table(engine_table(rope->verdicts));
 }
 
-Output describe_merge(const formats::Source& source, const Observed& observed, const std::optional<FolderPlan>& rope,
+Json recast_json(const Observed& recast) {
+  Json list = Json::array();
+  for (const auto& [name, tensor] : recast)
+    list.push_back({{"name", name}, {"from", info(tensor->dtype()).name}, {"rounding_loss", cost_of_cast(*tensor)}});
+  return list;
+}
+
+/// "11 more rounded to f16 (off by at most 0.00021 of their size, model.norm.weight), "
+std::string recast_text(const Observed& recast, const std::string& dtype) {
+  if (recast.empty()) return "";
+  const auto worst = std::max_element(recast.begin(), recast.end(), [](const auto& a, const auto& b) {
+    return cost_of_cast(*a.second) < cost_of_cast(*b.second);
+  });
+  const double cost = cost_of_cast(*worst->second);
+  return std::to_string(recast.size()) + " more rounded to " + dtype +
+         (cost > 0 ? " (off by at most " + number_text(cost, 2) + " of their size, " + worst->first + ")"
+                   : " (exactly)") +
+         ", ";
+}
+
+Output describe_merge(const formats::Source& source, const Changes& changes, const std::optional<FolderPlan>& rope,
                       const std::vector<std::string>& files, const MergeOptions& options) {
+  const Observed& observed = changes.merged;
   const bool dry_run = options.writer.dry_run;
-  const std::size_t recast = count_recast(source, observed);
+  const std::size_t recast = changes.recast.size();
   const std::size_t untouched = source.checkpoint.tensors.size() - observed.size() - recast;
   const std::string dtype(info(dominant_dtype(source.checkpoint.tensors)).name);
   Output output{.command = "merge", .source = source.spec.text};
@@ -181,6 +204,7 @@ Output describe_merge(const formats::Source& source, const Observed& observed, c
                  {"tensors_recast", recast},
                  {"tensors_untouched", untouched},
                  {"dtype", dtype},
+                 {"recast", dry_run ? Json::array() : recast_json(changes.recast)},
                  {"modules", dry_run ? Json::array() : modules_json(source, observed)},
                  {"tokenizer", source.tokenizer_origin},
                  {"output", options.output},
@@ -195,8 +219,8 @@ Output describe_merge(const formats::Source& source, const Observed& observed, c
     return output;
   }
   output.text(options.output + ": " + std::to_string(observed.size()) + " weights merged, " +
-              (recast ? std::to_string(recast) + " more rounded to " + dtype + ", " : "") + std::to_string(untouched) +
-              " tensors untouched, " + dtype + ", tokenizer from " + tokenizer_text(source));
+              recast_text(changes.recast, dtype) + std::to_string(untouched) + " tensors untouched, " + dtype +
+              ", tokenizer from " + tokenizer_text(source));
   add_rope(output, rope);
   if (!observed.empty()) output.table(module_table(observed));
   return output;
@@ -214,18 +238,18 @@ int run_merge(const MergeOptions& options, Io& io) {
     rope = plan_folder(source, *wanted, source.hf->config, parse_engines(options.engines));
   std::vector<std::string> files, warnings = source.checkpoint.warnings;
 
-  const Observed observed = observe(source, options.modifiers.saturate);
+  const Changes changes = observe(source, options.modifiers.saturate);
   announce({.targets = {{options.output, total_bytes(source.checkpoint.tensors)}},
             .what = "1 folder",
             .read_bytes = total_bytes(source.base_tensors)},
            options.common, io);
   if (!options.writer.dry_run) files = write_merged(source, rope, options, io, warnings);
-  if (const std::string line = eaten(observed, dominant_dtype(source.checkpoint.tensors)); !line.empty()) {
+  if (const std::string line = eaten(changes.merged, dominant_dtype(source.checkpoint.tensors)); !line.empty()) {
     warnings.push_back(line);
     warn(line, options.common, io);
   }
 
-  Output output = describe_merge(source, observed, rope, files, options);
+  Output output = describe_merge(source, changes, rope, files, options);
   output.warnings = std::move(warnings);
   if (!options.writer.dry_run) output.written = {options.output};
   emit(output, options.common, io);

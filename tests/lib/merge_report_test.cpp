@@ -28,6 +28,18 @@ TEST(MergeReport, NormsOfASmallMerge) {
   EXPECT_EQ(observed.norms().rounding_loss, 0);  // small integers are float16 numbers
 }
 
+// Without a delta it is the cost of the cast: 1 + 2^-11 lies halfway between two float16 numbers, and 3 is one.
+TEST(MergeReport, ACastAlone) {
+  const TensorPtr weight = memory_tensor("w", {1, 2}, {1 + 0x1p-11f, 3});
+  const ObservedMerge observed(weight, weight, DType::f16);
+  std::vector<double> values(2);
+  observed.read_f64({0, 1}, values);
+  EXPECT_EQ(values, (std::vector<double>{1 + 0x1p-11, 3}));
+  EXPECT_EQ(observed.norms().rounding_norm, 0x1p-11);
+  EXPECT_EQ(observed.norms().rounding_loss, 0);
+  EXPECT_EQ(observed.norms().delta_norm, 0);
+}
+
 TEST(MergeReport, RowsInAnyOrderLeaveTheSameSums) {
   const Merge merge;
   const ObservedMerge whole(merge.weight, merge.exact, DType::f16), parts(merge.weight, merge.exact, DType::f16);

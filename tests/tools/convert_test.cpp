@@ -308,6 +308,11 @@ TEST(Convert, DynamicRopeIsALossForFoldersAndGgufs) {
     EXPECT_EQ((json.contains("losses") ? json : json["outputs"][0])["losses"][0]["name"], "rope.dynamic");
     fs::remove(out);
   }
+  // the converter's own fault: asked for, and said
+  const Ran compat =
+      run({"convert", model("stories260K"), "--rope", "dynamic,factor=4", "-o", out, "--compat", "llama.cpp@0.5"});
+  EXPECT_EQ(compat.exit, 0) << compat.err;
+  EXPECT_NE(compat.out.find("loss: rope.dynamic: "), std::string::npos) << compat.out;
 }
 
 /// stories260K with one value of its embedding ([512, 64] f32, first in the file's data) replaced.

@@ -117,13 +117,22 @@ TEST(Merge, TensorsThatOnlyTheDtypeChangesAreToldApart) {
     for (const TensorPtr& tensor : formats::read_safetensors(scratch / (out + "/model.safetensors")).tensors)
       same += tensor_sha256(*tensor) == before.at(tensor->name()) ? 1 : 0;
     EXPECT_EQ(json["tensors_untouched"], same) << out;
+    EXPECT_EQ(json["tensors_recast"], json["recast"].size());
+    for (const Json& one :
+         json["recast"]) {  // each value is off by at most 2^-8 of itself; trained ones by some of that
+      EXPECT_EQ(one["from"], "f16");
+      EXPECT_LE(one["rounding_loss"].get<double>(), 0x1p-8) << one;
+      EXPECT_GT(one["rounding_loss"].get<double>(), 0x1p-12) << one;
+    }
     return std::pair<int, int>(json["tensors_changed"], json["tensors_recast"]);
   };
   EXPECT_EQ(merge(base + "+" + adapter(), "bf16", "a"), std::pair(28, 11));
   EXPECT_EQ(merge(base, "bf16", "b"), std::pair(0, 39));
   EXPECT_EQ(merge(base + "+" + adapter(), "f16", "c"), std::pair(28, 0)) << "the base's own";
   const Ran text = run({"merge", base, "-o", (scratch / "d").string(), "--dtype", "bf16"});
-  EXPECT_NE(text.out.find("0 weights merged, 39 more rounded to bf16, 0 tensors untouched"), std::string::npos)
+  EXPECT_NE(text.out.find(" of their size, model."), std::string::npos) << text.out;
+  EXPECT_NE(text.out.find("), 0 tensors untouched"), std::string::npos) << text.out;
+  EXPECT_NE(text.out.find("0 weights merged, 39 more rounded to bf16 (off by at most 0.00"), std::string::npos)
       << text.out;
 }
 
