@@ -6,7 +6,7 @@
 #include "lib/convert.h"
 #include "lib/error.h"
 #include "lib/forwarding_tensor.h"
-#include "lib/shortest.h"
+#include "lib/number_text.h"
 
 namespace ropewalk::formats {
 namespace {
@@ -138,7 +138,7 @@ class ModelReader {
     const auto eps = file_.number("llama.attention.layer_norm_rms_epsilon");
     if (!eps) refuse("key 'llama.attention.layer_norm_rms_epsilon' is missing");
     if (!(*eps >= 0 && *eps < 1))
-      refuse("llama.attention.layer_norm_rms_epsilon is " + shortest(*eps) + ", expected 0 to 1");
+      refuse("llama.attention.layer_norm_rms_epsilon is " + round_trip_text(*eps) + ", expected 0 to 1");
     config_.rms_eps = *eps;
   }
 

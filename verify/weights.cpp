@@ -24,6 +24,8 @@ struct Sums {
   bool pass = true;
 };
 
+bool same(double wanted, double found) { return same_value(wanted, found); }
+bool same(std::int64_t wanted, std::int64_t found) { return wanted == found; }
 double distance(double wanted, double found) { return std::abs(found - wanted); }
 /// Exact to the last bit of a double: large integers that differ by one are not the same.
 double distance(std::int64_t wanted, std::int64_t found) {
@@ -43,7 +45,7 @@ void add_row(DType type, std::span<const T> wanted, std::span<const T> found, Su
     for (std::size_t c = begin; c < end; ++c) {
       const double value = wanted[c];
       if (std::isfinite(wanted[c])) sums.squares += value * value;
-      if (wanted[c] == found[c] || same_value(value, found[c])) continue;
+      if (same(wanted[c], found[c])) continue;
       const double error = distance(wanted[c], found[c]), bound = encoding_bound(type, value, block_max);
       sums.max_error = max_or_nan(sums.max_error, error);
       sums.errors += error;

@@ -2,7 +2,7 @@
 #include <cmath>
 
 #include "formats/engines/flags_private.h"
-#include "lib/shortest.h"
+#include "lib/number_text.h"
 
 namespace ropewalk::formats {
 namespace {
@@ -101,7 +101,7 @@ std::string transformers_line(const FlagSet& flags) {
 
 namespace engines {
 
-std::string number_text(double value) { return shortest(value); }
+std::string number_text(double value) { return round_trip_text(value); }
 
 }  // namespace engines
 

@@ -4,7 +4,7 @@
 
 #include "formats/engines/llamacpp_convert.h"
 #include "formats/engines/rules.h"
-#include "lib/shortest.h"
+#include "lib/number_text.h"
 
 namespace ropewalk::formats::engines {
 namespace {
@@ -50,7 +50,7 @@ class GgufKeys {
   std::optional<int> count(const std::string& name) const {
     const std::optional<std::uint64_t> number = file_.integer(key(name));
     if (number && *number > std::uint64_t(std::numeric_limits<int>::max()))
-      not_followed(key(name) + " is " + shortest(*number), key(name));
+      not_followed(key(name) + " is " + round_trip_text(*number), key(name));
     return number ? std::optional<int>(int(*number)) : std::nullopt;
   }
   void add_number(const std::string& name) {
