@@ -217,9 +217,12 @@ class TransformersReader {
     if (value == 0) fields_.record_default(key);
     const double wavelengths = original / (value * 2 * std::numbers::pi);
     if (value != 0 && !(wavelengths > 0 && std::isfinite(wavelengths)))
-      fields_.fail(ErrorKind::bad_input, fields_.pointer_to(key),
-                   std::string(key) + " is " + trimmed(value) + ", a number of rotations above 0 was expected",
-                   "correct it");
+      fields_.fail(
+          ErrorKind::bad_input, fields_.pointer_to(key),
+          std::string(key) + " is " + trimmed(value) +
+              (value < 0 ? ", a number of rotations above 0 was expected"
+                         : std::string(", too ") + (wavelengths > 0 ? "small" : "large") + " for its logarithm"),
+          "correct it");
     return value == 0 ? otherwise : value;
   }
 

@@ -42,20 +42,35 @@ void quoted_numbers(Linter& lint, const RopeDict& dict) {
     }
 }
 
-/// Ends of YaRN's ramp, in rotations over the original context: any engine's logarithm stops below 0, and at 0 all but
-/// transformers' and llama.cpp's. Where only such were named, 0 is no more than a warning.
+/// The engines that stop at `mended`'s place, or would not stop with it mended, the `others` being mended already.
+std::vector<std::size_t> stopped_by(const Linter& lint, const JsonEdit& mended, std::vector<JsonEdit> others = {}) {
+  std::vector<std::size_t> hurt, failing;
+  for (std::size_t i = 0; i < lint.engines.size(); ++i)
+    if (const EngineReading reading = lint.read_changed(lint.engines[i], others); Linter::fails(reading))
+      (reading.error->pointer == mended.pointer ? hurt : failing).push_back(i);
+  others.push_back(mended);
+  for (const std::size_t i : failing)
+    if (!Linter::fails(lint.read_changed(lint.engines[i], others))) hurt.push_back(i);
+  std::sort(hurt.begin(), hurt.end());
+  return hurt;
+}
+
+/// Ends of YaRN's ramp, in rotations over the original context. Below 0, at 0 and where it overflows the logarithm of
+/// some engines stops, and others have 32 and 1 built in: an error if one of those asked stops.
 void betas(Linter& lint, const RopeDict& dict) {
   if (dict.type != "yarn") return;
   constexpr double kMost = 1e9;  // the fastest pair turns once in 6.3 tokens
-  const bool hurts =
-      lint.options.engines.empty() || std::any_of(lint.readings.begin(), lint.readings.end(), Linter::fails);
-  for (const char* key : {"beta_fast", "beta_slow"})
+  for (const auto& [key, usual, other, others] :
+       {std::tuple{"beta_fast", 32.0, "beta_slow", 1.0}, std::tuple{"beta_slow", 1.0, "beta_fast", 32.0}})
     if (const auto beta = dict.number(key); beta && !(*beta > 0 && *beta <= kMost)) {
-      lint.add("R20", *beta == 0 && !hurts ? Severity::warning : Severity::error, dict.at(key),
-               std::string(key) + " is " + trimmed(*beta) + ", a number of rotations above 0 was expected" +
-                   (*beta == 0 ? ": transformers takes 0 for the default, vllm and sglang divide by it" : ""),
+      const std::vector<std::size_t> hurt = stopped_by(lint, {dict.at(key), usual}, {{dict.at(other), others}});
+      std::string what = std::string(key) + " is " + trimmed(*beta);
+      if (*beta > kMost) what += hurt.empty() ? ", rotations that no pair makes" : ", too many for its logarithm";
+      else what += ", a number of rotations above 0 was expected";
+      if (*beta == 0) what += ": transformers takes 0 for the default, vllm and sglang divide by it";
+      lint.add("R20", hurt.empty() ? Severity::warning : Severity::error, dict.at(key), what,
                "write 32 and 1, or what the model was trained with");
-      lint.explain_all();
+      if (!hurt.empty()) lint.explain_all();
     }
 }
 

@@ -206,6 +206,22 @@ TEST(LintNumbers, BetasAreRotations) {
   EXPECT_EQ(find(lint_text(yarn_with(R"("beta_fast": null)")), "R20"), nullptr);
 }
 
+/// 5.23.0, run: 1e10 loads, and so it does by the rules of vllm, sglang and exllamav3. llama.cpp runs 32 and 1 unless
+/// told: said beside it, with the line.
+TEST(LintNumbers, BetasThatNoPairTurns) {
+  const std::vector<Finding> findings = lint_text(yarn_with(R"("beta_fast": 1e10)"));
+  SCOPED_TRACE(in_words(findings));
+  const auto found = all_of(findings, "R20", "/rope_scaling/beta_fast");
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_EQ(found[0]->severity, Severity::warning);
+  EXPECT_EQ(found[0]->message, "beta_fast is 10000000000, rotations that no pair makes");
+  EXPECT_NE(find(findings, "R24"), nullptr);
+  EXPECT_TRUE(any_flags(findings));
+  for (const Finding& one : findings) EXPECT_NE(one.severity, Severity::error);
+  const std::vector<Finding> huge = lint_text(yarn_with(R"("beta_fast": 1e308)"));
+  EXPECT_EQ(find(huge, "R20")->message, "beta_fast is 1e+308, too many for its logarithm") << in_words(huge);
+}
+
 /// 5.23.0, run: TypeError for null, whatever else the file has; without the key it is the class's own length.
 TEST(LintNumbers, NoOriginalContextAndNoLength) {
   Json config = Json::parse(llama(R"({"max_position_embeddings": null})", R"({"model_type": "qwen2"})"));
