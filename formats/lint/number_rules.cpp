@@ -199,15 +199,18 @@ void lists(Linter& lint, const RopeDict& dict) {
 }
 
 /// A base that is null. transformers 5 fills in what a dictionary lacks from the top level, and multiplies by what it
-/// has: null in a dictionary, or at the top level where no dictionary has a base, stops it, vllm and sglang.
+/// has: null in a dictionary, or at the top level where no dictionary has a base, stops it, vllm and sglang. llama.cpp's
+/// converter and exllamav2 take 10000: an error if one of those asked stops.
 void null_theta(Linter& lint) {
   const auto is_null = [](const Json* value) { return value && value->is_null(); };
   const auto say = [&](const std::string& pointer) {
-    lint.add("R33", lint.compared ? Severity::error : Severity::warning, pointer,
-             "rope_theta is null, a number was expected: transformers, vllm and sglang stop where they raise it to a "
-             "power",
+    const std::vector<std::size_t> hurt = stopped_by(lint, {pointer, 10000.0});
+    lint.add("R33", lint.compared && !hurt.empty() ? Severity::error : Severity::warning, pointer,
+             "rope_theta is null, a number was expected: " +
+                 (hurt.empty() ? "engines in Python stop" : lint.does(hurt, "stops", "stop")) +
+                 " where they raise it to a power",
              "write the base the model was trained with, or take it out for the model's default");
-    lint.explain_all();
+    if (!hurt.empty()) lint.explain_all();
   };
   bool in_a_dictionary = false;
   for (const RopeDict& dict : lint.dicts) {

@@ -206,6 +206,29 @@ TEST(LintNumbers, BetasAreRotations) {
   EXPECT_EQ(find(lint_text(yarn_with(R"("beta_fast": null)")), "R20"), nullptr);
 }
 
+/// Engines that have 32 and 1 built in, or take 10000 for null, are not hurt by what stops others.
+TEST(LintNumbers, ErrorsAreOfTheEnginesAsked) {
+  const std::string beta = yarn_with(R"("beta_fast": -3)");
+  Json config = Json::parse(llama("{}"));
+  config["rope_theta"] = nullptr;
+  const std::string base = config.dump(2);
+  for (const auto& [text, rule] : {std::pair{&beta, "R20"}, std::pair{&base, "R33"}}) {
+    for (const char* engine : {"llama.cpp", "exllamav2"}) {
+      ASSERT_FALSE(read_as(parse_engine(engine), Json::parse(*text)).error) << engine << rule;
+      const std::vector<Finding> findings = lint_text(*text, asked({engine}));
+      ASSERT_NE(find(findings, rule), nullptr) << engine;
+      EXPECT_EQ(find(findings, rule)->severity, Severity::warning) << engine;
+      for (const Finding& one : findings) EXPECT_NE(one.severity, Severity::error) << engine << in_words(findings);
+    }
+    for (const char* engine : {"transformers", "vllm", "sglang"})
+      EXPECT_EQ(find(lint_text(*text, asked({"llama.cpp", engine})), rule)->severity, Severity::error) << engine;
+  }
+  // each beta by itself: llama.cpp aside, 1e10 loads beside a -3 that does not
+  const std::vector<Finding> both = lint_text(yarn_with(R"("beta_fast": 1e10, "beta_slow": -3)"));
+  EXPECT_EQ(all_of(both, "R20", "/rope_scaling/beta_fast").at(0)->severity, Severity::warning);
+  EXPECT_EQ(all_of(both, "R20", "/rope_scaling/beta_slow").at(0)->severity, Severity::error);
+}
+
 /// 5.23.0, run: 1e10 loads, and so it does by the rules of vllm, sglang and exllamav3. llama.cpp runs 32 and 1 unless
 /// told: said beside it, with the line.
 TEST(LintNumbers, BetasThatNoPairTurns) {
