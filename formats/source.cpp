@@ -254,6 +254,22 @@ void take_tokenizer(Source& source, std::optional<Vocabulary> vocabulary, const 
   source.tokenizer_origin = std::move(origin);
 }
 
+/// The text of each id; empty where none has it.
+std::vector<std::string_view> texts_by_id(const Vocabulary& vocabulary) {
+  std::vector<std::string_view> texts(static_cast<std::size_t>(id_count(vocabulary)));
+  for (std::size_t id = 0; id < vocabulary.pieces.size(); ++id) texts[id] = vocabulary.pieces[id].text;
+  for (const AddedToken& token : vocabulary.added) texts[static_cast<std::size_t>(token.id)] = token.content;
+  return texts;
+}
+
+/// A tokenizer.json beside an adapter, as transformers 5 saves it, that has the very tokens of the base's
+/// tokenizer.model: the same tokenizer in the form that fewer outputs can hold.
+bool repeats_base(const Source& source, const Vocabulary& adapter, std::vector<std::string>& warnings) {
+  if (!adapter.pipeline || !source.hf || !has_tokenizer(source.hf->folder)) return false;
+  const std::optional<Vocabulary> base = read_vocabulary(source.hf->folder, warnings);
+  return base && !base->pipeline && texts_by_id(*base) == texts_by_id(adapter);
+}
+
 /// The adapter's tokenizer if it has one and its ids fit: an adapter trained with added tokens brings its own.
 bool take_adapter_tokenizer(Source& source, bool demanded) {
   auto& warnings = source.checkpoint.warnings;
@@ -269,6 +285,7 @@ bool take_adapter_tokenizer(Source& source, bool demanded) {
       warnings.push_back(problem + ": the base's tokenizer is used");
       continue;
     }
+    if (!demanded && vocabulary && repeats_base(source, *vocabulary, warnings)) continue;
     take_tokenizer(source, std::move(vocabulary), adapter->folder, origin);
     return true;
   }

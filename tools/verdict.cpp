@@ -62,7 +62,7 @@ Json positions_json(const verify::LogitsReport& report) {
                     {"to", bucket.to},
                     {"kl_mean", bucket.kl_mean},
                     {"top1", bucket.top1},
-                    {"nll_difference", bucket.nll_difference},
+                    {"nll_difference", bucket.nll_difference ? Json(*bucket.nll_difference) : Json(nullptr)},
                     {"tokens", bucket.tokens}});
   return list;
 }
@@ -130,7 +130,7 @@ Table position_table(const verify::LogitsReport& report) {
   for (const verify::PairBucket& bucket : report.positions)
     table.rows.push_back({std::to_string(bucket.from) + " to " + std::to_string(bucket.to),
                           number_text(bucket.kl_mean, 3), fixed_text(100 * bucket.top1, 2) + " %",
-                          number_text(bucket.nll_difference, 3)});
+                          bucket.nll_difference ? number_text(*bucket.nll_difference, 3) : "-"});
   return table;
 }
 

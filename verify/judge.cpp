@@ -102,7 +102,8 @@ LogitsReport summarise_pair(const PairResult& result, int original_context, int 
   const int longest = static_cast<int>(report.by_position.size());
   for (const auto& [from, to] : buckets(std::max(context, longest), original_context))
     if (const PairPosition sum = total(from, to); sum.tokens)
-      report.positions.push_back({from, to, sum.kl_mean(), sum.top1(), sum.nll_difference(), sum.tokens});
+      report.positions.push_back({from, to, sum.kl_mean(), sum.top1(),
+                                  sum.scored ? std::optional(sum.nll_difference()) : std::nullopt, sum.tokens});
   if (original_context > 0 && original_context < longest)
     report.kl_growth =
         (total(original_context, {}).kl_mean() + kKlFloor) / (total(0, original_context).kl_mean() + kKlFloor);

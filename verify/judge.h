@@ -13,8 +13,8 @@ namespace ropewalk::verify {
 /// Positions t of the distributions compared: the one after t + 1 tokens of a window.
 struct PairBucket {
   int from = 0, to = 0;  // [from, to)
-  // nll_difference: candidate less source, mean over the positions that have a next token; NaN if none has
-  double kl_mean = 0, top1 = 0, nll_difference = 0;
+  double kl_mean = 0, top1 = 0;
+  std::optional<double> nll_difference;  // candidate less source, mean over the tokens that have a next one, if any has
   std::uint64_t tokens = 0;
 };
 

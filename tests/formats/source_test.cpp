@@ -225,6 +225,33 @@ TEST(Source, TokenizerIsTheAdaptersIfItsIdsFit) {
   expect_error(ErrorKind::bad_input, {"no tokenizer here"}, [&] { open_with(Choice::folder, folder.path()); });
 }
 
+// transformers 5 saves an adapter's tokenizer as tokenizer.json alone. The base's tokenizer.model with the same tokens is
+// the same tokenizer; with another token the adapter's is another.
+TEST(Source, AnAdaptersTokenizerJsonWithTheBasesTokensIsTheBases) {
+  TestFolder folder;
+  const fs::path model = kGolden / "fixtures/models/tolstoy-4m-yarn-2k",
+                 adapter = kGolden / "fixtures/adapters/qlora-shakespeare";
+  for (const char* name : {"adapter_config.json", "adapter_model.safetensors"})
+    write_bytes(folder / "own" / name, read_bytes(adapter / name));
+  write_bytes(folder / "own/tokenizer.json", read_bytes(model / "tokenizer.json"));
+  const auto open_with = [&](Choice choice) {
+    OpenOptions options;
+    options.tokenizer = choice;
+    return open(model.string() + "+" + (folder / "own").string(), options);
+  };
+  const Source same = open_with(Choice::automatic);
+  EXPECT_EQ(same.tokenizer_origin, "base");
+  EXPECT_FALSE(same.checkpoint.vocabulary->pipeline) << "the tokenizer.model, which a GGUF can hold";
+  EXPECT_EQ(open_with(Choice::adapter).tokenizer_origin, "adapter " + (folder / "own").string()) << "asked for";
+
+  std::string json = read_bytes(model / "tokenizer.json");
+  const std::size_t at = json.find("\"<s>\"");
+  ASSERT_NE(at, std::string::npos);
+  for (std::size_t i = at; i != std::string::npos; i = json.find("\"<s>\"", i + 1)) json.replace(i, 5, "\"<t>\"");
+  write_bytes(folder / "own/tokenizer.json", json);
+  EXPECT_EQ(open_with(Choice::automatic).tokenizer_origin, "adapter " + (folder / "own").string());
+}
+
 TEST(Source, ATiedHeadThatHoldsNothingIsRefusedAtOnce) {  // not compared row by row, 2^60 of them
   TestFolder folder;
   std::vector<RawTensor> tensors = tiny_tensors();

@@ -48,6 +48,17 @@ TEST(Judge, SumsUp) {
   EXPECT_NEAR(r.positions[0].top1, 63.0 / 64, 1e-12);
 }
 
+// A window's last token has no next one, and at 65 tokens it is a bucket of its own.
+TEST(Judge, ABucketOfLastPositionsHasNoLoss) {
+  const LogitsReport r = summarise_pair(result_of(
+                                            2, 65, [](int) { return 0.001; }, 0.01),
+                                        0, 65);
+  ASSERT_EQ(r.positions.size(), 2u);
+  EXPECT_NEAR(r.positions[0].nll_difference.value(), 0.01, 1e-12);
+  EXPECT_EQ(r.positions[1].tokens, 2u);
+  EXPECT_FALSE(r.positions[1].nll_difference);
+}
+
 TEST(Judge, GrowthIsLeftOutWhereThereIsNothingToCompare) {
   const auto flat = [](int) { return 0.01; };
   const GateRequest asked_for{Figure::kl_growth, Bound::max, 1e9};
