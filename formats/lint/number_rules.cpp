@@ -28,18 +28,21 @@ constexpr std::array kNumbers = {"original_max_position_embeddings",
                                  "alpha",
                                  "extrapolation_factor"};
 
+/// A number nobody can use: where the dictionary is read, an error beside which nothing else is said. Where it is not,
+/// a warning; an engine that reads it all the same stops in its own words (E01).
+void bad_number(Linter& lint, const RopeDict& dict, const std::string& pointer, std::string what, std::string fix) {
+  lint.add("R20", dict.read ? Severity::error : Severity::warning, pointer, std::move(what), std::move(fix));
+  if (dict.read) lint.explain_all();
+}
+
 void quoted_numbers(Linter& lint, const RopeDict& dict) {
   for (const char* key : kNumbers)
-    if (const Json* value = dict.find(key); value && !value->is_null() && !value->is_number()) {
-      lint.add("R20", dict.at(key), std::string(key) + " is " + shown(*value) + ", a number was expected",
-               value->is_string() ? "write it without quotes" : "write the number");
-      lint.explain_all();
-    }
+    if (const Json* value = dict.find(key); value && !value->is_null() && !value->is_number())
+      bad_number(lint, dict, dict.at(key), std::string(key) + " is " + shown(*value) + ", a number was expected",
+                 value->is_string() ? "write it without quotes" : "write the number");
   for (const char* key : {"low_freq_factor", "high_freq_factor"})
-    if (dict.type == "llama3" && !dict.find(key)) {
-      lint.add("R20", dict.pointer, std::string("llama3 without ") + key, std::string("add ") + key);
-      lint.explain_all();
-    }
+    if (dict.type == "llama3" && !dict.find(key))
+      bad_number(lint, dict, dict.pointer, std::string("llama3 without ") + key, std::string("add ") + key);
 }
 
 /// The engines that stop at `mended`'s place, or would not stop with it mended, the `others` being mended already.
@@ -68,9 +71,10 @@ void betas(Linter& lint, const RopeDict& dict) {
       if (*beta > kMost) what += hurt.empty() ? ", rotations that no pair makes" : ", too many for its logarithm";
       else what += ", a number of rotations above 0 was expected";
       if (*beta == 0) what += ": transformers takes 0 for the default, vllm and sglang divide by it";
-      lint.add("R20", hurt.empty() ? Severity::warning : Severity::error, dict.at(key), what,
+      const bool fatal = dict.read && !hurt.empty();
+      lint.add("R20", fatal ? Severity::error : Severity::warning, dict.at(key), what,
                "write 32 and 1, or what the model was trained with");
-      if (!hurt.empty()) lint.explain_all();
+      if (fatal) lint.explain_all();
     }
 }
 
@@ -78,9 +82,9 @@ void betas(Linter& lint, const RopeDict& dict) {
 void attention_factor(Linter& lint, const RopeDict& dict) {
   if (dict.type != "yarn" && dict.type != "longrope" && dict.type != "su" && dict.type != "dynamic-yarn") return;
   const auto refuse = [&](const char* key, const std::string& what) {
-    lint.add("R20", dict.at(key), what + ", a finite number above 0 was expected: it multiplies queries and keys",
-             "take it out, or write what the model was trained with");
-    lint.explain_all();
+    bad_number(lint, dict, dict.at(key),
+               what + ", a finite number above 0 was expected: it multiplies queries and keys",
+               "take it out, or write what the model was trained with");
   };
   for (const char* key : {"attention_factor", "attn_factor"})
     if (const auto value = dict.number(key); value && !is_attention_factor(*value))
@@ -99,32 +103,28 @@ void factor(Linter& lint, const RopeDict& dict) {
   if (!value) {
     // phi3's own yarn, and whatever else has lists, is a longrope
     if (!needs_factor(dict) || dict.find("short_factor") || dict.find("long_factor")) return;
-    lint.add("R20", dict.pointer, dict.type + " without a factor",
-             "add \"factor\": the new context / the original one");
-    lint.explain_all();
+    bad_number(lint, dict, dict.pointer, dict.type + " without a factor",
+               "add \"factor\": the new context / the original one");
     return;
   }
   if (value->is_null()) return;  // transformers 5 takes the ratio of the contexts: E01 names who does not
   const std::optional<double> s = dict.number("factor");
   if (!s) {
-    lint.add("R20", dict.at("factor"), "factor is " + shown(*value) + ", a number was expected",
-             value->is_string() ? "write it without quotes, with a decimal point" : "write the number");
-    lint.explain_all();
+    bad_number(lint, dict, dict.at("factor"), "factor is " + shown(*value) + ", a number was expected",
+               value->is_string() ? "write it without quotes, with a decimal point" : "write the number");
     return;
   }
   if (*s < 1) {
     const bool inverse = *s > 0;
-    lint.add("R20", dict.at("factor"),
-             "factor is " + trimmed(*s) + ": below 1 it shortens the context" +
-                 (inverse ? "; some tools write 1/factor, here " + trimmed(1 / *s) : ""),
-             inverse ? "write " + trimmed(1 / *s) + " if that is meant" : "write the new context / the original one");
-    lint.explain_all();
+    bad_number(lint, dict, dict.at("factor"),
+               "factor is " + trimmed(*s) + ": below 1 it shortens the context" +
+                   (inverse ? "; some tools write 1/factor, here " + trimmed(1 / *s) : ""),
+               inverse ? "write " + trimmed(1 / *s) + " if that is meant" : "write the new context / the original one");
     return;
   }
   if (*s > 16384) {
-    lint.add("R20", dict.at("factor"), "factor is " + trimmed(*s) + ", which no context has been extended by",
-             "write the new context / the original one");
-    lint.explain_all();
+    bad_number(lint, dict, dict.at("factor"), "factor is " + trimmed(*s) + ", which no context has been extended by",
+               "write the new context / the original one");
     return;
   }
   if (value->is_number_integer()) {

@@ -229,6 +229,35 @@ TEST(LintNumbers, ErrorsAreOfTheEnginesAsked) {
   EXPECT_EQ(all_of(both, "R20", "/rope_scaling/beta_slow").at(0)->severity, Severity::error);
 }
 
+/// rope_parameters beside a rope_scaling is not read: its numbers stop nobody, and silence nothing about the one that is.
+TEST(LintNumbers, NumbersThatNobodyReads) {
+  const auto config = [](const std::string& unread) {
+    Json json = Json::parse(llama(R"({"rope_scaling": {"rope_type": "linear", "type": "linear", "factor": 4.0,
+      "original_max_position_embeddings": 16384}})"));
+    json["max_position_embeddings"] = 65536;
+    json["rope_parameters"] = Json::parse(unread);
+    return json.dump(2);
+  };
+  const LintOptions engines = asked({"transformers", "vllm", "sglang", "llama.cpp"});
+  const std::vector<Finding> right = lint_text(config(R"({"rope_type": "linear", "factor": 4.0})"), engines);
+  ASSERT_NE(find(right, "R23"), nullptr) << in_words(right);
+  ASSERT_TRUE(any_flags(right));
+  for (const auto& [unread, key] :
+       {std::pair{R"({"rope_type": "yarn", "factor": 4.0, "beta_fast": -3})", "/beta_fast"},
+        std::pair{R"({"rope_type": "yarn", "factor": 4.0, "beta_fast": "x"})", "/beta_fast"},
+        std::pair{R"({"rope_type": "yarn", "factor": 4.0, "attention_factor": 0})", "/attention_factor"},
+        std::pair{R"({"rope_type": "linear", "factor": 0.25})", "/factor"}}) {
+    const std::vector<Finding> findings = lint_text(config(unread), engines);
+    SCOPED_TRACE(in_words(findings));
+    const auto found = all_of(findings, "R20", "/rope_parameters" + std::string(key));
+    ASSERT_EQ(found.size(), 1u);
+    EXPECT_EQ(found[0]->severity, Severity::warning);
+    ASSERT_NE(find(findings, "R23"), nullptr);
+    EXPECT_EQ(find(findings, "R23")->flags.size(), find(right, "R23")->flags.size());
+    EXPECT_TRUE(any_flags(findings));
+  }
+}
+
 /// 5.23.0, run: 1e10 loads, and so it does by the rules of vllm, sglang and exllamav3. llama.cpp runs 32 and 1 unless
 /// told: said beside it, with the line.
 TEST(LintNumbers, BetasThatNoPairTurns) {
