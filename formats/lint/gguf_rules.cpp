@@ -249,16 +249,17 @@ class GgufLinter {
               "' does not ask for rope_freqs.weight, and llama.cpp refuses files with tensors too many",
           "write the scaling as keys");
     if (freqs && (type == "yarn" || type == "linear" || type.empty()) && s > 1) {
+      std::optional<RopeSpec> meant;
+      if (const EngineRope* rope = as_read(); rope && !rope->spec.frequency_divisors.empty()) {
+        meant = rope->spec;
+        meant->scaling = RopeUnscaled{};
+        meant->attention_factor = number("rope.scaling.attn_factor").value_or(1);  // it counts beside none too
+      }
       Finding& finding =
           add("G06", Severity::warning, "rope_freqs.weight",
               "rope_freqs.weight divides the frequencies and the factor " + trimmed(s) + " divides them again",
               "if the divisors are the whole scaling, write rope.scaling.type = none");
-      if (const EngineRope* rope = as_read(); rope && !rope->spec.frequency_divisors.empty()) {
-        RopeSpec meant = rope->spec;
-        meant.scaling = RopeUnscaled{};
-        meant.attention_factor = 1;
-        add_flags(finding, meant);
-      }
+      if (meant) add_flags(finding, *meant);
     }
     if (freqs && (longs || shorts))
       add("G06", Severity::warning, "rope_freqs.weight",

@@ -180,6 +180,19 @@ TEST(LintGguf, FlagsRunWhatIsMeant) {
   found = finding_of(twice, "G06");
   ASSERT_TRUE(found && found->flags.size() == 1);
   EXPECT_EQ(found->flags[0].line, "-c 4096 --rope-scaling none");
+
+  // rope.scaling.type = none, as the fix says, keeps an attn_factor: so does the line
+  const std::vector<GgufKey> with_factor = {{"llama.rope.scaling.type", gguf_string("linear")},
+                                            number("llama.rope.scaling.factor", 4),
+                                            number("llama.rope.scaling.attn_factor", 1.25)};
+  const LintInput scaled = gguf(with_factor, "llama", {"rope_freqs.weight"});
+  const std::vector<Finding> kept = lint(scaled, {});
+  found = finding_of(kept, "G06");
+  ASSERT_TRUE(found && found->flags.size() == 1);
+  EXPECT_EQ(found->flags[0].line, "-c 4096 --rope-scaling none");
+  const EngineReading still = read_with_flags(engine, FlagsGguf{&*scaled.gguf, scaled.gguf_path},
+                                              testing::parse_flags_line(engine, found->flags[0].line));
+  EXPECT_EQ(still.ropes.at(0).spec.attention_factor, 1.25);
 }
 
 /// phi3's loader sets the window to 0, and Mistral's models, of arch llama, have none (src/models/phi3.cpp and llama.cpp
