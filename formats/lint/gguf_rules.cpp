@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <set>
 
 #include "formats/lint/linter.h"
 #include "lib/error.h"
@@ -65,6 +66,7 @@ class GgufLinter {
 
   std::string key(const char* name) const { return arch_ + "." + name; }
 
+  /// Good until the next add(): what needs number(), which may add, comes before.
   Finding& add(std::string_view rule, Severity severity, const std::string& where, std::string message,
                std::string fix) {
     Finding finding;
@@ -79,17 +81,19 @@ class GgufLinter {
     return findings_.back();
   }
 
-  /// A finite number; a finding and nullopt if the key holds something else.
+  /// A finite number; nullopt, and a finding when it is asked for first, if the key holds something else.
   std::optional<double> number(const char* name) {
     const std::string where = key(name);
     if (!file_.find(where)) return std::nullopt;
+    const auto no_number = [&](std::string problem, std::string fix) {
+      if (no_numbers_.insert(where).second) add("G09", Severity::error, where, std::move(problem), std::move(fix));
+    };
     try {
       const std::optional<double> value = file_.number(where);
       if (value && std::isfinite(*value)) return value;
-      add("G09", Severity::error, where, where + " is not finite: every angle made of it is neither",
-          "write the number");
+      no_number(where + " is not finite: every angle made of it is neither", "write the number");
     } catch (const Error& error) {
-      add("G09", Severity::error, where, error.problem(), error.fix());
+      no_number(error.problem(), error.fix());
     }
     return std::nullopt;
   }
@@ -210,14 +214,16 @@ class GgufLinter {
                             (one.harmless != 32 && one.harmless != 0 && *value == 1);
       if (harmless) continue;
       const bool attention = std::string_view(one.name).find("attn") != std::string_view::npos;
+      // the log multiplier is of latent attention, beside the rope
+      const std::optional<RopeSpec> meant =
+          std::string_view(one.name).ends_with("log_multiplier") ? std::nullopt : with_unread_keys();
       Finding& finding =
           add("G01", Severity::warning, key(one.name),
               std::string(one.name) + " is " + trimmed(*value) + ", which the loader of architecture '" + arch_ +
                   "' does not read: it runs " + trimmed(one.harmless),
               attention ? "write rope.scaling.attn_factor = " + trimmed(*value / yarn_attention_factor(s)) + " instead"
                         : "write rope_freqs.weight instead (ropewalk convert does), where the architecture loads it");
-      if (std::string_view(one.name).ends_with("log_multiplier")) continue;  // of latent attention, beside the rope
-      if (const std::optional<RopeSpec> meant = with_unread_keys()) add_flags(finding, *meant);
+      if (meant) add_flags(finding, *meant);
     }
   }
 
@@ -312,6 +318,7 @@ class GgufLinter {
   const LintOptions& options_;
   std::string arch_;
   std::optional<EngineReading> reading_;
+  std::set<std::string> no_numbers_;  // keys that number() has named
   std::vector<Finding> findings_;
 };
 

@@ -195,6 +195,31 @@ TEST(LintGguf, FlagsRunWhatIsMeant) {
   EXPECT_EQ(still.ropes.at(0).spec.attention_factor, 1.25);
 }
 
+/// Keys are asked for by several rules; each is named once, whichever of them comes to it first.
+TEST(LintGguf, AKeyThatIsNoNumberIsNamedOnce) {
+  for (const char* name :
+       {"rope.scaling.factor", "rope.scaling.attn_factor", "rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow",
+        "rope.scaling.yarn_ext_factor", "rope.scaling.yarn_attn_factor", "rope.scaling.yarn_log_multiplier"})
+    for (const GgufValue& value : {gguf_f32(NAN), gguf_f32(INFINITY), gguf_string("4")}) {
+      const std::string key = std::string("llama.") + name;
+      std::vector<GgufKey> keys = {{"llama.rope.scaling.type", gguf_string("yarn")},
+                                   number("llama.rope.scaling.factor", 4),
+                                   number("llama.rope.scaling.yarn_beta_fast", 64),
+                                   number("llama.rope.scaling.yarn_beta_slow", 2),
+                                   number("llama.rope.scaling.yarn_ext_factor", 0.5),
+                                   number("llama.rope.scaling.yarn_attn_factor", 1.5),
+                                   number("llama.rope.scaling.yarn_log_multiplier", 0.1),
+                                   count("llama.rope.scaling.original_context_length", 1024)};
+      std::erase_if(keys, [&](const GgufKey& old) { return old.name == key; });
+      keys.push_back({key, value});
+      const std::vector<Finding> findings = lint(gguf(keys, "llama", {"rope_freqs.weight"}), {});
+      EXPECT_EQ(std::count_if(findings.begin(), findings.end(),
+                              [&](const Finding& one) { return one.rule == "G09" && one.pointer == key; }),
+                1)
+          << in_words(findings);
+    }
+}
+
 /// phi3's loader sets the window to 0, and Mistral's models, of arch llama, have none (src/models/phi3.cpp and llama.cpp
 /// of 0.5).
 TEST(LintGguf, AWindowThatNoLoaderKeepsIsNoFinding) {
