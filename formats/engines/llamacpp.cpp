@@ -51,7 +51,13 @@ class Loader {
   }
 
  private:
-  const LlamaCppFlags& flags() const { return walk_.options.llama_cpp; }
+  const LlamaCppFlags& flags() const { return flags_; }
+  /// llama_context's constructor takes what is not >= 0 for not given.
+  static LlamaCppFlags obeyed(LlamaCppFlags flags) {
+    for (std::optional<double>* one : {&flags.beta_fast, &flags.beta_slow, &flags.ext_factor, &flags.attn_factor})
+      if (*one && !(**one >= 0)) one->reset();
+    return flags;
+  }
   static Value told(const Json& value) { return {value, "", "command line"}; }
 
   EngineRope rope(const std::string& layer_type, const Value* theta, bool scaled) {
@@ -179,6 +185,7 @@ class Loader {
   }
 
   Walk& walk_;
+  const LlamaCppFlags flags_ = obeyed(walk_.options.llama_cpp);
   EngineReading& reading_;
   const ConvertedRope& file_;
   bool current_;

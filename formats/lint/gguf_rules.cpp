@@ -189,9 +189,11 @@ class GgufLinter {
     yarn.beta_fast = number("rope.scaling.yarn_beta_fast").value_or(yarn.beta_fast);
     yarn.beta_slow = number("rope.scaling.yarn_beta_slow").value_or(yarn.beta_slow);
     yarn.extrapolation_factor = number("rope.scaling.yarn_ext_factor").value_or(yarn.extrapolation_factor);
-    if (!(yarn.beta_fast > 0 && yarn.beta_slow > 0)) return std::nullopt;
-    spec.scaling = yarn;
     const std::optional<double> attention = number("rope.scaling.yarn_attn_factor");
+    if (!(yarn.beta_fast > 0 && yarn.beta_slow > 0 && yarn.extrapolation_factor >= 0) ||
+        (attention && !is_attention_factor(*attention)))
+      return std::nullopt;
+    spec.scaling = yarn;
     if (attention && *attention != 1) spec.attention_factor = *attention;  // 1 is what converters write of nothing
     return spec;
   }
@@ -217,12 +219,13 @@ class GgufLinter {
       // the log multiplier is of latent attention, beside the rope
       const std::optional<RopeSpec> meant =
           std::string_view(one.name).ends_with("log_multiplier") ? std::nullopt : with_unread_keys();
-      Finding& finding =
-          add("G01", Severity::warning, key(one.name),
-              std::string(one.name) + " is " + trimmed(*value) + ", which the loader of architecture '" + arch_ +
-                  "' does not read: it runs " + trimmed(one.harmless),
-              attention ? "write rope.scaling.attn_factor = " + trimmed(*value / yarn_attention_factor(s)) + " instead"
-                        : "write rope_freqs.weight instead (ropewalk convert does), where the architecture loads it");
+      Finding& finding = add(
+          "G01", Severity::warning, key(one.name),
+          std::string(one.name) + " is " + trimmed(*value) + ", which the loader of architecture '" + arch_ +
+              "' does not read: it runs " + trimmed(one.harmless),
+          attention && !is_attention_factor(*value) ? "take it out: queries and keys are multiplied by such a factor"
+          : attention ? "write rope.scaling.attn_factor = " + trimmed(*value / yarn_attention_factor(s)) + " instead"
+                      : "write rope_freqs.weight instead (ropewalk convert does), where the architecture loads it");
       if (meant) add_flags(finding, *meant);
     }
   }

@@ -195,6 +195,40 @@ TEST(LintGguf, FlagsRunWhatIsMeant) {
   EXPECT_EQ(still.ropes.at(0).spec.attention_factor, 1.25);
 }
 
+LintInput yarn_16(std::vector<GgufKey> more) {
+  more.insert(more.begin(), {{"llama.rope.scaling.type", gguf_string("yarn")},
+                             number("llama.rope.scaling.factor", 16),
+                             count("llama.rope.scaling.original_context_length", 8192),
+                             count("llama.context_length", 131072)});
+  return gguf(more);
+}
+
+/// llama_context's constructor, 0.5: `params.yarn_ext_factor >= 0.0f ? params.yarn_ext_factor : hparams...`, so with the
+/// betas and the attention factor: below 0 is not given.
+TEST(LintGguf, NoLineThatTheEngineDoesNotObey) {
+  const EngineVersion engine = parse_engine("llama.cpp");
+  const LintInput plain = yarn_16({});
+  const FlagsGguf file{&*plain.gguf, plain.gguf_path};
+  const EngineReading none = read_with_flags(engine, file, {});
+  for (const char* line :
+       {"--yarn-ext-factor -3", "--yarn-beta-fast -3", "--yarn-beta-slow -3", "--yarn-attn-factor -3"}) {
+    const EngineReading told = read_with_flags(engine, file, testing::parse_flags_line(engine, line));
+    ASSERT_FALSE(told.error) << line << told.error->text;
+    EXPECT_TRUE(compare_rope(none.ropes.at(0).spec, told.ropes.at(0).spec, 131072).same_rotation()) << line;
+  }
+  for (const char* key : {"yarn_ext_factor", "yarn_attn_factor", "yarn_beta_slow"}) {
+    const std::string name = std::string("llama.rope.scaling.") + key;
+    const std::vector<Finding> findings =
+        lint(yarn_16({number(name, -3), number("llama.rope.scaling.yarn_beta_fast", 5)}), {});
+    SCOPED_TRACE(in_words(findings));
+    EXPECT_EQ(std::count_if(findings.begin(), findings.end(), [](const Finding& one) { return one.rule == "G01"; }), 2);
+    for (const Finding& one : findings) {
+      EXPECT_TRUE(one.flags.empty()) << one.flags[0].line;
+      EXPECT_EQ(one.fix.find('-'), std::string::npos) << one.fix;  // no negative number
+    }
+  }
+}
+
 /// Keys are asked for by several rules; each is named once, whichever of them comes to it first.
 TEST(LintGguf, AKeyThatIsNoNumberIsNamedOnce) {
   for (const char* name :
