@@ -39,9 +39,10 @@ void declare(CommandLine& line, ConvertOptions& options) {
   line.bytes_option("--split-max-size", options.split_max_size, "SIZE", "most tensor data per file, e.g. 5G");
   line.option("--split-max-tensors", options.split_max_tensors, 1, 1'000'000, "N", "most tensors per file");
   line.flag("--no-tensor-first-split", options.no_tensor_first_split, "the first file holds only metadata");
-  declare_losses(line, options.rope_encoding, options.allowed_losses);
+  declare_losses(line, options.rope_encoding, options.rope.allowed_losses);
   declare_modifiers(line, options.modifiers);
-  declare_engines(line, options.engines);
+  declare_engines(line, options.rope.engines);
+  declare_sliding_window(line, options.rope.sliding_window);
   declare_merge(line, options.modifiers);
   declare_writer(line, options.writer);
   line.flag("--sha256", options.sha256, "print the sha256 of each file written (reads them again)");
@@ -82,7 +83,7 @@ void plan_ggufs(const ConvertOptions& options, const formats::Source& source, st
       exports.push_back(formats::rewrite_gguf_source(source, target->keep ? std::nullopt : std::optional(target->dtype),
                                                      encoding, options.modifiers.saturate));
   for (std::size_t i = 0; i < ggufs.size(); ++i) {
-    if (!options.compat) refuse_losses(exports[i].losses, options.allowed_losses, source.checkpoint);
+    if (!options.compat) refuse_losses(exports[i].losses, options.rope.allowed_losses, source.checkpoint);
     if (source.gguf && options.model_name)
       for (formats::GgufKey& key : exports[i].plan.keys)
         if (key.name == "general.name") key.value = formats::gguf_string(*options.model_name);
@@ -286,16 +287,16 @@ struct ConvertedRope {
   std::optional<FolderPlan> folder;
 };
 ConvertedRope plan_rope(const ConvertOptions& options, const formats::Source& source, std::vector<Target>& targets) {
-  refuse_engines_without_rope(options.engines, source);
-  const std::vector<formats::EngineVersion> engines = parse_engines(options.engines);
+  const std::vector<formats::EngineVersion> engines = parse_engines(options.rope.engines);
   const bool folders = std::any_of(targets.begin(), targets.end(), [](const Target& target) { return target.folder; });
   if (!folders) check_gguf_engines(engines);
   ConvertedRope rope{new_rope(source), std::nullopt};
   if (!rope.wanted || !folders) return rope;
-  rope.folder = plan_folder(source, *rope.wanted, source.hf->config, engines);
+  rope.folder = plan_folder(source, *rope.wanted, options.rope);
   for (Target& target : targets)
     if (target.folder) {
       target.verdicts = rope.folder->verdicts;
+      target.losses = rope.folder->losses;
       target.notes.insert(target.notes.end(), rope.folder->notes.begin(), rope.folder->notes.end());
     }
   return rope;
@@ -305,7 +306,7 @@ ConvertedRope plan_rope(const ConvertOptions& options, const formats::Source& so
 void read_back(const NewRope& rope, const ConvertOptions& options, std::vector<Target>& targets) {
   for (Target& target : targets)
     if (target.plan)
-      target.verdicts = written_verdicts(first_file(target).string(), rope.target, parse_engines(options.engines));
+      target.verdicts = written_verdicts(first_file(target).string(), rope.target, parse_engines(options.rope.engines));
 }
 
 /// What was written, for people and programs.
@@ -347,17 +348,21 @@ Output describe_outputs(const std::vector<Target>& targets, const formats::Sourc
 
 int run_convert(const ConvertOptions& options, Io& io) {
   check_reports(options.common);
-  check_allowed_losses(options.allowed_losses);
+  check_allowed_losses(options.rope.allowed_losses);
+  check_sliding_window(options.rope.sliding_window);
   if (options.output.empty())
     throw Error(ErrorKind::usage, {}, "no output given",
                 "name it with -o FILE.gguf, -o DIR/ or -o '{name}-{type}.gguf'");
   if (options.model_name && options.model_name->find_first_not_of(" \t") == std::string::npos)
     throw Error(ErrorKind::usage, {}, "--model-name is empty", "give the model's name, or leave it out");
   const formats::GgufSplit split = split_of(options);
-  const formats::Source source = open_source(options.source, options.modifiers, options.common, io);
+  formats::Source source = open_source(options.source, options.modifiers, options.common, io);
+  refuse_without_rope(options.rope, source);
   std::vector<std::string> warnings = source.checkpoint.warnings;
 
   std::vector<Target> targets = parse_targets(options, source);
+  // a GGUF's query sees everything: with the window lifted nothing is lost
+  source.checkpoint.config.sliding_window = asked_sliding_window(options.rope.sliding_window, source.checkpoint.config);
   plan_ggufs(options, source, targets);
   const ConvertedRope rope = plan_rope(options, source, targets);
   announce(plan_outputs(targets, source, split, options), options.common, io);

@@ -99,20 +99,20 @@ fs::path place(const ConvertOptions& options, const std::string& name, const Tar
 }
 
 /// What only a GGUF has is not asked for in vain.
-void refuse_unused(const ConvertOptions& options, const std::vector<Target>& targets) {
+void refuse_unused(const ConvertOptions& options, const std::vector<Target>& targets, bool new_rope) {
   if (std::any_of(targets.begin(), targets.end(), [](const Target& target) { return !target.folder; })) return;
   const bool named = std::any_of(targets.begin(), targets.end(), [&](const Target& target) {  // {name} of the pattern
     return place(options, "a", target, targets.size() == 1) != place(options, "b", target, targets.size() == 1);
   });
-  const char* unused = options.compat                    ? "--compat"
-                       : options.metadata                ? "--metadata"
-                       : options.model_name && !named    ? "--model-name"
-                       : options.split_max_tensors       ? "--split-max-tensors"
-                       : options.no_tensor_first_split   ? "--no-tensor-first-split"
-                       : options.rmse                    ? "--rmse"
-                       : options.rope_encoding != "auto" ? "--rope-encoding"
-                       : !options.allowed_losses.empty() ? "--allow-loss"
-                                                         : nullptr;
+  const char* unused = options.compat                                      ? "--compat"
+                       : options.metadata                                  ? "--metadata"
+                       : options.model_name && !named                      ? "--model-name"
+                       : options.split_max_tensors                         ? "--split-max-tensors"
+                       : options.no_tensor_first_split                     ? "--no-tensor-first-split"
+                       : options.rmse                                      ? "--rmse"
+                       : options.rope_encoding != "auto"                   ? "--rope-encoding"
+                       : !options.rope.allowed_losses.empty() && !new_rope ? "--allow-loss"
+                                                                           : nullptr;
   if (unused)
     throw Error(ErrorKind::usage, {},
                 std::string(unused) + " is about GGUFs, and only Hugging Face folders are to be written",
@@ -138,7 +138,7 @@ std::vector<Target> parse_targets(const ConvertOptions& options, const formats::
                   "a Hugging Face folder from a GGUF cannot be written yet",
                   "convert the folder the GGUF was made from");
   }
-  refuse_unused(options, targets);
+  refuse_unused(options, targets, source.spec.rope.has_value());
   return targets;
 }
 

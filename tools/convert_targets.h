@@ -23,7 +23,7 @@ struct ConvertOptions {
   std::optional<std::uint64_t> split_max_size;
   std::optional<int> split_max_tensors;
   bool no_tensor_first_split = false, sha256 = false, rmse = false;
-  std::vector<std::string> allowed_losses, engines;
+  NewRopeOptions rope;
   SourceOptions modifiers;
   WriterOptions writer;
   CommonOptions common;

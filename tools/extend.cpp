@@ -35,8 +35,7 @@ void declare(CommandLine& line, ExtendOptions& options) {
       "native: the rope as it is, without the remote code that computes it");
   line.option("--like", options.like, "NAME", "a published recipe: " + preset_names());
   declare_engines(line, options.engines);
-  line.option("--sliding-window", options.sliding_window, "N|none",
-              "a sliding window that is shorter than the context: its new length, or none");
+  declare_sliding_window(line, options.sliding_window);
   line.flag("--plan", options.plan, "only compare the methods at the context given with -c");
   line.context_option("-c,--context,--ctx-size", options.context, "N", "target context of --plan and --like");
   line.context_option("--original", options.original, "L",
@@ -106,27 +105,7 @@ void check_options(const ExtendOptions& options) {
                 "say how far to extend in the rope: --rope yarn,to=" + std::to_string(*options.context));
   if (options.output.empty())
     throw Error(ErrorKind::usage, {}, "no output given", "name the new folder or GGUF with -o OUT");
-  if (options.sliding_window && *options.sliding_window != "none" && !formats::parse_context(*options.sliding_window))
-    throw Error(ErrorKind::usage, {}, "--sliding-window is '" + *options.sliding_window + "'",
-                "give a number of tokens such as 64k, or none");
-}
-
-/// A sliding window shorter than the context, unless --sliding-window says what becomes of it.
-void settle_sliding_window(const ExtendOptions& options, const ModelConfig& model, const formats::RopeTarget& target,
-                           Json& config, std::vector<formats::Loss>& losses) {
-  if (options.sliding_window) {
-    if (model.model_type != "mistral")
-      throw Error(ErrorKind::usage, {}, "--sliding-window is given, and a " + model.model_type + " model has none",
-                  "leave it out");
-    config["sliding_window"] =
-        *options.sliding_window == "none" ? Json(nullptr) : Json(*formats::parse_context(*options.sliding_window));
-    return;
-  }
-  if (!model.sliding_window || *model.sliding_window >= target.context) return;
-  losses.push_back({"sliding_window",
-                    "a query sees the last " + std::to_string(*model.sliding_window) + " tokens only, and " +
-                        std::to_string(target.context) + " are to be served (--sliding-window none lifts it)",
-                    *model.sliding_window, true});
+  check_sliding_window(options.sliding_window);
 }
 
 /// Everything that is decided before the first byte.
@@ -158,10 +137,8 @@ void plan_hf(const formats::Source& source, const ExtendOptions& options, Extend
   if (options.rope_encoding != "auto")
     throw Error(ErrorKind::usage, {}, "--rope-encoding is about GGUFs, and a Hugging Face folder is to be written",
                 "leave it out");
-  Json preferred = source.hf->config;
-  settle_sliding_window(options, source.checkpoint.config, plan.rope.target, preferred, plan.losses);
-  refuse_losses(plan.losses, options.allowed_losses, source.checkpoint);
-  plan.folder = plan_folder(source, plan.rope, preferred, parse_engines(options.engines));
+  plan.folder = plan_folder(source, plan.rope, {options.engines, options.sliding_window, options.allowed_losses});
+  plan.losses = plan.folder.losses;
   plan.notes = std::move(plan.folder.notes);
   plan.verdicts = std::move(plan.folder.verdicts);
 }

@@ -12,6 +12,10 @@ void declare_losses(CommandLine& line, std::string& rope_encoding, std::vector<s
   line.option("--rope-encoding", rope_encoding, "auto|keys|freqs",
               "how the rope is written (auto: keys where llama.cpp reads them right, rope_freqs.weight where they "
               "cannot say it)");
+  declare_allowed_losses(line, allowed);
+}
+
+void declare_allowed_losses(CommandLine& line, std::vector<std::string>& allowed) {
   line.option("--allow-loss", allowed, "NAME", "accept this loss, e.g. rope.dynamic. Repeatable");
 }
 

@@ -12,6 +12,8 @@ namespace ropewalk::tools {
 
 /// --rope-encoding and --allow-loss, for commands that write GGUFs.
 void declare_losses(CommandLine& line, std::string& rope_encoding, std::vector<std::string>& allowed);
+/// --allow-loss alone.
+void declare_allowed_losses(CommandLine& line, std::vector<std::string>& allowed);
 /// "auto", "keys", "freqs"; Error(usage) otherwise.
 formats::RopeEncoding parse_rope_encoding(const std::string& text);
 

@@ -12,6 +12,7 @@
 #include "tools/commands.h"
 #include "tools/common_options.h"
 #include "tools/describe.h"
+#include "tools/losses.h"
 #include "tools/model_card.h"
 #include "tools/new_rope.h"
 #include "tools/output_plan.h"
@@ -23,7 +24,7 @@ namespace {
 struct MergeOptions {
   std::string source, output;
   std::optional<std::uint64_t> max_shard_bytes;
-  std::vector<std::string> engines;
+  NewRopeOptions rope;
   SourceOptions modifiers;
   WriterOptions writer;
   CommonOptions common;
@@ -35,7 +36,9 @@ void declare(CommandLine& line, MergeOptions& options) {
   line.bytes_option("--max-shard-size,--split-max-size", options.max_shard_bytes, "SIZE",
                     "largest weight file (default 5GB)");
   declare_modifiers(line, options.modifiers);
-  declare_engines(line, options.engines);
+  declare_engines(line, options.rope.engines);
+  declare_sliding_window(line, options.rope.sliding_window);
+  declare_allowed_losses(line, options.rope.allowed_losses);
   declare_merge(line, options.modifiers);
   declare_writer(line, options.writer);
   declare_common(line, options.common);
@@ -139,7 +142,9 @@ void check(const MergeOptions& options, const formats::Source& source) {
   if (source.adapters.empty() && !options.modifiers.dtype && !source.spec.rope)
     throw Error(ErrorKind::usage, {}, "'" + source.spec.text + "' has no adapter to merge",
                 "give one: MODEL+ADAPTER or -a DIR");
-  refuse_engines_without_rope(options.engines, source);
+  refuse_without_rope(options.rope, source);
+  if (!options.rope.allowed_losses.empty() && !source.spec.rope)
+    throw Error(ErrorKind::usage, {}, "--allow-loss is about a new rope, and no rope is given", "leave it out");
   check_target(options.output, OutputKind::folder, source, options.common.overwrite);
 }
 
@@ -169,6 +174,7 @@ double cost_of_cast(const ObservedMerge& tensor) {
 void add_rope(Output& output, const std::optional<FolderPlan>& rope) {
   if (!rope) return;
   for (const std::string& note : rope->notes) output.text(note);
+  for (const formats::Loss& loss : rope->losses) output.text(loss_line(loss));
   output.table(engine_table(rope->verdicts));
 }
 
@@ -211,6 +217,7 @@ Output describe_merge(const formats::Source& source, const Changes& changes, con
                  {"written", files},
                  {"engines", engines_json(rope ? rope->verdicts : std::vector<formats::EngineVerdict>{})},
                  {"notes", rope ? rope->notes : std::vector<std::string>{}},
+                 {"losses", losses_json(rope ? rope->losses : std::vector<formats::Loss>{})},
                  {"dry_run", dry_run}};
   if (dry_run) {
     output.text("dry run: nothing written; " + std::to_string(observed.size()) + " weights would change" +
@@ -230,12 +237,13 @@ int run_merge(const MergeOptions& options, Io& io) {
   check_reports(options.common);
   if (options.output.empty())
     throw Error(ErrorKind::usage, {}, "no output given", "name the folder to write with -o DIR");
-  parse_engines(options.engines);  // their names, before anything is read
+  parse_engines(options.rope.engines);  // their names, before anything is read
+  check_sliding_window(options.rope.sliding_window);
+  check_allowed_losses(options.rope.allowed_losses);
   formats::Source source = open_source(options.source, options.modifiers, options.common, io);
   check(options, source);
   std::optional<FolderPlan> rope;
-  if (const std::optional<NewRope> wanted = new_rope(source))
-    rope = plan_folder(source, *wanted, source.hf->config, parse_engines(options.engines));
+  if (const std::optional<NewRope> wanted = new_rope(source)) rope = plan_folder(source, *wanted, options.rope);
   std::vector<std::string> files, warnings = source.checkpoint.warnings;
 
   const Changes changes = observe(source, options.modifiers.saturate);

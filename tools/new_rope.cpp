@@ -10,6 +10,7 @@
 #include "formats/rope_fields.h"
 #include "lib/error.h"
 #include "tools/describe.h"
+#include "tools/losses.h"
 
 namespace ropewalk::tools {
 namespace {
@@ -55,6 +56,21 @@ std::string short_dump(Json value) {
       if (one.is_array() && one.size() > 4) one = "list of " + std::to_string(one.size());
   const std::string text = value.dump();
   return text.size() <= 300 ? text : text.substr(0, 297) + "...";
+}
+
+/// A sliding window shorter than the context: what --sliding-window says becomes of it, else a loss.
+void settle_sliding_window(const std::optional<std::string>& asked, const ModelConfig& model, int context, Json& config,
+                           std::vector<formats::Loss>& losses) {
+  if (asked) {
+    const std::optional<int> window = asked_sliding_window(asked, model);
+    config["sliding_window"] = window ? Json(*window) : Json(nullptr);
+    return;
+  }
+  if (!model.sliding_window || *model.sliding_window >= context) return;
+  losses.push_back({"sliding_window",
+                    "a query sees the last " + std::to_string(*model.sliding_window) + " tokens only, and " +
+                        std::to_string(context) + " are to be served (--sliding-window none lifts it)",
+                    *model.sliding_window, true});
 }
 
 /// What differs between two configurations, a line for each key.
@@ -108,10 +124,35 @@ std::vector<formats::EngineVersion> parse_engines(const std::vector<std::string>
   return out;
 }
 
-void refuse_engines_without_rope(const std::vector<std::string>& engines, const formats::Source& source) {
-  if (!engines.empty() && !source.spec.rope)
+void declare_sliding_window(CommandLine& line, std::optional<std::string>& window) {
+  line.option("--sliding-window", window, "N|none",
+              "a sliding window that is shorter than the context: its new length, or none");
+}
+
+void check_sliding_window(const std::optional<std::string>& window) {
+  if (window && *window != "none" && !formats::parse_context(*window))
+    throw Error(ErrorKind::usage, {}, "--sliding-window is '" + *window + "'",
+                "give a number of tokens such as 64k, or none");
+}
+
+std::optional<int> asked_sliding_window(const std::optional<std::string>& window, const ModelConfig& before) {
+  if (!window) return before.sliding_window;
+  if (before.model_type != "mistral")
+    throw Error(ErrorKind::usage, {}, "--sliding-window is given, and a " + before.model_type + " model has none",
+                "leave it out");
+  return *window == "none" ? std::nullopt : formats::parse_context(*window);
+}
+
+void refuse_without_rope(const NewRopeOptions& options, const formats::Source& source) {
+  if (source.spec.rope) return;
+  const std::string fix = "add one, such as --rope yarn,to=64k (native: the rope as it is), or leave ";
+  if (!options.engines.empty())
     throw Error(ErrorKind::usage, {}, "--engine says for whom a new rope is written, and no rope is given",
-                "add one, such as --rope yarn,to=64k (native: the rope as it is), or leave --engine out");
+                fix + "--engine out");
+  if (options.sliding_window)
+    throw Error(ErrorKind::usage, {},
+                "--sliding-window says what becomes of the window beside a new rope, and no rope is given",
+                fix + "--sliding-window out");
 }
 
 std::optional<NewRope> new_rope(const formats::Source& source) {
@@ -127,10 +168,13 @@ std::optional<NewRope> new_rope(const formats::Source& source) {
   return rope;
 }
 
-FolderPlan plan_folder(const formats::Source& source, const NewRope& rope, const Json& preferred,
-                       const std::vector<formats::EngineVersion>& engines) {
-  formats::EmittedRope emitted = formats::emit_rope(preferred, source.checkpoint.config, rope.target, engines);
+FolderPlan plan_folder(const formats::Source& source, const NewRope& rope, const NewRopeOptions& options) {
   FolderPlan plan;
+  Json preferred = source.hf->config;
+  settle_sliding_window(options.sliding_window, source.checkpoint.config, rope.target.context, preferred, plan.losses);
+  refuse_losses(plan.losses, options.allowed_losses, source.checkpoint);
+  formats::EmittedRope emitted =
+      formats::emit_rope(preferred, source.checkpoint.config, rope.target, parse_engines(options.engines));
   plan.config = std::move(emitted.config);
   plan.verdicts = std::move(emitted.verdicts);
   plan.notes.push_back("config.json: the dialect of " + emitted.dialect);

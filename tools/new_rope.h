@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "formats/gguf_rope.h"
 #include "formats/hf_writer.h"
 #include "formats/rope_emit.h"
 #include "formats/source.h"
@@ -22,8 +23,22 @@ void declare_engines(CommandLine& line, std::vector<std::string>& engines);
 /// Those of --engine; none was asked for: none. Error(usage) for a name or a version that is not known.
 std::vector<formats::EngineVersion> parse_engines(const std::vector<std::string>& engines);
 
-/// Error(usage) for --engine beside a source whose rope stays as it is.
-void refuse_engines_without_rope(const std::vector<std::string>& engines, const formats::Source& source);
+/// --sliding-window, likewise.
+void declare_sliding_window(CommandLine& line, std::optional<std::string>& window);
+/// Error(usage) unless it is absent, "none" or a number of tokens.
+void check_sliding_window(const std::optional<std::string>& window);
+/// The window that a model of `before` has once --sliding-window was heard (nullopt: none). Error(usage) for a kind of
+/// model that has no window.
+std::optional<int> asked_sliding_window(const std::optional<std::string>& window, const ModelConfig& before);
+
+/// What else was asked beside a new rope.
+struct NewRopeOptions {
+  std::vector<std::string> engines;
+  std::optional<std::string> sliding_window;
+  std::vector<std::string> allowed_losses = {};
+};
+/// Error(usage) for --engine and --sliding-window beside a source whose rope stays as it is.
+void refuse_without_rope(const NewRopeOptions& options, const formats::Source& source);
 
 /// What +rope asks for.
 struct NewRope {
@@ -40,11 +55,11 @@ struct FolderPlan {
   formats::HfChanges changes;
   std::vector<std::string> notes;  // a line for each thing that changes
   std::vector<formats::EngineVerdict> verdicts;
+  std::vector<formats::Loss> losses;  // those that were allowed
 };
-/// `preferred`: config.json with the rope as every command writes it. Error(unsupported) where no config.json makes all
-/// of `engines` run it; without engines, what most of the newest read alike.
-FolderPlan plan_folder(const formats::Source& source, const NewRope& rope, const Json& preferred,
-                       const std::vector<formats::EngineVersion>& engines);
+/// Error(unsupported) where no config.json makes all of the engines run it (without engines: what most of the newest
+/// read alike), and where a sliding window shorter than the context stays without a word about it.
+FolderPlan plan_folder(const formats::Source& source, const NewRope& rope, const NewRopeOptions& options);
 
 /// Error(usage) unless every engine reads GGUFs.
 void check_gguf_engines(const std::vector<formats::EngineVersion>& engines);

@@ -37,6 +37,100 @@ TEST(NewRope, MergeAndConvertWriteWhatExtendWrites) {
   }
 }
 
+/// tolstoy-4m as a Mistral whose queries see the last 256 tokens.
+fs::path windowed_model(const Scratch& scratch) {
+  const fs::path folder = scratch / "windowed";
+  fs::copy(model("tolstoy-4m"), folder);
+  Json config = Json::parse(slurp(folder / "config.json"));
+  config.update({{"model_type", "mistral"}, {"architectures", {"MistralForCausalLM"}}, {"sliding_window", 256}});
+  fs::remove(folder / "config.json");
+  spill(folder / "config.json", config.dump(2));
+  return folder;
+}
+
+// A window shorter than the new context: no command writes it in silence.
+TEST(NewRope, ASlidingWindowIsSettledAsExtendSettlesIt) {
+  Scratch scratch;
+  const std::string base = windowed_model(scratch).string();
+  const auto ran = [&](const std::string& command, const std::string& out, const std::vector<std::string>& more) {
+    std::vector<std::string> words = {command,         base,    "-o", (scratch / out).string(), "--rope",
+                                      "yarn,factor=8", "--json"};
+    if (command == "convert") words.insert(words.end(), {"--type", "hf:keep"});
+    words.insert(words.end(), more.begin(), more.end());
+    return run(words);
+  };
+  const std::vector<std::string> commands = {"extend", "merge", "convert"};
+  for (const std::string& command : commands) {
+    const Ran refused = ran(command, "no", {});
+    EXPECT_EQ(refused.exit, 4) << command << refused.err;
+    EXPECT_NE(refused.err.find("sliding_window: a query sees the last 256 tokens only, and 2048 are to be served"),
+              std::string::npos)
+        << command << refused.err;
+    EXPECT_FALSE(fs::exists(scratch / "no"));
+  }
+  int n = 0;
+  for (const auto& [more, window] :
+       std::vector<std::pair<std::vector<std::string>, Json>>{{{"--sliding-window", "none"}, nullptr},
+                                                              {{"--sliding-window", "2k"}, 2048},
+                                                              {{"--allow-loss", "sliding_window"}, 256}}) {
+    std::vector<Json> configs, losses;
+    for (const std::string& command : commands) {
+      const std::string out = command + std::to_string(n);
+      const Ran one = ran(command, out, more);
+      ASSERT_EQ(one.exit, 0) << command << one.err;
+      configs.push_back(config_of(scratch / out));
+      losses.push_back(command == "convert" ? one.json()["outputs"][0]["losses"] : one.json()["losses"]);
+    }
+    ++n;
+    EXPECT_EQ(configs[0]["max_position_embeddings"], 2048);
+    EXPECT_EQ(configs[0]["sliding_window"], window);
+    EXPECT_EQ(losses[0].size(), more[0] == "--allow-loss" ? 1u : 0u);
+    for (std::size_t i = 1; i < commands.size(); ++i) {
+      EXPECT_EQ(configs[i], configs[0]) << commands[i];
+      EXPECT_EQ(losses[i], losses[0]) << commands[i];
+    }
+  }
+}
+
+// llama.cpp's llamas see everything: a GGUF is right of the model whose window was lifted, and of no other.
+TEST(NewRope, AGgufBesideALiftedWindow) {
+  Scratch scratch;
+  const std::string base = windowed_model(scratch).string();
+  const auto ran = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> words = {"convert", base,         "-o",     (scratch / "o.gguf").string(),
+                                      "--type",  "f16",        "--rope", "yarn,factor=8",
+                                      "--json",  "--overwrite"};
+    words.insert(words.end(), more.begin(), more.end());
+    return run(words);
+  };
+  EXPECT_EQ(ran({}).exit, 4);
+  EXPECT_EQ(ran({"--sliding-window", "1k"}).exit, 4) << "shorter than the 2048 served";
+  const Ran lifted = ran({"--sliding-window", "none"});
+  ASSERT_EQ(lifted.exit, 0) << lifted.err;
+  EXPECT_TRUE(lifted.json()["outputs"][0]["losses"].empty());
+}
+
+TEST(NewRope, WordsAboutAWindowThatMeanNothing) {
+  Scratch scratch;
+  const std::string windowed = windowed_model(scratch).string(), out = (scratch / "out").string();
+  const auto refused = [&](std::vector<std::string> words, const char* what) {
+    if (words[0] == "convert") words.insert(words.end(), {"--type", "hf:f16"});
+    const Ran ran = run(words);
+    EXPECT_EQ(ran.exit, 2) << ran.err;
+    EXPECT_NE(ran.err.find(what), std::string::npos) << ran.err;
+  };
+  for (const char* command : {"merge", "convert"}) {
+    refused({command, windowed, "-o", out, "--dtype", "f16", "--sliding-window", "none"}, "no rope is given");
+    refused({command, windowed, "-o", out, "--dtype", "f16", "--allow-loss", "sliding_window"},
+            "--allow-loss is about");
+    refused({command, windowed, "-o", out, "--rope", "yarn,factor=2", "--sliding-window", "x"}, "give a number");
+    refused({command, windowed, "-o", out, "--rope", "yarn,factor=2", "--allow-loss", "x"}, "is the name of no loss");
+    refused({command, model("stories260K"), "-o", out, "--rope", "yarn,factor=2", "--sliding-window", "none"},
+            "a llama model has none");
+  }
+  EXPECT_FALSE(fs::exists(out));
+}
+
 TEST(NewRope, RemoteCodeIsLeftOut) {
   Scratch scratch;
   const std::string remote = remote_code_model(scratch).string();
