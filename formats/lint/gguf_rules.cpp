@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 #include <set>
 
 #include "formats/lint/linter.h"
@@ -164,12 +165,15 @@ class GgufLinter {
     }
     if (type != "yarn" || original < 1 || served < 1 || s <= 1) return;
     const double product = s * original;
-    if (std::abs(product - served) > 0.01 * product)
-      add("G04", Severity::warning, key("context_length"),
-          "factor x original is " + trimmed(product) + " and context_length " + trimmed(served) +
-              ", which llama.cpp serves by default",
-          "correct the key")
-          .flags = {{newest(Engine::llama_cpp).title(), "-c " + trimmed(std::floor(product))}};
+    if (std::abs(product - served) > 0.01 * product) {
+      const EngineRope* rope = as_read();
+      Finding& finding = add("G04", Severity::warning, key("context_length"),
+                             "factor x original is " + trimmed(product) + " and context_length " + trimmed(served) +
+                                 ", which llama.cpp serves by default",
+                             "correct the key");
+      if (rope && product <= std::numeric_limits<int>::max())  // -c takes an int
+        add_flags(finding, wanted_rope(rope->spec, int(product)));
+    }
     if (options_.context && *options_.context > product * 1.001)
       add("S1", Severity::warning, key("rope.scaling.factor"),
           std::to_string(*options_.context) + " tokens are asked for and the rope was scaled for " + trimmed(product),
@@ -309,9 +313,10 @@ class GgufLinter {
 
   /// The command line that runs `meant` from the file as it is, or why none does.
   void add_flags(Finding& finding, const RopeSpec& meant) {
-    const EngineFlags flags =
-        engine_flags(newest(Engine::llama_cpp), FlagsGguf{&file_, path_},
-                     wanted_rope(meant, options_.context.value_or(reading().context.value_or(1))));
+    add_flags(finding, wanted_rope(meant, options_.context.value_or(reading().context.value_or(1))));
+  }
+  void add_flags(Finding& finding, const WantedRope& meant) {
+    const EngineFlags flags = engine_flags(newest(Engine::llama_cpp), FlagsGguf{&file_, path_}, meant);
     if (!flags.possible) finding.fix += "; no flag does: " + flags.reason;
     else if (!flags.line.empty()) finding.flags.push_back({flags.engine.title(), flags.line});
   }

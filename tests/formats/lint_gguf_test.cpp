@@ -229,6 +229,17 @@ TEST(LintGguf, NoLineThatTheEngineDoesNotObey) {
   }
 }
 
+/// -c is an int (common/arg.cpp): no line where factor x original is none.
+TEST(LintGguf, NoContextThatTheEngineCannotTake) {
+  for (const auto& [factor, line] : {std::pair{32.0, "-c 262144"}, std::pair{131072.0, "-c 1073741824"},
+                                     std::pair{262144.0, ""}, std::pair{1e30, ""}}) {
+    const std::vector<Finding> findings = lint(yarn_16({number("llama.rope.scaling.factor", factor)}), {});
+    const Finding* found = finding_of(findings, "G04");
+    ASSERT_NE(found, nullptr);
+    EXPECT_EQ(found->flags.empty() ? "" : found->flags[0].line, line) << factor;
+  }
+}
+
 /// Keys are asked for by several rules; each is named once, whichever of them comes to it first.
 TEST(LintGguf, AKeyThatIsNoNumberIsNamedOnce) {
   for (const char* name :
