@@ -62,7 +62,9 @@ int run_support(const SupportOptions& options, Io& io) {
   }
   output.body = {{"architectures", rows}, {"encodings", encodings}};
   output.table(std::move(table));
-  output.text("adapters: LoRA and rsLoRA of PEFT 0.21; tokenizers: SentencePiece BPE, tokenizer.json\nencodings read: " + types);
+  output.text(
+      "adapters: LoRA and rsLoRA of PEFT 0.21; tokenizers: SentencePiece BPE, tokenizer.json\nencodings read: " +
+      types);
   emit(output, options.common, io);
   return 0;
 }

@@ -150,8 +150,9 @@ const Vocabulary& vocabulary_of(const Checkpoint& checkpoint, bool has_tokenizer
   if (!checkpoint.vocabulary)
     throw Error(ErrorKind::bad_input, {.path = checkpoint.label},
                 "there is no tokenizer beside the weights, and text needs one",
-                has_tokenizer_option ? "name its folder with --tokenizer DIR, or give ids with --tokens"
-                                     : "put its tokenizer.json or tokenizer.model into the folder, or give ids with --tokens");
+                has_tokenizer_option
+                    ? "name its folder with --tokenizer DIR, or give ids with --tokens"
+                    : "put its tokenizer.json or tokenizer.model into the folder, or give ids with --tokens");
   return *checkpoint.vocabulary;
 }
 
