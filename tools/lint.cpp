@@ -188,10 +188,16 @@ Json fix(const fs::path& path, const LintCommandOptions& options, const formats:
 
 /// Wrong combinations, before any file is read.
 void check(const LintCommandOptions& options) {
-  check_reports(options.common, true, true);
   const bool rules_alone = options.explain || options.list_rules;
+  check_reports(options.common, !options.explain, !rules_alone);
   if (rules_alone && (!options.sources.empty() || options.fix))
     usage("--explain and --list-rules take no SOURCE and fix nothing", "leave one out");
+  if (options.explain && options.list_rules)
+    usage("--explain and --list-rules both say what is shown", "leave one out");
+  if (rules_alone && (options.format || options.context || !options.engines.empty() || !options.select.empty() ||
+                      !options.ignore.empty()))
+    usage("--explain and --list-rules look at no model: --engine, -c, --select, --ignore and --format do nothing there",
+          "leave them out; --json gives the rules as JSON");
   if (!rules_alone && options.sources.empty()) usage("SOURCE is missing", "usage: ropewalk lint [options] SOURCE");
   if (options.sources.size() > 1) usage("unexpected argument '" + options.sources[1] + "'", "lint takes one SOURCE");
   if ((options.dry_run || options.no_sync) && !options.fix)

@@ -142,6 +142,17 @@ TEST_F(Lint, WronglyCalled) {
   refused({config, "--ignore", "Z9"}, 2, "which is no rule");
   refused({config, "--select", ""}, 2, "which is no rule");
   refused({"--explain", "R0x"}, 2, "which is no rule");
+  for (const std::vector<std::string>& more : std::vector<std::vector<std::string>>{
+           {"--format", "sarif"}, {"--engine", "vllm"}, {"-c", "4k"}, {"--select", "R2"}, {"--ignore", "R2"}})
+    for (std::vector<std::string> words :
+         std::vector<std::vector<std::string>>{{"--list-rules"}, {"--explain", "R20"}}) {
+      words.insert(words.end(), more.begin(), more.end());
+      refused(words, 2, "do nothing there");
+    }
+  refused({"--list-rules", "--report", (scratch / "x.sarif").string()}, 2, "unknown kind '.sarif'");
+  refused({"--explain", "R20", "--report", (scratch / "x.sarif").string()}, 2, "unknown kind '.sarif'");
+  refused({"--explain", "R20", "--report", (scratch / "x.csv").string()}, 2, "no table");
+  refused({"--list-rules", "--explain", "R20"}, 2, "both say what is shown");
   refused({config, "--engine", "vlm"}, 2, "did you mean 'vllm'");
   refused({config, "--format", "xml"}, 2, "give text, github or sarif");
   refused({config, "--format", "sarif", "--json"}, 2, "give one of them");
