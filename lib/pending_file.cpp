@@ -211,8 +211,20 @@ void finish_together(const PendingSet& set) {
   for (const PendingFolder* folder : set.folders)
     if (folder->state_->options.sync)
       parents.emplace(folder->state_->target.parent_path(), folder->state_->building->descriptor());
-  for (const auto& [folder, inside] : parents) sync_folder(folder, inside);
   // the new names are on the disk before the old files go
+  try {
+    for (const auto& [folder, inside] : parents) sync_folder(folder, inside);
+  } catch (const Error& error) {
+    std::string kept_folders;
+    for (PendingFolder* folder : published)
+      if (const fs::path old = folder->state_->keep_old(); !old.empty())
+        kept_folders += (kept_folders.empty() ? "'" : ", '") + old.native() + "'";
+    if (kept_folders.empty()) throw;
+    throw Error(error.kind(), error.where(),
+                error.problem() +
+                    " (what is new has its name and may not be on the disk; the old is kept: " + kept_folders + ")",
+                error.fix());
+  }
   for (PendingFolder* folder : published) folder->state_->settle();
   for (const fs::path& path : set.replaced)
     if (::unlink(path.c_str()) != 0 && errno != ENOENT) throw_output_error(path.native(), "remove the old file", errno);

@@ -117,6 +117,19 @@ void PendingFolder::State::settle() {
   if (step_ == Step::moved) remove_tree(moved_away().c_str());
 }
 
+fs::path PendingFolder::State::keep_old() {
+  building->release();  // what has its name now is the old folder, or nothing
+  if (step_ != Step::exchanged && step_ != Step::moved) return {};
+  const fs::path from = step_ == Step::exchanged ? building_path : moved_away();
+  for (int number = 1; number <= 100; ++number) {
+    const fs::path kept = target.parent_path() / ("." + target.filename().native() + ".ropewalk-kept" +
+                                                  (number > 1 ? "-" + std::to_string(number) : ""));
+    if (::rename(from.c_str(), kept.c_str()) == 0) return kept;  // replaces nothing but an empty folder
+    if (errno != ENOTEMPTY && errno != EEXIST && errno != ENOTDIR) break;
+  }
+  return from;
+}
+
 void PendingFolder::State::take_back() noexcept {
   if (step_ == Step::exchanged) {
     (void)rename_with_flags(building_path, target, RENAME_EXCHANGE);

@@ -22,6 +22,9 @@ struct PendingFolder::State {
   void publish();
   /// The old folder goes.
   void settle();
+  /// Instead of settle(): both folders stay. Where the old one lies now, under a name that no run reaps or replaces;
+  /// empty if there was none.
+  std::filesystem::path keep_old();
   /// After publish(): as before it.
   void take_back() noexcept;
 
