@@ -12,6 +12,7 @@ namespace ropewalk::formats {
 namespace {
 
 constexpr int kMaxDepth = 32;
+constexpr std::size_t kMaxTails = 50;
 constexpr std::size_t kMaxTranslatedBytes = std::size_t{1} << 18;
 
 // Insides of PCRE2 classes. PCRE2's own \s has U+180E too, its \w neither marks nor connectors.
@@ -65,10 +66,17 @@ class Translator {
       item();
       if (out_.size() > kMaxTranslatedBytes) refuse("too many classes");
     }
+    out_.append(tails_, ')');
     return out_;
   }
 
  private:
+  /// An open one.
+  struct Group {
+    std::size_t begin;
+    std::size_t tails = 0;  // groups inside that options opened, which end with it
+  };
+
   char peek(std::size_t at = 0) const { return at < rest_.size() ? rest_[at] : '\0'; }
   bool take(std::string_view text) {
     if (!rest_.starts_with(text)) return false;
@@ -95,7 +103,8 @@ class Translator {
       case '(': return open_group();
       case ')':
         if (!groups_.empty()) {
-          atom_ = groups_.back();
+          out_.append(groups_.back().tails, ')');
+          atom_ = groups_.back().begin;
           groups_.pop_back();
         }
         out_ += c;
@@ -129,7 +138,7 @@ class Translator {
   }
 
   void open_group() {
-    groups_.push_back(out_.size());
+    groups_.push_back({out_.size()});
     if (groups_.size() > 200) refuse("more than 200 nested groups");
     if (!take("?")) {
       if (peek() == '*') refuse("a callout");
@@ -160,9 +169,12 @@ class Translator {
     if (options.empty() || (peek() != ':' && peek() != ')'))
       refuse("a group of kind '(?" + std::string(1, peek()) + "'");
     if (options.find('x') != std::string::npos) refuse("the option x");
-    const bool scoped = next() == ':';
-    out_ += "(?" + options + (scoped ? ":" : ")");
-    if (!scoped) groups_.pop_back();
+    out_ += "(?" + options + ":";
+    if (next() == ':') return;
+    // a(?i)b|c is a(?i:b|c): options of their own make one group of the rest of theirs, alternatives too
+    groups_.pop_back();
+    if (++(groups_.empty() ? tails_ : groups_.back().tails) > kMaxTails) refuse("more than 50 options in one group");
+    atom_ = out_.size();
   }
 
   /// Behind a backslash outside a class.
@@ -321,8 +333,9 @@ class Translator {
 
   std::string_view rest_;
   std::string out_;
-  std::size_t atom_ = 0;             // where the last atom begins
-  std::vector<std::size_t> groups_;  // where the open ones begin
+  std::size_t atom_ = 0;  // where the last atom begins
+  std::vector<Group> groups_;
+  std::size_t tails_ = 0;  // as a group's, of the whole pattern
 };
 
 }  // namespace

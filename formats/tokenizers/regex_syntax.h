@@ -8,7 +8,7 @@ namespace ropewalk::formats {
 /// A pattern of Oniguruma's syntax (6.9, UTF-8, as the tokenizers library compiles it) in PCRE2's, with the same
 /// matches. What differs is rewritten: ^ and $ are of lines; \h is a hexadecimal digit; \s, \w and POSIX brackets are
 /// Unicode's properties; {,n} counts from 0; {n,m}+ repeats, it is not possessive; classes nest and intersect (&&);
-/// (?m) lets dots match newlines. Error(unsupported) without a place names what is not understood: calls, absent
+/// (?m) lets dots match newlines; a(?i)b|c is a(?i:b|c). Error(unsupported) without a place names what is not understood: calls, absent
 /// expressions, conditionals, callouts, \K, \G, \X, \R and characters by octal or control codes.
 std::string oniguruma_to_pcre2(std::string_view pattern);
 

@@ -120,6 +120,39 @@ TEST(TokenizerJson, RefusesRegularExpressionsThatCannotWork) {
 }
 
 /// Catastrophic patterns end with one line, not with the heat death.
+/// The matches and what lies between them, as Split with "isolated" has them.
+std::vector<std::string> pieces(const std::string& regex, const std::string& text) {
+  std::vector<std::string> out;
+  std::size_t end = 0;
+  const auto add = [&](std::size_t from, std::size_t to) {
+    if (from < to) out.push_back(text.substr(from, to - from));
+  };
+  Regex({.text = regex, .is_regex = true}).for_each_match(text, [&](const auto& match) {
+    add(end, match.begin);
+    add(match.begin, match.end);
+    end = match.end;
+  });
+  add(end, text.size());
+  return out;
+}
+
+// Pieces by tokenizers 0.23.3: Split(Regex(...), "isolated").pre_tokenize_str.
+TEST(TokenizerJson, OptionsHoldTheRestOfTheirGroupTogether) {
+  using Texts = std::vector<std::string>;
+  EXPECT_EQ(pieces("a(?i)b|c", "xcxaBxaC"), (Texts{"xcx", "aB", "x", "aC"}));
+  EXPECT_EQ(pieces("(a(?i)b|c)d", "xcdxaBdxaCdxaCDaD"), (Texts{"xcdx", "aBd", "x", "aCd", "xaCDaD"}));
+  EXPECT_EQ(pieces("(?i)ab|cd", "xABCDcdX"), (Texts{"x", "AB", "CD", "cd", "X"}));
+  EXPECT_EQ(pieces("a|b(?i)c|d", "aABCxbDdbd"), (Texts{"a", "ABCx", "bD", "d", "bd"}));
+  EXPECT_EQ(pieces("(?i)a(?-i)b|c", "AbACABxcC"), (Texts{"Ab", "ACABxcC"}));
+  EXPECT_EQ(pieces("(?:(?i)x|y){2}+z", "xXyYzz"), (Texts{"xXyYz", "z"}));
+  EXPECT_EQ(pieces("a(?i)b|c(?m).|d", "aBaC\naDdx"), (Texts{"aB", "aC\n", "aDdx"}));
+  EXPECT_EQ(pieces("(?:a(?i)b|c)+|z", "aBaCzZcb"), (Texts{"aBaC", "z", "Zcb"}));
+  EXPECT_EQ(pieces("q(?i)", "qQ"), (Texts{"q", "Q"}));
+  EXPECT_EQ(pieces("(?i:a|b)c|d", "BcDd"), (Texts{"Bc", "D", "d"}));
+  // what the library refuses too
+  for (const char* bad : {"a(?i)*b|c", "(?i)a)b", "a(?i){2}+b"}) EXPECT_THROW(pieces(bad, "ab"), Error) << bad;
+}
+
 TEST(TokenizerJson, GivesUpOnCatastrophicMatches) {
   const auto bomb = tokenizer(with_regex("(a+)+$|(a*)*b"));
   try {
