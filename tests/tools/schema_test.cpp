@@ -1,5 +1,6 @@
 // Every command's --json output against docs/schema.
 #include <cmath>
+#include <sstream>
 
 #include "tests/tools/command.h"
 
@@ -124,6 +125,32 @@ TEST(Schema, EveryCommand) {
   expect_valid({"tokenize", base, gguf, "-p", "one", "--count"});
   expect_valid({"tokenize", base, "--decode", "-p", "5 6 7"});
   expect_valid({"generate", base, "-p", "one", "-n", "3"});
+}
+
+// docs/design.md, section 7, has a row of keys for each command: none of them is left out there.
+TEST(Schema, TheDesignNamesEveryKey) {
+  const fs::path docs = fs::path(ROPEWALK_TEST_DATA_DIR) / "../../docs";
+  std::istringstream design(slurp(docs / "design.md"));
+  std::string keys;  // all rows, each as "| command | keys |"
+  for (std::string line; std::getline(design, line);)
+    if (line.starts_with("| convert, quantize | ")) keys += "| convert | " + line.substr(22) + "\n";
+    else keys += line + "\n";
+  int rows = 0;
+  for (const fs::directory_entry& entry : fs::directory_iterator(docs / "schema")) {
+    const std::string command = entry.path().stem().string();
+    if (entry.path().extension() != ".json" || command == "error") continue;
+    const auto at = keys.find("\n| " + command + " | `");
+    ASSERT_NE(at, std::string::npos) << command << " has no row";
+    const std::string row = keys.substr(at + 1, keys.find('\n', at + 1) - at);
+    ++rows;
+    for (const auto& item : schema_of(command)["properties"].items()) {
+      bool common = false;
+      for (const char* key : {"ropewalk", "schema", "command", "source", "warnings"})
+        common = common || item.key() == key;
+      EXPECT_TRUE(common || row.find("`" + item.key() + "`") != std::string::npos) << command << ": " << item.key();
+    }
+  }
+  EXPECT_GE(rows, 13);
 }
 
 TEST(Schema, Failures) {
