@@ -25,6 +25,17 @@ std::string message_of(int code) {
   return reinterpret_cast<const char*>(text);
 }
 
+/// What pcre2_compile refused. Only brackets without a partner are wrong for sure: Oniguruma takes what PCRE2 does not,
+/// such as lookbehinds of several lengths.
+[[noreturn]] void refuse(int error) {
+  if (error == PCRE2_ERROR_MISSING_SQUARE_BRACKET || error == PCRE2_ERROR_MISSING_CLOSING_PARENTHESIS ||
+      error == PCRE2_ERROR_UNMATCHED_CLOSING_PARENTHESIS)
+    throw Error(ErrorKind::bad_input, {}, "its regular expression does not compile: " + message_of(error),
+                "fetch the file again or repair it");
+  throw Error(ErrorKind::unsupported, {}, "its regular expression is not understood: " + message_of(error),
+              "pass token ids instead of text");
+}
+
 template <auto release>
 struct Free {
   template <class T>
@@ -86,9 +97,7 @@ Regex::Regex(const TextPattern& pattern) : code_(std::make_unique<Code>()) {
   int error = 0;
   PCRE2_SIZE at = 0;
   code_->code.reset(pcre2_compile(units(text), text.size(), options, &error, &at, context.get()));
-  if (!code_->code)
-    throw Error(ErrorKind::bad_input, {}, "its regular expression does not compile: " + message_of(error),
-                "fetch the file again or repair it");
+  if (!code_->code) refuse(error);
   pcre2_jit_compile(code_->code.get(), PCRE2_JIT_COMPLETE);  // without it matching is slow, and right
 }
 

@@ -14,8 +14,8 @@ namespace ropewalk::formats {
 /// A pattern of a tokenizer.json, compiled by PCRE2's JIT compiler. Thread-safe.
 class Regex {
  public:
-  /// Error(unsupported) or Error(bad_input) without a place for a pattern that is too long (64 kB), not understood or
-  /// wrong.
+  /// Without a place: Error(unsupported) for a pattern that is too long (64 kB), not understood or refused by PCRE2,
+  /// Error(bad_input) for brackets without a partner.
   explicit Regex(const TextPattern& pattern);
   ~Regex();
   Regex(Regex&&) noexcept;
