@@ -76,9 +76,15 @@ bool flag(const ConfigFile& file, const Json& token, const std::string& pointer,
   return found->get<bool>();
 }
 
-std::int32_t checked_id(const ConfigFile& file, const std::string& pointer, std::int64_t id) {
-  if (id < 0 || id >= kMaxId)
-    file.fail(pointer, "has id " + std::to_string(id) + ", expected 0 to " + std::to_string(kMaxId - 1));
+/// One past the largest id that a file with `listed` added tokens may give one: tables by id are made later, and a lone
+/// id of 16 million would claim a gigabyte. The bound of vocab.json's own ids (bpe_merges.cpp).
+std::int64_t id_end(const Vocabulary& vocabulary, std::size_t listed) {
+  return std::min<std::int64_t>(kMaxId, static_cast<std::int64_t>(vocabulary.pieces.size() + listed) * 4 + 65536);
+}
+
+std::int32_t checked_id(const ConfigFile& file, const std::string& pointer, std::int64_t id, std::int64_t end) {
+  if (id < 0 || id >= end)
+    file.fail(pointer, "has id " + std::to_string(id) + ", expected 0 to " + std::to_string(end - 1));
   return static_cast<std::int32_t>(id);
 }
 
@@ -101,13 +107,14 @@ std::set<std::string> special_contents(const ConfigFile& map, const ConfigFile& 
   return out;
 }
 
-void read_added_json(const ConfigFile& file, const std::set<std::string>& special,
+void read_added_json(const ConfigFile& file, const std::set<std::string>& special, const Vocabulary& vocabulary,
                      std::map<std::int32_t, AddedToken>& added) {
   if (!file.exists()) return;
+  const std::int64_t end = id_end(vocabulary, file.json().size());
   for (const auto& [content, id] : file.json().items()) {
     const std::string pointer = "/" + pointer_segment(content);
     if (!id.is_number_integer()) file.fail(pointer, "is " + id.dump().substr(0, 40) + ", expected an id");
-    AddedToken token{.id = checked_id(file, pointer, id.get<std::int64_t>()), .content = content};
+    AddedToken token{.id = checked_id(file, pointer, id.get<std::int64_t>(), end), .content = content};
     token.special = special.contains(content);
     token.normalized = !token.special;
     if (!added.emplace(token.id, token).second)
@@ -115,17 +122,19 @@ void read_added_json(const ConfigFile& file, const std::set<std::string>& specia
   }
 }
 
-void read_decoder(const ConfigFile& file, std::map<std::int32_t, AddedToken>& added) {
+void read_decoder(const ConfigFile& file, const Vocabulary& vocabulary, std::map<std::int32_t, AddedToken>& added) {
   const Json* decoder = file.find("added_tokens_decoder");
   if (!decoder) return;
   if (!decoder->is_object()) file.fail("/added_tokens_decoder", "is no object");
+  const std::int64_t end = id_end(vocabulary, decoder->size());
   for (const auto& [key, value] : decoder->items()) {
     const std::string pointer = "/added_tokens_decoder/" + pointer_segment(key);
     if (key.empty() || key.size() > 8 || key.find_first_not_of("0123456789") != std::string::npos)
       file.fail(pointer, "is keyed by no id");
     if (!value.is_object() || !value.contains("content") || !value["content"].is_string())
       file.fail(pointer, "has no string 'content'");
-    AddedToken token{.id = checked_id(file, pointer, std::stoll(key)), .content = value["content"].get<std::string>()};
+    AddedToken token{.id = checked_id(file, pointer, std::stoll(key), end),
+                     .content = value["content"].get<std::string>()};
     token.special = flag(file, value, pointer, "special");
     token.lstrip = flag(file, value, pointer, "lstrip");
     token.rstrip = flag(file, value, pointer, "rstrip");
@@ -262,8 +271,8 @@ std::optional<Vocabulary> read_hf_vocabulary(const fs::path& folder) {
   const bool lists_its_own = vocabulary.pipeline && is_there(folder / "tokenizer.json");
   if (!lists_its_own) {
     std::map<std::int32_t, AddedToken> added;
-    read_added_json(added_json, special_contents(map, config), added);
-    read_decoder(config, added);
+    read_added_json(added_json, special_contents(map, config), vocabulary, added);
+    read_decoder(config, vocabulary, added);
     for (const auto& [id, token] : added) vocabulary.added.push_back(token);
     if (vocabulary.pipeline) add_class_token(vocabulary);
   }

@@ -232,9 +232,17 @@ TEST_F(HfVocabulary, WrongTypesAreRefusedWithTheirPlace) {
   write("tokenizer_config.json", "{}");
   const std::string added = (folder_ / "added_tokens.json").string();
   write("added_tokens.json", "{\"a\": -1}");
-  EXPECT_EQ(message(), "bad_input: " + added + ":1:7: 'a' has id -1, expected 0 to 16777215" + fix);
+  EXPECT_EQ(message(), "bad_input: " + added + ":1:7: 'a' has id -1, expected 0 to 67587" + fix);
   write("added_tokens.json", "{\"a\": 600, \"b\": 600}");
   EXPECT_EQ(message(), "bad_input: " + added + ":1:17: 'b' has the id of another token, 600" + fix);
+  write("added_tokens.json", "{\"a\": 16777215}");  // a table of a gigabyte, beside 512 pieces
+  EXPECT_EQ(message(), "bad_input: " + added + ":1:7: 'a' has id 16777215, expected 0 to 67587" + fix);
+  write("added_tokens.json", "{\"a\": 67587}");  // 4 * (512 pieces + 1) + 65536 - 1
+  EXPECT_EQ(message(), "accepted");
+  write("tokenizer_config.json", R"({"added_tokens_decoder": {"67588": {"content": "b"}}})");
+  EXPECT_EQ(message(),
+            "bad_input: " + config + ":1:36: 'added_tokens_decoder/67588' has id 67588, expected 0 to 67587" + fix);
+  write("tokenizer_config.json", "{}");
   write("added_tokens.json", "{\"a\": \"1\"}");
   EXPECT_EQ(message(), "bad_input: " + added + ":1:7: 'a' is \"1\", expected an id" + fix);
 }
