@@ -126,7 +126,6 @@ TEST(TokenizerJson, RefusesRegularExpressionsThatCannotWork) {
             "pass token ids instead of text");
 }
 
-/// Catastrophic patterns end with one line, not with the heat death.
 /// The matches and what lies between them, as Split with "isolated" has them.
 std::vector<std::string> pieces(const std::string& regex, const std::string& text) {
   std::vector<std::string> out;
@@ -160,6 +159,7 @@ TEST(TokenizerJson, OptionsHoldTheRestOfTheirGroupTogether) {
   for (const char* bad : {"a(?i)*b|c", "(?i)a)b", "a(?i){2}+b"}) EXPECT_THROW(pieces(bad, "ab"), Error) << bad;
 }
 
+/// Catastrophic patterns end with one line, not with the heat death.
 TEST(TokenizerJson, GivesUpOnCatastrophicMatches) {
   const auto bomb = tokenizer(with_regex("(a+)+$|(a*)*b"));
   try {
