@@ -4,6 +4,7 @@
 #include <array>
 #include <set>
 #include <span>
+#include <utility>
 
 #include "formats/gguf_split.h"
 #include "lib/error.h"
@@ -113,7 +114,10 @@ void GgufOutputs::append_items(StreamPlan& pass) const {
 
 void GgufOutputs::append_pending(PendingSet& set) const {
   for (const Output& output : outputs_) {
-    for (const auto& file : output.files) set.files.push_back(file.get());
+    std::vector<PendingFile*> shards;
+    for (const auto& file : output.files) shards.push_back(file.get());
+    if (shards.size() == 1) set.files.push_back(shards.front());
+    else set.splits.push_back(std::move(shards));
     set.replaced.insert(set.replaced.end(), output.written.replaced.begin(), output.written.replaced.end());
   }
 }

@@ -80,6 +80,12 @@ void reserve(int fd, const std::string& name, std::uint64_t size_bytes) {
   if (failure != 0) throw_output_error(name, "reserve " + plural(size_bytes, "byte") + of, failure);
 }
 
+/// What has its name already, should a later output not get its own.
+struct Published {
+  std::vector<fs::path> created;  // these may go again; what a file replaced cannot come back:
+  std::string kept;               // the names of those
+};
+
 }  // namespace
 
 struct PendingFile::State {
@@ -97,6 +103,10 @@ struct PendingFile::State {
   }
 
   void flush() const;
+  bool replaces() const;
+  void publish(Published& done);
+  Temporary set_aside() const;
+  static void publish_split(const std::vector<PendingFile*>& shards, Published& done);
   void take_name();
   void take_free_name();
 };
@@ -177,36 +187,75 @@ void write_file(const fs::path& target, std::string_view text, const WriteOption
   file.finish();
 }
 
+bool PendingFile::State::replaces() const {
+  std::error_code ignored;
+  return options.overwrite && fs::exists(fs::symlink_status(target, ignored));
+}
+
+void PendingFile::State::publish(Published& done) {
+  const bool old = replaces();
+  take_name();
+  if (old) done.kept += (done.kept.empty() ? "'" : ", '") + name + "'";
+  else done.created.push_back(target);
+}
+
+/// For a file that replaces one. The old one has a temporary name afterwards: gone with its owner, or reaped after a crash.
+Temporary PendingFile::State::set_aside() const {
+  (void)check_target(target, name, true);
+  Temporary away = Temporary::create(target, name, Temporary::Kind::file);
+  if (::rename(target.c_str(), away.path().c_str()) != 0) throw_output_error(name, "move the old file away", errno);
+  if (options.sync) sync_folder(target.parent_path(), away.descriptor());  // before any new shard is on the disk
+  return away;
+}
+
+void PendingFile::State::publish_split(const std::vector<PendingFile*>& shards, Published& done) {
+  State& first = *shards.front()->state_;
+  std::optional<Temporary> old;
+  if (first.replaces()) old.emplace(first.set_aside());
+  const std::size_t kept_before = done.kept.size();
+  try {
+    for (std::size_t shard = 1; shard < shards.size(); ++shard) shards[shard]->state_->publish(done);
+    if (old && first.options.sync) sync_folder(first.target.parent_path(), first.descriptor());
+    first.publish(done);
+  } catch (const Error&) {
+    // beside a new shard the old first one stays away: what is left must not read as a model
+    if (old && done.kept.size() == kept_before) {
+      if (::rename(old->path().c_str(), first.target.c_str()) == 0) old->release();
+    } else if (old) {
+      done.kept += ", and so the old '" + first.name + "' is removed";
+    }
+    throw;
+  }
+  if (!old) return;
+  done.created.pop_back();  // should a later output fail: it has replaced a file as the others have
+  done.kept += (done.kept.empty() ? "'" : ", '") + first.name + "'";
+}
+
 void finish_together(const PendingSet& set) {
-  for (const PendingFile* file : set.files) file->state_->flush();
+  std::vector<const PendingFile*> files(set.files.begin(), set.files.end());
+  for (const auto& split : set.splits) files.insert(files.end(), split.begin(), split.end());
+  for (const PendingFile* file : files) file->state_->flush();
   for (const PendingFolder* folder : set.folders) folder->state_->flush();
   const Publishing publishing;
-  std::vector<PendingFolder*> published;  // these may go again, and
-  std::vector<fs::path> created;          // these; what a file replaced cannot come back
-  std::string kept;
+  std::vector<PendingFolder*> published;  // these may go again
+  Published done;
   try {
     for (PendingFolder* folder : set.folders) {
       folder->state_->publish();
       published.push_back(folder);
     }
-    for (const PendingFile* file : set.files) {
-      PendingFile::State& s = *file->state_;
-      std::error_code ignored;
-      const bool replaces = s.options.overwrite && fs::exists(fs::symlink_status(s.target, ignored));
-      s.take_name();
-      if (replaces) kept += (kept.empty() ? "'" : ", '") + s.name + "'";
-      else created.push_back(s.target);
-    }
+    for (PendingFile* file : set.files) file->state_->publish(done);
+    for (const auto& split : set.splits) PendingFile::State::publish_split(split, done);
   } catch (const Error& error) {
-    for (const fs::path& path : created) (void)::unlink(path.c_str());
+    for (const fs::path& path : done.created) (void)::unlink(path.c_str());
     for (PendingFolder* folder : published) folder->state_->take_back();
-    if (kept.empty()) throw;
+    if (done.kept.empty()) throw;
     throw Error(error.kind(), error.where(),
-                error.problem() + " (complete and in place of the old: " + kept + "; nothing else was written)",
+                error.problem() + " (complete and in place of the old: " + done.kept + "; nothing else was written)",
                 error.fix());
   }
   std::map<fs::path, int> parents;  // with a descriptor of something in them
-  for (const PendingFile* file : set.files)
+  for (const PendingFile* file : files)
     if (file->state_->options.sync) parents.emplace(file->state_->target.parent_path(), file->state_->descriptor());
   for (const PendingFolder* folder : set.folders)
     if (folder->state_->options.sync)

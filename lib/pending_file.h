@@ -82,6 +82,8 @@ class PendingFolder {
 /// What one run writes and what belongs together: the shards of a split, several types, folders beside them.
 struct PendingSet {
   std::vector<PendingFile*> files;
+  // first shard first: no reader opens the others without it
+  std::vector<std::vector<PendingFile*>> splits = {};
   std::vector<PendingFolder*> folders;
   // old files that the new set stands for under other names (shards of another split)
   std::vector<std::filesystem::path> replaced;
@@ -89,8 +91,11 @@ struct PendingSet {
 /// finish() for all of them: every byte is synced before the first takes its name, so that the set is incomplete only
 /// between a few renames. If one cannot take its name, the others give theirs up again and the Error is thrown; a file
 /// that had replaced another cannot, and the Error names it as complete. `replaced` go once every output has its name.
+/// A split that replaces another of its names loses the old first shard before it gets any new one, and gets its own
+/// last: old and new shards never stand side by side as what reads as a model.
 /// A signal in the midst waits until all of it is done (remove_pending_on_signal); SIGKILL and a power cut alone can
-/// leave a part of the set, and then beside all old files.
+/// leave a part of the set: some files and folders new and the others old, each whole, and at most one split without its
+/// first shard.
 void finish_together(const PendingSet& set);
 
 /// Removes every temporary this process still holds, folders with all in them; async-signal-safe. Called by the signal

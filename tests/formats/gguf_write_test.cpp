@@ -31,7 +31,7 @@ fs::path model(const std::string& name) {
   return fs::exists(trained) ? trained : kGolden / "zoo" / name;
 }
 
-constexpr WriteOptions kNoSync{.overwrite = false, .sync = false};
+const WriteOptions kNoSync{.overwrite = false, .sync = false};
 
 std::vector<GgufExportOptions> all_types() {
   std::vector<GgufExportOptions> out;

@@ -149,6 +149,69 @@ TEST_P(PendingFileTest, FoldersAndFilesAppearTogetherOrNotAtAll) {
   EXPECT_EQ(read(folder / "old/config.json") + read(folder / "fresh/config.json"), "newnew");
 }
 
+// Old and new shards stand beside each other in the midst of a split that replaces another: then without a first one.
+TEST_P(PendingFileTest, ASplitThatStopsInTheMidstHasNoFirstShard) {
+  const auto finish = [&](std::size_t blocked) {
+    for (const char* name : {"1", "2", "3"}) std::ofstream(folder / name) << "old";
+    std::vector<std::unique_ptr<PendingFile>> files;
+    PendingSet set{.files = {}, .splits = {{}}, .folders = {}, .replaced = {}};
+    for (const char* name : {"1", "2", "3"}) {
+      files.push_back(std::make_unique<PendingFile>(folder / name, 3, options(true)));
+      files.back()->write(0, bytes_of("new"));
+      set.splits[0].push_back(files.back().get());
+    }
+    if (blocked == 0) return finish_together(set), std::string();
+    fs::remove(folder / std::to_string(blocked));
+    fs::create_directory(folder / std::to_string(blocked));  // appears while the run writes
+    const std::string said = refusal([&] { finish_together(set); });
+    fs::remove(folder / std::to_string(blocked));
+    return said;
+  };
+  EXPECT_EQ(finish(2).find("complete"), std::string::npos);  // none was replaced: the old ones are back
+  EXPECT_EQ(read(folder / "1") + read(folder / "3"), "oldold");
+  const std::string said = finish(3);
+  EXPECT_NE(said.find("(complete and in place of the old: '" + (folder / "2").string() + "', and so the old '" +
+                      (folder / "1").string() + "' is removed; nothing else was written)"),
+            std::string::npos)
+      << said;
+  EXPECT_EQ(names(), Names{"2"});
+  EXPECT_EQ(read(folder / "2"), "new");
+  finish(0);
+  EXPECT_EQ(names(), (Names{"1", "2", "3"}));
+  EXPECT_EQ(read(folder / "1") + read(folder / "2") + read(folder / "3"), "newnewnew");
+}
+
+// SIGKILL as soon as the first name changes.
+TEST_P(PendingFileTest, AKilledSplitIsOldOrNewOrWithoutItsFirstShard) {
+  constexpr std::size_t kShards = 100;
+  for (int round = 0; round < 6; ++round) {
+    for (std::size_t shard = 0; shard < kShards; ++shard) std::ofstream(folder / std::to_string(shard)) << "";
+    const auto is_new = [&](std::size_t shard) {
+      struct stat status {};
+      return ::stat((folder / std::to_string(shard)).c_str(), &status) == 0 && status.st_size == 1;
+    };
+    const pid_t pid = ::fork();
+    if (pid == 0) {
+      std::vector<std::unique_ptr<PendingFile>> files;
+      PendingSet all{.files = {}, .splits = {{}}, .folders = {}, .replaced = {}};
+      for (std::size_t shard = 0; shard < kShards; ++shard) {
+        files.push_back(std::make_unique<PendingFile>(folder / std::to_string(shard), 1, options(true)));
+        all.splits[0].push_back(files.back().get());
+      }
+      finish_together(all);
+      ::pause();
+    }
+    while (!is_new(1 + static_cast<std::size_t>(round)) && ::waitpid(pid, nullptr, WNOHANG) == 0) {
+    }
+    ::kill(pid, SIGKILL);
+    int status = 0;
+    ASSERT_EQ(::waitpid(pid, &status, 0), pid);
+    std::size_t count = 0;
+    for (std::size_t shard = 0; shard < kShards; ++shard) count += is_new(shard);
+    EXPECT_TRUE(count == kShards || !fs::exists(folder / "0")) << count << " of " << kShards << " are new";
+  }
+}
+
 TEST_P(PendingFileTest, WhatTheNewSetReplacesGoesWithIt) {
   for (const char* name : {"old-1", "old-2"}) std::ofstream(folder / name) << "old";
   PendingFile file(folder / "new", 1, options());
