@@ -96,10 +96,9 @@ struct GgufFile {
 };
 
 /// Versions 2 and 3. All of llama.cpp's loader's checks (running offsets without gap, unique names, whole blocks,
-/// alignment a power of two), caps on every count before
-/// allocating. Error(bad_input) with file, byte, found and expected. As llama.cpp does, the padding after the last
-/// tensor may be missing and bytes after it
-/// are ignored (with a warning). Memory: a few times the header's bytes; tensor data is not touched.
+/// alignment a power of two), caps on every count before allocating. Error(bad_input) with file, byte, found and
+/// expected. As llama.cpp does, the padding after the last tensor may be missing and bytes after it are ignored (with a
+/// warning). Memory: a few times the header's bytes; tensor data is not touched.
 GgufFile read_gguf(const std::filesystem::path& path);
 
 /// A GGUF about to be written.
@@ -132,9 +131,8 @@ struct GgufShard {
   std::uint64_t file_bytes = 0;
 };
 /// Names of shards are "%s-%05d-of-%05d". All keys stand in shard 0; each shard has split.no and split.count (u16) and
-/// split.tensors.count (i32), as the
-/// converter writes them, in place of any split.* keys of the plan. A shard closes when the next tensor would pass
-/// max_bytes of tensor data or max_tensors.
+/// split.tensors.count (i32), as the converter writes them, in place of any split.* keys of the plan. A shard closes
+/// when the next tensor would pass max_bytes of tensor data or max_tensors.
 /// Throws Error(bad_input) for names llama.cpp would refuse (64 bytes or more, twice), for more than 4 dims and for
 /// rows that are not whole blocks.
 std::vector<GgufShard> layout_gguf(const GgufPlan& plan, const GgufSplit& split = {});

@@ -13,9 +13,8 @@
 namespace ropewalk::formats {
 
 // general.* keys from what surrounds the weights, as gguf-py's metadata.py (llama.cpp 0.5) finds them: --metadata
-// before --model-name's rivals, then the model card's
-// front matter, config.json's _name_or_path, and the folder's name taken apart ("Mistral-7B-Instruct-v0.2": basename,
-// size label, finetune, version).
+// before --model-name's rivals, then the model card's front matter, config.json's _name_or_path, and the folder's name
+// taken apart ("Mistral-7B-Instruct-v0.2": basename, size label, finetune, version).
 
 struct GeneralMetadata {
   std::filesystem::path folder;  // its README.md is the model card
@@ -30,8 +29,7 @@ struct GeneralMetadata {
 };
 
 /// general.sampling.* and general.name to general.languages, in the converter's order. Error(bad_input) for overrides
-/// of the wrong type. A card that is not
-/// understood is left out with a line in `notes`.
+/// of the wrong type. A card that is not understood is left out with a line in `notes`.
 std::vector<GgufKey> gguf_general_keys(const GeneralMetadata& input, std::vector<std::string>& notes);
 
 /// "7B", "135M", "1.1B": two significant digits, as gguf-py's size_label.

@@ -13,9 +13,8 @@
 namespace ropewalk::formats {
 
 /// A GGUF of arch llama as llama.cpp 0.5 would run it: its keys' defaults, its rope rule (type none, linear, yarn;
-/// rope_freqs.weight), interleaved Q/K as stored,
-/// no sliding window. Tensors get canonical names. Takes nothing from anywhere else. Error(unsupported) for another
-/// architecture, for mixtures of experts and fused QKV.
+/// rope_freqs.weight), interleaved Q/K as stored, no sliding window. Tensors get canonical names. Takes nothing from
+/// anywhere else. Error(unsupported) for another architecture, for mixtures of experts and fused QKV.
 /// Error(bad_input) where the loader stops: missing or left-over tensors, wrong shapes, required keys. A tokenizer of a
 /// kind not read yet is only a warning.
 /// Tensors of block types that cannot be decoded yet are listed as they are; reading their values is
@@ -37,9 +36,8 @@ struct GgufExport {
   std::vector<std::string> notes;  // why rope_freqs was written, which tensors fell back, ...
 };
 /// The GGUF of an HF source. Tensor order: as convert_hf_to_gguf.py (shards by name, tensors of a shard by name;
-/// generated tensors first). Tensors of one dimension and
-/// norms are f32; the others `type`, or f16 where q8_0 does not fit a row. Q and K are stored with interleaved rotary
-/// pairs. No output.weight for a tied head.
+/// generated tensors first). Tensors of one dimension and norms are f32; the others `type`, or f16 where q8_0 does not
+/// fit a row. Q and K are stored with interleaved rotary pairs. No output.weight for a tied head.
 /// compat mode equals the converter of llama.cpp 0.5 with transformers 5.23.0 key by key, faults included. Its
 /// losses are what was asked for: a caller names them and goes on. The default
 /// mode differs from it in this only:

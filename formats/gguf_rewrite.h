@@ -23,17 +23,14 @@ struct GgufChanges {
 GgufPlan rewrite_gguf(const GgufFile& file, const GgufChanges& changes);
 
 /// The same model with another rope and context: the llama.rope.* keys but dimension_count, rope_freqs.weight and
-/// llama.context_length are replaced by those under which
-/// llama.cpp 0.5 computes `spec`.
+/// llama.context_length are replaced by those under which llama.cpp 0.5 computes `spec`.
 GgufExport rewrite_gguf_rope(const GgufFile& file, const ModelConfig& config, RopeEncoding encoding);
 
 /// A GGUF source written again: its keys, with the rope of source.checkpoint.config if the source replaced it, and the
 /// tensors adapters changed in their place.
 /// `type`: nullopt keeps every encoding ("keep"; tensors that adapters changed are written in the encoding they had,
-/// which must be one that can be written); else matrices
-/// take that type as llama-quantize of llama.cpp 0.5 does for f32, f16, bf16 and q8_0 (norms and vectors stay), and
-/// general.file_type says so; `saturate`
-/// as in GgufExportOptions.
+/// which must be one that can be written); else matrices take that type as llama-quantize of llama.cpp 0.5 does for
+/// f32, f16, bf16 and q8_0 (norms and vectors stay), and general.file_type says so; `saturate` as in GgufExportOptions.
 GgufExport rewrite_gguf_source(const Source& source, std::optional<DType> type, RopeEncoding encoding,
                                bool saturate = false);
 

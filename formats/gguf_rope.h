@@ -46,10 +46,9 @@ enum class RopeEncoding { automatic, keys, freqs };
 RopeSpec read_gguf_rope(const GgufFile& file, const std::string& path);
 
 /// What llama.cpp 0.5 runs for rope.scaling.type, factor (not 0), original_context_length and attn_factor; theta,
-/// rotary_dim and divisors stand in `spec`. Betas are 32 and 1 whatever the
-/// yarn_beta_* keys say. Where the range is upside down (originals of a few tokens) ggml's ramp is a step after pair 0,
-/// and that of the Python implementations, which RopeYarn means, keeps
-/// every pair: such a one becomes divisors.
+/// rotary_dim and divisors stand in `spec`. Betas are 32 and 1 whatever the yarn_beta_* keys say. Where the range is
+/// upside down (originals of a few tokens) ggml's ramp is a step after pair 0, and that of the Python implementations,
+/// which RopeYarn means, keeps every pair: such a one becomes divisors.
 void run_gguf_scaling(RopeSpec& spec, const std::string& type, double factor, int original_context, double attn_factor);
 
 /// The rope part of a GGUF about to be written.
@@ -67,9 +66,8 @@ inline constexpr const char* kGgufRopeFreqs = "rope_freqs.weight";
 /// Keys under which llama.cpp 0.5 computes `spec`: the method's own where its loader reads them right, else type none,
 /// rope_freqs.weight, attn_factor and, for people and tools, the original context. What neither can say is a named
 /// loss: "rope.dynamic", "rope.dynamic-yarn", "rope.longrope" where the rope depends on the running sequence; with
-/// RopeEncoding::keys also "rope.beta", "rope.truncate",
-/// "rope.extrapolation_factor", "rope.range", "rope.divisors" and "rope." + the method's name. `context`:
-/// llama.context_length as written.
+/// RopeEncoding::keys also "rope.beta", "rope.truncate", "rope.extrapolation_factor", "rope.range", "rope.divisors" and
+/// "rope." + the method's name. `context`: llama.context_length as written.
 /// Error(unsupported) if only part of a head rotates, which the loader refuses for this arch.
 GgufRope gguf_rope(const RopeSpec& spec, int head_dim, int context, RopeEncoding encoding);
 

@@ -12,8 +12,8 @@
 namespace ropewalk::formats {
 
 /// Special ids and flags as gguf-py's SpecialVocab (llama.cpp 0.5) finds them: tokenizer.json's post-processor template
-/// and added tokens, tokenizer_config.json, then
-/// config.json's *_token_id. Lists are in the order found, which is the order of the keys.
+/// and added tokens, tokenizer_config.json, then config.json's *_token_id. Lists are in the order found, which is the
+/// order of the keys.
 struct SpecialTokens {
   std::vector<std::pair<std::string, std::uint32_t>>
       ids;                                        // "bos", "eos", "unk", "sep", "pad", "cls", "mask", "eot", "eom"

@@ -28,8 +28,7 @@ std::filesystem::path shard_path(const GgufShardName& name, std::uint64_t number
 /// "NAME" of an output "NAME.gguf": what its shards' names begin with.
 std::string split_stem(const std::filesystem::path& target);
 /// What stands there under the name of an output NAME.gguf: the file itself and shards "NAME-00001-of-00003.gguf" of
-/// any count, sorted. Empty if nothing does, or if the
-/// folder cannot be listed: what is wrong with it the writer says.
+/// any count, sorted. Empty if nothing does, or if the folder cannot be listed: what is wrong with it the writer says.
 std::vector<std::filesystem::path> existing_files_of(const std::filesystem::path& target);
 
 }  // namespace ropewalk::formats

@@ -33,16 +33,15 @@ GgufWritten planned_files(const GgufPlan& plan, const GgufTarget& target);
 class GgufOutputs {
  public:
   /// plans[i] goes to targets[i]. Error(usage) if two outputs would be one file. Error(io) without `overwrite` if a
-  /// file or a shard of any count stands under a target's
-  /// name: two splits of one name side by side are a trap for whoever opens them.
+  /// file or a shard of any count stands under a target's name: two splits of one name side by side are a trap for
+  /// whoever opens them.
   GgufOutputs(std::vector<GgufPlan> plans, const std::vector<GgufTarget>& targets, const WriteOptions& options);
   ~GgufOutputs();
   GgufOutputs(const GgufOutputs&) = delete;
   GgufOutputs& operator=(const GgufOutputs&) = delete;
 
   /// Adds a sink per output: a tensor shared by plans (export_ggufs), or with another writer of the same pass, is read
-  /// once for all of them. The sinks point into this
-  /// object.
+  /// once for all of them. The sinks point into this object.
   void append_items(StreamPlan& pass) const;
   /// After everything was streamed: what is to take its name, for finish_together() with other writers' outputs.
   void append_pending(PendingSet& set) const;

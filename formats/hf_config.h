@@ -11,8 +11,7 @@ namespace ropewalk::formats {
 /// rope_parameters/dtype of version 5;
 /// the YaRN repository's remote-code dialect, recognised by auto_map, never run) for model_type llama and mistral.
 /// `path` and `text` are for messages (file:line:column). Error(bad_input) for missing or ill-typed fields,
-/// Error(unsupported) for other architectures
-/// and rope types. `warnings` collects what deserves a line.
+/// Error(unsupported) for other architectures and rope types. `warnings` collects what deserves a line.
 ModelConfig read_hf_config(const std::string& path, const std::string& text, const Json& config,
                            std::vector<std::string>& warnings);
 

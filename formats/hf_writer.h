@@ -36,8 +36,7 @@ struct HfWritten {
 /// source.checkpoint being written as an HF folder: config.json (dtype updated, rope as `config` says), shards, index,
 /// tokenizer and other files carried over and listed.
 /// The constructor reserves the space and writes all but the weights under a hidden name; append_items hands over what
-/// is to be streamed; seal() completes the folder
-/// on disk, finish() gives it its name. It appears whole or not at all.
+/// is to be streamed; seal() completes the folder on disk, finish() gives it its name. It appears whole or not at all.
 class HfOutput {
  public:
   HfOutput(const Source& source, const Json& config, const std::filesystem::path& target,

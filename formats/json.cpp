@@ -47,8 +47,8 @@ class Cursor {
   CountingIterator end() { return {text_.data() + text_.size(), &furthest_}; }
 
   /// Byte at which the token of this event starts. Call once per event, in order. Between two tokens there are only
-  /// blanks and separators. The lexer
-  /// reads one character past a number, and that is then a blank, a separator or the bracket of the next event.
+  /// blanks and separators. The lexer reads one character past a number, and that is then a blank, a separator or the
+  /// bracket of the next event.
   std::size_t token_start() {
     const char* at = last_end_;
     const char* stop = text_.data() + text_.size();
@@ -102,9 +102,8 @@ std::size_t fault_start(std::string_view text, std::size_t offset, std::string_v
 }
 
 /// "[json.exception.parse_error.101] parse error at line 1, column 2: syntax error while parsing value - invalid
-/// literal; last read: 'tru}'; expected ..."
-/// without what we say better, what was read last cut to its end: it may be a whole string of the file. What was
-/// expected comes after it or, of a number, before it.
+/// literal; last read: 'tru}'; expected ..." without what we say better, what was read last cut to its end: it may be a
+/// whole string of the file. What was expected comes after it or, of a number, before it.
 std::string own_words(const std::string& message) {
   std::string_view text = message;
   for (const std::string_view mark : {"] ", "parse error at "})
@@ -135,8 +134,7 @@ std::string own_words(const std::string& message) {
 }
 
 /// Builds the tree. nlohmann's own builder looks every key up in the object so far, which is quadratic in the keys of a
-/// header; ours keeps a set of
-/// the names of each large open object.
+/// header; ours keeps a set of the names of each large open object.
 class Builder final : public nlohmann::json_sax<Json> {
  public:
   Builder(Cursor& cursor, const JsonLimits& limits, std::string_view text)

@@ -23,12 +23,10 @@ struct JsonLimits {
 };
 
 /// Parses hostile text by RFC 8259: size, depth, number of values and members of an object are capped; duplicate keys,
-/// trailing text, invalid UTF-8, NUL bytes and a
-/// byte-order mark are refused, each as Error(bad_input) "<path>:<line>:<column>: ...". NaN, Infinity and -Infinity are
-/// refused too, though Python
-/// writes them. Numbers: integers that fit in 64 bits stay integers, longer ones become doubles; a number past the
-/// largest double is refused, one
-/// below the smallest becomes 0. Keys are looked up linearly in the result: index large objects before looking up
+/// trailing text, invalid UTF-8, NUL bytes and a byte-order mark are refused, each as Error(bad_input)
+/// "<path>:<line>:<column>: ...". NaN, Infinity and -Infinity are refused too, though Python writes them. Numbers:
+/// integers that fit in 64 bits stay integers, longer ones become doubles; a number past the largest double is refused,
+/// one below the smallest becomes 0. Keys are looked up linearly in the result: index large objects before looking up
 /// often.
 Json parse_json(const std::string& path, std::string_view text, const JsonLimits& limits = {});
 /// read_text_file + parse_json.

@@ -11,8 +11,8 @@
 namespace ropewalk::formats {
 
 /// Typed fields of one JSON object of a text file: nothing is converted (a number in quotes is not a number), and every
-/// refusal names
-/// file, line, column, what was found and what was expected. Holds references: path, text and object must outlive it.
+/// refusal names file, line, column, what was found and what was expected. Holds references: path, text and object must
+/// outlive it.
 class JsonFields {
  public:
   JsonFields(const std::string& path, std::string_view text, const Json& object)

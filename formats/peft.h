@@ -18,11 +18,10 @@ struct LoraModule {
 };
 
 /// A PEFT adapter folder (adapter_config.json + adapter_model.safetensors), PEFT 0.21.2. Plain and rsLoRA; every other
-/// kind and every config field that would
-/// change the mathematics is Error(unsupported) naming the field. Key spellings met in the wild (with and without
-/// "base_model.model.", ".default.", "model.", "_orig_mod.",
-/// "module.") are accepted. Every key is consumed exactly once; a key that fits nothing, a missing partner, NaN are
-/// Error(bad_input) naming the key.
+/// kind and every config field that would change the mathematics is Error(unsupported) naming the field. Key spellings
+/// met in the wild (with and without "base_model.model.", ".default.", "model.", "_orig_mod.", "module.") are accepted.
+/// Every key is consumed exactly once; a key that fits nothing, a missing partner, NaN are Error(bad_input) naming the
+/// key.
 struct PeftAdapter {
   std::filesystem::path folder;
   std::filesystem::path weights;  // the file with the factors

@@ -12,9 +12,8 @@ namespace ropewalk::formats {
 namespace {
 
 /// Fields of LoraConfig (PEFT 0.21.2) that a merge of plain LoRA does not need: bookkeeping, training-time switches,
-/// and the choice of targets,
-/// which formats/peft_targets.h compares with the tensors in the file. fan_in_fan_out is ignored by PEFT too where the
-/// module is a Linear, as all of llama's are;
+/// and the choice of targets, which formats/peft_targets.h compares with the tensors in the file. fan_in_fan_out is
+/// ignored by PEFT too where the module is a Linear, as all of llama's are;
 /// the sub-configurations of initialisations matter only with the init_lora_weights that names them.
 constexpr std::array kNoEffect = {
     "peft_type",      "peft_version",      "task_type",       "inference_mode",  "base_model_name_or_path",

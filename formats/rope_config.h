@@ -18,16 +18,14 @@ struct RopeGeometry {
 };
 
 /// What transformers 5.23.0 computes from a llama or mistral config.json (rules: docs/rope-dialects.md), or the math of
-/// the YaRN repository's own remote
-/// code if auto_map names it. Error(unsupported) for an unknown rope type, Error(bad_input) for missing or ill-typed
-/// fields, with file:line:column.
+/// the YaRN repository's own remote code if auto_map names it. Error(unsupported) for an unknown rope type,
+/// Error(bad_input) for missing or ill-typed fields, with file:line:column.
 RopeSpec read_hf_rope(const std::string& path, const std::string& text, const Json& config,
                       const RopeGeometry& geometry, std::vector<std::string>& warnings);
 
 /// A SPEC of the command line: "METHOD[,key=value]..." with Hugging Face's key names ("original" for
-/// original_max_position_embeddings, "to" for a
-/// target context), or a JSON object as it stands in a model card. Sizes take suffixes: 64k is 65536. `base` is the
-/// checkpoint's own rope (L when the SPEC does not say).
+/// original_max_position_embeddings, "to" for a target context), or a JSON object as it stands in a model card. Sizes
+/// take suffixes: 64k is 65536. `base` is the checkpoint's own rope (L when the SPEC does not say).
 /// Returns the Hugging Face dictionary (rope_type, factor, ...) and the context it serves. Error(usage) with the text
 /// and what was expected.
 /// "like=NAME" takes the published recipe of that name (rope_presets.h); ntk-by-parts is said as longrope lists; native

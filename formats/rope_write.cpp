@@ -27,8 +27,8 @@ void put(Json& object, const std::string& key, Json value) {
 }
 
 /// The dictionary of version 4, which version 5 reads too: both spellings of the type; factor a float, since
-/// transformers up to 4.42, vLLM and SGLang fail on
-/// an int; and beside attention_factor its equivalent for those that multiply by attn_factor (vLLM up to 0.28, SGLang).
+/// transformers up to 4.42, vLLM and SGLang fail on an int; and beside attention_factor its equivalent for those that
+/// multiply by attn_factor (vLLM up to 0.28, SGLang).
 Json scaling_dictionary(const Json& parameters) {
   Json out = {{"rope_type", parameters.at("rope_type")}, {"type", parameters.at("rope_type")}};
   for (const auto& item : parameters.items()) {

@@ -38,15 +38,14 @@ struct SafetensorsLayout {
   std::uint64_t file_bytes = 0;
 };
 /// Byte for byte as the safetensors library 0.8 serialises: tensors by dtype (the library's own order: wide before
-/// narrow) and name, metadata first
-/// (left out if empty; several keys sorted, where the library's order is random), header padded with spaces to 8 bytes.
-/// Error(unsupported) for a block type.
+/// narrow) and name, metadata first (left out if empty; several keys sorted, where the library's order is random),
+/// header padded with spaces to 8 bytes. Error(unsupported) for a block type.
 SafetensorsLayout plan_safetensors(std::vector<TensorPtr> tensors, const std::map<std::string, std::string>& metadata);
 
 /// Distributes tensors over shards in order as huggingface_hub 2.4's split_torch_state_dict_into_shards does: a shard
-/// closes when the next tensor would
-/// pass max_shard_bytes; a tensor larger than that gets a shard of its own. One shard: "model.safetensors"; else
-/// "model-00001-of-0000N.safetensors" and the index as transformers 5.23.0's save_pretrained writes it.
+/// closes when the next tensor would pass max_shard_bytes; a tensor larger than that gets a shard of its own. One
+/// shard: "model.safetensors"; else "model-00001-of-0000N.safetensors" and the index as transformers 5.23.0's
+/// save_pretrained writes it.
 struct ShardPlan {
   std::vector<std::pair<std::string, std::vector<TensorPtr>>> shards;  // file name, tensors
   std::uint64_t total_bytes = 0;

@@ -61,14 +61,12 @@ struct Source {
 };
 
 /// Opens by kind: folder with config.json, folder with adapter_config.json (its base is resolved from
-/// base_model_name_or_path: beside the adapter, relative to the
-/// working directory, or in the Hub cache), .safetensors, .index.json, .gguf (any shard), org/name[@REV] in the local
-/// Hub cache (HF_HOME, HF_HUB_CACHE),
-/// or synthetic:CONFIG.json (synthetic.h; said in a warning).
+/// base_model_name_or_path: beside the adapter, relative to the working directory, or in the Hub cache), .safetensors,
+/// .index.json, .gguf (any shard), org/name[@REV] in the local Hub cache (HF_HOME, HF_HUB_CACHE), or
+/// synthetic:CONFIG.json (synthetic.h; said in a warning).
 /// Checks that every tensor the architecture needs is there with the right shape and no layer holds more; tensors
-/// outside the decoder are kept, with a warning. A tokenizer
-/// of a kind not read yet is a warning too: its files are still carried. `hub_cache` is passed in: nothing below tools
-/// reads the environment.
+/// outside the decoder are kept, with a warning. A tokenizer of a kind not read yet is a warning too: its files are
+/// still carried. `hub_cache` is passed in: nothing below tools reads the environment.
 Source open_source(const SourceSpec& spec, const OpenOptions& options, const std::filesystem::path& hub_cache);
 
 }  // namespace ropewalk::formats

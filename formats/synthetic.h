@@ -23,9 +23,8 @@ inline constexpr const char* kSyntheticDescription =
 HfFiles read_synthetic_config(const std::filesystem::path& path);
 
 /// Random weights of that shape, for benchmarks and capacity planning: normal, 1 / sqrt(fan-in), norms 1, biases 0, the
-/// same bytes on every machine. Matrices are stored in `dtype` (f32, f16 or
-/// bf16) and are cut, as raw bytes, out of a few pools of 8 MiB: values repeat, memory does not grow with the model.
-/// Layer l has layer l % 4's weights.
+/// same bytes on every machine. Matrices are stored in `dtype` (f32, f16 or bf16) and are cut, as raw bytes, out of a
+/// few pools of 8 MiB: values repeat, memory does not grow with the model. Layer l has layer l % 4's weights.
 /// Error(unsupported) for another dtype.
 std::vector<TensorPtr> synthetic_tensors(const ModelConfig& config, DType dtype);
 

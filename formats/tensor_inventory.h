@@ -20,9 +20,8 @@ std::vector<ExpectedTensor> expected_tensors(const ModelConfig& config);
 /// Checks a checkpoint against its configuration and labels the rotary projections with config.rotary_pairs. Returns
 /// the tensors in the order given.
 /// Error(bad_input) naming tensor, found and expected shape for: missing tensors and layers, layers past n_layers,
-/// wrong shapes, biases the configuration
-/// denies, a tensor inside a layer that this architecture does not have, two tensors of one name; Error(unsupported)
-/// for a weight that is not floating point.
+/// wrong shapes, biases the configuration denies, a tensor inside a layer that this architecture does not have, two
+/// tensors of one name; Error(unsupported) for a weight that is not floating point.
 /// Known leftovers of old checkpoints (rotary_emb.inv_freq) are dropped, tensors outside the decoder are kept; both add
 /// a line to `warnings`.
 /// `config_place` is where the configuration was read, for messages.

@@ -7,8 +7,8 @@
 namespace ropewalk::tools {
 
 /// README.md for a model this program wrote: what it was made of and how it stands, facts only. The source's own card
-/// keeps its front matter (licence, tags)
-/// at the top and its text below ours. `name`: the new model's; `what`: "merged", "extended".
+/// keeps its front matter (licence, tags) at the top and its text below ours. `name`: the new model's; `what`:
+/// "merged", "extended".
 std::string model_card(const formats::Source& source, const std::string& name, const std::string& what);
 
 }  // namespace ropewalk::tools

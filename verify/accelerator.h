@@ -51,9 +51,9 @@ struct DeviceAttention {
 };
 
 /// A device as the layer sweep (device_forward.h) sees it: memory, two queues, events, and the operations of the
-/// forward pass. CUDA's body is verify/cuda/cuda_ops.cpp; the tests have one that
-/// runs the same kernels on the host and keeps both queues waiting as long as events allow. Called by one thread.
-/// Everything but allocation and waiting is queued and returns at once.
+/// forward pass. CUDA's body is verify/cuda/cuda_ops.cpp; the tests have one that runs the same kernels on the host and
+/// keeps both queues waiting as long as events allow. Called by one thread. Everything but allocation and waiting is
+/// queued and returns at once.
 class Accelerator {
  public:
   enum class Queue : std::uint8_t { compute, copy };

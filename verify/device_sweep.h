@@ -7,8 +7,7 @@
 #include "verify/sweep.h"
 
 // score(), logits() and compare() of sweep.h on a device. Same contracts; values differ from the host's by the rounding
-// of --precision. Two runs give the same bits, whatever the memory, the
-// slots or the windows swept together.
+// of --precision. Two runs give the same bits, whatever the memory, the slots or the windows swept together.
 namespace ropewalk::verify {
 
 std::vector<std::vector<TokenScore>> device_score(Accelerator& device, const Checkpoint& model,

@@ -15,8 +15,8 @@ enum class Into {
 
 /// C[row, column] from A [rows, depth] (row-major) and B in panels of 32 columns.
 /// Every output is ONE chain of fused multiply-adds over k = 0 .. depth-1, then + bias: its bits do not depend on how
-/// many rows or panels are
-/// computed together, on threads, or on the width of the SIMD registers. The sum over k is never split.
+/// many rows or panels are computed together, on threads, or on the width of the SIMD registers. The sum over k is
+/// never split.
 struct Gemm {
   const float* a;
   std::size_t a_stride;  // floats from row to row

@@ -21,8 +21,8 @@ struct PackedMatrix {
 };
 
 /// Outputs of `parts` one after another; each is [outputs, depth], `outputs` gives how many each must have. `out` is
-/// overwritten; its memory is used again if it held a
-/// matrix of this size (the layers of a model do: fresh pages for each cost 5 % of a sweep).
+/// overwritten; its memory is used again if it held a matrix of this size (the layers of a model do: fresh pages for
+/// each cost 5 % of a sweep).
 /// Error(bad_input) naming the tensor if its shape is another or a value is not finite.
 struct MatrixPart {
   TensorPtr tensor;

@@ -1,6 +1,5 @@
 // Included once per SIMD target (see Highway's foreach_target.h). What every vector body of verify is made of: lanes
-// are independent, or
-// summed as 16 fixed lanes, so a result has the same bits whatever the register width.
+// are independent, or summed as 16 fixed lanes, so a result has the same bits whatever the register width.
 #if defined(ROPEWALK_VERIFY_SIMD_MATH_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef ROPEWALK_VERIFY_SIMD_MATH_INL_H_
 #undef ROPEWALK_VERIFY_SIMD_MATH_INL_H_

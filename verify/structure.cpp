@@ -99,8 +99,7 @@ Difference compare_ids(const Vocabulary& source, const Vocabulary& candidate, co
 }
 
 /// Special ids and what is added to a text. llama.cpp takes bos 1, eos 2 and unk 0 where a GGUF says nothing, and
-/// cannot be told that there is none: of such an id
-/// only its use counts.
+/// cannot be told that there is none: of such an id only its use counts.
 Difference compare_special(const Vocabulary& source, const Vocabulary& candidate, const Sides& sides) {
   Difference out;
   const auto text = [](std::optional<std::int32_t> id) { return id ? std::to_string(*id) : std::string("none"); };

@@ -29,8 +29,8 @@ struct StructureReport {
 
 /// Tensors of the decoder by canonical name and shape (a tied head may be stored or not), vocabulary id by id (texts,
 /// scores of normal pieces), special ids and whether BOS and EOS are added, ids of `documents` under each one's own
-/// rules, the rope each consumer
-/// computes for `context` tokens, the context served. `documents` may be empty: then ids are not compared.
+/// rules, the rope each consumer computes for `context` tokens, the context served. `documents` may be empty: then ids
+/// are not compared.
 StructureReport compare_structure(const Checkpoint& source, const Checkpoint& candidate,
                                   std::span<const std::string> documents, int context, const Sides& sides = {});
 

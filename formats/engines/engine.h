@@ -51,9 +51,9 @@ struct EngineVersion {
 };
 
 /// "ENGINE[@VERSION]": "vllm", "transformers@4.51.3", "transformers@4.51", "llama.cpp@2025-02", "llama.cpp@b4700".
-/// Without a version the newest known one. A version between two known
-/// ones has the rules of the range it falls in; one newer than the newest known has its rules and a notice.
-/// Error(usage) for an unknown engine or a version before the first known.
+/// Without a version the newest known one. A version between two known ones has the rules of the range it falls in; one
+/// newer than the newest known has its rules and a notice. Error(usage) for an unknown engine or a version before the
+/// first known.
 EngineVersion parse_engine(std::string_view text);
 /// The newest known version.
 EngineVersion newest(Engine engine);

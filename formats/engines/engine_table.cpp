@@ -1,7 +1,6 @@
 // The engines' float32 arithmetic. torch: Python scalars are doubles, rounded to float32 where they meet a tensor
-// (checked operation by operation against transformers 5.23.0,
-// modeling_rope_utils.py). ggml: ggml_rope_yarn_corr_dims, ggml_rope_cache_init and rope_yarn of llama.cpp 0.5
-// (ggml/src/ggml.c, ggml/src/ggml-cpu/ops.cpp).
+// (checked operation by operation against transformers 5.23.0, modeling_rope_utils.py). ggml: ggml_rope_yarn_corr_dims,
+// ggml_rope_cache_init and rope_yarn of llama.cpp 0.5 (ggml/src/ggml.c, ggml/src/ggml-cpu/ops.cpp).
 #include <algorithm>
 #include <cmath>
 #include <numbers>

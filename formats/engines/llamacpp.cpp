@@ -1,6 +1,6 @@
 // llama.cpp: what convert_hf_to_gguf.py writes, as the loader of the same version reads it. 0.5.0 was run beside
-// transformers 4.57.6 and 5.23.0 (src/llama-model.cpp, src/llama-context.cpp,
-// src/models/*.cpp, ggml/src/ggml-cpu/ops.cpp); 2025-02 (builds around b4700) is from source.
+// transformers 4.57.6 and 5.23.0 (src/llama-model.cpp, src/llama-context.cpp, src/models/*.cpp,
+// ggml/src/ggml-cpu/ops.cpp); 2025-02 (builds around b4700) is from source.
 #include <algorithm>
 #include <charconv>
 #include <cmath>

@@ -1,6 +1,6 @@
 // transformers. Which rotary embedding a class has, and those from before modeling_rope_utils.py: modeling_llama.py,
-// modeling_mistral.py, modeling_qwen2.py, modeling_phi3.py of
-// 4.31.0, 4.37.2, 4.42.4 and, where a class kept its own, 4.43.4 to 4.47.1 (all run; 4.32.1 read).
+// modeling_mistral.py, modeling_qwen2.py, modeling_phi3.py of 4.31.0, 4.37.2, 4.42.4 and, where a class kept its own,
+// 4.43.4 to 4.47.1 (all run; 4.32.1 read).
 #include "formats/engines/rules.h"
 
 namespace ropewalk::formats::engines {

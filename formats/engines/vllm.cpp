@@ -1,7 +1,6 @@
 // vLLM. Run: 0.6.6.post1, 0.8.5.post1, 0.10.2, 0.12.0, 0.24.0, 0.33.0; read at their boundaries: 0.20.2, 0.28.0,
-// 0.31.0. Files: vllm/transformers_utils/config.py (patch_rope_*),
-// vllm/config/model.py (_get_and_verify_max_len; vllm/config.py before 0.10),
-// vllm/model_executor/models/{llama,qwen2,qwen3,gemma3,gpt_oss}.py.
+// 0.31.0. Files: vllm/transformers_utils/config.py (patch_rope_*), vllm/config/model.py (_get_and_verify_max_len;
+// vllm/config.py before 0.10), vllm/model_executor/models/{llama,qwen2,qwen3,gemma3,gpt_oss}.py.
 #include <algorithm>
 #include <limits>
 

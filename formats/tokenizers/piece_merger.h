@@ -42,8 +42,7 @@ using MergeHistory = std::unordered_map<std::int32_t, std::pair<std::string_view
 class PieceMerger {
  public:
   /// `mergeable` by piece: may be the result of a merge. `zeros_equal`: -0 and +0 are one score (llama.cpp compares
-  /// floats; sentencepiece compares
-  /// bits). Scores must be numbers.
+  /// floats; sentencepiece compares bits). Scores must be numbers.
   PieceMerger(const PieceIndex& index, std::span<const Piece> pieces,
               const std::function<bool(const Piece&)>& mergeable, bool zeros_equal);
 

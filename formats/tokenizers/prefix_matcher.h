@@ -9,8 +9,7 @@
 namespace ropewalk::formats {
 
 /// Longest of a set of strings that a text starts with. A trie whose nodes keep their children in a list; sets here are
-/// small (user-defined pieces,
-/// added tokens).
+/// small (user-defined pieces, added tokens).
 class PrefixMatcher {
  public:
   /// `key` must not be empty. The last value given for a key counts.

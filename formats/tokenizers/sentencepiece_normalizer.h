@@ -15,8 +15,7 @@ namespace ropewalk::formats {
 ///   u32 trie_bytes (multiple of 1024) | trie_bytes of double array, u32 units | replacements, each NUL-terminated
 ///
 /// A unit of the double array (darts-clone): bits 0-7 label, 8 has a leaf, 9 offset is in 256s, 10-30 offset; of a
-/// leaf: bit 31 set, 0-30 value,
-/// the byte where the replacement starts. All integers little-endian.
+/// leaf: bit 31 set, 0-30 value, the byte where the replacement starts. All integers little-endian.
 class Charsmap {
  public:
   /// Empty `blob`: no rules. Error(bad_input) for a table the library refuses, before anything in it is followed.
@@ -35,8 +34,7 @@ class Charsmap {
 };
 
 /// normalizer_spec at work: characters by the table, spaces to U+2581, one more in front. User-defined pieces pass as
-/// they are; a byte that is no UTF-8
-/// becomes U+FFFD.
+/// they are; a byte that is no UTF-8 becomes U+FFFD.
 class SentencepieceNormalizer {
  public:
   /// `user_defined` must outlive this. Error(bad_input) for a bad table.

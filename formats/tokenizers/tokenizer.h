@@ -24,12 +24,11 @@ namespace ropewalk::formats {
 ///   5 denormalizer_spec, of the same type
 ///
 /// Fields may come in any order; of a scalar given twice the last counts; unknown fields are skipped. Both specs must
-/// be there: every trainer writes
-/// them, and a file cut between fields would pass otherwise. Special ids are those of the pieces the trainer names
-/// (unk: of the one of type unknown), as the library resolves them.
+/// be there: every trainer writes them, and a file cut between fields would pass otherwise. Special ids are those of
+/// the pieces the trainer names (unk: of the one of type unknown), as the library resolves them.
 /// Error(bad_input) with file and byte for whatever the library refuses, for pieces that are not UTF-8 and scores that
-/// are not numbers; unigram, word and
-/// char models, whitespace as suffix and denormalizing tables are Error(unsupported).
+/// are not numbers; unigram, word and char models, whitespace as suffix and denormalizing tables are
+/// Error(unsupported).
 Vocabulary read_sentencepiece_model(const std::filesystem::path& path);
 /// The same from memory; `path` is for messages.
 Vocabulary parse_sentencepiece_model(const std::string& path, std::string_view bytes);
@@ -50,13 +49,12 @@ std::optional<std::uint8_t> byte_of_piece(std::string_view text);
 ///   chat_templates  chat_template.jinja and additional_chat_templates/*.jinja, else tokenizer_config.json's string or
 ///     list
 /// nullopt if it has no tokenizer file at all; Error(unsupported) if only kinds not read yet (vocab.json alone);
-/// Error(bad_input) with line and
-/// column for values of a wrong type.
+/// Error(bad_input) with line and column for values of a wrong type.
 std::optional<Vocabulary> read_hf_vocabulary(const std::filesystem::path& folder);
 
 /// What llama.cpp 0.5 changes in a vocabulary it loads, for rules llama_cpp: phi-3's tokens (by general.name) strip the
-/// whitespace to their right. Adds to
-/// vocabulary.added. Changes that follow from a token's own text are made by Tokenizer::create.
+/// whitespace to their right. Adds to vocabulary.added. Changes that follow from a token's own text are made by
+/// Tokenizer::create.
 void set_llama_cpp_attributes(Vocabulary& vocabulary, std::string_view general_name);
 
 /// Text to ids and back by vocabulary.rules. Thread-safe after construction.

@@ -10,8 +10,8 @@
 namespace ropewalk::formats {
 
 /// Cuts `text` into characters and user-defined stretches, merges them, word by word where that gives the same ids, and
-/// hands each final symbol to
-/// `emit` in text order. Words already seen in this text are not merged again: natural text repeats itself.
+/// hands each final symbol to `emit` in text order. Words already seen in this text are not merged again: natural text
+/// repeats itself.
 class WordEncoder {
  public:
   /// Length of the symbol a text starts with, and whether it may merge.

@@ -46,8 +46,7 @@ double worst_difference(const RopeTable& got, const RopeTable& want) {
 }
 
 // What is stored is float32: theta (reaches f_i through its exponent, below 1), factor or divisor, attn_factor, each
-// off by at most 2^-24 relative; divisors are
-// against theta as stored. A frequency sees at most two of them.
+// off by at most 2^-24 relative; divisors are against theta as stored. A frequency sees at most two of them.
 constexpr double kStored = 2 * 0x1p-24;
 
 TEST(GgufRope, WhatIsWrittenIsReadBackForEveryCaseOfTransformers) {
@@ -120,9 +119,8 @@ GgufFile file_of(const Json& result, const Json& node) {
 }
 
 /// How far the engine's float32 angle of a pair may be from ours, relative: theta_scale = powf (1.5 units), raised to
-/// the power i by i rounded products
-/// (so 1.5 i + i halves of 2^-23, that is at most 3 i of 2^-24), divisor, factor, two products and a sum, and YaRN's
-/// ramp as in rope_golden.h.
+/// the power i by i rounded products (so 1.5 i + i halves of 2^-23, that is at most 3 i of 2^-24), divisor, factor, two
+/// products and a sum, and YaRN's ramp as in rope_golden.h.
 double angle_error(const RopeSpec& spec, std::size_t pair) {
   double units = 3 * double(pair) + 5;
   if (const auto* yarn = std::get_if<RopeYarn>(&spec.scaling))

@@ -31,8 +31,7 @@ std::vector<std::string> named(const Json& config) {
 }
 
 // What PEFT 0.21.2 did with the fixture's adapter and base after its adapter_config.json was changed like this: number
-// of weights that merge_and_unload() changed, or of
-// modules that it warned of as missing beside them.
+// of weights that merge_and_unload() changed, or of modules that it warned of as missing beside them.
 TEST(PeftTargets, AsPeftChooses) {
   const auto count = [](const char* config) { return named(Json::parse(config)).size(); };
   EXPECT_EQ(count(R"({"target_modules": ["q_proj", "k_proj"]})"), 8u);

@@ -48,8 +48,8 @@ std::map<std::string, std::string> golden_bytes(const fs::path& folder, const st
 }
 
 /// Ours is rounded once, from double; `f16/` and `bf16/` are `true/` (float) rounded again. The two can only differ
-/// where the float lies exactly between two
-/// neighbours of the narrow type, and then ours must be one of those neighbours. Returns how many elements did.
+/// where the float lies exactly between two neighbours of the narrow type, and then ours must be one of those
+/// neighbours. Returns how many elements did.
 std::size_t check_narrow(const std::string& got, const std::string& want, const std::string& truth, DType dtype) {
   const auto narrow = [&](float value) { return dtype == DType::f16 ? f32_to_f16(value) : f32_to_bf16(value); };
   std::size_t ties = 0;
@@ -321,8 +321,7 @@ TEST(Peft, ScalesAndSeveralAdapters) {
     tensor->read_f32({0, tensor->info().rows()}, a);
     std::memcpy(b.data(), once.at(tensor->name()).data(), b.size() * 4);
     // (W + d/2) + d/2 rounds once more in double than W + d: the sums differ by at most 2^-52 |W|, so their roundings
-    // to float by at most one step,
-    // and that only next to a tie.
+    // to float by at most one step, and that only next to a tie.
     std::size_t different = 0;
     for (std::size_t i = 0; i < a.size(); ++i) {
       EXPECT_LE(std::abs(a[i] - b[i]), 1.2e-7f * std::abs(b[i])) << tensor->name();

@@ -13,9 +13,8 @@ RopeSpec llama2(RopeScaling scaling) {
 }
 
 // Llama 2 at 16 times its context, published reasoning: PI keeps every angle within what was seen (1.00) and so does
-// YaRN; NTK-aware with alpha 16 reaches
-// 16^0.27 = 2.11 times the seen angle at pair 46, the first that never completes a turn in 4096 tokens; without scaling
-// it is 16.
+// YaRN; NTK-aware with alpha 16 reaches 16^0.27 = 2.11 times the seen angle at pair 46, the first that never completes
+// a turn in 4096 tokens; without scaling it is 16.
 TEST(RopeCoverage, LlamaTwoAtSixteenTimes) {
   const RopeSpec trained = llama2(RopeUnscaled{});
   const auto ratio = [&](RopeScaling scaling) {

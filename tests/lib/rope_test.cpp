@@ -18,8 +18,7 @@ const Json& engines() {
 }
 
 /// The float32 table transformers 5.23.0 computed for a case at a sequence length (0: the only row). Independent of our
-/// readers: the RopeSpecs
-/// below are written by hand from the case's config.
+/// readers: the RopeSpecs below are written by hand from the case's config.
 std::vector<float> golden(const std::string& id, int sequence_length = 0) {
   for (const Json& one : engines()["cases"]) {
     if (one["id"] != id) continue;
@@ -131,10 +130,9 @@ TEST(Rope, Llama3AndProportionalEqualTransformers) {
   EXPECT_LE(worst_ulps(spec_of(RopeProportional{1, 128}, 1e6, 32), 1, golden("v5-proportional")), kTolerance);
 
   // Between the bands y = f ((1 - k)/s + k), k = (x - low)/(high - low), x = L f / 2 pi < high: the golden rounds 2 pi,
-  // f, the quotient and x once each
-  // in float32 (4 halves of 2^-23), so k is off by at most 4 high/(high - low) halves and y / f by (1 - 1/s) of that,
-  // where y / f >= 1/s: in
-  // units of the last place at most (s - 1) * 2 * high / (high - low) = 5 * 2 * 3 / 1, beside the usual 3.
+  // f, the quotient and x once each in float32 (4 halves of 2^-23), so k is off by at most 4 high/(high - low) halves
+  // and y / f by (1 - 1/s) of that, where y / f >= 1/s: in units of the last place at most (s - 1) * 2 * high / (high -
+  // low) = 5 * 2 * 3 / 1, beside the usual 3.
   EXPECT_LE(worst_ulps(spec_of(RopeLlama3{6, 2, 3, 4096}, 250000), 1, golden("llama3-odd-numbers")), kTolerance + 30);
   EXPECT_GT(worst_ulps(spec_of(RopeLlama3{6, 2, 3.0001, 4096}, 250000), 1, golden("llama3-odd-numbers")),
             kTolerance + 30);

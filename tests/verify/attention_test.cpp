@@ -64,8 +64,8 @@ struct Problem {
   }
 
   /// A score is head_dim roundings off by at most head_dim u |q||k| scale (u = 2^-24), the scaling adds one; exp turns
-  /// an error e of the score and one of the maximum into
-  /// a factor 1 + 2e, and is itself 2 u off; the weighted sum has one rounding per key, and one correction per tile.
+  /// an error e of the score and one of the maximum into a factor 1 + 2e, and is itself 2 u off; the weighted sum has
+  /// one rounding per key, and one correction per tile.
   double tolerance() const {
     const double u = std::ldexp(1.0, -24);
     return largest_value * (2 * (double(head_dim) + 1) * u * largest_score + (double(positions) + 8) * u);

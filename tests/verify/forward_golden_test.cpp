@@ -1,6 +1,6 @@
 // Logits and losses against the float64 passes of tests/golden/fixtures/goldens/forward and tests/golden/zoo. The bound
-// is the issue's own: at most twice as far from float64 as
-// transformers' float32 model is, measured on the same numbers.
+// is the issue's own: at most twice as far from float64 as transformers' float32 model is, measured on the same
+// numbers.
 
 #include <gtest/gtest.h>
 

@@ -34,8 +34,8 @@ struct GemmProblem {
   }
 
   /// The worst |out - want| in units of what is allowed: products are exact in f32, depth additions round (or cut:
-  /// tensor cores may) once each to 2^-23 of the sum of magnitudes, the result
-  /// once to Out (half_unit: 2^-24, 2^-8 for bf16, 2^-11 for f16).
+  /// tensor cores may) once each to 2^-23 of the sum of magnitudes, the result once to Out (half_unit: 2^-24, 2^-8 for
+  /// bf16, 2^-11 for f16).
   template <class At>
   double worst(At out, bool accumulate, double half_unit) const {
     double worst = 0;

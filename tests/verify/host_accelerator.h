@@ -19,10 +19,9 @@
 namespace ropewalk::verify {
 
 /// A device on the host: the row kernels as the device has them, plain loops for gemm and attention (whose tiles have
-/// their own tests). Nothing queued runs before it must: when the host
-/// waits, operations of both queues run in an order that `seed` chooses among those that events allow, no more of them
-/// than it takes. Memory is NaN at first and after it is freed is gone, so
-/// that a wait that is missing gives wrong numbers, or is told by the address sanitizer.
+/// their own tests). Nothing queued runs before it must: when the host waits, operations of both queues run in an order
+/// that `seed` chooses among those that events allow, no more of them than it takes. Memory is NaN at first and after
+/// it is freed is gone, so that a wait that is missing gives wrong numbers, or is told by the address sanitizer.
 class HostAccelerator : public Accelerator {
  public:
   HostAccelerator(unsigned seed, std::uint64_t limit) : random_(seed), limit_(limit) {}

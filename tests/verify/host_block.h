@@ -15,8 +15,8 @@
 #include "verify/cuda/element.h"
 
 // Runs the functions of a block (verify/cuda/block.h) on the host. What a warp does together is done here from the
-// fragment layouts in the PTX manual (PTX ISA 9.0,
-// "Matrix fragments for mma.m16n8k16 with floating point type", "ldmatrix"), not from what the kernels assume.
+// fragment layouts in the PTX manual (PTX ISA 9.0, "Matrix fragments for mma.m16n8k16 with floating point type",
+// "ldmatrix"), not from what the kernels assume.
 namespace ropewalk::verify {
 
 class HostBlock {
@@ -100,8 +100,7 @@ class HostBlock {
   }
 
   // Copies run until finish_copies. One that lands where something was read since the last barrier is a race, and so is
-  // reading what may not have landed: both are told, though here it all
-  // happens in order.
+  // reading what may not have landed: both are told, though here it all happens in order.
   void copy_16(void* to, const void* from, bool valid) const {
     Use& use = used_[to];
     if (use.read_after == barriers_)

@@ -176,9 +176,9 @@ TEST(Windows, BucketsDoubleAndCoverTheContext) {
 }
 
 // goldens/perplexity.json: float64, every window with its span and mean loss. Our float32 pass moves a loss by at most
-// the bound of forward/README.md (2 x 1.6e-4 at 2048 for these
-// models, a hundred times less in the mean of a window's 255 to 2047); twice the worst single loss bounds every mean.
-// Perplexities of 36 to 115 carry that as a relative error.
+// the bound of forward/README.md (2 x 1.6e-4 at 2048 for these models, a hundred times less in the mean of a window's
+// 255 to 2047); twice the worst single loss bounds every mean. Perplexities of 36 to 115 carry that as a relative
+// error.
 constexpr double kLoss = 3.2e-4;
 
 bool close(double got, double want) { return std::abs(got - want) <= kLoss; }

@@ -9,8 +9,8 @@
 namespace ropewalk::verify {
 
 /// Attention of all heads for consecutive positions of windows of one length. Element: float, Bf16 or Fp16. Offsets are
-/// in elements; a head's channels are side by side, heads one
-/// after the other: channel c of head h of a row is at h * head_dim + c.
+/// in elements; a head's channels are side by side, heads one after the other: channel c of head h of a row is at h *
+/// head_dim + c.
 template <class Element>
 struct AttentionArgs {
   const Element* q;  // query `row` of window w: q + w * q_window + row * q_row
@@ -49,8 +49,8 @@ AttentionArgs<Element> attention_args(const DeviceAttention& a) {
 #endif
 
 /// What the query tile of a block sees: its rows, their positions, the key tiles [begin, end) of `keys` positions each
-/// that at least one of them sees. Key tiles are cut from position 0
-/// on, whatever the chunk: a row's bits depend on its position and the numbers alone.
+/// that at least one of them sees. Key tiles are cut from position 0 on, whatever the chunk: a row's bits depend on its
+/// position and the numbers alone.
 struct AttentionRange {
   std::uint64_t row, rows;   // of the window's queries
   std::uint64_t position;    // of the first row

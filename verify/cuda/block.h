@@ -17,8 +17,7 @@
 //   block.template mma<Element>(sum, a, b)                 mma.sync.m16n8k16: sum[16 x 8] += a[16 x 16] b[16 x 8], f32
 //     sums
 // On the device a block is a DeviceBlock (device_block.h). The tests' HostBlock runs lambdas thread by thread and does
-// the operations of a warp from the PTX manual's fragment
-// layouts, so a wrong index map gives wrong numbers there too.
+// the operations of a warp from the PTX manual's fragment layouts, so a wrong index map gives wrong numbers there too.
 
 #include <cstdint>
 

@@ -24,8 +24,7 @@ void gemm(DeviceRows<const Element> x, DeviceRows<const Element> w, bool accumul
 /// The same by cuBLASLt, loaded when the program runs (libcublasLt.so of the CUDA version built with) so that it starts
 /// without; our own kernel where there is none or it refuses.
 /// The algorithm of a shape is chosen once, for kRows rows, and used for any number of them; algorithms that split the
-/// sum over k are not taken: a row's bits should not depend on its chunk,
-/// and two runs give the same.
+/// sum over k are not taken: a row's bits should not depend on its chunk, and two runs give the same.
 class Gemms {
  public:
   static constexpr std::uint64_t kRows = 4096, kWorkspaceBytes = std::uint64_t{32} << 20;

@@ -10,8 +10,7 @@
 //   block x: kRows rows of x; y: kColumns rows of w (columns of out)
 //   warp w of 4: rows 64 (w / 2) .. + 63 of the tile, columns 64 (w % 2) .. + 63: 4 groups of 16 rows, 8 of 8 columns
 // The depth is taken 64 at a time from 0 on; the next piece is on its way while one is multiplied: one barrier for
-// each. Past the edges stand zeros. A sum's bits depend on its row and
-// column of the operands alone.
+// each. Past the edges stand zeros. A sum's bits depend on its row and column of the operands alone.
 namespace ropewalk::verify {
 
 template <class Element, class Out>

@@ -12,9 +12,8 @@
 #include "verify/accelerator.h"
 
 // The device bodies of the forward pass's operations: contracts and argument order of the host headers named, on device
-// memory, queued on `stream`. Sums are in a fixed order: two
-// runs give the same bits. Matrices are row-major, any width; offsets are 64 bits wide. No rows: nothing is queued.
-// Error(device) if a launch is refused.
+// memory, queued on `stream`. Sums are in a fixed order: two runs give the same bits. Matrices are row-major, any
+// width; offsets are 64 bits wide. No rows: nothing is queued. Error(device) if a launch is refused.
 namespace ropewalk::verify {
 
 /// Rows of a matrix on the device; row r starts at data + r * stride.

@@ -77,8 +77,8 @@ class PinnedBuffer {
 };
 
 /// A queue of operations on the current device, in order. It knows what was queued, and a word in pinned memory counts
-/// what is finished: when an operation breaks (CUDA tells
-/// at some later call, of any kind), the error names the first unfinished one with its layer and shape.
+/// what is finished: when an operation breaks (CUDA tells at some later call, of any kind), the error names the first
+/// unfinished one with its layer and shape.
 class Stream {
  public:
   Stream();

@@ -7,8 +7,7 @@
 namespace ropewalk::verify {
 
 /// Where 16-byte chunk `chunk` of a row lies in a tile of rows of kWidth 16-bit elements, a multiple of 64: chunks at
-/// one place of 8 neighbouring rows fall into different banks, so
-/// that ldmatrix reads them at once.
+/// one place of 8 neighbouring rows fall into different banks, so that ldmatrix reads them at once.
 template <int kWidth>
 constexpr int swizzled(int row, int chunk) {
   static_assert(kWidth % 64 == 0);
