@@ -183,6 +183,11 @@ std::vector<std::vector<std::int32_t>> corpus_ids(const Corpus& corpus, const Ch
 
 std::optional<std::int32_t> leading_bos(const Checkpoint& checkpoint) {
   if (!checkpoint.vocabulary) return std::nullopt;
+  if (const auto& pipeline = checkpoint.vocabulary->pipeline; pipeline && pipeline->before.size() > 1)
+    throw Error(ErrorKind::unsupported, {.path = checkpoint.label},
+                "its tokenizer puts " + std::to_string(pipeline->before.size()) +
+                    " tokens before a text, at most one is understood",
+                "pass token ids, those tokens first, instead of text");
   return checkpoint.vocabulary->add_bos.value_or(true) ? checkpoint.vocabulary->bos : std::nullopt;
 }
 

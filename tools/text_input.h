@@ -51,7 +51,8 @@ const Vocabulary& vocabulary_of(const Checkpoint& checkpoint, bool has_tokenizer
 
 /// The token that starts a sequence by the files' own word (add_bos_token, tokenizer.ggml.add_bos_token; SentencePiece
 /// models that do not say: yes).
-/// nullopt if there is none, or for given ids: those are taken as they are.
+/// nullopt if there is none, or for given ids: those are taken as they are. Error(unsupported) if more than one token
+/// starts a sequence (a template such as "[gMASK] <sop> $A").
 std::optional<std::int32_t> leading_bos(const Checkpoint& checkpoint);
 std::optional<std::int32_t> leading_bos(const Checkpoint& checkpoint, const Corpus& corpus);
 

@@ -91,7 +91,7 @@ Tokens tokens_of(const std::string& text, const Corpus& corpus, const TokenizeOp
   Tokens tokens{.source = text};
   check_given_ids(corpus, tokenizer->size(), text);
   if (corpus.given_ids()) tokens.ids = all_ids(corpus.ids);
-  else if (const auto bos = leading_bos(source.checkpoint); options.bos && bos) tokens.ids.push_back(*bos);
+  else if (const auto bos = options.bos ? leading_bos(source.checkpoint) : std::nullopt) tokens.ids.push_back(*bos);
   for (const std::string& document : corpus.documents) {
     const auto ids = tokenizer->encode(document, options.special);
     tokens.ids.insert(tokens.ids.end(), ids.begin(), ids.end());

@@ -160,6 +160,45 @@ TEST_F(Text, IdsThatAreNoneAreNamedWithTheirLine) {
   }
 }
 
+/// tokenizers 0.23.3 encodes "aab" with this file as 3 4 0 2, without special tokens as 0 2.
+TEST_F(Text, IsRefusedWhereMoreThanOneTokenStartsIt) {
+  const fs::path folder = copy_of(source, scratch / "two");
+  for (const char* name : {"tokenizer.model", "tokenizer_config.json", "special_tokens_map.json"})
+    fs::remove(folder / name);
+  const auto added = [](int id, const char* content) {
+    return Json{{"id", id},        {"content", content},  {"single_word", false}, {"lstrip", false},
+                {"rstrip", false}, {"normalized", false}, {"special", true}};
+  };
+  const auto placed = [](const char* kind, const char* id) { return Json{{kind, {{"id", id}, {"type_id", 0}}}}; };
+  Json tokenizer = {{"version", "1.0"},
+                    {"added_tokens", Json::array({added(3, "[gMASK]"), added(4, "<sop>")})},
+                    {"post_processor",
+                     {{"type", "TemplateProcessing"},
+                      {"single", Json::array({placed("SpecialToken", "[gMASK]"), placed("SpecialToken", "<sop>"),
+                                              placed("Sequence", "A")})},
+                      {"special_tokens", {{"[gMASK]", {{"ids", {3}}}}, {"<sop>", {{"ids", {4}}}}}}}},
+                    {"model", {{"type", "BPE"}, {"vocab", {{"a", 0}, {"b", 1}, {"ab", 2}}}, {"merges", {"a b"}}}}};
+  spill(folder / "tokenizer.json", tokenizer.dump());
+  const std::string line = "error: " + folder.string() +
+                           ": its tokenizer puts 2 tokens before a text, at most one is understood; pass token ids, "
+                           "those tokens first, instead of text";
+  for (const std::vector<std::string>& command :
+       {std::vector<std::string>{"tokenize", folder.string(), "--bos", "-p", "aab"},
+        {"generate", folder.string(), "-n", "1", "-p", "aab"}}) {
+    const Ran ran = run(command);
+    EXPECT_EQ(ran.exit, 4) << ran.out;
+    EXPECT_NE(ran.err.find(line), std::string::npos) << ran.err;
+  }
+  const Ran plain = run({"tokenize", folder.string(), "-p", "aab", "--json"});
+  EXPECT_EQ(plain.exit, 0) << plain.err;
+  EXPECT_EQ(plain.json()["ids"], Json({0, 2})) << plain.out;
+  tokenizer["post_processor"]["single"].erase(0);  // control: one token is
+  spill(folder / "tokenizer.json", tokenizer.dump());
+  const Ran one = run({"tokenize", folder.string(), "--bos", "-p", "aab", "--json"});
+  EXPECT_EQ(one.exit, 0) << one.err;
+  EXPECT_EQ(one.json()["ids"], Json({4, 0, 2})) << one.out;
+}
+
 TEST_F(Text, WithoutATokenizerTheOptionThatHelpsIsNamed) {
   const fs::path bare = copy_of(source, scratch / "bare");
   for (const char* name : {"tokenizer.model", "tokenizer.json"}) fs::remove(bare / name);
