@@ -28,6 +28,15 @@ TEST_F(BadTarget, Exists) {
   EXPECT_EQ(convert(out, {"--overwrite"}).exit, 0);
   EXPECT_GT(fs::file_size(out), 1000u);
 }
+TEST_F(BadTarget, NoThreadsLeft) {
+  RunOptions options;
+  options.unprivileged = options.one_thread = true;
+  ropewalk::test::hand_over(scratch.path());
+  const Ran ran = convert(out, {"--threads", "4"}, options);
+  EXPECT_EQ(ran.exit, 5) << ran.err;
+  EXPECT_NE(ran.err.find("the system gives no more threads; use fewer with --threads"), std::string::npos) << ran.err;
+  EXPECT_FALSE(fs::exists(out));
+}
 TEST_F(BadTarget, FolderExists) {
   fs::create_directory(scratch / "merged");
   const Ran ran = run({"merge", source.string(), "-o", (scratch / "merged").string(), "--dtype", "f16"});

@@ -53,6 +53,7 @@ struct RunOptions {
   std::string in = {};
   std::optional<rlim_t> max_file_bytes = std::nullopt;
   bool unprivileged = false;  // never as root: as drop_root() (tests/unprivileged.h) says
+  bool one_thread = false;    // with unprivileged: the system gives no second one
 };
 
 /// A program at the end of two pipes.
@@ -73,6 +74,8 @@ class Process {
       // the folder it lies in may be closed to the user it runs as
       const int binary = open(ROPEWALK_BINARY, O_PATH | O_CLOEXEC);
       if (options.unprivileged && !ropewalk::test::drop_root()) _exit(126);
+      const rlimit one{1, 1};
+      if (options.one_thread) setrlimit(RLIMIT_NPROC, &one);
       if (!options.folder.empty() && chdir(options.folder.c_str()) != 0) _exit(126);
       std::vector<std::string> words = {ROPEWALK_BINARY};
       words.insert(words.end(), arguments.begin(), arguments.end());
