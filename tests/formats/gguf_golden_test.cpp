@@ -143,6 +143,14 @@ std::string from_base64(std::string_view text) {
   return out;
 }
 
+/// What llama.cpp 0.5 has no keys for, of these configurations (README.md of the golden: dynamic is dropped, arch llama
+/// reads no window).
+std::vector<std::string> lost_in_llama_cpp(const std::string& model) {
+  if (model == "llama-dynamic") return {"rope.dynamic"};
+  if (model == "mistral-swa") return {"sliding_window"};
+  return {};
+}
+
 Json exclusions() { return read_json(fs::path(ROPEWALK_TEST_DATA_DIR) / "excluded.json"); }
 
 }  // namespace
@@ -160,7 +168,9 @@ TEST(GgufGolden, EveryModelOfTheIndexInEveryType) {
       SCOPED_TRACE(out.name);
       const Json& want = dump["outtypes"][out.name];
       const GgufExport exported = export_gguf(source, compat(out.type));
-      EXPECT_TRUE(exported.losses.empty());
+      std::vector<std::string> losses;
+      for (const Loss& loss : exported.losses) losses.push_back(loss.name);
+      EXPECT_EQ(losses, lost_in_llama_cpp(name));
       expect_keys(exported.plan, dump["keys"], want["changed_keys"]);
       expect_tensors(exported.plan, want["tensors"]);
       const std::string bytes = whole_file(exported.plan);
