@@ -143,7 +143,8 @@ TEST(Schema, TheDesignNamesEveryKey) {
     ASSERT_NE(at, std::string::npos) << command << " has no row";
     const std::string row = keys.substr(at + 1, keys.find('\n', at + 1) - at);
     ++rows;
-    for (const auto& item : schema_of(command)["properties"].items()) {
+    const Json schema = schema_of(command);
+    for (const auto& item : schema["properties"].items()) {
       bool common = false;
       for (const char* key : {"ropewalk", "schema", "command", "source", "warnings"})
         common = common || item.key() == key;
