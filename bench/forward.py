@@ -12,8 +12,7 @@ import shutil
 import subprocess
 import sys
 
-from measure import best, header, machine, row, run
-from merge_convert import ROOT, peer
+from measure import ROOT, best, header, machine, peer, row, run
 
 SHAPE = dict(hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9, num_key_value_heads=3, head_dim=64, vocab_size=49152)
 

@@ -1,8 +1,17 @@
 """Runs a command and says what it took; prints Markdown tables. Used by the scripts beside it."""
 import os
+import pathlib
 import platform
 import subprocess
 import time
+
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def peer(name):
+    """The path that scripts/peers prints, installed first if it is not."""
+    return pathlib.Path(subprocess.run([ROOT / "scripts/peers", name], check=True, capture_output=True, text=True).stdout.strip())
 
 
 class Run:

@@ -8,12 +8,10 @@ import json
 import os
 import pathlib
 import shutil
-import subprocess
 import sys
 
-from measure import best, header, machine, row, run
+from measure import ROOT, best, header, machine, peer, row, run
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 # TinyLlama-1.1B's shape
 SHAPE = dict(hidden_size=2048, intermediate_size=5632, num_hidden_layers=22, num_attention_heads=32, num_key_value_heads=4, vocab_size=32000)
 RANK = 64
@@ -57,10 +55,6 @@ base, adapter, out = sys.argv[1:4]
 model = transformers.AutoModelForCausalLM.from_pretrained(base, torch_dtype=torch.float16)
 PeftModel.from_pretrained(model, adapter).merge_and_unload().save_pretrained(out)
 """
-
-
-def peer(name):
-    return pathlib.Path(subprocess.run([ROOT / "scripts/peers", name], check=True, capture_output=True, text=True).stdout.strip())
 
 
 def report(label, theirs, ours, floor):

@@ -6,11 +6,9 @@ Needs the peers of scripts/peers (libraries) and a release build. Both sides' ti
 import argparse
 import pathlib
 import shutil
-import subprocess
 
-from measure import best, header, machine, row
+from measure import ROOT, best, header, machine, peer, row
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 BYTES = 10_000_000
 PEER = """
 import sys, tokenizers
@@ -26,7 +24,7 @@ def main():
     parser.add_argument("--golden", type=pathlib.Path, default=ROOT / "build/release/golden")
     parser.add_argument("--times", type=int, default=3, help="runs of each; the fastest counts")
     options = parser.parse_args()
-    python = subprocess.run([ROOT / "scripts/peers", "libraries"], check=True, capture_output=True, text=True).stdout.strip()
+    python = peer("libraries")
     options.work.mkdir(parents=True, exist_ok=True)
     prose = b"".join((ROOT / "data/text" / name).read_bytes() for name in ("held-out.txt", "war-and-peace-tail.txt"))
     text, nothing = options.work / "text.txt", options.work / "byte.txt"
