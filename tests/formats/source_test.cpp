@@ -190,17 +190,29 @@ TEST(Source, RopeIsReplacedInConfigurationAndModel) {
   expect_error(ErrorKind::usage, {"nonsense"}, [&] { open((folder / "base").string() + "+rope=nonsense"); });
 }
 
-TEST(Source, TokenizerIsTheAdaptersIfItsIdsFit) {
+/// A model and a copy of its adapter, in "own", without a tokenizer.
+struct AdaptedModel {
   TestFolder folder;
-  const fs::path model = kGolden / "fixtures/models/tolstoy-4m-yarn-2k",
-                 adapter = kGolden / "fixtures/adapters/qlora-shakespeare";
-  for (const char* name : {"adapter_config.json", "adapter_model.safetensors"})
-    write_bytes(folder / "own" / name, read_bytes(adapter / name));
-  const auto open_with = [&](Choice choice, const fs::path& tokenizer = {}) {
+  fs::path model = kGolden / "fixtures/models/tolstoy-4m-yarn-2k";
+  AdaptedModel() {
+    const fs::path adapter = kGolden / "fixtures/adapters/qlora-shakespeare";
+    for (const char* name : {"adapter_config.json", "adapter_model.safetensors"})
+      write_bytes(folder / "own" / name, read_bytes(adapter / name));
+  }
+  Source open_with(Choice choice, const fs::path& tokenizer = {}) const {
     OpenOptions options;
     options.tokenizer = choice;
     options.tokenizer_folder = tokenizer;
     return open(model.string() + "+" + (folder / "own").string(), options);
+  }
+};
+
+TEST(Source, TokenizerIsTheAdaptersIfItsIdsFit) {
+  const AdaptedModel adapted;
+  const TestFolder& folder = adapted.folder;
+  const fs::path& model = adapted.model;
+  const auto open_with = [&](Choice choice, const fs::path& tokenizer = {}) {
+    return adapted.open_with(choice, tokenizer);
   };
   EXPECT_EQ(open_with(Choice::automatic).tokenizer_origin, "base") << "the adapter has none";
   expect_error(ErrorKind::bad_input, {"no adapter of this source has a tokenizer"},
@@ -228,17 +240,11 @@ TEST(Source, TokenizerIsTheAdaptersIfItsIdsFit) {
 // transformers 5 saves an adapter's tokenizer as tokenizer.json alone. The base's tokenizer.model with the same tokens is
 // the same tokenizer; with another token the adapter's is another.
 TEST(Source, AnAdaptersTokenizerJsonWithTheBasesTokensIsTheBases) {
-  TestFolder folder;
-  const fs::path model = kGolden / "fixtures/models/tolstoy-4m-yarn-2k",
-                 adapter = kGolden / "fixtures/adapters/qlora-shakespeare";
-  for (const char* name : {"adapter_config.json", "adapter_model.safetensors"})
-    write_bytes(folder / "own" / name, read_bytes(adapter / name));
+  const AdaptedModel adapted;
+  const TestFolder& folder = adapted.folder;
+  const fs::path& model = adapted.model;
+  const auto open_with = [&](Choice choice) { return adapted.open_with(choice); };
   write_bytes(folder / "own/tokenizer.json", read_bytes(model / "tokenizer.json"));
-  const auto open_with = [&](Choice choice) {
-    OpenOptions options;
-    options.tokenizer = choice;
-    return open(model.string() + "+" + (folder / "own").string(), options);
-  };
   const Source same = open_with(Choice::automatic);
   EXPECT_EQ(same.tokenizer_origin, "base");
   EXPECT_FALSE(same.checkpoint.vocabulary->pipeline) << "the tokenizer.model, which a GGUF can hold";

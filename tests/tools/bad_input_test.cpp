@@ -36,13 +36,8 @@ void edit_header(const fs::path& path, const std::function<void(Json&)>& change)
   join(path, json.dump(), parts.data);
 }
 
-class BadInput : public testing::Test {
+class BadInput : public ModelCopy {
  protected:
-  Scratch scratch;
-  fs::path source = copy_of(model("stories260K"), scratch / "model");
-  fs::path weights = source / "model.safetensors";
-  fs::path config = source / "config.json";
-
   /// Every command that opens a model refuses it alike; writers leave the folder as it was.
   void refused(int exit, const std::string& place, const std::string& problem, const std::string& text = "") {
     const std::string what = text.empty() ? source.string() : text;

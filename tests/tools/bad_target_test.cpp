@@ -5,12 +5,8 @@
 namespace ropewalk::tools::test {
 namespace {
 
-class BadTarget : public testing::Test {
+class BadTarget : public ModelCopy {
  protected:
-  Scratch scratch;
-  fs::path source = copy_of(model("stories260K"), scratch / "model");
-  fs::path weights = source / "model.safetensors";
-  fs::path config = source / "config.json";
   std::string out = (scratch / "out.gguf").string();
   Ran convert(const std::string& target, std::vector<std::string> more = {}, const RunOptions& options = {}) {
     std::vector<std::string> words = {"convert", source.string(), "-o", target, "--type", "f16"};

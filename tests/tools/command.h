@@ -172,6 +172,14 @@ inline fs::path copy_of(const std::string& folder, const fs::path& to) {
   for (const auto& entry : fs::directory_iterator(to)) fs::permissions(entry.path(), fs::perms::owner_all);
   return to;
 }
+/// Tests that bend a small model of their own.
+class ModelCopy : public testing::Test {
+ protected:
+  Scratch scratch;
+  fs::path source = copy_of(model("stories260K"), scratch / "model");
+  fs::path weights = source / "model.safetensors";
+  fs::path config = source / "config.json";
+};
 /// Changes a JSON file in place.
 template <class Change>
 void edit_json(const fs::path& path, Change change) {

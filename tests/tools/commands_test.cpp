@@ -11,10 +11,8 @@
 namespace ropewalk::tools::test {
 namespace {
 
-class Commands : public testing::Test {
+class Commands : public ModelCopy {
  protected:
-  Scratch scratch;
-  fs::path source = copy_of(model("stories260K"), scratch / "model");
   std::string out = (scratch / "out").string();
 
   void extended_opens(const std::string& from) {
