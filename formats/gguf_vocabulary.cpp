@@ -3,13 +3,12 @@
 
 #include "formats/gguf_model.h"
 #include "formats/gguf_special_tokens.h"
+#include "formats/tokenizers/characters.h"
 #include "lib/error.h"
 #include "lib/plural.h"
 
 namespace ropewalk::formats {
 namespace {
-
-constexpr std::string_view kLowBlock = "\xE2\x96\x81";  // U+2581, SentencePiece's space
 
 bool looks_special(std::string_view text) {
   for (const char* known : {"<pad>", "<mask>", "<2mass>", "[@BOS@]"})
@@ -23,8 +22,7 @@ bool looks_special(std::string_view text) {
 }
 
 std::string with_spaces(std::string text) {
-  for (std::size_t at = text.find(kLowBlock); at != std::string::npos; at = text.find(kLowBlock, at + 1))
-    text.replace(at, kLowBlock.size(), " ");
+  replace_all(text, kSpaceMark, " ");
   return text;
 }
 

@@ -2,24 +2,18 @@
 
 #include <algorithm>
 
+#include "formats/tokenizers/token_limits.h"
+
 namespace ropewalk::formats {
-namespace {
-
-constexpr std::int64_t kMaxId = (1 << 24) - 1;
-constexpr std::size_t kMaxTokenBytes = 4096;
-
-}  // namespace
-
 void read_piece_ids(const JsonNode& node, Vocabulary& vocabulary) {
   std::int64_t size = 0;
   for (const auto& [text, id] : node.require_object().json().items()) {
-    if (!id.is_number_unsigned() || id.get<std::uint64_t>() > static_cast<std::uint64_t>(kMaxId))
-      node.at(text).integer(0, kMaxId);
+    if (!id.is_number_unsigned() || id.get<std::uint64_t>() > static_cast<std::uint64_t>(kMaxTokenId))
+      node.at(text).integer(0, kMaxTokenId);
     if (text.size() > kMaxTokenBytes) node.at(text).unsupported("has more than 4096 bytes");
     size = std::max(size, id.get<std::int64_t>() + 1);
   }
-  // A lone id of 16 million would claim a gigabyte.
-  if (size > static_cast<std::int64_t>(node.size()) * 4 + 65536)
+  if (size > token_id_end(node.size()))
     node.fail("has " + std::to_string(node.size()) + " pieces and ids up to " + std::to_string(size - 1));
   vocabulary.pieces.assign(static_cast<std::size_t>(size), {"", 0, PieceType::unused});
   for (const auto& [text, id] : node.json().items()) {

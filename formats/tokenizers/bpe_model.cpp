@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "formats/tokenizers/byte_level.h"
+#include "formats/tokenizers/characters.h"
 #include "formats/tokenizers/tokenizer.h"
 #include "formats/tokenizers/word_model.h"
 #include "formats/utf8.h"
@@ -11,8 +12,6 @@
 
 namespace ropewalk::formats {
 namespace {
-
-constexpr std::string_view kSpaceMark = "\xE2\x96\x81";
 
 /// Pair of ids to the rank and result of its merge, by open addressing.
 class MergeTable {

@@ -125,4 +125,17 @@ bool is_word_character(std::uint32_t code) noexcept {
   return corrected(CharacterClass::word, code, joined);
 }
 
+void replace_all(std::string& text, std::string_view from, std::string_view to) {
+  if (from.empty()) return;
+  std::string out;
+  std::size_t at = 0;
+  for (std::size_t next; (next = text.find(from, at)) != std::string::npos; at = next + from.size()) {
+    out.append(text, at, next - at);
+    out += to;
+  }
+  if (at == 0) return;
+  out.append(text, at, std::string::npos);
+  text = std::move(out);
+}
+
 }  // namespace ropewalk::formats

@@ -6,6 +6,11 @@
 
 namespace ropewalk::formats {
 
+inline constexpr std::string_view kSpaceMark = "\xE2\x96\x81";  // U+2581, SentencePiece's space
+
+/// isspace of the C locale: the blanks that a token which strips its neighbours takes.
+constexpr bool is_space_byte(char c) noexcept { return c == ' ' || (c >= '\t' && c <= '\r'); }
+
 /// Classes of characters as the tokenizers library takes them, and walking through valid UTF-8.
 
 /// The character `text` starts with and its bytes. `text` must not be empty and must be valid UTF-8.
@@ -20,6 +25,9 @@ void append_utf8(std::string& out, std::uint32_t code);
 
 /// `text` with every maximal part that is no character replaced by U+FFFD, as Rust and Python decode bytes leniently.
 std::string replace_invalid_utf8(std::string_view text);
+
+/// Every `from`, leftmost first; none where it is empty.
+void replace_all(std::string& text, std::string_view from, std::string_view to);
 
 bool is_white_space(std::uint32_t code) noexcept;      // White_Space
 bool is_numeric(std::uint32_t code) noexcept;          // categories Nd, Nl, No

@@ -23,19 +23,6 @@ std::string joined(const Tokens& tokens, std::string_view between) {
   return out;
 }
 
-void replace_all(std::string& text, std::string_view from, std::string_view to) {
-  if (from.empty()) return;
-  std::string out;
-  std::size_t at = 0;
-  for (std::size_t next; (next = text.find(from, at)) != std::string::npos; at = next + from.size()) {
-    out.append(text, at, next - at);
-    out += to;
-  }
-  if (at == 0) return;
-  out.append(text, at, std::string::npos);
-  text = std::move(out);
-}
-
 /// WordPiece's and CTC's tidying of English, in this order.
 void clean_up(std::string& text) {
   constexpr std::pair<std::string_view, std::string_view> kRules[] = {

@@ -3,6 +3,7 @@
 #include <set>
 
 #include "formats/json.h"
+#include "formats/tokenizers/token_limits.h"
 #include "formats/tokenizers/tokenizer.h"
 #include "formats/tokenizers/tokenizer_json.h"
 #include "formats/tokenizers/vocab_merges.h"
@@ -15,7 +16,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::int32_t kMaxId = 1 << 24;
 constexpr std::uint64_t kMaxTemplateBytes = 4u << 20;
 constexpr std::string_view kIsCorrupt = "fetch the file again or repair it";
 
@@ -76,10 +76,9 @@ bool flag(const ConfigFile& file, const Json& token, const std::string& pointer,
   return found->get<bool>();
 }
 
-/// One past the largest id that a file with `listed` added tokens may give one: tables by id are made later, and a lone
-/// id of 16 million would claim a gigabyte. The bound of vocab.json's own ids (bpe_merges.cpp).
+/// One past the largest id that a file with `listed` added tokens may give one.
 std::int64_t id_end(const Vocabulary& vocabulary, std::size_t listed) {
-  return std::min<std::int64_t>(kMaxId, static_cast<std::int64_t>(vocabulary.pieces.size() + listed) * 4 + 65536);
+  return token_id_end(vocabulary.pieces.size() + listed);
 }
 
 std::int32_t checked_id(const ConfigFile& file, const std::string& pointer, std::int64_t id, std::int64_t end) {

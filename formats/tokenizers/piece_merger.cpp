@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <bit>
 
+#include "formats/tokenizers/characters.h"
+
 namespace ropewalk::formats {
 namespace {
-
-constexpr std::string_view kSpace = "\xE2\x96\x81";
 
 std::size_t hash_of(std::string_view text) noexcept {  // FNV-1a, finished so that low bits depend on all
   std::uint64_t hash = 0xCBF29CE484222325u;
@@ -21,8 +21,8 @@ std::uint32_t ordered_bits(float score) {
 }
 
 bool space_inside(std::string_view text) {
-  while (text.starts_with(kSpace)) text.remove_prefix(kSpace.size());
-  return text.find(kSpace) != std::string_view::npos;
+  while (text.starts_with(kSpaceMark)) text.remove_prefix(kSpaceMark.size());
+  return text.find(kSpaceMark) != std::string_view::npos;
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "formats/tokenizers/characters.h"
 #include "formats/utf8.h"
 #include "lib/error.h"
 #include "lib/plural.h"
@@ -82,7 +83,7 @@ SentencepieceNormalizer::SentencepieceNormalizer(const Vocabulary& vocabulary, c
       charsmap_(vocabulary.precompiled_charsmap),
       add_dummy_prefix_(vocabulary.add_dummy_prefix),
       remove_extra_whitespaces_(vocabulary.remove_extra_whitespaces),
-      space_(vocabulary.escape_whitespaces ? "\xE2\x96\x81" : " ") {}
+      space_(vocabulary.escape_whitespaces ? kSpaceMark : std::string_view(" ")) {}
 
 SentencepieceNormalizer::Step SentencepieceNormalizer::step(std::string_view text) const {
   if (user_defined_->may_start(text[0]))

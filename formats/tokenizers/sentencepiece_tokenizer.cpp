@@ -3,25 +3,23 @@
 #include <limits>
 #include <unordered_map>
 
+#include "formats/tokenizers/characters.h"
+#include "formats/tokenizers/implementations.h"
 #include "formats/tokenizers/prefix_matcher.h"
 #include "formats/tokenizers/sentencepiece_normalizer.h"
-#include "formats/tokenizers/implementations.h"
-#include "formats/utf8.h"
 #include "formats/tokenizers/word_encoder.h"
+#include "formats/utf8.h"
 #include "lib/error.h"
 
 namespace ropewalk::formats {
 namespace {
 
-constexpr std::string_view kSpace = "\xE2\x96\x81";
 constexpr int kMaxUserDefinedMatches = 64;  // the library's buffer
 constexpr int kMaxResegmentDepth = 100;     // the library's guard: deeper pieces come out unused as they are
 
 bool is_text_piece(const Piece& piece) {
   return piece.type == PieceType::normal || piece.type == PieceType::user_defined || piece.type == PieceType::unused;
 }
-
-bool is_space_byte(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
 /// sentencepiece 0.2.3, model_type BPE, with Hugging Face's added tokens on top.
 class SentencepieceTokenizer final : public Tokenizer {
@@ -230,17 +228,17 @@ std::string SentencepieceTokenizer::decode(std::span<const std::int32_t> ids) co
     if (type(id) == PieceType::control) continue;
     std::string_view text = vocabulary_.pieces[static_cast<std::size_t>(id)].text;
     bool stripped = false;
-    if (at_start && strips_space && text.starts_with(kSpace)) {
-      text.remove_prefix(kSpace.size());
+    if (at_start && strips_space && text.starts_with(kSpaceMark)) {
+      text.remove_prefix(kSpaceMark.size());
       stripped = !vocabulary_.remove_extra_whitespaces;
     }
     if (type(id) == PieceType::unknown) {
       out += vocabulary_.unk_surface;
     } else {
       for (std::size_t at = 0; at < text.size();) {
-        const bool space = text.substr(at).starts_with(kSpace);
+        const bool space = text.substr(at).starts_with(kSpaceMark);
         out += space ? ' ' : text[at];
-        at += space ? kSpace.size() : 1;
+        at += space ? kSpaceMark.size() : 1;
       }
     }
     if (stripped) at_start = false;

@@ -3,30 +3,14 @@
 #include <limits>
 #include <optional>
 
+#include "formats/tokenizers/characters.h"
 #include "formats/tokenizers/implementations.h"
-#include "formats/utf8.h"
 #include "formats/tokenizers/word_encoder.h"
+#include "formats/utf8.h"
 #include "lib/error.h"
 
 namespace ropewalk::formats {
 namespace {
-
-constexpr std::string_view kSpace = "\xE2\x96\x81";
-
-/// isspace of the C locale, as llama.cpp strips by.
-bool is_space_byte(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
-
-std::string replace_all(std::string_view text, std::string_view from, std::string_view to) {
-  std::string out;
-  out.reserve(text.size());
-  for (std::size_t at = 0; at < text.size();) {
-    const std::size_t hit = std::min(text.find(from, at), text.size());
-    out += text.substr(at, hit - at);
-    if (hit < text.size()) out += to;
-    at = hit + from.size();
-  }
-  return out;
-}
 
 /// llama.cpp 0.5's SPM tokenizer, llama_tokenize and llama_detokenize without BOS and EOS.
 class LlamaCppTokenizer final : public Tokenizer {
@@ -241,8 +225,8 @@ std::vector<std::int32_t> LlamaCppTokenizer::encode(std::string_view text, bool 
     if (fragment.token) {
       ids.push_back(*fragment.token);
     } else {
-      std::string escaped = add_space_prefix_ && after_special ? std::string(kSpace) : std::string();
-      escaped += replace_all(fragment.text, " ", kSpace);
+      std::string escaped = (add_space_prefix_ && after_special ? " " : "") + std::string(fragment.text);
+      replace_all(escaped, " ", kSpaceMark);
       encode_text(escaped, ids);
     }
     after_special = fragment.token.has_value();
@@ -256,7 +240,11 @@ std::string LlamaCppTokenizer::shown(std::int32_t id) const {
   const Attributes& attributes = attributes_[static_cast<std::size_t>(id)];
   if (attributes.control) return {};
   if (attributes.user_defined) return piece.text;
-  if (piece.type == PieceType::normal) return replace_all(piece.text, kSpace, " ");
+  if (piece.type == PieceType::normal) {
+    std::string text = piece.text;
+    replace_all(text, kSpaceMark, " ");
+    return text;
+  }
   if (piece.type == PieceType::byte) {
     const auto byte = byte_of_piece(piece.text);
     return std::string(1, static_cast<char>(byte.value_or(0)));

@@ -4,13 +4,12 @@
 #include <unordered_map>
 
 #include "formats/tokenizers/bpe_merges.h"
+#include "formats/tokenizers/token_limits.h"
 #include "lib/file.h"
 
 namespace ropewalk::formats {
 namespace {
 
-constexpr std::int64_t kMaxId = (1 << 24) - 1;
-constexpr std::size_t kMaxTokenBytes = 4096;  // of an added token or a piece: what a search looks ahead
 constexpr std::size_t kMaxAffixBytes = 64;
 
 std::optional<std::string> affix(const JsonNode& model, const char* key) {
@@ -103,7 +102,7 @@ void read_added_tokens(const JsonNode& list, Vocabulary& vocabulary) {
   for (std::size_t at = 0; at < list.require_list().size(); ++at) {
     const JsonNode node = list.item(at).require_object();
     AddedToken token{.content = node.at("content").string(), .in_decoder = true};
-    node.at("id").integer(0, kMaxId);
+    node.at("id").integer(0, kMaxTokenId);
     if (token.content.empty()) continue;
     if (token.content.size() > kMaxTokenBytes) node.unsupported("has more than 4096 bytes");
     token.special = node.at("special").boolean();

@@ -1,5 +1,6 @@
 #include <utility>
 
+#include "formats/tokenizers/token_limits.h"
 #include "formats/tokenizers/tokenizer_json.h"
 #include "formats/utf8.h"
 
@@ -8,7 +9,6 @@ namespace {
 
 constexpr std::size_t kMaxContentBytes = 256;  // what one match can become
 constexpr std::size_t kMaxSteps = 64;
-constexpr std::int64_t kMaxId = (1 << 24) - 1;
 
 std::string type_of(const JsonNode& node) { return node.require_object().at("type").string(); }
 
@@ -133,7 +133,7 @@ decoders::Step read_decoder(const std::string& type, const JsonNode& node) {
   node.unsupported("is the decoder '" + type + "', which is not known");
 }
 
-std::int32_t id_of(const JsonNode& node) { return static_cast<std::int32_t>(node.integer(0, kMaxId)); }
+std::int32_t id_of(const JsonNode& node) { return static_cast<std::int32_t>(node.integer(0, kMaxTokenId)); }
 
 /// ["[SEP]", 102]
 std::int32_t id_of_pair(const JsonNode& node) {

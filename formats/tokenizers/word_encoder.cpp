@@ -3,12 +3,12 @@
 #include <cstdint>
 #include <limits>
 
+#include "formats/tokenizers/characters.h"
 #include "lib/error.h"
 
 namespace ropewalk::formats {
 namespace {
 
-constexpr std::string_view kSpace = "\xE2\x96\x81";
 constexpr std::size_t kMaxRememberedBytes = 48, kMaxRemembered = 1u << 18;
 
 }  // namespace
@@ -51,7 +51,7 @@ void WordEncoder::encode(std::string_view text, const Cutter& cut, const Emit& e
   bool after_space = false;
   for (std::size_t at = 0; at < text.size();) {
     const Cut next = cut(text.substr(at));
-    const bool is_space = text.substr(at, next.length) == kSpace;
+    const bool is_space = text.substr(at, next.length) == kSpaceMark;
     // A word starts at a space that follows something else. A frozen symbol is a word of its own.
     if (by_word && (next.frozen || (is_space && !after_space) || (!symbols.empty() && symbols.back().frozen))) flush();
     symbols.push_back({.begin = static_cast<std::uint32_t>(at),
