@@ -264,9 +264,10 @@ std::vector<std::string_view> texts_by_id(const Vocabulary& vocabulary) {
 
 /// A tokenizer.json beside an adapter, as transformers 5 saves it, that has the very tokens of the base's
 /// tokenizer.model: the same tokenizer in the form that fewer outputs can hold.
-bool repeats_base(const Source& source, const Vocabulary& adapter, std::vector<std::string>& warnings) {
+bool repeats_base(const Source& source, const Vocabulary& adapter) {
   if (!adapter.pipeline || !source.hf || !has_tokenizer(source.hf->folder)) return false;
-  const std::optional<Vocabulary> base = read_vocabulary(source.hf->folder, warnings);
+  std::vector<std::string> unsaid;  // warnings of the base's tokenizer are said when it is taken
+  const std::optional<Vocabulary> base = read_vocabulary(source.hf->folder, unsaid);
   return base && !base->pipeline && texts_by_id(*base) == texts_by_id(adapter);
 }
 
@@ -285,7 +286,7 @@ bool take_adapter_tokenizer(Source& source, bool demanded) {
       warnings.push_back(problem + ": the base's tokenizer is used");
       continue;
     }
-    if (!demanded && vocabulary && repeats_base(source, *vocabulary, warnings)) continue;
+    if (!demanded && vocabulary && repeats_base(source, *vocabulary)) continue;
     take_tokenizer(source, std::move(vocabulary), adapter->folder, origin);
     return true;
   }

@@ -80,6 +80,9 @@ void reserve(int fd, const std::string& name, std::uint64_t size_bytes) {
   if (failure != 0) throw_output_error(name, "reserve " + plural(size_bytes, "byte") + of, failure);
 }
 
+/// "'a', 'b'"
+void add_quoted(std::string& names, const std::string& name) { names += (names.empty() ? "'" : ", '") + name + "'"; }
+
 /// What has its name already, should a later output not get its own.
 struct Published {
   std::vector<fs::path> created;  // these may go again; what a file replaced cannot come back:
@@ -195,7 +198,7 @@ bool PendingFile::State::replaces() const {
 void PendingFile::State::publish(Published& done) {
   const bool old = replaces();
   take_name();
-  if (old) done.kept += (done.kept.empty() ? "'" : ", '") + name + "'";
+  if (old) add_quoted(done.kept, name);
   else done.created.push_back(target);
 }
 
@@ -228,7 +231,7 @@ void PendingFile::State::publish_split(const std::vector<PendingFile*>& shards, 
   }
   if (!old) return;
   done.created.pop_back();  // should a later output fail: it has replaced a file as the others have
-  done.kept += (done.kept.empty() ? "'" : ", '") + first.name + "'";
+  add_quoted(done.kept, first.name);
 }
 
 void finish_together(const PendingSet& set) {
@@ -266,8 +269,7 @@ void finish_together(const PendingSet& set) {
   } catch (const Error& error) {
     std::string kept_folders;
     for (PendingFolder* folder : published)
-      if (const fs::path old = folder->state_->keep_old(); !old.empty())
-        kept_folders += (kept_folders.empty() ? "'" : ", '") + old.native() + "'";
+      if (const fs::path old = folder->state_->keep_old(); !old.empty()) add_quoted(kept_folders, old.native());
     if (kept_folders.empty()) throw;
     throw Error(error.kind(), error.where(),
                 error.problem() +

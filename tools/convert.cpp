@@ -288,7 +288,7 @@ struct ConvertedRope {
 };
 ConvertedRope plan_rope(const ConvertOptions& options, const formats::Source& source, std::vector<Target>& targets) {
   const std::vector<formats::EngineVersion> engines = parse_engines(options.rope.engines);
-  const bool folders = std::any_of(targets.begin(), targets.end(), [](const Target& target) { return target.folder; });
+  const bool folders = first_of_kind(targets, true) != nullptr;
   if (!folders) check_gguf_engines(engines);
   ConvertedRope rope{new_rope(source), std::nullopt};
   if (!rope.wanted || !folders) return rope;
