@@ -169,6 +169,7 @@ HfOutput::HfOutput(const Source& source, const Json& config, const fs::path& tar
     s.written.files.push_back(name);
   }
   s.lay_out(tensors);
+  s.folder.refuse_to_lose(s.written.files);
 }
 
 HfOutput::~HfOutput() = default;

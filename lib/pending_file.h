@@ -57,8 +57,8 @@ class PendingFile {
 void write_file(const std::filesystem::path& target, std::string_view text, const WriteOptions& options);
 
 /// A folder built in a hidden sibling and renamed to `target` as one step (renameat2). With `overwrite` an old folder
-/// is exchanged for the new one, then removed; it must be empty or hold config.json or adapter_config.json, and no
-/// folders (Error(io)): a slip of the pen must not delete anything else.
+/// is exchanged for the new one, then removed; it must be empty or hold config.json, and no folders
+/// (Error(io)): a slip of the pen must not delete anything else. Files in it: refuse_to_lose().
 class PendingFolder {
  public:
   PendingFolder(std::filesystem::path target, const WriteOptions& options);
@@ -71,6 +71,10 @@ class PendingFolder {
   /// For the file `name` of it: replaces nothing, and messages call it by the name it will have.
   WriteOptions inside(const std::string& name) const;
   const std::filesystem::path& target() const noexcept;
+  /// Before the work: Error(io) if the folder to be replaced holds a file that is neither one of `names`, which the new
+  /// folder will have, nor weights of a checkpoint (*.safetensors and their index): what somebody put there is not
+  /// deleted in silence.
+  void refuse_to_lose(const std::vector<std::string>& names) const;
   void finish();
 
  private:

@@ -3,11 +3,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <optional>
 
 #include "lib/error.h"
 #include "lib/pending_folder_state.h"
+#include "lib/plural.h"
 
 namespace ropewalk {
 namespace fs = std::filesystem;
@@ -34,9 +36,8 @@ bool check_target(const fs::path& target, const std::string& name, bool overwrit
                   "holds the folder '" + entry->path().filename().native() + "', so it is not replaced as a whole",
                   "remove it yourself or choose another name");
   }
-  if (!empty && !fs::exists(target / "config.json", error) && !fs::exists(target / "adapter_config.json", error))
-    throw Error(ErrorKind::io, {.path = name},
-                "is not a model's folder (it has neither config.json nor adapter_config.json), so it is not replaced",
+  if (!empty && !fs::exists(target / "config.json", error))
+    throw Error(ErrorKind::io, {.path = name}, "is not a model's folder (it has no config.json), so it is not replaced",
                 "remove it yourself or choose another name");
   return true;
 }
@@ -65,6 +66,23 @@ WriteOptions PendingFolder::inside(const std::string& name) const {
   return {.sync = state_->options.sync, .named = state_->options.named, .called = fs::path(state_->name) / name};
 }
 const fs::path& PendingFolder::target() const noexcept { return state_->target; }
+
+void PendingFolder::refuse_to_lose(const std::vector<std::string>& names) const {
+  const auto goes = [&](const std::string& name) {
+    return std::find(names.begin(), names.end(), name) == names.end() && !name.ends_with(".safetensors") &&
+           !name.ends_with(".safetensors.index.json");
+  };
+  std::vector<std::string> lost;
+  std::error_code error;
+  for (fs::directory_iterator entry(state_->target, error), end; !error && entry != end; entry.increment(error))
+    if (const std::string name = entry->path().filename().native(); goes(name)) lost.push_back(name);
+  if (lost.empty()) return;
+  std::sort(lost.begin(), lost.end());
+  const std::string others = lost.size() > 1 ? " and " + plural(lost.size() - 1, "other file") : "";
+  throw Error(ErrorKind::io, {.path = state_->name},
+              "holds '" + lost.front() + "'" + others + ", which the new folder would not, so it is not replaced",
+              "move what is yours away, or choose another name");
+}
 
 void PendingFolder::State::flush() const {
   if (options.sync) sync_folder(building_path, building->descriptor());

@@ -11,19 +11,36 @@
 namespace ropewalk::tools {
 
 namespace fs = std::filesystem;
+namespace {
+
+constexpr const char* kCard = "README.md";
+
+/// Files of the source that the new folder has too, beside weights, config.json and the card.
+std::vector<std::string> kept_files(const formats::HfFolder& hf, const FolderPlan& plan) {
+  std::vector<std::string> kept;
+  for (const std::string& name : hf.carried_files)
+    if (name != kCard && !plan.changes.left_out.contains(name)) kept.push_back(name);
+  return kept;
+}
+
+}  // namespace
 
 ExtendWritten write_extended_folder(const formats::Source& source, const FolderPlan& plan, const ExtendOptions& options,
                                     const WriteOptions& write) {
   const formats::HfFolder& hf = *source.hf;
   ExtendWritten written;
   PendingFolder folder(options.output, write);
+  const std::vector<std::string> kept = kept_files(hf, plan);
+  std::vector<std::string> names = kept;
+  names.insert(names.end(), {"config.json", kCard});
+  folder.refuse_to_lose(names);
   const fs::path& building = folder.building();
   const auto text_file = [&](const std::string& name, const std::string& text) {
     write_file(building / name, text, folder.inside(name));
     written.files.push_back(name);
   };
   text_file("config.json", json_text(plan.config));
-  text_file("README.md", model_card(source, last_part(folder.target()), "extended"));
+  text_file(kCard, model_card(source, last_part(folder.target()), "extended"));
   CloneMethod method = CloneMethod::reflink;
   const auto clone = [&](const fs::path& from, const std::string& name, bool allow_link) {
     const CloneMethod used = clone_file(from, building / name, allow_link, folder.inside(name));
@@ -38,9 +55,7 @@ ExtendWritten write_extended_folder(const formats::Source& source, const FolderP
     const CloneMethod used = clone(weights, index ? weights.filename().string() : "model.safetensors", options.link);
     if (used != CloneMethod::reflink) method = used;
   }
-  for (const std::string& name : hf.carried_files) {
-    if (name == "README.md") continue;
-    if (plan.changes.left_out.contains(name)) continue;
+  for (const std::string& name : kept) {
     if (const auto text = plan.changes.texts.find(name); text != plan.changes.texts.end()) {
       text_file(name, text->second);
       continue;

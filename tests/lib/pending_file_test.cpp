@@ -537,10 +537,30 @@ TEST_P(PendingFileTest, OnlyAModelsFolderIsReplaced) {
             std::string::npos);
   EXPECT_EQ(read(folder / "thesis" / "chapter"), "x");
   fs::rename(folder / "thesis" / "chapter", folder / "thesis" / "adapter_config.json");
+  EXPECT_NE(refusal([&] { PendingFolder(folder / "thesis", options(true)); }).find("not a model's folder"),
+            std::string::npos);
+  fs::rename(folder / "thesis" / "adapter_config.json", folder / "thesis" / "config.json");
   EXPECT_EQ(refusal([&] { PendingFolder(folder / "thesis", options(true)).finish(); }), "(no error)");
   EXPECT_TRUE(fs::is_empty(folder / "thesis"));
   EXPECT_EQ(refusal([&] { PendingFolder(folder / "thesis", options(true)).finish(); }), "(no error)")
       << "an empty folder";
+}
+
+TEST_P(PendingFileTest, WhatTheNewFolderHasNotIsNotLostInSilence) {
+  fs::create_directory(folder / "model");
+  for (const char* name : {"config.json", "old.safetensors", "model.safetensors.index.json", "tokenizer.json"})
+    std::ofstream(folder / "model" / name) << "old";
+  PendingFolder pending(folder / "model", options(true));
+  EXPECT_EQ(refusal([&] { pending.refuse_to_lose({"config.json", "tokenizer.json"}); }), "(no error)");
+  std::ofstream(folder / "model" / "notes.txt") << "mine";
+  EXPECT_EQ(refusal([&] {
+              pending.refuse_to_lose({"config.json", "tokenizer.json"});
+            }),
+            (folder / "model").string() + ": holds 'notes.txt', which the new folder would not, so it is not " +
+                "replaced; move what is yours away, or choose another name");
+  EXPECT_NE(refusal([&] { pending.refuse_to_lose({"config.json"}); }).find("'notes.txt' and 1 other file, which"),
+            std::string::npos);
+  EXPECT_EQ(refusal([&] { pending.refuse_to_lose({"config.json", "tokenizer.json", "notes.txt"}); }), "(no error)");
 }
 
 TEST_P(PendingFileTest, WhatACrashLeftDoesNotStopTheNextRun) {

@@ -19,7 +19,7 @@ TEST_F(BadTarget, Exists) {
   spill(out, "mine");
   const Ran ran = convert(out);
   EXPECT_EQ(ran.exit, 5);
-  EXPECT_NE(ran.err.find("out.gguf: the target exists"), std::string::npos) << ran.err;
+  EXPECT_NE(ran.err.find("out.gguf: exists already"), std::string::npos) << ran.err;
   EXPECT_EQ(slurp(out), "mine");
   EXPECT_EQ(convert(out, {"--overwrite"}).exit, 0);
   EXPECT_GT(fs::file_size(out), 1000u);
@@ -39,6 +39,24 @@ TEST_F(BadTarget, FolderExists) {
   const Ran ran = run({"merge", source.string(), "-o", (scratch / "merged").string(), "--dtype", "f16"});
   EXPECT_EQ(ran.exit, 5);
   EXPECT_TRUE(fs::is_empty(scratch / "merged"));
+}
+// What --overwrite would delete beyond a checkpoint's own files.
+TEST_F(BadTarget, FolderHoldsSomebodysFiles) {
+  const std::string merged = (scratch / "merged").string();
+  ASSERT_EQ(run({"merge", source.string(), "-o", merged, "--dtype", "f16"}).exit, 0);
+  EXPECT_EQ(run({"merge", source.string(), "-o", merged, "--dtype", "f16", "--overwrite"}).exit, 0);
+  EXPECT_EQ(run({"extend", source.string(), "-o", merged, "--rope", "yarn,factor=2", "--overwrite"}).exit, 0);
+  std::ofstream(scratch / "merged" / "notes.txt") << "mine";
+  const std::vector<std::vector<std::string>> commands = {
+      {"merge", source.string(), "-o", merged, "--dtype", "f16", "--overwrite"},
+      {"convert", source.string(), "-o", merged + "/", "--type", "hf:f16", "--overwrite"},
+      {"extend", source.string(), "-o", merged, "--rope", "yarn,factor=2", "--overwrite"}};
+  for (const std::vector<std::string>& command : commands) {
+    const Ran ran = run(command);
+    EXPECT_EQ(ran.exit, 5) << ran.err;
+    EXPECT_NE(ran.err.find(": holds 'notes.txt', which the new folder would not"), std::string::npos) << ran.err;
+    EXPECT_EQ(slurp(scratch / "merged" / "notes.txt"), "mine");
+  }
 }
 TEST_F(BadTarget, IsTheSource) {
   ASSERT_EQ(convert(out).exit, 0);
