@@ -1,13 +1,16 @@
 #include "lib/lazy_tensor.h"
 
+#include <algorithm>
 #include <cassert>
 
 namespace ropewalk {
 
 std::string shape_text(std::span<const std::uint64_t> shape) {
+  constexpr std::size_t kMostAxes = 8;  // a header may claim thousands, and the text stands in an error's one line
   std::string text = "[";
-  for (std::size_t axis = 0; axis < shape.size(); ++axis) text += (axis ? ", " : "") + std::to_string(shape[axis]);
-  return text + "]";
+  for (std::size_t axis = 0; axis < std::min(shape.size(), kMostAxes); ++axis)
+    text += (axis ? ", " : "") + std::to_string(shape[axis]);
+  return text + (shape.size() > kMostAxes ? ", ... " + std::to_string(shape.size()) + " axes]" : "]");
 }
 
 std::uint64_t TensorInfo::rows() const noexcept {

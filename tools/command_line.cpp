@@ -297,12 +297,22 @@ std::string described(const std::vector<Documented>& all) {
   return out;
 }
 
-/// As much of the help's beginning as fits: its first sentence, or that up to a semicolon, comma or colon.
+/// Where `stop` stands outside parentheses, or npos.
+std::size_t find_outside(const std::string& text, const std::string& stop) {
+  int depth = 0;
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    if (depth == 0 && text.compare(at, stop.size(), stop) == 0) return at;
+    depth += text[at] == '(' ? 1 : text[at] == ')' ? -1 : 0;
+  }
+  return std::string::npos;
+}
+
+/// As much of the help's beginning as fits: its first sentence, or that up to a semicolon, parenthesis, colon or comma.
 std::string clause(const std::string& help, std::size_t width) {
   std::string text = first_sentence(help);
   for (const char* stop : {"; ", " (", ": ", ", "}) {
     if (text.size() <= width) return text;
-    if (const auto at = text.find(stop); at != std::string::npos && at > 0) text.resize(at);
+    if (const auto at = find_outside(text, stop); at != std::string::npos && at > 0) text.resize(at);
   }
   return text;
 }

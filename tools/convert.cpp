@@ -14,6 +14,7 @@
 #include "tools/describe.h"
 #include "tools/losses.h"
 #include "tools/model_card.h"
+#include "tools/one_line.h"
 #include "tools/output_plan.h"
 #include "tools/units.h"
 #include "verify/weights.h"
@@ -327,7 +328,7 @@ Output describe_outputs(const std::vector<Target>& targets, const formats::Sourc
     output.body["outputs"].push_back(output_json(target, options.sha256 && !dry_run, errors));
     const std::size_t n = target.plan ? target.plan->tensors.size() : source.checkpoint.tensors.size();
     table.rows.push_back({file_names(target), target.type, std::to_string(target.bytes), std::to_string(n)});
-    for (const std::string& note : target.notes) notes.insert("note: " + note);
+    for (const std::string& note : target.notes) notes.insert("note: " + one_line(note));
     for (const formats::Loss& loss : target.losses) notes.insert(loss_line(loss));
   }
   if (dry_run) output.text("dry run: nothing written");

@@ -137,7 +137,8 @@ void check_target(const fs::path& target, OutputKind kind, const formats::Source
     throw Error(ErrorKind::io, {.path = target.string()}, "the target is or contains the working directory",
                 "write to another place");
   if (!overwrite && fs::exists(fs::symlink_status(target, ignored)))
-    throw Error(ErrorKind::io, {.path = target.string()}, "the target exists", "give another name or --overwrite");
+    throw Error(ErrorKind::io, {.path = target.string()}, "exists already",
+                "use --overwrite to replace it, or choose another name");
   const fs::path folder = folder_of(target);
   if (!fs::is_directory(folder, ignored))
     throw Error(ErrorKind::io, {.path = folder.string()}, "no such folder to write into", "create it first");

@@ -110,7 +110,7 @@ TEST_F(Context, WhatLogitsCannotWriteIsFoundFirst) {
   refused({"logits", gone, "-o", "l.bin"}, 2, "ends in .safetensors");
   refused({"logits", gone, "-o", "/dev/full"}, 2, "ends in .safetensors");
   refused({"logits", gone, "-o", (scratch / "missing/l.safetensors").string()}, 5, "no such folder");
-  refused({"logits", gone, "-o", there}, 5, "the target exists");
+  refused({"logits", gone, "-o", there}, 5, "exists already");
   refused({"logits", gone, "-o", "/proc/l.safetensors"}, 5, "/proc");
   refused({"logits", gone, "-o", "l.safetensors", "--last", "0"}, 2, "--last is '0'");
   refused({"logits", gone, "-o", "l.safetensors", "-c", "1"}, 2, "a context of 1 has nothing to predict");

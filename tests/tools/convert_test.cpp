@@ -226,7 +226,7 @@ TEST(Convert, FilesOfAnotherSplitDoNotStay) {
     const auto before = written();
     const Ran refused = convert(step);
     EXPECT_EQ(refused.exit, 5) << refused.err;
-    EXPECT_NE(refused.err.find(before.front() + ": the target exists"), std::string::npos) << refused.err;
+    EXPECT_NE(refused.err.find(before.front() + ": exists already"), std::string::npos) << refused.err;
     EXPECT_EQ(written(), before);
     auto with = step;
     with.push_back("--overwrite");

@@ -1,5 +1,7 @@
 // Commands wrongly called: one line with a next step and the exit code of docs/design.md (section 7), as JSON too;
 // help; too little text.
+#include <sstream>
+
 #include "tests/tools/command.h"
 
 namespace ropewalk::tools::test {
@@ -111,6 +113,9 @@ TEST_F(Usage, HelpAndVersion) {
     EXPECT_EQ(whole.exit, 0);
     EXPECT_EQ(brief.err + whole.err, "");
     EXPECT_LE(std::count(brief.out.begin(), brief.out.end(), '\n'), 40) << command << ": -h fits a screen";
+    std::istringstream lines(brief.out);
+    for (std::string line; std::getline(lines, line);)
+      EXPECT_EQ(std::count(line.begin(), line.end(), '('), std::count(line.begin(), line.end(), ')')) << line;
     EXPECT_NE(whole.out.find("Examples:"), std::string::npos) << command;
     EXPECT_NE(run({"--help"}).out.find(std::string("  ") + command), std::string::npos);
   }
