@@ -14,7 +14,7 @@ namespace {
 constexpr std::uint64_t kMaxLayers = 512;  // LLAMA_MAX_LAYERS
 constexpr const char* kOtherFile = "llama.cpp 0.5 would refuse this file: write it again with a current converter";
 
-/// A tensor of the file under its canonical name and layout. Reading values of a type that cannot be decoded yet says
+/// A tensor of the file under its canonical name and layout. Reading values of a type that cannot be decoded says
 /// which tensor it is.
 class NamedTensor final : public RelabelledTensor {
  public:
@@ -35,8 +35,8 @@ class NamedTensor final : public RelabelledTensor {
     if (!can_decode(dtype()))
       throw Error(ErrorKind::unsupported, {.path = path_},
                   "tensor '" + parent().name() + "' is " + std::string(ropewalk::info(dtype()).name) +
-                      ", which cannot be decoded yet",
-                  "use a file of type f32, f16, bf16 or q8_0");
+                      ", which cannot be decoded",
+                  "llama.cpp 0.5 cannot read it either: write the file again with a current converter");
   }
   std::string path_;
 };

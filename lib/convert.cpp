@@ -9,7 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "lib/block_q8_0.h"
+#include "lib/codecs/decode.h"
+#include "lib/codecs/q8_0.h"
 #include "lib/convert_simd.h"
 #include "lib/error.h"
 #include "lib/small_float.h"
@@ -83,7 +84,7 @@ void decode_small(DType dtype, std::span<const std::byte> bytes, std::span<Float
 
 }  // namespace
 
-bool can_decode(DType dtype) { return !is_block_type(dtype) || dtype == DType::q8_0; }
+bool can_decode(DType dtype) { return !is_block_type(dtype) || has_block_decoder(dtype); }
 bool can_encode(DType dtype) { return is_float(dtype) || dtype == DType::q8_0; }
 
 void decode_f32(DType dtype, std::span<const std::byte> bytes, std::span<float> values) {
@@ -94,8 +95,9 @@ void decode_f32(DType dtype, std::span<const std::byte> bytes, std::span<float> 
     case DType::f32: std::memcpy(values.data(), bytes.data(), bytes.size()); return;
     case DType::f16: return simd::f16_to_f32(bytes.data(), values.data(), values.size());
     case DType::bf16: return simd::bf16_to_f32(bytes.data(), values.data(), values.size());
-    case DType::q8_0: return decode_q8_0(bytes, values);
-    default: return decode_small(dtype, bytes, values);
+    default:
+      if (has_block_decoder(dtype)) return decode_blocks(dtype, bytes, values);
+      return decode_small(dtype, bytes, values);
   }
 }
 
@@ -107,8 +109,9 @@ void decode_f64(DType dtype, std::span<const std::byte> bytes, std::span<double>
     case DType::f32: return convert_from<float>(bytes, values);
     case DType::f16: return simd::f16_to_f64(bytes.data(), values.data(), values.size());
     case DType::bf16: return simd::bf16_to_f64(bytes.data(), values.data(), values.size());
-    case DType::q8_0: break;
-    default: return decode_small(dtype, bytes, values);
+    default:
+      if (has_block_decoder(dtype)) break;
+      return decode_small(dtype, bytes, values);
   }
   std::array<float, kChunk> narrow;
   for (std::size_t begin = 0; begin < values.size(); begin += kChunk) {
@@ -179,7 +182,7 @@ double largest_magnitude(DType dtype, std::span<const std::byte> bytes) {
     case DType::f32: return std::bit_cast<float>(simd::largest_code_32(bytes.data(), bytes.size() / 4));
     case DType::f16: return f16_to_f32(simd::largest_code_16(bytes.data(), bytes.size() / 2));
     case DType::bf16: return bf16_to_f32(simd::largest_code_16(bytes.data(), bytes.size() / 2));
-    case DType::q8_0: {
+    case DType::q8_0: {  // as below, at the speed of memory
       std::uint16_t most = 0;
       for (std::size_t at = 0; at < bytes.size(); at += 34) {
         std::uint16_t scale;
@@ -195,7 +198,7 @@ double largest_magnitude(DType dtype, std::span<const std::byte> bytes) {
       for (const std::byte code : bytes) most = std::max<std::uint8_t>(most, static_cast<std::uint8_t>(code) & 0x7f);
       return table[most];
     }
-    default: return 0;
+    default: return has_block_decoder(dtype) ? largest_block_magnitude(dtype, bytes) : 0;
   }
 }
 

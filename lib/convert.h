@@ -40,7 +40,7 @@ std::uint16_t f32_to_bf16(float value);
 std::uint16_t f64_to_bf16(double value);
 
 /// The largest magnitude among the elements: NaN if one is NaN, else infinity if one is infinite; 0 for none. One pass
-/// at the speed of memory, so that a writer need not look at single values. Of q8_0 an upper bound, from the scales;
+/// at the speed of memory, so that a writer need not look at single values. Of block types an upper bound, from the scales;
 /// integers count as 0.
 double largest_magnitude(DType dtype, std::span<const std::byte> bytes);
 double largest_magnitude(std::span<const float> values);

@@ -162,8 +162,10 @@ std::string without_type(const std::string& stem) {
   std::string type = stem.substr(mark + 1);
   std::transform(type.begin(), type.end(), type.begin(),
                  [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  const bool known = type == "f16" || type == "f32" || type == "bf16" || type == "q8_0";
-  return known ? stem.substr(0, mark) : stem;
+  const std::string base = type.ends_with("_s") || type.ends_with("_m") || type.ends_with("_l")
+                               ? type.substr(0, type.size() - 2)  // a mix: q4_k_m
+                               : type;
+  return dtype_from_name(type) || dtype_from_name(base) ? stem.substr(0, mark) : stem;
 }
 
 bool is_rslora(const formats::PeftAdapter& adapter) { return adapter.config.value("use_rslora", false); }

@@ -25,7 +25,7 @@ constexpr std::array kRows = {
     Row{"Hugging Face folder", "llama", "Llama 1 and 2, SOLAR, and kin with a SentencePiece tokenizer", true, true,
         true, true},
     Row{"Hugging Face folder", "mistral", "Mistral 7B and kin with a SentencePiece tokenizer", true, true, true, true},
-    Row{"GGUF", "llama", "f32, f16, bf16, q8_0; other types pass through keep and extend", true, false, true, true},
+    Row{"GGUF", "llama", "every plain and block type of ggml 0.25", true, false, true, true},
 };
 
 const char* mark(bool yes) { return yes ? "yes" : "-"; }

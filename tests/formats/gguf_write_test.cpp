@@ -13,6 +13,7 @@
 #include "formats/hf_writer.h"
 #include "formats/source.h"
 #include "gguf_bytes.h"
+#include "lib/convert.h"
 #include "lib/error.h"
 #include "lib/recipes.h"
 #include "lib/sha256.h"
@@ -226,6 +227,35 @@ TEST(GgufWrite, AnUnfinishedOutputLeavesNothing) {
   EXPECT_THROW(GgufOutputs(plans_of(export_ggufs(source, {GgufExportOptions{}, GgufExportOptions{}})),
                            {{folder.path() / "x.gguf"}, {folder.path() / "x.gguf"}}, kNoSync),
                Error);
+}
+
+TEST(GgufWrite, EveryBlockTypeIsReadAndBecomesF32) {
+  TestFolder folder("ropewalk-gguf-block-types");
+  std::size_t seen = 0;
+  for (const DTypeInfo& type : kDTypes) {
+    if (!is_block_type(type.dtype) || !can_decode(type.dtype)) continue;
+    const TensorInfo info{.name = "t", .shape = {3, 512}, .dtype = type.dtype};
+    std::vector<std::byte> blocks(info.bytes());
+    for (std::size_t i = 0; i < blocks.size(); ++i)  // an f16 of these bytes is finite and normal
+      blocks[i] = static_cast<std::byte>(32 + (i * 37 + i / 7) % 64);
+    std::vector<float> want(3 * 512), stored(want.size()), converted(want.size());
+    decode_f32(type.dtype, blocks, want);
+    GgufPlan plan;
+    plan.tensors.push_back({"t", memory_tensor(info, blocks), type.dtype, OutOfRange::refuse});
+    const fs::path path = folder.path() / (std::string(type.name) + ".gguf"), wide = folder.path() / "wide.gguf";
+    write_ggufs({plan}, {{path}}, kNoSync, {});
+    const TensorPtr tensor = read_gguf(path).tensors[0];
+    EXPECT_EQ(tensor->dtype(), type.dtype);
+    tensor->read_f32({0, 3}, stored);
+    EXPECT_EQ(stored, want) << type.name;
+    plan.tensors[0] = {"t", tensor, DType::f32, OutOfRange::refuse};
+    fs::remove(wide);
+    write_ggufs({plan}, {{wide}}, kNoSync, {});
+    read_gguf(wide).tensors[0]->read_f32({0, 3}, converted);
+    EXPECT_EQ(converted, want) << type.name;
+    ++seen;
+  }
+  EXPECT_EQ(seen, 25u);
 }
 
 TEST(GgufWrite, ValuesPastF16AreRefusedOrClampedUnlessTheConverterIsImitated) {

@@ -10,7 +10,7 @@
 #include <random>
 #include <vector>
 
-#include "lib/block_q8_0.h"
+#include "lib/codecs/q8_0.h"
 #include "lib/convert.h"
 #include "tests/verify/host_block.h"
 #include "verify/cuda/head_tile.h"

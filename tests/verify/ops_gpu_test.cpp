@@ -8,7 +8,7 @@
 #include <limits>
 #include <vector>
 
-#include "lib/block_q8_0.h"
+#include "lib/codecs/q8_0.h"
 #include "lib/convert.h"
 #include "tests/verify/device_for_test.h"
 #include "verify/rms_norm.h"

@@ -1,4 +1,4 @@
-#include "lib/block_q8_0.h"
+#include "lib/codecs/q8_0.h"
 
 #include <algorithm>
 #include <bit>
@@ -13,7 +13,7 @@
 #include "lib/small_float.h"
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "lib/block_q8_0.cpp"
+#define HWY_TARGET_INCLUDE "lib/codecs/q8_0.cpp"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 

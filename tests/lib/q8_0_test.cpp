@@ -1,4 +1,4 @@
-#include "lib/block_q8_0.h"
+#include "lib/codecs/q8_0.h"
 
 #include <gtest/gtest.h>
 

@@ -1,0 +1,61 @@
+#include "lib/codecs/decode.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+
+#include "lib/codecs/block_types.h"
+#include "lib/codecs/q8_0.h"
+
+namespace ropewalk {
+namespace {
+
+template <class Type>
+void decode(const std::byte* block, std::size_t n_blocks, float* values) {
+  for (std::size_t b = 0; b < n_blocks; ++b, block += Type::kBytes, values += Type::kElements)
+    for (int group = 0; group < Type::kElements / Type::kGroup; ++group) {
+      const auto scale = Type::scale(block, group);
+      for (int i = group * Type::kGroup; i < (group + 1) * Type::kGroup; ++i) values[i] = Type::value(block, scale, i);
+    }
+}
+
+double magnitude(float d, float largest) { return std::fabs(d) * double(largest); }
+double magnitude(codecs::Affine s, float largest) { return std::fabs(s.d) * double(largest) + std::fabs(s.m); }
+
+template <class Type>
+double largest_of(const std::byte* block, std::size_t n_blocks) {
+  double most = 0;
+  for (std::size_t b = 0; b < n_blocks; ++b, block += Type::kBytes)
+    for (int group = 0; group < Type::kElements / Type::kGroup; ++group) {
+      const double here = magnitude(Type::scale(block, group), Type::kLargest);
+      if (std::isnan(here)) return here;
+      most = std::max(most, here);
+    }
+  return most * (1 + 0x1p-22);  // values are rounded
+}
+
+}  // namespace
+
+bool has_block_decoder(DType dtype) {
+  return codecs::with_block_type(dtype, [](auto) {});
+}
+
+void decode_blocks(DType dtype, std::span<const std::byte> bytes, std::span<float> values) {
+  assert(byte_size(dtype, values.size()) == bytes.size());
+  if (dtype == DType::q8_0) return decode_q8_0(bytes, values);
+  [[maybe_unused]] const bool known = codecs::with_block_type(dtype, [&]<class Type>(Type) {
+    static_assert(Type::kElements % Type::kGroup == 0);
+    decode<Type>(bytes.data(), bytes.size() / Type::kBytes, values.data());
+  });
+  assert(known);
+}
+
+double largest_block_magnitude(DType dtype, std::span<const std::byte> bytes) {
+  double most = 0;
+  [[maybe_unused]] const bool known = codecs::with_block_type(
+      dtype, [&]<class Type>(Type) { most = largest_of<Type>(bytes.data(), bytes.size() / Type::kBytes); });
+  assert(known);
+  return most;
+}
+
+}  // namespace ropewalk
