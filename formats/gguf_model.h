@@ -46,12 +46,13 @@ struct GgufExport {
 ///  - a value past the range of its type is an error (or clamped) instead of infinity, infinities and NaN where a block
 ///    would spread them too;
 ///  - a sliding window shorter than the context is the loss "sliding_window";
+///  - a BPE tokenizer whose hash the converter does not know gets the pre-tokenizer that its steps ask for, in both modes;
 ///  - user-defined pieces of tokenizer.model keep their type (the converter calls them normal), add_space_prefix is
 ///    written where the model adds none, and
-///    special ids that only tokenizer.model knows are written where llama.cpp's defaults are others;
+///    special ids that only the tokenizer knows are written where llama.cpp's defaults are others;
 ///  - general.name of a snapshot in the Hub cache comes from the repository, not from the commit's hash.
-/// Error(bad_input) without a tokenizer, Error(unsupported) for types it does not write or a source that is not a
-/// Hugging Face folder.
+/// Error(bad_input) without a tokenizer, Error(unsupported) for types it does not write, for a source that is not a
+/// Hugging Face folder, and for a tokenizer.json that is no BPE or whose steps llama.cpp has no pre-tokenizer for.
 GgufExport export_gguf(const Source& source, const GgufExportOptions& options);
 /// The same for several types: plans share their tensors, so that one read feeds them all (gguf_write.h).
 std::vector<GgufExport> export_ggufs(const Source& source, const std::vector<GgufExportOptions>& options);

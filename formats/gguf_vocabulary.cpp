@@ -3,77 +3,12 @@
 
 #include "formats/gguf_model.h"
 #include "formats/gguf_special_tokens.h"
-#include "formats/tokenizers/characters.h"
+#include "formats/gguf_token_lists.h"
+#include "formats/tokenizers/pre_tokenizer_names.h"
 #include "lib/error.h"
-#include "lib/plural.h"
 
 namespace ropewalk::formats {
 namespace {
-
-bool looks_special(std::string_view text) {
-  for (const char* known : {"<pad>", "<mask>", "<2mass>", "[@BOS@]"})
-    if (text == known) return true;
-  constexpr std::string_view kWideBar = "\xEF\xBD\x9C";  // U+FF5C
-  const auto framed = [&](const std::string& begin, const std::string& end) {
-    return text.starts_with(begin) && text.ends_with(end);
-  };
-  return framed("<|", "|>") || framed("<" + std::string(kWideBar), std::string(kWideBar) + ">") ||
-         framed("<unused", ">");
-}
-
-std::string with_spaces(std::string text) {
-  replace_all(text, kSpaceMark, " ");
-  return text;
-}
-
-struct Tokens {
-  std::vector<std::string> texts;
-  std::vector<float> scores;
-  std::vector<std::int32_t> types;
-
-  explicit Tokens(std::size_t n)
-      : texts(n), scores(n, -10000.0f), types(n, static_cast<std::int32_t>(PieceType::unused)) {
-    for (std::size_t id = 0; id < n; ++id) texts[id] = "[PAD" + std::to_string(id) + "]";
-  }
-  void put(std::size_t id, std::string text, float score, PieceType type) {
-    texts[id] = std::move(text);
-    scores[id] = score;
-    types[id] = static_cast<std::int32_t>(type);
-  }
-};
-
-/// tokens, scores and types of n_vocab ids: the model's pieces, what is added on top of them, and fillers.
-Tokens token_lists(const Vocabulary& vocabulary, std::size_t n_vocab, bool compat, std::vector<std::string>& notes) {
-  Tokens out(n_vocab);
-  for (std::size_t id = 0; id < std::min(vocabulary.pieces.size(), n_vocab); ++id) {
-    const Piece& piece = vocabulary.pieces[id];
-    if (piece.type != PieceType::user_defined) out.put(id, piece.text, piece.score, piece.type);
-    else if (compat) out.put(id, piece.text, piece.score, PieceType::normal);
-    else
-      // llama.cpp matches these in the text as it stands
-      out.put(id, with_spaces(piece.text), piece.score, PieceType::user_defined);
-  }
-  std::size_t past = vocabulary.pieces.size() > n_vocab ? vocabulary.pieces.size() - n_vocab : 0;
-  for (const AddedToken& token : vocabulary.added) {
-    const auto id = static_cast<std::size_t>(token.id);
-    if (token.id < 0 || id >= n_vocab) {
-      ++past;
-    } else if (!token.in_decoder) {
-      out.put(id, token.content, -1000.0f, PieceType::user_defined);
-    } else if (token.special || looks_special(token.content)) {
-      out.put(id, token.content, -1000.0f, PieceType::control);
-    } else {
-      out.put(id, with_spaces(token.content), -1000.0f, PieceType::user_defined);
-    }
-  }
-  if (past > 0)
-    notes.push_back(plural(past, "token") + " past the embedding's " + std::to_string(n_vocab) +
-                    (past == 1 ? " rows is left out" : " rows are left out"));
-  if (vocabulary.normalizer_name != "identity" && !vocabulary.precompiled_charsmap.empty())
-    notes.push_back("the tokenizer normalises text by '" + vocabulary.normalizer_name +
-                    "', which llama.cpp does not do for this kind: unusual characters get other ids");
-  return out;
-}
 
 struct IdKey {
   const char* kind;
@@ -126,7 +61,7 @@ void put_special(std::vector<GgufKey>& keys, const SpecialTokens& special) {
   put_chat_template(keys, special.chat_template);
 }
 
-/// Ids and flags that only tokenizer.model knows, where llama.cpp would assume others.
+/// Ids that only the tokenizer knows, where llama.cpp would assume others.
 void put_unsaid(std::vector<GgufKey>& keys, const Vocabulary& vocabulary, std::size_t n_vocab) {
   const auto put = [&](const char* name, std::optional<std::int32_t> id, std::optional<std::int32_t> assumed) {
     const std::string key = std::string("tokenizer.ggml.") + name;
@@ -134,38 +69,18 @@ void put_unsaid(std::vector<GgufKey>& keys, const Vocabulary& vocabulary, std::s
     if (!said && id && id != assumed && *id >= 0 && static_cast<std::size_t>(*id) < n_vocab)
       keys.push_back({key, gguf_u32(static_cast<std::uint32_t>(*id))});
   };
-  put("bos_token_id", vocabulary.bos, 1);
-  put("eos_token_id", vocabulary.eos, 2);
-  put("unknown_token_id", vocabulary.unk, 0);
+  using Assumed = std::optional<std::int32_t>;
+  const bool bpe = vocabulary.pipeline.has_value();
+  put("bos_token_id", vocabulary.bos, bpe ? 11 : 1);
+  put("eos_token_id", vocabulary.eos, bpe ? 11 : 2);
+  put("unknown_token_id", vocabulary.unk, bpe ? Assumed() : 0);
   put("padding_token_id", vocabulary.pad, std::nullopt);
 }
 
-}  // namespace
-
-std::vector<GgufKey> gguf_tokenizer_keys(const Source& source, bool compat, std::vector<std::string>& notes) {
-  const std::optional<Vocabulary>& vocabulary = source.checkpoint.vocabulary;
-  if (!vocabulary)
-    throw Error(ErrorKind::bad_input, {.path = source.checkpoint.label},
-                "no tokenizer.model was found beside the weights, and llama.cpp loads no model without its tokenizer",
-                "put the model's tokenizer files into its folder, or name one that holds them: --tokenizer DIR");
-  if (vocabulary->pipeline)
-    throw Error(
-        ErrorKind::unsupported, {.path = source.checkpoint.label},
-        "its tokenizer is a tokenizer.json of kind " + vocabulary->model + ", which is not written to GGUF yet",
-        "add the model's SentencePiece tokenizer.model if it has one, or name a folder that does: --tokenizer DIR");
+/// What both kinds write from here on.
+void put_rest(std::vector<GgufKey>& keys, const Source& source, const Vocabulary& vocabulary, bool compat) {
   const auto n_vocab = static_cast<std::size_t>(source.checkpoint.config.n_vocab);
   const ModelConfigFile config{source.hf->config, (source.hf->folder / "config.json").string(), source.hf->config_text};
-  std::vector<GgufKey> keys;
-
-  if (vocabulary->add_prefix_space)
-    set(keys, "tokenizer.ggml.add_space_prefix", gguf_bool(*vocabulary->add_prefix_space));
-  else if (!compat && !vocabulary->add_dummy_prefix) set(keys, "tokenizer.ggml.add_space_prefix", gguf_bool(false));
-  Tokens tokens = token_lists(*vocabulary, n_vocab, compat, notes);
-  set(keys, "tokenizer.ggml.model", gguf_string("llama"));
-  set(keys, "tokenizer.ggml.pre", gguf_string("default"));
-  set(keys, "tokenizer.ggml.tokens", gguf_strings(std::move(tokens.texts)));
-  set(keys, "tokenizer.ggml.scores", gguf_f32s(tokens.scores));
-  set(keys, "tokenizer.ggml.token_type", gguf_i32s(tokens.types));
   put_special(keys, find_special_tokens(source.tokenizer_folder, config, n_vocab));
   if (n_vocab == 32016) {  // CodeLlama
     SpecialTokens more =
@@ -174,7 +89,72 @@ std::vector<GgufKey> gguf_tokenizer_keys(const Source& source, bool compat, std:
     put_special(keys, more);
   }
   if (n_vocab == 49152) set(keys, "tokenizer.ggml.add_bos_token", gguf_bool(false));  // Granite's small models
-  if (!compat) put_unsaid(keys, *vocabulary, n_vocab);
+  if (!compat) put_unsaid(keys, vocabulary, n_vocab);
+}
+
+void put_sentencepiece(std::vector<GgufKey>& keys, const Vocabulary& vocabulary, std::size_t n_vocab, bool compat,
+                       std::vector<std::string>& notes) {
+  if (!vocabulary.add_prefix_space && !compat && !vocabulary.add_dummy_prefix)
+    set(keys, "tokenizer.ggml.add_space_prefix", gguf_bool(false));
+  GgufTokens tokens = sentencepiece_tokens(vocabulary, n_vocab, compat, notes);
+  set(keys, "tokenizer.ggml.model", gguf_string("llama"));
+  set(keys, "tokenizer.ggml.pre", gguf_string("default"));
+  set(keys, "tokenizer.ggml.tokens", gguf_strings(std::move(tokens.texts)));
+  set(keys, "tokenizer.ggml.scores", gguf_f32s(tokens.scores));
+  set(keys, "tokenizer.ggml.token_type", gguf_i32s(tokens.types));
+}
+
+/// tokenizer.ggml.pre; notes how it was found if not as the converter does.
+std::string pre_tokenizer_of(const Vocabulary& vocabulary, const std::string& label, std::vector<std::string>& notes) {
+  if (vocabulary.model != "bpe")
+    throw Error(ErrorKind::unsupported, {.path = label},
+                "its tokenizer is a tokenizer.json of kind " + vocabulary.model + ", which is not written to GGUF",
+                "add the model's SentencePiece tokenizer.model if it has one, or name a folder that does: "
+                "--tokenizer DIR");
+  const std::string hash = pre_tokenizer_hash(vocabulary);
+  if (const auto known = pre_tokenizer_by_hash(hash)) return *known;
+  const auto name = pre_tokenizer_by_content(*vocabulary.pipeline);
+  if (!name)
+    throw Error(ErrorKind::unsupported, {.path = label},
+                "its BPE pre-tokenizer is none that llama.cpp 0.5 knows (hash " + hash.substr(0, 16) + "...)",
+                "name a folder with another tokenizer: --tokenizer DIR");
+  notes.push_back("tokenizer.ggml.pre is '" + *name +
+                  "' by the tokenizer's own steps: llama.cpp's converter does not know this vocabulary");
+  return *name;
+}
+
+void put_bpe(std::vector<GgufKey>& keys, const Vocabulary& vocabulary, const std::string& label, std::size_t n_vocab,
+             std::vector<std::string>& notes) {
+  const std::string pre = pre_tokenizer_of(vocabulary, label, notes);
+  if (!vocabulary.pipeline->normalizers.empty())
+    notes.emplace_back(
+        "the tokenizer normalises text, which llama.cpp does not do: text that is not normal already "
+        "gets other ids");
+  GgufTokens tokens = bpe_tokens(vocabulary, n_vocab, notes);
+  set(keys, "tokenizer.ggml.model", gguf_string("gpt2"));
+  set(keys, "tokenizer.ggml.pre", gguf_string(pre));
+  set(keys, "tokenizer.ggml.tokens", gguf_strings(std::move(tokens.texts)));
+  set(keys, "tokenizer.ggml.token_type", gguf_i32s(tokens.types));
+  if (auto merges = bpe_merges(vocabulary); !merges.empty())
+    set(keys, "tokenizer.ggml.merges", gguf_strings(std::move(merges)));
+}
+
+}  // namespace
+
+std::vector<GgufKey> gguf_tokenizer_keys(const Source& source, bool compat, std::vector<std::string>& notes) {
+  const std::optional<Vocabulary>& vocabulary = source.checkpoint.vocabulary;
+  if (!vocabulary)
+    throw Error(ErrorKind::bad_input, {.path = source.checkpoint.label},
+                "no tokenizer.model or tokenizer.json was found beside the weights, and llama.cpp loads no model "
+                "without its tokenizer",
+                "put the model's tokenizer files into its folder, or name one that holds them: --tokenizer DIR");
+  const auto n_vocab = static_cast<std::size_t>(source.checkpoint.config.n_vocab);
+  std::vector<GgufKey> keys;
+  if (vocabulary->add_prefix_space)
+    set(keys, "tokenizer.ggml.add_space_prefix", gguf_bool(*vocabulary->add_prefix_space));
+  if (vocabulary->pipeline) put_bpe(keys, *vocabulary, source.checkpoint.label, n_vocab, notes);
+  else put_sentencepiece(keys, *vocabulary, n_vocab, compat, notes);
+  put_rest(keys, source, *vocabulary, compat);
   return keys;
 }
 

@@ -1,8 +1,10 @@
 #include <algorithm>
+#include <array>
 #include <map>
 #include <set>
 
 #include "formats/json.h"
+#include "formats/tokenizers/bpe_merges.h"
 #include "formats/tokenizers/token_limits.h"
 #include "formats/tokenizers/tokenizer.h"
 #include "formats/tokenizers/tokenizer_json.h"
@@ -249,14 +251,97 @@ std::optional<Vocabulary> read_pieces(const fs::path& folder, const ConfigFile& 
                            config.boolean("add_prefix_space").value_or(false));
 }
 
+/// A special token as a file names it: with its flags if it is an object.
+std::optional<AddedToken> named_token(const ConfigFile& file, const Json& value, const std::string& pointer) {
+  AddedToken token;
+  token.special = token.in_decoder = true;
+  const Json* content = &value;
+  if (value.is_object()) {
+    const auto found = value.find("content");
+    if (found == value.end()) return std::nullopt;
+    content = &*found;
+    token.lstrip = flag(file, value, pointer, "lstrip");
+    token.rstrip = flag(file, value, pointer, "rstrip");
+    token.single_word = flag(file, value, pointer, "single_word");
+    token.normalized = flag(file, value, pointer, "normalized");
+  }
+  if (!content->is_string() || content->get_ref<const std::string&>().empty()) return std::nullopt;
+  token.content = content->get<std::string>();
+  return token;
+}
+
+/// Adds tokens that tokenizer.json does not list: under the id of the piece with their text, else the next one.
+class TokenAdder {
+ public:
+  explicit TokenAdder(Vocabulary& vocabulary)
+      : vocabulary_(vocabulary), pieces_(ids_of_pieces(vocabulary)), next_(static_cast<std::int64_t>(pieces_.size())) {
+    for (const AddedToken& token : vocabulary_.added) {
+      known_.insert(token.content);
+      next_ = std::max(next_, std::int64_t{token.id} + 1);
+    }
+  }
+  ~TokenAdder() {
+    std::sort(vocabulary_.added.begin(), vocabulary_.added.end(),
+              [](const AddedToken& a, const AddedToken& b) { return a.id < b.id; });
+  }
+  TokenAdder(const TokenAdder&) = delete;
+  TokenAdder& operator=(const TokenAdder&) = delete;
+
+  void add(AddedToken token) {
+    if (token.content.empty() || token.content.size() > kMaxTokenBytes || !known_.insert(token.content).second) return;
+    if (const auto piece = pieces_.find(token.content); piece != pieces_.end()) {
+      token.id = piece->second;
+      vocabulary_.pieces[static_cast<std::size_t>(token.id)].type =
+          token.special ? PieceType::control : PieceType::user_defined;
+    } else {
+      token.id = static_cast<std::int32_t>(next_++);
+    }
+    vocabulary_.added.push_back(std::move(token));
+  }
+
+ private:
+  Vocabulary& vocabulary_;
+  PieceIds pieces_;
+  std::set<std::string> known_;
+  std::int64_t next_;
+};
+
+/// What transformers adds to the tokens of a tokenizer.json: those of added_tokens_decoder, then whatever is named as
+/// special.
+void add_named_tokens(const ConfigFile& config, const ConfigFile& map, Vocabulary& vocabulary) {
+  TokenAdder adder(vocabulary);
+  std::map<std::int32_t, AddedToken> listed;
+  read_decoder(config, vocabulary, listed);
+  for (auto& [id, token] : listed) adder.add(std::move(token));
+  const bool map_first = !config.find("added_tokens_decoder");
+  const std::array<const ConfigFile*, 2> files = {map_first ? &map : &config, map_first ? &config : &map};
+  for (const char* key : {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"})
+    for (const ConfigFile* file : files) {
+      const Json* value = file->find(key);
+      auto token = value ? named_token(*file, *value, std::string("/") + key) : std::nullopt;
+      if (!token) continue;
+      adder.add(std::move(*token));
+      break;
+    }
+  for (const char* key : {"additional_special_tokens", "extra_special_tokens"})
+    for (const ConfigFile* file : files) {
+      const Json* list = file->find(key);
+      if (!list || !list->is_structured()) continue;
+      for (const auto& [name, value] : list->items())
+        if (auto token = named_token(*file, value, std::string("/") + key + "/" + pointer_segment(name)))
+          adder.add(std::move(*token));
+    }
+}
+
 /// GPT-2's and Qwen 2's classes have an end-of-text token of their own, special whether a file names it or not.
-void add_class_token(Vocabulary& vocabulary) {
-  constexpr std::string_view kEnd = "<|endoftext|>";
-  for (const AddedToken& token : vocabulary.added)
-    if (token.content == kEnd) return;
-  for (std::size_t id = 0; id < vocabulary.pieces.size(); ++id)
-    if (vocabulary.pieces[id].text == kEnd)
-      vocabulary.added.push_back({.id = static_cast<std::int32_t>(id), .content = std::string(kEnd), .special = true});
+void add_class_token(const ConfigFile& config, Vocabulary& vocabulary) {
+  const Json* name = config.find("tokenizer_class");
+  const std::string text = name && name->is_string() ? name->get<std::string>() : std::string();
+  if (!text.starts_with("GPT2Tokenizer") && !text.starts_with("Qwen2Tokenizer")) return;
+  AddedToken token;
+  token.content = "<|endoftext|>";
+  token.special = token.in_decoder = true;
+  TokenAdder(vocabulary).add(token);
 }
 
 }  // namespace
@@ -273,8 +358,10 @@ std::optional<Vocabulary> read_hf_vocabulary(const fs::path& folder) {
     read_added_json(added_json, special_contents(map, config), vocabulary, added);
     read_decoder(config, vocabulary, added);
     for (const auto& [id, token] : added) vocabulary.added.push_back(token);
-    if (vocabulary.pipeline) add_class_token(vocabulary);
+  } else {
+    add_named_tokens(config, map, vocabulary);
   }
+  if (vocabulary.pipeline) add_class_token(config, vocabulary);
   name_special_tokens(config, map, vocabulary);
   vocabulary.add_bos = config.boolean("add_bos_token");
   vocabulary.add_eos = config.boolean("add_eos_token");

@@ -1,0 +1,114 @@
+#include "formats/gguf_token_lists.h"
+
+#include <algorithm>
+
+#include "formats/tokenizers/characters.h"
+#include "formats/tokenizers/decoders.h"
+#include "lib/plural.h"
+
+namespace ropewalk::formats {
+namespace {
+
+bool looks_special(std::string_view text) {
+  for (const char* known : {"<pad>", "<mask>", "<2mass>", "[@BOS@]"})
+    if (text == known) return true;
+  constexpr std::string_view kWideBar = "\xEF\xBD\x9C";  // U+FF5C
+  const auto framed = [&](const std::string& begin, const std::string& end) {
+    return text.starts_with(begin) && text.ends_with(end);
+  };
+  return framed("<|", "|>") || framed("<" + std::string(kWideBar), std::string(kWideBar) + ">") ||
+         framed("<unused", ">");
+}
+
+std::string with_spaces(std::string text) {
+  replace_all(text, kSpaceMark, " ");
+  return text;
+}
+
+void note_left_out(std::size_t past, std::size_t n_vocab, std::vector<std::string>& notes) {
+  if (past > 0)
+    notes.push_back(plural(past, "token") + " past the embedding's " + std::to_string(n_vocab) +
+                    (past == 1 ? " rows is left out" : " rows are left out"));
+}
+
+}  // namespace
+
+GgufTokens::GgufTokens(std::size_t n)
+    : texts(n), scores(n, -10000.0f), types(n, static_cast<std::int32_t>(PieceType::unused)) {
+  for (std::size_t id = 0; id < n; ++id) texts[id] = "[PAD" + std::to_string(id) + "]";
+}
+
+void GgufTokens::put(std::size_t id, std::string text, float score, PieceType type) {
+  texts[id] = std::move(text);
+  scores[id] = score;
+  types[id] = static_cast<std::int32_t>(type);
+}
+
+GgufTokens sentencepiece_tokens(const Vocabulary& vocabulary, std::size_t n_vocab, bool compat,
+                                std::vector<std::string>& notes) {
+  GgufTokens out(n_vocab);
+  for (std::size_t id = 0; id < std::min(vocabulary.pieces.size(), n_vocab); ++id) {
+    const Piece& piece = vocabulary.pieces[id];
+    if (piece.type != PieceType::user_defined) out.put(id, piece.text, piece.score, piece.type);
+    else if (compat) out.put(id, piece.text, piece.score, PieceType::normal);
+    else
+      // llama.cpp matches these in the text as it stands
+      out.put(id, with_spaces(piece.text), piece.score, PieceType::user_defined);
+  }
+  std::size_t past = vocabulary.pieces.size() > n_vocab ? vocabulary.pieces.size() - n_vocab : 0;
+  for (const AddedToken& token : vocabulary.added) {
+    const auto id = static_cast<std::size_t>(token.id);
+    if (token.id < 0 || id >= n_vocab) {
+      ++past;
+    } else if (!token.in_decoder) {
+      out.put(id, token.content, -1000.0f, PieceType::user_defined);
+    } else if (token.special || looks_special(token.content)) {
+      out.put(id, token.content, -1000.0f, PieceType::control);
+    } else {
+      out.put(id, with_spaces(token.content), -1000.0f, PieceType::user_defined);
+    }
+  }
+  note_left_out(past, n_vocab, notes);
+  if (vocabulary.normalizer_name != "identity" && !vocabulary.precompiled_charsmap.empty())
+    notes.push_back("the tokenizer normalises text by '" + vocabulary.normalizer_name +
+                    "', which llama.cpp does not do for this kind: unusual characters get other ids");
+  return out;
+}
+
+GgufTokens bpe_tokens(const Vocabulary& vocabulary, std::size_t n_vocab, std::vector<std::string>& notes) {
+  GgufTokens out(n_vocab);
+  std::size_t past = 0;
+  for (std::size_t id = 0; id < vocabulary.pieces.size(); ++id) {
+    if (vocabulary.pieces[id].type == PieceType::unused) continue;
+    if (id < n_vocab) out.put(id, vocabulary.pieces[id].text, 0, PieceType::normal);
+    else ++past;
+  }
+  const Decoders decoders(vocabulary.pipeline->decoders, vocabulary.pipeline->has_decoder);
+  for (const AddedToken& token : vocabulary.added) {
+    const auto id = static_cast<std::size_t>(token.id);
+    if (id >= n_vocab) {
+      past += id >= vocabulary.pieces.size();
+      continue;
+    }
+    // The engine looks for these in the text as it stands, so they are what decoding shows.
+    std::string text = token.normalized ? token.content : decoders.decode({token.content});
+    if (token.special || looks_special(text)) out.put(id, std::move(text), 0, PieceType::control);
+    else out.put(id, with_spaces(std::move(text)), 0, PieceType::user_defined);
+  }
+  note_left_out(past, n_vocab, notes);
+  return out;
+}
+
+std::vector<std::string> bpe_merges(const Vocabulary& vocabulary) {
+  const auto spelled = [&](std::int32_t id) {
+    std::string text = vocabulary.pieces[static_cast<std::size_t>(id)].text;
+    replace_all(text, " ", "\xC4\xA0");  // U+0120
+    return text;
+  };
+  std::vector<std::string> out;
+  for (const BpeModel::Merge& merge : std::get<BpeModel>(vocabulary.pipeline->model).merges)
+    out.push_back(spelled(merge.left) + " " + spelled(merge.right));
+  return out;
+}
+
+}  // namespace ropewalk::formats

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "lib/vocabulary.h"
+
+namespace ropewalk::formats {
+
+/// tokenizer.ggml.tokens, scores and token_type, as convert_hf_to_gguf.py of llama.cpp 0.5 fills them: one of each per
+/// row of the embedding. Rows without a token are "[PADn]", of type unused. What was left out is added to the notes.
+struct GgufTokens {
+  std::vector<std::string> texts;
+  std::vector<float> scores;
+  std::vector<std::int32_t> types;
+
+  explicit GgufTokens(std::size_t n);
+  void put(std::size_t id, std::string text, float score, PieceType type);
+};
+
+/// Of a tokenizer.model. compat: user-defined pieces are normal, as the converter has them.
+GgufTokens sentencepiece_tokens(const Vocabulary& vocabulary, std::size_t n_vocab, bool compat,
+                                std::vector<std::string>& notes);
+/// Of a byte-level BPE with a pipeline. Scores are not written for this kind.
+GgufTokens bpe_tokens(const Vocabulary& vocabulary, std::size_t n_vocab, std::vector<std::string>& notes);
+/// "left right" by rank; a space within a piece is spelled as GPT-2's alphabet spells it.
+std::vector<std::string> bpe_merges(const Vocabulary& vocabulary);
+
+}  // namespace ropewalk::formats

@@ -1,0 +1,22 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "lib/vocabulary.h"
+
+namespace ropewalk::formats {
+
+/// tokenizer.ggml.pre of a BPE tokenizer.json: which of llama.cpp 0.5's own pre-tokenizers does what its steps do.
+
+/// What the converter tells tokenizers apart by: the SHA-256, in hexadecimal, of the ids of one text, special tokens
+/// around it included. `vocabulary` must have a pipeline.
+std::string pre_tokenizer_hash(const Vocabulary& vocabulary);
+/// The converter's name for a hash; nullopt if it knows none.
+std::optional<std::string> pre_tokenizer_by_hash(std::string_view hash);
+/// A name by the steps themselves, for byte-level tokenizers that were trained anew with the steps of a known one;
+/// nullopt where none does the same. NFC is passed over: llama.cpp normalises nothing.
+std::optional<std::string> pre_tokenizer_by_content(const TokenizerPipeline& pipeline);
+
+}  // namespace ropewalk::formats

@@ -1,0 +1,142 @@
+// Byte-level BPE tokenizers written to GGUF, against the real converter: the keys of tests/golden/gguf_bpe.json, and a
+// whole model in every type.
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <set>
+
+#include "formats/tokenizers/tokenizer.h"
+#include "gguf_dump.h"
+#include "lib/error.h"
+
+using namespace ropewalk;
+using namespace ropewalk::formats;
+namespace fs = std::filesystem;
+
+namespace {
+
+const fs::path kGolden = ROPEWALK_GOLDEN_DIR;
+const fs::path kModel = kGolden / "bpe/llama3-rope";
+
+void write_text(const fs::path& path, const std::string& text) { std::ofstream(path, std::ios::binary) << text; }
+
+/// The tokenizer files of a variant, as make_gguf_bpe.py writes them.
+void write_tokenizer(const fs::path& folder, const Json& variant) {
+  const std::string base = variant["base"];
+  Json tokenizer = read_json(
+      base == "llama3-rope" ? kModel / "tokenizer.json" : kGolden / "tokenizer_json/tokenizers" / (base + ".json"),
+      {.max_bytes = 1u << 26});
+  const Json patch = variant.value("patch", Json::object());
+  for (const auto& [field, value] : patch.items()) tokenizer[field] = value;
+  if (variant.value("spread", false)) {
+    std::string merges = "#version: 0.2\n";
+    for (const Json& merge : tokenizer["model"]["merges"])
+      merges += (merge.is_string() ? merge.get<std::string>()
+                                   : merge[0].get<std::string>() + " " + merge[1].get<std::string>()) +
+                "\n";
+    write_text(folder / "vocab.json", tokenizer["model"]["vocab"].dump());
+    write_text(folder / "merges.txt", merges);
+  } else {
+    write_text(folder / "tokenizer.json", tokenizer.dump());
+  }
+  write_text(folder / "tokenizer_config.json", variant["config"].dump());
+}
+
+/// No weights: the keys need none.
+Source source_of(const fs::path& folder, const Json& variant) {
+  Source source;
+  source.tokenizer_folder = folder;
+  source.checkpoint.label = folder.string();
+  source.checkpoint.config.n_vocab = variant["n_vocab"];
+  source.checkpoint.vocabulary = read_hf_vocabulary(folder);
+  HfFolder& hf = source.hf.emplace();
+  hf.folder = folder;
+  hf.config = variant.value("model", Json::object());
+  hf.config_text = hf.config.dump();
+  return source;
+}
+
+Source variant_source(const TestFolder& folder, const std::string& name) {
+  for (const Json& variant : read_json(fs::path(ROPEWALK_TEST_DATA_DIR) / "gguf_bpe.json"))
+    if (variant["name"] == name) {
+      write_tokenizer(folder.path(), variant);
+      return source_of(folder.path(), variant);
+    }
+  throw std::runtime_error(name);
+}
+
+}  // namespace
+
+TEST(GgufBpe, KeysOfEveryVariantAreTheConverters) {
+  const Json variants = read_json(fs::path(ROPEWALK_TEST_DATA_DIR) / "gguf_bpe.json");
+  EXPECT_EQ(variants.size(), 9u);
+  for (const Json& variant : variants) {
+    SCOPED_TRACE(variant["name"]);
+    TestFolder folder("ropewalk-gguf-bpe");
+    write_tokenizer(folder.path(), variant);
+    std::vector<std::string> notes;
+    const std::vector<GgufKey> keys = gguf_tokenizer_keys(source_of(folder.path(), variant), true, notes);
+    Json got = Json::array();
+    for (const GgufKey& key : keys) got.push_back(dumped(key));
+    EXPECT_EQ(got, variant["keys"]);
+  }
+}
+
+TEST(GgufBpe, WholeModelInEveryType) {
+  const Json dump = read_json(kModel / "dump.json");
+  const Source source = open_source(parse_source(kModel.string()), {}, {});
+  std::set<std::string> passed;
+  for (const OutType& out : out_types(source)) {
+    SCOPED_TRACE(out.name);
+    const Json& want = dump["outtypes"][out.name];
+    const GgufExport exported = export_gguf(source, compat(out.type));
+    EXPECT_TRUE(exported.losses.empty());
+    expect_keys(exported.plan, dump["keys"], want["changed_keys"]);
+    expect_tensors(exported.plan, want["tensors"]);
+    EXPECT_EQ(hex(whole_file(exported.plan)), want["sha256"].get<std::string>());
+    passed.insert(out.name);
+  }
+  for (const auto& [name, result] : dump["outtypes"].items()) EXPECT_TRUE(passed.contains(name)) << name;
+}
+
+// A vocabulary the converter does not know is named by its steps, and said so.
+TEST(GgufBpe, UnknownVocabularyIsNamedByItsSteps) {
+  TestFolder folder("ropewalk-gguf-bpe-steps");
+  Source source = variant_source(folder, "as it is");
+  std::vector<std::string> notes;
+  gguf_tokenizer_keys(source, false, notes);
+  ASSERT_EQ(notes.size(), 1u);
+  EXPECT_EQ(notes[0],
+            "tokenizer.ggml.pre is 'llama-bpe' by the tokenizer's own steps: llama.cpp's converter does not know this "
+            "vocabulary");
+  std::get<BpeModel>(source.checkpoint.vocabulary->pipeline->model).ignore_merges = false;
+  const auto keys = gguf_tokenizer_keys(source, false, notes);
+  EXPECT_EQ(std::get<std::string>(keys[1].value.value), "dbrx");
+}
+
+TEST(GgufBpe, StepsThatLlamaCppHasNotAreRefused) {
+  TestFolder folder("ropewalk-gguf-bpe-refused");
+  const Source whole = variant_source(folder, "as it is");
+  std::vector<std::string> notes;
+  const auto refused = [&](const auto& change) {
+    Source source = variant_source(folder, "as it is");
+    change(*source.checkpoint.vocabulary->pipeline);
+    EXPECT_THROW(gguf_tokenizer_keys(source, false, notes), Error);
+  };
+  refused([](TokenizerPipeline& it) { it.normalizers.emplace_back(normalizers::Lowercase{}); });
+  refused([](TokenizerPipeline& it) { it.pre_tokenizers.erase(it.pre_tokenizers.begin()); });
+  refused([](TokenizerPipeline& it) {
+    std::get<pre_tokenizers::Split>(it.pre_tokenizers[0]).behavior = pre_tokenizers::SplitBehavior::removed;
+  });
+  refused([](TokenizerPipeline& it) { std::get<BpeModel>(it.model).end_of_word_suffix = "</w>"; });
+  try {
+    Source source = variant_source(folder, "as it is");
+    source.checkpoint.vocabulary->model = "wordpiece";
+    gguf_tokenizer_keys(source, false, notes);
+    ADD_FAILURE() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::unsupported);
+    EXPECT_NE(std::string(error.what()).find("kind wordpiece, which is not written to GGUF"), std::string::npos);
+  }
+}
