@@ -1,16 +1,14 @@
 #include "formats/rope_emit.h"
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cmath>
 #include <set>
 
+#include "formats/rope_choice.h"
 #include "formats/rope_config.h"
 #include "formats/rope_dictionary.h"
-#include "lib/error.h"
 #include "lib/number_text.h"
-#include "lib/plural.h"
 
 namespace ropewalk::formats {
 namespace {
@@ -82,8 +80,8 @@ std::set<int> lengths(const RopeTarget& target, const EngineRope& rope) {
 }  // namespace
 
 std::string first_difference(const RopeTarget& target, const EngineReading& reading) {
-  for (const std::optional<EngineError>& error : {reading.error, reading.context_error})
-    if (error) return error->kind + ": " + error->text.substr(0, 160);
+  for (const std::optional<EngineError>* error : {&reading.error, &reading.context_error})
+    if (*error) return (*error)->kind + ": " + (*error)->text.substr(0, 160);
   for (const EngineRope& rope : reading.ropes)
     for (const int length : lengths(target, rope))
       if (const std::string difference = table_difference(target, rope, length); !difference.empty()) return difference;
@@ -100,12 +98,6 @@ namespace {
 
 // Candidates ----------------------------------------------------------------------------------------------------------
 
-struct Candidate {
-  Json config;
-  std::string dialect;
-  bool named = true;  // the method stands in it by its own name
-};
-
 class Candidates {
  public:
   Candidates(const Json& preferred, const ModelConfig& model, const RopeTarget& target)
@@ -114,7 +106,7 @@ class Candidates {
     bare_.erase(kOriginal);
   }
 
-  std::vector<Candidate> take() {
+  std::vector<RopeCandidate> take() {
     const auto* dynamic = std::get_if<RopeDynamic>(&target_.spec.scaling);
     const std::optional<int> original = rope_original_context(target_.spec);
     const int context = dynamic ? dynamic->original_context : target_.context;
@@ -201,95 +193,17 @@ class Candidates {
   const ModelConfig& model_;
   const RopeTarget& target_;
   Json bare_;  // every key of it that has to do with the rope is set or removed
-  std::vector<Candidate> all_;
+  std::vector<RopeCandidate> all_;
 };
-
-std::vector<EngineVerdict> verdicts(const Json& config, const RopeTarget& target,
-                                    std::span<const EngineVersion> engines) {
-  std::vector<EngineVerdict> out;
-  for (const EngineVersion& engine : engines) {
-    EngineVerdict verdict{read_as(engine, config), ""};
-    verdict.difference = first_difference(target, verdict.reading);
-    out.push_back(std::move(verdict));
-  }
-  return out;
-}
-
-long count_right(const std::vector<EngineVerdict>& all) {
-  return std::count_if(all.begin(), all.end(), [](const EngineVerdict& one) { return one.right(); });
-}
-
-/// Why `engine` runs another rope: what it makes of the method where it reads a file that names it, rather than at which
-/// spelling it stops.
-std::string reason_of(const EngineVersion& engine, const std::vector<Candidate>& candidates, const RopeTarget& target) {
-  for (const Candidate& one : candidates)
-    if (const EngineReading reading = read_as(engine, one.config); one.named && reading.starts())
-      return first_difference(target, reading);
-  return first_difference(target, read_as(engine, candidates.front().config));
-}
-
-/// Why nothing suits all of `engines`, and what would.
-[[noreturn]] void refuse(const std::vector<Candidate>& candidates, const RopeTarget& target,
-                         std::span<const EngineVersion> engines) {
-  std::vector<std::string> never, able;
-  std::string reason;
-  const auto any = [&](const EngineVersion& engine) {
-    return std::any_of(candidates.begin(), candidates.end(), [&](const Candidate& one) {
-      return first_difference(target, read_as(engine, one.config)).empty();
-    });
-  };
-  for (const EngineVersion& engine : engines)
-    if (!any(engine)) {
-      if (never.empty()) reason = reason_of(engine, candidates, target);
-      never.push_back(engine.title());
-    }
-  if (never.empty()) {
-    std::vector<std::string> names;
-    for (const EngineVersion& engine : engines) names.push_back(engine.title());
-    throw Error(ErrorKind::unsupported, {},
-                "each of " + listed(names) + " can be told " + describe(target.spec) + " at " +
-                    std::to_string(target.context) + " tokens, but no one config.json tells all of them",
-                "write a folder for each");
-  }
-  for (const EngineVersion& engine : newest_engines())
-    if (any(engine)) able.push_back(engine.title());
-  const bool llama_cpp = std::any_of(engines.begin(), engines.end(),
-                                     [](const EngineVersion& engine) { return engine.engine == Engine::llama_cpp; });
-  throw Error(ErrorKind::unsupported, {},
-              "no config.json makes " + listed(never) + " run " + describe(target.spec) + " at " +
-                  std::to_string(target.context) + " tokens (" + reason + ")",
-              (able.empty() ? std::string("no engine known here could; take another method")
-                            : listed(able) + " could: leave out the others, or take another method") +
-                  (llama_cpp ? "; a GGUF can carry more than a config.json: ropewalk convert, with this --rope" : ""));
-}
 
 }  // namespace
 
 EmittedRope emit_rope(const Json& preferred, const ModelConfig& model, const RopeTarget& target,
                       std::span<const EngineVersion> engines) {
-  const std::vector<Candidate> candidates = Candidates(preferred, model, target).take();
-  const std::vector<EngineVersion> others = newest_engines();
-  const std::size_t named = engines.size();
-  const Candidate* best = nullptr;
-  // right for those asked for, by its own name, right for the newest; the name comes last where nobody is asked for
-  std::array<long, 3> best_score = {-1, 0, 0};
-  for (const Candidate& candidate : candidates) {
-    const long asked = count_right(verdicts(candidate.config, target, engines));
-    if (asked < best_score[0]) continue;
-    if (named > 0 && asked == best_score[0] && long(candidate.named) < best_score[1]) continue;  // lists come second
-    std::array<long, 3> score = {asked, 0, 0};
-    if (asked == long(named)) {
-      const long newest = count_right(verdicts(candidate.config, target, others));
-      score = {asked, named > 0 ? candidate.named : newest, named > 0 ? newest : candidate.named};
-    }
-    if (score > best_score) best = &candidate, best_score = score;
-    const bool settled = named > 0 ? asked == long(named) : 2 * score[1] >= long(others.size());
-    if (settled && best == &candidates.front()) break;
-  }
-  EmittedRope out{best->config, best->dialect,
-                  verdicts(best->config, target, named > 0 ? engines : std::span<const EngineVersion>(others))};
-  if (best_score[0] < long(named)) refuse(candidates, target, engines);
-  return out;
+  const auto difference = [&](const EngineReading& reading) { return first_difference(target, reading); };
+  return choose_rope(Candidates(preferred, model, target).take(),
+                     {describe(target.spec) + " at " + std::to_string(target.context) + " tokens", difference},
+                     engines);
 }
 
 }  // namespace ropewalk::formats

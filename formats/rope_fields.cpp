@@ -31,11 +31,10 @@ double RopeFields::number_at(const std::string& pointer) const {
   const Json& found = at(pointer);
   double value = std::numeric_limits<double>::quiet_NaN();
   if (found.is_number()) value = found.get<double>();
-  if (found.is_boolean()) value = found.get<bool>() ? 1 : 0;
   if (!std::isfinite(value))
     fail(ErrorKind::bad_input, pointer,
          pointer.substr(1) + " is " + found.dump().substr(0, 40) + ", a number was expected",
-         "write it as a number, without quotes");
+         found.is_string() ? "write it as a number, without quotes" : "write it as a number");
   return value;
 }
 

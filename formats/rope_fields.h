@@ -28,8 +28,8 @@ class RopeFields {
   const Json* value(const char* key) const;
   const Json* dictionary() const noexcept { return dictionary_; }
 
-  /// A finite number of the dictionary (JSON true and false are Python's 1 and 0); recorded as `field`.
-  /// Error(bad_input) if absent or something else.
+  /// A finite number of the dictionary; recorded as `field`. Error(bad_input) if absent or something else: true, which
+  /// Python takes for 1, is a slip.
   double number(const char* key, const char* field);
   /// As above; nullopt if absent or null.
   std::optional<double> optional_number(const char* key, const char* field);

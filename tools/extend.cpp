@@ -31,7 +31,8 @@ void declare(CommandLine& line, ExtendOptions& options) {
   line.option("-o,--output,--outfile", options.output, "OUT", "the new folder or GGUF");
   line.option(
       "--rope", options.rope, "SPEC",
-      "the new rope: METHOD[,key=value]..., e.g. yarn,factor=8 or yarn,to=64k, or the JSON object of a model card; "
+      "the new rope: METHOD[,key=value]..., e.g. yarn,factor=8 or yarn,to=64k, or the JSON object of a model card "
+      "(of a model with a rope for each kind of layer: {\"full_attention\": {...}, ...}; a METHOD is for those); "
       "native: the rope as it is, without the remote code that computes it");
   line.option("--like", options.like, "NAME", "a published recipe: " + preset_names());
   declare_engines(line, options.engines);
@@ -174,6 +175,7 @@ void report(const formats::Source& source, const ExtendOptions& options, const E
       rope_arithmetic(plan.rope.before.rope, plan.rope.target.spec, plan.rope.target.context);
   Output output{.command = "extend", .source = source.spec.text, .warnings = plan.warnings};
   output.body = {{"rope", rope_json(plan.rope.target.spec, source.checkpoint.config.context)},
+                 {"layers", nullptr},
                  {"arithmetic", arithmetic},
                  {"engines", engines_json(plan.verdicts)},
                  {"written", written.files},
@@ -215,6 +217,8 @@ int run_extend(const ExtendOptions& options, Io& io) {
   parse_engines(options.engines);  // their names, before anything is read
   SourceOptions modifiers;
   modifiers.rope = asked_rope(options);
+  if (modifiers.rope)
+    if (const std::optional<int> done = run_extend_layers(options, *modifiers.rope, io)) return *done;
   const formats::Source source = open_source(options.source, modifiers, options.common, io);
   if (!source.spec.rope)
     throw Error(ErrorKind::usage, {}, "no rope given", "say how to extend: --rope yarn,to=64k (see --plan)");

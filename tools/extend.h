@@ -25,6 +25,9 @@ struct ExtendOptions {
 /// --plan: methods compared at a context, nothing written.
 int run_extend_plan(const ExtendOptions& options, const Io& io);
 
+/// A folder whose kinds of layers have, or are given, ropes of their own; nullopt if `rope` and the folder are about one.
+std::optional<int> run_extend_layers(const ExtendOptions& options, const std::string& rope, const Io& io);
+
 struct ExtendWritten {
   std::vector<std::string> files;
   std::string weights;  // how they came there

@@ -40,7 +40,7 @@ ExtendWritten write_extended_folder(const formats::Source& source, const FolderP
     written.files.push_back(name);
   };
   text_file("config.json", json_text(plan.config));
-  text_file(kCard, model_card(source, last_part(folder.target()), "extended"));
+  text_file(kCard, model_card(source, last_part(folder.target()), "extended", plan.rope_text));
   CloneMethod method = CloneMethod::reflink;
   const auto clone = [&](const fs::path& from, const std::string& name, bool allow_link) {
     const CloneMethod used = clone_file(from, building / name, allow_link, folder.inside(name));

@@ -254,6 +254,7 @@ int run_extend_plan(const ExtendOptions& options, const Io& io) {
   const KvCache kv = kv_cache(config, *options.context);
   Output output{.command = "extend", .source = model.text, .warnings = model.warnings};
   output.body = {{"rope", rope_json(config.rope, config.context)},
+                 {"layers", nullptr},
                  {"arithmetic", Json::array()},
                  {"engines", Json::array()},
                  {"context", *options.context},

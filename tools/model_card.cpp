@@ -33,7 +33,8 @@ SourceCard source_card(const formats::Source& source) {
 
 }  // namespace
 
-std::string model_card(const formats::Source& source, const std::string& name, const std::string& what) {
+std::string model_card(const formats::Source& source, const std::string& name, const std::string& what,
+                       const std::string& rope) {
   const SourceCard original = source_card(source);
   const ModelConfig& config = source.checkpoint.config;
   Table table{{{""}, {""}}, {}};
@@ -45,11 +46,11 @@ std::string model_card(const formats::Source& source, const std::string& name, c
     if (!adapter.base_model.empty()) text += ", trained on " + last_part(adapter.base_model);
     table.rows.push_back({"adapter", text});
   }
-  table.rows.push_back({"architecture", config.model_type + ": " + geometry_text(config)});
+  table.rows.push_back({"architecture", config.model_type + (config.n_layers > 0 ? ": " + geometry_text(config) : "")});
   table.rows.push_back({"parameters", count_text(total_elements(source.checkpoint.tensors)) + ", " +
                                           std::string(info(dominant_dtype(source.checkpoint.tensors)).name)});
   table.rows.push_back({"context", std::to_string(config.context) + " tokens"});
-  table.rows.push_back({"rope", describe(config.rope)});
+  table.rows.push_back({"rope", rope.empty() ? describe(config.rope) : rope});
   std::string card = original.front_matter + (original.front_matter.empty() ? "" : "\n") + "# " + name +
                      "\n\nThis model was " + what + " with ropewalk " ROPEWALK_VERSION ".\n\n" +
                      (source.synthetic ? formats::kSyntheticDescription + std::string("\n\n") : "") +

@@ -8,6 +8,7 @@
 #include "formats/hf_folder.h"
 #include "formats/rope_config.h"
 #include "formats/rope_fields.h"
+#include "formats/rope_layers.h"
 #include "lib/error.h"
 #include "tools/describe.h"
 #include "tools/losses.h"
@@ -168,18 +169,38 @@ std::optional<NewRope> new_rope(const formats::Source& source) {
   return rope;
 }
 
-FolderPlan plan_folder(const formats::Source& source, const NewRope& rope, const NewRopeOptions& options) {
-  FolderPlan plan;
-  Json preferred = source.hf->config;
-  settle_sliding_window(options.sliding_window, source.checkpoint.config, rope.target.context, preferred, plan.losses);
-  refuse_losses(plan.losses, options.allowed_losses, source.checkpoint);
-  formats::EmittedRope emitted =
-      formats::emit_rope(preferred, source.checkpoint.config, rope.target, parse_engines(options.engines));
+namespace {
+
+/// What is chosen for config.json, and what else changes with it.
+void carry_out(FolderPlan& plan, const formats::Source& source, const NewRope& rope, formats::EmittedRope emitted) {
   plan.config = std::move(emitted.config);
   plan.verdicts = std::move(emitted.verdicts);
   plan.notes.push_back("config.json: the dialect of " + emitted.dialect);
   note_changes(rope.old_config, plan.config, plan.notes);
   change_other_files(source, rope, plan);
+}
+
+}  // namespace
+
+FolderPlan plan_folder(const formats::Source& source, const NewRope& rope, const NewRopeOptions& options) {
+  FolderPlan plan;
+  Json preferred = source.hf->config;
+  settle_sliding_window(options.sliding_window, source.checkpoint.config, rope.target.context, preferred, plan.losses);
+  refuse_losses(plan.losses, options.allowed_losses, source.checkpoint);
+  carry_out(plan, source, rope,
+            formats::emit_rope(preferred, source.checkpoint.config, rope.target, parse_engines(options.engines)));
+  return plan;
+}
+
+FolderPlan plan_folder(const formats::Source& source, const formats::WantedRope& before,
+                       const formats::WantedRope& after, const std::vector<formats::EngineVersion>& engines) {
+  FolderPlan plan;
+  NewRope rope;
+  rope.old_config = source.hf->config;
+  rope.before.context = before.context;
+  rope.target.context = after.context;
+  plan.rope_text = formats::describe(after);
+  carry_out(plan, source, rope, formats::emit_layer_ropes(source.hf->config, after, engines));
   return plan;
 }
 
@@ -210,7 +231,8 @@ Table engine_table(const std::vector<formats::EngineVerdict>& verdicts) {
   Table table{{{"engine"}, {"reads"}, {"context", true}, {"as wanted"}}, {}};
   for (const formats::EngineVerdict& verdict : verdicts) {
     const formats::EngineReading& reading = verdict.reading;
-    table.rows.push_back({reading.engine.title(), reading.ropes.empty() ? "-" : describe(reading.ropes.front().spec),
+    table.rows.push_back({reading.engine.title(),
+                          reading.ropes.empty() ? "-" : formats::describe(formats::wanted_rope(reading, 0)),
                           reading.context ? std::to_string(*reading.context) : "-",
                           verdict.right() ? "yes" : "no: " + verdict.difference});
   }

@@ -8,6 +8,7 @@
 
 #include "formats/gguf_rope.h"
 #include "formats/hf_writer.h"
+#include "formats/engines/flags.h"
 #include "formats/rope_emit.h"
 #include "formats/source.h"
 #include "tools/command_line.h"
@@ -52,6 +53,7 @@ std::optional<NewRope> new_rope(const formats::Source& source);
 /// What is written into a folder beside the weights, and what is left out of it.
 struct FolderPlan {
   Json config;
+  std::string rope_text;  // for the card, where the model's one rope does not say it
   formats::HfChanges changes;
   std::vector<std::string> notes;  // a line for each thing that changes
   std::vector<formats::EngineVerdict> verdicts;
@@ -60,6 +62,9 @@ struct FolderPlan {
 /// Error(unsupported) where no config.json makes all of the engines run it (without engines: what most of the newest
 /// read alike), and where a sliding window shorter than the context stays without a word about it.
 FolderPlan plan_folder(const formats::Source& source, const NewRope& rope, const NewRopeOptions& options);
+/// The same of a rope for each kind of layer (formats/rope_layers.h); windows stay as they are.
+FolderPlan plan_folder(const formats::Source& source, const formats::WantedRope& before,
+                       const formats::WantedRope& after, const std::vector<formats::EngineVersion>& engines);
 
 /// Error(usage) unless every engine reads GGUFs.
 void check_gguf_engines(const std::vector<formats::EngineVersion>& engines);

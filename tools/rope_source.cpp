@@ -7,6 +7,7 @@
 #include "formats/hub_cache.h"
 #include "formats/rope_config.h"
 #include "formats/rope_fields.h"
+#include "formats/rope_layers.h"
 #include "formats/synthetic.h"
 #include "lib/error.h"
 #include "lib/file.h"
@@ -99,9 +100,16 @@ ModelConfig base_of(const formats::WantedRope& meant, const Json& config) {
 }
 
 void take_spec(RopeSource& source) {
-  if (source.meant->layers.size() > 1)
-    throw Error(ErrorKind::unsupported, {source.config_path.empty() ? source.gguf_path : source.config_path},
+  if (source.gguf && source.meant->layers.size() > 1)
+    throw Error(ErrorKind::unsupported, {source.gguf_path},
                 "the layers have different ropes, and one SPEC cannot replace them", "leave +rope= out");
+  if (const auto layers = source.gguf ? std::nullopt : formats::layer_ropes(source.config, *source.spec)) {
+    source.meant = formats::parse_layer_ropes(*source.spec, *layers, source.config);
+    source.rewritten = formats::emit_layer_ropes(source.config, *source.meant, {}).config;
+    source.warnings.clear();
+    source.read_as = "+rope=" + *source.spec;
+    return;
+  }
   const ModelConfig base = base_of(*source.meant, source.config);
   const formats::RopeRequest request = formats::parse_rope_spec(*source.spec, base);
   Json config = source.config;

@@ -70,6 +70,14 @@ TEST(RopeConfig, ErrorsNameThePlace) {
                 .find("above 0"),
             std::string::npos);
   refusal(llama(R"("rope_scaling":{"rope_type":"linear","factor":-1})"), ErrorKind::bad_input);
+  EXPECT_EQ(refusal(llama(R"("rope_scaling":{"rope_type":"linear","factor":true})"), ErrorKind::bad_input),
+            "config.json:9:15: rope_scaling/factor is true, a number was expected; write it as a number");
+  for (const char* truth :
+       {R"("rope_parameters":{"rope_type":"default","rope_theta":true})",
+        R"("rope_scaling":{"rope_type":"yarn","factor":4.0,"original_max_position_embeddings":true})",
+        R"("rope_scaling":{"rope_type":"yarn","factor":4.0,"beta_fast":true,"original_max_position_embeddings":4096})",
+        R"("rope_scaling":{"rope_type":"linear","factor":4.0},"partial_rotary_factor":true)"})
+    EXPECT_NE(refusal(llama(truth), ErrorKind::bad_input).find("is true, a"), std::string::npos) << truth;
   refusal(llama(R"("rope_scaling":[1])"), ErrorKind::bad_input);
   refusal(llama(R"("rope_scaling":{"rope_type":7})"), ErrorKind::bad_input);
   refusal(llama(R"("rope_scaling":{"rope_type":"longrope","factor":2,"short_factor":[1],"long_factor":[1]})"),

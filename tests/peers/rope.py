@@ -38,13 +38,13 @@ def ramp(low, high):
     return np.clip((np.arange(HEAD // 2) - low) / (high - low if high != low else 0.001), 0, 1)
 
 
-def yarn(s, fast=32, slow=1, truncate=True):
+def yarn(s, fast=32, slow=1, truncate=True, theta=10000.0):
     """arXiv:2309.00071, as modeling_llama_together_yarn.py and modeling_mistral_yarn.py of the YaRN repository compute it."""
-    low, high = correction(fast), correction(slow)
+    low, high = correction(fast, theta), correction(slow, theta)
     if truncate:
         low, high = math.floor(low), math.ceil(high)
     kept = 1 - ramp(low, high)
-    return plain() / s * (1 - kept) + plain() * kept
+    return plain(theta) / s * (1 - kept) + plain(theta) * kept
 
 
 def by_parts(s):
@@ -95,6 +95,15 @@ CASES = {
     "Yarn-Llama-2's remote code": (["--rope", "native"], lambda n: yarn(16), 0.1 * math.log(16) + 1, 16, "remote-llama"),
 }
 
+# A rope for each kind of layer (Gemma 3): what extend is told, {kind: (frequencies, attention factor, s)}, releases that can be told
+SCALED = 0.1 * math.log(8) + 1
+LAYERS = {
+    "one SPEC is for the full layers": (["--rope", "yarn,factor=8"], {"full_attention": (yarn(8, theta=1e6), SCALED, 8), "sliding_attention": (plain(), 1, 0)}, (4, 5)),
+    "the ropes as they are": (["--rope", "native"], {"full_attention": (plain(1e6), 1, 0), "sliding_attention": (plain(), 1, 0)}, (4, 5)),
+    "a rope each": (["--rope", json.dumps({"full_attention": {"rope_type": "yarn", "factor": 8.0}, "sliding_attention": {"rope_type": "linear", "factor": 4.0}})],
+                    {"full_attention": (yarn(8, theta=1e6), SCALED, 8), "sliding_attention": (plain() / 4, 1, 0)}, (5,)),
+}
+
 
 def make_models(folder):
     """One layer, two heads of 128 channels, as the published systems have them; remote code by config.json alone."""
@@ -118,6 +127,43 @@ def make_models(folder):
                 written["rope_scaling"] = {"type": "yarn", "factor": 16.0, "original_max_position_embeddings": ORIGINAL, "finetuned": True}
                 written["max_position_embeddings"] = 1024 if family == "mistral" else 4096
             path.write_text(json.dumps(written, indent=2))
+    config = transformers.AutoConfig.for_model("gemma3_text", vocab_size=64, hidden_size=256, intermediate_size=256, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
+                                               head_dim=HEAD, max_position_embeddings=ORIGINAL, sliding_window=64, layer_types=["sliding_attention", "full_attention"])
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder / "gemma3")
+
+
+def run_release(folder, version, overlay, cases):
+    listing = folder / "cases.json"
+    listing.write_text(json.dumps(cases))
+    environment = dict(os.environ, **({"PYTHONPATH": overlay} if overlay else {}))
+    done = subprocess.run([sys.executable, pathlib.Path(__file__).with_name("rope_run.py"), listing], capture_output=True, text=True, env=environment)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+    if not lines:
+        raise SystemExit(f"transformers {version} gave no result:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+    return json.loads(lines[-1][len("RESULT "):])
+
+
+def check_layers(checks, ropewalk, folder, version, overlay):
+    cases = {}
+    for name, (words, _, able) in LAYERS.items():
+        out = folder / f"layers-{version}-{len(cases)}"
+        done = subprocess.run([ropewalk.binary, "extend", folder / "gemma3", "-o", out, *words, "--engine", f"transformers@{version}", "--no-sync", "--quiet"], capture_output=True, text=True)
+        if int(version.split(".")[0]) not in able:
+            checks.check(done.returncode == 4 and f"no config.json makes transformers {version} run" in done.stderr, f"transformers {version}, {name}: refused by name")
+            continue
+        checks.check(done.returncode == 0, f"transformers {version}, {name}: written {done.stderr}")
+        cases[name] = {"folder": str(out), "kinds": True}
+    answers = run_release(folder, version, overlay, list(cases.values()))["answers"]
+    for name, case in cases.items():
+        label = f"transformers {version}, {name}"
+        answer = answers[case["folder"]]
+        for kind, (table, attention, s) in LAYERS[name][1].items():
+            got = np.array(answer["kinds"][kind]["inv_freq"])
+            worst, bound = float(np.abs(got / table - 1).max()), (4 + s) * 2**-24
+            checks.check(worst <= bound, f"{label}, {kind}: frequencies within {bound:.1e} (worst {worst:.1e})")
+            checks.check(abs(answer["kinds"][kind]["scaling"] - attention) <= 1e-9, f"{label}, {kind}: attention factor {attention:.6f}")
+            checks.check(float(np.abs(got / (plain(2e5) / 1.5) - 1).max()) > bound, f"{label}, {kind}, negative control: other frequencies are not passed")
+        checks.check(answer["context"] == (ORIGINAL if name == "the ropes as they are" else 2048), f"{label}: context")
 
 
 def check_release(checks, ropewalk, folder, version, overlay):
@@ -128,14 +174,7 @@ def check_release(checks, ropewalk, folder, version, overlay):
         out = folder / f"{version}-{len(cases)}"
         ropewalk.run("extend", folder / model, "-o", out, *words, "--engine", f"transformers@{version}", "--no-sync", "--quiet")
         cases[name] = {"folder": str(out), "lengths": lengths, "ids": ids}
-    listing = folder / "cases.json"
-    listing.write_text(json.dumps(list(cases.values())))
-    environment = dict(os.environ, **({"PYTHONPATH": overlay} if overlay else {}))
-    done = subprocess.run([sys.executable, pathlib.Path(__file__).with_name("rope_run.py"), listing], capture_output=True, text=True, env=environment)
-    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
-    if not lines:
-        raise SystemExit(f"transformers {version} gave no result:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
-    result = json.loads(lines[-1][len("RESULT "):])
+    result = run_release(folder, version, overlay, list(cases.values()))
     checks.check(result["version"] == version, f"this is transformers {version}")
     for name, case in cases.items():
         check_case(checks, ropewalk, f"transformers {version}, {name}", case, result["answers"][case["folder"]], CASES[name])
@@ -165,8 +204,10 @@ def main():
         folder = pathlib.Path(name)
         make_models(folder)
         check_release(checks, ropewalk, folder, transformers.__version__, None)
+        check_layers(checks, ropewalk, folder, transformers.__version__, None)
         if options.transformers4:
             check_release(checks, ropewalk, folder, "4.57.6", options.transformers4)
+            check_layers(checks, ropewalk, folder, "4.57.6", options.transformers4)
         # the models tell ropes apart: the base's own rope gives other logits past its context
         ids = [(7 * step) % 64 for step in range(600)]
         apart = np.abs(ropewalk.log_probabilities(f"{folder / 'llama'}+rope=none,to=4k", ids, 8) - ropewalk.log_probabilities(f"{folder / 'llama'}+rope=yarn,to=4k", ids, 8)).max()

@@ -110,6 +110,11 @@ TEST(Schema, EveryCommand) {
   expect_valid({"merge", adapted, "-o", (scratch / "dry").string(), "--dry-run"});
   expect_valid({"extend", base, "--plan", "-c", "8k"});
   expect_valid({"extend", base, "-o", (scratch / "long").string(), "--rope", "yarn,factor=16,original=256"});
+  const fs::path layered = copy_of(model("stories260K"), scratch / "layered");
+  std::ofstream(layered / "config.json")
+      << R"({"model_type": "gemma3_text", "hidden_size": 64, "num_attention_heads": 8, "head_dim": 8,
+             "max_position_embeddings": 512, "rope_theta": 1e6, "layer_types": ["sliding_attention", "full_attention"]})";
+  expect_valid({"extend", layered.string(), "-o", (scratch / "dry").string(), "--rope", "yarn,to=4k", "--dry-run"});
   expect_valid(
       {"extend", gguf, "-o", (scratch / "long.gguf").string(), "--rope", "yarn,factor=16,original=256", "--dry-run"});
   expect_valid({"verify", gguf, "--against", adapted, "-c", "256", "--windows", "1"});

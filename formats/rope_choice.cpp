@@ -1,0 +1,98 @@
+#include "formats/rope_choice.h"
+
+#include <algorithm>
+#include <array>
+
+#include "lib/error.h"
+#include "lib/plural.h"
+
+namespace ropewalk::formats {
+namespace {
+
+std::vector<EngineVerdict> verdicts(const Json& config, const WantedReading& wanted,
+                                    std::span<const EngineVersion> engines) {
+  std::vector<EngineVerdict> out;
+  for (const EngineVersion& engine : engines) {
+    EngineVerdict verdict{read_as(engine, config), ""};
+    verdict.difference = wanted.difference(verdict.reading);
+    out.push_back(std::move(verdict));
+  }
+  return out;
+}
+
+long count_right(const std::vector<EngineVerdict>& all) {
+  return std::count_if(all.begin(), all.end(), [](const EngineVerdict& one) { return one.right(); });
+}
+
+/// Why `engine` runs another rope: what it makes of the method where it reads a file that names it, rather than at which
+/// spelling it stops.
+std::string reason_of(const EngineVersion& engine, const std::vector<RopeCandidate>& candidates,
+                      const WantedReading& wanted) {
+  for (const RopeCandidate& one : candidates)
+    if (const EngineReading reading = read_as(engine, one.config); one.named && reading.starts())
+      return wanted.difference(reading);
+  return wanted.difference(read_as(engine, candidates.front().config));
+}
+
+/// Why nothing suits all of `engines`, and what would.
+[[noreturn]] void refuse(const std::vector<RopeCandidate>& candidates, const WantedReading& wanted,
+                         std::span<const EngineVersion> engines) {
+  std::vector<std::string> names, never, able;
+  std::string reason;
+  const auto any = [&](const EngineVersion& engine) {
+    return std::any_of(candidates.begin(), candidates.end(), [&](const RopeCandidate& one) {
+      return wanted.difference(read_as(engine, one.config)).empty();
+    });
+  };
+  for (const EngineVersion& engine : engines) {
+    names.push_back(engine.title());
+    if (any(engine)) continue;
+    if (never.empty()) reason = reason_of(engine, candidates, wanted);
+    never.push_back(engine.title());
+  }
+  if (never.empty())
+    throw Error(
+        ErrorKind::unsupported, {},
+        "each of " + listed(names) + " can be told " + wanted.text + ", but no one config.json tells all of them",
+        "write a folder for each");
+  for (const EngineVersion& engine : newest_engines())
+    if (any(engine)) able.push_back(engine.title());
+  const bool llama_cpp = std::any_of(engines.begin(), engines.end(),
+                                     [](const EngineVersion& engine) { return engine.engine == Engine::llama_cpp; });
+  throw Error(ErrorKind::unsupported, {},
+              "no config.json makes " + listed(never) + " run " + wanted.text + " (" + reason + ")",
+              (able.empty() ? std::string("no engine known here could; take another method")
+                            : listed(able) + " could: leave out the others, or take another method") +
+                  (llama_cpp && wanted.converts
+                       ? "; a GGUF can carry more than a config.json: ropewalk convert, with this --rope"
+                       : ""));
+}
+
+}  // namespace
+
+EmittedRope choose_rope(const std::vector<RopeCandidate>& candidates, const WantedReading& wanted,
+                        std::span<const EngineVersion> engines) {
+  const std::vector<EngineVersion> others = newest_engines();
+  const std::size_t named = engines.size();
+  const RopeCandidate* best = nullptr;
+  // right for those asked for, by its own name, right for the newest; the name comes last where nobody is asked for
+  std::array<long, 3> best_score = {-1, 0, 0};
+  for (const RopeCandidate& candidate : candidates) {
+    const long asked = count_right(verdicts(candidate.config, wanted, engines));
+    if (asked < best_score[0]) continue;
+    if (named > 0 && asked == best_score[0] && long(candidate.named) < best_score[1]) continue;  // lists come second
+    std::array<long, 3> score = {asked, 0, 0};
+    if (asked == long(named)) {
+      const long newest = count_right(verdicts(candidate.config, wanted, others));
+      score = {asked, named > 0 ? candidate.named : newest, named > 0 ? newest : candidate.named};
+    }
+    if (score > best_score) best = &candidate, best_score = score;
+    const bool settled = named > 0 ? asked == long(named) : 2 * score[1] >= long(others.size());
+    if (settled && best == &candidates.front()) break;
+  }
+  if (best_score[0] < long(named)) refuse(candidates, wanted, engines);
+  return {best->config, best->dialect,
+          verdicts(best->config, wanted, named > 0 ? engines : std::span<const EngineVersion>(others))};
+}
+
+}  // namespace ropewalk::formats

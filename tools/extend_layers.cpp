@@ -1,0 +1,133 @@
+// extend of a model whose kinds of layers have ropes of their own (Gemma 3): config.json alone is understood, everything
+// else is carried.
+#include <algorithm>
+
+#include "formats/config_file.h"
+#include "formats/hf_folder.h"
+#include "formats/hub_cache.h"
+#include "formats/rope_layers.h"
+#include "formats/synthetic.h"
+#include "lib/error.h"
+#include "tools/describe.h"
+#include "tools/extend.h"
+#include "tools/losses.h"
+#include "tools/output_plan.h"
+
+namespace ropewalk::tools {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// The folder that SOURCE names; nullopt for a GGUF, a synthetic model or one with adapters.
+std::optional<fs::path> folder_of(const formats::SourceSpec& spec, const Io& io) {
+  if (formats::synthetic_config(spec.model) || !spec.adapters.empty()) return std::nullopt;
+  const fs::path path = formats::path_or_hub(spec.model, "model", io.hub_cache);
+  const std::string name = path.filename().string();
+  std::error_code ignored;
+  const bool file = name.ends_with(".safetensors") || name.ends_with(".index.json");
+  const fs::path folder = file ? path.parent_path() : path;
+  return fs::is_regular_file(folder / "config.json", ignored) ? std::optional(path) : std::nullopt;
+}
+
+void refuse_options(const ExtendOptions& options) {
+  if (options.sliding_window)
+    throw Error(ErrorKind::usage, {},
+                "--sliding-window is given, and in this model some kinds of layers have one and others not",
+                "leave it out: the windows stay");
+  if (options.rope_encoding != "auto")
+    throw Error(ErrorKind::usage, {}, "--rope-encoding is about GGUFs, and a Hugging Face folder is to be written",
+                "leave it out");
+}
+
+/// What the card and the report say of a model that is not taken apart.
+void describe_model(formats::Source& source, const formats::WantedRope& ropes) {
+  const Json& model = *formats::model_part(source.hf->config).json;
+  ModelConfig& config = source.checkpoint.config;
+  config.model_type = model.value("model_type", Json("")).get<std::string>();
+  config.context = ropes.context;
+  config.rope = ropes.layers.at(0).spec;
+  source.checkpoint.tensors = source.base_tensors;
+}
+
+std::vector<std::string> arithmetic(const formats::WantedRope& before, const formats::WantedRope& after) {
+  std::vector<std::string> lines;
+  for (std::size_t i = 0; i < after.layers.size(); ++i) {
+    const formats::WantedLayer &old = before.layers.at(i), &layer = after.layers[i];
+    const std::string same = describe(layer.spec);
+    if (same == describe(old.spec)) {
+      lines.push_back(layer.layer_type + ": " + same + ", as it was");
+      continue;
+    }
+    lines.push_back(layer.layer_type + ": " + same);
+    for (const std::string& line : rope_arithmetic(old.spec, layer.spec, after.context)) lines.push_back("  " + line);
+  }
+  return lines;
+}
+
+void report(const formats::Source& source, const ExtendOptions& options, const FolderPlan& plan,
+            const formats::WantedRope& before, const formats::WantedRope& after, const ExtendWritten& written,
+            const Io& io) {
+  const std::vector<std::string> lines = arithmetic(before, after);
+  Output output{.command = "extend", .source = source.spec.text, .warnings = written.warnings};
+  Json layers = Json::object();
+  for (const formats::WantedLayer& layer : after.layers)
+    layers[layer.layer_type] = rope_json(layer.spec, after.context);
+  output.body = {
+      {"rope", layers.front()},   {"layers", layers},
+      {"arithmetic", lines},      {"engines", engines_json(plan.verdicts)},
+      {"written", written.files}, {"weights", written.weights.empty() ? Json(nullptr) : Json(written.weights)},
+      {"plan", nullptr},          {"original", nullptr},
+      {"context", after.context}, {"kv_cache", nullptr},
+      {"output", options.output}, {"losses", Json::array()},
+      {"notes", plan.notes},      {"dry_run", options.writer.dry_run}};
+  std::string text = options.output + ": a rope for each kind of layer, context " + std::to_string(after.context) +
+                     (options.writer.dry_run ? " (dry run: nothing written)" : ", weights by " + written.weights);
+  for (const std::string& line : lines) text += "\n  " + line;
+  for (const std::string& note : plan.notes) text += "\n" + note;
+  output.text(std::move(text));
+  output.table(engine_table(plan.verdicts));
+  if (!options.writer.dry_run) output.written = {options.output};
+  emit(output, options.common, io);
+}
+
+}  // namespace
+
+std::optional<int> run_extend_layers(const ExtendOptions& options, const std::string& rope, const Io& io) {
+  formats::SourceSpec spec = formats::parse_source(options.source);
+  if (spec.rope) return std::nullopt;  // open_source says what is wrong with both
+  const std::optional<fs::path> path = folder_of(spec, io);
+  if (!path) return std::nullopt;
+  std::error_code ignored;
+  const fs::path folder = fs::is_directory(*path, ignored) ? *path : path->parent_path();
+  const std::optional<formats::WantedRope> before =
+      formats::layer_ropes(formats::read_json(folder / "config.json"), rope);
+  if (!before) return std::nullopt;
+
+  refuse_options(options);
+  formats::HfFiles files = formats::read_hf_files(*path);
+  formats::Source source;
+  spec.text += "+rope=" + rope;
+  source.spec = std::move(spec);
+  source.base_tensors = files.tensors;
+  source.tokenizer_folder = files.hf.folder;
+  source.hf = std::move(files.hf);
+  check_output_name(options.output, OutputKind::folder);
+  check_target(options.output, OutputKind::folder, source, options.common.overwrite);
+
+  const formats::WantedRope after = formats::parse_layer_ropes(rope, *before, source.hf->config);
+  const FolderPlan plan = plan_folder(source, *before, after, parse_engines(options.engines));
+  describe_model(source, after);
+  std::uint64_t bytes = 0;
+  for (const fs::path& file : source.hf->weight_files) bytes += fs::file_size(file);
+  announce({.targets = {{options.output, options.link ? 0 : bytes}},
+            .what = "1 folder",
+            .read_bytes = total_bytes(source.base_tensors)},
+           options.common, io);
+  ExtendWritten written;
+  if (!options.writer.dry_run)
+    written = write_extended_folder(source, plan, options, write_options(options.common, options.writer));
+  report(source, options, plan, *before, after, written, io);
+  return 0;
+}
+
+}  // namespace ropewalk::tools
