@@ -40,7 +40,9 @@ struct MergedModule {
   double scale;
 };
 /// base tensors with the adapter's deltas (one with_low_rank_delta per weight, however many adapters), then cast to
-/// `merge_dtype` (each tensor's stored dtype if nullopt).
+/// `merge_dtype` (each tensor's stored dtype if nullopt). `unmerged`: the deltas stay beside the weights instead, which
+/// alone are cast (lib/unmerged.h): what the adapter computed while it was trained. Kinds of adapters that are no sum of
+/// products have no such form: whoever reads one must refuse it here by name.
 /// Checks every shape; a module without a base tensor is Error(bad_input) naming key, and the nearest name. Tensors not
 /// targeted pass through untouched.
 struct ScaledAdapter {
@@ -52,6 +54,6 @@ struct MergeResult {
   std::vector<MergedModule> modules;
 };
 MergeResult merge_adapters(const std::vector<TensorPtr>& base, const std::vector<ScaledAdapter>& adapters,
-                           std::optional<DType> merge_dtype, bool saturate);
+                           std::optional<DType> merge_dtype, bool saturate, bool unmerged = false);
 
 }  // namespace ropewalk::formats

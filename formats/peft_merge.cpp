@@ -8,6 +8,7 @@
 #include "lib/nearest_word.h"
 #include "lib/number_text.h"
 #include "lib/recipes.h"
+#include "lib/unmerged.h"
 
 namespace ropewalk::formats {
 namespace {
@@ -49,7 +50,7 @@ std::string number(double value) { return number_text(value, 6); }
 }  // namespace
 
 MergeResult merge_adapters(const std::vector<TensorPtr>& base, const std::vector<ScaledAdapter>& adapters,
-                           std::optional<DType> merge_dtype, bool saturate) {
+                           std::optional<DType> merge_dtype, bool saturate, bool unmerged) {
   std::unordered_map<std::string_view, std::size_t> index;
   for (std::size_t i = 0; i < base.size(); ++i) index.emplace(base[i]->name(), i);
   std::map<std::size_t, std::vector<LowRankTerm>> terms;
@@ -77,8 +78,13 @@ MergeResult merge_adapters(const std::vector<TensorPtr>& base, const std::vector
     const bool wanted = merge_dtype && is_float(weight->dtype());
     const DType dtype = wanted ? *merge_dtype : weight->dtype();
     const auto own = terms.find(i);
-    if (own != terms.end()) result.tensors.push_back(cast(with_low_rank_delta(weight, own->second), dtype, saturate));
-    else result.tensors.push_back(dtype == weight->dtype() ? weight : cast(weight, dtype, saturate));
+    if (own != terms.end() && !unmerged) {
+      result.tensors.push_back(cast(with_low_rank_delta(weight, own->second), dtype, saturate));
+      continue;
+    }
+    TensorPtr tensor = dtype == weight->dtype() ? weight : cast(weight, dtype, saturate);
+    if (own != terms.end()) tensor = with_unmerged_delta(std::move(tensor), own->second);
+    result.tensors.push_back(std::move(tensor));
   }
   return result;
 }

@@ -42,6 +42,7 @@ struct HfFolder {
 struct OpenOptions {
   std::optional<DType> merge_dtype;  // --dtype; nullopt: each base tensor's stored dtype
   bool saturate = false;
+  bool unmerged = false;  // adapters beside the weights, not in them (lib/unmerged.h): for the forward pass
   enum class TokenizerChoice { automatic, base, adapter, folder } tokenizer = TokenizerChoice::automatic;
   std::filesystem::path tokenizer_folder;
 };

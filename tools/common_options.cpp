@@ -62,6 +62,20 @@ void declare_merge(CommandLine& line, SourceOptions& options) {
               "which tokenizer the result carries (auto: the adapter's if it has one whose ids fit)");
 }
 
+void declare_unmerged(CommandLine& line, SourceOptions& options) {
+  line.flag("--unmerged", options.unmerged,
+            "compute with adapters unmerged, W x + scale B (A x), as PEFT does before merge_and_unload (default: with "
+            "the weights that a merge would write)");
+}
+
+void check_unmerged(const SourceOptions& options, const formats::Source& source) {
+  if (options.unmerged && source.adapters.empty())
+    throw Error(ErrorKind::usage, {}, "--unmerged was given, and '" + source.spec.text + "' has no adapter",
+                "leave it out, or name the adapter: SOURCE+ADAPTER");
+}
+
+std::string unmerged_text(const SourceOptions& options) { return options.unmerged ? "; adapters not merged" : ""; }
+
 formats::OpenOptions open_options(const SourceOptions& options) {
   formats::OpenOptions open;
   if (options.dtype) {
@@ -70,6 +84,7 @@ formats::OpenOptions open_options(const SourceOptions& options) {
       throw Error(ErrorKind::usage, {}, "--dtype is '" + *options.dtype + "'", "give f32, f16 or bf16");
   }
   open.saturate = options.saturate;
+  open.unmerged = options.unmerged;
   using Choice = formats::OpenOptions::TokenizerChoice;
   if (options.tokenizer == "auto") open.tokenizer = Choice::automatic;
   else if (options.tokenizer == "base") open.tokenizer = Choice::base;

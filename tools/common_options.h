@@ -34,6 +34,7 @@ struct SourceOptions {
   std::optional<std::string> dtype;   // of the merge
   bool saturate = false;
   std::string tokenizer = "auto";
+  bool unmerged = false;
 };
 /// -a and --rope: shorthand for the '+' form of the command's one SOURCE.
 void declare_modifiers(CommandLine& line, SourceOptions& options);
@@ -41,6 +42,12 @@ void declare_modifiers(CommandLine& line, SourceOptions& options);
 void declare_no_modifiers(CommandLine& line);
 /// --dtype, --saturate, --tokenizer.
 void declare_merge(CommandLine& line, SourceOptions& options);
+/// --unmerged, of commands that compute: adapters beside the weights instead of in them.
+void declare_unmerged(CommandLine& line, SourceOptions& options);
+/// Error(usage) if --unmerged was given and `source` has no adapter.
+void check_unmerged(const SourceOptions& options, const formats::Source& source);
+/// "; adapters not merged" for the lines that say what was computed; empty without --unmerged.
+std::string unmerged_text(const SourceOptions& options);
 formats::OpenOptions open_options(const SourceOptions& options);
 
 /// Opens SOURCE text with the shorthand applied; its warnings go to standard error (unless quiet).

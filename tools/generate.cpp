@@ -28,6 +28,7 @@ void declare(CommandLine& line, GenerateOptions& options) {
   line.flag("--ignore-eos", options.ignore_eos, "go on after the end-of-sequence token");
   declare_text(line, options.text, false);
   declare_modifiers(line, options.modifiers);
+  declare_unmerged(line, options.modifiers);
   declare_common(line, options.common);
   line.example("ropewalk generate model -p 'Once upon a time' -n 100",
                "greedy: the likeliest token each time, the same text on every machine");
@@ -77,6 +78,7 @@ std::optional<std::string> past_the_context(std::size_t prompt, int n_tokens, in
 int run_generate(const GenerateOptions& options, Io& io) {
   check_reports(options.common, false);
   const formats::Source source = open_source(options.source, options.modifiers, options.common, io);
+  check_unmerged(options.modifiers, source);
   const Checkpoint& model = source.checkpoint;
   const verify::Window prompt = prompt_of(options, model, io);
   std::vector<std::string> warnings = model.warnings;
@@ -94,7 +96,8 @@ int run_generate(const GenerateOptions& options, Io& io) {
   output.body = {{"prompt_ids", prompt},
                  {"ids", ids},
                  {"text", model.vocabulary ? Json(text) : Json(nullptr)},
-                 {"stopped", stopped}};
+                 {"stopped", stopped},
+                 {"unmerged", options.modifiers.unmerged}};
   if (model.vocabulary) {
     output.text(options.prompt.value_or("") + text);
   } else {

@@ -36,6 +36,7 @@ void declare(CommandLine& line, LogitsOptions& options) {
                       "serves). A text longer than the model serves needs it");
   declare_text(line, options.text);
   declare_modifiers(line, options.modifiers);
+  declare_unmerged(line, options.modifiers);
   declare_device(line, options.device);
   declare_writer(line, options.writer);
   declare_common(line, options.common);
@@ -113,6 +114,7 @@ int run_logits(const LogitsOptions& options, Io& io) {
   SweepDevice device = choose_device(options.device);
   const Corpus corpus = read_corpus(options.text, io);
   const formats::Source source = open_source(options.source, options.modifiers, options.common, io);
+  check_unmerged(options.modifiers, source);
   const Checkpoint& model = source.checkpoint;
   const auto documents = corpus_ids(corpus, model);
   const verify::Window window = window_of(options, model, corpus, documents);
@@ -136,6 +138,7 @@ int run_logits(const LogitsOptions& options, Io& io) {
                  {"vocabulary", n_vocab},
                  {"nll", nullptr},
                  {"device", nullptr},
+                 {"unmerged", options.modifiers.unmerged},
                  {"output", options.output},
                  {"dry_run", options.writer.dry_run}};
   if (!options.writer.dry_run) {
@@ -162,7 +165,8 @@ int run_logits(const LogitsOptions& options, Io& io) {
     output.body["nll"] = sum / static_cast<double>(nll.size());
     output.text(options.output + ": logits of " + plural(rows, "position") + ", mean NLL " +
                 number_text(sum / static_cast<double>(nll.size()), 6) + " over " + plural(nll.size(), "token") + "; " +
-                extent_text(window.size(), corpus, documents[0].size() + (leading_bos(model, corpus) ? 1 : 0)));
+                extent_text(window.size(), corpus, documents[0].size() + (leading_bos(model, corpus) ? 1 : 0)) +
+                unmerged_text(options.modifiers));
   } else {
     output.text("dry run: nothing written");
   }

@@ -41,6 +41,7 @@ void declare(CommandLine& line, PerplexityOptions& options) {
   line.option("--windows", options.windows, 1, 1'000'000, "K", "only the first K windows");
   declare_text(line, options.text);
   declare_modifiers(line, options.modifiers);
+  declare_unmerged(line, options.modifiers);
   declare_device(line, options.device);
   declare_common(line, options.common);
   line.example("ropewalk perplexity base base+rope=yarn,factor=8 tuned -f text.txt -c 256,1k,2k",
@@ -240,6 +241,8 @@ int run_perplexity(const PerplexityOptions& options, Io& io) {
     }
     opened.push_back(std::move(one));
   }
+  if (std::ranges::all_of(opened, [](const Opened& one) { return one.source.adapters.empty(); }))
+    check_unmerged(options.modifiers, opened.front().source);
   if (contexts.empty()) contexts = {context_of(std::nullopt, opened.front().source.checkpoint)};
   for (const Opened& one : opened) {  // before any weight is read
     check_windows(protocols, contexts, options.stride, one.bos ? 1 : 0);
@@ -274,10 +277,12 @@ int run_perplexity(const PerplexityOptions& options, Io& io) {
       all.insert(all.end(), results.begin(), results.end());
     }
     output.text(std::string("protocol ") + verify::protocol_name(protocol) + ", stride " + stride_text(all) + "; " +
-                corpus.path + ", " + tokens_text(opened) + ", sha256 " + corpus.sha256 + on_device(device));
+                corpus.path + ", " + tokens_text(opened) + ", sha256 " + corpus.sha256 + on_device(device) +
+                unmerged_text(options.modifiers));
     output.table(std::move(table));
   }
   output.body["device"] = device_json(device);
+  output.body["unmerged"] = options.modifiers.unmerged;
   emit(output, options.common, io);
   return 0;
 }

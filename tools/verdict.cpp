@@ -107,13 +107,13 @@ std::string weights_text(const std::vector<verify::WeightDifference>& difference
          std::string(info(worst->type).name) + " may cost";
 }
 
-std::string logits_text(const LogitsVerdict& logits, int context, const SweepDevice& device) {
+std::string logits_text(const LogitsVerdict& logits, int context, bool unmerged, const SweepDevice& device) {
   const verify::LogitsReport& report = logits.report;
   return std::string("logits     ") + (verify::all_pass(logits.gates) ? "pass  " : "FAIL  ") +
          plural(logits.windows, "window") + " of " + std::to_string(context) + " tokens: mean KL " +
          number_text(report.kl_mean, 3) + ", same top token " + number_text(100 * report.top1, 4) + " %, perplexity " +
          fixed_text(report.perplexity_candidate, 3) + " for " + fixed_text(report.perplexity_source, 3) +
-         on_device(device);
+         on_device(device) + (unmerged ? "; the source's adapters not merged" : "");
 }
 
 Table gate_table(const std::vector<Gate>& gates) {
@@ -168,6 +168,7 @@ Json body_of(const Verdict& verdict, const Checkpoint& candidate, const Corpus& 
           {"positions", report ? positions_json(*report) : Json(nullptr)},
           {"layers", report ? layers_json(*report) : Json(nullptr)},
           {"device", report ? device_json(device) : Json(nullptr)},
+          {"unmerged", verdict.unmerged},
           {"parts_at", report && report->parts_at ? Json(*report->parts_at) : Json(nullptr)}};
 }
 
@@ -200,7 +201,7 @@ Output verdict_output(const Verdict& verdict, const Checkpoint& source, const Ch
   if (verdict.weights) output.text(weights_text(*verdict.weights));
   if (!verdict.logits_not_compared.empty()) output.text("logits     not compared: " + verdict.logits_not_compared);
   if (verdict.logits) {
-    output.text(logits_text(*verdict.logits, verdict.context, device));
+    output.text(logits_text(*verdict.logits, verdict.context, verdict.unmerged, device));
     output.text("text       " + corpus.path + ", " + plural(verdict.logits->tokens, "token") + ", sha256 " +
                 corpus.sha256);
   }

@@ -25,6 +25,7 @@ struct LogitsVerdict {
 /// Everything one `verify` found, level by level.
 struct Verdict {
   int context = 0;
+  bool unmerged = false;  // the source's adapters
   verify::StructureReport structure;
   std::optional<std::vector<verify::WeightDifference>> weights;  // nullopt: the level did not run
   std::optional<LogitsVerdict> logits;

@@ -38,11 +38,14 @@ void declare(CommandLine& line, VerifyOptions& options) {
   declare_gates(line, options.gates);
   declare_text(line, options.text);
   declare_modifiers(line, options.modifiers);
+  declare_unmerged(line, options.modifiers);
   declare_merge(line, options.modifiers);
   declare_device(line, options.device);
   declare_common(line, options.common);
   line.example("ropewalk verify model-q8_0.gguf --against base+adapter -c 64k",
                "exit code 1 and the position where they part, if they do");
+  line.example("ropewalk verify merged --against base+adapter --unmerged",
+               "against the function that was trained: what merging and its rounding cost");
   line.example("ropewalk verify out.gguf --against model --max kl_mean@4k:=0.01 --report verify.xml",
                "a gate on the positions past 4096, and JUnit for CI");
 }
@@ -111,6 +114,7 @@ Verdict judge(const VerifyOptions& options, Level level, const Checkpoint& sourc
               const Corpus& corpus, int context, SweepDevice& device, const Io& io) {
   Verdict verdict;
   verdict.context = context;
+  verdict.unmerged = options.modifiers.unmerged;
   verdict.structure = verify::compare_structure(source, candidate, corpus.documents, context);
   verdict.add("structure", verdict.structure.gates);
   // A rope or geometry that differs fails, but what it costs, and from which position, only the logits say.
@@ -144,9 +148,10 @@ std::vector<std::string> past_what_they_serve(const Checkpoint& source, const Ch
 
 int run_verify(const VerifyOptions& options, Io& io) {
   check_reports(options.common);
-  if (options.against.empty() && (!options.modifiers.adapters.empty() || options.modifiers.rope))
+  if (options.against.empty() &&
+      (!options.modifiers.adapters.empty() || options.modifiers.rope || options.modifiers.unmerged))
     throw Error(
-        ErrorKind::usage, {}, "-a and --rope belong to --against, which is not given",
+        ErrorKind::usage, {}, "-a, --rope and --unmerged belong to --against, which is not given",
         "name the source: --against SOURCE; a candidate takes modifiers as CANDIDATE+ADAPTER or CANDIDATE+rope=SPEC");
   if (options.against.empty())
     throw Error(ErrorKind::usage, {}, "nothing to verify against", "name the source: --against SOURCE");
@@ -162,6 +167,7 @@ int run_verify(const VerifyOptions& options, Io& io) {
   if (level == Level::logits) device = choose_device(options.device);
   const Corpus corpus = read_corpus(options.text, io);
   const formats::Source source = open_source(options.against, options.modifiers, options.common, io);
+  check_unmerged(options.modifiers, source);
   const formats::Source candidate = open_source(options.candidate, {}, options.common, io);
   const int context = context_of(options.context, source.checkpoint);
   asked_gates(options.gates, context);

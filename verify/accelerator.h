@@ -105,8 +105,8 @@ class Accelerator {
   // Contracts are those of verify/cuda/ops.h, gemm.h and attention.h. What has no `queue` goes to Queue::compute.
   virtual void dequantize(DType dtype, DeviceSpan<const std::byte> bytes, ElementType type, std::byte* values,
                           std::size_t count, Queue queue) = 0;
-  /// terms: bf16, [number of terms, x.size].
-  virtual void split(DeviceSpan<const float> x, const DeviceMatrix& terms, Queue queue) = 0;
+  /// Of x whose rows stand side by side. terms: bf16, [number of terms, elements of x].
+  virtual void split(const DeviceMatrix& x, const DeviceMatrix& terms, Queue queue) = 0;
   virtual void rms_norm(const DeviceMatrix& x, DeviceSpan<const float> gain, double eps, const DeviceMatrix& y) = 0;
   virtual void multiply(const DeviceMatrix& x, const DeviceMatrix& w, bool accumulate, const DeviceMatrix& out) = 0;
   virtual void rotate(const DeviceMatrix& x, std::size_t head_dim, RotaryPairs layout, const DeviceRotary& table,

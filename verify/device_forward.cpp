@@ -132,15 +132,17 @@ void DeviceForward::queue_piece(const WeightPiece& piece, std::span<const std::b
   }
   const DeviceSpan<std::byte> staged = staging_->bytes().subspan(0, bytes.size());
   device_.copy_to_device(bytes, staged, Queue::copy);
-  if (model_.type != ElementType::f32) {
+  if (matrix.terms == 1 && model_.type != ElementType::f32) {
     device_.dequantize(piece.dtype, staged, stored, to, piece.elements, Queue::copy);
     return;
   }
-  const DeviceSpan<float> wide = widened_->as<float>(0, piece.elements);
-  device_.dequantize(piece.dtype, staged, ElementType::f32, reinterpret_cast<std::byte*>(wide.data), piece.elements,
-                     Queue::copy);
-  device_.split(wide, {to, ElementType::bf16, matrix.terms, piece.elements, matrix.outputs * matrix.depth},
-                Queue::copy);
+  std::byte* wide = staged.data;
+  if (piece.dtype != DType::f32) {
+    wide = widened_->bytes().data;
+    device_.dequantize(piece.dtype, staged, ElementType::f32, wide, piece.elements, Queue::copy);
+  }
+  device_.split({wide, ElementType::f32, 1, piece.elements, piece.elements},
+                {to, ElementType::bf16, matrix.terms, piece.elements, matrix.outputs * matrix.depth}, Queue::copy);
 }
 
 void DeviceForward::feed(int layer) {
@@ -178,28 +180,65 @@ DeviceMatrix DeviceForward::activation(const std::unique_ptr<Accelerator::Memory
   return {memory->bytes().data, model_.type, rows, width, width};
 }
 
-void DeviceForward::linear(const DeviceMatrix& x, std::size_t index, bool accumulate, const DeviceMatrix& out) {
-  const DeviceWeight& w = weights_->matrices[index];
-  std::byte* data = slot_ + w.offset_bytes;
-  if (model_.type != ElementType::f32) {
-    device_.multiply(x, {data, model_.type, w.outputs, w.depth, w.depth}, accumulate, out);
-    return;
+struct DeviceForward::Terms {
+  DeviceMatrix first;  // the largest; the others follow `elements` apart
+  std::size_t count, elements;
+
+  DeviceMatrix term(std::size_t index) const {
+    DeviceMatrix out = first;
+    out.data += index * elements * sizeof(std::uint16_t);
+    return out;
   }
-  // x and w as sums of bf16 terms of 8 bits: x_i w_j is below 2^(-8 (i + j)) of the product, and what i + j = 4 leaves
-  // out is below f32's own rounding. The smallest first.
-  constexpr std::size_t kTerms = 3, kLast = 3;
+  Terms columns(std::size_t from, std::size_t width) const { return {first.columns(from, width), count, elements}; }
+};
+
+/// x, whose rows stand side by side, split into `memory`; bf16 is its own only term.
+DeviceForward::Terms DeviceForward::terms_of(const DeviceMatrix& x, const std::unique_ptr<Accelerator::Memory>& memory,
+                                             std::size_t count) {
+  if (x.type == ElementType::bf16) return {x, 1, 0};
   const std::size_t elements = x.rows * x.width;
-  device_.split({reinterpret_cast<const float*>(x.data), elements},
-                {shared_.terms->bytes().data, ElementType::bf16, kTerms, elements, elements}, Queue::compute);
+  std::byte* data = memory->bytes().data;
+  device_.split(x, {data, ElementType::bf16, count, elements, elements}, Queue::compute);
+  return {{data, ElementType::bf16, x.rows, x.width, x.width}, count, elements};
+}
+DeviceForward::Terms DeviceForward::terms_of(const DeviceWeight& w) const {
+  return {{slot_ + w.offset_bytes, ElementType::bf16, w.outputs, w.depth, w.depth}, w.terms, w.outputs * w.depth};
+}
+
+/// Terms have 8 bits: x_i w_j is below 2^(-8 (i + j)) of the product. In f32 what i + j = 4 leaves out is below f32's
+/// own rounding; beside 16-bit operands what i + j = 2 leaves out is 2^-16. The smallest first.
+void DeviceForward::multiply_terms(const Terms& x, const Terms& w, bool accumulate, const DeviceMatrix& out) {
+  const std::size_t last = model_.type == ElementType::f32 ? 3 : 1;
   bool add = accumulate;
-  for (std::size_t order = std::min(kLast, kTerms - 1 + w.terms - 1) + 1; order-- > 0;)
-    for (std::size_t i = 0; i < kTerms; ++i) {
-      if (i > order || order - i >= w.terms) continue;
-      const std::size_t j = order - i;
-      device_.multiply({shared_.terms->bytes().data + i * elements * 2, ElementType::bf16, x.rows, x.width, x.width},
-                       {data + j * w.outputs * w.depth * 2, ElementType::bf16, w.outputs, w.depth, w.depth}, add, out);
+  for (std::size_t order = std::min(last, x.count - 1 + w.count - 1) + 1; order-- > 0;)
+    for (std::size_t i = 0; i < x.count; ++i) {
+      if (i > order || order - i >= w.count) continue;
+      device_.multiply(x.term(i), w.term(order - i), add, out);
       add = true;
     }
+}
+
+void DeviceForward::linear(const DeviceMatrix& x, std::size_t index, bool accumulate, const DeviceMatrix& out) {
+  const DeviceWeight& w = weights_->matrices[index];
+  const bool is_wide = model_.type == ElementType::f32;
+  Terms terms{};
+  if (is_wide || !w.deltas.empty()) terms = terms_of(x, shared_.terms, delta_terms(model_.type));
+  if (is_wide) multiply_terms(terms, terms_of(w), accumulate, out);
+  else device_.multiply(x, {slot_ + w.offset_bytes, model_.type, w.outputs, w.depth, w.depth}, accumulate, out);
+  if (!w.deltas.empty()) add_delta(terms, w, out);
+}
+
+/// out += B (A x): A x of all parts at once in f32, split again for the second product.
+void DeviceForward::add_delta(const Terms& x, const DeviceWeight& w, const DeviceMatrix& out) {
+  const DeviceWeight& a = weights_->matrices[w.a];
+  const DeviceMatrix thin{shared_.thin->bytes().data, ElementType::f32, out.rows, a.outputs, a.outputs};
+  multiply_terms(x, terms_of(a), false, thin);
+  const Terms thin_terms = terms_of(thin, shared_.thin_terms, delta_terms(model_.type));
+  for (const DeviceWeight::Delta& delta : w.deltas) {
+    const DeviceWeight& b = weights_->matrices[delta.b];
+    multiply_terms(thin_terms.columns(delta.first_rank, b.depth), terms_of(b), true,
+                   out.columns(delta.first_output, b.outputs));
+  }
 }
 
 /// Consecutive stretches of a chunk that one launch takes: windows of one length, whole; or a piece of one window.
@@ -257,7 +296,7 @@ void DeviceForward::run_chunk(int layer, const Chunk& chunk) {
                     d_ff = std::size_t(c.d_ff);
   const std::size_t d_q = c.d_q(), qkv = weights_->matrices[W::kQkv].outputs;
   const bool is_wide = model_.type == ElementType::f32;
-  // A bias is added to floats, before the one rounding to 16 bits.
+  // A bias and a delta are added to floats, before the one rounding to 16 bits.
   const auto wide = [&](std::size_t width) {
     return DeviceMatrix{shared_.wide->bytes().data, ElementType::f32, rows, width, width};
   };
@@ -268,11 +307,13 @@ void DeviceForward::run_chunk(int layer, const Chunk& chunk) {
                      activated = activation(shared_.activated, rows, d_ff);
 
   device_.rms_norm(x, vector(W::kAttentionNorm), c.rms_eps, normed);
-  const bool qkv_bias = vector(W::kQkvBias).size > 0, mlp_bias = vector(W::kGateUpBias).size > 0;
-  const DeviceMatrix first_out = qkv_bias && !is_wide ? wide(qkv) : projected;
+  const bool qkv_bias = vector(W::kQkvBias).size > 0, mlp_bias = vector(W::kGateUpBias).size > 0,
+             qkv_wide = (qkv_bias || has_delta(W::kQkv)) && !is_wide,
+             mlp_wide = (mlp_bias || has_delta(W::kGateUp)) && !is_wide;
+  const DeviceMatrix first_out = qkv_wide ? wide(qkv) : projected;
   linear(normed, W::kQkv, false, first_out);
   if (qkv_bias) device_.add(first_out, vector_row(W::kQkvBias));
-  if (qkv_bias && !is_wide)
+  if (qkv_wide)
     device_.dequantize(DType::f32, {first_out.data, rows * qkv * sizeof(float)}, model_.type, projected.data,
                        rows * qkv, Queue::compute);
   attend(chunk, projected, attended);
@@ -280,7 +321,7 @@ void DeviceForward::run_chunk(int layer, const Chunk& chunk) {
   if (vector(W::kOutputBias).size > 0) device_.add(x, vector_row(W::kOutputBias));
 
   device_.rms_norm(x, vector(W::kMlpNorm), c.rms_eps, normed);
-  const DeviceMatrix second_out = mlp_bias && !is_wide ? wide(2 * d_ff) : gate_up;
+  const DeviceMatrix second_out = mlp_wide ? wide(2 * d_ff) : gate_up;
   linear(normed, W::kGateUp, false, second_out);
   if (mlp_bias) device_.add(second_out, vector_row(W::kGateUpBias));
   device_.swiglu(second_out, d_ff, activated);

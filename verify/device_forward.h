@@ -53,7 +53,8 @@ class DeviceActivations {
 
   Accelerator& device;
   // residual: of a chunk, where they are spilled
-  std::unique_ptr<Accelerator::Memory> normed, projected, activated, wide, terms, keys, values, residual;
+  std::unique_ptr<Accelerator::Memory> normed, projected, activated, wide, terms, thin, thin_terms, keys, values,
+      residual;
   Accelerator::Event* last_done = nullptr;  // end of what was last queued to compute
 };
 
@@ -91,7 +92,14 @@ class DeviceForward {
                    const DeviceWeights& weights);
   void run_chunk(int layer, const Chunk& chunk);
   void attend(const Chunk& chunk, const DeviceMatrix& projected, const DeviceMatrix& out);
+  /// out (+)= x W^T, and what adapters beside it add: then out is f32.
   void linear(const DeviceMatrix& x, std::size_t matrix, bool accumulate, const DeviceMatrix& out);
+  struct Terms;  // a matrix as a sum of bf16 terms
+  Terms terms_of(const DeviceMatrix& x, const std::unique_ptr<Accelerator::Memory>& memory, std::size_t count);
+  Terms terms_of(const DeviceWeight& weight) const;
+  void multiply_terms(const Terms& x, const Terms& w, bool accumulate, const DeviceMatrix& out);
+  void add_delta(const Terms& x, const DeviceWeight& w, const DeviceMatrix& out);
+  bool has_delta(std::size_t matrix) const { return !weights_->matrices[matrix].deltas.empty(); }
   DeviceMatrix activation(const std::unique_ptr<Accelerator::Memory>& memory, std::size_t rows,
                           std::size_t width) const;
   DeviceSpan<const float> vector(std::size_t index) const;

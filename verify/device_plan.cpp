@@ -17,8 +17,14 @@ Shape shape_of(std::span<const Window> windows) {
 
 /// Sizes of DeviceActivations, for the larger of the models.
 struct ActivationBytes {
-  std::uint64_t normed = 0, projected = 0, activated = 0, wide = 0, terms = 0, cache = 0, residual = 0;
+  std::uint64_t normed = 0, projected = 0, activated = 0, wide = 0, terms = 0, thin = 0, thin_terms = 0, cache = 0,
+                residual = 0;
 };
+std::uint64_t largest_rank(const DeviceModel& m) {
+  std::size_t rank = 0;
+  for (const DeviceWeights& weights : m.weights) rank = std::max(rank, weights.largest_rank());
+  return rank;
+}
 ActivationBytes activation_bytes(std::span<const DeviceModel> models, const Shape& shape, std::size_t chunk_rows,
                                  std::size_t head_rows, bool spilled) {
   ActivationBytes out;
@@ -32,9 +38,13 @@ ActivationBytes activation_bytes(std::span<const DeviceModel> models, const Shap
     grow(out.normed, rows * std::max<std::uint64_t>(d_model, c.d_q()) * element);
     grow(out.projected, rows * std::max(qkv, 2 * d_ff) * element);
     grow(out.activated, rows * d_ff * element);
-    if (m.type == ElementType::f32)
-      grow(out.terms, 3 * rows * std::max<std::uint64_t>({d_model, c.d_q(), d_ff}) * sizeof(std::uint16_t));
-    else if (c.attention_bias || c.mlp_bias) grow(out.wide, rows * std::max(qkv, 2 * d_ff) * sizeof(float));
+    const std::uint64_t rank = largest_rank(m), count = delta_terms(m.type);
+    if (m.type == ElementType::f32 || (m.type == ElementType::f16 && rank > 0))
+      grow(out.terms, count * rows * std::max<std::uint64_t>({d_model, c.d_q(), d_ff}) * sizeof(std::uint16_t));
+    if (m.type != ElementType::f32 && (c.attention_bias || c.mlp_bias || rank > 0))
+      grow(out.wide, rows * std::max(qkv, 2 * d_ff) * sizeof(float));
+    grow(out.thin, rows * rank * sizeof(float));
+    grow(out.thin_terms, count * rows * rank * sizeof(std::uint16_t));
     grow(out.cache, cache_rows * c.d_kv() * element);
     if (spilled) grow(out.residual, models.size() * rows * d_model * sizeof(float));
   }
@@ -57,6 +67,8 @@ std::pair<std::vector<PlannedBuffer>, std::vector<PlannedBuffer>> buffers(std::s
                                     {"MLP activations", a.activated},
                                     {"wide activations", a.wide},
                                     {"bf16 terms", a.terms},
+                                    {"adapter activations", a.thin},
+                                    {"bf16 terms of adapter activations", a.thin_terms},
                                     {"keys of a layer", a.cache},
                                     {"values of a layer", a.cache},
                                     {"residual of a chunk", a.residual}})
@@ -134,7 +146,8 @@ DeviceActivations::DeviceActivations(Accelerator& accelerator, std::span<const D
   };
   make(normed, "normed rows", a.normed), make(projected, "projections", a.projected),
       make(activated, "MLP activations", a.activated), make(wide, "wide activations", a.wide);
-  make(terms, "bf16 terms", a.terms), make(keys, "keys of a layer", a.cache),
+  make(terms, "bf16 terms", a.terms), make(thin, "adapter activations", a.thin),
+      make(thin_terms, "bf16 terms of adapter activations", a.thin_terms), make(keys, "keys of a layer", a.cache),
       make(values, "values of a layer", a.cache), make(residual, "residual of a chunk", a.residual);
 }
 

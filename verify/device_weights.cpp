@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 
 #include "lib/convert.h"
 #include "verify/model_weights.h"
@@ -16,18 +17,56 @@ std::uint64_t aligned(std::uint64_t bytes) { return (bytes + kAlignment - 1) / k
 /// bf16 terms that hold every value of `dtype` exactly: 1 for bf16, 2 for f16 (11 significant bits), 3 for others.
 constexpr int exact_bf16_terms(DType dtype) { return dtype == DType::bf16 ? 1 : dtype == DType::f16 ? 2 : 3; }
 
-DeviceWeight matrix_of(std::initializer_list<std::pair<TensorPtr, std::size_t>> parts, std::size_t depth,
-                       ElementType type) {
+using Modules = std::initializer_list<std::reference_wrapper<const LinearTensors>>;
+
+void add_part(DeviceWeight& matrix, const TensorPtr& tensor, std::size_t outputs) {
+  require_shape(*tensor, {outputs, matrix.depth});
+  matrix.parts.push_back({tensor, matrix.outputs, outputs});
+  matrix.outputs += outputs;
+}
+
+DeviceWeight matrix_of(Modules modules, ElementType type) {
   DeviceWeight out;
-  out.depth = depth;
-  for (const auto& [tensor, outputs] : parts) {
-    require_shape(*tensor, {outputs, depth});
-    out.parts.push_back({tensor, out.outputs, outputs});
-    out.outputs += outputs;
+  out.depth = modules.begin()->get().inputs;
+  for (const LinearTensors& module : modules) {
+    add_part(out, module.weight, module.outputs);
+    const bool raw = module.weight->has_raw();
     if (type == ElementType::f32)
-      out.terms =
-          std::max(out.terms, static_cast<std::size_t>(tensor->has_raw() ? exact_bf16_terms(tensor->dtype()) : 3));
+      out.terms = std::max(out.terms, static_cast<std::size_t>(raw ? exact_bf16_terms(module.weight->dtype()) : 3));
   }
+  return out;
+}
+
+/// The factors of `modules`, which are matrix `index`, behind the matrices there are.
+void add_deltas(DeviceWeights& weights, std::size_t index, Modules modules, ElementType type) {
+  DeviceWeight a;
+  a.depth = modules.begin()->get().inputs, a.terms = delta_terms(type);
+  std::vector<DeviceWeight> all;
+  std::vector<DeviceWeight::Delta> deltas;
+  std::size_t first_output = 0;
+  for (const LinearTensors& module : modules) {
+    if (module.a) {
+      DeviceWeight b;
+      b.depth = module.rank(), b.terms = a.terms;
+      add_part(b, module.b, module.outputs);
+      deltas.push_back({weights.matrices.size() + 1 + all.size(), first_output, a.outputs});
+      add_part(a, module.a, module.rank());
+      all.push_back(std::move(b));
+    }
+    first_output += module.outputs;
+  }
+  if (all.empty()) return;
+  weights.matrices[index].a = weights.matrices.size();
+  weights.matrices[index].deltas = std::move(deltas);
+  weights.matrices.push_back(std::move(a));
+  std::ranges::move(all, std::back_inserter(weights.matrices));
+}
+
+DeviceWeights with_matrices(std::initializer_list<Modules> matrices, ElementType type) {
+  DeviceWeights out;
+  for (const Modules& modules : matrices) out.matrices.push_back(matrix_of(modules, type));
+  std::size_t index = 0;
+  for (const Modules& modules : matrices) add_deltas(out, index++, modules, type);
   return out;
 }
 
@@ -107,12 +146,7 @@ std::vector<DeviceWeights> plan_device_weights(const Checkpoint& model, ElementT
   std::vector<DeviceWeights> out;
   for (int layer = 0; layer < c.n_layers; ++layer) {
     const LayerTensors t = layer_tensors(model, layer);
-    DeviceWeights& w = out.emplace_back();
-    w.matrices = {
-        matrix_of({{t.q.weight, t.q.outputs}, {t.k.weight, t.k.outputs}, {t.v.weight, t.v.outputs}}, d_model, type),
-        matrix_of({{t.o.weight, t.o.outputs}}, t.o.inputs, type),
-        matrix_of({{t.gate.weight, t.gate.outputs}, {t.up.weight, t.up.outputs}}, d_model, type),
-        matrix_of({{t.down.weight, t.down.outputs}}, t.down.inputs, type)};
+    DeviceWeights& w = out.emplace_back(with_matrices({{t.q, t.k, t.v}, {t.o}, {t.gate, t.up}, {t.down}}, type));
     w.vectors = {vector_of({{t.attention_norm, d_model}}),
                  vector_of({{t.mlp_norm, d_model}}),
                  vector_of({{t.q.bias, t.q.outputs}, {t.k.bias, t.k.outputs}, {t.v.bias, t.v.outputs}}),
@@ -121,11 +155,18 @@ std::vector<DeviceWeights> plan_device_weights(const Checkpoint& model, ElementT
                  vector_of({{t.down.bias, t.down.outputs}})};
     lay_out(w);
   }
-  DeviceWeights& head = out.emplace_back();
-  head.matrices = {matrix_of({{head_tensor(model), std::size_t(c.n_vocab)}}, d_model, type)};
+  const LinearTensors logits = head_tensors(model);
+  DeviceWeights& head = out.emplace_back(with_matrices({{logits}}, type));
   head.vectors = {vector_of({{required(model, "model.norm.weight"), d_model}})};
   lay_out(head);
   return out;
+}
+
+std::size_t DeviceWeights::largest_rank() const {
+  std::size_t rank = 0;
+  for (const DeviceWeight& matrix : matrices)
+    if (!matrix.deltas.empty()) rank = std::max(rank, matrices[matrix.a].outputs);
+  return rank;
 }
 
 ElementType natural_type(const Checkpoint& model) {

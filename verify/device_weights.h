@@ -22,6 +22,14 @@ struct DeviceWeight {
   std::size_t outputs = 0, depth = 0;
   std::size_t terms = 1;           // bf16 terms whose sum is the weight; 1 if it stands as one 16-bit value
   std::uint64_t offset_bytes = 0;  // in the layer's slot
+
+  /// Adapters that are not merged (lib/unmerged.h): outputs [first_output, ...) of this matrix receive B (A x). The A
+  /// factors of all its parts stand one below the other in one matrix of the layer, each B is one of its own.
+  struct Delta {
+    std::size_t b, first_output, first_rank;  // b: index among the layer's matrices; columns of A x that it takes
+  };
+  std::size_t a = 0;  // index among the layer's matrices, if there are deltas
+  std::vector<Delta> deltas;
 };
 /// Norms and biases, f32.
 struct DeviceVector {
@@ -33,7 +41,11 @@ struct DeviceVector {
   std::size_t size = 0;  // 0: the model has none
   std::uint64_t offset_bytes = 0;
 };
-/// What a layer, or the head, needs on the device at once.
+/// bf16 terms of an adapter's factors, and of what flows between them: in f32 exact as the weights are, else 16
+/// significant bits, twice those of what is multiplied beside them.
+constexpr std::size_t delta_terms(ElementType type) { return type == ElementType::f32 ? 3 : 2; }
+
+/// What a layer, or the head, needs on the device at once. Factors of adapters follow the matrices named here.
 struct DeviceWeights {
   enum LayerMatrix { kQkv, kOutput, kGateUp, kDown };
   enum LayerVector { kAttentionNorm, kMlpNorm, kQkvBias, kOutputBias, kGateUpBias, kDownBias };
@@ -42,6 +54,8 @@ struct DeviceWeights {
   std::vector<DeviceVector> vectors;
   std::uint64_t vector_bytes = 0;  // vectors stand first in a slot, one after another
   std::uint64_t bytes = 0;
+
+  std::size_t largest_rank() const;  // of A x, over its matrices; 0: no adapters
 };
 /// All layers, then the head. `type`: what matrices are multiplied in; f32: as exact bf16 terms. Error(bad_input) for
 /// shapes that do not belong to the configuration.

@@ -81,6 +81,17 @@ void HeadRows::start(const ModelConfig& config, const HeadWeights& head, const f
   normed_.grow(kRows * row_stride(d_model));
   logits_.grow(kRows * row_stride(kVocabBlock));
   rms_norm(x, x_stride, rows, head.norm.data(), d_model, config.rms_eps, normed_.data(), row_stride(d_model));
+  if (head.delta.rank() == 0) return;
+  thin_.grow(kRows * row_stride(head.delta.rank()));
+  gemm({.a = normed_.data(),
+        .a_stride = row_stride(d_model),
+        .rows = rows,
+        .b = head.delta.a.panel(0),
+        .panel_stride = d_model * kPanel,
+        .panels = head.delta.a.panels,
+        .depth = d_model,
+        .c = thin_.data(),
+        .c_stride = row_stride(head.delta.rank())});
 }
 
 void HeadRows::compute(std::size_t first_column) {
@@ -97,6 +108,18 @@ void HeadRows::compute(std::size_t first_column) {
         .depth = w.depth,
         .c = logits_.data(),
         .c_stride = row_stride(kVocabBlock)});
+  const std::size_t rank = head_->delta.rank();
+  if (rank == 0) return;
+  gemm({.a = thin_.data(),
+        .a_stride = row_stride(rank),
+        .rows = rows_,
+        .b = head_->delta.b.panel(first_panel),
+        .panel_stride = rank * kPanel,
+        .panels = panels,
+        .depth = rank,
+        .c = logits_.data(),
+        .c_stride = row_stride(kVocabBlock),
+        .into = Into::add});
 }
 
 }  // namespace ropewalk::verify

@@ -63,7 +63,7 @@ class HeadRows {
  private:
   const HeadWeights* head_ = nullptr;
   std::size_t rows_ = 0, width_ = 0;
-  AlignedBuffer normed_, logits_;
+  AlignedBuffer normed_, thin_, logits_;
 };
 
 }  // namespace ropewalk::verify

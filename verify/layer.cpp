@@ -57,6 +57,20 @@ void linear(const float* x, std::size_t x_stride, std::size_t rows, const Packed
         .into = into});
 }
 
+/// A x of `rows` rows to `thin`, row_stride(rank) apart.
+void multiply_thin(const float* x, std::size_t x_stride, std::size_t rows, const LowRankFactors& delta,
+                   AlignedBuffer& thin) {
+  if (delta.rank() == 0) return;
+  thin.grow(kRowBlock * row_stride(delta.rank()));
+  linear(x, x_stride, rows, delta.a, {}, 0, delta.a.panels, thin.data(), row_stride(delta.rank()), Into::store);
+}
+/// y += B (A x) for panels [first_panel, first_panel + panels), from what multiply_thin() gave.
+void add_delta(const AlignedBuffer& thin, std::size_t rows, const LowRankFactors& delta, std::size_t first_panel,
+               std::size_t panels, float* y, std::size_t y_stride) {
+  if (delta.rank() == 0) return;
+  linear(thin.data(), row_stride(delta.rank()), rows, delta.b, {}, first_panel, panels, y, y_stride, Into::add);
+}
+
 /// Norm, Q, K, V and rotation of rows [first, first + rows): queries to the scratch, keys and values to the caches.
 void project(const LayerCall& call, std::size_t first, std::size_t rows, LayerScratch::PerThread& mine) {
   const Sizes& s = call.sizes;
@@ -67,6 +81,8 @@ void project(const LayerCall& call, std::size_t first, std::size_t rows, LayerSc
            s.d_model, call.config.rms_eps, mine.normed.data(), norm_stride);
   linear(mine.normed.data(), norm_stride, rows, call.weights.qkv, call.weights.qkv_bias, 0, call.weights.qkv.panels,
          mine.projected.data(), qkv_stride, Into::store);
+  multiply_thin(mine.normed.data(), norm_stride, rows, call.weights.qkv_delta, mine.thin);
+  add_delta(mine.thin, rows, call.weights.qkv_delta, 0, call.weights.qkv.panels, mine.projected.data(), qkv_stride);
   for (std::size_t r = 0; r < rows; ++r) {
     const Place& place = call.places[first + r];
     float *q = mine.projected.data() + r * qkv_stride, *k = q + s.d_q(), *v = k + s.d_kv();
@@ -88,18 +104,25 @@ void finish(const LayerCall& call, std::size_t first, std::size_t rows, LayerScr
   mine.projected.grow(kRowBlock * block_stride);
   mine.activated.grow(kRowBlock * act_stride);
   float* x = call.residual + first * call.residual_stride;
-  linear(call.scratch.queries.data() + first * call.query_stride, call.query_stride, rows, w.output, w.output_bias, 0,
-         w.output.panels, x, call.residual_stride, Into::add);
+  const float* attended = call.scratch.queries.data() + first * call.query_stride;
+  linear(attended, call.query_stride, rows, w.output, w.output_bias, 0, w.output.panels, x, call.residual_stride,
+         Into::add);
+  multiply_thin(attended, call.query_stride, rows, w.output_delta, mine.thin);
+  add_delta(mine.thin, rows, w.output_delta, 0, w.output.panels, x, call.residual_stride);
   rms_norm(x, call.residual_stride, rows, w.mlp_norm.data(), s.d_model, call.config.rms_eps, mine.normed.data(),
            norm_stride);
+  multiply_thin(mine.normed.data(), norm_stride, rows, w.gate_up_delta, mine.thin);
   for (std::size_t panel = 0; panel < w.gate_up.panels; panel += kPanelBlock) {
     const std::size_t panels = std::min(kPanelBlock, w.gate_up.panels - panel);
     linear(mine.normed.data(), norm_stride, rows, w.gate_up, w.gate_up_bias, panel, panels, mine.projected.data(),
            block_stride, Into::store);
+    add_delta(mine.thin, rows, w.gate_up_delta, panel, panels, mine.projected.data(), block_stride);
     swiglu(mine.projected.data(), block_stride, rows, panels, mine.activated.data() + panel * kPanel / 2, act_stride);
   }
   linear(mine.activated.data(), act_stride, rows, w.down, w.down_bias, 0, w.down.panels, x, call.residual_stride,
          Into::add);
+  multiply_thin(mine.activated.data(), act_stride, rows, w.down_delta, mine.thin);
+  add_delta(mine.thin, rows, w.down_delta, 0, w.down.panels, x, call.residual_stride);
 }
 
 /// One head of up to kQueryTile rows of one stretch.

@@ -16,7 +16,7 @@ namespace ropewalk::verify {
 /// Buffers of one sweep, reused by every chunk of every layer.
 struct LayerScratch {
   struct PerThread {
-    AlignedBuffer normed, projected, activated;
+    AlignedBuffer normed, projected, activated, thin;
   };
   AlignedBuffer queries;  // [chunk rows, n_heads * head_dim]; attention writes its result over them
   std::vector<PerThread> threads;

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "lib/error.h"
+#include "lib/unmerged.h"
 #include "verify/attention.h"
 
 namespace ropewalk::verify {
@@ -50,6 +51,33 @@ void pack_rows(Linears modules, const Workers& workers, PackedMatrix& out) {
   pack(parts, modules.begin()->get().inputs, workers, out);
 }
 
+/// `interleaved`: of gate and up, as pack_interleaved orders them.
+void pack_deltas(Linears modules, bool interleaved, const Workers& workers, LowRankFactors& out) {
+  std::vector<MatrixPart> a;
+  std::vector<FactorPart> b;
+  std::size_t rank = 0;
+  for (const LinearTensors& module : modules) {
+    if (module.a) a.push_back({module.a, module.rank()});
+    b.push_back({module.b, module.outputs, rank});
+    rank += module.rank();
+  }
+  if (rank == 0) {
+    out = {};
+    return;
+  }
+  pack(a, modules.begin()->get().inputs, workers, out.a);
+  if (interleaved) pack_factors_interleaved(b[0], b[1], rank, workers, out.b);
+  else pack_factors(b, rank, workers, out.b);
+}
+
+LinearTensors linear_of(const Checkpoint& model, const std::string& name, TensorPtr bias, std::size_t outputs,
+                        std::size_t inputs) {
+  const TensorPtr weight = required(model, name);
+  if (const auto parts = taken_apart(*weight))
+    return {parts->weight, std::move(bias), outputs, inputs, parts->a, parts->b};
+  return {weight, std::move(bias), outputs, inputs};
+}
+
 }  // namespace
 
 LayerTensors layer_tensors(const Checkpoint& model, int layer) {
@@ -58,8 +86,7 @@ LayerTensors layer_tensors(const Checkpoint& model, int layer) {
   const std::string prefix = "model.layers." + std::to_string(layer) + ".";
   const auto norm = [&](const char* name) { return required(model, prefix + name + ".weight"); };
   const auto linear = [&](const char* name, std::size_t outputs, std::size_t inputs) {
-    return LinearTensors{required(model, prefix + name + ".weight"), model.find(prefix + name + ".bias"), outputs,
-                         inputs};
+    return linear_of(model, prefix + name + ".weight", model.find(prefix + name + ".bias"), outputs, inputs);
   };
   return {norm("input_layernorm"),
           norm("post_attention_layernorm"),
@@ -72,8 +99,9 @@ LayerTensors layer_tensors(const Checkpoint& model, int layer) {
           linear("mlp.down_proj", d_model, d_ff)};
 }
 
-TensorPtr head_tensor(const Checkpoint& model) {
-  return required(model, model.config.tied_head ? "model.embed_tokens.weight" : "lm_head.weight");
+LinearTensors head_tensors(const Checkpoint& model) {
+  return linear_of(model, model.config.tied_head ? "model.embed_tokens.weight" : "lm_head.weight", nullptr,
+                   std::size_t(model.config.n_vocab), std::size_t(model.config.d_model));
 }
 
 void read_layer(const Checkpoint& model, int layer, const Workers& workers, LayerWeights& out) {
@@ -89,14 +117,19 @@ void read_layer(const Checkpoint& model, int layer, const Workers& workers, Laye
   out.gate_up_bias = read_interleaved_biases(t.gate, t.up);
   pack_rows({t.down}, workers, out.down);
   out.down_bias = read_biases({t.down});
+  pack_deltas({t.q, t.k, t.v}, false, workers, out.qkv_delta);
+  pack_deltas({t.o}, false, workers, out.output_delta);
+  pack_deltas({t.gate, t.up}, true, workers, out.gate_up_delta);
+  pack_deltas({t.down}, false, workers, out.down_delta);
 }
 
 HeadWeights read_head(const Checkpoint& model, const Workers& workers) {
   const ModelConfig& config = model.config;
   HeadWeights out;
   out.norm = read_vector(required(model, "model.norm.weight"), std::size_t(config.d_model));
-  pack(std::array<MatrixPart, 1>{{{head_tensor(model), std::size_t(config.n_vocab)}}}, std::size_t(config.d_model),
-       workers, out.logits);
+  const LinearTensors head = head_tensors(model);
+  pack_rows({head}, workers, out.logits);
+  pack_deltas({head}, false, workers, out.delta);
   return out;
 }
 

@@ -34,6 +34,17 @@ void pack(std::span<const MatrixPart> parts, std::size_t depth, const Workers& w
 void pack_interleaved(const TensorPtr& gate, const TensorPtr& up, std::size_t outputs, std::size_t depth,
                       const Workers& workers, PackedMatrix& out);
 
+/// The B factors of adapters (lib/unmerged.h) that stand beside matrices packed as above: part i is [outputs, its own
+/// rank] and takes columns [first_column, first_column + rank) of the depth; zeros elsewhere, and for a part without a
+/// tensor. So one product with what all A factors gave, one after another, adds every part's own delta.
+struct FactorPart {
+  TensorPtr tensor;  // null: none
+  std::size_t outputs, first_column;
+};
+void pack_factors(std::span<const FactorPart> parts, std::size_t depth, const Workers& workers, PackedMatrix& out);
+void pack_factors_interleaved(const FactorPart& gate, const FactorPart& up, std::size_t depth, const Workers& workers,
+                              PackedMatrix& out);
+
 /// Error(bad_input) naming file and tensor unless it has exactly that shape.
 void require_shape(const LazyTensor& tensor, const std::vector<std::uint64_t>& want);
 

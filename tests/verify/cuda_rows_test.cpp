@@ -226,7 +226,7 @@ TEST(CudaRows, Gather) {
 std::vector<std::vector<Bf16>> split(const std::vector<float>& x, int terms) {
   std::vector<Bf16> flat(x.size() * std::size_t(terms));
   for_row_blocks((x.size() + kFlatElements - 1) / kFlatElements, false, [&](const HostBlock& block) {
-    split_block(block, SplitArgs{x.data(), x.size(), terms, flat.data(), x.size()});
+    split_block(block, SplitArgs<float>{x.data(), x.size(), terms, flat.data(), x.size()});
   });
   std::vector<std::vector<Bf16>> out;
   for (int term = 0; term < terms; ++term)

@@ -71,10 +71,14 @@ class HostAccelerator : public Accelerator {
       });
     });
   }
-  void split(DeviceSpan<const float> x, const DeviceMatrix& terms, Queue queue) override {
+  void split(const DeviceMatrix& x, const DeviceMatrix& terms, Queue queue) override {
+    if (x.rows > 1 && x.stride != x.width) throw std::logic_error("rows that do not stand side by side");
+    const std::size_t size = x.rows * x.width;
     push(queue, [=] {
-      for_row_blocks((x.size + kFlatElements - 1) / kFlatElements, false, [&](const HostBlock& block) {
-        split_block(block, SplitArgs{x.data, x.size, int(terms.rows), at<Bf16>(terms), terms.stride});
+      with_element(x.type, [&]<class T>(std::type_identity<T>) {
+        for_row_blocks((size + kFlatElements - 1) / kFlatElements, false, [&](const HostBlock& block) {
+          split_block(block, SplitArgs<T>{at<T>(x), size, int(terms.rows), at<Bf16>(terms), terms.stride});
+        });
       });
     });
   }

@@ -140,7 +140,7 @@ TEST_F(DeviceOps, DequantizeEveryCodeAndGather) {
 TEST_F(DeviceOps, SplitIsExact) {
   const std::vector<float> x = random_floats(100003, 9);
   const auto from = upload(x), to = room<Bf16>(3 * x.size());
-  split_bf16(from.as<const float>(), {to.as<Bf16>().data, 3, x.size(), x.size()}, stream());
+  split_bf16<float>(from.as<const float>(), {to.as<Bf16>().data, 3, x.size(), x.size()}, stream());
   const auto terms = download<Bf16>(to);
   for (std::size_t i = 0; i < x.size(); ++i) {
     double sum = 0;

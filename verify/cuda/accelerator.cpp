@@ -67,8 +67,10 @@ class CudaAccelerator : public Accelerator {
       verify::dequantize<T>(dtype, bytes, {reinterpret_cast<T*>(values), count}, stream(queue));
     });
   }
-  void split(DeviceSpan<const float> x, const DeviceMatrix& terms, Queue queue) override {
-    split_bf16(x, rows_of<Bf16>(terms), stream(queue));
+  void split(const DeviceMatrix& x, const DeviceMatrix& terms, Queue queue) override {
+    with_element(x.type, [&]<class T>(std::type_identity<T>) {
+      split_bf16<T>({reinterpret_cast<const T*>(x.data), x.rows * x.width}, rows_of<Bf16>(terms), stream(queue));
+    });
   }
   void rms_norm(const DeviceMatrix& x, DeviceSpan<const float> gain, double eps, const DeviceMatrix& y) override {
     with_element(y.type, [&]<class T>(std::type_identity<T>) {

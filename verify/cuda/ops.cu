@@ -32,7 +32,10 @@ template <class T>
 __global__ void __launch_bounds__(kRowThreads) dequantize_kernel(DequantizeArgs<T> args) {
   dequantize_block(DeviceBlock(), args);
 }
-__global__ void __launch_bounds__(kRowThreads) split_kernel(SplitArgs args) { split_block(DeviceBlock(), args); }
+template <class T>
+__global__ void __launch_bounds__(kRowThreads) split_kernel(SplitArgs<T> args) {
+  split_block(DeviceBlock(), args);
+}
 __global__ void __launch_bounds__(kRowThreads) distance_kernel(DistanceArgs args) {
   __shared__ DistanceShared shared;
   distance_block(DeviceBlock(), args, shared);
@@ -148,13 +151,17 @@ template void dequantize(DType, DeviceSpan<const std::byte>, DeviceSpan<float>, 
 template void dequantize(DType, DeviceSpan<const std::byte>, DeviceSpan<Bf16>, Stream&);
 template void dequantize(DType, DeviceSpan<const std::byte>, DeviceSpan<Fp16>, Stream&);
 
-void split_bf16(DeviceSpan<const float> x, DeviceRows<Bf16> y, Stream& stream) {
+template <class T>
+void split_bf16(std::type_identity_t<DeviceSpan<const T>> x, DeviceRows<Bf16> y, Stream& stream) {
   if (x.size == 0) return;
   assert(y.width == x.size);
-  split_kernel<<<grid_of(flat_blocks(x.size), "split_bf16"), kRowThreads, 0, stream.get()>>>(
+  split_kernel<T><<<grid_of(flat_blocks(x.size), "split_bf16"), kRowThreads, 0, stream.get()>>>(
       {x.data, x.size, int(y.rows), y.data, y.stride});
   stream.queued("split_bf16", {x.size});
 }
+template void split_bf16<float>(DeviceSpan<const float>, DeviceRows<Bf16>, Stream&);
+template void split_bf16<Bf16>(DeviceSpan<const Bf16>, DeviceRows<Bf16>, Stream&);
+template void split_bf16<Fp16>(DeviceSpan<const Fp16>, DeviceRows<Bf16>, Stream&);
 
 void head_statistics(DeviceRows<const float> a, DeviceRows<const float> b, DeviceSpan<const std::int32_t> next,
                      DeviceSpan<HeadRow> out, Stream& stream) {

@@ -64,9 +64,10 @@ template <class T>
 void dequantize(DType dtype, DeviceSpan<const std::byte> bytes, DeviceSpan<T> values, Stream& stream);
 
 /// y[term, i], term 0 the largest: x[i] = their sum, exact in 3 terms for x = 0 or 2^-110 <= |x| < infinity (below,
-/// what lies under 2^-133 is lost: bf16 has no such bits).
-/// y: [terms, x.size].
-void split_bf16(DeviceSpan<const float> x, DeviceRows<Bf16> y, Stream& stream);
+/// what lies under 2^-133 is lost: bf16 has no such bits), for every f16 in 2.
+/// y: [terms, x.size]. T: float, Bf16, Fp16.
+template <class T>
+void split_bf16(std::type_identity_t<DeviceSpan<const T>> x, DeviceRows<Bf16> y, Stream& stream);
 
 /// head_statistics.h over whole rows of logits. b.data null: one model. next[r]: the id whose logit is wanted, negative
 /// for none. out: [rows].

@@ -205,20 +205,21 @@ ROPEWALK_DEVICE void dequantize_block(const Block& block, const DequantizeArgs<T
   });
 }
 
+template <class T>
 struct SplitArgs {
-  const float* x;
+  const T* x;
   std::uint64_t elements;
   int terms;
   Bf16* y;                 // [terms, elements]
   std::uint64_t y_stride;  // from term to term
 };
-template <class Block>
-ROPEWALK_DEVICE void split_block(const Block& block, const SplitArgs& args) {
+template <class T, class Block>
+ROPEWALK_DEVICE void split_block(const Block& block, const SplitArgs<T>& args) {
   const std::uint64_t first = block.x() * kFlatElements,
                       last = first + kFlatElements < args.elements ? first + kFlatElements : args.elements;
   block.lanes([&](int thread) {
     for (std::uint64_t i = first + std::uint64_t(thread); i < last; i += kRowThreads) {
-      float rest = args.x[i];
+      float rest = to_float(args.x[i]);
       for (int term = 0; term < args.terms; ++term) {
         // towards 0: never past the largest bf16, and 8 bits at a time
         const Bf16 part{static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(rest) >> 16)};

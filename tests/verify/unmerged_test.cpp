@@ -1,0 +1,264 @@
+// Adapters that are not merged: two thin products beside each matrix, on the host and on a device played on the host
+// (host_accelerator.h), against PEFT's own forward pass (tests/golden/make/peft_unmerged.py) and against the merge.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "tests/verify/golden_models.h"
+#include "tests/verify/host_accelerator.h"
+#include "tests/verify/random_adapters.h"
+#include "tests/verify/random_model.h"
+#include "verify/device_sweep.h"
+#include "verify/sweep.h"
+
+namespace ropewalk::verify {
+namespace {
+
+constexpr std::uint64_t kRoom = std::uint64_t{1} << 30;
+
+Checkpoint open_case(const formats::Json& one, bool unmerged, double scale = 1) {
+  std::string text = (golden_dir() / one["base"].get<std::string>()).string();
+  for (const formats::Json& adapter : one["adapters"])
+    text += "+" + (golden_dir() / adapter["folder"].get<std::string>()).string() + ":" +
+            std::to_string(adapter["scale"].get<double>() * scale);
+  formats::OpenOptions options;
+  options.unmerged = unmerged;
+  if (!unmerged) options.merge_dtype = DType::f32;
+  return formats::open_source(formats::parse_source(text), options, {}).checkpoint;
+}
+
+struct Distance {
+  double logits, nll;
+};
+Distance measure(const Checkpoint& model, const formats::Json& one) {
+  const LogitsResult got = logits(model, one["ids"].get<Window>(), int(one["logits"].size()), {});
+  std::vector<double> want;
+  for (const formats::Json& row : one["logits"])
+    for (const formats::Json& x : row) want.push_back(x.get<double>());
+  EXPECT_EQ(want.size(), got.logits.size());
+  const auto nll = one["nll"].get<std::vector<double>>();
+  EXPECT_EQ(nll.size(), got.nll.size());
+  return {max_difference(got.logits, want, want.size()), max_difference(got.nll, nll, nll.size())};
+}
+
+// The bound is ForwardGolden's: at most twice as far from float64 as the library's own float32 is. An NLL is a logit
+// less a log-sum-exp, each at most one logit error off.
+TEST(Unmerged, LogitsArePeftsOwn) {
+  const formats::Json cases = formats::read_json(std::string(ROPEWALK_TEST_DATA_DIR) + "/peft_unmerged.json");
+  EXPECT_EQ(cases.size(), 10u);
+  for (const auto& [name, one] : cases.items()) {
+    const double stock = one["stock"].get<double>();
+    const Distance d = measure(open_case(one, true), one);
+    EXPECT_TRUE(d.logits <= 2 * stock) << name << ": " << d.logits << ", stock " << stock;
+    EXPECT_TRUE(d.nll <= 4 * stock) << name << ": nll " << d.nll << ", stock logits " << stock;
+    RecordProperty(name, std::to_string(d.logits / stock) + " of stock");
+    // the merge in f32 is the same function
+    EXPECT_TRUE(measure(open_case(one, false), one).logits <= 2 * stock) << name << ", merged";
+    // and what the bound must see: a scale off by 1 in 1000, no adapter at all
+    EXPECT_FALSE(measure(open_case(one, true, 1.001), one).logits <= 2 * stock) << name << ", another scale";
+    formats::Json bare = one;
+    bare["adapters"] = formats::Json::array();
+    EXPECT_FALSE(measure(open_case(bare, true), one).logits <= 2 * stock) << name << ", without its adapter";
+  }
+}
+
+TEST(Unmerged, TheMergeRoundedToTheBasesTypeIsFurtherAway) {
+  const formats::Json cases = formats::read_json(std::string(ROPEWALK_TEST_DATA_DIR) + "/peft_unmerged.json");
+  const formats::Json& one = cases.at("trained");  // stored in f16
+  formats::OpenOptions options;
+  const std::string text = (golden_dir() / one["base"].get<std::string>()).string() + "+" +
+                           (golden_dir() / one["adapters"][0]["folder"].get<std::string>()).string();
+  const Checkpoint merged = formats::open_source(formats::parse_source(text), options, {}).checkpoint;
+  EXPECT_GT(measure(merged, one).logits, 10 * measure(open_case(one, true), one).logits);
+}
+
+std::vector<Window> windows_of(std::initializer_list<std::size_t> lengths, int n_vocab) {
+  std::vector<Window> out;
+  for (const std::size_t length : lengths)
+    out.push_back(random_ids(length, n_vocab, static_cast<unsigned>(7 * out.size() + length)));
+  return out;
+}
+SweepOptions on_host(int threads) {
+  SweepOptions options;
+  options.threads = threads;
+  return options;
+}
+double worst_kl(const PairResult& result) {
+  double worst = 0;
+  for (const auto& window : result.scores)
+    for (const PairScore& score : window) worst = max_or_nan(worst, score.kl);
+  return worst;
+}
+
+// f32 both: the KL of logits that differ by e is about e^2 / 2, and they differ by some 1e-5 (device_sweep_test.cpp).
+TEST(Unmerged, IsTheMergeInF32WhateverTheModules) {
+  ModelConfig tied = awkward_config();
+  tied.tied_head = true, tied.mlp_bias = false;
+  for (const ModelConfig& config : {awkward_config(), tied}) {
+    const Checkpoint model = random_model(config, 1);
+    const std::vector<Window> windows = windows_of({40, 9}, config.n_vocab);
+    const std::vector<std::vector<std::string>> targets = {
+        all_modules(), {"q_proj"}, {"v_proj", "k_proj"}, {"up_proj"}, {"o_proj", "down_proj"}, {"lm_head", "embed"}};
+    for (const auto& modules : targets) {
+      const Checkpoint unmerged = with_random_adapters(model, modules, 2, true),
+                       merged = with_random_adapters(model, modules, 2, false);
+      EXPECT_LT(worst_kl(compare(merged, unmerged, windows, on_host(1))), 1e-9) << modules.front();
+      EXPECT_GT(worst_kl(compare(merged, with_random_adapters(model, modules, 2, true, 1.01), windows, on_host(1))),
+                1e-9)
+          << modules.front();
+      EXPECT_GT(worst_kl(compare(model, unmerged, windows, on_host(1))), 1e-6) << modules.front();
+    }
+  }
+}
+
+// Layers whose adapters stand elsewhere: what one left in the factors must not meet the next.
+TEST(Unmerged, LayersNeedNotHaveTheSameModules) {
+  const Checkpoint model = random_model(awkward_config(), 3);
+  const std::vector<std::string> modules = {"0.self_attn.q_proj", "1.self_attn.v_proj", "0.mlp.up", "2.mlp.gate"};
+  const std::vector<Window> windows = windows_of({33}, model.config.n_vocab);
+  EXPECT_LT(worst_kl(compare(with_random_adapters(model, modules, 4, false),
+                             with_random_adapters(model, modules, 4, true), windows, on_host(1))),
+            1e-9);
+}
+
+TEST(Unmerged, SameBitsForAnyThreadsBatchedOrAlone) {
+  const Checkpoint model = with_random_adapters(random_model(awkward_config(), 5), all_modules(), 6, true);
+  const std::vector<Window> windows = windows_of({50, 7, 130}, model.config.n_vocab);
+  const auto want = score(model, windows, on_host(1));
+  for (const int threads : {2, 3}) {
+    const auto got = score(model, windows, on_host(threads));
+    for (std::size_t w = 0; w < windows.size(); ++w)
+      for (std::size_t t = 0; t < want[w].size(); ++t) ASSERT_EQ(got[w][t].nll, want[w][t].nll) << threads;
+  }
+  const auto alone = score(model, {&windows[2], 1}, on_host(2));
+  for (std::size_t t = 0; t < want[2].size(); ++t) ASSERT_EQ(alone[0][t].nll, want[2][t].nll);
+}
+
+// --- on a device ---
+
+DeviceTuning small() {
+  return {.chunk_rows = 32, .head_rows = 24, .piece_bytes = 3000, .ring = 4, .slots = 2, .readers = 2};
+}
+SweepOptions in(Precision precision, SweepReport* report = nullptr) {
+  SweepOptions options = on_host(1);
+  options.device = DeviceOptions{.precision = precision};
+  options.report = report;
+  return options;
+}
+double worst_nll(const std::vector<std::vector<TokenScore>>& got, const std::vector<std::vector<TokenScore>>& want) {
+  double worst = got.size() == want.size() ? 0 : INFINITY;
+  for (std::size_t w = 0; w < want.size() && worst < INFINITY; ++w)
+    for (std::size_t t = 0; t < want[w].size(); ++t)
+      worst = max_or_nan(worst, std::abs(got[w][t].nll - want[w][t].nll));
+  return worst;
+}
+/// Every matrix stored as `dtype`; vectors stay f32.
+Checkpoint stored_as(Checkpoint model, DType dtype) {
+  for (TensorPtr& tensor : model.tensors)
+    if (tensor->info().shape.size() == 2) tensor = cast(tensor, dtype);
+  return model;
+}
+
+TEST(UnmergedOnADevice, AgreesWithTheHost) {
+  ModelConfig plain = awkward_config(), bare = awkward_config();
+  bare.attention_bias = bare.mlp_bias = false, bare.tied_head = true;
+  for (const ModelConfig& config : {plain, bare})
+    for (const DType stored : {DType::f32, DType::bf16, DType::f16}) {
+      const Checkpoint base = stored_as(random_model(config, 7), stored),
+                       model = with_random_adapters(base, {"_proj.weight", "lm_head", "embed"}, 8, true);
+      const std::vector<Window> windows = windows_of({50, 12, 12}, config.n_vocab);
+      const auto want = score(model, windows, on_host(1));
+      HostAccelerator device(2, kRoom);
+      // The bounds of device_sweep_test.cpp. A delta is a tenth of a weight: left out, it is far outside of them.
+      EXPECT_LT(worst_nll(device_score(device, model, windows, in(Precision::f32), small()), want), 1e-4)
+          << info(stored).name;
+      SweepReport report;
+      EXPECT_LT(worst_nll(device_score(device, model, windows, in(Precision::automatic, &report), small()), want),
+                stored == DType::f16 ? 0.04 : 0.3)
+          << info(stored).name;
+      EXPECT_EQ(report.precision, stored == DType::f16 ? "f16" : "bf16");
+      EXPECT_GT(worst_nll(device_score(device, base, windows, in(Precision::f32), small()), want), 0.5);
+    }
+}
+
+// 16-bit sweeps keep 16 bits of the factors: against the same base, an adapter of 2^-9 of the weights (what one
+// rounding to bf16 eats) is there in full.
+TEST(UnmergedOnADevice, SmallDeltasAreNotRoundedAway) {
+  ModelConfig config = awkward_config();
+  config.attention_bias = config.mlp_bias = false;
+  const Checkpoint base = stored_as(random_model(config, 9), DType::bf16);
+  const std::vector<Window> windows = windows_of({60}, config.n_vocab);
+  HostAccelerator device(2, kRoom);
+  const auto nll = [&](const Checkpoint& model) {
+    return device_score(device, model, windows, in(Precision::automatic), small());
+  };
+  // lm_head alone: its delta is added to f32 logits, nothing after it rounds
+  const auto plain = nll(base), with = nll(with_random_adapters(base, {"lm_head"}, 10, true, 1.0 / 256));
+  const auto host_plain = score(base, windows, on_host(1)),
+             host_with = score(with_random_adapters(base, {"lm_head"}, 10, true, 1.0 / 256), windows, on_host(1));
+  double largest = 0, error = 0;
+  for (std::size_t t = 0; t < plain[0].size(); ++t) {
+    const double moved = with[0][t].nll - plain[0][t].nll, want = host_with[0][t].nll - host_plain[0][t].nll;
+    largest = std::max(largest, std::abs(want)), error = max_or_nan(error, std::abs(moved - want));
+  }
+  EXPECT_GT(largest, 1e-3);
+  EXPECT_LT(error, 0.1 * largest);
+}
+
+TEST(UnmergedOnADevice, EqualBitsUnderAnyMemory) {
+  ModelConfig config = awkward_config();
+  config.attention_bias = config.mlp_bias = false;
+  for (const DType stored : {DType::bf16, DType::f16, DType::f32}) {
+    const Checkpoint model = with_random_adapters(stored_as(random_model(config, 11), stored), all_modules(), 12, true);
+    const std::vector<Window> windows = windows_of({90, 6, 31}, config.n_vocab);
+    const Precision precision = stored == DType::f32 ? Precision::f32 : Precision::automatic;
+    SweepReport report;
+    HostAccelerator roomy(1, kRoom);
+    const auto want = device_score(roomy, model, windows, in(precision, &report), {});
+    EXPECT_LE(roomy.most_used(), report.device_bytes);
+    unsigned seed = 10;
+    std::uint64_t limit = report.device_bytes;
+    bool spilled = false;
+    try {
+      for (;;) {
+        HostAccelerator device(seed++, limit);
+        SweepReport one;
+        ASSERT_EQ(worst_nll(device_score(device, model, windows, in(precision, &one), small()), want), 0) << limit;
+        ASSERT_LE(device.most_used(), one.device_bytes);
+        spilled = spilled || one.spilled;
+        limit = one.device_bytes - 1;
+      }
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::device) << error.what();
+    }
+    EXPECT_TRUE(spilled);
+  }
+}
+
+TEST(UnmergedOnADevice, FactorsThatAreNotFiniteAreRefused) {
+  Checkpoint model = random_model(awkward_config(), 13);
+  const auto& weight = *std::ranges::find_if(
+      model.tensors, [](const TensorPtr& t) { return t->name() == "model.layers.1.mlp.down_proj.weight"; });
+  std::vector<float> a(weight->info().columns(), 1);
+  a[3] = std::nanf("");
+  const TensorPtr factor = memory_tensor("x.lora_A.weight", {1, a.size()}, a),
+                  b = memory_tensor("x.lora_B.weight", {weight->info().rows(), 1},
+                                    std::vector<float>(weight->info().rows(), 1));
+  const std::size_t at = std::size_t(&weight - model.tensors.data());
+  model.tensors[at] = with_unmerged_delta(model.tensors[at], {{factor, b, 1}});
+  const std::vector<Window> windows = windows_of({5}, model.config.n_vocab);
+  HostAccelerator device(1, kRoom);
+  for (const bool on_device : {false, true}) try {
+      if (on_device) device_score(device, model, windows, in(Precision::bf16), small());
+      else score(model, windows, on_host(1));
+      FAIL();
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find("down_proj.weight.lora_A' holds NaN in row 0, column 3"),
+                std::string::npos)
+          << error.what();
+    }
+}
+
+}  // namespace
+}  // namespace ropewalk::verify
