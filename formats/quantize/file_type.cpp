@@ -1,0 +1,34 @@
+#include "formats/quantize/file_type.h"
+
+#include <algorithm>
+#include <charconv>
+
+namespace ropewalk::formats {
+namespace {
+
+bool same_letters(std::string_view a, std::string_view b) {
+  const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? char(c + 32) : c; };
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [&](char x, char y) { return lower(x) == lower(y); });
+}
+
+}  // namespace
+
+const FileTypeInfo& info(FileType type) {
+  const FileTypeInfo* found = nullptr;
+  for (const FileTypeInfo& row : kFileTypes)
+    if (row.type == type) found = &row;  // the last one: aliases stand before it
+  return *found;
+}
+
+std::optional<FileType> file_type_from_name(std::string_view name) {
+  for (const FileTypeInfo& row : kFileTypes)
+    if (same_letters(row.name, name)) return row.type;
+  int id = -1;
+  const auto [end, code] = std::from_chars(name.data(), name.data() + name.size(), id);
+  if (code != std::errc() || end != name.data() + name.size()) return std::nullopt;
+  for (const FileTypeInfo& row : kFileTypes)
+    if (static_cast<int>(row.type) == id) return row.type;
+  return std::nullopt;
+}
+
+}  // namespace ropewalk::formats
