@@ -1,0 +1,134 @@
+#include "formats/imatrix.h"
+
+#include <cmath>
+
+#include "formats/gguf.h"
+#include "formats/gguf_cursor.h"
+#include "lib/plural.h"
+
+namespace ropewalk::formats {
+namespace {
+
+constexpr std::string_view kSums = ".in_sum2", kCounts = ".counts";
+constexpr std::uint64_t kMaxName = 4096;
+constexpr const char* kCollectAgain = "collect the importance matrix again";
+
+[[noreturn]] void fail(const std::string& path, const std::string& problem) {
+  throw Error(ErrorKind::bad_input, {.path = path}, problem, kCollectAgain);
+}
+
+std::vector<float> floats_of(const LazyTensor& tensor, const std::string& path) {
+  if (tensor.dtype() != DType::f32)
+    fail(path, "tensor '" + tensor.name() + "' is " + std::string(info(tensor.dtype()).name) + ", expected f32");
+  std::vector<float> values(tensor.info().elements());
+  tensor.read_f32({0, tensor.info().rows()}, values);
+  return values;
+}
+
+void check_finite(const std::string& name, const ImatrixEntry& entry, const std::string& path) {
+  for (std::size_t i = 0; i < entry.values.size(); ++i)
+    if (!std::isfinite(entry.values[i])) fail(path, "value " + std::to_string(i) + " of '" + name + "' is not finite");
+}
+
+ImatrixEntry means(const std::string& name, std::vector<float> sums, const std::vector<float>& counts,
+                   const std::string& path) {
+  if (counts.empty() || sums.empty() || sums.size() % counts.size() != 0)
+    fail(path, "'" + name + "' has " + plural(sums.size(), "sum") + " and " + plural(counts.size(), "count") +
+                   ", expected a multiple of as many");
+  ImatrixEntry entry{std::move(sums), counts.size()};
+  const std::size_t columns = entry.values.size() / counts.size();
+  for (std::size_t expert = 0; expert < counts.size(); ++expert) {
+    if (!(std::abs(counts[expert]) < 0x1p62f))
+      fail(path, "count " + std::to_string(expert) + " of '" + name + "' is not a count");
+    const float count = static_cast<float>(std::lround(counts[expert]));
+    entry.experts_unseen += count > 0 ? 0 : 1;
+    for (std::size_t column = 0; column < columns; ++column) {
+      float& value = entry.values[expert * columns + column];
+      value = count > 0 ? value / count : 1;
+    }
+  }
+  return entry;
+}
+
+Imatrix read_from_gguf(const std::filesystem::path& path) {
+  const GgufFile file = read_gguf(path);
+  Imatrix matrix;
+  matrix.path = path.string();
+  struct Pair {
+    TensorPtr sums, counts;
+  };
+  std::map<std::string, Pair> pairs;
+  for (const TensorPtr& tensor : file.tensors) {
+    const std::string& name = tensor->name();
+    if (name.ends_with(kSums)) pairs[name.substr(0, name.size() - kSums.size())].sums = tensor;
+    if (name.ends_with(kCounts)) pairs[name.substr(0, name.size() - kCounts.size())].counts = tensor;
+  }
+  if (pairs.empty()) fail(matrix.path, "holds no NAME.in_sum2 and NAME.counts: not an importance matrix");
+  for (const auto& [name, pair] : pairs) {
+    if (!pair.sums || !pair.counts)
+      fail(matrix.path, "'" + name + "' has " + (pair.sums ? "no counts" : "no sums") + ", expected both");
+    matrix.entries[name] =
+        means(name, floats_of(*pair.sums, matrix.path), floats_of(*pair.counts, matrix.path), matrix.path);
+  }
+  for (const char* key : {"imatrix.datasets", "imatrix.chunk_count", "imatrix.chunk_size"})
+    if (!file.find(key)) fail(matrix.path, "key '" + std::string(key) + "' is missing");
+  if (const GgufArray* datasets = file.array("imatrix.datasets")) matrix.datasets = datasets->strings;
+  const std::uint64_t chunks = file.integer("imatrix.chunk_count").value_or(0);
+  if (chunks > INT32_MAX) fail(matrix.path, "imatrix.chunk_count is " + std::to_string(chunks));
+  matrix.chunks = static_cast<std::int32_t>(chunks);
+  return matrix;
+}
+
+/// i32 length and that many bytes, up to the first zero as C reads them.
+std::string text(GgufCursor& in, const char* what) {
+  const auto length = in.number<std::int32_t>(what);
+  if (length < 0 || std::uint64_t(length) > kMaxName)
+    in.fail(std::string(what) + " is " + std::to_string(length) + " bytes long, expected at most " +
+                std::to_string(kMaxName),
+            kCollectAgain);
+  std::string out(std::size_t(length), '\0');
+  in.read(std::as_writable_bytes(std::span(out)), what);
+  return out.substr(0, out.find('\0'));
+}
+
+Imatrix read_from_dat(const std::filesystem::path& path, std::shared_ptr<const File> file) {
+  Imatrix matrix;
+  matrix.path = path.string();
+  GgufCursor in(std::move(file));
+  const auto n_entries = in.number<std::int32_t>("the number of entries");
+  if (n_entries < 1) in.fail("claims " + std::to_string(n_entries) + " entries, expected at least 1", kCollectAgain);
+  in.check_count(std::uint64_t(n_entries), 16, INT32_MAX, "entries");
+  for (std::int32_t i = 0; i < n_entries; ++i) {
+    const std::string name = text(in, "an entry's name");
+    in.set_subject(" of '" + name + "'");
+    const auto calls = in.number<std::int32_t>("the number of calls");
+    const auto n_values = in.number<std::int32_t>("the number of values");
+    if (n_values < 1) in.fail("is " + std::to_string(n_values) + ", expected at least 1", kCollectAgain);
+    in.check_count(std::uint64_t(n_values), sizeof(float), INT32_MAX, "values");
+    ImatrixEntry entry{std::vector<float>(std::size_t(n_values))};
+    in.read(std::as_writable_bytes(std::span(entry.values)), "the values");
+    if (calls > 0)
+      for (float& value : entry.values) value /= static_cast<float>(calls);
+    matrix.entries[name] = std::move(entry);
+    in.set_subject("");
+  }
+  if (in.remaining() == 0) return matrix;  // the oldest files end here
+  matrix.chunks = in.number<std::int32_t>("the number of chunks");
+  if (in.remaining() > 0)
+    if (std::string dataset = text(in, "the dataset's name"); !dataset.empty()) matrix.datasets = {std::move(dataset)};
+  return matrix;
+}
+
+}  // namespace
+
+Imatrix read_imatrix(const std::filesystem::path& path) {
+  std::shared_ptr<const File> file = File::open(path);
+  std::array<std::byte, 4> magic{};
+  if (file->size() >= magic.size()) file->read(0, magic);
+  const bool gguf = std::memcmp(magic.data(), "GGUF", magic.size()) == 0;
+  Imatrix matrix = gguf ? read_from_gguf(path) : read_from_dat(path, std::move(file));
+  for (const auto& [name, entry] : matrix.entries) check_finite(name, entry, matrix.path);
+  return matrix;
+}
+
+}  // namespace ropewalk::formats
