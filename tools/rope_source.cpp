@@ -6,8 +6,8 @@
 #include "formats/config_file.h"
 #include "formats/hub_cache.h"
 #include "formats/rope_config.h"
-#include "formats/rope_fields.h"
 #include "formats/rope_layers.h"
+#include "formats/rope_meaning.h"
 #include "formats/synthetic.h"
 #include "lib/error.h"
 #include "lib/file.h"
@@ -35,59 +35,13 @@ std::optional<int> tokenizer_limit_in(const fs::path& folder) {
   return formats::tokenizer_limit(formats::read_json(path));
 }
 
-/// The longest context that a rope is made for.
-int meant_context(const formats::WantedRope& meant) {
-  int longest = 1;
-  for (const formats::WantedLayer& layer : meant.layers) {
-    longest = std::max(longest, layer.spec.context);
-    const std::optional<int> original = rope_original_context(layer.spec);
-    const double scaled = original ? *original * rope_factor(layer.spec).value_or(1) : 0;
-    // a ratio of the contexts says nothing about how long the rope may be
-    if (scaled < 1 << 30) longest = std::max(longest, int(std::lround(scaled)));
-  }
-  return longest;
-}
-
-[[noreturn]] void refuse(const RopeSource& source, const formats::EngineError& error) {
-  throw Error(ErrorKind::bad_input, formats::json_place(source.config_path, source.config_text, error.pointer),
-              error.kind == formats::kNotFollowed
-                  ? "not followed: " + error.text.substr(0, 300)
-                  : source.read_as + " raises " + error.kind + ": " + error.text.substr(0, 300),
-              "correct the file; --engine shows what others make of it");
-}
-
-/// Llama and Mistral by ropewalk's own reader, which knows the YaRN repository's remote code; others by the rules of the
-/// newest transformers.
-formats::WantedRope read_meaning(RopeSource& source, const Json& config, const std::string& text) {
+void take_meaning(RopeSource& source, const Json& config, const std::string& text) {
   formats::require_model_config(source.config_path, config);
-  const Json* type = config.is_object() && config.contains("model_type") ? &config.at("model_type") : nullptr;
-  const auto code = config.is_object() ? formats::yarn_remote_code(config) : std::nullopt;
-  const EngineReading reading = formats::read_as(formats::newest(formats::Engine::transformers), config);
-  source.read_as = code ? "the remote code " + *code : reading.engine.title();
-  const bool own = type && (*type == "llama" || *type == "mistral");
-  if (!own || (reading.ropes.size() > 1 && !code)) {
-    if (reading.error) refuse(source, *reading.error);
-    for (const formats::EngineNotice& notice : reading.notices)
-      if (notice.pointer.ends_with("/model_type")) source.warnings.push_back(notice.text);
-    return formats::wanted_rope(reading, 0);
-  }
-  // the geometry is the engine's; where it has none, what fails says where
-  formats::RopeGeometry geometry;
-  const auto whole = [&](const char* key) {
-    const Json value = config.value(key, Json());
-    return value.is_number_integer() && value > 0 && value < 1 << 20 ? value.get<int>() : 0;
-  };
-  if (!config.value("head_dim", Json()).is_null()) geometry.head_dim = whole("head_dim");
-  else if (whole("num_attention_heads") > 0) geometry.head_dim = whole("hidden_size") / whole("num_attention_heads");
-  const Json context = config.value("max_position_embeddings", Json());
-  constexpr int kMostChannels = 1 << 16;  // the engines' rules follow no wider head
-  if (geometry.head_dim < 2 || geometry.head_dim > kMostChannels || geometry.head_dim % 2 != 0 ||
-      !context.is_number_integer() || context < 1 || context > 2147483647) {
-    if (reading.error) refuse(source, *reading.error);
-    return formats::wanted_rope(reading, 0);
-  }
-  geometry.context = context.get<int>();
-  return formats::wanted_rope(formats::read_hf_rope(source.config_path, text, config, geometry, source.warnings), 0);
+  source.read_as = formats::newest(formats::Engine::transformers).title();
+  formats::RopeMeaning meaning = formats::read_rope_meaning(source.config_path, text, config);
+  source.read_as = meaning.by;
+  source.meant = std::move(meaning.rope);
+  source.warnings.insert(source.warnings.end(), meaning.warnings.begin(), meaning.warnings.end());
 }
 
 ModelConfig base_of(const formats::WantedRope& meant, const Json& config) {
@@ -123,8 +77,8 @@ void take_spec(RopeSource& source) {
               {"rope_scaling", nullptr}};
   source.rewritten = formats::config_with_rope(config, request, base);
   source.warnings.clear();
-  source.meant = read_meaning(source, source.rewritten, "");
-  if (request.meant) source.meant = formats::wanted_rope(*request.meant, 0);
+  take_meaning(source, source.rewritten, "");
+  if (request.meant) source.meant = formats::wanted_rope(*request.meant, source.meant->context);
   source.read_as = "+rope=" + *source.spec;
 }
 
@@ -165,11 +119,12 @@ RopeSource open_rope_source(const std::string& text, std::optional<int> context,
       source.read_as = reading.engine.title();
       if (reading.error) throw Error(ErrorKind::bad_input, {source.gguf_path}, reading.error->text, "correct the file");
       source.meant = formats::wanted_rope(reading, 0);
+      source.meant->context = formats::context_made_for(*source.meant);
     } else {
-      source.meant = read_meaning(source, source.config, source.config_text);
+      take_meaning(source, source.config, source.config_text);
     }
     if (source.spec) take_spec(source);
-    source.meant->context = context.value_or(meant_context(*source.meant));
+    if (context) source.meant->context = *context;
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::usage || error.kind() == ErrorKind::io) throw;
     source.meant.reset();

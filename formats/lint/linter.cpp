@@ -7,6 +7,7 @@
 #include "formats/config_file.h"
 #include "formats/engines/flags.h"
 #include "formats/rope_fields.h"
+#include "formats/rope_meaning.h"
 #include "lib/error.h"
 #include "lib/plural.h"
 
@@ -93,7 +94,6 @@ Linter::Linter(const LintInput& input_, const LintOptions& options_)
       }
   reference = read_as(newest(Engine::transformers), file.json);
   declare();
-  wanted = options.context.value_or(declared_context());
 }
 
 const Json* Linter::find(const char* key) const {
@@ -148,50 +148,21 @@ int Linter::head_dim() const {
 }
 
 void Linter::declare() {
+  std::optional<RopeMeaning> meaning;
+  try {
+    meaning = read_rope_meaning(file.path, file.text, file.json);
+  } catch (const Error&) {  // the rules say what is wrong; what transformers makes of it is all there is
+    meaning = lenient_rope_meaning(file.json);
+  }
   remote = yarn_remote_code(file.json);
-  if (remote && prefix.empty() && head_dim() >= 2) {
-    try {
-      EngineRope rope;
-      rope.spec = read_yarn_remote_rope(file.path, file.text, file.json, {head_dim(), std::max(context, 1)}, *remote);
-      if (!rope.spec.attention_factor) rope.spec.attention_factor = rope_table(rope.spec, 1).attention_factor;
-      declared = {rope};
-      declared_by = *remote + ".py";
-      return;
-    } catch (const Error&) {
-      // its own validation refuses the file: what transformers reads is all there is
-    }
+  wanted = options.context.value_or(meaning ? meaning->rope.context : context);
+  if (!meaning) return;
+  for (WantedLayer& layer : meaning->rope.layers) {
+    declared.emplace_back();
+    declared.back().layer_type = layer.layer_type;
+    declared.back().spec = std::move(layer.spec);
   }
-  if (reference.error) return;
-  declared = reference.ropes;
-  declared_by = reference.engine.title();
-  // a base that the file has and transformers does not find is meant all the same (R06)
-  std::set<double> bases;
-  for (const Json* object : {&model, flat() ? flat()->json : nullptr}) {
-    if (object && object->contains("rope_theta"))
-      if (const std::optional<double> theta = finite(&object->at("rope_theta"))) bases.insert(*theta);
-  }
-  if (const auto parameters = model.find("rope_parameters"); parameters != model.end() && parameters->is_object())
-    if (const auto theta = parameters->find("rope_theta"); theta != parameters->end() && finite(&*theta))
-      bases.insert(*finite(&*theta));
-  if (declared.size() == 1 && bases.size() == 1 && *bases.begin() > 1)
-    for (const RopeProvenance& from : declared.front().spec.provenance)
-      if (from.field == "theta" && from.pointer.empty()) declared.front().spec.theta = *bases.begin();
-}
-
-/// s L of YaRN where it is more than max_position_embeddings, and s times that of a dynamic rope: what the method is
-/// there to serve.
-int Linter::declared_context() const {
-  double longest = context;
-  for (const RopeDict& dict : dicts) {
-    const std::optional<double> s = dict.number("factor");
-    if (!dict.read || !s || !(*s >= 1 && *s <= 1024)) continue;
-    if (dict.type == "yarn")
-      if (const std::optional<double> original = dict.number("original_max_position_embeddings"))
-        longest = std::max(longest, *s * *original);
-    if (dict.type == "dynamic" && !dict.find("alpha") && !dict.find("original_max_position_embeddings"))
-      longest = std::max(longest, *s * context);
-  }
-  return tokens_of(longest);
+  declared_by = meaning->remote_code ? *meaning->remote_code + ".py" : meaning->by;
 }
 
 bool Linter::fails(const EngineReading& reading) { return reading.error && reading.error->kind != kNotFollowed; }

@@ -56,7 +56,7 @@ class Linter {
   std::vector<EngineVersion> engines;   // those asked
   std::vector<EngineReading> readings;  // of each, without a context asked
   EngineReading reference;              // newest transformers
-  /// The rope the file means: the known remote code's, else the newest transformers'; empty if neither reads it.
+  /// The rope the file means (rope_meaning.h), else what the newest transformers reads; empty if neither does.
   std::vector<EngineRope> declared;
   std::string declared_by;            // "modeling_mistral_yarn.py", "transformers 5.23.0"
   std::optional<std::string> remote;  // the YaRN repository's code, if auto_map names it
@@ -119,7 +119,6 @@ class Linter {
   Severity by_engine(const std::vector<std::size_t>& hurt) const;
   void collect_dictionaries();
   void declare();
-  int declared_context() const;
   std::vector<Finding> findings_;
   std::set<std::pair<std::size_t, Aspect>> explained_;
   std::set<std::size_t> no_numbers_;

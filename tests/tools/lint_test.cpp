@@ -205,6 +205,29 @@ TEST_F(Lint, FlagsStandUnderAFinding) {
   EXPECT_NE(ran.out.find("or run llama.cpp 0.5.0 with: -c 131072\n"), std::string::npos) << ran.out;
 }
 
+// Both ask formats/rope_meaning.h what is meant. A window (R40) is lint's alone: its line lifts that too.
+TEST_F(Lint, FlagsAreThoseOfRope) {
+  const Json engines = Json::parse(slurp(std::string(ROPEWALK_GOLDEN_DIR) + "/rope/engines.json"));
+  int compared = 0;
+  for (const Json& one : engines["cases"]) {
+    spill(scratch / "config.json", one["config"].dump(1));
+    const Ran found = lint({config, "--json"});
+    std::map<std::string, std::string> said;
+    for (const Json& finding : found.json()["findings"])
+      for (const Json& flags : finding["flags"])
+        if (finding["rule"] != "R40") said[flags["engine"]] = flags["line"];
+    if (said.empty()) continue;
+    const Ran rope = run({"rope", config, "--flags", "--json"});
+    ASSERT_EQ(rope.exit, 0) << one["id"] << rope.err;
+    for (const Json& target : rope.json()["targets"])
+      if (const auto line = said.find(target["engine"].get<std::string>()); line != said.end()) {
+        EXPECT_EQ(target["flags"]["line"], line->second) << one["id"];
+        ++compared;
+      }
+  }
+  EXPECT_GT(compared, 40);
+}
+
 TEST_F(Lint, Gguf) {
   const std::string gguf = (scratch / "m.gguf").string();
   ASSERT_EQ(run({"convert", model("tolstoy-4m-yarn-2k"), "-o", gguf, "--type", "f16", "--no-sync"}).exit, 0);
