@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "lib/codecs/decode.h"
-#include "lib/codecs/q8_0.h"
+#include "lib/codecs/encode.h"
 #include "lib/convert_simd.h"
 #include "lib/error.h"
 #include "lib/small_float.h"
@@ -85,7 +85,9 @@ void decode_small(DType dtype, std::span<const std::byte> bytes, std::span<Float
 }  // namespace
 
 bool can_decode(DType dtype) { return !is_block_type(dtype) || has_block_decoder(dtype); }
-bool can_encode(DType dtype) { return is_float(dtype) || dtype == DType::q8_0; }
+bool can_encode(DType dtype) {
+  return is_float(dtype) || (has_block_encoder(dtype) && importances_of(dtype) != Importances::required);
+}
 
 void decode_f32(DType dtype, std::span<const std::byte> bytes, std::span<float> values) {
   check_sizes(dtype, values.size(), bytes.size());
@@ -137,9 +139,10 @@ void encode_f32(DType dtype, std::span<const float> values, std::span<std::byte>
     case DType::bf16: return simd::f32_to_bf16(values.data(), bytes.data(), values.size());
     case DType::f8_e4m3: return narrow_to_bytes<Float8E4M3>(values, bytes);
     case DType::f8_e5m2: return narrow_to_bytes<Float8E5M2>(values, bytes);
-    case DType::q8_0: return encode_q8_0(values, bytes);
-    default: refuse(dtype, "written");
+    default: break;
   }
+  if (!can_encode(dtype)) refuse(dtype, "written");
+  encode_blocks(dtype, values, values.size(), {}, bytes);
 }
 
 void encode_f64(DType dtype, std::span<const double> values, std::span<std::byte> bytes) {

@@ -21,7 +21,8 @@ void decode_f32(DType dtype, std::span<const std::byte> bytes, std::span<float> 
 /// As above into double: exact for every plain float type and for integers up to 2^53.
 void decode_f64(DType dtype, std::span<const std::byte> bytes, std::span<double> values);
 
-/// Into any float type or a block type whose encoder exists (q8_0): one rounding. Throws Error(unsupported) otherwise.
+/// Into any float type (one rounding) or a block type that needs no importances (codecs/encode.h takes them).
+/// Throws Error(unsupported) otherwise.
 void encode_f32(DType dtype, std::span<const float> values, std::span<std::byte> bytes);
 /// From double in ONE rounding, also to f16 and bf16 (through float would be two). Block types are encoded from the
 /// value rounded to f32.

@@ -23,9 +23,18 @@ Range range_of(DType dtype) {
     case DType::bf16: return {0x1.fep127, 0x1.ffp127};
     case DType::f8_e4m3: return {448, std::nextafter(464.0, 1e9)};
     case DType::f8_e5m2: return {57344, 61440};
-    case DType::q8_0: return {127 * 65504.0, 127 * 65520.0};  // of a block's scale, which is an f16
     case DType::f32: return {std::numeric_limits<float>::max(), 0x1.ffffffp127};
-    default: return {std::numeric_limits<double>::max(), std::numeric_limits<double>::infinity()};
+    // Of a block's scale, which is an f16.
+    case DType::q4_0: return {8 * 65504.0, 8 * 65520.0};
+    case DType::q5_0: return {16 * 65504.0, 16 * 65520.0};
+    case DType::q8_0: return {127 * 65504.0, 127 * 65520.0};
+    case DType::mxfp4:  // scales of any size
+    case DType::nvfp4:  // its largest scale stands for all that are larger
+      return {std::numeric_limits<double>::max(), std::numeric_limits<double>::infinity()};
+    default:
+      // Others have an f16 scale or minimum that may be as large as an element: what an f16 holds, they do.
+      if (is_block_type(dtype)) return {65504, 65520};
+      return {std::numeric_limits<double>::max(), std::numeric_limits<double>::infinity()};
   }
 }
 

@@ -199,8 +199,8 @@ TEST(Cast, WhatCannotBeEncodedIsRefusedAtOnce) {
   EXPECT_EQ(
       message_of([&] { cast(tensor, DType::q8_0); }),
       "tensor 'w': rows of 30 elements are not whole blocks of 32, which q8_0 needs; keep this tensor in f32 or f16");
-  EXPECT_EQ(message_of([&] { cast(tensor, DType::q4_k); }),
-            "tensor 'w': type q4_k cannot be written by this version; use f32, f16, bf16 or q8_0");
+  EXPECT_EQ(message_of([&] { cast(tensor, DType::q8_k); }),
+            "tensor 'w': type q8_k cannot be written by this version; use f32, f16, bf16 or q8_0");
 }
 
 // The order as llama.cpp 0.5 makes it: reshape (heads, 2, half, ...), swap the middle axes.

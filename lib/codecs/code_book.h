@@ -1,0 +1,51 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace ropewalk::codecs {
+
+/// A code book of iq_grids.h as an encoder needs it: which levels it holds, and for any other levels its nearest entries.
+/// Levels of kParts elements, kBits each, are one code, as in the tables.
+class CodeBook {
+ public:
+  /// Of `levels` levels an element. `distances`: a code's neighbours are the entries at so many smallest distances from
+  /// it (sums of squares of level differences), nearest first, then by index: the order decides between equals.
+  CodeBook(std::span<const std::uint16_t> entries, int parts, int bits, int levels, int distances);
+
+  int parts() const noexcept { return parts_; }
+  /// Index of the entry that is `code`, or -1.
+  int find(std::uint32_t code) const { return places_[code] >= 0 ? places_[code] : -1; }
+  /// Of a code that is no entry.
+  std::span<const std::uint16_t> neighbours(std::uint32_t code) const {
+    const std::uint16_t* first = neighbours_.data() + (-places_[code] - 1);
+    return {first + 1, *first};
+  }
+  /// Level of element `i` of an entry.
+  int level(std::uint32_t entry, int i) const { return static_cast<int>(entries_[entry] >> bits_ * i & mask_); }
+  std::uint32_t code_of(const std::uint8_t* levels) const {
+    std::uint32_t code = 0;
+    for (int i = 0; i < parts_; ++i) code |= std::uint32_t{levels[i]} << bits_ * i;
+    return code;
+  }
+
+ private:
+  void add_neighbours(std::uint32_t code, int distances);
+
+  std::span<const std::uint16_t> entries_;
+  int parts_, bits_;
+  std::uint32_t mask_;
+  std::vector<std::int32_t> places_;  // [code]: entry, or -1 - where its neighbours start: their number, then they
+  std::vector<std::uint16_t> neighbours_;
+};
+
+/// Built when first asked for (0.1 s at most), kept: data, not state.
+const CodeBook& iq2_xxs_book();
+const CodeBook& iq2_xs_book();
+const CodeBook& iq2_s_book();
+const CodeBook& iq3_xxs_book();
+const CodeBook& iq3_s_book();
+const CodeBook& iq1_book();
+
+}  // namespace ropewalk::codecs

@@ -1,0 +1,79 @@
+#include "lib/codecs/encode.h"
+
+#include <cassert>
+
+#include "lib/codecs/encoders.h"
+#include "lib/codecs/q8_0.h"
+
+namespace ropewalk {
+namespace {
+
+struct Encoder {
+  DType dtype;
+  Importances importances;
+  codecs::RowEncoder* row;
+};
+
+void encode_row_q8_0(const float* x, const float*, std::int64_t columns, std::byte* out) {
+  const auto n = static_cast<std::size_t>(columns);
+  encode_q8_0({x, n}, {out, n / 32 * 34});
+}
+
+// The seam for vector bodies: a type's encoder is chosen here and nowhere else.
+constexpr Encoder kEncoders[] = {
+    {DType::q4_0, Importances::used, codecs::encode_q4_0},
+    {DType::q4_1, Importances::used, codecs::encode_q4_1},
+    {DType::q5_0, Importances::used, codecs::encode_q5_0},
+    {DType::q5_1, Importances::used, codecs::encode_q5_1},
+    {DType::q8_0, Importances::ignored, encode_row_q8_0},
+    {DType::q2_k, Importances::used, codecs::encode_q2_k},
+    {DType::q3_k, Importances::used, codecs::encode_q3_k},
+    {DType::q4_k, Importances::used, codecs::encode_q4_k},
+    {DType::q5_k, Importances::used, codecs::encode_q5_k},
+    {DType::q6_k, Importances::used, codecs::encode_q6_k},
+    {DType::iq1_s, Importances::required, codecs::encode_iq1_s},
+    {DType::iq1_m, Importances::used, codecs::encode_iq1_m},
+    {DType::iq2_xxs, Importances::required, codecs::encode_iq2_xxs},
+    {DType::iq2_xs, Importances::required, codecs::encode_iq2_xs},
+    {DType::iq2_s, Importances::used, codecs::encode_iq2_s},
+    {DType::iq3_xxs, Importances::used, codecs::encode_iq3_xxs},
+    {DType::iq3_s, Importances::used, codecs::encode_iq3_s},
+    {DType::iq4_nl, Importances::used, codecs::encode_iq4_nl},
+    {DType::iq4_xs, Importances::used, codecs::encode_iq4_xs},
+    {DType::tq1_0, Importances::ignored, codecs::encode_tq1_0},
+    {DType::tq2_0, Importances::ignored, codecs::encode_tq2_0},
+    {DType::mxfp4, Importances::ignored, codecs::encode_mxfp4},
+    {DType::nvfp4, Importances::ignored, codecs::encode_nvfp4},
+    {DType::q1_0, Importances::ignored, codecs::encode_q1_0},
+    {DType::q2_0, Importances::ignored, codecs::encode_q2_0},
+};
+
+const Encoder* encoder_of(DType dtype) {
+  for (const Encoder& encoder : kEncoders)
+    if (encoder.dtype == dtype) return &encoder;
+  return nullptr;
+}
+
+}  // namespace
+
+bool has_block_encoder(DType dtype) { return encoder_of(dtype) != nullptr; }
+
+Importances importances_of(DType dtype) {
+  assert(has_block_encoder(dtype));
+  return encoder_of(dtype)->importances;
+}
+
+void encode_blocks(DType dtype, std::span<const float> values, std::uint64_t columns,
+                   std::span<const float> importances, std::span<std::byte> bytes) {
+  assert(byte_size(dtype, values.size()) == bytes.size() && byte_size(dtype, columns));
+  assert(columns > 0 && values.size() % columns == 0 && (importances.empty() || importances.size() == columns));
+  const Encoder& encoder = *encoder_of(dtype);
+  assert(encoder.importances != Importances::required || !importances.empty());
+  const float* weights = importances.empty() ? nullptr : importances.data();
+  const std::size_t row_bytes = *byte_size(dtype, columns);
+  std::byte* out = bytes.data();
+  for (const float* row = values.data(); row != values.data() + values.size(); row += columns, out += row_bytes)
+    encoder.row(row, weights, static_cast<std::int64_t>(columns), out);
+}
+
+}  // namespace ropewalk

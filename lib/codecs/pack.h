@@ -1,0 +1,53 @@
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "lib/small_float.h"
+
+// The fields of bytes.h and k_types.h, written. Bits are added: a block is zero before.
+namespace ropewalk::codecs {
+
+inline void add_bits(std::byte& byte, std::uint32_t bits) { byte |= static_cast<std::byte>(bits); }
+
+inline void put_word(std::byte* bytes, std::uint32_t word) {
+  bytes[0] = static_cast<std::byte>(word);
+  bytes[1] = static_cast<std::byte>(word >> 8);
+}
+inline void put_dword(std::byte* bytes, std::uint32_t dword) {
+  put_word(bytes, dword);
+  put_word(bytes + 2, dword >> 16);
+}
+/// As f16; returns what was stored. ggml keeps no payload of a NaN.
+inline float put_half(std::byte* bytes, float value) {
+  const std::uint32_t code = std::isnan(value) ? (std::signbit(value) ? 0xfe00u : 0x7e00u) : Half::narrow(value);
+  put_word(bytes, code);
+  return Half::widen(code);
+}
+
+inline void put_nibble(std::byte* bytes, int i, int n, std::uint32_t level) {
+  add_bits(bytes[i % n], (level & 15) << i / n * 4);
+}
+inline void put_two_bits(std::byte* bytes, int i, std::uint32_t level) {
+  add_bits(bytes[i / 128 * 32 + i % 32], (level & 3) << i % 128 / 32 * 2);
+}
+inline void put_four_bits(std::byte* bytes, int i, std::uint32_t level) {
+  add_bits(bytes[i / 64 * 32 + i % 32], (level & 15) << i % 64 / 32 * 4);
+}
+inline void put_top_bit(std::byte* bytes, int i, std::uint32_t bit) { add_bits(bytes[i % 32], (bit & 1) << i / 32); }
+
+/// PackedScales. In order of groups: the first four also take what a wrapped level has above its six bits.
+inline void put_scale_and_min(std::byte* s, int group, std::uint32_t scale, std::uint32_t min) {
+  if (group < 4) {
+    s[group] = static_cast<std::byte>(scale);
+    s[group + 4] = static_cast<std::byte>(min);
+  } else {
+    s[group + 4] = static_cast<std::byte>((scale & 15) | (min & 15) << 4);
+    add_bits(s[group - 4], scale >> 4 << 6);
+    add_bits(s[group], min >> 4 << 6);
+  }
+}
+
+}  // namespace ropewalk::codecs

@@ -1,0 +1,136 @@
+#include "lib/codecs/encode.h"
+
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "lib/codecs/decode.h"
+#include "tests/lib/block_golden.h"
+
+using namespace ropewalk;
+using block_golden::index;
+
+namespace {
+
+std::vector<DType> all_types() {
+  std::vector<DType> types;
+  for (const auto& [name, unused] : index()["types"].items())
+    if (has_block_encoder(*dtype_from_name(name))) types.push_back(*dtype_from_name(name));
+  return types;
+}
+const nlohmann::json& golden_of(DType dtype) { return index()["types"][std::string(info(dtype).name)]; }
+
+std::vector<std::byte> encoded(DType dtype, std::span<const float> values, std::uint64_t columns,
+                               std::span<const float> importances = {}) {
+  std::vector<std::byte> bytes(*byte_size(dtype, values.size()));
+  encode_blocks(dtype, values, columns, importances, bytes);
+  return bytes;
+}
+
+constexpr std::size_t kColumns = 1024, kRows = 192;
+
+// rows() of make_blocks.py: eight kinds in turn.
+const std::vector<float>& stream() {
+  static const std::vector<float> values = [] {
+    const std::vector<std::uint64_t> u = block_golden::noise(7, kRows * kColumns),
+                                     v = block_golden::noise(8, kRows * kColumns);
+    std::vector<float> x(kRows * kColumns);
+    for (std::size_t r = 0; r < kRows; ++r)
+      for (std::size_t c = 0; c < kColumns; ++c) {
+        const std::uint64_t word = u[r * kColumns + c];
+        const int low = static_cast<int>(v[r * kColumns + c] & 15);
+        const int s =
+            static_cast<int>((word & 0xffff) + (word >> 16 & 0xffff) + (word >> 32 & 0xffff) + (word >> 48)) - 131070;
+        const double f = std::ldexp(s, -15), e = std::ldexp(1.0, static_cast<int>(r / 8 % 24) - 16);
+        const double kinds[] = {f * e,
+                                std::fabs(f) * e,
+                                -std::fabs(f) * e,
+                                low < 2 ? f : 0,
+                                1 + std::ldexp(f, -6),
+                                std::ldexp(f, low - 8),
+                                static_cast<double>(s >> 14) * e,
+                                std::ldexp(f, -130)};
+        x[r * kColumns + c] = static_cast<float>(kinds[r % 8]);
+      }
+    return x;
+  }();
+  return values;
+}
+std::vector<float> importances() {
+  std::vector<float> out;
+  for (const std::uint64_t u : block_golden::noise(9, kColumns))
+    out.push_back(u >> 60 == 0 ? 0.0f : static_cast<float>(std::ldexp(static_cast<double>(u & 0xffff), -12)));
+  return out;
+}
+
+TEST(BlockEncode, EveryTypeOfTheGoldenAndNoOther) {
+  for (const DTypeInfo& type : kDTypes) {
+    const bool listed = index()["types"].contains(std::string(type.name));
+    ASSERT_EQ(has_block_encoder(type.dtype), listed) << type.name;
+    if (!listed) continue;
+    const std::string want = golden_of(type.dtype)["importances"];
+    const Importances found = importances_of(type.dtype);
+    EXPECT_EQ(found == Importances::ignored ? "ignored"
+              : found == Importances::used  ? "used"
+                                            : "required",
+              want)
+        << type.name;
+  }
+}
+
+// All rows of the golden, one at a time, so that a failure names its row.
+TEST(BlockEncode, NamedRowsAsGgml) {
+  std::size_t seen = 0;
+  for (const DType dtype : all_types())
+    for (const auto& [kind, places] : golden_of(dtype)["decoded"].items()) {
+      const std::string name = block_golden::upper(std::string(info(dtype).name)) + "/" + kind;
+      const bool is_long = kind.starts_with("long");
+      const std::vector<float> x = block_golden::floats_of(is_long ? "xl" : "x");
+      std::vector<float> weights;
+      if (kind != "none" && kind != "long") weights = block_golden::floats_of(is_long ? "impl" : kind);
+      const std::size_t columns = is_long ? 1024 : 256, row_bytes = *byte_size(dtype, columns);
+      const std::span<const std::byte> want = block_golden::bytes_of(name);
+      const auto aborting = golden_of(dtype)["aborting_rows"].value(kind, std::vector<std::string>{});
+      for (std::size_t row = 0; row * columns < x.size(); ++row) {
+        const std::string row_name = is_long ? std::to_string(row) : index()["row_names"][row].get<std::string>();
+        const std::vector<std::byte> bytes =
+            encoded(dtype, std::span(x).subspan(row * columns, columns), columns, weights);
+        if (std::count(aborting.begin(), aborting.end(), row_name) > 0) continue;  // ours must merely come to an end
+        EXPECT_TRUE(std::equal(bytes.begin(), bytes.end(), want.begin() + std::ptrdiff_t(row * row_bytes)))
+            << name << ", row '" << row_name << "'";
+        ++seen;
+      }
+    }
+  EXPECT_EQ(seen, 3861u);
+}
+
+TEST(BlockEncode, StreamAsGgml) {
+  for (const DType dtype : all_types())
+    for (const bool weighted : {false, true}) {
+      const char* key = weighted ? "stream_weighted" : "stream";
+      if (!golden_of(dtype).contains(key)) continue;
+      const std::vector<std::byte> bytes =
+          encoded(dtype, stream(), kColumns, weighted ? importances() : std::vector<float>());
+      EXPECT_EQ(block_golden::sha(bytes), golden_of(dtype)[key]) << info(dtype).name << " " << key;
+    }
+}
+
+// Hostile input through --ieee paths: any bytes may come out, but the same ones each time and without undefined behaviour.
+TEST(BlockEncode, AnyFloatsComeToAnEnd) {
+  std::vector<float> values(4096);
+  const std::vector<std::uint64_t> words = block_golden::noise(3, values.size());
+  for (std::size_t i = 0; i < values.size(); ++i)
+    values[i] = std::bit_cast<float>(static_cast<std::uint32_t>(words[i]));
+  values[7] = std::numeric_limits<float>::infinity();
+  values[300] = -std::numeric_limits<float>::infinity();
+  values[600] = std::numeric_limits<float>::quiet_NaN();
+  const std::vector<float> weights(1024, 0.5f);
+  for (const DType dtype : all_types()) {
+    const auto once = encoded(dtype, values, 1024, weights), again = encoded(dtype, values, 1024, weights);
+    EXPECT_EQ(once, again);
+    std::vector<float> back(values.size());
+    decode_blocks(dtype, once, back);
+  }
+}
+
+}  // namespace
