@@ -2,10 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <limits>
 
 #include "lib/codecs/decode.h"
+#include "lib/codecs/encoders.h"
 #include "tests/lib/block_golden.h"
+#include "tests/lib/each_simd_target.h"
 
 using namespace ropewalk;
 using block_golden::index;
@@ -104,15 +107,49 @@ TEST(BlockEncode, NamedRowsAsGgml) {
   EXPECT_EQ(seen, 3861u);
 }
 
+void expect_stream(DType dtype, const std::function<std::vector<std::byte>(std::span<const float> weights)>& encode) {
+  for (const bool weighted : {false, true}) {
+    const char* key = weighted ? "stream_weighted" : "stream";
+    if (!golden_of(dtype).contains(key)) continue;
+    EXPECT_EQ(block_golden::sha(encode(weighted ? importances() : std::vector<float>())), golden_of(dtype)[key])
+        << info(dtype).name << " " << key;
+  }
+}
+
 TEST(BlockEncode, StreamAsGgml) {
   for (const DType dtype : all_types())
-    for (const bool weighted : {false, true}) {
-      const char* key = weighted ? "stream_weighted" : "stream";
-      if (!golden_of(dtype).contains(key)) continue;
-      const std::vector<std::byte> bytes =
-          encoded(dtype, stream(), kColumns, weighted ? importances() : std::vector<float>());
-      EXPECT_EQ(block_golden::sha(bytes), golden_of(dtype)[key]) << info(dtype).name << " " << key;
+    expect_stream(dtype, [&](auto weights) { return encoded(dtype, stream(), kColumns, weights); });
+}
+
+// Types whose vector bodies are used above: the scalar ones, and the vectors of every instruction set this CPU has, on
+// rows of an odd number of blocks, too.
+constexpr std::pair<DType, codecs::RowEncoder*> kVectorised[] = {
+    {DType::q2_k, codecs::encode_q2_k}, {DType::q3_k, codecs::encode_q3_k}, {DType::q4_k, codecs::encode_q4_k},
+    {DType::q5_k, codecs::encode_q5_k}, {DType::q6_k, codecs::encode_q6_k},
+};
+
+TEST(BlockEncode, DefinitionsAsGgml) {
+  for (const auto& [dtype, definition] : kVectorised)
+    expect_stream(dtype, [&](std::span<const float> weights) {
+      std::vector<std::byte> bytes(*byte_size(dtype, stream().size()));
+      for (std::size_t row = 0; row < kRows; ++row)
+        definition(stream().data() + row * kColumns, weights.empty() ? nullptr : weights.data(), kColumns,
+                   bytes.data() + row * *byte_size(dtype, kColumns));
+      return bytes;
+    });
+}
+
+TEST(BlockEncode, EveryInstructionSetAsGgml) {
+  for_each_simd_target([] {
+    for (const auto& [dtype, definition] : kVectorised) {
+      expect_stream(dtype, [&](auto weights) { return encoded(dtype, stream(), kColumns, weights); });
+      const std::vector<float> weights = importances();
+      const std::span odd = std::span(stream()).first(768);
+      std::vector<std::byte> want(*byte_size(dtype, 768));
+      definition(odd.data(), weights.data(), 768, want.data());
+      EXPECT_EQ(encoded(dtype, odd, 768, std::span(weights).first(768)), want) << info(dtype).name;
     }
+  });
 }
 
 // Hostile input through --ieee paths: any bytes may come out, but the same ones each time and without undefined behaviour.

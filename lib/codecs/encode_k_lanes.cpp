@@ -1,0 +1,130 @@
+#include <optional>
+
+#include "lib/codecs/encoders.h"
+#include "lib/codecs/k_blocks.h"
+#include "lib/codecs/lane_fits.h"
+
+// The encoders of encode_k.cpp with the fits of 16 groups at once: a block of Q2_K, Q3_K and Q6_K, two of Q4_K and Q5_K. Levels
+// of the fits are not kept: where they count, behind a stored scale of 0, the group is fitted once more, alone.
+namespace ropewalk::codecs {
+namespace {
+
+struct Turned {
+  alignas(64) float x[32 * kLanes], weights[32 * kLanes];
+};
+
+/// Groups of n elements, turned; lanes without a group are zero.
+void turn(const float* x, int n, int n_groups, float* out) {
+  for (int i = 0; i < n; ++i) {
+    for (int group = 0; group < n_groups; ++group) out[i * kLanes + group] = x[group * n + i];
+    for (int group = n_groups; group < kLanes; ++group) out[i * kLanes + group] = 0;
+  }
+}
+
+/// The weights of fit_affine_groups and of Q3_K, and their sums.
+template <class Type>
+void weigh_groups(const Turned& in, const float* importances, const float* spreads, float* weights, float* sums) {
+  constexpr int n = Type::kGroup, per_block = 256 / n;
+  if (importances != nullptr) {  // turned, too
+    std::fill_n(sums, kLanes, 0.0f);
+    for (int i = 0; i < n; ++i)
+      for (int group = 0; group < kLanes; ++group) {
+        const float x = in.x[i * kLanes + group];
+        const float w = importances[i * kLanes + group] * std::sqrt(spreads[group / per_block] + x * x);
+        weights[i * kLanes + group] = w;
+        sums[group] += w;
+      }
+    return;
+  }
+  float means[kLanes] = {};
+  if constexpr (!std::is_same_v<Type, Q2K>) {
+    for (int i = 0; i < n; ++i)
+      for (int group = 0; group < kLanes; ++group) means[group] += in.x[i * kLanes + group] * in.x[i * kLanes + group];
+    for (int group = 0; group < kLanes; ++group) means[group] = std::sqrt(means[group] / n);
+  }
+  for (int i = 0; i < n; ++i)
+    for (int group = 0; group < kLanes; ++group)
+      weights[i * kLanes + group] = means[group] + std::fabs(in.x[i * kLanes + group]);
+}
+
+template <class Type>
+void fit(const float* x, const float* importances, int n_blocks, GroupFits& fits) {
+  constexpr int n = Type::kGroup, per_block = 256 / n;
+  Turned in;
+  turn(x, n, n_blocks * per_block, in.x);
+  if (importances != nullptr) {
+    turn(importances, n, n_blocks * per_block, in.weights);
+    if constexpr (!std::is_same_v<Type, Q6K>) {
+      float spreads[2] = {spread_of<Type>(x), n_blocks > 1 ? spread_of<Type>(x + 256) : 0};
+      weigh_groups<Type>(in, in.weights, spreads, in.weights, fits.sums);
+    }
+  } else if constexpr (std::is_same_v<Type, Q6K>) {
+    for (int i = 0; i < n * kLanes; ++i) in.weights[i] = in.x[i] * in.x[i];
+  } else if constexpr (!std::is_same_v<Type, Q3K>) {
+    weigh_groups<Type>(in, nullptr, nullptr, in.weights, nullptr);
+  }
+  const LaneGroups groups{in.x, in.weights, n};
+  if constexpr (std::is_same_v<Type, Q6K>) fit_symmetric_lanes(groups, 32, fits.scales);
+  else if constexpr (std::is_same_v<Type, Q3K>)
+    importances != nullptr ? fit_symmetric_lanes(groups, 4, fits.scales) : fit_by_moves_lanes(groups, 4, fits.scales);
+  else fit_affine_lanes(groups, affine_search<Type>(importances != nullptr), fits.scales, fits.mins);
+}
+
+/// Levels of the fits where the stored scale is 0: they stay.
+template <class Type>
+void fit_zero_groups(const float* x, const float* importances, const std::byte* block, std::uint8_t* levels) {
+  constexpr int n = Type::kGroup;
+  std::optional<float> spread;
+  for (int group = 0; group < 256 / n; ++group) {
+    if (!is_zero_scale<Type>(block, group)) continue;
+    if (!spread) spread = importances != nullptr ? spread_of<Type>(x) : 0;
+    float unused;
+    fit_group<Type>(x + n * group, importances != nullptr ? importances + n * group : nullptr, *spread,
+                    levels + n * group, unused);
+  }
+}
+
+template <class Type>
+void encode_row(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
+  constexpr int per_block = 256 / Type::kGroup, at_once = kLanes / per_block;
+  for (std::int64_t at = 0; at < columns; at += 256 * at_once) {
+    const int n_blocks = static_cast<int>(std::min<std::int64_t>(at_once, (columns - at) / 256));
+    GroupFits all;
+    fit<Type>(x + at, importances != nullptr ? importances + at : nullptr, n_blocks, all);
+    for (int b = 0; b < n_blocks; ++b, out += Type::kBytes) {
+      const float *of_block = x + at + 256 * b,
+                  *weights = importances != nullptr ? importances + at + 256 * b : nullptr;
+      std::fill_n(out, Type::kBytes, std::byte{0});
+      GroupFits fits = all;
+      if (b > 0) {
+        std::copy_n(all.scales + per_block * b, per_block, fits.scales);
+        std::copy_n(all.mins + per_block * b, per_block, fits.mins);
+        std::copy_n(all.sums + per_block * b, per_block, fits.sums);
+      }
+      if (!put_scales<Type>(fits, importances != nullptr, out)) continue;
+      std::uint8_t levels[256];
+      fit_zero_groups<Type>(of_block, weights, out, levels);
+      put_levels<Type>(of_block, levels, out);
+    }
+  }
+}
+
+}  // namespace
+
+void encode_q2_k_lanes(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
+  encode_row<Q2K>(x, importances, columns, out);
+}
+void encode_q3_k_lanes(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
+  encode_row<Q3K>(x, importances, columns, out);
+}
+void encode_q4_k_lanes(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
+  encode_row<Q4K>(x, importances, columns, out);
+}
+void encode_q5_k_lanes(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
+  encode_row<Q5K>(x, importances, columns, out);
+}
+void encode_q6_k_lanes(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
+  encode_row<Q6K>(x, importances, columns, out);
+}
+
+}  // namespace ropewalk::codecs

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <cstdint>
+
+#include "lib/codecs/fits.h"
+
+// The searches of fits.h for 16 groups side by side, a lane each: every lane does its group's float operations in the same
+// order, so the results are the same bits on every instruction set. A lane in which a search of fits.h would stop early
+// runs on unheard.
+namespace ropewalk::codecs {
+
+inline constexpr int kLanes = 16;
+
+/// Element i of group g at [i * kLanes + g]; n <= 32 elements each.
+struct LaneGroups {
+  const float *x, *weights;
+  int n;
+};
+
+/// fit_affine of each group. `levels`, laid out as the elements are, only if not null.
+void fit_affine_lanes(const LaneGroups& groups, const AffineSearch& search, float* scales, float* mins,
+                      std::uint8_t* levels = nullptr);
+/// fit_symmetric of each group.
+void fit_symmetric_lanes(const LaneGroups& groups, int half, float* scales, std::uint8_t* levels = nullptr);
+/// fit_by_moves of each group; weights are not looked at.
+void fit_by_moves_lanes(const LaneGroups& groups, int half, float* scales);
+
+}  // namespace ropewalk::codecs
