@@ -137,10 +137,11 @@ std::vector<std::vector<verify::TokenScore>> score_windows(const Checkpoint& mod
   std::vector<std::size_t> lengths;
   for (const verify::WindowPlan& plan : plans)
     for (const verify::WindowSpan& span : plan.spans) lengths.push_back(static_cast<std::size_t>(span.size()));
-  const auto parts = verify::split_windows(model.config, lengths, kWindowBytes);
+  const std::uint64_t devices = device.device ? std::max<std::size_t>(1, device.device->indices.size()) : 1;
+  const auto parts = verify::split_windows(model.config, lengths, devices * kWindowBytes);
   if (parts.size() > 1 && !common.quiet)
     io.err << model.label << ": " << plural(lengths.size(), "window") << " in " << parts.size()
-           << " passes over the weights, to hold 2 GiB of them at a time\n";
+           << " passes over the weights, to hold " << 2 * devices << " GiB of them at a time\n";
   const auto layers = static_cast<std::uint64_t>(model.config.n_layers);
   Progress progress(io, common.quiet, model.label + ": layers", layers * parts.size(), Progress::Unit::steps);
   std::vector<std::vector<verify::TokenScore>> scores;

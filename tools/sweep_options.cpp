@@ -1,9 +1,11 @@
 #include "tools/sweep_options.h"
 
+#include <algorithm>
 #include <charconv>
 #include <ostream>
 
 #include "lib/error.h"
+#include "lib/number_text.h"
 #include "tools/units.h"
 #include "verify/device.h"
 
@@ -17,35 +19,57 @@ verify::Precision precision_of(const std::string& text) {
   throw Error(ErrorKind::usage, {}, "--precision is '" + text + "'", "give auto, bf16 or f32");
 }
 
-/// "cuda" or "cuda:1"; nullopt for the first.
-std::optional<int> index_of(const std::string& text) {
-  if (text == "cuda") return std::nullopt;
-  int index = -1;
-  if (text.starts_with("cuda:")) {
-    const auto [end, code] = std::from_chars(text.data() + 5, text.data() + text.size(), index);
-    if (code == std::errc() && end == text.data() + text.size() && index >= 0) return index;
+/// The indices of "cuda:I[,I]...", none for "cuda", nullopt for "cuda:all". Error(usage) for anything else.
+std::optional<std::vector<int>> indices_of(const std::string& text) {
+  const auto refuse = [&](const std::string& problem) {
+    throw Error(ErrorKind::usage, {}, "--device is '" + text + "'" + problem,
+                "give auto, cpu, cuda, cuda:INDEX[,INDEX]... or cuda:all");
+  };
+  if (text == "cuda") return std::vector<int>{};
+  if (text == "cuda:all") return std::nullopt;
+  if (!text.starts_with("cuda:")) refuse("");
+  std::vector<int> indices;
+  for (const std::string& part : split_list(std::string_view(text).substr(5), ',')) {
+    int index = -1;
+    const auto [end, code] = std::from_chars(part.data(), part.data() + part.size(), index);
+    if (code != std::errc() || end != part.data() + part.size() || index < 0) refuse("");
+    if (std::ranges::find(indices, index) != indices.end()) refuse(", which names one GPU twice");
+    indices.push_back(index);
   }
-  throw Error(ErrorKind::usage, {}, "--device is '" + text + "'", "give auto, cpu, cuda or cuda:INDEX");
+  return indices;
+}
+
+std::string name_of(const verify::DeviceInfo& device) {
+  return "cuda:" + std::to_string(device.index) + ", " + device.name;
+}
+
+/// "cuda:0, NVIDIA H200", or "cuda:0 and cuda:1, 2 x NVIDIA H200".
+std::string names_of(const std::vector<verify::DeviceInfo>& devices) {
+  if (devices.size() == 1) return name_of(devices.front());
+  std::string indices;
+  for (std::size_t i = 0; i < devices.size(); ++i)
+    indices += (i == 0 ? "" : i + 1 == devices.size() ? " and " : ", ") + ("cuda:" + std::to_string(devices[i].index));
+  return indices + ", " + std::to_string(devices.size()) + " x " + devices.front().name;
 }
 
 }  // namespace
 
 void declare_device(CommandLine& line, DeviceChoice& choice) {
   line.group("Device");
-  line.option("--device", choice.device, "auto|cpu|cuda[:I]",
+  line.option("--device", choice.device, "auto|cpu|cuda[:I,...]",
               "where to compute (default auto: the CPU; a GPU only when asked for, until its results have been checked "
-              "on one: docs/gpu-status.md)");
+              "on one: docs/gpu-status.md). cuda:0,1 or cuda:all: windows in parallel, the same bits as one");
   line.option("--precision", choice.precision, "auto|bf16|f32",
               "of a GPU (default auto: the stored 16-bit type where activations fit, else bf16). f32 multiplies exact "
               "bf16 terms; the CPU always computes in f32");
   line.bytes_option("--device-memory", choice.memory_bytes, "BYTES",
-                    "of the GPU's memory, use at most this much; the same bits come out");
+                    "of each GPU's memory, use at most this much; the same bits come out");
 }
 
 void check_device(const DeviceChoice& choice) {
   (void)precision_of(choice.precision);
   const std::string device = choice.device.value_or("auto");
-  if (device != "auto" && device != "cpu") (void)index_of(device);
+  if (device != "auto" && device != "cpu") (void)indices_of(device);
 }
 
 SweepDevice choose_device(const DeviceChoice& choice) {
@@ -61,30 +85,46 @@ SweepDevice choose_device(const DeviceChoice& choice) {
                   "give --device cuda, or leave it out");
     if (!choice.device || !is_auto) return {};
   }
-  const std::optional<int> index = is_auto ? std::nullopt : index_of(device);
+  if (!is_auto) (void)indices_of(device);
   const verify::DeviceList found = verify::list_devices();
-  const verify::DeviceInfo* chosen = nullptr;
-  for (const verify::DeviceInfo& one : found.devices)
-    if (!chosen && (!index || one.index == *index)) chosen = &one;
   if (is_auto) {  // a judge whose GPU half never ran on a GPU may not be chosen in silence (docs/gpu-status.md)
     const std::string why =
-        chosen ? "cuda:" + std::to_string(chosen->index) + ", " + chosen->name +
-                     ", computes when asked for by --device cuda: its results were never checked on a GPU"
-               : found.why_none;
-    return {.device = {}, .report = {}, .announcement = "device: cpu, in f32 (" + why + ")"};
+        found.devices.empty()
+            ? found.why_none
+            : name_of(found.devices.front()) +
+                  ", computes when asked for by --device cuda: its results were never checked on a GPU";
+    return {.device = {}, .report = {}, .sweeps = {}, .announcement = "device: cpu, in f32 (" + why + ")"};
   }
-  if (chosen) {
-    return {
-        .device =
-            verify::DeviceOptions{.index = chosen->index, .precision = precision, .memory_bytes = choice.memory_bytes},
-        .report = {},
-        .announcement = "device: cuda:" + std::to_string(chosen->index) + ", " + chosen->name};
-  }
+  const std::vector<verify::DeviceInfo> chosen = named_devices(device, found);
+  verify::DeviceOptions options{.indices = {}, .precision = precision, .memory_bytes = choice.memory_bytes};
+  for (const verify::DeviceInfo& one : chosen) options.indices.push_back(one.index);
+  return {.device = std::move(options), .report = {}, .sweeps = {}, .announcement = "device: " + names_of(chosen)};
+}
+
+std::vector<verify::DeviceInfo> named_devices(const std::string& text, const verify::DeviceList& found) {
+  const std::optional<std::vector<int>> indices = indices_of(text);
   if (found.devices.empty())
-    throw Error(ErrorKind::device, {}, "--device is " + device + ", and no GPU can be used: " + found.why_none,
+    throw Error(ErrorKind::device, {}, "--device is " + text + ", and no GPU can be used: " + found.why_none,
                 "use --device cpu");
-  throw Error(ErrorKind::device, {}, "there is no " + device,
-              "the first GPU is cuda:" + std::to_string(found.devices.front().index));
+  std::vector<verify::DeviceInfo> chosen;
+  if (!indices) chosen = found.devices;
+  else if (indices->empty()) chosen = {found.devices.front()};
+  else
+    for (const int index : *indices) {
+      const auto one = std::ranges::find(found.devices, index, &verify::DeviceInfo::index);
+      if (one == found.devices.end())
+        throw Error(ErrorKind::device, {},
+                    "there is no cuda:" + std::to_string(index) + (indices->size() > 1 ? " as in " + text : ""),
+                    "the first GPU is cuda:" + std::to_string(found.devices.front().index));
+      chosen.push_back(*one);
+    }
+  for (const verify::DeviceInfo& one : chosen)
+    if (one.name != chosen.front().name)
+      throw Error(ErrorKind::device, {},
+                  "--device is " + text + ", but " + name_of(one) + ", and " + name_of(chosen.front()) +
+                      ", are of different make: a window's bits would depend on which computed it",
+                  "name GPUs of one make");
+  return chosen;
 }
 
 verify::SweepOptions sweep_options(const CommonOptions& common, SweepDevice& device, Progress& progress, const Io& io) {
@@ -98,23 +138,60 @@ verify::SweepOptions sweep_options(const CommonOptions& common, SweepDevice& dev
   return options;
 }
 
-formats::Json device_json(const SweepDevice& device) {
-  if (!device.device) return {{"name", "cpu"}, {"precision", "f32"}};
-  return {{"name", device.report.device}, {"precision", device.report.precision}};
+formats::Json sweep_json(const verify::SweepReport& r) {
+  Json rounding = Json::array();
+  for (const verify::WeightRounding& model : r.rounding)
+    rounding.push_back({{"max", model.largest}, {"rms", model.rms}});
+  return {{"precision", r.precision},
+          {"devices", r.devices},
+          {"seconds", r.seconds},
+          {"first_wait_seconds", r.first_wait_seconds},
+          {"wait_seconds", r.wait_seconds},
+          {"weight_bytes", r.weight_bytes},
+          {"device_bytes", r.device_bytes},
+          {"layers_at_once", r.slots},
+          {"chunk_tokens", r.chunk_rows},
+          {"spilled", r.spilled},
+          {"weight_rounding", std::move(rounding)},
+          {"note", r.note.empty() ? Json(nullptr) : Json(r.note)}};
+}
+
+Json device_json(const SweepDevice& device) {
+  if (!device.device) return {{"name", "cpu"}, {"precision", "f32"}, {"sweeps", Json::array()}};
+  Json sweeps = Json::array();
+  for (const verify::SweepReport& report : device.sweeps) sweeps.push_back(sweep_json(report));
+  return {{"name", device.report.device}, {"precision", device.report.precision}, {"sweeps", std::move(sweeps)}};
 }
 
 std::string on_device(const SweepDevice& device) {
   return device.device ? "; on " + device.report.device + ", " + device.report.precision : std::string();
 }
 
-void tell_sweep(const SweepDevice& device, const CommonOptions& common, const Io& io) {
-  const verify::SweepReport& r = device.report;
-  if (!device.device || common.quiet || r.device.empty()) return;
-  io.err << r.device << ", " << r.precision << ": " << fixed_text(r.seconds, 2) << " s; " << bytes_text(r.weight_bytes)
-         << " of weights, not hidden under compute: " << fixed_text(r.wait_seconds, 2) << " s and "
-         << fixed_text(r.first_wait_seconds, 2) << " s for the first layer; " << bytes_text(r.device_bytes)
-         << " of device memory, " << r.slots << " layers at once, chunks of " << r.chunk_rows << " tokens"
-         << (r.spilled ? ", hidden states in host memory" : "") << (r.note.empty() ? "" : "; " + r.note) << "\n";
+std::string sweep_line(const verify::SweepReport& r) {
+  std::string line = r.device + ", " + r.precision + ": " + fixed_text(r.seconds, 2) + " s; " +
+                     bytes_text(r.weight_bytes) +
+                     " of weights, not hidden under compute: " + fixed_text(r.wait_seconds, 2) + " s and " +
+                     fixed_text(r.first_wait_seconds, 2) + " s for the first layer; " + bytes_text(r.device_bytes) +
+                     " of device memory, " + std::to_string(r.slots) + " layers at once, chunks of " +
+                     std::to_string(r.chunk_rows) + " tokens";
+  if (r.spilled) line += ", hidden states in host memory";
+  for (std::size_t model = 0; model < r.rounding.size(); ++model) {
+    const verify::WeightRounding& rounding = r.rounding[model];
+    if (rounding.largest == 0) continue;
+    line += std::string("; ") +
+            (r.rounding.size() == 1 ? ""
+             : model == 0           ? "the source's "
+                                    : "the candidate's ") +
+            "weights rounded to 16 bits, by at most " + number_text(rounding.largest, 2) + " and in RMS by " +
+            number_text(rounding.rms, 2) + " of themselves";
+  }
+  return line + (r.note.empty() ? "" : "; " + r.note);
+}
+
+void tell_sweep(SweepDevice& device, const CommonOptions& common, const Io& io) {
+  if (!device.device || device.report.device.empty()) return;
+  device.sweeps.push_back(device.report);
+  if (!common.quiet) io.err << sweep_line(device.report) << "\n";
 }
 
 }  // namespace ropewalk::tools

@@ -3,9 +3,11 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "tools/common_options.h"
 #include "tools/progress.h"
+#include "verify/device.h"
 #include "verify/sweep.h"
 
 namespace ropewalk::tools {
@@ -23,6 +25,7 @@ void declare_device(CommandLine& line, DeviceChoice& choice);
 struct SweepDevice {
   std::optional<verify::DeviceOptions> device;  // nullopt: the host
   verify::SweepReport report;                   // of the last sweep
+  std::vector<verify::SweepReport> sweeps;      // of all, as tell_sweep() was told of them
   std::string announcement;                     // said on standard error when the first sweep begins; empty: nothing
 };
 /// auto: the CPU, until the GPU's results have been checked on one; which GPU that passes over is looked up and said only
@@ -36,11 +39,18 @@ void check_device(const DeviceChoice& choice);
 /// first says on standard error where sweeps run, unless quiet.
 verify::SweepOptions sweep_options(const CommonOptions& common, SweepDevice& device, Progress& progress, const Io& io);
 
-/// {"name", "precision"}: "cpu" and "f32", or what the report says.
+/// {"name", "precision", "sweeps"}: "cpu", "f32" and none, or what the reports say.
 formats::Json device_json(const SweepDevice& device);
 /// "; on NVIDIA H200, cuBLASLt 13.0.2, bf16" for tables; empty for the CPU.
 std::string on_device(const SweepDevice& device);
-/// One line on standard error of what the last sweep took, on a GPU and unless quiet.
-void tell_sweep(const SweepDevice& device, const CommonOptions& common, const Io& io);
+/// After each sweep: keeps its report, and tells on one line of standard error what it took, on a GPU and unless quiet.
+void tell_sweep(SweepDevice& device, const CommonOptions& common, const Io& io);
+/// That line: time, weights and how long compute stood still for them, memory, what rounding them to 16 bits changed.
+std::string sweep_line(const verify::SweepReport& report);
+formats::Json sweep_json(const verify::SweepReport& report);
+/// GPUs that "cuda", "cuda:I[,I]..." or "cuda:all" names, of those there are. Error(usage) for other words and for one
+/// named twice, Error(device) for what is not there and for GPUs of different make: which of them computed a window would
+/// show in its bits.
+std::vector<verify::DeviceInfo> named_devices(const std::string& text, const verify::DeviceList& found);
 
 }  // namespace ropewalk::tools

@@ -51,8 +51,8 @@ struct DeviceAttention {
 };
 
 /// A device as the layer sweep (device_forward.h) sees it: memory, two queues, events, and the operations of the
-/// forward pass. CUDA's body is verify/cuda/cuda_ops.cpp; the tests have one that runs the same kernels on the host and
-/// keeps both queues waiting as long as events allow. Called by one thread. Everything but allocation and waiting is
+/// forward pass. CUDA's body is verify/cuda/accelerator.cpp; the tests have one that runs the same kernels on the host
+/// and keeps both queues waiting as long as events allow. Called by one thread at a time. Everything but allocation and waiting is
 /// queued and returns at once.
 class Accelerator {
  public:
@@ -86,16 +86,20 @@ class Accelerator {
   virtual ~Accelerator() = default;
 
   virtual std::string name() const = 0;           // "NVIDIA H200, cuBLASLt 13.0.2"
+  virtual std::string id() const = 0;             // "cuda:1"
   virtual std::uint64_t limit_bytes() const = 0;  // what may be allocated in all
   /// Encodings dequantize() knows; others are widened on the host.
   virtual bool can_decode(DType dtype) const = 0;
+
+  /// Once in each other thread than the one that opened it, before anything else is called there.
+  virtual void make_current() = 0;
 
   /// Error(device) naming `what` past the limit. Never empty.
   virtual std::unique_ptr<Memory> allocate(const std::string& what, std::uint64_t bytes) = 0;
   virtual std::unique_ptr<Memory> allocate_pinned(const std::string& what, std::uint64_t bytes) = 0;
   virtual std::unique_ptr<Event> event() = 0;
-  /// What operations from now on belong to, for messages.
-  virtual void set_layer(Queue queue, int layer) = 0;
+  /// What operations from now on belong to, for messages; nullopt: what comes before or after the layers.
+  virtual void set_layer(Queue queue, std::optional<int> layer) = 0;
   virtual void synchronize() = 0;  // both queues
 
   /// The host's side is not touched until the queue has come past.
@@ -120,7 +124,8 @@ class Accelerator {
   virtual void distance(const DeviceMatrix& a, const DeviceMatrix& b, DeviceSpan<double> out) = 0;
 };
 
-/// `index`: as in cuda:INDEX; nullopt: the first. Error(device) with the reason if there is none.
+/// `index`: as in cuda:INDEX; nullopt: the first. Error(device) with the reason if there is none. The last one opened in
+/// a thread is that thread's current one.
 std::unique_ptr<Accelerator> open_device(std::optional<int> index, std::optional<std::uint64_t> memory_cap);
 
 }  // namespace ropewalk::verify

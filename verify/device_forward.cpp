@@ -152,7 +152,7 @@ void DeviceForward::feed(int layer) {
   const bool is_head = at + 1 == model_.weights.size();
   std::byte* slot = slots_[is_head ? 0 : at % plan_.slots]->bytes().data;
   if (!is_head && at >= plan_.slots) done_[at - plan_.slots]->make_wait(Queue::copy);
-  device_.set_layer(Queue::copy, layer);
+  device_.set_layer(Queue::copy, is_head ? std::nullopt : std::optional(layer));
   for (const WeightPiece& piece : model_.pieces.of[at]) {
     const std::size_t index = next_piece_++;
     queue_piece(piece, stream_.wait(index), slot, model_.weights[at]);
@@ -359,7 +359,7 @@ void DeviceForward::load_head() {
 }
 
 void DeviceForward::head(std::size_t first, std::size_t rows, const DeviceMatrix& logits) {
-  device_.set_layer(Queue::compute, config().n_layers);
+  device_.set_layer(Queue::compute, std::nullopt);
   const DeviceMatrix normed = activation(shared_.normed, rows, d_model_);
   device_.rms_norm(residual(first, rows), vector(DeviceWeights::kFinalNorm), config().rms_eps, normed);
   linear(normed, DeviceWeights::kLogits, false, logits);

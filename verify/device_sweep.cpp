@@ -24,28 +24,35 @@ bool is_broken(const HeadRow& row, bool pair) {
   return !std::isfinite(row.statistics.a.log_sum_exp()) || (pair && !std::isfinite(row.statistics.b.log_sum_exp()));
 }
 
-/// What a sweep gives: statistics of every row, and of pairs the distance after every layer.
+/// What a sweep gives: statistics of every row, and of pairs the sums of distances after every layer, by window.
 struct SweepResult {
   std::vector<HeadRow> rows;
-  std::vector<double> layer_distance;
+  std::vector<std::vector<double>> layer_sums;  // [layer][window]
 };
 /// Sees a chunk of logits while it is on the device: (first row, rows, logits).
 using SeeLogits = std::function<void(std::size_t, std::size_t, const DeviceMatrix&)>;
 
-/// One sweep of one model or two.
+/// One device's part of a sweep.
+struct Part {
+  std::size_t device;
+  std::vector<Window> windows;
+};
+
+/// The sweep of one model or two over the windows of one device.
 class Sweep {
  public:
-  Sweep(Accelerator& device, std::vector<DeviceModel> models, std::span<const Window> windows,
-        const SweepOptions& options, const DeviceTuning& tuning)
+  Sweep(Accelerator& device, std::vector<DeviceModel> models, const Part& part, DeviceGroup& group, int threads,
+        const DeviceTuning& tuning)
       : device_(device),
-        options_(options),
+        group_(group),
+        part_(part),
         models_(std::move(models)),
-        windows_(windows),
-        workers_(options.threads),
-        next_(next_ids(windows)) {
+        workers_(threads),
+        next_(next_ids(part.windows)) {
+    const std::span<const Window> windows = part.windows;
     for (DeviceModel& m : models_) {
       m.weights = plan_device_weights(*m.model, m.type);
-      m.pieces = cut_weights(m.weights, device, tuning.piece_bytes);
+      m.pieces = cut_weights(m.weights, m.type, device, tuning.piece_bytes);
     }
     plan_ = plan_device(models_, windows, device.limit_bytes(), tuning);
     shared_.emplace(device, models_, windows, plan_);
@@ -76,6 +83,7 @@ class Sweep {
     }
     out.slots = plan_.slots, out.chunk_rows = plan_.chunk_rows, out.spilled = plan_.spilled,
     out.device_bytes = plan_.bytes;
+    for (const DeviceModel& m : models_) out.rounding.push_back(m.pieces.rounding());
   }
 
  private:
@@ -90,7 +98,7 @@ class Sweep {
     const auto distances = same_shape ? device_.allocate("distances", next_.size() * sizeof(double)) : nullptr;
     const auto measured = same_shape ? device_.event() : nullptr;
     for (int layer = 0; layer < layers; ++layer) {
-      if (options_.progress) options_.progress(layer);
+      group_.finished_layers(part_.device, layer);
       for (const auto& forward : forwards_)
         if (layer < forward->config().n_layers) forward->run_layer(layer);
       if (same_shape) queue_distance(*distances);
@@ -98,10 +106,10 @@ class Sweep {
       // While the device is busy with this layer, the next is read.
       for (const auto& forward : forwards_)
         if (layer + 1 < forward->config().n_layers) forward->feed(layer + 1);
-      if (same_shape) result.layer_distance.push_back(mean_distance(*distances));
+      if (same_shape) result.layer_sums.push_back(distance_sums(*distances));
     }
     device_.synchronize();
-    if (options_.progress) options_.progress(layers);
+    group_.finished_layers(part_.device, layers);
   }
 
   void queue_distance(const Accelerator::Memory& distances) {
@@ -111,12 +119,12 @@ class Sweep {
       device_.distance(a, b, distances.as<double>(first * sizeof(double), rows));
     }
   }
-  double mean_distance(const Accelerator::Memory& distances) {
+  std::vector<double> distance_sums(const Accelerator::Memory& distances) {
     std::vector<double> rows(next_.size());
     device_.copy_to_host(distances.bytes().subspan(0, rows.size() * sizeof(double)),
                          std::as_writable_bytes(std::span(rows)), Queue::compute);
     device_.synchronize();
-    return mean_of(rows);
+    return window_sums(rows, part_.windows);
   }
 
   void run_head(SweepResult& result, const SeeLogits& see) {
@@ -132,6 +140,7 @@ class Sweep {
     for (std::size_t m = 0; m < models_.size(); ++m)
       logits.push_back(device_.allocate("logits of a chunk", chunk * n_vocab * sizeof(float)));
     for (std::size_t first = 0; first < n_rows; first += chunk) {
+      group_.stop_if_failed();
       const std::size_t rows = std::min(chunk, n_rows - first);
       DeviceMatrix both[2];
       for (std::size_t m = 0; m < models_.size(); ++m) {
@@ -149,9 +158,9 @@ class Sweep {
   }
 
   Accelerator& device_;
-  const SweepOptions& options_;
+  DeviceGroup& group_;
+  const Part& part_;
   std::vector<DeviceModel> models_;
-  std::span<const Window> windows_;
   Workers workers_;
   std::vector<std::int32_t> next_;
   DevicePlan plan_{};
@@ -166,12 +175,79 @@ ElementType type_for(const Checkpoint& model, Precision precision) {
                                         : natural_type(model);
 }
 
+std::vector<Part> parts_of(std::span<const Window> windows, std::span<const std::vector<std::size_t>> assigned) {
+  std::vector<Part> parts;
+  for (const std::vector<std::size_t>& own : assigned) {
+    Part& part = parts.emplace_back(Part{parts.size(), {}});
+    for (const std::size_t window : own) part.windows.push_back(windows[window]);
+  }
+  return parts;
+}
+
+/// Results of the parts in the order of `windows`.
+SweepResult gathered(std::vector<SweepResult> parts, std::span<const Window> windows,
+                     std::span<const std::vector<std::size_t>> assigned) {
+  if (parts.size() == 1) return std::move(parts.front());
+  std::vector<std::size_t> first_row(windows.size());
+  std::size_t rows = 0;
+  for (std::size_t window = 0; window < windows.size(); ++window)
+    first_row[window] = rows, rows += windows[window].size();
+  SweepResult out;
+  out.rows.resize(rows);
+  out.layer_sums.assign(parts.front().layer_sums.size(), std::vector<double>(windows.size()));
+  for (std::size_t part = 0; part < parts.size(); ++part) {
+    auto from = parts[part].rows.begin();
+    for (std::size_t place = 0; place < assigned[part].size(); ++place) {
+      const std::size_t window = assigned[part][place];
+      const auto end = from + static_cast<std::ptrdiff_t>(windows[window].size());
+      std::copy(from, end, out.rows.begin() + static_cast<std::ptrdiff_t>(first_row[window]));
+      from = end;
+      for (std::size_t layer = 0; layer < out.layer_sums.size(); ++layer)
+        out.layer_sums[layer][window] = parts[part].layer_sums[layer][place];
+    }
+  }
+  return out;
+}
+
+/// "2 x NVIDIA H200, cuBLASLt 13.0.2", or all names where they differ.
+std::string names_of(std::span<const SweepReport> parts) {
+  const bool same =
+      std::ranges::all_of(parts, [&](const SweepReport& one) { return one.device == parts.front().device; });
+  if (same) return (parts.size() > 1 ? std::to_string(parts.size()) + " x " : "") + parts.front().device;
+  std::string out;
+  for (const SweepReport& one : parts) out += (out.empty() ? "" : "; ") + one.device;
+  return out;
+}
+
+SweepReport joined(std::span<const SweepReport> parts) {
+  SweepReport out = parts.front();
+  out.device = names_of(parts);
+  out.devices = parts.size();
+  for (const SweepReport& one : parts.subspan(1)) {
+    out.first_wait_seconds = std::max(out.first_wait_seconds, one.first_wait_seconds);
+    out.wait_seconds = std::max(out.wait_seconds, one.wait_seconds);
+    out.weight_bytes += one.weight_bytes;
+    out.device_bytes = std::max(out.device_bytes, one.device_bytes);
+    out.slots = std::min(out.slots, one.slots), out.chunk_rows = std::min(out.chunk_rows, one.chunk_rows);
+    out.spilled = out.spilled || one.spilled;
+  }
+  return out;
+}
+
 /// The sweep; under `automatic` once more in bf16 where f16 did not hold the activations.
-SweepResult sweep(Accelerator& device, std::initializer_list<const Checkpoint*> models, std::span<const Window> windows,
-                  const SweepOptions& options, const DeviceTuning& tuning, const SeeLogits& see) {
+SweepResult sweep(const Devices& devices, std::initializer_list<const Checkpoint*> models,
+                  std::span<const Window> windows, const SweepOptions& options, const DeviceTuning& tuning,
+                  const SeeLogits& see) {
   const auto start = std::chrono::steady_clock::now();
   const Precision wanted = options.device ? options.device->precision : Precision::automatic;
   const auto seconds = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
+  for (const Checkpoint* model : models) check_config(*model), check_ids(*model, windows);
+  if (next_ids(windows).empty()) return {};
+  std::vector<std::size_t> lengths;
+  for (const Window& window : windows) lengths.push_back(window.size());
+  const auto assigned = assign_windows((*models.begin())->config, lengths, devices.size());
+  const std::vector<Part> parts = parts_of(windows, assigned);
+
   bool has_f16 = false;
   const auto once = [&](Precision precision, const char* note) {
     std::vector<DeviceModel> on_device;
@@ -179,13 +255,18 @@ SweepResult sweep(Accelerator& device, std::initializer_list<const Checkpoint*> 
       on_device.push_back({model, type_for(*model, precision)});
       has_f16 = has_f16 || on_device.back().type == ElementType::f16;
     }
-    Sweep one(device, std::move(on_device), windows, options, tuning);
-    SweepResult result = one.run(see);
-    if (options.report) one.report(*options.report), options.report->seconds = seconds(), options.report->note = note;
-    return result;
+    std::vector<SweepResult> results(parts.size());
+    std::vector<SweepReport> reports(parts.size());
+    DeviceGroup group(parts.size(), options.progress);
+    group.run(devices, [&](std::size_t device) {
+      Sweep one(devices[device], on_device, parts[device], group, options.threads, tuning);
+      results[device] = one.run(see);
+      one.report(reports[device]);
+    });
+    if (options.report)
+      *options.report = joined(reports), options.report->seconds = seconds(), options.report->note = note;
+    return gathered(std::move(results), windows, assigned);
   };
-  for (const Checkpoint* model : models) check_config(*model), check_ids(*model, windows);
-  if (next_ids(windows).empty()) return {};
   SweepResult result = once(wanted, "");
   if (has_f16 &&
       std::ranges::any_of(result.rows, [&](const HeadRow& row) { return is_broken(row, models.size() == 2); }))
@@ -195,16 +276,17 @@ SweepResult sweep(Accelerator& device, std::initializer_list<const Checkpoint*> 
 
 }  // namespace
 
-std::vector<std::vector<TokenScore>> device_score(Accelerator& device, const Checkpoint& model,
+std::vector<std::vector<TokenScore>> device_score(const Devices& devices, const Checkpoint& model,
                                                   std::span<const Window> windows, const SweepOptions& options,
                                                   const DeviceTuning& tuning) {
-  return token_scores(sweep(device, {&model}, windows, options, tuning, {}).rows, windows);
+  return token_scores(sweep(devices, {&model}, windows, options, tuning, {}).rows, windows);
 }
 
-LogitsResult device_logits(Accelerator& device, const Checkpoint& model, const Window& window, int last,
+LogitsResult device_logits(const Devices& devices, const Checkpoint& model, const Window& window, int last,
                            const SweepOptions& options, const DeviceTuning& tuning) {
   const auto n_vocab = std::size_t(model.config.n_vocab);
   const std::size_t skipped = rows_before_last(window.size(), last);
+  Accelerator& device = devices[0];
   LogitsResult out;
   out.logits.resize((window.size() - skipped) * n_vocab);
   const auto keep = [&](std::size_t first, std::size_t rows, const DeviceMatrix& logits) {
@@ -223,10 +305,12 @@ LogitsResult device_logits(Accelerator& device, const Checkpoint& model, const W
   return out;
 }
 
-PairResult device_compare(Accelerator& device, const Checkpoint& a, const Checkpoint& b,
+PairResult device_compare(const Devices& devices, const Checkpoint& a, const Checkpoint& b,
                           std::span<const Window> windows, const SweepOptions& options, const DeviceTuning& tuning) {
-  SweepResult result = sweep(device, {&a, &b}, windows, options, tuning, {});
-  return {pair_scores(result.rows, windows), std::move(result.layer_distance)};
+  const SweepResult result = sweep(devices, {&a, &b}, windows, options, tuning, {});
+  PairResult out{pair_scores(result.rows, windows), {}};
+  for (const std::vector<double>& sums : result.layer_sums) out.layer_distance.push_back(mean_of(sums, windows));
+  return out;
 }
 
 }  // namespace ropewalk::verify

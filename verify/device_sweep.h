@@ -4,18 +4,20 @@
 
 #include "verify/accelerator.h"
 #include "verify/device_forward.h"
+#include "verify/device_group.h"
 #include "verify/sweep.h"
 
 // score(), logits() and compare() of sweep.h on a device. Same contracts; values differ from the host's by the rounding
-// of --precision. Two runs give the same bits, whatever the memory, the slots or the windows swept together.
+// of --precision. Two runs give the same bits, whatever the memory, the slots, the windows swept
+// together or the devices that share them.
 namespace ropewalk::verify {
 
-std::vector<std::vector<TokenScore>> device_score(Accelerator& device, const Checkpoint& model,
+std::vector<std::vector<TokenScore>> device_score(const Devices& devices, const Checkpoint& model,
                                                   std::span<const Window> windows, const SweepOptions& options,
                                                   const DeviceTuning& tuning = {});
-LogitsResult device_logits(Accelerator& device, const Checkpoint& model, const Window& window, int last,
+LogitsResult device_logits(const Devices& devices, const Checkpoint& model, const Window& window, int last,
                            const SweepOptions& options, const DeviceTuning& tuning = {});
-PairResult device_compare(Accelerator& device, const Checkpoint& a, const Checkpoint& b,
+PairResult device_compare(const Devices& devices, const Checkpoint& a, const Checkpoint& b,
                           std::span<const Window> windows, const SweepOptions& options,
                           const DeviceTuning& tuning = {});
 

@@ -1,6 +1,7 @@
 #include "verify/device_weights.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <functional>
 
@@ -176,8 +177,19 @@ ElementType natural_type(const Checkpoint& model) {
   return ElementType::f16;
 }
 
-WeightPieces cut_weights(const std::vector<DeviceWeights>& plan, const Accelerator& device, std::uint64_t piece_bytes) {
+WeightRounding WeightPieces::rounding() const {
+  RoundingSums all;
+  for (const RoundingSums& one : *sums) all.add(one);
+  return {all.largest, all.squares > 0 ? std::sqrt(all.error_squares / all.squares) : 0};
+}
+
+WeightPieces cut_weights(const std::vector<DeviceWeights>& plan, ElementType type, const Accelerator& device,
+                         std::uint64_t piece_bytes) {
   WeightPieces out;
+  out.sums = std::make_shared<std::vector<RoundingSums>>();
+  const std::optional<DType> rounded_to = type == ElementType::f32    ? std::nullopt
+                                          : type == ElementType::bf16 ? std::optional(DType::bf16)
+                                                                      : std::optional(DType::f16);
   const auto add = [&](const WeightPiece& piece, std::function<void(std::span<std::byte>)> fill) {
     out.of.back().push_back(piece);
     out.stream.push_back({piece.bytes, std::move(fill)});
@@ -205,10 +217,15 @@ WeightPieces cut_weights(const std::vector<DeviceWeights>& plan, const Accelerat
                .first_element = (part.first_output + row) * depth,
                .elements = rows.size() * depth,
                .done = rows.end == part.outputs ? part.tensor : nullptr},
-              [&tensor, rows, raw](std::span<std::byte> bytes) { fill_rows(tensor, rows, raw, bytes); });
+              [&tensor, rows, raw, measured = weights.matrices[m].terms == 1 ? rounded_to : std::nullopt,
+               sums = out.sums, index = out.stream.size()](std::span<std::byte> bytes) {
+                fill_rows(tensor, rows, raw, bytes);
+                if (measured) (*sums)[index] = measure_rounding(raw ? tensor.dtype() : DType::f32, bytes, *measured);
+              });
         }
       }
   }
+  out.sums->resize(out.stream.size());
   return out;
 }
 

@@ -2,11 +2,14 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <vector>
 
 #include "lib/checkpoint.h"
 #include "verify/accelerator.h"
+#include "verify/sweep.h"
+#include "verify/weight_rounding.h"
 #include "verify/weight_stream.h"
 
 namespace ropewalk::verify {
@@ -76,10 +79,15 @@ struct WeightPieces {
   std::vector<std::vector<WeightPiece>> of;  // [layers + 1]
   std::vector<WeightStream::Piece> stream;   // all of them, in that order
   std::uint64_t largest_bytes = 0, largest_elements = 0, total_bytes = 0;
+  std::shared_ptr<std::vector<RoundingSums>> sums;  // by piece, written where it is filled
+
+  /// What the pieces filled so far lost to the sweep's type; pieces in order, so the same whoever filled them.
+  WeightRounding rounding() const;
 };
 /// Cuts the weights into pieces of about `piece_bytes` (at least a row unit). Bytes stay as stored where `device` can
-/// decode them, else they are widened to f32 on the way.
+/// decode them, else they are widened to f32 on the way. What `type` rounds is measured while it passes.
 /// Filling throws Error(bad_input) for values that are not finite. `plan` outlives the result.
-WeightPieces cut_weights(const std::vector<DeviceWeights>& plan, const Accelerator& device, std::uint64_t piece_bytes);
+WeightPieces cut_weights(const std::vector<DeviceWeights>& plan, ElementType type, const Accelerator& device,
+                         std::uint64_t piece_bytes);
 
 }  // namespace ropewalk::verify

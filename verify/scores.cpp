@@ -44,10 +44,22 @@ std::size_t rows_before_last(std::size_t rows, int last) {
   return last <= 0 || static_cast<std::size_t>(last) >= rows ? 0 : rows - static_cast<std::size_t>(last);
 }
 
-double mean_of(std::span<const double> values) {
+std::vector<double> window_sums(std::span<const double> rows, std::span<const Window> windows) {
+  std::vector<double> sums;
+  for (const Window& window : windows) {
+    double& sum = sums.emplace_back(0);
+    for (const double value : rows.first(window.size())) sum += value;
+    rows = rows.subspan(window.size());
+  }
+  return sums;
+}
+
+double mean_of(std::span<const double> sums, std::span<const Window> windows) {
   double sum = 0;
-  for (const double value : values) sum += value;
-  return values.empty() ? 0 : sum / double(values.size());
+  std::size_t rows = 0;
+  for (const double one : sums) sum += one;
+  for (const Window& window : windows) rows += window.size();
+  return rows == 0 ? 0 : sum / double(rows);
 }
 
 }  // namespace ropewalk::verify

@@ -20,7 +20,9 @@ std::vector<std::vector<PairScore>> pair_scores(std::span<const HeadRow> rows, s
 
 /// How many of a window's rows are not among its last `last` (0: all are).
 std::size_t rows_before_last(std::size_t rows, int last);
-/// In order, so the same bits everywhere; 0 of none.
-double mean_of(std::span<const double> values);
+/// Sums of each window's rows, in order.
+std::vector<double> window_sums(std::span<const double> rows, std::span<const Window> windows);
+/// Mean over rows from such sums, in order, so the same bits wherever the windows were computed; 0 of none.
+double mean_of(std::span<const double> sums, std::span<const Window> windows);
 
 }  // namespace ropewalk::verify

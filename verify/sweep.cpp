@@ -15,6 +15,26 @@ void report(const SweepOptions& options, int layers_done) {
   if (options.progress) options.progress(layers_done);
 }
 
+/// The devices asked for, as many as have a window each.
+class OpenDevices {
+ public:
+  OpenDevices(const DeviceOptions& options, std::size_t windows) {
+    std::vector<std::optional<int>> wanted(options.indices.begin(), options.indices.end());
+    if (wanted.empty()) wanted = {std::nullopt};
+    wanted.resize(std::clamp<std::size_t>(windows, 1, wanted.size()));
+    for (const std::optional<int>& index : wanted) open_.push_back(open_device(index, options.memory_bytes));
+    open_.front()->make_current();
+  }
+  Devices all() const {
+    std::vector<Accelerator*> out;
+    for (const auto& device : open_) out.push_back(device.get());
+    return Devices(std::move(out));
+  }
+
+ private:
+  std::vector<std::unique_ptr<Accelerator>> open_;
+};
+
 /// piece(first row, rows, slot) over blocks of at most HeadRows::kRows rows.
 void for_row_blocks(const Workers& workers, std::size_t rows,
                     const std::function<void(std::size_t, std::size_t, std::size_t)>& piece) {
@@ -61,7 +81,7 @@ Forward run_layers(const Checkpoint& model, std::span<const Window> windows, con
 }
 
 /// Mean over rows of |a - b| / |a|, 2-norms in double, rows in order. 0 where both are the same, also where |a| is 0.
-double distance(const Forward& a, const Forward& b, const Workers& workers) {
+double distance(const Forward& a, const Forward& b, std::span<const Window> windows, const Workers& workers) {
   const auto width = std::size_t(a.config().d_model);
   std::vector<double> rows(a.rows());
   for_row_blocks(workers, rows.size(), [&](std::size_t first, std::size_t count, std::size_t) {
@@ -75,7 +95,7 @@ double distance(const Forward& a, const Forward& b, const Workers& workers) {
       rows[row] = difference == 0 ? 0 : std::sqrt(difference / norm);
     }
   });
-  return mean_of(rows);
+  return mean_of(window_sums(rows, windows), windows);
 }
 
 /// run_head of two models whose vocabularies are one.
@@ -107,8 +127,7 @@ std::vector<HeadRow> run_pair_head(const Forward& a, const Forward& b, const Hea
 
 std::vector<std::vector<TokenScore>> score(const Checkpoint& model, std::span<const Window> windows,
                                            const SweepOptions& options) {
-  if (options.device)
-    return device_score(*open_device(options.device->index, options.device->memory_bytes), model, windows, options);
+  if (options.device) return device_score(OpenDevices(*options.device, windows.size()).all(), model, windows, options);
   const Workers workers(options.threads);
   const Forward forward = run_layers(model, windows, workers, options);
   return token_scores(run_head(forward, read_head(model, workers), next_ids(windows), workers, {}), windows);
@@ -134,9 +153,7 @@ std::vector<std::size_t> split_windows(const ModelConfig& config, std::span<cons
 }
 
 LogitsResult logits(const Checkpoint& model, const Window& window, int last, const SweepOptions& options) {
-  if (options.device)
-    return device_logits(*open_device(options.device->index, options.device->memory_bytes), model, window, last,
-                         options);
+  if (options.device) return device_logits(OpenDevices(*options.device, 1).all(), model, window, last, options);
   const Workers workers(options.threads);
   const std::span<const Window> windows(&window, 1);
   const Forward forward = run_layers(model, windows, workers, options);
@@ -162,8 +179,7 @@ PairResult compare(const Checkpoint& a, const Checkpoint& b, std::span<const Win
                 "vocabulary of " + std::to_string(b.config.n_vocab) + ", " + std::to_string(a.config.n_vocab) + " in " +
                     a.label,
                 "compare models with the same vocabulary");
-  if (options.device)
-    return device_compare(*open_device(options.device->index, options.device->memory_bytes), a, b, windows, options);
+  if (options.device) return device_compare(OpenDevices(*options.device, windows.size()).all(), a, b, windows, options);
   const Workers workers(options.threads);
   Forward forward_a(a, windows, workers), forward_b(b, windows, workers);
   const bool same_shape = a.config.n_layers == b.config.n_layers && a.config.d_model == b.config.d_model;
@@ -173,7 +189,7 @@ PairResult compare(const Checkpoint& a, const Checkpoint& b, std::span<const Win
     report(options, layer);
     if (layer < a.config.n_layers) forward_a.run_layer(layer);
     if (layer < b.config.n_layers) forward_b.run_layer(layer);
-    if (same_shape) result.layer_distance.push_back(distance(forward_a, forward_b, workers));
+    if (same_shape) result.layer_distance.push_back(distance(forward_a, forward_b, windows, workers));
   }
   report(options, layers);
 

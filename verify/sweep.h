@@ -18,9 +18,18 @@ using Window = std::vector<std::int32_t>;
 /// f32: weights and activations split exactly into bf16 terms.
 enum class Precision : std::uint8_t { automatic, bf16, f32 };
 struct DeviceOptions {
-  std::optional<int> index = {};  // as in cuda:INDEX; nullopt: the first
+  /// As in cuda:INDEX; none: the first. Of several each takes whole windows, and the bits are those of one, if they are of
+  /// one make. A window alone, and so logits(), stays on the first.
+  std::vector<int> indices = {};
   Precision precision = Precision::automatic;
-  std::optional<std::uint64_t> memory_bytes = {};  // --device-memory
+  std::optional<std::uint64_t> memory_bytes = {};  // --device-memory, of each
+};
+
+/// What rounding weights to a sweep's 16-bit type changed them by, over all matrices of layers and head: zero where the
+/// type holds what is stored.
+struct WeightRounding {
+  double largest = 0;  // max |w' - w| / |w|
+  double rms = 0;      // sqrt(sum (w' - w)^2 / sum w^2)
 };
 
 /// How a sweep on a device went.
@@ -29,12 +38,15 @@ struct SweepReport {
   std::string precision;  // "bf16", "f16", "f32"; "f16, bf16" where two models differ
   std::string note;       // empty, or what was done otherwise than asked
   double seconds = 0;
+  // Of several devices: what crossed to all of them, the largest of everything else, and the fewest slots and rows.
+  std::size_t devices = 0;         // that had a window
   double first_wait_seconds = 0;   // for the first layer's weights
   double wait_seconds = 0;         // compute stood still for weights of later layers: reading that was not hidden
   std::uint64_t weight_bytes = 0;  // that crossed to the device
   std::uint64_t device_bytes = 0;  // planned at most
   std::size_t slots = 0, chunk_rows = 0;
-  bool spilled = false;  // hidden states in host memory
+  bool spilled = false;                  // hidden states in host memory
+  std::vector<WeightRounding> rounding;  // of each model
 };
 
 struct SweepOptions {

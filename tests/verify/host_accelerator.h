@@ -28,10 +28,15 @@ class HostAccelerator : public Accelerator {
 
   /// Waits to leave out, for tests that must fail: nothing waits for events of this queue.
   bool deaf = false;
+  int number = 0;
+  /// The layer whose first norm breaks, as a kernel that reads past an end does: told when somebody waits.
+  std::optional<int> broken_layer;
   std::uint64_t most_used() const { return most_; }
   std::uint64_t copied_bytes() const { return copied_; }
 
   std::string name() const override { return "host"; }
+  std::string id() const override { return "host:" + std::to_string(number); }
+  void make_current() override {}
   std::uint64_t limit_bytes() const override { return limit_; }
   bool can_decode(DType dtype) const override {
     return dtype == DType::f32 || dtype == DType::bf16 || dtype == DType::f16 || dtype == DType::q8_0;
@@ -46,7 +51,9 @@ class HostAccelerator : public Accelerator {
     return std::make_unique<HostMemory>(bytes, nullptr);
   }
   std::unique_ptr<Event> event() override { return std::make_unique<HostEvent>(*this); }
-  void set_layer(Queue, int) override {}
+  void set_layer(Queue queue, std::optional<int> layer) override {
+    if (queue == Queue::compute) layer_ = layer;
+  }
   void synchronize() override {
     while (step()) {
     }
@@ -83,6 +90,10 @@ class HostAccelerator : public Accelerator {
     });
   }
   void rms_norm(const DeviceMatrix& x, DeviceSpan<const float> gain, double eps, const DeviceMatrix& y) override {
+    if (broken_layer && layer_ == broken_layer)
+      push(Queue::compute, [op = DeviceOp{"rms_norm", layer_, {x.rows, x.width}}] {
+        throw device_error(op, "cudaErrorIllegalAddress", "an illegal memory access was encountered");
+      });
     push(Queue::compute, [=] {
       with_element(y.type, [&]<class T>(std::type_identity<T>) {
         for_row_blocks(x.rows, false, [&](const HostBlock& block) {
@@ -272,6 +283,7 @@ class HostAccelerator : public Accelerator {
 
   std::mt19937 random_;
   std::size_t favourite_ = 0;
+  std::optional<int> layer_;
   std::uint64_t limit_, used_ = 0, most_ = 0, copied_ = 0;
   std::deque<Operation> queues_[2];
 };

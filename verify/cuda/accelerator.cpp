@@ -38,6 +38,10 @@ class CudaAccelerator : public Accelerator {
       : memory_(device.index, cap), gemms_(memory_), name_(device.name + ", " + gemms_.name()) {}
 
   std::string name() const override { return name_; }
+  std::string id() const override { return "cuda:" + std::to_string(memory_.device()); }
+  void make_current() override {
+    cuda_check(cudaSetDevice(memory_.device()), {"making " + id() + " the thread's own", {}, {}});
+  }
   std::uint64_t limit_bytes() const override { return memory_.limit() - std::min(memory_.limit(), memory_.used()); }
   bool can_decode(DType dtype) const override { return device_can_decode(dtype); }
 
@@ -48,7 +52,7 @@ class CudaAccelerator : public Accelerator {
     return std::make_unique<CudaPinned>(PinnedBuffer(what, bytes));
   }
   std::unique_ptr<Accelerator::Event> event() override { return std::make_unique<CudaEvent>(*this); }
-  void set_layer(Queue queue, int layer) override { stream(queue).set_layer(layer); }
+  void set_layer(Queue queue, std::optional<int> layer) override { stream(queue).set_layer(layer); }
   void synchronize() override {
     copy_.synchronize();
     compute_.synchronize();

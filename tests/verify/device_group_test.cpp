@@ -1,0 +1,252 @@
+// Several devices played on the host: windows in parallel, the bits of one, one error and no hang.
+#include "verify/device_group.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <numeric>
+
+#include "lib/convert.h"
+#include "lib/error.h"
+#include "tests/verify/host_accelerator.h"
+#include "tests/verify/random_model.h"
+#include "verify/device_sweep.h"
+
+namespace ropewalk::verify {
+namespace {
+
+constexpr std::uint64_t kRoom = std::uint64_t{1} << 30;
+
+/// Played devices host:0, host:1, ... and the group of them.
+struct Played {
+  explicit Played(std::size_t count, unsigned seed = 1, std::uint64_t limit = kRoom) {
+    for (std::size_t i = 0; i < count; ++i) {
+      all.push_back(std::make_unique<HostAccelerator>(seed + unsigned(i), limit));
+      all.back()->number = int(i);
+    }
+  }
+  Devices devices() const {
+    std::vector<Accelerator*> out;
+    for (const auto& one : all) out.push_back(one.get());
+    return Devices(out);
+  }
+  std::vector<std::unique_ptr<HostAccelerator>> all;
+};
+
+DeviceTuning small() {
+  return {.chunk_rows = 32, .head_rows = 24, .piece_bytes = 3000, .ring = 4, .slots = 2, .readers = 2};
+}
+SweepOptions in(Precision precision, SweepReport* report = nullptr) {
+  SweepOptions options;
+  options.threads = 1;
+  options.device = DeviceOptions{.precision = precision};
+  options.report = report;
+  return options;
+}
+std::vector<Window> windows_of(std::initializer_list<std::size_t> lengths, int n_vocab) {
+  std::vector<Window> out;
+  for (const std::size_t length : lengths)
+    out.push_back(random_ids(length, n_vocab, static_cast<unsigned>(7 * out.size() + length)));
+  return out;
+}
+bool same(const std::vector<std::vector<TokenScore>>& a, const std::vector<std::vector<TokenScore>>& b) {
+  return std::ranges::equal(a, b, [](const auto& x, const auto& y) {
+    return std::ranges::equal(x, y, [](const TokenScore& p, const TokenScore& q) {
+      return p.nll == q.nll && p.argmax == q.argmax && p.entropy == q.entropy;
+    });
+  });
+}
+
+TEST(DeviceGroup, EveryWindowOnceAndTheWorkShared) {
+  const ModelConfig config = awkward_config();
+  const std::vector<std::size_t> lengths = {100, 4000, 7, 900, 900, 900, 0, 4000, 1, 300};
+  for (std::size_t devices = 1; devices <= 12; ++devices) {
+    const auto assigned = assign_windows(config, lengths, devices);
+    EXPECT_EQ(assigned.size(), std::min<std::size_t>(devices, 9)) << "a device for an empty window";
+    std::vector<std::size_t> all;
+    for (const auto& own : assigned) {
+      EXPECT_FALSE(own.empty());
+      EXPECT_TRUE(std::ranges::is_sorted(own));
+      EXPECT_GT(std::accumulate(own.begin(), own.end(), std::size_t{0},
+                                [&](std::size_t sum, std::size_t window) { return sum + lengths[window]; }),
+                0u);
+      all.insert(all.end(), own.begin(), own.end());
+    }
+    std::ranges::sort(all);
+    std::vector<std::size_t> want(lengths.size());
+    std::iota(want.begin(), want.end(), std::size_t{0});
+    EXPECT_EQ(all, want);
+    EXPECT_EQ(assigned, assign_windows(config, lengths, devices));
+  }
+  EXPECT_EQ(assign_windows(config, std::vector<std::size_t>{10, 10, 10, 10}, 2),
+            (std::vector<std::vector<std::size_t>>{{0, 2}, {1, 3}}));
+  EXPECT_EQ(assign_windows(config, std::vector<std::size_t>{8, 8, 8, 8, 500}, 2),
+            (std::vector<std::vector<std::size_t>>{{4}, {0, 1, 2, 3}}))
+      << "one long window outweighs four short ones";
+}
+
+TEST(DeviceGroup, TheBitsOfOneDevice) {
+  const Checkpoint a = random_model(awkward_config(), 1), b = random_model(awkward_config(), 2);
+  const std::vector<Window> windows = windows_of({90, 6, 6, 31, 70, 1, 12}, a.config.n_vocab);
+  for (const Precision precision : {Precision::bf16, Precision::f32}) {
+    SweepReport one_report;
+    Played one(1);
+    const auto want = device_score(one.devices(), a, windows, in(precision, &one_report), small());
+    const PairResult want_pair = device_compare(one.devices(), a, b, windows, in(precision), small());
+    for (const std::size_t count : {2, 3, 9}) {
+      Played several(count, unsigned(10 * count));
+      SweepReport report;
+      EXPECT_TRUE(same(device_score(several.devices(), a, windows, in(precision, &report), small()), want)) << count;
+      const std::size_t used = std::min<std::size_t>(count, windows.size());
+      EXPECT_EQ(report.devices, used);
+      EXPECT_EQ(report.device, std::to_string(used) + " x host");
+      EXPECT_EQ(report.weight_bytes, used * one_report.weight_bytes);
+      ASSERT_EQ(report.rounding.size(), 1u);
+      EXPECT_EQ(report.rounding[0].rms, one_report.rounding[0].rms);
+
+      const PairResult pair = device_compare(several.devices(), a, b, windows, in(precision), small());
+      EXPECT_EQ(pair.layer_distance, want_pair.layer_distance);
+      for (std::size_t w = 0; w < windows.size(); ++w)
+        for (std::size_t t = 0; t < windows[w].size(); ++t) {
+          const PairScore &got = pair.scores[w][t], &expected = want_pair.scores[w][t];
+          ASSERT_TRUE(got.kl == expected.kl && got.nll_a == expected.nll_a && got.nll_b == expected.nll_b &&
+                      got.same_top1 == expected.same_top1)
+              << count << " devices, window " << w << ", position " << t;
+        }
+    }
+  }
+}
+
+TEST(DeviceGroup, DevicesWithLessMemoryGiveTheSameBits) {
+  const Checkpoint model = random_model(awkward_config(), 3);
+  const std::vector<Window> windows = windows_of({150, 150, 140, 40}, model.config.n_vocab);
+  SweepReport report;
+  Played one(1);
+  const auto want = device_score(one.devices(), model, windows, in(Precision::bf16, &report), small());
+  Played two(2, 20, report.device_bytes - 1);
+  SweepReport less;
+  EXPECT_TRUE(same(device_score(two.devices(), model, windows, in(Precision::bf16, &less), small()), want));
+  EXPECT_LE(less.device_bytes, report.device_bytes - 1);
+}
+
+/// Token 3 alone drives one MLP channel past f16: its embedding is the channel that gate and up of layer 0 read 40-fold,
+/// 40^2 times about 60 with a norm of sqrt(64) in one channel.
+Checkpoint overflowing_at_token_3() {
+  ModelConfig c = awkward_config();
+  c.d_model = 64, c.n_heads = 4, c.n_kv_heads = 2, c.head_dim = 16, c.d_ff = 96, c.n_vocab = 97;
+  c.attention_bias = c.mlp_bias = false;
+  Checkpoint model = random_model(c, 4);
+  for (TensorPtr& tensor : model.tensors) {
+    if (tensor->info().shape.size() != 2) continue;
+    std::vector<float> values(tensor->info().elements());
+    tensor->read_f32({0, tensor->info().rows()}, values);
+    const auto set_row = [&](std::size_t row, float first) {
+      for (std::size_t c0 = 0; c0 < 64; ++c0) values[row * 64 + c0] = c0 == 0 ? first : 0;
+    };
+    if (tensor->name() == "model.embed_tokens.weight") set_row(3, 200);
+    if (tensor->name() == "model.layers.0.mlp.gate_proj.weight" ||
+        tensor->name() == "model.layers.0.mlp.up_proj.weight")
+      set_row(0, 40);
+    TensorInfo info = tensor->info();
+    info.dtype = DType::f16;
+    std::vector<std::byte> bytes(info.bytes());
+    encode_f32(DType::f16, values, bytes);
+    tensor = memory_tensor(info, std::move(bytes));
+  }
+  return model;
+}
+
+// One device alone would go on in f16: what one window needs is decided for all.
+TEST(DeviceGroup, WhatDoesNotFitF16OnOneIsComputedInBf16OnAll) {
+  const Checkpoint model = overflowing_at_token_3();
+  std::vector<Window> windows = windows_of({20, 20, 20, 20}, 97);
+  for (Window& window : windows) std::ranges::replace(window, 3, 4);
+  SweepReport report;
+  Played one(1), two(2, 30);
+  device_score(one.devices(), model, windows, in(Precision::automatic, &report), small());
+  EXPECT_EQ(report.precision, "f16");
+  windows[2][7] = 3;
+  const auto want = device_score(one.devices(), model, windows, in(Precision::automatic, &report), small());
+  EXPECT_EQ(report.precision, "bf16");
+  EXPECT_TRUE(same(device_score(two.devices(), model, windows, in(Precision::automatic, &report), small()), want));
+  EXPECT_EQ(report.precision, "bf16");
+  EXPECT_NE(report.note.find("f16"), std::string::npos);
+}
+
+std::string error_of(const Played& played, const Checkpoint& model, const std::vector<Window>& windows) {
+  try {
+    device_score(played.devices(), model, windows, in(Precision::bf16), small());
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::device);
+    return error.what();
+  }
+  return "";
+}
+
+TEST(DeviceGroup, OneDevicesFailureIsOneErrorThatNamesItTheOperationTheLayerAndTheShape) {
+  const Checkpoint model = random_model(awkward_config(), 5);
+  const std::vector<Window> windows = windows_of({40, 40, 40, 40, 40, 40}, model.config.n_vocab);
+  const std::string problem =
+      ", [32, 40]: an illegal memory access was encountered (cudaErrorIllegalAddress); this is a bug in ropewalk or "
+      "its "
+      "driver: please report it with this line, and use --device cpu meanwhile";
+  for (const std::size_t count : {1, 2, 3})
+    for (std::size_t bad = 0; bad < count; ++bad)
+      for (const int layer : {0, 2}) {
+        Played played(count, unsigned(40 + bad));
+        played.all[bad]->broken_layer = layer;
+        EXPECT_EQ(error_of(played, model, windows), (count > 1 ? "host:" + std::to_string(bad) + ": " : "") +
+                                                        "rms_norm, layer " + std::to_string(layer) + problem);
+      }
+  Played all(3, 60);
+  for (const auto& one : all.all) one->broken_layer = 1;
+  EXPECT_NE(error_of(all, model, windows).find(": rms_norm, layer 1" + problem), std::string::npos);
+  Played healthy(3, 70);
+  EXPECT_EQ(error_of(healthy, model, windows), "");
+}
+
+TEST(DeviceGroup, TooLittleMemoryOnOneIsToldOfThatOne) {
+  const Checkpoint model = random_model(awkward_config(), 6);
+  const std::vector<Window> windows = windows_of({40, 40}, model.config.n_vocab);
+  Played played(2);
+  played.all[1] = std::make_unique<HostAccelerator>(9, 10000);
+  played.all[1]->number = 1;
+  EXPECT_EQ(error_of(played, model, windows).substr(0, 16), "host:1: the pass");
+}
+
+TEST(DeviceGroup, ADamagedWeightIsOneErrorOfItsFile) {
+  Checkpoint model = random_model(awkward_config(), 7);
+  TensorPtr& tensor = model.tensors[2];
+  std::vector<float> values(tensor->info().elements(), 1);
+  values[5] = INFINITY;
+  tensor = memory_tensor(tensor->name(), tensor->info().shape, values);
+  const std::vector<Window> windows = windows_of({40, 40, 40}, model.config.n_vocab);
+  Played played(3);
+  try {
+    device_score(played.devices(), model, windows, in(Precision::bf16), small());
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::bad_input);
+    EXPECT_EQ(std::string(error.what()).substr(0, tensor->name().size() + 2), "'" + tensor->name() + "'");
+  }
+}
+
+TEST(DeviceGroup, ProgressIsWhatAllHaveDone) {
+  const Checkpoint model = random_model(awkward_config(), 8);
+  const std::vector<Window> windows = windows_of({70, 30, 30, 30}, model.config.n_vocab);
+  for (const std::size_t count : {1, 3}) {
+    Played played(count);
+    std::vector<int> told;
+    SweepOptions options = in(Precision::bf16);
+    options.progress = [&](int done) { told.push_back(done); };
+    device_score(played.devices(), model, windows, options, small());
+    EXPECT_TRUE(std::ranges::is_sorted(told));
+    ASSERT_FALSE(told.empty());
+    EXPECT_EQ(told.back(), model.config.n_layers);
+  }
+}
+
+}  // namespace
+}  // namespace ropewalk::verify

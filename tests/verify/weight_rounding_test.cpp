@@ -1,0 +1,119 @@
+#include "verify/weight_rounding.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <random>
+
+#include "lib/convert.h"
+#include "tests/verify/host_accelerator.h"
+#include "tests/verify/random_adapters.h"
+#include "tests/verify/random_model.h"
+#include "verify/device_sweep.h"
+
+namespace ropewalk::verify {
+namespace {
+
+/// By the definition, one value after another.
+RoundingSums by_definition(std::span<const float> values, DType to) {
+  RoundingSums out;
+  for (const float w : values) {
+    const double rounded = to == DType::bf16 ? double(bf16_to_f32(f32_to_bf16(w))) : double(f16_to_f32(f32_to_f16(w)));
+    const double error = (std::isfinite(rounded) ? rounded : 0) - double(w);
+    out.add({double(w) * double(w), error * error, w == 0 ? 0 : std::abs(error) / std::abs(double(w))});
+  }
+  return out;
+}
+
+TEST(WeightRounding, IsWhatItsDefinitionSays) {
+  std::mt19937 random(1);
+  std::normal_distribution<float> normal(0, 0.02f);
+  for (const std::size_t n : {std::size_t{1}, std::size_t{31}, std::size_t{4096}, std::size_t{10003}}) {
+    std::vector<float> values(n);
+    for (float& x : values) x = normal(random);
+    if (n > 40) values[3] = 0, values[7] = 1e6f;  // past f16
+    for (const DType to : {DType::bf16, DType::f16}) {
+      const RoundingSums got = measure_rounding(DType::f32, std::as_bytes(std::span(values)), to),
+                         want = by_definition(values, to);
+      // sums of at most 10003 doubles in another order; the largest is a quotient of floats
+      EXPECT_NEAR(got.squares, want.squares, 1e-11 * want.squares);
+      EXPECT_NEAR(got.error_squares, want.error_squares, 1e-11 * want.error_squares);
+      EXPECT_NEAR(got.largest, want.largest, 1e-6 * want.largest);
+      EXPECT_GT(want.largest, 0);
+      if (n > 40 && to == DType::f16) {
+        EXPECT_EQ(got.largest, 1) << "lost entirely";
+      }
+    }
+  }
+}
+
+TEST(WeightRounding, OfEveryHalfAndOfBlocks) {
+  std::vector<float> halves;
+  for (std::uint32_t bits = 0; bits < 0x10000; ++bits)
+    if ((bits & 0x7c00) != 0x7c00) halves.push_back(f16_to_f32(static_cast<std::uint16_t>(bits)));
+  std::vector<std::byte> stored(halves.size() * 2);
+  encode_f32(DType::f16, halves, stored);
+  const RoundingSums got = measure_rounding(DType::f16, stored, DType::bf16), want = by_definition(halves, DType::bf16);
+  EXPECT_NEAR(got.error_squares, want.error_squares, 1e-10 * want.error_squares);
+  // 8 significant bits of 11: the worst is 1 + 2^-8 on its way to 1 or 1 + 2^-7
+  EXPECT_NEAR(got.largest, std::ldexp(1.0, -8) / (1 + std::ldexp(1.0, -8)), 1e-9);
+  EXPECT_EQ(measure_rounding(DType::f16, stored, DType::f16).largest, 0);
+
+  std::vector<float> values(96);
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = float(std::sin(double(i)));
+  std::vector<std::byte> blocks(3 * 34);
+  encode_f32(DType::q8_0, values, blocks);
+  decode_f32(DType::q8_0, blocks, values);
+  const RoundingSums q = measure_rounding(DType::q8_0, blocks, DType::bf16),
+                     q_want = by_definition(values, DType::bf16);
+  EXPECT_NEAR(q.error_squares, q_want.error_squares, 1e-12 * q_want.error_squares);
+}
+
+SweepReport report_of(const Checkpoint& model, Precision precision) {
+  SweepReport report;
+  SweepOptions options;
+  options.threads = 1, options.device = DeviceOptions{.precision = precision}, options.report = &report;
+  HostAccelerator device(1, std::uint64_t{1} << 30);
+  const std::vector<Window> windows = {random_ids(9, model.config.n_vocab, 1)};
+  device_score(device, model, windows, options, {.piece_bytes = 3000, .ring = 3, .readers = 3});
+  return report;
+}
+Checkpoint stored_as(Checkpoint model, DType dtype) {
+  for (TensorPtr& tensor : model.tensors)
+    if (tensor->info().shape.size() == 2) tensor = cast(tensor, dtype);
+  return model;
+}
+
+TEST(WeightRounding, ASweepReportsWhatItRounds) {
+  ModelConfig config = awkward_config();
+  config.d_model = 64, config.d_ff = 96;
+  const Checkpoint model = random_model(config, 2);
+  RoundingSums want;  // of what is multiplied: layers and head, not the embedding
+  for (const TensorPtr& tensor : model.tensors) {
+    if (tensor->info().shape.size() != 2 || tensor->name() == "model.embed_tokens.weight") continue;
+    std::vector<float> values(tensor->info().elements());
+    tensor->read_f32({0, tensor->info().rows()}, values);
+    want.add(by_definition(values, DType::bf16));
+  }
+  const SweepReport report = report_of(model, Precision::bf16);
+  ASSERT_EQ(report.rounding.size(), 1u);
+  EXPECT_NEAR(report.rounding[0].largest, want.largest, 1e-6 * want.largest);
+  EXPECT_NEAR(report.rounding[0].rms, std::sqrt(want.error_squares / want.squares), 1e-9);
+  // spacing 2^-7 between 1 and 2: errors of 2^-8 / sqrt 3 of values between one and two times that
+  EXPECT_LT(report.rounding[0].rms, std::ldexp(1.0, -8) / std::sqrt(3.0));
+  EXPECT_GT(report.rounding[0].rms, std::ldexp(1.0, -9) / std::sqrt(3.0));
+
+  EXPECT_EQ(report_of(model, Precision::f32).rounding[0].largest, 0) << "exact terms";
+  EXPECT_EQ(report_of(stored_as(model, DType::bf16), Precision::bf16).rounding[0].largest, 0) << "as stored";
+  EXPECT_EQ(report_of(stored_as(model, DType::f16), Precision::automatic).rounding[0].largest, 0) << "as stored";
+  EXPECT_GT(report_of(stored_as(model, DType::f16), Precision::bf16).rounding[0].rms, 1e-4);
+  EXPECT_EQ(report_of(with_random_adapters(stored_as(model, DType::bf16), all_modules(), 3, true), Precision::bf16)
+                .rounding[0]
+                .largest,
+            0)
+      << "factors of adapters are held in terms";
+}
+
+}  // namespace
+}  // namespace ropewalk::verify

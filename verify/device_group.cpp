@@ -1,0 +1,85 @@
+#include "verify/device_group.h"
+
+#include <algorithm>
+#include <exception>
+#include <numeric>
+#include <thread>
+
+#include "lib/error.h"
+
+namespace ropewalk::verify {
+
+std::vector<std::vector<std::size_t>> assign_windows(const ModelConfig& config, std::span<const std::size_t> lengths,
+                                                     std::size_t devices) {
+  const double d_model = config.d_model, d_q = double(config.d_q()), d_kv = double(config.d_kv());
+  const double per_token = d_model * (2 * d_q + 2 * d_kv + 3.0 * config.d_ff);
+  std::vector<double> cost;
+  for (const std::size_t length : lengths) {
+    const auto n = double(length);
+    cost.push_back(n *
+                   (per_token + n * d_q));  // products of a layer; causal attention has two of n / 2 keys on average
+  }
+  std::vector<std::size_t> order(lengths.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::ranges::stable_sort(order, std::greater{}, [&](std::size_t window) { return cost[window]; });
+  const auto with_tokens =
+      static_cast<std::size_t>(std::ranges::count_if(lengths, [](std::size_t n) { return n > 0; }));
+  std::vector<std::vector<std::size_t>> out(std::clamp<std::size_t>(with_tokens, 1, devices));
+  std::vector<double> load(out.size());
+  for (const std::size_t window : order) {
+    const auto least = static_cast<std::size_t>(std::ranges::min_element(load) - load.begin());
+    out[least].push_back(window), load[least] += cost[window];
+  }
+  for (std::vector<std::size_t>& windows : out) std::ranges::sort(windows);
+  return out;
+}
+
+DeviceGroup::DeviceGroup(std::size_t devices, const std::function<void(int)>& progress)
+    : done_(devices, -1), progress_(progress) {}
+
+void DeviceGroup::run(const Devices& devices, const std::function<void(std::size_t)>& body) {
+  if (done_.size() == 1) return body(0);
+  std::vector<std::exception_ptr> errors(done_.size());
+  const auto on_device = [&](std::size_t device) {
+    try {
+      devices[device].make_current();
+      body(device);
+    } catch (const Stopped&) {  // another's error is the one to tell
+    } catch (const Error& error) {
+      failed_ = true;
+      errors[device] = std::make_exception_ptr(
+          error.kind() == ErrorKind::device ? Error(error.kind(), {devices[device].id()}, error.problem(), error.fix())
+                                            : error);
+    } catch (...) {
+      failed_ = true;
+      errors[device] = std::current_exception();
+    }
+  };
+  {
+    std::vector<std::jthread> threads;
+    for (std::size_t device = 0; device < done_.size(); ++device) try {
+        threads.emplace_back(on_device, device);
+      } catch (...) {  // the system has no thread to give: those that run end first
+        failed_ = true;
+        throw;
+      }
+  }
+  for (const std::exception_ptr& error : errors)
+    if (error) std::rethrow_exception(error);
+}
+
+void DeviceGroup::stop_if_failed() const {
+  if (failed_) throw Stopped{};
+}
+
+void DeviceGroup::finished_layers(std::size_t device, int layers) {
+  stop_if_failed();
+  const std::lock_guard lock(mutex_);
+  done_[device] = layers;
+  const int least = *std::ranges::min_element(done_);
+  if (least <= told_ || !progress_) return;
+  told_ = least;
+  progress_(least);
+}
+
+}  // namespace ropewalk::verify
