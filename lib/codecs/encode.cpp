@@ -21,10 +21,10 @@ void encode_row_q8_0(const float* x, const float*, std::int64_t columns, std::by
 
 // The seam for vector bodies: a type's encoder is chosen here and nowhere else.
 constexpr Encoder kEncoders[] = {
-    {DType::q4_0, Importances::used, codecs::encode_q4_0},
-    {DType::q4_1, Importances::used, codecs::encode_q4_1},
-    {DType::q5_0, Importances::used, codecs::encode_q5_0},
-    {DType::q5_1, Importances::used, codecs::encode_q5_1},
+    {DType::q4_0, Importances::used, codecs::encode_q4_0_lanes},
+    {DType::q4_1, Importances::used, codecs::encode_q4_1_lanes},
+    {DType::q5_0, Importances::used, codecs::encode_q5_0_lanes},
+    {DType::q5_1, Importances::used, codecs::encode_q5_1_lanes},
     {DType::q8_0, Importances::ignored, encode_row_q8_0},
     {DType::q2_k, Importances::used, codecs::encode_q2_k_lanes},
     {DType::q3_k, Importances::used, codecs::encode_q3_k_lanes},
@@ -38,8 +38,8 @@ constexpr Encoder kEncoders[] = {
     {DType::iq2_s, Importances::used, codecs::encode_iq2_s},
     {DType::iq3_xxs, Importances::used, codecs::encode_iq3_xxs},
     {DType::iq3_s, Importances::used, codecs::encode_iq3_s},
-    {DType::iq4_nl, Importances::used, codecs::encode_iq4_nl},
-    {DType::iq4_xs, Importances::used, codecs::encode_iq4_xs},
+    {DType::iq4_nl, Importances::used, codecs::encode_iq4_nl_lanes},
+    {DType::iq4_xs, Importances::used, codecs::encode_iq4_xs_lanes},
     {DType::tq1_0, Importances::ignored, codecs::encode_tq1_0},
     {DType::tq2_0, Importances::ignored, codecs::encode_tq2_0},
     {DType::mxfp4, Importances::ignored, codecs::encode_mxfp4},

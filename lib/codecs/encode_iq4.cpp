@@ -1,6 +1,7 @@
 #include "lib/codecs/encoders.h"
 #include "lib/codecs/fits.h"
 #include "lib/codecs/k_types.h"
+#include "lib/codecs/lane_fits.h"
 #include "lib/codecs/pack.h"
 
 namespace ropewalk::codecs {
@@ -20,7 +21,7 @@ int nearest_level(float x) {
 
 /// The scale of 32 elements: of 16 candidates around the one that makes the extreme element the lowest level, the least
 /// weighted squared error.
-float fit_levels(const float* x, const float* weights) {
+float fit_iq4(const float* x, const float* weights) {
   const float peak = extreme(x, 32);
   if (std::fabs(peak) < kNothing) return 0;
   float sum_qx = 0, sum_q2 = 0;
@@ -48,45 +49,99 @@ float fit_group(const float* x, const float* importances, float spread) {
   if (importances != nullptr) weigh(x, importances, spread, weights, 32);
   else
     for (int i = 0; i < 32; ++i) weights[i] = x[i] * x[i];
-  return fit_levels(x, weights);
+  return fit_iq4(x, weights);
 }
 
-void put_levels(const float* x, float scale, std::byte* nibbles) {
-  const float inverse = scale != 0 ? 1 / scale : 0.0f;
-  for (int i = 0; i < 32; ++i) put_nibble(nibbles, i, 16, static_cast<std::uint32_t>(nearest_level(inverse * x[i])));
+/// fit_group of up to 16 groups; each `per_spread` of them share a spread.
+void fit_groups(const float* x, const float* importances, const float* spreads, int per_spread, int n_groups,
+                float* scales) {
+  alignas(64) float turned[32 * kLanes], weights[32 * kLanes];
+  turn(x, 32, n_groups, turned);
+  if (importances != nullptr) turn(importances, 32, n_groups, weights);
+  for (int i = 0; i < 32; ++i)
+    for (int group = 0; group < kLanes; ++group) {
+      const float value = turned[i * kLanes + group];
+      float& weight = weights[i * kLanes + group];
+      weight = importances != nullptr
+                   ? weight * std::sqrt(spreads[std::min(group, n_groups - 1) / per_spread] + value * value)
+                   : value * value;
+    }
+  fit_iq4_lanes({turned, weights, 32}, scales);
+}
+
+using NearestLevels = void(const float* x, float inverse, int n, std::uint8_t* levels);
+
+void nearest_levels(const float* x, float inverse, int n, std::uint8_t* levels) {
+  for (int i = 0; i < n; ++i) levels[i] = static_cast<std::uint8_t>(nearest_level(inverse * x[i]));
+}
+
+void put_levels(const float* x, float scale, NearestLevels* nearest_of, std::byte* nibbles) {
+  std::uint8_t levels[32];
+  nearest_of(x, scale != 0 ? 1 / scale : 0.0f, 32, levels);
+  for (int i = 0; i < 16; ++i) nibbles[i] = static_cast<std::byte>(levels[i] | levels[16 + i] << 4);
+}
+
+void put_iq4_nl(const float* x, float scale, NearestLevels* nearest_of, std::byte* block) {
+  put_half(block, scale);
+  put_levels(x, scale, nearest_of, block + 2);  // of the scale as it was, not as stored
+}
+
+void put_iq4_xs(const float* x, const float* scales, NearestLevels* nearest_of, std::byte* block) {
+  std::fill_n(block, 8, std::byte{0});
+  const float d = -extreme(scales, 8) / 32, inverse = d != 0 ? 1 / d : 0.0f;
+  put_half(block, d);
+  std::uint32_t high = 0;
+  for (int group = 0; group < 8; ++group) {
+    const int level = limited(-32, nearest(inverse * scales[group]), 31);
+    put_levels(x + 32 * group, d * real(level), nearest_of, block + 8 + 16 * group);  // of d as it was, not as stored
+    const auto code = static_cast<std::uint32_t>(level + 32);
+    add_bits(block[4 + group / 2], (code & 15) << group % 2 * 4);
+    high |= code >> 4 << 2 * group;
+  }
+  put_word(block + 2, high);
 }
 
 }  // namespace
 
 void encode_iq4_nl(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
   for (std::int64_t at = 0; at < columns; at += 32, x += 32, out += Iq4Nl::kBytes) {
-    std::fill_n(out, Iq4Nl::kBytes, std::byte{0});
     const float scale =
         fit_group(x, importances != nullptr ? importances + at : nullptr, sum_of_squares(x, 32) * (2.0f / 32));
-    put_half(out, scale);
-    put_levels(x, scale, out + 2);  // of the scale as it was, not as stored
+    put_iq4_nl(x, scale, nearest_levels, out);
+  }
+}
+
+void encode_iq4_nl_lanes(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
+  for (std::int64_t at = 0; at < columns; at += 32 * kLanes, x += 32 * kLanes) {
+    const int n_blocks = static_cast<int>(std::min<std::int64_t>(kLanes, (columns - at) / 32));
+    float spreads[kLanes] = {}, scales[kLanes];
+    for (int b = 0; b < n_blocks && importances != nullptr; ++b)
+      spreads[b] = sum_of_squares(x + 32 * b, 32) * (2.0f / 32);
+    fit_groups(x, importances != nullptr ? importances + at : nullptr, spreads, 1, n_blocks, scales);
+    for (int b = 0; b < n_blocks; ++b, out += Iq4Nl::kBytes) put_iq4_nl(x + 32 * b, scales[b], nearest_iq4_levels, out);
   }
 }
 
 void encode_iq4_xs(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
   for (std::int64_t at = 0; at < columns; at += 256, x += 256, out += Iq4Xs::kBytes) {
-    std::fill_n(out, Iq4Xs::kBytes, std::byte{0});
     const float spread = sum_of_squares(x, 256) * (2.0f / 256);
     float scales[8];
     for (int group = 0; group < 8; ++group)
       scales[group] =
           fit_group(x + 32 * group, importances != nullptr ? importances + at + 32 * group : nullptr, spread);
-    const float d = -extreme(scales, 8) / 32, inverse = d != 0 ? 1 / d : 0.0f;
-    put_half(out, d);
-    std::uint32_t high = 0;
-    for (int group = 0; group < 8; ++group) {
-      const int level = limited(-32, nearest(inverse * scales[group]), 31);
-      put_levels(x + 32 * group, d * real(level), out + 8 + 16 * group);  // of d as it was, not as stored
-      const auto code = static_cast<std::uint32_t>(level + 32);
-      add_bits(out[4 + group / 2], (code & 15) << group % 2 * 4);
-      high |= code >> 4 << 2 * group;
-    }
-    put_word(out + 2, high);
+    put_iq4_xs(x, scales, nearest_levels, out);
+  }
+}
+
+void encode_iq4_xs_lanes(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
+  for (std::int64_t at = 0; at < columns; at += 512, x += 512) {
+    const int n_blocks = at + 512 <= columns ? 2 : 1;
+    float spreads[2] = {}, scales[kLanes];
+    for (int b = 0; b < n_blocks && importances != nullptr; ++b)
+      spreads[b] = sum_of_squares(x + 256 * b, 256) * (2.0f / 256);
+    fit_groups(x, importances != nullptr ? importances + at : nullptr, spreads, 8, 8 * n_blocks, scales);
+    for (int b = 0; b < n_blocks; ++b, out += Iq4Xs::kBytes)
+      put_iq4_xs(x + 256 * b, scales + 8 * b, nearest_iq4_levels, out);
   }
 }
 

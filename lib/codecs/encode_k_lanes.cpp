@@ -13,14 +13,6 @@ struct Turned {
   alignas(64) float x[32 * kLanes], weights[32 * kLanes];
 };
 
-/// Groups of n elements, turned; lanes without a group are zero.
-void turn(const float* x, int n, int n_groups, float* out) {
-  for (int i = 0; i < n; ++i) {
-    for (int group = 0; group < n_groups; ++group) out[i * kLanes + group] = x[group * n + i];
-    for (int group = n_groups; group < kLanes; ++group) out[i * kLanes + group] = 0;
-  }
-}
-
 /// The weights of fit_affine_groups and of Q3_K, and their sums.
 template <class Type>
 void weigh_groups(const Turned& in, const float* importances, const float* spreads, float* weights, float* sums) {

@@ -2,6 +2,7 @@
 
 #include "lib/codecs/encoders.h"
 #include "lib/codecs/fits.h"
+#include "lib/codecs/lane_fits.h"
 #include "lib/codecs/pack.h"
 #include "lib/codecs/plain_types.h"
 
@@ -78,6 +79,32 @@ void encode_row(const float* x, const float* importances, std::int64_t columns, 
   }
 }
 
+/// The same with importances for 16 blocks at once; without them the plain bodies.
+template <class Type, int top, bool affine, int fifth>
+void encode_row_lanes(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
+  if (importances == nullptr) return encode_row<Type, top, affine, fifth>(x, nullptr, columns, out);
+  const float spread = sum_of_squares(x, columns) / static_cast<float>(columns);
+  for (std::int64_t at = 0; at < columns; at += 32 * kLanes, x += 32 * kLanes) {
+    const int n_blocks = static_cast<int>(std::min<std::int64_t>(kLanes, (columns - at) / 32));
+    alignas(64) float turned[32 * kLanes], weights[32 * kLanes];
+    turn(x, 32, n_blocks, turned);
+    turn(importances + at, 32, n_blocks, weights);
+    for (int i = 0; i < 32 * kLanes; ++i) weights[i] = weights[i] * std::sqrt(spread + turned[i] * turned[i]);
+    float scales[kLanes], mins[kLanes];
+    std::uint8_t all[32 * kLanes];
+    if constexpr (affine) fit_affine_lanes({turned, weights, 32}, search_of(top), scales, mins, all);
+    else fit_symmetric_lanes({turned, weights, 32}, (top + 1) / 2, scales, all);
+    for (int b = 0; b < n_blocks; ++b, out += Type::kBytes) {
+      std::uint8_t levels[32];
+      for (int i = 0; i < 32; ++i) levels[i] = all[i * kLanes + b];
+      std::fill_n(out, Type::kBytes, std::byte{0});
+      put_half(out, scales[b]);
+      if constexpr (affine) put_half(out + 2, -mins[b]);
+      put_levels(levels, out + Type::kBytes - 16, fifth != 0 ? out + fifth : nullptr);
+    }
+  }
+}
+
 /// The level of E2M1, doubled, nearest to x at that scale; the first of several.
 std::uint32_t nearest_e2m1(float x, float scale) {
   std::uint32_t best = 0;
@@ -114,14 +141,26 @@ float largest(const float* x, int n) {
 void encode_q4_0(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
   encode_row<Q4_0, 15, false, 0>(x, importances, columns, out);
 }
+void encode_q4_0_lanes(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
+  encode_row_lanes<Q4_0, 15, false, 0>(x, importances, columns, out);
+}
 void encode_q4_1(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
   encode_row<Q4_1, 15, true, 0>(x, importances, columns, out);
+}
+void encode_q4_1_lanes(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
+  encode_row_lanes<Q4_1, 15, true, 0>(x, importances, columns, out);
 }
 void encode_q5_0(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
   encode_row<Q5_0, 31, false, 2>(x, importances, columns, out);
 }
+void encode_q5_0_lanes(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
+  encode_row_lanes<Q5_0, 31, false, 2>(x, importances, columns, out);
+}
 void encode_q5_1(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
   encode_row<Q5_1, 31, true, 4>(x, importances, columns, out);
+}
+void encode_q5_1_lanes(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
+  encode_row_lanes<Q5_1, 31, true, 4>(x, importances, columns, out);
 }
 
 void encode_q1_0(const float* x, const float*, std::int64_t columns, std::byte* out) {

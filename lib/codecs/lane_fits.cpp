@@ -1,5 +1,6 @@
 #include "lib/codecs/lane_fits.h"
 
+#include "lib/codecs/plain_types.h"
 #include "lib/simd_targets.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -28,16 +29,10 @@ HWY_INLINE V level_of(V x, int low, int high) {
   return hn::ConvertTo(Floats(), hn::Sub(limited, hn::Set(di, 0x400000)));
 }
 
-HWY_INLINE void store_levels(const float* levels, int n, int lanes, std::uint8_t* out) {
-  for (int i = 0; i < n; ++i)
-    for (int lane = 0; lane < lanes; ++lane)
-      out[i * kLanes + lane] = static_cast<std::uint8_t>(static_cast<int>(levels[i * lanes + lane]));
-}
-
-/// Some lanes of `to` become those of `from`.
-HWY_INLINE void keep_levels(M where, const float* from, int n, int lanes, float* to) {
-  for (int i = 0; i < n; ++i)
-    hn::StoreU(hn::IfThenElse(where, load(from + i * lanes), load(to + i * lanes)), Floats(), to + i * lanes);
+/// One element's levels, all lanes.
+HWY_INLINE void store_levels(V levels, std::uint8_t* out) {
+  const hn::Rebind<std::uint8_t, Floats> d8;
+  hn::StoreU(hn::DemoteTo(d8, hn::ConvertTo(Ints(), levels)), d8, out);
 }
 
 /// The groups of one vector, from column `x`, `w`.
@@ -46,7 +41,7 @@ HWY_INLINE void fit_affine_vector(const float* x, const float* w, int n, const A
                                   float* mins, std::uint8_t* levels) {
   const Floats df;
   const int lanes = static_cast<int>(hn::Lanes(df));
-  HWY_ALIGN float tried[32 * kLanes], kept[kLevels ? 32 * kLanes : 1];
+  HWY_ALIGN float tried[32 * kLanes];
   const V zero = hn::Zero(df);
   V low = load(x), high = low, sum_w = load(w), sum_x = hn::Mul(sum_w, low);
   for (int i = 1; i < n; ++i) {
@@ -72,7 +67,7 @@ HWY_INLINE void fit_affine_vector(const float* x, const float* w, int n, const A
   for (int i = 0; i < n; ++i)
     hn::StoreU(level_of(hn::Mul(start, hn::Sub(load(x + i * kLanes), low)), 0, search.top), df, tried + i * lanes);
   V scale = hn::Div(set(1), start), best = error_of(tried, scale, low);
-  if (kLevels) std::copy_n(tried, n * lanes, kept);
+  V kept_inverse = start, kept_low = low;  // of the levels in use
   for (int k = 0; k <= search.steps; ++k) {
     const V inverse = hn::Div(set(search.first + search.step * real(k) + real(search.top)), hn::Sub(high, low));
     V sum_l = zero, sum_l2 = zero, sum_xl = zero;
@@ -97,7 +92,10 @@ HWY_INLINE void fit_affine_vector(const float* x, const float* w, int n, const A
     const V error = error_of(tried, this_scale, this_low);
     const M better = hn::And(solvable, hn::Lt(error, best));
     if (hn::AllFalse(df, better)) continue;
-    if (kLevels) keep_levels(better, tried, n, lanes, kept);
+    if (kLevels) {
+      kept_inverse = hn::IfThenElse(better, inverse, kept_inverse);
+      kept_low = hn::IfThenElse(better, low, kept_low);
+    }
     best = hn::IfThenElse(better, error, best);
     scale = hn::IfThenElse(better, this_scale, scale);
     low = hn::IfThenElse(better, this_low, low);
@@ -105,8 +103,10 @@ HWY_INLINE void fit_affine_vector(const float* x, const float* w, int n, const A
   hn::StoreU(hn::IfThenElse(dead, zero, scale), df, scales);
   hn::StoreU(hn::Neg(hn::IfThenElse(dead, first_low, low)), df, mins);
   if (!kLevels) return;
-  for (int i = 0; i < n; ++i) hn::StoreU(hn::IfThenElse(dead, zero, load(kept + i * lanes)), df, kept + i * lanes);
-  store_levels(kept, n, lanes, levels);
+  for (int i = 0; i < n; ++i) {
+    const V level = level_of(hn::Mul(kept_inverse, hn::Sub(load(x + i * kLanes), kept_low)), 0, search.top);
+    store_levels(hn::IfThenElse(dead, zero, level), levels + i * kLanes);
+  }
 }
 
 void FitAffine(const LaneGroups& groups, const AffineSearch& search, float* scales, float* mins, std::uint8_t* levels) {
@@ -136,8 +136,6 @@ template <bool kLevels>
 HWY_INLINE void fit_symmetric_vector(const float* x, const float* w, int n, int half, float* scales,
                                      std::uint8_t* levels) {
   const Floats df;
-  const int lanes = static_cast<int>(hn::Lanes(df));
-  HWY_ALIGN float tried[kLevels ? 32 * kLanes : 1], kept[kLevels ? 32 * kLanes : 1];
   const V zero = hn::Zero(df), peak = extreme_of(x, n);
   const M dead = hn::Lt(hn::Abs(peak), set(kNothing));
   V lx, l2;
@@ -145,28 +143,29 @@ HWY_INLINE void fit_symmetric_vector(const float* x, const float* w, int n, int 
     lx = l2 = hn::Zero(Floats());
     for (int i = 0; i < n; ++i) {
       const V xi = load(x + i * kLanes), wi = load(w + i * kLanes), l = level_of(hn::Mul(inverse, xi), -half, half - 1);
-      if (kLevels) hn::StoreU(l, Floats(), tried + i * lanes);
       lx = hn::Add(lx, hn::Mul(hn::Mul(wi, xi), l));
       l2 = hn::Add(l2, hn::Mul(hn::Mul(wi, l), l));
     }
   };
-  measure(hn::Div(set(real(-half)), peak));
-  if (kLevels) std::copy_n(tried, n * lanes, kept);
-  V scale = hn::IfThenElse(hn::Ne(l2, zero), hn::Div(lx, l2), zero), best = hn::Mul(scale, lx);
+  V kept_inverse = hn::Div(set(real(-half)), peak);  // of the levels in use
+  measure(kept_inverse);
+  V scale = hn::IfThenElse(hn::Eq(l2, zero), zero, hn::Div(lx, l2)), best = hn::Mul(scale, lx);
   for (int step = -9; step <= 9; ++step) {
     if (step == 0) continue;
-    measure(hn::Div(set(-(real(half) + 0.1f * real(step))), peak));
+    const V inverse = hn::Div(set(-(real(half) + 0.1f * real(step))), peak);
+    measure(inverse);
     const M better = hn::And(hn::Gt(l2, zero), hn::Gt(hn::Mul(lx, lx), hn::Mul(best, l2)));
     if (hn::AllFalse(df, better)) continue;
-    if (kLevels) keep_levels(better, tried, n, lanes, kept);
+    kept_inverse = hn::IfThenElse(better, inverse, kept_inverse);
     scale = hn::IfThenElse(better, hn::Div(lx, l2), scale);
     best = hn::IfThenElse(better, hn::Mul(scale, lx), best);
   }
   hn::StoreU(hn::IfThenElse(dead, zero, scale), df, scales);
   if (!kLevels) return;
-  for (int i = 0; i < n; ++i)
-    hn::StoreU(hn::IfThenElse(dead, zero, hn::Add(load(kept + i * lanes), set(real(half)))), df, kept + i * lanes);
-  store_levels(kept, n, lanes, levels);
+  for (int i = 0; i < n; ++i) {
+    const V level = level_of(hn::Mul(kept_inverse, load(x + i * kLanes)), -half, half - 1);
+    store_levels(hn::IfThenElse(dead, zero, hn::Add(level, set(real(half)))), levels + i * kLanes);
+  }
 }
 
 void FitSymmetric(const LaneGroups& groups, int half, float* scales, std::uint8_t* levels) {
@@ -224,6 +223,95 @@ void FitByMoves(const LaneGroups& groups, int half, float* scales) {
     fit_by_moves_vector(groups.x + first, groups.n, half, scales + first);
 }
 
+/// The nearest level of each lane: where the search of nearest_level() ends is the number of midpoints between levels that x
+/// is not below (differences near a midpoint are exact).
+#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
+// In steps of 16 from 7 on, no step has a midpoint inside but one: its bounds and where it parts are looked up.
+HWY_ALIGN constexpr float kParts[16] = {1e9f,  -115.5f, -93.5f, -74,   1e9f, -42, -28.5f, -16,
+                                        -4.5f, 19,      31.5f,  45.5f, 61,   79,  101,    1e9f};
+HWY_ALIGN constexpr float kBelow[16] = {-127, -127, -104, -83, -65, -49, -35, -22, -10, 13, 25, 38, 53, 69, 89, 113};
+HWY_ALIGN constexpr float kAbove[16] = {-127, -104, -83, -65, -65, -35, -22, -10, 1, 25, 38, 53, 69, 89, 113, 113};
+
+HWY_INLINE V look_up(const float* table, hn::Vec<Ints> index) {
+  const Floats df;
+  const auto lanes = hn::IndicesFromVec(df, hn::And(index, hn::Set(Ints(), int(hn::Lanes(df)) - 1)));
+  const V low = hn::TableLookupLanes(hn::Load(df, table), lanes);
+#if HWY_TARGET == HWY_AVX2
+  const V high = hn::TableLookupLanes(hn::Load(df, table + 8), lanes);
+  return hn::IfThenElse(hn::RebindMask(df, hn::Gt(index, hn::Set(Ints(), 7))), high, low);
+#else
+  return low;
+#endif
+}
+HWY_INLINE V nearest_iq4_value(V x) {
+  const Floats df;
+  const V top = set(118);
+  x = hn::Max(hn::IfThenElse(hn::Lt(x, top), x, top), set(-136));  // NaN is the top
+  const auto whole = hn::ConvertTo(Ints(), hn::Floor(x));
+  const auto step = hn::ShiftRight<4>(hn::Add(whole, hn::Set(Ints(), 137)));
+  return hn::IfThenElse(hn::Lt(x, look_up(kParts, step)), look_up(kBelow, step), look_up(kAbove, step));
+}
+#else
+// Levels are whole, so the sum of the steps between them is exact.
+HWY_INLINE V nearest_iq4_value(V x) {
+  V value = set(real(kIq4Levels[0]));
+  for (int j = 0; j < 15; ++j) {
+    const V step = set(real(kIq4Levels[j + 1] - kIq4Levels[j]));
+    const M below = hn::Lt(x, set(0.5f * real(kIq4Levels[j] + kIq4Levels[j + 1])));
+    value = hn::IfThenElse(below, value, hn::Add(value, step));
+  }
+  return value;
+}
+#endif
+
+HWY_INLINE void fit_iq4_vector(const float* x, const float* w, int n, float* scales) {
+  const Floats df;
+  const V zero = hn::Zero(df), peak = extreme_of(x, n);
+  const M dead = hn::Lt(hn::Abs(peak), set(kNothing));
+  V qx, q2;
+  const auto measure = [&](V inverse) HWY_ATTR {
+    qx = q2 = hn::Zero(Floats());
+    for (int i = 0; i < n; ++i) {
+      const V xi = load(x + i * kLanes), wq = nearest_iq4_value(hn::Mul(inverse, xi)),
+              weighted = hn::Mul(load(w + i * kLanes), wq);
+      qx = hn::Add(qx, hn::Mul(weighted, xi));
+      q2 = hn::Add(q2, hn::Mul(weighted, wq));
+    }
+  };
+  const V lowest = set(real(kIq4Levels[0]));
+  measure(hn::Div(set(1), hn::Div(hn::Neg(peak), lowest)));
+  V scale = hn::IfThenElse(hn::Gt(q2, zero), hn::Div(qx, q2), zero), best = hn::Mul(scale, qx);
+  for (int step = -7; step <= 7; ++step) {
+    measure(hn::Div(set(real(step + kIq4Levels[0])), peak));
+    const M better = hn::And(hn::Gt(q2, zero), hn::Gt(hn::Mul(qx, qx), hn::Mul(best, q2)));
+    scale = hn::IfThenElse(better, hn::Div(qx, q2), scale);
+    best = hn::IfThenElse(better, hn::Mul(scale, qx), best);
+  }
+  hn::StoreU(hn::IfThenElse(dead, zero, scale), df, scales);
+}
+
+void FitIq4(const LaneGroups& groups, float* scales) {
+  const int lanes = static_cast<int>(hn::Lanes(Floats()));
+  for (int first = 0; first < kLanes; first += lanes)
+    fit_iq4_vector(groups.x + first, groups.weights + first, groups.n, scales + first);
+}
+
+void NearestIq4(const float* x, float inverse, int n, std::uint8_t* levels) {
+  const Floats df;
+  const Ints di;
+  const hn::Rebind<std::uint8_t, Floats> d8;
+  const int lanes = static_cast<int>(hn::Lanes(df));
+  for (int i = 0; i < n; i += lanes) {
+    const V xi = hn::Mul(load(x + i), set(inverse));
+    auto index = hn::Set(di, 15);
+    for (int j = 0; j < 15; ++j) {
+      const M below = hn::Lt(xi, set(0.5f * real(kIq4Levels[j] + kIq4Levels[j + 1])));
+      index = hn::Add(index, hn::VecFromMask(di, hn::RebindMask(di, below)));  // a true lane is -1
+    }
+    hn::StoreU(hn::DemoteTo(d8, index), d8, levels + i);
+  }
+}
+
 }  // namespace ropewalk::codecs::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -232,6 +320,8 @@ namespace ropewalk::codecs {
 HWY_EXPORT(FitAffine);
 HWY_EXPORT(FitSymmetric);
 HWY_EXPORT(FitByMoves);
+HWY_EXPORT(FitIq4);
+HWY_EXPORT(NearestIq4);
 
 void fit_affine_lanes(const LaneGroups& groups, const AffineSearch& search, float* scales, float* mins,
                       std::uint8_t* levels) {
@@ -242,6 +332,11 @@ void fit_symmetric_lanes(const LaneGroups& groups, int half, float* scales, std:
 }
 void fit_by_moves_lanes(const LaneGroups& groups, int half, float* scales) {
   HWY_DYNAMIC_DISPATCH(FitByMoves)(groups, half, scales);
+}
+
+void fit_iq4_lanes(const LaneGroups& groups, float* scales) { HWY_DYNAMIC_DISPATCH(FitIq4)(groups, scales); }
+void nearest_iq4_levels(const float* x, float inverse, int n, std::uint8_t* levels) {
+  HWY_DYNAMIC_DISPATCH(NearestIq4)(x, inverse, n, levels);
 }
 
 }  // namespace ropewalk::codecs

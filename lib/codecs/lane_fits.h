@@ -17,6 +17,14 @@ struct LaneGroups {
   int n;
 };
 
+/// n_groups groups of n consecutive elements, turned to stand so; lanes without a group are zero.
+inline void turn(const float* x, int n, int n_groups, float* out) {
+  for (int i = 0; i < n; ++i) {
+    for (int group = 0; group < n_groups; ++group) out[i * kLanes + group] = x[group * n + i];
+    for (int group = n_groups; group < kLanes; ++group) out[i * kLanes + group] = 0;
+  }
+}
+
 /// fit_affine of each group. `levels`, laid out as the elements are, only if not null.
 void fit_affine_lanes(const LaneGroups& groups, const AffineSearch& search, float* scales, float* mins,
                       std::uint8_t* levels = nullptr);
@@ -24,5 +32,10 @@ void fit_affine_lanes(const LaneGroups& groups, const AffineSearch& search, floa
 void fit_symmetric_lanes(const LaneGroups& groups, int half, float* scales, std::uint8_t* levels = nullptr);
 /// fit_by_moves of each group; weights are not looked at.
 void fit_by_moves_lanes(const LaneGroups& groups, int half, float* scales);
+
+/// fit_iq4 of each group.
+void fit_iq4_lanes(const LaneGroups& groups, float* scales);
+/// The nearest IQ4 levels of n consecutive elements times `inverse`; n is a multiple of kLanes.
+void nearest_iq4_levels(const float* x, float inverse, int n, std::uint8_t* levels);
 
 }  // namespace ropewalk::codecs
