@@ -52,7 +52,7 @@ float fit_group(const float* x, const float* importances, float spread) {
   return fit_iq4(x, weights);
 }
 
-/// fit_group of up to 16 groups; each `per_spread` of them share a spread.
+/// fit_group of up to kLanes groups; each `per_spread` of them share a spread.
 void fit_groups(const float* x, const float* importances, const float* spreads, int per_spread, int n_groups,
                 float* scales) {
   alignas(64) float turned[32 * kLanes], weights[32 * kLanes];
@@ -134,9 +134,10 @@ void encode_iq4_xs(const float* x, const float* importances, std::int64_t column
 }
 
 void encode_iq4_xs_lanes(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
-  for (std::int64_t at = 0; at < columns; at += 512, x += 512) {
-    const int n_blocks = at + 512 <= columns ? 2 : 1;
-    float spreads[2] = {}, scales[kLanes];
+  constexpr int kAtOnce = kLanes / 8;
+  for (std::int64_t at = 0; at < columns; at += 256 * kAtOnce, x += 256 * kAtOnce) {
+    const int n_blocks = static_cast<int>(std::min<std::int64_t>(kAtOnce, (columns - at) / 256));
+    float spreads[kAtOnce] = {}, scales[kLanes];
     for (int b = 0; b < n_blocks && importances != nullptr; ++b)
       spreads[b] = sum_of_squares(x + 256 * b, 256) * (2.0f / 256);
     fit_groups(x, importances != nullptr ? importances + at : nullptr, spreads, 8, 8 * n_blocks, scales);

@@ -18,7 +18,10 @@ void encode_block(const float* x, const float* importances, std::byte* block) {
     fits.scales[group] = fit.scale;
     fits.mins[group] = fit.min;
   }
-  if (put_scales<Type>(fits, weighted, block)) put_levels<Type>(x, levels, block);
+  if (!put_scales<Type>(fits, weighted, block)) return;
+  for (int group = 0; group < 256 / n; ++group)
+    take_again(x + n * group, stored_scale<Type>(block, group), levels + n * group, n, kLowest<Type>, kHighest<Type>);
+  pack_levels<Type>(levels, block);
 }
 
 template <class Type>

@@ -4,11 +4,14 @@
 #include "lib/codecs/k_blocks.h"
 #include "lib/codecs/lane_fits.h"
 
-// The encoders of encode_k.cpp with the fits of 16 groups at once: a block of Q2_K, Q3_K and Q6_K, two of Q4_K and Q5_K. Levels
+// The encoders of encode_k.cpp with the fits of 32 groups at once: two blocks of Q2_K, Q3_K and Q6_K, four of Q4_K and Q5_K. Levels
 // of the fits are not kept: where they count, behind a stored scale of 0, the group is fitted once more, alone.
 namespace ropewalk::codecs {
 namespace {
 
+struct LaneFits {
+  float scales[kLanes], mins[kLanes], sums[kLanes];
+};
 struct Turned {
   alignas(64) float x[32 * kLanes], weights[32 * kLanes];
 };
@@ -40,14 +43,15 @@ void weigh_groups(const Turned& in, const float* importances, const float* sprea
 }
 
 template <class Type>
-void fit(const float* x, const float* importances, int n_blocks, GroupFits& fits) {
+void fit(const float* x, const float* importances, int n_blocks, LaneFits& fits) {
   constexpr int n = Type::kGroup, per_block = 256 / n;
   Turned in;
   turn(x, n, n_blocks * per_block, in.x);
   if (importances != nullptr) {
     turn(importances, n, n_blocks * per_block, in.weights);
     if constexpr (!std::is_same_v<Type, Q6K>) {
-      float spreads[2] = {spread_of<Type>(x), n_blocks > 1 ? spread_of<Type>(x + 256) : 0};
+      float spreads[4] = {};
+      for (int b = 0; b < n_blocks; ++b) spreads[b] = spread_of<Type>(x + 256 * b);
       weigh_groups<Type>(in, in.weights, spreads, in.weights, fits.sums);
     }
   } else if constexpr (std::is_same_v<Type, Q6K>) {
@@ -62,18 +66,27 @@ void fit(const float* x, const float* importances, int n_blocks, GroupFits& fits
   else fit_affine_lanes(groups, affine_search<Type>(importances != nullptr), fits.scales, fits.mins);
 }
 
-/// Levels of the fits where the stored scale is 0: they stay.
+/// Levels at the stored scales; those of the fits where such a scale is 0.
 template <class Type>
-void fit_zero_groups(const float* x, const float* importances, const std::byte* block, std::uint8_t* levels) {
+void put_levels(const float* x, const float* importances, std::byte* block) {
   constexpr int n = Type::kGroup;
+  StoredScales stored;
+  for (int group = 0; group < 256 / n; ++group) {
+    const Affine scale = stored_scale<Type>(block, group);
+    stored.d[group] = scale.d;
+    stored.m[group] = scale.m;
+  }
+  std::uint8_t levels[256];
+  take_levels(x, stored, n, kLowest<Type>, kHighest<Type>, levels);
   std::optional<float> spread;
   for (int group = 0; group < 256 / n; ++group) {
-    if (!is_zero_scale<Type>(block, group)) continue;
+    if (stored.d[group] != 0) continue;
     if (!spread) spread = importances != nullptr ? spread_of<Type>(x) : 0;
     float unused;
     fit_group<Type>(x + n * group, importances != nullptr ? importances + n * group : nullptr, *spread,
                     levels + n * group, unused);
   }
+  pack_levels<Type>(levels, block);
 }
 
 template <class Type>
@@ -81,22 +94,17 @@ void encode_row(const float* x, const float* importances, std::int64_t columns, 
   constexpr int per_block = 256 / Type::kGroup, at_once = kLanes / per_block;
   for (std::int64_t at = 0; at < columns; at += 256 * at_once) {
     const int n_blocks = static_cast<int>(std::min<std::int64_t>(at_once, (columns - at) / 256));
-    GroupFits all;
+    LaneFits all;
     fit<Type>(x + at, importances != nullptr ? importances + at : nullptr, n_blocks, all);
     for (int b = 0; b < n_blocks; ++b, out += Type::kBytes) {
       const float *of_block = x + at + 256 * b,
                   *weights = importances != nullptr ? importances + at + 256 * b : nullptr;
       std::fill_n(out, Type::kBytes, std::byte{0});
-      GroupFits fits = all;
-      if (b > 0) {
-        std::copy_n(all.scales + per_block * b, per_block, fits.scales);
-        std::copy_n(all.mins + per_block * b, per_block, fits.mins);
-        std::copy_n(all.sums + per_block * b, per_block, fits.sums);
-      }
-      if (!put_scales<Type>(fits, importances != nullptr, out)) continue;
-      std::uint8_t levels[256];
-      fit_zero_groups<Type>(of_block, weights, out, levels);
-      put_levels<Type>(of_block, levels, out);
+      GroupFits fits;
+      std::copy_n(all.scales + per_block * b, per_block, fits.scales);
+      std::copy_n(all.mins + per_block * b, per_block, fits.mins);
+      std::copy_n(all.sums + per_block * b, per_block, fits.sums);
+      if (put_scales<Type>(fits, importances != nullptr, out)) put_levels<Type>(of_block, weights, out);
     }
   }
 }

@@ -79,7 +79,7 @@ void encode_row(const float* x, const float* importances, std::int64_t columns, 
   }
 }
 
-/// The same with importances for 16 blocks at once; without them the plain bodies.
+/// The same with importances for kLanes blocks at once; without them the plain bodies.
 template <class Type, int top, bool affine, int fifth>
 void encode_row_lanes(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
   if (importances == nullptr) return encode_row<Type, top, affine, fifth>(x, nullptr, columns, out);

@@ -17,7 +17,7 @@ RowEncoder encode_iq4_nl, encode_iq4_xs;                                        
 RowEncoder encode_iq2_xxs, encode_iq2_xs, encode_iq2_s, encode_iq3_xxs, encode_iq3_s;         // encode_grid.cpp
 RowEncoder encode_iq1_s, encode_iq1_m;                                                        // encode_iq1.cpp
 
-// The same bytes, 16 groups side by side (lane_fits.h).
+// The same bytes, 32 groups side by side (lane_fits.h).
 RowEncoder encode_q2_k_lanes, encode_q3_k_lanes, encode_q4_k_lanes, encode_q5_k_lanes, encode_q6_k_lanes;
 RowEncoder encode_q4_0_lanes, encode_q4_1_lanes, encode_q5_0_lanes, encode_q5_1_lanes;
 RowEncoder encode_iq4_nl_lanes, encode_iq4_xs_lanes;

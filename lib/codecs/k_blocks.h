@@ -137,18 +137,23 @@ inline void pack_q6_k(const std::uint8_t* levels, std::byte* block) {
   pack_two_bits(high, block + 128);
 }
 
-/// Levels at the stored scales of a K type, and its fields. `levels` holds those of the fits, for groups whose stored scale
-/// is 0.
+/// The lowest level of a K type as a signed number.
 template <class Type>
-void put_levels(const float* x, std::uint8_t* levels, std::byte* block) {
-  constexpr int n = Type::kGroup;
-  for (int group = 0; group < 256 / n; ++group) {
-    const float* of_group = x + n * group;
-    std::uint8_t* out = levels + n * group;
-    if constexpr (std::is_same_v<Type, Q3K>) take_again(of_group, {Q3K::scale(block, group), 0}, out, n, -4, 3);
-    else if constexpr (std::is_same_v<Type, Q6K>) take_again(of_group, {Q6K::scale(block, group), 0}, out, n, -32, 31);
-    else take_again(of_group, Type::scale(block, group), out, n, 0, static_cast<int>(Type::kLargest));
-  }
+inline constexpr int kLowest = std::is_same_v<Type, Q3K>   ? -4
+                               : std::is_same_v<Type, Q6K> ? -32
+                                                           : 0;
+template <class Type>
+inline constexpr int kHighest = kLowest<Type> < 0 ? -kLowest<Type> - 1 : static_cast<int>(Type::kLargest);
+
+/// What a group's levels are multiplied by and lessened by, as stored.
+template <class Type>
+Affine stored_scale(const std::byte* block, int group) {
+  if constexpr (kLowest<Type> < 0) return {Type::scale(block, group), 0};
+  else return Type::scale(block, group);
+}
+
+template <class Type>
+void pack_levels(const std::uint8_t* levels, std::byte* block) {
   if constexpr (std::is_same_v<Type, Q2K>) pack_two_bits(levels, block + 16);
   if constexpr (std::is_same_v<Type, Q3K>) pack_top_bits(levels, 2, block), pack_two_bits(levels, block + 32);
   if constexpr (std::is_same_v<Type, Q4K>) pack_four_bits(levels, block + 16);
@@ -196,12 +201,6 @@ bool put_scales(const GroupFits& fits, bool weighted, std::byte* block) {
   else if constexpr (std::is_same_v<Type, Q6K>) return put_scales_q6_k(fits, block);
   else put_scales_q4_k(fits, weighted, static_cast<int>(Type::kLargest), block);
   return true;
-}
-
-template <class Type>
-bool is_zero_scale(const std::byte* block, int group) {
-  if constexpr (std::is_same_v<Type, Q3K> || std::is_same_v<Type, Q6K>) return Type::scale(block, group) == 0;
-  else return Type::scale(block, group).d == 0;
 }
 
 }  // namespace ropewalk::codecs

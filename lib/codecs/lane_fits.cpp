@@ -12,7 +12,7 @@ HWY_BEFORE_NAMESPACE();
 namespace ropewalk::codecs::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-using Floats = hn::CappedTag<float, kLanes>;
+using Floats = hn::CappedTag<float, 16>;
 using Ints = hn::RebindToSigned<Floats>;
 using V = hn::Vec<Floats>;
 using M = hn::Mask<Floats>;
@@ -35,88 +35,111 @@ HWY_INLINE void store_levels(V levels, std::uint8_t* out) {
   hn::StoreU(hn::DemoteTo(d8, hn::ConvertTo(Ints(), levels)), d8, out);
 }
 
-/// The groups of one vector, from column `x`, `w`.
+constexpr int kPair = 2;  // vectors in flight
+
+/// The groups of two vectors, from column `x`, `w`.
 template <bool kAbsolute, bool kLevels>
-HWY_INLINE void fit_affine_vector(const float* x, const float* w, int n, const AffineSearch& search, float* scales,
-                                  float* mins, std::uint8_t* levels) {
+HWY_INLINE void fit_affine_pair(const float* x, const float* w, int n, const AffineSearch& search, float* scales,
+                                float* mins, std::uint8_t* levels) {
   const Floats df;
   const int lanes = static_cast<int>(hn::Lanes(df));
-  HWY_ALIGN float tried[32 * kLanes];
+  HWY_ALIGN float tried[32 * kPair * 16];
   const V zero = hn::Zero(df);
-  V low = load(x), high = low, sum_w = load(w), sum_x = hn::Mul(sum_w, low);
-  for (int i = 1; i < n; ++i) {
-    const V xi = load(x + i * kLanes), wi = load(w + i * kLanes);
-    low = hn::IfThenElse(hn::Lt(xi, low), xi, low);
-    high = hn::IfThenElse(hn::Gt(xi, high), xi, high);
-    sum_w = hn::Add(sum_w, wi);
-    sum_x = hn::Add(sum_x, hn::Mul(wi, xi));
-  }
-  low = hn::IfThenElse(hn::Gt(low, zero), zero, low);
-  const V first_low = low;
-  const M dead = hn::Le(high, low);
-
-  const auto error_of = [&](const float* candidate, V scale, V lowest) HWY_ATTR {
-    V error = hn::Zero(Floats());
-    for (int i = 0; i < n; ++i) {
-      const V off = hn::Sub(hn::Add(hn::Mul(scale, load(candidate + i * lanes)), lowest), load(x + i * kLanes));
-      error = hn::Add(error, hn::Mul(load(w + i * kLanes), kAbsolute ? hn::Abs(off) : hn::Mul(off, off)));
-    }
-    return error;
+  V low[kPair], high[kPair], sum_w[kPair], sum_x[kPair], scale[kPair], best[kPair], first_low[kPair],
+      kept_inverse[kPair], kept_low[kPair];
+  M dead[kPair];
+  const auto x_at = [&](int i, int p) HWY_ATTR { return load(x + i * kLanes + p * lanes); };
+  const auto w_at = [&](int i, int p) HWY_ATTR { return load(w + i * kLanes + p * lanes); };
+  const auto error_of = [&](V* error, const V* of_scale, const V* lowest) HWY_ATTR {
+    for (int p = 0; p < kPair; ++p) error[p] = hn::Zero(Floats());
+    for (int i = 0; i < n; ++i)
+      for (int p = 0; p < kPair; ++p) {
+        const V level = load(tried + (i * kPair + p) * lanes);
+        const V off = hn::Sub(hn::Add(hn::Mul(of_scale[p], level), lowest[p]), x_at(i, p));
+        error[p] = hn::Add(error[p], hn::Mul(w_at(i, p), kAbsolute ? hn::Abs(off) : hn::Mul(off, off)));
+      }
   };
-  const V start = hn::Div(set(real(search.top)), hn::Sub(high, low));
-  for (int i = 0; i < n; ++i)
-    hn::StoreU(level_of(hn::Mul(start, hn::Sub(load(x + i * kLanes), low)), 0, search.top), df, tried + i * lanes);
-  V scale = hn::Div(set(1), start), best = error_of(tried, scale, low);
-  V kept_inverse = start, kept_low = low;  // of the levels in use
-  for (int k = 0; k <= search.steps; ++k) {
-    const V inverse = hn::Div(set(search.first + search.step * real(k) + real(search.top)), hn::Sub(high, low));
-    V sum_l = zero, sum_l2 = zero, sum_xl = zero;
-    for (int i = 0; i < n; ++i) {
-      const V xi = load(x + i * kLanes), l = level_of(hn::Mul(inverse, hn::Sub(xi, low)), 0, search.top);
-      hn::StoreU(l, df, tried + i * lanes);
-      const V wl = hn::Mul(load(w + i * kLanes), l);
-      sum_l = hn::Add(sum_l, wl);
-      sum_l2 = hn::Add(sum_l2, hn::Mul(wl, l));
-      sum_xl = hn::Add(sum_xl, hn::Mul(wl, xi));
-    }
-    const V determinant = hn::Sub(hn::Mul(sum_w, sum_l2), hn::Mul(sum_l, sum_l));
-    const M solvable = hn::AndNot(dead, hn::Gt(determinant, zero));
-    if (hn::AllFalse(df, solvable)) continue;
-    V this_scale = hn::Div(hn::Sub(hn::Mul(sum_w, sum_xl), hn::Mul(sum_x, sum_l)), determinant),
-      this_low = hn::Div(hn::Sub(hn::Mul(sum_l2, sum_x), hn::Mul(sum_l, sum_xl)), determinant);
-    const M positive = hn::Gt(this_low, zero);
-    if (!hn::AllFalse(df, positive)) {
-      this_low = hn::IfThenElse(positive, zero, this_low);
-      this_scale = hn::IfThenElse(positive, hn::Div(sum_xl, sum_l2), this_scale);
-    }
-    const V error = error_of(tried, this_scale, this_low);
-    const M better = hn::And(solvable, hn::Lt(error, best));
-    if (hn::AllFalse(df, better)) continue;
-    if (kLevels) {
-      kept_inverse = hn::IfThenElse(better, inverse, kept_inverse);
-      kept_low = hn::IfThenElse(better, low, kept_low);
-    }
-    best = hn::IfThenElse(better, error, best);
-    scale = hn::IfThenElse(better, this_scale, scale);
-    low = hn::IfThenElse(better, this_low, low);
+  for (int p = 0; p < kPair; ++p) {
+    low[p] = high[p] = x_at(0, p);
+    sum_w[p] = w_at(0, p);
+    sum_x[p] = hn::Mul(sum_w[p], low[p]);
   }
-  hn::StoreU(hn::IfThenElse(dead, zero, scale), df, scales);
-  hn::StoreU(hn::Neg(hn::IfThenElse(dead, first_low, low)), df, mins);
-  if (!kLevels) return;
-  for (int i = 0; i < n; ++i) {
-    const V level = level_of(hn::Mul(kept_inverse, hn::Sub(load(x + i * kLanes), kept_low)), 0, search.top);
-    store_levels(hn::IfThenElse(dead, zero, level), levels + i * kLanes);
+  for (int i = 1; i < n; ++i)
+    for (int p = 0; p < kPair; ++p) {
+      const V xi = x_at(i, p), wi = w_at(i, p);
+      low[p] = hn::IfThenElse(hn::Lt(xi, low[p]), xi, low[p]);
+      high[p] = hn::IfThenElse(hn::Gt(xi, high[p]), xi, high[p]);
+      sum_w[p] = hn::Add(sum_w[p], wi);
+      sum_x[p] = hn::Add(sum_x[p], hn::Mul(wi, xi));
+    }
+  for (int p = 0; p < kPair; ++p) {
+    low[p] = hn::IfThenElse(hn::Gt(low[p], zero), zero, low[p]);
+    first_low[p] = kept_low[p] = low[p];
+    dead[p] = hn::Le(high[p], low[p]);
+    kept_inverse[p] = hn::Div(set(real(search.top)), hn::Sub(high[p], low[p]));  // of the levels in use
+    for (int i = 0; i < n; ++i)
+      hn::StoreU(level_of(hn::Mul(kept_inverse[p], hn::Sub(x_at(i, p), low[p])), 0, search.top), df,
+                 tried + (i * kPair + p) * lanes);
+    scale[p] = hn::Div(set(1), kept_inverse[p]);
+  }
+  error_of(best, scale, low);
+  for (int k = 0; k <= search.steps; ++k) {
+    const V levels_k = set(search.first + search.step * real(k) + real(search.top));
+    V inverse[kPair], sum_l[kPair], sum_l2[kPair], sum_xl[kPair], this_scale[kPair], this_low[kPair], error[kPair];
+    M solvable[kPair];
+    for (int p = 0; p < kPair; ++p) {
+      inverse[p] = hn::Div(levels_k, hn::Sub(high[p], low[p]));
+      sum_l[p] = sum_l2[p] = sum_xl[p] = zero;
+    }
+    for (int i = 0; i < n; ++i)
+      for (int p = 0; p < kPair; ++p) {
+        const V xi = x_at(i, p), l = level_of(hn::Mul(inverse[p], hn::Sub(xi, low[p])), 0, search.top);
+        hn::StoreU(l, df, tried + (i * kPair + p) * lanes);
+        const V wl = hn::Mul(w_at(i, p), l);
+        sum_l[p] = hn::Add(sum_l[p], wl);
+        sum_l2[p] = hn::Add(sum_l2[p], hn::Mul(wl, l));
+        sum_xl[p] = hn::Add(sum_xl[p], hn::Mul(wl, xi));
+      }
+    for (int p = 0; p < kPair; ++p) {
+      const V determinant = hn::Sub(hn::Mul(sum_w[p], sum_l2[p]), hn::Mul(sum_l[p], sum_l[p]));
+      solvable[p] = hn::AndNot(dead[p], hn::Gt(determinant, zero));
+      this_scale[p] = hn::Div(hn::Sub(hn::Mul(sum_w[p], sum_xl[p]), hn::Mul(sum_x[p], sum_l[p])), determinant);
+      this_low[p] = hn::Div(hn::Sub(hn::Mul(sum_l2[p], sum_x[p]), hn::Mul(sum_l[p], sum_xl[p])), determinant);
+      const M positive = hn::Gt(this_low[p], zero);
+      if (hn::AllFalse(df, positive)) continue;
+      this_low[p] = hn::IfThenElse(positive, zero, this_low[p]);
+      this_scale[p] = hn::IfThenElse(positive, hn::Div(sum_xl[p], sum_l2[p]), this_scale[p]);
+    }
+    error_of(error, this_scale, this_low);
+    for (int p = 0; p < kPair; ++p) {
+      const M better = hn::And(solvable[p], hn::Lt(error[p], best[p]));
+      if (kLevels) {
+        kept_inverse[p] = hn::IfThenElse(better, inverse[p], kept_inverse[p]);
+        kept_low[p] = hn::IfThenElse(better, low[p], kept_low[p]);
+      }
+      best[p] = hn::IfThenElse(better, error[p], best[p]);
+      scale[p] = hn::IfThenElse(better, this_scale[p], scale[p]);
+      low[p] = hn::IfThenElse(better, this_low[p], low[p]);
+    }
+  }
+  for (int p = 0; p < kPair; ++p) {
+    hn::StoreU(hn::IfThenElse(dead[p], zero, scale[p]), df, scales + p * lanes);
+    hn::StoreU(hn::Neg(hn::IfThenElse(dead[p], first_low[p], low[p])), df, mins + p * lanes);
+    for (int i = 0; i < n && kLevels; ++i) {
+      const V level = level_of(hn::Mul(kept_inverse[p], hn::Sub(x_at(i, p), kept_low[p])), 0, search.top);
+      store_levels(hn::IfThenElse(dead[p], zero, level), levels + i * kLanes + p * lanes);
+    }
   }
 }
 
 void FitAffine(const LaneGroups& groups, const AffineSearch& search, float* scales, float* mins, std::uint8_t* levels) {
-  const int lanes = static_cast<int>(hn::Lanes(Floats()));
-  for (int first = 0; first < kLanes; first += lanes) {
+  const int step = kPair * static_cast<int>(hn::Lanes(Floats()));
+  for (int first = 0; first < kLanes; first += step) {
     const float *x = groups.x + first, *w = groups.weights + first;
-    std::uint8_t* out = levels != nullptr ? levels + first : nullptr;
-    if (search.absolute) fit_affine_vector<true, false>(x, w, groups.n, search, scales + first, mins + first, out);
-    else if (out == nullptr) fit_affine_vector<false, false>(x, w, groups.n, search, scales + first, mins + first, out);
-    else fit_affine_vector<false, true>(x, w, groups.n, search, scales + first, mins + first, out);
+    float *to_scales = scales + first, *to_mins = mins + first;
+    if (search.absolute) fit_affine_pair<true, false>(x, w, groups.n, search, to_scales, to_mins, nullptr);
+    else if (levels == nullptr) fit_affine_pair<false, false>(x, w, groups.n, search, to_scales, to_mins, nullptr);
+    else fit_affine_pair<false, true>(x, w, groups.n, search, to_scales, to_mins, levels + first);
   }
 }
 
@@ -132,39 +155,65 @@ HWY_INLINE V extreme_of(const float* x, int n) {
   return value;
 }
 
+/// Candidates of a search whose sums do not depend on one another, two at a time.
+struct CandidateSums {
+  V lx, l2;
+};
+/// `level(inverse * x)`, the sums of w x level and w level^2 for both inverses. Products are (w x) level, or (w level) x.
+template <bool kLevelFirst, class Level>
+HWY_INLINE void measure_two(const float* x, const float* w, int n, const V* inverse, const Level& level,
+                            CandidateSums* sums) {
+  V lx0 = hn::Zero(Floats()), lx1 = lx0, l20 = lx0, l21 = lx0;
+  for (int i = 0; i < n; ++i) {
+    const V xi = load(x + i * kLanes), wi = load(w + i * kLanes), wx = hn::Mul(wi, xi);
+    const V a = level(hn::Mul(inverse[0], xi)), b = level(hn::Mul(inverse[1], xi));
+    const V wa = hn::Mul(wi, a), wb = hn::Mul(wi, b);
+    lx0 = hn::Add(lx0, kLevelFirst ? hn::Mul(wa, xi) : hn::Mul(wx, a));
+    lx1 = hn::Add(lx1, kLevelFirst ? hn::Mul(wb, xi) : hn::Mul(wx, b));
+    l20 = hn::Add(l20, hn::Mul(wa, a));
+    l21 = hn::Add(l21, hn::Mul(wb, b));
+  }
+  sums[0] = {lx0, l20};
+  sums[1] = {lx1, l21};
+}
+
 template <bool kLevels>
 HWY_INLINE void fit_symmetric_vector(const float* x, const float* w, int n, int half, float* scales,
                                      std::uint8_t* levels) {
   const Floats df;
   const V zero = hn::Zero(df), peak = extreme_of(x, n);
   const M dead = hn::Lt(hn::Abs(peak), set(kNothing));
-  V lx, l2;
-  const auto measure = [&](V inverse) HWY_ATTR {
-    lx = l2 = hn::Zero(Floats());
-    for (int i = 0; i < n; ++i) {
-      const V xi = load(x + i * kLanes), wi = load(w + i * kLanes), l = level_of(hn::Mul(inverse, xi), -half, half - 1);
-      lx = hn::Add(lx, hn::Mul(hn::Mul(wi, xi), l));
-      l2 = hn::Add(l2, hn::Mul(hn::Mul(wi, l), l));
+  const auto level = [half](V at) HWY_ATTR { return level_of(at, -half, half - 1); };
+  V scale = zero, best = zero, kept_inverse = zero;  // of the levels in use
+  for (int k = -10; k <= 8; k += 2) {                // -10 stands for the first, which is taken as it is; 0 is left out
+    V inverse[2];
+    for (int j = 0; j < 2; ++j) {
+      const int step = k + j < 0 ? k + j : k + j + 1;
+      inverse[j] =
+          step == -10 ? hn::Div(set(real(-half)), peak) : hn::Div(set(-(real(half) + 0.1f * real(step))), peak);
     }
-  };
-  V kept_inverse = hn::Div(set(real(-half)), peak);  // of the levels in use
-  measure(kept_inverse);
-  V scale = hn::IfThenElse(hn::Eq(l2, zero), zero, hn::Div(lx, l2)), best = hn::Mul(scale, lx);
-  for (int step = -9; step <= 9; ++step) {
-    if (step == 0) continue;
-    const V inverse = hn::Div(set(-(real(half) + 0.1f * real(step))), peak);
-    measure(inverse);
-    const M better = hn::And(hn::Gt(l2, zero), hn::Gt(hn::Mul(lx, lx), hn::Mul(best, l2)));
-    if (hn::AllFalse(df, better)) continue;
-    kept_inverse = hn::IfThenElse(better, inverse, kept_inverse);
-    scale = hn::IfThenElse(better, hn::Div(lx, l2), scale);
-    best = hn::IfThenElse(better, hn::Mul(scale, lx), best);
+    CandidateSums sums[2];
+    measure_two<false>(x, w, n, inverse, level, sums);
+    for (int j = 0; j < 2; ++j) {
+      const V lx = sums[j].lx, l2 = sums[j].l2, quotient = hn::Div(lx, l2);
+      if (k + j == -10) {
+        scale = hn::IfThenElse(hn::Eq(l2, zero), zero, quotient);
+        best = hn::Mul(scale, lx);
+        kept_inverse = inverse[j];
+        continue;
+      }
+      if (k + j == 9) break;  // 18 candidates and the first are odd in number
+      const M better = hn::And(hn::Gt(l2, zero), hn::Gt(hn::Mul(lx, lx), hn::Mul(best, l2)));
+      kept_inverse = hn::IfThenElse(better, inverse[j], kept_inverse);
+      scale = hn::IfThenElse(better, quotient, scale);
+      best = hn::IfThenElse(better, hn::Mul(scale, lx), best);
+    }
   }
   hn::StoreU(hn::IfThenElse(dead, zero, scale), df, scales);
   if (!kLevels) return;
   for (int i = 0; i < n; ++i) {
-    const V level = level_of(hn::Mul(kept_inverse, load(x + i * kLanes)), -half, half - 1);
-    store_levels(hn::IfThenElse(dead, zero, hn::Add(level, set(real(half)))), levels + i * kLanes);
+    const V found = level(hn::Mul(kept_inverse, load(x + i * kLanes)));
+    store_levels(hn::IfThenElse(dead, zero, hn::Add(found, set(real(half)))), levels + i * kLanes);
   }
 }
 
@@ -223,6 +272,16 @@ void FitByMoves(const LaneGroups& groups, int half, float* scales) {
     fit_by_moves_vector(groups.x + first, groups.n, half, scales + first);
 }
 
+void TakeLevels(const float* x, const StoredScales& scales, int n, int low, int high, std::uint8_t* levels) {
+  const int lanes = static_cast<int>(hn::Lanes(Floats()));
+  const V offset = set(real(low));
+  for (int group = 0; group < 256 / n; ++group) {
+    const V d = set(scales.d[group]), m = set(scales.m[group]);
+    for (int i = group * n; i < (group + 1) * n; i += lanes)
+      store_levels(hn::Sub(level_of(hn::Div(hn::Add(load(x + i), m), d), low, high), offset), levels + i);
+  }
+}
+
 /// The nearest level of each lane: where the search of nearest_level() ends is the number of midpoints between levels that x
 /// is not below (differences near a midpoint are exact).
 #if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
@@ -266,26 +325,24 @@ HWY_INLINE V nearest_iq4_value(V x) {
 
 HWY_INLINE void fit_iq4_vector(const float* x, const float* w, int n, float* scales) {
   const Floats df;
-  const V zero = hn::Zero(df), peak = extreme_of(x, n);
+  const V zero = hn::Zero(df), peak = extreme_of(x, n), lowest = set(real(kIq4Levels[0]));
   const M dead = hn::Lt(hn::Abs(peak), set(kNothing));
-  V qx, q2;
-  const auto measure = [&](V inverse) HWY_ATTR {
-    qx = q2 = hn::Zero(Floats());
-    for (int i = 0; i < n; ++i) {
-      const V xi = load(x + i * kLanes), wq = nearest_iq4_value(hn::Mul(inverse, xi)),
-              weighted = hn::Mul(load(w + i * kLanes), wq);
-      qx = hn::Add(qx, hn::Mul(weighted, xi));
-      q2 = hn::Add(q2, hn::Mul(weighted, wq));
+  const auto level = [](V at) HWY_ATTR { return nearest_iq4_value(at); };
+  V scale = zero, best = zero;
+  for (int k = -8; k <= 6; k += 2) {  // -8 stands for the first, which is taken as it is
+    V inverse[2];
+    for (int j = 0; j < 2; ++j)
+      inverse[j] = k + j == -8 ? hn::Div(set(1), hn::Div(hn::Neg(peak), lowest))
+                               : hn::Div(set(real(k + j + kIq4Levels[0])), peak);
+    CandidateSums sums[2];
+    measure_two<true>(x, w, n, inverse, level, sums);
+    for (int j = 0; j < 2; ++j) {
+      const V qx = sums[j].lx, q2 = sums[j].l2, quotient = hn::Div(qx, q2);
+      const M sound = hn::Gt(q2, zero);
+      const M better = k + j == -8 ? sound : hn::And(sound, hn::Gt(hn::Mul(qx, qx), hn::Mul(best, q2)));
+      scale = hn::IfThenElse(better, quotient, scale);
+      best = k + j == -8 ? hn::Mul(scale, qx) : hn::IfThenElse(better, hn::Mul(scale, qx), best);
     }
-  };
-  const V lowest = set(real(kIq4Levels[0]));
-  measure(hn::Div(set(1), hn::Div(hn::Neg(peak), lowest)));
-  V scale = hn::IfThenElse(hn::Gt(q2, zero), hn::Div(qx, q2), zero), best = hn::Mul(scale, qx);
-  for (int step = -7; step <= 7; ++step) {
-    measure(hn::Div(set(real(step + kIq4Levels[0])), peak));
-    const M better = hn::And(hn::Gt(q2, zero), hn::Gt(hn::Mul(qx, qx), hn::Mul(best, q2)));
-    scale = hn::IfThenElse(better, hn::Div(qx, q2), scale);
-    best = hn::IfThenElse(better, hn::Mul(scale, qx), best);
   }
   hn::StoreU(hn::IfThenElse(dead, zero, scale), df, scales);
 }
@@ -321,6 +378,7 @@ HWY_EXPORT(FitAffine);
 HWY_EXPORT(FitSymmetric);
 HWY_EXPORT(FitByMoves);
 HWY_EXPORT(FitIq4);
+HWY_EXPORT(TakeLevels);
 HWY_EXPORT(NearestIq4);
 
 void fit_affine_lanes(const LaneGroups& groups, const AffineSearch& search, float* scales, float* mins,
@@ -334,6 +392,9 @@ void fit_by_moves_lanes(const LaneGroups& groups, int half, float* scales) {
   HWY_DYNAMIC_DISPATCH(FitByMoves)(groups, half, scales);
 }
 
+void take_levels(const float* x, const StoredScales& scales, int n, int low, int high, std::uint8_t* levels) {
+  HWY_DYNAMIC_DISPATCH(TakeLevels)(x, scales, n, low, high, levels);
+}
 void fit_iq4_lanes(const LaneGroups& groups, float* scales) { HWY_DYNAMIC_DISPATCH(FitIq4)(groups, scales); }
 void nearest_iq4_levels(const float* x, float inverse, int n, std::uint8_t* levels) {
   HWY_DYNAMIC_DISPATCH(NearestIq4)(x, inverse, n, levels);

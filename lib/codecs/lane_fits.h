@@ -4,12 +4,13 @@
 
 #include "lib/codecs/fits.h"
 
-// The searches of fits.h for 16 groups side by side, a lane each: every lane does its group's float operations in the same
+// The searches of fits.h for 32 groups side by side, a lane each: every lane does its group's float operations in the same
 // order, so the results are the same bits on every instruction set. A lane in which a search of fits.h would stop early
 // runs on unheard.
 namespace ropewalk::codecs {
 
-inline constexpr int kLanes = 16;
+/// Two vectors of AVX-512, so that their sums, which must not be split, need not wait for one another.
+inline constexpr int kLanes = 32;
 
 /// Element i of group g at [i * kLanes + g]; n <= 32 elements each.
 struct LaneGroups {
@@ -33,9 +34,16 @@ void fit_symmetric_lanes(const LaneGroups& groups, int half, float* scales, std:
 /// fit_by_moves of each group; weights are not looked at.
 void fit_by_moves_lanes(const LaneGroups& groups, int half, float* scales);
 
+/// Levels of a block at the scales as stored: nearest((x + m) / d), limited, less `low`; of 256 / n groups of n
+/// consecutive elements. A d of 0 gives what it gives.
+struct StoredScales {
+  float d[16], m[16];
+};
+void take_levels(const float* x, const StoredScales& scales, int n, int low, int high, std::uint8_t* levels);
+
 /// fit_iq4 of each group.
 void fit_iq4_lanes(const LaneGroups& groups, float* scales);
-/// The nearest IQ4 levels of n consecutive elements times `inverse`; n is a multiple of kLanes.
+/// The nearest IQ4 levels of n consecutive elements times `inverse`; n is a multiple of 32.
 void nearest_iq4_levels(const float* x, float inverse, int n, std::uint8_t* levels);
 
 }  // namespace ropewalk::codecs
