@@ -19,6 +19,13 @@ verify::Precision precision_of(const std::string& text) {
   throw Error(ErrorKind::usage, {}, "--precision is '" + text + "'", "give auto, bf16 or f32");
 }
 
+verify::AttentionBy attention_of(const std::string& text) {
+  if (text == "auto") return verify::AttentionBy::automatic;
+  if (text == "cudnn") return verify::AttentionBy::cudnn;
+  if (text == "own") return verify::AttentionBy::own;
+  throw Error(ErrorKind::usage, {}, "--attention is '" + text + "'", "give auto, cudnn or own");
+}
+
 /// The indices of "cuda:I[,I]...", none for "cuda", nullopt for "cuda:all". Error(usage) for anything else.
 std::optional<std::vector<int>> indices_of(const std::string& text) {
   const auto refuse = [&](const std::string& problem) {
@@ -62,30 +69,42 @@ void declare_device(CommandLine& line, DeviceChoice& choice) {
   line.option("--precision", choice.precision, "auto|bf16|f32",
               "of a GPU (default auto: the stored 16-bit type where activations fit, else bf16). f32 multiplies exact "
               "bf16 terms; the CPU always computes in f32");
+  line.option(
+      "--attention", choice.attention, "auto|cudnn|own",
+      "of a GPU, who computes it (default auto: cuDNN where it is installed and takes the shape, for windows of "
+      "2048 tokens and more; else ropewalk's own kernel)");
   line.bytes_option("--device-memory", choice.memory_bytes, "BYTES",
                     "of each GPU's memory, use at most this much; the same bits come out");
 }
 
 void check_device(const DeviceChoice& choice) {
   (void)precision_of(choice.precision);
+  (void)attention_of(choice.attention);
   const std::string device = choice.device.value_or("auto");
   if (device != "auto" && device != "cpu") (void)indices_of(device);
 }
 
 SweepDevice choose_device(const DeviceChoice& choice) {
   const verify::Precision precision = precision_of(choice.precision);
+  const verify::AttentionBy attention = attention_of(choice.attention);
   const std::string device = choice.device.value_or("auto");
   const bool is_auto = device == "auto";
   if (device == "cpu" || is_auto) {
     if (precision == verify::Precision::bf16)
       throw Error(ErrorKind::usage, {}, "--precision bf16 is of a GPU, and --device is " + device,
                   "give --device cuda, or leave --precision out: the CPU computes in f32");
+    if (attention != verify::AttentionBy::automatic)
+      throw Error(ErrorKind::usage, {}, "--attention is of a GPU, and --device is " + device,
+                  "give --device cuda, or leave it out");
     if (choice.memory_bytes)
       throw Error(ErrorKind::usage, {}, "--device-memory is of a GPU, and --device is " + device,
                   "give --device cuda, or leave it out");
     if (!choice.device || !is_auto) return {};
   }
   if (!is_auto) (void)indices_of(device);
+  if (attention == verify::AttentionBy::cudnn && precision == verify::Precision::f32)
+    throw Error(ErrorKind::usage, {}, "--attention cudnn computes in 16 bits, and --precision is f32",
+                "leave one of them out");
   const verify::DeviceList found = verify::list_devices();
   if (is_auto) {  // a judge whose GPU half never ran on a GPU may not be chosen in silence (docs/gpu-status.md)
     const std::string why =
@@ -96,7 +115,8 @@ SweepDevice choose_device(const DeviceChoice& choice) {
     return {.device = {}, .report = {}, .sweeps = {}, .announcement = "device: cpu, in f32 (" + why + ")"};
   }
   const std::vector<verify::DeviceInfo> chosen = named_devices(device, found);
-  verify::DeviceOptions options{.indices = {}, .precision = precision, .memory_bytes = choice.memory_bytes};
+  verify::DeviceOptions options{
+      .indices = {}, .precision = precision, .memory_bytes = choice.memory_bytes, .attention = attention};
   for (const verify::DeviceInfo& one : chosen) options.indices.push_back(one.index);
   return {.device = std::move(options), .report = {}, .sweeps = {}, .announcement = "device: " + names_of(chosen)};
 }

@@ -16,9 +16,10 @@ namespace ropewalk::tools {
 struct DeviceChoice {
   std::optional<std::string> device;  // nullopt: not given, which means auto without a word about it
   std::string precision = "auto";
+  std::string attention = "auto";
   std::optional<std::uint64_t> memory_bytes;
 };
-/// --device, --precision, --device-memory.
+/// --device, --precision, --attention, --device-memory.
 void declare_device(CommandLine& line, DeviceChoice& choice);
 
 /// Where sweeps of a command run: chosen once, before any byte is read.

@@ -45,6 +45,7 @@ struct DeviceAttention {
   DeviceMatrix q, out;        // [windows * rows, n_heads * head_dim]
   DeviceMatrix keys, values;  // [windows * kv_rows, n_kv_heads * head_dim]
   std::size_t windows, rows, kv_rows, first_position;
+  std::size_t positions;  // of a whole window, all its chunks
   std::size_t n_heads, n_kv_heads, head_dim;
   std::size_t sliding_window;  // 0: all
   float scale;
@@ -85,7 +86,7 @@ class Accelerator {
 
   virtual ~Accelerator() = default;
 
-  virtual std::string name() const = 0;           // "NVIDIA H200, cuBLASLt 13.0.2"
+  virtual std::string name() const = 0;           // "NVIDIA H200, cuBLASLt 13.0.2, cuDNN 9.19.0": what computed so far
   virtual std::string id() const = 0;             // "cuda:1"
   virtual std::uint64_t limit_bytes() const = 0;  // what may be allocated in all
   /// Encodings dequantize() knows; others are widened on the host.
@@ -126,6 +127,7 @@ class Accelerator {
 
 /// `index`: as in cuda:INDEX; nullopt: the first. Error(device) with the reason if there is none. The last one opened in
 /// a thread is that thread's current one.
-std::unique_ptr<Accelerator> open_device(std::optional<int> index, std::optional<std::uint64_t> memory_cap);
+std::unique_ptr<Accelerator> open_device(std::optional<int> index, std::optional<std::uint64_t> memory_cap,
+                                         AttentionBy attention = AttentionBy::automatic);
 
 }  // namespace ropewalk::verify

@@ -80,7 +80,7 @@ std::uint64_t usable_bytes(std::uint64_t free, std::optional<std::uint64_t> cap)
 #if !ROPEWALK_HAVE_CUDA
 bool built_with_cuda() noexcept { return false; }
 DeviceList list_devices() { return {{}, "this build has no GPU code (it was configured without a CUDA compiler)"}; }
-std::unique_ptr<Accelerator> open_device(std::optional<int>, std::optional<std::uint64_t>) {
+std::unique_ptr<Accelerator> open_device(std::optional<int>, std::optional<std::uint64_t>, AttentionBy) {
   throw Error(ErrorKind::device, {}, list_devices().why_none, "build with a CUDA compiler, or use --device cpu");
 }
 #endif

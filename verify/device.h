@@ -26,6 +26,10 @@ struct DeviceSpan {
   DeviceSpan subspan(std::size_t first, std::size_t count) const noexcept { return {data + first, count}; }
 };
 
+/// Who computes attention on a device. automatic: cuDNN where it is there, takes the shape and the window is long enough
+/// to be worth it, else our own kernels. cudnn: an error where it does not.
+enum class AttentionBy : std::uint8_t { automatic, cudnn, own };
+
 struct DeviceInfo {
   int index = 0;     // as in cuda:INDEX
   std::string name;  // "NVIDIA H200"

@@ -280,6 +280,7 @@ void DeviceForward::attend(const Chunk& chunk, const DeviceMatrix& projected, co
                        .rows = group.rows,
                        .kv_rows = kv_rows,
                        .first_position = position,
+                       .positions = lengths_[group.first->window],
                        .n_heads = std::size_t(c.n_heads),
                        .n_kv_heads = std::size_t(c.n_kv_heads),
                        .head_dim = head_dim,

@@ -22,7 +22,8 @@ class OpenDevices {
     std::vector<std::optional<int>> wanted(options.indices.begin(), options.indices.end());
     if (wanted.empty()) wanted = {std::nullopt};
     wanted.resize(std::clamp<std::size_t>(windows, 1, wanted.size()));
-    for (const std::optional<int>& index : wanted) open_.push_back(open_device(index, options.memory_bytes));
+    for (const std::optional<int>& index : wanted)
+      open_.push_back(open_device(index, options.memory_bytes, options.attention));
     open_.front()->make_current();
   }
   Devices all() const {

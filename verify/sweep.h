@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "lib/checkpoint.h"
+#include "verify/device.h"
 
 namespace ropewalk::verify {
 
@@ -23,6 +24,7 @@ struct DeviceOptions {
   std::vector<int> indices = {};
   Precision precision = Precision::automatic;
   std::optional<std::uint64_t> memory_bytes = {};  // --device-memory, of each
+  AttentionBy attention = AttentionBy::automatic;
 };
 
 /// What rounding weights to a sweep's 16-bit type changed them by, over all matrices of layers and head: zero where the
@@ -34,7 +36,7 @@ struct WeightRounding {
 
 /// How a sweep on a device went.
 struct SweepReport {
-  std::string device;     // "NVIDIA H200, cuBLASLt 13.0.2"; empty: no sweep yet, or the host
+  std::string device;     // "NVIDIA H200, cuBLASLt 13.0.2, cuDNN 9.19.0"; empty: no sweep yet, or the host
   std::string precision;  // "bf16", "f16", "f32"; "f16, bf16" where two models differ
   std::string note;       // empty, or what was done otherwise than asked
   double seconds = 0;

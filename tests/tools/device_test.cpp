@@ -1,4 +1,4 @@
-// --device, --precision and --device-memory, and synthetic:CONFIG.json as a SOURCE of a command.
+// --device, --precision, --attention and --device-memory, and synthetic:CONFIG.json as a SOURCE of a command.
 #include <filesystem>
 #include <fstream>
 
@@ -18,7 +18,10 @@ TEST(Device, WhatCannotBeUsedIsRefusedInOneLine) {
       {{"--device", "cpu", "--precision", "bf16"}, 2},
       {{"--device-memory", "6GB", "--device", "cpu"}, 2},
       {{"--device-memory", "6GB", "--device", "auto"}, 2},
-      {{"--precision", "bf16"}, 2}};
+      {{"--precision", "bf16"}, 2},
+      {{"--attention", "flash"}, 2},
+      {{"--attention", "own", "--device", "cpu"}, 2},
+      {{"--device", "cuda:99", "--precision", "f32", "--attention", "cudnn"}, 2}};
   for (const auto& [options, exit] : cases)
     for (std::vector<std::string> words :
          {std::vector<std::string>{"perplexity", model("stories260K"), "-c", "128"},

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <deque>
 
-#include "verify/cuda/attention.h"
+#include "verify/cuda/attentions.h"
 #include "verify/cuda/gemm.h"
 #include "verify/cuda/ops.h"
 
@@ -34,10 +34,13 @@ class CudaPinned : public Accelerator::Memory {
 
 class CudaAccelerator : public Accelerator {
  public:
-  CudaAccelerator(const DeviceInfo& device, std::optional<std::uint64_t> cap)
-      : memory_(device.index, cap), gemms_(memory_), name_(device.name + ", " + gemms_.name()) {}
+  CudaAccelerator(const DeviceInfo& device, std::optional<std::uint64_t> cap, AttentionBy attention)
+      : memory_(device.index, cap),
+        gemms_(memory_),
+        attentions_(memory_, attention),
+        name_(device.name + ", " + gemms_.name()) {}
 
-  std::string name() const override { return name_; }
+  std::string name() const override { return name_ + ", " + attentions_.name(); }
   std::string id() const override { return "cuda:" + std::to_string(memory_.device()); }
   void make_current() override {
     cuda_check(cudaSetDevice(memory_.device()), {"making " + id() + " the thread's own", {}, {}});
@@ -100,7 +103,7 @@ class CudaAccelerator : public Accelerator {
   }
   void attention(const DeviceAttention& a) override {
     with_element(a.q.type, [&]<class T>(std::type_identity<T>) {
-      verify::attention<T>(attention_args<T>(a), a.windows, compute_);
+      attentions_.attend<T>(attention_args<T>(a), a.windows, a.positions, compute_);
     });
   }
   void swiglu(const DeviceMatrix& gate_up, std::size_t group, const DeviceMatrix& y) override {
@@ -145,12 +148,14 @@ class CudaAccelerator : public Accelerator {
   DeviceMemory memory_;
   Stream compute_, copy_;
   Gemms gemms_;
+  Attentions attentions_;
   std::string name_;
 };
 
 }  // namespace
 
-std::unique_ptr<Accelerator> open_device(std::optional<int> index, std::optional<std::uint64_t> memory_cap) {
+std::unique_ptr<Accelerator> open_device(std::optional<int> index, std::optional<std::uint64_t> memory_cap,
+                                         AttentionBy attention) {
   const DeviceList list = list_devices();
   if (list.devices.empty())
     throw Error(ErrorKind::device, {}, "no GPU can be used: " + list.why_none, "use --device cpu");
@@ -159,7 +164,7 @@ std::unique_ptr<Accelerator> open_device(std::optional<int> index, std::optional
   if (found == list.devices.end())
     throw Error(ErrorKind::device, {}, "there is no cuda:" + std::to_string(*index),
                 "the first is cuda:" + std::to_string(list.devices.front().index));
-  return std::make_unique<CudaAccelerator>(*found, memory_cap);
+  return std::make_unique<CudaAccelerator>(*found, memory_cap, attention);
 }
 
 }  // namespace ropewalk::verify

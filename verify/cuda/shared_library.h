@@ -34,6 +34,7 @@ class SharedLibrary {
     return function != nullptr;
   }
   const std::string& why() const noexcept { return why_; }
+  void* handle() const noexcept { return handle_; }
 
  private:
   void* handle_ = nullptr;

@@ -1,0 +1,17 @@
+// In place of cudnn_sdpa.cpp where cuDNN's headers are not there.
+#include "verify/cuda/cudnn_sdpa.h"
+
+namespace ropewalk::verify {
+
+struct CudnnSdpa::Impl {
+  Plan none;
+};
+CudnnSdpa::CudnnSdpa(const std::optional<SdpaChip>&)
+    : impl_(std::make_unique<Impl>()), why_not_("this build has no cuDNN (ROPEWALK_CUDNN)") {
+  impl_->none.why = why_not_;
+}
+CudnnSdpa::~CudnnSdpa() = default;
+const CudnnSdpa::Plan& CudnnSdpa::plan(const SdpaShape&) { return impl_->none; }
+bool CudnnSdpa::run(const SdpaShape&, const Pointers&, void*, CUstream_st*) { return false; }
+
+}  // namespace ropewalk::verify
