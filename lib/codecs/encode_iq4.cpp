@@ -57,15 +57,14 @@ void fit_groups(const float* x, const float* importances, const float* spreads, 
                 float* scales) {
   alignas(64) float turned[32 * kLanes], weights[32 * kLanes];
   turn(x, 32, n_groups, turned);
-  if (importances != nullptr) turn(importances, 32, n_groups, weights);
-  for (int i = 0; i < 32; ++i)
-    for (int group = 0; group < kLanes; ++group) {
-      const float value = turned[i * kLanes + group];
-      float& weight = weights[i * kLanes + group];
-      weight = importances != nullptr
-                   ? weight * std::sqrt(spreads[std::min(group, n_groups - 1) / per_spread] + value * value)
-                   : value * value;
-    }
+  if (importances != nullptr) {
+    float of_groups[kLanes] = {};
+    for (int group = 0; group < n_groups; ++group) of_groups[group] = spreads[group / per_spread];
+    turn(importances, 32, n_groups, weights);
+    weigh_lanes(turned, weights, of_groups, 32, weights, nullptr);
+  } else {
+    for (int i = 0; i < 32 * kLanes; ++i) weights[i] = turned[i] * turned[i];
+  }
   fit_iq4_lanes({turned, weights, 32}, scales);
 }
 

@@ -16,32 +16,7 @@ struct Turned {
   alignas(64) float x[32 * kLanes], weights[32 * kLanes];
 };
 
-/// The weights of fit_affine_groups and of Q3_K, and their sums.
-template <class Type>
-void weigh_groups(const Turned& in, const float* importances, const float* spreads, float* weights, float* sums) {
-  constexpr int n = Type::kGroup, per_block = 256 / n;
-  if (importances != nullptr) {  // turned, too
-    std::fill_n(sums, kLanes, 0.0f);
-    for (int i = 0; i < n; ++i)
-      for (int group = 0; group < kLanes; ++group) {
-        const float x = in.x[i * kLanes + group];
-        const float w = importances[i * kLanes + group] * std::sqrt(spreads[group / per_block] + x * x);
-        weights[i * kLanes + group] = w;
-        sums[group] += w;
-      }
-    return;
-  }
-  float means[kLanes] = {};
-  if constexpr (!std::is_same_v<Type, Q2K>) {
-    for (int i = 0; i < n; ++i)
-      for (int group = 0; group < kLanes; ++group) means[group] += in.x[i * kLanes + group] * in.x[i * kLanes + group];
-    for (int group = 0; group < kLanes; ++group) means[group] = std::sqrt(means[group] / n);
-  }
-  for (int i = 0; i < n; ++i)
-    for (int group = 0; group < kLanes; ++group)
-      weights[i * kLanes + group] = means[group] + std::fabs(in.x[i * kLanes + group]);
-}
-
+/// The fits of up to kLanes groups, those of n_blocks blocks.
 template <class Type>
 void fit(const float* x, const float* importances, int n_blocks, LaneFits& fits) {
   constexpr int n = Type::kGroup, per_block = 256 / n;
@@ -50,14 +25,16 @@ void fit(const float* x, const float* importances, int n_blocks, LaneFits& fits)
   if (importances != nullptr) {
     turn(importances, n, n_blocks * per_block, in.weights);
     if constexpr (!std::is_same_v<Type, Q6K>) {
-      float spreads[4] = {};
-      for (int b = 0; b < n_blocks; ++b) spreads[b] = spread_of<Type>(x + 256 * b);
-      weigh_groups<Type>(in, in.weights, spreads, in.weights, fits.sums);
+      float of_blocks[4], spreads[kLanes] = {};
+      sums_of_squares(x, 256, n_blocks, of_blocks);
+      for (int group = 0; group < n_blocks * per_block; ++group)
+        spreads[group] = spread_from<Type>(of_blocks[group / per_block]);
+      weigh_lanes(in.x, in.weights, spreads, n, in.weights, fits.sums);
     }
   } else if constexpr (std::is_same_v<Type, Q6K>) {
     for (int i = 0; i < n * kLanes; ++i) in.weights[i] = in.x[i] * in.x[i];
   } else if constexpr (!std::is_same_v<Type, Q3K>) {
-    weigh_groups<Type>(in, nullptr, nullptr, in.weights, nullptr);
+    weigh_lanes(in.x, n, !std::is_same_v<Type, Q2K>, in.weights);
   }
   const LaneGroups groups{in.x, in.weights, n};
   if constexpr (std::is_same_v<Type, Q6K>) fit_symmetric_lanes(groups, 32, fits.scales);
@@ -94,7 +71,7 @@ void encode_row(const float* x, const float* importances, std::int64_t columns, 
   constexpr int per_block = 256 / Type::kGroup, at_once = kLanes / per_block;
   for (std::int64_t at = 0; at < columns; at += 256 * at_once) {
     const int n_blocks = static_cast<int>(std::min<std::int64_t>(at_once, (columns - at) / 256));
-    LaneFits all;
+    LaneFits all{};
     fit<Type>(x + at, importances != nullptr ? importances + at : nullptr, n_blocks, all);
     for (int b = 0; b < n_blocks; ++b, out += Type::kBytes) {
       const float *of_block = x + at + 256 * b,

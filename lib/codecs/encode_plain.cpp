@@ -89,7 +89,9 @@ void encode_row_lanes(const float* x, const float* importances, std::int64_t col
     alignas(64) float turned[32 * kLanes], weights[32 * kLanes];
     turn(x, 32, n_blocks, turned);
     turn(importances + at, 32, n_blocks, weights);
-    for (int i = 0; i < 32 * kLanes; ++i) weights[i] = weights[i] * std::sqrt(spread + turned[i] * turned[i]);
+    float spreads[kLanes];
+    std::fill_n(spreads, kLanes, spread);
+    weigh_lanes(turned, weights, spreads, 32, weights, nullptr);
     float scales[kLanes], mins[kLanes];
     std::uint8_t all[32 * kLanes];
     if constexpr (affine) fit_affine_lanes({turned, weights, 32}, search_of(top), scales, mins, all);

@@ -171,10 +171,14 @@ constexpr AffineSearch affine_search(bool weighted) {
   return {top, -0.5f, 0.1f, 15};
 }
 
-/// Part of what an error weighs with importances (weigh()).
+/// Part of what an error weighs with importances (weigh()), from the sum of a block's squares.
+template <class Type>
+float spread_from(float sum) {
+  return (std::is_same_v<Type, Q2K> ? 1 : 2) * sum / 256;
+}
 template <class Type>
 float spread_of(const float* x) {
-  return (std::is_same_v<Type, Q2K> ? 1 : 2) * sum_of_squares(x, 256) / 256;
+  return spread_from<Type>(sum_of_squares(x, 256));
 }
 
 /// The fit of one group: of fits.h, with the weights of its type. `spread`: spread_of(), with importances.

@@ -35,6 +35,32 @@ HWY_INLINE void store_levels(V levels, std::uint8_t* out) {
   hn::StoreU(hn::DemoteTo(d8, hn::ConvertTo(Ints(), levels)), d8, out);
 }
 
+void Weigh(const float* x, const float* importances, const float* spreads, int n, float* weights, float* sums) {
+  const Floats df;
+  const int lanes = static_cast<int>(hn::Lanes(df));
+  for (int first = 0; first < kLanes; first += lanes) {
+    const V spread = load(spreads + first);
+    V sum = hn::Zero(df);
+    for (int i = first; i < n * kLanes; i += kLanes) {
+      const V xi = load(x + i), w = hn::Mul(load(importances + i), hn::Sqrt(hn::Add(spread, hn::Mul(xi, xi))));
+      hn::StoreU(w, df, weights + i);
+      sum = hn::Add(sum, w);
+    }
+    if (sums != nullptr) hn::StoreU(sum, df, sums + first);
+  }
+}
+
+void WeighPlain(const float* x, int n, bool mean, float* weights) {
+  const Floats df;
+  const int lanes = static_cast<int>(hn::Lanes(df));
+  for (int first = 0; first < kLanes; first += lanes) {
+    V sum = hn::Zero(df);
+    for (int i = first; i < n * kLanes && mean; i += kLanes) sum = hn::Add(sum, hn::Mul(load(x + i), load(x + i)));
+    const V root = hn::Sqrt(hn::Div(sum, set(real(n))));
+    for (int i = first; i < n * kLanes; i += kLanes) hn::StoreU(hn::Add(root, hn::Abs(load(x + i))), df, weights + i);
+  }
+}
+
 constexpr int kPair = 2;  // vectors in flight
 
 /// The groups of two vectors, from column `x`, `w`.
@@ -226,50 +252,60 @@ void FitSymmetric(const LaneGroups& groups, int half, float* scales, std::uint8_
   }
 }
 
-HWY_INLINE void fit_by_moves_vector(const float* x, int n, int half, float* scales) {
+/// Every move waits for the one before: a division and what hangs on it. So two vectors at a time.
+HWY_INLINE void fit_by_moves_pair(const float* x, int n, int half, float* scales) {
   const Floats df;
   const int lanes = static_cast<int>(hn::Lanes(df));
-  HWY_ALIGN float levels[32 * kLanes];
-  const V zero = hn::Zero(df), peak = extreme_of(x, n);
-  const M dead = hn::Lt(hn::Abs(peak), set(kNothing));
-  const V inverse = hn::Div(set(real(-half)), peak);
-  V sum_lx = zero, sum_l2 = zero;
-  for (int i = 0; i < n; ++i) {
-    const V xi = load(x + i * kLanes), w = hn::Mul(xi, xi), l = level_of(hn::Mul(inverse, xi), -half, half - 1);
-    hn::StoreU(l, df, levels + i * lanes);
-    sum_lx = hn::Add(sum_lx, hn::Mul(hn::Mul(w, xi), l));
-    sum_l2 = hn::Add(sum_l2, hn::Mul(hn::Mul(w, l), l));
+  HWY_ALIGN float levels[32 * kPair * 16];
+  const V zero = hn::Zero(df);
+  V sum_lx[kPair], sum_l2[kPair];
+  M dead[kPair];
+  for (int p = 0; p < kPair; ++p) {
+    const V peak = extreme_of(x + p * lanes, n), inverse = hn::Div(set(real(-half)), peak);
+    dead[p] = hn::Lt(hn::Abs(peak), set(kNothing));
+    sum_lx[p] = sum_l2[p] = zero;
+    for (int i = 0; i < n; ++i) {
+      const V xi = load(x + i * kLanes + p * lanes), w = hn::Mul(xi, xi),
+              l = level_of(hn::Mul(inverse, xi), -half, half - 1);
+      hn::StoreU(l, df, levels + (i * kPair + p) * lanes);
+      sum_lx[p] = hn::Add(sum_lx[p], hn::Mul(hn::Mul(w, xi), l));
+      sum_l2[p] = hn::Add(sum_l2[p], hn::Mul(hn::Mul(w, l), l));
+    }
   }
   // A lane in which nothing moved in a round finds nothing to move in the next either.
   bool moved = true;
   for (int round = 0; round < 5 && moved; ++round) {
-    moved = false;
-    for (int i = 0; i < n; ++i) {
-      const V xi = load(x + i * kLanes), w = hn::Mul(xi, xi), wx = hn::Mul(w, xi), old = load(levels + i * lanes);
-      V lx = hn::Sub(sum_lx, hn::Mul(wx, old)), l2 = hn::Sub(sum_l2, hn::Mul(hn::Mul(w, old), old));
-      M better = hn::AndNot(dead, hn::Gt(lx, zero));
-      const V other = level_of(hn::Div(hn::Mul(xi, l2), lx), -half, half - 1);
-      better = hn::And(better, hn::Ne(other, old));
-      if (hn::AllFalse(df, better)) continue;
-      lx = hn::Add(lx, hn::Mul(wx, other));
-      l2 = hn::Add(l2, hn::Mul(hn::Mul(w, other), other));
-      better = hn::And(better, hn::And(hn::Gt(l2, zero),
-                                       hn::Gt(hn::Mul(hn::Mul(lx, lx), sum_l2), hn::Mul(hn::Mul(sum_lx, sum_lx), l2))));
-      if (hn::AllFalse(df, better)) continue;
-      hn::StoreU(hn::IfThenElse(better, other, old), df, levels + i * lanes);
-      sum_lx = hn::IfThenElse(better, lx, sum_lx);
-      sum_l2 = hn::IfThenElse(better, l2, sum_l2);
-      moved = true;
-    }
+    M any = hn::Lt(zero, zero);
+    for (int i = 0; i < n; ++i)
+      for (int p = 0; p < kPair; ++p) {
+        const V xi = load(x + i * kLanes + p * lanes), w = hn::Mul(xi, xi), wx = hn::Mul(w, xi);
+        float* place = levels + (i * kPair + p) * lanes;
+        const V old = load(place);
+        V lx = hn::Sub(sum_lx[p], hn::Mul(wx, old)), l2 = hn::Sub(sum_l2[p], hn::Mul(hn::Mul(w, old), old));
+        M better = hn::AndNot(dead[p], hn::Gt(lx, zero));
+        const V other = level_of(hn::Div(hn::Mul(xi, l2), lx), -half, half - 1);
+        better = hn::And(better, hn::Ne(other, old));
+        lx = hn::Add(lx, hn::Mul(wx, other));
+        l2 = hn::Add(l2, hn::Mul(hn::Mul(w, other), other));
+        better = hn::And(better, hn::And(hn::Gt(l2, zero), hn::Gt(hn::Mul(hn::Mul(lx, lx), sum_l2[p]),
+                                                                  hn::Mul(hn::Mul(sum_lx[p], sum_lx[p]), l2))));
+        hn::StoreU(hn::IfThenElse(better, other, old), df, place);
+        sum_lx[p] = hn::IfThenElse(better, lx, sum_lx[p]);
+        sum_l2[p] = hn::IfThenElse(better, l2, sum_l2[p]);
+        any = hn::Or(any, better);
+      }
+    moved = !hn::AllFalse(df, any);
   }
-  const M sound = hn::AndNot(dead, hn::Gt(sum_l2, zero));
-  hn::StoreU(hn::IfThenElse(sound, hn::Div(sum_lx, sum_l2), zero), df, scales);
+  for (int p = 0; p < kPair; ++p) {
+    const M sound = hn::AndNot(dead[p], hn::Gt(sum_l2[p], zero));
+    hn::StoreU(hn::IfThenElse(sound, hn::Div(sum_lx[p], sum_l2[p]), zero), df, scales + p * lanes);
+  }
 }
 
 void FitByMoves(const LaneGroups& groups, int half, float* scales) {
-  const int lanes = static_cast<int>(hn::Lanes(Floats()));
-  for (int first = 0; first < kLanes; first += lanes)
-    fit_by_moves_vector(groups.x + first, groups.n, half, scales + first);
+  const int step = kPair * static_cast<int>(hn::Lanes(Floats()));
+  for (int first = 0; first < kLanes; first += step)
+    fit_by_moves_pair(groups.x + first, groups.n, half, scales + first);
 }
 
 void TakeLevels(const float* x, const StoredScales& scales, int n, int low, int high, std::uint8_t* levels) {
@@ -374,6 +410,8 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace ropewalk::codecs {
+HWY_EXPORT(Weigh);
+HWY_EXPORT(WeighPlain);
 HWY_EXPORT(FitAffine);
 HWY_EXPORT(FitSymmetric);
 HWY_EXPORT(FitByMoves);
@@ -381,6 +419,12 @@ HWY_EXPORT(FitIq4);
 HWY_EXPORT(TakeLevels);
 HWY_EXPORT(NearestIq4);
 
+void weigh_lanes(const float* x, const float* importances, const float* spreads, int n, float* weights, float* sums) {
+  HWY_DYNAMIC_DISPATCH(Weigh)(x, importances, spreads, n, weights, sums);
+}
+void weigh_lanes(const float* x, int n, bool mean, float* weights) {
+  HWY_DYNAMIC_DISPATCH(WeighPlain)(x, n, mean, weights);
+}
 void fit_affine_lanes(const LaneGroups& groups, const AffineSearch& search, float* scales, float* mins,
                       std::uint8_t* levels) {
   HWY_DYNAMIC_DISPATCH(FitAffine)(groups, search, scales, mins, levels);

@@ -26,6 +26,21 @@ inline void turn(const float* x, int n, int n_groups, float* out) {
   }
 }
 
+/// weigh() of each group, all turned: `spreads` one a group. `weights` may be `importances`. Of no use for sums: null.
+void weigh_lanes(const float* x, const float* importances, const float* spreads, int n, float* weights, float* sums);
+/// Without importances: the root of the mean square of the group (if `mean`), plus |x|.
+void weigh_lanes(const float* x, int n, bool mean, float* weights);
+/// sum_of_squares of n_blocks <= 4 blocks of n elements, one behind the other: their sums do not wait for one another.
+inline void sums_of_squares(const float* x, int n, int n_blocks, float* sums) {
+  float all[4] = {};
+  for (int i = 0; i < n; ++i)
+    for (int b = 0; b < 4; ++b) {
+      const float value = x[(b < n_blocks ? b : 0) * n + i];
+      all[b] += value * value;
+    }
+  std::copy_n(all, n_blocks, sums);
+}
+
 /// fit_affine of each group. `levels`, laid out as the elements are, only if not null.
 void fit_affine_lanes(const LaneGroups& groups, const AffineSearch& search, float* scales, float* mins,
                       std::uint8_t* levels = nullptr);
