@@ -1,5 +1,6 @@
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -23,8 +24,10 @@ constexpr int nibble(const std::byte* bytes, int i, int n) {
   return static_cast<int>(byte_at(bytes, i % n) >> (i / n * 4) & 15);
 }
 
-/// -x where `negative`, by a product as in ggml: a zero changes its sign, too.
-constexpr float signed_by(float x, std::uint32_t negative) { return x * (negative != 0 ? -1.0f : 1.0f); }
+/// -x where `negative` is 1, x where it is 0; without a branch, which random signs would mislead.
+constexpr float signed_by(float x, std::uint32_t negative) {
+  return std::bit_cast<float>(std::bit_cast<std::uint32_t>(x) ^ negative << 31);
+}
 
 /// What a group of elements shares where a value is d * q - m or d * q + m.
 struct Affine {

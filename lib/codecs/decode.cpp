@@ -11,11 +11,13 @@ namespace ropewalk {
 namespace {
 
 template <class Type>
-void decode(const std::byte* block, std::size_t n_blocks, float* values) {
+void decode(const std::byte* __restrict block, std::size_t n_blocks, float* __restrict values) {
   for (std::size_t b = 0; b < n_blocks; ++b, block += Type::kBytes, values += Type::kElements)
     for (int group = 0; group < Type::kElements / Type::kGroup; ++group) {
       const auto scale = Type::scale(block, group);
-      for (int i = group * Type::kGroup; i < (group + 1) * Type::kGroup; ++i) values[i] = Type::value(block, scale, i);
+      // in eights, for what eight elements share (an entry of a code book, signs, a byte of bits) to be found once
+      for (int i = group * Type::kGroup / 8; i < (group + 1) * Type::kGroup / 8; ++i)
+        for (int j = 0; j < 8; ++j) values[i << 3 | j] = Type::value(block, scale, i << 3 | j);
     }
 }
 
@@ -44,7 +46,7 @@ void decode_blocks(DType dtype, std::span<const std::byte> bytes, std::span<floa
   assert(byte_size(dtype, values.size()) == bytes.size());
   if (dtype == DType::q8_0) return decode_q8_0(bytes, values);
   [[maybe_unused]] const bool known = codecs::with_block_type(dtype, [&]<class Type>(Type) {
-    static_assert(Type::kElements % Type::kGroup == 0);
+    static_assert(Type::kElements % Type::kGroup == 0 && Type::kGroup % 8 == 0);
     decode<Type>(bytes.data(), bytes.size() / Type::kBytes, values.data());
   });
   assert(known);

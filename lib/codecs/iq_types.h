@@ -1,7 +1,5 @@
 #pragma once
 
-#include <bit>
-
 #include "lib/codecs/bytes.h"
 #include "lib/codecs/iq_grids.h"
 
@@ -12,11 +10,11 @@ namespace ropewalk::codecs {
 /// Levels of the code books.
 constexpr float iq2_level(std::uint32_t entry, int i) {
   const std::uint32_t level = entry >> 2 * i & 3;
-  return static_cast<float>(level < 2 ? 8 + 17 * level : 43);  // 8, 25, 43
+  return static_cast<float>(8 + 17 * level + (level >> 1));  // 8, 25, 43
 }
 constexpr float iq3_xxs_level(std::uint32_t entry, int i) {
   const std::uint32_t level = entry >> 3 * i & 7;
-  return static_cast<float>(level < 7 ? 4 + 8 * level : 62);
+  return static_cast<float>(4 + 8 * level + ((level + 1) >> 3 << 1));  // 4, 12 .. 52, 62
 }
 constexpr float iq3_s_level(std::uint32_t entry, int i) { return static_cast<float>(1 + 2 * (entry >> 3 * i & 7)); }
 constexpr float iq1_level(std::uint32_t entry, int i) {
@@ -25,7 +23,9 @@ constexpr float iq1_level(std::uint32_t entry, int i) {
 
 /// Seven signs and an eighth that makes their number even.
 constexpr std::uint32_t even_signs(std::uint32_t seven) {
-  return seven | static_cast<std::uint32_t>(std::popcount(seven) & 1) << 7;
+  std::uint32_t parity = seven ^ seven >> 4;  // no popcount: baseline x86-64 has none
+  parity ^= parity >> 2;
+  return seven | ((parity ^ parity >> 1) & 1) << 7;
 }
 
 /// f16 d | 8 groups of: u8 entry[4] | u7 signs[4], u4 scale

@@ -66,7 +66,7 @@ struct Q1_0 {
   static constexpr float kLargest = 1;
   static constexpr float scale(const std::byte* block, int) { return half_at(block, 0); }
   static constexpr float value(const std::byte* block, float d, int i) {
-    return (byte_at(block, 2 + i / 8) >> i % 8 & 1) != 0 ? d : -d;
+    return signed_by(d, ~byte_at(block, 2 + i / 8) >> i % 8 & 1);
   }
 };
 
@@ -110,8 +110,8 @@ struct Tq2_0 {
 
 /// Twice the value of an E2M1 code, without a negative zero.
 constexpr int doubled_e2m1(int code) {
-  const int magnitude = code & 7, twice = magnitude < 4 ? magnitude : (2 | (magnitude & 1)) << (magnitude / 2 - 1);
-  return code < 8 ? twice : -twice;
+  const int magnitude = static_cast<int>(0xc8643210u >> (code & 7) * 4 & 15), negative = code >> 3;
+  return (magnitude ^ -negative) + negative;
 }
 
 /// u8 e: scale 2^(e - 127) | e2m1 q[32]. The scale is halved, for the doubled values; e = 255, which is NaN elsewhere, is
