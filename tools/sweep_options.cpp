@@ -72,7 +72,7 @@ void declare_device(CommandLine& line, DeviceChoice& choice) {
   line.option(
       "--attention", choice.attention, "auto|cudnn|own",
       "of a GPU, who computes it (default auto: cuDNN where it is installed and takes the shape, for windows of "
-      "2048 tokens and more; else ropewalk's own kernel)");
+      "4096 tokens and more; else ropewalk's own kernel)");
   line.bytes_option("--device-memory", choice.memory_bytes, "BYTES",
                     "of each GPU's memory, use at most this much; the same bits come out");
 }
