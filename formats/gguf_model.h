@@ -66,8 +66,8 @@ std::optional<std::uint32_t> gguf_file_type(DType type);
 /// for what is not said).
 /// compat: as the converter, else with the differences listed above.
 std::vector<GgufKey> gguf_tokenizer_keys(const Source& source, bool compat, std::vector<std::string>& notes);
-/// nullopt if the file has none; Error(unsupported) for kinds not read yet (all but SentencePiece's), Error(bad_input)
-/// where llama.cpp refuses the file.
+/// nullopt if the file has none; Error(unsupported) for kinds not read yet (all but llama, gpt2 and gemma4) and for
+/// pre-tokenizers that llama.cpp 0.5 does not know, Error(bad_input) where it refuses the file.
 std::optional<Vocabulary> read_gguf_vocabulary(const GgufFile& file, const std::string& path);
 
 /// "blk.3.attn_q.weight" for "model.layers.3.self_attn.q_proj.weight", and back; nullopt if arch llama has no such

@@ -143,12 +143,13 @@ class ModelReader {
   }
 
   std::optional<Vocabulary> vocabulary(std::vector<std::string>& warnings) const {
-    const auto model = file_.string("tokenizer.ggml.model");
-    if (model && *model != "llama" && *model != "none" && *model != "no_vocab") {
-      warnings.push_back(path_ + ": its tokenizer is of kind '" + *model + "', which is not read yet: give token ids");
+    try {
+      return read_gguf_vocabulary(file_, path_);
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::unsupported) throw;
+      warnings.emplace_back(error.what());
       return std::nullopt;
     }
-    return read_gguf_vocabulary(file_, path_);
   }
 
   using Shape = std::vector<std::uint64_t>;

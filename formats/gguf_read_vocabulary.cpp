@@ -1,13 +1,14 @@
 #include <unordered_set>
 
 #include "formats/gguf_model.h"
+#include "formats/tokenizers/llama_cpp_pre.h"
 #include "formats/tokenizers/tokenizer.h"
 #include "lib/error.h"
 
 namespace ropewalk::formats {
 namespace {
 
-// llama.cpp 0.5, src/llama-vocab.cpp, vocabulary type SPM.
+// llama.cpp 0.5, src/llama-vocab.cpp, vocabulary types SPM and BPE.
 
 constexpr const char* kOtherFile = "llama.cpp 0.5 would refuse this file: write it again with a current converter";
 
@@ -58,22 +59,12 @@ std::optional<std::int32_t> special_id(const GgufFile& file, const char* key, st
   return said && *said < n ? std::optional(static_cast<std::int32_t>(*said)) : by_default;
 }
 
-}  // namespace
-
-std::optional<Vocabulary> read_gguf_vocabulary(const GgufFile& file, const std::string& path) {
-  const auto model = file.string("tokenizer.ggml.model");
-  if (!model || *model == "none" || *model == "no_vocab") return std::nullopt;
-  if (*model != "llama")
-    throw Error(ErrorKind::unsupported, {.path = path},
-                "its tokenizer is of kind '" + *model + "', which is not read yet",
-                "give token ids, or use a model with a SentencePiece tokenizer");
+/// Tokens with their scores and types, each text once.
+void read_pieces(const GgufFile& file, const std::string& path, Vocabulary& out) {
   const GgufArray* tokens = file.array("tokenizer.ggml.tokens");
   if (!tokens || tokens->element_type != GgufType::string)
     refuse(path, "tokenizer.ggml.tokens is missing or no array of strings");
   const std::size_t n = tokens->strings.size();
-
-  Vocabulary out;
-  out.rules = TokenizerRules::llama_cpp;
   const std::vector<float> scores = read_scores(file, path, n);
   const std::vector<PieceType> types = read_types(file, path, n);
   std::unordered_set<std::string_view> seen;
@@ -86,20 +77,83 @@ std::optional<Vocabulary> read_gguf_vocabulary(const GgufFile& file, const std::
   for (std::size_t id = 0; id < n; ++id)
     if (!seen.insert(out.pieces[id].text).second)
       refuse(path, "token " + std::to_string(id) + " stands twice in tokenizer.ggml.tokens");
+}
 
-  out.bos = special_id(file, "tokenizer.ggml.bos_token_id", n, 1);
-  out.eos = special_id(file, "tokenizer.ggml.eos_token_id", n, 2);
-  out.unk = special_id(file, "tokenizer.ggml.unknown_token_id", n, 0);
+/// Ids and flags that llama.cpp assumes where the file says nothing.
+struct Defaults {
+  std::optional<std::int32_t> bos, eos, unk;
+  bool add_bos = false, add_space_prefix = false;
+};
+
+void read_specials(const GgufFile& file, const Defaults& defaults, Vocabulary& out) {
+  const std::size_t n = out.pieces.size();
+  out.bos = special_id(file, "tokenizer.ggml.bos_token_id", n, defaults.bos);
+  out.eos = special_id(file, "tokenizer.ggml.eos_token_id", n, defaults.eos);
+  out.unk = special_id(file, "tokenizer.ggml.unknown_token_id", n, defaults.unk);
   out.pad = special_id(file, "tokenizer.ggml.padding_token_id", n, std::nullopt);
-  out.add_bos = file.boolean("tokenizer.ggml.add_bos_token").value_or(true);
+  out.add_bos = file.boolean("tokenizer.ggml.add_bos_token").value_or(defaults.add_bos);
   out.add_eos = file.boolean("tokenizer.ggml.add_eos_token").value_or(false);
-  out.add_dummy_prefix = file.boolean("tokenizer.ggml.add_space_prefix").value_or(true);
+  out.add_dummy_prefix = file.boolean("tokenizer.ggml.add_space_prefix").value_or(defaults.add_space_prefix);
+}
+
+/// "left right": at the first space that is not the first byte. Without one a merge joins nothing.
+void read_merges(const GgufFile& file, const std::string& path, GgufBpe& bpe) {
+  const GgufArray* merges = file.array("tokenizer.ggml.merges");
+  if (!merges && bpe.pre == "kimi-k2") return;
+  if (!merges || merges->element_type != GgufType::string)
+    refuse(path, "tokenizer.ggml.merges is missing or no array of strings");
+  bpe.merges.reserve(merges->strings.size());
+  for (const std::string& merge : merges->strings)
+    if (const std::size_t space = merge.find(' ', 1); space != std::string::npos)
+      bpe.merges.emplace_back(merge.substr(0, space), merge.substr(space + 1));
+}
+
+void read_bpe(const GgufFile& file, const std::string& path, const std::string& model, Vocabulary& out) {
+  out.model = "bpe";
+  GgufBpe& bpe = out.gguf_bpe.emplace();
+  bpe.pre = model == "gemma4" ? model : file.string("tokenizer.ggml.pre").value_or("default");
+  const LlamaCppPre* pre = find_llama_cpp_pre(bpe.pre);
+  if (!pre)
+    throw Error(ErrorKind::unsupported, {.path = path},
+                "its pre-tokenizer '" + bpe.pre + "' is not one of llama.cpp 0.5",
+                "give token ids, or correct tokenizer.ggml.pre");
+  read_merges(file, path, bpe);
+  for (std::size_t id = 0; id < out.pieces.size(); ++id)
+    if (out.pieces[id].type == PieceType::byte && out.pieces[id].text.size() < 3)
+      refuse(path, "byte token " + std::to_string(id) + " is '" + out.pieces[id].text + "', expected one like <0x0A>");
+  Defaults defaults;
+  if (model != "gemma4") defaults.eos = 11;
+  if (model != "gemma4" && pre->has_default_bos) defaults.bos = 11;
+  defaults.add_bos = pre->add_bos;
+  read_specials(file, defaults, out);
+  if (pre->newlines_whole) out.add_bos = true;  // Gemma 4's, whatever the file says
+}
+
+void read_chat_templates(const GgufFile& file, Vocabulary& out) {
   out.chat_template = file.string("tokenizer.chat_template");
   if (out.chat_template) out.chat_templates.push_back({"default", *out.chat_template});
   constexpr std::string_view kNamed = "tokenizer.chat_template.";
   for (const GgufKey& key : file.keys)
     if (const auto* text = std::get_if<std::string>(&key.value.value); text && key.name.starts_with(kNamed))
       out.chat_templates.push_back({key.name.substr(kNamed.size()), *text});
+}
+
+}  // namespace
+
+std::optional<Vocabulary> read_gguf_vocabulary(const GgufFile& file, const std::string& path) {
+  const auto model = file.string("tokenizer.ggml.model");
+  if (!model || *model == "none" || *model == "no_vocab") return std::nullopt;
+  const bool bpe = *model == "gpt2" || *model == "gemma4";
+  if (*model != "llama" && !bpe)
+    throw Error(ErrorKind::unsupported, {.path = path},
+                "its tokenizer is of kind '" + *model + "', which is not read yet",
+                "give token ids, or use a model with a SentencePiece or byte-level BPE tokenizer");
+  Vocabulary out;
+  out.rules = TokenizerRules::llama_cpp;
+  read_pieces(file, path, out);
+  if (bpe) read_bpe(file, path, *model, out);
+  else read_specials(file, {.bos = 1, .eos = 2, .unk = 0, .add_bos = true, .add_space_prefix = true}, out);
+  read_chat_templates(file, out);
   set_llama_cpp_attributes(out, file.string("general.name").value_or(""));
   return out;
 }

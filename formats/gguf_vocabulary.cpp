@@ -4,6 +4,7 @@
 #include "formats/gguf_model.h"
 #include "formats/gguf_special_tokens.h"
 #include "formats/gguf_token_lists.h"
+#include "formats/tokenizers/llama_cpp_pre.h"
 #include "formats/tokenizers/pre_tokenizer_names.h"
 #include "lib/error.h"
 
@@ -61,7 +62,7 @@ void put_special(std::vector<GgufKey>& keys, const SpecialTokens& special) {
   put_chat_template(keys, special.chat_template);
 }
 
-/// Ids that only the tokenizer knows, where llama.cpp would assume others.
+/// Ids and flags that only the tokenizer knows, where llama.cpp would assume others.
 void put_unsaid(std::vector<GgufKey>& keys, const Vocabulary& vocabulary, std::size_t n_vocab) {
   const auto put = [&](const char* name, std::optional<std::int32_t> id, std::optional<std::int32_t> assumed) {
     const std::string key = std::string("tokenizer.ggml.") + name;
@@ -75,6 +76,16 @@ void put_unsaid(std::vector<GgufKey>& keys, const Vocabulary& vocabulary, std::s
   put("eos_token_id", vocabulary.eos, bpe ? 11 : 2);
   put("unknown_token_id", vocabulary.unk, bpe ? Assumed() : 0);
   put("padding_token_id", vocabulary.pad, std::nullopt);
+  if (!bpe) return;
+  const auto put_flag = [&](const char* name, std::optional<bool> adds, bool assumed) {
+    const std::string key = std::string("tokenizer.ggml.") + name;
+    const bool said = std::any_of(keys.begin(), keys.end(), [&](const GgufKey& k) { return k.name == key; });
+    if (!said && adds && *adds != assumed) keys.push_back({key, gguf_bool(*adds)});
+  };
+  const auto pre = std::find_if(keys.begin(), keys.end(), [](const auto& k) { return k.name == "tokenizer.ggml.pre"; });
+  const LlamaCppPre* known = find_llama_cpp_pre(std::get<std::string>(pre->value.value));
+  put_flag("add_bos_token", vocabulary.add_bos, known && known->add_bos);
+  put_flag("add_eos_token", vocabulary.add_eos, false);
 }
 
 /// What both kinds write from here on.

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "lib/tokenizer_pipeline.h"
@@ -36,13 +37,20 @@ struct ChatTemplate {
 /// Whose algorithm turns text into ids. The same pieces give different ids in rare cases.
 enum class TokenizerRules : std::uint8_t {
   sentencepiece,  // the library, 0.2.3
-  llama_cpp,      // llama.cpp 0.5's SPM tokenizer, for a vocabulary read from a GGUF
+  llama_cpp,      // llama.cpp 0.5's SPM or BPE tokenizer, for a vocabulary read from a GGUF
   tokenizers,     // the tokenizers library, 0.23.3, for a vocabulary with a pipeline
+};
+
+/// What llama.cpp's BPE tokenizer takes beside the pieces: tokenizer.ggml.pre and tokenizer.ggml.merges of a GGUF.
+struct GgufBpe {
+  std::string pre;
+  std::vector<std::pair<std::string, std::string>> merges;  // left and right, by rank; they need not be pieces
 };
 
 /// What a tokenizer knows, whatever file it came from. Index in `pieces` is the id.
 struct Vocabulary {
-  // "spm": SentencePiece BPE by score; of a tokenizer.json "bpe", "unigram", "wordpiece" or "wordlevel"
+  // "spm": SentencePiece BPE by score; of a tokenizer.json "bpe", "unigram", "wordpiece" or "wordlevel"; of a GGUF "spm"
+  // or "bpe"
   std::string model = "spm";
   TokenizerRules rules = TokenizerRules::sentencepiece;
   std::vector<Piece> pieces;
@@ -59,6 +67,7 @@ struct Vocabulary {
   std::string unk_surface = " \xE2\x81\x87 ";  // what decode shows for the unknown piece
 
   std::optional<TokenizerPipeline> pipeline;  // rules tokenizers: what tokenizer.json says beside pieces
+  std::optional<GgufBpe> gguf_bpe;            // rules llama_cpp, model "bpe"
 
   std::optional<std::int32_t> bos, eos, unk, pad;
   std::optional<bool> add_bos, add_eos;      // as the files say; nullopt if they do not

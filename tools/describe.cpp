@@ -106,6 +106,9 @@ const char* rules_name(TokenizerRules rules) {
 
 /// "byte-level BPE of a tokenizer.json, 280147 merges"
 std::string kind_text(const Vocabulary& vocabulary) {
+  if (vocabulary.gguf_bpe)
+    return "BPE with pre-tokenizer '" + vocabulary.gguf_bpe->pre + "', " +
+           plural(vocabulary.gguf_bpe->merges.size(), "merge");
   if (!vocabulary.pipeline) return "SentencePiece BPE";
   const TokenizerPipeline& pipeline = *vocabulary.pipeline;
   const auto* bpe = std::get_if<BpeModel>(&pipeline.model);

@@ -2,8 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 
 #include "formats/gguf_model.h"
+#include "formats/gguf_token_lists.h"
+#include "formats/tokenizers/llama_cpp_pre.h"
+#include "formats/tokenizers/pre_tokenizer_names.h"
 #include "formats/tokenizers/tokenizer.h"
 #include "lib/number_text.h"
 #include "lib/plural.h"
@@ -74,6 +78,45 @@ struct Difference {
   }
 };
 
+/// A tokenizer.json as it would stand in a GGUF, if the candidate is one: padded, added tokens as they are shown, spaces
+/// in merges spelled. Anything else as it is.
+Vocabulary as_in_candidate(const Vocabulary& source, const Vocabulary& candidate) {
+  if (!candidate.gguf_bpe || !source.pipeline || source.model != "bpe") return source;
+  Vocabulary out;
+  out.model = source.model;
+  out.rules = source.rules;
+  std::vector<std::string> notes;
+  formats::GgufTokens tokens = formats::bpe_tokens(
+      source, std::max<std::size_t>(static_cast<std::size_t>(id_count(source)), candidate.pieces.size()), notes);
+  for (std::size_t id = 0; id < tokens.texts.size(); ++id)
+    out.pieces.push_back({std::move(tokens.texts[id]), 0, static_cast<PieceType>(tokens.types[id])});
+  GgufBpe& bpe = out.gguf_bpe.emplace();
+  bpe.pre = formats::pre_tokenizer_name(source).value_or("unknown");
+  for (const std::string& merge : formats::bpe_merges(source)) {
+    const std::size_t space = merge.find(' ');
+    bpe.merges.emplace_back(merge.substr(0, space), merge.substr(space + 1));
+  }
+  std::tie(out.bos, out.eos, out.unk, out.pad) = std::tie(source.bos, source.eos, source.unk, source.pad);
+  std::tie(out.add_bos, out.add_eos) = std::tie(source.add_bos, source.add_eos);
+  return out;
+}
+
+/// What llama.cpp's BPE takes beside the pieces. Names of one pre-tokenizer are equal.
+Difference compare_bpe(const GgufBpe& source, const GgufBpe& candidate, const Sides& sides) {
+  Difference out;
+  const auto *x = formats::find_llama_cpp_pre(source.pre), *y = formats::find_llama_cpp_pre(candidate.pre);
+  if (!x || !y || x->steps.data() != y->steps.data() || x->ignore_merges != y->ignore_merges)
+    out.add("the pre-tokenizer is '" + candidate.pre + "' in " + sides.candidate + ", '" + source.pre + "' in " +
+            sides.source);
+  if (source.merges == candidate.merges) return out;
+  const auto [a, b] =
+      std::mismatch(source.merges.begin(), source.merges.end(), candidate.merges.begin(), candidate.merges.end());
+  out.add("merges differ from rank " + std::to_string(a - source.merges.begin()) + " on, " +
+          std::to_string(candidate.merges.size()) + " in " + sides.candidate + ", " +
+          std::to_string(source.merges.size()) + " in " + sides.source);
+  return out;
+}
+
 Difference compare_ids(const Vocabulary& source, const Vocabulary& candidate, const Sides& sides) {
   const std::vector<IdText> a = id_texts(source), b = id_texts(candidate);
   Difference out;
@@ -98,19 +141,20 @@ Difference compare_ids(const Vocabulary& source, const Vocabulary& candidate, co
   return out;
 }
 
-/// Special ids and what is added to a text. llama.cpp takes bos 1, eos 2 and unk 0 where a GGUF says nothing, and
-/// cannot be told that there is none: of such an id only its use counts.
+/// Special ids and what is added to a text. llama.cpp takes bos 1, eos 2 and unk 0 where a GGUF says nothing (a BPE's bos
+/// and eos 11), and cannot be told that there is none: of such an id only its use counts.
 Difference compare_special(const Vocabulary& source, const Vocabulary& candidate, const Sides& sides) {
   Difference out;
   const auto text = [](std::optional<std::int32_t> id) { return id ? std::to_string(*id) : std::string("none"); };
   const bool assumes = candidate.rules == TokenizerRules::llama_cpp && source.rules != TokenizerRules::llama_cpp;
+  const bool bpe = candidate.gguf_bpe.has_value();
   const auto special = [&](const char* name, std::optional<std::int32_t> x, std::optional<std::int32_t> y,
                            std::int32_t assumed) {
     if (x == y || (assumes && !x && y == assumed)) return;
     out.add(std::string(name) + " is " + text(y) + " in " + sides.candidate + ", " + text(x) + " in " + sides.source);
   };
-  special("bos", source.bos, candidate.bos, 1);
-  special("eos", source.eos, candidate.eos, 2);
+  special("bos", source.bos, candidate.bos, bpe ? 11 : 1);
+  special("eos", source.eos, candidate.eos, bpe ? 11 : 2);
   special("unk", source.unk, candidate.unk, 0);
   // Llama's tokenizer in transformers and llama.cpp's agree on what holds where a file says nothing: BOS is added, EOS
   // is not.
@@ -155,11 +199,21 @@ void compare_tokenizers(const Checkpoint& source, const Checkpoint& candidate, s
     report.gates.push_back(gate_on("tokenizer", 1, Bound::max, 0));
     return;
   }
-  const Difference ids = compare_ids(*source.vocabulary, *candidate.vocabulary, sides);
+  const Vocabulary expected = as_in_candidate(*source.vocabulary, *candidate.vocabulary);
+  Difference ids = compare_ids(expected, *candidate.vocabulary, sides);
   report.items.push_back({"vocabulary", ids.count == 0,
                           ids.count == 0 ? plural(id_texts(*source.vocabulary).size(), "id") + ", all equal"
                                          : differ_text(ids.count) + ": " + ids.first});
-  const Difference special = compare_special(*source.vocabulary, *candidate.vocabulary, sides);
+  if (expected.gguf_bpe && candidate.vocabulary->gguf_bpe) {
+    const Difference bpe = compare_bpe(*expected.gguf_bpe, *candidate.vocabulary->gguf_bpe, sides);
+    report.items.push_back({"merges", bpe.count == 0,
+                            bpe.count == 0
+                                ? plural(expected.gguf_bpe->merges.size(), "merge") + " and pre-tokenizer '" +
+                                      candidate.vocabulary->gguf_bpe->pre + "': the same"
+                                : bpe.first});
+    ids.count += bpe.count;
+  }
+  const Difference special = compare_special(expected, *candidate.vocabulary, sides);
   report.items.push_back({"special tokens", special.count == 0,
                           special.count == 0 ? "bos, eos, unk and what is added to a text: the same" : special.first});
   std::uint64_t differing = ids.count + special.count;

@@ -1,9 +1,9 @@
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <optional>
 
 #include "formats/tokenizers/byte_level.h"
+#include "formats/tokenizers/merge_table.h"
 #include "formats/tokenizers/characters.h"
 #include "formats/tokenizers/tokenizer.h"
 #include "formats/tokenizers/word_model.h"
@@ -13,55 +13,14 @@
 namespace ropewalk::formats {
 namespace {
 
-/// Pair of ids to the rank and result of its merge, by open addressing.
-class MergeTable {
- public:
-  struct Entry {
-    std::int32_t left = -1, right = -1, result = 0;
-    std::uint32_t rank = 0;
-  };
-
-  explicit MergeTable(const std::vector<BpeModel::Merge>& merges) : entries_(std::bit_ceil(merges.size() * 2 + 2)) {
-    for (std::size_t rank = 0; rank < merges.size(); ++rank) {
-      const BpeModel::Merge& merge = merges[rank];
-      Entry& entry = entries_[slot(merge.left, merge.right)];
-      entry = {merge.left, merge.right, merge.result, static_cast<std::uint32_t>(rank)};  // of equals the last counts
-    }
-  }
-  /// nullptr if they do not merge.
-  const Entry* find(std::int32_t left, std::int32_t right) const noexcept {
-    const Entry& entry = entries_[slot(left, right)];
-    return entry.left < 0 ? nullptr : &entry;
-  }
-
- private:
-  std::size_t slot(std::int32_t left, std::int32_t right) const noexcept {
-    std::uint64_t hash = static_cast<std::uint64_t>(left) << 32 | static_cast<std::uint32_t>(right);
-    hash = (hash ^ hash >> 29) * 0x9E3779B97F4A7C15u;
-    std::size_t at = static_cast<std::size_t>(hash >> 20) & (entries_.size() - 1);
-    while (entries_[at].left >= 0 && (entries_[at].left != left || entries_[at].right != right))
-      at = (at + 1) & (entries_.size() - 1);
-    return at;
-  }
-  std::vector<Entry> entries_;
-};
-
-/// The smallest rank first, the leftmost of equals.
-struct Later {
-  bool operator()(const WordScratch::Candidate& a, const WordScratch::Candidate& b) const noexcept {
-    return a.rank != b.rank ? a.rank > b.rank : a.position > b.position;
-  }
-};
-
-/// BPE by merge ranks, with a queue of candidates: n log n in the word. A candidate counts as long as the pair now at
-/// its place merges to the same piece, whatever its rank: the library's rule.
+/// BPE by merge ranks.
 class Bpe final : public WordModel {
  public:
   Bpe(const Vocabulary& vocabulary, const PieceIndex& index, bool bytes)
       : pieces_(vocabulary.pieces),
         index_(index),
         model_(std::get<BpeModel>(vocabulary.pipeline->model)),
-        merges_(model_.merges) {
+        merges_(model_.merges, EqualMerges::last) {
     if (model_.unk_token) unk_ = index_.find(*model_.unk_token);
     for (unsigned byte = 0; byte < 256; ++byte) {
       byte_pieces_[byte] = index_.find(byte_piece(static_cast<std::uint8_t>(byte)));
@@ -86,23 +45,17 @@ class Bpe final : public WordModel {
     scratch.symbols.clear();
     if (bytes_) symbols_of_bytes(word, scratch);
     else symbols_of_characters(word, scratch);
-    merge(scratch);
+    merge_symbols(scratch, merges_, false);
     for (const auto& symbol : scratch.symbols)
       if (!symbol.merged) ids.push_back(symbol.id);
   }
 
  private:
-  static void add(WordScratch& scratch, std::int32_t id) {
-    const auto at = static_cast<std::int32_t>(scratch.symbols.size());
-    if (at > 0) scratch.symbols.back().next = at;
-    scratch.symbols.push_back({id, at - 1, -1, false});
-  }
-
   /// The unknown token for a character, one per run with fuse_unk; `pending`: one is due.
   void add_unknown(WordScratch& scratch, bool& pending) const {
     if (!model_.unk_token) return;  // dropped
     if (unk_ < 0) no_unknown_token(*model_.unk_token);
-    if (pending && !model_.fuse_unk) add(scratch, unk_);
+    if (pending && !model_.fuse_unk) add_symbol(scratch, unk_);
     pending = true;
   }
 
@@ -114,11 +67,11 @@ class Bpe final : public WordModel {
         add_unknown(scratch, pending);
         continue;
       }
-      if (pending) add(scratch, unk_);
+      if (pending) add_symbol(scratch, unk_);
       pending = false;
-      add(scratch, id);
+      add_symbol(scratch, id);
     }
-    if (pending) add(scratch, unk_);
+    if (pending) add_symbol(scratch, unk_);
   }
 
   void symbols_of_characters(std::string_view word, WordScratch& scratch) const {
@@ -129,14 +82,14 @@ class Bpe final : public WordModel {
       const std::int32_t id = find_character(character, at == 0, at + length >= word.size(), scratch.text);
       at += length;
       if (id >= 0) {
-        if (pending) add(scratch, unk_);
+        if (pending) add_symbol(scratch, unk_);
         pending = false;
-        add(scratch, id);
+        add_symbol(scratch, id);
       } else if (!add_byte_pieces(scratch)) {
         add_unknown(scratch, pending);
       }
     }
-    if (pending) add(scratch, unk_);
+    if (pending) add_symbol(scratch, unk_);
   }
 
   /// `text` becomes the character with its prefix and suffix.
@@ -154,47 +107,8 @@ class Bpe final : public WordModel {
     const auto piece = [this](char byte) { return byte_pieces_[static_cast<unsigned char>(byte)]; };
     if (!std::all_of(scratch.text.begin(), scratch.text.end(), [&](char byte) { return piece(byte) >= 0; }))
       return false;
-    for (char byte : scratch.text) add(scratch, piece(byte));
+    for (char byte : scratch.text) add_symbol(scratch, piece(byte));
     return true;
-  }
-
-  void merge(WordScratch& scratch) const {
-    auto& symbols = scratch.symbols;
-    auto& queue = scratch.queue;
-    queue.clear();
-    const auto candidate = [&](std::int32_t left, std::int32_t right) -> std::optional<WordScratch::Candidate> {
-      const auto* found =
-          merges_.find(symbols[static_cast<std::size_t>(left)].id, symbols[static_cast<std::size_t>(right)].id);
-      if (!found) return std::nullopt;
-      return WordScratch::Candidate{found->rank, static_cast<std::uint32_t>(left), found->result};
-    };
-    for (std::size_t at = 0; at + 1 < symbols.size(); ++at)
-      if (const auto next = candidate(static_cast<std::int32_t>(at), static_cast<std::int32_t>(at + 1)))
-        queue.push_back(*next);
-    std::make_heap(queue.begin(), queue.end(), Later{});
-    const auto push = [&](std::int32_t left, std::int32_t right) {
-      const auto next = candidate(left, right);
-      if (!next) return;
-      queue.push_back(*next);
-      std::push_heap(queue.begin(), queue.end(), Later{});
-    };
-    while (!queue.empty()) {
-      std::pop_heap(queue.begin(), queue.end(), Later{});
-      const WordScratch::Candidate top = queue.back();
-      queue.pop_back();
-      const auto here = static_cast<std::int32_t>(top.position);
-      WordScratch::Symbol& left = symbols[top.position];
-      if (left.merged || left.next < 0) continue;
-      const auto now = candidate(here, left.next);
-      if (!now || now->result != top.result) continue;
-      WordScratch::Symbol& right = symbols[static_cast<std::size_t>(left.next)];
-      left.id = top.result;
-      left.next = right.next;
-      right.merged = true;
-      if (left.next >= 0) symbols[static_cast<std::size_t>(left.next)].previous = here;
-      if (left.previous >= 0) push(left.previous, here);
-      if (left.next >= 0) push(here, left.next);
-    }
   }
 
   /// Pieces as the raw bytes they spell, for ignore_merges.

@@ -198,4 +198,9 @@ std::optional<std::string> pre_tokenizer_by_content(const TokenizerPipeline& pip
   return std::nullopt;
 }
 
+std::optional<std::string> pre_tokenizer_name(const Vocabulary& vocabulary) {
+  const auto known = pre_tokenizer_by_hash(pre_tokenizer_hash(vocabulary));
+  return known ? known : pre_tokenizer_by_content(*vocabulary.pipeline);
+}
+
 }  // namespace ropewalk::formats

@@ -19,4 +19,7 @@ std::optional<std::string> pre_tokenizer_by_hash(std::string_view hash);
 /// nullopt where none does the same. NFC is passed over: llama.cpp normalises nothing.
 std::optional<std::string> pre_tokenizer_by_content(const TokenizerPipeline& pipeline);
 
+/// The one, else the other.
+std::optional<std::string> pre_tokenizer_name(const Vocabulary& vocabulary);
+
 }  // namespace ropewalk::formats

@@ -55,8 +55,20 @@ struct State {
 
 struct Regex::Code {
   std::unique_ptr<pcre2_code, Free<pcre2_code_free>> code;
+  bool utf = true;
   std::mutex mutex;
   std::vector<State> idle;
+
+  void compile(const std::string& text, std::uint32_t options) {
+    std::unique_ptr<pcre2_compile_context, Free<pcre2_compile_context_free>> context(
+        pcre2_compile_context_create(nullptr));
+    pcre2_set_newline(context.get(), PCRE2_NEWLINE_LF);
+    int error = 0;
+    PCRE2_SIZE at = 0;
+    code.reset(pcre2_compile(units(text), text.size(), options, &error, &at, context.get()));
+    if (!code) refuse(error);
+    pcre2_jit_compile(code.get(), PCRE2_JIT_COMPLETE);  // without it matching is slow, and right
+  }
 
   State borrow() {
     {
@@ -91,14 +103,12 @@ Regex::Regex(const TextPattern& pattern) : code_(std::make_unique<Code>()) {
   const std::string text = pattern.is_regex ? oniguruma_to_pcre2(pattern.text) : pattern.text;
   const std::uint32_t options =
       PCRE2_UTF | (pattern.is_regex ? PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C | PCRE2_MULTILINE : PCRE2_LITERAL);
-  std::unique_ptr<pcre2_compile_context, Free<pcre2_compile_context_free>> context(
-      pcre2_compile_context_create(nullptr));
-  pcre2_set_newline(context.get(), PCRE2_NEWLINE_LF);
-  int error = 0;
-  PCRE2_SIZE at = 0;
-  code_->code.reset(pcre2_compile(units(text), text.size(), options, &error, &at, context.get()));
-  if (!code_->code) refuse(error);
-  pcre2_jit_compile(code_->code.get(), PCRE2_JIT_COMPLETE);  // without it matching is slow, and right
+  code_->compile(text, options);
+}
+
+Regex::Regex(const Own& pattern) : code_(std::make_unique<Code>()) {
+  code_->utf = pattern.utf;
+  code_->compile(pattern.text, pattern.utf ? PCRE2_UTF : 0);
 }
 
 Regex::~Regex() = default;
@@ -119,7 +129,7 @@ void Regex::for_each_match(std::string_view text, const std::function<void(Match
           "its regular expression gives up at byte " + std::to_string(from) + " of the text: " + message_of(found),
           "check that this is the model's own tokenizer");
     if (place[0] == place[1] && last_end == place[1]) {
-      from += from < text.size() ? utf8_length(text[from]) : 1;
+      from += code_->utf && from < text.size() ? utf8_length(text[from]) : 1;
       continue;
     }
     from = place[1];

@@ -9,12 +9,14 @@ namespace ropewalk::formats {
 
 std::unique_ptr<Tokenizer> Tokenizer::create(const Vocabulary& vocabulary) {
   if (vocabulary.rules == TokenizerRules::tokenizers && vocabulary.pipeline) return make_pipeline_tokenizer(vocabulary);
-  if (vocabulary.model != "spm")
+  const bool llama_cpp = vocabulary.rules == TokenizerRules::llama_cpp;
+  const bool bpe = llama_cpp && vocabulary.gguf_bpe.has_value();
+  if (vocabulary.model != "spm" && !bpe)
     throw Error(ErrorKind::unsupported, {}, "a tokenizer of kind '" + vocabulary.model + "', only spm is known",
                 "pass ids instead of text");
   if (vocabulary.pieces.empty())
     throw Error(ErrorKind::bad_input, {}, "the vocabulary has no pieces", "the tokenizer is corrupt: fetch it again");
-  const bool llama_cpp = vocabulary.rules == TokenizerRules::llama_cpp;
+  if (bpe) return make_llama_cpp_bpe_tokenizer(vocabulary);
   for (std::size_t id = 0; id < vocabulary.pieces.size(); ++id) {
     if (std::isnan(vocabulary.pieces[id].score))
       throw Error(ErrorKind::bad_input, {}, "the score of piece " + std::to_string(id) + " is not a number",

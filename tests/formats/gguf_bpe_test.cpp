@@ -9,6 +9,7 @@
 #include "formats/tokenizers/tokenizer.h"
 #include "gguf_dump.h"
 #include "lib/error.h"
+#include "tokenizer_golden.h"
 
 using namespace ropewalk;
 using namespace ropewalk::formats;
@@ -100,6 +101,21 @@ TEST(GgufBpe, WholeModelInEveryType) {
   for (const auto& [name, result] : dump["outtypes"].items()) EXPECT_TRUE(passed.contains(name)) << name;
 }
 
+// What is written is read back as llama.cpp reads it: its own cases for the two vocabularies.
+TEST(GgufBpe, WrittenVocabulariesEncodeAsTheEngine) {
+  for (const auto& [variant, cases] : {std::pair("GPT-2", "gpt-2"), std::pair("Qwen2.5", "qwen2")}) {
+    TestFolder folder("ropewalk-gguf-bpe-cases");
+    std::vector<std::string> notes;
+    GgufFile file;
+    file.keys = gguf_tokenizer_keys(variant_source(folder, variant), true, notes);
+    const auto tokenizer = Tokenizer::create(read_gguf_vocabulary(file, variant).value());
+    const auto all =
+        golden::engine_cases((kGolden / "bpe/vocabularies" / (std::string("ggml-vocab-") + cases + ".gguf")).string());
+    EXPECT_GT(all.size(), 40u);
+    for (const auto& [text, ids] : all) EXPECT_EQ(tokenizer->encode(text), ids) << golden::shown(text);
+  }
+}
+
 // A vocabulary the converter does not know is named by its steps, and said so.
 TEST(GgufBpe, UnknownVocabularyIsNamedByItsSteps) {
   TestFolder folder("ropewalk-gguf-bpe-steps");
@@ -113,6 +129,29 @@ TEST(GgufBpe, UnknownVocabularyIsNamedByItsSteps) {
   std::get<BpeModel>(source.checkpoint.vocabulary->pipeline->model).ignore_merges = false;
   const auto keys = gguf_tokenizer_keys(source, false, notes);
   EXPECT_EQ(std::get<std::string>(keys[1].value.value), "dbrx");
+}
+
+// llama.cpp takes id 11 and Llama 3's BOS where a file says nothing: by default what it would take wrongly is written.
+TEST(GgufBpe, DefaultModeSaysWhatLlamaCppWouldAssume) {
+  TestFolder folder("ropewalk-gguf-bpe-said");
+  Source source = variant_source(folder, "as it is");
+  std::vector<std::string> notes;
+  const auto read = [&](bool compat_mode) {
+    GgufFile file;
+    file.keys = gguf_tokenizer_keys(source, compat_mode, notes);
+    return read_gguf_vocabulary(file, "written").value();
+  };
+  EXPECT_EQ(read(true).add_bos, true);
+  write_text(folder.path() / "tokenizer_config.json", "{}");
+  Json tokenizer = read_json(folder.path() / "tokenizer.json");
+  tokenizer["post_processor"] = nullptr;
+  write_text(folder.path() / "tokenizer.json", tokenizer.dump());
+  source.checkpoint.vocabulary = read_hf_vocabulary(folder.path());
+  source.checkpoint.vocabulary->eos = 2;
+  EXPECT_EQ(read(true).add_bos, true);  // the engine's own default for llama-bpe
+  EXPECT_EQ(read(false).add_bos, false);
+  EXPECT_EQ(read(true).eos, 11);
+  EXPECT_EQ(read(false).eos, 2);
 }
 
 TEST(GgufBpe, StepsThatLlamaCppHasNotAreRefused) {

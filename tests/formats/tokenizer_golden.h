@@ -3,11 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -21,6 +23,13 @@ inline std::string read_bytes(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
   EXPECT_TRUE(file) << path;
   return {std::istreambuf_iterator<char>(file), {}};
+}
+
+/// A name of a test.
+inline std::string test_name(std::string name) {
+  std::replace_if(
+      name.begin(), name.end(), [](char c) { return c == '-' || c == '.'; }, '_');
+  return name;
 }
 
 inline nlohmann::json read(const std::filesystem::path& path) { return nlohmann::json::parse(read_bytes(path)); }
@@ -56,6 +65,27 @@ inline std::vector<std::string> corpus_chunks(const std::string& file) {
   std::vector<std::string> out;
   for (std::size_t at = 0; at < text.size(); at += kChunkBytes) out.push_back(text.substr(at, kChunkBytes));
   return out;
+}
+
+/// llama.cpp's own cases: FILE.inp and FILE.out.
+struct EngineCase {
+  std::string text;
+  Ids ids;
+};
+inline std::vector<EngineCase> engine_cases(const std::string& file) {
+  const std::string input = read_bytes(file + ".inp"), separator = "\n__ggml_vocab_test__\n";
+  std::istringstream output(read_bytes(file + ".out"));
+  std::vector<EngineCase> cases;
+  // the text after the last separator has no line
+  for (std::size_t at = 0, end = 0; (end = input.find(separator, at)) != std::string::npos;
+       at = end + separator.size()) {
+    EngineCase& one = cases.emplace_back(EngineCase{input.substr(at, end - at), {}});
+    std::string line;
+    EXPECT_TRUE(std::getline(output, line)) << file;
+    std::istringstream words(line);
+    for (std::int32_t id; words >> id;) one.ids.push_back(id);
+  }
+  return cases;
 }
 
 /// For failure messages: bytes as hex if they do not print.

@@ -15,13 +15,8 @@ namespace {
 using golden::Ids;
 using golden::kGolden;
 using golden::kIds;
+using golden::test_name;
 namespace fs = std::filesystem;
-
-std::string test_name(std::string name) {
-  std::replace_if(
-      name.begin(), name.end(), [](char c) { return c == '-' || c == '.'; }, '_');
-  return name;
-}
 
 /// The vocabulary a golden file was made with, under its rules.
 Vocabulary vocabulary_of(const nlohmann::json& item) {
@@ -145,22 +140,9 @@ class LlamaCppCases : public testing::TestWithParam<const char*> {};
 TEST_P(LlamaCppCases, EqualTheOutFile) {
   const fs::path path = kGolden / "tokenizers" / (std::string("ggml-vocab-") + GetParam() + ".gguf");
   const auto tokenizer = Tokenizer::create(read_gguf_vocabulary(read_gguf(path), path.string()).value());
-  const std::string input = golden::read_bytes(path.string() + ".inp");
-  std::istringstream output(golden::read_bytes(path.string() + ".out"));
-  const std::string separator = "\n__ggml_vocab_test__\n";
-  int cases = 0;
-  std::string line;
-  for (std::size_t at = 0; at <= input.size(); ++cases) {
-    const std::size_t end = std::min(input.find(separator, at), input.size());
-    if (end == input.size()) break;  // the text after the last separator has no line
-    ASSERT_TRUE(std::getline(output, line));
-    std::istringstream words(line);
-    Ids expected;
-    for (std::int32_t id; words >> id;) expected.push_back(id);
-    EXPECT_EQ(tokenizer->encode(input.substr(at, end - at)), expected) << golden::shown(input.substr(at, end - at));
-    at = end + separator.size();
-  }
-  EXPECT_GT(cases, 40);
+  const auto cases = golden::engine_cases(path.string());
+  for (const auto& [text, ids] : cases) EXPECT_EQ(tokenizer->encode(text), ids) << golden::shown(text);
+  EXPECT_GT(cases.size(), 40u);
 }
 
 INSTANTIATE_TEST_SUITE_P(Vocabularies, LlamaCppCases, testing::Values("llama-spm", "phi-3"),

@@ -6,7 +6,7 @@
 #include <cstdio>
 #include <iostream>
 #include <sstream>
-#include <stdexcept>
+#include <exception>
 #include <string>
 #include <vector>
 
@@ -20,11 +20,11 @@ static std::string unhex(const std::string& hex) {
 }
 
 static void print_ids(const llama_vocab* vocab, const std::string& text, bool special) {
-  std::vector<llama_token> ids(text.size() + 16);
+  std::vector<llama_token> ids(text.size() * 4 + 16);  // a byte that is no UTF-8 may take three
   try {
     ids.resize(llama_tokenize(vocab, text.data(), static_cast<int32_t>(text.size()), ids.data(),
                               static_cast<int32_t>(ids.size()), false, special));
-  } catch (const std::out_of_range&) {
+  } catch (const std::exception&) {
     std::printf("null");
     return;
   }
