@@ -19,8 +19,13 @@ class CodeBook {
   int find(std::uint32_t code) const { return places_[code] >= 0 ? places_[code] : -1; }
   /// Of a code that is no entry.
   std::span<const std::uint16_t> neighbours(std::uint32_t code) const {
-    const std::uint16_t* first = neighbours_.data() + (-places_[code] - 1);
-    return {first + 1, *first};
+    const Neighbours& found = neighbours_of_[static_cast<std::size_t>(-places_[code] - 1)];
+    return {neighbours_.data() + found.first, found.count};
+  }
+  /// Their levels, kNeighbourLanes of them side by side: element i of neighbour j at [(j / kNeighbourLanes * parts + i) *
+  /// kNeighbourLanes + j % kNeighbourLanes]; what is over repeats the last.
+  const std::uint8_t* neighbour_levels(std::uint32_t code) const {
+    return levels_.data() + neighbours_of_[static_cast<std::size_t>(-places_[code] - 1)].first_level;
   }
   /// Level of element `i` of an entry.
   int level(std::uint32_t entry, int i) const { return static_cast<int>(entries_[entry] >> bits_ * i & mask_); }
@@ -36,9 +41,27 @@ class CodeBook {
   std::span<const std::uint16_t> entries_;
   int parts_, bits_;
   std::uint32_t mask_;
-  std::vector<std::int32_t> places_;  // [code]: entry, or -1 - where its neighbours start: their number, then they
+  struct Neighbours {
+    std::size_t first, count, first_level;
+  };
+  std::vector<std::int32_t> places_;  // [code]: entry, or -1 - index in neighbours_of_
+  std::vector<Neighbours> neighbours_of_;
   std::vector<std::uint16_t> neighbours_;
+  std::vector<std::uint8_t> levels_;
 };
+
+inline constexpr int kNeighbourLanes = 16;
+
+/// What the search among neighbours asks: element i of an entry is worth factor * level + offset, times the scale.
+struct NeighbourQuery {
+  std::uint32_t code;
+  float factor, offset, scale;
+  const float *x, *weights;
+};
+/// The first neighbour with the least sum of weight * error^2; the first of all where none is a number (there ggml stops
+/// the program, or reads past its arrays).
+using NearestNeighbour = int(const CodeBook& book, const NeighbourQuery& query);
+NearestNeighbour nearest_neighbour, nearest_neighbour_lanes;  // lanes: the same, 16 neighbours side by side
 
 /// Built when first asked for (0.1 s at most), kept: data, not state.
 const CodeBook& iq2_xxs_book();

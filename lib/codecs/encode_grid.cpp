@@ -53,8 +53,8 @@ std::uint8_t split_signs(const float* x, const float* weights, bool even, float*
 /// One group's arithmetic at a given scale.
 class Group {
  public:
-  Group(const CodeBook& book, int levels, int n, const float* x, const float* weights)
-      : book_(book), levels_(levels), n_(n), x_(x), weights_(weights) {
+  Group(const CodeBook& book, int levels, int n, const float* x, const float* weights, NearestNeighbour* nearest_of)
+      : book_(book), levels_(levels), n_(n), x_(x), weights_(weights), nearest_of_(nearest_of) {
     for (int i = 0; i < n; ++i) roots_[i] = std::sqrt(weights[i]);
   }
 
@@ -67,7 +67,8 @@ class Group {
     const std::uint32_t code = book_.code_of(levels);
     const int entry = book_.find(code);
     in_book = entry >= 0;
-    return static_cast<std::uint16_t>(in_book ? entry : nearest_neighbour(code, first, scale));
+    return static_cast<std::uint16_t>(in_book ? entry
+                                              : nearest_of_(book_, {code, 2, 1, scale, x_ + first, roots_ + first}));
   }
 
   struct Sums {
@@ -87,30 +88,16 @@ class Group {
  private:
   float magnitude(std::uint32_t entry, int i) const { return real(2 * book_.level(entry, i) + 1); }
 
-  int nearest_neighbour(std::uint32_t code, int first, float scale) const {
-    const std::span neighbours = book_.neighbours(code);
-    float least = std::numeric_limits<float>::max();
-    int best = neighbours[0];  // where no distance is a number; ggml stops the program
-    for (const std::uint16_t entry : neighbours) {
-      float distance = 0;
-      for (int i = 0; i < book_.parts(); ++i) {
-        const float off = scale * magnitude(entry, i) - x_[first + i];
-        distance += roots_[first + i] * off * off;
-      }
-      if (distance < least) least = distance, best = entry;
-    }
-    return best;
-  }
-
   const CodeBook& book_;
   int levels_, n_;
   const float *x_, *weights_;
+  NearestNeighbour* nearest_of_;
   float roots_[32];
 };
 
 /// nullopt where the group is zero.
-std::optional<GridFit> fit_group(const CodeBook& book, int levels, const GridSearch& search, const float* x,
-                                 const float* weights) {
+std::optional<GridFit> fit_group(const CodeBook& book, int levels, const GridSearch& search,
+                                 NearestNeighbour* nearest_of, const float* x, const float* weights) {
   const int n = search.group, n_parts = n / book.parts();
   const float ends = real(2 * levels - 1);
   GridFit fit{};
@@ -130,7 +117,7 @@ std::optional<GridFit> fit_group(const CodeBook& book, int levels, const GridSea
     start = fit.scale * real(levels);
     if (start <= 0) return std::nullopt;
   }
-  const Group group(book, levels, n, magnitudes, weights);
+  const Group group(book, levels, n, magnitudes, weights, nearest_of);
   std::array<bool, 8> in_book{};
   if (search.again == GridSearch::Again::off_book) in_book.fill(true);
   float best = 0;
@@ -170,13 +157,14 @@ std::optional<GridFit> fit_group(const CodeBook& book, int levels, const GridSea
 /// A block: put_fit(group, fit) for every group that is not zero, then its scale d * factor, then put_level(group, 0 ..
 /// 15) for scales of d (2 level + 1) / 2. False if all scales are 0.
 template <class PutFit, class PutLevel>
-bool encode_block(const CodeBook& book, int levels, const GridSearch& search, const float* x, const float* weights,
-                  float factor, std::byte* half, const PutFit& put_fit, const PutLevel& put_level) {
+bool encode_block(const CodeBook& book, int levels, const GridSearch& search, NearestNeighbour* nearest_of,
+                  const float* x, const float* weights, float factor, std::byte* half, const PutFit& put_fit,
+                  const PutLevel& put_level) {
   float scales[16] = {}, largest = 0;
   const int n_groups = 256 / search.group;
   for (int group = 0; group < n_groups; ++group) {
     const std::optional<GridFit> fit =
-        fit_group(book, levels, search, x + group * search.group, weights + group * search.group);
+        fit_group(book, levels, search, nearest_of, x + group * search.group, weights + group * search.group);
     if (!fit) continue;
     put_fit(group, *fit);
     scales[group] = fit->scale;
@@ -210,16 +198,15 @@ void encode_row(const float* x, const float* importances, std::int64_t columns, 
 
 using Again = GridSearch::Again;
 
-}  // namespace
-
-void encode_iq2_xxs(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
+void encode_iq2_xxs_with(NearestNeighbour* nearest_of, const float* x, const float* importances, std::int64_t columns,
+                         std::byte* out) {
   constexpr GridSearch kSearch{32, 6, 0.1f, kNothing, true, Again::all};
   encode_row<Iq2Xxs>(x, importances, columns, out, [&](const float* values, const float* of_block, std::byte* block) {
     float weights[256];
     weigh_block(values, of_block, sum_of_squares(values, 256) / 256, 0, weights);
     std::uint32_t parts[16] = {};
     const bool any = encode_block(
-        iq2_xxs_book(), 3, kSearch, values, weights, 1, block,
+        iq2_xxs_book(), 3, kSearch, nearest_of, values, weights, 1, block,
         [&](int group, const GridFit& fit) {
           for (std::size_t k = 0; k < 4; ++k) {
             parts[2 * group] |= std::uint32_t{fit.entries[k]} << 8 * k;
@@ -231,14 +218,15 @@ void encode_iq2_xxs(const float* x, const float* importances, std::int64_t colum
   });
 }
 
-void encode_iq2_xs(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
+void encode_iq2_xs_with(NearestNeighbour* nearest_of, const float* x, const float* importances, std::int64_t columns,
+                        std::byte* out) {
   constexpr GridSearch kSearch{16, 9, 0.1f, kNothing, true, Again::off_book};
   encode_row<Iq2Xs>(x, importances, columns, out, [&](const float* values, const float* of_block, std::byte* block) {
     float weights[256];
     weigh_block(values, of_block, sum_of_squares(values, 256) / 256, 0, weights);
     std::uint32_t parts[32] = {};
     const bool any = encode_block(
-        iq2_xs_book(), 3, kSearch, values, weights, 1, block,
+        iq2_xs_book(), 3, kSearch, nearest_of, values, weights, 1, block,
         [&](int group, const GridFit& fit) {
           for (int k = 0; k < 2; ++k) {
             const auto at = static_cast<std::size_t>(k);
@@ -250,14 +238,15 @@ void encode_iq2_xs(const float* x, const float* importances, std::int64_t column
   });
 }
 
-void encode_iq2_s(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
+void encode_iq2_s_with(NearestNeighbour* nearest_of, const float* x, const float* importances, std::int64_t columns,
+                       std::byte* out) {
   constexpr GridSearch kSearch{16, 9, 0.1f, 1e-8f, false, Again::off_book};
   encode_row<Iq2S>(x, importances, columns, out, [&](const float* values, const float* of_block, std::byte* block) {
     float weights[256];
     const float spread = 2 * sum_of_squares(values, 256) / 256;
     weigh_block(values, of_block, spread, 0.25f * spread, weights);
     encode_block(
-        iq2_s_book(), 3, kSearch, values, weights, 0.9875f, block,
+        iq2_s_book(), 3, kSearch, nearest_of, values, weights, 0.9875f, block,
         [&](int group, const GridFit& fit) {
           for (int k = 0; k < 2; ++k) {
             const auto at = static_cast<std::size_t>(k);
@@ -271,14 +260,15 @@ void encode_iq2_s(const float* x, const float* importances, std::int64_t columns
   });
 }
 
-void encode_iq3_xxs(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
+void encode_iq3_xxs_with(NearestNeighbour* nearest_of, const float* x, const float* importances, std::int64_t columns,
+                         std::byte* out) {
   constexpr GridSearch kSearch{32, 15, 0.2f, 1e-8f, true, Again::off_book};
   encode_row<Iq3Xxs>(x, importances, columns, out, [&](const float* values, const float* of_block, std::byte* block) {
     float weights[256];
     weigh_block(values, of_block, 2 * sum_of_squares(values, 256) / 256, 0, weights);
     std::uint32_t signs[8] = {};
     const bool any = encode_block(
-        iq3_xxs_book(), 8, kSearch, values, weights, 1.0125f, block,
+        iq3_xxs_book(), 8, kSearch, nearest_of, values, weights, 1.0125f, block,
         [&](int group, const GridFit& fit) {
           for (std::size_t k = 0; k < 8; ++k) block[2 + 8 * group + int(k)] = static_cast<std::byte>(fit.entries[k]);
           for (std::size_t k = 0; k < 4; ++k) signs[group] |= std::uint32_t{fit.signs[k]} << 7 * k;
@@ -289,7 +279,8 @@ void encode_iq3_xxs(const float* x, const float* importances, std::int64_t colum
   });
 }
 
-void encode_iq3_s(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
+void encode_iq3_s_with(NearestNeighbour* nearest_of, const float* x, const float* importances, std::int64_t columns,
+                       std::byte* out) {
   constexpr GridSearch kSearch{32, 9, 0.2f, 0, false, Again::all_if_off_book};
   encode_row<Iq3S>(x, importances, columns, out, [&](const float* values, const float* of_block, std::byte* block) {
     float weights[256];
@@ -298,7 +289,7 @@ void encode_iq3_s(const float* x, const float* importances, std::int64_t columns
     // their top bits and scales stay. Its files are like that, so ours are.
     int stored = 0;
     encode_block(
-        iq3_s_book(), 8, kSearch, values, weights, 1.033f, block,
+        iq3_s_book(), 8, kSearch, nearest_of, values, weights, 1.033f, block,
         [&](int group, const GridFit& fit) {
           for (int k = 0; k < 8; ++k) {
             const std::uint32_t entry = fit.entries[static_cast<std::size_t>(k)];
@@ -310,6 +301,39 @@ void encode_iq3_s(const float* x, const float* importances, std::int64_t columns
         },
         [&](int group, std::uint32_t level) { add_bits(block[106 + group / 2], level << group % 2 * 4); });
   });
+}
+
+}  // namespace
+
+void encode_iq2_xxs(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
+  encode_iq2_xxs_with(nearest_neighbour, x, importances, columns, out);
+}
+void encode_iq2_xxs_lanes(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
+  encode_iq2_xxs_with(nearest_neighbour_lanes, x, importances, columns, out);
+}
+void encode_iq2_xs(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
+  encode_iq2_xs_with(nearest_neighbour, x, importances, columns, out);
+}
+void encode_iq2_xs_lanes(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
+  encode_iq2_xs_with(nearest_neighbour_lanes, x, importances, columns, out);
+}
+void encode_iq2_s(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
+  encode_iq2_s_with(nearest_neighbour, x, importances, columns, out);
+}
+void encode_iq2_s_lanes(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
+  encode_iq2_s_with(nearest_neighbour_lanes, x, importances, columns, out);
+}
+void encode_iq3_xxs(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
+  encode_iq3_xxs_with(nearest_neighbour, x, importances, columns, out);
+}
+void encode_iq3_xxs_lanes(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
+  encode_iq3_xxs_with(nearest_neighbour_lanes, x, importances, columns, out);
+}
+void encode_iq3_s(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
+  encode_iq3_s_with(nearest_neighbour, x, importances, columns, out);
+}
+void encode_iq3_s_lanes(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
+  encode_iq3_s_with(nearest_neighbour_lanes, x, importances, columns, out);
 }
 
 }  // namespace ropewalk::codecs

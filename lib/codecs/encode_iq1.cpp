@@ -40,24 +40,13 @@ void put_runs(const std::array<int, n>& order, int first, int second, bool mirro
 }
 
 /// The entry for eight levels: itself, or the neighbour with the least weighted squared error.
-std::uint16_t look_up(const std::uint8_t* levels, const float* x, const float* weights, float scale,
-                      const Levels& worth, bool& in_book) {
+std::uint16_t look_up(NearestNeighbour* nearest_of, const std::uint8_t* levels, const float* x, const float* weights,
+                      float scale, const Levels& worth, bool& in_book) {
   const CodeBook& book = iq1_book();
   const std::uint32_t code = book.code_of(levels);
   if (const int entry = book.find(code); entry >= 0) return static_cast<std::uint16_t>(entry);
   in_book = false;
-  const std::span neighbours = book.neighbours(code);
-  std::uint16_t best = neighbours[0];  // where no distance is a number; ggml reads past its arrays
-  float least = std::numeric_limits<float>::max();
-  for (const std::uint16_t entry : neighbours) {
-    float distance = 0;
-    for (int i = 0; i < 8; ++i) {
-      const float off = scale * worth[static_cast<std::size_t>(book.level(entry, i))] - x[i];
-      distance += weights[i] * off * off;
-    }
-    if (distance < least) least = distance, best = entry;
-  }
-  return best;
+  return static_cast<std::uint16_t>(nearest_of(book, {code, 1, worth[0], scale, x, weights}));
 }
 
 struct Sums {
@@ -82,11 +71,12 @@ struct Fit {
 
 /// Eight by eight, and the scale once more where one of them was no entry.
 template <int n, class WorthOf>
-void take_entries(const float* x, const float* weights, const std::uint8_t* levels, const WorthOf& worth, Fit& fit) {
+void take_entries(NearestNeighbour* nearest_of, const float* x, const float* weights, const std::uint8_t* levels,
+                  const WorthOf& worth, Fit& fit) {
   bool in_book = true;
   for (int k = 0; k < n / 8; ++k)
     fit.entries[static_cast<std::size_t>(k)] =
-        look_up(levels + 8 * k, x + 8 * k, weights + 8 * k, fit.scale, worth(k), in_book);
+        look_up(nearest_of, levels + 8 * k, x + 8 * k, weights + 8 * k, fit.scale, worth(k), in_book);
   if (in_book) return;
   Sums s;
   for (int k = 0; k < n / 8; ++k)
@@ -95,7 +85,7 @@ void take_entries(const float* x, const float* weights, const std::uint8_t* leve
 }
 
 /// False where the group is zero, or nothing is better than nothing.
-bool fit_iq1_s(const float* x, const float* weights, Fit& fit) {
+bool fit_iq1_s(NearestNeighbour* nearest_of, const float* x, const float* weights, Fit& fit) {
   constexpr int n = 32;
   if (largest_magnitude(x, n) < 1e-12f) return false;
   const std::array<int, n> order = ascending<n>(x);
@@ -127,13 +117,13 @@ bool fit_iq1_s(const float* x, const float* weights, Fit& fit) {
   put_runs<n>(order, first, second, fit.scale < 0, levels);
   if (fit.scale < 0) fit.scale = -fit.scale, fit.shifts ^= 1;
   take_entries<n>(
-      x, weights, levels, [&](int) -> const Levels& { return fit.shifts == 0 ? kUp : kDown; }, fit);
+      nearest_of, x, weights, levels, [&](int) -> const Levels& { return fit.shifts == 0 ? kUp : kDown; }, fit);
   return true;
 }
 
 const Levels& iq1_m_worth(int shifts, int k) { return (shifts >> (1 - k) & 1) == 0 ? kUp : kDown; }
 
-bool fit_iq1_m(const float* x, const float* weights, Fit& fit) {
+bool fit_iq1_m(NearestNeighbour* nearest_of, const float* x, const float* weights, Fit& fit) {
   constexpr int n = 16;
   if (largest_magnitude(x, n) < 1e-7f) return false;
   const std::array<int, n> order = ascending<n>(x);
@@ -176,7 +166,7 @@ bool fit_iq1_m(const float* x, const float* weights, Fit& fit) {
   put_runs<n>(order, first, second, fit.scale < 0, levels);
   if (fit.scale < 0) fit.scale = -fit.scale, fit.shifts ^= 3;
   take_entries<n>(
-      x, weights, levels, [&](int k) -> const Levels& { return iq1_m_worth(fit.shifts, k); }, fit);
+      nearest_of, x, weights, levels, [&](int k) -> const Levels& { return iq1_m_worth(fit.shifts, k); }, fit);
   return true;
 }
 
@@ -184,12 +174,12 @@ std::uint32_t scale_level(float inverse, float scale) {
   return static_cast<std::uint32_t>(limited(0, nearest(0.5f * (inverse * scale - 1)), 7));
 }
 
-void encode_iq1_s_block(const float* x, const float* weights, std::byte* block) {
+void encode_iq1_s_block(NearestNeighbour* nearest_of, const float* x, const float* weights, std::byte* block) {
   float scales[8] = {}, largest = 0;
   std::uint32_t high[8] = {};
   for (int group = 0; group < 8; ++group) {
     Fit fit;
-    if (!fit_iq1_s(x + 32 * group, weights + 32 * group, fit)) continue;
+    if (!fit_iq1_s(nearest_of, x + 32 * group, weights + 32 * group, fit)) continue;
     for (int k = 0; k < 4; ++k) {
       const std::uint32_t entry = fit.entries[static_cast<std::size_t>(k)];
       block[2 + 4 * group + k] = static_cast<std::byte>(entry);
@@ -207,12 +197,12 @@ void encode_iq1_s_block(const float* x, const float* weights, std::byte* block) 
     put_word(block + 34 + 2 * group, high[group] | scale_level(inverse, scales[group]) << 12);
 }
 
-void encode_iq1_m_block(const float* x, const float* weights, std::byte* block) {
+void encode_iq1_m_block(NearestNeighbour* nearest_of, const float* x, const float* weights, std::byte* block) {
   float scales[16] = {}, largest = 0;
   Fit fits[16];
   for (int group = 0; group < 16; ++group) {
     Fit& fit = fits[group];
-    if (!fit_iq1_m(x + 16 * group, weights + 16 * group, fit)) {
+    if (!fit_iq1_m(nearest_of, x + 16 * group, weights + 16 * group, fit)) {
       fit = {};
       continue;
     }
@@ -246,25 +236,32 @@ void encode_iq1_m_block(const float* x, const float* weights, std::byte* block) 
 }
 
 template <class Type>
-void encode_row(void (*encode_block)(const float*, const float*, std::byte*), const float* x, const float* importances,
-                std::int64_t columns, std::byte* out) {
+void encode_row(NearestNeighbour* nearest_of, const float* x, const float* importances, std::int64_t columns,
+                std::byte* out) {
   for (std::int64_t at = 0; at < columns; at += 256, x += 256, out += Type::kBytes) {
     std::fill_n(out, Type::kBytes, std::byte{0});
     float weights[256];
     if (importances != nullptr) weigh(x, importances + at, 2 * sum_of_squares(x, 256) / 256, weights, 256);
     else
       for (int i = 0; i < 256; ++i) weights[i] = x[i] * x[i];
-    encode_block(x, weights, out);
+    if constexpr (std::is_same_v<Type, Iq1S>) encode_iq1_s_block(nearest_of, x, weights, out);
+    else encode_iq1_m_block(nearest_of, x, weights, out);
   }
 }
 
 }  // namespace
 
 void encode_iq1_s(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
-  encode_row<Iq1S>(encode_iq1_s_block, x, importances, columns, out);
+  encode_row<Iq1S>(nearest_neighbour, x, importances, columns, out);
+}
+void encode_iq1_s_lanes(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
+  encode_row<Iq1S>(nearest_neighbour_lanes, x, importances, columns, out);
 }
 void encode_iq1_m(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
-  encode_row<Iq1M>(encode_iq1_m_block, x, importances, columns, out);
+  encode_row<Iq1M>(nearest_neighbour, x, importances, columns, out);
+}
+void encode_iq1_m_lanes(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
+  encode_row<Iq1M>(nearest_neighbour_lanes, x, importances, columns, out);
 }
 
 }  // namespace ropewalk::codecs

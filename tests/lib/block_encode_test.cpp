@@ -124,10 +124,15 @@ TEST(BlockEncode, StreamAsGgml) {
 // Types whose vector bodies are used above: the scalar ones, and the vectors of every instruction set this CPU has, on
 // rows of an odd number of blocks, too.
 constexpr std::pair<DType, codecs::RowEncoder*> kVectorised[] = {
-    {DType::q4_0, codecs::encode_q4_0}, {DType::q4_1, codecs::encode_q4_1},     {DType::q5_0, codecs::encode_q5_0},
-    {DType::q5_1, codecs::encode_q5_1}, {DType::iq4_nl, codecs::encode_iq4_nl}, {DType::iq4_xs, codecs::encode_iq4_xs},
-    {DType::q2_k, codecs::encode_q2_k}, {DType::q3_k, codecs::encode_q3_k},     {DType::q4_k, codecs::encode_q4_k},
-    {DType::q5_k, codecs::encode_q5_k}, {DType::q6_k, codecs::encode_q6_k},
+    {DType::q4_0, codecs::encode_q4_0},       {DType::q4_1, codecs::encode_q4_1},
+    {DType::q5_0, codecs::encode_q5_0},       {DType::q5_1, codecs::encode_q5_1},
+    {DType::iq4_nl, codecs::encode_iq4_nl},   {DType::iq4_xs, codecs::encode_iq4_xs},
+    {DType::q2_k, codecs::encode_q2_k},       {DType::q3_k, codecs::encode_q3_k},
+    {DType::q4_k, codecs::encode_q4_k},       {DType::q5_k, codecs::encode_q5_k},
+    {DType::q6_k, codecs::encode_q6_k},       {DType::iq1_s, codecs::encode_iq1_s},
+    {DType::iq1_m, codecs::encode_iq1_m},     {DType::iq2_xxs, codecs::encode_iq2_xxs},
+    {DType::iq2_xs, codecs::encode_iq2_xs},   {DType::iq2_s, codecs::encode_iq2_s},
+    {DType::iq3_xxs, codecs::encode_iq3_xxs}, {DType::iq3_s, codecs::encode_iq3_s},
 };
 
 TEST(BlockEncode, DefinitionsAsGgml) {
