@@ -58,6 +58,10 @@ class Loader {
       if (*one && !(**one >= 0)) one->reset();
     return flags;
   }
+  /// A key or tensor of a GGUF, which has no lines to point at; a place in config.json is shown by whoever asks.
+  static std::string named(const std::string& pointer) {
+    return pointer.empty() || pointer.starts_with("/") ? "" : pointer + ": ";
+  }
   static Value told(const Json& value) { return {value, "", "command line"}; }
 
   EngineRope rope(const std::string& layer_type, const Value* theta, bool scaled) {
@@ -69,7 +73,7 @@ class Loader {
     spec.rotary_dim = file_.rotary_dim;
     draft.record("rotary_dim", file_.rotary_dim_from);
     spec.context = *reading_.context;
-    if (!(spec.theta > 0)) not_followed("a base of " + Json(spec.theta).dump(), theta->pointer);
+    if (!(spec.theta > 0)) not_followed(named(theta->pointer) + "a base of " + Json(spec.theta).dump(), theta->pointer);
     if (scaled) scale(draft);
     return draft.finish();
   }
@@ -95,7 +99,8 @@ class Loader {
     if (key) attention = *key;
     if (flags().attn_factor_key) attention = told(*flags().attn_factor_key);
     double a = attention ? double(float(record_number(draft, "attention_factor", *attention, ""))) : 1;
-    if (!(a > 0)) not_followed("an attention factor of " + Json(a).dump(), attention->pointer);
+    if (!(a > 0))
+      not_followed(named(attention->pointer) + "an attention factor of " + Json(a).dump(), attention->pointer);
     // overwritten by g(s) where angles are blended, from 0.5 on
     if (flags().attn_factor && (!blends || !current_)) a *= float(*flags().attn_factor);
     if (!blends && !draft.spec().frequency_divisors.empty() && from.json != file_.context.json) {
@@ -104,7 +109,8 @@ class Loader {
     }
     run_gguf_scaling(draft.spec(), blends ? "yarn" : name == "yarn" ? "linear" : name, s, original, a);
     if (blends) {
-      if (const Value* log_multiplier = file_.find("rope.scaling.yarn_log_multiplier"))
+      if (const Value* log_multiplier = file_.find("rope.scaling.yarn_log_multiplier");
+          log_multiplier && reads_log_multiplier())
         multiply(draft, *log_multiplier, s, a);
       if (file_.arch == "mistral3") read_betas(draft);
       blend(draft);
@@ -119,7 +125,7 @@ class Loader {
     if (!in_file && !flags().factor) return 1;
     const Value value = flags().factor ? told(*flags().factor) : *in_file;
     const double s = double(float(record_number(draft, "factor", value, "")));
-    if (s < 0) not_followed("a factor of " + Json(s).dump(), value.pointer);
+    if (s < 0) not_followed(named(value.pointer) + "a factor of " + Json(s).dump(), value.pointer);
     return s == 0 ? 1 : s;
   }
 
@@ -133,6 +139,10 @@ class Loader {
     if (flags().ext_factor) yarn->extrapolation_factor = double(float(*flags().ext_factor));
   }
 
+  /// src/models/deepseek2.cpp, deepseek32.cpp, mistral3.cpp.
+  bool reads_log_multiplier() const {
+    return file_.arch == "deepseek2" || file_.arch == "deepseek32" || file_.arch == "mistral3";
+  }
   /// deepseek2 and mistral3: g(s, 1) / g(s, mscale_all_dim); in deepseek2 an mscale_all_dim other than 1 is taken for
   /// mscale too (src/llama-context.cpp).
   void multiply(Draft& draft, const Value& log_multiplier, double s, double a) {
@@ -168,20 +178,26 @@ class Loader {
                        " list is used at every length, by the context asked for",
                    file_.freqs_pointer);
     for (const double divisor : draft.spec().frequency_divisors)
-      if (!(divisor > 0)) not_followed("a divisor of " + Json(divisor).dump(), file_.freqs_pointer);
+      if (!(divisor > 0))
+        not_followed(named(file_.freqs_pointer) + "a divisor of " + Json(divisor).dump(), file_.freqs_pointer);
   }
 
   void notice_of_keys() {
-    for (const char* key : {"rope.scaling.yarn_ext_factor", "rope.scaling.yarn_attn_factor",
-                            "rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow"})
-      if (const Value* value = file_.find(key);
-          value && !(file_.arch == "mistral3" && std::string_view(key).find("beta") != std::string_view::npos))
-        walk_.notice((value->source == "config.json" ? std::string("the converter writes it as ") + file_.arch + "." +
-                                                           key + ", which the loader of "
-                                                     : std::string("the loader of ")) +
-                         walk_.engine.title() + " does not read " + (value->source == "config.json" ? "" : "it ") +
-                         "for this architecture",
-                     value->pointer);
+    const auto reads = [&](std::string_view key) {
+      if (key.ends_with("log_multiplier")) return reads_log_multiplier();
+      return file_.arch == "mistral3" && key.find("beta") != std::string_view::npos;
+    };
+    for (const char* key :
+         {"rope.scaling.yarn_ext_factor", "rope.scaling.yarn_attn_factor", "rope.scaling.yarn_beta_fast",
+          "rope.scaling.yarn_beta_slow", "rope.scaling.yarn_log_multiplier"}) {
+      const Value* value = file_.find(key);
+      if (!value || reads(key)) continue;
+      const bool converted = value->source == "config.json";
+      walk_.notice((converted ? "the converter writes it as " + file_.arch + "." + key + ", which the loader of "
+                              : "the loader of ") +
+                       walk_.engine.title() + " does not read " + (converted ? "" : "it ") + "for this architecture",
+                   value->pointer);
+    }
   }
 
   Walk& walk_;

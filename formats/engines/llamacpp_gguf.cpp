@@ -25,7 +25,9 @@ class GgufKeys {
     add_number("rope.freq_base_swa");
     if (const std::optional<std::string> type = file_.string(key("rope.scaling.type"))) {
       if (*type != "none" && *type != "linear" && *type != "yarn" && *type != "longrope")
-        raise("error", "GGML_ASSERT(hparams.rope_scaling_type_train != LLAMA_ROPE_SCALING_TYPE_UNSPECIFIED) failed",
+        raise("error",
+              key("rope.scaling.type") + " '" + type->substr(0, 60) +
+                  "': GGML_ASSERT(hparams.rope_scaling_type_train != LLAMA_ROPE_SCALING_TYPE_UNSPECIFIED) failed",
               key("rope.scaling.type"));
       out_.keys.push_back({"rope.scaling.type", ConvertedKey::Type::text, value("rope.scaling.type", *type)});
     }
@@ -57,7 +59,9 @@ class GgufKeys {
     const std::optional<double> number = file_.number(key(name));
     if (!number) return;
     if (!std::isfinite(*number)) not_followed(key(name) + " is not a finite number", key(name));
-    out_.keys.push_back({name, ConvertedKey::Type::f32, value(name, *number)});
+    // deepseek2's and deepseek32's converter writes a tenth of mscale_all_dim, and the loader takes it back
+    const bool tenth = name.ends_with("log_multiplier") && out_.arch.starts_with("deepseek");
+    out_.keys.push_back({name, ConvertedKey::Type::f32, value(name, tenth ? double(float(*number) / 0.1f) : *number)});
   }
   /// attention.key_length, else the width by the heads; llama's loader refuses a partial rotation.
   void dimension() {
@@ -71,7 +75,9 @@ class GgufKeys {
     out_.rotary_dim = rotated.value_or(*head);
     out_.rotary_dim_from = value(rotated ? "rope.dimension_count" : "attention.key_length", out_.rotary_dim);
     if (out_.rotary_dim != *head && out_.arch == "llama")
-      raise("error", "invalid n_rot: " + std::to_string(out_.rotary_dim) + ", expected " + std::to_string(*head),
+      raise("error",
+            key("rope.dimension_count") + ": invalid n_rot: " + std::to_string(out_.rotary_dim) + ", expected " +
+                std::to_string(*head),
             key("rope.dimension_count"));
     channels(out_.rotary_dim, out_.rotary_dim_from.pointer);
   }
@@ -79,7 +85,10 @@ class GgufKeys {
     for (const TensorPtr& found : file_.tensors) {
       if (found->name() != name) continue;
       if (found->dtype() != DType::f32 || found->info().elements() != std::uint64_t(out_.rotary_dim) / 2)
-        raise("error", std::string("tensor '") + name + "' has wrong shape", name);
+        raise("error",
+              std::string("tensor '") + name + "' has wrong shape: " + std::to_string(found->info().elements()) +
+                  " elements, expected " + std::to_string(out_.rotary_dim / 2) + " of type f32",
+              name);
       into.resize(std::size_t(out_.rotary_dim / 2));
       found->prepare();
       found->read_f32({0, found->info().rows()}, into);

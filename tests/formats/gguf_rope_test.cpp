@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "formats/engines/engine.h"
 #include "lib/error.h"
 #include "tests/formats/rope_golden.h"
 
@@ -25,7 +26,8 @@ class Floats final : public LazyTensor {
 
 GgufFile file_with(std::vector<GgufKey> keys, int head_dim, int context, const std::vector<float>& divisors = {}) {
   GgufFile file;
-  file.keys = {{"llama.context_length", gguf_u32(std::uint32_t(context))},
+  file.keys = {{"general.architecture", gguf_string("llama")},
+               {"llama.context_length", gguf_u32(std::uint32_t(context))},
                {"llama.embedding_length", gguf_u32(std::uint32_t(head_dim * 2))},
                {"llama.attention.head_count", gguf_u32(2)},
                {"llama.rope.dimension_count", gguf_u32(std::uint32_t(head_dim))}};
@@ -108,6 +110,7 @@ GgufValue value_of(const std::string& key, const Json& value) {
 
 GgufFile file_of(const Json& result, const Json& node) {
   GgufFile file;
+  file.keys.push_back({"general.architecture", gguf_string("llama")});
   for (const auto& [key, value] : result["keys"].items())
     if (key.rfind("llama.", 0) == 0) file.keys.push_back({key, value_of(key, value)});
   file.keys.push_back({"llama.embedding_length", gguf_u32(2 * node["head_dim"].get<std::uint32_t>())});
@@ -270,6 +273,27 @@ TEST(GgufRope, DefaultsOfTheLoader) {
   EXPECT_NEAR(rope_table(read(all), 1).attention_factor, 0.5 * (0.1 * std::log(8.0) + 1), 1e-15);
 }
 
+// llama-context.cpp of 0.5: g(s, 1) / g(s, m) where the arch's loader reads yarn_log_multiplier, m its value (a tenth of it
+// for deepseek2, where an m other than 1 is taken for both); every other arch has g(s).
+TEST(GgufRope, TheLogMultiplierIsReadByThreeArchitectures) {
+  const auto attention = [](const std::string& arch, float multiplier) {
+    GgufFile file;
+    file.keys = {{"general.architecture", gguf_string(arch)},
+                 {arch + ".context_length", gguf_u32(2048)},
+                 {arch + ".attention.key_length", gguf_u32(32)},
+                 {arch + ".rope.scaling.type", gguf_string("yarn")},
+                 {arch + ".rope.scaling.factor", gguf_f32(8)},
+                 {arch + ".rope.scaling.yarn_log_multiplier", gguf_f32(multiplier)}};
+    return *read_as(newest(Engine::llama_cpp), file, "m.gguf").ropes.at(0).spec.attention_factor;
+  };
+  const auto g = [](double m) { return 0.1 * m * std::log(8.0) + 1; };
+  for (const char* arch : {"llama", "qwen2", "grok"}) EXPECT_DOUBLE_EQ(attention(arch, 0.5f), g(1)) << arch;
+  EXPECT_DOUBLE_EQ(attention("mistral3", 0.5f), g(1) / g(0.5));
+  EXPECT_NEAR(attention("deepseek32", 0.05f), g(1) / g(0.5), 1e-7);  // 0.05f / 0.1f is 0.5 to a float's rounding
+  EXPECT_DOUBLE_EQ(attention("deepseek2", 0.05f), 1);
+  EXPECT_DOUBLE_EQ(attention("deepseek2", 0.1f), 1);
+}
+
 void expect_refused(std::vector<GgufKey> keys, ErrorKind kind, const char* part,
                     const std::vector<float>& divisors = {}) {
   try {
@@ -283,19 +307,20 @@ void expect_refused(std::vector<GgufKey> keys, ErrorKind kind, const char* part,
 
 TEST(GgufRope, RefusesWhatTheEngineRefuses) {
   expect_refused({{"llama.rope.scaling.type", gguf_string("ntk")}}, ErrorKind::unsupported,
-                 "'ntk', at which llama.cpp 0.5 aborts");
+                 "llama.cpp 0.5 stops at llama.rope.scaling.type 'ntk': GGML_ASSERT");
   expect_refused({{"llama.attention.key_length", gguf_u32(64)}}, ErrorKind::bad_input,
-                 "dimension_count is 32 in heads of 64");
-  expect_refused({{"llama.rope.scaling.factor", gguf_f32(-2)}}, ErrorKind::bad_input, "below 0");
+                 "llama.rope.dimension_count: invalid n_rot: 32, expected 64");
+  expect_refused({{"llama.rope.scaling.factor", gguf_f32(-2)}}, ErrorKind::bad_input,
+                 "llama.rope.scaling.factor: a factor of -2");
   expect_refused({{"llama.rope.scaling.factor", gguf_f32(INFINITY)}}, ErrorKind::bad_input, "not a finite number");
   for (const double factor : {0.0, -1.0})
     expect_refused({{"llama.rope.scaling.attn_factor", gguf_f32(float(factor))}}, ErrorKind::bad_input,
-                   "attn_factor is not above 0");
-  expect_refused({{"llama.rope.freq_base", gguf_f32(0)}}, ErrorKind::bad_input, "freq_base is not above 0");
+                   "llama.rope.scaling.attn_factor: an attention factor of ");
+  expect_refused({{"llama.rope.freq_base", gguf_f32(0)}}, ErrorKind::bad_input, "llama.rope.freq_base: a base of 0");
   expect_refused({{"llama.rope.freq_base", gguf_string("10000")}}, ErrorKind::bad_input, "llama.rope.freq_base");
-  expect_refused({}, ErrorKind::bad_input, "has 3 elements, 16", {1, 2, 3});
-  expect_refused({}, ErrorKind::bad_input, "not above 0", std::vector<float>(16, 0.0f));
-  expect_refused({}, ErrorKind::bad_input, "not above 0", std::vector<float>(16, NAN));
+  expect_refused({}, ErrorKind::bad_input, "has wrong shape: 3 elements, expected 16 of type f32", {1, 2, 3});
+  expect_refused({}, ErrorKind::bad_input, "rope_freqs.weight: a divisor of 0", std::vector<float>(16, 0.0f));
+  expect_refused({}, ErrorKind::bad_input, "rope_freqs.weight: a divisor of", std::vector<float>(16, NAN));
 }
 
 RopeSpec spec_of(RopeScaling scaling, int context = 4096) {
