@@ -100,6 +100,9 @@ struct GgufFile {
 /// expected. As llama.cpp does, the padding after the last tensor may be missing and bytes after it are ignored (with a
 /// warning). Memory: a few times the header's bytes; tensor data is not touched.
 GgufFile read_gguf(const std::filesystem::path& path);
+/// The same of one file alone, whole or not: all keys, and the tensors before the first whose data is cut off. A shard is
+/// read without its siblings (the first has the keys).
+GgufFile read_gguf_header(const std::filesystem::path& path);
 
 /// A GGUF about to be written.
 struct GgufTensorPlan {

@@ -20,6 +20,9 @@ namespace ropewalk::formats {
 /// Tensors of block types that cannot be decoded yet are listed as they are; reading their values is
 /// Error(unsupported).
 Checkpoint read_gguf_model(const GgufFile& file, const std::string& path);
+/// Its configuration by the keys and, if it is there, rope_freqs.weight: no other tensor is looked at (n_vocab is the
+/// tokenizer's, 0 without one; biases and a tied head are not known).
+ModelConfig read_gguf_config(const GgufFile& file, const std::string& path);
 
 struct GgufExportOptions {
   DType type = DType::f16;            // f32, f16, bf16, q8_0

@@ -59,6 +59,15 @@ class ModelReader {
     return out;
   }
 
+  ModelConfig read_config() {
+    check_architecture();
+    read_shape();
+    if (const GgufArray* tokens = file_.array("tokenizer.ggml.tokens"); tokens && tokens->size() <= 0x7fffffff)
+      config_.n_vocab = static_cast<int>(tokens->size());
+    config_.rope = read_gguf_rope(file_, path_);
+    return config_;
+  }
+
  private:
   [[noreturn]] void refuse(const std::string& problem, ErrorKind kind = ErrorKind::bad_input,
                            const std::string& fix = kOtherFile) const {
@@ -253,5 +262,9 @@ class ModelReader {
 }  // namespace
 
 Checkpoint read_gguf_model(const GgufFile& file, const std::string& path) { return ModelReader(file, path).read(); }
+
+ModelConfig read_gguf_config(const GgufFile& file, const std::string& path) {
+  return ModelReader(file, path).read_config();
+}
 
 }  // namespace ropewalk::formats

@@ -150,7 +150,8 @@ struct OneFile {
              kGgufWriteAgain);
 }
 
-void place_tensors(const GgufCursor& in, const std::vector<Entry>& entries, OneFile& one) {
+/// `partial`: tensors from the first on whose data is cut off are left out.
+void place_tensors(const GgufCursor& in, const std::vector<Entry>& entries, OneFile& one, bool partial) {
   const std::string& path = one.file->path();
   const std::uint64_t data_begin = padded(in.position(), one.alignment);
   std::uint64_t running = 0;  // offset the next tensor must have
@@ -161,7 +162,9 @@ void place_tensors(const GgufCursor& in, const std::vector<Entry>& entries, OneF
       fail_offset(in, entries, i, running, one.alignment, one.file->size() - std::min(data_begin, one.file->size()));
     // data_begin and running stay below 2^63 because each tensor was found to lie inside the file
     const std::uint64_t begin = data_begin + running;
-    if (begin > one.file->size() || entry.bytes > one.file->size() - begin)
+    const bool cut_off = begin > one.file->size() || entry.bytes > one.file->size() - begin;
+    if (cut_off && partial) return;
+    if (cut_off)
       throw Error(ErrorKind::bad_input, {.path = path, .offset = begin},
                   "tensor " + in_quotes(entry.info.name) + " needs " + plural(entry.bytes, "byte") + ", " +
                       are_left(begin > one.file->size() ? 0 : one.file->size() - begin),
@@ -176,7 +179,7 @@ void place_tensors(const GgufCursor& in, const std::vector<Entry>& entries, OneF
                            (one.file->size() - whole == 1 ? "is" : "are") + " ignored");
 }
 
-OneFile read_one(const std::filesystem::path& path) {
+OneFile read_one(const std::filesystem::path& path, bool partial = false) {
   OneFile one;
   one.file = File::open(path);
   GgufCursor in(one.file);
@@ -187,7 +190,7 @@ OneFile read_one(const std::filesystem::path& path) {
   std::unordered_set<std::string> seen;
   for (std::uint64_t i = 0; i < one.head.n_tensors; ++i) entries.push_back(read_entry(in, i, seen));
   in.set_subject("");
-  place_tensors(in, entries, one);
+  place_tensors(in, entries, one, partial);
   return one;
 }
 
@@ -272,6 +275,12 @@ GgufFile read_gguf(const std::filesystem::path& path) {
   if (count > 1) return read_split(path, count);
   GgufFile out;
   append(out, std::move(one), 0);
+  return out;
+}
+
+GgufFile read_gguf_header(const std::filesystem::path& path) {
+  GgufFile out;
+  append(out, read_one(path, true), 0);
   return out;
 }
 

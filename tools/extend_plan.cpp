@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "formats/gguf_model.h"
 #include "formats/gguf_rope.h"
 #include "formats/hf_config.h"
 #include "formats/hf_folder.h"
@@ -47,6 +48,12 @@ PlannedModel open_model(const ExtendOptions& options, const Io& io) {
   std::error_code ignored;
   const bool shard = name.ends_with(".safetensors") || name.ends_with(".index.json");
   const bool bare = synthetic || shard || path.extension() == ".json" || fs::is_directory(path, ignored);
+  if (!bare && path.extension() == ".gguf" && !spec.rope && spec.adapters.empty()) {
+    const formats::GgufFile header = formats::read_gguf_header(path);
+    model.config = formats::read_gguf_config(header, path.string());
+    model.place = "the GGUF's";
+    return model;
+  }
   if (!bare || spec.rope || !spec.adapters.empty() || formats::is_adapter_alone(path)) {
     const formats::Source source = open_source(options.source, {}, options.common, io);
     model.config = source.checkpoint.config;
@@ -214,9 +221,7 @@ Table served_table(const std::vector<Planned>& all) {
   return table;
 }
 
-}  // namespace
-
-int run_extend_plan(const ExtendOptions& options, const Io& io) {
+void check_plan(const ExtendOptions& options) {
   if (!options.context)
     throw Error(ErrorKind::usage, {}, "--plan has no target context", "give it with -c, for example -c 64k");
   const char* unused = !options.output.empty()           ? "-o"
@@ -232,28 +237,82 @@ int run_extend_plan(const ExtendOptions& options, const Io& io) {
                 "leave one of them out");
   if (options.rope || options.like)
     throw Error(ErrorKind::usage, {}, "--plan compares all methods, and a rope is given", "leave one of them out");
-  const PlannedModel model = open_model(options, io);
-  const ModelConfig& config = model.config;
-  const Original original = original_of(model, options.original);
-  // a plain model may say more than it was trained at
+}
+
+/// A plain model may say more than it was trained at.
+void check_target_context(const ModelConfig& config, const Original& original, int context) {
   const bool told_apart = std::holds_alternative<RopeUnscaled>(config.rope.scaling) && original.tokens < config.context;
   const int least = told_apart ? original.tokens : std::max(original.tokens, config.context);
-  if (*options.context < least)
-    throw Error(
-        ErrorKind::usage, {},
-        (least == config.context ? "the model serves " + std::to_string(least) + " tokens already"
-                                 : "the original context is " + std::to_string(least) + " (" + original.from + ")") +
-            ", and -c is " + std::to_string(*options.context),
-        "plan for more");
+  if (context >= least) return;
+  throw Error(
+      ErrorKind::usage, {},
+      (least == config.context ? "the model serves " + std::to_string(least) + " tokens already"
+                               : "the original context is " + std::to_string(least) + " (" + original.from + ")") +
+          ", and -c is " + std::to_string(context),
+      "plan for more");
+}
+
+/// A row for each method, as text and as JSON.
+Table plan_table(const std::vector<Planned>& all, const ModelConfig& config, int original, int context, Json& list) {
   RopeSpec trained = config.rope;
   trained.scaling = RopeUnscaled{};
   trained.attention_factor = std::nullopt;
   trained.frequency_divisors.clear();
+  Table table{{{"method"},
+               {"factor", true},
+               {"unseen-angle ratio", true},
+               {"high-frequency damage", true},
+               {"attention factor", true},
+               {"engines", true},
+               {"--rope"}},
+              {}};
+  for (const Planned& row : all) {
+    const RopeCoverage coverage = rope_coverage(trained, original, row.target.spec, context);
+    const long right = std::count_if(row.verdicts.begin(), row.verdicts.end(),
+                                     [](const formats::EngineVerdict& one) { return one.right(); });
+    table.rows.push_back(
+        {row.method, row.factor == 0 ? "-" : number_text(row.factor, 6), fixed_text(coverage.unseen_angle_ratio, 2),
+         number_text(100 * coverage.high_frequency_damage, 3) + " %", fixed_text(coverage.attention_factor, 4),
+         std::to_string(right) + " of " + std::to_string(row.verdicts.size()), row.spec});
+    list.push_back({{"method", row.method},
+                    {"factor", row.factor == 0 ? Json(nullptr) : Json(row.factor)},
+                    {"context", context},
+                    {"unseen_angle_ratio", coverage.unseen_angle_ratio},
+                    {"high_frequency_damage", coverage.high_frequency_damage},
+                    {"attention_factor", coverage.attention_factor},
+                    {"spec", row.spec},
+                    {"engines", engines_json(row.verdicts)}});
+  }
+  return table;
+}
 
+std::string heading(const PlannedModel& model, const ExtendOptions& options, const Original& original,
+                    const KvCache& kv) {
+  const ModelConfig& config = model.config;
+  const std::string context = std::to_string(*options.context), from = std::to_string(original.tokens);
+  std::string text = model.text + ": " + describe(config.rope) + "; from " + from + " to " + context +
+                     " tokens\noriginal context " + from + ": " + original.from +
+                     (options.original ? "" : "; --original N says another") + "\nkeys and values of " + context +
+                     " tokens: " + bytes_text(kv.f16) + " in f16, " + bytes_text(kv.q8_0) + " in q8_0";
+  if (config.sliding_window && *config.sliding_window < *options.context)
+    text += "\na query sees the last " + std::to_string(*config.sliding_window) +
+            " tokens only: extend asks for --sliding-window";
+  return text;
+}
+
+}  // namespace
+
+int run_extend_plan(const ExtendOptions& options, const Io& io) {
+  check_plan(options);
+  const PlannedModel model = open_model(options, io);
+  const Original original = original_of(model, options.original);
+  check_target_context(model.config, original, *options.context);
   const std::vector<Planned> all = Planner(model, options, original.tokens).all();
-  const KvCache kv = kv_cache(config, *options.context);
+  const KvCache kv = kv_cache(model.config, *options.context);
+  Json list = Json::array();
+  Table table = plan_table(all, model.config, original.tokens, *options.context, list);
   Output output{.command = "extend", .source = model.text, .warnings = model.warnings};
-  output.body = {{"rope", rope_json(config.rope, config.context)},
+  output.body = {{"rope", rope_json(model.config.rope, model.config.context)},
                  {"layers", nullptr},
                  {"arithmetic", Json::array()},
                  {"engines", Json::array()},
@@ -265,41 +324,9 @@ int run_extend_plan(const ExtendOptions& options, const Io& io) {
                  {"output", nullptr},
                  {"losses", Json::array()},
                  {"notes", Json::array()},
-                 {"plan", Json::array()},
+                 {"plan", std::move(list)},
                  {"dry_run", true}};
-  Table table{{{"method"},
-               {"unseen-angle ratio", true},
-               {"high-frequency damage", true},
-               {"attention factor", true},
-               {"engines", true},
-               {"--rope"}},
-              {}};
-  for (const Planned& row : all) {
-    const RopeCoverage coverage = rope_coverage(trained, original.tokens, row.target.spec, *options.context);
-    const long right = std::count_if(row.verdicts.begin(), row.verdicts.end(),
-                                     [](const formats::EngineVerdict& one) { return one.right(); });
-    table.rows.push_back({row.method, fixed_text(coverage.unseen_angle_ratio, 2),
-                          number_text(100 * coverage.high_frequency_damage, 3) + " %",
-                          fixed_text(coverage.attention_factor, 4),
-                          std::to_string(right) + " of " + std::to_string(row.verdicts.size()), row.spec});
-    output.body["plan"].push_back({{"method", row.method},
-                                   {"factor", row.factor == 0 ? Json(nullptr) : Json(row.factor)},
-                                   {"context", *options.context},
-                                   {"unseen_angle_ratio", coverage.unseen_angle_ratio},
-                                   {"high_frequency_damage", coverage.high_frequency_damage},
-                                   {"attention_factor", coverage.attention_factor},
-                                   {"spec", row.spec},
-                                   {"engines", engines_json(row.verdicts)}});
-  }
-  output.text(model.text + ": " + describe(config.rope) + "; from " + std::to_string(original.tokens) + " to " +
-              std::to_string(*options.context) + " tokens\noriginal context " + std::to_string(original.tokens) + ": " +
-              original.from + (options.original ? "" : "; --original N says another") + "\nkeys and values of " +
-              std::to_string(*options.context) + " tokens: " + bytes_text(kv.f16) + " in f16, " + bytes_text(kv.q8_0) +
-              " in q8_0" +
-              (config.sliding_window && *config.sliding_window < *options.context
-                   ? "\na query sees the last " + std::to_string(*config.sliding_window) +
-                         " tokens only: extend asks for --sliding-window"
-                   : ""));
+  output.text(heading(model, options, original, kv));
   output.table(std::move(table));
   output.text(
       "unseen-angle ratio: largest angle at the target over the largest one seen in training, pairs that never "

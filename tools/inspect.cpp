@@ -67,9 +67,11 @@ std::vector<TensorPtr> factors(const formats::PeftAdapter& adapter) {
   return tensors;
 }
 
-/// Names and values, a line each: the text, and what a .csv holds beside tensors.
-void summarise(Output& output, const std::vector<std::pair<std::string, std::string>>& lines) {
+/// Names and values, a line each: the text, and without --tensors what a .csv holds.
+void summarise(Output& output, const std::vector<std::pair<std::string, std::string>>& lines,
+               const InspectOptions& options) {
   output.text(aligned(lines));
+  if (options.tensors) return;
   output.csv = Table{{{"field"}, {"value"}}, {}};
   for (const auto& [field, value] : lines) output.csv->rows.push_back({field, value});
 }
@@ -93,11 +95,13 @@ Output inspect_adapter(const InspectOptions& options, const std::filesystem::pat
                  {"tokenizer_origin", nullptr},
                  {"adapters", {adapter_json(adapter, 1)}},
                  {"tensors", options.tensors ? tensor_list(tensors) : Json(nullptr)}};
-  summarise(output, {{"kind", std::string("adapter (") + adapter_kind(adapter) + ")"},
-                     {"adapter", adapter_text(adapter, 1)},
-                     {"parameters", count_text(total_elements(tensors)) + " in " + plural(tensors.size(), "tensor") +
-                                        " (" + dtype_text(tensors) + ")"},
-                     {"size", bytes_text(total_bytes(tensors))}});
+  summarise(output,
+            {{"kind", std::string("adapter (") + adapter_kind(adapter) + ")"},
+             {"adapter", adapter_text(adapter, 1)},
+             {"parameters", count_text(total_elements(tensors)) + " in " + plural(tensors.size(), "tensor") + " (" +
+                                dtype_text(tensors) + ")"},
+             {"size", bytes_text(total_bytes(tensors))}},
+            options);
   if (options.tensors) output.table(tensor_table(tensors));
   return output;
 }
@@ -159,7 +163,7 @@ Output inspect_model(const InspectOptions& options, const Io& io) {
   for (std::size_t i = 0; i < source.adapters.size(); ++i)
     lines.emplace_back("adapter", source.adapters[i].folder.string() + ": " +
                                       adapter_text(source.adapters[i], adapter_scale(source, i)));
-  summarise(output, lines);
+  summarise(output, lines, options);
   if (options.tensors) output.table(tensor_table(model.tensors));
   return output;
 }

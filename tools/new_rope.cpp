@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 
 /// The model as it was before the new rope.
 ModelConfig model_before(const formats::Source& source, const Json& old_config) {
-  if (source.gguf) return formats::read_gguf_model(*source.gguf, source.spec.model).config;
+  if (source.gguf) return formats::read_gguf_config(*source.gguf, source.spec.model);
   const std::string path = (source.hf->folder / "config.json").string();
   std::vector<std::string> known;
   return formats::read_hf_config(path, source.hf->config_text, old_config, known);

@@ -131,9 +131,12 @@ std::string render_csv(const Output& output) {
       out += "\r\n";
     }
   };
+  if (output.csv) {
+    add(*output.csv);
+    return out;
+  }
   for (const auto& block : output.blocks)
     if (const auto* table = std::get_if<Table>(&block)) add(*table);
-  if (out.empty() && output.csv) add(*output.csv);
   return out;
 }
 

@@ -37,7 +37,7 @@ struct Output {
   Json body = Json::object();  // the command's own keys
   // paragraphs (lines without the last line end) and tables, in order
   std::vector<std::variant<std::string, Table>> blocks = {};
-  std::optional<Table> csv = {};  // what a .csv holds where the text shows no table
+  std::optional<Table> csv = {};  // what a .csv holds, where that is not the tables shown
   std::vector<Check> checks = {};
   std::optional<Json> sarif = {};  // a whole SARIF 2.1.0 log: what a .sarif holds
   // outputs that are in place, whatever becomes of the words about them
@@ -52,7 +52,7 @@ Json envelope(const Output& output);
 
 std::string render_text(const Output& output);
 std::string render_markdown(const Output& output);
-/// The tables, one after the other with an empty line between, or Output::csv where there is none (RFC 4180).
+/// Output::csv, or where it is not set the tables, one after the other with an empty line between (RFC 4180).
 std::string render_csv(const Output& output);
 /// JUnit: one test case per check; a command without checks is one case that passed.
 std::string render_junit(const Output& output);

@@ -240,7 +240,57 @@ std::vector<RopeGroup> distinct_ropes(const RopeSource& source, const std::vecto
   return groups;
 }
 
+namespace {
+
+/// For programs, which take one table of a .csv: every pair of every kind of layer.
+Table pairs_csv(const RopeSource& source, int sequence_length) {
+  Table all;
+  for (const WantedLayer& layer : source.meant->layers) {
+    Table one = pair_table(rope_pairs(layer.spec, trained_context(layer.spec, source.meant->context), sequence_length));
+    if (source.meant->layers.size() > 1) {
+      one.columns.insert(one.columns.begin(), {"layers"});
+      for (auto& row : one.rows) row.insert(row.begin(), layer.layer_type);
+    }
+    all.columns = std::move(one.columns);
+    all.rows.insert(all.rows.end(), one.rows.begin(), one.rows.end());
+  }
+  return all;
+}
+
+/// The same of what is meant beside each engine: frequencies, empty where an engine has none.
+Table engines_csv(const RopeSource& source, const std::vector<RopeTarget>& targets, int length) {
+  std::vector<std::pair<std::string, formats::WantedRope>> columns;
+  if (source.meant) columns.push_back({"meant", *source.meant});
+  for (const RopeTarget& target : targets)
+    columns.push_back({target.reading.engine.title(), wanted_rope(target.reading, 0)});
+  std::vector<std::string> kinds;
+  for (const auto& [name, rope] : columns)
+    for (const WantedLayer& layer : rope.layers)
+      if (std::find(kinds.begin(), kinds.end(), layer.layer_type) == kinds.end()) kinds.push_back(layer.layer_type);
+  Table table{{{"layers"}, {"pair", true}}, {}};
+  for (const auto& [name, rope] : columns) table.columns.push_back({name, true});
+  for (const std::string& kind : kinds) {
+    std::vector<std::vector<double>> frequencies;
+    std::size_t pairs = 0;
+    for (const auto& [name, rope] : columns) {
+      frequencies.emplace_back();
+      for (const WantedLayer& layer : rope.layers)
+        if (layer.layer_type == kind) frequencies.back() = rope_table(layer.spec, length).inv_freq;
+      pairs = std::max(pairs, frequencies.back().size());
+    }
+    for (std::size_t pair = 0; pair < pairs; ++pair) {
+      table.rows.push_back({all_or(kind, "all"), std::to_string(pair)});
+      for (const auto& column : frequencies)
+        table.rows.back().push_back(pair < column.size() ? number_text(column[pair], 9) : "");
+    }
+  }
+  return table;
+}
+
+}  // namespace
+
 void show_meaning(Output& output, const RopeSource& source, int sequence_length) {
+  output.csv = pairs_csv(source, sequence_length);
   for (const WantedLayer& layer : source.meant->layers) show_layer(output, source, layer, sequence_length);
 }
 
@@ -258,6 +308,7 @@ void show_engines(Output& output, const RopeSource& source, const std::vector<Ro
   }
   output.text(aligned(head));
   output.table(engine_table_of(source, targets, length));
+  output.csv = engines_csv(source, targets, length);
   const std::vector<RopeGroup> groups = distinct_ropes(source, targets, length);
   std::size_t layers = 0;
   for (const RopeGroup& group : groups) layers = std::max(layers, group.rope.layers.size());

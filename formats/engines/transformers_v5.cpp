@@ -32,19 +32,31 @@ class RotaryV5 {
  private:
   /// `tolerant`: head_dim None is worked out (default, linear, llama3, proportional); the others multiply it.
   Value head_dim(bool tolerant) const {
+    if (mistral4())
+      return walk_.defaulted(walk_.positive_int("qk_nope_head_dim") + walk_.positive_int("qk_rope_head_dim"));
     const std::optional<Value> attribute = head_dim_attribute(walk_, config_, version_);
     if (!attribute || (tolerant && !truthy(attribute->json))) return walk_.defaulted(split_head_dim(walk_));
     return *attribute;
   }
+  /// Mistral4Config (asked in 5.23.0): a head is the part that rotates and the part that does not, and the share of the
+  /// first stands in rope_parameters or is put there.
+  bool mistral4() const {
+    return walk_.engine.engine == Engine::transformers && walk_.model_type() == "mistral4" &&
+           walk_.has("qk_nope_head_dim") && walk_.has("qk_rope_head_dim");
+  }
   std::optional<Value> partial() const {
     const Value* value = rope_.find("partial_rotary_factor");
+    if (!value && mistral4())
+      return walk_.defaulted(double(walk_.positive_int("qk_rope_head_dim")) /
+                             (walk_.positive_int("qk_nope_head_dim") + walk_.positive_int("qk_rope_head_dim")));
     return value ? std::optional<Value>(*value) : std::nullopt;
   }
   void dimension(bool tolerant) { set_rotary_dim(draft_, head_dim(tolerant), partial()); }
 
   /// Each model's own compute_default_rope_parameters: most ignore partial_rotary_factor, phi3 does not.
   void plain() {
-    const bool honours = std::string_view(config_.family->model_type) == "phi3" || !config_.family->known;
+    const bool honours =
+        std::string_view(config_.family->model_type) == "phi3" || (!config_.family->known && !mistral4());
     set_rotary_dim(draft_, head_dim(true), honours ? partial() : std::nullopt);
     if (!honours && partial())
       walk_.notice(

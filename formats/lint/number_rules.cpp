@@ -147,54 +147,61 @@ void factor(Linter& lint, const RopeDict& dict) {
              "take the dictionary out, or write the factor");
 }
 
+/// An error where one of those asked stops at the lists or turns by them; to others they are keys nobody reads.
+void bad_list(Linter& lint, const std::string& pointer, std::string what, std::string fix) {
+  const auto reads = [&](const EngineReading& reading) {
+    if (reading.error) return true;
+    return std::any_of(reading.ropes.begin(), reading.ropes.end(), [](const EngineRope& rope) {
+      return std::holds_alternative<RopeLongrope>(rope.spec.scaling) || !rope.spec.frequency_divisors.empty();
+    });
+  };
+  const bool hurts = lint.options.engines.empty() || std::any_of(lint.readings.begin(), lint.readings.end(), reads);
+  lint.add("R27", hurts ? Severity::error : Severity::warning, pointer, std::move(what), std::move(fix));
+  if (hurts) lint.explain_all();
+}
+
+/// The entries of a list of the right length.
+void entries(Linter& lint, const RopeDict& dict, const char* key, const Json& list) {
+  double before = 0;
+  bool falls = false, below = false, positive = true;
+  for (const Json& x : list) {
+    const double n = x.get<double>();
+    positive = positive && n > 0, below = below || n < 1, falls = falls || n < before * (1 - 1e-9);
+    before = n;
+  }
+  if (!positive) bad_list(lint, dict.at(key), std::string(key) + " has an entry that is not above 0", "correct it");
+  else if (below)
+    lint.add("R27", Severity::warning, dict.at(key), std::string(key) + " has an entry below 1, which speeds a pair up",
+             "check the list");
+  else if (falls)
+    lint.add("R27", Severity::info, dict.at(key),
+             std::string(key) + " falls somewhere: slower pairs are usually divided by more", "check the list");
+}
+
 void lists(Linter& lint, const RopeDict& dict) {
   for (const char* key : {"short_factor", "long_factor"}) {
     const Json* list = dict.find(key);
     if (!list) {
-      if ((dict.type == "longrope" || dict.type == "su") && !list) {
-        lint.add("R27", dict.pointer, dict.type + " without " + key,
-                 std::string("add ") + key + ", one divisor a pair");
-        lint.explain_all();
-      }
+      if (dict.type == "longrope" || dict.type == "su")
+        bad_list(lint, dict.pointer, dict.type + " without " + key, std::string("add ") + key + ", one divisor a pair");
       continue;
     }
     const bool numbers = list->is_array() && std::all_of(list->begin(), list->end(), [](const Json& x) {
                            return x.is_number() && std::isfinite(x.get<double>());
                          });
-    if (!numbers) {
-      lint.add("R27", dict.at(key), std::string(key) + " is " + shown(*list) + ", a list of numbers was expected",
-               "copy the list from the model it is for");
-      lint.explain_all();
-      continue;
-    }
     double share = 1;
     if (const auto top = lint.number("partial_rotary_factor")) share = *top;
     if (const auto own = dict.number("partial_rotary_factor")) share = *own;
     const int d = int(lint.head_dim() * share);
-    if (d >= 2 && list->size() != std::size_t(d / 2)) {
-      lint.add("R27", dict.at(key),
+    if (!numbers)
+      bad_list(lint, dict.at(key), std::string(key) + " is " + shown(*list) + ", a list of numbers was expected",
+               "copy the list from the model it is for");
+    else if (d >= 2 && list->size() != std::size_t(d / 2))
+      bad_list(lint, dict.at(key),
                std::string(key) + " has " + std::to_string(list->size()) + " entries for " + std::to_string(d / 2) +
                    " pairs of channels",
                "copy the list from the model it is for");
-      lint.explain_all();
-      continue;
-    }
-    double before = 0;
-    bool falls = false, below = false, positive = true;
-    for (const Json& x : *list) {
-      const double n = x.get<double>();
-      positive = positive && n > 0, below = below || n < 1, falls = falls || n < before * (1 - 1e-9);
-      before = n;
-    }
-    if (!positive)
-      lint.add("R27", dict.at(key), std::string(key) + " has an entry that is not above 0", "correct it"),
-          lint.explain_all();
-    else if (below)
-      lint.add("R27", Severity::warning, dict.at(key),
-               std::string(key) + " has an entry below 1, which speeds a pair up", "check the list");
-    else if (falls)
-      lint.add("R27", Severity::info, dict.at(key),
-               std::string(key) + " falls somewhere: slower pairs are usually divided by more", "check the list");
+    else entries(lint, dict, key, *list);
   }
 }
 
@@ -226,11 +233,13 @@ void theta(Linter& lint) {
   const auto check = [&](const Json* value, const std::string& pointer) {
     if (!value || value->is_null()) return;
     if (!value->is_number()) {
-      if (pointer == lint.at("rope_theta")) {
-        lint.add("R33", pointer, "rope_theta is " + shown(*value) + ", a number was expected",
-                 "write the base as a number");
-        lint.explain_all();
-      }
+      if (pointer != lint.at("rope_theta")) return;  // R20's
+      // one that a dictionary's hides from those asked stops none of them
+      const bool hurts =
+          lint.options.engines.empty() || value->is_boolean() || !stopped_by(lint, {pointer, 10000.0}).empty();
+      lint.add("R33", hurts ? Severity::error : Severity::warning, pointer,
+               "rope_theta is " + shown(*value) + ", a number was expected", "write the base as a number");
+      if (hurts) lint.explain_all();
       return;
     }
     const double n = value->get<double>();

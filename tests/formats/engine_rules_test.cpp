@@ -66,6 +66,28 @@ TEST(EngineRules, RopePerLayerTypeIsBuiltByFewClasses) {
   }
 }
 
+// Expected: Mistral4RotaryEmbedding of transformers 5.23.0 on these: 32 frequencies, the last 1.6669e-05, A 1.2079; with
+// a plain rope 64.
+TEST(EngineRules, Mistral4RotatesPartOfALatentHead) {
+  Json config = {
+      {"model_type", "mistral4"}, {"hidden_size", 4096}, {"num_attention_heads", 32},         {"qk_nope_head_dim", 64},
+      {"qk_rope_head_dim", 64},   {"kv_lora_rank", 256}, {"max_position_embeddings", 1048576}};
+  config["rope_parameters"] = {
+      {"rope_type", "yarn"}, {"factor", 8.0}, {"original_max_position_embeddings", 8192}, {"rope_theta", 10000.0}};
+  for (const bool said : {false, true}) {
+    if (said) config["rope_parameters"]["partial_rotary_factor"] = 0.5;
+    const EngineReading reading = read_as(parse_engine("transformers"), config);
+    ASSERT_FALSE(reading.error) << reading.error->text;
+    const EngineTable table = engine_table(reading.ropes.at(0), 8192);
+    ASSERT_EQ(table.inv_freq.size(), 32u) << said;
+    EXPECT_NEAR(table.inv_freq[1], 0.74989f, 1e-5);
+    EXPECT_NEAR(table.inv_freq[31], 1.6669e-05f, 1e-9);
+    EXPECT_FLOAT_EQ(table.attention_factor, 1.2079441541679836f);
+  }
+  config["rope_parameters"] = {{"rope_type", "default"}, {"rope_theta", 10000.0}};
+  EXPECT_EQ(engine_table(read_as(parse_engine("transformers"), config).ropes.at(0), 1).inv_freq.size(), 64u);
+}
+
 TEST(EngineRules, HeadsThatTheStrictClassesRefuse) {
   const auto read = [](Json config) { return read_as(parse_engine("transformers"), config); };
   const EngineReading gpt_oss = read(plain_of("gpt_oss"));  // not 4096 / 32

@@ -229,6 +229,20 @@ TEST(LintNumbers, ErrorsAreOfTheEnginesAsked) {
   EXPECT_EQ(all_of(both, "R20", "/rope_scaling/beta_slow").at(0)->severity, Severity::error);
 }
 
+// llama.cpp's converter writes no lists for llama: to it they are keys that nobody reads. transformers stops at them or
+// turns by them.
+TEST(LintNumbers, ListsAreAnErrorForWhomReadsThem) {
+  const std::string wrong = llama(R"({"rope_scaling": {"rope_type": "longrope", "short_factor": [1.0],
+    "long_factor": [1.0], "original_max_position_embeddings": 4096}})");
+  const auto severity_of = [](const std::vector<Finding>& findings) {
+    const Finding* found = find(findings, "R27");
+    return found ? found->severity : Severity::info;
+  };
+  EXPECT_EQ(severity_of(lint_text(wrong)), Severity::error);
+  EXPECT_EQ(severity_of(lint_text(wrong, asked({"transformers"}))), Severity::error);
+  EXPECT_EQ(severity_of(lint_text(wrong, asked({"llama.cpp"}))), Severity::warning);
+}
+
 /// rope_parameters beside a rope_scaling is not read: its numbers stop nobody, and silence nothing about the one that is.
 TEST(LintNumbers, NumbersThatNobodyReads) {
   const auto config = [](const std::string& unread) {

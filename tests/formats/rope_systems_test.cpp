@@ -7,6 +7,7 @@
 #include "formats/rope_config.h"
 #include "formats/rope_emit.h"
 #include "lib/error.h"
+#include "tests/formats/lint_support.h"
 
 // The systems that published longer contexts by these methods: their config.json as published (docs/rope-dialects.md),
 // the rope it means, and that rope written for each engine and into a GGUF, read back by the engine's rule. What each
@@ -104,6 +105,8 @@ std::vector<System> systems() {
       yarn_llama("Yarn-Llama-2-13b-128k", 32, 5120, 40, 40),
       yarn_llama("Yarn-Llama-2-70b-32k", 8, 8192, 64, 8),
       yarn_llama("airoboros-l2-13b-2.1-YaRN-64k", 16, 5120, 40, 40),
+      // constructed, their config.json was not at hand: SOLAR-10.7B's shape, and the contexts that the YaRN repository's
+      // results name over SOLAR's 4096
       yarn_llama("Yarn-Solar-10b-32k", 8, 4096, 32, 8),
       yarn_llama("Yarn-Solar-10b-64k", 16, 4096, 32, 8),
       yarn_llama("Yarn-Llama-2-7b-8k", 2, 4096, 32, 32),
@@ -266,6 +269,27 @@ TEST(RopeSystems, EveryGgufIsRunAsTheSameRope) {
 }
 
 // reference numbers of the papers and the repository
+// PI as the patches before transformers 4.31 had it: positions times 0.25. In a config.json that is a factor below 1, which
+// every reader takes for a shorter context: lint says what is meant, and that written is PI-16k.
+TEST(RopeSystems, TheQuarterStyleOfPI) {
+  Json config =
+      with(shape("llama", 5120, 40, 40, 16384), {{"rope_scaling", linear_dict(0.25)}, {"rope_theta", 10000.0}});
+  const auto findings = lint_test::lint_text(config.dump(2));
+  const auto found =
+      std::find_if(findings.begin(), findings.end(), [](const Finding& one) { return one.rule == "R20"; });
+  ASSERT_NE(found, findings.end());
+  EXPECT_EQ(found->severity, Severity::error);
+  EXPECT_EQ(found->message, "factor is 0.25: below 1 it shortens the context; some tools write 1/factor, here 4");
+  EXPECT_EQ(found->fix, "write 4 if that is meant");
+  std::vector<std::string> warnings;
+  const ModelConfig as_it_is = read_hf_config("config.json", config.dump(2), config, warnings);
+  ASSERT_FALSE(warnings.empty());
+  EXPECT_NE(warnings[0].find("factor is 0.25, below 1"), std::string::npos) << warnings[0];
+  EXPECT_DOUBLE_EQ(rope_table(as_it_is.rope, 1).inv_freq[0], 4);
+  config["rope_scaling"]["factor"] = 4.0;
+  expect_same(model_of(config).rope, rope(RopeLinear{4}, 16384), 16384, "PI-16k");
+}
+
 TEST(RopeSystems, PublishedNumbers) {
   EXPECT_NEAR(rope_table(rope(yarn(16, 4096), 65536), 1).attention_factor, 1.277258872, 1e-9);
   const RopeTable mistral = rope_table(yarn_mistral("", 16).rope, 1);

@@ -337,6 +337,30 @@ TEST(Extend, PlanNeedsNoWeights) {
             16);
 }
 
+// Of a GGUF the keys are enough: the first bytes of one that is being fetched, or a vocabulary alone.
+TEST(Extend, PlanOfAGgufsFirstBytes) {
+  Scratch scratch;
+  const std::string whole = (scratch / "m.gguf").string();
+  ASSERT_EQ(run({"convert", model("tolstoy-4m"), "-o", whole, "--type", "f16", "--no-sync"}).exit, 0);
+  const auto plan = [&](const std::string& path) {
+    const Ran ran = run({"extend", path, "--plan", "-c", "2k", "--json"});
+    EXPECT_EQ(ran.exit, 0) << ran.err;
+    Json out = ran.json();
+    out.erase("source");
+    out["rope"].erase("provenance");  // the file's name
+    return out;
+  };
+  const std::string bytes = slurp(whole);
+  spill(scratch / "cut.gguf", bytes.substr(0, bytes.size() / 2));
+  EXPECT_EQ(plan((scratch / "cut.gguf").string()), plan(whole));
+  const Ran written =
+      run({"extend", (scratch / "cut.gguf").string(), "-o", (scratch / "no.gguf").string(), "--rope", "yarn,to=2k"});
+  EXPECT_EQ(written.exit, 3);
+  EXPECT_NE(written.err.find("the file is cut short"), std::string::npos) << written.err;
+  spill(scratch / "head.gguf", bytes.substr(0, 100));
+  EXPECT_EQ(run({"extend", (scratch / "head.gguf").string(), "--plan", "-c", "2k"}).exit, 3) << "not even the keys";
+}
+
 TEST(Extend, PlanComparesMethodsAndWritesNothing) {
   const Ran ran = run({"extend", model("tolstoy-4m"), "--plan", "-c", "2k", "--json"});
   ASSERT_EQ(ran.exit, 0) << ran.err;

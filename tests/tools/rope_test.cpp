@@ -140,6 +140,29 @@ TEST(Rope, ReportsOfFlagsAreTables) {
       << slurp(csv);
 }
 
+// A .csv holds one table, whatever the text shows: every pair.
+TEST(Rope, ReportsOfPairsAreOneTable) {
+  Scratch scratch;
+  const std::string csv = (scratch / "f.csv").string(), config = yarn_llama(scratch);
+  const auto lines = [&](std::vector<std::string> more) {
+    std::vector<std::string> words = {"rope", config, "--report", csv, "--overwrite"};
+    words.insert(words.end(), more.begin(), more.end());
+    EXPECT_EQ(run(words).exit, 0);
+    std::vector<std::string> all;
+    std::istringstream in(slurp(csv));
+    for (std::string line; std::getline(in, line);) all.push_back(line.substr(0, line.size() - 1));
+    return all;
+  };
+  const std::vector<std::string> meant = lines({});
+  ASSERT_EQ(meant.size(), 65u);
+  EXPECT_EQ(meant[0], "pair,wavelength,turns,frequency before,after,slower by,band");
+  const std::vector<std::string> engines = lines({"--engine", "transformers", "--engine", "transformers@4.43"});
+  ASSERT_EQ(engines.size(), 65u);
+  EXPECT_EQ(engines[0], "layers,pair,meant,transformers 5.23.0,transformers 4.43");
+  EXPECT_EQ(engines[1], "all,0,1,1,1");
+  for (const std::string& line : engines) EXPECT_EQ(std::count(line.begin(), line.end(), ','), 4) << line;
+}
+
 TEST(Rope, TokenizerLimitIsVllms) {
   Scratch scratch;
   const std::string config = yarn_llama(scratch);
