@@ -51,13 +51,14 @@ struct DeviceAttention {
   float scale;
 };
 
-/// A device as the layer sweep (device_forward.h) sees it: memory, two queues, events, and the operations of the
+/// A device as the layer sweep (device_forward.h) sees it: memory, three queues, events, and the operations of the
 /// forward pass. CUDA's body is verify/cuda/accelerator.cpp; the tests have one that runs the same kernels on the host
-/// and keeps both queues waiting as long as events allow. Called by one thread at a time. Everything but allocation and waiting is
+/// and keeps all queues waiting as long as events allow. Called by one thread at a time. Everything but allocation and waiting is
 /// queued and returns at once.
 class Accelerator {
  public:
-  enum class Queue : std::uint8_t { compute, copy };
+  /// copy: weights on their way; spill: hidden states that live in host memory, there and back.
+  enum class Queue : std::uint8_t { compute, copy, spill };
 
   /// Bytes on the device (`bytes()`), or on the host where copies go from and to; freed with their owner, which does
   /// not wait: synchronize() first.
@@ -101,7 +102,7 @@ class Accelerator {
   virtual std::unique_ptr<Event> event() = 0;
   /// What operations from now on belong to, for messages; nullopt: what comes before or after the layers.
   virtual void set_layer(Queue queue, std::optional<int> layer) = 0;
-  virtual void synchronize() = 0;  // both queues
+  virtual void synchronize() = 0;  // all queues
 
   /// The host's side is not touched until the queue has come past.
   virtual void copy_to_device(std::span<const std::byte> from, DeviceSpan<std::byte> to, Queue queue) = 0;

@@ -102,19 +102,35 @@ DeviceForward::DeviceForward(const DeviceModel& model, std::span<const Window> w
     widened_ = device_.allocate("widened weights", model.pieces.largest_elements * sizeof(float));
 }
 
-DeviceMatrix DeviceForward::residual(std::size_t first, std::size_t rows, std::size_t spill_place) {
+// Loads and stores stand in one queue, so a row is never loaded before it was stored; what compute and they must know of
+// each other are `loaded` and `used`.
+void DeviceForward::load_spilled(std::size_t first, std::size_t rows, std::size_t place) {
   const std::uint64_t row_bytes = d_model_ * sizeof(float);
-  if (!plan_.spilled) return {residual_->bytes().data + first * row_bytes, ElementType::f32, rows, d_model_, d_model_};
-  const DeviceSpan<std::byte> place = shared_.residual->bytes().subspan(spill_place * row_bytes, rows * row_bytes);
-  device_.copy_to_device(residual_->host().subspan(first * row_bytes, rows * row_bytes), place, Queue::compute);
-  return {place.data, ElementType::f32, rows, d_model_, d_model_};
+  auto& to = shared_.places[place];
+  to.used->make_wait(Queue::spill);
+  device_.copy_to_device(residual_->host().subspan(first * row_bytes, rows * row_bytes),
+                         to.bytes.subspan(0, rows * row_bytes), Queue::spill);
+  to.loaded->record(Queue::spill);
 }
 
-void DeviceForward::store_spilled(std::size_t first, std::size_t rows) {
-  if (!plan_.spilled) return;
+void DeviceForward::store_spilled(std::size_t first, std::size_t rows, std::size_t place) {
   const std::uint64_t row_bytes = d_model_ * sizeof(float);
-  device_.copy_to_host(shared_.residual->bytes().subspan(0, rows * row_bytes),
-                       residual_->host().subspan(first * row_bytes, rows * row_bytes), Queue::compute);
+  auto& from = shared_.places[place];
+  from.used->make_wait(Queue::spill);
+  device_.copy_to_host(from.bytes.subspan(0, rows * row_bytes),
+                       residual_->host().subspan(first * row_bytes, rows * row_bytes), Queue::spill);
+}
+
+DeviceMatrix DeviceForward::residual(std::size_t first, std::size_t rows, std::size_t place) {
+  const std::uint64_t row_bytes = d_model_ * sizeof(float);
+  if (!plan_.spilled) return {residual_->bytes().data + first * row_bytes, ElementType::f32, rows, d_model_, d_model_};
+  load_spilled(first, rows, place);
+  shared_.places[place].loaded->make_wait(Queue::compute);
+  return {shared_.places[place].bytes.data, ElementType::f32, rows, d_model_, d_model_};
+}
+
+void DeviceForward::done_with(std::size_t place) {
+  if (plan_.spilled) shared_.places[place].used->record(Queue::compute);
 }
 
 void DeviceForward::queue_piece(const WeightPiece& piece, std::span<const std::byte> bytes, std::byte* slot,
@@ -289,19 +305,17 @@ void DeviceForward::attend(const Chunk& chunk, const DeviceMatrix& projected, co
   }
 }
 
-void DeviceForward::run_chunk(int layer, const Chunk& chunk) {
+void DeviceForward::run_chunk(const Chunk& chunk, const DeviceMatrix& x) {
   using W = DeviceWeights;
-  device_.set_layer(Queue::compute, layer);
   const ModelConfig& c = config();
-  const std::size_t first = chunk.front().first_row, rows = chunk.back().first_row + chunk.back().rows - first,
-                    d_ff = std::size_t(c.d_ff);
+  const std::size_t rows = x.rows, d_ff = std::size_t(c.d_ff);
   const std::size_t d_q = c.d_q(), qkv = weights_->matrices[W::kQkv].outputs;
   const bool is_wide = model_.type == ElementType::f32;
   // A bias and a delta are added to floats, before the one rounding to 16 bits.
   const auto wide = [&](std::size_t width) {
     return DeviceMatrix{shared_.wide->bytes().data, ElementType::f32, rows, width, width};
   };
-  const DeviceMatrix x = residual(first, rows), normed = activation(shared_.normed, rows, d_model_),
+  const DeviceMatrix normed = activation(shared_.normed, rows, d_model_),
                      attended = activation(shared_.normed, rows, d_q);
   const DeviceMatrix projected = activation(shared_.projected, rows, qkv),
                      gate_up = activation(shared_.projected, rows, 2 * d_ff),
@@ -328,7 +342,6 @@ void DeviceForward::run_chunk(int layer, const Chunk& chunk) {
   device_.swiglu(second_out, d_ff, activated);
   linear(activated, W::kDown, true, x);
   if (vector(W::kDownBias).size > 0) device_.add(x, vector_row(W::kDownBias));
-  store_spilled(first, rows);
 }
 
 void DeviceForward::run_layer(int layer) {
@@ -339,8 +352,25 @@ void DeviceForward::run_layer(int layer) {
   before_[at] = shared_.last_done;
   fed_[at]->make_wait(Queue::compute);
   started_[at]->record(Queue::compute);
-  for (const Chunk& chunk : chunks_) {
-    run_chunk(layer, chunk);
+  device_.set_layer(Queue::compute, layer), device_.set_layer(Queue::spill, layer);
+  const auto first_row = [&](std::size_t chunk) { return chunks_[chunk].front().first_row; };
+  const auto row_count = [&](std::size_t chunk) {
+    return chunks_[chunk].back().first_row + chunks_[chunk].back().rows - first_row(chunk);
+  };
+  for (std::size_t chunk = 0; chunk < chunks_.size(); ++chunk) {
+    const std::size_t place = chunk % 2;
+    DeviceMatrix x{nullptr, ElementType::f32, row_count(chunk), d_model_, d_model_};
+    if (!plan_.spilled) x = residual(first_row(chunk), x.rows, 0);
+    else {
+      x.data = shared_.places[place].bytes.data;
+      if (chunk == 0) load_spilled(first_row(0), x.rows, 0);
+      shared_.places[place].loaded->make_wait(Queue::compute);
+      // beside this chunk's computation, and after the store of the one before it
+      if (chunk + 1 < chunks_.size()) load_spilled(first_row(chunk + 1), row_count(chunk + 1), 1 - place);
+    }
+    run_chunk(chunks_[chunk], x);
+    done_with(place);
+    if (plan_.spilled) store_spilled(first_row(chunk), x.rows, place);
   }
   done_[at]->record(Queue::compute);
   shared_.last_done = done_[at].get();
@@ -359,10 +389,11 @@ void DeviceForward::load_head() {
   fed_.back()->make_wait(Queue::compute);
 }
 
-void DeviceForward::head(std::size_t first, std::size_t rows, const DeviceMatrix& logits) {
+void DeviceForward::head(std::size_t first, std::size_t rows, std::size_t place, const DeviceMatrix& logits) {
   device_.set_layer(Queue::compute, std::nullopt);
   const DeviceMatrix normed = activation(shared_.normed, rows, d_model_);
-  device_.rms_norm(residual(first, rows), vector(DeviceWeights::kFinalNorm), config().rms_eps, normed);
+  device_.rms_norm(residual(first, rows, place), vector(DeviceWeights::kFinalNorm), config().rms_eps, normed);
+  done_with(place);
   linear(normed, DeviceWeights::kLogits, false, logits);
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -52,9 +53,16 @@ class DeviceActivations {
                     const DevicePlan& plan);
 
   Accelerator& device;
-  // residual: of a chunk, where they are spilled
+  // residual: of two chunks, where they are spilled
   std::unique_ptr<Accelerator::Memory> normed, projected, activated, wide, terms, thin, thin_terms, keys, values,
       residual;
+  /// Where a chunk of spilled residuals stands while it is computed with: filled and emptied by Queue::spill, while
+  /// compute is at the other.
+  struct ResidualPlace {
+    DeviceSpan<std::byte> bytes;
+    std::unique_ptr<Accelerator::Event> loaded, used;  // by spill; by compute, the last time
+  };
+  std::array<ResidualPlace, 2> places;
   Accelerator::Event* last_done = nullptr;  // end of what was last queued to compute
 };
 
@@ -73,14 +81,15 @@ class DeviceForward {
   /// that is what the plan counts on.
   void drop_layers();
   void load_head();
-  /// Logits of rows [first, first + rows) to `logits` [rows, n_vocab] f32.
-  void head(std::size_t first, std::size_t rows, const DeviceMatrix& logits);
+  /// Logits of rows [first, first + rows) to `logits` [rows, n_vocab] f32; `place`: as residual()'s.
+  void head(std::size_t first, std::size_t rows, std::size_t place, const DeviceMatrix& logits);
 
   const ModelConfig& config() const noexcept { return model_.model->config; }
   std::size_t rows() const noexcept { return rows_; }
-  /// Rows of the residual on the device; where they are spilled, copied to the chunk's buffer (which the next call
-  /// overwrites), at `spill_place` rows into it.
-  DeviceMatrix residual(std::size_t first, std::size_t rows, std::size_t spill_place = 0);
+  /// Rows of the residual on the device for what is queued to compute next; where they are spilled, copied to that
+  /// place of DeviceActivations, which is taken until done_with().
+  DeviceMatrix residual(std::size_t first, std::size_t rows, std::size_t place);
+  void done_with(std::size_t place);
   /// Seconds that compute stood still for weights: for the first layer, which nothing can hide, and for all others.
   /// After synchronize().
   double first_wait_seconds() const;
@@ -90,7 +99,7 @@ class DeviceForward {
   struct Group;  // windows of one launch
   void queue_piece(const WeightPiece& piece, std::span<const std::byte> bytes, std::byte* slot,
                    const DeviceWeights& weights);
-  void run_chunk(int layer, const Chunk& chunk);
+  void run_chunk(const Chunk& chunk, const DeviceMatrix& x);
   void attend(const Chunk& chunk, const DeviceMatrix& projected, const DeviceMatrix& out);
   /// out (+)= x W^T, and what adapters beside it add: then out is f32.
   void linear(const DeviceMatrix& x, std::size_t matrix, bool accumulate, const DeviceMatrix& out);
@@ -104,7 +113,8 @@ class DeviceForward {
                           std::size_t width) const;
   DeviceSpan<const float> vector(std::size_t index) const;
   DeviceMatrix vector_row(std::size_t index) const;
-  void store_spilled(std::size_t first, std::size_t rows);
+  void load_spilled(std::size_t first, std::size_t rows, std::size_t place);
+  void store_spilled(std::size_t first, std::size_t rows, std::size_t place);
 
   const DeviceModel& model_;
   Accelerator& device_;

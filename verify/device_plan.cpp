@@ -46,7 +46,7 @@ ActivationBytes activation_bytes(std::span<const DeviceModel> models, const Shap
     grow(out.thin, rows * rank * sizeof(float));
     grow(out.thin_terms, count * rows * rank * sizeof(std::uint16_t));
     grow(out.cache, cache_rows * c.d_kv() * element);
-    if (spilled) grow(out.residual, models.size() * rows * d_model * sizeof(float));
+    if (spilled) grow(out.residual, 2 * rows * d_model * sizeof(float));
   }
   return out;
 }
@@ -71,7 +71,7 @@ std::pair<std::vector<PlannedBuffer>, std::vector<PlannedBuffer>> buffers(std::s
                                     {"bf16 terms of adapter activations", a.thin_terms},
                                     {"keys of a layer", a.cache},
                                     {"values of a layer", a.cache},
-                                    {"residual of a chunk", a.residual}})
+                                    {"residuals of two chunks", a.residual}})
     if (bytes > 0) common.push_back({what, bytes});
   for (const DeviceModel& m : models) {
     if (!plan.spilled)
@@ -148,7 +148,13 @@ DeviceActivations::DeviceActivations(Accelerator& accelerator, std::span<const D
       make(activated, "MLP activations", a.activated), make(wide, "wide activations", a.wide);
   make(terms, "bf16 terms", a.terms), make(thin, "adapter activations", a.thin),
       make(thin_terms, "bf16 terms of adapter activations", a.thin_terms), make(keys, "keys of a layer", a.cache),
-      make(values, "values of a layer", a.cache), make(residual, "residual of a chunk", a.residual);
+      make(values, "values of a layer", a.cache), make(residual, "residuals of two chunks", a.residual);
+  if (!residual) return;
+  for (ResidualPlace& place : places) {
+    const std::size_t bytes = a.residual / places.size();
+    place = {residual->bytes().subspan(std::size_t(&place - places.data()) * bytes, bytes), device.event(),
+             device.event()};
+  }
 }
 
 }  // namespace ropewalk::verify

@@ -115,8 +115,9 @@ class Sweep {
   void queue_distance(const Accelerator::Memory& distances) {
     for (std::size_t first = 0; first < next_.size(); first += plan_.chunk_rows) {
       const std::size_t rows = std::min(plan_.chunk_rows, next_.size() - first);
-      const DeviceMatrix a = forwards_[0]->residual(first, rows), b = forwards_[1]->residual(first, rows, rows);
+      const DeviceMatrix a = forwards_[0]->residual(first, rows, 0), b = forwards_[1]->residual(first, rows, 1);
       device_.distance(a, b, distances.as<double>(first * sizeof(double), rows));
+      forwards_[0]->done_with(0), forwards_[1]->done_with(1);
     }
   }
   std::vector<double> distance_sums(const Accelerator::Memory& distances) {
@@ -145,7 +146,7 @@ class Sweep {
       DeviceMatrix both[2];
       for (std::size_t m = 0; m < models_.size(); ++m) {
         both[m] = {logits[m]->bytes().data, ElementType::f32, rows, n_vocab, n_vocab};
-        forwards_[m]->head(first, rows, both[m]);
+        forwards_[m]->head(first, rows, m, both[m]);
       }
       device_.head_statistics(both[0], both[1], next->as<const std::int32_t>(first * sizeof(std::int32_t), rows),
                               statistics->as<HeadRow>(first * sizeof(HeadRow), rows));

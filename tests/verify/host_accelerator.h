@@ -19,7 +19,7 @@
 namespace ropewalk::verify {
 
 /// A device on the host: the row kernels as the device has them, plain loops for gemm and attention (whose tiles have
-/// their own tests). Nothing queued runs before it must: when the host waits, operations of both queues run in an order
+/// their own tests). Nothing queued runs before it must: when the host waits, operations of all queues run in an order
 /// that `seed` chooses among those that events allow, no more of them than it takes. Memory is NaN at first and after
 /// it is freed is gone, so that a wait that is missing gives wrong numbers, or is told by the address sanitizer.
 class HostAccelerator : public Accelerator {
@@ -57,7 +57,8 @@ class HostAccelerator : public Accelerator {
   void synchronize() override {
     while (step()) {
     }
-    if (!queues_[0].empty() || !queues_[1].empty()) throw std::logic_error("the queues wait for each other");
+    for (const auto& queue : queues_)
+      if (!queue.empty()) throw std::logic_error("the queues wait for each other");
   }
 
   void copy_to_device(std::span<const std::byte> from, DeviceSpan<std::byte> to, Queue queue) override {
@@ -235,9 +236,9 @@ class HostAccelerator : public Accelerator {
   }
   /// One operation of either queue; false if none can run.
   bool step() {
-    const std::size_t first = random_() % 8 < 5 ? favourite_ : 1 - favourite_;
-    if (random_() % 64 == 0) favourite_ = 1 - favourite_;
-    for (const std::size_t queue : {first, 1 - first}) {
+    const std::size_t first = random_() % 8 < 5 ? favourite_ : random_() % 3, turn = random_() % 2 + 1;
+    if (random_() % 64 == 0) favourite_ = random_() % 3;
+    for (const std::size_t queue : {first, (first + turn) % 3, (first + 2 * turn) % 3}) {
       if (queues_[queue].empty() || !queues_[queue].front().can_run()) continue;
       const Operation operation = std::move(queues_[queue].front());
       queues_[queue].pop_front();
@@ -285,7 +286,7 @@ class HostAccelerator : public Accelerator {
   std::size_t favourite_ = 0;
   std::optional<int> layer_;
   std::uint64_t limit_, used_ = 0, most_ = 0, copied_ = 0;
-  std::deque<Operation> queues_[2];
+  std::deque<Operation> queues_[3];
 };
 
 }  // namespace ropewalk::verify

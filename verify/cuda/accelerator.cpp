@@ -38,7 +38,10 @@ class CudaAccelerator : public Accelerator {
       : memory_(device.index, cap),
         gemms_(memory_),
         attentions_(memory_, attention),
-        name_(device.name + ", " + gemms_.name()) {}
+        name_(device.name + ", " + gemms_.name()) {
+    compute_.set_companions({&copy_, &spill_}), copy_.set_companions({&compute_, &spill_}),
+        spill_.set_companions({&compute_, &copy_});
+  }
 
   std::string name() const override { return name_ + ", " + attentions_.name(); }
   std::string id() const override { return "cuda:" + std::to_string(memory_.device()); }
@@ -59,6 +62,7 @@ class CudaAccelerator : public Accelerator {
   void synchronize() override {
     copy_.synchronize();
     compute_.synchronize();
+    spill_.synchronize();
   }
 
   void copy_to_device(std::span<const std::byte> from, DeviceSpan<std::byte> to, Queue queue) override {
@@ -143,10 +147,10 @@ class CudaAccelerator : public Accelerator {
     verify::Event event_;
   };
 
-  Stream& stream(Queue queue) { return queue == Queue::copy ? copy_ : compute_; }
+  Stream& stream(Queue queue) { return queue == Queue::copy ? copy_ : queue == Queue::spill ? spill_ : compute_; }
 
   DeviceMemory memory_;
-  Stream compute_, copy_;
+  Stream compute_, copy_, spill_;
   Gemms gemms_;
   Attentions attentions_;
   std::string name_;

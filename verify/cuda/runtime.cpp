@@ -4,11 +4,6 @@
 #include <utility>
 
 namespace ropewalk::verify {
-namespace {
-
-constexpr std::size_t kNotes = 4096;  // more than are ever in flight between two synchronisations that matter
-
-}  // namespace
 
 bool built_with_cuda() noexcept { return true; }
 
@@ -99,26 +94,25 @@ std::uint64_t Stream::finished() const noexcept {
   return *reinterpret_cast<const volatile std::uint64_t*>(counter_.bytes().data());
 }
 
-void Stream::fail(cudaError_t code) {
-  const std::uint64_t oldest = queued_ - notes_.size(), broken = finished();
-  DeviceOp op{"a device operation", layer_, {}};
-  if (broken >= oldest && broken < queued_) op = notes_[broken - oldest];
-  else if (!notes_.empty()) op = notes_.back();
-  cuda_check(code, op);
+void Stream::fail(cudaError_t code) const {
+  std::vector<std::optional<DeviceOp>> suspects = {log_.first_unfinished(finished())};
+  for (const Stream* other : companions_) suspects.push_back(other->log_.first_unfinished(other->finished()));
+  cuda_check(code, operation_at_fault(suspects, log_.last()));
   std::abort();  // only called with an error
+}
+void Stream::check(cudaError_t code) const {
+  if (code != cudaSuccess) fail(code);
 }
 
 void Stream::queued(const char* name, std::initializer_list<std::uint64_t> shape) { queued(cudaSuccess, name, shape); }
 
 void Stream::queued(cudaError_t code, const char* name, std::initializer_list<std::uint64_t> shape) {
-  notes_.push_back({name, layer_, shape});
-  if (notes_.size() > kNotes) notes_.pop_front();
-  const std::uint64_t number = ++queued_;
+  const std::uint64_t number = log_.note({name, layer_, shape});
   // A refused launch is this operation's own fault; anything older that surfaces here is found by the counter.
   if (code == cudaSuccess) code = cudaPeekAtLastError();
   if (code == cudaErrorInvalidConfiguration || code == cudaErrorInvalidValue || code == cudaErrorLaunchOutOfResources ||
       code == cudaErrorNoKernelImageForDevice)
-    cuda_check(code, notes_.back());
+    cuda_check(code, *log_.last());
   if (code == cudaSuccess) {
     mark_finished(reinterpret_cast<std::uint64_t*>(counter_.bytes().data()), number, stream_);
     code = cudaPeekAtLastError();
@@ -127,26 +121,30 @@ void Stream::queued(cudaError_t code, const char* name, std::initializer_list<st
 }
 
 void Stream::synchronize() {
-  if (const cudaError_t code = cudaStreamSynchronize(stream_); code != cudaSuccess) fail(code);
-  notes_.clear();
+  check(cudaStreamSynchronize(stream_));
+  log_.all_done();
 }
 
 Event::Event() { cuda_check(cudaEventCreate(&event_), {"creating an event", {}, {}}); }
-Event::Event(Event&& other) noexcept : event_(std::exchange(other.event_, nullptr)) {}
+Event::Event(Event&& other) noexcept
+    : event_(std::exchange(other.event_, nullptr)), stream_(std::exchange(other.stream_, nullptr)) {}
 Event& Event::operator=(Event&& other) noexcept {
-  std::swap(event_, other.event_);
+  std::swap(event_, other.event_), std::swap(stream_, other.stream_);
   return *this;
 }
 Event::~Event() {
   if (event_) cudaEventDestroy(event_);
 }
 void Event::record(const Stream& stream) {
-  cuda_check(cudaEventRecord(event_, stream.get()), {"recording an event", {}, {}});
+  stream_ = &stream;
+  stream.check(cudaEventRecord(event_, stream.get()));
 }
-void Event::make_wait(const Stream& stream) const {
-  cuda_check(cudaStreamWaitEvent(stream.get(), event_, 0), {"waiting for an event", {}, {}});
+void Event::make_wait(const Stream& stream) const { stream.check(cudaStreamWaitEvent(stream.get(), event_, 0)); }
+void Event::wait() const {
+  const cudaError_t code = cudaEventSynchronize(event_);
+  if (stream_) stream_->check(code);
+  else cuda_check(code, {"waiting for an event", {}, {}});
 }
-void Event::wait() const { cuda_check(cudaEventSynchronize(event_), {"waiting for an event", {}, {}}); }
 double Event::milliseconds_since(const Event& earlier) const {
   float milliseconds = 0;
   cuda_check(cudaEventElapsedTime(&milliseconds, earlier.event_, event_), {"timing", {}, {}});

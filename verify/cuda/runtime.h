@@ -4,13 +4,14 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <initializer_list>
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "verify/device.h"
+#include "verify/op_log.h"
 
 // Owners of what the CUDA runtime hands out. All are move-only; none is usable after a failed operation on its device
 // ("sticky" errors end a process's use of it).
@@ -77,11 +78,13 @@ class PinnedBuffer {
 };
 
 /// A queue of operations on the current device, in order. It knows what was queued, and a word in pinned memory counts
-/// what is finished: when an operation breaks (CUDA tells at some later call, of any kind), the error names the first
-/// unfinished one with its layer and shape.
+/// what is finished: when an operation breaks (CUDA tells at some later call, of any kind, on any stream), the error names
+/// the first unfinished one with its layer and shape, or those of several streams.
 class Stream {
  public:
   Stream();
+  /// Streams of the same device, which an error found here may come from; they outlive its use.
+  void set_companions(std::vector<const Stream*> others) { companions_ = std::move(others); }
   Stream(Stream&&) = delete;
   ~Stream();
 
@@ -94,19 +97,21 @@ class Stream {
   void queued(cudaError_t code, const char* name, std::initializer_list<std::uint64_t> shape);
   /// Waits for all that was queued. Error(device).
   void synchronize();
+  /// Error(device) for `code`, unless it is success, as that of an operation queued before.
+  void check(cudaError_t code) const;
 
  private:
-  [[noreturn]] void fail(cudaError_t code);
+  [[noreturn]] void fail(cudaError_t code) const;
   std::uint64_t finished() const noexcept;
 
   cudaStream_t stream_ = nullptr;
   PinnedBuffer counter_;  // one 64-bit word: operations finished
   std::optional<int> layer_;
-  std::uint64_t queued_ = 0;    // operations ever queued
-  std::deque<DeviceOp> notes_;  // the last of them; the oldest is operation queued_ - notes_.size()
+  OpLog log_;
+  std::vector<const Stream*> companions_;
 };
 
-/// A point in a stream that another stream or the host waits for.
+/// A point in a stream that another stream or the host waits for. What goes wrong there is an operation of that stream.
 class Event {
  public:
   Event();
@@ -114,7 +119,7 @@ class Event {
   Event& operator=(Event&& other) noexcept;
   ~Event();
 
-  void record(const Stream& stream);
+  void record(const Stream& stream);           // which outlives the event's use
   void make_wait(const Stream& stream) const;  // what is queued there from now on waits
   void wait() const;                           // the host waits
   /// From `earlier` to this one; both have been waited for.
@@ -122,6 +127,7 @@ class Event {
 
  private:
   cudaEvent_t event_ = nullptr;
+  const Stream* stream_ = nullptr;  // of the last record
 };
 
 /// bytes.size() of either side is what is copied; the host side should be pinned, and is not touched before the stream
