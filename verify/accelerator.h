@@ -90,6 +90,7 @@ class Accelerator {
   virtual std::string name() const = 0;           // "NVIDIA H200, cuBLASLt 13.0.2, cuDNN 9.19.0": what computed so far
   virtual std::string id() const = 0;             // "cuda:1"
   virtual std::uint64_t limit_bytes() const = 0;  // what may be allocated in all
+  virtual std::uint64_t held_bytes() const = 0;   // what libraries have taken of the cap before
   /// Encodings dequantize() knows; others are widened on the host.
   virtual bool can_decode(DType dtype) const = 0;
 

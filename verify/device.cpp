@@ -14,6 +14,16 @@ std::string in_gib(std::uint64_t bytes) {
   return text;
 }
 
+/// The three largest, with their sizes.
+std::string largest_of(std::span<const PlannedBuffer> plan) {
+  std::vector<PlannedBuffer> largest(plan.begin(), plan.end());
+  std::ranges::stable_sort(largest, std::greater{}, &PlannedBuffer::bytes);
+  std::string parts;
+  for (std::size_t i = 0; i < std::min<std::size_t>(3, largest.size()); ++i)
+    parts += (i > 0 ? ", " : "") + largest[i].what + " " + in_gib(largest[i].bytes);
+  return parts;
+}
+
 const char* fix_for(const std::string& error_name) {
   if (error_name == "cudaErrorMemoryAllocation") return "free memory on the device or lower --device-memory";
   if (error_name == "cudaErrorInsufficientDriver" || error_name == "cudaErrorSystemDriverMismatch")
@@ -60,15 +70,19 @@ std::uint64_t planned_bytes(std::span<const PlannedBuffer> plan) {
 void require_fits(std::span<const PlannedBuffer> plan, std::uint64_t limit) {
   const std::uint64_t needed = planned_bytes(plan);
   if (needed <= limit) return;
-  std::vector<PlannedBuffer> largest(plan.begin(), plan.end());
-  std::ranges::stable_sort(largest, std::greater{}, &PlannedBuffer::bytes);
-  std::string parts;
-  for (std::size_t i = 0; i < std::min<std::size_t>(3, largest.size()); ++i)
-    parts += (i > 0 ? ", " : "") + largest[i].what + " " + in_gib(largest[i].bytes);
-  throw Error(
-      ErrorKind::device, {},
-      "the pass needs " + in_gib(needed) + " of device memory (" + parts + "), " + in_gib(limit) + " may be used",
-      "raise --device-memory, free memory on the device, use a shorter context, or --device cpu");
+  throw Error(ErrorKind::device, {},
+              "the pass needs " + in_gib(needed) + " of device memory (" + largest_of(plan) + "), " + in_gib(limit) +
+                  " may be used",
+              "raise --device-memory, free memory on the device, use a shorter context, or --device cpu");
+}
+
+Error memory_error(std::span<const PlannedBuffer> plan, std::uint64_t limit, std::uint64_t held) {
+  const std::uint64_t needed = planned_bytes(plan);
+  return Error(ErrorKind::device, {},
+               "the pass needs at least " + in_gib(needed) + " of device memory (" + largest_of(plan) + "), " +
+                   in_gib(limit) + " may be used",
+               "the smallest --device-memory that works is " + std::to_string(needed + held) +
+                   " bytes, of a device with 512 MiB more free; use a shorter context otherwise, or --device cpu");
 }
 
 std::uint64_t usable_bytes(std::uint64_t free, std::optional<std::uint64_t> cap) {

@@ -70,6 +70,9 @@ std::uint64_t planned_bytes(std::span<const PlannedBuffer> plan);
 /// Out of memory is planned for, not met: Error(device) naming the largest buffers if `plan` needs more than `limit`
 /// bytes.
 void require_fits(std::span<const PlannedBuffer> plan, std::uint64_t limit);
+/// The Error of a pass of which `plan` is the least that works and is more than `limit`: names the largest buffers and
+/// the smallest --device-memory that works, `held` bytes of which are taken already (libraries' workspaces).
+Error memory_error(std::span<const PlannedBuffer> plan, std::uint64_t limit, std::uint64_t held);
 
 /// What a sweep may allocate on a device with `free` bytes left: the cap of --device-memory if there is one, and always
 /// less what the runtime, cuBLAS and cuDNN load later (512 MiB).

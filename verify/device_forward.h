@@ -42,9 +42,9 @@ struct DevicePlan {
   std::uint64_t bytes;  // at most allocated at once
 };
 /// The fastest that fits `limit`: residuals on the device before long chunks, long chunks before more slots.
-/// Error(device) naming the largest buffers if nothing does.
+/// Error(device) of memory_error() if nothing does; `held`: what is taken of the device's cap already.
 DevicePlan plan_device(std::span<const DeviceModel> models, std::span<const Window> windows, std::uint64_t limit,
-                       const DeviceTuning& tuning);
+                       std::uint64_t held, const DeviceTuning& tuning);
 
 /// What the models of a sweep share: activations of a chunk, keys and values of a layer.
 class DeviceActivations {

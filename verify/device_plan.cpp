@@ -104,7 +104,7 @@ std::uint64_t needed(std::span<const DeviceModel> models, const Shape& shape, co
 }  // namespace
 
 DevicePlan plan_device(std::span<const DeviceModel> models, std::span<const Window> windows, std::uint64_t limit,
-                       const DeviceTuning& tuning) {
+                       std::uint64_t held, const DeviceTuning& tuning) {
   const Shape shape = shape_of(windows);
   constexpr std::size_t kFewestRows = 128;
   std::size_t layers = 2;
@@ -122,9 +122,10 @@ DevicePlan plan_device(std::span<const DeviceModel> models, std::span<const Wind
     return fits(spilled, kFewestRows);
   };
   if (!search(false) && !search(true)) {
-    const auto [first, second] = buffers(models, shape, plan);
-    require_fits(first, limit);
-    require_fits(second, limit);
+    DevicePlan least = plan;
+    if (!fits(false, kFewestRows) && plan.bytes < least.bytes) least = plan;
+    const auto [layers_need, head_needs] = buffers(models, shape, least);
+    throw memory_error(planned_bytes(layers_need) >= planned_bytes(head_needs) ? layers_need : head_needs, limit, held);
   }
   const std::size_t most_slots = tuning.slots == 0 ? layers : std::clamp<std::size_t>(tuning.slots, 2, layers);
   while (plan.slots < most_slots) {

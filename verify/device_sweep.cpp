@@ -54,7 +54,7 @@ class Sweep {
       m.weights = plan_device_weights(*m.model, m.type);
       m.pieces = cut_weights(m.weights, m.type, device, tuning.piece_bytes);
     }
-    plan_ = plan_device(models_, windows, device.limit_bytes(), tuning);
+    plan_ = plan_device(models_, windows, device.limit_bytes(), device.held_bytes(), tuning);
     shared_.emplace(device, models_, windows, plan_);
     begin_ = device.event();
     for (const DeviceModel& m : models_)

@@ -186,6 +186,44 @@ TEST(DeviceSweep, EqualBitsUnderAnyMemory) {
     }
 }
 
+/// What "the smallest --device-memory that works is" says of a pass that does not fit; 0 if it fits.
+std::uint64_t least_memory(const Checkpoint& model, const Checkpoint* other, std::span<const Window> windows,
+                           std::uint64_t cap, std::uint64_t held, Precision precision) {
+  HostAccelerator device(1, cap - held);
+  device.held = held;
+  try {
+    if (other) device_compare(device, model, *other, windows, in(precision), small());
+    else device_score(device, model, windows, in(precision), small());
+    return 0;
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::device);
+    const std::string text = error.what(), words = "the smallest --device-memory that works is ";
+    EXPECT_EQ(text.find('\n'), std::string::npos);
+    const std::size_t at = text.find(words);
+    EXPECT_NE(at, std::string::npos) << text;
+    return at == std::string::npos ? 0 : std::stoull(text.substr(at + words.size()));
+  }
+}
+
+// Long windows, whose keys and values do not fit; many short ones; a head that outweighs the layers; a pair.
+TEST(DeviceSweep, TooLittleMemoryNamesTheLeastThatWorks) {
+  ModelConfig wide_head = block_config();
+  wide_head.n_vocab = 4001;
+  const Checkpoint plain = random_model(awkward_config(), 21), headed = random_model(wide_head, 22);
+  const std::vector<Window> longer = windows_of({200}, 97), many = windows_of({20, 20, 31, 9, 50}, 97),
+                            tiny = windows_of({5}, 97);
+  for (const Precision precision : {Precision::bf16, Precision::f32})
+    for (const auto& [model, other] :
+         {std::pair<const Checkpoint*, const Checkpoint*>{&plain, nullptr}, {&headed, nullptr}, {&plain, &plain}})
+      for (const std::vector<Window>* windows : {&longer, &many, &tiny}) {
+        const std::uint64_t held = windows == &many ? 70000 : 0;
+        const std::uint64_t least = least_memory(*model, other, *windows, held + 1000, held, precision);
+        ASSERT_GT(least, held + 1000);
+        EXPECT_EQ(least_memory(*model, other, *windows, least - 1, held, precision), least) << "one byte less";
+        EXPECT_EQ(least_memory(*model, other, *windows, least, held, precision), 0u) << "the least does not work";
+      }
+}
+
 TEST(DeviceSweep, AWindowsBitsDoNotDependOnItsCompany) {
   const Checkpoint model = stored_as(random_model(block_config(), 6), DType::bf16);
   const std::vector<Window> windows = windows_of({40, 11, 11, 50}, 97);

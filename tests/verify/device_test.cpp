@@ -40,6 +40,17 @@ TEST(Device, PlansAreHeldAgainstTheLimit) {
   EXPECT_THROW(planned_bytes(wraps), Error);
 }
 
+TEST(Device, TheLeastMemoryThatWorksIsSaid) {
+  const std::uint64_t gib = std::uint64_t{1} << 30;
+  const std::vector<PlannedBuffer> plan = {
+      {"keys of a layer", 2 * gib}, {"values of a layer", 2 * gib}, {"ids", 1}, {"weights of a layer", gib}};
+  EXPECT_STREQ(
+      memory_error(plan, 2 * gib, 1000).what(),
+      "the pass needs at least 5.00 GiB of device memory (keys of a layer 2.00 GiB, values of a layer 2.00 GiB, "
+      "weights of a layer 1.00 GiB), 2.00 GiB may be used; the smallest --device-memory that works is "
+      "5368710632 bytes, of a device with 512 MiB more free; use a shorter context otherwise, or --device cpu");
+}
+
 TEST(Device, TheCapAndTheReserve) {
   const std::uint64_t gib = std::uint64_t{1} << 30;
   EXPECT_EQ(usable_bytes(80 * gib, {}), 80 * gib - gib / 2);

@@ -29,6 +29,7 @@ class HostAccelerator : public Accelerator {
   /// Waits to leave out, for tests that must fail: nothing waits for events of this queue.
   bool deaf = false;
   int number = 0;
+  std::uint64_t held = 0;
   /// The layer whose first norm breaks, as a kernel that reads past an end does: told when somebody waits.
   std::optional<int> broken_layer;
   std::uint64_t most_used() const { return most_; }
@@ -38,6 +39,7 @@ class HostAccelerator : public Accelerator {
   std::string id() const override { return "host:" + std::to_string(number); }
   void make_current() override {}
   std::uint64_t limit_bytes() const override { return limit_; }
+  std::uint64_t held_bytes() const override { return held; }
   bool can_decode(DType dtype) const override {
     return dtype == DType::f32 || dtype == DType::bf16 || dtype == DType::f16 || dtype == DType::q8_0;
   }

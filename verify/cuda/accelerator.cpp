@@ -49,6 +49,7 @@ class CudaAccelerator : public Accelerator {
     cuda_check(cudaSetDevice(memory_.device()), {"making " + id() + " the thread's own", {}, {}});
   }
   std::uint64_t limit_bytes() const override { return memory_.limit() - std::min(memory_.limit(), memory_.used()); }
+  std::uint64_t held_bytes() const override { return memory_.used(); }
   bool can_decode(DType dtype) const override { return device_can_decode(dtype); }
 
   std::unique_ptr<Memory> allocate(const std::string& what, std::uint64_t bytes) override {
