@@ -5,9 +5,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
 #include <vector>
 
 #include "tests/verify/device_for_test.h"
+#include "tests/verify/golden_models.h"
+#include "tests/verify/random_adapters.h"
 #include "tests/verify/random_model.h"
 #include "verify/cuda/attentions.h"
 
@@ -62,6 +67,75 @@ TEST_F(DeviceSweepGpu, LogitsAgreeWithTheHosts) {
     EXPECT_LE(rounded, 1e-3);
     EXPECT_GT(rounded, 0) << "bf16 rounds nothing: it did not run in bf16";
   }
+}
+
+/// Where fixtures are: unpacked beside the build, or carried along by scripts/gpu-check.
+std::filesystem::path fixtures() {
+  const char* carried = std::getenv("ROPEWALK_GPU_GOLDENS");
+  return std::filesystem::path(carried ? carried : ROPEWALK_GOLDEN_DIR) / "fixtures";
+}
+
+/// "figure: NAME: VALUE <= LIMIT", which scripts/gpu-check puts into its table.
+void expect_at_most(const std::string& name, double value, double limit) {
+  std::printf("figure: %s: %.3g <= %g\n", name.c_str(), value, limit);
+  EXPECT_TRUE(value <= limit) << name << ": " << value;
+}
+
+/// Largest difference from the float64 logits of a golden: its first 64 and last 16 positions.
+double error_of(const LogitsResult& got, const std::map<std::string, GoldenTensor>& golden, std::size_t positions) {
+  const GoldenTensor &first = golden.at("logits_first64"), &last = golden.at("logits_last16");
+  const float* got_last = got.logits.data() + (positions - last.shape[0]) * last.columns();
+  return max_or_nan(max_difference(got.logits, first.values, first.values.size()),
+                    max_difference(got_last, last.values, last.values.size()));
+}
+
+// The bounds on trained models: f32's logits within ten times the host's own error from float64.
+TEST_F(DeviceSweepGpu, FixturesAgreeWithTheHost) {
+  for (const auto& [name, golden_name] :
+       {std::pair<std::string, std::string>{"stories260K", "stories260K-512"}, {"tolstoy-4m", "tolstoy-4m-256"}}) {
+    if (name != "stories260K" && !std::filesystem::exists(fixtures() / "models" / name)) continue;  // not carried along
+    const Checkpoint model = open_golden((fixtures() / "models" / name).string()).checkpoint;
+    const auto golden = read_golden(fixtures() / "goldens/forward" / golden_name / "golden.safetensors");
+    const GoldenTensor& ids = golden.at("input_ids");
+    const Window window(ids.values.begin(), ids.values.begin() + std::ptrdiff_t(ids.columns()));
+    const LogitsResult host = logits(model, window, 0, options_of({}));
+    const LogitsResult f32 = logits(model, window, 0, options_of(DeviceOptions{.precision = Precision::f32})),
+                       bf16 = logits(model, window, 0, options_of(DeviceOptions{.precision = Precision::bf16}));
+    const auto n_vocab = std::size_t(model.config.n_vocab);
+    expect_at_most(name + ", mean KL of bf16 from the host's f32", mean_kl(host, bf16, n_vocab), 1e-3);
+    expect_at_most(name + ", mean KL of --precision f32 from the host's f32", mean_kl(host, f32, n_vocab), 1e-8);
+    expect_at_most(name + ", largest error of --precision f32 from float64, in the host's own",
+                   error_of(f32, golden, window.size()) / error_of(host, golden, window.size()), 10);
+  }
+}
+
+TEST_F(DeviceSweepGpu, AnAdapterBesideItsWeightsAgreesWithTheHost) {
+  ModelConfig config = even_config();
+  const Checkpoint model = with_random_adapters(random_model(config, 7), all_modules(), 8, true);
+  const Window window = random_ids(700, config.n_vocab, 9);
+  const LogitsResult host = logits(model, window, 0, options_of({}));
+  for (const auto& [precision, limit] : {std::pair{Precision::f32, 1e-8}, {Precision::bf16, 1e-3}})
+    EXPECT_LE(mean_kl(host, logits(model, window, 0, options_of(DeviceOptions{.precision = precision})),
+                      std::size_t(config.n_vocab)),
+              limit);
+}
+
+// Where there are several of one make.
+TEST_F(DeviceSweepGpu, SeveralDevicesGiveTheBitsOfOne) {
+  const DeviceList list = list_devices();
+  std::vector<int> indices;
+  for (const DeviceInfo& one : list.devices)
+    if (one.name == list.devices.front().name) indices.push_back(one.index);
+  if (indices.size() < 2) GTEST_SKIP() << "SKIPPED: several GPUs were not tested: there is one";
+  const Checkpoint model = random_model(even_config(), 10);
+  std::vector<Window> windows;
+  for (const std::size_t length : {1500, 40, 40, 900, 2500})
+    windows.push_back(random_ids(length, 1000, static_cast<unsigned>(length)));
+  const auto want = score(model, windows, options_of(DeviceOptions{})),
+             got = score(model, windows, options_of(DeviceOptions{.indices = indices}));
+  for (std::size_t w = 0; w < windows.size(); ++w)
+    for (std::size_t t = 0; t < want[w].size(); ++t)
+      ASSERT_TRUE(got[w][t].nll == want[w][t].nll && got[w][t].argmax == want[w][t].argmax) << w << ", " << t;
 }
 
 TEST_F(DeviceSweepGpu, EqualBitsInAnyMemoryAndTwice) {
