@@ -49,6 +49,7 @@ struct GgufExport {
 ///  - a value past the range of its type is an error (or clamped) instead of infinity, infinities and NaN where a block
 ///    would spread them too;
 ///  - a sliding window shorter than the context is the loss "sliding_window";
+///  - a tokenizer.json in Llama 2's manner keeps its merges, as scores (the converter loses them; compat refuses);
 ///  - a BPE tokenizer whose hash the converter does not know gets the pre-tokenizer that its steps ask for, in both modes;
 ///  - user-defined pieces of tokenizer.model keep their type (the converter calls them normal), add_space_prefix is
 ///    written where the model adds none, and

@@ -1,9 +1,12 @@
 #include "formats/gguf_token_lists.h"
 
 #include <algorithm>
+#include <cstdint>
 
+#include "formats/tokenizers/bpe_merges.h"
 #include "formats/tokenizers/characters.h"
 #include "formats/tokenizers/decoders.h"
+#include "formats/tokenizers/tokenizer.h"
 #include "lib/plural.h"
 
 namespace ropewalk::formats {
@@ -108,6 +111,97 @@ std::vector<std::string> bpe_merges(const Vocabulary& vocabulary) {
   std::vector<std::string> out;
   for (const BpeModel::Merge& merge : std::get<BpeModel>(vocabulary.pipeline->model).merges)
     out.push_back(spelled(merge.left) + " " + spelled(merge.right));
+  return out;
+}
+
+std::optional<LlamaLike> llama_like(const Vocabulary& vocabulary) {
+  if (!vocabulary.pipeline) return std::nullopt;
+  const TokenizerPipeline& pipeline = *vocabulary.pipeline;
+  const auto* model = std::get_if<BpeModel>(&pipeline.model);
+  if (!model || !model->byte_fallback || model->ignore_merges || model->continuing_subword_prefix ||
+      model->end_of_word_suffix)
+    return std::nullopt;
+  const auto& steps = pipeline.normalizers;
+  if (steps.empty()) {
+    const auto* spaces = pipeline.pre_tokenizers.size() == 1
+                             ? std::get_if<pre_tokenizers::Metaspace>(&pipeline.pre_tokenizers[0])
+                             : nullptr;
+    if (!spaces || spaces->replacement != kSpaceMark) return std::nullopt;
+    return LlamaLike{spaces->prepend != pre_tokenizers::PrependScheme::never};
+  }
+  const auto* prefix = std::get_if<normalizers::Prepend>(&steps[0]);
+  const auto* spaces = std::get_if<normalizers::Replace>(&steps.back());
+  const bool known = steps.size() == (prefix ? 2u : 1u) && pipeline.pre_tokenizers.empty() &&
+                     (!prefix || prefix->text == kSpaceMark) && spaces && !spaces->pattern.is_regex &&
+                     spaces->pattern.text == " " && spaces->content == kSpaceMark;
+  return known ? std::optional(LlamaLike{prefix != nullptr}) : std::nullopt;
+}
+
+namespace {
+
+/// Smallest and largest rank of the merges that make each piece; no merge: begin > end.
+struct Ranks {
+  std::size_t begin = SIZE_MAX, end = 0, ways = 0;
+};
+
+/// Ways to cut a piece in two that are both pieces.
+std::size_t ways_to_cut(std::string_view text, const PieceIds& ids) {
+  std::size_t ways = 0;
+  for (std::size_t at = first_character(text).length; at < text.size(); at += first_character(text.substr(at)).length)
+    ways += ids.contains(text.substr(0, at)) && ids.contains(text.substr(at));
+  return ways;
+}
+
+/// Pieces that merging by score makes otherwise than merging by rank.
+std::size_t made_otherwise(const Vocabulary& vocabulary, const std::vector<Ranks>& ranks) {
+  const PieceIds ids = ids_of_pieces(vocabulary);
+  std::size_t count = 0;
+  std::vector<Ranks> made;
+  for (std::size_t id = 0; id < ranks.size(); ++id) {
+    const Piece& piece = vocabulary.pieces[id];
+    if (piece.type != PieceType::normal || byte_of_piece(piece.text)) continue;
+    count += ranks[id].ways < ways_to_cut(piece.text, ids);
+    if (ranks[id].ways > 0) made.push_back(ranks[id]);
+  }
+  std::sort(made.begin(), made.end(), [](const Ranks& a, const Ranks& b) { return a.begin < b.begin; });
+  for (std::size_t at = 1; at < made.size(); ++at) count += made[at].begin < made[at - 1].end;
+  return count;
+}
+
+}  // namespace
+
+GgufTokens llama_like_tokens(const Vocabulary& vocabulary, std::size_t n_vocab, std::vector<std::string>& notes) {
+  const auto& model = std::get<BpeModel>(vocabulary.pipeline->model);
+  std::vector<Ranks> ranks(vocabulary.pieces.size());
+  for (std::size_t rank = 0; rank < model.merges.size(); ++rank) {
+    Ranks& of = ranks[static_cast<std::size_t>(model.merges[rank].result)];
+    of.begin = std::min(of.begin, rank);
+    of.end = rank;
+    ++of.ways;
+  }
+  if (const std::size_t count = made_otherwise(vocabulary, ranks); count > 0)
+    notes.push_back(plural(count, "piece") + (count == 1 ? " is" : " are") +
+                    " merged otherwise than by scores, which is all that llama.cpp has for this kind: some texts get "
+                    "other ids");
+  GgufTokens out(n_vocab);
+  std::size_t past = 0;
+  for (std::size_t id = 0; id < vocabulary.pieces.size(); ++id) {
+    const Piece& piece = vocabulary.pieces[id];
+    if (piece.type == PieceType::unused) continue;
+    if (id >= n_vocab) ++past;
+    else
+      out.put(id, piece.text, ranks[id].ways > 0 ? -static_cast<float>(ranks[id].begin) - 1 : 0,
+              byte_of_piece(piece.text) ? PieceType::byte : PieceType::normal);
+  }
+  for (const AddedToken& token : vocabulary.added) {
+    const auto id = static_cast<std::size_t>(token.id);
+    if (id >= n_vocab) past += id >= vocabulary.pieces.size();
+    else if (token.content == model.unk_token) out.put(id, token.content, 0, PieceType::unknown);
+    else
+      out.put(id, token.special ? token.content : with_spaces(token.content), 0,
+              token.special ? PieceType::control : PieceType::user_defined);
+  }
+  note_left_out(past, n_vocab, notes);
   return out;
 }
 

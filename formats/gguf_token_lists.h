@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,5 +27,15 @@ GgufTokens sentencepiece_tokens(const Vocabulary& vocabulary, std::size_t n_voca
 GgufTokens bpe_tokens(const Vocabulary& vocabulary, std::size_t n_vocab, std::vector<std::string>& notes);
 /// "left right" by rank; a space within a piece is spelled as GPT-2's alphabet spells it.
 std::vector<std::string> bpe_merges(const Vocabulary& vocabulary);
+
+/// A tokenizer.json in Llama 2's manner: BPE over characters with spaces as U+2581 and byte pieces, which llama.cpp has as
+/// kind `llama`, where a piece's score is its merges' rank. nullopt for any other.
+struct LlamaLike {
+  bool add_space_prefix = true;
+};
+std::optional<LlamaLike> llama_like(const Vocabulary& vocabulary);
+/// Its tokens. Merging by score gives the ids of merging by rank if all ways to make a piece have neighbouring ranks and
+/// every way is listed; a note says where that is not so.
+GgufTokens llama_like_tokens(const Vocabulary& vocabulary, std::size_t n_vocab, std::vector<std::string>& notes);
 
 }  // namespace ropewalk::formats

@@ -71,12 +71,12 @@ void put_unsaid(std::vector<GgufKey>& keys, const Vocabulary& vocabulary, std::s
       keys.push_back({key, gguf_u32(static_cast<std::uint32_t>(*id))});
   };
   using Assumed = std::optional<std::int32_t>;
-  const bool bpe = vocabulary.pipeline.has_value();
+  const bool bpe = vocabulary.pipeline.has_value() && !llama_like(vocabulary);
   put("bos_token_id", vocabulary.bos, bpe ? 11 : 1);
   put("eos_token_id", vocabulary.eos, bpe ? 11 : 2);
   put("unknown_token_id", vocabulary.unk, bpe ? Assumed() : 0);
   put("padding_token_id", vocabulary.pad, std::nullopt);
-  if (!bpe) return;
+  if (!vocabulary.pipeline) return;
   const auto put_flag = [&](const char* name, std::optional<bool> adds, bool assumed) {
     const std::string key = std::string("tokenizer.ggml.") + name;
     const bool said = std::any_of(keys.begin(), keys.end(), [&](const GgufKey& k) { return k.name == key; });
@@ -84,7 +84,7 @@ void put_unsaid(std::vector<GgufKey>& keys, const Vocabulary& vocabulary, std::s
   };
   const auto pre = std::find_if(keys.begin(), keys.end(), [](const auto& k) { return k.name == "tokenizer.ggml.pre"; });
   const LlamaCppPre* known = find_llama_cpp_pre(std::get<std::string>(pre->value.value));
-  put_flag("add_bos_token", vocabulary.add_bos, known && known->add_bos);
+  put_flag("add_bos_token", vocabulary.add_bos, !bpe || (known && known->add_bos));
   put_flag("add_eos_token", vocabulary.add_eos, false);
 }
 
@@ -134,6 +134,23 @@ std::string pre_tokenizer_of(const Vocabulary& vocabulary, const std::string& la
   return *name;
 }
 
+/// The converter gives every piece of such a tokenizer one score, by which llama.cpp merges from the left.
+void put_llama_like(std::vector<GgufKey>& keys, const Vocabulary& vocabulary, const std::string& label,
+                    std::size_t n_vocab, bool compat, std::vector<std::string>& notes) {
+  if (compat)
+    throw Error(ErrorKind::unsupported, {.path = label},
+                "llama.cpp's converter writes a tokenizer.json of this kind without its merges, and the ids come out "
+                "wrong",
+                "leave --compat away, or add the model's tokenizer.model");
+  GgufTokens tokens = llama_like_tokens(vocabulary, n_vocab, notes);
+  set(keys, "tokenizer.ggml.add_space_prefix", gguf_bool(llama_like(vocabulary)->add_space_prefix));
+  set(keys, "tokenizer.ggml.model", gguf_string("llama"));
+  set(keys, "tokenizer.ggml.pre", gguf_string("default"));
+  set(keys, "tokenizer.ggml.tokens", gguf_strings(std::move(tokens.texts)));
+  set(keys, "tokenizer.ggml.scores", gguf_f32s(tokens.scores));
+  set(keys, "tokenizer.ggml.token_type", gguf_i32s(tokens.types));
+}
+
 void put_bpe(std::vector<GgufKey>& keys, const Vocabulary& vocabulary, const std::string& label, std::size_t n_vocab,
              std::vector<std::string>& notes) {
   const std::string pre = pre_tokenizer_of(vocabulary, label, notes);
@@ -163,7 +180,8 @@ std::vector<GgufKey> gguf_tokenizer_keys(const Source& source, bool compat, std:
   std::vector<GgufKey> keys;
   if (vocabulary->add_prefix_space)
     set(keys, "tokenizer.ggml.add_space_prefix", gguf_bool(*vocabulary->add_prefix_space));
-  if (vocabulary->pipeline) put_bpe(keys, *vocabulary, source.checkpoint.label, n_vocab, notes);
+  if (llama_like(*vocabulary)) put_llama_like(keys, *vocabulary, source.checkpoint.label, n_vocab, compat, notes);
+  else if (vocabulary->pipeline) put_bpe(keys, *vocabulary, source.checkpoint.label, n_vocab, notes);
   else put_sentencepiece(keys, *vocabulary, n_vocab, compat, notes);
   put_rest(keys, source, *vocabulary, compat);
   return keys;

@@ -81,23 +81,27 @@ struct Difference {
 /// A tokenizer.json as it would stand in a GGUF, if the candidate is one: padded, added tokens as they are shown, spaces
 /// in merges spelled. Anything else as it is.
 Vocabulary as_in_candidate(const Vocabulary& source, const Vocabulary& candidate) {
-  if (!candidate.gguf_bpe || !source.pipeline || source.model != "bpe") return source;
+  const bool by_score = candidate.model == "spm" && formats::llama_like(source);
+  if (!by_score && (!candidate.gguf_bpe || !source.pipeline || source.model != "bpe")) return source;
   Vocabulary out;
   out.model = source.model;
   out.rules = source.rules;
   std::vector<std::string> notes;
-  formats::GgufTokens tokens = formats::bpe_tokens(
-      source, std::max<std::size_t>(static_cast<std::size_t>(id_count(source)), candidate.pieces.size()), notes);
+  const std::size_t size = std::max<std::size_t>(static_cast<std::size_t>(id_count(source)), candidate.pieces.size());
+  formats::GgufTokens tokens =
+      by_score ? formats::llama_like_tokens(source, size, notes) : formats::bpe_tokens(source, size, notes);
   for (std::size_t id = 0; id < tokens.texts.size(); ++id)
-    out.pieces.push_back({std::move(tokens.texts[id]), 0, static_cast<PieceType>(tokens.types[id])});
+    out.pieces.push_back(
+        {std::move(tokens.texts[id]), by_score ? tokens.scores[id] : 0, static_cast<PieceType>(tokens.types[id])});
+  std::tie(out.bos, out.eos, out.unk, out.pad) = std::tie(source.bos, source.eos, source.unk, source.pad);
+  std::tie(out.add_bos, out.add_eos) = std::tie(source.add_bos, source.add_eos);
+  if (by_score) return out;
   GgufBpe& bpe = out.gguf_bpe.emplace();
   bpe.pre = formats::pre_tokenizer_name(source).value_or("unknown");
   for (const std::string& merge : formats::bpe_merges(source)) {
     const std::size_t space = merge.find(' ');
     bpe.merges.emplace_back(merge.substr(0, space), merge.substr(space + 1));
   }
-  std::tie(out.bos, out.eos, out.unk, out.pad) = std::tie(source.bos, source.eos, source.unk, source.pad);
-  std::tie(out.add_bos, out.add_eos) = std::tie(source.add_bos, source.add_eos);
   return out;
 }
 

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "formats/tokenizers/tokenizer.h"
+#include "formats/utf8.h"
 #include "gguf_dump.h"
 #include "lib/error.h"
 #include "tokenizer_golden.h"
@@ -152,6 +153,34 @@ TEST(GgufBpe, DefaultModeSaysWhatLlamaCppWouldAssume) {
   EXPECT_EQ(read(false).add_bos, false);
   EXPECT_EQ(read(true).eos, 11);
   EXPECT_EQ(read(false).eos, 2);
+}
+
+// Llama 2's manner, without tokenizer.model: kind llama, whose scores are the ranks. Ids are the tokenizer.json's own.
+TEST(GgufBpe, ByteFallbackBecomesKindLlama) {
+  for (const char* name : {"tolstoy-4m", "stories260K"}) {
+    SCOPED_TRACE(name);
+    TestFolder folder("ropewalk-gguf-llama-like");
+    for (const char* file : {"tokenizer.json", "tokenizer_config.json"})
+      fs::copy_file(kGolden / "fixtures/models" / name / file, folder.path() / file);
+    const Source source = source_of(folder.path(), {{"n_vocab", 2100}});
+    std::vector<std::string> notes;
+    EXPECT_THROW(gguf_tokenizer_keys(source, true, notes), Error);
+    GgufFile file;
+    file.keys = gguf_tokenizer_keys(source, false, notes);
+    EXPECT_TRUE(notes.empty()) << notes[0];
+    const Vocabulary written = read_gguf_vocabulary(file, name).value();
+    const auto theirs = Tokenizer::create(*source.checkpoint.vocabulary), ours = Tokenizer::create(written);
+    EXPECT_EQ(written.model, "spm");
+    EXPECT_EQ(written.bos, source.checkpoint.vocabulary->bos);
+    EXPECT_EQ(written.add_bos, source.checkpoint.vocabulary->add_bos);
+    int compared = 0;
+    for (const std::string& text : golden::corpus_chunks("war-and-peace-tail.txt")) {
+      if (first_invalid_utf8(text) != text.size()) continue;  // a chunk that cuts a character
+      EXPECT_EQ(ours->encode(text), theirs->encode(text));
+      ++compared;
+    }
+    EXPECT_GT(compared, 20);
+  }
 }
 
 TEST(GgufBpe, StepsThatLlamaCppHasNotAreRefused) {
