@@ -224,7 +224,8 @@ void apply_adapters(Source& source, const OpenOptions& options, const std::vecto
     match_layout(adapter, source);
     scaled.push_back({&adapter, scales[i]});
   }
-  MergeResult merged = merge_adapters(source.base_tensors, scaled, options.merge_dtype, options.saturate, options.unmerged);
+  MergeResult merged =
+      merge_adapters(source.base_tensors, scaled, options.merge_dtype, options.saturate, options.unmerged);
   source.checkpoint.tensors = std::move(merged.tensors);
   source.merged_modules = std::move(merged.modules);
 }
