@@ -12,9 +12,11 @@ std::vector<Chunk> plan_chunks(std::span<const std::size_t> window_lengths, std:
     if (filled + length > chunk_rows) filled = 0, chunks.emplace_back();
     for (std::size_t position = 0; position < length;) {
       if (filled == chunk_rows) filled = 0, chunks.emplace_back();
-      const std::size_t rows = std::min(length - position, chunk_rows - filled);
+      const std::size_t left = length - position, room = chunk_rows - filled;
+      const std::size_t rows = left == room + 1 && room > 2 ? room - 1 : std::min(left, room);
       chunks.back().push_back({window, position, rows, row, chunks.back().size()});
-      position += rows, row += rows, filled += rows;
+      position += rows, row += rows;
+      filled = rows < left ? chunk_rows : filled + rows;  // what goes on does so in a chunk of its own
     }
     if (length > chunk_rows) filled = chunk_rows;  // the next window starts a group of its own
   }

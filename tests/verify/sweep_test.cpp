@@ -106,6 +106,29 @@ TEST(Sweep, ChunksCoverEveryRowOnce) {
   EXPECT_EQ(seen, lengths);
 }
 
+// Whoever computes one row by itself may round otherwise: which rows stand alone must not hang on the chunks' size.
+TEST(Sweep, NoChunkLeavesOneRowOfAWindowBehind) {
+  for (const std::size_t most : {3, 4, 10, 128})
+    for (std::size_t length = 0; length <= 4 * most + 2; ++length) {
+      std::size_t row = 0, chunks = 0;
+      for (const Chunk& chunk : plan_chunks(std::vector<std::size_t>{length, 1, length}, most)) {
+        ++chunks;
+        std::size_t rows = 0;
+        for (const Stretch& stretch : chunk) {
+          EXPECT_EQ(stretch.first_row, row);
+          const std::size_t whole = stretch.window == 1 ? 1 : length;
+          EXPECT_TRUE(stretch.rows > 1 || whole == 1) << length << " rows in chunks of " << most;
+          row += stretch.rows, rows += stretch.rows;
+        }
+        EXPECT_LE(rows, most);
+      }
+      EXPECT_EQ(row, 2 * length + 1);
+      EXPECT_LE(chunks, 2 * ((length + most - 1) / most) + 1) << "no more chunks than before";
+    }
+  EXPECT_EQ(plan_chunks(std::vector<std::size_t>{4097}, 4096).front().front().rows, 4095u);
+  EXPECT_EQ(plan_chunks(std::vector<std::size_t>{4097}, 2048)[1].front().rows, 2047u);
+}
+
 // --- An independent forward pass, all in double, as plain as can be.
 
 std::vector<double> values_of(const Checkpoint& model, const std::string& name) {
