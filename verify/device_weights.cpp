@@ -5,6 +5,7 @@
 #include <cstring>
 #include <functional>
 
+#include "lib/codecs/decode.h"
 #include "lib/convert.h"
 #include "verify/model_weights.h"
 #include "verify/packed_matrix.h"
@@ -172,7 +173,7 @@ std::size_t DeviceWeights::largest_rank() const {
 
 ElementType natural_type(const Checkpoint& model) {
   for (const TensorPtr& tensor : model.tensors)
-    if (tensor->info().shape.size() == 2 && tensor->dtype() != DType::f16 && !is_block_type(tensor->dtype()))
+    if (tensor->info().shape.size() == 2 && tensor->dtype() != DType::f16 && !has_f16_scales(tensor->dtype()))
       return ElementType::bf16;
   return ElementType::f16;
 }

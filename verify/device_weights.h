@@ -8,7 +8,6 @@
 
 #include "lib/checkpoint.h"
 #include "verify/accelerator.h"
-#include "verify/sweep.h"
 #include "verify/weight_rounding.h"
 #include "verify/weight_stream.h"
 
@@ -64,7 +63,8 @@ struct DeviceWeights {
 /// shapes that do not belong to the configuration.
 std::vector<DeviceWeights> plan_device_weights(const Checkpoint& model, ElementType type);
 
-/// bf16 or f16, whichever rounds the stored weights less: f16 if every matrix is f16 or in blocks with f16 scales.
+/// bf16 or f16, whichever rounds the stored weights less: f16 if every matrix is f16 or in blocks with f16 scales
+/// (has_f16_scales()).
 ElementType natural_type(const Checkpoint& model);
 
 /// Consecutive rows of one part of a matrix, or all vectors of a layer.

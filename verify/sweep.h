@@ -9,6 +9,7 @@
 
 #include "lib/checkpoint.h"
 #include "verify/device.h"
+#include "verify/weight_rounding.h"
 
 namespace ropewalk::verify {
 
@@ -19,19 +20,12 @@ using Window = std::vector<std::int32_t>;
 /// f32: weights and activations split exactly into bf16 terms.
 enum class Precision : std::uint8_t { automatic, bf16, f32 };
 struct DeviceOptions {
-  /// As in cuda:INDEX; none: the first. Of several each takes whole windows, and the bits are those of one, if they are of
-  /// one make. A window alone, and so logits(), stays on the first.
+  /// As in cuda:INDEX; none: the first. Of several each takes whole windows, and the bits are those of one, if they are
+  /// of one make. A window alone, and so logits(), stays on the first.
   std::vector<int> indices = {};
   Precision precision = Precision::automatic;
   std::optional<std::uint64_t> memory_bytes = {};  // --device-memory, of each
   AttentionBy attention = AttentionBy::automatic;
-};
-
-/// What rounding weights to a sweep's 16-bit type changed them by, over all matrices of layers and head: zero where the
-/// type holds what is stored.
-struct WeightRounding {
-  double largest = 0;  // max |w' - w| / |w|
-  double rms = 0;      // sqrt(sum (w' - w)^2 / sum w^2)
 };
 
 /// How a sweep on a device went.

@@ -7,6 +7,13 @@
 
 namespace ropewalk::verify {
 
+/// What rounding weights to a sweep's 16-bit type changed them by, over those matrices of layers and head that are
+/// stored in another type: what the type holds as it is stored is not looked at. Zero where that is all.
+struct WeightRounding {
+  double largest = 0;  // max |w' - w| / |w|
+  double rms = 0;      // sqrt(sum (w' - w)^2 / sum w^2)
+};
+
 /// Sums over values w and what they are rounded to, w'.
 struct RoundingSums {
   double squares = 0, error_squares = 0;  // of w, of w' - w

@@ -42,6 +42,8 @@ bool has_block_decoder(DType dtype) {
   return codecs::with_block_type(dtype, [](auto) {});
 }
 
+bool has_f16_scales(DType dtype) { return has_block_decoder(dtype) && dtype != DType::mxfp4 && dtype != DType::nvfp4; }
+
 void decode_blocks(DType dtype, std::span<const std::byte> bytes, std::span<float> values) {
   assert(byte_size(dtype, values.size()) == bytes.size());
   if (dtype == DType::q8_0) return decode_q8_0(bytes, values);

@@ -6,6 +6,8 @@
 #include <cstring>
 #include <random>
 
+#include "lib/codecs/decode.h"
+#include "lib/codecs/encode.h"
 #include "lib/convert.h"
 #include "tests/verify/host_accelerator.h"
 #include "tests/verify/random_adapters.h"
@@ -70,6 +72,48 @@ TEST(WeightRounding, OfEveryHalfAndOfBlocks) {
   EXPECT_NEAR(q.error_squares, q_want.error_squares, 1e-12 * q_want.error_squares);
 }
 
+/// Blocks of `dtype` with every value of its scale's byte that gives finite values, every code under each.
+std::vector<std::byte> every_small_block(DType dtype) {
+  std::vector<std::byte> out;
+  for (int scale = 0; scale <= (dtype == DType::mxfp4 ? 252 : 126); ++scale) {  // 253: 12 * 2^125 is past f32
+    std::vector<std::byte> block(std::size_t(info(dtype).block_bytes));
+    const std::size_t scales = dtype == DType::mxfp4 ? 1 : 4;
+    for (std::size_t at = 0; at < block.size(); ++at)
+      block[at] = static_cast<std::byte>(at < scales ? scale : int((at - scales) % 16 * 0x11));
+    out.insert(out.end(), block.begin(), block.end());
+  }
+  return out;
+}
+
+// Which 16-bit type rounds a block type less: bf16 holds each value of mxfp4 and nvfp4, f16 does not.
+TEST(WeightRounding, OfBlocksWithScalesOfTheirOwn) {
+  for (const DType dtype : {DType::mxfp4, DType::nvfp4}) {
+    const std::vector<std::byte> blocks = every_small_block(dtype);
+    const RoundingSums kept = measure_rounding(dtype, blocks, DType::bf16);
+    EXPECT_GT(kept.squares, 0);
+    EXPECT_EQ(kept.largest, 0) << info(dtype).name;
+    EXPECT_FALSE(has_f16_scales(dtype));
+  }
+  EXPECT_EQ(measure_rounding(DType::mxfp4, every_small_block(DType::mxfp4), DType::f16).largest, 1) << "lost entirely";
+  int others = 0;
+  std::mt19937 random(2);
+  for (const DTypeInfo& type : kDTypes) {
+    if (!has_f16_scales(type.dtype) || !has_block_encoder(type.dtype) ||
+        importances_of(type.dtype) == Importances::required)
+      continue;
+    std::vector<float> values(1024);
+    for (float& x : values) x = std::normal_distribution<float>(0, 0.02f)(random);
+    std::vector<std::byte> blocks(*byte_size(type.dtype, values.size()));
+    encode_blocks(type.dtype, values, values.size(), {}, blocks);
+    const RoundingSums f16 = measure_rounding(type.dtype, blocks, DType::f16),
+                       bf16 = measure_rounding(type.dtype, blocks, DType::bf16);
+    EXPECT_LT(f16.error_squares, bf16.error_squares) << type.name;
+    ++others;
+  }
+  EXPECT_GE(others, 10);
+  EXPECT_FALSE(has_f16_scales(DType::f16)) << "no block type";
+}
+
 SweepReport report_of(const Checkpoint& model, Precision precision) {
   SweepReport report;
   SweepOptions options;
@@ -113,6 +157,54 @@ TEST(WeightRounding, ASweepReportsWhatItRounds) {
                 .largest,
             0)
       << "factors of adapters are held in terms";
+}
+
+// Of a model stored in two types only what is rounded counts, in the sum of squares too.
+TEST(WeightRounding, OfAMixedModelIsThatOfWhatIsRounded) {
+  ModelConfig config = awkward_config();
+  config.d_model = 64, config.d_ff = 96;
+  Checkpoint model = random_model(config, 2);
+  RoundingSums want;
+  for (TensorPtr& tensor : model.tensors) {
+    if (tensor->info().shape.size() != 2) continue;
+    if (tensor->name().find("down_proj") == std::string::npos) {
+      tensor = cast(tensor, DType::bf16);
+      continue;
+    }
+    std::vector<float> values(tensor->info().elements());
+    tensor->read_f32({0, tensor->info().rows()}, values);
+    want.add(by_definition(values, DType::bf16));
+  }
+  const SweepReport report = report_of(model, Precision::bf16);
+  EXPECT_NEAR(report.rounding[0].largest, want.largest, 1e-6 * want.largest);
+  EXPECT_NEAR(report.rounding[0].rms, std::sqrt(want.error_squares / want.squares), 1e-9);
+}
+
+TEST(WeightRounding, TheTypeThatRoundsTheStoredWeightsLessIsChosen) {
+  ModelConfig config = awkward_config();
+  config.d_model = 64, config.d_ff = 128, config.n_heads = 4, config.n_kv_heads = 2, config.head_dim = 16;
+  const Checkpoint model = random_model(config, 3);
+  EXPECT_EQ(report_of(stored_as(model, DType::q8_0), Precision::automatic).precision, "f16");
+  const auto in_small_blocks = [](const TensorPtr& tensor) {
+    std::vector<float> values(tensor->info().elements());
+    tensor->read_f32({0, tensor->info().rows()}, values);
+    TensorInfo stored = tensor->info();
+    stored.dtype = DType::mxfp4;
+    std::vector<std::byte> blocks(stored.bytes());
+    encode_blocks(DType::mxfp4, values, stored.columns(), {}, blocks);
+    return memory_tensor(stored, std::move(blocks));
+  };
+  Checkpoint blocks = model;
+  for (TensorPtr& tensor : blocks.tensors)
+    if (tensor->info().shape.size() == 2) tensor = in_small_blocks(tensor);
+  const SweepReport small = report_of(blocks, Precision::automatic);
+  EXPECT_EQ(small.precision, "bf16");
+  EXPECT_EQ(small.rounding[0].largest, 0);
+  Checkpoint mixed = stored_as(model, DType::q8_0);
+  for (std::size_t i = 0; i < mixed.tensors.size(); ++i)
+    if (mixed.tensors[i]->name() == "model.layers.1.mlp.down_proj.weight")
+      mixed.tensors[i] = in_small_blocks(model.tensors[i]);
+  EXPECT_EQ(report_of(mixed, Precision::automatic).precision, "bf16") << "f16 would flush its small blocks";
 }
 
 }  // namespace
