@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <exception>
 #include <numeric>
+#include <system_error>
 #include <thread>
 
 #include "lib/error.h"
@@ -59,9 +60,10 @@ void DeviceGroup::run(const Devices& devices, const std::function<void(std::size
     std::vector<std::jthread> threads;
     for (std::size_t device = 0; device < done_.size(); ++device) try {
         threads.emplace_back(on_device, device);
-      } catch (...) {  // the system has no thread to give: those that run end first
+      } catch (const std::system_error&) {  // those that run end first
         failed_ = true;
-        throw;
+        throw Error(ErrorKind::io, {}, "the system gives no more threads",
+                    "use fewer with --threads, or raise the limit of processes (ulimit -u)");
       }
   }
   for (const std::exception_ptr& error : errors)
