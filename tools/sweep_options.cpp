@@ -7,6 +7,7 @@
 #include "lib/error.h"
 #include "lib/number_text.h"
 #include "tools/units.h"
+#include "verify/accelerator.h"
 #include "verify/device.h"
 
 namespace ropewalk::tools {
@@ -115,6 +116,8 @@ SweepDevice choose_device(const DeviceChoice& choice) {
     return {.device = {}, .report = {}, .sweeps = {}, .announcement = "device: cpu, in f32 (" + why + ")"};
   }
   const std::vector<verify::DeviceInfo> chosen = named_devices(device, found);
+  if (attention == verify::AttentionBy::cudnn)  // before any byte of a model is read
+    if (const std::string why = verify::why_no_cudnn(); !why.empty()) throw verify::no_cudnn(why);
   verify::DeviceOptions options{
       .indices = {}, .precision = precision, .memory_bytes = choice.memory_bytes, .attention = attention};
   for (const verify::DeviceInfo& one : chosen) options.indices.push_back(one.index);
@@ -163,6 +166,7 @@ formats::Json sweep_json(const verify::SweepReport& r) {
   for (const verify::WeightRounding& model : r.rounding)
     rounding.push_back({{"max", model.largest}, {"rms", model.rms}});
   return {{"precision", r.precision},
+          {"attention", r.attention},
           {"devices", r.devices},
           {"seconds", r.seconds},
           {"first_wait_seconds", r.first_wait_seconds},
@@ -188,7 +192,7 @@ std::string on_device(const SweepDevice& device) {
 }
 
 std::string sweep_line(const verify::SweepReport& r) {
-  std::string line = r.device + ", " + r.precision + ": " + fixed_text(r.seconds, 2) + " s; " +
+  std::string line = r.device + ", " + r.attention + ", " + r.precision + ": " + fixed_text(r.seconds, 2) + " s; " +
                      bytes_text(r.weight_bytes) +
                      " of weights, not hidden under compute: " + fixed_text(r.wait_seconds, 2) + " s and " +
                      fixed_text(r.first_wait_seconds, 2) + " s for the first layer; " + bytes_text(r.device_bytes) +

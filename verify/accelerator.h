@@ -53,8 +53,8 @@ struct DeviceAttention {
 
 /// A device as the layer sweep (device_forward.h) sees it: memory, three queues, events, and the operations of the
 /// forward pass. CUDA's body is verify/cuda/accelerator.cpp; the tests have one that runs the same kernels on the host
-/// and keeps all queues waiting as long as events allow. Called by one thread at a time. Everything but allocation and waiting is
-/// queued and returns at once.
+/// and keeps all queues waiting as long as events allow. Called by one thread at a time. Everything but allocation and
+/// waiting is queued and returns at once.
 class Accelerator {
  public:
   /// copy: weights on their way; spill: hidden states that live in host memory, there and back.
@@ -87,14 +87,16 @@ class Accelerator {
 
   virtual ~Accelerator() = default;
 
-  virtual std::string name() const = 0;           // "NVIDIA H200, cuBLASLt 13.0.2, cuDNN 9.19.0": what computed so far
-  virtual std::string id() const = 0;             // "cuda:1"
-  virtual std::uint64_t limit_bytes() const = 0;  // what may be allocated in all
-  virtual std::uint64_t held_bytes() const = 0;   // what libraries have taken of the cap before
+  virtual std::string name() const = 0;            // "NVIDIA H200, cuBLASLt 13.0.2"
+  virtual std::string attention_name() const = 0;  // who computed attention so far: "cuDNN 9.19.0"
+  virtual std::string id() const = 0;              // "cuda:1"
+  virtual std::uint64_t limit_bytes() const = 0;   // what may be allocated in all
+  virtual std::uint64_t held_bytes() const = 0;    // what libraries have taken of the cap before
   /// Encodings dequantize() knows; others are widened on the host.
   virtual bool can_decode(DType dtype) const = 0;
 
-  /// Once in each other thread than the one that opened it, before anything else is called there.
+  /// Once in each other thread than the one that opened it, before anything else is called there. Any thread may
+  /// destroy it, and then has its device as current one.
   virtual void make_current() = 0;
 
   /// Error(device) naming `what` past the limit. Never empty.
@@ -129,7 +131,14 @@ class Accelerator {
 
 /// `index`: as in cuda:INDEX; nullopt: the first. Error(device) with the reason if there is none. The last one opened in
 /// a thread is that thread's current one.
+/// Under AttentionBy::cudnn, no_cudnn() where it does not start.
 std::unique_ptr<Accelerator> open_device(std::optional<int> index, std::optional<std::uint64_t> memory_cap,
                                          AttentionBy attention = AttentionBy::automatic);
+
+/// Why cuDNN's library cannot be used, without asking a device: "this build has no cuDNN (ROPEWALK_CUDNN)", the
+/// loader's words. Empty: it is there.
+std::string why_no_cudnn();
+/// Error(device) of AttentionBy::cudnn without it.
+Error no_cudnn(const std::string& why);
 
 }  // namespace ropewalk::verify

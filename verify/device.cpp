@@ -91,7 +91,13 @@ std::uint64_t usable_bytes(std::uint64_t free, std::optional<std::uint64_t> cap)
   return cap ? std::min(*cap, left) : left;
 }
 
+Error no_cudnn(const std::string& why) {
+  return Error(ErrorKind::device, {}, "--attention is cudnn, and cuDNN cannot be used: " + why,
+               "install cuDNN 9.11 or later (libcudnn.so.9), or use --attention auto");
+}
+
 #if !ROPEWALK_HAVE_CUDA
+std::string why_no_cudnn() { return "this build has no GPU code (it was configured without a CUDA compiler)"; }
 bool built_with_cuda() noexcept { return false; }
 DeviceList list_devices() { return {{}, "this build has no GPU code (it was configured without a CUDA compiler)"}; }
 std::unique_ptr<Accelerator> open_device(std::optional<int>, std::optional<std::uint64_t>, AttentionBy) {

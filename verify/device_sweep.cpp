@@ -71,7 +71,7 @@ class Sweep {
   }
 
   void report(SweepReport& out) const {
-    out.device = device_.name();
+    out.device = device_.name(), out.attention = device_.attention_name();
     out.precision.clear();
     out.weight_bytes = 0, out.first_wait_seconds = out.wait_seconds = 0;
     for (std::size_t m = 0; m < models_.size(); ++m) {
@@ -220,9 +220,19 @@ std::string names_of(std::span<const SweepReport> parts) {
   return out;
 }
 
+/// "cuDNN 9.19.0; own attention": each once, in order of the devices.
+std::string attentions_of(std::span<const SweepReport> parts) {
+  std::string out;
+  for (std::size_t part = 0; part < parts.size(); ++part)
+    if (std::ranges::none_of(parts.first(part),
+                             [&](const SweepReport& one) { return one.attention == parts[part].attention; }))
+      out += (out.empty() ? "" : "; ") + parts[part].attention;
+  return out;
+}
+
 SweepReport joined(std::span<const SweepReport> parts) {
   SweepReport out = parts.front();
-  out.device = names_of(parts);
+  out.device = names_of(parts), out.attention = attentions_of(parts);
   out.devices = parts.size();
   for (const SweepReport& one : parts.subspan(1)) {
     out.first_wait_seconds = std::max(out.first_wait_seconds, one.first_wait_seconds);

@@ -30,7 +30,8 @@ struct DeviceOptions {
 
 /// How a sweep on a device went.
 struct SweepReport {
-  std::string device;     // "NVIDIA H200, cuBLASLt 13.0.2, cuDNN 9.19.0"; empty: no sweep yet, or the host
+  std::string device;     // "NVIDIA H200, cuBLASLt 13.0.2"; empty: no sweep yet, or the host
+  std::string attention;  // who computed it: "cuDNN 9.19.0"; of devices that differ in that, each once
   std::string precision;  // "bf16", "f16", "f32"; "f16, bf16" where two models differ
   std::string note;       // empty, or what was done otherwise than asked
   double seconds = 0;

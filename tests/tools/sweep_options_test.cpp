@@ -56,7 +56,7 @@ TEST(SweepOptions, DevicesOfDifferentMakeAreRefusedTogether) {
 
 verify::SweepReport report() {
   verify::SweepReport r;
-  r.device = "2 x NVIDIA H200, cuBLASLt 13.0.2", r.precision = "bf16", r.devices = 2;
+  r.device = "2 x NVIDIA H200, cuBLASLt 13.0.2", r.attention = "cuDNN 9.19.0", r.precision = "bf16", r.devices = 2;
   r.seconds = 9.124, r.first_wait_seconds = 0.251, r.wait_seconds = 1.5;
   r.weight_bytes = 27'000'000'000, r.device_bytes = 5'900'000'000, r.slots = 4, r.chunk_rows = 4096, r.spilled = true;
   r.rounding = {{0.0038911, 0.0016523}};
@@ -64,11 +64,11 @@ verify::SweepReport report() {
 }
 
 TEST(SweepOptions, ASweepInOneLine) {
-  EXPECT_EQ(
-      sweep_line(report()),
-      "2 x NVIDIA H200, cuBLASLt 13.0.2, bf16: 9.12 s; 27 GB of weights, not hidden under compute: 1.50 s and 0.25 s "
-      "for the first layer; 5.9 GB of device memory, 4 layers at once, chunks of 4096 tokens, hidden states in "
-      "host memory; weights rounded to 16 bits, by at most 0.0039 and in RMS by 0.0017 of themselves");
+  EXPECT_EQ(sweep_line(report()),
+            "2 x NVIDIA H200, cuBLASLt 13.0.2, cuDNN 9.19.0, bf16: 9.12 s; 27 GB of weights, not hidden under compute: "
+            "1.50 s and 0.25 s "
+            "for the first layer; 5.9 GB of device memory, 4 layers at once, chunks of 4096 tokens, hidden states in "
+            "host memory; weights rounded to 16 bits, by at most 0.0039 and in RMS by 0.0017 of themselves");
   verify::SweepReport pair = report();
   pair.rounding = {{0, 0}, {0.002, 0.001}}, pair.spilled = false, pair.note = "a note";
   EXPECT_TRUE(
@@ -96,6 +96,7 @@ TEST(SweepOptions, EverySweepInJson) {
   EXPECT_EQ(json["name"], report().device);
   ASSERT_EQ(json["sweeps"].size(), 2u);
   EXPECT_EQ(json["sweeps"][0], (formats::Json{{"precision", "bf16"},
+                                              {"attention", "cuDNN 9.19.0"},
                                               {"devices", 2},
                                               {"seconds", 9.124},
                                               {"first_wait_seconds", 0.251},

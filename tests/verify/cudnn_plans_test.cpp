@@ -3,9 +3,11 @@
 #include <dlfcn.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "verify/cuda/cudnn_sdpa.h"
@@ -56,11 +58,12 @@ constexpr Model kModels[] = {{"7B", 32, 32, 128},
                              {"256 channels", 16, 8, 256},
                              {"256 channels, window 4096", 16, 8, 256, 4096},
                              {"70B in f16, ln-sum-exp out", 64, 8, 128, 0, true, true}};
-/// (windows, rows, keys): chunks of a window of 128k, first, second, in the middle, last; an odd rest; one row; windows
-/// in one launch; a million keys.
+/// (windows, rows, keys): chunks of a window of 128k, first, second, in the middle, last; one row less; an odd rest;
+/// the shortest there is; one row; windows in one launch; a million keys.
 constexpr std::uint64_t kLengths[][3] = {{1, kChunk, kChunk}, {1, kChunk, 2 * kChunk}, {1, kChunk, kLong / 2},
-                                         {1, kChunk, kLong},  {1, 37, 100037},         {1, 1, 100001},
-                                         {1, 128, kLong},     {2, 2048, 2048},         {1, kChunk, 1 << 20}};
+                                         {1, kChunk, kLong},  {1, kChunk - 1, kLong},  {1, 37, 100037},
+                                         {1, 2, 100002},      {1, 1, 100001},          {1, 128, kLong},
+                                         {2, 2048, 2048},     {1, kChunk, 1 << 20}};
 
 /// As the sweep has it: q a part of [q, k, v] rows, k and v rows of their own.
 SdpaShape shape_of(const Model& m, const std::uint64_t (&lengths)[3]) {
@@ -100,6 +103,7 @@ class CudnnPlans : public testing::Test {
                                   " x " + std::to_string(lengths[1]) + " rows, " + std::to_string(lengths[2]) + " keys";
         EXPECT_EQ(plan.why, "") << where;
         EXPECT_LE(plan.workspace_bytes, CudnnSdpa::kWorkspaceBytes) << where;
+        EXPECT_EQ(plan.why_alone.empty(), plan.shares_kernel) << where << ": " << plan.why_alone;
         (lengths[1] == 1 ? single : usual).insert(plan.engine);
         if (lengths[1] == 1) continue;
         EXPECT_TRUE(plan.shares_kernel) << where << ": its kernel is compiled for this shape alone";
@@ -126,7 +130,15 @@ TEST_F(CudnnPlans, AreRefusedWithAReason) {
   EXPECT_EQ(cudnn.plan(shape).engine, "");
   shape = shape_of({"", 32, 8, 36}, kLengths[0]);
   EXPECT_NE(cudnn.plan(shape).why.find("multiple of 8"), std::string::npos) << cudnn.plan(shape).why;
-  EXPECT_FALSE(cudnn.run(shape, {}, nullptr, nullptr));
+  EXPECT_EQ(cudnn.run(shape, {}, nullptr, nullptr), cudnn.plan(shape).why);
+
+  // What is taken and then does not run is no refusal: the plan stays what it was.
+  shape = shape_of(kModels[0], kLengths[0]);
+  const std::string engine = cudnn.plan(shape).engine;
+  EXPECT_NE(engine, "");
+  EXPECT_NE(cudnn.run(shape, {}, nullptr, nullptr), "");
+  EXPECT_EQ(cudnn.plan(shape).engine, engine);
+  EXPECT_EQ(cudnn.plan(shape).why, "");
 
   Chip volta = kA100;
   volta.capability = 70;
@@ -135,6 +147,26 @@ TEST_F(CudnnPlans, AreRefusedWithAReason) {
   CudnnSdpa nonsense({{"{}", 90}});
   EXPECT_NE(nonsense.why_not(), "");
   EXPECT_EQ(nonsense.plan(shape).why, nonsense.why_not());
+}
+
+// As several devices do, each on a thread of its own with a library handle of its own.
+TEST_F(CudnnPlans, AreBuiltByTwoThreadsAtOnce) {
+  if (const std::string why = CudnnSdpa::why_no_library(); !why.empty())
+    GTEST_SKIP() << "SKIPPED: no plan of cuDNN was built: " << why;
+  const auto engines = [&](std::vector<std::string>& out) {
+    CudnnSdpa cudnn(described(kH100));
+    for (const std::size_t model : {0, 3, 0})
+      for (const std::size_t lengths : {0, 3, 6})
+        out.push_back(cudnn.plan(shape_of(kModels[model], kLengths[lengths])).engine);
+  };
+  std::vector<std::string> alone, first, second;
+  {
+    const std::jthread one([&] { engines(first); }), other([&] { engines(second); });
+  }
+  engines(alone);
+  EXPECT_EQ(std::ranges::count(alone, ""), 0);
+  EXPECT_EQ(first, alone);
+  EXPECT_EQ(second, alone);
 }
 
 /// What is told apart before cuDNN is asked.

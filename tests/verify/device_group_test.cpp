@@ -2,11 +2,16 @@
 #include "verify/device_group.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
+#include <fstream>
 #include <memory>
 #include <numeric>
+#include <thread>
 
 #include "lib/convert.h"
 #include "lib/error.h"
@@ -246,6 +251,69 @@ TEST(DeviceGroup, ProgressIsWhatAllHaveDone) {
     ASSERT_FALSE(told.empty());
     EXPECT_EQ(told.back(), model.config.n_layers);
   }
+}
+
+TEST(DeviceGroup, TheSlowestDeviceIsTold) {
+  std::vector<int> told;
+  const std::function<void(int)> tell = [&](int done) { told.push_back(done); };
+  DeviceGroup group(2, tell);
+  group.finished_layers(0, 3);
+  EXPECT_EQ(told, std::vector<int>{}) << "the other has not begun";
+  group.finished_layers(1, 2);
+  EXPECT_EQ(told, std::vector<int>{2});
+  group.finished_layers(1, 2);
+  EXPECT_EQ(told, std::vector<int>{2}) << "nothing new";
+  group.finished_layers(1, 5);
+  EXPECT_EQ(told, (std::vector<int>{2, 3}));
+  group.finished_layers(0, 4);
+  EXPECT_EQ(told, (std::vector<int>{2, 3, 4}));
+}
+
+#ifndef __SANITIZE_ADDRESS__  // which needs address space of its own
+// Threads want stacks: without address space for them the system refuses, as it does past its limit of processes.
+TEST(DeviceGroup, ARefusedThreadIsTheSystemsAndNoHang) {
+  constexpr std::size_t kMany = 64;
+  const Played played(kMany);
+  std::uint64_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_AS, &before), 0);
+  rlimit tight = before;
+  tight.rlim_cur = pages * std::uint64_t(sysconf(_SC_PAGESIZE)) + (std::uint64_t{100} << 20);
+  const std::function<void(int)> nobody;
+  DeviceGroup group(kMany, nobody);
+  std::atomic<bool> enough = false;
+  std::optional<ErrorKind> kind;
+  std::string said;
+  ASSERT_EQ(setrlimit(RLIMIT_AS, &tight), 0);
+  try {
+    group.run(played.devices(), [&](std::size_t device) {
+      while (!enough) {
+        if (device + 1 == kMany) enough = true;  // all were given: let them go
+        group.stop_if_failed();
+        std::this_thread::yield();
+      }
+    });
+  } catch (const Error& error) {
+    kind = error.kind(), said = error.what();
+  }
+  ASSERT_EQ(setrlimit(RLIMIT_AS, &before), 0);
+  EXPECT_EQ(kind, ErrorKind::io);
+  EXPECT_EQ(said,
+            "the system gives no more threads; use fewer with --threads, or raise the limit of processes (ulimit -u)");
+}
+#endif
+
+// Two devices of one make are two of them, whatever ran on each; who attended is told beside.
+TEST(DeviceGroup, WhoAttendedIsNoPartOfTheName) {
+  const Checkpoint model = random_model(awkward_config(), 8);
+  const std::vector<Window> windows = windows_of({70, 30, 30}, model.config.n_vocab);
+  Played played(3);
+  played.all[0]->attention_told = "cuDNN 9.19.0";
+  SweepReport report;
+  device_score(played.devices(), model, windows, in(Precision::bf16, &report), small());
+  EXPECT_EQ(report.device, "3 x host");
+  EXPECT_EQ(report.attention, "cuDNN 9.19.0; loops");
 }
 
 }  // namespace

@@ -5,6 +5,8 @@
 #include <limits>
 #include <string>
 
+#include "verify/accelerator.h"
+
 namespace ropewalk::verify {
 namespace {
 
@@ -19,6 +21,21 @@ TEST(Device, ErrorsNameOperationLayerAndShape) {
   EXPECT_EQ(device_error({"allocating the residual", {}, {}}, "cudaErrorMemoryAllocation", "out of memory").fix(),
             "free memory on the device or lower --device-memory");
   EXPECT_EQ(describe({"gather", {}, {5}}), "gather, [5]");
+}
+
+// cuDNN asked for by name and not there is a device's fault, whatever the model: exit code 6, before one is opened.
+TEST(Device, WithoutCudnnTheReasonIsTold) {
+  const Error error = no_cudnn("libcudnn.so.9: cannot open shared object file");
+  EXPECT_EQ(error.kind(), ErrorKind::device);
+  EXPECT_STREQ(error.what(),
+               "--attention is cudnn, and cuDNN cannot be used: libcudnn.so.9: cannot open shared object file; install "
+               "cuDNN 9.11 or later (libcudnn.so.9), or use --attention auto");
+  const std::string why = why_no_cudnn();
+  EXPECT_EQ(why.find('\n'), std::string::npos) << why;
+  if (!built_with_cuda()) {
+    EXPECT_NE(why.find("this build"), std::string::npos) << why;
+  }
+  EXPECT_EQ(why, why_no_cudnn()) << "the library is looked for once";
 }
 
 TEST(Device, PlansAreHeldAgainstTheLimit) {

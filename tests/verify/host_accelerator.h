@@ -30,12 +30,14 @@ class HostAccelerator : public Accelerator {
   bool deaf = false;
   int number = 0;
   std::uint64_t held = 0;
+  std::string attention_told = "loops";
   /// The layer whose first norm breaks, as a kernel that reads past an end does: told when somebody waits.
   std::optional<int> broken_layer;
   std::uint64_t most_used() const { return most_; }
   std::uint64_t copied_bytes() const { return copied_; }
 
   std::string name() const override { return "host"; }
+  std::string attention_name() const override { return attention_told; }
   std::string id() const override { return "host:" + std::to_string(number); }
   void make_current() override {}
   std::uint64_t limit_bytes() const override { return limit_; }

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <set>
 #include <vector>
 
 #include "tests/verify/device_for_test.h"
@@ -142,13 +143,15 @@ TEST_F(DeviceSweepGpu, EqualBitsInAnyMemoryAndTwice) {
   const Checkpoint model = random_model(even_config(), 3);
   std::vector<Window> windows;
   for (const std::size_t length :
-       {Attentions::kFewestPositions + 100, 40ul, 40ul, 900ul})  // the first: cuDNN's, if any
+       // The first two: cuDNN's, if any. One row more than a power of two: chunks of any size would leave it alone.
+       {Attentions::kFewestPositions + 100, Attentions::kFewestPositions + 1, 40ul, 40ul, 900ul})
     windows.push_back(random_ids(length, 1000, static_cast<unsigned>(length)));
   SweepReport report;
   SweepOptions options = options_of(DeviceOptions{});
   options.report = &report;
   const auto want = score(model, windows, options);
-  EXPECT_EQ(report.device.find(", cuDNN ") != std::string::npos, CudnnSdpa().why_not().empty()) << report.device;
+  EXPECT_EQ(report.attention.starts_with("cuDNN "), CudnnSdpa().why_not().empty()) << report.attention;
+  std::set<std::size_t> chunks = {report.chunk_rows};
   bool spilled = false;
   for (std::uint64_t cap = std::uint64_t{1} << 30; !spilled; cap = report.device_bytes - 1) {
     options.device->memory_bytes = cap;
@@ -163,7 +166,9 @@ TEST_F(DeviceSweepGpu, EqualBitsInAnyMemoryAndTwice) {
         ASSERT_TRUE(got[w][t].nll == want[w][t].nll && got[w][t].argmax == want[w][t].argmax)
             << cap << ": window " << w << ", position " << t;
     spilled = report.spilled;
+    chunks.insert(report.chunk_rows);
   }
+  EXPECT_GT(chunks.size(), 1u) << "no window was cut otherwise: nothing was compared";
 }
 
 TEST_F(DeviceSweepGpu, AModelAgainstItselfIsExactlyZero) {

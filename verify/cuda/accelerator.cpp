@@ -43,7 +43,12 @@ class CudaAccelerator : public Accelerator {
         spill_.set_companions({&compute_, &copy_});
   }
 
-  std::string name() const override { return name_ + ", " + attentions_.name(); }
+  ~CudaAccelerator() override {
+    cudaSetDevice(memory_.device());  // what libraries free is freed on the current one; a failure frees nothing worse
+  }
+
+  std::string name() const override { return name_; }
+  std::string attention_name() const override { return attentions_.name(); }
   std::string id() const override { return "cuda:" + std::to_string(memory_.device()); }
   void make_current() override {
     cuda_check(cudaSetDevice(memory_.device()), {"making " + id() + " the thread's own", {}, {}});
@@ -171,5 +176,7 @@ std::unique_ptr<Accelerator> open_device(std::optional<int> index, std::optional
                 "the first is cuda:" + std::to_string(list.devices.front().index));
   return std::make_unique<CudaAccelerator>(*found, memory_cap, attention);
 }
+
+std::string why_no_cudnn() { return CudnnSdpa::why_no_library(); }
 
 }  // namespace ropewalk::verify

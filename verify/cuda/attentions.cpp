@@ -4,15 +4,21 @@ namespace ropewalk::verify {
 
 Attentions::Attentions(DeviceMemory& memory, AttentionBy by) : by_(by) {
   if (by != AttentionBy::own) workspace_ = DeviceBuffer(memory, "cuDNN's workspace", CudnnSdpa::kWorkspaceBytes);
+  if (by != AttentionBy::cudnn) return;
+  library_.emplace();
+  if (!library_->why_not().empty()) throw no_cudnn(library_->why_not());
 }
 
 bool Attentions::try_library(const SdpaShape& shape, const CudnnSdpa::Pointers& at, Stream& stream, std::string& why) {
   if (!library_) library_.emplace();
-  if (!library_->run(shape, at, workspace_.as<std::byte>().data, stream.get())) {
-    why = library_->plan(shape).why;
-    return false;
-  }
-  stream.queued("attention (cuDNN)", {shape.windows, shape.rows, shape.keys, shape.n_heads, shape.head_dim});
+  why = library_->plan(shape).why;
+  if (!why.empty()) return false;
+  constexpr const char* kName = "attention (cuDNN)";
+  const std::initializer_list<std::uint64_t> sizes{shape.windows, shape.rows, shape.keys, shape.n_heads,
+                                                   shape.head_dim};
+  if (const std::string said = library_->run(shape, at, workspace_.as<std::byte>().data, stream.get()); !said.empty())
+    stream.failed(kName, sizes, library_->name(), said);
+  stream.queued(kName, sizes);
   return true;
 }
 

@@ -20,12 +20,13 @@ class Attentions {
   /// 500.
   static constexpr std::uint64_t kFewestPositions = 4096;
 
-  /// cuDNN is opened when it is first wanted; its workspace is taken here, so that plans of memory know of it.
-  /// `memory` outlives it.
+  /// cuDNN is opened when it is first wanted, under AttentionBy::cudnn here: Error(device) if it does not start. Its
+  /// workspace is taken here, so that plans of memory know of it. `memory` outlives it.
   Attentions(DeviceMemory& memory, AttentionBy by);
 
   /// attention() of attention.h. `positions`: of the whole window, all chunks. Under AttentionBy::cudnn,
-  /// Error(unsupported) for what cuDNN does not take.
+  /// Error(unsupported) for what cuDNN does not take. Error(device) for what it takes and then fails to run: had our
+  /// own kernel taken over, the bits would hang on a failure that may pass.
   template <class Element>
   void attend(const AttentionArgs<Element>& args, std::uint64_t windows, std::uint64_t positions, Stream& stream);
 

@@ -45,6 +45,12 @@ std::string first_line(const std::string& text) {
   return text.substr(0, end);
 }
 
+/// Never empty: an empty reason is none.
+std::string reason_of(const std::exception& error) {
+  const std::string line = first_line(error.what());
+  return line.empty() ? "it does not say why" : line;
+}
+
 /// What the library or its headers said, as an exception, within this file. The headers throw some of their own.
 class Refused : public std::runtime_error {
  public:
@@ -81,7 +87,7 @@ struct CudnnSdpa::Impl {
   std::map<SdpaShape, Built> plans;
   struct Family {
     std::shared_ptr<fe::KernelCache> kernels;  // null: cannot be shared
-    std::string engine;
+    std::string engine, why;                   // why it cannot
   };
   std::map<SdpaShape, Family> families;  // by family_of()
 
@@ -179,14 +185,15 @@ struct CudnnSdpa::Impl {
       const auto graph = ranked_graph(typical, kernels);
       found->second.engine = build_one(*graph, "");
       found->second.kernels = kernels;
-    } catch (const std::exception&) {  // then each shape stands for itself
+    } catch (const std::exception& error) {  // then each shape stands for itself
+      found->second.why = reason_of(error);
     }
     return found->second;
   }
 
   Built build(const SdpaShape& shape, const Family& shared) {
     Built out;
-    out.shares_kernel = shared.kernels != nullptr;
+    out.shares_kernel = shared.kernels != nullptr, out.why_alone = shared.why;
     try {
       out.graph = ranked_graph(shape, shared.kernels);
       out.engine = build_one(*out.graph, shared.engine);
@@ -196,12 +203,20 @@ struct CudnnSdpa::Impl {
       if (out.workspace_bytes > kWorkspaceBytes)
         throw Refused{"its plan wants " + std::to_string(bytes) + " bytes of workspace"};
     } catch (const std::exception& error) {
-      out.why = first_line(error.what());
+      out.why = reason_of(error);
     }
     if (!out.why.empty()) out.graph.reset(), out.engine.clear();
     return out;
   }
 };
+
+std::string CudnnSdpa::why_no_library() {
+  try {
+    return load_library();
+  } catch (const std::exception& error) {
+    return reason_of(error);
+  }
+}
 
 CudnnSdpa::CudnnSdpa(const std::optional<SdpaChip>& chip) : impl_(std::make_unique<Impl>()) {
   try {
@@ -212,7 +227,7 @@ CudnnSdpa::CudnnSdpa(const std::optional<SdpaChip>& chip) : impl_(std::make_uniq
             std::to_string(version % 100);
     impl_->open(chip);
   } catch (const std::exception& error) {
-    why_not_ = first_line(error.what());
+    why_not_ = reason_of(error);
   }
 }
 CudnnSdpa::~CudnnSdpa() = default;
@@ -223,17 +238,18 @@ const CudnnSdpa::Plan& CudnnSdpa::plan(const SdpaShape& shape) {
   if (why_not_.empty()) {
     const Impl::Family& family = impl_->family(shape);
     found->second = impl_->build(shape, family);
-    if (!found->second.why.empty() && family.kernels) found->second = impl_->build(shape, {});
+    if (!found->second.why.empty() && family.kernels)
+      found->second = impl_->build(shape, {.kernels = nullptr, .engine = "", .why = found->second.why});
   } else {
     found->second.why = why_not_;
   }
   return found->second;
 }
 
-bool CudnnSdpa::run(const SdpaShape& shape, const Pointers& at, void* workspace, CUstream_st* stream) {
-  plan(shape);
-  Impl::Built& built = impl_->plans.at(shape);
-  if (!built.why.empty() || !impl_->handle) return false;
+std::string CudnnSdpa::run(const SdpaShape& shape, const Pointers& at, void* workspace, CUstream_st* stream) {
+  if (const Plan& planned = plan(shape); !planned.why.empty()) return planned.why;
+  if (!impl_->handle) return "the plan is of a chip that is not here";
+  const Impl::Built& built = impl_->plans.at(shape);
   try {
     if (const cudnnStatus_t status = fe::detail::set_stream(impl_->handle, stream); status != CUDNN_STATUS_SUCCESS)
       throw Refused{fe::detail::get_error_string(status)};
@@ -241,12 +257,10 @@ bool CudnnSdpa::run(const SdpaShape& shape, const Pointers& at, void* workspace,
         {kQ, const_cast<void*>(at.q)}, {kK, const_cast<void*>(at.k)}, {kV, const_cast<void*>(at.v)}, {kOut, at.out}};
     if (shape.with_lse) pointers.emplace(kLse, at.lse);
     check(built.graph->execute(impl_->handle, pointers, workspace));
-    return true;
+    return "";
   } catch (const std::exception& error) {
-    built.why = first_line(error.what());
+    return reason_of(error);
   }
-  built.graph.reset(), built.engine.clear();
-  return false;
 }
 
 }  // namespace ropewalk::verify

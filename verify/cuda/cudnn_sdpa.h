@@ -90,6 +90,7 @@ class CudnnSdpa {
     std::string why;     // refused: one line
     std::uint64_t workspace_bytes = 0;
     bool shares_kernel = false;  // with the other shapes of its family
+    std::string why_alone;       // does not share it: one line
   };
   struct Pointers {
     const void *q, *k, *v;
@@ -101,14 +102,18 @@ class CudnnSdpa {
   explicit CudnnSdpa(const std::optional<SdpaChip>& chip = std::nullopt);
   ~CudnnSdpa();
 
+  /// Why the library is not there, or empty; asks no device.
+  static std::string why_no_library();
   /// Empty: it can be asked. Else why not: "this build has no cuDNN (ROPEWALK_CUDNN)", the loader's words.
   const std::string& why_not() const noexcept { return why_not_; }
   /// "cuDNN 9.19.0".
   const std::string& name() const noexcept { return name_; }
 
+  /// The same for a shape whatever came before.
   const Plan& plan(const SdpaShape& shape);
-  /// Queues it. False if the plan is refused or its launch is, which is remembered; nothing was queued then.
-  bool run(const SdpaShape& shape, const Pointers& at, void* workspace, CUstream_st* stream);
+  /// Queues a plan that is not refused. Empty, or what the library said: then a part of it may have been queued, and
+  /// nobody else can take over. Nothing of it is remembered.
+  std::string run(const SdpaShape& shape, const Pointers& at, void* workspace, CUstream_st* stream);
 
  private:
   struct Impl;

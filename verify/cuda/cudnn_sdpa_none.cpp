@@ -6,12 +6,12 @@ namespace ropewalk::verify {
 struct CudnnSdpa::Impl {
   Plan none;
 };
-CudnnSdpa::CudnnSdpa(const std::optional<SdpaChip>&)
-    : impl_(std::make_unique<Impl>()), why_not_("this build has no cuDNN (ROPEWALK_CUDNN)") {
+std::string CudnnSdpa::why_no_library() { return "this build has no cuDNN (ROPEWALK_CUDNN)"; }
+CudnnSdpa::CudnnSdpa(const std::optional<SdpaChip>&) : impl_(std::make_unique<Impl>()), why_not_(why_no_library()) {
   impl_->none.why = why_not_;
 }
 CudnnSdpa::~CudnnSdpa() = default;
 const CudnnSdpa::Plan& CudnnSdpa::plan(const SdpaShape&) { return impl_->none; }
-bool CudnnSdpa::run(const SdpaShape&, const Pointers&, void*, CUstream_st*) { return false; }
+std::string CudnnSdpa::run(const SdpaShape&, const Pointers&, void*, CUstream_st*) { return why_not_; }
 
 }  // namespace ropewalk::verify

@@ -120,6 +120,12 @@ void Stream::queued(cudaError_t code, const char* name, std::initializer_list<st
   if (code != cudaSuccess) fail(code);
 }
 
+void Stream::failed(const char* name, std::initializer_list<std::uint64_t> shape, const std::string& code,
+                    const std::string& text) {
+  if (const cudaError_t older = cudaPeekAtLastError(); older != cudaSuccess) fail(older);
+  throw device_error({name, layer_, shape}, code, text);
+}
+
 void Stream::synchronize() {
   check(cudaStreamSynchronize(stream_));
   log_.all_done();

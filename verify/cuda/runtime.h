@@ -95,6 +95,10 @@ class Stream {
   void queued(const char* name, std::initializer_list<std::uint64_t> shape);
   /// As above with the code a call returned.
   void queued(cudaError_t code, const char* name, std::initializer_list<std::uint64_t> shape);
+  /// After a library call that failed here: throws its Error(device), `code` and `text` in the library's words, or that
+  /// of an older operation if the runtime knows of one.
+  [[noreturn]] void failed(const char* name, std::initializer_list<std::uint64_t> shape, const std::string& code,
+                           const std::string& text);
   /// Waits for all that was queued. Error(device).
   void synchronize();
   /// Error(device) for `code`, unless it is success, as that of an operation queued before.
