@@ -122,7 +122,9 @@ void Stream::queued(cudaError_t code, const char* name, std::initializer_list<st
 
 void Stream::failed(const char* name, std::initializer_list<std::uint64_t> shape, const std::string& code,
                     const std::string& text) {
-  if (const cudaError_t older = cudaPeekAtLastError(); older != cudaSuccess) fail(older);
+  // Libraries call the driver: what they met there of an older operation the runtime tells when it is asked itself.
+  const cudaError_t older = cudaStreamQuery(stream_);
+  if (older != cudaSuccess && older != cudaErrorNotReady) fail(older);
   throw device_error({name, layer_, shape}, code, text);
 }
 
