@@ -41,8 +41,9 @@ enum class RopeEncoding { automatic, keys, freqs };
 
 /// llama.cpp 0.5's rope from these keys and tensors, at the file's own context length: its rule (engines/engine.h) of the
 /// whole file, as one rope.
-/// Error(unsupported) for a scaling type at which the engine aborts, Error(bad_input) for values it refuses (a partial
-/// rotary dimension, divisors of another length or not finite) and for what no rotation comes of.
+/// Error(unsupported) for a scaling type at which the engine aborts and for heads wider than ropewalk's rules take,
+/// Error(bad_input) for values it refuses (a partial rotary dimension, divisors of another length or not finite) and for
+/// what no rotation comes of.
 RopeSpec read_gguf_rope(const GgufFile& file, const std::string& path);
 
 /// What llama.cpp 0.5 runs for rope.scaling.type, factor (not 0), original_context_length and attn_factor; theta,

@@ -28,11 +28,14 @@ void run_gguf_scaling(RopeSpec& spec, const std::string& type, double factor, in
 RopeSpec read_gguf_rope(const GgufFile& file, const std::string& path) {
   EngineReading reading = read_as(newest(Engine::llama_cpp), file, path);
   if (reading.error) {
-    const bool stops = reading.error->kind != kNotFollowed;
-    throw Error(
-        stops && reading.error->pointer.ends_with("rope.scaling.type") ? ErrorKind::unsupported : ErrorKind::bad_input,
-        {path}, (stops ? "llama.cpp 0.5 stops at " : "") + reading.error->text,
-        "correct the file, or convert the model again");
+    const EngineError& error = *reading.error;
+    const bool stops = error.kind != kNotFollowed;
+    if (!stops && (error.pointer.ends_with("rope.dimension_count") || error.pointer.ends_with("attention.key_length")))
+      throw Error(ErrorKind::unsupported, {path}, error.pointer + ": " + error.text + " is past what ropewalk follows",
+                  "use a model with narrower heads");
+    throw Error(stops && error.pointer.ends_with("rope.scaling.type") ? ErrorKind::unsupported : ErrorKind::bad_input,
+                {path}, (stops ? "llama.cpp 0.5 stops at " : "") + error.text,
+                "correct the file, or convert the model again");
   }
   RopeSpec spec = std::move(reading.ropes.at(0).spec);
   RopeSpec own = spec;

@@ -323,6 +323,20 @@ TEST(GgufRope, RefusesWhatTheEngineRefuses) {
   expect_refused({}, ErrorKind::bad_input, "rope_freqs.weight: a divisor of", std::vector<float>(16, NAN));
 }
 
+// A file that is right, of a model past our rules, is not told to be corrected.
+TEST(GgufRope, HeadsPastOurRulesAreUnsupported) {
+  EXPECT_EQ(read({}, 65536).rotary_dim, 65536);
+  try {
+    read({}, 65538);
+    FAIL() << "not refused";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::unsupported);
+    EXPECT_STREQ(error.what(),
+                 "m.gguf: llama.rope.dimension_count: a width of 65538.0 channels is past what ropewalk follows; use a "
+                 "model with narrower heads");
+  }
+}
+
 RopeSpec spec_of(RopeScaling scaling, int context = 4096) {
   RopeSpec spec;
   spec.rotary_dim = 32;
