@@ -249,12 +249,16 @@ std::string first_difference(const WantedRope& wanted, const EngineReading& read
 }
 
 EmittedRope emit_layer_ropes(const Json& config, const WantedRope& wanted, std::span<const EngineVersion> engines) {
-  const std::vector<RopeCandidate> candidates = LayerCandidates(config, wanted).take();
+  std::vector<RopeCandidate> candidates = LayerCandidates(config, wanted).take();
   const WantedReading what = {describe(wanted) + " at " + std::to_string(wanted.context) + " tokens",
                               [&](const EngineReading& reading) { return first_difference(wanted, reading); }, false};
   if (engines.empty()) {  // kinds of layers are transformers' own: what it does not read is written for nobody unasked
     const EngineVersion transformers = newest(Engine::transformers);
-    choose_rope(candidates, what, std::span(&transformers, 1));
+    std::vector<RopeCandidate> right;
+    for (const RopeCandidate& one : candidates)
+      if (what.difference(read_as(transformers, one.config)).empty()) right.push_back(one);
+    if (right.empty()) return choose_rope(candidates, what, std::span(&transformers, 1));  // refuses, and says why
+    candidates = std::move(right);
   }
   return choose_rope(candidates, what, engines);
 }

@@ -27,8 +27,9 @@ WantedRope parse_layer_ropes(std::string_view spec, const WantedRope& base, cons
 /// kind of layer.
 std::string first_difference(const WantedRope& wanted, const EngineReading& reading);
 
-/// config.json with these ropes, chosen as emit_rope chooses (rope_emit.h). Error(unsupported) if no file makes all
-/// `engines` run them, or, where none is named, the newest transformers.
+/// config.json with these ropes, chosen as emit_rope chooses (rope_emit.h). Where no engine is named, among the
+/// files that the newest transformers runs as wanted. Error(unsupported) if no file makes all `engines` run them, or
+/// that one.
 EmittedRope emit_layer_ropes(const Json& config, const WantedRope& wanted, std::span<const EngineVersion> engines);
 
 /// "full_attention YaRN x4 of 8192 (...), sliding_attention plain (...)".

@@ -156,6 +156,31 @@ TEST(RopeLayers, WhatADialectCannotSayIsRefusedByName) {
       std::string::npos);
 }
 
+// With no engine named, what is written is right for the newest transformers, however many others read another file.
+TEST(RopeLayers, UnaskedTheNewestTransformersIsRight) {
+  const auto newest_reading = [](const Json& config) { return read_as(newest(Engine::transformers), config); };
+  Json qwen = gemma3_nested();
+  qwen["model_type"] = "gemma3n_text";
+  for (const Json& config : {gemma3(), gemma3_nested(), qwen})
+    for (const char* spec :
+         {"native", "linear,factor=8,original=32k", "linear,factor=3,original=32k", "dynamic,factor=4,original=32k",
+          "yarn,factor=8,original=32k", "llama3,factor=8,original=32k",
+          R"({"full_attention": {"rope_type": "linear", "factor": 8.0, "original": 32768},
+              "sliding_attention": {"rope_type": "linear", "factor": 2.0, "original": 32768}})",
+          R"({"full_attention": {"rope_type": "dynamic", "factor": 4.0, "original": 32768},
+              "sliding_attention": {"rope_type": "linear", "factor": 2.0, "original": 32768}})"}) {
+      SCOPED_TRACE(config["model_type"].get<std::string>() + ": " + spec);
+      const WantedRope wanted = asked(config, spec);
+      const EmittedRope out = emit_layer_ropes(config, wanted, {});
+      EXPECT_EQ(first_difference(wanted, newest_reading(out.config)), "");
+      EXPECT_EQ(out.verdicts.size(), newest_engines().size());
+      // the negative control: the same file at another context
+      Json other = out.config;
+      other["max_position_embeddings"] = out.config["max_position_embeddings"].get<int>() / 2;
+      EXPECT_NE(first_difference(wanted, newest_reading(other)), "");
+    }
+}
+
 TEST(RopeLayers, SpecsThatNameNothing) {
   EXPECT_EQ(refused(gemma3(), R"({"full": {"rope_type": "yarn", "factor": 2.0}})", {}, ErrorKind::usage),
             R"(rope '{"full": {"rope_type": "yarn", "factor": 2.0}}': the model has no layers of kind 'full'; it has )"
