@@ -1,8 +1,9 @@
-// transformers, configuration_*.py and modeling_rope_utils.py of the releases named. Texts of errors are theirs.
-#include "formats/engines/hf_config.h"
-
+// transformers, configuration_*.py and modeling_rope_utils.py of the releases named (4.x;
+// hf_config_v5.cpp has 5.x). Texts of errors are theirs.
 #include <algorithm>
 #include <array>
+
+#include "formats/engines/hf_config_private.h"
 
 namespace ropewalk::formats::engines {
 namespace {
@@ -17,8 +18,6 @@ const std::array kFamilies = {
     Family{"gpt_oss", {4, 55}, {4, 55}, 150000, 131072, 64, true},
 };
 const Family kOther = {"", {4, 28}, {4, 43}, 10000, 2048, 0, false};
-
-bool is(const HfConfig& config, std::string_view model_type) { return config.family->model_type == model_type; }
 
 /// CONFIG_MAPPING[model_type].
 void find_class(const Walk& walk, const HfConfig& config, const HfVersion& version) {
@@ -46,6 +45,20 @@ void read_rope_scaling(const Walk& walk, HfConfig& config, NotADict not_a_dict) 
   if (!scaling || scaling->is_null()) return;
   if (scaling->is_object()) config.rope = Dict(*scaling, walk.pointer_to("rope_scaling"));
   else not_a_dict(*scaling);
+}
+
+std::vector<std::string> required_keys(const std::string& type, bool v5) {
+  if (type == "linear" || type == "dynamic") return {"factor"};
+  if (type == "yarn")
+    return v5 ? std::vector<std::string>{"factor", "original_max_position_embeddings"}
+              : std::vector<std::string>{"factor"};
+  if (type == "longrope") {
+    std::vector<std::string> keys = {"short_factor", "long_factor"};
+    if (v5) keys.push_back("original_max_position_embeddings");
+    return keys;
+  }
+  if (type == "llama3") return {"factor", "original_max_position_embeddings", "low_freq_factor", "high_freq_factor"};
+  return {};
 }
 
 // 4.31 - 4.42: configuration_llama.py, _rope_scaling_validation -------------------------------------------------------
@@ -76,31 +89,6 @@ void validate_two_fields(const Walk& walk, const HfConfig& config, const HfVersi
 
 // 4.43 - 4.57: modeling_rope_utils.py, rope_config_validation ---------------------------------------------------------
 
-std::vector<std::string> required_keys(const std::string& type, bool v5) {
-  if (type == "linear" || type == "dynamic") return {"factor"};
-  if (type == "yarn")
-    return v5 ? std::vector<std::string>{"factor", "original_max_position_embeddings"}
-              : std::vector<std::string>{"factor"};
-  if (type == "longrope") {
-    std::vector<std::string> keys = {"short_factor", "long_factor"};
-    if (v5) keys.push_back("original_max_position_embeddings");
-    return keys;
-  }
-  if (type == "llama3") return {"factor", "original_max_position_embeddings", "low_freq_factor", "high_freq_factor"};
-  return {};
-}
-
-void require_keys(const Dict& rope, const std::string& type, bool v5) {
-  std::string missing;
-  for (const std::string& key : required_keys(type, v5))
-    if (!rope.contains(key)) missing += (missing.empty() ? "'" : ", '") + key + "'";
-  if (!missing.empty())
-    raise("KeyError",
-          std::string("Missing required keys in `") + (v5 ? "rope_parameters" : "rope_scaling") +
-              "` for 'rope_type'='" + type + "': {" + missing + "}",
-          rope.pointer);
-}
-
 void load_rope_scaling(const Walk& walk, HfConfig& config, const HfVersion& version) {
   const std::string pointer = walk.pointer_to("rope_scaling");
   read_rope_scaling(walk, config, [&](const Json& value) {
@@ -109,12 +97,7 @@ void load_rope_scaling(const Walk& walk, HfConfig& config, const HfVersion& vers
     raise("TypeError", "argument of type '" + python_type(value) + "' is not iterable", pointer);
   });
   if (!config.rope) {
-    if (is(config, "gpt_oss") && !walk.has("rope_scaling")) {
-      const Json own = {{"rope_type", "yarn"}, {"factor", 32.0},    {"beta_fast", 32.0},
-                        {"beta_slow", 1.0},    {"truncate", false}, {"original_max_position_embeddings", 4096}};
-      config.rope.emplace();
-      for (const auto& item : own.items()) config.rope->set(item.key(), walk.defaulted(item.value()));
-    }
+    if (is(config, "gpt_oss") && !walk.has("rope_scaling")) config.rope = gpt_oss_rope(walk);
     return;
   }
   Dict& rope = *config.rope;
@@ -133,28 +116,6 @@ void load_rope_scaling(const Walk& walk, HfConfig& config, const HfVersion& vers
 }
 
 // phi3: configuration_phi3.py -----------------------------------------------------------------------------------------
-
-void check_lists(const Walk& walk, const Dict& rope, const HfVersion& version, const char* name, double partial) {
-  const int rotary =
-      version.at_least({4, 49}) ? channels(split_head_dim(walk) * partial, rope.pointer) : split_head_dim(walk);
-  for (const std::string key : {"short_factor", "long_factor"}) {
-    const Value* list = rope.find(key);
-    const bool v5_none = version.at_least({5}) && (!list || list->json.is_null());
-    if (v5_none) continue;
-    const bool numbers = list && list->json.is_array() &&
-                         std::all_of(list->json.begin(), list->json.end(), [](const Json& x) { return is_number(x); });
-    if (!numbers)
-      raise("ValueError",
-            std::string("`") + name + "`'s " + key + " field must be a list of numbers, got " +
-                (list ? python_str(list->json) : "None"),
-            list ? list->pointer : rope.pointer);
-    if (list->json.size() != std::size_t(rotary / 2))
-      raise("ValueError",
-            std::string("`") + name + "`'s " + key + " field must have length " + std::to_string(rotary / 2) +
-                ", got " + std::to_string(list->json.size()),
-            list->pointer);
-  }
-}
 
 void load_phi3(Walk& walk, HfConfig& config, const HfVersion& version) {
   const Json* scaling = walk.raw("rope_scaling");
@@ -186,156 +147,54 @@ void load_phi3(Walk& walk, HfConfig& config, const HfVersion& version) {
   check_lists(walk, rope, version, "rope_scaling", partial);
 }
 
-// 5.x: RotaryEmbeddingConfigMixin -------------------------------------------------------------------------------------
-
-// config classes became strict dataclasses between 5.3.0 and 5.19.0, which were run
-constexpr std::initializer_list<int> kStrict = {5, 4};
-
-[[noreturn]] void raise_validation(const HfVersion& version, const std::string& text, const std::string& pointer) {
-  if (!version.at_least(kStrict)) raise("ValueError", text, pointer);
-  raise("StrictDataclassClassValidationError",
-        "Class validation error for validator 'validate_rope': ValueError: " + text, pointer);
-}
-
-/// What the strict classes check beside the rope: head_dim is an int to some, the width is a multiple to others.
-void validate_heads(const Walk& walk, const HfConfig& config) {
-  const Json* head_dim = walk.raw("head_dim");
-  if (config.family->head_dim != 0 && head_dim && head_dim->is_null())
-    raise("StrictDataclassFieldValidationError",
-          "Validation error for field 'head_dim': TypeError: Field 'head_dim' expected int, got NoneType (value: None)",
-          walk.pointer_to("head_dim"));
-  if (!is(config, "llama") && !is(config, "gemma3_text")) return;
-  if (!walk.has("hidden_size") || !walk.has("num_attention_heads")) return;  // the class has numbers of its own
-  const int hidden = walk.positive_int("hidden_size"), heads = walk.positive_int("num_attention_heads");
-  if (hidden % heads != 0)
-    raise("StrictDataclassClassValidationError",
-          "Class validation error for validator 'validate_architecture': ValueError: The hidden size (" +
-              std::to_string(hidden) + ") is not a multiple of the number of attention heads (" +
-              std::to_string(heads) + ").",
-          walk.pointer_to("hidden_size"));
-}
-
-void standardise(Walk& walk, HfConfig& config, Dict& rope, bool own_original) {
-  const Value* type = rope_type(rope);
-  rope.set("rope_type", type ? *type : walk.defaulted("default"));
-  const std::string name =
-      rope.find("rope_type")->json.is_string() ? rope.find("rope_type")->json.get<std::string>() : "";
-  if (name != "llama3" && name != "yarn" && name != "longrope") return;
-  if (config.original && !own_original)
-    rope.set("original_max_position_embeddings", *config.original);  // beats the dictionary's own
-  else rope.set_default("original_max_position_embeddings", config.context);
-}
-
-void validate(const HfConfig& config, const Walk& walk, Dict& rope, const HfVersion& version) {
-  const Json type = rope.find("rope_type")->json;
-  if (!type.is_string()) return;
-  const std::string name = type.get<std::string>();
-  require_keys(rope, name, true);
-  if (!is(config, "phi3")) return;
-  if (name != "default" && name != "longrope")
-    raise_validation(version, "`rope_parameters`'s type field must be one of ['longrope'], got " + name, rope.pointer);
-  try {
-    const Value* partial = rope.find("partial_rotary_factor");
-    check_lists(walk, rope, version, "rope_parameters",
-                partial ? number(*partial, "unsupported operand type(s) for *: 'int' and '{type}'") : 1.0);
-  } catch (const Raised& raised) {
-    if (raised.error.kind != "ValueError") throw;
-    raise_validation(version, raised.error.text, raised.error.pointer);
-  }
-}
-
-/// The dictionary that counts, unstandardised: rope_scaling if it holds anything, else rope_parameters; nothing if both
-/// are empty or None.
-const char* dictionary_key(const Walk& walk) {
-  for (const char* key : {"rope_scaling", "rope_parameters"})
-    if (const Json* value = walk.raw(key); value && truthy(*value)) return key;
-  return nullptr;
-}
-
-void refuse_other_than_dict(const Walk& walk, const char* key, const HfVersion& version) {
-  const Json* value = walk.raw(key);
-  if (value->is_object()) return;
-  if (!version.at_least(kStrict))
-    raise("AttributeError", "'" + python_type(*value) + "' object has no attribute 'setdefault'", walk.pointer_to(key));
-  raise("StrictDataclassFieldValidationError",
-        "Validation error for field 'rope_parameters': TypeError: Field 'rope_parameters' with value " +
-            python_repr(*value) + " doesn't match any type in (dict, None)",
-        walk.pointer_to(key));
-}
-
-std::vector<std::string> layer_types(const Walk& walk) {
-  std::vector<std::string> out;
-  if (const Json* types = walk.raw("layer_types"); types && types->is_array())
-    for (const Json& type : *types)
-      if (type.is_string() && std::find(out.begin(), out.end(), type.get<std::string>()) == out.end())
-        out.push_back(type.get<std::string>());
-  return out;
-}
-
-/// Gemma3TextConfig.convert_rope_params_to_dict: a legacy rope_scaling is the full layers' alone.
-void load_gemma3(Walk& walk, HfConfig& config) {
-  const Json* parameters = walk.raw("rope_parameters");
-  for (const std::string layer : {"full_attention", "sliding_attention"}) {
-    Dict rope;
-    rope.pointer = walk.pointer_to("rope_parameters") + "/" + layer;
-    if (parameters && parameters->is_object() && parameters->contains(layer) && parameters->at(layer).is_object())
-      rope = Dict(parameters->at(layer), rope.pointer);
-    if (const Json* scaling = walk.raw("rope_scaling"); layer == "full_attention" && scaling && scaling->is_object()) {
-      const Dict legacy(*scaling, walk.pointer_to("rope_scaling"));
-      for (const auto& [key, value] : legacy.entries()) rope.set(key, value);
-    }
-    rope.set_default("rope_theta",
-                     layer == "full_attention" ? config.theta : walk.get("rope_local_base_freq", 10000.0));
-    config.layers.push_back({layer, rope});
-  }
-}
-
-void load_v5(Walk& walk, HfConfig& config, const HfVersion& version, bool as_loaded) {
-  if (is(config, "gemma3_text")) {
-    load_gemma3(walk, config);
-  } else {
-    const char* key = dictionary_key(walk);
-    if (key) refuse_other_than_dict(walk, key, version);
-    Dict outer = key ? Dict(*walk.raw(key), walk.pointer_to(key)) : Dict();
-    if (!key && is(config, "gpt_oss")) {
-      const Json own = {{"rope_type", "yarn"}, {"factor", 32.0},    {"beta_fast", 32.0},
-                        {"beta_slow", 1.0},    {"truncate", false}, {"original_max_position_embeddings", 4096}};
-      for (const auto& item : own.items()) outer.set(item.key(), walk.defaulted(item.value()));
-    }
-    // LlamaConfig and Phi3Config have no layer_types when the dictionary is converted: to them it is a flat one
-    const bool layered = !is(config, "llama") && !is(config, "phi3");
-    const std::vector<std::string> types = layered ? layer_types(walk) : std::vector<std::string>();
-    for (const std::string& layer : types)
-      if (const Value* nested = outer.find(layer)) {
-        if (!nested->json.is_object() && !nested->json.is_null())
-          raise("AttributeError", "'" + python_type(nested->json) + "' object has no attribute 'setdefault'",
-                nested->pointer);
-        config.layers.push_back({layer, nested->json.is_object()
-                                            ? std::optional<Dict>(Dict(nested->json, nested->pointer))
-                                            : std::nullopt});
-      }
-    config.rope = std::move(outer);  // beside the nested ones it still holds `truncate`
-  }
-  const bool nested = !config.layers.empty();
-  const auto complete = [&](Dict& rope) {
-    rope.set_default("rope_theta", config.theta);
-    // None at the top level is passed over; a field of Phi3Config, which multiplies by it
-    if (const Json* partial = walk.raw("partial_rotary_factor"); partial && (!partial->is_null() || is(config, "phi3")))
-      rope.set_default("partial_rotary_factor", walk.get("partial_rotary_factor", 1.0));
-    standardise(walk, config, rope,
-                nested || (as_loaded && !is(config, "phi3")));  // a field of Phi3Config, an attribute of others
-    // phi3 renames only after the original context was filled in for the types that are known by then
-    const Value* type = rope.find("rope_type");
-    if (is(config, "phi3") && (type->json == "su" || type->json == "yarn"))
-      rope.set("rope_type", {"longrope", type->pointer});
-    validate(config, walk, rope, version);
-  };
-  if (!nested) complete(*config.rope);
-  for (auto& [layer, rope] : config.layers)
-    if (rope) complete(*rope);
-}
-
 }  // namespace
+
+// shared with hf_config_v5.cpp ----------------------------------------------------------------------------------------
+
+bool is(const HfConfig& config, std::string_view model_type) { return config.family->model_type == model_type; }
+
+void require_keys(const Dict& rope, const std::string& type, bool v5) {
+  std::string missing;
+  for (const std::string& key : required_keys(type, v5))
+    if (!rope.contains(key)) missing += (missing.empty() ? "'" : ", '") + key + "'";
+  if (!missing.empty())
+    raise("KeyError",
+          std::string("Missing required keys in `") + (v5 ? "rope_parameters" : "rope_scaling") +
+              "` for 'rope_type'='" + type + "': {" + missing + "}",
+          rope.pointer);
+}
+
+void check_lists(const Walk& walk, const Dict& rope, const HfVersion& version, const char* name, double partial) {
+  const int rotary =
+      version.at_least({4, 49}) ? channels(split_head_dim(walk) * partial, rope.pointer) : split_head_dim(walk);
+  for (const std::string key : {"short_factor", "long_factor"}) {
+    const Value* list = rope.find(key);
+    const bool v5_none = version.at_least({5}) && (!list || list->json.is_null());
+    if (v5_none) continue;
+    const bool numbers = list && list->json.is_array() &&
+                         std::all_of(list->json.begin(), list->json.end(), [](const Json& x) { return is_number(x); });
+    if (!numbers)
+      raise("ValueError",
+            std::string("`") + name + "`'s " + key + " field must be a list of numbers, got " +
+                (list ? python_str(list->json) : "None"),
+            list ? list->pointer : rope.pointer);
+    if (list->json.size() != std::size_t(rotary / 2))
+      raise("ValueError",
+            std::string("`") + name + "`'s " + key + " field must have length " + std::to_string(rotary / 2) +
+                ", got " + std::to_string(list->json.size()),
+            list->pointer);
+  }
+}
+
+Dict gpt_oss_rope(const Walk& walk) {
+  const Json own = {{"rope_type", "yarn"}, {"factor", 32.0},    {"beta_fast", 32.0},
+                    {"beta_slow", 1.0},    {"truncate", false}, {"original_max_position_embeddings", 4096}};
+  Dict rope;
+  for (const auto& item : own.items()) rope.set(item.key(), walk.defaulted(item.value()));
+  return rope;
+}
+
+// what others take ----------------------------------------------------------------------------------------------------
 
 bool HfVersion::at_least(std::initializer_list<int> other) const {
   return !std::lexicographical_compare(numbers.begin(), numbers.end(), other.begin(), other.end());
@@ -394,7 +253,6 @@ HfConfig load_hf_config(Walk& walk, const HfVersion& version, bool as_loaded) {
   config.v5 = version.at_least({5});
   find_class(walk, config, version);
   attributes(walk, config);
-  if (version.at_least(kStrict)) validate_heads(walk, config);
   if (config.v5) load_v5(walk, config, version, as_loaded);
   else if (is(config, "phi3")) load_phi3(walk, config, version);
   else if (is(config, "mistral")) {  // an attribute nobody validates; from 4.53 anything but a dict is passed over

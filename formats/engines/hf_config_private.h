@@ -1,0 +1,26 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "formats/engines/hf_config.h"
+
+// Shared by hf_config.cpp (4.x, and what is the same in all releases) and hf_config_v5.cpp.
+
+namespace ropewalk::formats::engines {
+
+/// The class's model type.
+bool is(const HfConfig& config, std::string_view model_type);
+
+/// KeyError for what a rope type needs and the dictionary does not have. `v5`: by the rules of 5.x.
+void require_keys(const Dict& rope, const std::string& type, bool v5);
+/// configuration_phi3.py: short_factor and long_factor are lists of numbers, half as many as channels rotate. `name`:
+/// of the dictionary, in errors. `partial`: the part of a head that rotates.
+void check_lists(const Walk& walk, const Dict& rope, const HfVersion& version, const char* name, double partial);
+/// What GptOssConfig takes where the file says nothing.
+Dict gpt_oss_rope(const Walk& walk);
+
+/// rope_parameters of 5.x: standardised, completed and validated; nested ones in `config.layers`.
+void load_v5(Walk& walk, HfConfig& config, const HfVersion& version, bool as_loaded);
+
+}  // namespace ropewalk::formats::engines

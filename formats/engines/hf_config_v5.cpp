@@ -1,0 +1,155 @@
+// transformers 5.x: RotaryEmbeddingConfigMixin and the classes that have it. Texts of errors are theirs.
+#include <algorithm>
+
+#include "formats/engines/hf_config_private.h"
+
+namespace ropewalk::formats::engines {
+namespace {
+
+// config classes became strict dataclasses between 5.3.0 and 5.19.0, which were run
+constexpr std::initializer_list<int> kStrict = {5, 4};
+
+[[noreturn]] void raise_validation(const HfVersion& version, const std::string& text, const std::string& pointer) {
+  if (!version.at_least(kStrict)) raise("ValueError", text, pointer);
+  raise("StrictDataclassClassValidationError",
+        "Class validation error for validator 'validate_rope': ValueError: " + text, pointer);
+}
+
+/// What the strict classes check beside the rope: head_dim is an int to some, the width is a multiple to others.
+void validate_heads(const Walk& walk, const HfConfig& config) {
+  const Json* head_dim = walk.raw("head_dim");
+  if (config.family->head_dim != 0 && head_dim && head_dim->is_null())
+    raise("StrictDataclassFieldValidationError",
+          "Validation error for field 'head_dim': TypeError: Field 'head_dim' expected int, got NoneType (value: None)",
+          walk.pointer_to("head_dim"));
+  if (!is(config, "llama") && !is(config, "gemma3_text")) return;
+  if (!walk.has("hidden_size") || !walk.has("num_attention_heads")) return;  // the class has numbers of its own
+  const int hidden = walk.positive_int("hidden_size"), heads = walk.positive_int("num_attention_heads");
+  if (hidden % heads != 0)
+    raise("StrictDataclassClassValidationError",
+          "Class validation error for validator 'validate_architecture': ValueError: The hidden size (" +
+              std::to_string(hidden) + ") is not a multiple of the number of attention heads (" +
+              std::to_string(heads) + ").",
+          walk.pointer_to("hidden_size"));
+}
+
+void standardise(Walk& walk, HfConfig& config, Dict& rope, bool own_original) {
+  const Value* type = rope_type(rope);
+  rope.set("rope_type", type ? *type : walk.defaulted("default"));
+  const std::string name =
+      rope.find("rope_type")->json.is_string() ? rope.find("rope_type")->json.get<std::string>() : "";
+  if (name != "llama3" && name != "yarn" && name != "longrope") return;
+  if (config.original && !own_original)
+    rope.set("original_max_position_embeddings", *config.original);  // beats the dictionary's own
+  else rope.set_default("original_max_position_embeddings", config.context);
+}
+
+void validate(const HfConfig& config, const Walk& walk, Dict& rope, const HfVersion& version) {
+  const Json type = rope.find("rope_type")->json;
+  if (!type.is_string()) return;
+  const std::string name = type.get<std::string>();
+  require_keys(rope, name, true);
+  if (!is(config, "phi3")) return;
+  if (name != "default" && name != "longrope")
+    raise_validation(version, "`rope_parameters`'s type field must be one of ['longrope'], got " + name, rope.pointer);
+  try {
+    const Value* partial = rope.find("partial_rotary_factor");
+    check_lists(walk, rope, version, "rope_parameters",
+                partial ? number(*partial, "unsupported operand type(s) for *: 'int' and '{type}'") : 1.0);
+  } catch (const Raised& raised) {
+    if (raised.error.kind != "ValueError") throw;
+    raise_validation(version, raised.error.text, raised.error.pointer);
+  }
+}
+
+/// The dictionary that counts, unstandardised: rope_scaling if it holds anything, else rope_parameters; nothing if both
+/// are empty or None.
+const char* dictionary_key(const Walk& walk) {
+  for (const char* key : {"rope_scaling", "rope_parameters"})
+    if (const Json* value = walk.raw(key); value && truthy(*value)) return key;
+  return nullptr;
+}
+
+void refuse_other_than_dict(const Walk& walk, const char* key, const HfVersion& version) {
+  const Json* value = walk.raw(key);
+  if (value->is_object()) return;
+  if (!version.at_least(kStrict))
+    raise("AttributeError", "'" + python_type(*value) + "' object has no attribute 'setdefault'", walk.pointer_to(key));
+  raise("StrictDataclassFieldValidationError",
+        "Validation error for field 'rope_parameters': TypeError: Field 'rope_parameters' with value " +
+            python_repr(*value) + " doesn't match any type in (dict, None)",
+        walk.pointer_to(key));
+}
+
+std::vector<std::string> layer_types(const Walk& walk) {
+  std::vector<std::string> out;
+  if (const Json* types = walk.raw("layer_types"); types && types->is_array())
+    for (const Json& type : *types)
+      if (type.is_string() && std::find(out.begin(), out.end(), type.get<std::string>()) == out.end())
+        out.push_back(type.get<std::string>());
+  return out;
+}
+
+/// Gemma3TextConfig.convert_rope_params_to_dict: a legacy rope_scaling is the full layers' alone.
+void load_gemma3(Walk& walk, HfConfig& config) {
+  const Json* parameters = walk.raw("rope_parameters");
+  for (const std::string layer : {"full_attention", "sliding_attention"}) {
+    Dict rope;
+    rope.pointer = walk.pointer_to("rope_parameters") + "/" + layer;
+    if (parameters && parameters->is_object() && parameters->contains(layer) && parameters->at(layer).is_object())
+      rope = Dict(parameters->at(layer), rope.pointer);
+    if (const Json* scaling = walk.raw("rope_scaling"); layer == "full_attention" && scaling && scaling->is_object()) {
+      const Dict legacy(*scaling, walk.pointer_to("rope_scaling"));
+      for (const auto& [key, value] : legacy.entries()) rope.set(key, value);
+    }
+    rope.set_default("rope_theta",
+                     layer == "full_attention" ? config.theta : walk.get("rope_local_base_freq", 10000.0));
+    config.layers.push_back({layer, rope});
+  }
+}
+
+}  // namespace
+
+void load_v5(Walk& walk, HfConfig& config, const HfVersion& version, bool as_loaded) {
+  if (version.at_least(kStrict)) validate_heads(walk, config);
+  if (is(config, "gemma3_text")) {
+    load_gemma3(walk, config);
+  } else {
+    const char* key = dictionary_key(walk);
+    if (key) refuse_other_than_dict(walk, key, version);
+    Dict outer = key ? Dict(*walk.raw(key), walk.pointer_to(key)) : Dict();
+    if (!key && is(config, "gpt_oss")) outer = gpt_oss_rope(walk);
+    // LlamaConfig and Phi3Config have no layer_types when the dictionary is converted: to them it is a flat one
+    const bool layered = !is(config, "llama") && !is(config, "phi3");
+    const std::vector<std::string> types = layered ? layer_types(walk) : std::vector<std::string>();
+    for (const std::string& layer : types)
+      if (const Value* nested = outer.find(layer)) {
+        if (!nested->json.is_object() && !nested->json.is_null())
+          raise("AttributeError", "'" + python_type(nested->json) + "' object has no attribute 'setdefault'",
+                nested->pointer);
+        config.layers.push_back({layer, nested->json.is_object()
+                                            ? std::optional<Dict>(Dict(nested->json, nested->pointer))
+                                            : std::nullopt});
+      }
+    config.rope = std::move(outer);  // beside the nested ones it still holds `truncate`
+  }
+  const bool nested = !config.layers.empty();
+  const auto complete = [&](Dict& rope) {
+    rope.set_default("rope_theta", config.theta);
+    // None at the top level is passed over; a field of Phi3Config, which multiplies by it
+    if (const Json* partial = walk.raw("partial_rotary_factor"); partial && (!partial->is_null() || is(config, "phi3")))
+      rope.set_default("partial_rotary_factor", walk.get("partial_rotary_factor", 1.0));
+    standardise(walk, config, rope,
+                nested || (as_loaded && !is(config, "phi3")));  // a field of Phi3Config, an attribute of others
+    // phi3 renames only after the original context was filled in for the types that are known by then
+    const Value* type = rope.find("rope_type");
+    if (is(config, "phi3") && (type->json == "su" || type->json == "yarn"))
+      rope.set("rope_type", {"longrope", type->pointer});
+    validate(config, walk, rope, version);
+  };
+  if (!nested) complete(*config.rope);
+  for (auto& [layer, rope] : config.layers)
+    if (rope) complete(*rope);
+}
+
+}  // namespace ropewalk::formats::engines
