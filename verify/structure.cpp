@@ -105,11 +105,11 @@ Vocabulary as_in_candidate(const Vocabulary& source, const Vocabulary& candidate
   return out;
 }
 
-/// What llama.cpp's BPE takes beside the pieces. Names of one pre-tokenizer are equal.
+/// What llama.cpp's BPE takes beside the pieces. Names under which words are the same are equal.
 Difference compare_bpe(const GgufBpe& source, const GgufBpe& candidate, const Sides& sides) {
   Difference out;
   const auto *x = formats::find_llama_cpp_pre(source.pre), *y = formats::find_llama_cpp_pre(candidate.pre);
-  if (!x || !y || x->steps.data() != y->steps.data() || x->ignore_merges != y->ignore_merges)
+  if (!x || !y || !formats::same_words(*x, *y))
     out.add("the pre-tokenizer is '" + candidate.pre + "' in " + sides.candidate + ", '" + source.pre + "' in " +
             sides.source);
   if (source.merges == candidate.merges) return out;

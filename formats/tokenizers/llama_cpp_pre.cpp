@@ -88,18 +88,23 @@ constexpr std::array kPoro = {kPhrase};
 constexpr std::array kViking = {kPhrase, kOneNumber};
 constexpr std::array kTekken = {LlamaCppStep{
     classes,
-    R"([^\r\n\p{L}\p{N}]?[\x{D2}A-Z]*[\x{D2}a-z]+|[^\r\n\p{L}\p{N}]?[\x{D2}A-Z]+[\x{D2}a-z]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|)" ROPEWALK_SPACES}};
+    R"([^\r\n\p{L}\p{N}]?[\x{D2}A-Z]*[\x{D2}a-z]+|[^\r\n\p{L}\p{N}]?[\x{D2}A-Z]+[\x{D2}a-z]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|)" ROPEWALK_SPACES,
+    true}};
 constexpr std::array kChameleon = {
     LlamaCppStep{classes, "<sentinel:[0-9]+>"},       LlamaCppStep{classes, "IMGIMG[A-I]{1,4}Z"},
     LlamaCppStep{classes, R"([\t\n]|    |  )"},       kOneNumber,
     LlamaCppStep{classes, R"([\p{P}!-/:-@\[-`{-~])"}, kGpt2Words};
-constexpr std::array kGpt4o = {LlamaCppStep{classes, R"([^\r\n\p{L}\p{N}]?[\x{D2}A-Z]*[\x{D2}a-z]+)" ROPEWALK_ENDINGS
-                                                     R"(?|[^\r\n\p{L}\p{N}]?[\x{D2}A-Z]+[\x{D2}a-z]*)" ROPEWALK_ENDINGS
-                                                     R"(?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|)" ROPEWALK_SPACES}};
+constexpr std::array kGpt4o = {LlamaCppStep{classes,
+                                            R"([^\r\n\p{L}\p{N}]?[\x{D2}A-Z]*[\x{D2}a-z]+)" ROPEWALK_ENDINGS
+                                            R"(?|[^\r\n\p{L}\p{N}]?[\x{D2}A-Z]+[\x{D2}a-z]*)" ROPEWALK_ENDINGS
+                                            R"(?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|)" ROPEWALK_SPACES,
+                                            true}};
 constexpr std::array kGraniteMulti = {
-    LlamaCppStep{classes, R"([^\r\n\p{L}\p{N}]?[\x{D2}\x{D4}A-Z]*[\x{D2}\x{D4}a-z]+)" ROPEWALK_ENDINGS
-                          R"(?|[^\r\n\p{L}\p{N}]?[\x{D2}\x{D4}A-Z]+[\x{D2}\x{D4}a-z]*)" ROPEWALK_ENDINGS
-                          R"(?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|)" ROPEWALK_SPACES}};
+    LlamaCppStep{classes,
+                 R"([^\r\n\p{L}\p{N}]?[\x{D2}\x{D4}A-Z]*[\x{D2}\x{D4}a-z]+)" ROPEWALK_ENDINGS
+                 R"(?|[^\r\n\p{L}\p{N}]?[\x{D2}\x{D4}A-Z]+[\x{D2}\x{D4}a-z]*)" ROPEWALK_ENDINGS
+                 R"(?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|)" ROPEWALK_SPACES,
+                 true}};
 constexpr std::array kTinyAya = {LlamaCppStep{digit_groups},
                                  LlamaCppStep{classes, R"([^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+)" ROPEWALK_ENDINGS
                                                        R"(?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|)" ROPEWALK_SPACES}};
@@ -247,5 +252,15 @@ const LlamaCppPre* find_llama_cpp_pre(std::string_view name) {
 }
 
 std::span<const LlamaCppPre> llama_cpp_pres() { return kPres; }
+
+bool same_words(const LlamaCppPre& a, const LlamaCppPre& b) {
+  return std::equal(a.steps.begin(), a.steps.end(), b.steps.begin(), b.steps.end()) &&
+         a.ignore_merges == b.ignore_merges && a.newlines_whole == b.newlines_whole &&
+         a.spelled_characters == b.spelled_characters;
+}
+
+bool ascii_case(const LlamaCppPre& pre) {
+  return std::any_of(pre.steps.begin(), pre.steps.end(), [](const LlamaCppStep& step) { return step.ascii_case; });
+}
 
 }  // namespace ropewalk::formats

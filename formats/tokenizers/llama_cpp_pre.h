@@ -19,6 +19,9 @@ struct LlamaCppStep {
   };
   Kind kind;
   std::string_view pattern = {};  // PCRE2, where \p{N} \p{L} \p{P} \p{M} \p{S} are classes
+  bool ascii_case = false;        // stands for an expression that tells case in all scripts, and tells ASCII's alone
+
+  friend bool operator==(const LlamaCppStep&, const LlamaCppStep&) = default;
 };
 
 /// What tokenizer.ggml.pre stands for. Facts of llama.cpp 0.5, src/llama-vocab.cpp and src/unicode.cpp; the expressions
@@ -39,5 +42,12 @@ struct LlamaCppPre {
 const LlamaCppPre* find_llama_cpp_pre(std::string_view name);
 /// All of them.
 std::span<const LlamaCppPre> llama_cpp_pres();
+
+/// Under both, every vocabulary makes the same words of every text and merges them alike: they differ at most in name,
+/// in what is added and in how ids are decoded.
+bool same_words(const LlamaCppPre& a, const LlamaCppPre& b);
+/// Its expression stands for one that tells capitals from small letters in every script, and knows ASCII's alone:
+/// a tokenizer.json with the other one gives ids that differ (docs/tokenizers.md).
+bool ascii_case(const LlamaCppPre& pre);
 
 }  // namespace ropewalk::formats

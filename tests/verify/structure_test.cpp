@@ -108,6 +108,29 @@ TEST_F(Structure, TwoTokensSwapped) {
   tokenizer_differs("texts");
 }
 
+// One list of expressions, but words of newlines are merged under one name and not under the other.
+TEST_F(Structure, PreTokenizersAreEqualByAllThatChangesWords) {
+  const auto named = [](const std::string& pre) {
+    formats::GgufFile toy = formats::read_gguf(golden_dir() / "bpe/toys/spelled.gguf");
+    for (formats::GgufKey& key : toy.keys)
+      if (key.name == "tokenizer.ggml.pre") key.value = formats::gguf_string(pre);
+    std::optional<Vocabulary> vocabulary = formats::read_gguf_vocabulary(toy, pre);
+    vocabulary->add_bos = false;
+    return vocabulary;
+  };
+  documents.clear();  // found without a text that shows it
+  source.checkpoint.vocabulary = named("gemma4");
+  candidate.vocabulary = named("granite-embed-multi-311m");
+  EXPECT_TRUE(gate_of(compare(), "tokenizer").pass);
+  candidate.vocabulary = named("sarvam-moe");
+  tokenizer_differs("newlines_whole");
+  std::string details;
+  for (const StructureItem& item : compare().items) details += item.detail + "\n";
+  EXPECT_NE(details.find("the pre-tokenizer is 'sarvam-moe' in the candidate, 'gemma4' in the source"),
+            std::string::npos)
+      << details;
+}
+
 TEST_F(Structure, TensorsByNameAndShape) {
   const std::vector<TensorPtr> good = candidate.tensors;
   candidate.tensors.pop_back();
