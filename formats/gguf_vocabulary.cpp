@@ -158,6 +158,10 @@ void put_bpe(std::vector<GgufKey>& keys, const Vocabulary& vocabulary, const std
     notes.emplace_back(
         "the tokenizer normalises text, which llama.cpp does not do: text that is not normal already "
         "gets other ids");
+  if (const LlamaCppPre* known = find_llama_cpp_pre(pre); known && ascii_case(*known))
+    notes.push_back("llama.cpp's '" + pre +
+                    "' tells capitals from small letters in ASCII alone: words with capitals or marks of other scripts "
+                    "may get other ids");
   GgufTokens tokens = bpe_tokens(vocabulary, n_vocab, notes);
   set(keys, "tokenizer.ggml.model", gguf_string("gpt2"));
   set(keys, "tokenizer.ggml.pre", gguf_string(pre));

@@ -8,7 +8,8 @@
 
 namespace ropewalk::formats {
 
-/// tokenizer.ggml.pre of a BPE tokenizer.json: which of llama.cpp 0.5's own pre-tokenizers does what its steps do.
+/// tokenizer.ggml.pre of a BPE tokenizer.json: which of llama.cpp 0.5's own pre-tokenizers does what its steps do, or
+/// nearly so: gpt-4o, tekken and their kin know ASCII's case alone (ascii_case of llama_cpp_pre.h).
 
 /// What the converter tells tokenizers apart by: the SHA-256, in hexadecimal, of the ids of one text, special tokens
 /// around it included. `vocabulary` must have a pipeline.
@@ -16,7 +17,7 @@ std::string pre_tokenizer_hash(const Vocabulary& vocabulary);
 /// The converter's name for a hash; nullopt if it knows none.
 std::optional<std::string> pre_tokenizer_by_hash(std::string_view hash);
 /// A name by the steps themselves, for byte-level tokenizers that were trained anew with the steps of a known one;
-/// nullopt where none does the same. NFC is passed over: llama.cpp normalises nothing.
+/// nullopt where none imitates them. NFC is passed over: llama.cpp normalises nothing.
 std::optional<std::string> pre_tokenizer_by_content(const TokenizerPipeline& pipeline);
 
 /// The one, else the other.

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <map>
 #include <set>
 
 #include "formats/tokenizers/tokenizer.h"
@@ -130,6 +131,50 @@ TEST(GgufBpe, UnknownVocabularyIsNamedByItsSteps) {
   std::get<BpeModel>(source.checkpoint.vocabulary->pipeline->model).ignore_merges = false;
   const auto keys = gguf_tokenizer_keys(source, false, notes);
   EXPECT_EQ(std::get<std::string>(keys[1].value.value), "dbrx");
+}
+
+// Where llama.cpp's own expression knows ASCII's case alone, the text that shows it gets other ids, and a note says so.
+TEST(GgufBpe, AsciiCaseIsANote) {
+  const std::string word = R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)";
+  const std::string capitals = R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*)";
+  const std::string ending = "(?i:'s|'t|'re|'ve|'m|'ll|'d)?";
+  const std::string rest = R"(| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+  const std::map<std::string, std::string> regexes = {
+      {"gpt-4o", word + ending + capitals + ending + R"(|\p{N}{1,3})" + rest},
+      {"tekken", word + capitals + R"(|\p{N})" + rest}};
+  for (const auto& [name, regex] : regexes) {
+    SCOPED_TRACE(name);
+    TestFolder folder("ropewalk-gguf-bpe-case");
+    Source source = variant_source(folder, "as it is");
+    Json tokenizer = read_json(folder.path() / "tokenizer.json");
+    Json& model = tokenizer["model"];
+    const bool pairs = !model["merges"][0].is_string();
+    const int next = source.checkpoint.config.n_vocab++;
+    model["vocab"]["a\u00c3"] = next;  // a and the first byte of \u00e9 and of \u00c9
+    model["merges"].insert(model["merges"].begin(), pairs ? Json{"a", "\u00c3"} : Json("a \u00c3"));
+    model["ignore_merges"] = name == "tekken";
+    tokenizer["pre_tokenizer"] = {
+        {"type", "Sequence"},
+        {"pretokenizers",
+         {{{"type", "Split"}, {"pattern", {{"Regex", regex}}}, {"behavior", "Isolated"}, {"invert", false}},
+          {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", false}}}}};
+    write_text(folder.path() / "tokenizer.json", tokenizer.dump());
+    source.checkpoint.vocabulary = read_hf_vocabulary(folder.path());
+    std::vector<std::string> notes;
+    GgufFile file;
+    file.keys = gguf_tokenizer_keys(source, false, notes);
+    const Vocabulary written = read_gguf_vocabulary(file, "written").value();
+    ASSERT_TRUE(written.gguf_bpe);
+    EXPECT_EQ(written.gguf_bpe->pre, name);
+    ASSERT_EQ(notes.size(), 2u);
+    EXPECT_EQ(notes[1], "llama.cpp's '" + name +
+                            "' tells capitals from small letters in ASCII alone: words with capitals or marks of other "
+                            "scripts may get other ids");
+    const auto ours = Tokenizer::create(*source.checkpoint.vocabulary), engine = Tokenizer::create(written);
+    EXPECT_EQ(ours->encode("a\u00e9 aB 12"), engine->encode("a\u00e9 aB 12"));
+    EXPECT_NE(ours->encode("a\u00c9"), engine->encode("a\u00c9"));
+    EXPECT_EQ(engine->encode("a\u00c9")[0], next) << "one word";
+  }
 }
 
 // llama.cpp takes id 11 and Llama 3's BOS where a file says nothing: by default what it would take wrongly is written.
