@@ -84,6 +84,8 @@ struct GgufFile {
   std::vector<TensorPtr> tensors;     // of all shards, in file order; shape outermost first
   std::vector<int> shard_of;          // per tensor
   std::vector<std::string> warnings;  // one line each: what llama.cpp accepts but a whole file would not have
+  // read_gguf_header's alone: names of tensors whose data is cut off, and names of shards that are not there
+  std::vector<std::string> left_out, missing_shards;
 
   const GgufValue* find(std::string_view key) const;
   // Typed look-ups: nullopt if absent; Error(bad_input) naming key and types if it is of another kind. Any integer type
@@ -100,8 +102,8 @@ struct GgufFile {
 /// expected. As llama.cpp does, the padding after the last tensor may be missing and bytes after it are ignored (with a
 /// warning). Memory: a few times the header's bytes; tensor data is not touched.
 GgufFile read_gguf(const std::filesystem::path& path);
-/// The same of one file alone, whole or not: all keys, and the tensors before the first whose data is cut off. A shard is
-/// read without its siblings (the first has the keys).
+/// The same of a file that may be cut off: all keys, and the tensors before the first whose data is; the others are
+/// `left_out`. Of a split file also the shards beside it, each cut off or not; the others are `missing_shards`.
 GgufFile read_gguf_header(const std::filesystem::path& path);
 
 /// A GGUF about to be written.

@@ -21,7 +21,8 @@ namespace ropewalk::formats {
 /// Error(unsupported).
 Checkpoint read_gguf_model(const GgufFile& file, const std::string& path);
 /// Its configuration by the keys and, if it is there, rope_freqs.weight: no other tensor is looked at (n_vocab is the
-/// tokenizer's, 0 without one; biases and a tied head are not known).
+/// tokenizer's, 0 without one; biases and a tied head are not known). Error(bad_input) if those divisors are cut off, or
+/// may stand in a shard that is missing (read_gguf_header).
 ModelConfig read_gguf_config(const GgufFile& file, const std::string& path);
 
 struct GgufExportOptions {

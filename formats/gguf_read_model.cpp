@@ -64,6 +64,7 @@ class ModelReader {
     read_shape();
     if (const GgufArray* tokens = file_.array("tokenizer.ggml.tokens"); tokens && tokens->size() <= 0x7fffffff)
       config_.n_vocab = static_cast<int>(tokens->size());
+    check_rope_tensors();
     config_.rope = read_gguf_rope(file_, path_);
     return config_;
   }
@@ -198,10 +199,29 @@ class ModelReader {
   }
 
   /// Divisors of the frequencies: read_gguf_rope's, no part of the checkpoint.
-  bool is_rope_tensor(const std::string& name) const {
+  std::vector<std::string_view> rope_tensors() const {
     if (file_.string("llama.rope.scaling.type").value_or("linear") == "longrope")
-      return name == "rope_factors_long.weight" || name == "rope_factors_short.weight";
-    return name == kGgufRopeFreqs;
+      return {"rope_factors_long.weight", "rope_factors_short.weight"};
+    return {kGgufRopeFreqs};
+  }
+  bool is_rope_tensor(const std::string& name) const {
+    const std::vector<std::string_view> all = rope_tensors();
+    return std::find(all.begin(), all.end(), name) != all.end();
+  }
+  /// A rope without the divisors that the rest of the file has is another one.
+  void check_rope_tensors() const {
+    for (const std::string_view wanted : rope_tensors()) {
+      const std::string name(wanted);
+      if (std::find(file_.left_out.begin(), file_.left_out.end(), name) != file_.left_out.end())
+        refuse("the data of '" + name + "', which the rope needs, is cut off", ErrorKind::bad_input,
+               "fetch more of the file");
+      const bool here = std::any_of(file_.tensors.begin(), file_.tensors.end(),
+                                    [&](const TensorPtr& tensor) { return tensor->name() == name; });
+      if (!here && !file_.missing_shards.empty())
+        refuse("'" + name + "', which the rope needs if there is one, may stand in '" + file_.missing_shards.front() +
+                   "', which is missing",
+               ErrorKind::bad_input, "fetch the first bytes of every shard into one folder");
+    }
   }
 
   void take_tensors(Checkpoint& out) {

@@ -121,7 +121,7 @@ struct OneFile {
   std::uint64_t alignment = 32;
   std::vector<GgufKey> keys;
   std::vector<TensorPtr> tensors;
-  std::vector<std::string> warnings;
+  std::vector<std::string> warnings, left_out;
 };
 
 /// Entry i, at an offset that is not where the one before ends: the fault of that one's type or shape where all from i on
@@ -163,7 +163,10 @@ void place_tensors(const GgufCursor& in, const std::vector<Entry>& entries, OneF
     // data_begin and running stay below 2^63 because each tensor was found to lie inside the file
     const std::uint64_t begin = data_begin + running;
     const bool cut_off = begin > one.file->size() || entry.bytes > one.file->size() - begin;
-    if (cut_off && partial) return;
+    if (cut_off && partial) {
+      for (std::size_t rest = i; rest < entries.size(); ++rest) one.left_out.push_back(entries[rest].info.name);
+      return;
+    }
     if (cut_off)
       throw Error(ErrorKind::bad_input, {.path = path, .offset = begin},
                   "tensor " + in_quotes(entry.info.name) + " needs " + plural(entry.bytes, "byte") + ", " +
@@ -206,6 +209,7 @@ void append(GgufFile& out, OneFile one, int shard) {
     out.shard_of.push_back(shard);
   }
   for (std::string& warning : one.warnings) out.warnings.push_back(std::move(warning));
+  for (std::string& name : one.left_out) out.left_out.push_back(std::move(name));
 }
 
 std::optional<std::uint64_t> key_integer(const OneFile& one, std::string_view key) {
@@ -231,16 +235,30 @@ void check_shard(const OneFile& one, std::uint64_t number, std::uint64_t count) 
                 "use shards of one conversion");
 }
 
-GgufFile read_split(const std::filesystem::path& path, std::uint64_t count) {
+std::uint64_t shard_count(const OneFile& one) {
+  const std::uint64_t count = key_integer(one, "split.count").value_or(1);
+  if (count > 65535)
+    throw Error(ErrorKind::bad_input, {.path = one.file->path()},
+                "split.count is " + std::to_string(count) + ", at most 65535 are allowed", kGgufWriteAgain);
+  return count;
+}
+
+/// The name of a shard, which must say what split.count does.
+GgufShardName shard_name(const std::filesystem::path& path, std::uint64_t count) {
   const std::optional<GgufShardName> name = parse_shard_name(path);
   if (!name || name->count != count)
     throw Error(ErrorKind::bad_input, {.path = path.string()},
                 "holds one of " + std::to_string(count) + " shards, but its name does not end in -0000N-of-" +
                     shard_number(count) + ".gguf",
                 "give the shards the names they were written under");
+  return *name;
+}
+
+GgufFile read_split(const std::filesystem::path& path, std::uint64_t count) {
+  const GgufShardName name = shard_name(path, count);
   GgufFile out;
   for (std::uint64_t number = 0; number < count; ++number) {
-    const std::filesystem::path shard = shard_path(*name, number);
+    const std::filesystem::path shard = shard_path(name, number);
     if (!is_there(shard))
       throw Error(ErrorKind::bad_input, {.path = shard.string()},
                   "shard " + std::to_string(number + 1) + " of " + std::to_string(count) + " is missing",
@@ -268,19 +286,31 @@ GgufFile read_split(const std::filesystem::path& path, std::uint64_t count) {
 
 GgufFile read_gguf(const std::filesystem::path& path) {
   OneFile one = read_one(path);
-  const std::uint64_t count = key_integer(one, "split.count").value_or(1);
-  if (count > 65535)
-    throw Error(ErrorKind::bad_input, {.path = path.string()},
-                "split.count is " + std::to_string(count) + ", at most 65535 are allowed", kGgufWriteAgain);
-  if (count > 1) return read_split(path, count);
+  if (const std::uint64_t count = shard_count(one); count > 1) return read_split(path, count);
   GgufFile out;
   append(out, std::move(one), 0);
   return out;
 }
 
 GgufFile read_gguf_header(const std::filesystem::path& path) {
+  OneFile one = read_one(path, true);
+  const std::uint64_t count = shard_count(one);
   GgufFile out;
-  append(out, read_one(path, true), 0);
+  if (count <= 1) {
+    append(out, std::move(one), 0);
+    return out;
+  }
+  const GgufShardName name = shard_name(path, count);
+  for (std::uint64_t number = 0; number < count; ++number) {
+    const std::filesystem::path shard = shard_path(name, number);
+    if (number != name.number && !is_there(shard)) {
+      out.missing_shards.push_back(shard.filename().string());
+      continue;
+    }
+    OneFile part = number == name.number ? std::move(one) : read_one(shard, true);
+    check_shard(part, number, count);
+    append(out, std::move(part), static_cast<int>(number));
+  }
   return out;
 }
 

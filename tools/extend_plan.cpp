@@ -52,6 +52,8 @@ PlannedModel open_model(const ExtendOptions& options, const Io& io) {
     const formats::GgufFile header = formats::read_gguf_header(path);
     model.config = formats::read_gguf_config(header, path.string());
     model.place = "the GGUF's";
+    model.warnings = header.warnings;
+    for (const std::string& warning : model.warnings) warn(warning, options.common, io);
     return model;
   }
   if (!bare || spec.rope || !spec.adapters.empty() || formats::is_adapter_alone(path)) {

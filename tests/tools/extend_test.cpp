@@ -3,6 +3,7 @@
 #include <set>
 #include <sstream>
 
+#include "formats/gguf.h"
 #include "formats/rope_presets.h"
 #include "tests/tools/command.h"
 #include "tests/tools/remote_code.h"
@@ -359,6 +360,79 @@ TEST(Extend, PlanOfAGgufsFirstBytes) {
   EXPECT_NE(written.err.find("the file is cut short"), std::string::npos) << written.err;
   spill(scratch / "head.gguf", bytes.substr(0, 100));
   EXPECT_EQ(run({"extend", (scratch / "head.gguf").string(), "--plan", "-c", "2k"}).exit, 3) << "not even the keys";
+}
+
+// Divisors of the frequencies are a tensor: a plan without them would be of another rope.
+TEST(Extend, PlanOfAGgufWhoseDivisorsAreCutOffIsRefused) {
+  Scratch scratch;
+  const std::string whole = (scratch / "m.gguf").string();
+  ASSERT_EQ(
+      run({"convert", model("tolstoy-4m") + "+rope=llama3,factor=8", "-o", whole, "--type", "f16", "--no-sync"}).exit,
+      0);
+  const auto plan = [](const std::string& path) { return run({"extend", path, "--plan", "-c", "8k", "--json"}); };
+  const auto content = [&](const std::string& path) {
+    Json out = plan(path).json();
+    out.erase("source");
+    out["rope"].erase("provenance");
+    return out;
+  };
+  const Json wanted = content(whole);
+  EXPECT_EQ(wanted["rope"]["text"], "plain (theta 10000, 16 frequency divisors)");
+  std::uint64_t begin = 0, bytes_after = 0;  // of rope_freqs.weight; the data ends with the file
+  const std::string bytes = slurp(whole);
+  const formats::GgufFile file = formats::read_gguf(whole);
+  for (auto one = file.tensors.rbegin(); one != file.tensors.rend(); ++one) {
+    const TensorInfo& info = (*one)->info();
+    bytes_after += (byte_size(info.dtype, info.elements()).value() + 31) / 32 * 32;
+    if (info.name == "rope_freqs.weight") begin = bytes.size() - bytes_after;
+  }
+  ASSERT_GT(begin, 0u);
+  const std::string cut = (scratch / "cut.gguf").string();
+  for (const std::uint64_t size : {begin, begin + 63}) {  // 16 floats
+    spill(cut, bytes.substr(0, size));
+    const Ran refused = plan(cut);
+    EXPECT_EQ(refused.exit, 3);
+    EXPECT_NE(
+        refused.err.find("cut.gguf: the data of 'rope_freqs.weight', which the rope needs, is cut off; fetch more "
+                         "of the file"),
+        std::string::npos)
+        << refused.err;
+  }
+  spill(cut, bytes.substr(0, begin + 64));
+  EXPECT_EQ(content(cut), wanted);
+  // what is told of the whole file is told here
+  spill(cut, bytes + "more");
+  const Ran longer = plan(cut);
+  EXPECT_EQ(longer.exit, 0);
+  EXPECT_NE(longer.err.find("4 bytes after the last tensor are ignored"), std::string::npos) << longer.err;
+  EXPECT_NE(longer.json()["warnings"].dump().find("4 bytes after the last tensor"), std::string::npos);
+}
+
+// Keys stand in the first shard, the divisors may in any.
+TEST(Extend, PlanOfAShardLooksIntoTheOthers) {
+  Scratch scratch;
+  const auto plan = [&](const char* name) {
+    return run({"extend", (scratch / name).string(), "--plan", "-c", "8k", "--json"});
+  };
+  ASSERT_EQ(run({"convert", model("tolstoy-4m") + "+rope=llama3,factor=8", "-o", (scratch / "m.gguf").string(),
+                 "--type", "f16", "--no-sync", "--split-max-tensors", "20", "--no-tensor-first-split"})
+                .exit,
+            0);
+  const fs::path divisors = scratch / "m-00002-of-00003.gguf", last = scratch / "m-00003-of-00003.gguf";
+  ASSERT_TRUE(fs::exists(last));
+  const std::string bytes = slurp(divisors);
+  spill(divisors, bytes.substr(0, bytes.size() / 2));
+  fs::remove(last);
+  for (const char* name : {"m-00001-of-00003.gguf", "m-00002-of-00003.gguf"}) {
+    const Ran ran = plan(name);
+    ASSERT_EQ(ran.exit, 0) << ran.err;
+    EXPECT_EQ(ran.json()["rope"]["text"], "plain (theta 10000, 16 frequency divisors)") << name;
+  }
+  fs::remove(divisors);
+  const Ran refused = plan("m-00001-of-00003.gguf");
+  EXPECT_EQ(refused.exit, 3);
+  EXPECT_NE(refused.err.find("may stand in 'm-00002-of-00003.gguf', which is missing"), std::string::npos)
+      << refused.err;
 }
 
 TEST(Extend, PlanComparesMethodsAndWritesNothing) {
