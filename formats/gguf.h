@@ -108,10 +108,11 @@ GgufFile read_gguf_header(const std::filesystem::path& path);
 
 /// A GGUF about to be written.
 struct GgufTensorPlan {
-  std::string name;                            // GGUF name
-  TensorPtr tensor;                            // shape outermost first
-  DType dtype;                                 // encoding in the file
-  OutOfRange out_of_range = OutOfRange::ieee;  // of values that have to be encoded as it
+  std::string name;                                                 // GGUF name
+  TensorPtr tensor;                                                 // shape outermost first
+  DType dtype;                                                      // encoding in the file
+  OutOfRange out_of_range = OutOfRange::ieee;                       // of values that have to be encoded as it
+  std::shared_ptr<const std::vector<float>> importances = nullptr;  // of its encoder (lib/executor.h, Sink)
 };
 struct GgufPlan {
   std::vector<GgufKey> keys;
@@ -122,6 +123,7 @@ struct GgufSplit {
   std::optional<std::uint64_t> max_bytes = std::nullopt;    // converter's --split-max-size
   std::optional<std::uint64_t> max_tensors = std::nullopt;  // converter's --split-max-tensors
   bool no_tensor_first_split = false;
+  std::vector<std::size_t> first_tensors = {};  // a new file begins with each of these tensors of the plan, ascending
 };
 /// One file of the plan, laid out before any data exists.
 struct GgufShard {

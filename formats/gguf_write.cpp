@@ -108,7 +108,8 @@ void GgufOutputs::append_items(StreamPlan& pass) const {
     for (std::size_t s = 0; s < output.shards.size(); ++s)
       for (const GgufShard::Place& place : output.shards[s].places) {
         const GgufTensorPlan& tensor = output.plan.tensors[place.tensor];
-        pass.add(tensor.tensor, {tensor.dtype, output.files[s].get(), place.offset_bytes, tensor.out_of_range});
+        pass.add(tensor.tensor, {tensor.dtype, output.files[s].get(), place.offset_bytes, tensor.out_of_range, nullptr,
+                                 tensor.importances});
       }
 }
 

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstring>
 #include <unordered_set>
 
@@ -87,7 +88,8 @@ std::vector<std::vector<std::size_t>> distribute(const std::vector<std::uint64_t
   for (std::size_t tensor = 0; tensor < bytes.size(); ++tensor) {
     const bool too_many = split.max_tensors.value_or(0) != 0 && shards.back().size() >= *split.max_tensors;
     const bool too_large = split.max_bytes.value_or(0) != 0 && in_last + bytes[tensor] > *split.max_bytes;
-    if (!shards.back().empty() && (too_many || too_large)) {
+    const bool told = std::binary_search(split.first_tensors.begin(), split.first_tensors.end(), tensor);
+    if (!shards.back().empty() && (too_many || too_large || told)) {
       shards.emplace_back();
       in_last = 0;
     }

@@ -16,6 +16,7 @@
 #include <string>
 #include <utility>
 
+#include "lib/codecs/encode.h"
 #include "lib/convert.h"
 #include "lib/error.h"
 
@@ -60,8 +61,14 @@ void check(const StreamItem& item) {
     if (!byte_size(sink.dtype, tensor.info().columns()))
       refuse("has rows of " + std::to_string(tensor.info().columns()) + " elements, not whole blocks of " + name,
              "choose another encoding for it");
-    if (!takes_raw(tensor, sink) && !can_encode(sink.dtype))
-      refuse("cannot be encoded as " + name, "choose f32, f16, bf16 or q8_0");
+    if (!takes_raw(tensor, sink) && !can_encode(sink.dtype) && !sink.importances)
+      refuse("cannot be encoded as " + name, "choose another encoding for it");
+    if (sink.importances && (!has_block_encoder(sink.dtype) || sink.importances->empty() ||
+                             sink.importances->size() % tensor.info().columns() != 0 ||
+                             tensor.info().rows() % (sink.importances->size() / tensor.info().columns()) != 0))
+      refuse("has " + std::to_string(sink.importances->size()) + " importances for rows of " +
+                 std::to_string(tensor.info().columns()) + " elements",
+             "give as many, for each expert");
   }
 }
 
@@ -123,6 +130,22 @@ void count_not_finite(const Rows& rows, StreamFinding& finding) {
   else count(rows.narrow);
 }
 
+/// Blocks whose errors are weighed: row by row, for importances are of an expert's columns.
+void encode_weighted(const Rows& rows, std::span<const float> values, const Sink& sink, std::span<std::byte> bytes) {
+  const std::uint64_t columns = rows.tensor.info().columns(), row_bytes = bytes.size() / rows.range.size();
+  const std::span<const float> all(*sink.importances);
+  const std::uint64_t rows_per_expert = rows.tensor.info().rows() / (all.size() / columns);
+  for (std::uint64_t row = 0; row < rows.range.size(); ++row) {
+    const std::uint64_t expert = (rows.range.begin + row) / rows_per_expert;
+    encode_blocks(sink.dtype, values.subspan(row * columns, columns), columns, all.subspan(expert * columns, columns),
+                  bytes.subspan(row * row_bytes, row_bytes));
+  }
+}
+void encode_weighted(const Rows& rows, std::span<const double> values, const Sink& sink, std::span<std::byte> bytes) {
+  const std::vector<float> rounded(values.begin(), values.end());
+  encode_weighted(rows, rounded, sink, bytes);
+}
+
 template <class Float>
 std::span<const std::byte> encode(const Rows& rows, std::span<Float> values, const Sink& sink, double largest,
                                   std::span<std::byte> bytes, StreamFinding& finding) {
@@ -134,7 +157,8 @@ std::span<const std::byte> encode(const Rows& rows, std::span<Float> values, con
   } else if (!in_range(sink.dtype, largest)) {
     finding.overflowed += count_out_of_range(sink.dtype, std::span<const Float>(values));
   }
-  if constexpr (sizeof(Float) == 8) encode_f64(sink.dtype, values, bytes);
+  if (sink.importances) encode_weighted(rows, std::span<const Float>(values), sink, bytes);
+  else if constexpr (sizeof(Float) == 8) encode_f64(sink.dtype, values, bytes);
   else encode_f32(sink.dtype, values, bytes);
   return bytes;
 }

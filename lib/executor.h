@@ -21,6 +21,9 @@ struct Sink {
   std::uint64_t offset_bytes;
   OutOfRange out_of_range = OutOfRange::ieee;       // of values that have to be encoded; raw bytes pass as they are
   std::shared_ptr<const RowOrder> order = nullptr;  // rows leave in this order of the tensor's
+  // what block encoders weigh errors by: as many as the tensor has columns, or that many for each of its experts (equal
+  // parts of its rows, in order)
+  std::shared_ptr<const std::vector<float>> importances = nullptr;
 };
 
 /// One tensor and every output that wants it: its rows are produced once and encoded for each sink.
