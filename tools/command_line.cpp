@@ -14,6 +14,7 @@ namespace {
 
 struct Documented {
   std::string names, metavar, help, group;
+  bool brief = true;  // stands in -h
 };
 
 [[noreturn]] void refuse(const std::string& problem, const std::string& fix) {
@@ -104,6 +105,8 @@ struct CommandLine::State {
   std::vector<Documented> options, positionals;
   std::vector<std::pair<std::string, std::string>> examples;
   std::string group = "Options";
+  bool brief = true;
+  std::vector<std::string> long_groups;  // titles of those that -h leaves out
 };
 
 CommandLine::CommandLine(std::string command, std::string summary) : state_(std::make_unique<State>()) {
@@ -114,7 +117,11 @@ CommandLine::CommandLine(std::string command, std::string summary) : state_(std:
 }
 CommandLine::~CommandLine() = default;
 
-void CommandLine::group(std::string title) { state_->group = std::move(title); }
+void CommandLine::group(std::string title, bool brief) {
+  if (!brief) state_->long_groups.push_back(title);
+  state_->group = std::move(title);
+  state_->brief = brief;
+}
 void CommandLine::example(std::string line, std::string what) {
   state_->examples.emplace_back(std::move(line), std::move(what));
 }
@@ -131,12 +138,12 @@ void CommandLine::positionals(std::vector<std::string>& values, const char* name
 }
 
 void CommandLine::flag(const char* names, bool& value, const std::string& help) {
-  state_->options.push_back({names, "", help, state_->group});
+  state_->options.push_back({names, "", help, state_->group, state_->brief});
   state_->app.add_flag_callback(names, [&value] { value = true; });
 }
 
 void CommandLine::add(const char* names, const char* metavar, const std::string& help, Setter set) {
-  state_->options.push_back({names, metavar, help, state_->group});
+  state_->options.push_back({names, metavar, help, state_->group, state_->brief});
   state_->app.add_option_function<std::string>(names, std::move(set));
 }
 
@@ -157,7 +164,7 @@ void CommandLine::option(const char* names, std::optional<std::string>& value, c
 }
 void CommandLine::option(const char* names, std::vector<std::string>& values, const char* metavar,
                          const std::string& help) {
-  state_->options.push_back({names, metavar, help, state_->group});
+  state_->options.push_back({names, metavar, help, state_->group, state_->brief});
   state_->app
       .add_option_function<std::vector<std::string>>(names,
                                                      [&values](const std::vector<std::string>& all) { values = all; })
@@ -321,6 +328,7 @@ std::string clause(const std::string& help, std::size_t width) {
 std::string listed(const std::vector<Documented>& all) {
   std::string out;
   for (const Documented& option : all) {
+    if (!option.brief) continue;
     std::string head = "  " + spelled(option);
     if (head.size() + 2 > kIndent) {  // one short spelling, one long
       const std::string first = split_list(option.names).front(), name = long_name(option.names);
@@ -335,8 +343,10 @@ std::string listed(const std::vector<Documented>& all) {
 }  // namespace
 
 std::string CommandLine::short_help() const {
+  std::string more;
+  for (const std::string& title : state_->long_groups) more += (more.empty() ? " and these options: " : ", ") + title;
   return "usage: " + usage() + "\n" + state_->summary + "\n\n" + listed(state_->positionals) + listed(state_->options) +
-         "\nropewalk " + state_->command + " --help tells more, with examples.\n";
+         "\nropewalk " + state_->command + " --help tells more, with examples" + more + ".\n";
 }
 
 std::string source_help() {

@@ -49,8 +49,8 @@ class CommandLine {
   void refused_option(const char* names,
                       std::function<std::pair<std::string, std::string>(const std::string& value)> say);
 
-  /// Starts a group of options in the help.
-  void group(std::string title);
+  /// Starts a group of options in the help. Of one that is not `brief`, -h shows the title alone.
+  void group(std::string title, bool brief = true);
   /// A line for --help: a command and what it does.
   void example(std::string line, std::string what);
 

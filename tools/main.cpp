@@ -3,6 +3,7 @@
 
 #include <csignal>
 #include <cstdlib>
+#include <filesystem>
 #include <iostream>
 #include <string>
 #include <vector>
@@ -41,6 +42,9 @@ int main(int argc, char** argv) {
                          .err_is_terminal = err_is_terminal,
                          .color = err_is_terminal && !(no_color && *no_color),
                          .hub_cache = ropewalk::tools::hub_cache_from_environment()};
-  const std::vector<std::string> arguments(argv + (argc > 0 ? 1 : 0), argv + argc);
+  std::vector<std::string> arguments(argv + (argc > 0 ? 1 : 0), argv + argc);
+  // linked under that name it stands in for llama.cpp's tool
+  if (argc > 0 && std::filesystem::path(argv[0]).filename() == "llama-quantize")
+    arguments.insert(arguments.begin(), "quantize");
   return ropewalk::tools::run_cli(arguments, io);
 }

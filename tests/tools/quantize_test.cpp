@@ -1,0 +1,132 @@
+// quantize beside its goldens: what it says, what it refuses, what convert and verify make of mixes.
+#include "tests/tools/command.h"
+
+namespace ropewalk::tools::test {
+namespace {
+
+class Quantize : public testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_EQ(run({"convert", model("tolstoy-4m-yarn-2k"), "-o", f16, "--type", "f16", "--no-sync"}).exit, 0);
+  }
+  /// Exit code and the one line of the error.
+  void refused(const std::vector<std::string>& words, int exit, const std::string& line) const {
+    const Ran ran = run(words);
+    EXPECT_EQ(ran.exit, exit) << ran.err;
+    EXPECT_EQ(ran.err_lines().size(), 1u) << ran.err;
+    EXPECT_NE(ran.err.find(line), std::string::npos) << ran.err;
+  }
+
+  Scratch scratch;
+  std::string f16 = (scratch / "m-f16.gguf").string(), out = (scratch / "out.gguf").string();
+};
+
+TEST_F(Quantize, NamesItsOutputAndReplacesIt) {
+  EXPECT_EQ(run({"quantize", "--no-sync", f16, "q4_k_m"}).exit, 0);
+  const fs::path named = scratch / "ggml-model-Q4_K_M.gguf";
+  ASSERT_TRUE(fs::exists(named));
+  spill(out, "old");
+  const Ran ran = run({"quantize", "--no-sync", f16, out, "15", "2"});
+  EXPECT_EQ(ran.exit, 0) << ran.err;
+  EXPECT_EQ(slurp(out), slurp(named)) << "by number, with threads";
+  EXPECT_NE(ran.out.find("mix of llama.cpp@0.5"), std::string::npos) << ran.out;
+  EXPECT_NE(ran.out.find("| q6_k"), std::string::npos) << ran.out;
+}
+
+TEST_F(Quantize, ByTheToolsName) {
+  fs::create_symlink(ROPEWALK_BINARY, scratch / "llama-quantize");
+  const std::string command =
+      (scratch / "llama-quantize").string() + " --pure '" + f16 + "' '" + out + "' Q8_0 1 >/dev/null 2>&1";
+  EXPECT_EQ(std::system(command.c_str()), 0);
+  EXPECT_TRUE(fs::exists(out));
+}
+
+TEST_F(Quantize, DryRunWritesNothing) {
+  const auto before = scratch.names();
+  const Ran ran = run({"quantize", "--dry-run", f16, out, "Q5_K_M", "--json"});
+  EXPECT_EQ(ran.exit, 0) << ran.err;
+  EXPECT_EQ(scratch.names(), before);
+  ASSERT_EQ(run({"quantize", "--no-sync", f16, out, "Q5_K_M"}).exit, 0);
+  EXPECT_EQ(ran.json()["outputs"][0]["bytes"].get<std::uint64_t>(), fs::file_size(out)) << "the size it will have";
+}
+
+TEST_F(Quantize, Refusals) {
+  refused({"quantize", f16, out, "Q9_K"}, 2, "'Q9_K' is no type");
+  refused({"quantize", f16, out}, 2, "is no type, and none follows it");
+  refused({"quantize", f16, out, "Q4_0", "two"}, 2, "THREADS has 'two'");
+  refused({"quantize", f16, out, "Q4_0", "2", "3"}, 2, "one word too many");
+  refused({"quantize", "--tensor-type", "attn_q", f16, out, "Q4_0"}, 2, "give PATTERN=TYPE");
+  refused({"quantize", "--tensor-type", "attn(=q8_0", f16, out, "Q4_0"}, 2, "no regular expression");
+  refused({"quantize", "--tensor-type", "attn_q=q9", f16, out, "Q4_0"}, 2, "names the type 'q9'");
+  refused({"quantize", "--output-tensor-type", "i8x", f16, out, "Q4_0"}, 2, "names the type 'i8x'");
+  refused({"quantize", "--override-kv", "a=long:1", f16, out, "Q4_0"}, 2, "--override-kv is 'a=long:1'");
+  refused({"quantize", "--prune-layers", "99", f16, out, "Q4_0"}, 2, "layer 99, which is not there");
+  refused({"quantize", "--prune-layers", "0,1,2,3", f16, out, "Q4_0"}, 2, "names every layer");
+  refused({"quantize", "--include-weights", "a", f16, out, "Q4_0"}, 2, "no --imatrix");
+  refused({"quantize", "--mix", "llama.cpp@0.1", f16, out, "Q4_0"}, 2, "--mix is 'llama.cpp@0.1'");
+  refused({"quantize", f16, f16, "Q4_0"}, 5, "is or contains the source");
+  refused({"quantize", f16, out, "IQ2_XXS"}, 4, "needs importances");
+  refused({"quantize", "--imatrix", f16, f16, out, "Q4_0"}, 3, "not an importance matrix");
+  refused({"quantize", (scratch / "none.gguf").string(), out, "Q4_0"}, 3, "none.gguf");
+  ASSERT_EQ(run({"quantize", "--no-sync", f16, (scratch / "q8.gguf").string(), "Q8_0"}).exit, 0);
+  refused({"quantize", (scratch / "q8.gguf").string(), out, "Q4_0"}, 4, "give --allow-requantize");
+  EXPECT_FALSE(fs::exists(out));
+  EXPECT_EQ(run({"quantize", "--no-sync", "--allow-requantize", (scratch / "q8.gguf").string(), out, "Q4_0"}).exit, 0);
+}
+
+// One pass has the chain's bytes; the chain with the real llama-quantize is tests/peers/quantize.py.
+TEST_F(Quantize, ConvertGoesStraightToAMix) {
+  const std::string one = (scratch / "one-{TYPE}.gguf").string(), name = "--model-name";
+  ASSERT_EQ(run({"convert", model("tolstoy-4m-yarn-2k"), "-o", f16, "--type", "f16", name, "m", "--overwrite"}).exit,
+            0);
+  const Ran ran =
+      run({"convert", model("tolstoy-4m-yarn-2k"), "-o", one, "--type", "q4_k_m,q3_k_s,f16", name, "m", "--no-sync"});
+  EXPECT_EQ(ran.exit, 0) << ran.err;
+  for (const char* type : {"Q4_K_M", "Q3_K_S"}) {
+    ASSERT_EQ(run({"quantize", "--no-sync", f16, out, type}).exit, 0);
+    EXPECT_EQ(slurp(scratch / ("one-" + std::string(type) + ".gguf")), slurp(out)) << type;
+  }
+  refused({"convert", model("tolstoy-4m-yarn-2k"), "-o", out, "--type", "f16", "--pure"}, 2, "no --type is a mix");
+  refused({"convert", model("tolstoy-4m-yarn-2k"), "-o", out, "--type", "q4_k_x"}, 2, "did you mean q4_k_");
+}
+
+TEST_F(Quantize, VerifyHasLimitsOfItsBits) {
+  ASSERT_EQ(run({"quantize", "--no-sync", f16, out, "Q4_K_M"}).exit, 0);
+  const std::vector<std::string> verify = {"verify",    out,
+                                           "--against", model("tolstoy-4m-yarn-2k"),
+                                           "-c",        "512",
+                                           "--windows", "1",
+                                           "-f",        fixture("goldens/perplexity/doc-1.txt")};
+  const Ran good = run(verify);
+  EXPECT_EQ(good.exit, 0) << good.out << good.err;
+  auto strict = verify;
+  strict.insert(strict.end(), {"--max", "kl_mean=0.001"});
+  EXPECT_EQ(run(strict).exit, 1) << "what four bits cost is measured";
+  ASSERT_EQ(run({"extend", out, "-o", (scratch / "lost.gguf").string(), "--rope", "none", "--no-sync"}).exit, 0);
+  auto lost = verify;
+  lost[1] = (scratch / "lost.gguf").string();
+  EXPECT_EQ(run(lost).exit, 1) << "a rope that was lost fails at any encoding";
+}
+
+// Merged into blocks of four bits it would be quantized a second time: asked for, or not at all.
+TEST_F(Quantize, AnAdapterOnAQuantizedBase) {
+  ASSERT_EQ(run({"quantize", "--no-sync", f16, out, "Q4_K_M"}).exit, 0);
+  const std::string source = out + "+" + adapter(), text = fixture("goldens/perplexity/doc-1.txt"),
+                    merged = (scratch / "merged.gguf").string();
+  const Ran ran = run({"convert", source, "-o", merged, "--type", "keep"});
+  EXPECT_EQ(ran.exit, 4) << ran.err;
+  EXPECT_NE(ran.err.find("it would be quantized a second time"), std::string::npos) << ran.err;
+  EXPECT_EQ(run({"perplexity", source, "-f", text, "-c", "64", "--windows", "1"}).exit, 4);
+  EXPECT_EQ(run({"perplexity", source, "-f", text, "-c", "64", "--windows", "1", "--unmerged"}).exit, 0);
+  const Ran told = run({"convert", source, "-o", merged, "--type", "keep", "--dtype", "f16", "--no-sync"});
+  EXPECT_EQ(told.exit, 0) << told.err;
+  const Ran shown = run({"inspect", merged, "--tensors", "--json"});
+  std::map<std::string, std::string> types;
+  for (const Json& tensor : shown.json()["tensors"])
+    types[tensor["name"].get<std::string>()] = tensor["dtype"].get<std::string>();
+  EXPECT_EQ(types.at("model.layers.0.self_attn.q_proj.weight"), "f16") << "changed by the adapter";
+  EXPECT_EQ(types.at("model.embed_tokens.weight"), "q4_k") << "untouched";
+}
+
+}  // namespace
+}  // namespace ropewalk::tools::test
