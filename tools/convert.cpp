@@ -6,12 +6,11 @@
 #include "formats/gguf_rewrite.h"
 #include "formats/hf_writer.h"
 #include "lib/error.h"
-#include "lib/file.h"
 #include "lib/recipes.h"
-#include "lib/sha256.h"
 #include "tools/commands.h"
 #include "tools/convert_targets.h"
 #include "tools/describe.h"
+#include "tools/file_sha256.h"
 #include "tools/losses.h"
 #include "tools/model_card.h"
 #include "tools/one_line.h"
@@ -28,10 +27,12 @@ void declare(CommandLine& line, ConvertOptions& options) {
   line.positional(options.source, "SOURCE", "what to convert; adapters are merged and ropes applied on the way");
   line.option("-o,--output,--outfile", options.output, "OUT",
               "a file, a folder (DIR/), or a pattern such as '{name}-{type}.gguf'");
-  line.option("--type,--outtype", options.types, "T[,T...]",
-              "f32, f16, bf16, q8_0, auto, keep, hf:f16, hf:bf16 or hf:f32. Auto is the source's 16-bit type, keep "
-              "leaves every encoding as it is, hf: writes a Hugging Face folder. "
-              "Default: auto, and keep for a GGUF. Any number of outputs from one read");
+  line.option(
+      "--type,--outtype", options.types, "T[,T...]",
+      "f32, f16, bf16, q8_0, auto, keep, hf:f16, hf:bf16, hf:f32 or a mix of llama-quantize's such as q4_k_m. "
+      "Auto is the source's 16-bit type, keep leaves every encoding as it is, hf: writes a Hugging Face folder, "
+      "a mix has the bytes of llama-quantize on the lossless GGUF. "
+      "Default: auto, and keep for a GGUF. Any number of outputs from one read");
   line.option("--model-name", options.model_name, "NAME", "general.name, and {name} in the pattern");
   line.option("--metadata", options.metadata, "FILE", "JSON with general.* keys that override what is found");
   line.option("--compat", options.compat, "ENGINE",
@@ -40,6 +41,10 @@ void declare(CommandLine& line, ConvertOptions& options) {
   line.bytes_option("--split-max-size", options.split_max_size, "SIZE", "most tensor data per file, e.g. 5G");
   line.option("--split-max-tensors", options.split_max_tensors, 1, 1'000'000, "N", "most tensors per file");
   line.flag("--no-tensor-first-split", options.no_tensor_first_split, "the first file holds only metadata");
+  declare_mix(line, options.mix);
+  line.option("--intermediate", options.intermediate, "T",
+              "what a mix starts from: f16, bf16 or f32 (default: the matrices' own, f32 where they differ)");
+  line.group("Model");
   declare_losses(line, options.rope_encoding, options.rope.allowed_losses);
   declare_modifiers(line, options.modifiers);
   declare_engines(line, options.rope.engines);
@@ -54,6 +59,22 @@ void declare(CommandLine& line, ConvertOptions& options) {
   line.example("ropewalk convert model -o model.gguf --type q8_0",
                "the same tensors as convert_hf_to_gguf.py and llama-quantize");
   line.example("ropewalk convert model.gguf -o out.gguf --rope yarn,factor=8", "keys changed, tensors as they are");
+}
+
+/// The plan of a GGUF that is never written becomes that of its mix.
+void quantize(Target& target, const MixChoice& choice, const std::optional<formats::Imatrix>& importances,
+              const std::string& label) {
+  formats::QuantizeOptions options = parse_mix(choice);
+  options.mix.type = *target.mix;
+  if (importances) options.imatrix = &*importances;
+  formats::QuantizePlan mixed = formats::quantize_plan(*target.plan, label, options);
+  const Coverage coverage = coverage_of(mixed);
+  check_coverage(coverage, choice);
+  target.notes.push_back("types by the mix of " + std::string(formats::kMixVersion) + ", from " +
+                         std::string(info(target.dtype).name));
+  if (importances) target.notes.push_back(target.type + ": " + coverage_text(coverage));
+  for (const std::string& note : fallback_notes(mixed)) target.notes.push_back(target.type + ": " + note);
+  target.plan = std::move(mixed.plan);
 }
 
 /// Plans of the GGUF targets; those of one source share their tensors.
@@ -77,12 +98,14 @@ void plan_ggufs(const ConvertOptions& options, const formats::Source& source, st
                       .metadata = metadata,
                       .saturate = options.modifiers.saturate});
   }
+  const std::optional<formats::Imatrix> importances = read_importances(options.mix);
   std::vector<formats::GgufExport> exports;
   if (source.hf) exports = formats::export_ggufs(source, wanted);
   for (const Target* target : ggufs)
     if (source.gguf)
-      exports.push_back(formats::rewrite_gguf_source(source, target->keep ? std::nullopt : std::optional(target->dtype),
-                                                     encoding, options.modifiers.saturate));
+      exports.push_back(formats::rewrite_gguf_source(
+          source, target->keep || (target->mix && !options.intermediate) ? std::nullopt : std::optional(target->dtype),
+          encoding, options.modifiers.saturate));
   for (std::size_t i = 0; i < ggufs.size(); ++i) {
     if (!options.compat) refuse_losses(exports[i].losses, options.rope.allowed_losses, source.checkpoint);
     if (source.gguf && options.model_name)
@@ -91,6 +114,7 @@ void plan_ggufs(const ConvertOptions& options, const formats::Source& source, st
     ggufs[i]->losses = std::move(exports[i].losses);
     ggufs[i]->notes = std::move(exports[i].notes);
     ggufs[i]->plan = std::move(exports[i].plan);
+    if (ggufs[i]->mix) quantize(*ggufs[i], options.mix, importances, source.checkpoint.label);
   }
 }
 
@@ -128,18 +152,6 @@ std::string replaced_note(const Target& target, bool dry_run) {
   for (const fs::path& old : target.planned.replaced) names += (names.empty() ? "" : ", ") + old.filename().string();
   return target.path.string() + ": " + (dry_run ? "would remove " : "removed ") +
          plural(target.planned.replaced.size(), "older file") + " of that name: " + names;
-}
-
-std::string file_sha256(const fs::path& path) {
-  const auto file = File::open(path);
-  Sha256 hash;
-  std::vector<std::byte> block(std::size_t{4} << 20);
-  for (std::uint64_t at = 0; at < file->size(); at += block.size()) {
-    const std::span part = std::span(block).first(std::min<std::uint64_t>(block.size(), file->size() - at));
-    file->read(at, part);
-    hash.update(part);
-  }
-  return hash.finish();
 }
 
 /// Errors of a written GGUF's tensors against the source, by GGUF name.

@@ -14,7 +14,39 @@ namespace {
 
 namespace fs = std::filesystem;
 
-Target parse_type(const std::string& type, const formats::Source& source) {
+/// What a mix starts from, as llama-quantize starts from a GGUF: the type of all matrices if they share one of 16 or 32
+/// bits, else f32, so that nothing is lost on the way. Of a GGUF what it holds.
+DType intermediate_of(const std::optional<std::string>& asked, const formats::Source& source) {
+  if (asked) {
+    const auto dtype = dtype_from_name(*asked);
+    if (dtype == DType::f16 || dtype == DType::bf16 || dtype == DType::f32) return *dtype;
+    throw Error(ErrorKind::usage, {}, "--intermediate is '" + *asked + "'", "give f16, bf16 or f32");
+  }
+  std::set<DType> dtypes;
+  for (const TensorPtr& tensor : source.checkpoint.tensors)
+    if (tensor->info().shape.size() > 1) dtypes.insert(tensor->dtype());
+  const bool one = dtypes.size() == 1 && (dtypes.contains(DType::f16) || dtypes.contains(DType::bf16));
+  return one ? *dtypes.begin() : DType::f32;
+}
+
+/// A name of llama-quantize's that is no plain type: nullopt for f16 and q8_0, which the converter writes too.
+std::optional<formats::FileType> mix_named(const std::string& name) {
+  const auto type = formats::file_type_from_name(name);
+  const bool number = !name.empty() && std::isdigit(static_cast<unsigned char>(name.front())) != 0;
+  if (!type || number || *type == formats::FileType::f32 || *type == formats::FileType::f16 ||
+      *type == formats::FileType::bf16 || *type == formats::FileType::q8_0)
+    return std::nullopt;
+  return type;
+}
+
+std::string lower(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return text;
+}
+
+Target parse_type(const std::string& type, const formats::Source& source,
+                  const std::optional<std::string>& intermediate) {
   Target target{.type = type};
   std::string name = type;
   if (name.starts_with("hf:")) target.folder = true, name = name.substr(3);
@@ -26,17 +58,26 @@ Target parse_type(const std::string& type, const formats::Source& source) {
     target.type = target.folder ? "hf:keep" : std::string(info(target.dtype).name);
     return target;
   }
+  if (const auto mix = target.folder ? std::nullopt : mix_named(name)) {
+    target.mix = mix;
+    target.dtype = intermediate_of(intermediate, source);
+    target.type = lower(std::string(info(*mix).name));
+    return target;
+  }
   const auto dtype = dtype_from_name(name);
   const bool known = dtype && (*dtype == DType::f32 || *dtype == DType::f16 || *dtype == DType::bf16 ||
                                (*dtype == DType::q8_0 && !target.folder));
   if (!known && dtype)
-    throw Error(ErrorKind::unsupported, {}, "--type " + type + " cannot be written yet",
-                "use f32, f16, bf16, q8_0, keep, hf:f16, hf:bf16 or hf:f32");
-  if (!known) {
-    const auto near = nearest_word(type, {"f32", "f16", "bf16", "q8_0", "keep", "auto", "hf:f16", "hf:bf16", "hf:f32"});
     throw Error(
-        ErrorKind::usage, {}, type.empty() ? "--type holds an empty name" : "unknown --type '" + type + "'",
-        near ? "did you mean " + *near + "?" : "use f32, f16, bf16, q8_0, keep, auto, hf:f16, hf:bf16 or hf:f32");
+        ErrorKind::unsupported, {}, "--type " + type + " cannot be written yet",
+        target.folder ? "use hf:f16, hf:bf16 or hf:f32" : "use a type of llama-quantize's: ropewalk quantize --help");
+  if (!known) {
+    std::vector<std::string> names = {"f32", "f16", "bf16", "q8_0", "keep", "auto", "hf:f16", "hf:bf16", "hf:f32"};
+    for (const formats::FileTypeInfo& row : formats::kFileTypes) names.push_back(lower(std::string(row.name)));
+    const auto near = nearest_word(lower(type), names);
+    throw Error(ErrorKind::usage, {}, type.empty() ? "--type holds an empty name" : "unknown --type '" + type + "'",
+                near ? "did you mean " + *near + "?"
+                     : "use f32, f16, bf16, q8_0, keep, auto, hf:f16, hf:bf16, hf:f32 or a mix such as q4_k_m");
   }
   target.dtype = *dtype;
   target.type = (target.folder ? "hf:" : "") + std::string(info(*dtype).name);
@@ -124,7 +165,7 @@ void refuse_unused(const ConvertOptions& options, const std::vector<Target>& tar
 std::vector<Target> parse_targets(const ConvertOptions& options, const formats::Source& source) {
   std::vector<Target> targets;
   for (const std::string& type : split_list(options.types.value_or("auto")))
-    targets.push_back(parse_type(type, source));
+    targets.push_back(parse_type(type, source, options.intermediate));
   const std::string name = output_name(options, source);
   std::set<fs::path> used;
   for (Target& target : targets) {
@@ -139,6 +180,12 @@ std::vector<Target> parse_targets(const ConvertOptions& options, const formats::
                   "convert the folder the GGUF was made from");
   }
   refuse_unused(options, targets, source.spec.rope.has_value());
+  const bool mixes = std::any_of(targets.begin(), targets.end(), [](const Target& t) { return t.mix.has_value(); });
+  if (!mixes && (options.intermediate || is_given(options.mix)))
+    throw Error(ErrorKind::usage, {},
+                std::string(options.intermediate ? "--intermediate" : "an option about mixes and importances") +
+                    " is given, and no --type is a mix",
+                "add one such as q4_k_m, or leave the option out");
   return targets;
 }
 

@@ -11,6 +11,7 @@
 #include "formats/source.h"
 #include "lib/dtype.h"
 #include "tools/common_options.h"
+#include "tools/mix_options.h"
 #include "tools/new_rope.h"
 
 namespace ropewalk::tools {
@@ -23,6 +24,8 @@ struct ConvertOptions {
   std::optional<std::uint64_t> split_max_size;
   std::optional<int> split_max_tensors;
   bool no_tensor_first_split = false, sha256 = false, rmse = false;
+  std::optional<std::string> intermediate;
+  MixChoice mix;
   NewRopeOptions rope;
   SourceOptions modifiers;
   WriterOptions writer;
@@ -31,10 +34,11 @@ struct ConvertOptions {
 
 /// One thing to write.
 struct Target {
-  std::string type;  // as asked for: "f16", "keep", "hf:bf16"
-  DType dtype = DType::f16;
-  bool folder = false;  // a Hugging Face folder
-  bool keep = false;    // tensor bytes as stored
+  std::string type;          // as asked for: "f16", "keep", "hf:bf16"
+  DType dtype = DType::f16;  // of the matrices; under a mix what they are rounded to before it
+  std::optional<formats::FileType> mix = std::nullopt;  // "Q4_K_M": each tensor's own encoding
+  bool folder = false;                                  // a Hugging Face folder
+  bool keep = false;                                    // tensor bytes as stored
   std::filesystem::path path = {};
   std::optional<formats::GgufPlan> plan = std::nullopt;  // of a GGUF
   formats::GgufWritten planned = {};                     // its files
