@@ -96,8 +96,16 @@ std::vector<GateRequest> default_gates(DType encoding) {
     case DType::f64: return gates(kKlFloor, 1e-6, 0.999, 1.0001, 10);
     case DType::f16: return gates(1e-5, 1e-3, 0.99, 1.002, 3);
     case DType::bf16: return gates(5e-4, 0.03, 0.95, 1.01, 3);
-    default: return gates(5e-3, 0.25, 0.90, 1.03, 3);
+    default: break;
   }
+  const double bits = 8.0 * info(encoding).block_bytes / info(encoding).block_elements;
+  if (bits >= 8) return gates(5e-3, 0.25, 0.90, 1.03, 3);
+  if (bits >= 6.5) return gates(0.02, 1, 0.85, 1.03, 3);  // q6_k
+  if (bits >= 5.1) return gates(0.08, 4, 0.75, 1.08, 3);  // q5_*
+  if (bits >= 4) return gates(0.25, 12, 0.55, 1.3, 3);    // q4_*, iq4_*, mxfp4
+  if (bits >= 3) return gates(0.8, 40, 0.20, 2, 3);       // q3_k, iq3_*
+  if (bits >= 2.2) return gates(2, 100, 0.05, 4, 3);      // q2_k, iq2_xs, iq2_s
+  return gates(8, 400, 0, 40, 3);                         // iq2_xxs, iq1_*, ternary
 }
 
 std::vector<Gate> apply_gates(const std::vector<GateRequest>& requests, LogitsReport& report) {

@@ -51,7 +51,7 @@ struct GateRequest {
   bool if_measured = false;                 // left out where there is nothing to measure, instead of failing
 };
 
-/// Bounds for a candidate whose coarsest weights are f32 (or f64), f16, bf16, q8_0; others get q8_0's. kl_growth is
+/// Bounds for a candidate whose coarsest weights are f32 (or f64), f16, bf16 or blocks of so many bits a weight. kl_growth is
 /// judged only where it was measured. Where they come from: docs/protocols.md.
 std::vector<GateRequest> default_gates(DType encoding);
 
