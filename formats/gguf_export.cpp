@@ -112,8 +112,9 @@ void check_options(const Source& source, const GgufExportOptions& options) {
     throw Error(ErrorKind::unsupported, {.path = source.checkpoint.label},
                 "only a Hugging Face folder is exported to GGUF; this is one already", "rewrite it with --type keep");
   if (!gguf_file_type(options.type))
-    throw Error(ErrorKind::unsupported, {}, "GGUF type " + std::string(info(options.type).name) + " is not written yet",
-                "choose f32, f16, bf16 or q8_0");
+    throw Error(ErrorKind::unsupported, {},
+                "GGUF type " + std::string(info(options.type).name) + " is no type of a whole GGUF",
+                "choose f32, f16, bf16, q8_0 or a mix such as q4_k_m");
   if (options.compat && *options.compat != "llama.cpp@0.5")
     throw Error(ErrorKind::unsupported, {}, "--compat " + *options.compat + " is not known",
                 "use --compat llama.cpp@0.5");

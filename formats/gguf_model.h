@@ -17,7 +17,7 @@ namespace ropewalk::formats {
 /// anywhere else. Error(unsupported) for another architecture, for mixtures of experts and fused QKV.
 /// Error(bad_input) where the loader stops: missing or left-over tensors, wrong shapes, required keys. A tokenizer of a
 /// kind not read yet is only a warning.
-/// Tensors of block types that cannot be decoded yet are listed as they are; reading their values is
+/// Tensors of block types that no file holds (q8_1, q8_k) are listed as they are; reading their values is
 /// Error(unsupported).
 Checkpoint read_gguf_model(const GgufFile& file, const std::string& path);
 /// Its configuration by the keys and, if it is there, rope_freqs.weight: no other tensor is looked at (n_vocab is the

@@ -77,7 +77,11 @@ void take_merged(GgufPlan& plan, const Source& source) {
     const TensorPtr& tensor = source.checkpoint.tensors[i];
     const auto name = gguf_tensor_name(tensor->name());
     const auto found = name ? by_name.find(*name) : by_name.end();
-    if (found != by_name.end()) plan.tensors[found->second].tensor = tensor;
+    if (found == by_name.end()) continue;
+    GgufTensorPlan& place = plan.tensors[found->second];
+    // one that --dtype took out of its blocks stays out of them; all else keeps the file's encoding
+    if (is_block_type(place.dtype) && !is_block_type(tensor->dtype())) place.dtype = tensor->dtype();
+    place.tensor = tensor;
   }
 }
 
@@ -104,8 +108,8 @@ void check_encodings(const GgufPlan& plan, const std::string& path) {
     throw Error(ErrorKind::unsupported, {.path = path},
                 "tensor '" + tensor.name + "' would have to be converted from " +
                     std::string(info(tensor.tensor->dtype()).name) + " to " + std::string(info(tensor.dtype).name) +
-                    ", which is not possible yet",
-                "start from a GGUF of type f32, f16, bf16 or q8_0");
+                    ", which cannot be done",
+                "choose another type");
   }
 }
 
@@ -139,8 +143,9 @@ GgufExport rewrite_gguf_source(const Source& source, std::optional<DType> type, 
   if (type) {
     const auto file_type = gguf_file_type(*type);
     if (!file_type)
-      throw Error(ErrorKind::unsupported, {}, "GGUF type " + std::string(info(*type).name) + " is not written yet",
-                  "choose f32, f16, bf16 or q8_0");
+      throw Error(ErrorKind::unsupported, {},
+                  "GGUF type " + std::string(info(*type).name) + " is no type of a whole GGUF",
+                  "choose f32, f16, bf16, q8_0 or a mix such as q4_k_m");
     changes.set_keys.push_back({"general.file_type", gguf_u32(*file_type)});
     changes.set_keys.push_back({"general.quantization_version", gguf_u32(2)});
   }

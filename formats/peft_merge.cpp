@@ -75,10 +75,16 @@ MergeResult merge_adapters(const std::vector<TensorPtr>& base, const std::vector
   }
   for (std::size_t i = 0; i < base.size(); ++i) {
     const TensorPtr& weight = base[i];
-    const bool wanted = merge_dtype && is_float(weight->dtype());
-    const DType dtype = wanted ? *merge_dtype : weight->dtype();
     const auto own = terms.find(i);
-    if (own != terms.end() && !unmerged) {
+    const bool merged = own != terms.end() && !unmerged;
+    const bool wanted = merge_dtype && (is_float(weight->dtype()) || merged);
+    const DType dtype = wanted ? *merge_dtype : weight->dtype();
+    if (merged && is_block_type(dtype) && dtype != DType::q8_0)
+      throw Error(ErrorKind::unsupported, {.path = std::string(weight->file())},
+                  "'" + weight->name() + "' is " + std::string(info(dtype).name) +
+                      ": merged, it would be quantized a second time, and worse than from the original",
+                  "give --dtype f16 (or --unmerged, to compute), or merge into the model that was quantized");
+    if (merged) {
       result.tensors.push_back(cast(with_low_rank_delta(weight, own->second), dtype, saturate));
       continue;
     }

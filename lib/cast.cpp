@@ -93,12 +93,12 @@ TensorPtr cast(TensorPtr parent, DType dtype, bool saturate) {
     throw Error(
         ErrorKind::unsupported, {.path = std::string(parent->file())},
         "tensor '" + parent->name() + "': type " + std::string(info(dtype).name) + " cannot be written by this version",
-        "use f32, f16, bf16 or q8_0");
+        "choose another type");
   if (!can_decode(parent->dtype()))
     throw Error(ErrorKind::unsupported, {.path = std::string(parent->file())},
                 "tensor '" + parent->name() + "': type " + std::string(info(parent->dtype()).name) +
                     " cannot be read by this version",
-                "start from an f32, f16, bf16 or q8_0 file");
+                "start from another encoding");
   if (!byte_size(dtype, parent->info().columns()))
     throw Error(ErrorKind::unsupported, {.path = std::string(parent->file())},
                 "tensor '" + parent->name() + "': rows of " + std::to_string(parent->info().columns()) +

@@ -53,7 +53,7 @@ void narrow_to_bytes(std::span<const Float> values, std::span<std::byte> bytes) 
 [[noreturn]] void refuse(DType dtype, const char* what) {
   throw Error(ErrorKind::unsupported, {},
               "elements of type " + std::string(info(dtype).name) + " cannot be " + what + " by this version",
-              "use f32, f16, bf16 or q8_0");
+              "choose another type");
 }
 
 void check_sizes([[maybe_unused]] DType dtype, [[maybe_unused]] std::size_t elements,

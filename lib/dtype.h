@@ -25,7 +25,7 @@ enum class DType : std::uint8_t {
   u16,
   u8,
   boolean,
-  // ggml block types (ggml 0.25.3); only q8_0 can be encoded and decoded so far, the others have sizes
+  // ggml block types (ggml 0.25.3); q8_1 and q8_k stand in no file and have only sizes
   q4_0,
   q4_1,
   q5_0,

@@ -1,5 +1,6 @@
 #include <array>
 
+#include "lib/codecs/encode.h"
 #include "lib/convert.h"
 #include "tools/commands.h"
 #include "tools/common_options.h"
@@ -57,7 +58,7 @@ int run_support(const SupportOptions& options, Io& io) {
   Json encodings = Json::array();
   for (const DTypeInfo& type : kDTypes) {
     if (!can_decode(type.dtype)) continue;
-    encodings.push_back({{"name", type.name}, {"write", can_encode(type.dtype)}});
+    encodings.push_back({{"name", type.name}, {"write", can_encode(type.dtype) || has_block_encoder(type.dtype)}});
     types += (types.empty() ? "" : ", ") + std::string(type.name);
   }
   output.body = {{"architectures", rows}, {"encodings", encodings}};
