@@ -71,10 +71,10 @@ class PendingFolder {
   /// For the file `name` of it: replaces nothing, and messages call it by the name it will have.
   WriteOptions inside(const std::string& name) const;
   const std::filesystem::path& target() const noexcept;
-  /// Before the work: Error(io) if the folder to be replaced holds a file that is neither one of `names`, which the new
-  /// folder will have, nor weights of a checkpoint (*.safetensors and their index): what somebody put there is not
-  /// deleted in silence.
-  void refuse_to_lose(const std::vector<std::string>& names) const;
+  /// Before the work, and looked at again by finish(): Error(io) if the folder to be replaced holds a file that is
+  /// neither one of `names`, which the new folder will have, nor weights as transformers names them (model.safetensors,
+  /// model-N-of-N.safetensors, their index): what somebody put there is not deleted in silence.
+  void refuse_to_lose(const std::vector<std::string>& names);
   void finish();
 
  private:

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <optional>
+#include <string_view>
 
 #include "lib/error.h"
 #include "lib/pending_folder_state.h"
@@ -42,6 +43,14 @@ bool check_target(const fs::path& target, const std::string& name, bool overwrit
   return true;
 }
 
+/// model.safetensors, model-00001-of-00002.safetensors and their index: a checkpoint's, whatever it was.
+bool is_weights(std::string_view name) {
+  if (name == "model.safetensors" || name == "model.safetensors.index.json") return true;
+  constexpr std::string_view kPattern = "model-00000-of-00000.safetensors";
+  return std::equal(name.begin(), name.end(), kPattern.begin(), kPattern.end(),
+                    [](char c, char wanted) { return wanted == '0' ? c >= '0' && c <= '9' : c == wanted; });
+}
+
 }  // namespace
 
 void check_folder_target(const fs::path& target, bool overwrite) {
@@ -67,19 +76,27 @@ WriteOptions PendingFolder::inside(const std::string& name) const {
 }
 const fs::path& PendingFolder::target() const noexcept { return state_->target; }
 
-void PendingFolder::refuse_to_lose(const std::vector<std::string>& names) const {
+void PendingFolder::refuse_to_lose(const std::vector<std::string>& names) {
+  state_->names = names;
+  state_->refuse_to_lose();
+}
+
+void PendingFolder::State::refuse_to_lose() const {
+  if (!names) return;
   const auto goes = [&](const std::string& name) {
-    return std::find(names.begin(), names.end(), name) == names.end() && !name.ends_with(".safetensors") &&
-           !name.ends_with(".safetensors.index.json");
+    return std::find(names->begin(), names->end(), name) == names->end() && !is_weights(name);
   };
   std::vector<std::string> lost;
   std::error_code error;
-  for (fs::directory_iterator entry(state_->target, error), end; !error && entry != end; entry.increment(error))
-    if (const std::string name = entry->path().filename().native(); goes(name)) lost.push_back(name);
+  fs::directory_iterator entry(target, error);
+  for (const fs::directory_iterator end; !error && entry != end; entry.increment(error))
+    if (const std::string file = entry->path().filename().native(); goes(file)) lost.push_back(file);
+  if (error && error != std::errc::no_such_file_or_directory)
+    throw_output_error(name, "look into the folder to be replaced", error.value());
   if (lost.empty()) return;
   std::sort(lost.begin(), lost.end());
   const std::string others = lost.size() > 1 ? " and " + plural(lost.size() - 1, "other file") : "";
-  throw Error(ErrorKind::io, {.path = state_->name},
+  throw Error(ErrorKind::io, {.path = name},
               "holds '" + lost.front() + "'" + others + ", which the new folder would not, so it is not replaced",
               "move what is yours away, or choose another name");
 }
@@ -89,7 +106,10 @@ void PendingFolder::State::flush() const {
 }
 
 void PendingFolder::State::publish() {
-  if (check_target(target, name, options.overwrite)) return replace();
+  if (check_target(target, name, options.overwrite)) {
+    refuse_to_lose();  // again: hours may lie between
+    return replace();
+  }
   if (!rename_with_flags(building_path, target, RENAME_NOREPLACE)) {
     if (errno == EEXIST) throw_exists(name);
     // rename alone replaces nothing but an empty folder

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "lib/pending_file.h"
 #include "lib/temporary.h"
@@ -17,6 +18,9 @@ struct PendingFolder::State {
   std::optional<Temporary> building;
   std::filesystem::path building_path;
 
+  std::optional<std::vector<std::string>> names = std::nullopt;  // of all its files, once they are known
+
+  void refuse_to_lose() const;
   void flush() const;
   /// Gives the folder its name. An old folder of that name stays until settle(), hidden.
   void publish();

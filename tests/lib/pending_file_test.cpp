@@ -548,7 +548,8 @@ TEST_P(PendingFileTest, OnlyAModelsFolderIsReplaced) {
 
 TEST_P(PendingFileTest, WhatTheNewFolderHasNotIsNotLostInSilence) {
   fs::create_directory(folder / "model");
-  for (const char* name : {"config.json", "old.safetensors", "model.safetensors.index.json", "tokenizer.json"})
+  for (const char* name :
+       {"config.json", "model-00001-of-00002.safetensors", "model.safetensors.index.json", "tokenizer.json"})
     std::ofstream(folder / "model" / name) << "old";
   PendingFolder pending(folder / "model", options(true));
   EXPECT_EQ(refusal([&] { pending.refuse_to_lose({"config.json", "tokenizer.json"}); }), "(no error)");
@@ -561,6 +562,9 @@ TEST_P(PendingFileTest, WhatTheNewFolderHasNotIsNotLostInSilence) {
   EXPECT_NE(refusal([&] { pending.refuse_to_lose({"config.json"}); }).find("'notes.txt' and 1 other file, which"),
             std::string::npos);
   EXPECT_EQ(refusal([&] { pending.refuse_to_lose({"config.json", "tokenizer.json", "notes.txt"}); }), "(no error)");
+  std::ofstream(folder / "model" / "style-lora.safetensors") << "came while the work went on";
+  EXPECT_NE(refusal([&] { pending.finish(); }).find("holds 'style-lora.safetensors', which"), std::string::npos);
+  EXPECT_EQ(read(folder / "model" / "notes.txt"), "mine");
 }
 
 TEST_P(PendingFileTest, WhatACrashLeftDoesNotStopTheNextRun) {
