@@ -1,6 +1,9 @@
 #include "formats/imatrix.h"
 
+#include <array>
 #include <cmath>
+#include <cstring>
+#include <memory>
 
 #include "formats/gguf.h"
 #include "formats/gguf_cursor.h"
@@ -25,9 +28,11 @@ std::vector<float> floats_of(const LazyTensor& tensor, const std::string& path) 
   return values;
 }
 
-void check_finite(const std::string& name, const ImatrixEntry& entry, const std::string& path) {
+void check_values(const std::string& name, const ImatrixEntry& entry, const std::string& path) {
   for (std::size_t i = 0; i < entry.values.size(); ++i)
-    if (!std::isfinite(entry.values[i])) fail(path, "value " + std::to_string(i) + " of '" + name + "' is not finite");
+    if (!std::isfinite(entry.values[i]) || entry.values[i] < 0)  // a mean of squares
+      fail(path,
+           "value " + std::to_string(i) + " of '" + name + "' is " + (entry.values[i] < 0 ? "below 0" : "not finite"));
 }
 
 ImatrixEntry means(const std::string& name, std::vector<float> sums, const std::vector<float>& counts,
@@ -72,7 +77,10 @@ Imatrix read_from_gguf(const std::filesystem::path& path) {
   }
   for (const char* key : {"imatrix.datasets", "imatrix.chunk_count", "imatrix.chunk_size"})
     if (!file.find(key)) fail(matrix.path, "key '" + std::string(key) + "' is missing");
-  if (const GgufArray* datasets = file.array("imatrix.datasets")) matrix.datasets = datasets->strings;
+  const GgufArray* datasets = file.array("imatrix.datasets");
+  if (!datasets || datasets->element_type != GgufType::string)
+    fail(matrix.path, "imatrix.datasets is no array of strings");
+  matrix.datasets = datasets->strings;
   const std::uint64_t chunks = file.integer("imatrix.chunk_count").value_or(0);
   if (chunks > INT32_MAX) fail(matrix.path, "imatrix.chunk_count is " + std::to_string(chunks));
   matrix.chunks = static_cast<std::int32_t>(chunks);
@@ -102,6 +110,7 @@ Imatrix read_from_dat(const std::filesystem::path& path, std::shared_ptr<const F
     const std::string name = text(in, "an entry's name");
     in.set_subject(" of '" + name + "'");
     const auto calls = in.number<std::int32_t>("the number of calls");
+    if (calls < 0) in.fail("is " + std::to_string(calls) + ", expected at least 0", kCollectAgain);
     const auto n_values = in.number<std::int32_t>("the number of values");
     if (n_values < 1) in.fail("is " + std::to_string(n_values) + ", expected at least 1", kCollectAgain);
     in.check_count(std::uint64_t(n_values), sizeof(float), INT32_MAX, "values");
@@ -109,13 +118,15 @@ Imatrix read_from_dat(const std::filesystem::path& path, std::shared_ptr<const F
     in.read(std::as_writable_bytes(std::span(entry.values)), "the values");
     if (calls > 0)
       for (float& value : entry.values) value /= static_cast<float>(calls);
-    matrix.entries[name] = std::move(entry);
+    if (!matrix.entries.emplace(name, std::move(entry)).second) in.fail("is the second of that name", kCollectAgain);
     in.set_subject("");
   }
   if (in.remaining() == 0) return matrix;  // the oldest files end here
   matrix.chunks = in.number<std::int32_t>("the number of chunks");
   if (in.remaining() > 0)
     if (std::string dataset = text(in, "the dataset's name"); !dataset.empty()) matrix.datasets = {std::move(dataset)};
+  if (in.remaining() > 0)
+    in.fail("is followed by " + std::to_string(in.remaining()) + " bytes that mean nothing", kCollectAgain);
   return matrix;
 }
 
@@ -127,7 +138,7 @@ Imatrix read_imatrix(const std::filesystem::path& path) {
   if (file->size() >= magic.size()) file->read(0, magic);
   const bool gguf = std::memcmp(magic.data(), "GGUF", magic.size()) == 0;
   Imatrix matrix = gguf ? read_from_gguf(path) : read_from_dat(path, std::move(file));
-  for (const auto& [name, entry] : matrix.entries) check_finite(name, entry, matrix.path);
+  for (const auto& [name, entry] : matrix.entries) check_values(name, entry, matrix.path);
   return matrix;
 }
 

@@ -30,7 +30,7 @@ struct Imatrix {
 
 /// Either format; values as llama-quantize 0.5 has them: in_sum2 / counts in float, 1 where the count is 0; of a .dat
 /// divided by n_calls. Error(bad_input) for files cut short, entries without partner, counts that do not divide their
-/// sums, values that are not finite, missing keys.
+/// sums, values that are not finite or below 0, missing keys, entries of a .dat that stand twice, bytes after its end.
 Imatrix read_imatrix(const std::filesystem::path& path);
 
 }  // namespace ropewalk::formats

@@ -2,8 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstring>
-#include <fstream>
+#include <span>
 
 #include "formats/json.h"
 #include "lib/error.h"
@@ -78,10 +79,48 @@ TEST(Imatrix, FieldsThatLie) {
   EXPECT_NE(with(4, 0x40000000).find("bytes long, expected at most"), std::string::npos);
   EXPECT_NE(with(counts + 4, 0).find("expected at least 1"), std::string::npos);
   EXPECT_NE(with(counts + 4, 0x7fffffff).find("values"), std::string::npos);
+  EXPECT_NE(with(counts, 0xffffffff).find("is -1, expected at least 0"), std::string::npos);
+  EXPECT_NE(with(counts + 8, 0xbf800000).find("is below 0"), std::string::npos);
+  EXPECT_NE(refusal(scratch.write("x.dat", whole + "x")).find("followed by 1 bytes"), std::string::npos);
   EXPECT_NE(with(counts + 8, 0x7fc00000).find("value 0 of '"), std::string::npos) << "NaN";
   EXPECT_NE(with(counts + 12, 0x7f800000).find("value 1 of '"), std::string::npos) << "infinity";
   EXPECT_NE(refusal(kFolder + "d512.gguf.head").find("d512.gguf.head"), std::string::npos);
   EXPECT_NE(refusal(scratch.path() / "none").find("none"), std::string::npos);
+}
+
+/// A GGUF importance matrix of one weight with four sums of 2 and `counts`.
+std::string small(std::initializer_list<float> counts, const char* counts_name = "w.weight.counts",
+                  std::uint32_t sums_type = 0, const char* last_key = "imatrix.chunk_size") {
+  GgufBytes file;
+  file.head(2, 3).text("imatrix.datasets").put<std::uint32_t>(9).put<std::uint32_t>(8).put<std::uint64_t>(1).text("a");
+  file.key_u32("imatrix.chunk_count", 5).key_u32(last_key, 512);
+  file.tensor("w.weight.in_sum2", {4}, sums_type, 0);
+  file.tensor(counts_name, {static_cast<std::int64_t>(counts.size())}, 0, 32).pad();
+  for (int i = 0; i < 4; ++i) file.put(2.0f);
+  file.pad();
+  for (const float count : counts) file.put(count);
+  return file.pad().bytes();
+}
+
+TEST(Imatrix, GgufsThatLie) {
+  const TestFolder scratch("imatrix-gguf");
+  const auto why = [&](const std::string& bytes) { return refusal(scratch.write("x.gguf", bytes)); };
+  EXPECT_EQ(why(small({4})), "(no error)");
+  EXPECT_EQ(read_imatrix(scratch.path() / "x.gguf").entries.at("w.weight").values, std::vector<float>(4, 0.5f));
+  EXPECT_EQ(why(small({4, 0})), "(no error)");
+  EXPECT_EQ(read_imatrix(scratch.path() / "x.gguf").entries.at("w.weight").values,
+            (std::vector<float>{0.5f, 0.5f, 1, 1}))
+      << "an expert never seen weighs 1";
+  EXPECT_NE(why(small({1, 1, 1})).find("4 sums and 3 counts"), std::string::npos);
+  EXPECT_NE(why(small({std::nanf("")})).find("count 0 of 'w.weight' is not a count"), std::string::npos);
+  EXPECT_NE(why(small({1e30f})).find("is not a count"), std::string::npos);
+  EXPECT_NE(why(small({4}, "v.weight.counts")).find("expected both"), std::string::npos);
+  EXPECT_NE(why(small({4}, "w.weight.counts", 26)).find("is i32, expected f32"), std::string::npos);
+  EXPECT_NE(why(small({4}, "w.weight.counts", 0, "imatrix.chunk_sizes")).find("'imatrix.chunk_size' is missing"),
+            std::string::npos);
+  const std::string whole = small({4});
+  for (std::size_t n = 0; n < whole.size() - 32; ++n)  // the padding of the last tensor may be missing
+    EXPECT_NE(why(whole.substr(0, n)), "(no error)") << n;
 }
 
 }  // namespace
