@@ -83,8 +83,8 @@ void PendingFolder::refuse_to_lose(const std::vector<std::string>& names) {
 
 void PendingFolder::State::refuse_to_lose() const {
   if (!names) return;
-  const auto goes = [&](const std::string& name) {
-    return std::find(names->begin(), names->end(), name) == names->end() && !is_weights(name);
+  const auto goes = [&](const std::string& file) {
+    return std::find(names->begin(), names->end(), file) == names->end() && !is_weights(file);
   };
   std::vector<std::string> lost;
   std::error_code error;

@@ -7,6 +7,7 @@
 #include <ostream>
 #include <set>
 
+#include "formats/hf_folder.h"
 #include "lib/error.h"
 #include "lib/executor.h"
 #include "lib/temporary.h"
@@ -150,6 +151,18 @@ std::string report_text(const std::string& extension, const Output& output) {
 
 }  // namespace
 
+void refuse_model_file(const std::filesystem::path& report) {
+  std::error_code ignored;
+  if (!std::filesystem::exists(report, ignored)) return;
+  const std::string name = report.filename().string();
+  const bool card = name == "README.md" && std::filesystem::exists(report.parent_path() / "config.json", ignored);
+  if (!card && !name.ends_with("config.json") && !name.ends_with(".index.json") && !name.ends_with(".gguf") &&
+      !name.ends_with(".safetensors") && !formats::is_tokenizer_file(name))
+    return;
+  throw Error(ErrorKind::io, {.path = report.string()}, "is a file of a model, and a report would replace it",
+              "give the report another name");
+}
+
 void check_reports(const CommonOptions& common, bool has_table, bool has_sarif) {
   std::set<std::filesystem::path> seen;
   for (const std::string& report : common.reports) {
@@ -165,6 +178,7 @@ void check_reports(const CommonOptions& common, bool has_table, bool has_sarif) 
     std::error_code ignored;
     if (!common.overwrite && std::filesystem::exists(report, ignored))
       throw Error(ErrorKind::io, {.path = report}, "the report exists", "give another name or --overwrite");
+    refuse_model_file(report);
     const std::filesystem::path whole = std::filesystem::absolute(report, ignored).lexically_normal();
     if (!seen.insert(whole).second)
       throw Error(ErrorKind::usage, {}, "--report '" + report + "' is given twice",

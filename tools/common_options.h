@@ -1,5 +1,6 @@
 #pragma once
 
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
@@ -56,6 +57,9 @@ formats::Source open_source(const std::string& text, const SourceOptions& option
 /// The SOURCE's text in the '+' form, shorthand included: what tables and JSON call it.
 std::string source_text(const std::string& text, const SourceOptions& options);
 
+/// Error(io) if something that is written beside the work (a report, a drawing) would replace a file that models have:
+/// --overwrite means older reports.
+void refuse_model_file(const std::filesystem::path& report);
 /// Checks --report files: kinds known, nothing overwritten. Before any work. `has_table`: a command without one has
 /// nothing to put into a .csv, and refuses it; `has_sarif`: one that fills Output::sarif.
 void check_reports(const CommonOptions& common, bool has_table = true, bool has_sarif = false);

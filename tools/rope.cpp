@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <filesystem>
 #include <set>
 
 #include "lib/error.h"
@@ -69,6 +70,8 @@ void check(const RopeOptions& options) {
   if (!options.list_engines && options.sources.empty())
     usage("SOURCE is missing", "name a folder, a config.json or a GGUF, or ask for --list-engines");
   check_reports(options.common);
+  if (options.svg && std::filesystem::path(*options.svg).extension() != ".svg")
+    throw Error(ErrorKind::usage, {}, "--svg '" + *options.svg + "' is no name of a drawing", "give NAME.svg");
   if (options.svg) PendingFile probe(*options.svg, 1, {.overwrite = options.common.overwrite, .sync = false});
 }
 

@@ -40,6 +40,20 @@ TEST_F(BadTarget, FolderExists) {
   EXPECT_EQ(ran.exit, 5);
   EXPECT_TRUE(fs::is_empty(scratch / "merged"));
 }
+// --overwrite is about older reports, not about the files they tell of.
+TEST_F(BadTarget, ReportsReplaceNoModel) {
+  const std::string before = slurp(config);
+  const Ran report = run({"lint", source.string(), "--report", config.string(), "--overwrite"});
+  EXPECT_EQ(report.exit, 5) << report.err;
+  EXPECT_NE(report.err.find("is a file of a model"), std::string::npos) << report.err;
+  EXPECT_EQ(run({"rope", source.string(), "--report", (scratch / "tokenizer.json").string()}).exit, 0)
+      << "none is there";
+  EXPECT_EQ(run({"rope", source.string(), "--report", (scratch / "tokenizer.json").string(), "--overwrite"}).exit, 5);
+  ASSERT_EQ(convert(out).exit, 0);
+  EXPECT_EQ(run({"rope", source.string(), "--svg", out, "--overwrite"}).exit, 2);
+  EXPECT_EQ(slurp(config), before);
+  EXPECT_EQ(slurp(out).substr(0, 4), "GGUF");
+}
 // What --overwrite would delete beyond a checkpoint's own files.
 TEST_F(BadTarget, FolderHoldsSomebodysFiles) {
   const std::string merged = (scratch / "merged").string();
