@@ -1,4 +1,5 @@
-// llama.cpp's BPE tokenizer against the real one, under every name of a pre-tokenizer (tests/golden/make/llama_cpp_bpe_ids.py), and its own cases.
+// llama.cpp's BPE tokenizer against the real one, under every name of a pre-tokenizer
+// (tests/golden/make/llama_cpp_bpe_ids.py), and its own cases.
 
 #include <gtest/gtest.h>
 
@@ -143,20 +144,56 @@ TEST(LlamaCppBpe, Refused) {
   EXPECT_NE(refusal(twice).find("stands twice in tokenizer.ggml.tokens"), std::string::npos);
 }
 
-// A megabyte of one letter, of spaces, of digits, of a chain of merges under every name: ends, and in time (the suite's
-// limit), and decodes back where nothing is dropped.
+// Names of the same words get the same ids from the engine for every text. Two share a list of expressions, but not what
+// becomes of newlines: the engine's src/llama-vocab.cpp has a word of newlines whole under GEMMA4 alone.
+TEST(LlamaCppBpe, SameWordsAreSameIds) {
+  const auto ids = [](const LlamaCppPre& pre) -> const nlohmann::json& {
+    return answers()["results"][answers()["names"][std::string(pre.name)]["result"].get<std::size_t>()]["encode"];
+  };
+  int same = 0, others = 0;
+  for (const LlamaCppPre& a : llama_cpp_pres())
+    for (const LlamaCppPre& b : llama_cpp_pres()) {
+      if (a.name >= b.name) continue;
+      const bool equal = ids(a) == ids(b);
+      EXPECT_TRUE(equal || !same_words(a, b)) << a.name << ", " << b.name;
+      (same_words(a, b) ? same : others) += 1;
+    }
+  EXPECT_GT(same, 100);
+  EXPECT_GT(others, 1000);
+  const LlamaCppPre &gemma = *find_llama_cpp_pre("gemma4"), &sarvam = *find_llama_cpp_pre("sarvam-moe");
+  EXPECT_TRUE(std::equal(gemma.steps.begin(), gemma.steps.end(), sarvam.steps.begin(), sarvam.steps.end()));
+  EXPECT_FALSE(same_words(gemma, sarvam));
+  const auto newlines = [](const char* pre) {  // where no merge makes the token of two
+    GgufFile file = toy("spelled", pre);
+    for (GgufKey& key : file.keys)
+      if (key.name == "tokenizer.ggml.merges") std::erase(std::get<GgufArray>(key.value.value).strings, "\n \n");
+    return Tokenizer::create(read_gguf_vocabulary(file, pre).value())->encode("\n\n").size();
+  };
+  EXPECT_EQ(newlines("gemma4"), 1u);
+  EXPECT_EQ(newlines("sarvam-moe"), 2u);
+  EXPECT_TRUE(same_words(gemma, *find_llama_cpp_pre("granite-embed-multi-311m")));
+}
+
+// 200 kB of one letter, of spaces, of digits, of a chain of merges, ..., under one name of those that make the same
+// words: comes to an end within the suite's limit, and decodes back (not with the toy of spelled characters: its merges
+// make pieces that are no tokens, of which the engine shows the bytes).
 TEST(LlamaCppBpe, LongRuns) {
-  std::set<const void*> seen;
+  std::vector<const LlamaCppPre*> seen;
   for (const LlamaCppPre& pre : llama_cpp_pres()) {
-    if (!seen.insert(pre.steps.data()).second) continue;
+    if (std::any_of(seen.begin(), seen.end(), [&](const LlamaCppPre* one) { return same_words(*one, pre); })) continue;
+    seen.push_back(&pre);
     SCOPED_TRACE(pre.name);
     const auto tokenizer = toy_tokenizer(pre.spelled_characters ? "spelled" : "alphabet", std::string(pre.name));
     for (const char* unit : {"a", "A", " ", "1", "the ", "\n", "!", "\u4f60", " a"}) {
       std::string text;
-      while (text.size() < 100'000) text += unit;
-      EXPECT_GT(tokenizer->encode(text + "x").size(), 1000u) << unit;
+      while (text.size() < 200'000) text += unit;
+      text += "x";
+      const Ids ids = tokenizer->encode(text);
+      EXPECT_GT(ids.size(), 1000u) << unit;
+      EXPECT_TRUE(pre.spelled_characters || tokenizer->decode(ids) == text) << unit;
     }
   }
+  EXPECT_GT(seen.size(), 30u);
 }
 
 }  // namespace
