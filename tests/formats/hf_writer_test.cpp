@@ -181,8 +181,12 @@ TEST(HfWriter, RefusesTargetsThatWouldDestroyAndLeavesNothing) {
                [&] { write_hf_folder(source, source.hf->config, folder / "taken", overwrite); });
   EXPECT_TRUE(fs::exists(folder / "taken/note"));
   write_bytes(folder / "taken/config.json", "{}");
+  expect_error(ErrorKind::io, {"taken", "holds 'note', which the new folder would not"},
+               [&] { write_hf_folder(source, source.hf->config, folder / "taken", overwrite); });
+  EXPECT_TRUE(fs::exists(folder / "taken/note"));
+  fs::rename(folder / "taken/note", folder / "taken/model-00001-of-00002.safetensors");
   write_hf_folder(source, source.hf->config, folder / "taken", overwrite);
-  EXPECT_FALSE(fs::exists(folder / "taken/note"));
+  EXPECT_FALSE(fs::exists(folder / "taken/model-00001-of-00002.safetensors"));
   expect_same_checkpoint(source, open(folder / "taken"));
 }
 

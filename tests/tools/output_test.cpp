@@ -120,10 +120,11 @@ TEST_F(Output, ARemovedWorkingDirectory) {
 TEST_F(Output, AReportInTheFolderThatIsWritten) {
   ASSERT_EQ(run({"merge", base, "-o", at("merged"), "--dtype", "f16"}).exit, 0);
   const std::string before = slurp(scratch / "merged/config.json");
+  spill(scratch / "merged/older.json", "{}");
   for (const std::vector<std::string>& words : {std::vector<std::string>{"merge", base, "--dtype", "f16"},
                                                 {"extend", base, "--rope", rope},
                                                 {"convert", base, "--type", "hf:f16"}})
-    for (const char* name : {"merged/config.json", "merged/new.json"}) {
+    for (const char* name : {"merged/older.json", "merged/new.json"}) {
       std::vector<std::string> all = words;
       all.insert(all.end(), {"--overwrite", "-o", at("merged"), "--report", at(name)});
       EXPECT_EQ(refused(2, all), "error: " + at(name) +
@@ -131,6 +132,7 @@ TEST_F(Output, AReportInTheFolderThatIsWritten) {
                                      "outside\n");
     }
   EXPECT_EQ(slurp(scratch / "merged/config.json"), before);
+  fs::remove(scratch / "merged/older.json");
   EXPECT_EQ(
       run({"merge", base, "--dtype", "f16", "-o", at("merged"), "--overwrite", "--report", at("merged.json")}).exit, 0)
       << "beside it";
