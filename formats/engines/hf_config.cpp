@@ -266,6 +266,7 @@ HfConfig load_hf_config(Walk& walk, const HfVersion& version, bool as_loaded) {
     read_rope_scaling(walk, config, [](const Json&) {});
     if (is(config, "llama") || !config.family->known) validate_two_fields(walk, config, version);
   }
+  if (!config.v5 && version.at_least({4, 57}) && has_layer_types_field(config)) check_layer_types(walk, config, false);
   return config;
 }
 

@@ -20,6 +20,14 @@ void check_lists(const Walk& walk, const Dict& rope, const HfVersion& version, c
 /// What GptOssConfig takes where the file says nothing.
 Dict gpt_oss_rope(const Walk& walk);
 
+/// layer_types is a field of the class, and no attribute it does not know: its dictionaries are nested by it when they
+/// are converted.
+bool has_layer_types_field(const HfConfig& config);
+/// The strict classes of 5.x: layer_types is a list of texts, or None.
+void check_layer_types_field(const Walk& walk, const HfConfig& config);
+/// Known kinds, one for each layer. Of classes that were run.
+void check_layer_types(const Walk& walk, const HfConfig& config, bool v5);
+
 /// rope_parameters of 5.x: standardised, completed and validated; nested ones in `config.layers`.
 void load_v5(Walk& walk, HfConfig& config, const HfVersion& version, bool as_loaded);
 

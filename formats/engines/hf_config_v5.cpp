@@ -81,13 +81,28 @@ void refuse_other_than_dict(const Walk& walk, const char* key, const HfVersion& 
         walk.pointer_to(key));
 }
 
-std::vector<std::string> layer_types(const Walk& walk) {
+/// Each kind of layer once; where the file names none, what a class that was run fills in: gpt_oss alternates, qwen's
+/// windows are off (with them, layers from max_window_layers on slide).
+std::vector<std::string> layer_types(const Walk& walk, const HfConfig& config) {
   std::vector<std::string> out;
-  if (const Json* types = walk.raw("layer_types"); types && types->is_array())
+  const Json* types = walk.raw("layer_types");
+  if ((!types || types->is_null()) && has_layer_types_field(config))
+    return is(config, "gpt_oss") ? std::vector<std::string>{"sliding_attention", "full_attention"}
+                                 : std::vector<std::string>{"full_attention"};
+  if (types && types->is_array())
     for (const Json& type : *types)
       if (type.is_string() && std::find(out.begin(), out.end(), type.get<std::string>()) == out.end())
         out.push_back(type.get<std::string>());
   return out;
+}
+
+/// What stands for the rope of one kind of layer.
+std::optional<Dict> nested_rope(const Value& nested, const char* asked) {
+  if (nested.json.is_null()) return std::nullopt;
+  if (!nested.json.is_object())
+    raise("AttributeError", "'" + python_type(nested.json) + "' object has no attribute '" + asked + "'",
+          nested.pointer);
+  return Dict(nested.json, nested.pointer);
 }
 
 /// Gemma3TextConfig.convert_rope_params_to_dict: a legacy rope_scaling is the full layers' alone.
@@ -96,8 +111,8 @@ void load_gemma3(Walk& walk, HfConfig& config) {
   for (const std::string layer : {"full_attention", "sliding_attention"}) {
     Dict rope;
     rope.pointer = walk.pointer_to("rope_parameters") + "/" + layer;
-    if (parameters && parameters->is_object() && parameters->contains(layer) && parameters->at(layer).is_object())
-      rope = Dict(parameters->at(layer), rope.pointer);
+    if (parameters && parameters->is_object() && parameters->contains(layer))
+      if (const auto given = nested_rope({parameters->at(layer), rope.pointer}, "setdefault")) rope = *given;
     if (const Json* scaling = walk.raw("rope_scaling"); layer == "full_attention" && scaling && scaling->is_object()) {
       const Dict legacy(*scaling, walk.pointer_to("rope_scaling"));
       for (const auto& [key, value] : legacy.entries()) rope.set(key, value);
@@ -111,7 +126,10 @@ void load_gemma3(Walk& walk, HfConfig& config) {
 }  // namespace
 
 void load_v5(Walk& walk, HfConfig& config, const HfVersion& version, bool as_loaded) {
-  if (version.at_least(kStrict)) validate_heads(walk, config);
+  if (version.at_least(kStrict)) {
+    validate_heads(walk, config);
+    check_layer_types_field(walk, config);
+  }
   if (is(config, "gemma3_text")) {
     load_gemma3(walk, config);
   } else {
@@ -119,17 +137,13 @@ void load_v5(Walk& walk, HfConfig& config, const HfVersion& version, bool as_loa
     if (key) refuse_other_than_dict(walk, key, version);
     Dict outer = key ? Dict(*walk.raw(key), walk.pointer_to(key)) : Dict();
     if (!key && is(config, "gpt_oss")) outer = gpt_oss_rope(walk);
-    // LlamaConfig and Phi3Config have no layer_types when the dictionary is converted: to them it is a flat one
-    const bool layered = !is(config, "llama") && !is(config, "phi3");
-    const std::vector<std::string> types = layered ? layer_types(walk) : std::vector<std::string>();
-    for (const std::string& layer : types)
+    // LlamaConfig, MistralConfig and Phi3Config have no layer_types when the dictionary is converted: to them it is a
+    // flat one, whose entries are looked at when it is validated
+    const bool flat = config.family->known && !has_layer_types_field(config);
+    for (const std::string& layer : layer_types(walk, config))
       if (const Value* nested = outer.find(layer)) {
-        if (!nested->json.is_object() && !nested->json.is_null())
-          raise("AttributeError", "'" + python_type(nested->json) + "' object has no attribute 'setdefault'",
-                nested->pointer);
-        config.layers.push_back({layer, nested->json.is_object()
-                                            ? std::optional<Dict>(Dict(nested->json, nested->pointer))
-                                            : std::nullopt});
+        const std::optional<Dict> rope = nested_rope(*nested, flat ? "get" : "setdefault");
+        if (!flat) config.layers.push_back({layer, rope});
       }
     config.rope = std::move(outer);  // beside the nested ones it still holds `truncate`
   }
@@ -150,6 +164,7 @@ void load_v5(Walk& walk, HfConfig& config, const HfVersion& version, bool as_loa
   if (!nested) complete(*config.rope);
   for (auto& [layer, rope] : config.layers)
     if (rope) complete(*rope);
+  if (version.at_least(kStrict)) check_layer_types(walk, config, true);
 }
 
 }  // namespace ropewalk::formats::engines

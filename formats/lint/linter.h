@@ -138,7 +138,7 @@ bool same_frequencies(const std::vector<double>& a, const std::vector<double>& b
                       int* pair = nullptr);
 
 // The rules, in the order they run: what an earlier one explains a later one does not repeat.
-void parse_rules(Linter& lint);    // R01 - R04, R10 - R12, and within them
+void parse_rules(Linter& lint);    // R01 - R04, R10 - R13, and within them
 void place_rules(Linter& lint);    // R05 - R09
 void head_rules(Linter& lint);     // R31
 void number_rules(Linter& lint);   // R20, R27, R29, R33

@@ -1,4 +1,4 @@
-// R01 - R04, R10 - R12: how the dictionaries are spelt.
+// R01 - R04, R10 - R13: how the dictionaries are spelt.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -136,6 +136,37 @@ void misspelt_keys(Linter& lint, const RopeDict& dict) {
   }
 }
 
+/// R13. Classes that were not compared may have layers beside those counted: a warning.
+void layer_types(Linter& lint) {
+  const Severity severity = lint.compared ? Severity::error : Severity::warning;
+  const auto refuse = [&](const std::string& pointer, const std::string& what, const std::string& fix) {
+    lint.add("R13", severity, pointer, what, fix);
+    if (lint.compared) lint.explain_all();
+  };
+  const auto types = lint.model.find("layer_types"), layers = lint.model.find("num_hidden_layers");
+  const bool named = types != lint.model.end() && !types->is_null();
+  if (named && !types->is_array())
+    return refuse(lint.at("layer_types"), "layer_types is " + shown(*types) + ", a list of kinds was expected",
+                  "write one entry for each layer");
+  if (named && layers != lint.model.end() && layers->is_number_integer() && *layers != types->size())
+    refuse(lint.at("layer_types"),
+           "layer_types has " + std::to_string(types->size()) + (types->size() == 1 ? " entry" : " entries") +
+               " and num_hidden_layers is " + layers->dump(),
+           "write one entry for each layer");
+  std::set<std::string> kinds = {"full_attention", "sliding_attention"};
+  if (named)
+    for (const Json& type : *types)
+      if (type.is_string()) kinds.insert(type.get<std::string>());
+  for (const char* key : {"rope_scaling", "rope_parameters"})
+    if (const auto outer = lint.model.find(key); outer != lint.model.end() && outer->is_object())
+      for (const auto& item : outer->items())
+        if (kinds.contains(item.key()) && !item.value().is_object() && !item.value().is_null())
+          refuse(lint.at(key) + "/" + pointer_segment(item.key()),
+                 "the rope of '" + item.key().substr(0, 60) + "' is " + shown(item.value()) +
+                     ", a dictionary or null was expected",
+                 "write the dictionary, or null for layers without a rope");
+}
+
 void nested(Linter& lint) {
   std::vector<std::string> labels;
   const Json* types = lint.find("layer_types");
@@ -149,8 +180,9 @@ void nested(Linter& lint) {
     const bool own = lint.model_type.starts_with("gemma");  // the class has them by itself
     if (lint.compared && !own)
       lint.add("R10", lint.dicts.front().pointer,
-               "the rope is nested by kind of layer and there is no layer_types: transformers takes the outer "
-               "dictionary for the rope and runs a plain one",
+               std::string("the rope is nested by kind of layer and there is no layer_types: transformers ") +
+                   (lint.reference.error ? "does not load it"
+                                         : "takes the outer dictionary for the rope and runs a plain one"),
                "add layer_types, one entry for each layer");
     return;
   }
@@ -223,6 +255,7 @@ void parse_rules(Linter& lint) {
              "write the dictionary, or null for a plain rope");
     lint.explain_all();
   }
+  layer_types(lint);
   for (const RopeDict& dict : lint.dicts) {
     types(lint, dict);
     misspelt_keys(lint, dict);

@@ -78,6 +78,12 @@ constexpr std::array kRules = {
         "the whole file.",
         ""},
     LintRule{
+        "R13", "layer-types", kError, false, "layer_types, or the rope of one kind of layer, is not what it has to be",
+        "layer_types names a kind for each of num_hidden_layers layers, and rope_parameters has a dictionary, or null, "
+        "for a kind. transformers from 5.4, and vllm and sglang with it, refuse any other file, llama and mistral "
+        "included, whose layers are all alike.",
+        ""},
+    LintRule{
         "R20", "bad-number", kError, true, "a number of the rope is missing, quoted, below 1 or of the wrong kind",
         "A factor in quotes, below 1 or missing fails or turns positions the wrong way in every engine. An integer "
         "factor of a linear rope is a TypeError in every vllm and sglang ('int' object is not iterable), and a "

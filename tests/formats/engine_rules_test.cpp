@@ -48,12 +48,13 @@ Json plain_of(const std::string& model_type) {
 TEST(EngineRules, RopePerLayerTypeIsBuiltByFewClasses) {
   for (const std::string type : {"llama", "phi3", "mistral", "qwen2", "qwen3", "gpt_oss"}) {
     Json config = plain_of(type);
+    config["num_hidden_layers"] = 2;
     config["layer_types"] = {"full_attention", "sliding_attention"};
     config["rope_parameters"] = {
         {"full_attention", {{"rope_type", "yarn"}, {"factor", 16.0}, {"original_max_position_embeddings", 4096}}},
         {"sliding_attention", {{"rope_type", "default"}, {"rope_theta", 10000.0}}}};
     const EngineReading reading = read_as(parse_engine("transformers"), config);
-    if (type != "llama" && type != "phi3") {
+    if (type != "llama" && type != "phi3" && type != "mistral") {
       ASSERT_TRUE(reading.error) << type;
       EXPECT_EQ(reading.error->kind + reading.error->text, "KeyError'rope_type'") << type;
       continue;
@@ -63,6 +64,52 @@ TEST(EngineRules, RopePerLayerTypeIsBuiltByFewClasses) {
     EXPECT_EQ(reading.ropes[0].layer_type, "");
     EXPECT_TRUE(std::holds_alternative<RopeUnscaled>(reading.ropes[0].spec.scaling)) << type;
     EXPECT_FLOAT_EQ(engine_table(reading.ropes[0], 1).inv_freq.at(63), 0.00011547819303814322f);
+  }
+}
+
+// Expected: AutoConfig of transformers 5.23.0 and 4.57.6, run on these files.
+TEST(EngineRules, LayerTypesThatDoNotFit) {
+  const auto error_of = [](Json config, const std::string& patch, const char* engine) {
+    config["num_hidden_layers"] = 4;
+    config.merge_patch(Json::parse(patch));
+    const EngineReading reading = read_as(parse_engine(engine), config);
+    return reading.error ? reading.error->kind + " " + reading.error->text + " " + reading.error->pointer : "";
+  };
+  const std::string three = R"({"layer_types": ["full_attention", "full_attention", "full_attention"]})";
+  const std::string text = R"({"layer_types": "full_attention"})", number = R"({"layer_types": 5})";
+  const std::string kind = R"({"layer_types": ["full_attention", "full_attention", "full_attention", "foo"]})";
+  const std::string old = R"({"layer_types": ["full_attention", "full_attention", "full_attention", "attention"]})";
+  const std::string no_dict = R"({"rope_parameters": {"full_attention": 5}})";
+  for (const std::string type : {"llama", "mistral", "phi3", "qwen2", "qwen3", "gpt_oss", "gemma3_text"}) {
+    const bool field = type != "llama" && type != "mistral" && type != "phi3";
+    const Json config = plain_of(type);
+    EXPECT_EQ(error_of(config, "{}", "transformers"), "") << type;
+    EXPECT_EQ(error_of(config, old, "transformers"), "") << type;
+    EXPECT_EQ(error_of(config, three, "transformers"),
+              "StrictDataclassClassValidationError Class validation error for validator 'validate_layer_type': "
+              "ValueError: `num_hidden_layers` (4) must be equal to the number of `layer_types` (3) /layer_types")
+        << type;
+    EXPECT_TRUE(error_of(config, three, "vllm").starts_with("StrictDataclass")) << type;
+    EXPECT_TRUE(error_of(config, kind, "transformers").ends_with(" /layer_types/3")) << type;
+    const char* const refused = field ? "StrictDataclassFieldValidationError" : "StrictDataclassClassValidationError";
+    EXPECT_TRUE(error_of(config, text, "transformers").starts_with(refused)) << type;
+    EXPECT_EQ(error_of(config, number, "transformers").starts_with("TypeError 'int' object is not iterable"), !field);
+    // without layer_types the classes that have the field have kinds, the others a flat dictionary
+    const std::string nested = error_of(config, no_dict, "transformers");
+    EXPECT_EQ(nested, field ? "AttributeError 'int' object has no attribute 'setdefault' /rope_parameters/"
+                              "full_attention"
+                            : "")
+        << type;
+    Json named = config;
+    named["layer_types"] = {"full_attention", "full_attention", "full_attention", "full_attention"};
+    EXPECT_EQ(error_of(named, no_dict, "transformers"), std::string("AttributeError 'int' object has no attribute '") +
+                                                            (field ? "setdefault" : "get") +
+                                                            "' /rope_parameters/full_attention")
+        << type;
+    EXPECT_EQ(
+        error_of(config, three, "transformers@4.57.6"),
+        field ? "ValueError `num_hidden_layers` (4) must be equal to the number of layer types (3) /layer_types" : "")
+        << type;
   }
 }
 

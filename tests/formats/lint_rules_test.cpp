@@ -45,7 +45,8 @@ std::string longrope(std::size_t entries, double first = 1) {
 }
 
 std::vector<Case> cases() {
-  const std::string gemma = R"({"model_type": "llama", "layer_types": ["full_attention", "sliding_attention"]})";
+  const std::string gemma =
+      R"({"model_type": "llama", "num_hidden_layers": 2, "layer_types": ["full_attention", "sliding_attention"]})";
   return {
       // golden bad-no-type: transformers 5 and vllm run a plain rope
       {"R01", golden_config("bad-no-type"), E, "/rope_scaling"},
@@ -156,6 +157,13 @@ std::vector<Case> cases() {
       {"R11", golden_config("yarn-everywhere"), kSilent},
       {"R12", R"({"model_type": "llama", "time_step_limit": [0.0, Infinity]})", I, ""},
       {"R12", R"({"model_type": "llama", "name": "NaN, or Infinity"})", kSilent},
+      // transformers 5.23.0 on these: ValueError in validate_layer_type, TypeError of the field, AttributeError ('get')
+      {"R13", llama(R"({"layer_types": ["full_attention", "full_attention"]})"), E, "/layer_types"},
+      {"R13", llama(R"({"layer_types": "full_attention"})", R"({"model_type": "qwen3"})"), E, "/layer_types"},
+      {"R13", llama(R"({"rope_parameters": {"full_attention": 5}})", gemma), E, "/rope_parameters/full_attention"},
+      {"R13", llama(R"({"num_hidden_layers": 3})", gemma), E, "/layer_types"},
+      {"R13", llama("{}", gemma), kSilent},
+      {"R13", llama(R"({"layer_types": null})"), kSilent},
       // golden linear-string, yarn-string, linear-no-factor, linear-half
       {"R20", golden_config("linear-string"), E, "/rope_scaling/factor"},
       {"R20", golden_config("yarn-string"), E, "/rope_scaling/factor"},
