@@ -85,6 +85,16 @@ std::string harm(const LintInput& input, const LintOptions& options, const Json&
   return "";
 }
 
+/// Lengths to be served are factor x original context: while a finding doubts the original context none is written,
+/// unless the length was asked for.
+std::string doubt(const LintOptions& options, const std::vector<Finding>& findings, const Finding& fix) {
+  if (options.context || (fix.rule != "R40" && fix.rule != "R41" && fix.rule != "R42")) return "";
+  for (const Finding& one : findings)
+    if (one.rule == "R09" || one.rule == "R11" || (one.rule == "R21" && one.severity != Severity::info))
+      return "the length follows from the original context, which " + std::string(one.rule) + " doubts";
+  return "";
+}
+
 std::vector<std::string> lines_of(const std::string& text) {
   std::vector<std::string> lines;
   for (std::size_t at = 0; at < text.size();) {
@@ -126,6 +136,8 @@ LintFixes safe_fixes(const LintInput& input, const LintOptions& options, const s
       fix.what += (fix.what.empty() ? "" : ", ") + edit.pointer + " = " + edit.value.dump();
     if (!sources[which]->not_finite.empty()) {
       fix.rejected = "the file holds NaN or Infinity";
+    } else if (const std::string why = doubt(options, findings, finding); !why.empty()) {
+      fix.rejected = why;
     } else {
       const std::string text = edit_json_text(file.path, file.after, finding.edits);
       const Json before = parse_json(file.path, file.after), after = parse_json(file.path, text);

@@ -72,6 +72,29 @@ TEST(LintFix, OtherFilesAreRaisedToTheContext) {
   EXPECT_EQ(all.files[1].after, "{\"max_length\": 65536}");
 }
 
+// A YaRN of 8192 tokens whose original context is misspelt: 32768 x 16 tokens are nobody's length.
+TEST(LintFix, NoLengthIsWrittenFromAnOriginalContextInDoubt) {
+  const auto of_key = [](const char* key) {
+    return Files{llama(std::string(R"({"max_position_embeddings": 32768, "rope_scaling": {"rope_type": "yarn",
+      "factor": 16.0, ")") +
+                       key + R"(": 8192}})"),
+                 R"({"model_max_length": 4096})", R"({"max_length": 4096})"};
+  };
+  const LintFixes doubted = fixes(of_key("original_max_position_embedding"));
+  for (const char* rule : {"R41", "R42"}) {
+    ASSERT_NE(of(doubted, rule), nullptr) << rule;
+    EXPECT_NE(of(doubted, rule)->rejected, "") << rule;
+  }
+  for (const FixedFile& file : doubted.files) EXPECT_EQ(file.path, "config.json");
+  // the control: spelt right, and asked for
+  const LintFixes sure = fixes(of_key("original_max_position_embeddings"));
+  ASSERT_NE(of(sure, "R41"), nullptr);
+  EXPECT_EQ(of(sure, "R41")->rejected, "");
+  const LintFixes asked_for = fixes(of_key("original_max_position_embedding"), asked({"transformers"}, 131072));
+  ASSERT_NE(of(asked_for, "R41"), nullptr);
+  EXPECT_EQ(of(asked_for, "R41")->rejected, "");
+}
+
 // golden v5-scaling-loses-theta: theta 1e6 in rope_parameters, 10000 everywhere
 TEST(LintFix, ALostBaseIsWrittenWhereItIsRead) {
   const LintFixes all = fixes({golden_config("v5-scaling-loses-theta")});
