@@ -51,6 +51,14 @@ struct HfConfig {
 /// embedding is built; `as_loaded`: before that, as to_dict() has it.
 HfConfig load_hf_config(Walk& walk, const HfVersion& version, bool as_loaded = false);
 
+/// Names that a class has for itself (transformers 5.23.0, run): GPT-NeoX's rotary_pct and rotary_emb_base; a dynamic rope
+/// of HunYuan whose alpha stretches the base once for all lengths; Qwen's mrope, in text a plain rope.
+bool is_gpt_neox(const std::string& model_type);
+bool has_static_alpha(const std::string& model_type);
+bool takes_mrope(const std::string& model_type);
+/// Not followed: a file with such a name in an engine whose rule for it is not known.
+void refuse_legacy_names(const Walk& walk);
+
 /// config.head_dim of the loaded configuration; nullopt if the object has no such attribute. JSON null is None.
 std::optional<Value> head_dim_attribute(const Walk& walk, const HfConfig& config, const HfVersion& version);
 /// hidden_size // num_attention_heads.

@@ -126,6 +126,9 @@ void load_gemma3(Walk& walk, HfConfig& config) {
 }  // namespace
 
 void load_v5(Walk& walk, HfConfig& config, const HfVersion& version, bool as_loaded) {
+  const std::string type_of_model = walk.model_type();
+  if (is_gpt_neox(type_of_model)) config.theta = walk.get("rotary_emb_base", 10000.0);
+  if (takes_mrope(type_of_model)) config.theta = walk.get("rope_theta", 1e6);
   if (version.at_least(kStrict)) {
     validate_heads(walk, config);
     check_layer_types_field(walk, config);
@@ -150,6 +153,9 @@ void load_v5(Walk& walk, HfConfig& config, const HfVersion& version, bool as_loa
   const bool nested = !config.layers.empty();
   const auto complete = [&](Dict& rope) {
     rope.set_default("rope_theta", config.theta);
+    if (is_gpt_neox(type_of_model)) rope.set_default("partial_rotary_factor", walk.get("rotary_pct", 0.25));
+    if (const Value* type = rope_type(rope); type && type->json == "mrope" && takes_mrope(type_of_model))
+      rope.set("rope_type", {"default", type->pointer});
     // None at the top level is passed over; a field of Phi3Config, which multiplies by it
     if (const Json* partial = walk.raw("partial_rotary_factor"); partial && (!partial->is_null() || is(config, "phi3")))
       rope.set_default("partial_rotary_factor", walk.get("partial_rotary_factor", 1.0));

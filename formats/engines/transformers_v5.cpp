@@ -70,6 +70,12 @@ class RotaryV5 {
   }
   void dynamic() {
     dimension(false);
+    if (const Value* alpha = rope_.find("alpha");
+        alpha && truthy(alpha->json) && has_static_alpha(walk_.model_type())) {
+      draft_.spec().scaling = RopeNtk{
+          record_number(draft_, "alpha", *alpha, "unsupported operand type(s) for ** or pow(): '{type}' and 'float'")};
+      return;
+    }
     const double s =
         record_number(draft_, "factor", item(rope_, "factor"), "unsupported operand type(s) for /: '{type}' and 'int'");
     draft_.record("original_context", config_.context);

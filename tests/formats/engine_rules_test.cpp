@@ -113,6 +113,69 @@ TEST(EngineRules, LayerTypesThatDoNotFit) {
   }
 }
 
+// Expected: GPTNeoXRotaryEmbedding, HunYuanDenseV1RotaryEmbedding and Qwen2VLRotaryEmbedding of transformers 5.23.0 on
+// these files: pairs, the second frequency and the last.
+TEST(EngineRules, NamesThatOneClassHas) {
+  struct Case {
+    const char *model_type, *more;
+    std::size_t pairs;
+    float second, last;
+  };
+  const Case cases[] = {
+      {"gpt_neox", "{}", 16, 0.5623413324356079f, 0.00017782794020604342f},
+      {"gpt_neox",
+       R"({"rotary_pct": 0.25, "rotary_emb_base": 25000, "rope_scaling": {"type": "linear", "factor": 4.0}})", 16,
+       0.13276046514511108f, 1.8830907720257528e-05f},
+      {"gpt_neox", R"({"rotary_pct": 0.5, "rotary_emb_base": 25000})", 32, 0.7287261486053467f,
+       5.4890300816623494e-05f},
+      // rope_theta and partial_rotary_factor of the top level are not looked at
+      {"gpt_neox", R"({"rotary_pct": 0.5, "rope_theta": 500000.0, "partial_rotary_factor": 1.0})", 32,
+       0.7498942017555237f, 0.0001333521504420787f},
+      {"hunyuan_v1_dense", R"({"head_dim": 128, "rope_scaling": {"type": "dynamic", "alpha": 1000.0, "factor": 1.0}})",
+       64, 0.7760343551635742f, 1.1547820122359553e-07f},
+      {"hunyuan_v1_dense", R"({"head_dim": 128, "rope_scaling": {"type": "dynamic", "alpha": 0, "factor": 1.0}})", 64,
+       0.8659643530845642f, 0.00011547819303814322f},
+      {"qwen2_vl", R"({"rope_theta": null, "rope_scaling": {"type": "mrope", "mrope_section": [16, 24, 24]}})", 64,
+       0.8058422207832336f, 1.2409377632138785e-06f},
+  };
+  for (const Case& one : cases) {
+    Json config = plain_of(one.model_type);
+    config.merge_patch(Json::parse(one.more));
+    const EngineReading reading = read_as(parse_engine("transformers"), config);
+    ASSERT_FALSE(reading.error) << one.more << reading.error->text;
+    const std::vector<float> got = engine_table(reading.ropes.at(0), 1).inv_freq;
+    ASSERT_EQ(got.size(), one.pairs) << one.more;
+    EXPECT_LE(golden::ulps(got[1], one.second), 3) << one.more;
+    EXPECT_LE(golden::ulps(got.back(), one.last), 3) << one.more;
+  }
+}
+
+/// Numbers of Llama's rules would be another model's.
+TEST(EngineRules, NamesThatNoRuleHasAreNotFollowed) {
+  const auto followed = [](const char* model_type, const char* more, const char* engine) {
+    Json config = plain_of(model_type);
+    config.merge_patch(Json::parse(more));
+    const EngineReading reading = read_as(parse_engine(engine), config);
+    return !reading.error || reading.error->kind != kNotFollowed;
+  };
+  const char* const alpha = R"({"head_dim": 128, "rope_scaling": {"type": "dynamic", "alpha": 1000.0, "factor": 1.0}})";
+  const char* const mrope = R"({"rope_scaling": {"type": "mrope", "mrope_section": [16, 24, 24]}})";
+  for (const char* engine : {"transformers", "vllm", "sglang", "llama.cpp", "exllamav2", "exllamav3"}) {
+    const bool newest_transformers = std::string_view(engine) == "transformers";
+    const bool python = newest_transformers || engine[0] == 'v' || engine[0] == 's';
+    EXPECT_FALSE(followed("chatglm", R"({"rope_ratio": 500})", engine)) << engine;
+    EXPECT_FALSE(followed("chatglm", "{}", engine)) << engine;
+    EXPECT_FALSE(followed("qwen", R"({"rotary_pct": 1.0, "rotary_emb_base": 10000})", engine)) << engine;
+    EXPECT_EQ(followed("gpt_neox", R"({"rotary_pct": 0.5})", engine), newest_transformers) << engine;
+    EXPECT_EQ(followed("gpt_neox", "{}", engine), newest_transformers) << engine;
+    EXPECT_EQ(followed("hunyuan_v1_dense", alpha, engine), python) << engine;
+    EXPECT_TRUE(followed("qwen2_vl", mrope, engine)) << engine;
+    EXPECT_TRUE(followed("llama", R"({"rotary_pct": 0.5})", engine)) << engine;  // an attribute that nobody reads
+  }
+  EXPECT_FALSE(followed("gpt_neox", "{}", "transformers@4.57.6"));
+  EXPECT_FALSE(followed("qwen2_vl", mrope, "transformers@4.57.6"));
+}
+
 // Expected: Mistral4RotaryEmbedding of transformers 5.23.0 on these: 32 frequencies, the last 1.6669e-05, A 1.2079; with
 // a plain rope 64.
 TEST(EngineRules, Mistral4RotatesPartOfALatentHead) {

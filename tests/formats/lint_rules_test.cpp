@@ -104,6 +104,8 @@ std::vector<Case> cases() {
        {"transformers 4.57.6"}},
       {"R06", golden_config("v5-default"), kSilent, "", {"transformers", "vllm", "sglang", "llama.cpp"}},
       {"R06", golden_config("plain-llama2-no-theta"), kSilent},
+      // GPTNeoXConfig of transformers 5.23.0 reads its base under this name
+      {"R06", llama(R"({"rope_theta": null, "rotary_emb_base": 25000})", R"({"model_type": "gpt_neox"})"), kSilent},
       // a class that may find it somewhere else: never an error
       {"R06",
        llama(R"({"rope_theta": null, "rope_parameters": {"rope_type": "default", "rope_theta": 1e7}})",

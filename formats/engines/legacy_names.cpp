@@ -1,0 +1,53 @@
+// Names of the rope that a class has for itself. What Llama's rules would make of such a file is another rope than the
+// engine's.
+#include <algorithm>
+
+#include "formats/engines/rules.h"
+
+namespace ropewalk::formats::engines {
+namespace {
+
+/// A rope type under either spelling, in either dictionary.
+bool has_type(const Walk& walk, const char* name) {
+  for (const char* key : {"rope_scaling", "rope_parameters"})
+    if (const Json* dict = walk.raw(key); dict && dict->is_object())
+      for (const char* spelling : {"type", "rope_type"})
+        if (const auto type = dict->find(spelling); type != dict->end() && *type == name) return true;
+  return false;
+}
+
+}  // namespace
+
+bool is_gpt_neox(const std::string& model_type) { return model_type == "gpt_neox"; }
+bool has_static_alpha(const std::string& model_type) {
+  return model_type == "hunyuan_v1_dense" || model_type == "hunyuan_v1_moe";
+}
+bool takes_mrope(const std::string& model_type) {
+  for (const char* one : {"qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text"})
+    if (model_type == one) return true;
+  return false;
+}
+
+void refuse_legacy_names(const Walk& walk) {
+  const std::string type = walk.model_type();
+  if (family_of(type).known) return;
+  const bool v5 = walk.engine.engine == Engine::transformers && walk.engine.at_least({5});
+  const auto refuse = [&](const char* key) {
+    not_followed(
+        "the rope of model type '" + type + "' in " + walk.engine.title() + ": " + key +
+            " changes it, and Llama's rules, which are used for classes that were not compared, do not have it",
+        walk.pointer_to(key));
+  };
+  if (walk.has("rope_ratio")) refuse("rope_ratio");
+  if (type == "chatglm") refuse("model_type");  // half of a head rotates
+  if (is_gpt_neox(type) && v5) return;
+  for (const char* key : {"rotary_pct", "rotary_emb_base"})
+    if (walk.has(key)) refuse(key);
+  if (is_gpt_neox(type)) refuse("model_type");  // a quarter of a head rotates
+  const bool serving = walk.engine.engine == Engine::vllm || walk.engine.engine == Engine::sglang;
+  if (has_static_alpha(type) && has_type(walk, "dynamic") && !v5 && !serving) refuse("rope_scaling");
+  if (takes_mrope(type) && has_type(walk, "mrope") && walk.engine.engine == Engine::transformers && !v5)
+    refuse("rope_scaling");
+}
+
+}  // namespace ropewalk::formats::engines
