@@ -11,6 +11,7 @@
 #include "tools/commands.h"
 #include "tools/describe.h"
 #include "tools/losses.h"
+#include "tools/one_line.h"
 #include "tools/output_plan.h"
 #include "tools/units.h"
 
@@ -191,9 +192,9 @@ void report(const formats::Source& source, const ExtendOptions& options, const E
   std::string text = options.output + ": " + describe(plan.rope.target.spec) + ", context " +
                      std::to_string(source.checkpoint.config.context);
   text += options.writer.dry_run ? " (dry run: nothing written)" : ", weights by " + written.weights;
-  for (const std::string& line : arithmetic) text += "\n  " + line;
-  for (const std::string& note : plan.notes) text += "\n" + note;
-  for (const formats::Loss& loss : plan.losses) text += "\n" + loss_line(loss);
+  for (const std::string& line : arithmetic) text += "\n  " + one_line(line);
+  for (const std::string& note : plan.notes) text += "\n" + one_line(note);
+  for (const formats::Loss& loss : plan.losses) text += "\n" + one_line(loss_line(loss));
   output.text(std::move(text));
   if (!plan.verdicts.empty()) output.table(engine_table(plan.verdicts));
   const bool all_right = std::all_of(plan.verdicts.begin(), plan.verdicts.end(),

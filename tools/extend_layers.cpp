@@ -11,6 +11,7 @@
 #include "tools/describe.h"
 #include "tools/extend.h"
 #include "tools/losses.h"
+#include "tools/one_line.h"
 #include "tools/output_plan.h"
 
 namespace ropewalk::tools {
@@ -82,8 +83,8 @@ void report(const formats::Source& source, const ExtendOptions& options, const F
       {"notes", plan.notes},      {"dry_run", options.writer.dry_run}};
   std::string text = options.output + ": a rope for each kind of layer, context " + std::to_string(after.context) +
                      (options.writer.dry_run ? " (dry run: nothing written)" : ", weights by " + written.weights);
-  for (const std::string& line : lines) text += "\n  " + line;
-  for (const std::string& note : plan.notes) text += "\n" + note;
+  for (const std::string& line : lines) text += "\n  " + one_line(line);
+  for (const std::string& note : plan.notes) text += "\n" + one_line(note);
   output.text(std::move(text));
   output.table(engine_table(plan.verdicts));
   if (!options.writer.dry_run) output.written = {options.output};

@@ -6,6 +6,7 @@
 
 #include "lib/rope_bands.h"
 #include "lib/rope_coverage.h"
+#include "tools/one_line.h"
 #include "tools/units.h"
 
 namespace ropewalk::tools {
@@ -196,7 +197,7 @@ std::string notices_text(const RopeSource& source, const EngineReading& reading)
   std::string out;
   const auto say = [&](const std::string& pointer, const std::string& text) {
     const std::string place = pointer.empty() ? "" : place_of(source, {"", "config.json", pointer}) + ": ";
-    out += "\n  " + place + text;
+    out += "\n  " + one_line(place + text);
   };
   if (reading.error) say(reading.error->pointer, reading.error->kind + ": " + reading.error->text.substr(0, 400));
   if (reading.context_error)
@@ -301,7 +302,8 @@ void show_engines(Output& output, const RopeSource& source, const std::vector<Ro
   if (source.meant) {
     head.emplace_back("read as", source.read_as);
     for (const WantedLayer& layer : source.meant->layers)
-      head.emplace_back("meant" + (layer.layer_type.empty() ? "" : ", " + layer.layer_type), describe(layer.spec));
+      head.emplace_back("meant" + (layer.layer_type.empty() ? "" : ", " + one_line(layer.layer_type)),
+                        describe(layer.spec));
     head.emplace_back("context", plural(std::uint64_t(source.meant->context), "token"));
   } else {
     head.emplace_back("meant", "unknown: " + std::string(source.trouble->what()));
@@ -316,7 +318,7 @@ void show_engines(Output& output, const RopeSource& source, const std::vector<Ro
   for (std::size_t layer = 0; groups.size() > 1 && layer < layers; ++layer)
     if (std::optional<Table> table = parting_table(groups, layer, length)) {
       const std::string& type = groups[0].rope.layers.at(layer).layer_type;
-      output.text("frequencies where they part" + (type.empty() ? "" : ", " + type) + ":");
+      output.text("frequencies where they part" + (type.empty() ? "" : ", " + one_line(type)) + ":");
       output.table(std::move(*table));
       part = true;
     }
@@ -334,11 +336,11 @@ void show_flags(Output& output, const std::vector<RopeTarget>& targets) {
     output.csv->rows.push_back(
         {target.reading.engine.title(), flags.possible ? "yes" : "no", flags.line, flags.reason});
     std::string text = target.reading.engine.title() + ":\n  " +
-                       (!flags.possible      ? "none: " + flags.reason
-                        : flags.line.empty() ? "no flag needed"
-                                             : flags.line);
-    if (flags.possible && !flags.reason.empty()) text += "\n  without: " + flags.reason;
-    for (const std::string& note : flags.notes) text += "\n  note: " + note;
+                       one_line(!flags.possible      ? "none: " + flags.reason
+                                : flags.line.empty() ? "no flag needed"
+                                                     : flags.line);
+    if (flags.possible && !flags.reason.empty()) text += "\n  without: " + one_line(flags.reason);
+    for (const std::string& note : flags.notes) text += "\n  note: " + one_line(note);
     output.text(text);
   }
 }

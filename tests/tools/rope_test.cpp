@@ -110,6 +110,29 @@ TEST(Rope, EnginesSideBySide) {
   EXPECT_NE(alike.out.find("every pair turns alike in all that read the file"), std::string::npos) << alike.out;
 }
 
+/// A line of its own would be a command to who runs it in a workflow, and escapes drive a terminal.
+TEST(Rope, TextsOfTheFileStayInTheirLine) {
+  Scratch scratch;
+  const std::string name = "ya\033[31mrn\n::error::x";
+  const std::vector<Json> files = {
+      {{"rope_scaling", {{"type", name}, {"rope_type", name}, {"factor", 4.0}}}},
+      {{"model_type", name}, {"rope_scaling", {{"type", "yarn"}, {"factor", 4.0}, {name, 1}}}},
+      {{"model_type", "a_layered_one"},
+       {"layer_types", {name}},
+       {"rope_parameters", {{name, {{"rope_type", "yarn"}, {"factor", 4.0}, {name, 1}}}}}}};
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    const std::string config = config_in(scratch / std::to_string(i), files[i]);
+    std::string all;
+    for (const char* more : {"--flags", "--engine=all", "--engine=vllm@0.10"}) {
+      const Ran ran = run({"rope", config, more});
+      all += ran.out + ran.err;
+    }
+    EXPECT_NE(all.find("::error::x"), std::string::npos) << i;  // it is said, in the middle of a line
+    EXPECT_EQ(all.find("\n::error::x"), std::string::npos) << all;
+    EXPECT_EQ(all.find('\033'), std::string::npos) << i;
+  }
+}
+
 TEST(Rope, FlagsAreForTheFileAsItIs) {
   Scratch scratch;
   const std::string spec = "+rope=yarn,factor=4,original=32k";
