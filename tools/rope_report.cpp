@@ -18,8 +18,10 @@ using formats::WantedLayer;
 
 std::string frequency_text(double f) { return f == 0 ? "0" : number_text(f, 5); }
 std::string ratio_text(double ratio) { return std::isinf(ratio) ? "stands still" : fixed_text(ratio, 2) + "x"; }
+/// Four decimals; a number that no model has is not written out digit by digit.
+std::string factor_text(double a) { return a < 1e6 ? fixed_text(a, 4) : number_text(a, 5); }
 std::string attention_text(const RopeSpec& spec, int length) {
-  return fixed_text(rope_table(spec, length).attention_factor, 4);
+  return factor_text(rope_table(spec, length).attention_factor);
 }
 std::string all_or(const std::string& layer_type, const char* otherwise) {
   return layer_type.empty() ? otherwise : layer_type;
@@ -78,9 +80,8 @@ void show_layer(Output& output, const RopeSource& source, const WantedLayer& lay
   lines.emplace_back("context", plural(std::uint64_t(context), "token"));
   if (depends_on_length(layer.spec))
     lines.emplace_back("sequence", plural(std::uint64_t(sequence_length), "token") + ", on which this rope depends");
-  lines.emplace_back(
-      "attention factor",
-      fixed_text(a, 4) + (a == 1 ? "" : ", so attention logits are multiplied by " + fixed_text(a * a, 4)));
+  lines.emplace_back("attention factor",
+                     factor_text(a) + (a == 1 ? "" : ", so attention logits are multiplied by " + factor_text(a * a)));
   lines.emplace_back("pairs", band_text(pairs));
   const double unseen = coverage.unseen_angle_ratio;
   lines.emplace_back("unseen angles",

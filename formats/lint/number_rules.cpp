@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 
 #include "formats/lint/linter.h"
 
@@ -163,13 +164,17 @@ void bad_list(Linter& lint, const std::string& pointer, std::string what, std::s
 /// The entries of a list of the right length.
 void entries(Linter& lint, const RopeDict& dict, const char* key, const Json& list) {
   double before = 0;
-  bool falls = false, below = false, positive = true;
+  bool falls = false, below = false, positive = true, fits = true;
   for (const Json& x : list) {
     const double n = x.get<double>();
+    fits = fits && n <= std::numeric_limits<float>::max();
     positive = positive && n > 0, below = below || n < 1, falls = falls || n < before * (1 - 1e-9);
     before = n;
   }
   if (!positive) bad_list(lint, dict.at(key), std::string(key) + " has an entry that is not above 0", "correct it");
+  else if (!fits)
+    bad_list(lint, dict.at(key), std::string(key) + " has an entry that float32 does not hold: its pair stands still",
+             "correct it");
   else if (below)
     lint.add("R27", Severity::warning, dict.at(key), std::string(key) + " has an entry below 1, which speeds a pair up",
              "check the list");

@@ -270,6 +270,7 @@ std::vector<Case> cases() {
       // golden longrope-wrong-length: an error in transformers, vllm and sglang
       {"R27", golden_config("longrope-wrong-length"), E, "/rope_scaling/short_factor"},
       {"R27", longrope(48, -1), E, "/rope_scaling/short_factor"},
+      {"R27", longrope(48, 1e308), E, "/rope_scaling/short_factor"},
       {"R27", longrope(48), kSilent},
       // golden yarn-truncate-false: llama.cpp rounds
       {"R28", golden_config("yarn-truncate-false"), W, "/rope_scaling/truncate"},

@@ -133,6 +133,17 @@ TEST(Rope, TextsOfTheFileStayInTheirLine) {
   }
 }
 
+TEST(Rope, NumbersThatNoModelHasAreShort) {
+  Scratch scratch;
+  const std::string config = config_in(
+      scratch / "huge", {{"rope_scaling", {{"rope_type", "yarn"}, {"factor", 4.0}, {"attention_factor", 1e308}}}});
+  for (const char* more : {"--engine=transformers", "--context=4096"}) {
+    const Ran ran = run({"rope", config, more});
+    EXPECT_NE(ran.out.find("1e+308"), std::string::npos) << ran.out;
+    EXPECT_EQ(ran.out.find(std::string(20, '0')), std::string::npos) << ran.out;
+  }
+}
+
 TEST(Rope, FlagsAreForTheFileAsItIs) {
   Scratch scratch;
   const std::string spec = "+rope=yarn,factor=4,original=32k";
