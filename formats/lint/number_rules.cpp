@@ -44,6 +44,12 @@ void quoted_numbers(Linter& lint, const RopeDict& dict) {
   for (const char* key : {"low_freq_factor", "high_freq_factor"})
     if (dict.type == "llama3" && !dict.find(key))
       bad_number(lint, dict, dict.pointer, std::string("llama3 without ") + key, std::string("add ") + key);
+  const auto low = dict.number("low_freq_factor"), high = dict.number("high_freq_factor");
+  if (dict.type == "llama3" && low && high && *low > *high)  // equal in Llama 4 Scout: a step
+    bad_number(lint, dict, dict.at("high_freq_factor"),
+               "high_freq_factor is " + trimmed(*high) + " and low_freq_factor " + trimmed(*low) +
+                   ": between them frequencies are blended, and the first cannot be below the second",
+               "exchange them, or correct one");
 }
 
 /// The engines that stop at `mended`'s place, or would not stop with it mended, the `others` being mended already.

@@ -270,6 +270,10 @@ std::vector<Case> cases() {
       // golden longrope-wrong-length: an error in transformers, vllm and sglang
       {"R27", golden_config("longrope-wrong-length"), E, "/rope_scaling/short_factor"},
       {"R27", longrope(48, -1), E, "/rope_scaling/short_factor"},
+      // Llama 4 Scout has 1 and 1 (golden of published files)
+      {"R20", llama(R"({"rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 4.0,
+         "high_freq_factor": 1.0, "original_max_position_embeddings": 4096}})"),
+       E, "/rope_scaling/high_freq_factor"},
       {"R27", longrope(48, 1e308), E, "/rope_scaling/short_factor"},
       {"R27", longrope(48), kSilent},
       // golden yarn-truncate-false: llama.cpp rounds
