@@ -62,9 +62,8 @@ void declare(CommandLine& line, ConvertOptions& options) {
 }
 
 /// The plan of a GGUF that is never written becomes that of its mix.
-void quantize(Target& target, const MixChoice& choice, const std::optional<formats::Imatrix>& importances,
-              const std::string& label) {
-  formats::QuantizeOptions options = parse_mix(choice);
+void quantize(Target& target, formats::QuantizeOptions options, const MixChoice& choice,
+              const std::optional<formats::Imatrix>& importances, const std::string& label) {
   options.mix.type = *target.mix;
   if (importances) options.imatrix = &*importances;
   formats::QuantizePlan mixed = formats::quantize_plan(*target.plan, label, options);
@@ -98,6 +97,7 @@ void plan_ggufs(const ConvertOptions& options, const formats::Source& source, st
                       .metadata = metadata,
                       .saturate = options.modifiers.saturate});
   }
+  const formats::QuantizeOptions mix = parse_mix(options.mix);
   const std::optional<formats::Imatrix> importances = read_importances(options.mix);
   std::vector<formats::GgufExport> exports;
   if (source.hf) exports = formats::export_ggufs(source, wanted);
@@ -114,7 +114,7 @@ void plan_ggufs(const ConvertOptions& options, const formats::Source& source, st
     ggufs[i]->losses = std::move(exports[i].losses);
     ggufs[i]->notes = std::move(exports[i].notes);
     ggufs[i]->plan = std::move(exports[i].plan);
-    if (ggufs[i]->mix) quantize(*ggufs[i], options.mix, importances, source.checkpoint.label);
+    if (ggufs[i]->mix) quantize(*ggufs[i], mix, options.mix, importances, source.checkpoint.label);
   }
 }
 

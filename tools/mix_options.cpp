@@ -1,7 +1,6 @@
 #include "tools/mix_options.h"
 
 #include <algorithm>
-#include <charconv>
 #include <fstream>
 #include <map>
 #include <regex>
@@ -55,18 +54,6 @@ std::string file_type_names() {
     names += (names.empty() ? "" : ", ") + std::string(row.name);
   return names;
 }
-
-template <class Number>
-Number number_of(const std::string& option, const std::string& text) {
-  Number value{};
-  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (code != std::errc() || end != text.data() + text.size()) refuse(option + " has '" + text + "'", "give a number");
-  return value;
-}
-
-template int number_of(const std::string&, const std::string&);
-template std::int64_t number_of(const std::string&, const std::string&);
-template double number_of(const std::string&, const std::string&);
 
 void declare_mix(CommandLine& line, MixChoice& choice) {
   line.group("types of tensors under a mix", false);

@@ -41,8 +41,5 @@ std::vector<std::string> fallback_notes(const formats::QuantizePlan& plan);
 
 /// "Q4_K_M, Q5_K_M, ...": for messages.
 std::string file_type_names();
-/// A whole number, or Error(usage) naming the option.
-template <class Number>
-Number number_of(const std::string& option, const std::string& text);
 
 }  // namespace ropewalk::tools

@@ -1,7 +1,7 @@
 #include "tools/quantize_options.h"
 
 #include <algorithm>
-#include <cctype>
+#include <charconv>
 
 #include "lib/error.h"
 
@@ -19,18 +19,17 @@ bool is_copy(std::string_view word) {
 }
 bool is_type(std::string_view word) { return is_copy(word) || formats::file_type_from_name(word).has_value(); }
 
-/// Name of the last row that says the type: "Q4_K" is called so in file names, as llama-quantize does.
+/// As output files are called: "Q4_K" where that was given.
 std::string type_name(std::string_view word) {
-  if (is_copy(word)) return "COPY";
-  for (const formats::FileTypeInfo& row : formats::kFileTypes)
-    if (row.name.size() == word.size() && std::equal(word.begin(), word.end(), row.name.begin(), [](char a, char b) {
-          return std::toupper(static_cast<unsigned char>(a)) == b;
-        }))
-      return std::string(row.name);
-  const formats::FileType type = formats::file_type_from_name(word).value();
-  const auto row = std::find_if(formats::kFileTypes.begin(), formats::kFileTypes.end(),
-                                [&](const formats::FileTypeInfo& one) { return one.type == type; });
-  return std::string(row->name);
+  return is_copy(word) ? "COPY" : std::string(formats::find_file_type(word)->name);
+}
+
+template <class Number>
+Number number_of(const std::string& option, const std::string& text) {
+  Number value{};
+  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (code != std::errc() || end != text.data() + text.size()) refuse(option + " has '" + text + "'", "give a number");
+  return value;
 }
 
 std::vector<int> layers_of(const std::vector<std::string>& lists) {

@@ -20,15 +20,20 @@ const FileTypeInfo& info(FileType type) {
   return *found;
 }
 
-std::optional<FileType> file_type_from_name(std::string_view name) {
+const FileTypeInfo* find_file_type(std::string_view word) {
   for (const FileTypeInfo& row : kFileTypes)
-    if (same_letters(row.name, name)) return row.type;
+    if (same_letters(row.name, word)) return &row;
   int id = -1;
-  const auto [end, code] = std::from_chars(name.data(), name.data() + name.size(), id);
-  if (code != std::errc() || end != name.data() + name.size()) return std::nullopt;
+  const auto [end, code] = std::from_chars(word.data(), word.data() + word.size(), id);
+  if (code != std::errc() || end != word.data() + word.size()) return nullptr;
   for (const FileTypeInfo& row : kFileTypes)
-    if (static_cast<int>(row.type) == id) return row.type;
-  return std::nullopt;
+    if (static_cast<int>(row.type) == id) return &row;
+  return nullptr;
+}
+
+std::optional<FileType> file_type_from_name(std::string_view name) {
+  const FileTypeInfo* row = find_file_type(name);
+  return row ? std::optional(row->type) : std::nullopt;
 }
 
 }  // namespace ropewalk::formats

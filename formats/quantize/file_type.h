@@ -101,7 +101,10 @@ inline constexpr std::array kFileTypes = {
 
 /// The row of that type under its own name ("Q4_K_M", not "Q4_K").
 const FileTypeInfo& info(FileType type);
-/// By name in any case, or by number as llama-quantize reads it; nullopt if it names none.
+/// The row that llama-quantize takes for that word: by name in any case, else the first of that number; nullptr if it
+/// names none.
+const FileTypeInfo* find_file_type(std::string_view word);
+/// Its type; nullopt if it names none.
 std::optional<FileType> file_type_from_name(std::string_view name);
 
 }  // namespace ropewalk::formats

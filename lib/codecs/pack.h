@@ -33,10 +33,6 @@ inline void put_nibble(std::byte* bytes, int i, int n, std::uint32_t level) {
 inline void put_two_bits(std::byte* bytes, int i, std::uint32_t level) {
   add_bits(bytes[i / 128 * 32 + i % 32], (level & 3) << i % 128 / 32 * 2);
 }
-inline void put_four_bits(std::byte* bytes, int i, std::uint32_t level) {
-  add_bits(bytes[i / 64 * 32 + i % 32], (level & 15) << i % 64 / 32 * 4);
-}
-inline void put_top_bit(std::byte* bytes, int i, std::uint32_t bit) { add_bits(bytes[i % 32], (bit & 1) << i / 32); }
 
 /// PackedScales. In order of groups: the first four also take what a wrapped level has above its six bits.
 inline void put_scale_and_min(std::byte* s, int group, std::uint32_t scale, std::uint32_t min) {
