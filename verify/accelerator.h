@@ -123,8 +123,8 @@ class Accelerator {
   virtual void attention(const DeviceAttention& args) = 0;
   virtual void swiglu(const DeviceMatrix& gate_up, std::size_t group, const DeviceMatrix& y) = 0;
   virtual void add(const DeviceMatrix& x, const DeviceMatrix& y) = 0;
-  virtual void head_statistics(const DeviceMatrix& a, const DeviceMatrix& b, DeviceSpan<const std::int32_t> next,
-                               DeviceSpan<HeadRow> out) = 0;
+  virtual void head_statistics(const DeviceMatrix& a, const DeviceMatrix& b, std::size_t first_column,
+                               DeviceSpan<const std::int32_t> next, DeviceSpan<HeadRow> out) = 0;
   /// out[row] = |a - b| / |a|, 2-norms in double, 0 where both rows are the same.
   virtual void distance(const DeviceMatrix& a, const DeviceMatrix& b, DeviceSpan<double> out) = 0;
 };

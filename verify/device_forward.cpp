@@ -92,11 +92,8 @@ DeviceForward::DeviceForward(const DeviceModel& model, std::span<const Window> w
                            Queue::compute);
     device_.synchronize();
   }
-  std::uint64_t layer_bytes = 0;
-  for (std::size_t layer = 0; layer + 1 < model.weights.size(); ++layer)
-    layer_bytes = std::max(layer_bytes, model.weights[layer].bytes);
   for (std::size_t slot = 0; slot < plan.slots; ++slot)
-    slots_.push_back(device_.allocate("weights of a layer", layer_bytes));
+    slots_.push_back(device_.allocate("weights of a layer", largest_layer_bytes(model)));
   staging_ = device_.allocate("weights on their way", model.pieces.largest_bytes);
   if (model.type == ElementType::f32)
     widened_ = device_.allocate("widened weights", model.pieces.largest_elements * sizeof(float));
@@ -158,16 +155,17 @@ void DeviceForward::queue_piece(const WeightPiece& piece, std::span<const std::b
     device_.dequantize(piece.dtype, staged, ElementType::f32, wide, piece.elements, Queue::copy);
   }
   device_.split({wide, ElementType::f32, 1, piece.elements, piece.elements},
-                {to, ElementType::bf16, matrix.terms, piece.elements, matrix.outputs * matrix.depth}, Queue::copy);
+                {to, ElementType::bf16, matrix.terms, piece.elements, matrix.term_stride()}, Queue::copy);
 }
 
 void DeviceForward::feed(int layer) {
   if (layer < layers_fed_) return;
   ++layers_fed_;
-  const auto at = static_cast<std::size_t>(layer);
-  const bool is_head = at + 1 == model_.weights.size();
-  std::byte* slot = slots_[is_head ? 0 : at % plan_.slots]->bytes().data;
-  if (!is_head && at >= plan_.slots) done_[at - plan_.slots]->make_wait(Queue::copy);
+  const auto at = static_cast<std::size_t>(layer), layers = std::size_t(config().n_layers);
+  const bool is_head = at >= layers;
+  const std::size_t turn = is_head ? at - layers : at, slots = is_head ? slots_.size() : plan_.slots;
+  std::byte* slot = slots_[turn % slots]->bytes().data;
+  if (turn >= slots) done_[at - slots]->make_wait(Queue::copy);
   device_.set_layer(Queue::copy, is_head ? std::nullopt : std::optional(layer));
   for (const WeightPiece& piece : model_.pieces.of[at]) {
     const std::size_t index = next_piece_++;
@@ -196,18 +194,6 @@ DeviceMatrix DeviceForward::activation(const std::unique_ptr<Accelerator::Memory
   return {memory->bytes().data, model_.type, rows, width, width};
 }
 
-struct DeviceForward::Terms {
-  DeviceMatrix first;  // the largest; the others follow `elements` apart
-  std::size_t count, elements;
-
-  DeviceMatrix term(std::size_t index) const {
-    DeviceMatrix out = first;
-    out.data += index * elements * sizeof(std::uint16_t);
-    return out;
-  }
-  Terms columns(std::size_t from, std::size_t width) const { return {first.columns(from, width), count, elements}; }
-};
-
 /// x, whose rows stand side by side, split into `memory`; bf16 is its own only term.
 DeviceForward::Terms DeviceForward::terms_of(const DeviceMatrix& x, const std::unique_ptr<Accelerator::Memory>& memory,
                                              std::size_t count) {
@@ -218,7 +204,7 @@ DeviceForward::Terms DeviceForward::terms_of(const DeviceMatrix& x, const std::u
   return {{data, ElementType::bf16, x.rows, x.width, x.width}, count, elements};
 }
 DeviceForward::Terms DeviceForward::terms_of(const DeviceWeight& w) const {
-  return {{slot_ + w.offset_bytes, ElementType::bf16, w.outputs, w.depth, w.depth}, w.terms, w.outputs * w.depth};
+  return {{slot_ + w.offset_bytes, ElementType::bf16, w.outputs, w.depth, w.depth}, w.terms, w.term_stride()};
 }
 
 /// Terms have 8 bits: x_i w_j is below 2^(-8 (i + j)) of the product. In f32 what i + j = 4 leaves out is below f32's
@@ -241,20 +227,21 @@ void DeviceForward::linear(const DeviceMatrix& x, std::size_t index, bool accumu
   if (is_wide || !w.deltas.empty()) terms = terms_of(x, shared_.terms, delta_terms(model_.type));
   if (is_wide) multiply_terms(terms, terms_of(w), accumulate, out);
   else device_.multiply(x, {slot_ + w.offset_bytes, model_.type, w.outputs, w.depth, w.depth}, accumulate, out);
-  if (!w.deltas.empty()) add_delta(terms, w, out);
-}
-
-/// out += B (A x): A x of all parts at once in f32, split again for the second product.
-void DeviceForward::add_delta(const Terms& x, const DeviceWeight& w, const DeviceMatrix& out) {
-  const DeviceWeight& a = weights_->matrices[w.a];
-  const DeviceMatrix thin{shared_.thin->bytes().data, ElementType::f32, out.rows, a.outputs, a.outputs};
-  multiply_terms(x, terms_of(a), false, thin);
-  const Terms thin_terms = terms_of(thin, shared_.thin_terms, delta_terms(model_.type));
+  if (w.deltas.empty()) return;
+  const Terms thin = thin_of(terms, w, shared_.thin_terms);
   for (const DeviceWeight::Delta& delta : w.deltas) {
     const DeviceWeight& b = weights_->matrices[delta.b];
-    multiply_terms(thin_terms.columns(delta.first_rank, b.depth), terms_of(b), true,
+    multiply_terms(thin.columns(delta.first_rank, b.depth), terms_of(b), true,
                    out.columns(delta.first_output, b.outputs));
   }
+}
+
+DeviceForward::Terms DeviceForward::thin_of(const Terms& x, const DeviceWeight& w,
+                                            const std::unique_ptr<Accelerator::Memory>& terms) {
+  const DeviceWeight& a = weights_->matrices[w.a];
+  const DeviceMatrix thin{shared_.thin->bytes().data, ElementType::f32, x.first.rows, a.outputs, a.outputs};
+  multiply_terms(x, terms_of(a), false, thin);
+  return terms_of(thin, terms, delta_terms(model_.type));
 }
 
 /// Consecutive stretches of a chunk that one launch takes: windows of one length, whole; or a piece of one window.
@@ -381,20 +368,53 @@ void DeviceForward::drop_layers() {
   slots_.clear();
 }
 
-void DeviceForward::load_head() {
-  weights_ = &model_.weights.back();
-  slots_.push_back(device_.allocate("weights of the head", weights_->bytes));
-  slot_ = slots_.front()->bytes().data;
-  feed(config().n_layers);
-  fed_.back()->make_wait(Queue::compute);
+void DeviceForward::make_head_room() {
+  const HeadBytes needed = head_bytes(model_, plan_, rows_);
+  for (std::size_t slot = 0; slot < plan_.head_slots(std::size_t(config().n_vocab)); ++slot)
+    slots_.push_back(device_.allocate("weights of the head", needed.weights));
+  head_normed_ = device_.allocate("normed rows of the head", needed.normed);
+  if (needed.terms > 0) head_terms_ = device_.allocate("bf16 terms of the head", needed.terms);
+  if (needed.thin_terms > 0)
+    head_thin_terms_ = device_.allocate("bf16 terms of the head's adapter activations", needed.thin_terms);
 }
 
-void DeviceForward::head(std::size_t first, std::size_t rows, std::size_t place, const DeviceMatrix& logits) {
-  device_.set_layer(Queue::compute, std::nullopt);
-  const DeviceMatrix normed = activation(shared_.normed, rows, d_model_);
-  device_.rms_norm(residual(first, rows, place), vector(DeviceWeights::kFinalNorm), config().rms_eps, normed);
+void DeviceForward::begin_head(std::size_t piece) {
+  const std::size_t at = std::size_t(config().n_layers) + piece;
+  feed(int(at));
+  weights_ = &model_.weights[at];
+  slot_ = slots_[piece % slots_.size()]->bytes().data;
+  if (piece > 0) before_[at] = shared_.last_done;
+  fed_[at]->make_wait(Queue::compute);
+  started_[at]->record(Queue::compute);
+  device_.set_layer(Queue::compute, std::nullopt), device_.set_layer(Queue::spill, std::nullopt);
+}
+
+void DeviceForward::begin_head_rows(std::size_t first, std::size_t rows, std::size_t place) {
+  const DeviceWeight& w = weights_->matrices[DeviceWeights::kLogits];
+  head_x_ = activation(head_normed_, rows, d_model_);
+  device_.rms_norm(residual(first, rows, place), vector(DeviceWeights::kFinalNorm), config().rms_eps, head_x_);
   done_with(place);
-  linear(normed, DeviceWeights::kLogits, false, logits);
+  if (model_.type == ElementType::f32 || !w.deltas.empty())
+    head_x_terms_ = terms_of(head_x_, head_terms_, delta_terms(model_.type));
+  if (!w.deltas.empty()) head_thin_ = thin_of(head_x_terms_, w, head_thin_terms_);
+}
+
+void DeviceForward::head_tile(std::size_t first, const DeviceMatrix& logits) {
+  const DeviceWeight& w = weights_->matrices[DeviceWeights::kLogits];
+  const DeviceMatrix whole{slot_ + w.offset_bytes, model_.type, w.outputs, w.depth, w.depth};
+  if (model_.type == ElementType::f32)
+    multiply_terms(head_x_terms_, terms_of(w).rows(first, logits.width), false, logits);
+  else device_.multiply(head_x_, whole.row_range(first, logits.width), false, logits);
+  for (const DeviceWeight::Delta& delta : w.deltas) {
+    const DeviceWeight& b = weights_->matrices[delta.b];
+    multiply_terms(head_thin_.columns(delta.first_rank, b.depth), terms_of(b).rows(first, logits.width), true, logits);
+  }
+}
+
+void DeviceForward::end_head(std::size_t piece) {
+  const std::size_t at = std::size_t(config().n_layers) + piece;
+  done_[at]->record(Queue::compute);
+  shared_.last_done = done_[at].get();
 }
 
 double DeviceForward::first_wait_seconds() const {
@@ -402,7 +422,7 @@ double DeviceForward::first_wait_seconds() const {
 }
 double DeviceForward::other_wait_seconds() const {
   double sum = 0;
-  for (std::size_t layer = 1; layer + 1 < started_.size(); ++layer)
+  for (std::size_t layer = 1; layer < started_.size(); ++layer)
     if (before_[layer]) sum += started_[layer]->milliseconds_since(*before_[layer]) / 1000;
   return sum;
 }

@@ -21,6 +21,7 @@ namespace ropewalk::verify {
 /// Sizes that no bit of a result depends on; tests make them small.
 struct DeviceTuning {
   std::size_t chunk_rows = kChunkRows, head_rows = 1024;  // at most
+  std::size_t head_columns = 0;  // of the vocabulary on the device at most, in whole tiles; 0: as many as fit
   std::uint64_t piece_bytes = std::uint64_t{16} << 20;
   std::size_t ring = 8;   // pinned buffers of a piece's size; at least 2
   std::size_t slots = 0;  // layers of weights on the device at most; 0: as many as fit, never fewer than 2
@@ -38,13 +39,25 @@ struct DeviceModel {
 /// How a sweep of one model, or two side by side, uses a device's memory.
 struct DevicePlan {
   std::size_t chunk_rows, head_rows, slots;
-  bool spilled;         // residuals live in pinned host memory
-  std::uint64_t bytes;  // at most allocated at once
+  std::size_t head_columns;  // of the vocabulary on the device at once, in whole tiles
+  bool spilled;              // residuals live in pinned host memory
+  std::uint64_t bytes;       // at most allocated at once
+
+  /// One piece of the head lies there alone, of several two: the next comes while one is computed with.
+  std::size_t head_slots(std::size_t n_vocab) const { return head_columns >= n_vocab ? 1 : 2; }
 };
-/// The fastest that fits `limit`: residuals on the device before long chunks, long chunks before more slots.
+/// The fastest that fits `limit`: residuals on the device before long chunks, long chunks before more slots, and the
+/// head in as few pieces as go beside that. The models' weights are planned with a head in one piece.
 /// Error(device) of memory_error() if nothing does; `held`: what is taken of the device's cap already.
 DevicePlan plan_device(std::span<const DeviceModel> models, std::span<const Window> windows, std::uint64_t limit,
                        std::uint64_t held, const DeviceTuning& tuning);
+
+/// What one model needs while the head is computed, beside what the models share.
+struct HeadBytes {
+  std::uint64_t weights, normed, terms, thin_terms;  // weights: of a slot
+};
+HeadBytes head_bytes(const DeviceModel& model, const DevicePlan& plan, std::size_t rows);
+std::uint64_t largest_layer_bytes(const DeviceModel& model);
 
 /// What the models of a sweep share: activations of a chunk, keys and values of a layer.
 class DeviceActivations {
@@ -72,17 +85,23 @@ class DeviceForward {
   /// Reads the embeddings and starts reading weights. All arguments outlive it.
   DeviceForward(const DeviceModel& model, std::span<const Window> windows, const DevicePlan& plan,
                 const DeviceTuning& tuning, const Workers& workers, DeviceActivations& shared);
-  /// Queues the copies of a layer's weights; waits for their bytes, not for the device. In order; run_layer does it
-  /// where nobody has.
+  /// Queues the copies of a layer's weights, or (n_layers + piece) of a piece of the head; waits for their bytes, not for
+  /// the device. In order; run_layer and begin_head do it where nobody has.
   void feed(int layer);
   /// Queues a layer.
   void run_layer(int layer);
   /// After the last layer: waits, and gives the slots back. Of several models all drop theirs before any head comes:
   /// that is what the plan counts on.
   void drop_layers();
-  void load_head();
-  /// Logits of rows [first, first + rows) to `logits` [rows, n_vocab] f32; `place`: as residual()'s.
-  void head(std::size_t first, std::size_t rows, std::size_t place, const DeviceMatrix& logits);
+  /// Makes room for the head, after all have dropped their layers.
+  void make_head_room();
+  /// For every piece of the head, in order: begin_head; for chunks of rows begin_head_rows (`place`: as residual()'s)
+  /// and head_tile for the piece's tiles; end_head. A tile: outputs [first, ...) of the piece to `logits` [rows,
+  /// kHeadTile or what is left] f32.
+  void begin_head(std::size_t piece);
+  void begin_head_rows(std::size_t first, std::size_t rows, std::size_t place);
+  void head_tile(std::size_t first, const DeviceMatrix& logits);
+  void end_head(std::size_t piece);
 
   const ModelConfig& config() const noexcept { return model_.model->config; }
   std::size_t rows() const noexcept { return rows_; }
@@ -90,8 +109,8 @@ class DeviceForward {
   /// place of DeviceActivations, which is taken until done_with().
   DeviceMatrix residual(std::size_t first, std::size_t rows, std::size_t place);
   void done_with(std::size_t place);
-  /// Seconds that compute stood still for weights: for the first layer, which nothing can hide, and for all others.
-  /// After synchronize().
+  /// Seconds that compute stood still for weights: for the first layer, which nothing can hide, and for all others and
+  /// what follows the first piece of the head. After synchronize().
   double first_wait_seconds() const;
   double other_wait_seconds() const;
 
@@ -103,11 +122,24 @@ class DeviceForward {
   void attend(const Chunk& chunk, const DeviceMatrix& projected, const DeviceMatrix& out);
   /// out (+)= x W^T, and what adapters beside it add: then out is f32.
   void linear(const DeviceMatrix& x, std::size_t matrix, bool accumulate, const DeviceMatrix& out);
-  struct Terms;  // a matrix as a sum of bf16 terms
+  /// A matrix as a sum of bf16 terms.
+  struct Terms {
+    DeviceMatrix first;  // the largest; the others follow `elements` apart
+    std::size_t count, elements;
+
+    DeviceMatrix term(std::size_t index) const {
+      DeviceMatrix out = first;
+      out.data += index * elements * sizeof(std::uint16_t);
+      return out;
+    }
+    Terms columns(std::size_t from, std::size_t width) const { return {first.columns(from, width), count, elements}; }
+    Terms rows(std::size_t from, std::size_t number) const { return {first.row_range(from, number), count, elements}; }
+  };
   Terms terms_of(const DeviceMatrix& x, const std::unique_ptr<Accelerator::Memory>& memory, std::size_t count);
   Terms terms_of(const DeviceWeight& weight) const;
   void multiply_terms(const Terms& x, const Terms& w, bool accumulate, const DeviceMatrix& out);
-  void add_delta(const Terms& x, const DeviceWeight& w, const DeviceMatrix& out);
+  /// A x of all parts of a matrix in f32, split again for the second product.
+  Terms thin_of(const Terms& x, const DeviceWeight& w, const std::unique_ptr<Accelerator::Memory>& terms);
   bool has_delta(std::size_t matrix) const { return !weights_->matrices[matrix].deltas.empty(); }
   DeviceMatrix activation(const std::unique_ptr<Accelerator::Memory>& memory, std::size_t rows,
                           std::size_t width) const;
@@ -128,13 +160,16 @@ class DeviceForward {
   std::vector<DeviceRotary> rotary_;  // by window
   std::vector<std::unique_ptr<Accelerator::Memory>> ring_, slots_;
   std::unique_ptr<Accelerator::Memory> staging_, widened_;
-  std::vector<std::unique_ptr<Accelerator::Event>> copied_;                // by place in the ring
-  std::vector<std::unique_ptr<Accelerator::Event>> fed_, started_, done_;  // by layer, the head last
+  std::unique_ptr<Accelerator::Memory> head_normed_, head_terms_, head_thin_terms_;  // for all tiles of a chunk
+  std::vector<std::unique_ptr<Accelerator::Event>> copied_;                          // by place in the ring
+  std::vector<std::unique_ptr<Accelerator::Event>> fed_, started_, done_;  // by layer, pieces of the head last
   std::vector<Accelerator::Event*> before_;                                // what compute did before a layer's start
   std::size_t next_piece_ = 0;
   int layers_fed_ = 0;
   const DeviceWeights* weights_ = nullptr;  // of the layer being queued
   std::byte* slot_ = nullptr;
+  DeviceMatrix head_x_;  // normed rows of the head's chunk
+  Terms head_x_terms_{}, head_thin_{};
   WeightStream stream_;  // last: its threads stop first
 };
 

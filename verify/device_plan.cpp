@@ -51,12 +51,6 @@ ActivationBytes activation_bytes(std::span<const DeviceModel> models, const Shap
   return out;
 }
 
-std::uint64_t largest_layer(const DeviceModel& m) {
-  std::uint64_t bytes = 0;
-  for (std::size_t layer = 0; layer + 1 < m.weights.size(); ++layer) bytes = std::max(bytes, m.weights[layer].bytes);
-  return bytes;
-}
-
 /// Everything a sweep allocates while the layers run and while the head does; slots give way to the head.
 std::pair<std::vector<PlannedBuffer>, std::vector<PlannedBuffer>> buffers(std::span<const DeviceModel> models,
                                                                           const Shape& shape, const DevicePlan& plan) {
@@ -85,15 +79,35 @@ std::pair<std::vector<PlannedBuffer>, std::vector<PlannedBuffer>> buffers(std::s
   }
   std::vector<PlannedBuffer> layers = common, head = common;
   for (const DeviceModel& m : models) {
-    for (std::size_t slot = 0; slot < plan.slots; ++slot) layers.push_back({"weights of a layer", largest_layer(m)});
-    head.push_back({"weights of the head", m.weights.back().bytes});
-    head.push_back({"logits of a chunk",
-                    std::min(plan.head_rows, shape.total) * std::uint64_t(m.model->config.n_vocab) * sizeof(float)});
+    for (std::size_t slot = 0; slot < plan.slots; ++slot)
+      layers.push_back({"weights of a layer", largest_layer_bytes(m)});
+    const HeadBytes own = head_bytes(m, plan, shape.total);
+    for (std::size_t slot = 0; slot < plan.head_slots(std::size_t(m.model->config.n_vocab)); ++slot)
+      head.push_back({"weights of the head", own.weights});
+    head.push_back({"normed rows of the head", own.normed});
+    head.push_back({"bf16 terms of the head", own.terms});
+    head.push_back({"bf16 terms of the head's adapter activations", own.thin_terms});
+    head.push_back({"logits of a chunk", std::min(plan.head_rows, shape.total) * kHeadTile * sizeof(float)});
   }
   layers.push_back({"distances", shape.total * sizeof(double)});
   head.push_back({"statistics", shape.total * sizeof(HeadRow)});
   head.push_back({"next tokens", shape.total * sizeof(std::int32_t)});
   return {layers, head};
+}
+
+/// How many tokens of the vocabulary may lie on the device at once: all, then ever smaller pieces of nearly one size.
+std::vector<std::size_t> head_cuts(std::span<const DeviceModel> models, const DeviceTuning& tuning) {
+  std::size_t tiles = 1;
+  for (const DeviceModel& m : models)
+    tiles = std::max(tiles, (std::size_t(m.model->config.n_vocab) + kHeadTile - 1) / kHeadTile);
+  const std::size_t most =
+      tuning.head_columns == 0 ? tiles : std::clamp(tuning.head_columns / kHeadTile, std::size_t{1}, tiles);
+  std::vector<std::size_t> out = {most * kHeadTile};
+  for (std::size_t pieces = 2; pieces <= tiles; ++pieces) {
+    const std::size_t columns = (tiles + pieces - 1) / pieces * kHeadTile;
+    if (columns < out.back()) out.push_back(columns);
+  }
+  return out;
 }
 
 std::uint64_t needed(std::span<const DeviceModel> models, const Shape& shape, const DevicePlan& plan) {
@@ -103,17 +117,40 @@ std::uint64_t needed(std::span<const DeviceModel> models, const Shape& shape, co
 
 }  // namespace
 
+HeadBytes head_bytes(const DeviceModel& m, const DevicePlan& plan, std::size_t all_rows) {
+  const std::uint64_t rows = std::min(plan.head_rows, all_rows), d_model = std::uint64_t(m.model->config.d_model);
+  const DeviceWeights head = plan_device_head(*m.model, m.type, 0, plan.head_columns);
+  const std::uint64_t rank = head.largest_rank(), count = delta_terms(m.type);
+  const bool in_terms = m.type == ElementType::f32 || (m.type == ElementType::f16 && rank > 0);
+  return {.weights = head.bytes,
+          .normed = rows * d_model * element_bytes(m.type),
+          .terms = in_terms ? count * rows * d_model * sizeof(std::uint16_t) : 0,
+          .thin_terms = count * rows * rank * sizeof(std::uint16_t)};
+}
+
+std::uint64_t largest_layer_bytes(const DeviceModel& m) {
+  std::uint64_t bytes = 0;
+  for (std::size_t layer = 0; layer < std::size_t(m.model->config.n_layers); ++layer)
+    bytes = std::max(bytes, m.weights[layer].bytes);
+  return bytes;
+}
+
 DevicePlan plan_device(std::span<const DeviceModel> models, std::span<const Window> windows, std::uint64_t limit,
                        std::uint64_t held, const DeviceTuning& tuning) {
   const Shape shape = shape_of(windows);
   constexpr std::size_t kFewestRows = 128;
   std::size_t layers = 2;
   for (const DeviceModel& m : models) layers = std::max(layers, m.weights.size() - 1);
-  DevicePlan plan{};
+  const std::vector<std::size_t> head_columns = head_cuts(models, tuning);
+  DevicePlan plan{}, least{};
   const auto fits = [&](bool spilled, std::size_t rows) {
-    plan = {std::min(tuning.chunk_rows, rows), std::min(tuning.head_rows, rows), 2, spilled, 0};
-    plan.bytes = needed(models, shape, plan);
-    return plan.bytes <= limit;
+    for (const std::size_t columns : head_columns) {
+      plan = {std::min(tuning.chunk_rows, rows), std::min(tuning.head_rows, rows), 2, columns, spilled, 0};
+      plan.bytes = needed(models, shape, plan);
+      if (least.bytes == 0 || plan.bytes < least.bytes) least = plan;
+      if (plan.bytes <= limit) return true;
+    }
+    return false;
   };
   const auto search = [&](bool spilled) {
     const std::size_t most = std::max(tuning.chunk_rows, tuning.head_rows);
@@ -122,8 +159,6 @@ DevicePlan plan_device(std::span<const DeviceModel> models, std::span<const Wind
     return fits(spilled, kFewestRows);
   };
   if (!search(false) && !search(true)) {
-    DevicePlan least = plan;
-    if (!fits(false, kFewestRows) && plan.bytes < least.bytes) least = plan;
     const auto [layers_need, head_needs] = buffers(models, shape, least);
     throw memory_error(planned_bytes(layers_need) >= planned_bytes(head_needs) ? layers_need : head_needs, limit, held);
   }

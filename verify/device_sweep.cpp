@@ -1,5 +1,6 @@
 #include "verify/device_sweep.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <optional>
@@ -29,8 +30,8 @@ struct SweepResult {
   std::vector<HeadRow> rows;
   std::vector<std::vector<double>> layer_sums;  // [layer][window]
 };
-/// Sees a chunk of logits while it is on the device: (first row, rows, logits).
-using SeeLogits = std::function<void(std::size_t, std::size_t, const DeviceMatrix&)>;
+/// Sees a tile of logits while it is on the device: rows [first_row, ...), columns [first_column, ...).
+using SeeLogits = std::function<void(std::size_t first_row, std::size_t first_column, const DeviceMatrix&)>;
 
 /// One device's part of a sweep.
 struct Part {
@@ -50,11 +51,9 @@ class Sweep {
         workers_(threads),
         next_(next_ids(part.windows)) {
     const std::span<const Window> windows = part.windows;
-    for (DeviceModel& m : models_) {
-      m.weights = plan_device_weights(*m.model, m.type);
-      m.pieces = cut_weights(m.weights, m.type, device, tuning.piece_bytes);
-    }
+    cut(std::size_t(models_[0].model->config.n_vocab), tuning);
     plan_ = plan_device(models_, windows, device.limit_bytes(), device.held_bytes(), tuning);
+    if (plan_.head_columns < std::size_t(models_[0].model->config.n_vocab)) cut(plan_.head_columns, tuning);
     shared_.emplace(device, models_, windows, plan_);
     begin_ = device.event();
     for (const DeviceModel& m : models_)
@@ -83,10 +82,18 @@ class Sweep {
     }
     out.slots = plan_.slots, out.chunk_rows = plan_.chunk_rows, out.spilled = plan_.spilled,
     out.device_bytes = plan_.bytes;
+    out.head_pieces = models_[0].weights.size() - std::size_t(models_[0].model->config.n_layers);
     for (const DeviceModel& m : models_) out.rounding.push_back(m.pieces.rounding());
   }
 
  private:
+  void cut(std::size_t head_columns, const DeviceTuning& tuning) {
+    for (DeviceModel& m : models_) {
+      m.weights = plan_device_weights(*m.model, m.type, head_columns);
+      m.pieces = cut_weights(m.weights, m.type, device_, tuning.piece_bytes);
+    }
+  }
+
   void run_layers(SweepResult& result) {
     int layers = 0;
     bool same_shape = models_.size() == 2;
@@ -131,7 +138,7 @@ class Sweep {
   void run_head(SweepResult& result, const SeeLogits& see) {
     const std::size_t n_rows = next_.size();
     for (const auto& forward : forwards_) forward->drop_layers();
-    for (const auto& forward : forwards_) forward->load_head();
+    for (const auto& forward : forwards_) forward->make_head_room();
     const auto statistics = device_.allocate("statistics", n_rows * sizeof(HeadRow)),
                next = device_.allocate("next tokens", n_rows * sizeof(std::int32_t));
     device_.copy_to_device(std::as_bytes(std::span(next_)), next->bytes(), Queue::compute);
@@ -139,18 +146,32 @@ class Sweep {
                       chunk = std::min(plan_.head_rows, n_rows);
     std::vector<std::unique_ptr<Accelerator::Memory>> logits;
     for (std::size_t m = 0; m < models_.size(); ++m)
-      logits.push_back(device_.allocate("logits of a chunk", chunk * n_vocab * sizeof(float)));
-    for (std::size_t first = 0; first < n_rows; first += chunk) {
-      group_.stop_if_failed();
-      const std::size_t rows = std::min(chunk, n_rows - first);
+      logits.push_back(device_.allocate("logits of a chunk", chunk * kHeadTile * sizeof(float)));
+    const auto piece_rows = [&](std::size_t begin, std::size_t end, std::size_t first, std::size_t rows) {
       DeviceMatrix both[2];
-      for (std::size_t m = 0; m < models_.size(); ++m) {
-        both[m] = {logits[m]->bytes().data, ElementType::f32, rows, n_vocab, n_vocab};
-        forwards_[m]->head(first, rows, m, both[m]);
+      for (std::size_t m = 0; m < models_.size(); ++m) forwards_[m]->begin_head_rows(first, rows, m);
+      for (std::size_t column = begin; column < end; column += kHeadTile) {
+        for (std::size_t m = 0; m < models_.size(); ++m) {
+          both[m] = {logits[m]->bytes().data, ElementType::f32, rows, std::min(kHeadTile, end - column), kHeadTile};
+          forwards_[m]->head_tile(column - begin, both[m]);
+        }
+        device_.head_statistics(both[0], both[1], column,
+                                next->as<const std::int32_t>(first * sizeof(std::int32_t), rows),
+                                statistics->as<HeadRow>(first * sizeof(HeadRow), rows));
+        if (see) see(first, column, both[0]);
       }
-      device_.head_statistics(both[0], both[1], next->as<const std::int32_t>(first * sizeof(std::int32_t), rows),
-                              statistics->as<HeadRow>(first * sizeof(HeadRow), rows));
-      if (see) see(first, rows, both[0]);
+    };
+    for (std::size_t piece = 0, column = 0; column < n_vocab; ++piece, column += plan_.head_columns) {
+      const std::size_t end = std::min(column + plan_.head_columns, n_vocab);
+      for (const auto& forward : forwards_) forward->begin_head(piece);
+      for (std::size_t first = 0; first < n_rows; first += chunk) {
+        group_.stop_if_failed();
+        piece_rows(column, end, first, std::min(chunk, n_rows - first));
+      }
+      for (const auto& forward : forwards_) forward->end_head(piece);
+      // While the device is busy with this piece, the next is read.
+      if (end < n_vocab)
+        for (const auto& forward : forwards_) forward->feed(forward->config().n_layers + int(piece) + 1);
     }
     result.rows.resize(n_rows);
     device_.copy_to_host(statistics->bytes().subspan(0, n_rows * sizeof(HeadRow)),
@@ -241,6 +262,7 @@ SweepReport joined(std::span<const SweepReport> parts) {
     out.device_bytes = std::max(out.device_bytes, one.device_bytes);
     out.slots = std::min(out.slots, one.slots), out.chunk_rows = std::min(out.chunk_rows, one.chunk_rows);
     out.spilled = out.spilled || one.spilled;
+    out.head_pieces = std::max(out.head_pieces, one.head_pieces);
   }
   return out;
 }
@@ -300,14 +322,18 @@ LogitsResult device_logits(const Devices& devices, const Checkpoint& model, cons
   Accelerator& device = devices[0];
   LogitsResult out;
   out.logits.resize((window.size() - skipped) * n_vocab);
-  const auto keep = [&](std::size_t first, std::size_t rows, const DeviceMatrix& logits) {
+  std::vector<float> tile;
+  const auto keep = [&](std::size_t first, std::size_t column, const DeviceMatrix& logits) {
     const std::size_t from = std::max(first, skipped);
-    if (from >= first + rows) return;
-    const std::size_t count = (first + rows - from) * n_vocab;
-    device.copy_to_host({logits.row_range(from - first, 1).data, count * sizeof(float)},
-                        std::as_writable_bytes(std::span(out.logits))
-                            .subspan((from - skipped) * n_vocab * sizeof(float), count * sizeof(float)),
+    if (from >= first + logits.rows) return;
+    const DeviceMatrix wanted = logits.row_range(from - first, first + logits.rows - from);
+    tile.resize((wanted.rows - 1) * wanted.stride + wanted.width);
+    device.copy_to_host({wanted.data, tile.size() * sizeof(float)}, std::as_writable_bytes(std::span(tile)),
                         Queue::compute);
+    device.synchronize();
+    for (std::size_t row = 0; row < wanted.rows; ++row)
+      std::copy_n(tile.data() + row * wanted.stride, wanted.width,
+                  out.logits.data() + (from - skipped + row) * n_vocab + column);
   };
   const std::span<const Window> windows(&window, 1);
   const SweepResult result = sweep(device, {&model}, windows, options, tuning, keep);

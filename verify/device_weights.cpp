@@ -21,17 +21,24 @@ constexpr int exact_bf16_terms(DType dtype) { return dtype == DType::bf16 ? 1 : 
 
 using Modules = std::initializer_list<std::reference_wrapper<const LinearTensors>>;
 
-void add_part(DeviceWeight& matrix, const TensorPtr& tensor, std::size_t outputs) {
+/// Rows of tensors that count: all, or those of a piece of the head.
+struct Rows {
+  std::size_t first = 0, count = SIZE_MAX;
+
+  std::size_t of(std::size_t outputs) const { return std::min(count, outputs - first); }
+};
+
+void add_part(DeviceWeight& matrix, const TensorPtr& tensor, std::size_t outputs, Rows rows = {}) {
   require_shape(*tensor, {outputs, matrix.depth});
-  matrix.parts.push_back({tensor, matrix.outputs, outputs});
-  matrix.outputs += outputs;
+  matrix.parts.push_back({tensor, matrix.outputs, rows.of(outputs), rows.first});
+  matrix.outputs += rows.of(outputs);
 }
 
-DeviceWeight matrix_of(Modules modules, ElementType type) {
+DeviceWeight matrix_of(Modules modules, ElementType type, Rows rows) {
   DeviceWeight out;
   out.depth = modules.begin()->get().inputs;
   for (const LinearTensors& module : modules) {
-    add_part(out, module.weight, module.outputs);
+    add_part(out, module.weight, module.outputs, rows);
     const bool raw = module.weight->has_raw();
     if (type == ElementType::f32)
       out.terms = std::max(out.terms, static_cast<std::size_t>(raw ? exact_bf16_terms(module.weight->dtype()) : 3));
@@ -40,7 +47,7 @@ DeviceWeight matrix_of(Modules modules, ElementType type) {
 }
 
 /// The factors of `modules`, which are matrix `index`, behind the matrices there are.
-void add_deltas(DeviceWeights& weights, std::size_t index, Modules modules, ElementType type) {
+void add_deltas(DeviceWeights& weights, std::size_t index, Modules modules, ElementType type, Rows rows) {
   DeviceWeight a;
   a.depth = modules.begin()->get().inputs, a.terms = delta_terms(type);
   std::vector<DeviceWeight> all;
@@ -50,12 +57,12 @@ void add_deltas(DeviceWeights& weights, std::size_t index, Modules modules, Elem
     if (module.a) {
       DeviceWeight b;
       b.depth = module.rank(), b.terms = a.terms;
-      add_part(b, module.b, module.outputs);
+      add_part(b, module.b, module.outputs, rows);
       deltas.push_back({weights.matrices.size() + 1 + all.size(), first_output, a.outputs});
       add_part(a, module.a, module.rank());
       all.push_back(std::move(b));
     }
-    first_output += module.outputs;
+    first_output += rows.of(module.outputs);
   }
   if (all.empty()) return;
   weights.matrices[index].a = weights.matrices.size();
@@ -64,11 +71,11 @@ void add_deltas(DeviceWeights& weights, std::size_t index, Modules modules, Elem
   std::ranges::move(all, std::back_inserter(weights.matrices));
 }
 
-DeviceWeights with_matrices(std::initializer_list<Modules> matrices, ElementType type) {
+DeviceWeights with_matrices(std::initializer_list<Modules> matrices, ElementType type, Rows rows = {}) {
   DeviceWeights out;
-  for (const Modules& modules : matrices) out.matrices.push_back(matrix_of(modules, type));
+  for (const Modules& modules : matrices) out.matrices.push_back(matrix_of(modules, type, rows));
   std::size_t index = 0;
-  for (const Modules& modules : matrices) add_deltas(out, index++, modules, type);
+  for (const Modules& modules : matrices) add_deltas(out, index++, modules, type, rows);
   return out;
 }
 
@@ -91,7 +98,7 @@ void lay_out(DeviceWeights& weights) {
   weights.vector_bytes = weights.bytes;
   for (DeviceWeight& matrix : weights.matrices) {
     matrix.offset_bytes = weights.bytes;
-    weights.bytes = aligned(weights.bytes + matrix.terms * matrix.outputs * matrix.depth * sizeof(std::uint16_t));
+    weights.bytes = aligned(weights.bytes + matrix.terms * matrix.term_stride() * sizeof(std::uint16_t));
   }
 }
 
@@ -142,7 +149,15 @@ void fill_vectors(const DeviceWeights& weights, std::span<std::byte> bytes) {
 
 }  // namespace
 
-std::vector<DeviceWeights> plan_device_weights(const Checkpoint& model, ElementType type) {
+DeviceWeights plan_device_head(const Checkpoint& model, ElementType type, std::size_t first, std::size_t count) {
+  const LinearTensors logits = head_tensors(model);
+  DeviceWeights head = with_matrices({{logits}}, type, {first, count});
+  head.vectors = {vector_of({{required(model, "model.norm.weight"), std::size_t(model.config.d_model)}})};
+  lay_out(head);
+  return head;
+}
+
+std::vector<DeviceWeights> plan_device_weights(const Checkpoint& model, ElementType type, std::size_t head_columns) {
   const ModelConfig& c = model.config;
   const auto d_model = std::size_t(c.d_model);
   std::vector<DeviceWeights> out;
@@ -157,10 +172,8 @@ std::vector<DeviceWeights> plan_device_weights(const Checkpoint& model, ElementT
                  vector_of({{t.down.bias, t.down.outputs}})};
     lay_out(w);
   }
-  const LinearTensors logits = head_tensors(model);
-  DeviceWeights& head = out.emplace_back(with_matrices({{logits}}, type));
-  head.vectors = {vector_of({{required(model, "model.norm.weight"), d_model}})};
-  lay_out(head);
+  for (std::size_t first = 0; first < std::size_t(c.n_vocab); first += head_columns)
+    out.push_back(plan_device_head(model, type, first, head_columns));
   return out;
 }
 
@@ -210,14 +223,14 @@ WeightPieces cut_weights(const std::vector<DeviceWeights>& plan, ElementType typ
                             unit = tensor.row_unit();
         const std::uint64_t step = std::max<std::uint64_t>(1, piece_bytes / (row_bytes * unit)) * unit;
         for (std::uint64_t row = 0; row < part.outputs; row += step) {
-          const RowRange rows{row, std::min<std::uint64_t>(row + step, part.outputs)};
+          const RowRange rows{part.first_row + row, part.first_row + std::min<std::uint64_t>(row + step, part.outputs)};
           const std::size_t depth = weights.matrices[m].depth;
           add({.matrix = m,
                .dtype = raw ? tensor.dtype() : DType::f32,
                .bytes = rows.size() * row_bytes,
                .first_element = (part.first_output + row) * depth,
                .elements = rows.size() * depth,
-               .done = rows.end == part.outputs ? part.tensor : nullptr},
+               .done = rows.end == tensor.info().rows() ? part.tensor : nullptr},
               [&tensor, rows, raw, measured = weights.matrices[m].terms == 1 ? rounded_to : std::nullopt,
                sums = out.sums, index = out.stream.size()](std::span<std::byte> bytes) {
                 fill_rows(tensor, rows, raw, bytes);

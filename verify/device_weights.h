@@ -19,6 +19,7 @@ struct DeviceWeight {
   struct Part {
     TensorPtr tensor;
     std::size_t first_output, outputs;
+    std::size_t first_row = 0;  // of the tensor
   };
   std::vector<Part> parts;
   std::size_t outputs = 0, depth = 0;
@@ -32,6 +33,9 @@ struct DeviceWeight {
   };
   std::size_t a = 0;  // index among the layer's matrices, if there are deltas
   std::vector<Delta> deltas;
+
+  /// From one term to the next, in elements: every term starts as aligned as the first.
+  std::size_t term_stride() const { return (outputs * depth + 127) / 128 * 128; }
 };
 /// Norms and biases, f32.
 struct DeviceVector {
@@ -47,7 +51,12 @@ struct DeviceVector {
 /// significant bits, twice those of what is multiplied beside them.
 constexpr std::size_t delta_terms(ElementType type) { return type == ElementType::f32 ? 3 : 2; }
 
-/// What a layer, or the head, needs on the device at once. Factors of adapters follow the matrices named here.
+/// Columns of logits that exist at once: the head is multiplied, and its statistics are joined, in tiles of so many
+/// tokens of the vocabulary. A constant: it decides where sums are cut and which algorithm multiplies, so it decides
+/// bits; how many tiles lie on the device at once does not.
+constexpr std::size_t kHeadTile = 4096;
+
+/// What a layer, or a piece of the head, needs on the device at once. Factors of adapters follow the matrices named here.
 struct DeviceWeights {
   enum LayerMatrix { kQkv, kOutput, kGateUp, kDown };
   enum LayerVector { kAttentionNorm, kMlpNorm, kQkvBias, kOutputBias, kGateUpBias, kDownBias };
@@ -59,9 +68,11 @@ struct DeviceWeights {
 
   std::size_t largest_rank() const;  // of A x, over its matrices; 0: no adapters
 };
-/// All layers, then the head. `type`: what matrices are multiplied in; f32: as exact bf16 terms. Error(bad_input) for
-/// shapes that do not belong to the configuration.
-std::vector<DeviceWeights> plan_device_weights(const Checkpoint& model, ElementType type);
+/// All layers, then the head in pieces of `head_columns` outputs (whole tiles). `type`: what matrices are multiplied in;
+/// f32: as exact bf16 terms. Error(bad_input) for shapes that do not belong to the configuration.
+std::vector<DeviceWeights> plan_device_weights(const Checkpoint& model, ElementType type, std::size_t head_columns);
+/// One piece of the head: outputs [first, first + count).
+DeviceWeights plan_device_head(const Checkpoint& model, ElementType type, std::size_t first, std::size_t count);
 
 /// bf16 or f16, whichever rounds the stored weights less: f16 if every matrix is f16 or in blocks with f16 scales
 /// (has_f16_scales()).
@@ -76,7 +87,7 @@ struct WeightPiece {
   TensorPtr done = {};                          // to release after this piece
 };
 struct WeightPieces {
-  std::vector<std::vector<WeightPiece>> of;  // [layers + 1]
+  std::vector<std::vector<WeightPiece>> of;  // [layers and pieces of the head]
   std::vector<WeightStream::Piece> stream;   // all of them, in that order
   std::uint64_t largest_bytes = 0, largest_elements = 0, total_bytes = 0;
   std::shared_ptr<std::vector<RoundingSums>> sums;  // by piece, written where it is filled

@@ -43,6 +43,7 @@ struct SweepReport {
   std::uint64_t device_bytes = 0;  // planned at most
   std::size_t slots = 0, chunk_rows = 0;
   bool spilled = false;                  // hidden states in host memory
+  std::size_t head_pieces = 1;           // in which the head crossed; of several devices the most
   std::vector<WeightRounding> rounding;  // of each model
 };
 

@@ -290,14 +290,21 @@ PairStatistics on_host(std::vector<float> a, std::vector<float> b) {
     accumulate(a.data() + column, b.data() + column, column, std::min(kVocabBlock, n - column), row);
   return row;
 }
+/// In one piece, or in tiles of `tile` columns.
 std::vector<HeadRow> on_device(const std::vector<float>& a, const std::vector<float>* b, std::size_t stride,
-                               std::size_t n_vocab, const std::vector<std::int32_t>& next, bool backwards) {
+                               std::size_t n_vocab, const std::vector<std::int32_t>& next, bool backwards,
+                               std::size_t tile = SIZE_MAX) {
   std::vector<HeadRow> out(next.size());
-  const HeadArgs args{a.data(), b ? b->data() : nullptr, stride, n_vocab, next.data(), out.data()};
-  for_row_blocks(next.size(), backwards, [&](const HostBlock& block) {
-    const auto shared = fresh_shared<HeadShared>();
-    b ? head_block<true>(block, args, *shared) : head_block<false>(block, args, *shared);
-  });
+  std::memset(static_cast<void*>(out.data()), 0xff, out.size() * sizeof(HeadRow));  // memory of a device holds anything
+  for (std::size_t first = 0; first < n_vocab; first += std::min(tile, n_vocab)) {
+    const HeadArgs args{
+        a.data() + first, b ? b->data() + first : nullptr, stride, std::min(tile, n_vocab - first), first, next.data(),
+        out.data()};
+    for_row_blocks(next.size(), backwards, [&](const HostBlock& block) {
+      const auto shared = fresh_shared<HeadShared>();
+      b ? head_block<true>(block, args, *shared) : head_block<false>(block, args, *shared);
+    });
+  }
   return out;
 }
 
@@ -311,37 +318,39 @@ TEST(CudaHead, Statistics) {
     // row 3: the first is in a later thread
     if (n_vocab > 257) a[3 * stride + 256] = a[3 * stride + 3] = 60;
     const std::vector<std::int32_t> next = {0, -1, static_cast<std::int32_t>(n_vocab) - 1, 0};
-    const std::vector<HeadRow> got = on_device(a, &b, stride, n_vocab, next, false),
-                               alone = on_device(a, nullptr, stride, n_vocab, next, true);
-    for (std::size_t row = 0; row < 4; ++row) {
-      const auto row_of = [&](const std::vector<float>& all) {
-        return std::vector<float>(all.begin() + std::ptrdiff_t(row * stride),
-                                  all.begin() + std::ptrdiff_t(row * stride + n_vocab));
-      };
-      const PairStatistics want = on_host(row_of(a), row_of(b));
-      const HeadRow& mine = got[row];
-      // Doubles in another order: a relative 2^-52 per addition, with at most a dozen roundings of the factors they are
-      // moved by; |x| <= 64.
-      const double tolerance = 64 * (double(n_vocab) + 32) * std::ldexp(1.0, -52);
-      const auto near = [&](double x, double y) { return std::abs(x - y) <= tolerance; };
-      EXPECT_TRUE(near(mine.statistics.a.log_sum_exp(), want.a.log_sum_exp()) &&
-                  near(mine.statistics.b.log_sum_exp(), want.b.log_sum_exp()))
-          << n_vocab << " row " << row;
-      EXPECT_TRUE(near(mine.statistics.a.entropy(), want.a.entropy()) && near(mine.statistics.kl(), want.kl()))
-          << n_vocab << " row " << row << ": " << mine.statistics.kl() << " " << want.kl();
-      EXPECT_EQ(mine.statistics.a.argmax, want.a.argmax) << n_vocab << " row " << row;
-      EXPECT_EQ(mine.statistics.b.argmax, want.b.argmax) << n_vocab << " row " << row;
-      EXPECT_EQ(mine.next_a, next[row] < 0 ? 0.0 : double(a[row * stride + std::size_t(next[row])]));
-      EXPECT_EQ(mine.next_b, next[row] < 0 ? 0.0 : double(b[row * stride + std::size_t(next[row])]));
-      EXPECT_EQ(std::memcmp(&mine.statistics.a, &alone[row].statistics.a, sizeof(double) * 3), 0)
-          << "one model or two: the same bits";
-    }
-    EXPECT_EQ(got[1].statistics.kl(), 0.0) << "exactly";
-    if (n_vocab > 20) {
-      EXPECT_EQ(got[2].statistics.a.argmax, 4);
-    }
-    if (n_vocab > 257) {
-      EXPECT_EQ(got[3].statistics.a.argmax, 3);
+    for (const std::size_t tile : {SIZE_MAX, std::size_t{100}}) {
+      const std::vector<HeadRow> got = on_device(a, &b, stride, n_vocab, next, false, tile),
+                                 alone = on_device(a, nullptr, stride, n_vocab, next, true, tile);
+      for (std::size_t row = 0; row < 4; ++row) {
+        const auto row_of = [&](const std::vector<float>& all) {
+          return std::vector<float>(all.begin() + std::ptrdiff_t(row * stride),
+                                    all.begin() + std::ptrdiff_t(row * stride + n_vocab));
+        };
+        const PairStatistics want = on_host(row_of(a), row_of(b));
+        const HeadRow& mine = got[row];
+        // Doubles in another order: a relative 2^-52 per addition, with at most a dozen roundings of the factors they are
+        // moved by; |x| <= 64.
+        const double tolerance = 64 * (double(n_vocab) + 32) * std::ldexp(1.0, -52);
+        const auto near = [&](double x, double y) { return std::abs(x - y) <= tolerance; };
+        EXPECT_TRUE(near(mine.statistics.a.log_sum_exp(), want.a.log_sum_exp()) &&
+                    near(mine.statistics.b.log_sum_exp(), want.b.log_sum_exp()))
+            << n_vocab << " row " << row;
+        EXPECT_TRUE(near(mine.statistics.a.entropy(), want.a.entropy()) && near(mine.statistics.kl(), want.kl()))
+            << n_vocab << " row " << row << ": " << mine.statistics.kl() << " " << want.kl();
+        EXPECT_EQ(mine.statistics.a.argmax, want.a.argmax) << n_vocab << " row " << row;
+        EXPECT_EQ(mine.statistics.b.argmax, want.b.argmax) << n_vocab << " row " << row;
+        EXPECT_EQ(mine.next_a, next[row] < 0 ? 0.0 : double(a[row * stride + std::size_t(next[row])]));
+        EXPECT_EQ(mine.next_b, next[row] < 0 ? 0.0 : double(b[row * stride + std::size_t(next[row])]));
+        EXPECT_EQ(std::memcmp(&mine.statistics.a, &alone[row].statistics.a, sizeof(double) * 3), 0)
+            << "one model or two: the same bits";
+      }
+      EXPECT_EQ(got[1].statistics.kl(), 0.0) << "exactly";
+      if (n_vocab > 20) {
+        EXPECT_EQ(got[2].statistics.a.argmax, 4);
+      }
+      if (n_vocab > 257) {
+        EXPECT_EQ(got[3].statistics.a.argmax, 3);
+      }
     }
   }
 }
@@ -350,10 +359,12 @@ TEST(CudaHead, NanStaysNan) {
   std::vector<float> a = random_floats(300, 13), b = random_floats(300, 14);
   a[299] = std::numeric_limits<float>::quiet_NaN();
   const std::vector<std::int32_t> next = {0};
-  const HeadRow row = on_device(a, &b, 300, 300, next, false)[0];
-  EXPECT_TRUE(std::isnan(row.statistics.a.log_sum_exp()));
-  EXPECT_TRUE(std::isnan(row.statistics.kl()));
-  EXPECT_FALSE(std::isnan(row.statistics.b.log_sum_exp()));
+  for (const std::size_t tile : {std::size_t{300}, std::size_t{299}, std::size_t{64}}) {
+    const HeadRow row = on_device(a, &b, 300, 300, next, false, tile)[0];
+    EXPECT_TRUE(std::isnan(row.statistics.a.log_sum_exp())) << tile;
+    EXPECT_TRUE(std::isnan(row.statistics.kl())) << tile;
+    EXPECT_FALSE(std::isnan(row.statistics.b.log_sum_exp())) << tile;
+  }
 }
 
 }  // namespace

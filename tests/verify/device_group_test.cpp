@@ -13,16 +13,11 @@
 #include <numeric>
 #include <thread>
 
-#include "lib/convert.h"
 #include "lib/error.h"
-#include "tests/verify/host_accelerator.h"
-#include "tests/verify/random_model.h"
-#include "verify/device_sweep.h"
+#include "tests/verify/device_sweeps.h"
 
 namespace ropewalk::verify {
 namespace {
-
-constexpr std::uint64_t kRoom = std::uint64_t{1} << 30;
 
 /// Played devices host:0, host:1, ... and the group of them.
 struct Played {
@@ -39,30 +34,6 @@ struct Played {
   }
   std::vector<std::unique_ptr<HostAccelerator>> all;
 };
-
-DeviceTuning small() {
-  return {.chunk_rows = 32, .head_rows = 24, .piece_bytes = 3000, .ring = 4, .slots = 2, .readers = 2};
-}
-SweepOptions in(Precision precision, SweepReport* report = nullptr) {
-  SweepOptions options;
-  options.threads = 1;
-  options.device = DeviceOptions{.precision = precision};
-  options.report = report;
-  return options;
-}
-std::vector<Window> windows_of(std::initializer_list<std::size_t> lengths, int n_vocab) {
-  std::vector<Window> out;
-  for (const std::size_t length : lengths)
-    out.push_back(random_ids(length, n_vocab, static_cast<unsigned>(7 * out.size() + length)));
-  return out;
-}
-bool same(const std::vector<std::vector<TokenScore>>& a, const std::vector<std::vector<TokenScore>>& b) {
-  return std::ranges::equal(a, b, [](const auto& x, const auto& y) {
-    return std::ranges::equal(x, y, [](const TokenScore& p, const TokenScore& q) {
-      return p.nll == q.nll && p.argmax == q.argmax && p.entropy == q.entropy;
-    });
-  });
-}
 
 TEST(DeviceGroup, EveryWindowOnceAndTheWorkShared) {
   const ModelConfig config = awkward_config();
@@ -111,15 +82,7 @@ TEST(DeviceGroup, TheBitsOfOneDevice) {
       ASSERT_EQ(report.rounding.size(), 1u);
       EXPECT_EQ(report.rounding[0].rms, one_report.rounding[0].rms);
 
-      const PairResult pair = device_compare(several.devices(), a, b, windows, in(precision), small());
-      EXPECT_EQ(pair.layer_distance, want_pair.layer_distance);
-      for (std::size_t w = 0; w < windows.size(); ++w)
-        for (std::size_t t = 0; t < windows[w].size(); ++t) {
-          const PairScore &got = pair.scores[w][t], &expected = want_pair.scores[w][t];
-          ASSERT_TRUE(got.kl == expected.kl && got.nll_a == expected.nll_a && got.nll_b == expected.nll_b &&
-                      got.same_top1 == expected.same_top1)
-              << count << " devices, window " << w << ", position " << t;
-        }
+      EXPECT_TRUE(same(device_compare(several.devices(), a, b, windows, in(precision), small()), want_pair)) << count;
     }
   }
 }

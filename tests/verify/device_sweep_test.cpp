@@ -8,63 +8,11 @@
 #include <limits>
 #include <vector>
 
-#include "lib/convert.h"
 #include "lib/error.h"
-#include "tests/verify/host_accelerator.h"
-#include "tests/verify/random_model.h"
+#include "tests/verify/device_sweeps.h"
 
 namespace ropewalk::verify {
 namespace {
-
-constexpr std::uint64_t kRoom = std::uint64_t{1} << 30;
-
-/// Every matrix stored as `dtype`, raw as a file has it; vectors stay f32.
-Checkpoint stored_as(Checkpoint model, DType dtype, double mlp_scale = 1) {
-  for (TensorPtr& tensor : model.tensors) {
-    if (tensor->info().shape.size() != 2) continue;
-    std::vector<float> values(tensor->info().elements());
-    tensor->read_f32({0, tensor->info().rows()}, values);
-    if (tensor->name().find("gate_proj") != std::string::npos || tensor->name().find("up_proj") != std::string::npos)
-      for (float& x : values) x = float(double(x) * mlp_scale);
-    TensorInfo info = tensor->info();
-    info.dtype = dtype;
-    std::vector<std::byte> bytes(info.bytes());
-    encode_f32(dtype, values, bytes);
-    tensor = memory_tensor(info, std::move(bytes));
-  }
-  return model;
-}
-
-ModelConfig block_config() {
-  ModelConfig c = awkward_config();
-  c.d_model = 64, c.n_heads = 4, c.n_kv_heads = 2, c.head_dim = 16, c.d_ff = 96, c.n_vocab = 97;
-  c.attention_bias = c.mlp_bias = false, c.tied_head = true;
-  return c;
-}
-
-std::vector<Window> windows_of(std::initializer_list<std::size_t> lengths, int n_vocab) {
-  std::vector<Window> out;
-  for (const std::size_t length : lengths)
-    out.push_back(random_ids(length, n_vocab, static_cast<unsigned>(7 * out.size() + length)));
-  return out;
-}
-
-/// Small enough that everything is cut: several chunks of a window, pieces of a matrix, turns of the ring.
-DeviceTuning small() {
-  return {.chunk_rows = 32, .head_rows = 24, .piece_bytes = 3000, .ring = 4, .slots = 2, .readers = 2};
-}
-SweepOptions in(Precision precision, SweepReport* report = nullptr) {
-  SweepOptions options;
-  options.threads = 1;
-  options.device = DeviceOptions{.precision = precision};
-  options.report = report;
-  return options;
-}
-SweepOptions on_host() {
-  SweepOptions options;
-  options.threads = 1;
-  return options;
-}
 
 double worst(const std::vector<std::vector<TokenScore>>& got, const std::vector<std::vector<TokenScore>>& want) {
   double out = got.size() == want.size() ? 0 : INFINITY;
@@ -78,17 +26,6 @@ double worst(const std::vector<std::vector<TokenScore>>& got, const std::vector<
   }
   return out;
 }
-bool same(const std::vector<std::vector<TokenScore>>& a, const std::vector<std::vector<TokenScore>>& b) {
-  if (a.size() != b.size()) return false;
-  for (std::size_t w = 0; w < a.size(); ++w) {
-    if (a[w].size() != b[w].size()) return false;
-    for (std::size_t t = 0; t < a[w].size(); ++t)
-      if (a[w][t].nll != b[w][t].nll || a[w][t].argmax != b[w][t].argmax || a[w][t].entropy != b[w][t].entropy)
-        return false;
-  }
-  return true;
-}
-
 // Both sides are f32 with sums in different order: a logit errs by at most about depth * 2^-24 of its terms in each of
 // 3 layers and the head, 200 * 2^-24 * 10 = 1e-4; what is seen is 1e-5.
 constexpr double kF32 = 1e-4;
@@ -138,90 +75,6 @@ TEST(DeviceSweep, BytesCrossAsTheyAreStored) {
   // Vectors stand on 256 bytes each in a slot.
   EXPECT_GE(report.weight_bytes, stored);
   EXPECT_LT(report.weight_bytes, stored + 3 * 2 * 256 + 256);
-}
-
-TEST(DeviceSweep, EqualBitsUnderAnyMemory) {
-  const Checkpoint awkward = random_model(awkward_config(), 4),
-                   blocks = stored_as(random_model(block_config(), 5), DType::f16);
-  for (const Precision precision : {Precision::automatic, Precision::bf16, Precision::f32})
-    for (const Checkpoint* model : {&awkward, &blocks}) {
-      const std::vector<Window> windows = windows_of({90, 6, 6, 31, 70}, model->config.n_vocab);
-      HostAccelerator roomy(1, kRoom);
-      SweepReport report;
-      const auto want = device_score(roomy, *model, windows, in(precision, &report), {});
-      EXPECT_EQ(report.slots, 3u);
-      EXPECT_FALSE(report.spilled);
-      EXPECT_LE(roomy.most_used(), report.device_bytes);
-      unsigned seed = 10;
-      for (const std::size_t slots : {2, 3})
-        for (const std::size_t ring : {2, 5}) {
-          DeviceTuning tuning = small();
-          tuning.slots = slots, tuning.ring = ring, tuning.chunk_rows = ring == 2 ? 7 : 64,
-          tuning.head_rows = slots == 2 ? 5 : 40;
-          HostAccelerator device(seed++, kRoom);
-          EXPECT_TRUE(same(device_score(device, *model, windows, in(precision), tuning), want))
-              << "slots " << slots << ", ring " << ring;
-        }
-      // Every plan down to the least memory that works, where residuals are spilled.
-      DeviceTuning tuning = small();
-      tuning.slots = 0;
-      bool spilled = false;
-      std::uint64_t limit = report.device_bytes;
-      try {
-        for (;;) {
-          HostAccelerator device(seed++, limit);
-          SweepReport one;
-          ASSERT_TRUE(same(device_score(device, *model, windows, in(precision, &one), tuning), want))
-              << limit << " bytes";
-          ASSERT_LE(device.most_used(), one.device_bytes);
-          ASSERT_LE(one.device_bytes, limit);
-          spilled = spilled || one.spilled;
-          limit = one.device_bytes - 1;  // the next plan is another one
-        }
-      } catch (const Error& error) {
-        EXPECT_EQ(error.kind(), ErrorKind::device);
-        EXPECT_NE(std::string(error.what()).find("device memory"), std::string::npos) << error.what();
-      }
-      EXPECT_TRUE(spilled);
-    }
-}
-
-/// What "the smallest --device-memory that works is" says of a pass that does not fit; 0 if it fits.
-std::uint64_t least_memory(const Checkpoint& model, const Checkpoint* other, std::span<const Window> windows,
-                           std::uint64_t cap, std::uint64_t held, Precision precision) {
-  HostAccelerator device(1, cap - held);
-  device.held = held;
-  try {
-    if (other) device_compare(device, model, *other, windows, in(precision), small());
-    else device_score(device, model, windows, in(precision), small());
-    return 0;
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), ErrorKind::device);
-    const std::string text = error.what(), words = "the smallest --device-memory that works is ";
-    EXPECT_EQ(text.find('\n'), std::string::npos);
-    const std::size_t at = text.find(words);
-    EXPECT_NE(at, std::string::npos) << text;
-    return at == std::string::npos ? 0 : std::stoull(text.substr(at + words.size()));
-  }
-}
-
-// Long windows, whose keys and values do not fit; many short ones; a head that outweighs the layers; a pair.
-TEST(DeviceSweep, TooLittleMemoryNamesTheLeastThatWorks) {
-  ModelConfig wide_head = block_config();
-  wide_head.n_vocab = 4001;
-  const Checkpoint plain = random_model(awkward_config(), 21), headed = random_model(wide_head, 22);
-  const std::vector<Window> longer = windows_of({200}, 97), many = windows_of({20, 20, 31, 9, 50}, 97),
-                            tiny = windows_of({5}, 97);
-  for (const Precision precision : {Precision::bf16, Precision::f32})
-    for (const auto& [model, other] :
-         {std::pair<const Checkpoint*, const Checkpoint*>{&plain, nullptr}, {&headed, nullptr}, {&plain, &plain}})
-      for (const std::vector<Window>* windows : {&longer, &many, &tiny}) {
-        const std::uint64_t held = windows == &many ? 70000 : 0;
-        const std::uint64_t least = least_memory(*model, other, *windows, held + 1000, held, precision);
-        ASSERT_GT(least, held + 1000);
-        EXPECT_EQ(least_memory(*model, other, *windows, least - 1, held, precision), least) << "one byte less";
-        EXPECT_EQ(least_memory(*model, other, *windows, least, held, precision), 0u) << "the least does not work";
-      }
 }
 
 TEST(DeviceSweep, AWindowsBitsDoNotDependOnItsCompany) {

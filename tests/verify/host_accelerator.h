@@ -27,7 +27,7 @@ class HostAccelerator : public Accelerator {
   HostAccelerator(unsigned seed, std::uint64_t limit) : random_(seed), limit_(limit) {}
 
   /// Waits to leave out, for tests that must fail: nothing waits for events of this queue.
-  bool deaf = false;
+  bool deaf = false, deaf_in_head = false;  // everywhere; after the layers
   int number = 0;
   std::uint64_t held = 0;
   std::string attention_told = "loops";
@@ -57,6 +57,8 @@ class HostAccelerator : public Accelerator {
   std::unique_ptr<Event> event() override { return std::make_unique<HostEvent>(*this); }
   void set_layer(Queue queue, std::optional<int> layer) override {
     if (queue == Queue::compute) layer_ = layer;
+    seen_layers_ = seen_layers_ || layer.has_value();
+    is_past_layers_ = seen_layers_ && !layer.has_value();
   }
   void synchronize() override {
     while (step()) {
@@ -163,10 +165,10 @@ class HostAccelerator : public Accelerator {
       });
     });
   }
-  void head_statistics(const DeviceMatrix& a, const DeviceMatrix& b, DeviceSpan<const std::int32_t> next,
-                       DeviceSpan<HeadRow> out) override {
+  void head_statistics(const DeviceMatrix& a, const DeviceMatrix& b, std::size_t first_column,
+                       DeviceSpan<const std::int32_t> next, DeviceSpan<HeadRow> out) override {
     push(Queue::compute, [=] {
-      const HeadArgs args{at<float>(a), at<float>(b), a.stride, a.width, next.data, out.data};
+      const HeadArgs args{at<float>(a), at<float>(b), a.stride, a.width, first_column, next.data, out.data};
       for_row_blocks(a.rows, false, [&](const HostBlock& block) {
         if (b.data) head_block<true>(block, args, *fresh_shared<HeadShared>());
         else head_block<false>(block, args, *fresh_shared<HeadShared>());
@@ -211,7 +213,7 @@ class HostAccelerator : public Accelerator {
       owner_.push(queue, [mark = mark_, number] { mark->passed = number; });
     }
     void make_wait(Queue queue) override {
-      if (owner_.deaf) return;
+      if (owner_.deaf || (owner_.deaf_in_head && owner_.is_past_layers_)) return;
       owner_.queues_[std::size_t(queue)].push_back(
           {[mark = mark_, number = mark_->recorded] { return mark->passed >= number; }, [] {}});
     }
@@ -289,6 +291,7 @@ class HostAccelerator : public Accelerator {
   std::mt19937 random_;
   std::size_t favourite_ = 0;
   std::optional<int> layer_;
+  bool seen_layers_ = false, is_past_layers_ = false;
   std::uint64_t limit_, used_ = 0, most_ = 0, copied_ = 0;
   std::deque<Operation> queues_[3];
 };

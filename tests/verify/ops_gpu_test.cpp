@@ -160,8 +160,8 @@ TEST_F(DeviceOps, HeadStatistics) {
                again = room<HeadRow>(kRows);
     const DeviceRows<const float> rows_a{da.as<const float>().data, kRows, n_vocab, n_vocab},
         rows_b{db.as<const float>().data, kRows, n_vocab, n_vocab};
-    head_statistics(rows_a, rows_b, dn.as<const std::int32_t>(), out.as<HeadRow>(), stream());
-    head_statistics(rows_a, rows_b, dn.as<const std::int32_t>(), again.as<HeadRow>(), stream());
+    head_statistics(rows_a, rows_b, 0, dn.as<const std::int32_t>(), out.as<HeadRow>(), stream());
+    head_statistics(rows_a, rows_b, 0, dn.as<const std::int32_t>(), again.as<HeadRow>(), stream());
     const auto got = download<HeadRow>(out), twice = download<HeadRow>(again);
     for (std::size_t row = 0; row < kRows; ++row) {
       PairStatistics want;

@@ -5,17 +5,12 @@
 #include <algorithm>
 #include <cmath>
 
+#include "tests/verify/device_sweeps.h"
 #include "tests/verify/golden_models.h"
-#include "tests/verify/host_accelerator.h"
 #include "tests/verify/random_adapters.h"
-#include "tests/verify/random_model.h"
-#include "verify/device_sweep.h"
-#include "verify/sweep.h"
 
 namespace ropewalk::verify {
 namespace {
-
-constexpr std::uint64_t kRoom = std::uint64_t{1} << 30;
 
 Checkpoint open_case(const formats::Json& one, bool unmerged, double scale = 1) {
   std::string text = (golden_dir() / one["base"].get<std::string>()).string();
@@ -73,17 +68,6 @@ TEST(Unmerged, TheMergeRoundedToTheBasesTypeIsFurtherAway) {
   EXPECT_GT(measure(merged, one).logits, 10 * measure(open_case(one, true), one).logits);
 }
 
-std::vector<Window> windows_of(std::initializer_list<std::size_t> lengths, int n_vocab) {
-  std::vector<Window> out;
-  for (const std::size_t length : lengths)
-    out.push_back(random_ids(length, n_vocab, static_cast<unsigned>(7 * out.size() + length)));
-  return out;
-}
-SweepOptions on_host(int threads) {
-  SweepOptions options;
-  options.threads = threads;
-  return options;
-}
 double worst_kl(const PairResult& result) {
   double worst = 0;
   for (const auto& window : result.scores)
@@ -137,15 +121,6 @@ TEST(Unmerged, SameBitsForAnyThreadsBatchedOrAlone) {
 
 // --- on a device ---
 
-DeviceTuning small() {
-  return {.chunk_rows = 32, .head_rows = 24, .piece_bytes = 3000, .ring = 4, .slots = 2, .readers = 2};
-}
-SweepOptions in(Precision precision, SweepReport* report = nullptr) {
-  SweepOptions options = on_host(1);
-  options.device = DeviceOptions{.precision = precision};
-  options.report = report;
-  return options;
-}
 double worst_nll(const std::vector<std::vector<TokenScore>>& got, const std::vector<std::vector<TokenScore>>& want) {
   double worst = got.size() == want.size() ? 0 : INFINITY;
   for (std::size_t w = 0; w < want.size() && worst < INFINITY; ++w)
@@ -153,13 +128,6 @@ double worst_nll(const std::vector<std::vector<TokenScore>>& got, const std::vec
       worst = max_or_nan(worst, std::abs(got[w][t].nll - want[w][t].nll));
   return worst;
 }
-/// Every matrix stored as `dtype`; vectors stay f32.
-Checkpoint stored_as(Checkpoint model, DType dtype) {
-  for (TensorPtr& tensor : model.tensors)
-    if (tensor->info().shape.size() == 2) tensor = cast(tensor, dtype);
-  return model;
-}
-
 TEST(UnmergedOnADevice, AgreesWithTheHost) {
   ModelConfig plain = awkward_config(), bare = awkward_config();
   bare.attention_bias = bare.mlp_bias = false, bare.tied_head = true;

@@ -9,10 +9,8 @@
 #include "lib/codecs/decode.h"
 #include "lib/codecs/encode.h"
 #include "lib/convert.h"
-#include "tests/verify/host_accelerator.h"
+#include "tests/verify/device_sweeps.h"
 #include "tests/verify/random_adapters.h"
-#include "tests/verify/random_model.h"
-#include "verify/device_sweep.h"
 
 namespace ropewalk::verify {
 namespace {
@@ -116,17 +114,9 @@ TEST(WeightRounding, OfBlocksWithScalesOfTheirOwn) {
 
 SweepReport report_of(const Checkpoint& model, Precision precision) {
   SweepReport report;
-  SweepOptions options;
-  options.threads = 1, options.device = DeviceOptions{.precision = precision}, options.report = &report;
-  HostAccelerator device(1, std::uint64_t{1} << 30);
-  const std::vector<Window> windows = {random_ids(9, model.config.n_vocab, 1)};
-  device_score(device, model, windows, options, {.piece_bytes = 3000, .ring = 3, .readers = 3});
+  HostAccelerator device(1, kRoom);
+  device_score(device, model, windows_of({9}, model.config.n_vocab), in(precision, &report), small());
   return report;
-}
-Checkpoint stored_as(Checkpoint model, DType dtype) {
-  for (TensorPtr& tensor : model.tensors)
-    if (tensor->info().shape.size() == 2) tensor = cast(tensor, dtype);
-  return model;
 }
 
 TEST(WeightRounding, ASweepReportsWhatItRounds) {

@@ -129,9 +129,9 @@ class CudaAccelerator : public Accelerator {
       verify::add<T>(rows_of<float>(x), rows_of<const T>(y), compute_);
     });
   }
-  void head_statistics(const DeviceMatrix& a, const DeviceMatrix& b, DeviceSpan<const std::int32_t> next,
-                       DeviceSpan<HeadRow> out) override {
-    verify::head_statistics(rows_of<const float>(a), rows_of<const float>(b), next, out, compute_);
+  void head_statistics(const DeviceMatrix& a, const DeviceMatrix& b, std::size_t first_column,
+                       DeviceSpan<const std::int32_t> next, DeviceSpan<HeadRow> out) override {
+    verify::head_statistics(rows_of<const float>(a), rows_of<const float>(b), first_column, next, out, compute_);
   }
   void distance(const DeviceMatrix& a, const DeviceMatrix& b, DeviceSpan<double> out) override {
     row_distance(rows_of<const float>(a), rows_of<const float>(b), out, compute_);

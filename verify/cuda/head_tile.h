@@ -7,14 +7,15 @@
 #include "verify/head_statistics.h"
 
 // The statistics of a row of logits in one pass: every thread keeps those of the columns it strides over, rescaled when
-// its maximum rises; then a fixed tree joins them.
+// its maximum rises; then a fixed tree joins them, and what came of the vocabulary before.
 namespace ropewalk::verify {
 
 struct HeadArgs {
-  const float *a, *b;  // [rows, n_vocab]; b null: one model
+  const float *a, *b;  // [rows, width]; b null: one model
   std::uint64_t stride;
-  std::uint64_t n_vocab;
-  const std::int32_t* next;  // [rows], negative: none
+  std::uint64_t width;
+  std::uint64_t first_column;  // of the vocabulary; 0 begins `rows`, others are joined to them
+  const std::int32_t* next;    // [rows], negative: none
   HeadRow* rows;
 };
 struct HeadShared {
@@ -55,37 +56,43 @@ ROPEWALK_DEVICE void join(RowStatistics& into, RowStatistics from, double& into_
   into.weighted += from.weighted;
 }
 
+template <bool kPair>
+ROPEWALK_DEVICE void join_both(PairStatistics& into, const PairStatistics& from) {
+  double into_factor, from_factor, other;
+  join(into.a, from.a, into_factor, from_factor);
+  if constexpr (kPair) {
+    into.difference = into.difference * into_factor + from.difference * from_factor;
+    join(into.b, from.b, into_factor, other);
+  }
+}
+
 template <bool kPair, class Block>
 ROPEWALK_DEVICE void head_block(const Block& block, const HeadArgs& args, HeadShared& shared) {
   const float* a = args.a + block.x() * args.stride;
   const float* b = kPair ? args.b + block.x() * args.stride : nullptr;
   block.each([&](int thread) {
     PairStatistics mine;
-    for (std::uint64_t column = std::uint64_t(thread); column < args.n_vocab; column += kRowThreads) {
+    for (std::uint64_t column = std::uint64_t(thread); column < args.width; column += kRowThreads) {
       double weight, other;
-      const double factor = take(mine.a, double(a[column]), std::int32_t(column), weight);
+      const auto name = std::int32_t(args.first_column + column);
+      const double factor = take(mine.a, double(a[column]), name, weight);
       if constexpr (kPair) {
         mine.difference = std::fma(weight, double(a[column]) - double(b[column]), mine.difference * factor);
-        take(mine.b, double(b[column]), std::int32_t(column), other);
+        take(mine.b, double(b[column]), name, other);
       }
     }
     shared.partial[thread] = mine;
   });
-  tree(block, shared.partial, [](PairStatistics& into, const PairStatistics& from) {
-    double into_factor, from_factor, other;
-    join(into.a, from.a, into_factor, from_factor);
-    if constexpr (kPair) {
-      into.difference = into.difference * into_factor + from.difference * from_factor;
-      join(into.b, from.b, into_factor, other);
-    }
-  });
+  tree(block, shared.partial, [](PairStatistics& into, const PairStatistics& from) { join_both<kPair>(into, from); });
   block.lanes([&](int thread) {
     if (thread != 0) return;
     HeadRow& out = args.rows[block.x()];
-    out.statistics = shared.partial[0];
-    const std::int32_t next = args.next[block.x()];
-    out.next_a = next >= 0 ? double(a[next]) : 0.0;
-    out.next_b = kPair && next >= 0 ? double(b[next]) : 0.0;
+    if (args.first_column == 0) out = {shared.partial[0], 0, 0};
+    else join_both<kPair>(out.statistics, shared.partial[0]);
+    const std::int64_t next = std::int64_t(args.next[block.x()]) - std::int64_t(args.first_column);
+    if (next < 0 || next >= std::int64_t(args.width)) return;
+    out.next_a = double(a[next]);
+    if constexpr (kPair) out.next_b = double(b[next]);
   });
 }
 

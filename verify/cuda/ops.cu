@@ -163,10 +163,10 @@ template void split_bf16<float>(DeviceSpan<const float>, DeviceRows<Bf16>, Strea
 template void split_bf16<Bf16>(DeviceSpan<const Bf16>, DeviceRows<Bf16>, Stream&);
 template void split_bf16<Fp16>(DeviceSpan<const Fp16>, DeviceRows<Bf16>, Stream&);
 
-void head_statistics(DeviceRows<const float> a, DeviceRows<const float> b, DeviceSpan<const std::int32_t> next,
-                     DeviceSpan<HeadRow> out, Stream& stream) {
+void head_statistics(DeviceRows<const float> a, DeviceRows<const float> b, std::size_t first_column,
+                     DeviceSpan<const std::int32_t> next, DeviceSpan<HeadRow> out, Stream& stream) {
   if (a.rows == 0) return;
-  const HeadArgs args{a.data, b.data, a.stride, a.width, next.data, out.data};
+  const HeadArgs args{a.data, b.data, a.stride, a.width, first_column, next.data, out.data};
   assert(!b.data || b.stride == a.stride);
   if (b.data) head_kernel<true><<<grid_of(a.rows, "head_statistics"), kRowThreads, 0, stream.get()>>>(args);
   else head_kernel<false><<<grid_of(a.rows, "head_statistics"), kRowThreads, 0, stream.get()>>>(args);

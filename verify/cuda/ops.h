@@ -69,10 +69,11 @@ void dequantize(DType dtype, DeviceSpan<const std::byte> bytes, DeviceSpan<T> va
 template <class T>
 void split_bf16(std::type_identity_t<DeviceSpan<const T>> x, DeviceRows<Bf16> y, Stream& stream);
 
-/// head_statistics.h over whole rows of logits. b.data null: one model. next[r]: the id whose logit is wanted, negative
-/// for none. out: [rows].
-void head_statistics(DeviceRows<const float> a, DeviceRows<const float> b, DeviceSpan<const std::int32_t> next,
-                     DeviceSpan<HeadRow> out, Stream& stream);
+/// head_statistics.h over columns [first_column, first_column + a.width) of rows of logits. The first columns begin
+/// `out` [rows], others are joined to it, in ascending order: where the vocabulary is cut decides bits. b.data null:
+/// one model. next[r]: the id whose logit is wanted, negative for none.
+void head_statistics(DeviceRows<const float> a, DeviceRows<const float> b, std::size_t first_column,
+                     DeviceSpan<const std::int32_t> next, DeviceSpan<HeadRow> out, Stream& stream);
 
 /// out[row] = |a - b| / |a|, 2-norms in double; 0 where both rows are the same.
 void row_distance(DeviceRows<const float> a, DeviceRows<const float> b, DeviceSpan<double> out, Stream& stream);
