@@ -57,6 +57,16 @@ PeftModel.from_pretrained(model, adapter).merge_and_unload().save_pretrained(out
 """
 
 
+def write_inputs(inputs, python, tokenizer):
+    """Folders of base and adapter, written if they are not there."""
+    base, adapter = inputs / "base", inputs / "adapter"
+    if not (adapter / "adapter_config.json").exists():
+        shutil.rmtree(inputs, ignore_errors=True)
+        inputs.mkdir(parents=True)
+        run([python, "-c", WRITE_INPUTS, inputs, tokenizer, json.dumps(SHAPE), RANK])
+    return base, adapter
+
+
 def report(label, theirs, ours, floor):
     row(label, f"{theirs.wall:.1f} ({theirs.cpu:.1f})", f"{theirs.rss_bytes / 2**30:.2f}", f"{ours.wall:.2f} ({ours.cpu:.2f})", f"{ours.rss_bytes / 2**30:.2f}",
         f"**{theirs.wall / ours.wall:.1f}x**", f"{floor.wall:.2f}")
@@ -71,12 +81,8 @@ def main():
     options = parser.parse_args()
     python, quantize = peer("libraries"), peer("llama-quantize")
     converter = quantize.parent / "source/convert_hf_to_gguf.py"
-    inputs, outputs = options.work / "inputs", options.work / "outputs"
-    base, adapter = inputs / "base", inputs / "adapter"
-    if not (adapter / "adapter_config.json").exists():
-        shutil.rmtree(inputs, ignore_errors=True)
-        inputs.mkdir(parents=True)
-        run([python, "-c", WRITE_INPUTS, inputs, options.tokenizer, json.dumps(SHAPE), RANK])
+    outputs = options.work / "outputs"
+    base, adapter = write_inputs(options.work / "inputs", python, options.tokenizer)
 
     def fresh():
         shutil.rmtree(outputs, ignore_errors=True)

@@ -40,12 +40,12 @@ constexpr Encoder kEncoders[] = {
     {DType::iq3_s, Importances::used, codecs::encode_iq3_s_lanes},
     {DType::iq4_nl, Importances::used, codecs::encode_iq4_nl_lanes},
     {DType::iq4_xs, Importances::used, codecs::encode_iq4_xs_lanes},
-    {DType::tq1_0, Importances::ignored, codecs::encode_tq1_0},
-    {DType::tq2_0, Importances::ignored, codecs::encode_tq2_0},
-    {DType::mxfp4, Importances::ignored, codecs::encode_mxfp4},
-    {DType::nvfp4, Importances::ignored, codecs::encode_nvfp4},
+    {DType::tq1_0, Importances::ignored, codecs::encode_tq1_0_vectors},
+    {DType::tq2_0, Importances::ignored, codecs::encode_tq2_0_vectors},
+    {DType::mxfp4, Importances::ignored, codecs::encode_mxfp4_vectors},
+    {DType::nvfp4, Importances::ignored, codecs::encode_nvfp4_vectors},
     {DType::q1_0, Importances::ignored, codecs::encode_q1_0},
-    {DType::q2_0, Importances::ignored, codecs::encode_q2_0},
+    {DType::q2_0, Importances::ignored, codecs::encode_q2_0_vectors},
 };
 
 const Encoder* encoder_of(DType dtype) {

@@ -79,10 +79,11 @@ void encode_row(const float* x, const float* importances, std::int64_t columns, 
   }
 }
 
-/// The same with importances for kLanes blocks at once; without them the plain bodies.
+/// The same with importances for kLanes blocks at once; without them by `vectors`.
 template <class Type, int top, bool affine, int fifth>
-void encode_row_lanes(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
-  if (importances == nullptr) return encode_row<Type, top, affine, fifth>(x, nullptr, columns, out);
+void encode_row_lanes(const float* x, const float* importances, std::int64_t columns, std::byte* out,
+                      RowEncoder* vectors) {
+  if (importances == nullptr) return vectors(x, nullptr, columns, out);
   const float spread = sum_of_squares(x, columns) / static_cast<float>(columns);
   for (std::int64_t at = 0; at < columns; at += 32 * kLanes, x += 32 * kLanes) {
     const int n_blocks = static_cast<int>(std::min<std::int64_t>(kLanes, (columns - at) / 32));
@@ -118,17 +119,6 @@ std::uint32_t nearest_e2m1(float x, float scale) {
   return best;
 }
 
-/// A scale as NVFP4 stores it, rounded half up in its magnitude's bits; at most 448.
-std::uint32_t narrow_ue4m3(float x) {
-  if (!(x > 0.0f)) return 0;
-  if (x > 448.0f) x = 448.0f;
-  const std::uint32_t bits = std::bit_cast<std::uint32_t>(x);
-  const int exponent = static_cast<int>(bits >> 23 & 255) - 120;
-  if (exponent <= 0) return static_cast<std::uint32_t>(std::min(7, truncated(x * 512.0f + 0.5f)));
-  const std::uint32_t code = (static_cast<std::uint32_t>(exponent) << 3 | (bits >> 20 & 7)) + (bits >> 19 & 1);
-  return code < 0x78 ? code : 0x7e;  // from 256 on all is 448
-}
-
 /// round(x) to an int where a long holds it, else 0: what lroundf gives of infinities and NaN on x86-64, cut to an int.
 int rounded(float x) { return std::fabs(x) < 0x1p31f ? static_cast<int>(std::lround(x)) : 0; }
 
@@ -144,25 +134,25 @@ void encode_q4_0(const float* x, const float* importances, std::int64_t columns,
   encode_row<Q4_0, 15, false, 0>(x, importances, columns, out);
 }
 void encode_q4_0_lanes(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
-  encode_row_lanes<Q4_0, 15, false, 0>(x, importances, columns, out);
+  encode_row_lanes<Q4_0, 15, false, 0>(x, importances, columns, out, encode_q4_0_vectors);
 }
 void encode_q4_1(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
   encode_row<Q4_1, 15, true, 0>(x, importances, columns, out);
 }
 void encode_q4_1_lanes(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
-  encode_row_lanes<Q4_1, 15, true, 0>(x, importances, columns, out);
+  encode_row_lanes<Q4_1, 15, true, 0>(x, importances, columns, out, encode_q4_1_vectors);
 }
 void encode_q5_0(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
   encode_row<Q5_0, 31, false, 2>(x, importances, columns, out);
 }
 void encode_q5_0_lanes(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
-  encode_row_lanes<Q5_0, 31, false, 2>(x, importances, columns, out);
+  encode_row_lanes<Q5_0, 31, false, 2>(x, importances, columns, out, encode_q5_0_vectors);
 }
 void encode_q5_1(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
   encode_row<Q5_1, 31, true, 4>(x, importances, columns, out);
 }
 void encode_q5_1_lanes(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
-  encode_row_lanes<Q5_1, 31, true, 4>(x, importances, columns, out);
+  encode_row_lanes<Q5_1, 31, true, 4>(x, importances, columns, out, encode_q5_1_vectors);
 }
 
 void encode_q1_0(const float* x, const float*, std::int64_t columns, std::byte* out) {

@@ -21,6 +21,9 @@ RowEncoder encode_iq1_s, encode_iq1_m;                                          
 RowEncoder encode_q2_k_lanes, encode_q3_k_lanes, encode_q4_k_lanes, encode_q5_k_lanes, encode_q6_k_lanes;
 RowEncoder encode_q4_0_lanes, encode_q4_1_lanes, encode_q5_0_lanes, encode_q5_1_lanes;
 RowEncoder encode_iq4_nl_lanes, encode_iq4_xs_lanes;
+// The same bytes without importances, elements of a block side by side (plain_vectors.cpp).
+RowEncoder encode_q4_0_vectors, encode_q4_1_vectors, encode_q5_0_vectors, encode_q5_1_vectors, encode_q2_0_vectors,
+    encode_tq1_0_vectors, encode_tq2_0_vectors, encode_mxfp4_vectors, encode_nvfp4_vectors;
 // Neighbours in a code book side by side (code_book.h).
 RowEncoder encode_iq1_s_lanes, encode_iq1_m_lanes, encode_iq2_xxs_lanes, encode_iq2_xs_lanes, encode_iq2_s_lanes,
     encode_iq3_xxs_lanes, encode_iq3_s_lanes;

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -32,6 +34,17 @@ inline void put_nibble(std::byte* bytes, int i, int n, std::uint32_t level) {
 }
 inline void put_two_bits(std::byte* bytes, int i, std::uint32_t level) {
   add_bits(bytes[i / 128 * 32 + i % 32], (level & 3) << i % 128 / 32 * 2);
+}
+
+/// A scale as NVFP4 stores it, rounded half up in its magnitude's bits; at most 448.
+inline std::uint32_t narrow_ue4m3(float x) {
+  if (!(x > 0.0f)) return 0;
+  if (x > 448.0f) x = 448.0f;
+  const std::uint32_t bits = std::bit_cast<std::uint32_t>(x);
+  const int exponent = static_cast<int>(bits >> 23 & 255) - 120;
+  if (exponent <= 0) return static_cast<std::uint32_t>(std::min(7, static_cast<int>(x * 512.0f + 0.5f)));
+  const std::uint32_t code = (static_cast<std::uint32_t>(exponent) << 3 | (bits >> 20 & 7)) + (bits >> 19 & 1);
+  return code < 0x78 ? code : 0x7e;  // from 256 on all is 448
 }
 
 /// PackedScales. In order of groups: the first four also take what a wrapped level has above its six bits.

@@ -133,6 +133,9 @@ constexpr std::pair<DType, codecs::RowEncoder*> kVectorised[] = {
     {DType::iq1_m, codecs::encode_iq1_m},     {DType::iq2_xxs, codecs::encode_iq2_xxs},
     {DType::iq2_xs, codecs::encode_iq2_xs},   {DType::iq2_s, codecs::encode_iq2_s},
     {DType::iq3_xxs, codecs::encode_iq3_xxs}, {DType::iq3_s, codecs::encode_iq3_s},
+    {DType::q2_0, codecs::encode_q2_0},       {DType::tq1_0, codecs::encode_tq1_0},
+    {DType::tq2_0, codecs::encode_tq2_0},     {DType::mxfp4, codecs::encode_mxfp4},
+    {DType::nvfp4, codecs::encode_nvfp4},
 };
 
 TEST(BlockEncode, DefinitionsAsGgml) {
@@ -157,6 +160,44 @@ TEST(BlockEncode, EveryInstructionSetAsGgml) {
       EXPECT_EQ(encoded(dtype, odd, 768, std::span(weights).first(768)), want) << info(dtype).name;
     }
   });
+}
+
+// Rows of every length that ends a batch early, of ties, zeros of either sign, denormals and what no block holds: the
+// golden's named rows one after the other, then random bits, infinities and NaN among them.
+std::vector<float> hard_row() {
+  const std::vector<float> named = block_golden::floats_of("x");
+  std::vector<float> row(named.begin(), named.end());
+  for (std::size_t i = 0; i < 64; ++i) row.push_back(i % 2 == 0 ? 0.0f : -0.0f);
+  for (std::size_t i = 0; i < 64; ++i) row.push_back(i % 32 == 5 ? 3.0f : i % 32 == 9 ? -3.0f : 0.25f);
+  row.resize(row.size() / 256 * 256 + 256, -0.0f);
+  for (const std::uint64_t word : block_golden::noise(5, 33 * 256))
+    row.push_back(std::bit_cast<float>(static_cast<std::uint32_t>(word)));
+  return row;
+}
+
+TEST(BlockEncode, PlainTypesOnAnyFloatsAndLengths) {
+  const std::vector<float> row = hard_row();
+  std::size_t seen = 0;
+  for_each_simd_target([&] {
+    for (const auto& [dtype, definition] : kVectorised) {
+      const auto elements = static_cast<std::size_t>(info(dtype).block_elements);
+      if (dtype != DType::q4_0 && dtype != DType::q4_1 && dtype != DType::q5_0 && dtype != DType::q5_1 &&
+          importances_of(dtype) != Importances::ignored)
+        continue;
+      for (const std::size_t blocks : {std::size_t{1}, std::size_t{15}, std::size_t{33}, row.size() / elements}) {
+        const std::size_t columns = blocks * elements;
+        for (const std::size_t from : {std::size_t{0}, row.size() - columns}) {
+          std::vector<std::byte> want(*byte_size(dtype, columns));
+          definition(row.data() + from, nullptr, static_cast<std::int64_t>(columns), want.data());
+          EXPECT_EQ(encoded(dtype, std::span(row).subspan(from, columns), columns, {}), want)
+              << info(dtype).name << ", " << blocks << " blocks from " << from;
+          ++seen;
+        }
+      }
+    }
+  });
+  EXPECT_EQ(seen % (9 * 8), 0u);
+  EXPECT_GT(seen, 0u);
 }
 
 // Hostile input through --ieee paths: any bytes may come out, but the same ones each time and without undefined behaviour.
