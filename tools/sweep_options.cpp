@@ -176,6 +176,8 @@ formats::Json sweep_json(const verify::SweepReport& r) {
           {"layers_at_once", r.slots},
           {"chunk_tokens", r.chunk_rows},
           {"spilled", r.spilled},
+          {"head_pieces", r.head_pieces},
+          {"kv_groups", r.kv_groups},
           {"weight_rounding", std::move(rounding)},
           {"note", r.note.empty() ? Json(nullptr) : Json(r.note)}};
 }
@@ -199,6 +201,8 @@ std::string sweep_line(const verify::SweepReport& r) {
                      " of device memory, " + std::to_string(r.slots) + " layers at once, chunks of " +
                      std::to_string(r.chunk_rows) + " tokens";
   if (r.spilled) line += ", hidden states in host memory";
+  if (r.kv_groups > 1) line += ", heads of keys and values in " + std::to_string(r.kv_groups) + " groups";
+  if (r.head_pieces > 1) line += ", the head in " + std::to_string(r.head_pieces) + " pieces";
   for (std::size_t model = 0; model < r.rounding.size(); ++model) {
     const verify::WeightRounding& rounding = r.rounding[model];
     if (rounding.largest == 0) continue;

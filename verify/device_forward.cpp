@@ -60,6 +60,7 @@ DeviceForward::DeviceForward(const DeviceModel& model, std::span<const Window> w
   }
   rows_ = ids.size();
   chunks_ = plan_chunks(lengths_, plan.chunk_rows);
+  groups_ = head_groups(config(), plan.kv_groups);
 
   std::map<const RotaryTable*, DeviceRotary> uploaded;
   for (const auto& table : rotary_tables(*model.model, lengths_)) {
@@ -80,6 +81,9 @@ DeviceForward::DeviceForward(const DeviceModel& model, std::span<const Window> w
   const std::uint64_t row_bytes = d_model_ * sizeof(float);
   residual_ = plan.spilled ? device_.allocate_pinned("residual", rows_ * row_bytes)
                            : device_.allocate("residual", rows_ * row_bytes);
+  if (groups_.size() > 1)
+    attended_ = device_.allocate_pinned(
+        "attended rows", rows_ * groups_.back().first * std::size_t(config().head_dim) * element_bytes(model.type));
   const auto on_the_way =
       plan.spilled ? nullptr : device_.allocate_pinned("embeddings", std::min(plan.chunk_rows, rows_) * row_bytes);
   for (std::size_t first = 0; first < rows_; first += plan.chunk_rows) {
@@ -100,14 +104,14 @@ DeviceForward::DeviceForward(const DeviceModel& model, std::span<const Window> w
 }
 
 // Loads and stores stand in one queue, so a row is never loaded before it was stored; what compute and they must know of
-// each other are `loaded` and `used`.
+// each other are `moved` and `used`.
 void DeviceForward::load_spilled(std::size_t first, std::size_t rows, std::size_t place) {
   const std::uint64_t row_bytes = d_model_ * sizeof(float);
   auto& to = shared_.places[place];
   to.used->make_wait(Queue::spill);
   device_.copy_to_device(residual_->host().subspan(first * row_bytes, rows * row_bytes),
                          to.bytes.subspan(0, rows * row_bytes), Queue::spill);
-  to.loaded->record(Queue::spill);
+  to.moved->record(Queue::spill);
 }
 
 void DeviceForward::store_spilled(std::size_t first, std::size_t rows, std::size_t place) {
@@ -122,7 +126,7 @@ DeviceMatrix DeviceForward::residual(std::size_t first, std::size_t rows, std::s
   const std::uint64_t row_bytes = d_model_ * sizeof(float);
   if (!plan_.spilled) return {residual_->bytes().data + first * row_bytes, ElementType::f32, rows, d_model_, d_model_};
   load_spilled(first, rows, place);
-  shared_.places[place].loaded->make_wait(Queue::compute);
+  shared_.places[place].moved->make_wait(Queue::compute);
   return {shared_.places[place].bytes.data, ElementType::f32, rows, d_model_, d_model_};
 }
 
@@ -181,6 +185,10 @@ void DeviceForward::feed(int layer) {
   fed_[at]->record(Queue::copy);
 }
 
+/// A bias and a delta are added to floats, before the one rounding to 16 bits.
+DeviceMatrix DeviceForward::wide(std::size_t rows, std::size_t width) const {
+  return {shared_.wide->bytes().data, ElementType::f32, rows, width, width};
+}
 DeviceSpan<const float> DeviceForward::vector(std::size_t index) const {
   const DeviceVector& vector = weights_->vectors[index];
   return {reinterpret_cast<const float*>(slot_ + vector.offset_bytes), vector.size};
@@ -245,88 +253,139 @@ DeviceForward::Terms DeviceForward::thin_of(const Terms& x, const DeviceWeight& 
 }
 
 /// Consecutive stretches of a chunk that one launch takes: windows of one length, whole; or a piece of one window.
-struct DeviceForward::Group {
+struct DeviceForward::Launch {
   std::size_t row, rows, windows;  // first row in the chunk, rows of a window
   const Stretch* first;
 };
 
-void DeviceForward::attend(const Chunk& chunk, const DeviceMatrix& projected, const DeviceMatrix& out) {
+void DeviceForward::attend(const Chunk& chunk, const DeviceMatrix& projected, const HeadGroup& heads,
+                           const DeviceMatrix& out) {
   const ModelConfig& c = config();
-  const auto head_dim = std::size_t(c.head_dim), d_q = c.d_q(), d_kv = c.d_kv();
-  std::vector<Group> groups;
+  const auto head_dim = std::size_t(c.head_dim), d_q = c.d_q(), d_kv = c.d_kv(), kv_width = heads.n_kv * head_dim;
+  std::vector<Launch> launches;
   for (const Stretch& stretch : chunk) {
     const std::size_t length = lengths_[stretch.window];
-    if (!groups.empty() && stretch.rows == length && lengths_[groups.back().first->window] == length)
-      ++groups.back().windows;
-    else groups.push_back({stretch.first_row - chunk.front().first_row, stretch.rows, 1, &stretch});
+    if (!launches.empty() && stretch.rows == length && lengths_[launches.back().first->window] == length)
+      ++launches.back().windows;
+    else launches.push_back({stretch.first_row - chunk.front().first_row, stretch.rows, 1, &stretch});
   }
-  for (const Group& group : groups) {
-    const std::size_t count = group.rows * group.windows, position = group.first->first_position,
-                      kv_rows = position + group.rows;
-    const DeviceRotary& rotary = rotary_[group.first->window];
-    const DeviceMatrix rows = projected.row_range(group.row, count), q = rows.columns(0, d_q),
-                       k = rows.columns(d_q, d_kv), v = rows.columns(d_q + d_kv, d_kv);
+  for (const Launch& launch : launches) {
+    const std::size_t count = launch.rows * launch.windows, position = launch.first->first_position,
+                      kv_rows = position + launch.rows;
+    const DeviceRotary& rotary = rotary_[launch.first->window];
+    const DeviceMatrix rows = projected.row_range(launch.row, count),
+                       q = rows.columns(heads.first * head_dim, width(heads)),
+                       k = rows.columns(d_q + heads.first_kv * head_dim, kv_width),
+                       v = rows.columns(d_q + d_kv + heads.first_kv * head_dim, kv_width);
     // The keys and values of a window stand where its rows stand in the chunk; those of a window in pieces from 0 on.
-    const DeviceMatrix keys = activation(shared_.keys, group.row + group.windows * kv_rows, d_kv),
-                       values = activation(shared_.values, keys.rows, d_kv);
-    device_.rotate(q, head_dim, c.rotary_pairs, rotary, position, group.rows, q);
-    device_.rotate(k, head_dim, c.rotary_pairs, rotary, position, group.rows,
-                   keys.row_range(group.row + position, count));
+    const DeviceMatrix keys = activation(shared_.keys, launch.row + launch.windows * kv_rows, kv_width),
+                       values = activation(shared_.values, keys.rows, kv_width);
+    device_.rotate(q, head_dim, c.rotary_pairs, rotary, position, launch.rows, q);
+    device_.rotate(k, head_dim, c.rotary_pairs, rotary, position, launch.rows,
+                   keys.row_range(launch.row + position, count));
     // no pairs: a copy
-    device_.rotate(v, head_dim, c.rotary_pairs, {0, rotary.positions, {}, {}}, position, group.rows,
-                   values.row_range(group.row + position, count));
+    device_.rotate(v, head_dim, c.rotary_pairs, {0, rotary.positions, {}, {}}, position, launch.rows,
+                   values.row_range(launch.row + position, count));
     device_.attention({.q = q,
-                       .out = out.row_range(group.row, count),
-                       .keys = keys.row_range(group.row, group.windows * kv_rows),
-                       .values = values.row_range(group.row, group.windows * kv_rows),
-                       .windows = group.windows,
-                       .rows = group.rows,
+                       .out = out.row_range(launch.row, count),
+                       .keys = keys.row_range(launch.row, launch.windows * kv_rows),
+                       .values = values.row_range(launch.row, launch.windows * kv_rows),
+                       .windows = launch.windows,
+                       .rows = launch.rows,
                        .kv_rows = kv_rows,
                        .first_position = position,
-                       .positions = lengths_[group.first->window],
-                       .n_heads = std::size_t(c.n_heads),
-                       .n_kv_heads = std::size_t(c.n_kv_heads),
+                       .positions = lengths_[launch.first->window],
+                       .n_heads = heads.n,
+                       .n_kv_heads = heads.n_kv,
                        .head_dim = head_dim,
                        .sliding_window = c.sliding_window ? std::size_t(*c.sliding_window) : 0,
                        .scale = float(1.0 / std::sqrt(double(head_dim)))});
   }
 }
 
-void DeviceForward::run_chunk(const Chunk& chunk, const DeviceMatrix& x) {
-  using W = DeviceWeights;
-  const ModelConfig& c = config();
-  const std::size_t rows = x.rows, d_ff = std::size_t(c.d_ff);
-  const std::size_t d_q = c.d_q(), qkv = weights_->matrices[W::kQkv].outputs;
-  const bool is_wide = model_.type == ElementType::f32;
-  // A bias and a delta are added to floats, before the one rounding to 16 bits.
-  const auto wide = [&](std::size_t width) {
-    return DeviceMatrix{shared_.wide->bytes().data, ElementType::f32, rows, width, width};
-  };
-  const DeviceMatrix normed = activation(shared_.normed, rows, d_model_),
-                     attended = activation(shared_.normed, rows, d_q);
-  const DeviceMatrix projected = activation(shared_.projected, rows, qkv),
-                     gate_up = activation(shared_.projected, rows, 2 * d_ff),
-                     activated = activation(shared_.activated, rows, d_ff);
+std::size_t DeviceForward::row_count(std::size_t chunk) const {
+  return chunks_[chunk].back().first_row + chunks_[chunk].back().rows - first_row(chunk);
+}
+std::span<std::byte> DeviceForward::attended_host(std::size_t group, std::size_t first, std::size_t rows) {
+  const std::size_t element = element_bytes(model_.type),
+                    before = groups_[group].first * std::size_t(config().head_dim), wide = width(groups_[group]);
+  return attended_->host().subspan((rows_ * before + first * wide) * element, rows * wide * element);
+}
 
-  device_.rms_norm(x, vector(W::kAttentionNorm), c.rms_eps, normed);
-  const bool qkv_bias = vector(W::kQkvBias).size > 0, mlp_bias = vector(W::kGateUpBias).size > 0,
-             qkv_wide = (qkv_bias || has_delta(W::kQkv)) && !is_wide,
-             mlp_wide = (mlp_bias || has_delta(W::kGateUp)) && !is_wide;
-  const DeviceMatrix first_out = qkv_wide ? wide(qkv) : projected;
-  linear(normed, W::kQkv, false, first_out);
-  if (qkv_bias) device_.add(first_out, vector_row(W::kQkvBias));
-  if (qkv_wide)
-    device_.dequantize(DType::f32, {first_out.data, rows * qkv * sizeof(float)}, model_.type, projected.data,
-                       rows * qkv, Queue::compute);
-  attend(chunk, projected, attended);
+// `moved` is the last store from a place or load to it: compute writes there only after it.
+void DeviceForward::attend_and_store(std::size_t chunk, const DeviceMatrix& projected, std::size_t group) {
+  const HeadGroup& heads = groups_[group];
+  auto& place = shared_.attended_places[chunk % 2];
+  place.moved->make_wait(Queue::compute);
+  const DeviceMatrix out{place.bytes.data, model_.type, projected.rows, width(heads), width(heads)};
+  attend(chunks_[chunk], projected, heads, out);
+  place.used->record(Queue::compute);
+  place.used->make_wait(Queue::spill);
+  const std::span<std::byte> host = attended_host(group, first_row(chunk), projected.rows);
+  device_.copy_to_host(place.bytes.subspan(0, host.size()), host, Queue::spill);
+  place.moved->record(Queue::spill);
+}
+
+void DeviceForward::load_attended(std::size_t chunk) {
+  auto& place = shared_.attended_places[chunk % 2];
+  place.used->make_wait(Queue::spill);
+  std::size_t at = 0;
+  for (std::size_t group = 0; group + 1 < groups_.size(); ++group) {
+    const std::span<std::byte> host = attended_host(group, first_row(chunk), row_count(chunk));
+    device_.copy_to_device(host, place.bytes.subspan(at, host.size()), Queue::spill);
+    at += host.size();
+  }
+  place.moved->record(Queue::spill);
+}
+
+void DeviceForward::take_attended(std::size_t chunk, const DeviceMatrix& out) {
+  auto& place = shared_.attended_places[chunk % 2];
+  place.moved->make_wait(Queue::compute);
+  const auto head_dim = std::size_t(config().head_dim);
+  std::byte* at = place.bytes.data;
+  for (std::size_t group = 0; group + 1 < groups_.size(); ++group) {
+    const HeadGroup& heads = groups_[group];
+    const DeviceMatrix from{at, model_.type, out.rows, width(heads), width(heads)};
+    device_.rotate(from, head_dim, config().rotary_pairs, {0, 1, {}, {}}, 0, 1,  // no pairs: a copy
+                   out.columns(heads.first * head_dim, width(heads)));
+    at += out.rows * width(heads) * element_bytes(model_.type);
+  }
+  place.used->record(Queue::compute);
+}
+
+/// Q, K and V of all heads, whatever the group: the same product, so the same bits.
+DeviceMatrix DeviceForward::project(const DeviceMatrix& x) {
+  using W = DeviceWeights;
+  const std::size_t rows = x.rows, qkv = weights_->matrices[W::kQkv].outputs;
+  const DeviceMatrix normed = activation(shared_.normed, rows, d_model_),
+                     projected = activation(shared_.projected, rows, qkv);
+  device_.rms_norm(x, vector(W::kAttentionNorm), config().rms_eps, normed);
+  const bool has_bias = vector(W::kQkvBias).size > 0,
+             goes_wide = (has_bias || has_delta(W::kQkv)) && model_.type != ElementType::f32;
+  const DeviceMatrix out = goes_wide ? wide(rows, qkv) : projected;
+  linear(normed, W::kQkv, false, out);
+  if (has_bias) device_.add(out, vector_row(W::kQkvBias));
+  if (goes_wide)
+    device_.dequantize(DType::f32, {out.data, rows * qkv * sizeof(float)}, model_.type, projected.data, rows * qkv,
+                       Queue::compute);
+  return projected;
+}
+
+void DeviceForward::finish_chunk(const DeviceMatrix& attended, const DeviceMatrix& x) {
+  using W = DeviceWeights;
+  const std::size_t rows = x.rows, d_ff = std::size_t(config().d_ff);
   linear(attended, W::kOutput, true, x);
   if (vector(W::kOutputBias).size > 0) device_.add(x, vector_row(W::kOutputBias));
 
-  device_.rms_norm(x, vector(W::kMlpNorm), c.rms_eps, normed);
-  const DeviceMatrix second_out = mlp_wide ? wide(2 * d_ff) : gate_up;
-  linear(normed, W::kGateUp, false, second_out);
-  if (mlp_bias) device_.add(second_out, vector_row(W::kGateUpBias));
-  device_.swiglu(second_out, d_ff, activated);
+  const DeviceMatrix normed = activation(shared_.normed, rows, d_model_),
+                     activated = activation(shared_.activated, rows, d_ff);
+  device_.rms_norm(x, vector(W::kMlpNorm), config().rms_eps, normed);
+  const bool has_bias = vector(W::kGateUpBias).size > 0,
+             goes_wide = (has_bias || has_delta(W::kGateUp)) && model_.type != ElementType::f32;
+  const DeviceMatrix gate_up = goes_wide ? wide(rows, 2 * d_ff) : activation(shared_.projected, rows, 2 * d_ff);
+  linear(normed, W::kGateUp, false, gate_up);
+  if (has_bias) device_.add(gate_up, vector_row(W::kGateUpBias));
+  device_.swiglu(gate_up, d_ff, activated);
   linear(activated, W::kDown, true, x);
   if (vector(W::kDownBias).size > 0) device_.add(x, vector_row(W::kDownBias));
 }
@@ -340,27 +399,44 @@ void DeviceForward::run_layer(int layer) {
   fed_[at]->make_wait(Queue::compute);
   started_[at]->record(Queue::compute);
   device_.set_layer(Queue::compute, layer), device_.set_layer(Queue::spill, layer);
-  const auto first_row = [&](std::size_t chunk) { return chunks_[chunk].front().first_row; };
-  const auto row_count = [&](std::size_t chunk) {
-    return chunks_[chunk].back().first_row + chunks_[chunk].back().rows - first_row(chunk);
-  };
-  for (std::size_t chunk = 0; chunk < chunks_.size(); ++chunk) {
-    const std::size_t place = chunk % 2;
-    DeviceMatrix x{nullptr, ElementType::f32, row_count(chunk), d_model_, d_model_};
-    if (!plan_.spilled) x = residual(first_row(chunk), x.rows, 0);
-    else {
-      x.data = shared_.places[place].bytes.data;
-      if (chunk == 0) load_spilled(first_row(0), x.rows, 0);
-      shared_.places[place].loaded->make_wait(Queue::compute);
-      // beside this chunk's computation, and after the store of the one before it
-      if (chunk + 1 < chunks_.size()) load_spilled(first_row(chunk + 1), row_count(chunk + 1), 1 - place);
-    }
-    run_chunk(chunks_[chunk], x);
-    done_with(place);
-    if (plan_.spilled) store_spilled(first_row(chunk), x.rows, place);
-  }
+  for (std::size_t group = 0; group < groups_.size(); ++group) run_group(group);
   done_[at]->record(Queue::compute);
   shared_.last_done = done_[at].get();
+}
+
+/// All chunks, for one group of heads; with the last of them the layer is done.
+void DeviceForward::run_group(std::size_t group) {
+  const bool is_last = group + 1 == groups_.size(), has_others = groups_.size() > 1;
+  for (std::size_t chunk = 0; chunk < chunks_.size(); ++chunk) {
+    const std::size_t place = chunk % 2, rows = row_count(chunk);
+    const bool has_next = chunk + 1 < chunks_.size();
+    DeviceMatrix x{nullptr, ElementType::f32, rows, d_model_, d_model_};
+    if (!plan_.spilled) x = residual(first_row(chunk), rows, 0);
+    else {
+      x.data = shared_.places[place].bytes.data;
+      if (chunk == 0) load_spilled(first_row(0), rows, 0);
+      shared_.places[place].moved->make_wait(Queue::compute);
+      // beside this chunk's computation, and after the store of the one before it
+      if (has_next) load_spilled(first_row(chunk + 1), row_count(chunk + 1), 1 - place);
+    }
+    if (!is_last) {
+      const DeviceMatrix projected = project(x);
+      done_with(place);
+      attend_and_store(chunk, projected, group);
+      continue;
+    }
+    if (has_others && chunk == 0) load_attended(0);
+    const DeviceMatrix projected = project(x), attended = activation(shared_.normed, rows, config().d_q());
+    attend(chunks_[chunk], projected, groups_[group],
+           attended.columns(groups_[group].first * std::size_t(config().head_dim), width(groups_[group])));
+    if (has_others) {
+      take_attended(chunk, attended);
+      if (has_next) load_attended(chunk + 1);
+    }
+    finish_chunk(attended, x);
+    done_with(place);
+    if (plan_.spilled) store_spilled(first_row(chunk), rows, place);
+  }
 }
 
 void DeviceForward::drop_layers() {

@@ -22,6 +22,7 @@ namespace ropewalk::verify {
 struct DeviceTuning {
   std::size_t chunk_rows = kChunkRows, head_rows = 1024;  // at most
   std::size_t head_columns = 0;  // of the vocabulary on the device at most, in whole tiles; 0: as many as fit
+  std::size_t kv_groups = 1;     // in which heads of keys and values take turns at least
   std::uint64_t piece_bytes = std::uint64_t{16} << 20;
   std::size_t ring = 8;   // pinned buffers of a piece's size; at least 2
   std::size_t slots = 0;  // layers of weights on the device at most; 0: as many as fit, never fewer than 2
@@ -40,14 +41,23 @@ struct DeviceModel {
 struct DevicePlan {
   std::size_t chunk_rows, head_rows, slots;
   std::size_t head_columns;  // of the vocabulary on the device at once, in whole tiles
+  std::size_t kv_groups;     // heads of keys and values take turns in so many groups; 1: all at once
   bool spilled;              // residuals live in pinned host memory
   std::uint64_t bytes;       // at most allocated at once
 
   /// One piece of the head lies there alone, of several two: the next comes while one is computed with.
   std::size_t head_slots(std::size_t n_vocab) const { return head_columns >= n_vocab ? 1 : 2; }
 };
-/// The fastest that fits `limit`: residuals on the device before long chunks, long chunks before more slots, and the
-/// head in as few pieces as go beside that. The models' weights are planned with a head in one piece.
+/// Heads of one group: a layer's keys and values are computed, and attended to, for one group after the other, so that
+/// only its share of them lies on the device. A head's arithmetic knows nothing of the others: the same bits.
+struct HeadGroup {
+  std::size_t first_kv, n_kv, first, n;  // heads of keys and values, and the query heads that share them
+};
+/// At most `groups`, of as many heads of keys and values each, the last of the rest.
+std::vector<HeadGroup> head_groups(const ModelConfig& config, std::size_t groups);
+
+/// The fastest that fits `limit`: all heads at once before groups of them, residuals on the device before long chunks,
+/// long chunks before more slots, and the head in as few pieces as go beside that. The models' weights are planned with a head in one piece.
 /// Error(device) of memory_error() if nothing does; `held`: what is taken of the device's cap already.
 DevicePlan plan_device(std::span<const DeviceModel> models, std::span<const Window> windows, std::uint64_t limit,
                        std::uint64_t held, const DeviceTuning& tuning);
@@ -68,14 +78,15 @@ class DeviceActivations {
   Accelerator& device;
   // residual: of two chunks, where they are spilled
   std::unique_ptr<Accelerator::Memory> normed, projected, activated, wide, terms, thin, thin_terms, keys, values,
-      residual;
-  /// Where a chunk of spilled residuals stands while it is computed with: filled and emptied by Queue::spill, while
-  /// compute is at the other.
-  struct ResidualPlace {
+      residual, attended;
+  /// Where a chunk of what lives in host memory stands while it is computed with: filled and emptied by Queue::spill,
+  /// while compute is at the other.
+  struct Place {
     DeviceSpan<std::byte> bytes;
-    std::unique_ptr<Accelerator::Event> loaded, used;  // by spill; by compute, the last time
+    std::unique_ptr<Accelerator::Event> moved, used;  // by spill; by compute, the last time
   };
-  std::array<ResidualPlace, 2> places;
+  std::array<Place, 2> places;              // residuals
+  std::array<Place, 2> attended_places;     // what earlier groups of heads attended to
   Accelerator::Event* last_done = nullptr;  // end of what was last queued to compute
 };
 
@@ -115,11 +126,13 @@ class DeviceForward {
   double other_wait_seconds() const;
 
  private:
-  struct Group;  // windows of one launch
+  struct Launch;  // windows of one
   void queue_piece(const WeightPiece& piece, std::span<const std::byte> bytes, std::byte* slot,
                    const DeviceWeights& weights);
-  void run_chunk(const Chunk& chunk, const DeviceMatrix& x);
-  void attend(const Chunk& chunk, const DeviceMatrix& projected, const DeviceMatrix& out);
+  void run_group(std::size_t group);
+  DeviceMatrix project(const DeviceMatrix& x);
+  void attend(const Chunk& chunk, const DeviceMatrix& projected, const HeadGroup& heads, const DeviceMatrix& out);
+  void finish_chunk(const DeviceMatrix& attended, const DeviceMatrix& x);
   /// out (+)= x W^T, and what adapters beside it add: then out is f32.
   void linear(const DeviceMatrix& x, std::size_t matrix, bool accumulate, const DeviceMatrix& out);
   /// A matrix as a sum of bf16 terms.
@@ -143,10 +156,19 @@ class DeviceForward {
   bool has_delta(std::size_t matrix) const { return !weights_->matrices[matrix].deltas.empty(); }
   DeviceMatrix activation(const std::unique_ptr<Accelerator::Memory>& memory, std::size_t rows,
                           std::size_t width) const;
+  DeviceMatrix wide(std::size_t rows, std::size_t width) const;
   DeviceSpan<const float> vector(std::size_t index) const;
   DeviceMatrix vector_row(std::size_t index) const;
   void load_spilled(std::size_t first, std::size_t rows, std::size_t place);
   void store_spilled(std::size_t first, std::size_t rows, std::size_t place);
+  /// What a group that is not the last attended to, to host memory; of all those before the last, back.
+  void attend_and_store(std::size_t chunk, const DeviceMatrix& projected, std::size_t group);
+  void load_attended(std::size_t chunk);
+  void take_attended(std::size_t chunk, const DeviceMatrix& out);
+  std::size_t first_row(std::size_t chunk) const { return chunks_[chunk].front().first_row; }
+  std::size_t row_count(std::size_t chunk) const;
+  std::size_t width(const HeadGroup& heads) const { return heads.n * std::size_t(config().head_dim); }
+  std::span<std::byte> attended_host(std::size_t group, std::size_t first, std::size_t rows);
 
   const DeviceModel& model_;
   Accelerator& device_;
@@ -155,7 +177,10 @@ class DeviceForward {
   std::vector<std::size_t> lengths_;
   std::vector<Chunk> chunks_;
   std::size_t rows_ = 0, d_model_;
+  std::vector<HeadGroup> groups_;
   std::unique_ptr<Accelerator::Memory> residual_;  // of the device, or pinned
+  std::unique_ptr<Accelerator::Memory>
+      attended_;  // pinned, all groups but the last, one after the other: [rows, width]
   std::vector<std::unique_ptr<Accelerator::Memory>> rotary_memory_;
   std::vector<DeviceRotary> rotary_;  // by window
   std::vector<std::unique_ptr<Accelerator::Memory>> ring_, slots_;

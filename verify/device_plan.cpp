@@ -18,19 +18,18 @@ Shape shape_of(std::span<const Window> windows) {
 /// Sizes of DeviceActivations, for the larger of the models.
 struct ActivationBytes {
   std::uint64_t normed = 0, projected = 0, activated = 0, wide = 0, terms = 0, thin = 0, thin_terms = 0, cache = 0,
-                residual = 0;
+                residual = 0, attended = 0;
 };
 std::uint64_t largest_rank(const DeviceModel& m) {
   std::size_t rank = 0;
   for (const DeviceWeights& weights : m.weights) rank = std::max(rank, weights.largest_rank());
   return rank;
 }
-ActivationBytes activation_bytes(std::span<const DeviceModel> models, const Shape& shape, std::size_t chunk_rows,
-                                 std::size_t head_rows, bool spilled) {
+ActivationBytes activation_bytes(std::span<const DeviceModel> models, const Shape& shape, const DevicePlan& plan) {
   ActivationBytes out;
   const auto grow = [](std::uint64_t& bytes, std::uint64_t needed) { bytes = std::max(bytes, needed); };
-  const std::uint64_t rows = std::min(std::max(chunk_rows, head_rows), shape.total),
-                      cache_rows = std::max<std::uint64_t>(shape.longest, std::min(chunk_rows, shape.total));
+  const std::uint64_t rows = std::min(std::max(plan.chunk_rows, plan.head_rows), shape.total),
+                      cache_rows = std::max<std::uint64_t>(shape.longest, std::min(plan.chunk_rows, shape.total));
   for (const DeviceModel& m : models) {
     const ModelConfig& c = m.model->config;
     const std::uint64_t element = element_bytes(m.type), d_model = std::uint64_t(c.d_model),
@@ -45,8 +44,11 @@ ActivationBytes activation_bytes(std::span<const DeviceModel> models, const Shap
       grow(out.wide, rows * std::max(qkv, 2 * d_ff) * sizeof(float));
     grow(out.thin, rows * rank * sizeof(float));
     grow(out.thin_terms, count * rows * rank * sizeof(std::uint16_t));
-    grow(out.cache, cache_rows * c.d_kv() * element);
-    if (spilled) grow(out.residual, 2 * rows * d_model * sizeof(float));
+    const std::vector<HeadGroup> groups = head_groups(c, plan.kv_groups);
+    grow(out.cache, cache_rows * groups.front().n_kv * std::size_t(c.head_dim) * element);
+    // of the groups before the last all at once, on their way back
+    if (groups.size() > 1) grow(out.attended, 2 * rows * groups.back().first * std::size_t(c.head_dim) * element);
+    if (plan.spilled) grow(out.residual, 2 * rows * d_model * sizeof(float));
   }
   return out;
 }
@@ -55,7 +57,7 @@ ActivationBytes activation_bytes(std::span<const DeviceModel> models, const Shap
 std::pair<std::vector<PlannedBuffer>, std::vector<PlannedBuffer>> buffers(std::span<const DeviceModel> models,
                                                                           const Shape& shape, const DevicePlan& plan) {
   std::vector<PlannedBuffer> common;
-  const ActivationBytes a = activation_bytes(models, shape, plan.chunk_rows, plan.head_rows, plan.spilled);
+  const ActivationBytes a = activation_bytes(models, shape, plan);
   for (const auto& [what, bytes] : {std::pair<const char*, std::uint64_t>{"normed rows", a.normed},
                                     {"projections", a.projected},
                                     {"MLP activations", a.activated},
@@ -65,7 +67,8 @@ std::pair<std::vector<PlannedBuffer>, std::vector<PlannedBuffer>> buffers(std::s
                                     {"bf16 terms of adapter activations", a.thin_terms},
                                     {"keys of a layer", a.cache},
                                     {"values of a layer", a.cache},
-                                    {"residuals of two chunks", a.residual}})
+                                    {"residuals of two chunks", a.residual},
+                                    {"attended rows of two chunks", a.attended}})
     if (bytes > 0) common.push_back({what, bytes});
   for (const DeviceModel& m : models) {
     if (!plan.spilled)
@@ -128,6 +131,17 @@ HeadBytes head_bytes(const DeviceModel& m, const DevicePlan& plan, std::size_t a
           .thin_terms = count * rows * rank * sizeof(std::uint16_t)};
 }
 
+std::vector<HeadGroup> head_groups(const ModelConfig& config, std::size_t groups) {
+  const auto n_kv = std::size_t(config.n_kv_heads), share = std::size_t(config.n_heads) / n_kv,
+             each = (n_kv + groups - 1) / groups;
+  std::vector<HeadGroup> out;
+  for (std::size_t first = 0; first < n_kv; first += each) {
+    const std::size_t count = std::min(each, n_kv - first);
+    out.push_back({first, count, first * share, count * share});
+  }
+  return out;
+}
+
 std::uint64_t largest_layer_bytes(const DeviceModel& m) {
   std::uint64_t bytes = 0;
   for (std::size_t layer = 0; layer < std::size_t(m.model->config.n_layers); ++layer)
@@ -142,23 +156,29 @@ DevicePlan plan_device(std::span<const DeviceModel> models, std::span<const Wind
   std::size_t layers = 2;
   for (const DeviceModel& m : models) layers = std::max(layers, m.weights.size() - 1);
   const std::vector<std::size_t> head_columns = head_cuts(models, tuning);
+  std::size_t most_groups = 1;
+  for (const DeviceModel& m : models) most_groups = std::max(most_groups, std::size_t(m.model->config.n_kv_heads));
   DevicePlan plan{}, least{};
-  const auto fits = [&](bool spilled, std::size_t rows) {
+  const auto fits = [&](std::size_t groups, bool spilled, std::size_t rows) {
     for (const std::size_t columns : head_columns) {
-      plan = {std::min(tuning.chunk_rows, rows), std::min(tuning.head_rows, rows), 2, columns, spilled, 0};
+      plan = {std::min(tuning.chunk_rows, rows), std::min(tuning.head_rows, rows), 2, columns, groups, spilled, 0};
       plan.bytes = needed(models, shape, plan);
       if (least.bytes == 0 || plan.bytes < least.bytes) least = plan;
       if (plan.bytes <= limit) return true;
     }
     return false;
   };
-  const auto search = [&](bool spilled) {
+  const auto search = [&](std::size_t groups, bool spilled) {
     const std::size_t most = std::max(tuning.chunk_rows, tuning.head_rows);
     for (std::size_t rows = most; rows > kFewestRows; rows /= 2)
-      if (fits(spilled, rows)) return true;
-    return fits(spilled, kFewestRows);
+      if (fits(groups, spilled, rows)) return true;
+    return fits(groups, spilled, kFewestRows);
   };
-  if (!search(false) && !search(true)) {
+  bool found = false;
+  for (std::size_t groups = std::clamp<std::size_t>(tuning.kv_groups, 1, most_groups); !found && groups <= most_groups;
+       ++groups)
+    found = search(groups, false) || search(groups, true);
+  if (!found) {
     const auto [layers_need, head_needs] = buffers(models, shape, least);
     throw memory_error(planned_bytes(layers_need) >= planned_bytes(head_needs) ? layers_need : head_needs, limit, held);
   }
@@ -176,7 +196,7 @@ DevicePlan plan_device(std::span<const DeviceModel> models, std::span<const Wind
 DeviceActivations::DeviceActivations(Accelerator& accelerator, std::span<const DeviceModel> models,
                                      std::span<const Window> windows, const DevicePlan& plan)
     : device(accelerator) {
-  const ActivationBytes a = activation_bytes(models, shape_of(windows), plan.chunk_rows, plan.head_rows, plan.spilled);
+  const ActivationBytes a = activation_bytes(models, shape_of(windows), plan);
   const auto make = [&](std::unique_ptr<Accelerator::Memory>& memory, const char* what, std::uint64_t bytes) {
     if (bytes > 0) memory = device.allocate(what, bytes);
   };
@@ -184,13 +204,15 @@ DeviceActivations::DeviceActivations(Accelerator& accelerator, std::span<const D
       make(activated, "MLP activations", a.activated), make(wide, "wide activations", a.wide);
   make(terms, "bf16 terms", a.terms), make(thin, "adapter activations", a.thin),
       make(thin_terms, "bf16 terms of adapter activations", a.thin_terms), make(keys, "keys of a layer", a.cache),
-      make(values, "values of a layer", a.cache), make(residual, "residuals of two chunks", a.residual);
-  if (!residual) return;
-  for (ResidualPlace& place : places) {
-    const std::size_t bytes = a.residual / places.size();
-    place = {residual->bytes().subspan(std::size_t(&place - places.data()) * bytes, bytes), device.event(),
-             device.event()};
-  }
+      make(values, "values of a layer", a.cache), make(residual, "residuals of two chunks", a.residual),
+      make(attended, "attended rows of two chunks", a.attended);
+  const auto make_places = [&](std::array<Place, 2>& two, const std::unique_ptr<Accelerator::Memory>& memory) {
+    if (!memory) return;
+    const std::size_t bytes = memory->bytes().size / two.size();
+    for (std::size_t at = 0; at < two.size(); ++at)
+      two[at] = {memory->bytes().subspan(at * bytes, bytes), device.event(), device.event()};
+  };
+  make_places(places, residual), make_places(attended_places, attended);
 }
 
 }  // namespace ropewalk::verify

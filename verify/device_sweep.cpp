@@ -73,6 +73,7 @@ class Sweep {
     out.device = device_.name(), out.attention = device_.attention_name();
     out.precision.clear();
     out.weight_bytes = 0, out.first_wait_seconds = out.wait_seconds = 0;
+    out.kv_groups = 1;
     for (std::size_t m = 0; m < models_.size(); ++m) {
       out.precision +=
           (m > 0 && models_[m].type == models_[0].type) ? "" : (m > 0 ? ", " : "") + type_name(models_[m].type);
@@ -82,6 +83,8 @@ class Sweep {
     }
     out.slots = plan_.slots, out.chunk_rows = plan_.chunk_rows, out.spilled = plan_.spilled,
     out.device_bytes = plan_.bytes;
+    for (const DeviceModel& m : models_)
+      out.kv_groups = std::max(out.kv_groups, head_groups(m.model->config, plan_.kv_groups).size());
     out.head_pieces = models_[0].weights.size() - std::size_t(models_[0].model->config.n_layers);
     for (const DeviceModel& m : models_) out.rounding.push_back(m.pieces.rounding());
   }
@@ -263,6 +266,7 @@ SweepReport joined(std::span<const SweepReport> parts) {
     out.slots = std::min(out.slots, one.slots), out.chunk_rows = std::min(out.chunk_rows, one.chunk_rows);
     out.spilled = out.spilled || one.spilled;
     out.head_pieces = std::max(out.head_pieces, one.head_pieces);
+    out.kv_groups = std::max(out.kv_groups, one.kv_groups);
   }
   return out;
 }

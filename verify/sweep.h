@@ -42,8 +42,10 @@ struct SweepReport {
   std::uint64_t weight_bytes = 0;  // that crossed to the device
   std::uint64_t device_bytes = 0;  // planned at most
   std::size_t slots = 0, chunk_rows = 0;
-  bool spilled = false;                  // hidden states in host memory
-  std::size_t head_pieces = 1;           // in which the head crossed; of several devices the most
+  bool spilled = false;  // hidden states in host memory
+  // Of several devices the most:
+  std::size_t head_pieces = 1;           // in which the head crossed
+  std::size_t kv_groups = 1;             // in which heads of keys and values took turns
   std::vector<WeightRounding> rounding;  // of each model
 };
 

@@ -167,5 +167,11 @@ TEST(Schema, Failures) {
   expect_valid({"convert", model("tolstoy-4m"), "-o", "/proc/x.gguf", "--type", "f16"}, 5, "error");
 }
 
+TEST(Schema, DevicesAreDescribedOnce) {
+  const auto device = [](const char* command) { return schema_of(command)["properties"]["device"]["properties"]; };
+  EXPECT_TRUE(device("perplexity").contains("sweeps"));
+  for (const char* command : {"verify", "logits"}) EXPECT_EQ(device(command), device("perplexity")) << command;
+}
+
 }  // namespace
 }  // namespace ropewalk::tools::test

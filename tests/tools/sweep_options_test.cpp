@@ -75,6 +75,11 @@ TEST(SweepOptions, ASweepInOneLine) {
       sweep_line(pair).ends_with("chunks of 4096 tokens; the candidate's weights rounded to 16 bits, by at most "
                                  "0.002 and in RMS by 0.001 of themselves; a note"))
       << sweep_line(pair);
+  verify::SweepReport tight = report();
+  tight.kv_groups = 4, tight.head_pieces = 3, tight.rounding.clear();
+  EXPECT_TRUE(sweep_line(tight).ends_with(
+      ", hidden states in host memory, heads of keys and values in 4 groups, the head in 3 pieces"))
+      << sweep_line(tight);
   pair.rounding = {{0, 0}}, pair.note = "";
   EXPECT_TRUE(sweep_line(pair).ends_with("chunks of 4096 tokens")) << "nothing was rounded";
 }
@@ -106,6 +111,8 @@ TEST(SweepOptions, EverySweepInJson) {
                                               {"layers_at_once", 4},
                                               {"chunk_tokens", 4096},
                                               {"spilled", true},
+                                              {"head_pieces", 1},
+                                              {"kv_groups", 1},
                                               {"weight_rounding", {{{"max", 0.0038911}, {"rms", 0.0016523}}}},
                                               {"note", nullptr}}));
   EXPECT_EQ(json["sweeps"][1]["seconds"], 3);

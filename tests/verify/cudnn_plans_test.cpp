@@ -169,6 +169,31 @@ TEST_F(CudnnPlans, AreBuiltByTwoThreadsAtOnce) {
   EXPECT_EQ(second, alone);
 }
 
+/// Of the heads of `m` every `groups`th part, where the others' queries stand beside them.
+SdpaShape shape_of_group(const Model& m, std::uint32_t groups, bool last, const std::uint64_t (&lengths)[3]) {
+  const SdpaShape whole = shape_of(m, lengths);
+  SdpaShape out = shape_of(
+      {m.name, m.n_heads / groups, m.n_kv_heads / groups, m.head_dim, m.sliding_window, m.is_f16, m.with_lse}, lengths);
+  out.q_row = whole.q_row, out.q_window = whole.q_window;
+  if (last) out.out_row = whole.out_row, out.out_window = whole.out_window;
+  return out;
+}
+
+// Heads in turns (device_forward.h): fewer heads of the same model are to run on the same machine code.
+TEST_F(CudnnPlans, OfFewerHeadsLoadTheSameCode) {
+  CudnnSdpa cudnn(described(kH100));
+  if (!cudnn.why_not().empty()) GTEST_SKIP() << "SKIPPED: no plan of cuDNN was built: " << cudnn.why_not();
+  const Model& model = kModels[1];
+  const auto& lengths = kLengths[3];
+  const std::string engine = cudnn.plan(shape_of(model, lengths)).engine;
+  const std::uint64_t code = last_loaded_();
+  for (const std::uint32_t groups : {2u, model.n_kv_heads})
+    for (const bool last : {false, true}) {
+      EXPECT_EQ(cudnn.plan(shape_of_group(model, groups, last, lengths)).engine, engine) << groups;
+      EXPECT_EQ(last_loaded_(), code) << groups << " groups" << (last ? ", the last" : "");
+    }
+}
+
 /// What is told apart before cuDNN is asked.
 TEST(SdpaShapeOf, TakesWhatItCan) {
   AttentionArgs<Bf16> args{};

@@ -26,8 +26,9 @@ class HostAccelerator : public Accelerator {
  public:
   HostAccelerator(unsigned seed, std::uint64_t limit) : random_(seed), limit_(limit) {}
 
-  /// Waits to leave out, for tests that must fail: nothing waits for events of this queue.
-  bool deaf = false, deaf_in_head = false;  // everywhere; after the layers
+  /// Waits to leave out, for tests that must fail.
+  bool deaf = false, deaf_in_head = false;   // everywhere; after the layers
+  std::optional<Queue> deaf_queue, unheard;  // nothing waits in this queue; nothing waits for what is recorded there
   int number = 0;
   std::uint64_t held = 0;
   std::string attention_told = "loops";
@@ -209,11 +210,14 @@ class HostAccelerator : public Accelerator {
    public:
     explicit HostEvent(HostAccelerator& owner) : owner_(owner), mark_(std::make_shared<Mark>()) {}
     void record(Queue queue) override {
+      recorded_in_ = queue;
       const std::uint64_t number = ++mark_->recorded;
       owner_.push(queue, [mark = mark_, number] { mark->passed = number; });
     }
     void make_wait(Queue queue) override {
-      if (owner_.deaf || (owner_.deaf_in_head && owner_.is_past_layers_)) return;
+      if (owner_.deaf || (owner_.deaf_in_head && owner_.is_past_layers_) || owner_.deaf_queue == queue ||
+          (owner_.unheard && owner_.unheard == recorded_in_))
+        return;
       owner_.queues_[std::size_t(queue)].push_back(
           {[mark = mark_, number = mark_->recorded] { return mark->passed >= number; }, [] {}});
     }
@@ -227,6 +231,7 @@ class HostAccelerator : public Accelerator {
    private:
     HostAccelerator& owner_;
     std::shared_ptr<Mark> mark_;
+    std::optional<Queue> recorded_in_;
   };
   struct Operation {
     std::function<bool()> can_run;
