@@ -114,6 +114,9 @@ class Accelerator {
   // Contracts are those of verify/cuda/ops.h, gemm.h and attention.h. What has no `queue` goes to Queue::compute.
   virtual void dequantize(DType dtype, DeviceSpan<const std::byte> bytes, ElementType type, std::byte* values,
                           std::size_t count, Queue queue) = 0;
+  /// terms: bf16, [number of terms, elements], anywhere.
+  virtual void dequantize_terms(DType dtype, DeviceSpan<const std::byte> bytes, const DeviceMatrix& terms,
+                                Queue queue) = 0;
   /// Of x whose rows stand side by side. terms: bf16, [number of terms, elements of x].
   virtual void split(const DeviceMatrix& x, const DeviceMatrix& terms, Queue queue) = 0;
   virtual void rms_norm(const DeviceMatrix& x, DeviceSpan<const float> gain, double eps, const DeviceMatrix& y) = 0;

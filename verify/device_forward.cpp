@@ -99,8 +99,6 @@ DeviceForward::DeviceForward(const DeviceModel& model, std::span<const Window> w
   for (std::size_t slot = 0; slot < plan.slots; ++slot)
     slots_.push_back(device_.allocate("weights of a layer", largest_layer_bytes(model)));
   staging_ = device_.allocate("weights on their way", model.pieces.largest_bytes);
-  if (model.type == ElementType::f32)
-    widened_ = device_.allocate("widened weights", model.pieces.largest_elements * sizeof(float));
 }
 
 // Loads and stores stand in one queue, so a row is never loaded before it was stored; what compute and they must know of
@@ -149,17 +147,10 @@ void DeviceForward::queue_piece(const WeightPiece& piece, std::span<const std::b
   }
   const DeviceSpan<std::byte> staged = staging_->bytes().subspan(0, bytes.size());
   device_.copy_to_device(bytes, staged, Queue::copy);
-  if (matrix.terms == 1 && model_.type != ElementType::f32) {
-    device_.dequantize(piece.dtype, staged, stored, to, piece.elements, Queue::copy);
-    return;
-  }
-  std::byte* wide = staged.data;
-  if (piece.dtype != DType::f32) {
-    wide = widened_->bytes().data;
-    device_.dequantize(piece.dtype, staged, ElementType::f32, wide, piece.elements, Queue::copy);
-  }
-  device_.split({wide, ElementType::f32, 1, piece.elements, piece.elements},
-                {to, ElementType::bf16, matrix.terms, piece.elements, matrix.term_stride()}, Queue::copy);
+  if (matrix.terms == 1) device_.dequantize(piece.dtype, staged, stored, to, piece.elements, Queue::copy);
+  else
+    device_.dequantize_terms(piece.dtype, staged,
+                             {to, ElementType::bf16, matrix.terms, piece.elements, matrix.term_stride()}, Queue::copy);
 }
 
 void DeviceForward::feed(int layer) {

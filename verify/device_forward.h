@@ -184,7 +184,7 @@ class DeviceForward {
   std::vector<std::unique_ptr<Accelerator::Memory>> rotary_memory_;
   std::vector<DeviceRotary> rotary_;  // by window
   std::vector<std::unique_ptr<Accelerator::Memory>> ring_, slots_;
-  std::unique_ptr<Accelerator::Memory> staging_, widened_;
+  std::unique_ptr<Accelerator::Memory> staging_;
   std::unique_ptr<Accelerator::Memory> head_normed_, head_terms_, head_thin_terms_;  // for all tiles of a chunk
   std::vector<std::unique_ptr<Accelerator::Event>> copied_;                          // by place in the ring
   std::vector<std::unique_ptr<Accelerator::Event>> fed_, started_, done_;  // by layer, pieces of the head last

@@ -74,7 +74,6 @@ std::pair<std::vector<PlannedBuffer>, std::vector<PlannedBuffer>> buffers(std::s
     if (!plan.spilled)
       common.push_back({"residual", shape.total * std::uint64_t(m.model->config.d_model) * sizeof(float)});
     common.push_back({"weights on their way", m.pieces.largest_bytes});
-    if (m.type == ElementType::f32) common.push_back({"widened weights", m.pieces.largest_elements * sizeof(float)});
     const std::uint64_t positions = shape.longest, pairs = std::uint64_t(m.model->config.head_dim) / 2;
     // One table for all lengths, unless it depends on them: then at most one each, together no longer than all windows.
     common.push_back({"rotary tables",

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <functional>
+#include <limits>
 
 #include "lib/codecs/decode.h"
 #include "lib/convert.h"
@@ -15,9 +16,6 @@ namespace {
 
 constexpr std::uint64_t kAlignment = 256;  // of what a slot holds
 std::uint64_t aligned(std::uint64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
-
-/// bf16 terms that hold every value of `dtype` exactly: 1 for bf16, 2 for f16 (11 significant bits), 3 for others.
-constexpr int exact_bf16_terms(DType dtype) { return dtype == DType::bf16 ? 1 : dtype == DType::f16 ? 2 : 3; }
 
 using Modules = std::initializer_list<std::reference_wrapper<const LinearTensors>>;
 
@@ -118,6 +116,10 @@ void require_finite_bytes(const LazyTensor& tensor, RowRange rows, std::span<con
   if (tensor.dtype() == DType::bf16 && !any_special<std::uint16_t>(bytes, 0x7f80)) return;
   if (tensor.dtype() == DType::f16 && !any_special<std::uint16_t>(bytes, 0x7c00)) return;
   if (tensor.dtype() == DType::f32 && !any_special<std::uint32_t>(bytes, 0x7f800000)) return;
+  // of blocks, their scales bound the values; false of a NaN
+  if (is_block_type(tensor.dtype()) &&
+      largest_magnitude(tensor.dtype(), bytes) <= double(std::numeric_limits<float>::max()))
+    return;
   std::vector<float> values(rows.size() * tensor.info().columns());
   decode_f32(tensor.dtype(), bytes, values);
   require_finite(tensor, rows.begin, values);
@@ -177,6 +179,24 @@ std::vector<DeviceWeights> plan_device_weights(const Checkpoint& model, ElementT
   return out;
 }
 
+int exact_bf16_terms(DType dtype) noexcept {
+  switch (dtype) {
+    case DType::bf16:
+    case DType::mxfp4:  // 2 bits times a power of two from 2^-128 on
+    case DType::nvfp4:  // 2 bits times a scale of 4
+      return 1;
+    case DType::f16:
+    case DType::q1_0:
+    case DType::q2_0:
+    case DType::tq1_0:
+    case DType::tq2_0:  // +-1, 2 or 0 times an f16
+    case DType::q4_0:
+    case DType::q5_0:  // 3 and 4 bits, or a power of two, times an f16
+      return 2;
+    default: return 3;
+  }
+}
+
 std::size_t DeviceWeights::largest_rank() const {
   std::size_t rank = 0;
   for (const DeviceWeight& matrix : matrices)
@@ -185,10 +205,14 @@ std::size_t DeviceWeights::largest_rank() const {
 }
 
 ElementType natural_type(const Checkpoint& model) {
-  for (const TensorPtr& tensor : model.tensors)
-    if (tensor->info().shape.size() == 2 && tensor->dtype() != DType::f16 && !has_f16_scales(tensor->dtype()))
-      return ElementType::bf16;
-  return ElementType::f16;
+  bool halves = false;
+  for (const TensorPtr& tensor : model.tensors) {
+    const DType dtype = tensor->dtype();
+    if (tensor->info().shape.size() != 2 || dtype == DType::nvfp4) continue;
+    if (dtype != DType::f16 && !has_f16_scales(dtype)) return ElementType::bf16;
+    halves = true;
+  }
+  return halves ? ElementType::f16 : ElementType::bf16;
 }
 
 WeightRounding WeightPieces::rounding() const {
@@ -208,7 +232,6 @@ WeightPieces cut_weights(const std::vector<DeviceWeights>& plan, ElementType typ
     out.of.back().push_back(piece);
     out.stream.push_back({piece.bytes, std::move(fill)});
     out.largest_bytes = std::max(out.largest_bytes, piece.bytes);
-    out.largest_elements = std::max<std::uint64_t>(out.largest_elements, piece.elements);
     out.total_bytes += piece.bytes;
   };
   for (const DeviceWeights& weights : plan) {

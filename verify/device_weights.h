@@ -74,8 +74,12 @@ std::vector<DeviceWeights> plan_device_weights(const Checkpoint& model, ElementT
 /// One piece of the head: outputs [first, first + count).
 DeviceWeights plan_device_head(const Checkpoint& model, ElementType type, std::size_t first, std::size_t count);
 
+/// bf16 terms whose sum is every finite value of `dtype` (below 2^-110, to within 2^-133: ops.h). By significant bits,
+/// 8 a term: of an f16 11, of a block type's value those of scale times level, or all 24 where that is rounded.
+int exact_bf16_terms(DType dtype) noexcept;
+
 /// bf16 or f16, whichever rounds the stored weights less: f16 if every matrix is f16 or in blocks with f16 scales
-/// (has_f16_scales()).
+/// (has_f16_scales()), nvfp4 beside them, which either type holds exactly; else bf16.
 ElementType natural_type(const Checkpoint& model);
 
 /// Consecutive rows of one part of a matrix, or all vectors of a layer.
@@ -89,7 +93,7 @@ struct WeightPiece {
 struct WeightPieces {
   std::vector<std::vector<WeightPiece>> of;  // [layers and pieces of the head]
   std::vector<WeightStream::Piece> stream;   // all of them, in that order
-  std::uint64_t largest_bytes = 0, largest_elements = 0, total_bytes = 0;
+  std::uint64_t largest_bytes = 0, total_bytes = 0;
   std::shared_ptr<std::vector<RoundingSums>> sums;  // by piece, written where it is filled
 
   /// What the pieces filled so far lost to the sweep's type; pieces in order, so the same whoever filled them.

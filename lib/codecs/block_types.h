@@ -16,8 +16,8 @@ namespace ropewalk::codecs {
 ///   scale(block, group)   what they share: a float d, or an Affine
 ///   value(block, s, i)    element i of the block, s the scale of its group
 ///   kLargest              |value| <= kLargest |d| + |m|
-/// All are functions of bytes that any bytes may be given to, without state or tables but constants: a device body is
-/// the same text, with an element a thread.
+/// All are functions of bytes that any bytes may be given to, without state or tables but constants (table.h): the
+/// device's body is the same text, eight elements a thread (verify/cuda/decode_tile.h).
 
 /// Element `i` of consecutive blocks.
 template <class Type>

@@ -3,6 +3,7 @@
 #include <bit>
 
 #include "lib/codecs/bytes.h"
+#include "lib/codecs/table.h"
 
 // ggml's types with one scale a block, and the ternary and 4-bit float ones (ggml 0.25.3). How a type is described is
 // said in block_types.h.
@@ -145,8 +146,7 @@ struct Nvfp4 {
 };
 
 /// The 16 levels of IQ4_NL and IQ4_XS.
-inline constexpr std::int8_t kIq4Levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
-                                               1,    13,   25,  38,  53,  69,  89,  113};
+ROPEWALK_TABLE std::int8_t kIq4Levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 
 /// f16 d | u4 q[32], indices of levels
 struct Iq4Nl {

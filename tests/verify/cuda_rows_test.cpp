@@ -10,7 +10,6 @@
 #include <random>
 #include <vector>
 
-#include "lib/codecs/q8_0.h"
 #include "lib/convert.h"
 #include "tests/verify/host_block.h"
 #include "verify/cuda/head_tile.h"
@@ -35,11 +34,6 @@ double ulps(float got, float want) {
   if (std::isnan(got) || std::isnan(want))
     return std::isnan(got) == std::isnan(want) ? 0 : std::numeric_limits<double>::infinity();
   return std::abs(double(got) - double(want)) / std::ldexp(1.0, std::max(std::ilogb(want), -126) - 23);
-}
-
-template <class T>
-std::uint16_t rounded(float x) {
-  return std::is_same_v<T, Bf16> ? f32_to_bf16(x) : f32_to_f16(x);
 }
 
 TEST(CudaRows, RmsNorm) {
@@ -162,64 +156,6 @@ TEST(CudaRows, AddRowsAndABias) {
       ASSERT_EQ(x[i], before[i] + y[i]);
       ASSERT_EQ(biased[i], before[i] + y[i % width]);
     }
-  }
-}
-
-// Every code of the 16-bit types, and blocks of q8_0, one byte off any alignment.
-template <class T>
-void check_dequantize(DType dtype, const std::vector<std::byte>& bytes, std::size_t elements) {
-  std::vector<float> want(elements);
-  decode_f32(dtype, bytes, want);
-  std::vector<std::byte> moved(bytes.size() + 1);
-  std::ranges::copy(bytes, moved.begin() + 1);
-  std::vector<T> got(elements);
-  for_row_blocks((elements + kFlatElements - 1) / kFlatElements, true, [&](const HostBlock& block) {
-    dequantize_block(block, DequantizeArgs<T>{dtype, moved.data() + 1, elements, got.data()});
-  });
-  for (std::size_t i = 0; i < elements; ++i) {
-    if constexpr (std::is_same_v<T, float>) {
-      ASSERT_TRUE(std::memcmp(&got[i], &want[i], sizeof(float)) == 0 || (std::isnan(got[i]) && std::isnan(want[i])))
-          << info(dtype).name << " at " << i;
-    } else {
-      ASSERT_EQ(got[i].bits, rounded<T>(want[i])) << info(dtype).name << " at " << i;
-    }
-  }
-}
-
-TEST(CudaRows, Dequantize) {
-  std::vector<std::byte> codes(2 * 65536), blocks(34 * 137), plain(4 * 257);
-  for (unsigned code = 0; code < 65536; ++code)
-    codes[2 * code] = std::byte(code & 255), codes[2 * code + 1] = std::byte(code >> 8);
-  const std::vector<float> values = random_floats(32 * 137, 8);
-  encode_q8_0(values, blocks);
-  std::memcpy(plain.data(), values.data(), plain.size());
-  for (const auto& [dtype, bytes, elements] : {std::tuple{DType::f16, codes, std::size_t{65536}},
-                                               {DType::bf16, codes, 65536},
-                                               {DType::q8_0, blocks, 32 * 137},
-                                               {DType::f32, plain, 257}}) {
-    check_dequantize<float>(dtype, bytes, elements);
-    check_dequantize<Bf16>(dtype, bytes, elements);
-    check_dequantize<Fp16>(dtype, bytes, elements);
-  }
-}
-
-TEST(CudaRows, Gather) {
-  constexpr std::size_t kWidth = 64, kTable = 7;
-  const std::vector<float> values = random_floats(kTable * kWidth, 9);
-  for (const DType dtype : {DType::f32, DType::bf16, DType::f16, DType::q8_0}) {
-    std::vector<std::byte> table(*byte_size(dtype, kTable * kWidth));
-    encode_f32(dtype, values, table);
-    std::vector<float> decoded(kTable * kWidth);
-    decode_f32(dtype, table, decoded);
-    const std::vector<std::int32_t> ids = {6, 0, 0, 3, 1};
-    std::vector<float> x(ids.size() * (kWidth + 1));
-    for_row_blocks(ids.size(), false, [&](const HostBlock& block) {
-      gather_block(
-          block, GatherArgs{dtype, table.data(), *byte_size(dtype, kWidth), kWidth, ids.data(), x.data(), kWidth + 1});
-    });
-    for (std::size_t row = 0; row < ids.size(); ++row)
-      for (std::size_t c = 0; c < kWidth; ++c)
-        ASSERT_EQ(x[row * (kWidth + 1) + c], decoded[std::size_t(ids[row]) * kWidth + c]);
   }
 }
 

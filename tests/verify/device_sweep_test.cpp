@@ -10,6 +10,7 @@
 
 #include "lib/error.h"
 #include "tests/verify/device_sweeps.h"
+#include "tests/verify/quantized_model.h"
 
 namespace ropewalk::verify {
 namespace {
@@ -75,6 +76,69 @@ TEST(DeviceSweep, BytesCrossAsTheyAreStored) {
   // Vectors stand on 256 bytes each in a slot.
   EXPECT_GE(report.weight_bytes, stored);
   EXPECT_LT(report.weight_bytes, stored + 3 * 2 * 256 + 256);
+}
+
+// Every block type there is, a matrix or two in each, cut into pieces of a few rows. f16 holds what has f16 scales, bf16
+// what has a power of two beside them.
+TEST(DeviceSweep, EveryBlockTypeCrossesAsItIsStored) {
+  const std::vector<Window> windows = windows_of({12}, 97);
+  const std::vector<DType> types = block_types_without({DType::mxfp4});
+  EXPECT_EQ(types.size(), 24u);
+  const Checkpoint halves = quantized_model(random_model(superblock_config(4), 30), types);
+  Checkpoint with_powers = halves;
+  with_powers.tensors[4] = quantized(*halves.tensors[4], DType::mxfp4);
+  ASSERT_EQ(with_powers.tensors[4]->info().shape.size(), 2u);
+  for (const auto& [model, precision] : {std::pair{&halves, "f16"}, {&with_powers, "bf16"}}) {
+    const auto want = score(*model, windows, on_host());
+    HostAccelerator device(20, kRoom), again(21, kRoom);
+    SweepReport report;
+    EXPECT_LT(worst(device_score(device, *model, windows, in(Precision::f32, &report), small()), want), kF32);
+    std::uint64_t stored = 0;  // without the embedding, which the host reads; vectors fill their 256 bytes
+    for (const TensorPtr& tensor : model->tensors)
+      if (tensor->name() != "model.embed_tokens.weight") stored += tensor->info().bytes();
+    EXPECT_EQ(report.weight_bytes, stored);
+    EXPECT_LT(worst(device_score(again, *model, windows, in(Precision::automatic, &report), small()), want),
+              precision == std::string("bf16") ? 0.3 : 0.04);  // as above
+    EXPECT_EQ(report.precision, precision);
+    EXPECT_EQ(report.weight_bytes, stored);
+    EXPECT_GT(report.rounding.at(0).rms, 0);
+  }
+}
+
+TEST(DeviceSweep, AutomaticPrecisionOfBlockTypes) {
+  const auto chosen = [](std::initializer_list<DType> types) {
+    return natural_type(quantized_model(random_model(superblock_config(1), 31), std::vector<DType>(types)));
+  };
+  EXPECT_EQ(chosen({DType::q4_k, DType::q6_k}), ElementType::f16);
+  EXPECT_EQ(chosen({DType::q4_k, DType::nvfp4}), ElementType::f16);
+  EXPECT_EQ(chosen({DType::nvfp4}), ElementType::bf16);
+  EXPECT_EQ(chosen({DType::mxfp4}), ElementType::bf16);
+  EXPECT_EQ(chosen({DType::mxfp4, DType::q8_0}), ElementType::bf16);
+}
+
+// The block whose scale is infinite, in a file's bytes.
+TEST(DeviceSweep, BlocksThatAreNotFiniteAreRefused) {
+  for (const DType dtype : {DType::q4_k, DType::q6_k, DType::iq4_xs}) {
+    const std::vector<DType> types = {dtype};
+    Checkpoint model = quantized_model(random_model(superblock_config(1), 32), types);
+    TensorPtr& tensor = model.tensors[model.tensors.size() - 3];
+    ASSERT_EQ(tensor->info().shape.size(), 2u) << tensor->name();
+    const TensorInfo info = tensor->info();
+    std::vector<std::byte> bytes(info.bytes());
+    tensor->read_raw({0, info.rows()}, bytes);
+    const std::size_t row = 20, scale = info.row_bytes() * row + (dtype == DType::q6_k ? 208 : 0);  // a block a row
+    bytes[scale] = std::byte{0}, bytes[scale + 1] = std::byte{0x7c};
+    tensor = memory_tensor(info, bytes);
+    HostAccelerator device(22, kRoom);
+    try {
+      device_score(device, model, windows_of({5}, 97), in(Precision::automatic), small());
+      FAIL() << "an infinite scale passed";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::bad_input);
+      EXPECT_NE(std::string(error.what()).find(info.name + "' holds "), std::string::npos) << error.what();
+      EXPECT_NE(std::string(error.what()).find("in row 20, column "), std::string::npos) << error.what();
+    }
+  }
 }
 
 TEST(DeviceSweep, AWindowsBitsDoNotDependOnItsCompany) {

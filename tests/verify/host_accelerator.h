@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "tests/verify/host_block.h"
+#include "tests/verify/run_decode.h"
 #include "verify/accelerator.h"
 #include "verify/cuda/head_tile.h"
 #include "verify/cuda/row_tiles.h"
@@ -43,9 +44,7 @@ class HostAccelerator : public Accelerator {
   void make_current() override {}
   std::uint64_t limit_bytes() const override { return limit_; }
   std::uint64_t held_bytes() const override { return held; }
-  bool can_decode(DType dtype) const override {
-    return dtype == DType::f32 || dtype == DType::bf16 || dtype == DType::f16 || dtype == DType::q8_0;
-  }
+  bool can_decode(DType dtype) const override { return is_plain(dtype) || has_block_decoder(dtype); }
 
   std::unique_ptr<Memory> allocate(const std::string& what, std::uint64_t bytes) override {
     const PlannedBuffer planned{what, bytes};
@@ -78,12 +77,20 @@ class HostAccelerator : public Accelerator {
   }
   void dequantize(DType dtype, DeviceSpan<const std::byte> bytes, ElementType type, std::byte* values,
                   std::size_t count, Queue queue) override {
+    const DecodedAs as = type == ElementType::f32    ? DecodedAs::f32
+                         : type == ElementType::bf16 ? DecodedAs::bf16
+                                                     : DecodedAs::f16;
+    push(queue, [=] { run_decode(dtype, {.bytes = bytes.data, .elements = count, .as = as, .y = values}); });
+  }
+  void dequantize_terms(DType dtype, DeviceSpan<const std::byte> bytes, const DeviceMatrix& terms,
+                        Queue queue) override {
     push(queue, [=] {
-      with_element(type, [&]<class T>(std::type_identity<T>) {
-        for_row_blocks((count + kFlatElements - 1) / kFlatElements, false, [&](const HostBlock& block) {
-          dequantize_block(block, DequantizeArgs<T>{dtype, bytes.data, count, reinterpret_cast<T*>(values)});
-        });
-      });
+      run_decode(dtype, {.bytes = bytes.data,
+                         .elements = terms.width,
+                         .as = DecodedAs::terms,
+                         .y = terms.data,
+                         .terms = int(terms.rows),
+                         .term_stride = terms.stride});
     });
   }
   void split(const DeviceMatrix& x, const DeviceMatrix& terms, Queue queue) override {

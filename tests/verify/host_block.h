@@ -111,6 +111,10 @@ class HostBlock {
     if (valid) std::memcpy(to, from, 16);
     else std::memset(to, 0, 16);
   }
+  void store_16(void* to, const std::uint32_t* words) const {
+    if (reinterpret_cast<std::uintptr_t>(to) % 16 != 0) throw std::logic_error("store_16 off its alignment");
+    std::memcpy(to, words, 16);
+  }
   void finish_copies() const { ++waits_, ++barriers_; }
   float exp2(float x) const { return std::exp2(x); }
 

@@ -84,6 +84,10 @@ class CudaAccelerator : public Accelerator {
       verify::dequantize<T>(dtype, bytes, {reinterpret_cast<T*>(values), count}, stream(queue));
     });
   }
+  void dequantize_terms(DType dtype, DeviceSpan<const std::byte> bytes, const DeviceMatrix& terms,
+                        Queue queue) override {
+    verify::dequantize_terms(dtype, bytes, rows_of<Bf16>(terms), stream(queue));
+  }
   void split(const DeviceMatrix& x, const DeviceMatrix& terms, Queue queue) override {
     with_element(x.type, [&]<class T>(std::type_identity<T>) {
       split_bf16<T>({reinterpret_cast<const T*>(x.data), x.rows * x.width}, rows_of<Bf16>(terms), stream(queue));

@@ -71,6 +71,14 @@ void with_element(ElementType type, F f) {
 }
 #endif
 
+/// The largest bf16 term of `rest`, cut towards 0: never past the largest bf16, and 8 bits at a time. What remains
+/// becomes the rest.
+ROPEWALK_DEVICE Bf16 take_term(float& rest) {
+  const Bf16 term{static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(rest) >> 16)};
+  rest -= to_float(term);  // exact
+  return term;
+}
+
 /// Two elements in a register as tensor cores take them: the first in the low half.
 template <class T>
 ROPEWALK_DEVICE std::uint32_t pack_two(float first, float second) {

@@ -27,11 +27,6 @@ template <class T>
 __global__ void __launch_bounds__(kRowThreads) add_kernel(AddArgs<T> args) {
   add_block(DeviceBlock(), args);
 }
-__global__ void __launch_bounds__(kRowThreads) gather_kernel(GatherArgs args) { gather_block(DeviceBlock(), args); }
-template <class T>
-__global__ void __launch_bounds__(kRowThreads) dequantize_kernel(DequantizeArgs<T> args) {
-  dequantize_block(DeviceBlock(), args);
-}
 template <class T>
 __global__ void __launch_bounds__(kRowThreads) split_kernel(SplitArgs<T> args) {
   split_block(DeviceBlock(), args);
@@ -117,39 +112,6 @@ void add(DeviceRows<float> x, DeviceRows<const T> y, Stream& stream) {
 template void add(DeviceRows<float>, DeviceRows<const float>, Stream&);
 template void add(DeviceRows<float>, DeviceRows<const Bf16>, Stream&);
 template void add(DeviceRows<float>, DeviceRows<const Fp16>, Stream&);
-
-bool device_can_decode(DType dtype) noexcept {
-  return dtype == DType::f32 || dtype == DType::bf16 || dtype == DType::f16 || dtype == DType::q8_0;
-}
-
-namespace {
-void require_decoder(DType dtype) {
-  if (!device_can_decode(dtype))
-    throw Error(ErrorKind::unsupported, {}, std::string(info(dtype).name) + " cannot be decoded on the device",
-                "use --device cpu");
-}
-}  // namespace
-
-void gather(DType dtype, DeviceSpan<const std::byte> table, DeviceSpan<const std::int32_t> ids, DeviceRows<float> x,
-            Stream& stream) {
-  require_decoder(dtype);
-  if (ids.size == 0) return;
-  gather_kernel<<<grid_of(ids.size, "gather"), kRowThreads, 0, stream.get()>>>(
-      {dtype, table.data, byte_size(dtype, x.width).value(), x.width, ids.data, x.data, x.stride});
-  stream.queued("gather", {ids.size, x.width});
-}
-
-template <class T>
-void dequantize(DType dtype, DeviceSpan<const std::byte> bytes, DeviceSpan<T> values, Stream& stream) {
-  require_decoder(dtype);
-  if (values.size == 0) return;
-  dequantize_kernel<T><<<grid_of(flat_blocks(values.size), "dequantize"), kRowThreads, 0, stream.get()>>>(
-      {dtype, bytes.data, values.size, values.data});
-  stream.queued("dequantize", {values.size});
-}
-template void dequantize(DType, DeviceSpan<const std::byte>, DeviceSpan<float>, Stream&);
-template void dequantize(DType, DeviceSpan<const std::byte>, DeviceSpan<Bf16>, Stream&);
-template void dequantize(DType, DeviceSpan<const std::byte>, DeviceSpan<Fp16>, Stream&);
 
 template <class T>
 void split_bf16(std::type_identity_t<DeviceSpan<const T>> x, DeviceRows<Bf16> y, Stream& stream) {

@@ -51,7 +51,7 @@ void swiglu(DeviceRows<const In> gate_up, std::size_t group, DeviceRows<Out> y, 
 template <class T>
 void add(DeviceRows<float> x, DeviceRows<const T> y, Stream& stream);
 
-/// Encodings the device can read.
+/// Encodings the device can read: f32, bf16, f16 and every block type that has a decoder (lib/codecs/decode.h).
 bool device_can_decode(DType dtype) noexcept;
 
 /// read_embeddings (model_weights.h) from a table in memory: x[r, :] = table[ids[r], :], table [any, x.width] encoded
@@ -59,9 +59,12 @@ bool device_can_decode(DType dtype) noexcept;
 void gather(DType dtype, DeviceSpan<const std::byte> table, DeviceSpan<const std::int32_t> ids, DeviceRows<float> x,
             Stream& stream);
 
-/// decode_f32 (lib/convert.h), then one rounding to T. T: float, Bf16, Fp16.
+/// decode_f32 (lib/convert.h), bit for bit where it gives numbers, then one rounding to T. T: float, Bf16, Fp16. Whole
+/// blocks; fastest where bytes and values start on 16 bytes.
 template <class T>
 void dequantize(DType dtype, DeviceSpan<const std::byte> bytes, DeviceSpan<T> values, Stream& stream);
+/// decode_f32, then split_bf16: terms [terms, elements].
+void dequantize_terms(DType dtype, DeviceSpan<const std::byte> bytes, DeviceRows<Bf16> terms, Stream& stream);
 
 /// y[term, i], term 0 the largest: x[i] = their sum, exact in 3 terms for x = 0 or 2^-110 <= |x| < infinity (below,
 /// what lies under 2^-133 is lost: bf16 has no such bits), for every f16 in 2.

@@ -3,7 +3,6 @@
 #include <cmath>
 #include <cstdint>
 
-#include "lib/dtype.h"
 #include "verify/cuda/block.h"
 #include "verify/cuda/element.h"
 #include "verify/head_statistics.h"
@@ -148,62 +147,8 @@ ROPEWALK_DEVICE void add_block(const Block& block, const AddArgs<T>& args) {
   });
 }
 
-/// Element `index` of an encoding that lies in memory as files have it. A new encoding gets its case here;
-/// device_can_decode (ops.h) lists them.
-ROPEWALK_DEVICE float decode_element(DType dtype, const std::byte* bytes, std::uint64_t index) {
-  const auto bits = [&](std::uint64_t at) {
-    return static_cast<std::uint16_t>(static_cast<unsigned>(bytes[at]) | static_cast<unsigned>(bytes[at + 1]) << 8);
-  };
-  switch (dtype) {
-    case DType::f32:
-      return std::bit_cast<float>(std::uint32_t{bits(4 * index)} | std::uint32_t{bits(4 * index + 2)} << 16);
-    case DType::bf16: return to_float(Bf16{bits(2 * index)});
-    case DType::f16: return to_float(Fp16{bits(2 * index)});
-    case DType::q8_0: {  // f16 d | i8 q[32]
-      const std::uint64_t block = index / 32 * 34;
-      return float(static_cast<std::int8_t>(bytes[block + 2 + index % 32])) * to_float(Fp16{bits(block)});
-    }
-    default: return 0;  // refused before the launch
-  }
-}
-
-struct GatherArgs {
-  DType dtype;
-  const std::byte* table;
-  std::uint64_t row_bytes, width;
-  const std::int32_t* ids;
-  float* x;
-  std::uint64_t x_stride;
-};
-template <class Block>
-ROPEWALK_DEVICE void gather_block(const Block& block, const GatherArgs& args) {
-  const std::byte* row = args.table + static_cast<std::uint64_t>(args.ids[block.x()]) * args.row_bytes;
-  float* x = args.x + block.x() * args.x_stride;
-  block.lanes([&](int thread) {
-    for (std::uint64_t c = std::uint64_t(thread); c < args.width; c += kRowThreads)
-      x[c] = decode_element(args.dtype, row, c);
-  });
-}
-
 /// Elements of one block of a flat operation: consecutive, taken kRowThreads at a time.
 inline constexpr std::uint64_t kFlatElements = 8 * kRowThreads;
-
-template <class T>
-struct DequantizeArgs {
-  DType dtype;
-  const std::byte* bytes;
-  std::uint64_t elements;
-  T* y;
-};
-template <class Block, class T>
-ROPEWALK_DEVICE void dequantize_block(const Block& block, const DequantizeArgs<T>& args) {
-  const std::uint64_t first = block.x() * kFlatElements,
-                      last = first + kFlatElements < args.elements ? first + kFlatElements : args.elements;
-  block.lanes([&](int thread) {
-    for (std::uint64_t i = first + std::uint64_t(thread); i < last; i += kRowThreads)
-      args.y[i] = from_float<T>(decode_element(args.dtype, args.bytes, i));
-  });
-}
 
 template <class T>
 struct SplitArgs {
@@ -220,12 +165,7 @@ ROPEWALK_DEVICE void split_block(const Block& block, const SplitArgs<T>& args) {
   block.lanes([&](int thread) {
     for (std::uint64_t i = first + std::uint64_t(thread); i < last; i += kRowThreads) {
       float rest = to_float(args.x[i]);
-      for (int term = 0; term < args.terms; ++term) {
-        // towards 0: never past the largest bf16, and 8 bits at a time
-        const Bf16 part{static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(rest) >> 16)};
-        args.y[std::uint64_t(term) * args.y_stride + i] = part;
-        rest -= to_float(part);  // exact
-      }
+      for (int term = 0; term < args.terms; ++term) args.y[std::uint64_t(term) * args.y_stride + i] = take_term(rest);
     }
   });
 }

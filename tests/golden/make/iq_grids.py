@@ -29,7 +29,7 @@ for name, table, block, n, width, bits, levels in [
         ("iq3_s", "kIq3S", iq3_s, 512, 4, 3, ODD), ("iq1_s", "kIq1", iq1_s, 2048, 8, 2, SIGNED)]:
     codes = [sum(levels.index(v) << bits * j for j, v in enumerate(decode(name, block(i))[:width])) for i in range(n)]
     assert len(set(codes)) == n, name
-    print(f"inline constexpr std::uint16_t {table}[{n}] = {{")
+    print(f"ROPEWALK_TABLE std::uint16_t {table}[{n}] = {{")
     line = "   "
     for code in codes:
         item = f" {code},"
