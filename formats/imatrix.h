@@ -3,8 +3,12 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
+
+#include "formats/gguf.h"
+#include "lib/pending_file.h"
 
 namespace ropewalk::formats {
 
@@ -14,6 +18,7 @@ namespace ropewalk::formats {
 //   i32 n_entries
 //   n_entries x { i32 length, name ; i32 n_calls ; i32 n_values ; f32 values[n_values] }
 //   optional: i32 n_chunks ; i32 length, dataset
+// where values are sums / count * n_calls and n_calls = ceil(most counts / chunk size).
 
 /// How much every input of one weight counts: the mean square of what reached it.
 struct ImatrixEntry {
@@ -32,5 +37,29 @@ struct Imatrix {
 /// divided by n_calls. Error(bad_input) for files cut short, entries without partner, counts that do not divide their
 /// sums, values that are not finite or below 0, missing keys, entries of a .dat that stand twice, bytes after its end.
 Imatrix read_imatrix(const std::filesystem::path& path);
+
+/// A matrix in the making: sums of squares and how many rows are in them.
+struct ImatrixSums {
+  std::vector<float> sums;           // [experts x columns], expert 0 first
+  std::vector<std::int64_t> counts;  // [experts], or 1
+};
+struct ImatrixCollection {
+  std::map<std::string, ImatrixSums> entries;  // by GGUF name of the weight
+  std::vector<std::string> datasets;
+};
+/// Either format, refused as read_imatrix refuses. A .dat has lost its counts: n_calls x chunk_size stand for them, as
+/// llama-imatrix --in-file has it.
+ImatrixCollection read_imatrix_sums(const std::filesystem::path& path, std::int64_t chunk_size);
+/// Adds entry by entry, in float, as llama-imatrix --in-file does. Error(bad_input) naming `path` where an entry has
+/// another number of sums or of counts than `total` has, but for one count, which then stands for all experts.
+void add_imatrix(ImatrixCollection& total, const ImatrixCollection& more, const std::string& path);
+/// How many whole chunks the entry with the most rows has.
+std::int64_t chunks_of(const ImatrixCollection& collection, std::int64_t chunk_size);
+
+/// The bytes llama-imatrix 0.5 writes: entries by name; of a GGUF keys general.type and imatrix.*, and `more_keys` after
+/// them; of a .dat the last dataset's name. Replaces its target as `options` allow.
+enum class ImatrixFormat { gguf, dat };
+void write_imatrix(const std::filesystem::path& path, const ImatrixCollection& collection, std::int64_t chunk_size,
+                   ImatrixFormat format, const WriteOptions& options, std::vector<GgufKey> more_keys = {});
 
 }  // namespace ropewalk::formats

@@ -12,6 +12,7 @@ Command extend_command();
 Command merge_command();
 Command convert_command();
 Command quantize_command();
+Command imatrix_command();
 Command verify_command();
 Command diff_command();
 Command perplexity_command();

@@ -44,7 +44,8 @@ std::vector<std::shared_ptr<const RotaryTable>> rotary_tables(const Checkpoint& 
   return out;
 }
 
-Forward::Forward(const Checkpoint& model, std::span<const Window> windows, const Workers& workers)
+Forward::Forward(const Checkpoint& model, std::span<const Window> windows, const Workers& workers,
+                 std::size_t chunk_rows)
     : model_(model), workers_(workers) {
   check_config(model);
   check_ids(model, windows);
@@ -53,7 +54,7 @@ Forward::Forward(const Checkpoint& model, std::span<const Window> windows, const
     lengths_.push_back(window.size());
     ids.insert(ids.end(), window.begin(), window.end());
   }
-  chunks_ = plan_chunks(lengths_);
+  chunks_ = plan_chunks(lengths_, chunk_rows);
   rotary_ = rotary_tables(model, lengths_);
   rows_ = ids.size();
   stride_ = row_stride(std::size_t(model.config.d_model));
@@ -61,7 +62,8 @@ Forward::Forward(const Checkpoint& model, std::span<const Window> windows, const
   read_embeddings(model, ids, residual_.data(), stride_, workers);
 }
 
-void Forward::run_layer(int layer) {
+void Forward::run_layer(int layer, const SeeInputs& see) {
+  scratch_.keep_inputs = bool(see);
   read_layer(model_, layer, workers_, weights_);
   for (const Chunk& chunk : chunks_) {
     caches_.resize(std::max(caches_.size(), chunk.size()));
@@ -71,6 +73,7 @@ void Forward::run_layer(int layer) {
                                        lengths_[stretch.window]);
     verify::run_layer(config(), weights_, chunk, residual_.data() + chunk.front().first_row * stride_, caches_, rotary_,
                       workers_, scratch_);
+    if (see) see(chunk, scratch_);
   }
 }
 
@@ -120,6 +123,36 @@ void HeadRows::compute(std::size_t first_column) {
         .c = logits_.data(),
         .c_stride = row_stride(kVocabBlock),
         .into = Into::add});
+}
+
+void for_row_blocks(const Workers& workers, std::size_t rows,
+                    const std::function<void(std::size_t, std::size_t, std::size_t)>& piece) {
+  const std::size_t block =
+      std::clamp<std::size_t>(rows / (4 * static_cast<std::size_t>(workers.threads())) / 12 * 12, 12, HeadRows::kRows);
+  workers.for_each((rows + block - 1) / block, [&](std::size_t index, std::size_t slot) {
+    piece(index * block, std::min(block, rows - index * block), slot);
+  });
+}
+
+std::vector<HeadRow> run_head(const Forward& forward, const HeadWeights& head, std::span<const std::int32_t> next,
+                              const Workers& workers, const SeeLogits& see) {
+  std::vector<HeadRow> rows(forward.rows());
+  std::vector<HeadRows> scratch(static_cast<std::size_t>(workers.threads()));
+  for_row_blocks(workers, rows.size(), [&](std::size_t first, std::size_t count, std::size_t slot) {
+    HeadRows& block = scratch[slot];
+    block.start(forward.config(), head, forward.row(first), forward.stride(), count);
+    for (std::size_t column = 0; column < head.logits.outputs; column += kVocabBlock) {
+      block.compute(column);
+      if (see) see(first, count, column, block);
+      for (std::size_t r = 0; r < count; ++r) {
+        // wraps where it is not in this block
+        const std::size_t target = static_cast<std::size_t>(next[first + r]) - column;
+        if (target < block.width()) rows[first + r].next_a = double(block.logits(r)[target]);
+        accumulate(block.logits(r), column, block.width(), rows[first + r].statistics.a);
+      }
+    }
+  });
+  return rows;
 }
 
 }  // namespace ropewalk::verify

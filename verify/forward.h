@@ -17,9 +17,13 @@ namespace ropewalk::verify {
 /// weights.
 class Forward {
  public:
-  /// Checks configuration and ids, reads the embeddings. `model` and `workers` must outlive it.
-  Forward(const Checkpoint& model, std::span<const Window> windows, const Workers& workers);
-  void run_layer(int layer);
+  /// Checks configuration and ids, reads the embeddings. `model` and `workers` must outlive it. `chunk_rows`: rows
+  /// computed at once; does not change a bit.
+  Forward(const Checkpoint& model, std::span<const Window> windows, const Workers& workers,
+          std::size_t chunk_rows = kChunkRows);
+  /// `see`: called after each chunk, in order of the rows, with what reached the layer's matrices (keep_inputs).
+  using SeeInputs = std::function<void(const Chunk& chunk, const LayerScratch& inputs)>;
+  void run_layer(int layer, const SeeInputs& see = {});
 
   const ModelConfig& config() const noexcept { return model_.config; }
   std::size_t rows() const noexcept { return rows_; }
@@ -65,5 +69,15 @@ class HeadRows {
   std::size_t rows_ = 0, width_ = 0;
   AlignedBuffer normed_, thin_, logits_;
 };
+
+/// Final norm, head and statistics of every row. `each_block(first_row, rows, first_column, head_rows)` sees the logits
+/// before they are taken in; may be empty.
+using SeeLogits = std::function<void(std::size_t, std::size_t, std::size_t, HeadRows&)>;
+std::vector<HeadRow> run_head(const Forward& forward, const HeadWeights& head, std::span<const std::int32_t> next,
+                              const Workers& workers, const SeeLogits& see);
+
+/// piece(first row, rows, slot) over blocks of at most HeadRows::kRows rows.
+void for_row_blocks(const Workers& workers, std::size_t rows,
+                    const std::function<void(std::size_t, std::size_t, std::size_t)>& piece);
 
 }  // namespace ropewalk::verify

@@ -71,17 +71,25 @@ void add_delta(const AlignedBuffer& thin, std::size_t rows, const LowRankFactors
   linear(thin.data(), row_stride(delta.rank()), rows, delta.b, {}, first_panel, panels, y, y_stride, Into::add);
 }
 
+/// Where a block of activations goes: the thread's own, or rows [first, ...) of the chunk's if they are to be kept.
+float* block_rows(const LayerCall& call, AlignedBuffer& kept, AlignedBuffer& mine, std::size_t first,
+                  std::size_t stride) {
+  if (call.scratch.keep_inputs) return kept.data() + first * stride;
+  mine.grow(kRowBlock * stride);
+  return mine.data();
+}
+
 /// Norm, Q, K, V and rotation of rows [first, first + rows): queries to the scratch, keys and values to the caches.
 void project(const LayerCall& call, std::size_t first, std::size_t rows, LayerScratch::PerThread& mine) {
   const Sizes& s = call.sizes;
   const std::size_t norm_stride = row_stride(s.d_model), qkv_stride = row_stride(call.weights.qkv.outputs);
-  mine.normed.grow(kRowBlock * norm_stride);
   mine.projected.grow(kRowBlock * qkv_stride);
+  float* normed = block_rows(call, call.scratch.attention_normed, mine.normed, first, norm_stride);
   rms_norm(call.residual + first * call.residual_stride, call.residual_stride, rows, call.weights.attention_norm.data(),
-           s.d_model, call.config.rms_eps, mine.normed.data(), norm_stride);
-  linear(mine.normed.data(), norm_stride, rows, call.weights.qkv, call.weights.qkv_bias, 0, call.weights.qkv.panels,
+           s.d_model, call.config.rms_eps, normed, norm_stride);
+  linear(normed, norm_stride, rows, call.weights.qkv, call.weights.qkv_bias, 0, call.weights.qkv.panels,
          mine.projected.data(), qkv_stride, Into::store);
-  multiply_thin(mine.normed.data(), norm_stride, rows, call.weights.qkv_delta, mine.thin);
+  multiply_thin(normed, norm_stride, rows, call.weights.qkv_delta, mine.thin);
   add_delta(mine.thin, rows, call.weights.qkv_delta, 0, call.weights.qkv.panels, mine.projected.data(), qkv_stride);
   for (std::size_t r = 0; r < rows; ++r) {
     const Place& place = call.places[first + r];
@@ -100,28 +108,26 @@ void finish(const LayerCall& call, std::size_t first, std::size_t rows, LayerScr
   const LayerWeights& w = call.weights;
   const std::size_t norm_stride = row_stride(s.d_model), block_stride = row_stride(kPanelBlock * kPanel),
                     act_stride = row_stride(s.d_ff);
-  mine.normed.grow(kRowBlock * norm_stride);
   mine.projected.grow(kRowBlock * block_stride);
-  mine.activated.grow(kRowBlock * act_stride);
+  float *normed = block_rows(call, call.scratch.mlp_normed, mine.normed, first, norm_stride),
+        *activated = block_rows(call, call.scratch.activated, mine.activated, first, act_stride);
   float* x = call.residual + first * call.residual_stride;
   const float* attended = call.scratch.queries.data() + first * call.query_stride;
   linear(attended, call.query_stride, rows, w.output, w.output_bias, 0, w.output.panels, x, call.residual_stride,
          Into::add);
   multiply_thin(attended, call.query_stride, rows, w.output_delta, mine.thin);
   add_delta(mine.thin, rows, w.output_delta, 0, w.output.panels, x, call.residual_stride);
-  rms_norm(x, call.residual_stride, rows, w.mlp_norm.data(), s.d_model, call.config.rms_eps, mine.normed.data(),
-           norm_stride);
-  multiply_thin(mine.normed.data(), norm_stride, rows, w.gate_up_delta, mine.thin);
+  rms_norm(x, call.residual_stride, rows, w.mlp_norm.data(), s.d_model, call.config.rms_eps, normed, norm_stride);
+  multiply_thin(normed, norm_stride, rows, w.gate_up_delta, mine.thin);
   for (std::size_t panel = 0; panel < w.gate_up.panels; panel += kPanelBlock) {
     const std::size_t panels = std::min(kPanelBlock, w.gate_up.panels - panel);
-    linear(mine.normed.data(), norm_stride, rows, w.gate_up, w.gate_up_bias, panel, panels, mine.projected.data(),
-           block_stride, Into::store);
+    linear(normed, norm_stride, rows, w.gate_up, w.gate_up_bias, panel, panels, mine.projected.data(), block_stride,
+           Into::store);
     add_delta(mine.thin, rows, w.gate_up_delta, panel, panels, mine.projected.data(), block_stride);
-    swiglu(mine.projected.data(), block_stride, rows, panels, mine.activated.data() + panel * kPanel / 2, act_stride);
+    swiglu(mine.projected.data(), block_stride, rows, panels, activated + panel * kPanel / 2, act_stride);
   }
-  linear(mine.activated.data(), act_stride, rows, w.down, w.down_bias, 0, w.down.panels, x, call.residual_stride,
-         Into::add);
-  multiply_thin(mine.activated.data(), act_stride, rows, w.down_delta, mine.thin);
+  linear(activated, act_stride, rows, w.down, w.down_bias, 0, w.down.panels, x, call.residual_stride, Into::add);
+  multiply_thin(activated, act_stride, rows, w.down_delta, mine.thin);
   add_delta(mine.thin, rows, w.down_delta, 0, w.down.panels, x, call.residual_stride);
 }
 
@@ -158,6 +164,11 @@ void run_layer(const ModelConfig& config, const LayerWeights& weights, const Chu
   const std::size_t query_stride = row_stride(sizes.d_q());
   scratch.queries.grow(places.size() * query_stride);
   scratch.threads.resize(static_cast<std::size_t>(workers.threads()));
+  if (scratch.keep_inputs) {
+    scratch.attention_normed.grow(places.size() * row_stride(sizes.d_model));
+    scratch.mlp_normed.grow(places.size() * row_stride(sizes.d_model));
+    scratch.activated.grow(places.size() * row_stride(sizes.d_ff));
+  }
   const LayerCall call{config, weights, sizes, places, residual, row_stride(sizes.d_model), query_stride, scratch};
 
   const std::size_t block = std::clamp<std::size_t>(

@@ -20,6 +20,10 @@ struct LayerScratch {
   };
   AlignedBuffer queries;  // [chunk rows, n_heads * head_dim]; attention writes its result over them
   std::vector<PerThread> threads;
+  /// After run_layer() what reached the matrices, row_stride(width) floats a row of the chunk: normed before Q, K and V;
+  /// `queries` before the output projection; normed before gate and up; activated before down.
+  bool keep_inputs = false;
+  AlignedBuffer attention_normed, mlp_normed, activated;  // of keep_inputs
 };
 
 /// One layer over one chunk, in place: x += attention(norm(x)); x += mlp(norm(x)).

@@ -36,40 +36,6 @@ class OpenDevices {
   std::vector<std::unique_ptr<Accelerator>> open_;
 };
 
-/// piece(first row, rows, slot) over blocks of at most HeadRows::kRows rows.
-void for_row_blocks(const Workers& workers, std::size_t rows,
-                    const std::function<void(std::size_t, std::size_t, std::size_t)>& piece) {
-  const std::size_t block =
-      std::clamp<std::size_t>(rows / (4 * static_cast<std::size_t>(workers.threads())) / 12 * 12, 12, HeadRows::kRows);
-  workers.for_each((rows + block - 1) / block, [&](std::size_t index, std::size_t slot) {
-    piece(index * block, std::min(block, rows - index * block), slot);
-  });
-}
-
-/// Final norm, head and statistics of every row. `each_block(first_row, rows, first_column, head_rows)` sees the logits
-/// before they are taken in; may be empty.
-using SeeLogits = std::function<void(std::size_t, std::size_t, std::size_t, HeadRows&)>;
-std::vector<HeadRow> run_head(const Forward& forward, const HeadWeights& head, std::span<const std::int32_t> next,
-                              const Workers& workers, const SeeLogits& see) {
-  std::vector<HeadRow> rows(forward.rows());
-  std::vector<HeadRows> scratch(static_cast<std::size_t>(workers.threads()));
-  for_row_blocks(workers, rows.size(), [&](std::size_t first, std::size_t count, std::size_t slot) {
-    HeadRows& block = scratch[slot];
-    block.start(forward.config(), head, forward.row(first), forward.stride(), count);
-    for (std::size_t column = 0; column < head.logits.outputs; column += kVocabBlock) {
-      block.compute(column);
-      if (see) see(first, count, column, block);
-      for (std::size_t r = 0; r < count; ++r) {
-        // wraps where it is not in this block
-        const std::size_t target = static_cast<std::size_t>(next[first + r]) - column;
-        if (target < block.width()) rows[first + r].next_a = double(block.logits(r)[target]);
-        accumulate(block.logits(r), column, block.width(), rows[first + r].statistics.a);
-      }
-    }
-  });
-  return rows;
-}
-
 Forward run_layers(const Checkpoint& model, std::span<const Window> windows, const Workers& workers,
                    const SweepOptions& options) {
   Forward forward(model, windows, workers);

@@ -130,6 +130,8 @@ TEST(Schema, EveryCommand) {
                 "tokens,yarn,hf,llama.cpp"});
   expect_valid({"perplexity", base, "-f", text, "-c", "128", "--windows", "1"});
   expect_valid({"logits", base, "-f", text, "-c", "64", "-o", (scratch / "l.safetensors").string()});
+  expect_valid({"imatrix", base, "-f", text, "-c", "64", "-o", (scratch / "i.gguf").string()});
+  expect_valid({"imatrix", "--in-file", (scratch / "i.gguf").string(), "-o", (scratch / "i.dat").string()});
   expect_valid({"tokenize", base, "-p", "one"});
   expect_valid({"tokenize", base, gguf, "-p", "one", "--count"});
   expect_valid({"tokenize", base, "--decode", "-p", "5 6 7"});

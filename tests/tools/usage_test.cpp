@@ -107,7 +107,7 @@ TEST_F(Usage, HelpAndVersion) {
   EXPECT_EQ(run({"--version"}).out.substr(0, 9), "ropewalk ");
   EXPECT_EQ(run({"--help"}).exit, 0);
   for (const char* command : {"inspect", "rope", "extend", "merge", "convert", "quantize", "verify", "diff",
-                              "perplexity", "logits", "tokenize", "generate", "support"}) {
+                              "perplexity", "imatrix", "logits", "tokenize", "generate", "support"}) {
     const Ran brief = run({command, "-h"}), whole = run({command, "--help"});
     EXPECT_EQ(brief.exit, 0);
     EXPECT_EQ(whole.exit, 0);

@@ -1,0 +1,216 @@
+// imatrix against the real llama-imatrix of llama.cpp 0.5 (tests/golden/imatrix).
+#include "formats/imatrix.h"
+
+#include <chrono>
+#include <cmath>
+#include <thread>
+
+#include "formats/gguf.h"
+#include "lib/sha256.h"
+#include "tests/tools/command.h"
+#include "verify/input_squares.h"
+
+namespace ropewalk::tools::test {
+namespace {
+
+const fs::path kGolden = fs::path(ROPEWALK_GOLDEN_DIR) / "imatrix";
+
+std::vector<std::string> words_of(const std::string& text) {
+  std::istringstream in(text);
+  return {std::istream_iterator<std::string>(in), {}};
+}
+/// Texts, and the golden matrices that others are added to.
+void put_inputs(const Scratch& scratch) {
+  for (const char* text : {"doc-1.txt", "doc-2.txt", "doc-3.txt"})
+    fs::copy_file(fixture("goldens/perplexity/") + text, scratch / text);
+  for (const char* matrix : {"chunks.gguf", "batches.dat"}) fs::copy_file(kGolden / matrix, scratch / matrix);
+}
+/// Everything of a file but the sums themselves.
+std::string head_of(const fs::path& path) {
+  const std::string bytes = slurp(path);
+  if (path.extension() == ".dat") return bytes.substr(0, 8);  // entries, and the first name's length
+  std::size_t data = 0;
+  for (const TensorPtr& tensor : formats::read_gguf(path).tensors) data += (tensor->info().bytes() + 31) / 32 * 32;
+  return bytes.substr(0, bytes.size() - data);
+}
+
+// "Within 1e-4 relative of the real tool on an f32 GGUF with an f32 cache": a sum of squares of activations, each within
+// a few 2^-24 per operation on its way; measured 1e-5 at most. Its counts, chunks, keys and names are the same.
+constexpr double kTolerance = 1e-4;
+
+void expect_close(const fs::path& mine, const fs::path& golden) {
+  EXPECT_EQ(head_of(mine), head_of(golden));
+  const auto got = formats::read_imatrix_sums(mine, 1), want = formats::read_imatrix_sums(golden, 1);
+  EXPECT_EQ(got.datasets, want.datasets);
+  EXPECT_EQ(formats::read_imatrix(mine).chunks, formats::read_imatrix(golden).chunks);
+  ASSERT_EQ(got.entries.size(), want.entries.size());
+  double worst = 0;
+  for (const auto& [name, entry] : want.entries) {
+    ASSERT_TRUE(got.entries.contains(name)) << name;
+    const formats::ImatrixSums& ours = got.entries.at(name);
+    EXPECT_EQ(ours.counts, entry.counts) << name;
+    ASSERT_EQ(ours.sums.size(), entry.sums.size()) << name;
+    for (std::size_t i = 0; i < entry.sums.size(); ++i) {
+      EXPECT_TRUE(std::abs(ours.sums[i] - entry.sums[i]) <= kTolerance * entry.sums[i]) << name << " " << i;
+      worst = std::max(worst, double(std::abs(ours.sums[i] / entry.sums[i] - 1)));
+    }
+  }
+  testing::Test::RecordProperty(golden.filename().string(), std::to_string(worst));
+}
+
+TEST(Imatrix, AsLlamaImatrixCollects) {
+  const Json index = Json::parse(slurp(kGolden / "index.json"));
+  ASSERT_EQ(index.size(), 6u);
+  for (const auto& [name, run_of] : index.items()) {
+    SCOPED_TRACE(name);
+    const Scratch scratch;
+    put_inputs(scratch);
+    fs::remove(scratch / name);
+    std::vector<std::string> words = {"imatrix", model(run_of["model"])};  // the folder: the same weights, other names
+    for (std::string& word : words_of(run_of["arguments"]))
+      words.push_back(word == "-ub" ? "--ubatch-size" : std::move(word));
+    words.insert(words.end(), {"-o", name, "--json"});
+    const Ran ran = run(words, {.folder = scratch.path()});
+    ASSERT_EQ(ran.exit, 0) << ran.err;
+    if (name.starts_with("both")) EXPECT_EQ(slurp(scratch / name), slurp(kGolden / name)) << "put together: the bytes";
+    else expect_close(scratch / name, kGolden / name);
+    if (run_of["perplexity"].is_null()) {
+      EXPECT_TRUE(ran.json()["perplexity"].is_null());
+      continue;
+    }
+    // printed with four decimals; losses as in tests/peers/perplexity.py
+    const double ours = ran.json()["perplexity"]["value"], theirs = run_of["perplexity"];
+    EXPECT_LE(std::abs(std::log(ours / theirs)), 2 * 1.6e-4 + 4 * 4.6e-5 + 0.5e-4 / theirs);
+  }
+}
+
+TEST(Imatrix, ComparisonNoticesAnotherText) {
+  const Scratch scratch;
+  put_inputs(scratch);
+  ASSERT_EQ(run({"imatrix", model("stories260K"), "-f", "doc-1.txt", "-c", "100", "--chunk", "3", "--chunks", "9", "-o",
+                 "x.gguf"},
+                {.folder = scratch.path()})
+                .exit,
+            0);
+  const auto got = formats::read_imatrix_sums(scratch / "x.gguf", 1),
+             want = formats::read_imatrix_sums(kGolden / "chunks.gguf", 1);
+  const auto &a = got.entries.at("blk.0.attn_q.weight").sums, &b = want.entries.at("blk.0.attn_q.weight").sums;
+  EXPECT_GT(std::abs(a[0] / b[0] - 1), 10 * kTolerance) << "one chunk later";
+}
+
+// By hand from llama.cpp 0.5's split of a batch: as many tokens of each sequence as fit a piece.
+TEST(Imatrix, RowsThatAreNotLookedAt) {
+  const auto rest = [](verify::EngineBatches batches, std::size_t index, std::size_t count) {
+    std::vector<std::pair<std::size_t, std::size_t>> out;
+    for (const auto& range : verify::rows_left_out(batches, index, count)) out.emplace_back(range.from, range.to);
+    return out;
+  };
+  using Ranges = std::vector<std::pair<std::size_t, std::size_t>>;
+  EXPECT_EQ(rest({512, 2048, 512}, 3, 8), Ranges{}) << "4 abreast, 128 of each at a time";
+  EXPECT_EQ(rest({512, 2048, 512}, 7, 7 + 1), Ranges{});
+  EXPECT_EQ(rest({512, 2048, 512}, 5, 7), (Ranges{{510, 512}})) << "3 abreast: 170 of each, 2 of each left: 6 tokens";
+  EXPECT_EQ(rest({512, 2048, 512}, 3, 7), Ranges{}) << "the four before them are whole";
+  EXPECT_EQ(rest({8, 8, 512}, 0, 1), (Ranges{{0, 8}})) << "never 16 tokens";
+  EXPECT_EQ(rest({130, 64, 32}, 0, 5), (Ranges{{128, 130}})) << "64, 64 and 2 tokens";
+  EXPECT_EQ(rest({528, 528, 512}, 0, 1), Ranges{}) << "16 are looked at";
+  EXPECT_EQ(rest({527, 527, 512}, 0, 1), (Ranges{{512, 527}}));
+}
+
+TEST(Imatrix, SameBytesWhateverTheThreadsAndTheSteps) {
+  const Scratch scratch;
+  const std::string source = model("stories260K");
+  const auto make = [&](const std::string& name, std::vector<std::string> more) {
+    std::vector<std::string> words = {"imatrix", source, "-c", "130", "-o", name};
+    words.insert(words.end(), more.begin(), more.end());
+    const Ran ran = run(words, {.folder = scratch.path()});
+    EXPECT_EQ(ran.exit, 0) << ran.err;
+    return sha256(slurp(scratch / name));
+  };
+  const std::string whole = make("a.gguf", {"-t", "1", "--chunks", "7"});
+  EXPECT_EQ(make("b.gguf", {"-t", "3", "--chunks", "7", "--output-frequency", "2", "--no-ppl"}), whole);
+  EXPECT_EQ(make("c.gguf", {"-t", "2", "--chunks", "7", "--save-frequency", "3"}), whole);
+  EXPECT_EQ(scratch.names(), (std::vector<std::string>{"a.gguf", "b.gguf", "c.gguf", "c.gguf.at_3", "c.gguf.at_6"}));
+  EXPECT_NE(make("e.gguf", {"--chunks", "7", "-f", fixture("goldens/perplexity/doc-1.txt")}), whole);
+}
+
+TEST(Imatrix, GoesOnAfterAKill) {
+  const Scratch scratch;
+  std::vector<std::string> words = {"imatrix", model("stories260K"), "-c", "256", "--chunks", "60", "-o", "whole.gguf"};
+  ASSERT_EQ(run(words, {.folder = scratch.path()}).exit, 0);
+  words.back() = "killed.gguf";
+  words.insert(words.end(), {"--output-frequency", "1"});
+  Process process(words, {.folder = scratch.path()});
+  while (!fs::exists(scratch / "killed.gguf.unfinished")) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  process.kill(SIGKILL);
+  ASSERT_EQ(process.wait().exit, 128 + SIGKILL) << "it was through before it could be killed";
+  EXPECT_FALSE(fs::exists(scratch / "killed.gguf"));
+
+  std::vector<std::string> other = words;
+  other[3] = "255";
+  const Ran refused = run(other, {.folder = scratch.path()});
+  EXPECT_EQ(refused.exit, 5) << refused.err;
+  EXPECT_NE(refused.err.find("is of another run"), std::string::npos) << refused.err;
+
+  words.push_back("--json");
+  const Ran ran = run(words, {.folder = scratch.path()});
+  ASSERT_EQ(ran.exit, 0) << ran.err;
+  EXPECT_GT(ran.json()["resumed"].get<int>(), 0);
+  EXPECT_NE(ran.err.find("goes on from killed.gguf.unfinished"), std::string::npos) << ran.err;
+  EXPECT_EQ(slurp(scratch / "killed.gguf"), slurp(scratch / "whole.gguf"));
+  EXPECT_EQ(scratch.names(), (std::vector<std::string>{"killed.gguf", "whole.gguf"}));
+}
+
+// The bound: quantizing with our matrix is worth what quantizing with the real tool's is.
+TEST(Imatrix, EitherMatrixGivesTheSameKl) {
+  const Scratch scratch;
+  put_inputs(scratch);
+  const std::string source = model("tolstoy-4m-yarn-2k");
+  ASSERT_EQ(
+      run({"imatrix", source, "-f", "doc-1.txt", "-c", "512", "--chunks", "3", "--process-output", "-o", "ours.gguf"},
+          {.folder = scratch.path()})
+          .exit,
+      0);
+  const auto kl = [&](const std::string& name, const std::string& matrix) {
+    std::vector<std::string> words = {"convert", source, "-o", name, "--type", "q4_k_m", "--no-sync"};
+    if (!matrix.empty()) words.insert(words.end(), {"--imatrix", matrix});
+    const Ran made = run(words, {.folder = scratch.path()});
+    EXPECT_EQ(made.exit, 0) << made.err;
+    Ran ran = run({"verify", name, "--against", source, "-f", "doc-3.txt", "-c", "512", "--keep-going", "--json"},
+                  {.folder = scratch.path()});
+    return ran.json()["logits"]["kl_mean"].get<double>();
+  };
+  const double ours = kl("ours-q4.gguf", "ours.gguf"), theirs = kl("theirs-q4.gguf", (kGolden / "yarn.gguf").string()),
+               without = kl("none-q4.gguf", "");
+  EXPECT_LE(std::abs(ours / theirs - 1), 0.02) << ours << " " << theirs;
+  EXPECT_GT(std::abs(without / theirs - 1), 0.02) << "control: a matrix makes a difference: " << without;
+}
+
+TEST(Imatrix, Refusals) {
+  const Scratch scratch;
+  put_inputs(scratch);
+  const std::string source = model("stories260K");
+  const auto refused = [&](std::vector<std::string> words, int exit, const std::string& said) {
+    words.insert(words.begin(), "imatrix");
+    const Ran ran = run(words, {.folder = scratch.path()});
+    EXPECT_EQ(ran.exit, exit) << ran.err;
+    EXPECT_NE(ran.err.find(said), std::string::npos) << ran.err;
+    EXPECT_EQ(ran.err_lines().size(), 1u) << ran.err;
+  };
+  refused({"-f", "doc-1.txt"}, 2, "no SOURCE and no --in-file");
+  refused({source, "-m", source}, 2, "two models");
+  refused({source, "--output-format", "csv"}, 2, "--output-format is 'csv'");
+  refused({source, "--chunks", "0"}, 2, "--chunks is 0");
+  refused({source, "-f", "doc-1.txt", "-o", "chunks.gguf"}, 5, "exists already");
+  refused({source, "-f", "doc-1.txt", "-c", "4096", "--quiet"}, 3, "a context of 4096 needs");
+  refused({source, "-f", "doc-1.txt", "-c", "100", "--chunk", "1000"}, 3, "--chunk leaves out 1000");
+  refused({source, "-f", "doc-1.txt", "-c", "8", "-b", "8", "--chunks", "1", "--quiet"}, 3, "16 tokens");
+  refused({model("tolstoy-4m"), "-f", "doc-1.txt", "-c", "100", "--in-file", "chunks.gguf", "--quiet"}, 3,
+          "columns, what is added to");
+  EXPECT_FALSE(fs::exists(scratch / "imatrix.gguf"));
+  const Ran dry = run({"imatrix", source, "-c", "128", "--dry-run"}, {.folder = scratch.path()});
+  EXPECT_EQ(dry.exit, 0) << dry.err;
+  EXPECT_FALSE(fs::exists(scratch / "imatrix.gguf"));
+}
+
+}  // namespace
+}  // namespace ropewalk::tools::test
