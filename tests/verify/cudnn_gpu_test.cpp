@@ -189,7 +189,7 @@ TEST_F(WhoAttends, IsTimed) {
         const double ms = end.milliseconds_since(begin);
         if (i > 0 && (i == 1 || ms < best)) best = ms;
       }
-      std::printf("timing: 7B shape, 4096 rows against %llu keys: %.3f ms, %.0f TFLOP/s by %s\n",
+      std::printf("timing: attention, 7B shape, 4096 rows against %llu keys: %.3f ms, %.0f TFLOP/s by %s\n",
                   static_cast<unsigned long long>(keys), best, 4 * pairs * kWidth * kHeads / best / 1e9,
                   attentions.name().c_str());
     }

@@ -3,11 +3,16 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
+#include <cstdio>
 #include <cstring>
 #include <limits>
+#include <random>
+#include <string>
 #include <vector>
 
+#include "lib/codecs/decode.h"
 #include "lib/codecs/q8_0.h"
 #include "lib/convert.h"
 #include "tests/verify/device_for_test.h"
@@ -135,6 +140,91 @@ TEST_F(DeviceOps, DequantizeEveryCodeAndGather) {
   EXPECT_THROW(gather(DType::f8_e4m3, table.as<const std::byte>(), rows.as<const std::int32_t>(),
                       {x.as<float>().data, 4, 32, 32}, stream()),
                Error);
+}
+
+/// Bytes of whole blocks, random: scales among them that are subnormal, infinite and NaN.
+std::vector<std::byte> random_blocks(DType dtype, std::size_t elements, unsigned seed) {
+  std::mt19937 random(seed);
+  std::vector<std::byte> out(byte_size(dtype, elements).value());
+  for (std::byte& byte : out) byte = static_cast<std::byte>(random());
+  return out;
+}
+std::vector<DType> block_types() {
+  std::vector<DType> types;
+  for (const DTypeInfo& type : kDTypes)
+    if (has_block_decoder(type.dtype)) types.push_back(type.dtype);
+  return types;
+}
+
+// The arithmetic of nvcc against the host compiler's: the same bits, but for a NaN's payload. On and off 16 bytes, and
+// of counts that fill the last block of threads and that do not.
+TEST_F(DeviceOps, EveryBlockTypeIsTheHostsBits) {
+  EXPECT_EQ(block_types().size(), 25u);
+  for (const DType dtype : block_types())
+    for (const std::size_t count : {std::size_t{256}, std::size_t{2048}, std::size_t{256 * 1001}})
+      for (const std::size_t off : {0, 2}) {
+        SCOPED_TRACE(std::string(info(dtype).name) + ", " + std::to_string(count) + " from " + std::to_string(off));
+        ASSERT_TRUE(device_can_decode(dtype));
+        std::vector<std::byte> bytes = random_blocks(dtype, count, 3);
+        std::vector<float> want(count);
+        decode_f32(dtype, bytes, want);
+        bytes.insert(bytes.begin(), off, std::byte{0});
+        const auto from = upload(bytes), wide = room<float>(count + off), half = room<Fp16>(count + off),
+                   brain = room<Bf16>(count + off), terms = room<Bf16>(3 * count + off);
+        const auto stored = from.as<const std::byte>().subspan(off, bytes.size() - off);
+        dequantize<float>(dtype, stored, wide.as<float>().subspan(off, count), stream());
+        dequantize<Fp16>(dtype, stored, half.as<Fp16>().subspan(off, count), stream());
+        dequantize<Bf16>(dtype, stored, brain.as<Bf16>().subspan(off, count), stream());
+        dequantize_terms(dtype, stored, {terms.as<Bf16>().data + off, 3, count, count}, stream());
+        const auto got = download<float>(wide);
+        const auto got_half = download<Fp16>(half);
+        const auto got_brain = download<Bf16>(brain), got_terms = download<Bf16>(terms);
+        for (std::size_t i = 0; i < count; ++i) {
+          if (std::isnan(want[i])) {
+            ASSERT_TRUE(std::isnan(got[i + off])) << i;
+            continue;
+          }
+          ASSERT_EQ(std::bit_cast<std::uint32_t>(got[i + off]), std::bit_cast<std::uint32_t>(want[i])) << i;
+          ASSERT_EQ(got_half[i + off].bits, f32_to_f16(want[i])) << i;
+          ASSERT_EQ(got_brain[i + off].bits, f32_to_bf16(want[i])) << i;
+          float rest = want[i];
+          for (std::size_t term = 0; term < 3 && std::isfinite(want[i]); ++term)
+            ASSERT_EQ(got_terms[term * count + i + off].bits, take_term(rest).bits) << i;
+        }
+      }
+}
+
+// No assertion: scripts/gpu-check keeps what it prints.
+TEST_F(DeviceOps, DequantizingIsTimed) {
+  constexpr std::size_t kElements = std::size_t{1} << 27;
+  const auto to = room<Bf16>(3 * kElements);
+  const auto time = [&](const char* name, std::size_t bytes, const auto& decode) {
+    double best = 0;
+    for (int i = 0; i < 6; ++i) {
+      Event begin, end;
+      begin.record(stream());
+      decode();
+      end.record(stream());
+      end.wait();
+      const double ms = end.milliseconds_since(begin);
+      if (i > 0 && (i == 1 || ms < best)) best = ms;
+    }
+    std::printf("timing: dequantize %s: %.3f ms for 2^27 weights, %.0f G weights/s, %.0f GB/s read and written\n", name,
+                best, double(kElements) / best / 1e6, double(bytes) / best / 1e6);
+  };
+  for (const DType dtype : {DType::q4_k, DType::q6_k, DType::q8_0, DType::iq4_xs, DType::iq2_xxs, DType::mxfp4}) {
+    std::vector<std::byte> bytes;  // a megaweight, repeated
+    const std::vector<std::byte> some = random_blocks(dtype, std::size_t{1} << 20, 4);
+    for (int i = 0; i < 128; ++i) bytes.insert(bytes.end(), some.begin(), some.end());
+    const auto from = upload(bytes);
+    const std::string name(info(dtype).name);
+    time((name + " to bf16").c_str(), bytes.size() + 2 * kElements,
+         [&] { dequantize<Bf16>(dtype, from.as<const std::byte>(), to.as<Bf16>().subspan(0, kElements), stream()); });
+    if (dtype == DType::q4_k)
+      time((name + " to three bf16 terms").c_str(), bytes.size() + 6 * kElements, [&] {
+        dequantize_terms(dtype, from.as<const std::byte>(), {to.as<Bf16>().data, 3, kElements, kElements}, stream());
+      });
+  }
 }
 
 TEST_F(DeviceOps, SplitIsExact) {

@@ -13,6 +13,7 @@
 
 #include "tests/verify/device_for_test.h"
 #include "tests/verify/golden_models.h"
+#include "tests/verify/quantized_model.h"
 #include "tests/verify/random_adapters.h"
 #include "tests/verify/random_model.h"
 #include "verify/cuda/attentions.h"
@@ -119,6 +120,26 @@ TEST_F(DeviceSweepGpu, AnAdapterBesideItsWeightsAgreesWithTheHost) {
     EXPECT_LE(mean_kl(host, logits(model, window, 0, options_of(DeviceOptions{.precision = precision})),
                       std::size_t(config.n_vocab)),
               limit);
+}
+
+// Every block type in turn, decoded there.
+TEST_F(DeviceSweepGpu, BlockTypesAgreeWithTheHost) {
+  const std::vector<DType> types = block_types_without({DType::mxfp4});
+  Checkpoint model = quantized_model(random_model(superblock_config(4), 11), types);
+  const Window window = random_ids(700, model.config.n_vocab, 12);
+  const auto check = [&](const char* precision) {
+    const LogitsResult host = logits(model, window, 0, options_of({}));
+    for (const auto& [wanted, limit] : {std::pair{Precision::f32, 1e-8}, {Precision::automatic, 1e-3}}) {
+      SweepReport report;
+      SweepOptions options = options_of(DeviceOptions{.precision = wanted});
+      options.report = &report;
+      EXPECT_LE(mean_kl(host, logits(model, window, 0, options), std::size_t(model.config.n_vocab)), limit);
+      EXPECT_EQ(report.precision, wanted == Precision::f32 ? "f32" : precision);
+    }
+  };
+  check("f16");
+  model.tensors[4] = quantized(*model.tensors[4], DType::mxfp4);
+  check("bf16");
 }
 
 // Where there are several of one make.

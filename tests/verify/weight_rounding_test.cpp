@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <random>
@@ -83,7 +85,7 @@ std::vector<std::byte> every_small_block(DType dtype) {
   return out;
 }
 
-// Which 16-bit type rounds a block type less: bf16 holds each value of mxfp4 and nvfp4, f16 does not.
+// Which 16-bit type rounds a block type less: bf16 holds each value of mxfp4 and nvfp4, f16 those of nvfp4 alone.
 TEST(WeightRounding, OfBlocksWithScalesOfTheirOwn) {
   for (const DType dtype : {DType::mxfp4, DType::nvfp4}) {
     const std::vector<std::byte> blocks = every_small_block(dtype);
@@ -93,6 +95,7 @@ TEST(WeightRounding, OfBlocksWithScalesOfTheirOwn) {
     EXPECT_FALSE(has_f16_scales(dtype));
   }
   EXPECT_EQ(measure_rounding(DType::mxfp4, every_small_block(DType::mxfp4), DType::f16).largest, 1) << "lost entirely";
+  EXPECT_EQ(measure_rounding(DType::nvfp4, every_small_block(DType::nvfp4), DType::f16).largest, 0) << "of few bits";
   int others = 0;
   std::mt19937 random(2);
   for (const DTypeInfo& type : kDTypes) {
@@ -106,6 +109,9 @@ TEST(WeightRounding, OfBlocksWithScalesOfTheirOwn) {
     const RoundingSums f16 = measure_rounding(type.dtype, blocks, DType::f16),
                        bf16 = measure_rounding(type.dtype, blocks, DType::bf16);
     EXPECT_LT(f16.error_squares, bf16.error_squares) << type.name;
+    // +-1, 2 or 0 times an f16: nothing is added
+    const bool is_exact = std::ranges::count(std::array{DType::q1_0, DType::q2_0, DType::tq1_0, DType::tq2_0}, type.dtype);
+    EXPECT_EQ(f16.largest == 0, is_exact) << type.name;
     ++others;
   }
   EXPECT_GE(others, 10);
