@@ -44,6 +44,7 @@ struct GgufOutputs::Output {
   std::vector<GgufShard> shards;
   std::vector<std::unique_ptr<PendingFile>> files;
   GgufWritten written;
+  std::vector<std::unique_ptr<EncodingErrors>> errors;  // by tensor of the plan, if they are measured
 };
 
 GgufWritten planned_files(const GgufPlan& plan, const GgufTarget& target) {
@@ -103,14 +104,23 @@ GgufOutputs::GgufOutputs(std::vector<GgufPlan> plans, const std::vector<GgufTarg
 
 GgufOutputs::~GgufOutputs() = default;
 
-void GgufOutputs::append_items(StreamPlan& pass) const {
-  for (const Output& output : outputs_)
+void GgufOutputs::append_items(StreamPlan& pass, bool measure) {
+  for (Output& output : outputs_) {
+    for (std::size_t i = 0; measure && i < output.plan.tensors.size(); ++i)
+      output.errors.push_back(std::make_unique<EncodingErrors>());
     for (std::size_t s = 0; s < output.shards.size(); ++s)
       for (const GgufShard::Place& place : output.shards[s].places) {
         const GgufTensorPlan& tensor = output.plan.tensors[place.tensor];
         pass.add(tensor.tensor, {tensor.dtype, output.files[s].get(), place.offset_bytes, tensor.out_of_range, nullptr,
-                                 tensor.importances});
+                                 tensor.importances, measure ? output.errors[place.tensor].get() : nullptr});
       }
+  }
+}
+
+std::vector<EncodingError> GgufOutputs::errors(std::size_t output) const {
+  std::vector<EncodingError> all;
+  for (const auto& errors : outputs_[output].errors) all.push_back(errors->total());
+  return all;
 }
 
 void GgufOutputs::append_pending(PendingSet& set) const {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "formats/gguf.h"
+#include "lib/encoding_error.h"
 #include "lib/executor.h"
 #include "lib/pending_file.h"
 
@@ -41,8 +42,10 @@ class GgufOutputs {
   GgufOutputs& operator=(const GgufOutputs&) = delete;
 
   /// Adds a sink per output: a tensor shared by plans (export_ggufs), or with another writer of the same pass, is read
-  /// once for all of them. The sinks point into this object.
-  void append_items(StreamPlan& pass) const;
+  /// once for all of them. The sinks point into this object. `measure`: for errors() after the pass.
+  void append_items(StreamPlan& pass, bool measure = false);
+  /// Of each tensor of an output's plan, what its encoding has lost of what was encoded; empty if nothing was measured.
+  std::vector<EncodingError> errors(std::size_t output) const;
   /// After everything was streamed: what is to take its name, for finish_together() with other writers' outputs.
   void append_pending(PendingSet& set) const;
   /// What was written, by output.

@@ -18,6 +18,7 @@
 
 #include "lib/codecs/encode.h"
 #include "lib/convert.h"
+#include "lib/encoding_error.h"
 #include "lib/error.h"
 
 namespace ropewalk {
@@ -163,6 +164,41 @@ std::span<const std::byte> encode(const Rows& rows, std::span<Float> values, con
   return bytes;
 }
 
+/// Where row `row` of the tensor leaves.
+std::uint64_t place_of(std::uint64_t row, const RowOrder& order) {
+  const std::uint64_t n = order.source.size();
+  const auto found = std::find(order.source.begin(), order.source.end(), static_cast<std::uint32_t>(row % n));
+  return row / n * n + static_cast<std::uint64_t>(found - order.source.begin());
+}
+
+/// What a block's encoding has lost, importances by expert.
+template <class Float>
+EncodingError measured(const Rows& rows, std::span<const Float> values, const Sink& sink,
+                       std::span<const std::byte> bytes) {
+  const std::uint64_t columns = rows.tensor.info().columns();
+  if (!sink.importances) return measure_encoding(sink.dtype, values, columns, {}, bytes);
+  const std::uint64_t row_bytes = bytes.size() / rows.range.size();
+  const std::span<const float> all(*sink.importances);
+  const std::uint64_t rows_per_expert = rows.tensor.info().rows() / (all.size() / columns);
+  EncodingError sum;
+  for (std::uint64_t row = 0; row < rows.range.size(); ++row) {
+    const std::uint64_t expert = (rows.range.begin + row) / rows_per_expert;
+    append(sum,
+           measure_encoding(sink.dtype, values.subspan(row * columns, columns), columns,
+                            all.subspan(expert * columns, columns), bytes.subspan(row * row_bytes, row_bytes)),
+           row);
+  }
+  return sum;
+}
+void measure(const Rows& rows, const Sink& sink, std::span<const std::byte> bytes) {
+  EncodingError error{.elements = rows.range.size() * rows.tensor.info().columns()};
+  if (!takes_raw(rows.tensor, sink))
+    error = rows.wide.empty() ? measured(rows, std::span<const float>(rows.narrow), sink, bytes)
+                              : measured(rows, std::span<const double>(rows.wide), sink, bytes);
+  if (sink.order) error.worst_row = place_of(rows.range.begin + error.worst_row, *sink.order) - rows.range.begin;
+  sink.errors->add(rows.range.begin, error);
+}
+
 /// Whole groups of rows in another order.
 std::span<const std::byte> reordered(std::span<const std::byte> rows, std::uint64_t row_bytes, const RowOrder& order,
                                      std::span<std::byte> out) {
@@ -187,6 +223,8 @@ StreamFinding run_block(const StreamItem& item, RowRange range, Scratch& scratch
     if (!takes_raw(rows.tensor, sink))
       out = rows.wide.empty() ? encode(rows, rows.narrow, sink, largest, scratch.encoded.of(bytes), finding)
                               : encode(rows, rows.wide, sink, largest, scratch.encoded.of(bytes), finding);
+    if (sink.errors) measure(rows, sink, out);
+    if (!sink.file) continue;
     if (sink.order) out = reordered(out, row_bytes, *sink.order, scratch.ordered.of(bytes));
     sink.file->write(sink.offset_bytes + range.begin * row_bytes, out);
   }

@@ -14,16 +14,19 @@
 
 namespace ropewalk {
 
+class EncodingErrors;  // lib/encoding_error.h
+
 /// Where one encoding of a tensor goes: whole rows of `dtype`, back to back from offset_bytes.
 struct Sink {
   DType dtype;
-  PendingFile* file;
+  PendingFile* file;  // nullptr: nowhere, it is encoded to be measured
   std::uint64_t offset_bytes;
   OutOfRange out_of_range = OutOfRange::ieee;       // of values that have to be encoded; raw bytes pass as they are
   std::shared_ptr<const RowOrder> order = nullptr;  // rows leave in this order of the tensor's
   // what block encoders weigh errors by: as many as the tensor has columns, or that many for each of its experts (equal
   // parts of its rows, in order)
   std::shared_ptr<const std::vector<float>> importances = nullptr;
+  EncodingErrors* errors = nullptr;  // of each block of rows; raw bytes that pass have none. Rows as they leave
 };
 
 /// One tensor and every output that wants it: its rows are produced once and encoded for each sink.

@@ -15,8 +15,8 @@
 #include "tools/model_card.h"
 #include "tools/one_line.h"
 #include "tools/output_plan.h"
+#include "tools/tensor_errors.h"
 #include "tools/units.h"
-#include "verify/weights.h"
 
 namespace ropewalk::tools {
 namespace {
@@ -52,7 +52,8 @@ void declare(CommandLine& line, ConvertOptions& options) {
   declare_merge(line, options.modifiers);
   declare_writer(line, options.writer);
   line.flag("--sha256", options.sha256, "print the sha256 of each file written (reads them again)");
-  line.flag("--rmse", options.rmse, "report each tensor's root mean square error (reads the GGUFs again)");
+  line.flag("--rmse", options.rmse,
+            "report what each tensor's encoding has lost, measured as it is written; --report does too");
   declare_common(line, options.common);
   line.example("ropewalk convert base+adapter -o '{name}-{type}.gguf' --type f16,q8_0",
                "two GGUFs from one read, no file in between");
@@ -154,28 +155,21 @@ std::string replaced_note(const Target& target, bool dry_run) {
          plural(target.planned.replaced.size(), "older file") + " of that name: " + names;
 }
 
-/// Errors of a written GGUF's tensors against the source, by GGUF name.
-std::map<std::string, double> errors_of(const Target& target, const formats::Source& source,
-                                        const CommonOptions& common) {
-  const formats::GgufFile file = formats::read_gguf(target.planned.files.front());
-  const Checkpoint written = formats::read_gguf_model(file, target.path.string());
-  std::map<std::string, double> errors;
-  for (const verify::WeightDifference& difference :
-       verify::compare_weights(source.checkpoint, written, common.threads, {}))
-    if (const auto name = formats::gguf_tensor_name(difference.name)) errors[*name] = difference.rmse;
-  return errors;
+MeasuredOutput measured_of(const Target& target) {
+  return {first_file(target).filename().string(), target.plan ? &*target.plan : nullptr, target.errors};
 }
 
-Json output_json(const Target& target, bool with_hash, const std::map<std::string, double>& errors) {
+Json output_json(const Target& target, bool with_hash, const MeasuredOutput& measured) {
   Json files = Json::array(), tensors = Json::array();
   for (const fs::path& path : with_hash ? written_files(target) : paths_of(target))
     files.push_back({{"path", path.string()}, {"sha256", with_hash ? Json(file_sha256(path)) : Json(nullptr)}});
-  if (target.plan)
-    for (const auto& tensor : target.plan->tensors)
-      tensors.push_back({{"name", tensor.name},
-                         {"type", info(tensor.dtype).name},
-                         {"bytes", *byte_size(tensor.dtype, tensor.tensor->info().elements())},
-                         {"rmse", errors.contains(tensor.name) ? Json(errors.at(tensor.name)) : Json(nullptr)}});
+  for (std::size_t i = 0; target.plan && i < target.plan->tensors.size(); ++i) {
+    const formats::GgufTensorPlan& tensor = target.plan->tensors[i];
+    tensors.push_back({{"name", tensor.name},
+                       {"type", info(tensor.dtype).name},
+                       {"bytes", *byte_size(tensor.dtype, tensor.tensor->info().elements())}});
+    put_errors(tensors.back(), measured, i);
+  }
   return {{"path", first_file(target).string()},
           {"type", target.type},
           {"bytes", target.bytes},
@@ -209,8 +203,8 @@ formats::HfOutput hf_output(const Target& target, const formats::Source& source,
 }
 
 /// One pass over the weights for all targets, GGUFs and folders; none takes its name before all of them are whole and
-/// on disk. Returns what the pass has to say.
-std::vector<std::string> write_targets(const std::vector<Target>& targets, const formats::Source& source,
+/// on disk. Returns what the pass has to say; sets what encodings have lost if that was asked for.
+std::vector<std::string> write_targets(std::vector<Target>& targets, const formats::Source& source,
                                        const std::optional<FolderPlan>& rope, const formats::GgufSplit& split,
                                        const ConvertOptions& options, const Io& io) {
   const WriteOptions write = write_options(options.common, options.writer);
@@ -227,7 +221,8 @@ std::vector<std::string> write_targets(const std::vector<Target>& targets, const
     if (target.folder) folders.push_back(hf_output(target, source, rope, options, write));
 
   StreamPlan pass;
-  ggufs.append_items(pass);
+  const bool measure = measures_errors(options.rmse, options.common);
+  ggufs.append_items(pass, measure);
   for (const formats::HfOutput& folder : folders) folder.append_items(pass);
   std::vector<std::string> warnings = stream_pass(pass, "converting", options.common, io);
 
@@ -235,6 +230,8 @@ std::vector<std::string> write_targets(const std::vector<Target>& targets, const
   for (formats::HfOutput& folder : folders) folder.seal(), folder.append_pending(outputs);
   ggufs.append_pending(outputs);
   finish_together(outputs);
+  for (std::size_t i = 0; Target & target : targets)
+    if (target.plan) target.errors = ggufs.errors(i++);
   return warnings;
 }
 
@@ -261,32 +258,6 @@ OutputPlan plan_outputs(std::vector<Target>& targets, const formats::Source& sou
               (folders ? plural(folders, "folder") : "");
   if (replaced) plan.what += " in place of " + plural(replaced, "older file");
   return plan;
-}
-
-/// Per output and type of its tensors, the source's errors in it.
-Table error_table(const std::vector<std::pair<const Target*, std::map<std::string, double>>>& measured) {
-  Table table{{{"output"}, {"type"}, {"tensors", true}, {"mean rmse", true}, {"largest rmse", true}, {"of tensor"}},
-              {}};
-  struct Sums {
-    std::uint64_t n = 0;
-    double total = 0, largest = -1;
-    std::string worst;
-  };
-  for (const auto& [target, errors] : measured) {
-    std::map<DType, Sums> by_type;
-    for (const auto& tensor : target->plan->tensors) {
-      const auto error = errors.find(tensor.name);
-      if (error == errors.end()) continue;
-      Sums& sums = by_type[tensor.dtype];
-      ++sums.n, sums.total += error->second;
-      if (error->second > sums.largest) sums.largest = error->second, sums.worst = tensor.name;
-    }
-    for (const auto& [type, sums] : by_type)
-      table.rows.push_back({first_file(*target).filename().string(), std::string(info(type).name),
-                            std::to_string(sums.n), number_text(sums.total / static_cast<double>(sums.n), 3),
-                            number_text(sums.largest, 3), sums.largest > 0 ? sums.worst : "-"});
-  }
-  return table;
 }
 
 const Target* first_of_kind(const std::vector<Target>& targets, bool folder) {
@@ -330,14 +301,8 @@ Output describe_outputs(const std::vector<Target>& targets, const formats::Sourc
   output.body = {{"outputs", Json::array()}, {"dry_run", dry_run}};
   Table table{{{"output"}, {"type"}, {"bytes", true}, {"tensors", true}}, {}};
   std::set<std::string> notes;
-  std::vector<std::pair<const Target*, std::map<std::string, double>>> measured;
   for (const Target& target : targets) {
-    std::map<std::string, double> errors;
-    if (options.rmse && target.plan && !dry_run) {
-      errors = errors_of(target, source, options.common);
-      measured.emplace_back(&target, errors);
-    }
-    output.body["outputs"].push_back(output_json(target, options.sha256 && !dry_run, errors));
+    output.body["outputs"].push_back(output_json(target, options.sha256 && !dry_run, measured_of(target)));
     const std::size_t n = target.plan ? target.plan->tensors.size() : source.checkpoint.tensors.size();
     table.rows.push_back({file_names(target), target.type, std::to_string(target.bytes), std::to_string(n)});
     for (const std::string& note : target.notes) notes.insert("note: " + one_line(note));
@@ -355,7 +320,6 @@ Output describe_outputs(const std::vector<Target>& targets, const formats::Sourc
   for (const Target& target : targets)  // targets of a kind say the same
     if (!target.verdicts.empty() && &target == first_of_kind(targets, target.folder))
       output.table(engine_table(target.verdicts));
-  if (!measured.empty()) output.table(error_table(measured));
   return output;
 }
 
@@ -389,7 +353,9 @@ int run_convert(const ConvertOptions& options, Io& io) {
   if (!options.writer.dry_run)
     for (const Target& target : targets)
       for (const fs::path& path : paths_of(target)) output.written.push_back(path.string());
-  emit(output, options.common, io);
+  std::vector<MeasuredOutput> measured;
+  for (const Target& target : targets) measured.push_back(measured_of(target));
+  emit_measured(std::move(output), measured, options.rmse, options.common, io);
   return 0;
 }
 

@@ -43,6 +43,7 @@ struct Target {
   std::optional<formats::GgufPlan> plan = std::nullopt;  // of a GGUF
   formats::GgufWritten planned = {};                     // its files
   std::uint64_t bytes = 0;                               // to be written
+  std::vector<EncodingError> errors = {};                // by tensor of the plan, if they were measured
   std::vector<formats::Loss> losses = {};
   std::vector<std::string> notes = {};
   std::vector<formats::EngineVerdict> verdicts = {};  // of a new rope: what the engines read

@@ -10,6 +10,7 @@
 #include "tools/one_line.h"
 #include "tools/output_plan.h"
 #include "tools/quantize_options.h"
+#include "tools/tensor_errors.h"
 #include "tools/units.h"
 
 namespace ropewalk::tools {
@@ -47,6 +48,7 @@ Table type_table(const formats::QuantizePlan& plan) {
 
 struct Written {
   formats::GgufWritten files;
+  std::vector<EncodingError> errors;  // if they are measured
   std::vector<std::string> warnings;
 };
 Written write(const formats::QuantizePlan& plan, const formats::GgufTarget& target, const QuantizeCommand& command,
@@ -55,14 +57,15 @@ Written write(const formats::QuantizePlan& plan, const formats::GgufTarget& targ
   options.overwrite = true;  // as llama-quantize does; the old file stays until the new one is whole
   formats::GgufOutputs outputs({plan.plan}, {target}, options);
   StreamPlan pass;
-  outputs.append_items(pass);
+  outputs.append_items(pass, measures_errors(command.rmse, common));
   Written written;
   written.warnings = stream_pass(pass, "quantizing", common, io);
   written.files = outputs.finish().front();
+  written.errors = outputs.errors(0);
   return written;
 }
 
-Json tensors_json(const formats::QuantizePlan& plan) {
+Json tensors_json(const formats::QuantizePlan& plan, const MeasuredOutput& measured) {
   Json tensors = Json::array();
   for (std::size_t i = 0; i < plan.tensors.size(); ++i) {
     const formats::QuantizedTensor& tensor = plan.tensors[i];
@@ -72,12 +75,13 @@ Json tensors_json(const formats::QuantizePlan& plan) {
                        {"wanted", info(tensor.wanted).name},
                        {"bytes", bytes_of(plan.plan.tensors[i])},
                        {"weighted", tensor.weighted}});
+    put_errors(tensors.back(), measured, i);
   }
   return tensors;
 }
 
 Output describe(const QuantizeRequest& request, const formats::QuantizePlan& plan, const formats::GgufWritten& files,
-                const QuantizeCommand& command) {
+                const QuantizeCommand& command, const MeasuredOutput& measured) {
   const bool dry_run = command.writer.dry_run;
   Output output{.command = "quantize", .source = request.input.string()};
   Json list = Json::array();
@@ -99,7 +103,7 @@ Output describe(const QuantizeRequest& request, const formats::QuantizePlan& pla
                     {"bytes", files.bytes},
                     {"sha256", list.size() == 1 ? list[0]["sha256"] : Json(nullptr)},
                     {"files", list},
-                    {"tensors", tensors_json(plan)},
+                    {"tensors", tensors_json(plan, measured)},
                     {"losses", Json::array()},
                     {"notes", notes}}}},
                  {"mix", request.options.copy ? Json(nullptr) : Json(formats::kMixVersion)},
@@ -148,16 +152,18 @@ int run_quantize(const QuantizeCommand& command, Io& io) {
     outputs.targets.push_back({path, std::exchange(rest, 0)});
   }
   announce(outputs, common, io);
+  MeasuredOutput measured{files.files.front().filename().string(), &plan.plan, {}};
   if (!command.writer.dry_run) {
     Written written = write(plan, target, command, common, io);
     files = std::move(written.files);
+    measured.errors = std::move(written.errors);
     warnings.insert(warnings.end(), written.warnings.begin(), written.warnings.end());
   }
-  Output output = describe(request, plan, files, command);
+  Output output = describe(request, plan, files, command, measured);
   output.warnings = std::move(warnings);
   if (!command.writer.dry_run)
     for (const fs::path& path : files.files) output.written.push_back(path.string());
-  emit(output, common, io);
+  emit_measured(std::move(output), {measured}, command.rmse, common, io);
   return 0;
 }
 

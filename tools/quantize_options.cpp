@@ -84,6 +84,8 @@ void declare_quantize(CommandLine& line, QuantizeCommand& command) {
   declare_mix(line, command.mix);
   declare_writer(line, command.writer);
   line.flag("--sha256", command.sha256, "print the sha256 of each file written (reads them again)");
+  line.flag("--rmse", command.rmse,
+            "report what each tensor's encoding has lost, measured as it is written; --report does too");
   declare_common(line, command.common);
   line.example("ropewalk quantize model-f16.gguf model-Q4_K_M.gguf Q4_K_M", "the bytes of llama-quantize 0.5");
   line.example("ropewalk quantize --imatrix model.imatrix.gguf model-f16.gguf IQ3_XS 8",
