@@ -4,8 +4,9 @@
 #include "lib/codecs/k_blocks.h"
 #include "lib/codecs/lane_fits.h"
 
-// The encoders of encode_k.cpp with the fits of 32 groups at once: two blocks of Q2_K, Q3_K and Q6_K, four of Q4_K and Q5_K. Levels
-// of the fits are not kept: where they count, behind a stored scale of 0, the group is fitted once more, alone.
+// The encoders of encode_k.cpp with the fits of 32 groups at once: two blocks of Q2_K, Q3_K and Q6_K, four of Q4_K and
+// Q5_K (and of Q3_K without importances). Levels of the fits are not kept: where they count, behind a stored scale of 0,
+// the group is fitted once more, alone.
 namespace ropewalk::codecs {
 namespace {
 
@@ -15,6 +16,10 @@ struct LaneFits {
 struct Turned {
   alignas(64) float x[32 * kLanes], weights[32 * kLanes];
 };
+
+/// Blocks that fill all lanes.
+template <class Type>
+constexpr int kFull = kLanes* Type::kGroup / 256;
 
 /// The fits of up to kLanes groups, those of n_blocks blocks.
 template <class Type>
@@ -33,14 +38,27 @@ void fit(const float* x, const float* importances, int n_blocks, LaneFits& fits)
     }
   } else if constexpr (std::is_same_v<Type, Q6K>) {
     for (int i = 0; i < n * kLanes; ++i) in.weights[i] = in.x[i] * in.x[i];
-  } else if constexpr (!std::is_same_v<Type, Q3K>) {
+  } else {
     weigh_lanes(in.x, n, !std::is_same_v<Type, Q2K>, in.weights);
   }
   const LaneGroups groups{in.x, in.weights, n};
   if constexpr (std::is_same_v<Type, Q6K>) fit_symmetric_lanes(groups, 32, fits.scales);
-  else if constexpr (std::is_same_v<Type, Q3K>)
-    importances != nullptr ? fit_symmetric_lanes(groups, 4, fits.scales) : fit_by_moves_lanes(groups, 4, fits.scales);
+  else if constexpr (std::is_same_v<Type, Q3K>) fit_symmetric_lanes(groups, 4, fits.scales);
   else fit_affine_lanes(groups, affine_search<Type>(importances != nullptr), fits.scales, fits.mins);
+}
+
+/// Q3_K without importances: n_blocks blocks over several batches.
+void fit_moving(const float* x, int n_blocks, LaneFits* fits) {
+  alignas(64) float turned[kMoveBatches][16 * kLanes];
+  const float* from[kMoveBatches];
+  float* scales[kMoveBatches];
+  for (int batch = 0; batch < kMoveBatches; ++batch) {
+    const int blocks = limited(0, n_blocks - batch * kFull<Q3K>, kFull<Q3K>);
+    turn(x + batch * kFull<Q3K> * 256, 16, blocks * 16, turned[batch]);
+    from[batch] = turned[batch];
+    scales[batch] = fits[batch].scales;
+  }
+  fit_by_moves_lanes(from, 16, 4, scales);
 }
 
 /// Levels at the stored scales; those of the fits where such a scale is 0.
@@ -68,19 +86,24 @@ void put_levels(const float* x, const float* importances, std::byte* block) {
 
 template <class Type>
 void encode_row(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
-  constexpr int per_block = 256 / Type::kGroup, at_once = kLanes / per_block;
+  constexpr int per_block = 256 / Type::kGroup;
+  const bool moving = std::is_same_v<Type, Q3K> && importances == nullptr;
+  const int at_once = kFull<Type> * (moving ? kMoveBatches : 1);
   for (std::int64_t at = 0; at < columns; at += 256 * at_once) {
     const int n_blocks = static_cast<int>(std::min<std::int64_t>(at_once, (columns - at) / 256));
-    LaneFits all{};
-    fit<Type>(x + at, importances != nullptr ? importances + at : nullptr, n_blocks, all);
+    LaneFits all[kMoveBatches] = {};
+    if (moving) fit_moving(x + at, n_blocks, all);
+    else fit<Type>(x + at, importances != nullptr ? importances + at : nullptr, n_blocks, all[0]);
     for (int b = 0; b < n_blocks; ++b, out += Type::kBytes) {
       const float *of_block = x + at + 256 * b,
                   *weights = importances != nullptr ? importances + at + 256 * b : nullptr;
       std::fill_n(out, Type::kBytes, std::byte{0});
+      const LaneFits& batch = all[b / kFull<Type>];
+      const int first = b % kFull<Type> * per_block;
       GroupFits fits;
-      std::copy_n(all.scales + per_block * b, per_block, fits.scales);
-      std::copy_n(all.mins + per_block * b, per_block, fits.mins);
-      std::copy_n(all.sums + per_block * b, per_block, fits.sums);
+      std::copy_n(batch.scales + first, per_block, fits.scales);
+      std::copy_n(batch.mins + first, per_block, fits.mins);
+      std::copy_n(batch.sums + first, per_block, fits.sums);
       if (put_scales<Type>(fits, importances != nullptr, out)) put_levels<Type>(of_block, weights, out);
     }
   }

@@ -36,6 +36,34 @@ HWY_INLINE void store_levels(V levels, std::uint8_t* out) {
   hn::StoreU(hn::DemoteTo(d8, hn::ConvertTo(Ints(), levels)), d8, out);
 }
 
+void Turn(const float* x, int n, int n_groups, float* out) {
+  int group = 0;
+#if HWY_TARGET != HWY_SCALAR
+  // squares of four groups and four elements
+  const hn::FixedTag<float, 4> d4;
+  const hn::RepartitionToWide<decltype(d4)> wide;
+  for (; group + 4 <= n_groups; group += 4)
+    for (int i = 0; i < n; i += 4) {
+      const float* from = x + group * n + i;
+      const auto a = hn::LoadU(d4, from), b = hn::LoadU(d4, from + n), c = hn::LoadU(d4, from + 2 * n),
+                 d = hn::LoadU(d4, from + 3 * n);
+      const auto ab_low = hn::BitCast(wide, hn::InterleaveLower(d4, a, b)),
+                 ab_high = hn::BitCast(wide, hn::InterleaveUpper(d4, a, b)),
+                 cd_low = hn::BitCast(wide, hn::InterleaveLower(d4, c, d)),
+                 cd_high = hn::BitCast(wide, hn::InterleaveUpper(d4, c, d));
+      float* to = out + i * kLanes + group;
+      hn::StoreU(hn::BitCast(d4, hn::InterleaveLower(wide, ab_low, cd_low)), d4, to);
+      hn::StoreU(hn::BitCast(d4, hn::InterleaveUpper(wide, ab_low, cd_low)), d4, to + kLanes);
+      hn::StoreU(hn::BitCast(d4, hn::InterleaveLower(wide, ab_high, cd_high)), d4, to + 2 * kLanes);
+      hn::StoreU(hn::BitCast(d4, hn::InterleaveUpper(wide, ab_high, cd_high)), d4, to + 3 * kLanes);
+    }
+#endif
+  for (int i = 0; i < n; ++i) {
+    for (int g = group; g < n_groups; ++g) out[i * kLanes + g] = x[g * n + i];
+    std::fill(out + i * kLanes + n_groups, out + (i + 1) * kLanes, 0.0f);
+  }
+}
+
 void Weigh(const float* x, const float* importances, const float* spreads, int n, float* weights, float* sums) {
   const Floats df;
   const int lanes = static_cast<int>(hn::Lanes(df));
@@ -253,22 +281,22 @@ void FitSymmetric(const LaneGroups& groups, int half, float* scales, std::uint8_
   }
 }
 
-/// Every move waits for the one before: a division and what hangs on it. So two vectors at a time.
-HWY_INLINE void fit_by_moves_pair(const float* x, int n, int half, float* scales) {
+constexpr int kMoving = 4;  // vectors in flight: every move waits for the one before, a division and what hangs on it
+
+HWY_INLINE void fit_by_moves_vectors(const float* const* x, int n, int half, float* const* scales) {
   const Floats df;
   const int lanes = static_cast<int>(hn::Lanes(df));
-  HWY_ALIGN float levels[32 * kPair * 16];
+  HWY_ALIGN float levels[32 * kMoving * 16];
   const V zero = hn::Zero(df);
-  V sum_lx[kPair], sum_l2[kPair];
-  M dead[kPair];
-  for (int p = 0; p < kPair; ++p) {
-    const V peak = extreme_of(x + p * lanes, n), inverse = hn::Div(set(real(-half)), peak);
+  V sum_lx[kMoving], sum_l2[kMoving];
+  M dead[kMoving];
+  for (int p = 0; p < kMoving; ++p) {
+    const V peak = extreme_of(x[p], n), inverse = hn::Div(set(real(-half)), peak);
     dead[p] = hn::Lt(hn::Abs(peak), set(kNothing));
     sum_lx[p] = sum_l2[p] = zero;
     for (int i = 0; i < n; ++i) {
-      const V xi = load(x + i * kLanes + p * lanes), w = hn::Mul(xi, xi),
-              l = level_of(hn::Mul(inverse, xi), -half, half - 1);
-      hn::StoreU(l, df, levels + (i * kPair + p) * lanes);
+      const V xi = load(x[p] + i * kLanes), w = hn::Mul(xi, xi), l = level_of(hn::Mul(inverse, xi), -half, half - 1);
+      hn::StoreU(l, df, levels + (i * kMoving + p) * lanes);
       sum_lx[p] = hn::Add(sum_lx[p], hn::Mul(hn::Mul(w, xi), l));
       sum_l2[p] = hn::Add(sum_l2[p], hn::Mul(hn::Mul(w, l), l));
     }
@@ -278,9 +306,9 @@ HWY_INLINE void fit_by_moves_pair(const float* x, int n, int half, float* scales
   for (int round = 0; round < 5 && moved; ++round) {
     M any = hn::Lt(zero, zero);
     for (int i = 0; i < n; ++i)
-      for (int p = 0; p < kPair; ++p) {
-        const V xi = load(x + i * kLanes + p * lanes), w = hn::Mul(xi, xi), wx = hn::Mul(w, xi);
-        float* place = levels + (i * kPair + p) * lanes;
+      for (int p = 0; p < kMoving; ++p) {
+        const V xi = load(x[p] + i * kLanes), w = hn::Mul(xi, xi), wx = hn::Mul(w, xi);
+        float* place = levels + (i * kMoving + p) * lanes;
         const V old = load(place);
         V lx = hn::Sub(sum_lx[p], hn::Mul(wx, old)), l2 = hn::Sub(sum_l2[p], hn::Mul(hn::Mul(w, old), old));
         M better = hn::AndNot(dead[p], hn::Gt(lx, zero));
@@ -297,16 +325,24 @@ HWY_INLINE void fit_by_moves_pair(const float* x, int n, int half, float* scales
       }
     moved = !hn::AllFalse(df, any);
   }
-  for (int p = 0; p < kPair; ++p) {
+  for (int p = 0; p < kMoving; ++p) {
     const M sound = hn::AndNot(dead[p], hn::Gt(sum_l2[p], zero));
-    hn::StoreU(hn::IfThenElse(sound, hn::Div(sum_lx[p], sum_l2[p]), zero), df, scales + p * lanes);
+    hn::StoreU(hn::IfThenElse(sound, hn::Div(sum_lx[p], sum_l2[p]), zero), df, scales[p]);
   }
 }
 
-void FitByMoves(const LaneGroups& groups, int half, float* scales) {
-  const int step = kPair * static_cast<int>(hn::Lanes(Floats()));
-  for (int first = 0; first < kLanes; first += step)
-    fit_by_moves_pair(groups.x + first, groups.n, half, scales + first);
+void FitByMoves(const float* const* x, int n, int half, float* const* scales) {
+  const int lanes = static_cast<int>(hn::Lanes(Floats())), of_batch = kLanes / lanes;
+  const float* from[kMoving];
+  float* to[kMoving];
+  for (int vector = 0; vector < kMoveBatches * of_batch; vector += kMoving) {
+    for (int p = 0; p < kMoving; ++p) {
+      const int batch = (vector + p) / of_batch, column = (vector + p) % of_batch * lanes;
+      from[p] = x[batch] + column;
+      to[p] = scales[batch] + column;
+    }
+    fit_by_moves_vectors(from, n, half, to);
+  }
 }
 
 void TakeLevels(const float* x, const StoredScales& scales, int n, int low, int high, std::uint8_t* levels) {
@@ -442,6 +478,7 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace ropewalk::codecs {
 HWY_EXPORT(NearestEntry);
+HWY_EXPORT(Turn);
 HWY_EXPORT(Weigh);
 HWY_EXPORT(WeighPlain);
 HWY_EXPORT(FitAffine);
@@ -451,6 +488,7 @@ HWY_EXPORT(FitIq4);
 HWY_EXPORT(TakeLevels);
 HWY_EXPORT(NearestIq4);
 
+void turn(const float* x, int n, int n_groups, float* out) { HWY_DYNAMIC_DISPATCH(Turn)(x, n, n_groups, out); }
 void weigh_lanes(const float* x, const float* importances, const float* spreads, int n, float* weights, float* sums) {
   HWY_DYNAMIC_DISPATCH(Weigh)(x, importances, spreads, n, weights, sums);
 }
@@ -464,8 +502,8 @@ void fit_affine_lanes(const LaneGroups& groups, const AffineSearch& search, floa
 void fit_symmetric_lanes(const LaneGroups& groups, int half, float* scales, std::uint8_t* levels) {
   HWY_DYNAMIC_DISPATCH(FitSymmetric)(groups, half, scales, levels);
 }
-void fit_by_moves_lanes(const LaneGroups& groups, int half, float* scales) {
-  HWY_DYNAMIC_DISPATCH(FitByMoves)(groups, half, scales);
+void fit_by_moves_lanes(const float* const* x, int n, int half, float* const* scales) {
+  HWY_DYNAMIC_DISPATCH(FitByMoves)(x, n, half, scales);
 }
 
 void take_levels(const float* x, const StoredScales& scales, int n, int low, int high, std::uint8_t* levels) {

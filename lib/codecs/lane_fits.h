@@ -18,13 +18,8 @@ struct LaneGroups {
   int n;
 };
 
-/// n_groups groups of n consecutive elements, turned to stand so; lanes without a group are zero.
-inline void turn(const float* x, int n, int n_groups, float* out) {
-  for (int i = 0; i < n; ++i) {
-    for (int group = 0; group < n_groups; ++group) out[i * kLanes + group] = x[group * n + i];
-    for (int group = n_groups; group < kLanes; ++group) out[i * kLanes + group] = 0;
-  }
-}
+/// n_groups groups of n consecutive elements (a multiple of 4), turned to stand so; lanes without a group are zero.
+void turn(const float* x, int n, int n_groups, float* out);
 
 /// weigh() of each group, all turned: `spreads` one a group. `weights` may be `importances`. Of no use for sums: null.
 void weigh_lanes(const float* x, const float* importances, const float* spreads, int n, float* weights, float* sums);
@@ -46,8 +41,9 @@ void fit_affine_lanes(const LaneGroups& groups, const AffineSearch& search, floa
                       std::uint8_t* levels = nullptr);
 /// fit_symmetric of each group.
 void fit_symmetric_lanes(const LaneGroups& groups, int half, float* scales, std::uint8_t* levels = nullptr);
-/// fit_by_moves of each group; weights are not looked at.
-void fit_by_moves_lanes(const LaneGroups& groups, int half, float* scales);
+/// fit_by_moves of each group of kMoveBatches batches at once, x[batch] laid out as LaneGroups::x, n <= 32 elements each.
+inline constexpr int kMoveBatches = 2;
+void fit_by_moves_lanes(const float* const* x, int n, int half, float* const* scales);
 
 /// Levels of a block at the scales as stored: nearest((x + m) / d), limited, less `low`; of 256 / n groups of n
 /// consecutive elements. A d of 0 gives what it gives.
