@@ -157,7 +157,7 @@ verify::SweepOptions sweep_options(const CommonOptions& common, SweepDevice& dev
   options.threads = common.threads;
   options.progress = [&progress](int done) { progress.set(static_cast<std::uint64_t>(done)); };
   options.device = device.device;
-  options.report = &device.report;
+  options.report = &device.report, options.known = &device.rounding;
   return options;
 }
 

@@ -27,6 +27,7 @@ struct SweepDevice {
   std::optional<verify::DeviceOptions> device;  // nullopt: the host
   verify::SweepReport report;                   // of the last sweep
   std::vector<verify::SweepReport> sweeps;      // of all, as tell_sweep() was told of them
+  verify::KnownRounding rounding = {};          // of the models swept so far
   std::string announcement;                     // said on standard error when the first sweep begins; empty: nothing
 };
 /// auto: the CPU, until the GPU's results have been checked on one; which GPU that passes over is looked up and said only

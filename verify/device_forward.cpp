@@ -39,20 +39,25 @@ std::vector<std::unique_ptr<Accelerator::Event>> make_events(Accelerator& device
 
 }  // namespace
 
-DeviceForward::DeviceForward(const DeviceModel& model, std::span<const Window> windows, const DevicePlan& plan,
-                             const DeviceTuning& tuning, const Workers& workers, DeviceActivations& shared)
+DeviceForward::DeviceForward(DeviceModel& model, std::span<const Window> windows, const DevicePlan& plan,
+                             const DeviceTuning& tuning, const Workers& workers, DeviceActivations& shared,
+                             std::size_t taker)
     : model_(model),
       device_(shared.device),
       shared_(shared),
       plan_(plan),
+      taker_(taker),
+      stream_(*model.stream),
       d_model_(std::size_t(model.model->config.d_model)),
-      ring_(make_ring(device_, model.pieces.largest_bytes, std::max<std::size_t>(2, tuning.ring))),
-      copied_(make_events(device_, ring_.size())),
+      copied_(make_events(device_, std::max<std::size_t>(2, tuning.ring))),
       fed_(make_events(device_, model.weights.size())),
       started_(make_events(device_, model.weights.size())),
       done_(make_events(device_, model.weights.size())),
-      before_(model.weights.size(), nullptr),
-      stream_(model.pieces.stream, spans_of(ring_), tuning.readers) {
+      before_(model.weights.size(), nullptr) {
+  stream_.start([&] {
+    model.ring = make_ring(device_, model.pieces.largest_bytes, copied_.size());
+    return spans_of(model.ring);
+  });
   std::vector<std::int32_t> ids;
   for (const Window& window : windows) {
     lengths_.push_back(window.size());
@@ -154,24 +159,35 @@ void DeviceForward::queue_piece(const WeightPiece& piece, std::span<const std::b
 }
 
 void DeviceForward::feed(int layer) {
-  if (layer < layers_fed_) return;
-  ++layers_fed_;
-  const auto at = static_cast<std::size_t>(layer), layers = std::size_t(config().n_layers);
-  const bool is_head = at >= layers;
-  const std::size_t turn = is_head ? at - layers : at, slots = is_head ? slots_.size() : plan_.slots;
-  std::byte* slot = slots_[turn % slots]->bytes().data;
-  if (turn >= slots) done_[at - slots]->make_wait(Queue::copy);
-  device_.set_layer(Queue::copy, is_head ? std::nullopt : std::optional(layer));
+  const auto at = static_cast<std::size_t>(layer);
+  if (at < fed_to_) return;
+  if (at >= plan_.slots) done_[at - plan_.slots]->make_wait(Queue::copy);
+  device_.set_layer(Queue::copy, layer);
+  feed_to(at, slots_[at % plan_.slots]->bytes().data);
+}
+
+void DeviceForward::feed_tile(std::size_t tile) {
+  const std::size_t layers = std::size_t(config().n_layers), in_piece = tile % tiles_of_piece(),
+                    piece = tile / tiles_of_piece();
+  if (in_piece == 0 && piece >= slots_.size())
+    done_[layers + tile - slots_.size() * tiles_of_piece()]->make_wait(Queue::copy);
+  device_.set_layer(Queue::copy, std::nullopt);
+  feed_to(layers + tile, slots_[piece % slots_.size()]->bytes().data + in_piece * tile_bytes_);
+}
+
+void DeviceForward::feed_to(std::size_t at, std::byte* slot) {
+  fed_to_ = at + 1;
+  const std::size_t ring = copied_.size();
   for (const WeightPiece& piece : model_.pieces.of[at]) {
     const std::size_t index = next_piece_++;
     queue_piece(piece, stream_.wait(index), slot, model_.weights[at]);
-    copied_[index % ring_.size()]->record(Queue::copy);
+    copied_[index % ring]->record(Queue::copy);
     if (piece.done) piece.done->release();
     // Half a ring behind, where the wait is short, a place is given back to the readers.
-    if (index + 1 < ring_.size() / 2) continue;
-    const std::size_t behind = index + 1 - ring_.size() / 2;
-    copied_[behind % ring_.size()]->wait();
-    stream_.release(behind);
+    if (index + 1 < ring / 2) continue;
+    const std::size_t behind = index + 1 - ring / 2;
+    copied_[behind % ring]->wait();
+    stream_.release(behind, taker_);
   }
   fed_[at]->record(Queue::copy);
 }
@@ -437,27 +453,32 @@ void DeviceForward::drop_layers() {
 
 void DeviceForward::make_head_room() {
   const HeadBytes needed = head_bytes(model_, plan_, rows_);
+  tile_bytes_ = needed.tile;
   for (std::size_t slot = 0; slot < plan_.head_slots(std::size_t(config().n_vocab)); ++slot)
-    slots_.push_back(device_.allocate("weights of the head", needed.weights));
+    slots_.push_back(device_.allocate("weights of the head", needed.slot));
   head_normed_ = device_.allocate("normed rows of the head", needed.normed);
   if (needed.terms > 0) head_terms_ = device_.allocate("bf16 terms of the head", needed.terms);
   if (needed.thin_terms > 0)
     head_thin_terms_ = device_.allocate("bf16 terms of the head's adapter activations", needed.thin_terms);
 }
 
+void DeviceForward::use_tile(std::size_t tile) {
+  const std::size_t piece = tile / tiles_of_piece();
+  weights_ = &model_.weights[std::size_t(config().n_layers) + tile];
+  slot_ = slots_[piece % slots_.size()]->bytes().data + tile % tiles_of_piece() * tile_bytes_;
+}
+
 void DeviceForward::begin_head(std::size_t piece) {
-  const std::size_t at = std::size_t(config().n_layers) + piece;
-  feed(int(at));
-  weights_ = &model_.weights[at];
-  slot_ = slots_[piece % slots_.size()]->bytes().data;
+  const std::size_t at = std::size_t(config().n_layers) + piece * tiles_of_piece();
+  use_tile(piece * tiles_of_piece());
   if (piece > 0) before_[at] = shared_.last_done;
-  fed_[at]->make_wait(Queue::compute);
+  fed_[fed_to_ - 1]->make_wait(Queue::compute);  // of the piece's last tile
   started_[at]->record(Queue::compute);
   device_.set_layer(Queue::compute, std::nullopt), device_.set_layer(Queue::spill, std::nullopt);
 }
 
 void DeviceForward::begin_head_rows(std::size_t first, std::size_t rows, std::size_t place) {
-  const DeviceWeight& w = weights_->matrices[DeviceWeights::kLogits];
+  const DeviceWeight& w = weights_->matrices[DeviceWeights::kLogits];  // any tile's: norm and A are in each
   head_x_ = activation(head_normed_, rows, d_model_);
   device_.rms_norm(residual(first, rows, place), vector(DeviceWeights::kFinalNorm), config().rms_eps, head_x_);
   done_with(place);
@@ -466,20 +487,19 @@ void DeviceForward::begin_head_rows(std::size_t first, std::size_t rows, std::si
   if (!w.deltas.empty()) head_thin_ = thin_of(head_x_terms_, w, head_thin_terms_);
 }
 
-void DeviceForward::head_tile(std::size_t first, const DeviceMatrix& logits) {
+void DeviceForward::head_tile(std::size_t tile, const DeviceMatrix& logits) {
+  use_tile(tile);
   const DeviceWeight& w = weights_->matrices[DeviceWeights::kLogits];
-  const DeviceMatrix whole{slot_ + w.offset_bytes, model_.type, w.outputs, w.depth, w.depth};
-  if (model_.type == ElementType::f32)
-    multiply_terms(head_x_terms_, terms_of(w).rows(first, logits.width), false, logits);
-  else device_.multiply(head_x_, whole.row_range(first, logits.width), false, logits);
+  if (model_.type == ElementType::f32) multiply_terms(head_x_terms_, terms_of(w), false, logits);
+  else device_.multiply(head_x_, {slot_ + w.offset_bytes, model_.type, w.outputs, w.depth, w.depth}, false, logits);
   for (const DeviceWeight::Delta& delta : w.deltas) {
     const DeviceWeight& b = weights_->matrices[delta.b];
-    multiply_terms(head_thin_.columns(delta.first_rank, b.depth), terms_of(b).rows(first, logits.width), true, logits);
+    multiply_terms(head_thin_.columns(delta.first_rank, b.depth), terms_of(b), true, logits);
   }
 }
 
 void DeviceForward::end_head(std::size_t piece) {
-  const std::size_t at = std::size_t(config().n_layers) + piece;
+  const std::size_t at = std::size_t(config().n_layers) + piece * tiles_of_piece();
   done_[at]->record(Queue::compute);
   shared_.last_done = done_[at].get();
 }

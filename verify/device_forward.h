@@ -35,6 +35,8 @@ struct DeviceModel {
   ElementType type;  // f32: --precision f32
   std::vector<DeviceWeights> weights = {};
   WeightPieces pieces = {};
+  std::vector<std::unique_ptr<Accelerator::Memory>> ring = {};
+  std::unique_ptr<WeightStream> stream = {};  // to all devices of the sweep; its threads stop before the ring goes
 };
 
 /// How a sweep of one model, or two side by side, uses a device's memory.
@@ -47,6 +49,7 @@ struct DevicePlan {
 
   /// One piece of the head lies there alone, of several two: the next comes while one is computed with.
   std::size_t head_slots(std::size_t n_vocab) const { return head_columns >= n_vocab ? 1 : 2; }
+  std::size_t head_pieces(std::size_t n_vocab) const { return (n_vocab + head_columns - 1) / head_columns; }
 };
 /// Heads of one group: a layer's keys and values are computed, and attended to, for one group after the other, so that
 /// only its share of them lies on the device. A head's arithmetic knows nothing of the others: the same bits.
@@ -57,14 +60,14 @@ struct HeadGroup {
 std::vector<HeadGroup> head_groups(const ModelConfig& config, std::size_t groups);
 
 /// The fastest that fits `limit`: all heads at once before groups of them, residuals on the device before long chunks,
-/// long chunks before more slots, and the head in as few pieces as go beside that. The models' weights are planned with a head in one piece.
+/// long chunks before more slots, and the head in as few pieces as go beside that.
 /// Error(device) of memory_error() if nothing does; `held`: what is taken of the device's cap already.
 DevicePlan plan_device(std::span<const DeviceModel> models, std::span<const Window> windows, std::uint64_t limit,
                        std::uint64_t held, const DeviceTuning& tuning);
 
 /// What one model needs while the head is computed, beside what the models share.
 struct HeadBytes {
-  std::uint64_t weights, normed, terms, thin_terms;  // weights: of a slot
+  std::uint64_t tile, slot, normed, terms, thin_terms;  // weights of a tile, of a piece
 };
 HeadBytes head_bytes(const DeviceModel& model, const DevicePlan& plan, std::size_t rows);
 std::uint64_t largest_layer_bytes(const DeviceModel& model);
@@ -93,11 +96,11 @@ class DeviceActivations {
 /// A model half way through on a device: Forward's (forward.h) twin.
 class DeviceForward {
  public:
-  /// Reads the embeddings and starts reading weights. All arguments outlive it.
-  DeviceForward(const DeviceModel& model, std::span<const Window> windows, const DevicePlan& plan,
-                const DeviceTuning& tuning, const Workers& workers, DeviceActivations& shared);
-  /// Queues the copies of a layer's weights, or (n_layers + piece) of a piece of the head; waits for their bytes, not for
-  /// the device. In order; run_layer and begin_head do it where nobody has.
+  /// Reads the embeddings and starts reading weights, which it takes as `taker`. All arguments outlive it.
+  DeviceForward(DeviceModel& model, std::span<const Window> windows, const DevicePlan& plan, const DeviceTuning& tuning,
+                const Workers& workers, DeviceActivations& shared, std::size_t taker);
+  /// Queues the copies of a layer's weights; waits for their bytes, not for the device. In order; run_layer does it where
+  /// nobody has. All devices of a sweep feed all models in one order, whatever their plans: they wait for each other.
   void feed(int layer);
   /// Queues a layer.
   void run_layer(int layer);
@@ -106,12 +109,14 @@ class DeviceForward {
   void drop_layers();
   /// Makes room for the head, after all have dropped their layers.
   void make_head_room();
-  /// For every piece of the head, in order: begin_head; for chunks of rows begin_head_rows (`place`: as residual()'s)
-  /// and head_tile for the piece's tiles; end_head. A tile: outputs [first, ...) of the piece to `logits` [rows,
-  /// kHeadTile or what is left] f32.
+  /// Of a tile of the head, as feed().
+  void feed_tile(std::size_t tile);
+  /// For every piece of the head, in order, when its tiles have been fed: begin_head; for chunks of rows begin_head_rows (`place`: as residual()'s)
+  /// and head_tile for the piece's tiles, counted from the head's first, to `logits` [rows, kHeadTile or what is left]
+  /// f32; end_head.
   void begin_head(std::size_t piece);
   void begin_head_rows(std::size_t first, std::size_t rows, std::size_t place);
-  void head_tile(std::size_t first, const DeviceMatrix& logits);
+  void head_tile(std::size_t tile, const DeviceMatrix& logits);
   void end_head(std::size_t piece);
 
   const ModelConfig& config() const noexcept { return model_.model->config; }
@@ -127,6 +132,10 @@ class DeviceForward {
 
  private:
   struct Launch;  // windows of one
+  void feed_to(std::size_t at, std::byte* slot);
+  std::size_t head_tiles() const { return model_.weights.size() - std::size_t(config().n_layers); }
+  std::size_t tiles_of_piece() const { return plan_.head_columns / kHeadTile; }
+  void use_tile(std::size_t tile);
   void queue_piece(const WeightPiece& piece, std::span<const std::byte> bytes, std::byte* slot,
                    const DeviceWeights& weights);
   void run_group(std::size_t group);
@@ -146,7 +155,6 @@ class DeviceForward {
       return out;
     }
     Terms columns(std::size_t from, std::size_t width) const { return {first.columns(from, width), count, elements}; }
-    Terms rows(std::size_t from, std::size_t number) const { return {first.row_range(from, number), count, elements}; }
   };
   Terms terms_of(const DeviceMatrix& x, const std::unique_ptr<Accelerator::Memory>& memory, std::size_t count);
   Terms terms_of(const DeviceWeight& weight) const;
@@ -174,6 +182,8 @@ class DeviceForward {
   Accelerator& device_;
   DeviceActivations& shared_;
   const DevicePlan plan_;
+  const std::size_t taker_;
+  WeightStream& stream_;
   std::vector<std::size_t> lengths_;
   std::vector<Chunk> chunks_;
   std::size_t rows_ = 0, d_model_;
@@ -183,19 +193,19 @@ class DeviceForward {
       attended_;  // pinned, all groups but the last, one after the other: [rows, width]
   std::vector<std::unique_ptr<Accelerator::Memory>> rotary_memory_;
   std::vector<DeviceRotary> rotary_;  // by window
-  std::vector<std::unique_ptr<Accelerator::Memory>> ring_, slots_;
+  std::vector<std::unique_ptr<Accelerator::Memory>> slots_;
   std::unique_ptr<Accelerator::Memory> staging_;
   std::unique_ptr<Accelerator::Memory> head_normed_, head_terms_, head_thin_terms_;  // for all tiles of a chunk
   std::vector<std::unique_ptr<Accelerator::Event>> copied_;                          // by place in the ring
-  std::vector<std::unique_ptr<Accelerator::Event>> fed_, started_, done_;  // by layer, pieces of the head last
-  std::vector<Accelerator::Event*> before_;                                // what compute did before a layer's start
+  std::vector<std::unique_ptr<Accelerator::Event>> fed_, started_, done_;            // by layer, tiles of the head last
+  std::vector<Accelerator::Event*> before_;  // what compute did before a layer's start
   std::size_t next_piece_ = 0;
-  int layers_fed_ = 0;
+  std::size_t fed_to_ = 0;                  // layers and tiles
+  std::size_t tile_bytes_ = 0;              // from one tile of the head to the next in its slot
   const DeviceWeights* weights_ = nullptr;  // of the layer being queued
   std::byte* slot_ = nullptr;
   DeviceMatrix head_x_;  // normed rows of the head's chunk
   Terms head_x_terms_{}, head_thin_{};
-  WeightStream stream_;  // last: its threads stop first
 };
 
 }  // namespace ropewalk::verify

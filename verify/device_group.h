@@ -12,8 +12,8 @@
 #include "verify/sweep.h"
 
 // Several devices of one machine in one sweep. Each takes whole windows through all layers on its own; what passes
-// between them is here and in device_sweep.cpp's gathering of results, nowhere else: windows on their way out, errors
-// and progress while they run, rows of statistics on their way back.
+// between them is here, in weight_stream.h and in device_sweep.cpp's gathering of results, nowhere else: windows and
+// weights on their way out, errors and progress while they run, rows of statistics on their way back.
 namespace ropewalk::verify {
 
 /// The devices of a sweep; they outlive it.

@@ -85,7 +85,7 @@ std::pair<std::vector<PlannedBuffer>, std::vector<PlannedBuffer>> buffers(std::s
       layers.push_back({"weights of a layer", largest_layer_bytes(m)});
     const HeadBytes own = head_bytes(m, plan, shape.total);
     for (std::size_t slot = 0; slot < plan.head_slots(std::size_t(m.model->config.n_vocab)); ++slot)
-      head.push_back({"weights of the head", own.weights});
+      head.push_back({"weights of the head", own.slot});
     head.push_back({"normed rows of the head", own.normed});
     head.push_back({"bf16 terms of the head", own.terms});
     head.push_back({"bf16 terms of the head's adapter activations", own.thin_terms});
@@ -121,10 +121,13 @@ std::uint64_t needed(std::span<const DeviceModel> models, const Shape& shape, co
 
 HeadBytes head_bytes(const DeviceModel& m, const DevicePlan& plan, std::size_t all_rows) {
   const std::uint64_t rows = std::min(plan.head_rows, all_rows), d_model = std::uint64_t(m.model->config.d_model);
-  const DeviceWeights head = plan_device_head(*m.model, m.type, 0, plan.head_columns);
-  const std::uint64_t rank = head.largest_rank(), count = delta_terms(m.type);
+  const DeviceWeights& tile = m.weights[std::size_t(m.model->config.n_layers)];  // none is larger than the first
+  const std::uint64_t rank = tile.largest_rank(), count = delta_terms(m.type),
+                      tiles = std::min(plan.head_columns / kHeadTile,
+                                       m.weights.size() - std::size_t(m.model->config.n_layers));
   const bool in_terms = m.type == ElementType::f32 || (m.type == ElementType::f16 && rank > 0);
-  return {.weights = head.bytes,
+  return {.tile = tile.bytes,
+          .slot = tiles * tile.bytes,
           .normed = rows * d_model * element_bytes(m.type),
           .terms = in_terms ? count * rows * d_model * sizeof(std::uint16_t) : 0,
           .thin_terms = count * rows * rank * sizeof(std::uint16_t)};

@@ -42,22 +42,15 @@ struct Part {
 /// The sweep of one model or two over the windows of one device.
 class Sweep {
  public:
-  Sweep(Accelerator& device, std::vector<DeviceModel> models, const Part& part, DeviceGroup& group, int threads,
+  Sweep(Accelerator& device, std::span<DeviceModel> models, const Part& part, DeviceGroup& group, int threads,
         const DeviceTuning& tuning)
-      : device_(device),
-        group_(group),
-        part_(part),
-        models_(std::move(models)),
-        workers_(threads),
-        next_(next_ids(part.windows)) {
+      : device_(device), group_(group), part_(part), models_(models), workers_(threads), next_(next_ids(part.windows)) {
     const std::span<const Window> windows = part.windows;
-    cut(std::size_t(models_[0].model->config.n_vocab), tuning);
     plan_ = plan_device(models_, windows, device.limit_bytes(), device.held_bytes(), tuning);
-    if (plan_.head_columns < std::size_t(models_[0].model->config.n_vocab)) cut(plan_.head_columns, tuning);
     shared_.emplace(device, models_, windows, plan_);
     begin_ = device.event();
-    for (const DeviceModel& m : models_)
-      forwards_.push_back(std::make_unique<DeviceForward>(m, windows, plan_, tuning, workers_, *shared_));
+    for (DeviceModel& m : models_)
+      forwards_.push_back(std::make_unique<DeviceForward>(m, windows, plan_, tuning, workers_, *shared_, part.device));
   }
 
   SweepResult run(const SeeLogits& see) {
@@ -85,18 +78,10 @@ class Sweep {
     out.device_bytes = plan_.bytes;
     for (const DeviceModel& m : models_)
       out.kv_groups = std::max(out.kv_groups, head_groups(m.model->config, plan_.kv_groups).size());
-    out.head_pieces = models_[0].weights.size() - std::size_t(models_[0].model->config.n_layers);
-    for (const DeviceModel& m : models_) out.rounding.push_back(m.pieces.rounding());
+    out.head_pieces = plan_.head_pieces(std::size_t(models_[0].model->config.n_vocab));
   }
 
  private:
-  void cut(std::size_t head_columns, const DeviceTuning& tuning) {
-    for (DeviceModel& m : models_) {
-      m.weights = plan_device_weights(*m.model, m.type, head_columns);
-      m.pieces = cut_weights(m.weights, m.type, device_, tuning.piece_bytes);
-    }
-  }
-
   void run_layers(SweepResult& result) {
     int layers = 0;
     bool same_shape = models_.size() == 2;
@@ -156,7 +141,7 @@ class Sweep {
       for (std::size_t column = begin; column < end; column += kHeadTile) {
         for (std::size_t m = 0; m < models_.size(); ++m) {
           both[m] = {logits[m]->bytes().data, ElementType::f32, rows, std::min(kHeadTile, end - column), kHeadTile};
-          forwards_[m]->head_tile(column - begin, both[m]);
+          forwards_[m]->head_tile(column / kHeadTile, both[m]);
         }
         device_.head_statistics(both[0], both[1], column,
                                 next->as<const std::int32_t>(first * sizeof(std::int32_t), rows),
@@ -164,6 +149,12 @@ class Sweep {
         if (see) see(first, column, both[0]);
       }
     };
+    // Tile by tile, not piece by piece: the order is the same on all devices.
+    const auto feed_columns = [&](std::size_t begin, std::size_t end) {
+      for (std::size_t column = begin; column < end; column += kHeadTile)
+        for (const auto& forward : forwards_) forward->feed_tile(column / kHeadTile);
+    };
+    feed_columns(0, std::min(plan_.head_columns, n_vocab));
     for (std::size_t piece = 0, column = 0; column < n_vocab; ++piece, column += plan_.head_columns) {
       const std::size_t end = std::min(column + plan_.head_columns, n_vocab);
       for (const auto& forward : forwards_) forward->begin_head(piece);
@@ -173,8 +164,7 @@ class Sweep {
       }
       for (const auto& forward : forwards_) forward->end_head(piece);
       // While the device is busy with this piece, the next is read.
-      if (end < n_vocab)
-        for (const auto& forward : forwards_) forward->feed(forward->config().n_layers + int(piece) + 1);
+      feed_columns(end, std::min(end + plan_.head_columns, n_vocab));
     }
     result.rows.resize(n_rows);
     device_.copy_to_host(statistics->bytes().subspan(0, n_rows * sizeof(HeadRow)),
@@ -185,7 +175,7 @@ class Sweep {
   Accelerator& device_;
   DeviceGroup& group_;
   const Part& part_;
-  std::vector<DeviceModel> models_;
+  std::span<DeviceModel> models_;
   Workers workers_;
   std::vector<std::int32_t> next_;
   DevicePlan plan_{};
@@ -198,6 +188,50 @@ ElementType type_for(const Checkpoint& model, Precision precision) {
   return precision == Precision::f32    ? ElementType::f32
          : precision == Precision::bf16 ? ElementType::bf16
                                         : natural_type(model);
+}
+
+DType rounded_to(ElementType type) { return type == ElementType::f16 ? DType::f16 : DType::bf16; }
+
+/// The models of a sweep, their weights cut into pieces that cross to all devices.
+std::vector<DeviceModel> models_for(std::initializer_list<const Checkpoint*> models, Precision precision,
+                                    const Devices& devices, std::size_t takers, const SweepOptions& options,
+                                    const DeviceTuning& tuning) {
+  std::vector<DeviceModel> out;
+  for (const Checkpoint* model : models) {
+    DeviceModel& m = out.emplace_back(DeviceModel{model, type_for(*model, precision)});
+    m.weights = plan_device_weights(*model, m.type);
+    const bool is_known = options.known && options.known->find(*model, rounded_to(m.type));
+    m.pieces = cut_weights(m.weights, m.type, devices[0], tuning.piece_bytes, options.report && !is_known);
+    m.stream = std::make_unique<WeightStream>(m.pieces.stream, tuning.readers, takers);
+  }
+  return out;
+}
+
+/// A device's place among those that weights cross to, until its part is over, however it ends.
+class Taking {
+ public:
+  Taking(std::span<DeviceModel> models, std::size_t taker) : models_(models), taker_(taker) {}
+  Taking(const Taking&) = delete;
+  Taking& operator=(const Taking&) = delete;
+  ~Taking() {
+    for (DeviceModel& m : models_) m.stream->leave(taker_);
+  }
+
+ private:
+  std::span<DeviceModel> models_;
+  std::size_t taker_;
+};
+
+/// What the sweep's rounding of the models' weights was, measured now or before.
+std::vector<WeightRounding> roundings_of(std::span<const DeviceModel> models, KnownRounding* known) {
+  std::vector<WeightRounding> out;
+  for (const DeviceModel& m : models) {
+    const std::optional<WeightRounding> before =
+        known && m.type != ElementType::f32 ? known->find(*m.model, rounded_to(m.type)) : std::nullopt;
+    out.push_back(before ? *before : m.pieces.rounding());
+    if (known && !before && m.type != ElementType::f32) known->add(*m.model, rounded_to(m.type), out.back());
+  }
+  return out;
 }
 
 std::vector<Part> parts_of(std::span<const Window> windows, std::span<const std::vector<std::size_t>> assigned) {
@@ -287,21 +321,21 @@ SweepResult sweep(const Devices& devices, std::initializer_list<const Checkpoint
 
   bool has_f16 = false;
   const auto once = [&](Precision precision, const char* note) {
-    std::vector<DeviceModel> on_device;
-    for (const Checkpoint* model : models) {
-      on_device.push_back({model, type_for(*model, precision)});
-      has_f16 = has_f16 || on_device.back().type == ElementType::f16;
-    }
+    std::vector<DeviceModel> on_device = models_for(models, precision, devices, parts.size(), options, tuning);
+    for (const DeviceModel& m : on_device) has_f16 = has_f16 || m.type == ElementType::f16;
     std::vector<SweepResult> results(parts.size());
     std::vector<SweepReport> reports(parts.size());
     DeviceGroup group(parts.size(), options.progress);
     group.run(devices, [&](std::size_t device) {
+      const Taking taking(on_device, device);
       Sweep one(devices[device], on_device, parts[device], group, options.threads, tuning);
       results[device] = one.run(see);
       one.report(reports[device]);
     });
-    if (options.report)
+    if (options.report) {
       *options.report = joined(reports), options.report->seconds = seconds(), options.report->note = note;
+      options.report->rounding = roundings_of(on_device, options.known);
+    }
     return gathered(std::move(results), windows, assigned);
   };
   SweepResult result = once(wanted, "");

@@ -19,7 +19,7 @@ std::uint64_t aligned(std::uint64_t bytes) { return (bytes + kAlignment - 1) / k
 
 using Modules = std::initializer_list<std::reference_wrapper<const LinearTensors>>;
 
-/// Rows of tensors that count: all, or those of a piece of the head.
+/// Rows of tensors that count: all, or those of a tile of the head.
 struct Rows {
   std::size_t first = 0, count = SIZE_MAX;
 
@@ -151,15 +151,7 @@ void fill_vectors(const DeviceWeights& weights, std::span<std::byte> bytes) {
 
 }  // namespace
 
-DeviceWeights plan_device_head(const Checkpoint& model, ElementType type, std::size_t first, std::size_t count) {
-  const LinearTensors logits = head_tensors(model);
-  DeviceWeights head = with_matrices({{logits}}, type, {first, count});
-  head.vectors = {vector_of({{required(model, "model.norm.weight"), std::size_t(model.config.d_model)}})};
-  lay_out(head);
-  return head;
-}
-
-std::vector<DeviceWeights> plan_device_weights(const Checkpoint& model, ElementType type, std::size_t head_columns) {
+std::vector<DeviceWeights> plan_device_weights(const Checkpoint& model, ElementType type) {
   const ModelConfig& c = model.config;
   const auto d_model = std::size_t(c.d_model);
   std::vector<DeviceWeights> out;
@@ -174,8 +166,12 @@ std::vector<DeviceWeights> plan_device_weights(const Checkpoint& model, ElementT
                  vector_of({{t.down.bias, t.down.outputs}})};
     lay_out(w);
   }
-  for (std::size_t first = 0; first < std::size_t(c.n_vocab); first += head_columns)
-    out.push_back(plan_device_head(model, type, first, head_columns));
+  const LinearTensors logits = head_tensors(model);
+  for (std::size_t first = 0; first < std::size_t(c.n_vocab); first += kHeadTile) {
+    DeviceWeights& tile = out.emplace_back(with_matrices({{logits}}, type, {first, kHeadTile}));
+    tile.vectors = {vector_of({{required(model, "model.norm.weight"), d_model}})};
+    lay_out(tile);
+  }
   return out;
 }
 
@@ -222,12 +218,12 @@ WeightRounding WeightPieces::rounding() const {
 }
 
 WeightPieces cut_weights(const std::vector<DeviceWeights>& plan, ElementType type, const Accelerator& device,
-                         std::uint64_t piece_bytes) {
+                         std::uint64_t piece_bytes, bool measure) {
   WeightPieces out;
   out.sums = std::make_shared<std::vector<RoundingSums>>();
-  const std::optional<DType> rounded_to = type == ElementType::f32    ? std::nullopt
-                                          : type == ElementType::bf16 ? std::optional(DType::bf16)
-                                                                      : std::optional(DType::f16);
+  const std::optional<DType> rounded_to = type == ElementType::f32 || !measure ? std::nullopt
+                                          : type == ElementType::bf16          ? std::optional(DType::bf16)
+                                                                               : std::optional(DType::f16);
   const auto add = [&](const WeightPiece& piece, std::function<void(std::span<std::byte>)> fill) {
     out.of.back().push_back(piece);
     out.stream.push_back({piece.bytes, std::move(fill)});

@@ -56,7 +56,7 @@ constexpr std::size_t delta_terms(ElementType type) { return type == ElementType
 /// bits; how many tiles lie on the device at once does not.
 constexpr std::size_t kHeadTile = 4096;
 
-/// What a layer, or a piece of the head, needs on the device at once. Factors of adapters follow the matrices named here.
+/// What a layer, or a tile of the head, needs on the device at once. Factors of adapters follow the matrices named here.
 struct DeviceWeights {
   enum LayerMatrix { kQkv, kOutput, kGateUp, kDown };
   enum LayerVector { kAttentionNorm, kMlpNorm, kQkvBias, kOutputBias, kGateUpBias, kDownBias };
@@ -68,11 +68,9 @@ struct DeviceWeights {
 
   std::size_t largest_rank() const;  // of A x, over its matrices; 0: no adapters
 };
-/// All layers, then the head in pieces of `head_columns` outputs (whole tiles). `type`: what matrices are multiplied in;
-/// f32: as exact bf16 terms. Error(bad_input) for shapes that do not belong to the configuration.
-std::vector<DeviceWeights> plan_device_weights(const Checkpoint& model, ElementType type, std::size_t head_columns);
-/// One piece of the head: outputs [first, first + count).
-DeviceWeights plan_device_head(const Checkpoint& model, ElementType type, std::size_t first, std::size_t count);
+/// All layers, then the head, tile by tile. `type`: what matrices are multiplied in; f32: as exact bf16 terms.
+/// Error(bad_input) for shapes that do not belong to the configuration.
+std::vector<DeviceWeights> plan_device_weights(const Checkpoint& model, ElementType type);
 
 /// bf16 terms whose sum is every finite value of `dtype` (below 2^-110, to within 2^-133: ops.h). By significant bits,
 /// 8 a term: of an f16 11, of a block type's value those of scale times level, or all 24 where that is rounded.
@@ -91,7 +89,7 @@ struct WeightPiece {
   TensorPtr done = {};                          // to release after this piece
 };
 struct WeightPieces {
-  std::vector<std::vector<WeightPiece>> of;  // [layers and pieces of the head]
+  std::vector<std::vector<WeightPiece>> of;  // [layers and tiles of the head]
   std::vector<WeightStream::Piece> stream;   // all of them, in that order
   std::uint64_t largest_bytes = 0, total_bytes = 0;
   std::shared_ptr<std::vector<RoundingSums>> sums;  // by piece, written where it is filled
@@ -100,9 +98,9 @@ struct WeightPieces {
   WeightRounding rounding() const;
 };
 /// Cuts the weights into pieces of about `piece_bytes` (at least a row unit). Bytes stay as stored where `device` can
-/// decode them, else they are widened to f32 on the way. What `type` rounds is measured while it passes.
+/// decode them, else they are widened to f32 on the way. What `type` rounds is measured while it passes, if `measure`.
 /// Filling throws Error(bad_input) for values that are not finite. `plan` outlives the result.
 WeightPieces cut_weights(const std::vector<DeviceWeights>& plan, ElementType type, const Accelerator& device,
-                         std::uint64_t piece_bytes);
+                         std::uint64_t piece_bytes, bool measure);
 
 }  // namespace ropewalk::verify

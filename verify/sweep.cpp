@@ -92,6 +92,16 @@ std::vector<HeadRow> run_pair_head(const Forward& a, const Forward& b, const Hea
 
 }  // namespace
 
+std::optional<WeightRounding> KnownRounding::find(const Checkpoint& model, DType type) const {
+  const auto same = [](const std::weak_ptr<const LazyTensor>& a, const TensorPtr& b) { return a.lock() == b; };
+  for (const Known& known : all_)
+    if (known.type == type && std::ranges::equal(known.tensors, model.tensors, same)) return known.rounding;
+  return std::nullopt;
+}
+void KnownRounding::add(const Checkpoint& model, DType type, const WeightRounding& rounding) {
+  all_.push_back({{model.tensors.begin(), model.tensors.end()}, type, rounding});
+}
+
 std::vector<std::vector<TokenScore>> score(const Checkpoint& model, std::span<const Window> windows,
                                            const SweepOptions& options) {
   if (options.device) return device_score(OpenDevices(*options.device, windows.size()).all(), model, windows, options);

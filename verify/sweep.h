@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -35,7 +36,7 @@ struct SweepReport {
   std::string precision;  // "bf16", "f16", "f32"; "f16, bf16" where two models differ
   std::string note;       // empty, or what was done otherwise than asked
   double seconds = 0;
-  // Of several devices: what crossed to all of them, the largest of everything else, and the fewest slots and rows.
+  // Of several devices: what crossed to all of them (each byte is read once for all), the largest of everything else, and the fewest slots and rows.
   std::size_t devices = 0;         // that had a window
   double first_wait_seconds = 0;   // for the first layer's weights
   double wait_seconds = 0;         // compute stood still for weights of later layers: reading that was not hidden
@@ -49,11 +50,28 @@ struct SweepReport {
   std::vector<WeightRounding> rounding;  // of each model
 };
 
+/// What rounding changed of models that were swept before, so that it is measured once for each model and type. A model
+/// is its tensors, as long as they live. For one thread.
+class KnownRounding {
+ public:
+  std::optional<WeightRounding> find(const Checkpoint& model, DType type) const;
+  void add(const Checkpoint& model, DType type, const WeightRounding& rounding);
+
+ private:
+  struct Known {
+    std::vector<std::weak_ptr<const LazyTensor>> tensors;
+    DType type;
+    WeightRounding rounding;
+  };
+  std::vector<Known> all_;
+};
+
 struct SweepOptions {
   int threads = 0;                              // 0: lib's available_threads()
   std::function<void(int done)> progress = {};  // of layers; generate: of tokens
   std::optional<DeviceOptions> device = {};     // nullopt: the host
   SweepReport* report = nullptr;                // filled by sweeps on a device
+  KnownRounding* known = nullptr;               // of sweeps of the same models before this one
 };
 
 /// What one model thinks of one token given those before it.

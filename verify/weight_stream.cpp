@@ -4,9 +4,14 @@
 
 namespace ropewalk::verify {
 
-WeightStream::WeightStream(std::vector<Piece> pieces, std::vector<std::span<std::byte>> ring, int readers)
-    : pieces_(std::move(pieces)), ring_(std::move(ring)), ready_(pieces_.size()) {
-  for (int i = 0; i < std::max(1, readers); ++i) threads_.emplace_back([this] { read(); });
+WeightStream::WeightStream(std::vector<Piece> pieces, int readers, std::size_t takers)
+    : pieces_(std::move(pieces)), readers_(std::max(1, readers)), ready_(pieces_.size()), released_(takers) {}
+
+void WeightStream::start(const std::function<std::vector<std::span<std::byte>>()>& make_ring) {
+  const std::lock_guard lock(mutex_);
+  if (!ring_.empty()) return;
+  ring_ = make_ring();
+  for (int i = 0; i < readers_; ++i) threads_.emplace_back([this] { read(); });
 }
 
 WeightStream::~WeightStream() {
@@ -21,7 +26,8 @@ WeightStream::~WeightStream() {
 void WeightStream::read() {
   for (;;) {
     std::unique_lock lock(mutex_);
-    emptied_.wait(lock, [&] { return stop_ || next_ >= pieces_.size() || next_ < released_ + ring_.size(); });
+    emptied_.wait(
+        lock, [&] { return stop_ || next_ >= pieces_.size() || next_ < std::ranges::min(released_) + ring_.size(); });
     if (stop_ || next_ >= pieces_.size()) return;
     const std::size_t index = next_++;
     lock.unlock();
@@ -47,10 +53,19 @@ std::span<std::byte> WeightStream::wait(std::size_t index) {
   return ring_[index % ring_.size()].first(pieces_[index].bytes);
 }
 
-void WeightStream::release(std::size_t index) {
+void WeightStream::release(std::size_t index, std::size_t taker) {
   {
     const std::lock_guard lock(mutex_);
-    released_ = index + 1;
+    released_[taker] = index + 1;
+  }
+  emptied_.notify_all();
+}
+
+void WeightStream::leave(std::size_t taker) {
+  {
+    const std::lock_guard lock(mutex_);
+    released_[taker] = pieces_.size();
+    stop_ = stop_ || std::ranges::min(released_) == pieces_.size();
   }
   emptied_.notify_all();
 }

@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "lib/error.h"
+#include "lib/lazy_tensor.h"
 #include "tests/verify/device_sweeps.h"
 
 namespace ropewalk::verify {
@@ -97,6 +98,83 @@ TEST(DeviceGroup, DevicesWithLessMemoryGiveTheSameBits) {
   SweepReport less;
   EXPECT_TRUE(same(device_score(two.devices(), model, windows, in(Precision::bf16, &less), small()), want));
   EXPECT_LE(less.device_bytes, report.device_bytes - 1);
+}
+
+/// What the error of too little memory calls the least that works.
+std::uint64_t least_of(const Error& error) {
+  const std::string text = error.what(), words = "that works is ";
+  return std::stoull(text.substr(text.find(words) + words.size()));
+}
+
+// One holds everything, one has the least that works: the head in pieces, or hidden states spilled and heads in turns.
+// What crosses is taken in one order all the same, or they would wait for each other for ever.
+TEST(DeviceGroup, DevicesWithUnequalMemoryGiveTheSameBits) {
+  for (const bool is_wide : {true, false}) {
+    ModelConfig config = awkward_config();
+    if (is_wide) config.n_vocab = int(2 * kHeadTile + 100), config.d_model = 24, config.n_layers = 2;
+    const Checkpoint a = random_model(config, 9), b = random_model(config, 10);
+    const std::vector<Window> windows =
+        is_wide ? windows_of({20, 21, 9}, config.n_vocab) : windows_of({170, 170, 150}, config.n_vocab);
+    Played one(1);
+    const PairResult want = device_compare(one.devices(), a, b, windows, in(Precision::bf16), small());
+    for (const std::size_t tight : {0, 1}) {
+      const auto compare_with = [&](std::uint64_t limit, SweepReport* report) {
+        Played two(2, unsigned(20 + tight));
+        two.all[tight] = std::make_unique<HostAccelerator>(30, limit);
+        return device_compare(two.devices(), a, b, windows, in(Precision::bf16, report), small());
+      };
+      std::uint64_t least = 0;
+      try {
+        compare_with(1000, nullptr);
+      } catch (const Error& error) {
+        least = least_of(error);
+      }
+      SweepReport report;
+      EXPECT_TRUE(same(compare_with(least, &report), want)) << is_wide << tight;
+      EXPECT_TRUE(is_wide ? report.head_pieces == 3 : report.spilled && report.kv_groups == 2)
+          << report.head_pieces << " " << report.spilled << " " << report.kv_groups;
+    }
+  }
+}
+
+/// A tensor that counts the bytes read of it.
+class Counted : public LazyTensor {
+ public:
+  Counted(TensorPtr of, std::atomic<std::uint64_t>& bytes)
+      : LazyTensor(of->info()), of_(std::move(of)), bytes_(bytes) {}
+  bool has_raw() const noexcept override { return of_->has_raw(); }
+  void read_raw(RowRange range, std::span<std::byte> bytes) const override {
+    bytes_ += bytes.size();
+    of_->read_raw(range, bytes);
+  }
+  void read_f32(RowRange range, std::span<float> values) const override {
+    bytes_ += range.size() * info().row_bytes();
+    of_->read_f32(range, values);
+  }
+
+ private:
+  TensorPtr of_;
+  std::atomic<std::uint64_t>& bytes_;
+};
+
+TEST(DeviceGroup, WeightsAreReadOnceForAll) {
+  Checkpoint model = random_model(awkward_config(), 11);
+  std::atomic<std::uint64_t> read = 0;
+  std::uint64_t matrices = 0;
+  for (TensorPtr& tensor : model.tensors)
+    if (tensor->info().shape.size() == 2 && tensor->name() != "model.embed_tokens.weight") {
+      matrices += tensor->info().bytes();
+      tensor = std::make_shared<Counted>(tensor, read);
+    }
+  const std::vector<Window> windows = windows_of({40, 40, 40, 40}, model.config.n_vocab);
+  for (const std::size_t count : {1, 2, 4}) {
+    read = 0;
+    Played played(count);
+    SweepReport report;
+    device_score(played.devices(), model, windows, in(Precision::bf16, &report), small());
+    EXPECT_EQ(read, matrices) << count;
+    EXPECT_GT(report.weight_bytes, count * matrices) << "to each of " << count << ", vectors besides";
+  }
 }
 
 /// Token 3 alone drives one MLP channel past f16: its embedding is the channel that gate and up of layer 0 read 40-fold,

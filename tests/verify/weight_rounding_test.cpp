@@ -203,5 +203,35 @@ TEST(WeightRounding, TheTypeThatRoundsTheStoredWeightsLessIsChosen) {
   EXPECT_EQ(report_of(mixed, Precision::automatic).precision, "bf16") << "f16 would flush its small blocks";
 }
 
+TEST(WeightRounding, IsMeasuredOnceForEachModelAndType) {
+  const Checkpoint model = random_model(awkward_config(), 5);
+  const std::vector<Window> windows = windows_of({9}, model.config.n_vocab);
+  KnownRounding known;
+  const auto sweep = [&](const Checkpoint& one, Precision precision) {
+    SweepReport report;
+    SweepOptions options = in(precision, &report);
+    options.known = &known;
+    HostAccelerator device(1, kRoom);
+    device_score(device, one, windows, options, small());
+    return report.rounding.at(0);
+  };
+  const WeightRounding measured = sweep(model, Precision::bf16);
+  EXPECT_EQ(measured.rms, report_of(model, Precision::bf16).rounding[0].rms);
+  ASSERT_TRUE(known.find(model, DType::bf16));
+  EXPECT_EQ(known.find(model, DType::bf16)->largest, measured.largest);
+  EXPECT_FALSE(known.find(model, DType::f16));
+  EXPECT_EQ(sweep(model, Precision::bf16).rms, measured.rms);
+  EXPECT_EQ(sweep(model, Precision::f32).rms, 0) << "exact terms";
+
+  // Believed, so not measured again; and only of that model and type.
+  const Checkpoint same_first = with_random_adapters(model, {"down_proj"}, 6, false);
+  ASSERT_EQ(same_first.tensors.front(), model.tensors.front());
+  KnownRounding told;
+  told.add(model, DType::bf16, {0.5, 0.25});
+  known = told;
+  EXPECT_EQ(sweep(model, Precision::bf16).largest, 0.5);
+  EXPECT_LT(sweep(same_first, Precision::bf16).largest, 0.01);
+}
+
 }  // namespace
 }  // namespace ropewalk::verify
