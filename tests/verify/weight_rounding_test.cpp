@@ -13,6 +13,7 @@
 #include "lib/convert.h"
 #include "tests/verify/device_sweeps.h"
 #include "tests/verify/random_adapters.h"
+#include "tests/verify/simd_targets_for_test.h"
 
 namespace ropewalk::verify {
 namespace {
@@ -47,6 +48,20 @@ TEST(WeightRounding, IsWhatItsDefinitionSays) {
         EXPECT_EQ(got.largest, 1) << "lost entirely";
       }
     }
+  }
+}
+
+TEST(WeightRounding, TheSameBitsOnEveryTarget) {
+  std::vector<float> values(10003);
+  std::mt19937 random(4);
+  for (float& x : values) x = std::normal_distribution<float>(0, 0.02f)(random);
+  const auto measured = [&] { return measure_rounding(DType::f32, std::as_bytes(std::span(values)), DType::bf16); };
+  const RoundingSums want = measured();
+  for (const SimdTarget& target : simd_targets()) {
+    const ForcedTarget forced(target);
+    const RoundingSums got = measured();
+    EXPECT_TRUE(got.squares == want.squares && got.error_squares == want.error_squares && got.largest == want.largest)
+        << target.name;
   }
 }
 
@@ -110,7 +125,8 @@ TEST(WeightRounding, OfBlocksWithScalesOfTheirOwn) {
                        bf16 = measure_rounding(type.dtype, blocks, DType::bf16);
     EXPECT_LT(f16.error_squares, bf16.error_squares) << type.name;
     // +-1, 2 or 0 times an f16: nothing is added
-    const bool is_exact = std::ranges::count(std::array{DType::q1_0, DType::q2_0, DType::tq1_0, DType::tq2_0}, type.dtype);
+    const bool is_exact =
+        std::ranges::count(std::array{DType::q1_0, DType::q2_0, DType::tq1_0, DType::tq2_0}, type.dtype);
     EXPECT_EQ(f16.largest == 0, is_exact) << type.name;
     ++others;
   }
