@@ -2,6 +2,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "formats/json.h"
 
@@ -10,6 +11,20 @@ namespace ropewalk::formats {
 /// Error(bad_input) for JSON that says nothing of a model (tokenizer_config.json, generation_config.json, an adapter's,
 /// an index): read as a model's config.json it would be one without faults.
 void require_model_config(const std::string& path, const Json& json);
+
+/// JSON as Python's parser takes it, with NaN, Infinity and -Infinity: in `json` and `text` 0, 1.79e308 and -1.79e308
+/// stand for them, of the same length, and their offsets are in not_finite.
+struct PythonJson {
+  std::string text;
+  Json json;
+  std::vector<std::size_t> not_finite;
+};
+/// Error(bad_input) for what Python refuses too, and for keys that stand twice (parse_json).
+PythonJson parse_python_json(const std::string& path, std::string text);
+/// "factor is -Infinity", as the file had it.
+std::string not_finite_value(const std::string& text, std::size_t offset);
+/// The value there is one that the rope is made of, or the context.
+bool in_rope(const std::string& text, const Json& json, std::size_t offset);
 
 /// The language model's part of a config.json: its text_config where the file of a multi-modal model has no width of
 /// its own, else the file. Holds a pointer into `config`.

@@ -176,8 +176,13 @@ class Builder final : public nlohmann::json_sax<Json> {
   bool parse_error(std::size_t position, const std::string&, const nlohmann::json::exception& error) override {
     // `position` counts characters read, the offending one included.
     const std::size_t stop = std::min(position == 0 ? 0 : position - 1, text_.size());
-    problem_ = {fault_start(text_, stop, error.what()), own_words(error.what()),
-                "fix the text or fetch the file again"};
+    const std::size_t start = fault_start(text_, stop, error.what());
+    problem_ = {start, own_words(error.what()), "fix the text or fetch the file again"};
+    for (const std::string_view word : {"NaN", "Infinity", "-Infinity"})
+      if (text_.substr(std::min(start, text_.size())).starts_with(word))
+        problem_ = {
+            start, "not valid JSON: " + std::string(word) + " stands there, which Python writes and JSON does not have",
+            "write a number or null"};
     return false;
   }
 

@@ -78,6 +78,9 @@ std::vector<double> RopeFields::positive_list(const char* key, std::size_t lengt
       fail(ErrorKind::bad_input, pointer + "/" + std::to_string(entry),
            std::string(key) + " has an entry of " + list[entry].dump() + ", a number above 0 was expected",
            "correct it");
+    if (out.back() > double(std::numeric_limits<float>::max()))
+      fail(ErrorKind::bad_input, pointer + "/" + std::to_string(entry),
+           std::string(key) + " has an entry of " + list[entry].dump() + ", which float32 does not hold", "correct it");
   }
   return out;
 }

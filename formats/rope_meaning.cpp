@@ -100,7 +100,8 @@ class MeaningReader {
            error->kind == kNotFollowed
                ? "not followed: " + error->text.substr(0, 300)
                : reading_.engine.title() + " raises " + error->kind + ": " + error->text.substr(0, 300),
-           "correct the file; --engine shows what others make of it");
+           std::string(error->kind == kNotFollowed ? "" : "correct the file; ") +
+               "--engine shows what others make of it");
     for (const EngineNotice& notice : reading_.notices)
       if (notice.pointer.ends_with("/model_type")) meaning_.warnings.push_back(notice.text);
     meaning_.rope = wanted_rope(reading_, 0);

@@ -303,7 +303,15 @@ class SpecParser {
     magnitude_ = preset->magnitude;
     for (const auto& [key, value] : preset->numbers)
       if (!values_.contains(std::string(key))) values_[std::string(key)] = value;
-    if (preset->original != 0 && !values_.contains(kOriginal)) values_[kOriginal] = preset->original;
+    if (preset->original != 0 && !values_.contains(kOriginal)) {
+      const bool plain =
+          std::holds_alternative<RopeUnscaled>(base_.rope.scaling) && base_.rope.frequency_divisors.empty();
+      if (plain && base_.context < preset->original)
+        fail(name + " is for models trained at " + std::to_string(preset->original) + " tokens, and this one has " +
+                 std::to_string(base_.context),
+             "say the context before scaling, original=" + std::to_string(base_.context) + ", or take another recipe");
+      values_[kOriginal] = preset->original;
+    }
     if (!preset->truncate && !values_.contains("truncate")) values_["truncate"] = false;
   }
 

@@ -319,7 +319,7 @@ Output describe_outputs(const std::vector<Target>& targets, const formats::Sourc
   output.table(std::move(table));
   for (const Target& target : targets)  // targets of a kind say the same
     if (!target.verdicts.empty() && &target == first_of_kind(targets, target.folder))
-      output.table(engine_table(target.verdicts));
+      show_verdicts(output, target.verdicts);
   return output;
 }
 

@@ -196,14 +196,14 @@ void report(const formats::Source& source, const ExtendOptions& options, const E
   for (const std::string& note : plan.notes) text += "\n" + one_line(note);
   for (const formats::Loss& loss : plan.losses) text += "\n" + one_line(loss_line(loss));
   output.text(std::move(text));
-  if (!plan.verdicts.empty()) output.table(engine_table(plan.verdicts));
+  if (!plan.verdicts.empty()) show_verdicts(output, plan.verdicts);
   const bool all_right = std::all_of(plan.verdicts.begin(), plan.verdicts.end(),
                                      [](const formats::EngineVerdict& verdict) { return verdict.right(); });
   if (source.hf && options.engines.empty() && !all_right)
     output.text(
-        "for an engine that says no: --engine NAME writes what it reads, where a config.json can say it; ropewalk "
-        "rope " +
-        options.output + " --flags, its command line");
+        "for an engine that says no: --engine NAME writes what it reads, where a config.json can say it;\n"
+        "its command line: ropewalk rope " +
+        options.output + " --flags");
   if (source.hf && gguf_says_more(plan, source.checkpoint.config))
     output.text(
         "ropewalk convert writes this rope into a GGUF that llama.cpp reads rightly; its own converter does not");

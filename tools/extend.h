@@ -25,7 +25,8 @@ struct ExtendOptions {
 /// --plan: methods compared at a context, nothing written.
 int run_extend_plan(const ExtendOptions& options, const Io& io);
 
-/// A folder whose kinds of layers have, or are given, ropes of their own; nullopt if `rope` and the folder are about one.
+/// A folder whose kinds of layers have, or are given, ropes of their own, or whose class ropewalk does not run: config.json
+/// is rewritten, the rest carried. nullopt: one rope, of a llama or mistral.
 std::optional<int> run_extend_layers(const ExtendOptions& options, const std::string& rope, const Io& io);
 
 struct ExtendWritten {

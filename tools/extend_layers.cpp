@@ -1,13 +1,16 @@
-// extend of a model whose kinds of layers have ropes of their own (Gemma 3): config.json alone is understood, everything
-// else is carried.
+// extend of a model of which config.json alone is understood, and everything else is carried: kinds of layers with ropes
+// of their own (Gemma 3), and classes that ropewalk does not run (Qwen, Phi-3, gpt-oss).
 #include <algorithm>
 
 #include "formats/config_file.h"
 #include "formats/hf_folder.h"
 #include "formats/hub_cache.h"
 #include "formats/rope_layers.h"
+#include "formats/rope_meaning.h"
+#include "formats/rope_rewrite.h"
 #include "formats/synthetic.h"
 #include "lib/error.h"
+#include "lib/file.h"
 #include "tools/describe.h"
 #include "tools/extend.h"
 #include "tools/losses.h"
@@ -33,8 +36,8 @@ std::optional<fs::path> folder_of(const formats::SourceSpec& spec, const Io& io)
 void refuse_options(const ExtendOptions& options) {
   if (options.sliding_window)
     throw Error(ErrorKind::usage, {},
-                "--sliding-window is given, and in this model some kinds of layers have one and others not",
-                "leave it out: the windows stay");
+                "--sliding-window is given, and of this model config.json's rope alone is rewritten",
+                "leave it out: windows stay");
   if (options.rope_encoding != "auto")
     throw Error(ErrorKind::usage, {}, "--rope-encoding is about GGUFs, and a Hugging Face folder is to be written",
                 "leave it out");
@@ -55,11 +58,12 @@ std::vector<std::string> arithmetic(const formats::WantedRope& before, const for
   for (std::size_t i = 0; i < after.layers.size(); ++i) {
     const formats::WantedLayer &old = before.layers.at(i), &layer = after.layers[i];
     const std::string same = describe(layer.spec);
+    const std::string kind = layer.layer_type.empty() ? "" : layer.layer_type + ": ";
     if (same == describe(old.spec)) {
-      lines.push_back(layer.layer_type + ": " + same + ", as it was");
+      lines.push_back(kind + same + ", as it was");
       continue;
     }
-    lines.push_back(layer.layer_type + ": " + same);
+    lines.push_back(kind + same);
     for (const std::string& line : rope_arithmetic(old.spec, layer.spec, after.context)) lines.push_back("  " + line);
   }
   return lines;
@@ -70,25 +74,73 @@ void report(const formats::Source& source, const ExtendOptions& options, const F
             const Io& io) {
   const std::vector<std::string> lines = arithmetic(before, after);
   Output output{.command = "extend", .source = source.spec.text, .warnings = written.warnings};
-  Json layers = Json::object();
+  const bool one = after.layers.size() == 1 && after.layers[0].layer_type.empty();
+  Json layers = one ? Json(nullptr) : Json::object();
   for (const formats::WantedLayer& layer : after.layers)
-    layers[layer.layer_type] = rope_json(layer.spec, after.context);
-  output.body = {
-      {"rope", layers.front()},   {"layers", layers},
-      {"arithmetic", lines},      {"engines", engines_json(plan.verdicts)},
-      {"written", written.files}, {"weights", written.weights.empty() ? Json(nullptr) : Json(written.weights)},
-      {"plan", nullptr},          {"original", nullptr},
-      {"context", after.context}, {"kv_cache", nullptr},
-      {"output", options.output}, {"losses", Json::array()},
-      {"notes", plan.notes},      {"dry_run", options.writer.dry_run}};
-  std::string text = options.output + ": a rope for each kind of layer, context " + std::to_string(after.context) +
+    if (!one) layers[layer.layer_type] = rope_json(layer.spec, after.context);
+  output.body = {{"rope", rope_json(after.layers[0].spec, after.context)},
+                 {"layers", layers},
+                 {"arithmetic", lines},
+                 {"engines", engines_json(plan.verdicts)},
+                 {"written", written.files},
+                 {"weights", written.weights.empty() ? Json(nullptr) : Json(written.weights)},
+                 {"plan", nullptr},
+                 {"original", nullptr},
+                 {"context", after.context},
+                 {"kv_cache", nullptr},
+                 {"output", options.output},
+                 {"losses", Json::array()},
+                 {"notes", plan.notes},
+                 {"dry_run", options.writer.dry_run}};
+  std::string text = options.output + (one ? ": a new rope" : ": a rope for each kind of layer") + ", context " +
+                     std::to_string(after.context) +
                      (options.writer.dry_run ? " (dry run: nothing written)" : ", weights by " + written.weights);
   for (const std::string& line : lines) text += "\n  " + one_line(line);
   for (const std::string& note : plan.notes) text += "\n" + one_line(note);
   output.text(std::move(text));
-  output.table(engine_table(plan.verdicts));
+  show_verdicts(output, plan.verdicts);
   if (!options.writer.dry_run) output.written = {options.output};
   emit(output, options.common, io);
+}
+
+/// The model's ropes now, as they shall be, and the file for it.
+struct LayerPlan {
+  formats::WantedRope before, after;
+  std::optional<formats::RewrittenRope> one;  // of a model with one rope for all layers
+
+  formats::EmittedRope emit(const Json& config, const std::vector<formats::EngineVersion>& engines) const {
+    if (one) return formats::emit_rope(one->config, one->base, one->target, engines);
+    return formats::emit_layer_ropes(config, after, engines);
+  }
+};
+
+/// nullopt: one rope, of a model that is taken apart, or of a class whose rope was not compared.
+std::optional<LayerPlan> layer_plan(const fs::path& path, const std::string& rope) {
+  const std::string text = read_text_file(path, formats::JsonLimits{}.max_bytes);
+  const Json config = formats::parse_json(path.string(), text);
+  LayerPlan plan;
+  if (const auto before = formats::layer_ropes(config, rope)) {
+    plan.before = *before;
+    plan.after = formats::parse_layer_ropes(rope, *before, config);
+    return plan;
+  }
+  const Json type = config.value("model_type", Json());
+  if (!formats::compared_model_type(config) || formats::model_part(config).nested() || type == "llama" ||
+      type == "mistral")
+    return std::nullopt;
+  plan.before = formats::read_rope_meaning(path.string(), text, config).rope;
+  plan.one = formats::rewrite_rope(config, plan.before, rope);
+  plan.after = formats::wanted_rope(plan.one->target.spec, plan.one->target.context);
+  return plan;
+}
+
+/// The windows that stay, where they hide something of the new context.
+void note_window(const Json& config, int context, std::vector<std::string>& notes) {
+  const Json& model = *formats::model_part(config).json;
+  const Json window = model.value("sliding_window", Json());
+  if (!window.is_number_integer() || window >= context || model.value("use_sliding_window", Json(true)) == false)
+    return;
+  notes.push_back("config.json: sliding_window stays " + window.dump() + ": layers that have it see no further back");
 }
 
 }  // namespace
@@ -100,9 +152,9 @@ std::optional<int> run_extend_layers(const ExtendOptions& options, const std::st
   if (!path) return std::nullopt;
   std::error_code ignored;
   const fs::path folder = fs::is_directory(*path, ignored) ? *path : path->parent_path();
-  const std::optional<formats::WantedRope> before =
-      formats::layer_ropes(formats::read_json(folder / "config.json"), rope);
-  if (!before) return std::nullopt;
+  const std::optional<LayerPlan> asked = layer_plan(folder / "config.json", rope);
+  if (!asked) return std::nullopt;
+  const formats::WantedRope &before = asked->before, &after = asked->after;
 
   refuse_options(options);
   formats::HfFiles files = formats::read_hf_files(*path);
@@ -115,8 +167,8 @@ std::optional<int> run_extend_layers(const ExtendOptions& options, const std::st
   check_output_name(options.output, OutputKind::folder);
   check_target(options.output, OutputKind::folder, source, options.common.overwrite);
 
-  const formats::WantedRope after = formats::parse_layer_ropes(rope, *before, source.hf->config);
-  const FolderPlan plan = plan_folder(source, *before, after, parse_engines(options.engines));
+  FolderPlan plan = plan_folder(source, before, after, asked->emit(source.hf->config, parse_engines(options.engines)));
+  note_window(plan.config, after.context, plan.notes);
   describe_model(source, after);
   std::uint64_t bytes = 0;
   for (const fs::path& file : source.hf->weight_files) bytes += fs::file_size(file);
@@ -127,7 +179,7 @@ std::optional<int> run_extend_layers(const ExtendOptions& options, const std::st
   ExtendWritten written;
   if (!options.writer.dry_run)
     written = write_extended_folder(source, plan, options, write_options(options.common, options.writer));
-  report(source, options, plan, *before, after, written, io);
+  report(source, options, plan, before, after, written, io);
   return 0;
 }
 

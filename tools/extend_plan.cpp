@@ -1,6 +1,7 @@
 // extend --plan: the methods at a context, side by side.
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "formats/gguf_model.h"
 #include "formats/gguf_rope.h"
@@ -8,9 +9,14 @@
 #include "formats/hf_folder.h"
 #include "formats/hub_cache.h"
 #include "formats/known_models.h"
+#include "formats/config_file.h"
 #include "formats/rope_config.h"
+#include "formats/rope_layers.h"
+#include "formats/rope_meaning.h"
+#include "formats/rope_rewrite.h"
 #include "formats/synthetic.h"
 #include "lib/error.h"
+#include "lib/file.h"
 #include "lib/rope_coverage.h"
 #include "tools/describe.h"
 #include "tools/extend.h"
@@ -37,7 +43,59 @@ struct PlannedModel {
   Json hf_config;     // null for a GGUF
   std::string place;  // the file that says it: "config.json"
   std::vector<std::string> warnings;
+  // of a class that ropewalk does not run: its ropes, by kind of layer if there are several; `config` has that of the
+  // layers that see everything
+  std::optional<formats::WantedRope> ropes = std::nullopt;
+  int sliding_layers = -1;  // those with a window; -1: all, if the config has one
+  bool layered() const { return ropes && (ropes->layers.size() > 1 || !ropes->layers[0].layer_type.empty()); }
 };
+
+/// Layers with a window, of n: by layer_types, else every sixth is Gemma 3's without.
+int count_sliding(const Json& model, int n) {
+  const Json types = model.value("layer_types", Json());
+  if (types.is_array()) return int(std::count(types.begin(), types.end(), "sliding_attention"));
+  const Json pattern = model.value("sliding_window_pattern", Json());
+  const int every = pattern.is_number_integer() && pattern > 0 ? pattern.get<int>() : 6;
+  return n - n / every;
+}
+
+/// What planning needs of a class whose rope was compared, by config.json alone.
+void read_other_class(const std::string& path, const formats::PythonJson& read, PlannedModel& out) {
+  const formats::ModelPart part = formats::model_part(read.json);
+  const Json& model = *part.json;
+  for (const std::size_t offset : read.not_finite)
+    if (formats::in_rope(read.text, read.json, offset))
+      throw Error(ErrorKind::bad_input, {.path = path},
+                  formats::not_finite_value(read.text, offset) + ", a number was expected", "write the number");
+  formats::RopeMeaning meaning = formats::read_rope_meaning(path, read.text, read.json);
+  const auto count = [&](const char* key, const char* otherwise) {
+    for (const char* name : {key, otherwise})
+      if (const Json value = model.value(name, Json()); value.is_number_integer() && value > 0 && value < 1 << 24)
+        return value.get<int>();
+    throw Error(ErrorKind::bad_input, {.path = path}, std::string("there is no ") + key, "give a model's config.json");
+  };
+  ModelConfig& config = out.config;
+  config.model_type = model.value("model_type", Json("")).get<std::string>();
+  const formats::WantedLayer* whole = &meaning.rope.layers.at(0);
+  for (const formats::WantedLayer& layer : meaning.rope.layers)
+    if (layer.layer_type == "full_attention") whole = &layer;
+  config.rope = whole->spec;
+  config.context = whole->spec.context;
+  config.n_layers = count("num_hidden_layers", "num_hidden_layers");
+  config.n_kv_heads = count("num_key_value_heads", "num_attention_heads");
+  config.head_dim = model.value("head_dim", Json()).is_number_integer()
+                        ? count("head_dim", "head_dim")
+                        : std::max(config.rope.rotary_dim, count("hidden_size", "hidden_size") /
+                                                               count("num_attention_heads", "num_attention_heads"));
+  config.n_vocab = model.value("vocab_size", Json()).is_number_integer() ? count("vocab_size", "vocab_size") : 0;
+  if (const Json window = model.value("sliding_window", Json());
+      window.is_number_integer() && window > 0 && model.value("use_sliding_window", Json(true)) != false)
+    config.sliding_window = count("sliding_window", "sliding_window");
+  out.warnings.insert(out.warnings.end(), meaning.warnings.begin(), meaning.warnings.end());
+  out.ropes = std::move(meaning.rope);
+  if (out.layered() || model.contains("layer_types")) out.sliding_layers = count_sliding(model, config.n_layers);
+  out.hf_config = read.json;
+}
 
 PlannedModel open_model(const ExtendOptions& options, const Io& io) {
   const formats::SourceSpec spec = formats::parse_source(options.source);
@@ -65,6 +123,16 @@ PlannedModel open_model(const ExtendOptions& options, const Io& io) {
     return model;
   }
   if (shard) path = path.parent_path().empty() ? "." : path.parent_path();
+  const fs::path file = fs::is_directory(path, ignored) ? path / "config.json" : path;
+  const formats::PythonJson read =
+      formats::parse_python_json(file.string(), read_text_file(file, formats::JsonLimits{}.max_bytes));
+  formats::require_model_config(file.string(), read.json);
+  const Json type = read.json.value("model_type", Json());
+  if (formats::compared_model_type(read.json) && type != "llama" && type != "mistral") {
+    read_other_class(file.string(), read, model);
+    for (const std::string& warning : model.warnings) warn(warning, options.common, io);
+    return model;
+  }
   const formats::HfFiles files = formats::read_synthetic_config(path);
   model.config = formats::read_hf_config(files.config_path, files.hf.config_text, files.hf.config, model.warnings);
   model.hf_config = files.hf.config;
@@ -100,10 +168,13 @@ Original original_of(const PlannedModel& model, std::optional<int> told) {
 struct KvCache {
   std::uint64_t f16, q8_0;
 };
-KvCache kv_cache(const ModelConfig& config, int tokens) {
-  const std::uint64_t kept = std::uint64_t(std::min(tokens, config.sliding_window.value_or(tokens)));
-  const std::uint64_t values =
-      2 * kept * std::uint64_t(config.n_layers) * std::uint64_t(config.n_kv_heads) * std::uint64_t(config.head_dim);
+KvCache kv_cache(const PlannedModel& model, int tokens) {
+  const ModelConfig& config = model.config;
+  const int windowed = model.sliding_layers >= 0 ? std::min(model.sliding_layers, config.n_layers) : config.n_layers;
+  const std::uint64_t kept =
+      std::uint64_t(windowed) * std::uint64_t(std::min(tokens, config.sliding_window.value_or(tokens))) +
+      std::uint64_t(config.n_layers - windowed) * std::uint64_t(tokens);  // over all layers
+  const std::uint64_t values = 2 * kept * std::uint64_t(config.n_kv_heads) * std::uint64_t(config.head_dim);
   return {2 * values, values / 32 * 34};  // q8_0: 32 values and their scale in 34 bytes
 }
 
@@ -134,7 +205,7 @@ class Planner {
   std::vector<Planned> all() {
     const std::string to = ",to=" + std::to_string(context_);
     Planned current{"as it is", "", {config_.rope, context_}, 0, {}};
-    judge(current, model_.hf_config);
+    judge_as_it_is(current);
     planned_.push_back(std::move(current));
     add("linear (PI)", "linear" + to);
     add("NTK-aware", "ntk,alpha=" + number_text(factor_, 6) + to);
@@ -149,6 +220,10 @@ class Planner {
  private:
   void add(const std::string& method, const std::string& spec) {
     Planned row{method, spec + suffix_, {}, factor_, {}};
+    if (model_.ropes) {
+      add_other_class(std::move(row));
+      return;
+    }
     ModelConfig base = config_;
     const formats::RopeRequest request = formats::parse_rope_spec(row.spec, base);
     Json config = in_gguf() ? Json{{"rope_theta", config_.rope.theta}} : model_.hf_config;
@@ -162,30 +237,66 @@ class Planner {
     planned_.push_back(std::move(row));
   }
 
-  void judge(Planned& row, const Json& config) const {
+  /// By config.json alone.
+  void add_other_class(Planned row) {
+    if (model_.layered()) {
+      const formats::WantedRope after = formats::parse_layer_ropes(row.spec, *model_.ropes, model_.hf_config);
+      row.target = {config_.rope, after.context};
+      for (const formats::WantedLayer& layer : after.layers)
+        if (layer.layer_type == "full_attention") row.target.spec = layer.spec;
+      judge(
+          row, model_.hf_config,
+          [&](const auto& asked) { return formats::emit_layer_ropes(model_.hf_config, after, asked); },
+          [&](const formats::EngineReading& reading) { return formats::first_difference(after, reading); });
+    } else {
+      const formats::RewrittenRope rewritten = formats::rewrite_rope(model_.hf_config, *model_.ropes, row.spec);
+      row.target = rewritten.target;
+      judge(row, rewritten.config, [&](const auto& asked) {
+        return formats::emit_rope(rewritten.config, rewritten.base, rewritten.target, asked);
+      });
+    }
+    planned_.push_back(std::move(row));
+  }
+
+  void judge_as_it_is(Planned& row) const {
     if (in_gguf()) {
       row.verdicts = {gguf_verdict(row.target, config_.head_dim)};
-      if (row.spec.empty()) {  // its own keys
-        row.verdicts.front().reading.context = config_.context;
-        row.verdicts.front().difference = formats::first_difference(row.target, row.verdicts.front().reading);
-      }
-    } else if (row.spec.empty()) {
-      for (const formats::EngineVersion& engine : engines()) {
-        formats::EngineVerdict verdict{formats::read_as(engine, config), ""};
-        verdict.difference = formats::first_difference(row.target, verdict.reading);
-        row.verdicts.push_back(std::move(verdict));
-      }
-    } else {
-      try {
-        row.verdicts = formats::emit_rope(config, config_, row.target, parse_engines(options_.engines)).verdicts;
-      } catch (const Error& error) {
-        if (error.kind() != ErrorKind::unsupported) throw;
-        for (const formats::EngineVersion& engine : engines()) {
-          formats::EngineVerdict verdict{formats::read_as(engine, config), ""};
-          verdict.difference = formats::first_difference(row.target, verdict.reading);
-          row.verdicts.push_back(std::move(verdict));
-        }
-      }
+      row.verdicts.front().reading.context = config_.context;  // its own keys
+      row.verdicts.front().difference = formats::first_difference(row.target, row.verdicts.front().reading);
+      return;
+    }
+    formats::WantedRope all;
+    if (model_.layered()) all = *model_.ropes, all.context = context_;
+    read_back(row, model_.hf_config, [&](const formats::EngineReading& reading) {
+      return model_.layered() ? formats::first_difference(all, reading)
+                              : formats::first_difference(row.target, reading);
+    });
+  }
+
+  void judge(Planned& row, const Json& config) const {
+    if (in_gguf()) row.verdicts = {gguf_verdict(row.target, config_.head_dim)};
+    else judge(row, config, [&](const auto& asked) { return formats::emit_rope(config, config_, row.target, asked); });
+  }
+  using Difference = std::function<std::string(const formats::EngineReading&)>;
+  /// What engines make of the file that `emit` chooses; where there is none, of `config`.
+  template <class Emit>
+  void judge(Planned& row, const Json& config, Emit emit, Difference difference = {}) const {
+    if (!difference)
+      difference = [&](const formats::EngineReading& reading) {
+        return formats::first_difference(row.target, reading);
+      };
+    try {
+      row.verdicts = emit(parse_engines(options_.engines)).verdicts;
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::unsupported) throw;
+      read_back(row, config, difference);
+    }
+  }
+  void read_back(Planned& row, const Json& config, const Difference& difference) const {
+    for (const formats::EngineVersion& engine : engines()) {
+      formats::EngineVerdict verdict{formats::read_as(engine, config), ""};
+      verdict.difference = difference(verdict.reading);
+      row.verdicts.push_back(std::move(verdict));
     }
   }
   std::vector<formats::EngineVersion> engines() const {
@@ -213,10 +324,11 @@ Table served_table(const std::vector<Planned>& all) {
     for (const Planned& row : all) {
       const formats::EngineVerdict& verdict = row.verdicts[engine];
       const std::string tokens = verdict.reading.context ? std::to_string(*verdict.reading.context) : "-";
-      cells.push_back(verdict.right()                                          ? tokens
-                      : verdict.difference.starts_with("serves")               ? tokens
-                      : verdict.reading.error || verdict.reading.context_error ? "error"
-                                                                               : "another rope");
+      cells.push_back(verdict.right()                                                                 ? tokens
+                      : verdict.difference.starts_with("serves")                                      ? tokens
+                      : verdict.reading.error && verdict.reading.error->kind == formats::kNotFollowed ? "not known"
+                      : verdict.reading.error || verdict.reading.context_error                        ? "error"
+                                                                                                      : "another rope");
     }
     table.rows.push_back(std::move(cells));
   }
@@ -262,9 +374,9 @@ Table plan_table(const std::vector<Planned>& all, const ModelConfig& config, int
   trained.frequency_divisors.clear();
   Table table{{{"method"},
                {"factor", true},
-               {"unseen-angle ratio", true},
-               {"high-frequency damage", true},
-               {"attention factor", true},
+               {"unseen", true},
+               {"damage", true},
+               {"attention", true},
                {"engines", true},
                {"--rope"}},
               {}};
@@ -292,11 +404,14 @@ std::string heading(const PlannedModel& model, const ExtendOptions& options, con
                     const KvCache& kv) {
   const ModelConfig& config = model.config;
   const std::string context = std::to_string(*options.context), from = std::to_string(original.tokens);
-  std::string text = model.text + ": " + describe(config.rope) + "; from " + from + " to " + context +
-                     " tokens\noriginal context " + from + ": " + original.from +
-                     (options.original ? "" : "; --original N says another") + "\nkeys and values of " + context +
-                     " tokens: " + bytes_text(kv.f16) + " in f16, " + bytes_text(kv.q8_0) + " in q8_0";
-  if (config.sliding_window && *config.sliding_window < *options.context)
+  const std::string rope = model.layered() ? formats::describe(*model.ropes) : describe(config.rope);
+  std::string text = model.text + ": " + rope + "; from " + from + " to " + context + " tokens\noriginal context " +
+                     from + ": " + original.from + (options.original ? "" : "; --original N says another") +
+                     "\nkeys and values of " + context + " tokens: " + bytes_text(kv.f16) + " in f16, " +
+                     bytes_text(kv.q8_0) + " in q8_0";
+  if (config.sliding_window && *config.sliding_window < *options.context && model.ropes)
+    text += "\nlayers with a sliding window see the last " + std::to_string(*config.sliding_window) + " tokens only";
+  else if (config.sliding_window && *config.sliding_window < *options.context)
     text += "\na query sees the last " + std::to_string(*config.sliding_window) +
             " tokens only: extend asks for --sliding-window";
   return text;
@@ -310,7 +425,7 @@ int run_extend_plan(const ExtendOptions& options, const Io& io) {
   const Original original = original_of(model, options.original);
   check_target_context(model.config, original, *options.context);
   const std::vector<Planned> all = Planner(model, options, original.tokens).all();
-  const KvCache kv = kv_cache(model.config, *options.context);
+  const KvCache kv = kv_cache(model, *options.context);
   Json list = Json::array();
   Table table = plan_table(all, model.config, original.tokens, *options.context, list);
   Output output{.command = "extend", .source = model.text, .warnings = model.warnings};
@@ -331,9 +446,10 @@ int run_extend_plan(const ExtendOptions& options, const Io& io) {
   output.text(heading(model, options, original, kv));
   output.table(std::move(table));
   output.text(
-      "unseen-angle ratio: largest angle at the target over the largest one seen in training, pairs that never "
-      "completed a turn (1 or less is safe)\n"
-      "high-frequency damage: slow-down of the pairs that tell neighbours apart (0 % is best)\n"
+      "unseen: the largest angle at the target over the largest one seen in training, of the pairs that never\n"
+      "  completed a turn (1 or less is safe)\n"
+      "damage: slow-down of the pairs that tell neighbours apart (0 % is best)\n"
+      "attention: the factor of queries and keys\n"
       "engines: how many compute this rope from what extend would write, and serve the context");
   output.table(served_table(all));
   output.text("to write one: ropewalk extend " + options.source + " -o OUT --rope " + all.back().spec);

@@ -62,7 +62,13 @@ void declare(CommandLine& line, LintCommandOptions& options) {
   throw Error(ErrorKind::usage, {}, problem, fix);
 }
 
-/// Ids that begin with one of the words, or whose name it is.
+std::string upper(std::string word) {
+  for (char& c : word)
+    if (c >= 'a' && c <= 'z') c = char(c - 'a' + 'A');
+  return word;
+}
+
+/// Ids that begin, in either case, with one of the words, or whose name it is.
 std::vector<std::string_view> chosen(const std::vector<std::string>& lists, const char* option) {
   std::vector<std::string_view> ids;
   for (const std::string& list : lists)
@@ -70,7 +76,7 @@ std::vector<std::string_view> chosen(const std::vector<std::string>& lists, cons
       const std::size_t before = ids.size();
       std::vector<std::string> known;
       for (const LintRule& rule : formats::lint_rules()) {
-        if (!word.empty() && (rule.id.starts_with(word) || rule.name == word)) ids.push_back(rule.id);
+        if (!word.empty() && (rule.id.starts_with(upper(word)) || rule.name == word)) ids.push_back(rule.id);
         known.emplace_back(rule.id), known.emplace_back(rule.name);
       }
       if (ids.size() > before) continue;

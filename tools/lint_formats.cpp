@@ -41,6 +41,15 @@ std::string uri_of(const std::string& path) {
   return out;
 }
 
+/// Fix and flags, each behind `before`.
+std::string beneath(const Finding& finding, const char* before) {
+  std::string out;
+  if (!finding.fix.empty()) out += before + ("fix: " + one_line(finding.fix));
+  for (const Finding::Flags& flags : finding.flags)
+    out += before + ("or run " + flags.engine + " with: " + one_line(flags.line));
+  return out;
+}
+
 const char* sarif_level(Severity severity) {
   return severity == Severity::error ? "error" : severity == Severity::warning ? "warning" : "note";
 }
@@ -63,7 +72,7 @@ std::string github_lines(const std::vector<Finding>& findings) {
     out += std::string("::") + command + " file=" + escaped(finding.file, true);
     if (finding.line > 0) out += ",line=" + std::to_string(finding.line) + ",col=" + std::to_string(finding.column);
     out += ",title=" + escaped(std::string(finding.rule), true) +
-           "::" + escaped(finding.message + (finding.fix.empty() ? "" : "\nfix: " + finding.fix), false) + "\n";
+           "::" + escaped(finding.message + beneath(finding, "\n"), false) + "\n";
   }
   return out;
 }
@@ -132,10 +141,7 @@ std::string finding_text(const Finding& finding) {
   out += std::string(": ") + formats::severity_name(finding.severity) + "[" + std::string(finding.rule) +
          "]: " + finding.message;
   out = one_line(out);
-  if (!finding.fix.empty()) out += "\n    fix: " + one_line(finding.fix);
-  for (const Finding::Flags& flags : finding.flags)
-    out += "\n    or run " + flags.engine + " with: " + one_line(flags.line);
-  return out;
+  return out + beneath(finding, "\n    ");
 }
 
 std::string summary_text(const std::vector<Finding>& findings) {

@@ -175,7 +175,7 @@ void add_rope(Output& output, const std::optional<FolderPlan>& rope) {
   if (!rope) return;
   for (const std::string& note : rope->notes) output.text(note);
   for (const formats::Loss& loss : rope->losses) output.text(loss_line(loss));
-  output.table(engine_table(rope->verdicts));
+  show_verdicts(output, rope->verdicts);
 }
 
 Json recast_json(const Observed& recast) {

@@ -12,6 +12,8 @@
 #include "lib/error.h"
 #include "tools/describe.h"
 #include "tools/losses.h"
+#include "tools/one_line.h"
+#include "tools/units.h"
 
 namespace ropewalk::tools {
 namespace {
@@ -193,14 +195,14 @@ FolderPlan plan_folder(const formats::Source& source, const NewRope& rope, const
 }
 
 FolderPlan plan_folder(const formats::Source& source, const formats::WantedRope& before,
-                       const formats::WantedRope& after, const std::vector<formats::EngineVersion>& engines) {
+                       const formats::WantedRope& after, formats::EmittedRope emitted) {
   FolderPlan plan;
   NewRope rope;
   rope.old_config = source.hf->config;
   rope.before.context = before.context;
   rope.target.context = after.context;
   plan.rope_text = formats::describe(after);
-  carry_out(plan, source, rope, formats::emit_layer_ropes(source.hf->config, after, engines));
+  carry_out(plan, source, rope, std::move(emitted));
   return plan;
 }
 
@@ -227,16 +229,43 @@ std::vector<formats::EngineVerdict> written_verdicts(const std::string& path, co
   return all;
 }
 
-Table engine_table(const std::vector<formats::EngineVerdict>& verdicts) {
-  Table table{{{"engine"}, {"reads"}, {"context", true}, {"as wanted"}}, {}};
+namespace {
+
+/// "full: YaRN x4 of 256, sliding: plain": without what stands in brackets.
+std::string short_ropes(const formats::WantedRope& ropes) {
+  std::string out;
+  for (const formats::WantedLayer& layer : ropes.layers) {
+    const std::string words = describe(layer.spec),
+                      kind = layer.layer_type.substr(0, layer.layer_type.find("_attention"));
+    out += (out.empty() ? "" : ", ") + (kind.empty() ? "" : kind + ": ") + words.substr(0, words.find(" ("));
+  }
+  return out;
+}
+
+bool not_followed(const formats::EngineVerdict& verdict) {
+  return verdict.reading.error && verdict.reading.error->kind == formats::kNotFollowed;
+}
+
+}  // namespace
+
+void show_verdicts(Output& output, const std::vector<formats::EngineVerdict>& verdicts) {
+  Table table{{{"engine"}, {"reads"}, {"attention", true}, {"context", true}, {"as wanted"}}, {}};
+  std::string reasons;
   for (const formats::EngineVerdict& verdict : verdicts) {
     const formats::EngineReading& reading = verdict.reading;
-    table.rows.push_back({reading.engine.title(),
-                          reading.ropes.empty() ? "-" : formats::describe(formats::wanted_rope(reading, 0)),
-                          reading.context ? std::to_string(*reading.context) : "-",
-                          verdict.right() ? "yes" : "no: " + verdict.difference});
+    const bool one = reading.ropes.size() == 1;
+    table.rows.push_back(
+        {reading.engine.title(), reading.ropes.empty() ? "-" : short_ropes(formats::wanted_rope(reading, 0)),
+         one ? number_text(rope_table(reading.ropes[0].spec, reading.context.value_or(1)).attention_factor, 5) : "-",
+         reading.context && !reading.error ? std::to_string(*reading.context) : "-",
+         verdict.right()         ? "yes"
+         : not_followed(verdict) ? "not known"
+                                 : "no"});
+    if (!verdict.right())
+      reasons += (reasons.empty() ? "" : "\n") + reading.engine.title() + ": " + one_line(verdict.difference);
   }
-  return table;
+  output.table(std::move(table));
+  if (!reasons.empty()) output.text(std::move(reasons));
 }
 
 Json engines_json(const std::vector<formats::EngineVerdict>& verdicts) {

@@ -62,9 +62,10 @@ struct FolderPlan {
 /// Error(unsupported) where no config.json makes all of the engines run it (without engines: what most of the newest
 /// read alike), and where a sliding window shorter than the context stays without a word about it.
 FolderPlan plan_folder(const formats::Source& source, const NewRope& rope, const NewRopeOptions& options);
-/// The same of a rope for each kind of layer (formats/rope_layers.h); windows stay as they are.
+/// The same of a model of which config.json alone is understood: what was chosen for it (formats/rope_layers.h,
+/// rope_rewrite.h). Windows stay as they are.
 FolderPlan plan_folder(const formats::Source& source, const formats::WantedRope& before,
-                       const formats::WantedRope& after, const std::vector<formats::EngineVersion>& engines);
+                       const formats::WantedRope& after, formats::EmittedRope emitted);
 
 /// Error(usage) unless every engine reads GGUFs.
 void check_gguf_engines(const std::vector<formats::EngineVersion>& engines);
@@ -72,8 +73,9 @@ void check_gguf_engines(const std::vector<formats::EngineVersion>& engines);
 std::vector<formats::EngineVerdict> written_verdicts(const std::string& path, const formats::RopeTarget& target,
                                                      const std::vector<formats::EngineVersion>& engines);
 
-/// Table and JSON of what engines make of a configuration: engine | reads | context | first difference.
-Table engine_table(const std::vector<formats::EngineVerdict>& verdicts);
+/// What engines make of a configuration: a table engine | reads | attention | context | as wanted, and below it the
+/// first difference of each that does not read it as wanted. The same as JSON.
+void show_verdicts(Output& output, const std::vector<formats::EngineVerdict>& verdicts);
 Json engines_json(const std::vector<formats::EngineVerdict>& verdicts);
 
 }  // namespace ropewalk::tools

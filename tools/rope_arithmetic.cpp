@@ -71,8 +71,8 @@ struct LinesOf {
     const bool mistral = rope.attention_factor && yarn.factor > 1 &&
                          std::abs(*rope.attention_factor - (0.07 * std::log(yarn.factor) + 1)) < 1e-9;
     out.push_back(attention(rope, yarn.factor, mistral ? 0.07 : 0.1));
-    out.push_back(dims(rope, yarn.beta_fast, yarn.beta_slow, yarn.original_context, yarn.truncate) +
-                  "; below it as before, above it frequencies / " + num(yarn.factor));
+    out.push_back(dims(rope, yarn.beta_fast, yarn.beta_slow, yarn.original_context, yarn.truncate));
+    out.push_back("below the ramp as before, above it frequencies / " + num(yarn.factor));
   }
   void operator()(const RopeDynamicYarn& yarn) const {
     out.push_back("factor T / " + std::to_string(yarn.scale_context.value_or(yarn.original_context)) +

@@ -38,11 +38,12 @@ std::string shortened(const std::string& text, std::size_t letters) {
   return from == 0 ? text : "..." + text.substr(from);
 }
 
-/// "a, b, c" over lines of at most that many letters.
+/// "a, b; c" over lines of at most that many letters.
 std::vector<std::string> wrapped(const std::string& text) {
   std::vector<std::string> lines(1);
   for (std::size_t at = 0; at < text.size();) {
-    const std::size_t comma = text.find(", ", at), end = comma == std::string::npos ? text.size() : comma + 2;
+    const std::size_t comma = std::min(text.find(", ", at), text.find("; ", at)),
+                      end = comma == std::string::npos ? text.size() : comma + 2;
     std::string part = text.substr(at, end - at);
     if (!lines.back().empty() && lines.back().size() + part.size() > kLegendLetters) lines.emplace_back();
     lines.back() += part;
@@ -60,27 +61,37 @@ struct Scale {
   }
 };
 
-class Chart {
- public:
-  Chart(const std::vector<RopeGroup>& groups, const RopeChartLabels& labels) : groups_(groups), labels_(labels) {}
+/// Readings that turn every pair of one kind of layer alike.
+struct Curve {
+  RopeSpec spec;
+  RopeTable table;
+  std::vector<std::pair<std::string, std::string>> words;  // a rope in words, and who reads it so
+};
 
-  std::string draw() {
-    if (groups_.empty()) return nothing();
-    choose_layers();
-    const RopeSpec& first = spec_of(groups_[0]);
-    original_ = trained_context(first, labels_.context > 0 ? labels_.context : std::max(1, first.context));
-    pairs_ = rope_pairs(first, original_, labels_.sequence_length);
-    collect();
-    legend();
+/// Legend and both plots of one kind of layer.
+class Panel {
+ public:
+  /// `index`: among the kinds of layers. `top`: where the legend begins.
+  Panel(const std::vector<RopeGroup>& readings, const std::string& layer_type, std::size_t index, double top,
+        const RopeChartLabels& labels)
+      : labels_(labels), layer_type_(layer_type), suffix_(index == 0 ? "" : "-layers-" + std::to_string(index)) {
+    cursor_ = top;
+    collect(readings);
+  }
+
+  /// Past the last axis.
+  double bottom() const { return slow_.top + slow_.height + 56; }
+
+  std::string draw(bool named) {
+    legend(named);
     const double top = cursor_ + 46;
-    frequency_ = {std::pow(10, std::floor(std::log10(least_))), 1.0, top, kPlot};
-    slow_ = {1.0 / slow_headroom(), most_slowed_ * slow_headroom(), top + kPlot + 78, kSlowPlot};
-    height_ = slow_.top + slow_.height + 56;
+    frequency_ = {std::pow(10, std::floor(std::log10(least_))), std::pow(10, std::ceil(std::log10(most_))), top, kPlot};
+    slow_ = {least_slowed_ / slow_headroom(), most_slowed_ * slow_headroom(), top + kPlot + 78, kSlowPlot};
     bands();
     frequency_axis();
     slow_axis();
     curves();
-    return head() + body_ + "</svg>\n";
+    return body_;
   }
 
  private:
@@ -89,36 +100,47 @@ class Chart {
       if (layer.layer_type == layer_type_) return layer.spec;
     return group.rope.layers.at(0).spec;
   }
-  /// The first kind of layer that has a method, else the first.
-  void choose_layers() {
-    const auto& layers = groups_[0].rope.layers;
-    const auto scaled = std::find_if(layers.begin(), layers.end(), [](const formats::WantedLayer& layer) {
-      return !std::holds_alternative<RopeUnscaled>(layer.spec.scaling);
-    });
-    layer_type_ = (scaled == layers.end() ? layers.begin() : scaled)->layer_type;
-  }
   double x(std::size_t pair) const {
     if (pairs_.size() == 1) return (kLeft + kRight) / 2;
     const std::size_t last = std::max<std::size_t>(1, pairs_.size() - 1);
     return kLeft + (kRight - kLeft) * double(pair) / double(last);
   }
-  double slow_headroom() const { return std::pow(most_slowed_, 0.08) < 1.02 ? 1.02 : std::pow(most_slowed_, 0.08); }
+  double slow_headroom() const { return std::max(1.02, std::pow(most_slowed_ / least_slowed_, 0.08)); }
 
-  /// Tables of all groups, and the ranges of both plots.
-  void collect() {
+  /// Curves with their tables, and the ranges of both plots.
+  void collect(const std::vector<RopeGroup>& readings) {
+    for (const RopeGroup& reading : readings) add(reading.name, spec_of(reading));
+    const RopeSpec& first = curves_.front().spec;
+    original_ = trained_context(first, labels_.context > 0 ? labels_.context : std::max(1, first.context));
+    pairs_ = rope_pairs(first, original_, labels_.sequence_length);
     for (const RopePair& pair : pairs_)
       if (pair.before > 0) least_ = std::min(least_, pair.before);
-    for (const RopeGroup& group : groups_) {
-      tables_.push_back(rope_table(spec_of(group), labels_.sequence_length));
-      for (std::size_t pair = 0; pair < tables_.back().inv_freq.size(); ++pair) {
-        const double f = tables_.back().inv_freq[pair];
+    for (const Curve& curve : curves_)
+      for (std::size_t pair = 0; pair < curve.table.inv_freq.size(); ++pair) {
+        const double f = curve.table.inv_freq[pair];
         if (!(f > 0)) continue;
-        least_ = std::min(least_, f);
-        if (pair < pairs_.size()) most_slowed_ = std::max(most_slowed_, pairs_[pair].before / f);
+        least_ = std::min(least_, f), most_ = std::max(most_, f);
+        if (pair >= pairs_.size() || !(pairs_[pair].before > 0)) continue;
+        most_slowed_ = std::max(most_slowed_, pairs_[pair].before / f);
+        least_slowed_ = std::min(least_slowed_, pairs_[pair].before / f);
       }
-    }
     least_ = std::clamp(least_, 1e-12, 0.5);  // one pair, of 1 radian per token: a decade all the same
-    most_slowed_ = std::clamp(most_slowed_, 1.25, 1e9);
+    most_ = std::min(most_, 1e6);
+    most_slowed_ = std::clamp(most_slowed_, 1.25, 1e9), least_slowed_ = std::clamp(least_slowed_, 1e-9, 1.0);
+  }
+  void add(const std::string& who, const RopeSpec& spec) {
+    auto curve = std::find_if(curves_.begin(), curves_.end(), [&](const Curve& one) {
+      return formats::compare_rope(one.spec, spec, labels_.sequence_length).same_rotation();
+    });
+    if (curve == curves_.end())
+      curve = curves_.insert(curves_.end(), Curve{spec, rope_table(spec, labels_.sequence_length), {}});
+    const std::string words = describe(spec);
+    for (auto& [known, names] : curve->words)
+      if (known == words) {
+        names += ", " + who;
+        return;
+      }
+    curve->words.emplace_back(words, who);
   }
 
   void text(double at_x, double at_y, const std::string& words, const std::string& attributes = "") {
@@ -130,26 +152,29 @@ class Chart {
              px(y2) + "\"/>\n";
   }
 
-  void legend() {
-    constexpr std::size_t kTitleLetters = 74;  // bold at 16 px: up to 11 px a letter
-    const std::string layers = layer_type_.empty() ? "" : ", " + shortened(layer_type_, kTitleLetters / 2);
-    text(kLeft, 30, "RoPE of " + shortened(labels_.title, kTitleLetters - layers.size()) + layers, "class=\"title\"");
-    cursor_ = 54;
+  void legend(bool named) {
+    if (named) {
+      text(kLeft, cursor_, shortened(layer_type_, 74), "class=\"title\"");
+      cursor_ += 24;
+    }
     const auto entry = [&](const std::string& kind, const std::string& words) {
-      line(kLeft, cursor_ - 4, kLeft + 28, cursor_ - 4, kind);
+      if (!kind.empty()) line(kLeft, cursor_ - 4, kLeft + 28, cursor_ - 4, kind);
       for (const std::string& part : wrapped(words)) {
         text(kLeft + 38, cursor_, part);
         cursor_ += 18;
       }
     };
-    entry("curve before", "before: theta " + number_text(spec_of(groups_[0]).theta, 8) + ", unscaled");
-    for (std::size_t group = 0; group < groups_.size(); ++group) {
-      const RopeSpec& spec = spec_of(groups_[group]);
+    entry("curve before", "before: theta " + number_text(curves_[0].spec.theta, 8) + ", unscaled");
+    for (std::size_t index = 0; index < curves_.size(); ++index) {
+      const Curve& curve = curves_[index];
+      std::string words;
+      for (const auto& [rope, names] : curve.words) words += (words.empty() ? "" : "; ") + names + ": " + rope;
       const std::string at = " in a sequence of " + std::to_string(labels_.sequence_length) + " tokens";
-      entry(kind_of(group), groups_[group].name + ": " + describe(spec) + (depends_on_length(spec) ? at : ""));
+      entry(kind_of(index), words + (depends_on_length(curve.spec) ? at : ""));
     }
+    for (const std::string& one : labels_.without) entry("", "no curve: " + one);
   }
-  std::string kind_of(std::size_t group) const { return "curve c" + std::to_string(group % kColors); }
+  std::string kind_of(std::size_t curve) const { return "curve c" + std::to_string(curve % kColors); }
 
   /// Stretches of pairs that the first rope treats alike; a stretch begins half a pair early.
   void bands() {
@@ -186,10 +211,11 @@ class Chart {
 
   void frequency_axis() {
     frame(frequency_);
-    const int lowest = int(std::lround(std::log10(frequency_.low)));
-    for (int decade = lowest; decade <= 0; ++decade) {
+    const int lowest = int(std::lround(std::log10(frequency_.low))),
+              highest = int(std::lround(std::log10(frequency_.high)));
+    for (int decade = lowest; decade <= highest; ++decade) {
       const double value = std::pow(10, decade), y = frequency_.y(value);
-      if (decade != lowest && decade != 0) line(kLeft, y, kRight, y, "grid");
+      if (decade != lowest && decade != highest) line(kLeft, y, kRight, y, "grid");
       text(kLeft - 8, y + 4, decade == 0 ? "1" : "1e" + std::to_string(decade), "class=\"small\" text-anchor=\"end\"");
       text(kRight + 8, y + 4, tokens_text(2 * std::numbers::pi / value), "class=\"small\"");
     }
@@ -205,25 +231,30 @@ class Chart {
   }
   /// Three digits: "6.28", "62.8", "628", "6.28 k", "62.8 k", "6.28 M".
   static std::string tokens_text(double tokens) {
-    const char* unit = tokens >= 1e6 ? " M" : tokens >= 1e3 ? " k" : "";
-    return number_text(tokens >= 1e6 ? tokens / 1e6 : tokens >= 1e3 ? tokens / 1e3 : tokens, 3) + unit;
+    int thousands = 0;
+    for (; tokens >= 999.5 && thousands < 4; tokens /= 1000) ++thousands;
+    constexpr const char* kUnits[] = {"", " k", " M", " G", " T"};
+    return number_text(tokens, 3) + kUnits[thousands];
   }
 
   void slow_axis() {
     frame(slow_);
-    text(kLeft - 62, slow_.top - 12, "slower by (before / after)");
-    // about five marks, at powers of two
-    const int powers = int(std::floor(std::log2(most_slowed_))), step = std::max(1, (powers + 4) / 5);
-    for (int power = 0; power <= powers; power += step) {
+    text(kLeft - 62, slow_.top - 12,
+         std::string("slower by (before / after)") + (least_slowed_ < 1 / 1.02 ? "; below 1x it turns faster" : ""));
+    // about five marks, at powers of two, 1x among them
+    const int most = int(std::floor(std::log2(most_slowed_) + 1e-9)),
+              least = -int(std::floor(-std::log2(least_slowed_) + 1e-9)), step = std::max(1, (most - least + 4) / 5);
+    for (int power = least / step * step; power <= most; power += step) {
       const double value = std::exp2(power), y = slow_.y(value);
       line(kLeft, y, kRight, y, "grid");
-      text(kLeft - 8, y + 4, number_text(value, 6) + "x", "class=\"small\" text-anchor=\"end\"");
+      const std::string mark = power < -2 ? "1/" + number_text(1 / value, 4) : number_text(value, value < 1e6 ? 6 : 3);
+      text(kLeft - 8, y + 4, mark + "x", "class=\"small\" text-anchor=\"end\"");
     }
     pair_axis(slow_, true);
   }
 
   void curve(const std::string& id, const std::string& kind, const Scale& plot, const std::vector<double>& values) {
-    body_ += "<polyline id=\"" + id + "\" class=\"" + kind + "\" points=\"";
+    body_ += "<polyline id=\"" + id + suffix_ + "\" class=\"" + kind + "\" points=\"";
     bool first = true;
     for (std::size_t pair = 0; pair < std::min(values.size(), pairs_.size()); ++pair) {
       if (!(values[pair] > 0)) continue;  // a pair that stands still has no place on a logarithmic scale
@@ -238,85 +269,92 @@ class Chart {
   void curves() {
     std::vector<double> before;
     for (const RopePair& pair : pairs_) before.push_back(pair.before);
-    for (std::size_t group = 0; group < groups_.size(); ++group) {
-      const std::vector<double>& after = tables_[group].inv_freq;
+    for (std::size_t index = 0; index < curves_.size(); ++index) {
+      const std::vector<double>& after = curves_[index].table.inv_freq;
       std::vector<double> slowed;
       for (std::size_t pair = 0; pair < std::min(after.size(), before.size()); ++pair)
         slowed.push_back(after[pair] > 0 ? before[pair] / after[pair] : 0);
-      curve("curve-" + std::to_string(group), kind_of(group), frequency_, after);
-      curve("slow-" + std::to_string(group), kind_of(group), slow_, slowed);
+      curve("curve-" + std::to_string(index), kind_of(index), frequency_, after);
+      curve("slow-" + std::to_string(index), kind_of(index), slow_, slowed);
     }
     curve("before", "curve before", frequency_, before);
   }
 
-  std::string head() const {
-    return "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"" + px(kWidth) + "\" height=\"" + px(height_) +
-           "\" viewBox=\"0 0 " + px(kWidth) + " " + px(height_) + "\">\n<title>RoPE of " + escaped(labels_.title) +
-           "</title>\n" + style() + "<rect class=\"paper\" width=\"" + px(kWidth) + "\" height=\"" + px(height_) +
-           "\"/>\n";
-  }
-  /// Colours that stay apart in grey and for the common kinds of colour blindness; curves differ in dashes too.
-  static std::string style() {
-    return "<style>\n"
-           "text{font:13px sans-serif;fill:#1c2024}\n"
-           ".title{font:bold 16px sans-serif}\n"
-           ".small{font-size:11px}\n"
-           ".paper{fill:#ffffff}\n"
-           ".frame{fill:none;stroke:#70757a}\n"
-           ".grid{stroke:#70757a;stroke-opacity:.3}\n"
-           ".tick{stroke:#70757a}\n"
-           ".once{stroke:#70757a;stroke-dasharray:6 4}\n"
-           ".band{stroke:none;fill:#70757a;fill-opacity:0}\n"
-           ".blended{fill-opacity:.09}\n"
-           ".interpolated{fill-opacity:.2}\n"
-           ".still{fill-opacity:.32}\n"
-           ".curve{fill:none;stroke-width:2.2;stroke-linejoin:round}\n"
-           ".before{stroke:#70757a;stroke-width:1.6;stroke-dasharray:2 3}\n"
-           ".c0{stroke:#0b62c4}\n"
-           ".c1{stroke:#c2410c;stroke-dasharray:9 4}\n"
-           ".c2{stroke:#0f7b4f;stroke-dasharray:14 4 3 4}\n"
-           ".c3{stroke:#8b1fa9;stroke-dasharray:5 3}\n"
-           ".c4{stroke:#8a6100;stroke-dasharray:12 3 3 3 3 3}\n"
-           ".c5{stroke:#b3124d;stroke-dasharray:3 3}\n"
-           ".c6{stroke:#006d77;stroke-dasharray:18 5}\n"
-           ".c7{stroke:#4a4f57;stroke-dasharray:7 2 2 2}\n"
-           "@media (prefers-color-scheme:dark){\n"
-           "text{fill:#e6e8ea}\n"
-           ".paper{fill:#15181c}\n"
-           ".frame,.tick,.once,.before{stroke:#9aa0a6}\n"
-           ".grid{stroke:#9aa0a6}\n"
-           ".band{fill:#9aa0a6}\n"
-           ".c0{stroke:#6cb2ff}\n"
-           ".c1{stroke:#ff9a5c}\n"
-           ".c2{stroke:#54d3a0}\n"
-           ".c3{stroke:#dd8cf5}\n"
-           ".c4{stroke:#e5bd4f}\n"
-           ".c5{stroke:#ff86ac}\n"
-           ".c6{stroke:#5fd0da}\n"
-           ".c7{stroke:#b9bfc7}\n"
-           "}\n</style>\n";
-  }
-  std::string nothing() {
-    height_ = 60;
-    text(kLeft, 36, "no engine reads " + labels_.title);
-    return head() + body_ + "</svg>\n";
-  }
-
-  const std::vector<RopeGroup>& groups_;
   const RopeChartLabels& labels_;
-  std::string layer_type_;  // drawn
+  std::string layer_type_, suffix_;
+  std::vector<Curve> curves_;
   int original_ = 1;
-  std::vector<RopePair> pairs_;  // of the first group
-  std::vector<RopeTable> tables_;
-  double least_ = 1, most_slowed_ = 1, cursor_ = 0, height_ = 0;
+  std::vector<RopePair> pairs_;  // of the first curve
+  double least_ = 1, most_ = 1, least_slowed_ = 1, most_slowed_ = 1, cursor_ = 0;
   Scale frequency_{}, slow_{};
   std::string body_;
 };
 
+/// Colours that stay apart in grey and for the common kinds of colour blindness; curves differ in dashes too.
+std::string style() {
+  return "<style>\n"
+         "text{font:13px sans-serif;fill:#1c2024}\n"
+         ".title{font:bold 16px sans-serif}\n"
+         ".small{font-size:11px}\n"
+         ".paper{fill:#ffffff}\n"
+         ".frame{fill:none;stroke:#70757a}\n"
+         ".grid{stroke:#70757a;stroke-opacity:.3}\n"
+         ".tick{stroke:#70757a}\n"
+         ".once{stroke:#70757a;stroke-dasharray:6 4}\n"
+         ".band{stroke:none;fill:#70757a;fill-opacity:0}\n"
+         ".blended{fill-opacity:.09}\n"
+         ".interpolated{fill-opacity:.2}\n"
+         ".still{fill-opacity:.32}\n"
+         ".curve{fill:none;stroke-width:2.2;stroke-linejoin:round}\n"
+         ".before{stroke:#70757a;stroke-width:1.6;stroke-dasharray:2 3}\n"
+         ".c0{stroke:#0b62c4}\n"
+         ".c1{stroke:#c2410c;stroke-dasharray:9 4}\n"
+         ".c2{stroke:#0f7b4f;stroke-dasharray:14 4 3 4}\n"
+         ".c3{stroke:#8b1fa9;stroke-dasharray:5 3}\n"
+         ".c4{stroke:#8a6100;stroke-dasharray:12 3 3 3 3 3}\n"
+         ".c5{stroke:#b3124d;stroke-dasharray:3 3}\n"
+         ".c6{stroke:#006d77;stroke-dasharray:18 5}\n"
+         ".c7{stroke:#4a4f57;stroke-dasharray:7 2 2 2}\n"
+         "@media (prefers-color-scheme:dark){\n"
+         "text{fill:#e6e8ea}\n"
+         ".paper{fill:#15181c}\n"
+         ".frame,.tick,.once,.before{stroke:#9aa0a6}\n"
+         ".grid{stroke:#9aa0a6}\n"
+         ".band{fill:#9aa0a6}\n"
+         ".c0{stroke:#6cb2ff}\n"
+         ".c1{stroke:#ff9a5c}\n"
+         ".c2{stroke:#54d3a0}\n"
+         ".c3{stroke:#dd8cf5}\n"
+         ".c4{stroke:#e5bd4f}\n"
+         ".c5{stroke:#ff86ac}\n"
+         ".c6{stroke:#5fd0da}\n"
+         ".c7{stroke:#b9bfc7}\n"
+         "}\n</style>\n";
+}
+std::string drawing(const std::string& title, double height, const std::string& body) {
+  return "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"" + px(kWidth) + "\" height=\"" + px(height) +
+         "\" viewBox=\"0 0 " + px(kWidth) + " " + px(height) + "\">\n<title>RoPE of " + escaped(title) + "</title>\n" +
+         style() + "<rect class=\"paper\" width=\"" + px(kWidth) + "\" height=\"" + px(height) + "\"/>\n" + body +
+         "</svg>\n";
+}
+
+std::string heading(const std::string& words) {
+  return "<text x=\"" + px(kLeft) + "\" y=\"30.00\" class=\"title\">" + escaped(words) + "</text>\n";
+}
+
 }  // namespace
 
-std::string rope_chart(const std::vector<RopeGroup>& groups, const RopeChartLabels& labels) {
-  return Chart(groups, labels).draw();
+std::string rope_chart(const std::vector<RopeGroup>& readings, const RopeChartLabels& labels) {
+  if (readings.empty()) return drawing(labels.title, 60, heading("no engine reads " + shortened(labels.title, 60)));
+  std::string body = heading("RoPE of " + shortened(labels.title, 74));  // bold at 16 px: up to 11 px a letter
+  double at = 54;
+  const std::vector<formats::WantedLayer>& layers = readings.front().rope.layers;
+  for (std::size_t index = 0; index < layers.size(); ++index) {
+    Panel panel(readings, layers[index].layer_type, index, at, labels);
+    body += panel.draw(!layers[index].layer_type.empty());
+    at = panel.bottom() + (index + 1 < layers.size() ? 24 : 0);
+  }
+  return drawing(labels.title, at, body);
 }
 
 }  // namespace ropewalk::tools

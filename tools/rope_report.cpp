@@ -17,7 +17,9 @@ using formats::EngineRope;
 using formats::WantedLayer;
 
 std::string frequency_text(double f) { return f == 0 ? "0" : number_text(f, 5); }
-std::string ratio_text(double ratio) { return std::isinf(ratio) ? "stands still" : fixed_text(ratio, 2) + "x"; }
+std::string ratio_text(double ratio) {
+  return std::isinf(ratio) ? "stands still" : (ratio < 1e6 ? fixed_text(ratio, 2) : number_text(ratio, 3)) + "x";
+}
 /// Four decimals; a number that no model has is not written out digit by digit.
 std::string factor_text(double a) { return a < 1e6 ? fixed_text(a, 4) : number_text(a, 5); }
 std::string attention_text(const RopeSpec& spec, int length) {
@@ -25,6 +27,15 @@ std::string attention_text(const RopeSpec& spec, int length) {
 }
 std::string all_or(const std::string& layer_type, const char* otherwise) {
   return layer_type.empty() ? otherwise : layer_type;
+}
+/// "full" for full_attention, in tables.
+std::string kind_text(const std::string& layer_type) {
+  constexpr std::string_view kEnd = "_attention";
+  if (layer_type.empty()) return "all";
+  return layer_type.ends_with(kEnd) ? layer_type.substr(0, layer_type.size() - kEnd.size()) : layer_type;
+}
+bool not_followed(const EngineReading& reading) {
+  return reading.error && reading.error->kind == formats::kNotFollowed;
 }
 
 /// "21 untouched (0-20), 25 blended (21-45), 18 interpolated (46-63)"
@@ -102,11 +113,12 @@ std::string differs_text(const RopeTarget& target) {
   if (!target.difference) return "-";
   const formats::RopeDifference& difference = *target.difference;
   if (target.reading.error) return "-";
-  if (difference.shape) return "other pairs or layers";
+  if (difference.shape) return "shape";
   return difference.pairs == 0 ? "none" : std::to_string(difference.pairs);
 }
 
 std::string served_text(const EngineReading& reading) {
+  if (not_followed(reading)) return "-";
   if (reading.error || reading.context_error) return "error";
   return reading.context ? std::to_string(*reading.context) : "-";
 }
@@ -119,36 +131,26 @@ std::vector<std::string> method_cells(const RopeSpec& spec, int length) {
           number_text(spec.theta, 8), attention_text(spec, length)};
 }
 
-Table engine_table_of(const RopeSource& source, const std::vector<RopeTarget>& targets, int length) {
-  Table table{{{"engine"},
-               {"layers"},
-               {"method"},
-               {"factor", true},
-               {"original", true},
-               {"theta", true},
-               {"attention", true},
-               {"serves", true},
-               {"pairs that differ", true},
-               {"worst", true},
-               {"first", true}},
-              {}};
-  const auto add = [&](const std::string& who, const std::string& layer_type, const RopeSpec& spec,
-                       const std::vector<std::string>& rest) {
-    std::vector<std::string> row = {who, all_or(layer_type, "all")};
-    for (const auto& cells : {method_cells(spec, length), rest}) row.insert(row.end(), cells.begin(), cells.end());
-    table.rows.push_back(std::move(row));
-  };
-  if (source.meant)
-    for (const WantedLayer& layer : source.meant->layers) {
-      const bool first = &layer == &source.meant->layers.front();
+/// What is meant and what each engine makes of it, a row for each kind of layer.
+class EngineRows {
+ public:
+  explicit EngineRows(int length) : length_(length) {}
+
+  void meant(const formats::WantedRope& rope) {
+    bool first = true;
+    for (const WantedLayer& layer : rope.layers) {
+      const std::string none = first ? "-" : "";
       add(first ? "meant" : "", layer.layer_type, layer.spec,
-          {first ? std::to_string(source.meant->context) : "", first ? "-" : "", first ? "-" : "", first ? "-" : ""});
+          {first ? std::to_string(rope.context) : "", none, none, none});
+      first = false;
     }
-  for (const RopeTarget& target : targets) {
+  }
+  void engine(const RopeTarget& target) {
     const EngineReading& reading = target.reading;
     if (reading.error) {
-      table.rows.push_back({reading.engine.title(), "-", "error", "-", "-", "-", "-", "error", "-", "-", "-"});
-      continue;
+      table_.rows.push_back({reading.engine.title(), "-", not_followed(reading) ? "not known" : "error", "-", "-", "-",
+                             "-", served_text(reading), "-", "-", "-"});
+      return;
     }
     bool first = true;
     for (const EngineRope& rope : reading.ropes) {
@@ -157,20 +159,42 @@ Table engine_table_of(const RopeSource& source, const std::vector<RopeTarget>& t
       add(first ? reading.engine.title() : "", rope.layer_type, rope.spec,
           {first ? served_text(reading) : "", first ? differs_text(target) : "",
            wrong ? ratio_text(target.difference->worst_ratio) : none,
-           wrong ? "pair " + std::to_string(target.difference->first_pair) : none});
+           wrong ? std::to_string(target.difference->first_pair) : none});
       first = false;
     }
   }
-  const bool layered = std::any_of(targets.begin(), targets.end(), [](const RopeTarget& target) {
-    return std::any_of(target.reading.ropes.begin(), target.reading.ropes.end(),
-                       [](const EngineRope& rope) { return !rope.layer_type.empty(); });
-  });
-  if (!layered) {
-    table.columns.erase(table.columns.begin() + 1);
-    for (auto& row : table.rows) row.erase(row.begin() + 1);
+  Table take() {
+    if (!layered_) {
+      table_.columns.erase(table_.columns.begin() + 1);
+      for (auto& row : table_.rows) row.erase(row.begin() + 1);
+    }
+    return std::move(table_);
   }
-  return table;
-}
+
+ private:
+  void add(const std::string& who, const std::string& layer_type, const RopeSpec& spec,
+           const std::vector<std::string>& rest) {
+    std::vector<std::string> row = {who, kind_text(layer_type)};
+    for (const auto& cells : {method_cells(spec, length_), rest}) row.insert(row.end(), cells.begin(), cells.end());
+    table_.rows.push_back(std::move(row));
+    layered_ = layered_ || !layer_type.empty();
+  }
+
+  int length_;
+  bool layered_ = false;
+  Table table_{{{"engine"},
+                {"layers"},
+                {"method"},
+                {"factor", true},
+                {"original", true},
+                {"theta", true},
+                {"attention", true},
+                {"serves", true},
+                {"differ", true},
+                {"worst", true},
+                {"from", true}},
+               {}};
+};
 
 /// Where the groups part, pair by pair, for one kind of layer.
 std::optional<Table> parting_table(const std::vector<RopeGroup>& groups, std::size_t layer, int length) {
@@ -225,6 +249,23 @@ std::vector<RopeTarget> ask_engines(const RopeSource& source, const RopeQuestion
     targets.push_back(std::move(target));
   }
   return targets;
+}
+
+std::vector<RopeGroup> rope_readings(const RopeSource& source, const std::vector<RopeTarget>& targets) {
+  std::vector<RopeGroup> readings;
+  if (source.meant) readings.push_back({"meant", *source.meant});
+  for (const RopeTarget& target : targets)
+    if (!target.reading.error) readings.push_back({target.reading.engine.title(), wanted_rope(target.reading, 0)});
+  return readings;
+}
+
+std::vector<std::string> without_rope(const std::vector<RopeTarget>& targets) {
+  std::vector<std::string> out;
+  for (const RopeTarget& target : targets)
+    if (target.reading.error)
+      out.push_back(target.reading.engine.title() +
+                    (not_followed(target.reading) ? ", which is not followed here" : " does not load it"));
+  return out;
 }
 
 std::vector<RopeGroup> distinct_ropes(const RopeSource& source, const std::vector<RopeTarget>& targets,
@@ -310,7 +351,10 @@ void show_engines(Output& output, const RopeSource& source, const std::vector<Ro
     head.emplace_back("meant", "unknown: " + std::string(source.trouble->what()));
   }
   output.text(aligned(head));
-  output.table(engine_table_of(source, targets, length));
+  EngineRows rows(length);
+  if (source.meant) rows.meant(*source.meant);
+  for (const RopeTarget& target : targets) rows.engine(target);
+  output.table(rows.take());
   output.csv = engines_csv(source, targets, length);
   const std::vector<RopeGroup> groups = distinct_ropes(source, targets, length);
   std::size_t layers = 0;
@@ -334,10 +378,14 @@ void show_flags(Output& output, const std::vector<RopeTarget>& targets) {
   for (const RopeTarget& target : targets) {
     if (!target.flags) continue;
     const formats::EngineFlags& flags = *target.flags;
-    output.csv->rows.push_back(
-        {target.reading.engine.title(), flags.possible ? "yes" : "no", flags.line, flags.reason});
+    output.csv->rows.push_back({target.reading.engine.title(),
+                                !flags.followed  ? "not known"
+                                : flags.possible ? "yes"
+                                                 : "no",
+                                flags.line, flags.reason});
     std::string text = target.reading.engine.title() + ":\n  " +
-                       one_line(!flags.possible      ? "none: " + flags.reason
+                       one_line(!flags.followed      ? "not known: " + flags.reason
+                                : !flags.possible    ? "none: " + flags.reason
                                 : flags.line.empty() ? "no flag needed"
                                                      : flags.line);
     if (flags.possible && !flags.reason.empty()) text += "\n  without: " + one_line(flags.reason);

@@ -25,12 +25,16 @@ struct RopeTarget {
 };
 std::vector<RopeTarget> ask_engines(const RopeSource& source, const RopeQuestion& question);
 
-/// Engines that turn every pair alike, as one: "vllm 0.33.0, sglang 0.5.23". Errors are left out; the first of the list is
+/// A rope and who has it. Of distinct_ropes: engines that turn every pair alike, as one: "vllm 0.33.0, sglang 0.5.23". Errors are left out; the first of the list is
 /// what is meant, if anybody can say.
 struct RopeGroup {
   std::string name;
   formats::WantedRope rope;
 };
+/// What is meant and what each engine makes of it, one by one.
+std::vector<RopeGroup> rope_readings(const RopeSource& source, const std::vector<RopeTarget>& targets);
+/// Engines that have none: "exllamav2 0.3.2 does not load it".
+std::vector<std::string> without_rope(const std::vector<RopeTarget>& targets);
 std::vector<RopeGroup> distinct_ropes(const RopeSource& source, const std::vector<RopeTarget>& targets,
                                       int sequence_length);
 

@@ -35,8 +35,26 @@ std::optional<int> tokenizer_limit_in(const fs::path& folder) {
   return formats::tokenizer_limit(formats::read_json(path));
 }
 
+/// The file as Python reads it; NaN and Infinity are refused where the rope is made of them.
+Json read_config(RopeSource& source) {
+  formats::PythonJson read = formats::parse_python_json(source.config_path, source.config_text);
+  for (const std::size_t offset : read.not_finite)
+    if (formats::in_rope(read.text, read.json, offset)) {
+      const auto before = std::string_view(read.text).substr(0, offset);
+      const int line = 1 + int(std::count(before.begin(), before.end(), '\n')),
+                column = int(offset - (before.rfind('\n') + 1)) + 1;
+      throw Error(ErrorKind::bad_input, {.path = source.config_path, .line = line, .column = column},
+                  formats::not_finite_value(read.text, offset) + ", a number was expected", "write the number");
+    }
+  if (!read.not_finite.empty())
+    source.warnings.push_back(
+        "the file holds NaN or Infinity, which Python writes and JSON does not have; the rope is "
+        "not made of them");
+  source.config_text = std::move(read.text);
+  return std::move(read.json);
+}
+
 void take_meaning(RopeSource& source, const Json& config, const std::string& text) {
-  formats::require_model_config(source.config_path, config);
   source.read_as = formats::newest(formats::Engine::transformers).title();
   formats::RopeMeaning meaning = formats::read_rope_meaning(source.config_path, text, config);
   source.read_as = meaning.by;
@@ -110,7 +128,8 @@ RopeSource open_rope_source(const std::string& text, std::optional<int> context,
     const fs::path config = config_beside(path);
     source.config_path = config.string();
     source.config_text = read_text_file(config, formats::JsonLimits{}.max_bytes);
-    source.config = source.rewritten = formats::parse_json(source.config_path, source.config_text);
+    source.config = source.rewritten = read_config(source);
+    formats::require_model_config(source.config_path, source.config);
     source.tokenizer_limit = tokenizer_limit_in(config.parent_path());
   }
   try {

@@ -26,6 +26,8 @@ constexpr std::array kRows = {
     Row{"Hugging Face folder", "llama", "Llama 1 and 2, SOLAR, and kin with a SentencePiece tokenizer", true, true,
         true, true},
     Row{"Hugging Face folder", "mistral", "Mistral 7B and kin with a SentencePiece tokenizer", true, true, true, true},
+    Row{"Hugging Face folder", "gemma3_text, gpt_oss, phi3, qwen2, qwen3", "by config.json alone, the rest is carried",
+        true, false, false, false},
     Row{"GGUF", "llama", "every plain and block type of ggml 0.25", true, false, true, true},
 };
 

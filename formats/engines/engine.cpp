@@ -325,6 +325,7 @@ EngineReading read_as(const EngineVersion& engine, const Json& config, const Eng
   engines::Walk walk(reading.engine, config, options);
   if (!engine.notice.empty()) walk.notice(engine.notice);
   try {
+    engines::refuse_models(walk);
     engines::refuse_legacy_names(walk);
     switch (engine.engine) {
       case Engine::transformers: engines::read_as_transformers(walk, reading); break;

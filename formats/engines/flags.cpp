@@ -192,6 +192,12 @@ EngineFlags engine_flags(const EngineVersion& engine, const FlagsSource& source,
     out.notes.push_back("right at " + plural(std::uint64_t(wanted.context), "token") +
                         "; shorter sequences get the same rotation, which they should not");
   }
+  if (!out.possible && alone.error && alone.error->kind == kNotFollowed) {
+    out.followed = false;
+    out.reason = alone.error->text;
+    note_certainty(out, alone);
+    return out;
+  }
   if (!out.possible) {
     std::vector<FlagSet> tried;
     for (const Candidate& candidate : all) tried.push_back(candidate.flags);

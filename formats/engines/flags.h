@@ -49,6 +49,7 @@ struct FlagSet {
 struct EngineFlags {
   EngineVersion engine;
   bool possible = false;
+  bool followed = true;  // false: ropewalk has no rule for this file in that engine, and `reason` says so
   /// "-c 65536 --rope-scaling yarn ...", "--hf-overrides '{...}' --max-model-len 65536", for transformers the Python
   /// expression "AutoConfig.from_pretrained(MODEL, ...)". Quoted for a POSIX shell. Empty: the file is right as it is.
   std::string line;

@@ -56,8 +56,13 @@ HfConfig load_hf_config(Walk& walk, const HfVersion& version, bool as_loaded = f
 bool is_gpt_neox(const std::string& model_type);
 bool has_static_alpha(const std::string& model_type);
 bool takes_mrope(const std::string& model_type);
+/// Such a name stands in the file, and the engine's rule for it is known: not Llama's alone.
+bool follows_own_names(const Walk& walk);
 /// Not followed: a file with such a name in an engine whose rule for it is not known.
 void refuse_legacy_names(const Walk& walk);
+/// Not followed: a class without a rope, or with code of its own. Raised: what transformers says to a file without a
+/// model_type.
+void refuse_models(const Walk& walk);
 
 /// config.head_dim of the loaded configuration; nullopt if the object has no such attribute. JSON null is None.
 std::optional<Value> head_dim_attribute(const Walk& walk, const HfConfig& config, const HfVersion& version);

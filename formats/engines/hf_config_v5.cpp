@@ -33,6 +33,17 @@ void validate_heads(const Walk& walk, const HfConfig& config) {
           walk.pointer_to("hidden_size"));
 }
 
+/// A window is an int or None where the class has the field (5.23.0, run).
+void validate_window(const Walk& walk, const HfConfig& config) {
+  const Json* window = walk.raw("sliding_window");
+  if (!window || window->is_null() || window->is_number_integer() || !config.family->known || is(config, "llama"))
+    return;
+  raise("StrictDataclassFieldValidationError",
+        "Validation error for field 'sliding_window': TypeError: Field 'sliding_window' with value " +
+            python_repr(*window) + " doesn't match any type in (<class 'int'>, <class 'NoneType'>)",
+        walk.pointer_to("sliding_window"));
+}
+
 void standardise(Walk& walk, HfConfig& config, Dict& rope, bool own_original) {
   const Value* type = rope_type(rope);
   rope.set("rope_type", type ? *type : walk.defaulted("default"));
@@ -131,6 +142,7 @@ void load_v5(Walk& walk, HfConfig& config, const HfVersion& version, bool as_loa
   if (takes_mrope(type_of_model)) config.theta = walk.get("rope_theta", 1e6);
   if (version.at_least(kStrict)) {
     validate_heads(walk, config);
+    validate_window(walk, config);
     check_layer_types_field(walk, config);
   }
   if (is(config, "gemma3_text")) {

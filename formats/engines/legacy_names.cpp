@@ -2,6 +2,7 @@
 // engine's.
 #include <algorithm>
 
+#include "formats/engines/model_types.h"
 #include "formats/engines/rules.h"
 
 namespace ropewalk::formats::engines {
@@ -18,6 +19,16 @@ bool has_type(const Walk& walk, const char* name) {
 
 }  // namespace
 
+bool follows_own_names(const Walk& walk) {
+  const std::string type = walk.model_type();
+  const Engine engine = walk.engine.engine;
+  const bool v5 = engine == Engine::transformers && walk.engine.at_least({5});
+  const bool serving = engine == Engine::vllm || engine == Engine::sglang;
+  if (is_gpt_neox(type)) return v5;
+  if (has_static_alpha(type) && has_type(walk, "dynamic")) return v5 || serving;
+  return takes_mrope(type) && has_type(walk, "mrope") && (v5 || serving);
+}
+
 bool is_gpt_neox(const std::string& model_type) { return model_type == "gpt_neox"; }
 bool has_static_alpha(const std::string& model_type) {
   return model_type == "hunyuan_v1_dense" || model_type == "hunyuan_v1_moe";
@@ -26,6 +37,23 @@ bool takes_mrope(const std::string& model_type) {
   for (const char* one : {"qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text"})
     if (model_type == one) return true;
   return false;
+}
+
+void refuse_models(const Walk& walk) {
+  const std::string type = walk.model_type(), pointer = walk.pointer_to("model_type");
+  if (has_no_rope(type)) not_followed("model type '" + type + "' has no rotary embedding", pointer);
+  if (has_rope_of_its_own(type))
+    not_followed("model type '" + type + "' rotates with code and keys of its own, for which there is no rule",
+                 pointer);
+  if (walk.engine.engine != Engine::transformers || !type.empty()) return;
+  const Json* given = walk.raw("model_type");
+  if (!given && !walk.nested())
+    raise("ValueError", "Unrecognized model. Should have a `model_type` key in its config.json.");
+  if (!given || given->is_string()) return;
+  raise("ValueError",
+        "The checkpoint you are trying to load has model type `" + python_str(*given) +
+            "` but Transformers does not recognize this architecture",
+        pointer);
 }
 
 void refuse_legacy_names(const Walk& walk) {

@@ -8,6 +8,7 @@
 #include "formats/engines/llamacpp_convert.h"
 #include "formats/engines/rules.h"
 #include "formats/gguf_rope.h"
+#include "lib/number_text.h"
 
 namespace ropewalk::formats::engines {
 namespace {
@@ -179,7 +180,9 @@ class Loader {
                    file_.freqs_pointer);
     for (const double divisor : draft.spec().frequency_divisors)
       if (!(divisor > 0))
-        not_followed(named(file_.freqs_pointer) + "a divisor of " + Json(divisor).dump(), file_.freqs_pointer);
+        not_followed(named(file_.freqs_pointer) + "a divisor of " +
+                         (std::isnan(divisor) ? std::string("NaN") : number_text(divisor, 6)),
+                     file_.freqs_pointer);
   }
 
   void notice_of_keys() {

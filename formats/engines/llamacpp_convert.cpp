@@ -268,6 +268,62 @@ ConvertedRope convert_0_5(Walk& walk, const HfVersion& beside) { return Converte
 
 // llama.cpp of February 2025 ------------------------------------------------------------------------------------------
 
+namespace {
+
+bool type_is(const Dict& rope, const char* key, const char* name) {
+  return rope.contains(key) && rope.find(key)->json == name;
+}
+
+/// rope_scaling, empty where there is none.
+Dict scaling_2025_02(const Walk& walk) {
+  const Json* scaling = walk.raw("rope_scaling");
+  if (!scaling || scaling->is_null()) return Dict();
+  const std::string pointer = walk.pointer_to("rope_scaling");
+  if (!scaling->is_object())
+    raise("TypeError", "argument of type '" + python_type(*scaling) + "' is not iterable", pointer);
+  return Dict(*scaling, pointer);
+}
+
+/// Phi3MiniModel: lists beside the original context, and the share that rotates.
+void phi3_2025_02(Walk& walk, const Dict& rope, ConvertedRope& out) {
+  if (!walk.has("original_max_position_embeddings"))
+    raise("KeyError", "\"could not find any of: ['original_max_position_embeddings']\"");
+  const Value original = walk.get("original_max_position_embeddings", nullptr);
+  const double share =
+      walk.has("partial_rotary_factor")
+          ? number(walk.get("partial_rotary_factor", 1.0), "unsupported operand type(s) for *: '{type}' and 'int'")
+          : 1.0;
+  out.rotary_dim = channels(share * walk.positive_int("hidden_size"), walk.pointer_to("partial_rotary_factor")) /
+                   walk.positive_int("num_attention_heads");
+  phi3_factors(out, rope, "type", number(out.context, "unsupported operand type(s) for /: '{type}' and 'int'"),
+               tokens(original, "unsupported operand type(s) for /: 'int' and '{type}'"));
+  add(out, "rope.scaling.original_context_length", Type::u32, original);
+}
+
+/// yarn of qwen2, linear of the others: by `type` alone.
+void method_2025_02(const Dict& rope, ConvertedRope& out) {
+  const char* method = out.arch == "qwen2" ? "yarn" : "linear";
+  if (!rope.contains("factor") || !type_is(rope, "type", method)) return;
+  add(out, "rope.scaling.type", Type::text, {method, rope.find("type")->pointer});
+  add(out, "rope.scaling.factor", Type::f32, *rope.find("factor"));
+  if (out.arch == "qwen2")
+    add(out, "rope.scaling.original_context_length", Type::u32, item(rope, "original_max_position_embeddings"));
+}
+
+/// LlamaModel.generate_extra_tensors: rope_freqs.weight of a llama3 rope.
+void llama3_2025_02(Walk& walk, const Dict& rope, ConvertedRope& out) {
+  const double base = walk.has("rope_theta") ? number(walk.get("rope_theta", nullptr), kTimesFloat) : 10000;
+  const double original = walk.has("original_max_position_embeddings")
+                              ? number(walk.get("original_max_position_embeddings", nullptr), kTimesFloat)
+                              : 8192;  // the top level's, not the dictionary's
+  out.freqs = llama3_divisors(out.rotary_dim, base, number_or(walk, rope, "factor", 8),
+                              number_or(walk, rope, "low_freq_factor", 1), number_or(walk, rope, "high_freq_factor", 4),
+                              original);
+  out.freqs_pointer = rope.pointer;
+}
+
+}  // namespace
+
 ConvertedRope convert_2025_02(Walk& walk) {
   ConvertedRope out;
   const std::string model_type = walk.model_type();
@@ -279,51 +335,12 @@ ConvertedRope convert_2025_02(Walk& walk) {
   const Json* head = walk.raw("head_dim");
   out.rotary_dim_from = head && !head->is_null() ? walk.get("head_dim", nullptr) : walk.defaulted(split_head_dim(walk));
   out.rotary_dim = channels(number(out.rotary_dim_from, kTimesFloat), out.rotary_dim_from.pointer);
-  const Json* scaling = walk.raw("rope_scaling");
-  const bool none = !scaling || scaling->is_null();
-  if (!none && !scaling->is_object())
-    raise("TypeError", "argument of type '" + python_type(*scaling) + "' is not iterable",
-          walk.pointer_to("rope_scaling"));
-  const Dict rope = none ? Dict() : Dict(*scaling, walk.pointer_to("rope_scaling"));
-  const auto type_is = [&](const char* key, const char* name) {
-    return rope.contains(key) && rope.find(key)->json == name;
-  };
-
-  if (out.arch == "phi3") {
-    if (!walk.has("original_max_position_embeddings"))
-      raise("KeyError", "\"could not find any of: ['original_max_position_embeddings']\"");
-    const Value original = walk.get("original_max_position_embeddings", nullptr);
-    const double share =
-        walk.has("partial_rotary_factor")
-            ? number(walk.get("partial_rotary_factor", 1.0), "unsupported operand type(s) for *: '{type}' and 'int'")
-            : 1.0;
-    out.rotary_dim = channels(share * walk.positive_int("hidden_size"), walk.pointer_to("partial_rotary_factor")) /
-                     walk.positive_int("num_attention_heads");
-    phi3_factors(out, rope, "type", number(out.context, "unsupported operand type(s) for /: '{type}' and 'int'"),
-                 tokens(original, "unsupported operand type(s) for /: 'int' and '{type}'"));
-    add(out, "rope.scaling.original_context_length", Type::u32, original);
-  } else if (out.arch == "qwen2") {
-    if (rope.contains("factor") && type_is("type", "yarn")) {
-      add(out, "rope.scaling.type", Type::text, {"yarn", rope.find("type")->pointer});
-      add(out, "rope.scaling.factor", Type::f32, *rope.find("factor"));
-      add(out, "rope.scaling.original_context_length", Type::u32, item(rope, "original_max_position_embeddings"));
-    }
-  } else if (rope.contains("factor") && type_is("type", "linear")) {
-    add(out, "rope.scaling.type", Type::text, {"linear", rope.find("type")->pointer});
-    add(out, "rope.scaling.factor", Type::f32, *rope.find("factor"));
-  }
+  const Dict rope = scaling_2025_02(walk);
+  if (out.arch == "phi3") phi3_2025_02(walk, rope, out);
+  else method_2025_02(rope, out);
   if (const Json* theta = walk.raw("rope_theta"); theta && !theta->is_null())
     add(out, "rope.freq_base", Type::f32, walk.get("rope_theta", nullptr));
-  if (out.arch == "llama" && type_is("rope_type", "llama3")) {
-    const double base = walk.has("rope_theta") ? number(walk.get("rope_theta", nullptr), kTimesFloat) : 10000;
-    const double original = walk.has("original_max_position_embeddings")
-                                ? number(walk.get("original_max_position_embeddings", nullptr), kTimesFloat)
-                                : 8192;  // the top level's, not the dictionary's
-    out.freqs = llama3_divisors(out.rotary_dim, base, number_or(walk, rope, "factor", 8),
-                                number_or(walk, rope, "low_freq_factor", 1),
-                                number_or(walk, rope, "high_freq_factor", 4), original);
-    out.freqs_pointer = rope.pointer;
-  }
+  if (out.arch == "llama" && type_is(rope, "rope_type", "llama3")) llama3_2025_02(walk, rope, out);
   return out;
 }
 

@@ -87,7 +87,8 @@ class GgufKeys {
       if (found->dtype() != DType::f32 || found->info().elements() != std::uint64_t(out_.rotary_dim) / 2)
         raise("error",
               std::string("tensor '") + name + "' has wrong shape: " + std::to_string(found->info().elements()) +
-                  " elements, expected " + std::to_string(out_.rotary_dim / 2) + " of type f32",
+                  " elements of type " + std::string(ropewalk::info(found->dtype()).name) + ", expected " +
+                  std::to_string(out_.rotary_dim / 2) + " of type f32",
               name);
       into.resize(std::size_t(out_.rotary_dim / 2));
       found->prepare();

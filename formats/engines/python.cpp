@@ -186,7 +186,11 @@ struct Check {
         raise("RuntimeError", "The size of tensor a (" + std::to_string(list->size()) +
                                   ") must match the size of tensor b (" + std::to_string(pairs) +
                                   ") at non-singleton dimension 0");
-      for (double value : *list) check_factor(value, "a short or long factor of");
+      for (double value : *list) {
+        check_factor(value, "a short or long factor of");
+        if (value > double(std::numeric_limits<float>::max()))
+          not_followed("a short or long factor of " + Json(value).dump() + ", which float32 does not hold", "");
+      }
     }
   }
   void operator()(const RopeProportional& s) const { check_factor(s.factor, "a factor of"); }

@@ -78,6 +78,8 @@ class Walk {
   /// A whole number above 0, such as hidden_size; Error kinds as Python's arithmetic would give them.
   int positive_int(const std::string& key) const;
   std::string model_type() const;
+  /// The model is a text_config of a larger file.
+  bool nested() const { return model_.nested(); }
 
   /// Marks a value as one that the engine's result depends on, so that no notice says it is not read.
   void used(const Value& value) const { used_.insert(value.pointer); }

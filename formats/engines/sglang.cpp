@@ -50,7 +50,7 @@ void serve(const Walk& walk, EngineReading& reading, int derived) {
 void read_as_sglang(Walk& walk, EngineReading& reading) {
   const ServingRules rules = rules_of(walk.engine);
   HfConfig config = load_hf_config(walk, rules.transformers);
-  if (!config.family->known)
+  if (!config.family->known && !follows_own_names(walk))
     walk.notice("model type '" + walk.model_type() + "' was not compared with sglang: Llama's rules are used",
                 walk.has("model_type") ? walk.pointer_to("model_type") : "");
   // the length comes first, from the flat dictionary; where it fails the engine does not get as far as the rope

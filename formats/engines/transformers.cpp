@@ -1,6 +1,7 @@
 // transformers. Which rotary embedding a class has, and those from before modeling_rope_utils.py: modeling_llama.py,
 // modeling_mistral.py, modeling_qwen2.py, modeling_phi3.py of 4.31.0, 4.37.2, 4.42.4 and, where a class kept its own,
 // 4.43.4 to 4.47.1 (all run; 4.32.1 read).
+#include "formats/engines/model_types.h"
 #include "formats/engines/rules.h"
 
 namespace ropewalk::formats::engines {
@@ -99,12 +100,21 @@ std::vector<EngineRope> transformers_ropes(Walk& walk, const HfConfig& config, c
   return {shared_rope_v4(walk, config, version, config.theta)};
 }
 
+namespace {
+bool unknown_class(const Walk& walk) {
+  return !walk.nested() && !walk.has("auto_map") && !transformers_knows(walk.model_type());
+}
+}  // namespace
+
 void read_as_transformers(Walk& walk, EngineReading& reading) {
   const HfVersion version = version_of(walk);
   const HfConfig config = load_hf_config(walk, version);
-  if (!config.family->known)
+  if (!config.family->known && !follows_own_names(walk))
     walk.notice("the rotary embedding of model type '" + walk.model_type() +
-                    "' was not compared with transformers: Llama's rules are used",
+                    "' was not compared with transformers: Llama's rules are used" +
+                    (unknown_class(walk) ? "; " + newest(Engine::transformers).title() +
+                                               " has no such class, and no auto_map names its code"
+                                         : ""),
                 walk.has("model_type") ? walk.pointer_to("model_type") : "");
   reading.ropes = transformers_ropes(walk, config, version);
   reading.context = tokens(config.context, "");

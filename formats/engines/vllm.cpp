@@ -39,7 +39,7 @@ class Vllm {
 
   void read() {
     config_ = load_hf_config(walk_, rules_.transformers);
-    if (!config_.family->known)
+    if (!config_.family->known && !follows_own_names(walk_))
       walk_.notice("model type '" + walk_.model_type() + "' was not compared with vllm: Llama's rules are used",
                    walk_.has("model_type") ? walk_.pointer_to("model_type") : "");
     collect_layers();

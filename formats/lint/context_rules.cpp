@@ -36,6 +36,8 @@ bool window_itself(Linter& lint) {
     lint.add("R40", error ? Severity::error : Severity::warning, pointer,
              message + (checked ? ": transformers raises StrictDataclassFieldValidationError" : ""),
              value->is_string() ? "write it without quotes, or null" : "write null");
+    for (std::size_t i = 0; i < lint.engines.size(); ++i)
+      if (lint.readings[i].error && lint.readings[i].error->pointer == pointer) lint.explain(i, Aspect::load);
     return false;
   }
   if (value->get<double>() >= 1) return true;

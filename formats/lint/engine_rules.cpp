@@ -28,13 +28,6 @@ std::string by_which_rules(const Linter& lint) {
   return lint.compared ? "" : " (by the rules of llama: model type '" + lint.model_type + "' was not compared)";
 }
 
-/// What to do; extend reads the file as the newest transformers does, and refuses what that does not read.
-std::string rewrite(const Linter& lint, std::size_t engine, const std::string& pointer) {
-  if (lint.reference.error || lint.context == 0)
-    return pointer.empty() ? "correct the file" : "correct " + pointer.substr(1, 100);
-  return "write what it reads: ropewalk extend --engine " + std::string(engine_name(lint.engines[engine].engine));
-}
-
 void load(Linter& lint) {
   struct Failure {
     std::string kind, text, pointer;
@@ -52,7 +45,7 @@ void load(Linter& lint) {
     Finding& finding = lint.add_for("E01", hurt, failure.pointer,
                                     lint.does(hurt, "does", "do") + " not load it: " + failure.kind + ": " +
                                         failure.text.substr(0, 200) + by_which_rules(lint),
-                                    rewrite(lint, hurt.front(), failure.pointer), most(lint));
+                                    rewrite_advice(lint, hurt, failure.pointer), most(lint));
     if (all) finding.severity = most(lint);
   }
 }
@@ -78,7 +71,9 @@ void computed(Linter& lint) {
     const bool frequencies = difference.frequencies && !lint.explained(i, Aspect::frequencies);
     const bool attention = difference.attention && !lint.explained(i, Aspect::attention);
     if (frequencies) {
-      const std::string rope = in_words(*difference.rope);
+      // of several kinds of layers, the one that differs
+      const std::string kind = lint.declared.size() > 1 ? " in " + difference.kind : "";
+      const std::string rope = in_words(*difference.rope) + kind;
       put(groups, rope, i);
       differences[rope] = difference;
     } else if (attention && !difference.frequencies) {
@@ -100,11 +95,11 @@ void computed(Linter& lint) {
                           : "turns in one and not in the other";
     std::string meant = describe(lint.declared.front().spec);
     for (const EngineRope& one : lint.declared)
-      if (one.layer_type == difference.rope->layer_type) meant = describe(one.spec);
+      if (one.layer_type == difference.kind) meant = describe(one.spec);
     lint.add_for("E02", hurt, place(lint, difference.rope),
                  lint.does(hurt, "computes", "compute") + " " + rope + ", " + lint.declared_by + " " + meant +
                      ": pair " + std::to_string(difference.pair) + " " + off + by_which_rules(lint),
-                 rewrite(lint, hurt.front(), place(lint, difference.rope)), most(lint));
+                 rewrite_advice(lint, hurt, place(lint, difference.rope)), most(lint));
   }
 }
 

@@ -57,7 +57,10 @@ class GgufLinter {
                     [](const Finding& one) { return one.severity == Severity::error; }))
       return;
     try {
-      if (Linter::fails(reading()))
+      if (!reading().error) return;
+      if (!Linter::fails(reading()))  // llama.cpp goes on, with angles that are no rotation
+        add("G09", Severity::error, reading().error->pointer, reading().error->text, "correct the file");
+      else
         add("E01", Severity::error, reading().error->pointer, "llama.cpp does not load it: " + reading().error->text,
             "write the file again with a current converter");
     } catch (const Error& error) {
@@ -261,7 +264,7 @@ class GgufLinter {
           "the loader of architecture '" + arch_ +
               "' does not ask for rope_freqs.weight, and llama.cpp refuses files with tensors too many",
           "write the scaling as keys");
-    if (freqs && (type == "yarn" || type == "linear" || type.empty()) && s > 1) {
+    if (freqs && !bad_divisors() && (type == "yarn" || type == "linear" || type.empty()) && s > 1) {
       std::optional<RopeSpec> meant;
       if (const EngineRope* rope = as_read(); rope && !rope->spec.frequency_divisors.empty()) {
         meant = rope->spec;
@@ -301,6 +304,14 @@ class GgufLinter {
       reading_ = read_as(newest(Engine::llama_cpp), file_, path_, options);
     }
     return *reading_;
+  }
+  /// rope_freqs.weight itself is at fault, which loads() says.
+  bool bad_divisors() {
+    try {
+      return reading().error && reading().error->pointer == "rope_freqs.weight";
+    } catch (const Error&) {
+      return false;
+    }
   }
   /// The one rope of that reading; nullptr if there is none, which loads() says.
   const EngineRope* as_read() {

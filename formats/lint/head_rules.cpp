@@ -24,6 +24,20 @@ bool geometry(Linter& lint) {
   return good;
 }
 
+/// Without a width the class's own counts (4096 channels and 32 heads in most of those compared, 5.23.0), whatever the
+/// weights are; converters raise KeyError.
+void width_given(Linter& lint) {
+  if (!lint.compared || !lint.prefix.empty() || lint.find("head_dim")) return;  // a text_config leaves defaults out
+  for (const char* key : {"hidden_size", "num_attention_heads"}) {
+    if (lint.find(key)) continue;
+    lint.add(
+        "R31", Severity::error, lint.prefix,
+        std::string("there is no ") + key + " and no head_dim: transformers takes the number of its class, others stop",
+        std::string("add ") + key);
+    lint.explain_all();
+  }
+}
+
 /// Without head_dim the division must come out. transformers 5.23 refuses the file for llama and gemma (ValueError:
 /// the hidden size is not a multiple of the number of attention heads) and rounds down for others.
 void whole_heads(Linter& lint) {
@@ -45,7 +59,16 @@ void whole_heads(Linter& lint) {
 void share(Linter& lint, const Json* value, const std::string& pointer) {
   if (!value || value->is_null()) return;
   const double n = value->is_number() ? value->get<double>() : 0;
-  if (n > 0 && n <= 1) return;
+  if (n > 0 && n <= 1) {
+    const int head = lint.latent() ? 0 : lint.head_dim(), rotate = int(head * n);
+    if (head < 2 || (rotate >= 2 && rotate % 2 == 0)) return;
+    lint.add("R31", lint.compared ? Severity::error : Severity::warning, pointer,
+             "partial_rotary_factor is " + shown(*value) + ", by which " + std::to_string(rotate) + " of " +
+                 std::to_string(head) + " channels rotate: an even number from 2 was expected",
+             "write the share of a head's channels that rotate");
+    if (lint.compared) lint.explain_all();
+    return;
+  }
   lint.add("R31", pointer, "partial_rotary_factor is " + shown(*value) + ", a share in (0, 1] was expected",
            value->is_string() ? "write it without quotes" : "write the share of a head's channels that rotate");
   lint.explain_all();
@@ -89,6 +112,7 @@ void ignored_head_dim(Linter& lint) {
 
 void head_rules(Linter& lint) {
   if (!geometry(lint)) return;
+  width_given(lint);
   whole_heads(lint);
   rotated_channels(lint);
   ignored_head_dim(lint);

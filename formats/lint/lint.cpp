@@ -12,27 +12,6 @@
 namespace ropewalk::formats {
 namespace {
 
-/// Replaces NaN and Infinity outside strings by numbers of the same length, so that places stay.
-std::string without_not_finite(const std::string& text, std::vector<std::size_t>& offsets) {
-  std::string out = text;
-  bool quoted = false;
-  for (std::size_t i = 0; i < out.size(); ++i) {
-    if (quoted) {
-      if (out[i] == '\\') ++i;
-      else if (out[i] == '"') quoted = false;
-    } else if (out[i] == '"') {
-      quoted = true;
-    } else if (out.compare(i, 3, "NaN") == 0) {
-      offsets.push_back(i);
-      out.replace(i, 3, "0.0");
-    } else if (out.compare(i, 8, "Infinity") == 0) {
-      offsets.push_back(i > 0 && out[i - 1] == '-' ? i - 1 : i);
-      out.replace(i, 8, "1.79e308");
-    }
-  }
-  return out;
-}
-
 Finding unreadable(const std::string& path, const Error& error) {
   Finding finding;
   finding.rule = "R00";
@@ -66,10 +45,8 @@ const char* severity_name(Severity severity) {
 }
 
 LintFile parse_lint_file(const std::string& path, std::string text) {
-  LintFile file{path, std::move(text), {}, {}};
-  const std::string finite = without_not_finite(file.text, file.not_finite);
-  file.json = parse_json(path, finite);
-  if (!file.not_finite.empty()) file.text = finite;  // what locate() walks; the offsets are the same
+  PythonJson read = parse_python_json(path, std::move(text));
+  LintFile file{path, std::move(read.text), std::move(read.json), std::move(read.not_finite)};
   if (!file.json.is_object())
     throw Error(ErrorKind::bad_input, {.path = path, .line = 1, .column = 1}, "is no JSON object",
                 "check that this is the right file");

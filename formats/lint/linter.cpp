@@ -180,7 +180,8 @@ Difference Linter::difference(const EngineReading& reading) const {
       double ratio = 1;
       int pair = 0;
       if (!same_frequencies(got.inv_freq, want.inv_freq, &ratio, &pair) && ratio > worst.ratio) {
-        worst.frequencies = true, worst.ratio = ratio, worst.pair = pair, worst.rope = &rope;
+        worst.frequencies = true, worst.ratio = ratio, worst.pair = pair, worst.rope = &rope,
+        worst.kind = mean.layer_type;
       }
       if (!(std::abs(got.attention_factor - want.attention_factor) <= kSameRope * std::abs(want.attention_factor)) &&
           !worst.attention) {
@@ -270,6 +271,21 @@ std::string Linter::flags_with(std::size_t engine, const std::string& key, const
   return flags ? flags_line(engines[engine], *flags) : "";
 }
 
+/// Lengths are factor x original context: while a finding doubts that, no fix names one.
+void Linter::settle_original_first() {
+  if (options.context || wanted <= 0) return;
+  const auto doubts = std::find_if(findings_.begin(), findings_.end(), [](const Finding& one) {
+    return one.rule == "R09" || one.rule == "R11" || (one.rule == "R21" && one.severity != Severity::info);
+  });
+  if (doubts == findings_.end()) return;
+  for (Finding& one : findings_)
+    if ((one.rule == "R40" || one.rule == "R41" || one.rule == "R42") &&
+        one.fix.find(std::to_string(wanted)) != std::string::npos) {
+      one.fix = "settle " + std::string(doubts->rule) + " first: the length follows from the original context";
+      one.flags.clear();
+    }
+}
+
 std::vector<Finding> Linter::take() {
   std::set<std::pair<int, int>> places;  // of what is no number; the finding that says so is the first there
   for (const std::size_t offset : no_numbers_) {
@@ -282,6 +298,7 @@ std::vector<Finding> Linter::take() {
     const std::pair place(one.line, one.column);
     return one.file == file.path && places.contains(place) && !said.insert(place).second;
   });
+  settle_original_first();
   if (contradictory_)
     for (Finding& one : findings_) one.flags.clear();
   return std::move(findings_);

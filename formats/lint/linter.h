@@ -37,6 +37,7 @@ struct Difference {
   int pair = 0;
   double attention_factor = 1, declared_attention_factor = 1;
   const EngineRope* rope = nullptr;  // the engine's, of the layer type that differs
+  std::string kind;                  // the declared layer type that differs
 };
 
 class Linter {
@@ -119,6 +120,7 @@ class Linter {
   Severity by_engine(const std::vector<std::size_t>& hurt) const;
   void collect_dictionaries();
   void declare();
+  void settle_original_first();
   std::vector<Finding> findings_;
   std::set<std::pair<std::size_t, Aspect>> explained_;
   std::set<std::size_t> no_numbers_;
@@ -137,8 +139,12 @@ inline constexpr double kSameRope = 1e-5;
 bool same_frequencies(const std::vector<double>& a, const std::vector<double>& b, double* ratio = nullptr,
                       int* pair = nullptr);
 
+/// What to do where these engines read the file wrongly at `pointer`: ropewalk's command that writes what they read, as it
+/// can be run, or that no config.json does.
+std::string rewrite_advice(const Linter& lint, const std::vector<std::size_t>& hurt, const std::string& pointer);
+
 // The rules, in the order they run: what an earlier one explains a later one does not repeat.
-void parse_rules(Linter& lint);    // R01 - R04, R10 - R13, and within them
+void parse_rules(Linter& lint);    // R01 - R04, R10 - R14, and within them
 void place_rules(Linter& lint);    // R05 - R09
 void head_rules(Linter& lint);     // R31
 void number_rules(Linter& lint);   // R20, R27, R29, R33

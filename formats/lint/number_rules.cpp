@@ -31,16 +31,25 @@ constexpr std::array kNumbers = {"original_max_position_embeddings",
 
 /// A number nobody can use: where the dictionary is read, an error beside which nothing else is said. Where it is not,
 /// a warning; an engine that reads it all the same stops in its own words (E01).
-void bad_number(Linter& lint, const RopeDict& dict, const std::string& pointer, std::string what, std::string fix) {
-  lint.add("R20", dict.read ? Severity::error : Severity::warning, pointer, std::move(what), std::move(fix));
+Finding& bad_number(Linter& lint, const RopeDict& dict, const std::string& pointer, std::string what, std::string fix) {
   if (dict.read) lint.explain_all();
+  return lint.add("R20", dict.read ? Severity::error : Severity::warning, pointer, std::move(what), std::move(fix));
+}
+
+/// The number that stands in quotes, written without them; a factor with a decimal point, as older engines want it.
+std::vector<JsonEdit> unquoted(const std::string& pointer, const Json& value, bool decimal) {
+  if (!value.is_string()) return {};
+  const Json number = Json::parse(value.get<std::string>(), nullptr, false);
+  if (!number.is_number() || !std::isfinite(number.get<double>())) return {};
+  return {{pointer, decimal ? Json(number.get<double>()) : number}};
 }
 
 void quoted_numbers(Linter& lint, const RopeDict& dict) {
   for (const char* key : kNumbers)
     if (const Json* value = dict.find(key); value && !value->is_null() && !value->is_number())
       bad_number(lint, dict, dict.at(key), std::string(key) + " is " + shown(*value) + ", a number was expected",
-                 value->is_string() ? "write it without quotes" : "write the number");
+                 value->is_string() ? "write it without quotes" : "write the number")
+          .edits = unquoted(dict.at(key), *value, false);
   for (const char* key : {"low_freq_factor", "high_freq_factor"})
     if (dict.type == "llama3" && !dict.find(key))
       bad_number(lint, dict, dict.pointer, std::string("llama3 without ") + key, std::string("add ") + key);
@@ -118,7 +127,8 @@ void factor(Linter& lint, const RopeDict& dict) {
   const std::optional<double> s = dict.number("factor");
   if (!s) {
     bad_number(lint, dict, dict.at("factor"), "factor is " + shown(*value) + ", a number was expected",
-               value->is_string() ? "write it without quotes, with a decimal point" : "write the number");
+               value->is_string() ? "write it without quotes, with a decimal point" : "write the number")
+        .edits = unquoted(dict.at("factor"), *value, true);
     return;
   }
   if (*s < 1) {

@@ -1,8 +1,10 @@
-// R01 - R04, R10 - R13: how the dictionaries are spelt.
+// R01 - R04, R10 - R14: how the dictionaries are spelt.
 #include <algorithm>
 #include <array>
 #include <cmath>
 
+#include "formats/config_file.h"
+#include "formats/engines/model_types.h"
 #include "formats/lint/linter.h"
 #include "lib/nearest_word.h"
 
@@ -130,10 +132,37 @@ void misspelt_keys(Linter& lint, const RopeDict& dict) {
   for (const auto& item : dict.json->items()) {
     if (std::find(kKeys.begin(), kKeys.end(), item.key()) != kKeys.end() || item.value().is_object()) continue;
     const std::optional<std::string> near = nearest_word(item.key(), kKeys, 3);
-    if (!near || item.key().size() < 4 || dict.json->contains(*near)) continue;
-    lint.add("R11", dict.pointer + "/" + pointer_segment(item.key()),
-             "no engine reads " + shown(item.key()) + "; is it " + *near + "?", "rename it, or take it out");
+    if (!near || item.key().size() < 4) continue;
+    const bool both = dict.json->contains(*near);
+    lint.add(
+        "R11", dict.pointer + "/" + pointer_segment(item.key()),
+        "no engine reads " + shown(item.key()) + (both ? ", which stands beside " + *near : "; is it " + *near + "?"),
+        both ? "take it out" : "rename it, or take it out");
   }
+}
+
+/// R14. A part of a larger file may leave its type to that.
+void model_type(Linter& lint) {
+  const auto given = lint.model.find("model_type");
+  if (given == lint.model.end() && !lint.prefix.empty()) return;
+  if (given == lint.model.end() || !given->is_string()) {
+    const bool absent = given == lint.model.end();
+    lint.add(
+        "R14", absent ? lint.prefix : lint.at("model_type"),
+        absent ? std::string("there is no model_type: transformers, and engines that read through it, do not know the "
+                             "class and stop")
+               : "model_type is " + shown(*given) + ", the name of a class was expected: transformers stops",
+        "write the type of the model, such as llama");
+    lint.explain_all();
+    return;
+  }
+  const std::string type = given->get<std::string>();
+  if (engines::transformers_knows(type) || lint.file.json.contains("auto_map")) return;
+  const std::optional<std::string> near = nearest_word(type, engines::transformers_model_types(), 2);
+  lint.add("R14", Severity::warning, lint.at("model_type"),
+           newest(Engine::transformers).title() + " has no class " + shown(*given) +
+               ", and no auto_map names its code" + (near ? "; is it '" + *near + "'?" : ""),
+           "write the type of a known class, or keep the auto_map and the files it names");
 }
 
 /// R13. Classes that were not compared may have layers beside those counted: a warning.
@@ -203,36 +232,21 @@ void nested(Linter& lint) {
                  "move it out of '" + dict.layer.substr(0, 60) + "'");
 }
 
-/// "factor is -Infinity", as the file has it: LintFile::text has other numbers there.
-std::string not_finite_value(const std::string& text, std::size_t offset) {
-  const char first = text[offset];
-  const char* value = first == '-' ? "-Infinity" : first == '0' ? "NaN" : "Infinity";
-  const std::size_t colon = offset == 0 ? std::string::npos : text.find_last_not_of(" \t\r\n", offset - 1);
-  if (colon == std::string::npos || text[colon] != ':') return std::string("an entry is ") + value;
-  const std::size_t end = text.rfind('"', colon), begin = end == 0 ? end : text.rfind('"', end - 1);
-  return text.substr(begin + 1, std::min<std::size_t>(end - begin - 1, 60)) + " is " + value;
-}
-
 void not_finite(Linter& lint) {
   std::size_t elsewhere = 0;
+  std::set<std::size_t> lists;
   for (const std::size_t offset : lint.file.not_finite) {
-    bool in_rope = false;
-    for (const char* key : {"rope_scaling", "rope_parameters", "rope_theta", "max_position_embeddings",
-                            "partial_rotary_factor", "original_max_position_embeddings", "sliding_window", "head_dim",
-                            "hidden_size", "num_attention_heads", "rope_local_base_freq"}) {
-      const std::optional<std::size_t> at = locate_offset(lint.file.text, lint.at(key));
-      if (!at || offset < *at) continue;
-      if (offset < end_of_value(lint.file.text, *at)) in_rope = true;
-    }
-    if (in_rope) {
-      Finding& finding =
-          lint.add("R20", Severity::error, "", not_finite_value(lint.file.text, offset) + ", a number was expected",
-                   "write the number");
+    if (in_rope(lint.file.text, lint.file.json, offset)) {
+      lint.no_number(offset);
+      lint.explain_all();
+      const std::string what = not_finite_value(lint.file.text, offset);
+      const bool entry = what.starts_with("an entry");
+      const std::size_t list = entry ? lint.file.text.find_last_of("[{", offset) : std::string::npos;
+      if (entry && !lists.insert(list).second) continue;  // the first of a list speaks for all
+      Finding& finding = lint.add("R20", Severity::error, "", what + ", a number was expected", "write the number");
       const std::string_view before = std::string_view(lint.file.text).substr(0, offset);
       finding.line = 1 + int(std::count(before.begin(), before.end(), '\n'));
       finding.column = int(offset - (before.rfind('\n') + 1)) + 1;
-      lint.no_number(offset);
-      lint.explain_all();
     } else {
       ++elsewhere;
     }
@@ -255,6 +269,7 @@ void parse_rules(Linter& lint) {
              "write the dictionary, or null for a plain rope");
     lint.explain_all();
   }
+  model_type(lint);
   layer_types(lint);
   for (const RopeDict& dict : lint.dicts) {
     types(lint, dict);

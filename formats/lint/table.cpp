@@ -84,6 +84,13 @@ constexpr std::array kRules = {
         "included, whose layers are all alike.",
         ""},
     LintRule{
+        "R14", "model-type", kError, false, "model_type is missing, no text, or of no class that transformers has",
+        "AutoConfig looks the class up by it and raises ValueError; vllm, sglang and llama.cpp's converter read "
+        "through "
+        "AutoConfig. A type of the model's own needs an auto_map that names its code: without one this is a warning, "
+        "since engines may know the architecture all the same.",
+        ""},
+    LintRule{
         "R20", "bad-number", kError, true, "a number of the rope is missing, quoted, below 1 or of the wrong kind",
         "A factor in quotes, below 1 or missing fails or turns positions the wrong way in every engine. An integer "
         "factor of a linear rope is a TypeError in every vllm and sglang ('int' object is not iterable), and a "

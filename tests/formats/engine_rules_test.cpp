@@ -113,6 +113,37 @@ TEST(EngineRules, LayerTypesThatDoNotFit) {
   }
 }
 
+// Expected: AutoConfig of transformers 5.23.0, run on these files.
+TEST(EngineRules, WindowsAndTypesThatTheClassesRefuse) {
+  for (const std::string type : {"llama", "mistral", "phi3", "qwen2", "qwen3", "gpt_oss", "gemma3_text"})
+    for (const char* window : {"\"4096\"", "true", "4096.0", "[1]"}) {
+      Json config = plain_of(type);
+      config["sliding_window"] = Json::parse(window);
+      const EngineReading reading = read_as(parse_engine("transformers"), config);
+      EXPECT_EQ(reading.error ? reading.error->kind : "", type == "llama" ? "" : "StrictDataclassFieldValidationError")
+          << type << " " << window;
+      config["sliding_window"] = 4096;
+      EXPECT_FALSE(read_as(parse_engine("transformers"), config).error) << type;
+    }
+  Json config = plain_of("llama");
+  config["model_type"] = 5;
+  EngineReading reading = read_as(parse_engine("transformers"), config);
+  ASSERT_TRUE(reading.error);
+  EXPECT_EQ(reading.error->kind + " " + reading.error->pointer, "ValueError /model_type");
+  EXPECT_TRUE(reading.error->text.starts_with("The checkpoint you are trying to load has model type `5` but"));
+  config.erase("model_type");
+  reading = read_as(parse_engine("transformers"), config);
+  ASSERT_TRUE(reading.error);
+  EXPECT_EQ(reading.error->text, "Unrecognized model. Should have a `model_type` key in its config.json.");
+  // no class of transformers 5.23.0 that is named here calls apply_rotary_pos_emb; GPT-J's own does
+  for (const char* type : {"bert", "gpt2", "nemotron_h", "gptj"})
+    for (const EngineVersion& engine : newest_engines()) {
+      reading = read_as(engine, Json{{"model_type", type}, {"hidden_size", 768}, {"num_attention_heads", 12}});
+      ASSERT_TRUE(reading.error) << type;
+      EXPECT_EQ(reading.error->kind, kNotFollowed) << type;
+    }
+}
+
 // Expected: GPTNeoXRotaryEmbedding, HunYuanDenseV1RotaryEmbedding and Qwen2VLRotaryEmbedding of transformers 5.23.0 on
 // these files: pairs, the second frequency and the last.
 TEST(EngineRules, NamesThatOneClassHas) {

@@ -318,7 +318,8 @@ TEST(GgufRope, RefusesWhatTheEngineRefuses) {
                    "llama.rope.scaling.attn_factor: an attention factor of ");
   expect_refused({{"llama.rope.freq_base", gguf_f32(0)}}, ErrorKind::bad_input, "llama.rope.freq_base: a base of 0");
   expect_refused({{"llama.rope.freq_base", gguf_string("10000")}}, ErrorKind::bad_input, "llama.rope.freq_base");
-  expect_refused({}, ErrorKind::bad_input, "has wrong shape: 3 elements, expected 16 of type f32", {1, 2, 3});
+  expect_refused({}, ErrorKind::bad_input, "has wrong shape: 3 elements of type f32, expected 16 of type f32",
+                 {1, 2, 3});
   expect_refused({}, ErrorKind::bad_input, "rope_freqs.weight: a divisor of 0", std::vector<float>(16, 0.0f));
   expect_refused({}, ErrorKind::bad_input, "rope_freqs.weight: a divisor of", std::vector<float>(16, NAN));
 }

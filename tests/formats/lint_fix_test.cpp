@@ -55,6 +55,17 @@ TEST(LintFix, AnIntegerFactorBecomesAFloat) {
             lint_text(golden_config("linear4-type"), asked({"vllm", "sglang", "transformers@4.31"})).size());
 }
 
+/// No engine computes with a number in quotes.
+TEST(LintFix, NumbersLoseTheirQuotes) {
+  const LintInput input = input_of({llama(R"({"max_position_embeddings": 16384, "rope_scaling": {"rope_type": "yarn",
+    "type": "yarn", "factor": "4", "original_max_position_embeddings": 4096, "beta_fast": "32"}})")});
+  const LintFixes fixes = safe_fixes(input, {}, lint(input, {}));
+  ASSERT_EQ(fixes.files.size(), 1u);
+  const Json after = Json::parse(fixes.files[0].after)["rope_scaling"];
+  EXPECT_EQ(after["factor"].dump(), "4.0");
+  EXPECT_EQ(after["beta_fast"].dump(), "32");
+}
+
 // golden linear4-rope-type: transformers 4.42 wants exactly type and factor, and exllamav2 refuses a file with both
 TEST(LintFix, ASecondSpellingIsLeftWhereAnEngineRefusesIt) {
   const LintFixes all = fixes({golden_config("linear4-rope-type")}, asked({"llama.cpp@2025-02"}));
@@ -86,6 +97,8 @@ TEST(LintFix, NoLengthIsWrittenFromAnOriginalContextInDoubt) {
     EXPECT_NE(of(doubted, rule)->rejected, "") << rule;
   }
   for (const FixedFile& file : doubted.files) EXPECT_EQ(file.path, "config.json");
+  for (const Finding& one : lint(input_of(of_key("original_max_position_embedding")), {}))
+    EXPECT_EQ(one.fix.find("524288"), std::string::npos) << one.rule << " " << one.fix;  // 16 times a guess
   // the control: spelt right, and asked for
   const LintFixes sure = fixes(of_key("original_max_position_embeddings"));
   ASSERT_NE(of(sure, "R41"), nullptr);

@@ -10,11 +10,18 @@
 namespace ropewalk::formats::lint_test {
 namespace {
 
-/// A tensor of ones.
+/// A tensor of ones, the third but for itself.
 class Named final : public LazyTensor {
  public:
-  explicit Named(const char* name) : LazyTensor({name, {64}, DType::f32, RotaryPairs::none}) {}
-  void read_f32(RowRange, std::span<float> values) const override { std::fill(values.begin(), values.end(), 1.0f); }
+  explicit Named(const char* name, float third = 1)
+      : LazyTensor({name, {64}, DType::f32, RotaryPairs::none}), third_(third) {}
+  void read_f32(RowRange, std::span<float> values) const override {
+    std::fill(values.begin(), values.end(), 1.0f);
+    values[2] = third_;
+  }
+
+ private:
+  float third_;
 };
 
 GgufKey number(const std::string& name, double value) { return {name, gguf_f32(float(value))}; }
@@ -132,6 +139,27 @@ TEST(LintGguf, EachRuleSpeaksWhereItMustAndNowhereElse) {
       EXPECT_TRUE(speaks.contains(std::string(rule.id))) << rule.id;
       EXPECT_TRUE(is_silent.contains(std::string(rule.id))) << rule.id;
     }
+}
+
+/// llama.cpp goes on with such a file, and turns by angles that are none: rope refuses it, and lint must not be silent.
+TEST(LintGguf, WhatIsNoRotationIsAnError) {
+  const auto only_error = [](const LintInput& input, const std::string& pointer, const std::string& message) {
+    const std::vector<Finding> findings = lint(input, {});
+    SCOPED_TRACE(message + "\n" + in_words(findings));
+    ASSERT_EQ(findings.size(), 1u);
+    EXPECT_EQ(findings[0].rule, "G09");
+    EXPECT_EQ(findings[0].severity, Severity::error);
+    EXPECT_EQ(findings[0].pointer, pointer);
+    EXPECT_EQ(findings[0].message, message);
+  };
+  only_error(gguf({count("llama.rope.dimension_count", 4000000000u)}), "llama.rope.dimension_count",
+             "llama.rope.dimension_count is 4000000000");
+  for (const auto& [third, text] : {std::pair{NAN, "NaN"}, std::pair{0.0f, "0"}, std::pair{-1.0f, "-1"}}) {
+    LintInput input =
+        gguf({{"llama.rope.scaling.type", gguf_string("linear")}, number("llama.rope.scaling.factor", 8)});
+    input.gguf->tensors.push_back(std::make_shared<Named>("rope_freqs.weight", third));
+    only_error(input, "rope_freqs.weight", std::string("rope_freqs.weight: a divisor of ") + text);
+  }
 }
 
 const Finding* finding_of(const std::vector<Finding>& findings, std::string_view rule) {

@@ -156,6 +156,7 @@ std::vector<Case> cases() {
        "/rope_parameters/full_attention"},
       {"R10", golden_config("v5-gemma3-nested"), kSilent},
       {"R11", yarn4(R"({"atention_factor": 1.2})"), W, "/rope_scaling/atention_factor"},
+      {"R11", yarn4(R"({"facter": 4.0})"), W, "/rope_scaling/facter"},  // beside the factor
       {"R11", golden_config("yarn-everywhere"), kSilent},
       {"R12", R"({"model_type": "llama", "time_step_limit": [0.0, Infinity]})", I, ""},
       {"R12", R"({"model_type": "llama", "name": "NaN, or Infinity"})", kSilent},
@@ -166,6 +167,14 @@ std::vector<Case> cases() {
       {"R13", llama(R"({"num_hidden_layers": 3})", gemma), E, "/layer_types"},
       {"R13", llama("{}", gemma), kSilent},
       {"R13", llama(R"({"layer_types": null})"), kSilent},
+      // AutoConfig of transformers 5.23.0 on these: ValueError, Unrecognized model; ValueError, does not recognize (both)
+      {"R14", llama(R"({"model_type": null})"), E, ""},
+      {"R14", llama(R"({"model_type": 5})"), E, "/model_type"},
+      {"R14", llama(R"({"model_type": "frobnicator"})"), W, "/model_type"},
+      {"R14", llama(R"({"model_type": "frobnicator", "auto_map": {"AutoConfig": "configuration_frob.Frob"}})"),
+       kSilent},
+      {"R14", llama(R"({"model_type": "olmo2"})"), kSilent},
+      {"R14", R"({"model_type": "llava", "text_config": {"hidden_size": 4096, "num_attention_heads": 32}})", kSilent},
       // golden linear-string, yarn-string, linear-no-factor, linear-half
       {"R20", golden_config("linear-string"), E, "/rope_scaling/factor"},
       {"R20", golden_config("yarn-string"), E, "/rope_scaling/factor"},
@@ -291,6 +300,11 @@ std::vector<Case> cases() {
        I, "/rope_scaling"},
       {"R30", golden_config("yarn-llama2-7b-64k"), kSilent},
       {"R31", llama(R"({"partial_rotary_factor": 1.5})"), E, "/partial_rotary_factor"},
+      {"R31", llama(R"({"partial_rotary_factor": 1e-9})"), E, "/partial_rotary_factor"},  // none of 128 channels
+      {"R31", llama(R"({"partial_rotary_factor": 0.5})"), kSilent},
+      // LlamaConfig has 4096 and 32 of its own, whatever the weights are
+      {"R31", llama(R"({"hidden_size": null})"), E, ""},
+      {"R31", llama(R"({"hidden_size": null, "head_dim": 128})"), kSilent},
       {"R31", llama(R"({"hidden_size": 4000})"), E, "/hidden_size"},  // 125 channels
       // golden plain-llama-head-dim in 4.43.4: 128 channels of 96
       {"R31", golden_config("plain-llama-head-dim"), E, "/head_dim", {"transformers@4.43.4"}},
@@ -404,6 +418,39 @@ TEST(LintRules, EachSpeaksWhereItMustAndNowhereElse) {
     EXPECT_GE(found->column, 1);
     EXPECT_FALSE(found->fix.empty());
   }
+}
+
+/// What is to be done about an engine is a command, or that none does it. exllamav2 0.3.2 refuses a file with both
+/// spellings, and has no YaRN over the original context; transformers 4.37 knows neither.
+TEST(LintRules, AdviceNamesWhatCanBeWritten) {
+  const auto fix_of = [](const std::string& config, const std::string& rule, const std::vector<std::string>& engines) {
+    LintInput input;
+    input.config = parse_lint_file("it's here/config.json", config);
+    const std::vector<Finding> findings = lint(input, asked(engines));
+    const Finding* found = find(findings, rule);
+    return found ? found->fix : "no " + rule + "\n" + in_words(findings);
+  };
+  const std::string yarn = llama(R"({"max_position_embeddings": 16384, "rope_scaling": {"rope_type": "yarn",
+    "type": "yarn", "factor": 4.0, "original_max_position_embeddings": 4096}})");
+  const std::string linear = llama(R"({"max_position_embeddings": 16384, "rope_scaling": {"rope_type": "linear",
+    "type": "linear", "factor": 4.0}})");
+  EXPECT_EQ(
+      fix_of(yarn, "E01", {"exllamav2"}),
+      "no config.json that ropewalk can write makes exllamav2 0.3.2 run it: leave that engine out, or take another "
+      "rope");
+  EXPECT_EQ(fix_of(yarn, "E01", {"transformers@4.37"}),
+            "no config.json that ropewalk can write makes transformers 4.37 run it: leave that engine out, or take "
+            "another rope");
+  EXPECT_EQ(fix_of(linear, "E01", {"exllamav2"}),
+            "write what is read: ropewalk extend 'it'\\''s here' -o NEW --rope native --engine exllamav2@0.3.2");
+  // several kinds of layers: the one that differs is named
+  const std::vector<Finding> findings = lint_text(llama(R"({"model_type": "gemma3_text", "head_dim": 128,
+    "sliding_window": 512, "num_hidden_layers": 2, "layer_types": ["full_attention", "sliding_attention"],
+    "rope_parameters": {"full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1000000.0}}})"));
+  const Finding* found = find(findings, "E02");
+  ASSERT_NE(found, nullptr) << in_words(findings);
+  EXPECT_NE(found->message.find(" in sliding_attention, transformers 5.23.0 plain (theta 10000"), std::string::npos)
+      << found->message;
 }
 
 /// Rules with cases elsewhere: R00 and R43 in lint_files_test, G01 and on in lint_gguf_test.

@@ -234,13 +234,16 @@ TEST(RopeEmit, RoundTripsOverEveryPairOfDialects) {
 }
 
 TEST(RopePresets, EachIsASpecAndCitesItsSource) {
-  ModelConfig base = model_of(llama2());
+  const ModelConfig base = model_of(llama2());
+  ModelConfig long_base = base;
+  long_base.context = 32768;
   for (const RopePreset& preset : rope_presets()) {
     EXPECT_FALSE(preset.origin.empty());
     const RopeRequest request =
-        parse_rope_spec(std::string(preset.method) + ",to=256k,like=" + std::string(preset.name), base);
+        parse_rope_spec(std::string(preset.method) + ",to=256k,like=" + std::string(preset.name), long_base);
     EXPECT_EQ(request.context, 262144) << preset.name;
   }
+  EXPECT_THROW(parse_rope_spec("yarn,to=256k,like=qwen", base), Error) << "a recipe for models of 32768 tokens";
   const Json mistral = parse_rope_spec("yarn,factor=8,like=yarn-mistral", base).rope_parameters;
   EXPECT_NEAR(mistral["attention_factor"].get<double>(), 1.145561, 5e-7);  // 0.07 ln 8 + 1
   EXPECT_EQ(

@@ -1,3 +1,5 @@
+#include <cmath>
+
 #include "tests/tools/command.h"
 
 // extend of a model with a rope for each kind of layer. Which ropes engines then read: tests/formats/rope_layers_test.cpp
@@ -78,11 +80,105 @@ TEST(ExtendLayers, WhatCannotBe) {
     EXPECT_NE(ran.err.find(what), std::string::npos) << ran.err;
     EXPECT_FALSE(fs::exists(out));
   };
-  refused({"--rope", "yarn,to=4k", "--sliding-window", "none"}, 2, "some kinds of layers have one and others not");
+  refused({"--rope", "yarn,to=4k", "--sliding-window", "none"}, 2,
+          "of this model config.json's rope alone is rewritten");
   refused({"--rope", "yarn,to=4k", "--rope-encoding", "freqs"}, 2, "--rope-encoding is about GGUFs");
   refused({"--rope", "yarn,to=4k", "--engine", "llama.cpp@2025-02"}, 4, "no config.json makes llama.cpp 2025-02 run");
   refused({"--rope", R"({"global": {"rope_type": "yarn", "factor": 2.0}})"}, 2, "no layers of kind 'global'");
   refused({"--rope", "ntk-by-parts,to=4k"}, 4, "no rope dictionary says NTK-by-parts");
+}
+
+/// stories260K's weights under the config.json of another class.
+fs::path class_in(const Scratch& scratch, const std::string& type) {
+  const fs::path folder = copy_of(model("stories260K"), scratch / type);
+  Json config = {
+      {"model_type", type},     {"hidden_size", 64}, {"num_attention_heads", 8},         {"num_key_value_heads", 4},
+      {"num_hidden_layers", 5}, {"vocab_size", 512}, {"max_position_embeddings", 32768}, {"rope_theta", 1000000.0},
+      {"head_dim", 32}};
+  spill(folder / "config.json", config.dump(2));
+  return folder;
+}
+
+/// Classes that ropewalk does not run: the cards of Qwen2.5 and Qwen3, word for word, and gpt-oss' rope.
+TEST(ExtendLayers, OtherClassesByTheirConfigAlone) {
+  Scratch scratch;
+  for (const char* type : {"qwen2", "qwen3", "gpt_oss"}) {
+    const std::string source = class_in(scratch, type).string(),
+                      out = (scratch / (type + std::string("-long"))).string();
+    const Ran ran = run({"extend", source, "-o", out, "--like", "qwen", "-c", "128k", "--json"});
+    ASSERT_EQ(ran.exit, 0) << type << ran.err;
+    EXPECT_EQ(ran.json()["rope"]["factor"], 4.0);
+    EXPECT_EQ(ran.json()["rope"]["original_context"], 32768);
+    EXPECT_TRUE(ran.json()["layers"].is_null());
+    const Json config = Json::parse(slurp(fs::path(out) / "config.json"));
+    EXPECT_EQ(config["max_position_embeddings"], 131072);
+    EXPECT_EQ(config["model_type"], type);
+    EXPECT_EQ(slurp(fs::path(out) / "model.safetensors"), slurp(fs::path(source) / "model.safetensors"));
+    const Json seen = run({"rope", out, "--engine", "transformers", "--engine", "vllm", "--json"}).json();
+    for (const Json& target : seen["targets"]) {
+      EXPECT_EQ(target["difference"]["pairs"], 0) << target["engine"];
+      EXPECT_NEAR(target["attention_factor"].get<double>(), 0.1 * std::log(4.0) + 1, 1e-12);
+      EXPECT_EQ(target["context"], 131072) << target["engine"];
+    }
+  }
+  const Ran text = run({"extend", (scratch / "qwen2").string(), "-o", "no", "--rope", "yarn,factor=4", "--dry-run"});
+  EXPECT_NE(text.out.find("no: a new rope, context 131072 (dry run: nothing written)"), std::string::npos) << text.out;
+  const std::string other = class_in(scratch, "olmo2").string();
+  EXPECT_EQ(run({"extend", other, "-o", "no", "--rope", "yarn,factor=4"}).exit, 4) << "its rope was not compared";
+}
+
+/// --plan of every class that extend takes, from config.json alone. Gemma 3 1B: 26 layers, of which every sixth sees all.
+TEST(ExtendLayers, PlansOfOtherClasses) {
+  Scratch scratch;
+  const auto plan = [&](const Json& config, std::vector<std::string> more) {
+    spill(scratch / "config.json", config.dump(1));
+    std::vector<std::string> words = {"extend", (scratch / "config.json").string(), "--plan", "--json"};
+    words.insert(words.end(), more.begin(), more.end());
+    const Ran ran = run(words);
+    EXPECT_EQ(ran.exit, 0) << ran.err;
+    return ran.json();
+  };
+  const Json qwen = plan({{"model_type", "qwen2"},
+                          {"hidden_size", 3584},
+                          {"num_attention_heads", 28},
+                          {"num_key_value_heads", 4},
+                          {"num_hidden_layers", 28},
+                          {"max_position_embeddings", 32768},
+                          {"rope_theta", 1000000.0},
+                          {"vocab_size", 152064},
+                          {"sliding_window", 131072},
+                          {"use_sliding_window", false}},
+                         {"-c", "256k"});
+  EXPECT_EQ(qwen["original"], (Json{{"tokens", 32768}, {"from", "max_position_embeddings"}}));
+  EXPECT_EQ(qwen["kv_cache"]["f16"], std::uint64_t{2} * 28 * 4 * 128 * 262144 * 2);
+  EXPECT_EQ(qwen["kv_cache"]["q8_0"], std::uint64_t{2} * 28 * 4 * 128 * 262144 / 32 * 34);
+  for (const Json& row : qwen["plan"])
+    if (row["method"] == "YaRN") {
+      EXPECT_EQ(row["factor"], 8.0);
+      EXPECT_NEAR(row["unseen_angle_ratio"].get<double>(), 1, 1e-9);
+      EXPECT_EQ(row["engines"][0]["right"], true) << row;
+    }
+  const Json gemma = plan({{"model_type", "gemma3_text"},
+                           {"hidden_size", 1152},
+                           {"num_attention_heads", 4},
+                           {"num_key_value_heads", 1},
+                           {"num_hidden_layers", 26},
+                           {"head_dim", 256},
+                           {"max_position_embeddings", 32768},
+                           {"sliding_window", 512},
+                           {"sliding_window_pattern", 6},
+                           {"rope_theta", 1000000.0},
+                           {"rope_local_base_freq", 10000.0}},
+                          {"-c", "128k"});
+  EXPECT_EQ(gemma["kv_cache"]["f16"], std::uint64_t{2} * 256 * 2 * (4 * 131072 + 22 * 512));
+  bool seen = false;
+  for (const Json& row : gemma["plan"])
+    if (row["method"] == "linear (PI)") {
+      seen = true;
+      EXPECT_EQ(row["factor"], 4.0);
+      EXPECT_EQ(row["engines"][0]["right"], true) << row["engines"][0];
+    }
+  EXPECT_TRUE(seen);
 }
 
 }  // namespace

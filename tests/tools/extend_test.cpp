@@ -176,6 +176,21 @@ TEST(Extend, ForAnEngineByItsRules) {
   EXPECT_NE(refused("yarn,factor=2", "vlm", 2).find("did you mean 'vllm'"), std::string::npos);
 }
 
+/// A recipe's own original context is that of the models it is for.
+TEST(Extend, RecipesForLongerModelsAreRefused) {
+  Scratch scratch;
+  const std::string base = model("tolstoy-4m"), out = (scratch / "x").string();
+  const Ran refused = run({"extend", base, "-o", out, "--like", "qwen", "-c", "64k"});
+  EXPECT_EQ(refused.exit, 2);
+  EXPECT_NE(refused.err.find("qwen is for models trained at 32768 tokens, and this one has 256"), std::string::npos)
+      << refused.err;
+  EXPECT_EQ(run({"extend", base, "-o", out, "--like", "llama-3.1", "-c", "64k"}).exit, 2);
+  const Ran said =
+      run({"extend", base, "-o", out, "--like", "qwen", "-c", "1k", "--original", "256", "--dry-run", "--json"});
+  ASSERT_EQ(said.exit, 0) << said.err;
+  EXPECT_EQ(said.json()["rope"]["factor"], 4.0);
+}
+
 TEST(Extend, RecipesAndWhatContradicts) {
   Scratch scratch;
   const std::string base = model("tolstoy-4m");

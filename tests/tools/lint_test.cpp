@@ -68,8 +68,45 @@ TEST_F(Lint, GitHub) {
   EXPECT_EQ(ran.exit, 1) << ran.err;
   EXPECT_EQ(ran.out.find("::error file=a%2Cb%3Ac%25/config.json,line=9,col=15,title=R20::factor is the integer 4"), 0u)
       << ran.out;
-  EXPECT_NE(ran.out.find("%0Afix: write 4.0\n"), std::string::npos) << ran.out;
+  EXPECT_NE(ran.out.find("%0Afix: write 4.0%0Aor run vllm 0.33.0 with: --hf-overrides "), std::string::npos) << ran.out;
   EXPECT_EQ(std::count(ran.out.begin(), ran.out.end(), '\n'), 1);
+}
+
+/// The fix and the flags of a finding stand in its one line.
+TEST_F(Lint, GitHubHasTheFlags) {
+  spill(scratch / "config.json", R"({"model_type": "llama", "hidden_size": 4096, "num_attention_heads": 32,
+    "num_hidden_layers": 32, "max_position_embeddings": 65536, "rope_theta": 10000.0, "rope_scaling": {"type": "yarn",
+    "rope_type": "yarn", "factor": 16.0, "original_max_position_embeddings": 4096, "beta_fast": 4, "beta_slow": 4}})");
+  const Ran ran = lint({config, "--format", "github", "--select", "R24"});
+  EXPECT_NE(ran.out.find("%0Aor run llama.cpp 0.5.0 with: -c 65536 --yarn-beta-slow 4 --yarn-beta-fast 4\n"),
+            std::string::npos)
+      << ran.out;
+  EXPECT_EQ(std::count(ran.out.begin(), ran.out.end(), '\n'), 1) << ran.out;
+  EXPECT_EQ(lint({config, "--select", "r24"}).out, lint({config, "--select", "R24"}).out);
+}
+
+/// A command that a fix names is run as it stands: what it writes has the finding no more.
+TEST_F(Lint, FixesThatNameACommandCanBeFollowed) {
+  struct Followed {
+    const char *rope, *engine, *rule;
+  };
+  for (const Followed& one :
+       {Followed{"linear,factor=4", "exllamav2", "E01"}, Followed{"linear,factor=4", "transformers@4.37", "E01"}}) {
+    const std::string source = (scratch / "source").string(), fixed = (scratch / "fixed").string();
+    fs::remove_all(source), fs::remove_all(fixed);
+    ASSERT_EQ(run({"extend", model("tolstoy-4m"), "-o", source, "--rope", one.rope, "--no-sync"}).exit, 0);
+    const Json found = lint({source, "--engine", one.engine, "--select", one.rule, "--json"}).json()["findings"];
+    ASSERT_EQ(found.size(), 1u) << one.engine;
+    const std::string fix = found[0]["fix"], start = "write what is read: ropewalk ";
+    ASSERT_EQ(fix.find(start), 0u) << fix;
+    std::vector<std::string> words;
+    std::istringstream in(fix.substr(start.size()));
+    for (std::string word; in >> word;) words.push_back(word == "NEW" ? fixed : word);
+    words.push_back("--no-sync");
+    const Ran ran = run(words);
+    EXPECT_EQ(ran.exit, 0) << fix << "\n" << ran.err;
+    EXPECT_EQ(lint({fixed, "--engine", one.engine, "--select", "E01,E02,E03"}).out, "no findings\n") << fix;
+  }
 }
 
 /// The parts of the SARIF 2.1.0 schema that its reader needs (OASIS, sarif-schema-2.1.0.json: required members, enums,

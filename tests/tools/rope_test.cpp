@@ -264,7 +264,104 @@ TEST(Rope, FilesThatNobodyCanRead) {
   for (const char* text : {"3", "[]", "null", "\"x\"", "{}", "{\"rope_scaling\": [1]}"}) {
     std::ofstream(scratch / "hostile.json") << text;
     EXPECT_EQ(run({"rope", (scratch / "hostile.json").string()}).exit, 3) << text;
-    EXPECT_EQ(run({"rope", (scratch / "hostile.json").string(), "--engine", "all"}).exit, 0) << text;
+    const bool model = std::string(text).find("rope_scaling") != std::string::npos;  // others are no config.json at all
+    EXPECT_EQ(run({"rope", (scratch / "hostile.json").string(), "--engine", "all"}).exit, model ? 0 : 3) << text;
+  }
+}
+
+/// Where there is no rule it is ropewalk that does not know, not the engine that fails.
+TEST(Rope, NotFollowedIsNoError) {
+  Scratch scratch;
+  const std::string gemma = config_in(
+      scratch / "gemma", {{"model_type", "gemma3_text"},
+                          {"head_dim", 256},
+                          {"layer_types", {"sliding_attention", "full_attention"}},
+                          {"num_hidden_layers", 2},
+                          {"rope_parameters",
+                           {{"full_attention", {{"rope_type", "linear"}, {"factor", 8.0}, {"rope_theta", 1e6}}},
+                            {"sliding_attention", {{"rope_type", "default"}, {"rope_theta", 10000.0}}}}}});
+  const Ran table = run({"rope", gemma, "--engine", "all"});
+  ASSERT_EQ(table.exit, 0) << table.err;
+  EXPECT_NE(table.out.find("| exllamav2 0.3.2     | -       | not known |"), std::string::npos) << table.out;
+  EXPECT_EQ(table.out.find(" error "), std::string::npos) << table.out;
+  const Ran flags = run({"rope", gemma, "--flags", "--engine", "exllamav2"});
+  EXPECT_EQ(flags.out.find("exllamav2 0.3.2:\n  not known: the two rotary tables of gemma3 in exllamav2\n"), 0u)
+      << flags.out;
+  for (const char* type : {"bert", "nemotron_h"}) {
+    const Ran none = run({"rope", config_in(scratch / type, {{"model_type", type}})});
+    EXPECT_EQ(none.exit, 3);
+    EXPECT_NE(none.err.find(std::string("not followed: model type '") + type + "' has no rotary embedding"),
+              std::string::npos)
+        << none.err;
+  }
+  // classes whose own names are followed are not said to be read by Llama's rules
+  const Ran neox = run({"rope", config_in(scratch / "neox", {{"model_type", "gpt_neox"}, {"rotary_pct", 0.25}})});
+  EXPECT_EQ(neox.exit, 0) << neox.err;
+  EXPECT_EQ(neox.err, "");
+  const Ran other = run({"rope", config_in(scratch / "frob", {{"model_type", "frobnicator"}}), "--flags"});
+  EXPECT_NE(other.out.find("transformers 5.23.0 has no such class"), std::string::npos) << other.out;
+}
+
+/// Python's json writes NaN and Infinity, and transformers reads them: nvidia's Nemotron has a time_step_limit up to
+/// Infinity.
+TEST(Rope, PythonsNumbers) {
+  Scratch scratch;
+  const auto with = [&](const std::string& more) {
+    fs::create_directories(scratch / "python");
+    spill(scratch / "python/config.json",
+          R"({"model_type": "qwen2", "hidden_size": 4096, "num_attention_heads": 32, "num_hidden_layers": 2,
+ "max_position_embeddings": 4096, )" +
+              more + "}");
+    return (scratch / "python").string();
+  };
+  const std::string limit = R"("time_step_limit": [0.0, Infinity])";
+  const Ran rope = run({"rope", with(limit), "--json"});
+  EXPECT_EQ(rope.exit, 0) << rope.err;
+  EXPECT_NE(rope.err.find("the file holds NaN or Infinity"), std::string::npos) << rope.err;
+  EXPECT_EQ(rope.json()["context"], 4096);
+  EXPECT_EQ(run({"extend", with(limit), "--plan", "-c", "8k"}).exit, 0);
+  const std::string factor = R"("rope_scaling": {"rope_type": "yarn", "factor": NaN})";
+  const Ran refused = run({"rope", with(factor)});
+  EXPECT_EQ(refused.exit, 3);
+  EXPECT_NE(refused.err.find("config.json:2:83: factor is NaN, a number was expected"), std::string::npos)
+      << refused.err;
+  const Ran plan = run({"extend", with(factor), "--plan", "-c", "8k"});
+  EXPECT_EQ(plan.exit, 3);
+  EXPECT_NE(plan.err.find("factor is NaN, a number was expected"), std::string::npos) << plan.err;
+}
+
+/// A divisor that float32 does not hold makes 1 / inf = 0 in every engine.
+TEST(Rope, DivisorsThatFloat32DoesNotHold) {
+  Scratch scratch;
+  Json lists = {{"rope_type", "longrope"}, {"original_max_position_embeddings", 4096}};
+  for (const char* key : {"short_factor", "long_factor"}) lists[key] = Json::array();
+  for (int pair = 0; pair < 64; ++pair) lists["short_factor"].push_back(1.0), lists["long_factor"].push_back(2.0);
+  lists["long_factor"][5] = 1e308;
+  for (const char* type : {"llama", "qwen2"}) {
+    const Ran ran = run({"rope", config_in(scratch / type, {{"model_type", type}, {"rope_scaling", lists}})});
+    EXPECT_EQ(ran.exit, 3) << ran.out;
+    EXPECT_NE(ran.err.find("1e+308"), std::string::npos) << ran.err;
+  }
+}
+
+/// Rows of the tables fit a terminal of 120 columns.
+TEST(Rope, TablesFitATerminal) {
+  Scratch scratch;
+  const std::string gemma = config_in(scratch / "gemma", {{"model_type", "gemma3_text"},
+                                                          {"head_dim", 256},
+                                                          {"max_position_embeddings", 131072},
+                                                          {"sliding_window", 512},
+                                                          {"rope_scaling", {{"rope_type", "linear"}, {"factor", 8.0}}},
+                                                          {"rope_theta", 1000000.0},
+                                                          {"rope_local_base_freq", 10000.0}});
+  const std::vector<std::vector<std::string>> all = {{"rope", yarn_llama(scratch), "--engine", "all"},
+                                                     {"rope", gemma, "--engine", "all"},
+                                                     {"extend", model("tolstoy-4m-yarn-2k"), "--plan", "-c", "8k"}};
+  for (const std::vector<std::string>& words : all) {
+    const Ran ran = run(words);
+    ASSERT_EQ(ran.exit, 0) << ran.err;
+    std::istringstream in(ran.out);
+    for (std::string line; std::getline(in, line);) EXPECT_TRUE(!line.starts_with("|") || line.size() <= 120) << line;
   }
 }
 
@@ -417,12 +514,50 @@ TEST(RopeDrawing, OneCurveForEachReading) {
   EXPECT_EQ(points_of(svg, "curve-1").size(), 64u);
   EXPECT_TRUE(points_of(svg, "curve-2").empty()) << "three read it as a plain rope: one curve";
   EXPECT_NE(svg.find("meant, transformers 5.23.0, vllm 0.33.0, sglang 0.5.23"), std::string::npos);
-  EXPECT_NE(svg.find("exllamav2 0.3.2, exllamav3 1.6.5, transformers 4.51.3: "), std::string::npos);
+  // each with the rope it has: a factor of M / L = 1 is a yarn that scales nothing
+  EXPECT_NE(svg.find(">exllamav2 0.3.2: plain (theta 1000000, attention factor 1); "), std::string::npos);
+  EXPECT_NE(svg.find("transformers 4.51.3: YaRN x1 of 32768"), std::string::npos);
   // hostile names do not leave their text
   fs::create_directories(scratch / "a<b&\"c");
   const std::string odd = config_in(scratch / "a<b&\"c", {});
   ASSERT_EQ(run({"rope", odd, "--svg", file, "--overwrite"}).exit, 0);
   EXPECT_EQ(xml_fault(slurp(file)), "");
+}
+
+/// Curves below 1x stand where they are, every kind of layer has its plots, and who has no curve is named.
+TEST(RopeDrawing, NothingIsClippedOrLeftOut) {
+  Scratch scratch;
+  const std::string file = (scratch / "rope.svg").string();
+  Json lists = {{"rope_type", "longrope"}, {"original_max_position_embeddings", 4096}, {"factor", 2.0}};
+  for (const char* key : {"short_factor", "long_factor"})
+    for (int pair = 0; pair < 64; ++pair) lists[key].push_back(pair < 32 ? 1.0 : 0.25);
+  const std::string faster = config_in(scratch / "faster", {{"rope_scaling", lists}});
+  ASSERT_EQ(run({"rope", faster, "--svg", file}).exit, 0);
+  std::string svg = slurp(file);
+  const auto slow = points_of(svg, "slow-0");
+  ASSERT_EQ(slow.size(), 64u);
+  EXPECT_NEAR(slow[0].second, y_of_label(svg, "1x"), 0.01);
+  EXPECT_NEAR(slow[63].second, y_of_label(svg, "0.25x"), 0.01);
+
+  const std::string gemma =
+      config_in(scratch / "gemma",
+                {{"model_type", "gemma3_text"},
+                 {"head_dim", 128},
+                 {"layer_types", {"sliding_attention", "full_attention"}},
+                 {"num_hidden_layers", 2},
+                 {"rope_parameters",
+                  {{"full_attention", {{"rope_type", "linear"}, {"factor", 8.0}, {"rope_theta", 1e6}}},
+                   {"sliding_attention", {{"rope_type", "linear"}, {"factor", 2.0}, {"rope_theta", 10000.0}}}}}});
+  ASSERT_EQ(run({"rope", gemma, "--engine", "all", "--svg", file, "--overwrite"}).exit, 0);
+  svg = slurp(file);
+  EXPECT_EQ(xml_fault(svg), "");
+  EXPECT_EQ(points_of(svg, "curve-0").size(), 64u);
+  const auto sliding = points_of(svg, "slow-0-layers-1"), full = points_of(svg, "slow-0");
+  ASSERT_EQ(sliding.size(), 64u);
+  EXPECT_GT(sliding[0].second, full[0].second) << "below the plots of the first kind";
+  EXPECT_NE(svg.find(">full_attention</text>"), std::string::npos);
+  EXPECT_NE(svg.find(">sliding_attention</text>"), std::string::npos);
+  EXPECT_NE(svg.find("no curve: exllamav2 0.3.2, which is not followed here"), std::string::npos);
 }
 
 }  // namespace

@@ -1,0 +1,19 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+// What is known of a model type by its name alone. Private to formats.
+
+namespace ropewalk::formats::engines {
+
+/// The names that AutoConfig of transformers 5.23.0 knows, sorted. Any other needs an auto_map.
+const std::vector<std::string>& transformers_model_types();
+bool transformers_knows(const std::string& model_type);
+
+/// No token is rotated in this class (bert, gpt2, nemotron_h).
+bool has_no_rope(const std::string& model_type);
+/// Code and keys of its own rotate it (gptj, codegen), and there is no rule for them.
+bool has_rope_of_its_own(const std::string& model_type);
+
+}  // namespace ropewalk::formats::engines

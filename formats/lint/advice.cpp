@@ -1,0 +1,82 @@
+// What to do about an engine that reads a file wrongly: the command that writes what it reads, or that none does.
+#include <algorithm>
+
+#include "formats/lint/linter.h"
+#include "formats/rope_layers.h"
+#include "formats/rope_rewrite.h"
+#include "lib/error.h"
+#include "lib/plural.h"
+
+namespace ropewalk::formats::linting {
+namespace {
+
+/// extend --rope native can write this rope for all of these, and keeps the context.
+bool writable(const Linter& lint, const std::vector<EngineVersion>& engines) {
+  WantedRope ropes;
+  for (const EngineRope& one : lint.declared) ropes.layers.push_back({one.layer_type, one.spec});
+  ropes.context = lint.context;
+  try {
+    if (ropes.layers.size() == 1 && ropes.layers[0].layer_type.empty()) {
+      if (!lint.compared || !lint.prefix.empty()) return false;  // extend takes no others
+      const RewrittenRope rewritten = rewrite_rope(lint.file.json, ropes, "native");
+      emit_rope(rewritten.config, rewritten.base, rewritten.target, engines);
+    } else {
+      emit_layer_ropes(lint.file.json, parse_layer_ropes("native", ropes, lint.file.json), engines);
+    }
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+/// One word for a POSIX shell.
+std::string word(const std::string& text) {
+  const bool plain = std::all_of(text.begin(), text.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           std::string_view("._-/").find(c) != std::string_view::npos;
+  });
+  if (plain && !text.empty() && text[0] != '-') return text;
+  std::string out = "'";
+  for (const char c : text) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return out + "'";
+}
+
+/// The model whose config.json this is.
+std::string source_of(const Linter& lint) {
+  const std::filesystem::path path = lint.file.path;
+  if (path.filename() != "config.json") return "MODEL";
+  return path.has_parent_path() ? word(path.parent_path().string()) : ".";
+}
+
+std::string at_version(const EngineVersion& engine) {
+  return std::string(engine_name(engine.engine)) + "@" + engine.text;
+}
+
+}  // namespace
+
+std::string rewrite_advice(const Linter& lint, const std::vector<std::size_t>& hurt, const std::string& pointer) {
+  if (lint.reference.error || lint.context == 0 || lint.declared.empty())
+    return pointer.empty() ? "correct the file" : "correct " + pointer.substr(1, 100);
+  std::vector<EngineVersion> can;
+  std::vector<std::string> cannot;
+  for (const std::size_t i : hurt) {
+    if (writable(lint, {lint.engines[i]})) can.push_back(lint.engines[i]);
+    else cannot.push_back(lint.engines[i].title());
+  }
+  if (can.size() > 1 && !writable(lint, can)) can.resize(1);  // one file for each
+  std::string out;
+  if (!can.empty()) {
+    out = "write what " + std::string(can.size() == 1 && hurt.size() > 1 ? can[0].title() + " reads" : "is read") +
+          ": ropewalk extend " + source_of(lint) + " -o NEW --rope native";
+    for (const EngineVersion& engine : can) out += " --engine " + at_version(engine);
+    const auto window = lint.number("sliding_window");
+    if (lint.model_type == "mistral" && window && *window < lint.wanted) out += " --allow-loss sliding_window";
+  }
+  if (cannot.empty()) return out;
+  const bool known = lint.compared || !lint.options.engines.empty();
+  return (out.empty() ? "" : out + "; ") + "no config.json that ropewalk can write makes " + listed(cannot) +
+         " run it" + (known ? "" : ", whose rules for this model type were not compared") +
+         (out.empty() ? ": leave that engine out, or take another rope" : "");
+}
+
+}  // namespace ropewalk::formats::linting
