@@ -3,11 +3,15 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "formats/gguf_model.h"
 #include "formats/gguf_rewrite.h"
 #include "formats/gguf_write.h"
+#include "formats/quantize/quantize.h"
 #include "formats/tokenizers/tokenizer.h"
 #include "tests/formats/hf_test_support.h"
+#include "tests/verify/device_sweeps.h"
 #include "tests/verify/golden_models.h"
 #include "verify/perplexity.h"
 #include "verify/structure.h"
@@ -97,6 +101,35 @@ TEST(GgufExport, MergedModelWithYarnPassesAndWithoutItsKeysFails) {
   EXPECT_FALSE(all_pass(apply_gates(default_gates(DType::q8_0), broken)));
   EXPECT_GT(broken.kl_growth.value(), kSanitized ? 1 : 2);
   EXPECT_GT(broken.kl_mean, 0.1);
+}
+
+// A mix of block types, of a file as llama-quantize makes it, crosses to a device as it stands there.
+TEST(GgufExport, BlocksCrossToADeviceAsTheFileHasThem) {
+  const formats::Source source = open_golden((golden_dir() / "fixtures/models/tolstoy-4m").string());
+  const formats::TestFolder folder;
+  formats::QuantizeOptions quantize;
+  quantize.mix.type = formats::FileType::q4_k_m;
+  const fs::path gguf =
+      write(folder.path() / "q4_k_m.gguf",
+            {formats::quantize_plan(export_as(source, DType::f32).plan, "tolstoy-4m", quantize).plan, {}, {}});
+  const formats::Source opened = open_golden(gguf.string());
+  const Checkpoint& model = opened.checkpoint;
+  const std::vector<Window> windows = {{1, 300, 7, 1999, 42, 800}};
+  const auto want = score(model, windows, on_host());
+  HostAccelerator device(1, kRoom);
+  SweepReport report;
+  const auto got = device_score(device, model, windows, in(Precision::f32, &report), {});
+  for (std::size_t t = 0; t + 1 < windows[0].size(); ++t) EXPECT_NEAR(got[0][t].nll, want[0][t].nll, 1e-4) << t;
+  std::uint64_t matrices = 0, vectors = 0;
+  std::set<DType> types;
+  for (const TensorPtr& tensor : model.tensors) {
+    if (tensor->name() == "model.embed_tokens.weight" && !model.config.tied_head) continue;  // the host reads it
+    const bool is_matrix = tensor->info().shape.size() == 2;
+    (is_matrix ? matrices : vectors) += tensor->info().bytes();
+    if (is_matrix) types.insert(tensor->dtype());
+  }
+  EXPECT_TRUE(types.contains(DType::q4_k) && types.contains(DType::q6_k));
+  EXPECT_EQ(report.weight_bytes, matrices + vectors);
 }
 
 // Proportional rope pairs channels over the whole head, though only the first pairs move: so must the re-ordered Q and K.
