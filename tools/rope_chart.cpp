@@ -134,7 +134,9 @@ class Panel {
     });
     if (curve == curves_.end())
       curve = curves_.insert(curves_.end(), Curve{spec, rope_table(spec, labels_.sequence_length), {}});
-    const std::string words = describe(spec);
+    RopeSpec said = spec;  // what is meant leaves a factor that follows from the method out
+    if (!said.attention_factor) said.attention_factor = rope_table(spec, labels_.sequence_length).attention_factor;
+    const std::string words = describe(said);
     for (auto& [known, names] : curve->words)
       if (known == words) {
         names += ", " + who;

@@ -1,6 +1,7 @@
 // What to do about an engine that reads a file wrongly: the command that writes what it reads, or that none does.
 #include <algorithm>
 
+#include "formats/gguf_rope.h"
 #include "formats/lint/linter.h"
 #include "formats/rope_layers.h"
 #include "formats/rope_rewrite.h"
@@ -24,6 +25,18 @@ bool writable(const Linter& lint, const std::vector<EngineVersion>& engines) {
       emit_layer_ropes(lint.file.json, parse_layer_ropes("native", ropes, lint.file.json), engines);
     }
     return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+/// A GGUF that ropewalk writes says it, although llama.cpp's converter loses it.
+bool in_gguf(const Linter& lint) {
+  if (lint.declared.size() != 1 || !lint.prefix.empty() || (lint.model_type != "llama" && lint.model_type != "mistral"))
+    return false;
+  try {
+    const GgufRope rope = gguf_rope(lint.declared.front().spec, lint.head_dim(), lint.context, RopeEncoding::automatic);
+    return std::none_of(rope.losses.begin(), rope.losses.end(), [](const Loss& one) { return one.changes_logits; });
   } catch (const Error&) {
     return false;
   }
@@ -73,6 +86,12 @@ std::string rewrite_advice(const Linter& lint, const std::vector<std::size_t>& h
     if (lint.model_type == "mistral" && window && *window < lint.wanted) out += " --allow-loss sliding_window";
   }
   if (cannot.empty()) return out;
+  const auto llama_cpp = std::find_if(hurt.begin(), hurt.end(), [&](std::size_t i) {
+    return lint.engines[i].engine == Engine::llama_cpp && lint.engines[i].at_least({2025, 12});
+  });
+  if (cannot.size() == 1 && llama_cpp != hurt.end() && lint.engines[*llama_cpp].title() == cannot[0] && in_gguf(lint))
+    return (out.empty() ? "" : out + "; ") + "no config.json makes " + cannot[0] +
+           " run it, a GGUF does: ropewalk convert " + source_of(lint) + " -o NEW.gguf --type f16";
   const bool known = lint.compared || !lint.options.engines.empty();
   return (out.empty() ? "" : out + "; ") + "no config.json that ropewalk can write makes " + listed(cannot) +
          " run it" + (known ? "" : ", whose rules for this model type were not compared") +

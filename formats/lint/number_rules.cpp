@@ -184,7 +184,7 @@ void entries(Linter& lint, const RopeDict& dict, const char* key, const Json& li
   for (const Json& x : list) {
     const double n = x.get<double>();
     fits = fits && n <= std::numeric_limits<float>::max();
-    positive = positive && n > 0, below = below || n < 1, falls = falls || n < before * (1 - 1e-9);
+    positive = positive && n > 0, below = below || n < 1 - 1e-6, falls = falls || n < before * (1 - 1e-6);
     before = n;
   }
   if (!positive) bad_list(lint, dict.at(key), std::string(key) + " has an entry that is not above 0", "correct it");

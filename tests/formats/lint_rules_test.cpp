@@ -443,6 +443,16 @@ TEST(LintRules, AdviceNamesWhatCanBeWritten) {
             "another rope");
   EXPECT_EQ(fix_of(linear, "E01", {"exllamav2"}),
             "write what is read: ropewalk extend 'it'\\''s here' -o NEW --rope native --engine exllamav2@0.3.2");
+  // longrope on a llama is dropped by llama.cpp's converter; rope_freqs.weight of a GGUF says it
+  Json lists = Json::array();
+  for (int pair = 0; pair < 64; ++pair) lists.push_back(1 + pair / 8.0);
+  Json longrope = Json::parse(llama(R"({"max_position_embeddings": 16384})"));
+  longrope["rope_scaling"] = {{"rope_type", "longrope"}, {"type", "longrope"},
+                              {"short_factor", lists},   {"long_factor", lists},
+                              {"attention_factor", 1.1}, {"original_max_position_embeddings", 4096}};
+  EXPECT_EQ(fix_of(longrope.dump(), "E02", {"llama.cpp"}),
+            "no config.json makes llama.cpp 0.5.0 run it, a GGUF does: ropewalk convert 'it'\\''s here' -o NEW.gguf "
+            "--type f16");
   // several kinds of layers: the one that differs is named
   const std::vector<Finding> findings = lint_text(llama(R"({"model_type": "gemma3_text", "head_dim": 128,
     "sliding_window": 512, "num_hidden_layers": 2, "layer_types": ["full_attention", "sliding_attention"],

@@ -109,6 +109,24 @@ TEST_F(Lint, FixesThatNameACommandCanBeFollowed) {
   }
 }
 
+/// Where no config.json does, a GGUF may: NTK-by-parts as longrope lists, which llama.cpp's converter drops.
+TEST_F(Lint, AFixThatNamesAGgufCanBeFollowed) {
+  const std::string source = (scratch / "source").string(), gguf = (scratch / "new.gguf").string();
+  ASSERT_EQ(run({"extend", model("tolstoy-4m"), "-o", source, "--rope", "ntk-by-parts,factor=4", "--no-sync"}).exit, 0);
+  const Json found = lint({source, "--engine", "llama.cpp", "--json"}).json()["findings"];
+  ASSERT_EQ(found.size(), 1u) << found;  // lists whose fast pairs are divided by 1 but for rounding are no finding
+  EXPECT_EQ(found[0]["rule"], "E02");
+  EXPECT_EQ(found[0]["fix"], "no config.json makes llama.cpp 0.5.0 run it, a GGUF does: ropewalk convert " + source +
+                                 " -o NEW.gguf --type f16");
+  ASSERT_EQ(run({"convert", source, "-o", gguf, "--type", "f16", "--no-sync"}).exit, 0);
+  EXPECT_EQ(lint({gguf}).out, "no findings\n");
+  const Json want = run({"rope", source, "--json"}).json()["targets"][0]["inv_freq"],
+             got = run({"rope", gguf, "--json"}).json()["targets"][0]["inv_freq"];
+  ASSERT_EQ(got.size(), want.size());
+  for (std::size_t pair = 0; pair < got.size(); ++pair)  // two float32 roundings
+    EXPECT_NEAR(got[pair].get<double>() / want[pair].get<double>(), 1, 0x1p-22) << pair;
+}
+
 /// The parts of the SARIF 2.1.0 schema that its reader needs (OASIS, sarif-schema-2.1.0.json: required members, enums,
 /// minimum 1 of lines and columns, indices that lead somewhere).
 void check_sarif(const Json& log) {
