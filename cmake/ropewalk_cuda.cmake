@@ -46,7 +46,11 @@ endif()
 set(ROPEWALK_CUDNN_FRONTEND "" CACHE PATH "folder with cudnn_frontend.h: scripts/peers cudnn-frontend")
 set(ROPEWALK_CUDNN_INCLUDE "" CACHE PATH "folder with cudnn.h, where it is not the CUDA Toolkit's: scripts/peers cudnn")
 set(ROPEWALK_HAVE_CUDNN OFF)
-set(oldest_cudnn 9.11)
+file(STRINGS ${PROJECT_SOURCE_DIR}/verify/device.h line REGEX "kOldestCudnn = [0-9]+" LIMIT_COUNT 1)
+string(REGEX MATCH "[0-9][0-9][0-9][0-9][0-9]+" number "${line}")
+math(EXPR major "${number} / 10000")
+math(EXPR minor "${number} / 100 % 100")
+set(oldest_cudnn ${major}.${minor})
 set(oldest_frontend 1.13)  # plans for a chip that is not there
 # VARIABLE: the version that HEADER defines as PREFIX_MAJORsuffix, ..., or empty.
 function(ropewalk_header_version variable header prefix suffix)

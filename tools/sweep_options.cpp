@@ -72,8 +72,8 @@ void declare_device(CommandLine& line, DeviceChoice& choice) {
               "bf16 terms; the CPU always computes in f32");
   line.option(
       "--attention", choice.attention, "auto|cudnn|own",
-      "of a GPU, who computes it (default auto: cuDNN where it is installed and takes the shape, for windows of "
-      "4096 tokens and more; else ropewalk's own kernel)");
+      "of a GPU, who computes it (default auto: cuDNN where it is installed and takes the shape, for windows of " +
+          std::to_string(verify::kFewestCudnnPositions) + " tokens and more; else ropewalk's own kernel)");
   line.bytes_option("--device-memory", choice.memory_bytes, "BYTES",
                     "of each GPU's memory, use at most this much; the same bits come out");
 }

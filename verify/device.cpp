@@ -93,7 +93,8 @@ std::uint64_t usable_bytes(std::uint64_t free, std::optional<std::uint64_t> cap)
 
 Error no_cudnn(const std::string& why) {
   return Error(ErrorKind::device, {}, "--attention is cudnn, and cuDNN cannot be used: " + why,
-               "install cuDNN 9.11 or later (libcudnn.so.9), or use --attention auto");
+               "install cuDNN " + std::to_string(kOldestCudnn / 10000) + "." +
+                   std::to_string(kOldestCudnn / 100 % 100) + " or later (libcudnn.so.9), or use --attention auto");
 }
 
 #if !ROPEWALK_HAVE_CUDA

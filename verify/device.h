@@ -26,6 +26,14 @@ struct DeviceSpan {
   DeviceSpan subspan(std::size_t first, std::size_t count) const noexcept { return {data + first, count}; }
 };
 
+/// Windows of at least so many tokens are cuDNN's under AttentionBy::automatic, shorter ones our own kernel's. By what is
+/// published of kernels such as ours and of cuDNN's (300 and 600 TFLOP/s), a window of 4096 tokens of a 7B saves 8 ms,
+/// one of 2048 a quarter of that; compiling takes 500.
+inline constexpr std::uint64_t kFewestCudnnPositions = 4096;
+/// Oldest cuDNN that is asked, in its own numbers: 9.11 (9.10's attention is known to be wrong; older ones refuse
+/// chunks). CMake reads it here.
+inline constexpr std::uint64_t kOldestCudnn = 91100;
+
 /// Who computes attention on a device. automatic: cuDNN where it is there, takes the shape and the window is long enough
 /// to be worth it, else our own kernels. cudnn: an error where it does not.
 enum class AttentionBy : std::uint8_t { automatic, cudnn, own };

@@ -16,6 +16,7 @@
 #include "lib/codecs/q8_0.h"
 #include "lib/convert.h"
 #include "tests/verify/device_for_test.h"
+#include "verify/device_weights.h"
 #include "verify/rms_norm.h"
 #include "verify/rotary.h"
 #include "verify/swiglu.h"
@@ -247,12 +248,19 @@ TEST_F(DeviceOps, HeadStatistics) {
     std::vector<std::int32_t> next(kRows, static_cast<std::int32_t>(n_vocab) - 1);
     next[3] = -1;
     const auto da = upload(a), db = upload(b), dn = upload(next), out = room<HeadRow>(kRows),
-               again = room<HeadRow>(kRows);
+               again = room<HeadRow>(kRows), in_tiles = room<HeadRow>(kRows);
     const DeviceRows<const float> rows_a{da.as<const float>().data, kRows, n_vocab, n_vocab},
         rows_b{db.as<const float>().data, kRows, n_vocab, n_vocab};
     head_statistics(rows_a, rows_b, 0, dn.as<const std::int32_t>(), out.as<HeadRow>(), stream());
     head_statistics(rows_a, rows_b, 0, dn.as<const std::int32_t>(), again.as<HeadRow>(), stream());
-    const auto got = download<HeadRow>(out), twice = download<HeadRow>(again);
+    for (std::size_t first = 0; first < n_vocab; first += kHeadTile) {
+      const auto tile_of = [&](const DeviceRows<const float>& rows) {
+        return DeviceRows<const float>{rows.data + first, kRows, std::min(kHeadTile, n_vocab - first), n_vocab};
+      };
+      head_statistics(tile_of(rows_a), tile_of(rows_b), first, dn.as<const std::int32_t>(), in_tiles.as<HeadRow>(),
+                      stream());
+    }
+    const auto got = download<HeadRow>(out), twice = download<HeadRow>(again), tiles = download<HeadRow>(in_tiles);
     for (std::size_t row = 0; row < kRows; ++row) {
       PairStatistics want;
       std::vector<float> block_a(kVocabBlock), block_b(kVocabBlock);
@@ -274,8 +282,16 @@ TEST_F(DeviceOps, HeadStatistics) {
       EXPECT_EQ(mine.b.argmax, want.b.argmax);
       EXPECT_EQ(got[row].next_a, next[row] < 0 ? 0.0 : double(a[row * n_vocab + std::size_t(next[row])]));
       EXPECT_EQ(mine.difference, twice[row].statistics.difference) << "two runs give the same bits";
+      const PairStatistics& tiled = tiles[row].statistics;
+      EXPECT_TRUE(std::abs(tiled.a.log_sum_exp() - want.a.log_sum_exp()) <= tolerance &&
+                  std::abs(tiled.a.entropy() - want.a.entropy()) <= tolerance &&
+                  std::abs(tiled.kl() - want.kl()) <= tolerance)
+          << n_vocab << " row " << row << ", tile after tile";
+      EXPECT_TRUE(tiled.a.argmax == want.a.argmax && tiled.b.argmax == want.b.argmax);
+      EXPECT_TRUE(tiles[row].next_a == got[row].next_a && tiles[row].next_b == got[row].next_b);
     }
     EXPECT_EQ(got[0].statistics.kl(), 0.0) << "exactly";
+    EXPECT_EQ(tiles[0].statistics.kl(), 0.0) << "exactly";
   }
 }
 

@@ -161,7 +161,9 @@ TEST_F(DeviceSweepGpu, SeveralDevicesGiveTheBitsOfOne) {
 }
 
 TEST_F(DeviceSweepGpu, EqualBitsInAnyMemoryAndTwice) {
-  const Checkpoint model = random_model(even_config(), 3);
+  ModelConfig config = even_config();
+  config.n_vocab = int(3 * kHeadTile + 1);
+  const Checkpoint model = random_model(config, 3);
   std::vector<Window> windows;
   for (const std::size_t length :
        // The first two: cuDNN's, if any. One row more than a power of two: chunks of any size would leave it alone.
@@ -174,22 +176,29 @@ TEST_F(DeviceSweepGpu, EqualBitsInAnyMemoryAndTwice) {
   EXPECT_EQ(report.attention.starts_with("cuDNN "), CudnnSdpa().why_not().empty()) << report.attention;
   std::set<std::size_t> chunks = {report.chunk_rows};
   bool spilled = false;
-  for (std::uint64_t cap = std::uint64_t{1} << 30; !spilled; cap = report.device_bytes - 1) {
+  std::size_t head_pieces = 1, kv_groups = 1;
+  const std::uint64_t held = open_device(std::nullopt, std::uint64_t{1} << 30)->held_bytes();  // of the cap, workspaces
+  for (std::uint64_t cap = std::uint64_t{1} << 30;; cap = held + report.device_bytes - 1) {
     options.device->memory_bytes = cap;
     std::vector<std::vector<TokenScore>> got;
     try {
       got = score(model, windows, options);
-    } catch (const Error&) {
-      break;  // cuBLASLt's workspace comes off the cap: nothing smaller fits
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find("the smallest --device-memory"), std::string::npos) << error.what();
+      break;
     }
     for (std::size_t w = 0; w < windows.size(); ++w)
       for (std::size_t t = 0; t < want[w].size(); ++t)
         ASSERT_TRUE(got[w][t].nll == want[w][t].nll && got[w][t].argmax == want[w][t].argmax)
             << cap << ": window " << w << ", position " << t;
-    spilled = report.spilled;
+    spilled = spilled || report.spilled;
+    head_pieces = std::max(head_pieces, report.head_pieces), kv_groups = std::max(kv_groups, report.kv_groups);
     chunks.insert(report.chunk_rows);
   }
   EXPECT_GT(chunks.size(), 1u) << "no window was cut otherwise: nothing was compared";
+  EXPECT_TRUE(spilled);
+  EXPECT_EQ(kv_groups, 2u) << "heads of keys and values took no turns";
+  EXPECT_EQ(head_pieces, 4u) << "the head came in no pieces";
 }
 
 TEST_F(DeviceSweepGpu, AModelAgainstItselfIsExactlyZero) {

@@ -15,10 +15,7 @@ namespace ropewalk::verify {
 /// runs give the same bits.
 class Attentions {
  public:
-  /// Shorter windows are our own kernel's under `automatic`. By what is published of kernels such as ours and of cuDNN's
-  /// (300 and 600 TFLOP/s), a window of 4096 tokens of a 7B saves 8 ms, one of 2048 a quarter of that; compiling takes
-  /// 500.
-  static constexpr std::uint64_t kFewestPositions = 4096;
+  static constexpr std::uint64_t kFewestPositions = kFewestCudnnPositions;
 
   /// cuDNN is opened when it is first wanted, under AttentionBy::cudnn here: Error(device) if it does not start. Its
   /// workspace is taken here, so that plans of memory know of it. `memory` outlives it.

@@ -10,6 +10,7 @@
 
 #include "verify/cuda/attention_args.h"
 #include "verify/cuda/element.h"
+#include "verify/device.h"
 
 struct CUstream_st;  // cudaStream_t is a pointer to it
 
@@ -82,8 +83,7 @@ class CudnnSdpa {
  public:
   /// What plans may need on the device; one that wants more is refused. The largest seen is 256 bytes.
   static constexpr std::uint64_t kWorkspaceBytes = std::uint64_t{1} << 20;
-  /// Oldest library that is asked: 9.11 (9.10's attention is known to be wrong; older ones refuse chunks).
-  static constexpr std::uint64_t kOldest = 91100;
+  static constexpr std::uint64_t kOldest = kOldestCudnn;
 
   struct Plan {
     std::string engine;  // cuDNN's name of what will run: "eng2_k24=7"; empty: refused
