@@ -7,6 +7,7 @@
 #include "formats/hf_writer.h"
 #include "lib/error.h"
 #include "lib/recipes.h"
+#include "tools/auto_mix.h"
 #include "tools/commands.h"
 #include "tools/convert_targets.h"
 #include "tools/describe.h"
@@ -27,12 +28,12 @@ void declare(CommandLine& line, ConvertOptions& options) {
   line.positional(options.source, "SOURCE", "what to convert; adapters are merged and ropes applied on the way");
   line.option("-o,--output,--outfile", options.output, "OUT",
               "a file, a folder (DIR/), or a pattern such as '{name}-{type}.gguf'");
-  line.option(
-      "--type,--outtype", options.types, "T[,T...]",
-      "f32, f16, bf16, q8_0, auto, keep, hf:f16, hf:bf16, hf:f32 or a mix of llama-quantize's such as q4_k_m. "
-      "Auto is the source's 16-bit type, keep leaves every encoding as it is, hf: writes a Hugging Face folder, "
-      "a mix has the bytes of llama-quantize on the lossless GGUF. "
-      "Default: auto, and keep for a GGUF. Any number of outputs from one read");
+  line.option("--type,--outtype", options.types, "T[,T...]",
+              "f32, f16, bf16, q8_0, auto, keep, hf:f16, hf:bf16, hf:f32 or a mix of llama-quantize's such as q4_k_m. "
+              "Auto is the source's 16-bit type, or with --bpw, --size or --plan types by measured error; keep leaves "
+              "every encoding as it is, hf: writes a Hugging Face folder, "
+              "a mix has the bytes of llama-quantize on the lossless GGUF. "
+              "Default: auto, and keep for a GGUF. Any number of outputs from one read");
   line.option("--model-name", options.model_name, "NAME", "general.name, and {name} in the pattern");
   line.option("--metadata", options.metadata, "FILE", "JSON with general.* keys that override what is found");
   line.option("--compat", options.compat, "ENGINE",
@@ -63,22 +64,29 @@ void declare(CommandLine& line, ConvertOptions& options) {
 }
 
 /// The plan of a GGUF that is never written becomes that of its mix.
-void quantize(Target& target, formats::QuantizeOptions options, const MixChoice& choice,
-              const std::optional<formats::Imatrix>& importances, const std::string& label) {
-  options.mix.type = *target.mix;
-  if (importances) options.imatrix = &*importances;
-  formats::QuantizePlan mixed = formats::quantize_plan(*target.plan, label, options);
+void quantize(Target& target, formats::QuantizeOptions mix, const ConvertOptions& options,
+              const std::optional<formats::Imatrix>& importances, const std::string& label, const Io& io) {
+  const MixChoice& choice = options.mix;
+  mix.mix.type = *target.mix;
+  if (importances) mix.imatrix = &*importances;
+  AutoMix chosen;
+  if (target.automatic) chosen = auto_mix(*target.plan, label, mix, choice, options.common, options.writer.dry_run, io);
+  else chosen.plan = formats::quantize_plan(*target.plan, label, mix);
+  formats::QuantizePlan& mixed = chosen.plan;
   const Coverage coverage = coverage_of(mixed);
   check_coverage(coverage, choice);
-  target.notes.push_back("types by the mix of " + std::string(formats::kMixVersion) + ", from " +
-                         std::string(info(target.dtype).name));
+  if (!target.automatic)
+    target.notes.push_back("types by the mix of " + std::string(formats::kMixVersion) + ", from " +
+                           std::string(info(target.dtype).name));
+  target.notes.insert(target.notes.end(), chosen.notes.begin(), chosen.notes.end());
   if (importances) target.notes.push_back(target.type + ": " + coverage_text(coverage));
   for (const std::string& note : fallback_notes(mixed)) target.notes.push_back(target.type + ": " + note);
   target.plan = std::move(mixed.plan);
 }
 
 /// Plans of the GGUF targets; those of one source share their tensors.
-void plan_ggufs(const ConvertOptions& options, const formats::Source& source, std::vector<Target>& targets) {
+void plan_ggufs(const ConvertOptions& options, const formats::Source& source, std::vector<Target>& targets,
+                const Io& io) {
   const formats::RopeEncoding encoding = parse_rope_encoding(options.rope_encoding);
   if (source.gguf && (options.compat || options.metadata))
     throw Error(ErrorKind::usage, {},
@@ -99,6 +107,9 @@ void plan_ggufs(const ConvertOptions& options, const formats::Source& source, st
                       .saturate = options.modifiers.saturate});
   }
   const formats::QuantizeOptions mix = parse_mix(options.mix);
+  if (std::ranges::any_of(targets, &Target::automatic)) check_auto(options.mix);
+  else if (chooses_types(options.mix) || options.mix.save_plan || options.mix.candidates)
+    throw Error(ErrorKind::usage, {}, "types are to be chosen, and no --type is auto", "give --type auto");
   const std::optional<formats::Imatrix> importances = read_importances(options.mix);
   std::vector<formats::GgufExport> exports;
   if (source.hf) exports = formats::export_ggufs(source, wanted);
@@ -115,7 +126,7 @@ void plan_ggufs(const ConvertOptions& options, const formats::Source& source, st
     ggufs[i]->losses = std::move(exports[i].losses);
     ggufs[i]->notes = std::move(exports[i].notes);
     ggufs[i]->plan = std::move(exports[i].plan);
-    if (ggufs[i]->mix) quantize(*ggufs[i], mix, options.mix, importances, source.checkpoint.label);
+    if (ggufs[i]->mix) quantize(*ggufs[i], mix, options, importances, source.checkpoint.label, io);
   }
 }
 
@@ -340,7 +351,7 @@ int run_convert(const ConvertOptions& options, Io& io) {
   std::vector<Target> targets = parse_targets(options, source);
   // a GGUF's query sees everything: with the window lifted nothing is lost
   source.checkpoint.config.sliding_window = asked_sliding_window(options.rope.sliding_window, source.checkpoint.config);
-  plan_ggufs(options, source, targets);
+  plan_ggufs(options, source, targets, io);
   const ConvertedRope rope = plan_rope(options, source, targets);
   announce(plan_outputs(targets, source, split, options), options.common, io);
   if (!options.writer.dry_run)

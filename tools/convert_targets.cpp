@@ -45,9 +45,15 @@ std::string lower(std::string text) {
   return text;
 }
 
-Target parse_type(const std::string& type, const formats::Source& source,
-                  const std::optional<std::string>& intermediate) {
+Target parse_type(const std::string& type, const formats::Source& source, const ConvertOptions& options) {
   Target target{.type = type};
+  const std::optional<std::string>& intermediate = options.intermediate;
+  if (type == "auto" && chooses_types(options.mix)) {
+    target.mix = formats::FileType::q8_0;  // until the types are known
+    target.dtype = intermediate_of(intermediate, source);
+    target.automatic = true;
+    return target;
+  }
   std::string name = type;
   if (name.starts_with("hf:")) target.folder = true, name = name.substr(3);
   if (name == "auto" && !target.folder && !source.gguf) name = info(formats::gguf_auto_type(source)).name;
@@ -165,7 +171,7 @@ void refuse_unused(const ConvertOptions& options, const std::vector<Target>& tar
 std::vector<Target> parse_targets(const ConvertOptions& options, const formats::Source& source) {
   std::vector<Target> targets;
   for (const std::string& type : split_list(options.types.value_or("auto")))
-    targets.push_back(parse_type(type, source, options.intermediate));
+    targets.push_back(parse_type(type, source, options));
   const std::string name = output_name(options, source);
   std::set<fs::path> used;
   for (Target& target : targets) {

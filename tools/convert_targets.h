@@ -39,6 +39,7 @@ struct Target {
   std::optional<formats::FileType> mix = std::nullopt;  // "Q4_K_M": each tensor's own encoding
   bool folder = false;                                  // a Hugging Face folder
   bool keep = false;                                    // tensor bytes as stored
+  bool automatic = false;                               // each tensor's type is to be chosen
   std::filesystem::path path = {};
   std::optional<formats::GgufPlan> plan = std::nullopt;  // of a GGUF
   formats::GgufWritten planned = {};                     // its files

@@ -16,14 +16,6 @@ namespace {
   throw Error(ErrorKind::usage, {}, problem, fix);
 }
 
-DType ggml_type(const std::string& option, const std::string& name) {
-  std::string lower = name;
-  std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return char(std::tolower(c)); });
-  for (const DTypeInfo& row : kDTypes)
-    if (row.ggml_type >= 0 && row.name == lower) return row.dtype;
-  refuse(option + " names the type '" + name + "'", "give one of ggml's: f32, f16, bf16, q8_0, q6_k, iq4_xs, ...");
-}
-
 formats::TensorTypeRule tensor_rule(const std::string& option, const std::string& text) {
   const auto sign = text.find('=');
   if (sign == std::string::npos || sign == 0 || sign + 1 == text.size())
@@ -48,6 +40,14 @@ void add_rules_of_file(const std::string& path, std::vector<formats::TensorTypeR
 
 }  // namespace
 
+DType ggml_type(const std::string& option, const std::string& name) {
+  std::string lower = name;
+  std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return char(std::tolower(c)); });
+  for (const DTypeInfo& row : kDTypes)
+    if (row.ggml_type >= 0 && row.name == lower) return row.dtype;
+  refuse(option + " names the type '" + name + "'", "give one of ggml's: f32, f16, bf16, q8_0, q6_k, iq4_xs, ...");
+}
+
 std::string file_type_names() {
   std::string names;
   for (const formats::FileTypeInfo& row : formats::kFileTypes)
@@ -67,6 +67,13 @@ void declare_mix(CommandLine& line, MixChoice& choice) {
   line.option("--tensor-type", choice.tensor_types, "PATTERN=T",
               "of tensors in whose names the pattern is found; repeatable, the first that matches counts");
   line.option("--tensor-type-file", choice.tensor_type_files, "FILE", "such pairs, separated by white space");
+  line.group("types chosen by measured error (--type auto)", false);
+  line.option("--bpw", choice.bpw, "BITS", "least error within so many bits a weight, all tensors counted");
+  line.bytes_option("--size", choice.size, "BYTES", "least error within a file of this size, e.g. 3.9G");
+  line.option("--candidates", choice.candidates, "T[,T...]",
+              "block types to choose from (default: fourteen, IQ2_XXS to Q8_0)");
+  line.option("--save-plan", choice.save_plan, "FILE", "keep the types chosen, as JSON");
+  line.option("--plan", choice.plan, "FILE", "the types of a plan that was kept");
   line.group("importance matrix", false);
   line.option("--imatrix", choice.imatrix, "FILE", "importances by llama-imatrix, GGUF or .dat");
   line.option("--include-weights", choice.include_weights, "NAME", "use them for tensors with this in their name");
@@ -76,10 +83,13 @@ void declare_mix(CommandLine& line, MixChoice& choice) {
             "an error if a tensor that could use importances has none (token_embd and output aside)");
 }
 
+bool chooses_types(const MixChoice& choice) { return choice.bpw || choice.size || choice.plan; }
+
 bool is_given(const MixChoice& choice) {
   return choice.allow_requantize || choice.leave_output || choice.pure || choice.imatrix_strict || choice.imatrix ||
-         choice.output_type || choice.embedding_type || choice.mix || !choice.include_weights.empty() ||
-         !choice.exclude_weights.empty() || !choice.tensor_types.empty() || !choice.tensor_type_files.empty();
+         chooses_types(choice) || choice.save_plan || choice.candidates || choice.output_type ||
+         choice.embedding_type || choice.mix || !choice.include_weights.empty() || !choice.exclude_weights.empty() ||
+         !choice.tensor_types.empty() || !choice.tensor_type_files.empty();
 }
 
 formats::QuantizeOptions parse_mix(const MixChoice& choice) {

@@ -13,6 +13,8 @@ namespace ropewalk::tools {
 struct MixChoice {
   bool allow_requantize = false, leave_output = false, pure = false, imatrix_strict = false;
   std::optional<std::string> imatrix, output_type, embedding_type, mix;
+  std::optional<std::string> bpw, plan, save_plan, candidates;  // of types to be chosen (tools/auto_mix.h)
+  std::optional<std::uint64_t> size;
   std::vector<std::string> include_weights, exclude_weights, tensor_types, tensor_type_files;
 };
 void declare_mix(CommandLine& line, MixChoice& choice);
@@ -38,6 +40,11 @@ std::string coverage_text(const Coverage& coverage);
 void check_coverage(const Coverage& coverage, const MixChoice& choice);
 /// Rows whose length the mix's type does not allow, one note a pair of types.
 std::vector<std::string> fallback_notes(const formats::QuantizePlan& plan);
+
+/// True if types are to be chosen: --bpw, --size or --plan.
+bool chooses_types(const MixChoice& choice);
+/// A type of ggml's, or Error(usage) naming the option.
+DType ggml_type(const std::string& option, const std::string& name);
 
 /// "Q4_K_M, Q5_K_M, ...": for messages.
 std::string file_type_names();

@@ -5,6 +5,7 @@
 #include "formats/gguf_rewrite.h"
 #include "formats/gguf_split.h"
 #include "formats/gguf_write.h"
+#include "tools/auto_mix.h"
 #include "tools/commands.h"
 #include "tools/file_sha256.h"
 #include "tools/one_line.h"
@@ -81,14 +82,16 @@ Json tensors_json(const formats::QuantizePlan& plan, const MeasuredOutput& measu
 }
 
 Output describe(const QuantizeRequest& request, const formats::QuantizePlan& plan, const formats::GgufWritten& files,
-                const QuantizeCommand& command, const MeasuredOutput& measured) {
+                const QuantizeCommand& command, const MeasuredOutput& measured,
+                const std::vector<std::string>& chosen) {
   const bool dry_run = command.writer.dry_run;
   Output output{.command = "quantize", .source = request.input.string()};
   Json list = Json::array();
   for (const fs::path& path : files.files)
     list.push_back(
         {{"path", path.string()}, {"sha256", command.sha256 && !dry_run ? Json(file_sha256(path)) : Json(nullptr)}});
-  const std::vector<std::string> notes = fallback_notes(plan);
+  std::vector<std::string> notes = fallback_notes(plan);
+  notes.insert(notes.end(), chosen.begin(), chosen.end());
   const Coverage coverage = coverage_of(plan);
   Json importances;
   if (command.mix.imatrix)
@@ -106,14 +109,14 @@ Output describe(const QuantizeRequest& request, const formats::QuantizePlan& pla
                     {"tensors", tensors_json(plan, measured)},
                     {"losses", Json::array()},
                     {"notes", notes}}}},
-                 {"mix", request.options.copy ? Json(nullptr) : Json(formats::kMixVersion)},
+                 {"mix", request.options.copy || request.automatic ? Json(nullptr) : Json(formats::kMixVersion)},
                  {"importances", importances},
                  {"dry_run", dry_run}};
   if (dry_run) output.text("dry run: nothing written");
   std::string what = files.files.front().string();
   if (files.files.size() > 1) what += " and " + std::to_string(files.files.size() - 1) + " more";
   what += ": " + request.type + ", " + bytes_text(files.bytes);
-  if (!request.options.copy) what += ", mix of " + std::string(formats::kMixVersion);
+  if (!request.options.copy && !request.automatic) what += ", mix of " + std::string(formats::kMixVersion);
   output.text(what);
   if (command.mix.imatrix) output.text(coverage_text(coverage));
   for (const std::string& note : notes) output.text("note: " + one_line(note));
@@ -137,8 +140,12 @@ int run_quantize(const QuantizeCommand& command, Io& io) {
   std::vector<std::string> warnings = source.gguf->warnings;
   for (const std::string& warning : warnings) warn(warning, common, io);
   if (command.keep_split) request.options.shard_of = source.gguf->shard_of;
-  const formats::QuantizePlan plan =
-      formats::quantize_plan(formats::rewrite_gguf(*source.gguf, {}), request.input.string(), request.options);
+  const formats::GgufPlan whole = formats::rewrite_gguf(*source.gguf, {});
+  AutoMix chosen;
+  if (request.automatic)
+    chosen = auto_mix(whole, request.input.string(), request.options, command.mix, common, command.writer.dry_run, io);
+  else chosen.plan = formats::quantize_plan(whole, request.input.string(), request.options);
+  const formats::QuantizePlan& plan = chosen.plan;
   check_coverage(coverage_of(plan), command.mix);
 
   formats::GgufTarget target{request.output, plan.split};
@@ -159,7 +166,7 @@ int run_quantize(const QuantizeCommand& command, Io& io) {
     measured.errors = std::move(written.errors);
     warnings.insert(warnings.end(), written.warnings.begin(), written.warnings.end());
   }
-  Output output = describe(request, plan, files, command, measured);
+  Output output = describe(request, plan, files, command, measured, chosen.notes);
   output.warnings = std::move(warnings);
   if (!command.writer.dry_run)
     for (const fs::path& path : files.files) output.written.push_back(path.string());

@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "lib/error.h"
+#include "tools/auto_mix.h"
 
 namespace ropewalk::tools {
 namespace {
@@ -14,14 +15,18 @@ namespace fs = std::filesystem;
   throw Error(ErrorKind::usage, {}, problem, fix);
 }
 
-bool is_copy(std::string_view word) {
-  return word.size() == 4 && std::equal(word.begin(), word.end(), "copy", [](char a, char b) { return (a | 32) == b; });
+bool is_word(std::string_view word, const char* lower) {
+  return word.size() == 4 && std::equal(word.begin(), word.end(), lower, [](char a, char b) { return (a | 32) == b; });
 }
-bool is_type(std::string_view word) { return is_copy(word) || formats::file_type_from_name(word).has_value(); }
+bool is_copy(std::string_view word) { return is_word(word, "copy"); }
+bool is_auto(std::string_view word) { return is_word(word, "auto"); }
+bool is_type(std::string_view word) {
+  return is_copy(word) || is_auto(word) || formats::file_type_from_name(word).has_value();
+}
 
 /// As output files are called: "Q4_K" where that was given.
 std::string type_name(std::string_view word) {
-  return is_copy(word) ? "COPY" : std::string(formats::find_file_type(word)->name);
+  return is_copy(word) ? "COPY" : is_auto(word) ? "AUTO" : std::string(formats::find_file_type(word)->name);
 }
 
 template <class Number>
@@ -73,7 +78,8 @@ fs::path default_output(const fs::path& input, const std::string& type, bool kee
 
 void declare_quantize(CommandLine& line, QuantizeCommand& command) {
   line.positionals(command.words, "WORD",
-                   "IN.gguf [OUT.gguf] TYPE [THREADS], as for llama-quantize. TYPE: " + file_type_names() + ", COPY",
+                   "IN.gguf [OUT.gguf] TYPE [THREADS], as for llama-quantize. TYPE: " + file_type_names() +
+                       ", COPY, or AUTO with --bpw, --size or --plan",
                    2);
   line.flag("--keep-split", command.keep_split, "write the shards of the input");
   line.option("--prune-layers", command.prune_layers, "L,L,...", "leave these layers out and number the others anew");
@@ -88,6 +94,8 @@ void declare_quantize(CommandLine& line, QuantizeCommand& command) {
             "report what each tensor's encoding has lost, measured as it is written; --report does too");
   declare_common(line, command.common);
   line.example("ropewalk quantize model-f16.gguf model-Q4_K_M.gguf Q4_K_M", "the bytes of llama-quantize 0.5");
+  line.example("ropewalk quantize --bpw 4.5 --save-plan plan.json model-f16.gguf model-auto.gguf AUTO",
+               "each tensor's type by its measured error, within 4.5 bits a weight");
   line.example("ropewalk quantize --imatrix model.imatrix.gguf model-f16.gguf IQ3_XS 8",
                "ggml-model-IQ3_XS.gguf beside the input, with 8 threads");
 }
@@ -115,7 +123,11 @@ QuantizeRequest parse_quantize(const QuantizeCommand& command) {
   request.options = parse_mix(command.mix);
   formats::QuantizeOptions& options = request.options;
   options.copy = request.type == "COPY";
-  if (!options.copy) options.mix.type = formats::file_type_from_name(words[type_at]).value();
+  request.automatic = request.type == "AUTO";
+  if (request.automatic) check_auto(command.mix);
+  else if (chooses_types(command.mix) || command.mix.save_plan || command.mix.candidates)
+    refuse("types are to be chosen, and TYPE is " + request.type, "give AUTO as TYPE, or leave those options out");
+  else if (!options.copy) options.mix.type = formats::file_type_from_name(words[type_at]).value();
   options.prune_layers = layers_of(command.prune_layers);
   for (const std::string& text : command.override_kv) options.override_keys.push_back(override_of(text));
   return request;

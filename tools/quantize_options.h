@@ -29,6 +29,7 @@ struct QuantizeRequest {
   std::string type;                     // as llama-quantize spells it: "Q4_K_M", "COPY"
   std::optional<int> threads;
   formats::QuantizeOptions options;  // all but the importance matrix
+  bool automatic = false;            // AUTO: types are to be chosen
 };
 QuantizeRequest parse_quantize(const QuantizeCommand& command);
 

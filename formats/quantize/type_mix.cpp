@@ -103,6 +103,11 @@ class Mixer {
 
   MixedTensor take(const MixTensor& tensor) {
     MixedTensor mixed{tensor.dtype, tensor.dtype};
+    if (const auto exact = options_.exact.find(tensor.name); exact != options_.exact.end()) {
+      if (!fits(tensor, exact->second)) throw_no_fit(tensor, exact->second, "choose another type for it");
+      mixed.dtype = mixed.wanted = exact->second;
+      return mixed;
+    }
     if (!may_be_quantized(tensor, model_, options_)) return mixed;
     mixed.wanted = chosen(tensor);
     mixed.dtype = that_fits(tensor, mixed.wanted);

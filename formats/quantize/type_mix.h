@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <regex>
 #include <string>
@@ -48,6 +49,8 @@ struct MixOptions {
   std::optional<DType> embedding;     // --token-embedding-type
   std::vector<TensorTypeRule> rules;  // --tensor-type, the first that matches counts
   bool importance = false;            // an importance matrix is at hand
+  // types chosen otherwise (auto_types.h): of these tensors, whatever options and rules say
+  std::map<std::string, DType> exact = {};
 };
 
 struct MixedTensor {

@@ -1,9 +1,13 @@
+#include "formats/quantize/auto_types.h"
 #include "formats/quantize/type_mix.h"
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <fstream>
 #include <map>
+#include <random>
 #include <sstream>
 
 #include "formats/json.h"
@@ -171,6 +175,53 @@ TEST(TypeMixRules, OfShapesBeyondTheGoldens) {
   EXPECT_EQ(odd.dtype, DType::q5_0);
   EXPECT_EQ(odd.wanted, DType::q4_k);
   EXPECT_THROW(one("ffn_down.weight", {"llama", 2, 8, 8, 8}, FileType::q4_k_m), Error) << "names no layer";
+}
+
+/// The least sum of errors within `budget`, by trying every combination.
+double least_error(std::span<const std::vector<TypeChoice>> choices, std::uint64_t budget, std::size_t tensor = 0) {
+  if (tensor == choices.size()) return 0;
+  double least = INFINITY;
+  for (const TypeChoice& choice : choices[tensor])
+    if (choice.bytes <= budget)
+      least = std::min(least, choice.error + least_error(choices, budget - choice.bytes, tensor + 1));
+  return least;
+}
+
+// Where a budget is just what some slope comes to, the steepest steps are the optimum (Everett 1963); elsewhere no more
+// than the one step that did not fit is lost.
+TEST(AutoTypes, StepsAgainstAllCombinations) {
+  std::mt19937 random(7);
+  const auto below = [&](unsigned n) { return std::uint64_t(random() % n); };
+  std::size_t optimal = 0, budgets = 0;
+  for (int round = 0; round < 200; ++round) {
+    std::vector<std::vector<TypeChoice>> choices(4);
+    double largest_step = 0;
+    for (auto& one : choices) {
+      std::uint64_t bytes = 1 + below(50);
+      double error = 100;
+      for (int i = 0; i < 4; ++i) {
+        one.push_back({DType::q4_k, bytes, error});
+        const double less = error * double(below(1000)) / 1000;
+        largest_step = std::max(largest_step, error - less);
+        bytes += 1 + below(50), error = less;
+      }
+      std::shuffle(one.begin(), one.end(), random);
+    }
+    const std::uint64_t least = least_bytes(choices);
+    for (std::uint64_t budget = least; budget < least + 300; budget += 7) {
+      const std::vector<std::size_t> chosen = choose_types(choices, budget);
+      std::uint64_t bytes = 0;
+      double error = 0;
+      for (std::size_t i = 0; i < chosen.size(); ++i)
+        bytes += choices[i][chosen[i]].bytes, error += choices[i][chosen[i]].error;
+      ASSERT_LE(bytes, budget);
+      const double best = least_error(choices, budget);
+      EXPECT_LE(error, best + largest_step + 1e-9);
+      optimal += error <= best + 1e-9, ++budgets;
+    }
+    EXPECT_EQ(choose_types(choices, least).size(), choices.size());
+  }
+  EXPECT_GT(double(optimal), 0.6 * double(budgets)) << "of " << budgets;
 }
 
 }  // namespace
