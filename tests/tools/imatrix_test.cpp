@@ -185,6 +185,29 @@ TEST(Imatrix, EitherMatrixGivesTheSameKl) {
   EXPECT_GT(std::abs(without / theirs - 1), 0.02) << "control: a matrix makes a difference: " << without;
 }
 
+TEST(Imatrix, WhatItCovers) {
+  const Scratch scratch;
+  const std::string f16 = (scratch / "m.gguf").string(), out = (scratch / "o.gguf").string(),
+                    matrix = (kGolden / "yarn.gguf").string();
+  ASSERT_EQ(run({"convert", model("tolstoy-4m-yarn-2k"), "-o", f16, "--type", "f16", "--no-sync"}).exit, 0);
+  const Ran ran = run({"quantize", "--dry-run", "--imatrix", matrix, "--imatrix-strict", f16, out, "Q4_K_M", "--json"});
+  ASSERT_EQ(ran.exit, 0) << "the embedding has none, as llama-imatrix leaves it out: " << ran.err;
+  const Json& found = ran.json()["importances"];
+  EXPECT_EQ(found["tensors"], 30);
+  EXPECT_EQ(found["covered"], 29);
+  EXPECT_EQ(found["unweighted"], Json::array({"token_embd.weight"}));
+  EXPECT_EQ(found["experts_never_hit"], 0);
+  std::vector<std::string> words = {"quantize", "--dry-run", "--imatrix", matrix,  "--exclude-weights",
+                                    "attn_q",   f16,         out,         "Q4_K_M"};
+  const Ran less = run(words);
+  EXPECT_EQ(less.exit, 0) << less.err;
+  EXPECT_NE(less.out.find("importances cover 25 of 30 tensors; unweighted: "), std::string::npos) << less.out;
+  words.insert(words.begin() + 1, "--imatrix-strict");
+  const Ran strict = run(words);
+  EXPECT_EQ(strict.exit, 3) << strict.err;
+  EXPECT_NE(strict.err.find("has nothing for tensor 'blk.0.attn_q.weight'"), std::string::npos) << strict.err;
+}
+
 TEST(Imatrix, Refusals) {
   const Scratch scratch;
   put_inputs(scratch);

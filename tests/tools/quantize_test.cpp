@@ -187,8 +187,8 @@ TEST_F(Quantize, WhatEachTensorHasLost) {
   EXPECT_TRUE(plain.json()["outputs"][0]["tensors"][0]["rmse"].is_null()) << "not asked for";
 }
 
-// The fixture at the sizes of two mixes: less than two thirds of their KL here, where they lose most; measured 0.54 of
-// Q4_K_M's and 0.57 of Q3_K_M's, 0.97 to 1.02 of the five- and six-bit mixes'.
+// The fixture at Q4_K_M's size: less than two thirds of its KL. Of other mixes and sizes, also those where nothing is
+// gained: docs/numerics.md.
 TEST_F(Quantize, TypesChosenByErrorBeatTheMixOfThatSize) {
   const std::string source = model("tolstoy-4m-yarn-2k"), text = fixture("goldens/perplexity/doc-3.txt"),
                     plan = (scratch / "plan.json").string(), again = (scratch / "again.gguf").string();
@@ -196,12 +196,14 @@ TEST_F(Quantize, TypesChosenByErrorBeatTheMixOfThatSize) {
     const Ran ran = run({"verify", file, "--against", source, "-f", text, "-c", "256", "--keep-going", "--json"});
     return ran.json()["logits"]["kl_mean"].get<double>();
   };
-  for (const char* mix : {"Q4_K_M", "Q3_K_M"}) {
+  const std::string candidates = "q3_k,iq4_xs,q4_k,q5_k,q6_k,q8_0";  // the fast ones
+  {
+    const char* mix = "Q4_K_M";
     ASSERT_EQ(run({"quantize", "--no-sync", f16, out, mix}).exit, 0);
     const std::uint64_t size = fs::file_size(out);
     const double by_mix = kl(out);
-    const Ran ran = run({"quantize", "--no-sync", "--size", std::to_string(size), "--save-plan", plan, f16, out, "AUTO",
-                         "1", "--overwrite"});
+    const Ran ran = run({"quantize", "--no-sync", "--size", std::to_string(size), "--candidates", candidates,
+                         "--save-plan", plan, f16, out, "AUTO", "1", "--overwrite"});
     ASSERT_EQ(ran.exit, 0) << ran.err;
     EXPECT_LE(fs::file_size(out), size);
     EXPECT_GT(double(fs::file_size(out)), 0.98 * double(size)) << "and the budget is used";
@@ -210,9 +212,9 @@ TEST_F(Quantize, TypesChosenByErrorBeatTheMixOfThatSize) {
   }
   ASSERT_EQ(run({"quantize", "--no-sync", "--plan", plan, f16, again, "auto"}).exit, 0);
   EXPECT_EQ(slurp(again), slurp(out)) << "a plan is all there is to it";
-  ASSERT_EQ(run({"quantize", "--no-sync", "--bpw", "4.5", f16, out, "auto"}).exit, 0);
-  const Ran converted = run({"convert", source, "-o", again, "--type", "auto", "--bpw", "4.5", "--no-sync", "-t", "2",
-                             "--overwrite", "--save-plan", plan});
+  ASSERT_EQ(run({"quantize", "--no-sync", "--bpw", "4.5", "--candidates", "q3_k,q5_k", f16, out, "auto"}).exit, 0);
+  const Ran converted = run({"convert", source, "-o", again, "--type", "auto", "--bpw", "4.5", "--candidates",
+                             "q3_k,q5_k", "--no-sync", "-t", "2", "--overwrite", "--save-plan", plan});
   ASSERT_EQ(converted.exit, 0) << converted.err;
   EXPECT_EQ(slurp(again), slurp(out)) << "from the folder, with other threads";
   EXPECT_LE(Json::parse(slurp(plan))["bits_a_weight"].get<double>(), 4.5);
