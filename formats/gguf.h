@@ -70,6 +70,7 @@ GgufValue gguf_string(std::string v);
 GgufValue gguf_strings(std::vector<std::string> v);
 GgufValue gguf_i32s(const std::vector<std::int32_t>& v);
 GgufValue gguf_f32s(const std::vector<float>& v);
+GgufValue gguf_u8s(std::string_view bytes);
 /// Elements of an array of that type; empty if it is of another.
 std::vector<std::int32_t> i32_elements(const GgufArray& array);
 std::vector<float> f32_elements(const GgufArray& array);

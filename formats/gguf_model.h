@@ -16,10 +16,10 @@ namespace ropewalk::formats {
 /// rope_freqs.weight), interleaved Q/K as stored, no sliding window. Tensors get canonical names. Takes nothing from
 /// anywhere else. Error(unsupported) for another architecture, for mixtures of experts and fused QKV.
 /// Error(bad_input) where the loader stops: missing or left-over tensors, wrong shapes, required keys. A tokenizer of a
-/// kind not read yet is only a warning.
+/// kind not read yet is only a warning; with `any_tokenizer` a damaged one too.
 /// Tensors of block types that no file holds (q8_1, q8_k) are listed as they are; reading their values is
 /// Error(unsupported).
-Checkpoint read_gguf_model(const GgufFile& file, const std::string& path);
+Checkpoint read_gguf_model(const GgufFile& file, const std::string& path, bool any_tokenizer = false);
 /// Its configuration by the keys and, if it is there, rope_freqs.weight: no other tensor is looked at (n_vocab is the
 /// tokenizer's, 0 without one; biases and a tied head are not known). Error(bad_input) if those divisors are cut off, or
 /// may stand in a shard that is missing (read_gguf_header).
@@ -71,7 +71,7 @@ std::optional<std::uint32_t> gguf_file_type(DType type);
 /// for what is not said).
 /// compat: as the converter, else with the differences listed above.
 std::vector<GgufKey> gguf_tokenizer_keys(const Source& source, bool compat, std::vector<std::string>& notes);
-/// nullopt if the file has none; Error(unsupported) for kinds not read yet (all but llama, gpt2 and gemma4) and for
+/// nullopt if the file has none; Error(unsupported) for kinds not read yet (all but llama, gpt2, gemma4 and t5) and for
 /// pre-tokenizers that llama.cpp 0.5 does not know, Error(bad_input) where it refuses the file.
 std::optional<Vocabulary> read_gguf_vocabulary(const GgufFile& file, const std::string& path);
 

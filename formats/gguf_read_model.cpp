@@ -43,7 +43,8 @@ class NamedTensor final : public RelabelledTensor {
 
 class ModelReader {
  public:
-  ModelReader(const GgufFile& file, const std::string& path) : file_(file), path_(path) {}
+  ModelReader(const GgufFile& file, const std::string& path, bool any_tokenizer = false)
+      : file_(file), path_(path), any_tokenizer_(any_tokenizer) {}
 
   Checkpoint read() {
     check_architecture();
@@ -156,8 +157,8 @@ class ModelReader {
     try {
       return read_gguf_vocabulary(file_, path_);
     } catch (const Error& error) {
-      if (error.kind() != ErrorKind::unsupported) throw;
-      warnings.emplace_back(error.what());
+      if (error.kind() != ErrorKind::unsupported && !(any_tokenizer_ && error.kind() == ErrorKind::bad_input)) throw;
+      warnings.emplace_back(std::string(any_tokenizer_ ? "tokenizer not read: " : "") + error.what());
       return std::nullopt;
     }
   }
@@ -276,12 +277,15 @@ class ModelReader {
 
   const GgufFile& file_;
   const std::string& path_;
+  bool any_tokenizer_;
   ModelConfig config_;
 };
 
 }  // namespace
 
-Checkpoint read_gguf_model(const GgufFile& file, const std::string& path) { return ModelReader(file, path).read(); }
+Checkpoint read_gguf_model(const GgufFile& file, const std::string& path, bool any_tokenizer) {
+  return ModelReader(file, path, any_tokenizer).read();
+}
 
 ModelConfig read_gguf_config(const GgufFile& file, const std::string& path) {
   return ModelReader(file, path).read_config();

@@ -2,13 +2,14 @@
 
 #include "formats/gguf_model.h"
 #include "formats/tokenizers/llama_cpp_pre.h"
+#include "formats/tokenizers/sentencepiece_normalizer.h"
 #include "formats/tokenizers/tokenizer.h"
 #include "lib/error.h"
 
 namespace ropewalk::formats {
 namespace {
 
-// llama.cpp 0.5, src/llama-vocab.cpp, vocabulary types SPM and BPE.
+// llama.cpp 0.5, src/llama-vocab.cpp, vocabulary types SPM, BPE and UGM.
 
 constexpr const char* kOtherFile = "llama.cpp 0.5 would refuse this file: write it again with a current converter";
 
@@ -81,8 +82,8 @@ void read_pieces(const GgufFile& file, const std::string& path, Vocabulary& out)
 
 /// Ids and flags that llama.cpp assumes where the file says nothing.
 struct Defaults {
-  std::optional<std::int32_t> bos, eos, unk;
-  bool add_bos = false, add_space_prefix = false;
+  std::optional<std::int32_t> bos = std::nullopt, eos = std::nullopt, unk = std::nullopt, pad = std::nullopt;
+  bool add_bos = false, add_eos = false, add_space_prefix = false;
 };
 
 void read_specials(const GgufFile& file, const Defaults& defaults, Vocabulary& out) {
@@ -90,9 +91,9 @@ void read_specials(const GgufFile& file, const Defaults& defaults, Vocabulary& o
   out.bos = special_id(file, "tokenizer.ggml.bos_token_id", n, defaults.bos);
   out.eos = special_id(file, "tokenizer.ggml.eos_token_id", n, defaults.eos);
   out.unk = special_id(file, "tokenizer.ggml.unknown_token_id", n, defaults.unk);
-  out.pad = special_id(file, "tokenizer.ggml.padding_token_id", n, std::nullopt);
+  out.pad = special_id(file, "tokenizer.ggml.padding_token_id", n, defaults.pad);
   out.add_bos = file.boolean("tokenizer.ggml.add_bos_token").value_or(defaults.add_bos);
-  out.add_eos = file.boolean("tokenizer.ggml.add_eos_token").value_or(false);
+  out.add_eos = file.boolean("tokenizer.ggml.add_eos_token").value_or(defaults.add_eos);
   out.add_dummy_prefix = file.boolean("tokenizer.ggml.add_space_prefix").value_or(defaults.add_space_prefix);
 }
 
@@ -129,6 +130,23 @@ void read_bpe(const GgufFile& file, const std::string& path, const std::string& 
   if (pre->newlines_whole) out.add_bos = true;  // Gemma 4's, whatever the file says
 }
 
+void read_unigram(const GgufFile& file, const std::string& path, Vocabulary& out) {
+  out.model = "unigram";
+  read_specials(file, {.eos = 1, .unk = 2, .pad = 0, .add_eos = true}, out);
+  out.remove_extra_whitespaces = file.boolean("tokenizer.ggml.remove_extra_whitespaces").value_or(false);
+  const GgufArray* charsmap = file.array("tokenizer.ggml.precompiled_charsmap");
+  if (!charsmap) return;
+  if (charsmap->element_type != GgufType::u8 && charsmap->element_type != GgufType::i8)
+    refuse(path, std::string("tokenizer.ggml.precompiled_charsmap has elements of type ") +
+                     gguf_type_name(charsmap->element_type) + ", expected u8");
+  out.precompiled_charsmap.assign(reinterpret_cast<const char*>(charsmap->packed.data()), charsmap->packed.size());
+  try {
+    if (Charsmap(out.precompiled_charsmap).empty()) refuse(path, "tokenizer.ggml.precompiled_charsmap is empty");
+  } catch (const Error& error) {
+    refuse(path, "tokenizer.ggml." + error.problem());
+  }
+}
+
 void read_chat_templates(const GgufFile& file, Vocabulary& out) {
   out.chat_template = file.string("tokenizer.chat_template");
   if (out.chat_template) out.chat_templates.push_back({"default", *out.chat_template});
@@ -144,7 +162,7 @@ std::optional<Vocabulary> read_gguf_vocabulary(const GgufFile& file, const std::
   const auto model = file.string("tokenizer.ggml.model");
   if (!model || *model == "none" || *model == "no_vocab") return std::nullopt;
   const bool bpe = *model == "gpt2" || *model == "gemma4";
-  if (*model != "llama" && !bpe)
+  if (*model != "llama" && *model != "t5" && !bpe)
     throw Error(ErrorKind::unsupported, {.path = path},
                 "its tokenizer is of kind '" + *model + "', which is not read yet",
                 "give token ids, or use a model with a SentencePiece or byte-level BPE tokenizer");
@@ -152,6 +170,7 @@ std::optional<Vocabulary> read_gguf_vocabulary(const GgufFile& file, const std::
   out.rules = TokenizerRules::llama_cpp;
   read_pieces(file, path, out);
   if (bpe) read_bpe(file, path, *model, out);
+  else if (*model == "t5") read_unigram(file, path, out);
   else read_specials(file, {.bos = 1, .eos = 2, .unk = 0, .add_bos = true, .add_space_prefix = true}, out);
   read_chat_templates(file, out);
   set_llama_cpp_attributes(out, file.string("general.name").value_or(""));

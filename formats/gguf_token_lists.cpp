@@ -72,7 +72,7 @@ GgufTokens sentencepiece_tokens(const Vocabulary& vocabulary, std::size_t n_voca
     }
   }
   note_left_out(past, n_vocab, notes);
-  if (vocabulary.normalizer_name != "identity" && !vocabulary.precompiled_charsmap.empty())
+  if (vocabulary.model == "spm" && vocabulary.normalizer_name != "identity" && !vocabulary.precompiled_charsmap.empty())
     notes.push_back("the tokenizer normalises text by '" + vocabulary.normalizer_name +
                     "', which llama.cpp does not do for this kind: unusual characters get other ids");
   return out;

@@ -72,6 +72,9 @@ GgufValue gguf_strings(std::vector<std::string> v) {
   return {GgufType::array, std::move(array)};
 }
 GgufValue gguf_i32s(const std::vector<std::int32_t>& v) { return packed_array(GgufType::i32, v); }
+GgufValue gguf_u8s(std::string_view bytes) {
+  return packed_array(GgufType::u8, std::vector<std::uint8_t>(bytes.begin(), bytes.end()));
+}
 GgufValue gguf_f32s(const std::vector<float>& v) { return packed_array(GgufType::f32, v); }
 
 std::vector<std::int32_t> i32_elements(const GgufArray& array) { return unpacked<std::int32_t>(array, GgufType::i32); }

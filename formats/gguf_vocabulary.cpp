@@ -71,17 +71,22 @@ void put_unsaid(std::vector<GgufKey>& keys, const Vocabulary& vocabulary, std::s
       keys.push_back({key, gguf_u32(static_cast<std::uint32_t>(*id))});
   };
   using Assumed = std::optional<std::int32_t>;
-  const bool bpe = vocabulary.pipeline.has_value() && !llama_like(vocabulary);
-  put("bos_token_id", vocabulary.bos, bpe ? 11 : 1);
-  put("eos_token_id", vocabulary.eos, bpe ? 11 : 2);
-  put("unknown_token_id", vocabulary.unk, bpe ? Assumed() : 0);
-  put("padding_token_id", vocabulary.pad, std::nullopt);
-  if (!vocabulary.pipeline) return;
+  const bool bpe = vocabulary.pipeline.has_value() && !llama_like(vocabulary), unigram = vocabulary.model == "unigram";
+  put("bos_token_id", vocabulary.bos, bpe ? Assumed(11) : unigram ? Assumed() : 1);
+  put("eos_token_id", vocabulary.eos, bpe ? 11 : unigram ? 1 : 2);
+  put("unknown_token_id", vocabulary.unk, bpe ? Assumed() : unigram ? 2 : 0);
+  put("padding_token_id", vocabulary.pad, unigram ? Assumed(0) : Assumed());
+  if (!vocabulary.pipeline && !unigram) return;
   const auto put_flag = [&](const char* name, std::optional<bool> adds, bool assumed) {
     const std::string key = std::string("tokenizer.ggml.") + name;
     const bool said = std::any_of(keys.begin(), keys.end(), [&](const GgufKey& k) { return k.name == key; });
     if (!said && adds && *adds != assumed) keys.push_back({key, gguf_bool(*adds)});
   };
+  if (unigram) {
+    put_flag("add_bos_token", vocabulary.add_bos.value_or(false), false);
+    put_flag("add_eos_token", vocabulary.add_eos.value_or(false), true);
+    return;
+  }
   const auto pre = std::find_if(keys.begin(), keys.end(), [](const auto& k) { return k.name == "tokenizer.ggml.pre"; });
   const LlamaCppPre* known = find_llama_cpp_pre(std::get<std::string>(pre->value.value));
   put_flag("add_bos_token", vocabulary.add_bos, !bpe || (known && known->add_bos));
@@ -113,6 +118,33 @@ void put_sentencepiece(std::vector<GgufKey>& keys, const Vocabulary& vocabulary,
   set(keys, "tokenizer.ggml.tokens", gguf_strings(std::move(tokens.texts)));
   set(keys, "tokenizer.ggml.scores", gguf_f32s(tokens.scores));
   set(keys, "tokenizer.ggml.token_type", gguf_i32s(tokens.types));
+}
+
+/// As the converter writes T5's own; it takes a unigram model of any other architecture for BPE.
+void put_unigram(std::vector<GgufKey>& keys, const Vocabulary& vocabulary, const std::string& label,
+                 std::size_t n_vocab, bool compat, std::vector<std::string>& notes) {
+  if (compat)
+    throw Error(ErrorKind::unsupported, {.path = label},
+                "llama.cpp's converter writes a unigram tokenizer.model as if it were BPE, and the ids come out wrong",
+                "leave --compat away");
+  if (vocabulary.byte_fallback)
+    notes.emplace_back(
+        "llama.cpp has no byte pieces for this kind of tokenizer: a character that is no piece becomes the unknown "
+        "token");
+  if (vocabulary.whitespace_as_suffix)
+    throw Error(ErrorKind::unsupported, {.path = label},
+                "its tokenizer.model says treat_whitespace_as_suffix, for which GGUF has no key",
+                "name a folder with another tokenizer: --tokenizer DIR");
+  GgufTokens tokens = sentencepiece_tokens(vocabulary, n_vocab, false, notes);
+  set(keys, "tokenizer.ggml.model", gguf_string("t5"));
+  set(keys, "tokenizer.ggml.pre", gguf_string("default"));
+  set(keys, "tokenizer.ggml.tokens", gguf_strings(std::move(tokens.texts)));
+  set(keys, "tokenizer.ggml.scores", gguf_f32s(tokens.scores));
+  set(keys, "tokenizer.ggml.token_type", gguf_i32s(tokens.types));
+  set(keys, "tokenizer.ggml.add_space_prefix", gguf_bool(vocabulary.add_dummy_prefix));
+  set(keys, "tokenizer.ggml.remove_extra_whitespaces", gguf_bool(vocabulary.remove_extra_whitespaces));
+  if (!vocabulary.precompiled_charsmap.empty())
+    set(keys, "tokenizer.ggml.precompiled_charsmap", gguf_u8s(vocabulary.precompiled_charsmap));
 }
 
 /// tokenizer.ggml.pre; notes how it was found if not as the converter does.
@@ -186,6 +218,8 @@ std::vector<GgufKey> gguf_tokenizer_keys(const Source& source, bool compat, std:
     set(keys, "tokenizer.ggml.add_space_prefix", gguf_bool(*vocabulary->add_prefix_space));
   if (llama_like(*vocabulary)) put_llama_like(keys, *vocabulary, source.checkpoint.label, n_vocab, compat, notes);
   else if (vocabulary->pipeline) put_bpe(keys, *vocabulary, source.checkpoint.label, n_vocab, notes);
+  else if (vocabulary->model == "unigram")
+    put_unigram(keys, *vocabulary, source.checkpoint.label, n_vocab, compat, notes);
   else put_sentencepiece(keys, *vocabulary, n_vocab, compat, notes);
   put_rest(keys, source, *vocabulary, compat);
   return keys;

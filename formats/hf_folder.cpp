@@ -7,6 +7,7 @@
 
 #include "formats/json_fields.h"
 #include "formats/safetensors.h"
+#include "formats/tokenizers/tiktoken.h"
 #include "lib/error.h"
 #include "lib/file.h"
 
@@ -21,9 +22,16 @@ constexpr const char* kConfig = "config.json";
 constexpr const char* kSingle = "model.safetensors";
 constexpr const char* kIndex = "model.safetensors.index.json";
 
-constexpr std::array kTokenizerFiles = {"tokenizer.model",         "tokenizer.json",    "tokenizer_config.json",
-                                        "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
-                                        "chat_template.json",      "vocab.json",        "merges.txt"};
+constexpr std::array kTokenizerFiles = {"tokenizer.model",
+                                        "spiece.model",
+                                        "tokenizer.json",
+                                        "tokenizer_config.json",
+                                        "special_tokens_map.json",
+                                        "added_tokens.json",
+                                        "chat_template.jinja",
+                                        "chat_template.json",
+                                        "vocab.json",
+                                        "merges.txt"};
 /// Weights, archives and training state: large, and wrong beside other weights.
 constexpr std::array kNeverCarried = {".safetensors", ".bin", ".pt",      ".pth",  ".gguf",      ".ckpt", ".index.json",
                                       ".onnx",        ".h5",  ".msgpack", ".npz",  ".ot",        ".pkl",  ".zip",
@@ -193,8 +201,9 @@ bool is_tokenizer_file(std::string_view name) {
 }
 
 bool has_tokenizer(const fs::path& folder) {
-  return is_there(folder / "tokenizer.model") || is_there(folder / "tokenizer.json") ||
-         (is_there(folder / "vocab.json") && is_there(folder / "merges.txt"));
+  return is_there(folder / "tokenizer.model") || is_there(folder / "spiece.model") ||
+         is_there(folder / "tokenizer.json") || (is_there(folder / "vocab.json") && is_there(folder / "merges.txt")) ||
+         find_tiktoken(folder);
 }
 
 std::vector<std::string> list_carried_files(const fs::path& folder) {

@@ -156,9 +156,9 @@ void replace_gguf_rope(Source& source) {
   if (request.meant) config.rope.original_context = rope_original_context(*request.meant);
 }
 
-void open_gguf(Source& source, const fs::path& path) {
+void open_gguf(Source& source, const fs::path& path, bool any_tokenizer) {
   source.gguf = read_gguf(path);
-  source.checkpoint = read_gguf_model(*source.gguf, path.string());
+  source.checkpoint = read_gguf_model(*source.gguf, path.string(), any_tokenizer);
   source.base_tensors = source.checkpoint.tensors;
   if (source.spec.rope) replace_gguf_rope(source);
 }
@@ -172,11 +172,11 @@ bool is_gguf(const fs::path& path) {
   return std::memcmp(magic, "GGUF", 4) == 0;
 }
 
-void open_base(Source& source, const fs::path& path) {
+void open_base(Source& source, const fs::path& path, bool any_tokenizer) {
   const std::string name = path.filename().string();
   if (is_folder(path) || name.ends_with(".safetensors") || name.ends_with(".index.json"))
     return open_hf(source, path, false);
-  if (is_gguf(path)) return open_gguf(source, path);
+  if (is_gguf(path)) return open_gguf(source, path, any_tokenizer);
   throw Error(ErrorKind::bad_input, {.path = path.string()},
               "not a model: expected a Hugging Face folder, a .safetensors file, an index or a .gguf",
               "check the path");
@@ -230,12 +230,13 @@ void apply_adapters(Source& source, const OpenOptions& options, const std::vecto
   source.merged_modules = std::move(merged.modules);
 }
 
-/// The vocabulary of a folder; a kind not read yet is a warning.
-std::optional<Vocabulary> read_vocabulary(const fs::path& folder, std::vector<std::string>& warnings) {
+/// The vocabulary of a folder; a kind not read yet is a warning, with `any` a damaged one too.
+std::optional<Vocabulary> read_vocabulary(const fs::path& folder, std::vector<std::string>& warnings,
+                                          bool any = false) {
   try {
     return read_hf_vocabulary(folder);
   } catch (const Error& error) {
-    if (error.kind() != ErrorKind::unsupported) throw;
+    if (error.kind() != ErrorKind::unsupported && !(any && error.kind() == ErrorKind::bad_input)) throw;
     warnings.push_back(std::string("tokenizer not read: ") + error.what());
     return std::nullopt;
   }
@@ -318,7 +319,8 @@ void choose_tokenizer(Source& source, const OpenOptions& options) {
     return;
   }
   const bool present = has_tokenizer(source.hf->folder);
-  take_tokenizer(source, read_vocabulary(source.hf->folder, warnings), source.hf->folder, present ? "base" : "none");
+  take_tokenizer(source, read_vocabulary(source.hf->folder, warnings, options.any_tokenizer), source.hf->folder,
+                 present ? "base" : "none");
   if (const std::string problem = too_many_ids(source.checkpoint.vocabulary, source.checkpoint.config, "the tokenizer");
       !problem.empty())
     warnings.push_back(
@@ -347,7 +349,7 @@ Source open_source(const SourceSpec& spec, const OpenOptions& options, const fs:
     scales.push_back(adapter.scale);
   }
   if (synthetic) open_hf(source, base, true);
-  else open_base(source, base);
+  else open_base(source, base, options.any_tokenizer);
   source.checkpoint.label = spec.text;
   apply_adapters(source, options, scales, base_name);
   choose_tokenizer(source, options);

@@ -45,6 +45,7 @@ struct OpenOptions {
   bool unmerged = false;  // adapters beside the weights, not in them (lib/unmerged.h): for the forward pass
   enum class TokenizerChoice { automatic, base, adapter, folder } tokenizer = TokenizerChoice::automatic;
   std::filesystem::path tokenizer_folder;
+  bool any_tokenizer = false;  // a damaged one is a warning, like a kind not read yet: for who looks at the weights
 };
 
 /// Anything that opens: what the forward pass needs, and the container it came from for writers.

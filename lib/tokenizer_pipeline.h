@@ -38,10 +38,14 @@ struct Prepend {  // to a text that is not empty
 };
 struct ByteLevel {};  // each byte becomes a printable character
 struct Nmt {};
+struct Precompiled {  // SentencePiece's table, on clusters of characters
+  std::string charsmap;
+};
 struct Bert {
   bool clean_text = true, chinese_chars = true, strip_accents = true, lowercase = true;
 };
-using Step = std::variant<UnicodeForm, Lowercase, Strip, StripAccents, Replace, Prepend, ByteLevel, Nmt, Bert>;
+using Step =
+    std::variant<UnicodeForm, Lowercase, Strip, StripAccents, Replace, Prepend, ByteLevel, Nmt, Precompiled, Bert>;
 
 }  // namespace normalizers
 
@@ -121,7 +125,8 @@ struct BpeModel {
   struct Merge {
     std::int32_t left, right, result;
   };
-  std::vector<Merge> merges;  // by rank
+  std::vector<Merge> merges;    // by rank
+  bool rank_by_result = false;  // tiktoken: merges that make the same piece are of equal rank, the leftmost first
   std::optional<std::string> unk_token, continuing_subword_prefix, end_of_word_suffix;
   bool fuse_unk = false, byte_fallback = false, ignore_merges = false;
 };

@@ -49,8 +49,8 @@ struct GgufBpe {
 
 /// What a tokenizer knows, whatever file it came from. Index in `pieces` is the id.
 struct Vocabulary {
-  // "spm": SentencePiece BPE by score; of a tokenizer.json "bpe", "unigram", "wordpiece" or "wordlevel"; of a GGUF "spm"
-  // or "bpe"
+  // "spm": SentencePiece BPE by score; "unigram" beside it; of a tokenizer.json "bpe", "unigram", "wordpiece" or
+  // "wordlevel"; of a GGUF "spm", "bpe" or "unigram"
   std::string model = "spm";
   TokenizerRules rules = TokenizerRules::sentencepiece;
   std::vector<Piece> pieces;
@@ -62,6 +62,7 @@ struct Vocabulary {
   bool add_dummy_prefix = true;
   bool remove_extra_whitespaces = false;
   bool escape_whitespaces = true;
+  bool whitespace_as_suffix = false;           // the dummy prefix goes to the end (trainer_spec)
   std::string precompiled_charsmap;            // empty: identity
   bool byte_fallback = false;                  // unknown characters become byte pieces
   std::string unk_surface = " \xE2\x81\x87 ";  // what decode shows for the unknown piece

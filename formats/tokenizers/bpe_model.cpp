@@ -20,7 +20,7 @@ class Bpe final : public WordModel {
       : pieces_(vocabulary.pieces),
         index_(index),
         model_(std::get<BpeModel>(vocabulary.pipeline->model)),
-        merges_(model_.merges, EqualMerges::last) {
+        merges_(model_.merges, EqualMerges::last, model_.rank_by_result) {
     if (model_.unk_token) unk_ = index_.find(*model_.unk_token);
     for (unsigned byte = 0; byte < 256; ++byte) {
       byte_pieces_[byte] = index_.find(byte_piece(static_cast<std::uint8_t>(byte)));

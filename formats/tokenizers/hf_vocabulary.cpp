@@ -6,6 +6,7 @@
 #include "formats/json.h"
 #include "formats/tokenizers/bpe_merges.h"
 #include "formats/tokenizers/token_limits.h"
+#include "formats/tokenizers/tiktoken.h"
 #include "formats/tokenizers/tokenizer.h"
 #include "formats/tokenizers/tokenizer_json.h"
 #include "formats/tokenizers/vocab_merges.h"
@@ -219,7 +220,7 @@ std::string list_of(const std::vector<std::string>& names) {
 /// The folder has no tokenizer.model: nothing at all, or a kind not read yet.
 std::optional<Vocabulary> without_model(const fs::path& folder) {
   std::vector<std::string> others;
-  for (const char* name : {"vocab.json", "merges.txt", "spiece.model", "tekken.json", "vocab.txt"})
+  for (const char* name : {"vocab.json", "merges.txt", "tekken.json", "vocab.txt"})
     if (is_there(folder / name)) others.emplace_back(name);
   if (others.empty()) return std::nullopt;
   throw Error(ErrorKind::unsupported, {.path = folder.string()},
@@ -243,8 +244,12 @@ void take_processor(Vocabulary& vocabulary) {
 }
 
 std::optional<Vocabulary> read_pieces(const fs::path& folder, const ConfigFile& config) {
-  if (is_there(folder / "tokenizer.model")) return read_sentencepiece_model(folder / "tokenizer.model");
+  const auto tiktoken = find_tiktoken(folder);                  // tokenizer.model may be of that form
+  for (const char* name : {"tokenizer.model", "spiece.model"})  // T5's name for it is the second
+    if (is_there(folder / name) && tiktoken != folder / name) return read_sentencepiece_model(folder / name);
   if (is_there(folder / "tokenizer.json")) return read_tokenizer_json(folder / "tokenizer.json");
+  if (tiktoken)
+    return read_tiktoken(*tiktoken, !config.find("added_tokens_decoder") && !is_there(folder / "added_tokens.json"));
   if (!is_there(folder / "vocab.json") || !is_there(folder / "merges.txt")) return without_model(folder);
   const Json* name = config.find("tokenizer_class");
   return read_vocab_merges(folder, name && name->is_string() ? name->get<std::string>() : std::string(),

@@ -21,13 +21,15 @@ class MergeTable {
     std::uint32_t rank = 0;
   };
 
-  MergeTable(const std::vector<BpeModel::Merge>& merges, EqualMerges equal)
+  /// `by_result`: a merge's rank is the id of what it makes.
+  MergeTable(const std::vector<BpeModel::Merge>& merges, EqualMerges equal, bool by_result = false)
       : entries_(std::bit_ceil(merges.size() * 2 + 2)) {
     for (std::size_t rank = 0; rank < merges.size(); ++rank) {
       const BpeModel::Merge& merge = merges[rank];
       Entry& entry = entries_[slot(merge.left, merge.right)];
       if (entry.left >= 0 && equal == EqualMerges::first) continue;
-      entry = {merge.left, merge.right, merge.result, static_cast<std::uint32_t>(rank)};
+      entry = {merge.left, merge.right, merge.result,
+               by_result ? static_cast<std::uint32_t>(merge.result) : static_cast<std::uint32_t>(rank)};
     }
   }
   /// nullptr if they do not merge. Ids below 0 merge with nothing.

@@ -6,6 +6,7 @@
 
 #include "formats/tokenizers/byte_level.h"
 #include "formats/tokenizers/characters.h"
+#include "formats/tokenizers/precompiled_normalizer.h"
 #include "formats/tokenizers/regex.h"
 #include "formats/tokenizers/unicode_forms.h"
 #include "lib/error.h"
@@ -153,6 +154,10 @@ struct Compile {
         else out += bytes;
       });
     };
+  }
+  Apply operator()(const normalizers::Precompiled& step) const {
+    auto rules = std::make_shared<const PrecompiledNormalizer>(step.charsmap);
+    return [rules](NormalizedText& text) { text.text = rules->applied(text.text); };
   }
   Apply operator()(const normalizers::Bert& step) const {
     return [step](NormalizedText& text) { bert(text, step); };

@@ -40,4 +40,11 @@ std::optional<PrefixMatcher::Match> PrefixMatcher::longest(std::string_view text
   return best;
 }
 
+std::size_t PrefixMatcher::longest_beginning(std::string_view text) const {
+  std::int32_t node = 0;
+  std::size_t at = 0;
+  while (at < text.size() && (node = child(node, text[at])) >= 0) ++at;
+  return at;
+}
+
 }  // namespace ropewalk::formats

@@ -25,6 +25,8 @@ class PrefixMatcher {
   /// The longest key that `text` starts with among its first `max_keys` ones by length (sentencepiece looks at 64);
   /// nullopt if none.
   std::optional<Match> longest(std::string_view text, int max_keys) const;
+  /// Bytes of `text` that some key begins with, whole or not.
+  std::size_t longest_beginning(std::string_view text) const;
 
  private:
   struct Node {

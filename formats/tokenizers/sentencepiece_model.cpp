@@ -112,16 +112,12 @@ void refuse_denormalizing_table(const std::string& path, const Field& message) {
 
 void check_trainer(const std::string& path, const TrainerSpec& trainer) {
   static constexpr const char* kKinds[] = {"0", "unigram", "bpe", "word", "char"};
-  if (trainer.model_type != 2) {
-    const std::string kind =
-        trainer.model_type < std::size(kKinds) ? kKinds[trainer.model_type] : std::to_string(trainer.model_type);
-    throw Error(ErrorKind::unsupported, {.path = path, .offset = trainer.offset},
-                "a SentencePiece model of type " + kind + ", only bpe is read",
-                "use a checkpoint with a BPE tokenizer.model");
-  }
-  if (trainer.whitespace_as_suffix)
-    throw Error(ErrorKind::unsupported, {.path = path, .offset = trainer.offset}, "treat_whitespace_as_suffix is set",
-                "use a model trained without it");
+  if (trainer.model_type == 1 || trainer.model_type == 2) return;
+  const std::string kind =
+      trainer.model_type < std::size(kKinds) ? kKinds[trainer.model_type] : std::to_string(trainer.model_type);
+  throw Error(ErrorKind::unsupported, {.path = path, .offset = trainer.offset},
+              "a SentencePiece model of type " + kind + ", only bpe and unigram are read",
+              "use a checkpoint with a BPE or unigram tokenizer.model");
 }
 
 /// The library's own checks on the pieces together (ModelInterface::InitializePieces of 0.2.3).
@@ -187,9 +183,6 @@ std::optional<std::uint8_t> byte_of_piece(std::string_view text) {
 }
 
 Vocabulary parse_sentencepiece_model(const std::string& path, std::string_view bytes) {
-  if (bytes.starts_with("IQ== 0\n"))  // base64 text and rank per line, under the same name: Llama 3's first releases
-    throw Error(ErrorKind::unsupported, {.path = path}, "a tiktoken vocabulary, not a SentencePiece model",
-                "use a checkpoint with a SentencePiece tokenizer.model");
   Vocabulary vocabulary;
   vocabulary.remove_extra_whitespaces = true;  // the field's default
   vocabulary.normalizer_name.clear();
@@ -225,7 +218,9 @@ Vocabulary parse_sentencepiece_model(const std::string& path, std::string_view b
   if (!model.has_normalizer) reader.fail(bytes.size(), "normalizer_spec is missing");
   check_trainer(path, model.trainer);
   check_pieces(path, model, vocabulary.pieces);
+  vocabulary.model = model.trainer.model_type == 1 ? "unigram" : "spm";
   vocabulary.byte_fallback = model.trainer.byte_fallback;
+  vocabulary.whitespace_as_suffix = model.trainer.whitespace_as_suffix;
   vocabulary.unk = find_piece(vocabulary.pieces, std::nullopt, PieceType::unknown);
   vocabulary.bos = find_piece(vocabulary.pieces, model.trainer.bos, PieceType::control);
   vocabulary.eos = find_piece(vocabulary.pieces, model.trainer.eos, PieceType::control);

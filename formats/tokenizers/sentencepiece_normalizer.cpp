@@ -60,12 +60,12 @@ Charsmap::Charsmap(std::string_view blob) {
   }
 }
 
-Charsmap::Rule Charsmap::longest(std::string_view text) const {
+Charsmap::Rule Charsmap::longest(std::string_view text, int max_matches) const {
   Rule rule;
   if (units_.empty()) return rule;
   std::size_t place = offset(units_[0]);
   int matches = 0;
-  for (std::size_t length = 1; length <= text.size() && matches < kMaxRuleMatches; ++length) {
+  for (std::size_t length = 1; length <= text.size() && matches < max_matches; ++length) {
     const auto byte = static_cast<unsigned char>(text[length - 1]);
     place ^= byte;
     const std::uint32_t unit = units_[place];
@@ -78,18 +78,27 @@ Charsmap::Rule Charsmap::longest(std::string_view text) const {
   return rule;
 }
 
+bool Charsmap::is_utf8() const {
+  if (first_invalid_utf8(replacements_) != replacements_.size()) return false;
+  return std::none_of(units_.begin(), units_.end(), [this](std::uint32_t unit) {
+    return is_leaf(unit) && (replacements_[value(unit)] & 0xC0) == 0x80;
+  });
+}
+
 SentencepieceNormalizer::SentencepieceNormalizer(const Vocabulary& vocabulary, const PrefixMatcher& user_defined)
     : user_defined_(&user_defined),
       charsmap_(vocabulary.precompiled_charsmap),
       add_dummy_prefix_(vocabulary.add_dummy_prefix),
       remove_extra_whitespaces_(vocabulary.remove_extra_whitespaces),
+      whitespace_as_suffix_(vocabulary.whitespace_as_suffix),
       space_(vocabulary.escape_whitespaces ? kSpaceMark : std::string_view(" ")) {}
 
 SentencepieceNormalizer::Step SentencepieceNormalizer::step(std::string_view text) const {
   if (user_defined_->may_start(text[0]))
     if (const auto match = user_defined_->longest(text, kMaxUserDefinedMatches))
       return {match->length, text.substr(0, match->length)};
-  if (const auto rule = charsmap_.longest(text); rule.length > 0) return {rule.length, rule.replacement};
+  if (const auto rule = charsmap_.longest(text, kMaxRuleMatches); rule.length > 0)
+    return {rule.length, rule.replacement};
   if (const std::size_t length = valid_utf8_prefix(text); length > 0) return {length, text.substr(0, length)};
   return {1, "\xEF\xBF\xBD"};
 }
@@ -103,7 +112,8 @@ std::string SentencepieceNormalizer::normalize(std::string_view text, bool dummy
   }
   if (text.empty()) return out;
   out.reserve(text.size() + text.size() / 2);
-  if (add_dummy_prefix_ && dummy_prefix) out += space_;
+  const bool adds_space = add_dummy_prefix_ && dummy_prefix;
+  if (adds_space && !whitespace_as_suffix_) out += space_;
   bool after_space = remove_extra_whitespaces_;
   while (!text.empty()) {
     Step next = step(text);
@@ -119,6 +129,7 @@ std::string SentencepieceNormalizer::normalize(std::string_view text, bool dummy
     if (!next.output.empty()) after_space = remove_extra_whitespaces_ && next.output.back() == ' ';
   }
   while (remove_extra_whitespaces_ && std::string_view(out).ends_with(space_)) out.resize(out.size() - space_.size());
+  if (adds_space && whitespace_as_suffix_) out += space_;
   return out;
 }
 

@@ -25,8 +25,13 @@ class Charsmap {
     std::size_t length = 0;        // bytes replaced; 0: no rule matches
     std::string_view replacement;  // lives as long as the Charsmap
   };
-  Rule longest(std::string_view text) const;
+  /// Of the rules that match, the longest among the first `max_matches` by length.
+  Rule longest(std::string_view text, int max_matches) const;
+  /// The shortest one.
+  Rule shortest(std::string_view text) const { return longest(text, 1); }
   bool empty() const noexcept { return units_.empty(); }
+  /// All replacements are valid UTF-8, wherever a rule points.
+  bool is_utf8() const;
 
  private:
   std::vector<std::uint32_t> units_;
@@ -34,7 +39,7 @@ class Charsmap {
 };
 
 /// normalizer_spec at work: characters by the table, spaces to U+2581, one more in front. User-defined pieces pass as
-/// they are; a byte that is no UTF-8 becomes U+FFFD.
+/// they are; a byte that is no UTF-8 becomes U+FFFD. treat_whitespace_as_suffix puts the one more at the end.
 class SentencepieceNormalizer {
  public:
   /// `user_defined` must outlive this. Error(bad_input) for a bad table.
@@ -51,7 +56,7 @@ class SentencepieceNormalizer {
 
   const PrefixMatcher* user_defined_;
   Charsmap charsmap_;
-  bool add_dummy_prefix_, remove_extra_whitespaces_;
+  bool add_dummy_prefix_, remove_extra_whitespaces_, whitespace_as_suffix_;
   std::string_view space_;
 };
 

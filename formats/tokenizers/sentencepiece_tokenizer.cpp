@@ -7,6 +7,7 @@
 #include "formats/tokenizers/implementations.h"
 #include "formats/tokenizers/prefix_matcher.h"
 #include "formats/tokenizers/sentencepiece_normalizer.h"
+#include "formats/tokenizers/sentencepiece_unigram.h"
 #include "formats/tokenizers/word_encoder.h"
 #include "formats/utf8.h"
 #include "lib/error.h"
@@ -21,7 +22,7 @@ bool is_text_piece(const Piece& piece) {
   return piece.type == PieceType::normal || piece.type == PieceType::user_defined || piece.type == PieceType::unused;
 }
 
-/// sentencepiece 0.2.3, model_type BPE, with Hugging Face's added tokens on top.
+/// sentencepiece 0.2.3, model_type BPE or UNIGRAM, with Hugging Face's added tokens on top.
 class SentencepieceTokenizer final : public Tokenizer {
  public:
   explicit SentencepieceTokenizer(const Vocabulary& vocabulary);
@@ -34,6 +35,7 @@ class SentencepieceTokenizer final : public Tokenizer {
  private:
   void index_pieces();
   void index_added();
+  void merge_pieces(std::string_view normalized, std::vector<std::int32_t>& ids) const;
   void encode_text(std::string_view text, bool dummy_prefix, std::vector<std::int32_t>& ids) const;
   void emit(std::string_view text, std::int32_t id, const MergeHistory* history, int depth,
             std::vector<std::int32_t>& ids) const;
@@ -53,6 +55,7 @@ class SentencepieceTokenizer final : public Tokenizer {
   PieceIndex index_;
   PieceMerger merger_;
   SentencepieceNormalizer normalizer_;
+  std::optional<SentencepieceUnigram> unigram_;
   std::unordered_map<std::int32_t, std::size_t> added_by_id_;  // index into vocabulary_.added
   bool has_unused_ = false;
 };
@@ -64,6 +67,7 @@ SentencepieceTokenizer::SentencepieceTokenizer(const Vocabulary& vocabulary)
       normalizer_(vocabulary_, user_defined_) {
   index_pieces();
   index_added();
+  if (vocabulary_.model == "unigram") unigram_.emplace(vocabulary_.pieces, unknown_);
 }
 
 void SentencepieceTokenizer::index_pieces() {
@@ -143,19 +147,25 @@ void SentencepieceTokenizer::emit(std::string_view text, std::int32_t id, const 
   for (char byte : text) ids.push_back(byte_ids_[static_cast<unsigned char>(byte)]);
 }
 
-void SentencepieceTokenizer::encode_text(std::string_view text, bool dummy_prefix,
-                                         std::vector<std::int32_t>& ids) const {
-  const std::string normalized = normalizer_.normalize(text, dummy_prefix);
+void SentencepieceTokenizer::merge_pieces(std::string_view normalized, std::vector<std::int32_t>& ids) const {
   const auto cut = [&](std::string_view rest) -> WordEncoder::Cut {
     if (user_defined_.may_start(rest[0]))
       if (const auto match = user_defined_.longest(rest, kMaxUserDefinedMatches)) return {match->length, true};
     return {std::min(rest.size(), utf8_length(rest[0])), false};
   };
   const auto emit_symbol = [&](const MergeSymbol& symbol, const MergeHistory* history) {
-    emit(std::string_view(normalized).substr(symbol.begin, symbol.size), symbol.id, history, 0, ids);
+    emit(normalized.substr(symbol.begin, symbol.size), symbol.id, history, 0, ids);
   };
-  const std::size_t first = ids.size();
   WordEncoder(index_, merger_, has_unused_).encode(normalized, cut, emit_symbol, ids);
+}
+
+void SentencepieceTokenizer::encode_text(std::string_view text, bool dummy_prefix,
+                                         std::vector<std::int32_t>& ids) const {
+  const std::string normalized = normalizer_.normalize(text, dummy_prefix);
+  const std::size_t first = ids.size();
+  if (unigram_)
+    for (const auto& part : unigram_->encode(normalized)) emit(part.text, part.id, nullptr, 0, ids);
+  else merge_pieces(normalized, ids);
   if (vocabulary_.byte_fallback) return;
   // A run of unknown characters is one unknown piece.
   const auto begin = ids.begin() + static_cast<std::ptrdiff_t>(first);

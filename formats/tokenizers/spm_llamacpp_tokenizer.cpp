@@ -5,6 +5,7 @@
 #include "formats/tokenizers/characters.h"
 #include "formats/tokenizers/implementations.h"
 #include "formats/tokenizers/llama_cpp_specials.h"
+#include "formats/tokenizers/llama_cpp_unigram.h"
 #include "formats/tokenizers/word_encoder.h"
 #include "formats/utf8.h"
 #include "lib/error.h"
@@ -12,7 +13,7 @@
 namespace ropewalk::formats {
 namespace {
 
-/// llama.cpp 0.5's SPM tokenizer, llama_tokenize and llama_detokenize without BOS and EOS.
+/// llama.cpp 0.5's SPM and UGM tokenizers, llama_tokenize and llama_detokenize without BOS and EOS.
 class LlamaCppTokenizer final : public Tokenizer {
  public:
   explicit LlamaCppTokenizer(const Vocabulary& vocabulary);
@@ -34,6 +35,7 @@ class LlamaCppTokenizer final : public Tokenizer {
   PieceIndex index_;
   std::optional<PieceMerger> merger_;
   std::optional<LlamaCppSpecials> specials_;
+  std::optional<LlamaCppUnigram> unigram_;
 };
 
 LlamaCppTokenizer::LlamaCppTokenizer(const Vocabulary& vocabulary)
@@ -45,6 +47,7 @@ LlamaCppTokenizer::LlamaCppTokenizer(const Vocabulary& vocabulary)
   merger_.emplace(
       index_, pieces_, [](const Piece&) { return true; }, true);  // types do not matter to merges
   specials_.emplace(pieces_, vocabulary.added, index_);
+  if (vocabulary.model == "unigram") unigram_.emplace(vocabulary, pieces_, *specials_);
   for (int byte = 0; byte < 256; ++byte)
     byte_ids_[static_cast<std::size_t>(byte)] = byte_id(static_cast<std::uint8_t>(byte)).value_or(-1);
 }
@@ -91,6 +94,8 @@ std::vector<std::int32_t> LlamaCppTokenizer::encode(std::string_view text, bool 
   for (const LlamaCppSpecials::Fragment& fragment : specials_->partition(text, parse_special)) {
     if (fragment.token) {
       ids.push_back(*fragment.token);
+    } else if (unigram_) {
+      unigram_->encode(fragment.text, ids);
     } else {
       std::string escaped = (add_space_prefix_ && after_special ? " " : "") + std::string(fragment.text);
       replace_all(escaped, " ", kSpaceMark);

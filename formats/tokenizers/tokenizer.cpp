@@ -11,8 +11,9 @@ std::unique_ptr<Tokenizer> Tokenizer::create(const Vocabulary& vocabulary) {
   if (vocabulary.rules == TokenizerRules::tokenizers && vocabulary.pipeline) return make_pipeline_tokenizer(vocabulary);
   const bool llama_cpp = vocabulary.rules == TokenizerRules::llama_cpp;
   const bool bpe = llama_cpp && vocabulary.gguf_bpe.has_value();
-  if (vocabulary.model != "spm" && !bpe)
-    throw Error(ErrorKind::unsupported, {}, "a tokenizer of kind '" + vocabulary.model + "', only spm is known",
+  if (vocabulary.model != "spm" && vocabulary.model != "unigram" && !bpe)
+    throw Error(ErrorKind::unsupported, {},
+                "a tokenizer of kind '" + vocabulary.model + "', only spm and unigram are known",
                 "pass ids instead of text");
   if (vocabulary.pieces.empty())
     throw Error(ErrorKind::bad_input, {}, "the vocabulary has no pieces", "the tokenizer is corrupt: fetch it again");

@@ -27,8 +27,7 @@ namespace ropewalk::formats {
 /// be there: every trainer writes them, and a file cut between fields would pass otherwise. Special ids are those of
 /// the pieces the trainer names (unk: of the one of type unknown), as the library resolves them.
 /// Error(bad_input) with file and byte for whatever the library refuses, for pieces that are not UTF-8 and scores that
-/// are not numbers; unigram, word and char models, whitespace as suffix and denormalizing tables are
-/// Error(unsupported).
+/// are not numbers; word and char models and denormalizing tables are Error(unsupported).
 Vocabulary read_sentencepiece_model(const std::filesystem::path& path);
 /// The same from memory; `path` is for messages.
 Vocabulary parse_sentencepiece_model(const std::string& path, std::string_view bytes);
@@ -37,7 +36,8 @@ std::string byte_piece(std::uint8_t byte);
 std::optional<std::uint8_t> byte_of_piece(std::string_view text);
 
 /// Everything a Hugging Face folder says about its tokenizer, by transformers 5.23.0's precedence:
-///   pieces          tokenizer.model (tokenizer.json beside it is not looked at), else tokenizer.json (tokenizer_json.h)
+///   pieces          tokenizer.model, else spiece.model (a tokenizer.json beside them is not looked at), else
+///                   tokenizer.json (tokenizer_json.h), else vocab.json with merges.txt (vocab_merges.h)
 ///   added           tokenizer.json's own; beside tokenizer.model added_tokens.json, overridden by
 ///                   tokenizer_config.json's added_tokens_decoder
 ///   bos, eos, ...   tokenizer_config.json, then special_tokens_map.json (the other way round without
@@ -61,7 +61,7 @@ void set_llama_cpp_attributes(Vocabulary& vocabulary, std::string_view general_n
 class Tokenizer {
  public:
   /// Keeps what it needs of `vocabulary`. Error(bad_input) for pieces the rules' owner refuses, Error(unsupported) for
-  /// a model other than "spm" without a pipeline and for regular expressions that are not understood.
+  /// a model other than "spm" and "unigram" without a pipeline and for regular expressions that are not understood.
   static std::unique_ptr<Tokenizer> create(const Vocabulary& vocabulary);
   virtual ~Tokenizer() = default;
 

@@ -19,7 +19,7 @@ namespace ropewalk::formats {
 /// Fills pieces, added, pipeline and model of the vocabulary. Ids of added tokens are the library's: of the piece with
 /// that text, else counted up from the number of pieces, whatever the file says.
 /// Error(bad_input) with line and column for what the library refuses and for ids or texts that stand twice;
-/// Error(unsupported) for kinds of steps not known here, precompiled normalizers, scripts as boundaries and dropout.
+/// Error(unsupported) for kinds of steps not known here, scripts as boundaries and dropout.
 Vocabulary read_tokenizer_json(const std::filesystem::path& path);
 /// The same from memory; `path` is for messages.
 Vocabulary parse_tokenizer_json(const std::string& path, std::string_view text);

@@ -1,5 +1,6 @@
 #include <utility>
 
+#include "formats/base64.h"
 #include "formats/tokenizers/token_limits.h"
 #include "formats/tokenizers/tokenizer_json.h"
 #include "formats/utf8.h"
@@ -66,6 +67,11 @@ normalizers::Step read_normalizer(const std::string& type, const JsonNode& node)
   if (type == "Prepend") return normalizers::Prepend{short_string(node.at("prepend"))};
   if (type == "ByteLevel") return normalizers::ByteLevel{};
   if (type == "Nmt") return normalizers::Nmt{};
+  if (type == "Precompiled") {
+    const auto bytes = base64_bytes(node.at("precompiled_charsmap").string());
+    if (!bytes || bytes->empty()) node.at("precompiled_charsmap").fail("is no base64, or empty");
+    return normalizers::Precompiled{*bytes};
+  }
   if (type == "BertNormalizer") {
     const bool lowercase = node.at("lowercase").boolean();
     return normalizers::Bert{node.at("clean_text").boolean(), node.at("handle_chinese_chars").boolean(),

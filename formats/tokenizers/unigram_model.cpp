@@ -4,6 +4,7 @@
 
 #include "formats/tokenizers/piece_trie.h"
 #include "formats/tokenizers/tokenizer.h"
+#include "formats/tokenizers/unigram_lattice.h"
 #include "formats/tokenizers/word_model.h"
 #include "formats/utf8.h"
 #include "lib/error.h"
@@ -26,13 +27,13 @@ class Unigram final : public WordModel {
   }
 
   void encode(std::string_view word, std::vector<std::int32_t>& ids, WordScratch&) const override {
-    const std::vector<Node> nodes = best_paths(word);
+    const UnigramLattice<double> lattice = best_paths(word);
     std::vector<std::size_t> ends;  // of the tokens, last first
     for (std::size_t end = word.size(); end > 0;) {
       ends.push_back(end);
-      bool unknown = is_unknown(nodes[end]);
-      end = nodes[end].begin;
-      while (unknown && end > 0 && is_unknown(nodes[end])) end = nodes[end].begin;
+      const bool unknown = is_unknown(lattice.id_of(end));
+      end = lattice.begin_of(end);
+      while (unknown && end > 0 && is_unknown(lattice.id_of(end))) end = lattice.begin_of(end);
     }
     std::size_t begin = 0;
     for (auto end = ends.rbegin(); end != ends.rend(); ++end) {
@@ -42,34 +43,22 @@ class Unigram final : public WordModel {
   }
 
  private:
-  struct Node {  // the best path that ends here
-    double score = 0;
-    std::size_t begin = 0;
-    std::int32_t id = 0;
-    bool reached = false;
-  };
+  bool is_unknown(std::int32_t id) const { return id == model_.unk_id; }
 
-  bool is_unknown(const Node& node) const { return node.id == model_.unk_id; }
-
-  std::vector<Node> best_paths(std::string_view word) const {
-    std::vector<Node> nodes(word.size() + 1);
-    const auto offer = [&nodes](std::size_t begin, std::size_t end, double score, std::int32_t id) {
-      Node& node = nodes[end];
-      const double whole = score + nodes[begin].score;
-      if (!node.reached || whole > node.score) node = {whole, begin, id, true};
-    };
+  UnigramLattice<double> best_paths(std::string_view word) const {
+    UnigramLattice<double> lattice(word.size());
     for (std::size_t at = 0; at < word.size();) {
       const std::size_t length = utf8_length(word[at]);
       bool has_single = false;
       trie_.for_each_prefix(word.substr(at), [&](std::size_t size, std::int32_t id) {
-        offer(at, at + size, model_.scores[static_cast<std::size_t>(id)], id);
+        lattice.offer(at, at + size, model_.scores[static_cast<std::size_t>(id)], id);
         has_single = has_single || size == length;
       });
-      if (!has_single) offer(at, at + length, unknown_score_, model_.unk_id.value_or(-1));
-      if (!has_single && !model_.unk_id && nodes[at + length].id < 0) no_unknown_token("");
+      if (!has_single) lattice.offer(at, at + length, unknown_score_, model_.unk_id.value_or(-1));
+      if (!has_single && !model_.unk_id && lattice.id_of(at + length) < 0) no_unknown_token("");
       at += length;
     }
-    return nodes;
+    return lattice;
   }
 
   void add(std::string_view text, std::vector<std::int32_t>& ids) const {

@@ -177,15 +177,13 @@ TEST(SentencepieceModel, ByteFallbackNeedsItsBytes) {
 
 TEST(SentencepieceModel, OtherKindsAreUnsupported) {
   const std::string place = "unsupported: m.model: byte " + std::to_string(kPieces.size()) + ": ";
-  const char* fix = "; use a checkpoint with a BPE tokenizer.model";
-  EXPECT_EQ(refusal(kPieces + bytes(2, "") + kNormalizer),
-            place + "a SentencePiece model of type unigram, only bpe is read" + fix);
+  const char* fix = "; use a checkpoint with a BPE or unigram tokenizer.model";
   EXPECT_EQ(refusal(kPieces + bytes(2, scalar(3, 3)) + kNormalizer),
-            place + "a SentencePiece model of type word, only bpe is read" + fix);
+            place + "a SentencePiece model of type word, only bpe and unigram are read" + fix);
   EXPECT_EQ(refusal(kPieces + bytes(2, scalar(3, 9)) + kNormalizer),
-            place + "a SentencePiece model of type 9, only bpe is read" + fix);
-  EXPECT_EQ(refusal(kPieces + bytes(2, scalar(3, 2) + scalar(24, 1)) + kNormalizer),
-            place + "treat_whitespace_as_suffix is set; use a model trained without it");
+            place + "a SentencePiece model of type 9, only bpe and unigram are read" + fix);
+  EXPECT_EQ(parse(kPieces + bytes(2, "") + kNormalizer).model, "unigram");  // the field's default
+  EXPECT_TRUE(parse(kPieces + bytes(2, scalar(24, 1)) + kNormalizer).whitespace_as_suffix);
   EXPECT_EQ(refusal(kModel + bytes(5, bytes(2, "x"))),
             "unsupported: m.model: byte " + std::to_string(kModel.size() + 2) +
                 ": the denormalizer has a table of its own; use a model trained without --denormalization_rule_tsv");
@@ -228,12 +226,12 @@ std::string table_refusal(const std::string& blob) {
 
 TEST(Charsmap, FindsItsRule) {
   const Charsmap table(charsmap(small_trie(), std::string_view("xyz\0", 4)));
-  const auto rule = table.longest("ab");
+  const auto rule = table.longest("ab", 32);
   EXPECT_EQ(rule.length, 1u);
   EXPECT_EQ(rule.replacement, "xyz");
-  EXPECT_EQ(table.longest("b").length, 0u);
-  EXPECT_EQ(table.longest("").length, 0u);
-  EXPECT_EQ(Charsmap("").longest("a").length, 0u);
+  EXPECT_EQ(table.longest("b", 32).length, 0u);
+  EXPECT_EQ(table.longest("", 32).length, 0u);
+  EXPECT_EQ(Charsmap("").longest("a", 32).length, 0u);
 }
 
 TEST(Charsmap, TablesThatLie) {

@@ -2,6 +2,8 @@
 #include <algorithm>
 #include <map>
 
+#include "formats/tokenizers/byte_level.h"
+#include "formats/tokenizers/tiktoken.h"
 #include "formats/tokenizers/tokenizer.h"
 #include "formats/tokenizers/tokenizer_json.h"
 #include "lib/error.h"
@@ -140,6 +142,86 @@ TEST(TokenizerJsonControl, SwappedMergesChangeIds) {
   for (std::size_t at = 0; at < documents.size(); ++at)
     different += golden::fnv1a64(tokenizer->encode(documents[at])) != item["corpora"]["held-out.txt"][at][1];
   EXPECT_GT(different, documents.size() / 2);
+}
+
+// --- tiktoken files, see tests/golden/make/tiktoken_ids.py
+
+/// A published vocabulary as tiktoken files have it, cut or filled up to `n_tokens` as the script does.
+std::string tiktoken_file(const std::string& name, std::size_t n_tokens) {
+  const auto spelled = golden::read(kFolder / "tokenizers" / (name + ".json"))["model"]["vocab"];
+  std::vector<std::string> tokens(spelled.size());
+  for (const auto& [text, id] : spelled.items())
+    if (text != "<|endoftext|>") tokens.at(id.get<std::size_t>()) = spelled_bytes(text).value();
+  std::erase(tokens, "");
+  if (tokens.size() > n_tokens) tokens.resize(n_tokens);
+  for (std::size_t at = 0; tokens.size() < n_tokens; ++at)
+    tokens.push_back(std::string("\xFF\xFF\xFF") + static_cast<char>(at >> 8) + static_cast<char>(at) +
+                     (at >= 65536 ? "\xFF" : "") + (at >= 131072 ? "\xFE" : ""));
+  std::string out;
+  for (std::size_t rank = 0; rank < tokens.size(); ++rank)
+    out += golden::base64(tokens[rank]) + " " + std::to_string(rank) + "\n";
+  return out;
+}
+
+class TiktokenGolden : public testing::TestWithParam<const char*> {};
+
+TEST_P(TiktokenGolden, EqualsTheLibrary) {
+  const auto all = golden::read(fs::path(ROPEWALK_TEST_DATA_DIR) / "tiktoken_ids.json");
+  ASSERT_EQ(all.size(), 4u);
+  const auto& item = all[GetParam()];
+  const auto tokenizer =
+      Tokenizer::create(parse_tiktoken("t.tiktoken", tiktoken_file(item["from"], item["n_tokens"]), true));
+  const auto texts = unhexed(golden::read(kFolder / "texts.json"));
+  ASSERT_EQ(item["encode"].size(), texts.size());
+  for (std::size_t at = 0; at < texts.size(); ++at) {
+    const Ids ids = tokenizer->encode(texts[at]);
+    EXPECT_EQ(golden::fnv1a64(ids).substr(0, 8), item["encode"][at].get<std::string>()) << golden::shown(texts[at]);
+    EXPECT_EQ(tokenizer->decode(ids), texts[at]);
+  }
+  const auto& chunks = corpora().at("held-out.txt");
+  ASSERT_EQ(item["chunks"].size(), chunks.size());
+  for (std::size_t at = 0; at < chunks.size(); ++at)
+    EXPECT_EQ(golden::fnv1a64(tokenizer->encode(chunks[at])), item["chunks"][at].get<std::string>()) << at;
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, TiktokenGolden, testing::Values("gpt2", "cl100k", "llama3", "o200k"));
+
+/// Qwen's tiktoken file holds the vocabulary of its tokenizer.json, which has the library's ids.
+TEST(Tiktoken, QwensFileHasTheIdsOfItsTokenizerJson) {
+  const Vocabulary vocabulary = parse_tiktoken("qwen.tiktoken", tiktoken_file("qwen2.5", 151643), true);
+  EXPECT_EQ(vocabulary.eos, 151643);
+  const auto tokenizer = Tokenizer::create(vocabulary);
+  const auto texts = unhexed(golden::read(kFolder / "texts.json"));
+  const auto item = golden::read(kFolder / "ids/qwen2.5.json");
+  for (std::size_t at = 0; at < texts.size(); ++at)
+    EXPECT_EQ(tokenizer->encode(texts[at]), item["encode"][at].get<Ids>()) << golden::shown(texts[at]);
+  EXPECT_EQ(tokenizer->encode("<|im_start|>a", true), (Ids{151644, 64}));
+}
+
+TEST(Tiktoken, RefusesOtherFiles) {
+  const auto refusal = [](const std::string& text) {
+    try {
+      parse_tiktoken("t.tiktoken", text, true);
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string("accepted");
+  };
+  const std::string fix = "; fetch the file again or repair it";
+  std::string bytes;
+  for (int byte = 0; byte < 256; ++byte)
+    bytes += golden::base64(std::string(1, static_cast<char>(byte))) + " " + std::to_string(byte) + "\n";
+  EXPECT_EQ(refusal(bytes),
+            "t.tiktoken: a tiktoken vocabulary of 256 tokens, and how text is cut into words is not known for it; add "
+            "the model's tokenizer.json, or pass token ids");
+  EXPECT_EQ(refusal("AA== 0\n"), "t.tiktoken: not every byte is a token" + fix);
+  EXPECT_EQ(refusal(bytes + "YWE= 256\nYWE= 257\n"), "t.tiktoken: tokens 256 and 257 are the same" + fix);
+  EXPECT_EQ(refusal(bytes + "YWE= 255\n"), "t.tiktoken:257:1: rank 255 stands twice" + fix);
+  EXPECT_EQ(refusal(bytes + "YWE= 99999999\n"), "t.tiktoken:257:1: rank 99999999, expected 0 to 66567" + fix);
+  for (const char* line : {"YWE=", "YWE= ", "YWE 3", "YW== 300", "Y#E= 3", "YWE= -3", "YWE= 3x", "= 3", " 3"})
+    EXPECT_EQ(refusal("AA== 0\n" + std::string(line) + "\n").substr(0, 15), "t.tiktoken:2:1:") << line;
+  EXPECT_TRUE(looks_like_tiktoken(bytes));
+  for (const char* text : {"", "AA== 0", "{}\n", "\n\x05 0\n", "AA== x\n"}) EXPECT_FALSE(looks_like_tiktoken(text));
 }
 
 }  // namespace

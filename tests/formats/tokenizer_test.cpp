@@ -290,7 +290,7 @@ TEST(TokenizerCreate, RefusesWhatItsOwnersRefuse) {
   Vocabulary vocabulary;
   EXPECT_EQ(refusal(vocabulary), "bad_input: the vocabulary has no pieces");
   vocabulary.model = "bpe";
-  EXPECT_EQ(refusal(vocabulary), "unsupported: a tokenizer of kind 'bpe', only spm is known");
+  EXPECT_EQ(refusal(vocabulary), "unsupported: a tokenizer of kind 'bpe', only spm and unigram are known");
   vocabulary.model = "spm";
   vocabulary.pieces = {{"<unk>", 0, PieceType::unknown}, {"a", 0, PieceType::normal}, {"a", 0, PieceType::normal}};
   EXPECT_EQ(refusal(vocabulary), "bad_input: piece 2 'a' is defined twice");

@@ -217,4 +217,5 @@ def main():
         by_llama_cpp(tool, f"gguf-{name}", tokenizers / file, f"tokenizers/{file}", texts, out, True)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace ropewalk::formats {
+
+/// The best way to cut a text into pieces, by the sum of their scores (Viterbi): one node per place in the text, the best
+/// path that ends there. The first of equals counts. Offers must come by rising `begin`. Sums are of type `Score`, in
+/// which sentencepiece has float and others double: it decides between paths that are nearly equal.
+template <class Score>
+class UnigramLattice {
+ public:
+  explicit UnigramLattice(std::size_t text_bytes) : nodes_(text_bytes + 1) {}
+
+  /// A piece from `begin` to `end`.
+  void offer(std::size_t begin, std::size_t end, Score score, std::int32_t id) {
+    Node& node = nodes_[end];
+    const Score whole = score + nodes_[begin].score;
+    if (!node.reached || whole > node.score) node = {whole, begin, id, true};
+  }
+  /// Of the last piece on the best path to `end`.
+  std::size_t begin_of(std::size_t end) const { return nodes_[end].begin; }
+  std::int32_t id_of(std::size_t end) const { return nodes_[end].id; }
+
+  /// Where the pieces of the best path end, last first.
+  std::vector<std::size_t> ends() const {
+    std::vector<std::size_t> out;
+    for (std::size_t end = nodes_.size() - 1; end > 0; end = nodes_[end].begin) out.push_back(end);
+    return out;
+  }
+
+ private:
+  struct Node {
+    Score score = 0;
+    std::size_t begin = 0;
+    std::int32_t id = -1;
+    bool reached = false;
+  };
+  std::vector<Node> nodes_;
+};
+
+}  // namespace ropewalk::formats
