@@ -86,6 +86,7 @@ formats::OpenOptions open_options(const SourceOptions& options) {
   }
   open.saturate = options.saturate;
   open.unmerged = options.unmerged;
+  open.any_tokenizer = options.any_tokenizer;
   using Choice = formats::OpenOptions::TokenizerChoice;
   if (options.tokenizer == "auto") open.tokenizer = Choice::automatic;
   else if (options.tokenizer == "base") open.tokenizer = Choice::base;

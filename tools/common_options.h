@@ -36,6 +36,7 @@ struct SourceOptions {
   bool saturate = false;
   std::string tokenizer = "auto";
   bool unmerged = false;
+  bool any_tokenizer = false;  // no option: of commands that look at the weights
 };
 /// -a and --rope: shorthand for the '+' form of the command's one SOURCE.
 void declare_modifiers(CommandLine& line, SourceOptions& options);

@@ -95,59 +95,6 @@ std::string geometry_text(const ModelConfig& config) {
 
 namespace {
 
-const char* rules_name(TokenizerRules rules) {
-  switch (rules) {
-    case TokenizerRules::llama_cpp: return "llama.cpp";
-    case TokenizerRules::tokenizers: return "tokenizers";
-    case TokenizerRules::sentencepiece: break;
-  }
-  return "sentencepiece";
-}
-
-/// "byte-level BPE of a tokenizer.json, 280147 merges"
-std::string kind_text(const Vocabulary& vocabulary) {
-  if (vocabulary.gguf_bpe)
-    return "BPE with pre-tokenizer '" + vocabulary.gguf_bpe->pre + "', " +
-           plural(vocabulary.gguf_bpe->merges.size(), "merge");
-  if (!vocabulary.pipeline) return "SentencePiece BPE";
-  const TokenizerPipeline& pipeline = *vocabulary.pipeline;
-  const auto* bpe = std::get_if<BpeModel>(&pipeline.model);
-  const std::string where = " of a tokenizer.json";
-  if (!bpe) return vocabulary.model + where;
-  const bool byte_level =
-      std::any_of(pipeline.pre_tokenizers.begin(), pipeline.pre_tokenizers.end(),
-                  [](const auto& step) { return std::holds_alternative<pre_tokenizers::ByteLevel>(step); });
-  return (byte_level ? "byte-level BPE" : "BPE") + std::string(bpe->byte_fallback ? " with byte fallback" : "") +
-         where + ", " + plural(bpe->merges.size(), "merge");
-}
-
-}  // namespace
-
-std::string vocabulary_text(const std::optional<Vocabulary>& vocabulary) {
-  if (!vocabulary) return "none beside the weights";
-  std::string out = std::to_string(vocabulary->pieces.size()) + " pieces, " + kind_text(*vocabulary);
-  if (!vocabulary->added.empty()) out += ", " + std::to_string(vocabulary->added.size()) + " added";
-  if (vocabulary->rules == TokenizerRules::llama_cpp) out += ", by llama.cpp's rules";
-  return out;
-}
-
-Json vocabulary_json(const std::optional<Vocabulary>& vocabulary) {
-  if (!vocabulary) return nullptr;
-  const auto id = [](std::optional<std::int32_t> value) { return value ? Json(*value) : Json(nullptr); };
-  return {{"model", vocabulary->model},
-          {"rules", rules_name(vocabulary->rules)},
-          {"pieces", vocabulary->pieces.size()},
-          {"added", vocabulary->added.size()},
-          {"bos", id(vocabulary->bos)},
-          {"eos", id(vocabulary->eos)},
-          {"unk", id(vocabulary->unk)},
-          {"pad", id(vocabulary->pad)},
-          {"add_bos", vocabulary->add_bos ? Json(*vocabulary->add_bos) : Json(nullptr)},
-          {"chat_template", vocabulary->chat_template.has_value()}};
-}
-
-namespace {
-
 std::vector<std::uint64_t> ranks(const formats::PeftAdapter& adapter) {
   std::set<std::uint64_t> all;
   for (const formats::LoraModule& module : adapter.modules) all.insert(module.rank);

@@ -24,8 +24,6 @@ std::string geometry_text(const ModelConfig& config);
 /// "folder other (2000 ids for 2048 rows of the embedding)": where the tokenizer comes from, the numbers where they
 /// differ.
 std::string tokenizer_text(const formats::Source& source);
-std::string vocabulary_text(const std::optional<Vocabulary>& vocabulary);
-Json vocabulary_json(const std::optional<Vocabulary>& vocabulary);
 /// An adapter, applied with `scale` times its own (1 on its own): "LoRA of 28 modules, rank 16, alpha 32, scale 2, made for
 /// 'base'", and {path, kind, base, modules, ranks, alpha, scale}.
 std::string adapter_text(const formats::PeftAdapter& adapter, double scale);

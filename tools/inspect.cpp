@@ -7,6 +7,7 @@
 #include "tools/commands.h"
 #include "tools/common_options.h"
 #include "tools/describe.h"
+#include "tools/describe_tokenizer.h"
 #include "tools/units.h"
 
 namespace ropewalk::tools {
@@ -107,7 +108,9 @@ Output inspect_adapter(const InspectOptions& options, const std::filesystem::pat
 }
 
 Output inspect_model(const InspectOptions& options, const Io& io) {
-  const formats::Source source = open_source(options.source, options.modifiers, options.common, io);
+  SourceOptions modifiers = options.modifiers;
+  modifiers.any_tokenizer = true;
+  const formats::Source source = open_source(options.source, modifiers, options.common, io);
   const Checkpoint& model = source.checkpoint;
   const DType dominant = dominant_dtype(model.tensors);
   const std::string quantization = is_block_type(dominant) ? std::string(info(dominant).name) : "";
@@ -115,6 +118,11 @@ Output inspect_model(const InspectOptions& options, const Io& io) {
   for (std::size_t i = 0; i < source.adapters.size(); ++i)
     adapters.push_back(adapter_json(source.adapters[i], adapter_scale(source, i)));
   Output output{.command = "inspect", .source = source.spec.text, .warnings = model.warnings};
+  for (const std::string& warning :
+       vocabulary_warnings(model.vocabulary, source.hf ? source.hf->config : Json(), model.config.n_vocab)) {
+    warn(warning, options.common, io);
+    output.warnings.push_back(warning);
+  }
   output.body = {
       {"kind", source.synthetic ? "synthetic"
                : source.gguf    ? "gguf"
@@ -139,7 +147,7 @@ Output inspect_model(const InspectOptions& options, const Io& io) {
         {"sliding_window", model.config.sliding_window ? Json(*model.config.sliding_window) : Json(nullptr)}}},
       {"rope", rope_json(model.config.rope, model.config.context)},
       {"context", model.config.context},
-      {"tokenizer", vocabulary_json(model.vocabulary)},
+      {"tokenizer", vocabulary_json(model.vocabulary, model.config.n_vocab)},
       {"tokenizer_origin", source.tokenizer_origin},
       {"quantization", quantization.empty() ? Json(nullptr) : Json(quantization)},
       {"adapters", adapters},
@@ -159,6 +167,7 @@ Output inspect_model(const InspectOptions& options, const Io& io) {
        vocabulary_text(model.vocabulary) +
            (source.tokenizer_origin.empty() || source.adapters.empty() ? "" : ", from " + source.tokenizer_origin)},
   };
+  for (auto& line : vocabulary_lines(model.vocabulary, model.config.n_vocab)) lines.push_back(std::move(line));
   if (!quantization.empty()) lines.emplace_back("quantization", quantization);
   for (std::size_t i = 0; i < source.adapters.size(); ++i)
     lines.emplace_back("adapter", source.adapters[i].folder.string() + ": " +

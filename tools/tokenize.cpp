@@ -6,6 +6,7 @@
 #include "tools/commands.h"
 #include "tools/common_options.h"
 #include "tools/text_input.h"
+#include "tools/token_difference.h"
 #include "tools/units.h"
 
 namespace ropewalk::tools {
@@ -15,7 +16,7 @@ struct TokenizeOptions {
   std::vector<std::string> sources;
   std::optional<std::string> prompt;
   TextOptions text;
-  bool decode = false, count = false, special = false, bos = false;
+  bool decode = false, count = false, special = false, bos = false, exit_code = false;
   CommonOptions common;
 };
 
@@ -28,6 +29,7 @@ void declare(CommandLine& line, TokenizeOptions& options) {
   line.flag("--count", options.count, "only the number of tokens");
   line.flag("--special", options.special, "special tokens written in the text become those tokens");
   line.flag("--bos", options.bos, "start with the BOS token if the tokenizer is configured to add one");
+  line.flag("--exit-code", options.exit_code, "with several SOURCEs: exit 1 if their ids differ");
   declare_text(line, options.text, false);
   declare_no_modifiers(line);
   declare_common(line, options.common);
@@ -35,13 +37,6 @@ void declare(CommandLine& line, TokenizeOptions& options) {
   line.example("ropewalk tokenize hf-folder out.gguf -f text.txt", "where two tokenizers part");
   line.example("ropewalk tokenize model --decode -p '1 15043 3186'", "ids to text");
 }
-
-struct Tokens {
-  std::string source = {};
-  std::vector<std::int32_t> ids = {};
-  std::vector<std::string> pieces = {};
-  std::string text = {};  // decoded
-};
 
 std::vector<std::int32_t> ids_of_words(std::string words) {
   std::replace(words.begin(), words.end(), ',', ' ');
@@ -84,83 +79,78 @@ Corpus input_of(const TokenizeOptions& options, const Io& io) {
   return {.path = "prompt", .ids = {ids_of_words(*options.prompt)}, .names = {"prompt"}};
 }
 
-Tokens tokens_of(const std::string& text, const Corpus& corpus, const TokenizeOptions& options, const Io& io) {
+TokenizedText tokens_of(const std::string& text, const Corpus& corpus, const TokenizeOptions& options, const Io& io,
+                        std::vector<std::string>& warnings) {
   const formats::Source source = open_source(text, {}, options.common, io);
-  const Vocabulary& vocabulary = vocabulary_of(source.checkpoint);
-  const auto tokenizer = formats::Tokenizer::create(vocabulary);
-  Tokens tokens{.source = text};
-  check_given_ids(corpus, tokenizer->size(), text);
+  warnings.insert(warnings.end(), source.checkpoint.warnings.begin(), source.checkpoint.warnings.end());
+  TokenizedText tokens{.source = text, .tokenizer = formats::Tokenizer::create(vocabulary_of(source.checkpoint))};
+  check_given_ids(corpus, tokens.tokenizer->size(), text);
   if (corpus.given_ids()) tokens.ids = all_ids(corpus.ids);
   else if (const auto bos = options.bos ? leading_bos(source.checkpoint) : std::nullopt) tokens.ids.push_back(*bos);
   for (const std::string& document : corpus.documents) {
-    const auto ids = tokenizer->encode(document, options.special);
+    tokens.document_begins.push_back(tokens.ids.size());
+    const auto ids = tokens.tokenizer->encode(document, options.special);
     tokens.ids.insert(tokens.ids.end(), ids.begin(), ids.end());
   }
-  if (!options.count)
-    for (std::int32_t id : tokens.ids) tokens.pieces.push_back(tokenizer->piece(id));
-  if (corpus.given_ids()) tokens.text = tokenizer->decode(tokens.ids);
   return tokens;
 }
 
-std::string listed(const Tokens& tokens) {
+std::string listed(const TokenizedText& tokens) {
   std::string ids, pieces;
-  for (std::int32_t id : tokens.ids) ids += (ids.empty() ? "" : " ") + std::to_string(id);
-  for (const std::string& piece : tokens.pieces) pieces += (pieces.empty() ? "" : "|") + piece;
+  for (std::int32_t id : tokens.ids) {
+    ids += (ids.empty() ? "" : " ") + std::to_string(id);
+    pieces += (pieces.empty() ? "" : "|") + tokens.tokenizer->piece(id);
+  }
   std::replace(pieces.begin(), pieces.end(), '\n', ' ');
   return aligned({{"tokens", std::to_string(tokens.ids.size())}, {"ids", ids}, {"pieces", pieces}});
 }
 
-/// Where `b` first differs from `a`, or nullopt.
-std::optional<std::size_t> first_difference(const Tokens& a, const Tokens& b) {
-  const auto [at, other] = std::mismatch(a.ids.begin(), a.ids.end(), b.ids.begin(), b.ids.end());
-  if (at == a.ids.end() && other == b.ids.end()) return std::nullopt;
-  return static_cast<std::size_t>(at - a.ids.begin());
+std::vector<std::string> pieces_of(const TokenizedText& tokens) {
+  std::vector<std::string> pieces;
+  for (std::int32_t id : tokens.ids) pieces.push_back(tokens.tokenizer->piece(id));
+  return pieces;
 }
 
-std::string around(const Tokens& tokens, std::size_t at) {
-  std::string out;
-  for (std::size_t i = at >= 3 ? at - 3 : 0; i < std::min(tokens.ids.size(), at + 4); ++i)
-    out += (out.empty() ? "" : " ") + std::string(i == at ? ">" : "") + std::to_string(tokens.ids[i]) +
-           (i < tokens.pieces.size() ? "(" + tokens.pieces[i] + ")" : "");
-  return out.empty() ? "nothing" : out;
+Table table_of(const std::vector<TokenizedText>& all) {
+  Table table{{{"source"}, {"token", true}, {"id", true}, {"piece"}}, {}};
+  for (const TokenizedText& tokens : all)
+    for (std::size_t i = 0; i < tokens.ids.size(); ++i)
+      table.rows.push_back(
+          {tokens.source, std::to_string(i), std::to_string(tokens.ids[i]), tokens.tokenizer->piece(tokens.ids[i])});
+  return table;
 }
 
 int run_tokenize(const TokenizeOptions& options, Io& io) {
   check_reports(options.common, !options.count);
+  if (options.exit_code && options.sources.size() < 2)
+    throw Error(ErrorKind::usage, {}, "--exit-code compares several SOURCEs, and one was given", "name a second one");
   const Corpus corpus = input_of(options, io);
-  std::vector<Tokens> all;
-  for (const std::string& source : options.sources) all.push_back(tokens_of(source, corpus, options, io));
-  const Tokens& first = all.front();
-
-  Output output{.command = "tokenize", .source = first.source};
+  Output output{.command = "tokenize", .source = options.sources.front()};
+  std::vector<TokenizedText> all;
+  for (const std::string& source : options.sources)
+    all.push_back(tokens_of(source, corpus, options, io, output.warnings));
+  const TokenizedText& first = all.front();
+  const std::string decoded = corpus.given_ids() ? first.tokenizer->decode(first.ids) : "";
   output.body = {{"count", first.ids.size()},
                  {"ids", options.count ? Json(nullptr) : Json(first.ids)},
-                 {"pieces", options.count ? Json(nullptr) : Json(first.pieces)},
-                 {"text", corpus.given_ids() ? Json(first.text) : Json(nullptr)},
+                 {"pieces", options.count ? Json(nullptr) : Json(pieces_of(first))},
+                 {"text", corpus.given_ids() ? Json(decoded) : Json(nullptr)},
                  {"differences", nullptr}};
   if (options.count) output.text(std::to_string(first.ids.size()));
-  else if (options.decode) output.text(first.text);
+  else if (options.decode) output.text(decoded);
   else if (all.size() == 1) output.text(listed(first));
-
-  output.csv = Table{{{"source"}, {"token", true}, {"id", true}, {"piece"}}, {}};
-  for (const Tokens& tokens : all)
-    for (std::size_t i = 0; i < tokens.pieces.size(); ++i)
-      output.csv->rows.push_back({tokens.source, std::to_string(i), std::to_string(tokens.ids[i]), tokens.pieces[i]});
+  if (!options.count) output.csv = table_of(all);
 
   if (all.size() > 1) output.body["differences"] = Json::array();
+  bool differ = false;
   for (std::size_t i = 1; i < all.size(); ++i) {
-    const auto at = first_difference(first, all[i]);
-    output.body["differences"].push_back(
-        {{"source", all[i].source}, {"count", all[i].ids.size()}, {"at", at ? Json(*at) : Json(nullptr)}});
-    if (!at) {
-      output.text(all[i].source + ": the same " + plural(first.ids.size(), "id") + " as " + first.source);
-    } else {
-      output.text("first difference at token " + std::to_string(*at) + ":\n" +
-                  aligned({{"  " + first.source, around(first, *at)}, {"  " + all[i].source, around(all[i], *at)}}));
-    }
+    const TokenDifference difference = first_difference(first, all[i], corpus);
+    output.body["differences"].push_back(difference_json(difference, first, all[i]));
+    output.text(difference_text(difference, first, all[i]));
+    differ = differ || difference.at;
   }
   emit(output, options.common, io);
-  return 0;
+  return options.exit_code && differ ? 1 : 0;
 }
 
 }  // namespace

@@ -1,0 +1,79 @@
+"""The tokenizers of GGUFs that we write, in the real llama.cpp: equal ids on the same texts, special tokens as text and as tokens.
+
+Kinds: llama (tokenizer.model, BPE), gpt2 (tokenizer.json, byte-level BPE), t5 (tokenizer.model, unigram: with a table of its own, with spaces inside
+pieces, with scores that float32 cannot tell apart). Ids are compared with `tokenize` of the same GGUF, by the engine's rules; for the texts that are
+not normalized and hold no special token also with `tokenize` of the source, by its library's rules.
+Negative control: one swapped pair of scores must change ids.
+"""
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+from support import Checks, Ropewalk, arguments
+
+PLAIN = ["Hello world", "The prince, who had said nothing, looked at her.", "one two  three", "it is 12345 and 678", "word\nnext line\n", "na\u00efve caf\u00e9", "x = y * (z - 1)"]
+
+
+def engine(model, texts, scratch):
+    file = scratch / "texts.json"
+    file.write_text(json.dumps(texts))
+    command = [sys.executable, pathlib.Path(__file__).with_name("engine_tokenize.py"), model, file]
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+    if not lines:
+        raise SystemExit(f"the engine gave no result for {model}:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+    return json.loads(lines[-1][len("RESULT "):])
+
+
+def ours(ropewalk, source, texts, scratch, special):
+    """Ids per text; a call for all: documents are encoded one by one, and their numbers counted by one call each would be slow."""
+    documents = []
+    for index, text in enumerate(texts):
+        file = scratch / f"{index}.txt"
+        file.write_bytes(text.encode())
+        documents += ["-f", file]
+    return ropewalk.json("tokenize", source, *documents, *(["--special"] if special else []))["ids"]
+
+
+def flat(lists):
+    return [one for ids in lists for one in ids]
+
+
+def main():
+    options = arguments()
+    checks, ropewalk = Checks(), Ropewalk(options.ropewalk)
+    texts = []
+    for text in json.loads((options.golden / "tokenizer_ids/texts.json").read_text()):
+        try:
+            texts.append(bytes.fromhex(text).decode())
+        except UnicodeDecodeError:
+            pass  # a request to the engine's server is JSON
+    texts = [text for text in texts if text] + PLAIN
+    models = {name: options.golden / "unigram/models" / f"{name}.model" for name in ("rules", "spaces", "near")}
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = pathlib.Path(folder)
+        sources = {"llama": options.golden / "zoo/llama-gqa", "gpt2": options.golden / "bpe/llama3-rope"}
+        for name, model in models.items():
+            sources[f"t5 {name}"] = scratch / name
+            shutil.copytree(options.golden / "zoo/llama-gqa", scratch / name)
+            for other in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"):
+                (scratch / name / other).unlink(missing_ok=True)
+            shutil.copy(model, scratch / name / "tokenizer.model")
+        answers = {}
+        for name, source in sources.items():
+            file = scratch / "model.gguf"
+            ropewalk.run("convert", source, "-o", file, "--type", "f16", "--overwrite")
+            answers[name] = engine(file, texts, scratch)
+            for special in (False, True):
+                theirs = [both[special] for both in answers[name]]
+                checks.check(ours(ropewalk, file, texts, scratch, special) == flat(theirs), f"{name}{', special tokens' if special else ''}: {len(texts)} texts, {len(flat(theirs))} ids")
+            plain = [both[0] for both in answers[name][-len(PLAIN):]]
+            checks.check(ours(ropewalk, source, PLAIN, scratch, False) == flat(plain), f"{name}: {len(PLAIN)} plain texts as the source's own library has them")
+        checks.check(answers["t5 spaces"] != answers["t5 near"], "control: another model has other ids")
+    checks.exit()
+
+
+main()

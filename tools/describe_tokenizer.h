@@ -1,0 +1,26 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "formats/json.h"
+#include "lib/vocabulary.h"
+
+namespace ropewalk::tools {
+
+/// "32000 pieces, SentencePiece BPE with byte fallback, 2 added": the kind and the size.
+std::string vocabulary_text(const std::optional<Vocabulary>& vocabulary);
+/// What else is to be said of it, a name and a line each: normalizer, words (the pre-tokenizer), special tokens, chat
+/// template, rows of the embedding without a token. Empty without a vocabulary.
+std::vector<std::pair<std::string, std::string>> vocabulary_lines(const std::optional<Vocabulary>& vocabulary,
+                                                                  int n_vocab);
+/// null without a vocabulary.
+Json vocabulary_json(const std::optional<Vocabulary>& vocabulary, int n_vocab);
+/// What is odd about the tokenizer beside the weights, a line each: far fewer ids than the embedding has rows, and
+/// special ids of config.json (null: there is none) that are no row of it.
+std::vector<std::string> vocabulary_warnings(const std::optional<Vocabulary>& vocabulary, const Json& config,
+                                             int n_vocab);
+
+}  // namespace ropewalk::tools
