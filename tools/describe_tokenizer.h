@@ -5,8 +5,8 @@
 #include <utility>
 #include <vector>
 
-#include "formats/json.h"
 #include "lib/vocabulary.h"
+#include "tools/render.h"
 
 namespace ropewalk::tools {
 

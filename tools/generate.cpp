@@ -49,8 +49,7 @@ verify::Window prompt_of(const GenerateOptions& options, const Checkpoint& model
   if (documents.size() != 1)
     throw Error(ErrorKind::usage, {},
                 "one prompt is continued, and " + std::to_string(documents.size()) + " were given", "give one");
-  verify::Window window;
-  if (const auto bos = leading_bos(model, corpus)) window.push_back(*bos);
+  verify::Window window = leading_ids(model, corpus);
   window.insert(window.end(), documents[0].begin(), documents[0].end());
   if (window.empty())
     throw Error(ErrorKind::bad_input, {.path = corpus.path}, "the prompt has no tokens", "give some text");

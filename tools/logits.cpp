@@ -68,8 +68,7 @@ verify::Window window_of(const LogitsOptions& options, const Checkpoint& model, 
   if (documents.size() != 1)
     throw Error(ErrorKind::usage, {}, "logits are of one text, and " + std::to_string(documents.size()) + " were given",
                 "give one");
-  verify::Window window;
-  if (const auto bos = leading_bos(model, corpus)) window.push_back(*bos);
+  verify::Window window = leading_ids(model, corpus);
   window.insert(window.end(), documents[0].begin(), documents[0].end());
   const std::size_t length = length_of(options, model, corpus, window.size());
   if (window.size() < length)
@@ -165,7 +164,7 @@ int run_logits(const LogitsOptions& options, Io& io) {
     output.body["nll"] = sum / static_cast<double>(nll.size());
     output.text(options.output + ": logits of " + plural(rows, "position") + ", mean NLL " +
                 number_text(sum / static_cast<double>(nll.size()), 6) + " over " + plural(nll.size(), "token") + "; " +
-                extent_text(window.size(), corpus, documents[0].size() + (leading_bos(model, corpus) ? 1 : 0)) +
+                extent_text(window.size(), corpus, documents[0].size() + leading_ids(model, corpus).size()) +
                 unmerged_text(options.modifiers));
   } else {
     output.text("dry run: nothing written");

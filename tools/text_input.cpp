@@ -186,13 +186,21 @@ std::optional<std::int32_t> leading_bos(const Checkpoint& checkpoint) {
   if (const auto& pipeline = checkpoint.vocabulary->pipeline; pipeline && pipeline->before.size() > 1)
     throw Error(ErrorKind::unsupported, {.path = checkpoint.label},
                 "its tokenizer puts " + std::to_string(pipeline->before.size()) +
-                    " tokens before a text, at most one is understood",
+                    " tokens before a text, and windows of a text begin with one",
                 "pass token ids, those tokens first, instead of text");
   return checkpoint.vocabulary->add_bos.value_or(true) ? checkpoint.vocabulary->bos : std::nullopt;
 }
 
 std::optional<std::int32_t> leading_bos(const Checkpoint& checkpoint, const Corpus& corpus) {
   return corpus.given_ids() ? std::nullopt : leading_bos(checkpoint);
+}
+
+std::vector<std::int32_t> leading_ids(const Checkpoint& checkpoint, const Corpus& corpus) {
+  if (corpus.given_ids() || !checkpoint.vocabulary) return {};
+  if (const auto& pipeline = checkpoint.vocabulary->pipeline; pipeline && pipeline->before.size() > 1)
+    return pipeline->before;
+  const auto bos = leading_bos(checkpoint);
+  return bos ? std::vector<std::int32_t>{*bos} : std::vector<std::int32_t>{};
 }
 
 std::uint64_t count_ids(const std::vector<std::vector<std::int32_t>>& documents) {

@@ -52,9 +52,11 @@ const Vocabulary& vocabulary_of(const Checkpoint& checkpoint, bool has_tokenizer
 /// The token that starts a sequence by the files' own word (add_bos_token, tokenizer.ggml.add_bos_token; SentencePiece
 /// models that do not say: yes).
 /// nullopt if there is none, or for given ids: those are taken as they are. Error(unsupported) if more than one token
-/// starts a sequence (a template such as "[gMASK] <sop> $A").
+/// starts a sequence (a template such as "[gMASK] <sop> $A"): windows of a text begin with one.
 std::optional<std::int32_t> leading_bos(const Checkpoint& checkpoint);
 std::optional<std::int32_t> leading_bos(const Checkpoint& checkpoint, const Corpus& corpus);
+/// The same for one text as a whole, which may begin with several.
+std::vector<std::int32_t> leading_ids(const Checkpoint& checkpoint, const Corpus& corpus);
 
 std::uint64_t count_ids(const std::vector<std::vector<std::int32_t>>& documents);
 /// {"path", "sha256", "tokens"}

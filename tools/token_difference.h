@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "formats/json.h"
 #include "formats/tokenizers/tokenizer.h"
 #include "tools/text_input.h"
 
@@ -25,10 +24,10 @@ struct TokenDifference {
   std::optional<std::size_t> at;  // index of the token; nullopt: nowhere
   // The place in the text that the tokens before it stand for, if they spell it as it stands; normalizing changes it.
   struct Place {
-    std::string document;
+    std::string document = {};
     std::size_t byte = 0;
     int line = 1;
-    std::string before, after;  // the text around, cut at characters
+    std::string before = {}, after = {};  // the text around, cut at characters
   };
   std::optional<Place> place;
 };

@@ -28,7 +28,7 @@ void declare(CommandLine& line, TokenizeOptions& options) {
   line.flag("--decode", options.decode, "ids to text; ids come from -p or --tokens");
   line.flag("--count", options.count, "only the number of tokens");
   line.flag("--special", options.special, "special tokens written in the text become those tokens");
-  line.flag("--bos", options.bos, "start with the BOS token if the tokenizer is configured to add one");
+  line.flag("--bos", options.bos, "start with the tokens that the tokenizer is configured to put before a text (BOS)");
   line.flag("--exit-code", options.exit_code, "with several SOURCEs: exit 1 if their ids differ");
   declare_text(line, options.text, false);
   declare_no_modifiers(line);
@@ -86,7 +86,7 @@ TokenizedText tokens_of(const std::string& text, const Corpus& corpus, const Tok
   TokenizedText tokens{.source = text, .tokenizer = formats::Tokenizer::create(vocabulary_of(source.checkpoint))};
   check_given_ids(corpus, tokens.tokenizer->size(), text);
   if (corpus.given_ids()) tokens.ids = all_ids(corpus.ids);
-  else if (const auto bos = options.bos ? leading_bos(source.checkpoint) : std::nullopt) tokens.ids.push_back(*bos);
+  else if (options.bos) tokens.ids = leading_ids(source.checkpoint, corpus);
   for (const std::string& document : corpus.documents) {
     tokens.document_begins.push_back(tokens.ids.size());
     const auto ids = tokens.tokenizer->encode(document, options.special);

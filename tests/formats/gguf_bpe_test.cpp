@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 #include <map>
 #include <set>
@@ -252,4 +253,64 @@ TEST(GgufBpe, StepsThatLlamaCppHasNotAreRefused) {
     EXPECT_EQ(error.kind(), ErrorKind::unsupported);
     EXPECT_NE(std::string(error.what()).find("kind wordpiece, which is not written to GGUF"), std::string::npos);
   }
+}
+
+// --- unigram models, kind t5: gguf_t5.json, see tests/golden/make/make_gguf_t5.py
+
+namespace {
+
+Source unigram_source(const TestFolder& folder, const Json& variant) {
+  const std::string model = variant["model"];
+  fs::copy_file(kGolden / "unigram/models" / (model + ".model"), folder.path() / "tokenizer.model");
+  write_text(folder.path() / "tokenizer_config.json", variant["config"].dump());
+  return source_of(folder.path(), {{"n_vocab", variant["n_vocab"]}, {"model", {{"eos_token_id", 1}}}});
+}
+
+}  // namespace
+
+// The converter's keys in its order; besides them only ids and flags that llama.cpp would otherwise assume wrongly.
+TEST(GgufUnigram, KeysAreTheConvertersAndWhatItLeavesUnsaid) {
+  const Json variants = read_json(fs::path(ROPEWALK_TEST_DATA_DIR) / "gguf_t5.json");
+  ASSERT_EQ(variants.size(), 2u);
+  for (const Json& variant : variants) {
+    SCOPED_TRACE(variant["model"]);
+    TestFolder folder("ropewalk-gguf-t5");
+    std::vector<std::string> notes;
+    Json got = Json::array(), unsaid = Json::array();
+    for (const GgufKey& key : gguf_tokenizer_keys(unigram_source(folder, variant), false, notes)) {
+      const Json one = dumped(key);
+      (std::find(variant["keys"].begin(), variant["keys"].end(), one) != variant["keys"].end() ? got : unsaid)
+          .push_back(one);
+    }
+    EXPECT_EQ(got, variant["keys"]);
+    for (const Json& key : unsaid)
+      EXPECT_TRUE(std::set<std::string>({"tokenizer.ggml.bos_token_id", "tokenizer.ggml.unknown_token_id",
+                                         "tokenizer.ggml.add_eos_token"})
+                      .contains(key[0].get<std::string>()))
+          << key;
+    EXPECT_EQ(notes, std::vector<std::string>());
+  }
+}
+
+// What is written is read back as the engine reads it: ids as of the model under its rules.
+TEST(GgufUnigram, WrittenAndReadAgain) {
+  const Json variant = read_json(fs::path(ROPEWALK_TEST_DATA_DIR) / "gguf_t5.json")[0];
+  TestFolder folder("ropewalk-gguf-t5-again");
+  const Source source = unigram_source(folder, variant);
+  std::vector<std::string> notes;
+  GgufFile file;
+  file.keys = gguf_tokenizer_keys(source, false, notes);
+  const Vocabulary read = read_gguf_vocabulary(file, "t5.gguf").value();
+  EXPECT_EQ(read.model, "unigram");
+  EXPECT_EQ(read.unk, 0);
+  EXPECT_EQ(read.add_eos, false);
+  EXPECT_EQ(read.precompiled_charsmap, source.checkpoint.vocabulary->precompiled_charsmap);
+  Vocabulary known = *source.checkpoint.vocabulary;
+  known.rules = TokenizerRules::llama_cpp;
+  const auto one = Tokenizer::create(read), other = Tokenizer::create(known);
+  for (const std::string& text : golden::texts()) EXPECT_EQ(one->encode(text), other->encode(text));
+  EXPECT_THROW(gguf_tokenizer_keys(source, true, notes), Error);  // the converter takes it for BPE
+  for (GgufKey& key : file.keys)
+    if (key.name == "tokenizer.ggml.precompiled_charsmap") key.value = gguf_u8s("\x10");
+  EXPECT_THROW(read_gguf_vocabulary(file, "t5.gguf"), Error);
 }

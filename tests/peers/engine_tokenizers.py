@@ -1,7 +1,7 @@
 """The tokenizers of GGUFs that we write, in the real llama.cpp: equal ids on the same texts, special tokens as text and as tokens.
 
 Kinds: llama (tokenizer.model, BPE), gpt2 (tokenizer.json, byte-level BPE), t5 (tokenizer.model, unigram: with a table of its own, with spaces inside
-pieces, with scores that float32 cannot tell apart). Ids are compared with `tokenize` of the same GGUF, by the engine's rules; for the texts that are
+pieces, with sums that float32 rounds to one). Ids are compared with `tokenize` of the same GGUF, by the engine's rules; for the texts that are
 not normalized and hold no special token also with `tokenize` of the source, by its library's rules.
 Negative control: one swapped pair of scores must change ids.
 """
@@ -70,6 +70,8 @@ def main():
             for special in (False, True):
                 theirs = [both[special] for both in answers[name]]
                 checks.check(ours(ropewalk, file, texts, scratch, special) == flat(theirs), f"{name}{', special tokens' if special else ''}: {len(texts)} texts, {len(flat(theirs))} ids")
+            if name == "t5 near":
+                continue  # its sums part where one side rounds them to float32
             plain = [both[0] for both in answers[name][-len(PLAIN):]]
             checks.check(ours(ropewalk, source, PLAIN, scratch, False) == flat(plain), f"{name}: {len(PLAIN)} plain texts as the source's own library has them")
         checks.check(answers["t5 spaces"] != answers["t5 near"], "control: another model has other ids")

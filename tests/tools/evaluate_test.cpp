@@ -174,6 +174,62 @@ TEST(Tokenize, WhereTwoPart) {
       std::string::npos);
 }
 
+TEST(Tokenize, ShowsTheTextAroundADifference) {
+  Scratch scratch;
+  const std::string text = (scratch / "text.txt").string(), other = (scratch / "other").string();
+  spill(text, "The prince\nwent <s> home\n");
+  fs::copy(model("tolstoy-4m"), other, fs::copy_options::recursive);
+  spill(other + "/added_tokens.json", R"({"went": 2047})");
+  const Ran ran =
+      run({"tokenize", model("tolstoy-4m"), other, model("tolstoy-4m"), "-f", text, "--json", "--exit-code"});
+  EXPECT_EQ(ran.exit, 1) << ran.err;
+  const Json& difference = ran.json()["differences"][0];
+  EXPECT_EQ(difference["document"], text);
+  EXPECT_EQ(difference["line"], 2);
+  EXPECT_EQ(difference["before"].get<std::string>() + difference["after"].get<std::string>(),
+            "The prince\nwent <s> home\n");
+  EXPECT_EQ(difference["other"][difference["at"].get<std::size_t>() -
+                                difference["other"][0]["token"].get<std::size_t>()]["piece"],
+            "went");
+  EXPECT_TRUE(ran.json()["differences"][1]["at"].is_null());
+  const Ran plain = run({"tokenize", model("tolstoy-4m"), other, "-f", text});
+  EXPECT_EQ(plain.exit, 0);
+  EXPECT_NE(plain.out.find(text + " line 2, byte "), std::string::npos) << plain.out;
+  EXPECT_NE(plain.out.find("\" | \"went <s> home"), std::string::npos) << plain.out;
+  EXPECT_NE(plain.out.find(">2047(went)"), std::string::npos) << plain.out;
+  EXPECT_EQ(run({"tokenize", model("tolstoy-4m"), model("tolstoy-4m"), "-f", text, "--exit-code"}).exit, 0);
+  EXPECT_EQ(run({"tokenize", model("tolstoy-4m"), "-f", text, "--exit-code"}).exit, 2);
+}
+
+TEST(Inspect, DescribesTheTokenizer) {
+  const Ran ran = run({"inspect", model("tolstoy-4m")});
+  for (const char* part :
+       {"SentencePiece BPE with byte fallback", "a space in front", "bos 1 '<s>'", "bos begins a text"})
+    EXPECT_NE(ran.out.find(part), std::string::npos) << part << "\n" << ran.out;
+  const Json tokenizer = run({"inspect", model("tolstoy-4m"), "--json"}).json()["tokenizer"];
+  EXPECT_EQ(tokenizer["byte_fallback"], true);
+  EXPECT_EQ(tokenizer["rows_without_id"], 0);
+}
+
+/// The weights can be looked at whatever the tokenizer is; whoever needs it is refused.
+TEST(Inspect, ADamagedTokenizerIsAWarning) {
+  Scratch scratch;
+  const std::string folder = (scratch / "model").string();
+  fs::copy(model("tolstoy-4m"), folder, fs::copy_options::recursive);
+  fs::resize_file(folder + "/tokenizer.model", 1000);
+  std::string config = slurp(folder + "/config.json");
+  const std::string eos = "\"eos_token_id\": 2";
+  ASSERT_NE(config.find(eos), std::string::npos);
+  spill(folder + "/config.json", config.replace(config.find(eos), eos.size(), "\"eos_token_id\": [2, 99999]"));
+  const Ran ran = run({"inspect", folder, "--json"});
+  ASSERT_EQ(ran.exit, 0) << ran.err;
+  EXPECT_TRUE(ran.json()["tokenizer"].is_null());
+  EXPECT_EQ(ran.json()["warnings"].size(), 2u) << ran.out;
+  EXPECT_NE(ran.err.find("warning: tokenizer not read: "), std::string::npos) << ran.err;
+  EXPECT_NE(ran.err.find("eos_token_id is 99999, expected an id from 0 to 2047"), std::string::npos) << ran.err;
+  EXPECT_EQ(run({"tokenize", folder, "-p", "text"}).exit, 3);
+}
+
 TEST(Inspect, WhatItIs) {
   const Json base = run({"inspect", model("tolstoy-4m-yarn-2k"), "--tensors", "--json"}).json();
   EXPECT_EQ(base["kind"], "hf");
