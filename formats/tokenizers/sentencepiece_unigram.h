@@ -12,7 +12,7 @@ namespace ropewalk::formats {
 
 /// sentencepiece 0.2.3, model_type UNIGRAM: normalized text to pieces, the best path by the sum of scores. A
 /// user-defined piece has 0.1 for each byte but the first, whatever its own score; a character that is no piece has 10
-/// less than the smallest score.
+/// less than the smallest score. Sums are of float32 and begin at 0 again once they pass 100,000 either way.
 class SentencepieceUnigram {
  public:
   /// `unknown`: the id of what is no piece.
@@ -29,6 +29,7 @@ class SentencepieceUnigram {
   PieceTrie trie_;
   std::vector<float> scores_;  // [pieces]
   float unknown_score_ = 0;
+  std::size_t longest_ = 4;  // bytes of a piece, or of a character
   std::int32_t unknown_;
 };
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -19,6 +20,13 @@ class UnigramLattice {
     const Score whole = score + nodes_[begin].score;
     if (!node.reached || whole > node.score) node = {whole, begin, id, true};
   }
+  /// Takes the sum at `at` from it and from all behind it, up to `reach` bytes: what is offered next keeps its digits.
+  void rebase(std::size_t at, std::size_t reach) {
+    const Score base = nodes_[at].score;
+    for (std::size_t end = at; end < std::min(nodes_.size(), at + reach + 1); ++end)
+      if (end == at || nodes_[end].reached) nodes_[end].score -= base;
+  }
+  Score sum_at(std::size_t at) const { return nodes_[at].score; }
   /// Of the last piece on the best path to `end`.
   std::size_t begin_of(std::size_t end) const { return nodes_[end].begin; }
   std::int32_t id_of(std::size_t end) const { return nodes_[end].id; }
