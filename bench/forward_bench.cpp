@@ -126,8 +126,8 @@ int main(int argc, char** argv) {
   std::printf("matrix product alone: %.1f GFLOP/s per core\n", gemm_rate());
   const Clock clock;
   double layers_wall = 0, layers_cpu = 0;
-  verify::score(model, ids, {.threads = threads, .progress = [&](int done, int layers) {
-                               if (done == layers) layers_wall = clock.wall_s(), layers_cpu = clock.cpu_s();
+  verify::score(model, ids, {.threads = threads, .progress = [&](int done) {
+                               if (done == config.n_layers) layers_wall = clock.wall_s(), layers_cpu = clock.cpu_s();
                              }});
   const double wall = clock.wall_s(), cpu = clock.cpu_s(), tokens = double(length) * windows;
   const auto line = [&](const char* part, double flop, double wall_s, double cpu_s) {

@@ -10,6 +10,7 @@
 #include "lib/nearest_word.h"
 #include "tools/one_line.h"
 #include "tools/render.h"
+#include "verify/no_threads.h"
 
 namespace ropewalk::tools {
 namespace {
@@ -116,9 +117,7 @@ int run_cli(std::span<const std::string> arguments, Io& io) {
   } catch (const std::exception& e) {
     // TBB's own words, a std::runtime_error without code
     if (std::string_view(e.what()).find("pthread_create") != std::string_view::npos)
-      return report(failure_of(Error(ErrorKind::io, {}, "the system gives no more threads",
-                                     "use fewer with --threads, or raise the limit of processes (ulimit -u)")),
-                    json, io);
+      return report(failure_of(verify::no_more_threads()), json, io);
     const std::string problem = std::string("internal error: ") + e.what(),
                       fix = "this is a fault of ropewalk: please report it";
     return report({"internal", problem, fix, problem + "; " + fix}, json, io);

@@ -2,11 +2,12 @@
 
 #include <algorithm>
 #include <exception>
+#include <future>
 #include <numeric>
 #include <system_error>
 #include <thread>
 
-#include "lib/error.h"
+#include "verify/no_threads.h"
 
 namespace ropewalk::verify {
 
@@ -41,7 +42,10 @@ DeviceGroup::DeviceGroup(std::size_t devices, const std::function<void(int)>& pr
 void DeviceGroup::run(const Devices& devices, const std::function<void(std::size_t)>& body) {
   if (done_.size() == 1) return body(0);
   std::vector<std::exception_ptr> errors(done_.size());
+  std::promise<bool> all_started;
+  const std::shared_future<bool> start = all_started.get_future().share();
   const auto on_device = [&](std::size_t device) {
+    if (!start.get()) return;
     try {
       devices[device].make_current();
       body(device);
@@ -58,13 +62,14 @@ void DeviceGroup::run(const Devices& devices, const std::function<void(std::size
   };
   {
     std::vector<std::jthread> threads;
-    for (std::size_t device = 0; device < done_.size(); ++device) try {
-        threads.emplace_back(on_device, device);
-      } catch (const std::system_error&) {  // those that run end first
-        failed_ = true;
-        throw Error(ErrorKind::io, {}, "the system gives no more threads",
-                    "use fewer with --threads, or raise the limit of processes (ulimit -u)");
-      }
+    threads.reserve(done_.size());
+    try {
+      for (std::size_t device = 0; device < done_.size(); ++device) threads.emplace_back(on_device, device);
+    } catch (const std::system_error&) {  // one that began would wait for those that never do
+      all_started.set_value(false);
+      throw no_more_threads();
+    }
+    all_started.set_value(true);
   }
   for (const std::exception_ptr& error : errors)
     if (error) std::rethrow_exception(error);

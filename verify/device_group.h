@@ -42,8 +42,8 @@ class DeviceGroup {
 
   /// Runs body(device) for every device, each on a thread of its own (a single one on the caller's). When one throws,
   /// the others stop at their next layer; after all have ended the exception of the lowest device that threw on its own
-  /// account is rethrown. An Error(device) names the device if the group has several. Error(io) if the system gives no
-  /// thread.
+  /// account is rethrown. An Error(device) names the device if the group has several. Error(io), and no body has begun, if
+  /// the system does not give all threads.
   void run(const Devices& devices, const std::function<void(std::size_t device)>& body);
 
   /// Called by a device between layers: passes on what all have done at least, and ends this device if another failed.

@@ -156,7 +156,7 @@ DevicePlan plan_device(std::span<const DeviceModel> models, std::span<const Wind
   const Shape shape = shape_of(windows);
   constexpr std::size_t kFewestRows = 128;
   std::size_t layers = 2;
-  for (const DeviceModel& m : models) layers = std::max(layers, m.weights.size() - 1);
+  for (const DeviceModel& m : models) layers = std::max(layers, std::size_t(m.model->config.n_layers));
   const std::vector<std::size_t> head_columns = head_cuts(models, tuning);
   std::size_t most_groups = 1;
   for (const DeviceModel& m : models) most_groups = std::max(most_groups, std::size_t(m.model->config.n_kv_heads));

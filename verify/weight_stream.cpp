@@ -1,6 +1,9 @@
 #include "verify/weight_stream.h"
 
 #include <algorithm>
+#include <system_error>
+
+#include "verify/no_threads.h"
 
 namespace ropewalk::verify {
 
@@ -10,8 +13,16 @@ WeightStream::WeightStream(std::vector<Piece> pieces, int readers, std::size_t t
 void WeightStream::start(const std::function<std::vector<std::span<std::byte>>()>& make_ring) {
   const std::lock_guard lock(mutex_);
   if (!ring_.empty()) return;
+  threads_.reserve(static_cast<std::size_t>(readers_));
   ring_ = make_ring();
-  for (int i = 0; i < readers_; ++i) threads_.emplace_back([this] { read(); });
+  try {
+    for (int i = 0; i < readers_; ++i) threads_.emplace_back([this] { read(); });
+  } catch (const std::system_error&) {
+    if (!threads_.empty()) return;  // fewer read
+    failure_ = std::make_exception_ptr(no_more_threads());
+    filled_.notify_all();
+    std::rethrow_exception(failure_);
+  }
 }
 
 WeightStream::~WeightStream() {

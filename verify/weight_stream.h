@@ -29,7 +29,8 @@ class WeightStream {
   WeightStream& operator=(const WeightStream&) = delete;
 
   /// Every taker, before it waits for anything. Reading starts with the first, whose make_ring() says where to: piece i
-  /// goes to ring[i % ring.size()], which must be as large as the largest, and outlives this.
+  /// goes to ring[i % ring.size()], which must be as large as the largest, and outlives this. Error(io) here and in wait()
+  /// if the system gives no thread at all; fewer than wanted do.
   void start(const std::function<std::vector<std::span<std::byte>>()>& make_ring);
   /// The bytes of piece `index`; waits for them. Rethrows what reading it, or the first piece before it,
   /// threw: with pieces taken in order the same error whatever the threads.

@@ -2,6 +2,7 @@
 #include "verify/device_group.h"
 
 #include <gtest/gtest.h>
+#include <pthread.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -16,6 +17,7 @@
 #include "lib/error.h"
 #include "lib/lazy_tensor.h"
 #include "tests/verify/device_sweeps.h"
+#include "verify/weight_stream.h"
 
 namespace ropewalk::verify {
 namespace {
@@ -323,18 +325,12 @@ TEST(DeviceGroup, ARefusedThreadIsTheSystemsAndNoHang) {
   tight.rlim_cur = pages * std::uint64_t(sysconf(_SC_PAGESIZE)) + (std::uint64_t{100} << 20);
   const std::function<void(int)> nobody;
   DeviceGroup group(kMany, nobody);
-  std::atomic<bool> enough = false;
+  std::atomic<int> begun = 0;
   std::optional<ErrorKind> kind;
   std::string said;
   ASSERT_EQ(setrlimit(RLIMIT_AS, &tight), 0);
   try {
-    group.run(played.devices(), [&](std::size_t device) {
-      while (!enough) {
-        if (device + 1 == kMany) enough = true;  // all were given: let them go
-        group.stop_if_failed();
-        std::this_thread::yield();
-      }
-    });
+    group.run(played.devices(), [&](std::size_t) { ++begun; });
   } catch (const Error& error) {
     kind = error.kind(), said = error.what();
   }
@@ -342,6 +338,54 @@ TEST(DeviceGroup, ARefusedThreadIsTheSystemsAndNoHang) {
   EXPECT_EQ(kind, ErrorKind::io);
   EXPECT_EQ(said,
             "the system gives no more threads; use fewer with --threads, or raise the limit of processes (ulimit -u)");
+  EXPECT_EQ(begun, 0) << "one would wait for weights that another never releases";
+}
+
+/// While it lives no thread can be started: none has room for a stack of that size.
+class NoThreads {
+ public:
+  NoThreads() {
+    pthread_attr_init(&before_);
+    pthread_getattr_default_np(&before_);
+    pthread_attr_t huge;
+    pthread_attr_init(&huge);
+    pthread_attr_setstacksize(&huge, std::size_t{1} << 46);
+    EXPECT_EQ(pthread_setattr_default_np(&huge), 0);
+    pthread_attr_destroy(&huge);
+  }
+  NoThreads(const NoThreads&) = delete;
+  NoThreads& operator=(const NoThreads&) = delete;
+  ~NoThreads() {
+    pthread_setattr_default_np(&before_);
+    pthread_attr_destroy(&before_);
+  }
+
+ private:
+  pthread_attr_t before_;
+};
+
+// As above, of the threads that read: every taker is told, also one that comes after.
+TEST(DeviceGroup, RefusedReadersAreTold) {
+  std::vector<std::byte> buffer(8);
+  const auto ring = [&] { return std::vector<std::span<std::byte>>{buffer}; };
+  const auto fill = [](std::span<std::byte> to) { std::ranges::fill(to, std::byte{1}); };
+  const auto kind_of = [](const auto& action) -> std::optional<ErrorKind> {
+    try {
+      action();
+    } catch (const Error& error) {
+      return error.kind();
+    }
+    return std::nullopt;
+  };
+  WeightStream refused({{8, fill}}, 4, 2), given({{8, fill}}, 4, 2);
+  {
+    const NoThreads none;
+    EXPECT_EQ(kind_of([&] { refused.start(ring); }), ErrorKind::io);
+  }
+  refused.start(ring);  // the other taker
+  EXPECT_EQ(kind_of([&] { refused.wait(0); }), ErrorKind::io);
+  given.start(ring);
+  EXPECT_EQ(kind_of([&] { EXPECT_EQ(given.wait(0)[7], std::byte{1}); }), std::nullopt);
 }
 #endif
 

@@ -128,6 +128,17 @@ TEST(DeviceMemory, AHeadInPiecesAgreesWithTheHost) {
   for (const PairScore& score : itself.scores[0]) EXPECT_EQ(score.kl, 0) << "exactly";
 }
 
+// Tiles of a head stand behind the layers among what is read; they are none.
+TEST(DeviceMemory, SlotsAreForLayersAlone) {
+  ModelConfig config = wide_head();
+  config.n_layers = 3;
+  const Checkpoint model = random_model(config, 9);
+  HostAccelerator device(1, kRoom);
+  SweepReport report;
+  device_score(device, model, windows_of({9}, model.config.n_vocab), in(Precision::bf16, &report), {});
+  EXPECT_EQ(report.slots, 3u);
+}
+
 TEST(DeviceMemory, WithoutItsWaitsAHeadInPiecesIsWrong) {
   const Checkpoint model = random_model(wide_head(), 6);
   const std::vector<Window> windows = windows_of({40}, model.config.n_vocab);

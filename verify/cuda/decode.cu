@@ -47,13 +47,19 @@ bool device_can_decode(DType dtype) noexcept {
 
 void gather(DType dtype, DeviceSpan<const std::byte> table, DeviceSpan<const std::int32_t> ids, DeviceRows<float> x,
             Stream& stream) {
+  const auto row_bytes = byte_size(dtype, x.width);
+  if (!row_bytes)
+    throw Error(
+        ErrorKind::unsupported, {},
+        "rows of " + std::to_string(x.width) + " elements are no whole blocks of " + std::string(info(dtype).name),
+        "use --device cpu");
   decode("gather", dtype, ids.size,
          {.bytes = table.data,
           .elements = x.width,
           .as = DecodedAs::f32,
           .y = x.data,
           .ids = ids.data,
-          .row_bytes = byte_size(dtype, x.width).value_or(0),
+          .row_bytes = *row_bytes,
           .row_stride = x.stride},
          stream);
 }
