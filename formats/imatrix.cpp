@@ -48,7 +48,7 @@ ImatrixSums sums_of(const std::string& name, std::vector<float> sums, const std:
                    ", expected a multiple of as many");
   ImatrixSums entry{std::move(sums), {}};
   for (std::size_t expert = 0; expert < counts.size(); ++expert) {
-    if (!(std::abs(counts[expert]) < 0x1p62f))
+    if (!(counts[expert] >= 0 && counts[expert] <= static_cast<float>(kMaxImatrixRows)))
       fail(path, "count " + std::to_string(expert) + " of '" + name + "' is not a count");
     entry.counts.push_back(std::lround(counts[expert]));
   }
@@ -168,10 +168,16 @@ Imatrix read_imatrix(const std::filesystem::path& path) {
 ImatrixCollection read_imatrix_sums(const std::filesystem::path& path, std::int64_t chunk_size) {
   RawImatrix raw = read_raw(path);
   for (auto& [name, entry] : raw.collection.entries) {
+    if (raw.dat) {
+      for (float& sum : entry.sums) sum *= static_cast<float>(chunk_size);
+      for (std::int64_t& count : entry.counts) {
+        if (count > kMaxImatrixRows / chunk_size)
+          fail(path.string(), "'" + name + "' has " + std::to_string(count) + " calls, too many of " +
+                                  plural(std::uint64_t(chunk_size), "token"));
+        count *= chunk_size;
+      }
+    }
     check_values(name, entry.sums, path.string());
-    if (!raw.dat) continue;
-    for (float& sum : entry.sums) sum *= static_cast<float>(chunk_size);
-    for (std::int64_t& count : entry.counts) count *= chunk_size;
   }
   return std::move(raw.collection);
 }

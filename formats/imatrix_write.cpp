@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "formats/gguf_write.h"
@@ -22,6 +23,24 @@ void append_text(std::string& bytes, const std::string& text) {
   bytes += text;
 }
 
+/// Of an entry each of whose addends is in range, so that nothing has wrapped.
+void check_range(const std::string& name, const ImatrixSums& entry, const std::string& path) {
+  const bool sums = std::ranges::all_of(entry.sums, [](float sum) { return std::isfinite(sum); });
+  if (sums && std::ranges::all_of(entry.counts, [](std::int64_t count) { return count <= kMaxImatrixRows; })) return;
+  throw Error(ErrorKind::bad_input, {.path = path},
+              "'" + name + "' would have " + (sums ? "more than 2^53 rows" : "a sum that is not finite"),
+              "put fewer matrices together, or collect them again");
+}
+/// What the fields of either format hold.
+void check_fields(const ImatrixCollection& collection, std::int64_t chunk_size, const std::string& path) {
+  for (const auto& [name, entry] : collection.entries) check_range(name, entry, path);
+  if (chunks_of(collection, chunk_size) >= INT32_MAX)  // calls are rounded up
+    throw Error(ErrorKind::bad_input, {.path = path},
+                "would have " + std::to_string(chunks_of(collection, chunk_size)) + " chunks of " +
+                    plural(std::uint64_t(chunk_size), "token") + ", expected fewer than " + std::to_string(INT32_MAX),
+                "give a larger -c");
+}
+
 GgufPlan gguf_of(const ImatrixCollection& collection, std::int64_t chunk_size, std::vector<GgufKey> more_keys) {
   GgufPlan plan;
   const auto u32 = [](std::int64_t value) { return gguf_u32(static_cast<std::uint32_t>(value)); };
@@ -42,7 +61,7 @@ GgufPlan gguf_of(const ImatrixCollection& collection, std::int64_t chunk_size, s
   return plan;
 }
 
-std::string dat_of(const ImatrixCollection& collection, std::int64_t chunk_size) {
+std::string dat_of(const ImatrixCollection& collection, std::int64_t chunk_size, const std::string& path) {
   std::string bytes;
   const auto has_data = [](const auto& entry) {
     return std::ranges::any_of(entry.second.counts, [](std::int64_t count) { return count > 0; });
@@ -56,12 +75,20 @@ std::string dat_of(const ImatrixCollection& collection, std::int64_t chunk_size)
     const std::int64_t calls = (*std::ranges::max_element(entry.counts) + chunk_size - 1) / chunk_size;
     append_i32(bytes, calls);
     append_i32(bytes, static_cast<std::int64_t>(entry.sums.size()));
+    if (entry.sums.size() > INT32_MAX)
+      throw Error(ErrorKind::unsupported, {.path = path}, "'" + name + "' has " + plural(entry.sums.size(), "value"),
+                  "write a .gguf: a .dat has no room for so many");
     const std::size_t columns = entry.sums.size() / entry.counts.size();
+    bool finite = true;
     for (std::size_t i = 0; i < entry.sums.size(); ++i) {
       const auto count = static_cast<float>(entry.counts[i / columns]);
       const float value = (count == 0 ? 1 : entry.sums[i] / count) * static_cast<float>(calls);
       append(bytes, &value, sizeof value);
+      finite = finite && std::isfinite(value);
     }
+    if (!finite)
+      throw Error(ErrorKind::bad_input, {.path = path}, "'" + name + "' times its calls is not finite",
+                  "write a .gguf, or collect the importance matrix again");
   }
   append_i32(bytes, chunks_of(collection, chunk_size));
   append_text(bytes, collection.datasets.empty() ? "" : collection.datasets.back());
@@ -85,6 +112,7 @@ void add_imatrix(ImatrixCollection& total, const ImatrixCollection& more, const 
     if (entry.counts.size() != 1) refuse(entry.counts.size(), sum.counts.size(), "count");
     for (std::size_t i = 0; i < sum.sums.size(); ++i) sum.sums[i] += entry.sums[i];
     for (std::size_t i = 0; i < sum.counts.size(); ++i) sum.counts[i] += entry.counts[entry.counts.size() == 1 ? 0 : i];
+    check_range(name, sum, path);
   }
   total.datasets.insert(total.datasets.end(), more.datasets.begin(), more.datasets.end());
 }
@@ -98,7 +126,8 @@ std::int64_t chunks_of(const ImatrixCollection& collection, std::int64_t chunk_s
 
 void write_imatrix(const std::filesystem::path& path, const ImatrixCollection& collection, std::int64_t chunk_size,
                    ImatrixFormat format, const WriteOptions& options, std::vector<GgufKey> more_keys) {
-  if (format == ImatrixFormat::dat) return write_file(path, dat_of(collection, chunk_size), options);
+  check_fields(collection, chunk_size, path.string());
+  if (format == ImatrixFormat::dat) return write_file(path, dat_of(collection, chunk_size, path.string()), options);
   write_ggufs({gguf_of(collection, chunk_size, std::move(more_keys))}, {{path}}, options,
               {.threads = 1, .progress = {}});
 }

@@ -114,6 +114,9 @@ TEST(Imatrix, GgufsThatLie) {
   EXPECT_NE(why(small({1, 1, 1})).find("4 sums and 3 counts"), std::string::npos);
   EXPECT_NE(why(small({std::nanf("")})).find("count 0 of 'w.weight' is not a count"), std::string::npos);
   EXPECT_NE(why(small({1e30f})).find("is not a count"), std::string::npos);
+  EXPECT_NE(why(small({-1})).find("is not a count"), std::string::npos);
+  EXPECT_EQ(why(small({0x1p53f})), "(no error)");
+  EXPECT_NE(why(small({0x1.000002p53f})).find("is not a count"), std::string::npos) << "the next float";
   EXPECT_NE(why(small({4}, "v.weight.counts")).find("expected both"), std::string::npos);
   EXPECT_NE(why(small({4}, "w.weight.counts", 26)).find("is i32, expected f32"), std::string::npos);
   EXPECT_NE(why(small({4}, "w.weight.counts", 0, "imatrix.chunk_sizes")).find("'imatrix.chunk_size' is missing"),
@@ -121,6 +124,66 @@ TEST(Imatrix, GgufsThatLie) {
   const std::string whole = small({4});
   for (std::size_t n = 0; n < whole.size() - 32; ++n)  // the padding of the last tensor may be missing
     EXPECT_NE(why(whole.substr(0, n)), "(no error)") << n;
+}
+
+template <class Work>
+std::string error_of(const Work& work) {
+  try {
+    work();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "(no error)";
+}
+
+/// A .dat of one entry 'w' with one value.
+std::string small_dat(std::int32_t calls, float value) {
+  GgufBytes file;
+  file.put<std::int32_t>(1).put<std::int32_t>(1).put('w').put(calls).put<std::int32_t>(1).put(value);
+  return file.bytes();
+}
+
+TEST(Imatrix, SumsStayInRange) {
+  const TestFolder scratch("imatrix-range");
+  const auto add = [](ImatrixSums a, ImatrixSums b) {
+    return error_of([&] {
+      ImatrixCollection total;
+      for (ImatrixSums* one : {&a, &b}) {
+        ImatrixCollection more;
+        more.entries["w"] = *one;
+        add_imatrix(total, more, "more.gguf");
+      }
+    });
+  };
+  EXPECT_EQ(add({{1e38f}, {kMaxImatrixRows - 1}}, {{1e38f}, {1}}), "(no error)");
+  EXPECT_NE(add({{1}, {kMaxImatrixRows}}, {{1}, {1}}).find("more.gguf: 'w' would have more than 2^53 rows"),
+            std::string::npos);
+  EXPECT_NE(add({{2e38f}, {1}}, {{2e38f}, {1}}).find("a sum that is not finite"), std::string::npos);
+
+  const auto dat = [&](std::int32_t calls, float value, std::int64_t chunk_size) {
+    const auto path = scratch.write("x.dat", small_dat(calls, value));
+    return error_of([&] { (void)read_imatrix_sums(path, chunk_size); });
+  };
+  EXPECT_EQ(dat(INT32_MAX, 1, 1 << 20), "(no error)");
+  EXPECT_NE(dat(INT32_MAX, 1, 1 << 24).find("calls, too many of 16777216 tokens"), std::string::npos);
+  EXPECT_NE(dat(1, 1e38f, 512).find("value 0 of 'w' is not finite"), std::string::npos);
+
+  const auto write = [&](ImatrixSums entry, std::int64_t chunk_size, ImatrixFormat format) {
+    ImatrixCollection one;
+    one.entries["w"] = std::move(entry);
+    const std::string error =
+        error_of([&] { write_imatrix(scratch.path() / "out", one, chunk_size, format, {.overwrite = true}); });
+    if (error == "(no error)") (void)read_imatrix(scratch.path() / "out");
+    return error;
+  };
+  for (const ImatrixFormat format : {ImatrixFormat::gguf, ImatrixFormat::dat}) {
+    EXPECT_EQ(write({{1}, {std::int64_t{INT32_MAX} - 1}}, 1, format), "(no error)");
+    EXPECT_NE(write({{1}, {INT32_MAX}}, 1, format).find("would have 2147483647 chunks of 1 token"), std::string::npos);
+    EXPECT_NE(write({{INFINITY}, {1}}, 1, format).find("not finite"), std::string::npos);
+  }
+  const ImatrixSums far{{3e38f, 1}, {1, 1000}};
+  EXPECT_EQ(write(far, 1, ImatrixFormat::gguf), "(no error)");
+  EXPECT_NE(write(far, 1, ImatrixFormat::dat).find("'w' times its calls is not finite"), std::string::npos);
 }
 
 }  // namespace
