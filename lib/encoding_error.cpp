@@ -44,7 +44,7 @@ void append(EncodingError& sum, const EncodingError& more, std::uint64_t rows) {
   sum.elements += more.elements;
   sum.squares += more.squares, sum.reference += more.reference;
   sum.weighted_squares += more.weighted_squares, sum.weighted_reference += more.weighted_reference;
-  if (sum.worst_row_error < more.worst_row_error || std::isnan(more.worst_row_error))
+  if (!(more.worst_row_error <= sum.worst_row_error) && !std::isnan(sum.worst_row_error))
     sum.worst_row_error = more.worst_row_error, sum.worst_row = rows + more.worst_row;
 }
 

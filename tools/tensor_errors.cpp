@@ -1,6 +1,7 @@
 #include "tools/tensor_errors.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <sstream>
 
@@ -42,12 +43,12 @@ Table error_table(const std::vector<MeasuredOutput>& outputs) {
       const double rmse = output.errors[i].rmse();
       Sums& sums = by_type[tensor.dtype];
       ++sums.n, sums.total += rmse;
-      if (rmse > sums.largest) sums.largest = rmse, sums.worst = tensor.name;
+      if (!(rmse <= sums.largest) && !std::isnan(sums.largest)) sums.largest = rmse, sums.worst = tensor.name;
     }
     for (const auto& [type, sums] : by_type)
       table.rows.push_back({output.name, std::string(info(type).name), std::to_string(sums.n),
                             number_text(sums.total / static_cast<double>(sums.n), 3), number_text(sums.largest, 3),
-                            sums.largest > 0 ? sums.worst : "-"});
+                            sums.largest <= 0 ? "-" : sums.worst});
   }
   return table;
 }

@@ -10,6 +10,7 @@
 #include <random>
 #include <vector>
 
+#include "lib/encoding_error.h"
 #include "lib/error.h"
 #include "tests/lib/each_simd_target.h"
 
@@ -321,6 +322,83 @@ TEST(Convert, FirstNotFiniteIsFound) {
       }
     }
   });
+}
+
+// f8_e4m3 has three bits after the point: 1.0625 becomes 1, 17 becomes 16 (ties to even), and what is exact stays.
+TEST(EncodingError, ByHand) {
+  const std::vector<float> values = {1, 2, 1.0625f, 4, 17, 32}, importances = {100, 1};
+  std::vector<std::byte> encoded(values.size());
+  encode_f32(DType::f8_e4m3, values, encoded);
+  const EncodingError plain = measure_encoding(DType::f8_e4m3, std::span(values), 2, {}, encoded);
+  const double reference = 1 + 4 + 1.0625 * 1.0625 + 16 + 289 + 1024;
+  EXPECT_EQ(plain.elements, 6u);
+  EXPECT_EQ(plain.squares, 0.0625 * 0.0625 + 1);
+  EXPECT_EQ(plain.reference, reference);
+  EXPECT_EQ(plain.weighted_squares, plain.squares) << "1 without importances";
+  EXPECT_EQ(plain.rmse(), std::sqrt(plain.squares / 6));
+  EXPECT_EQ(plain.relative(), std::sqrt(plain.squares / reference));
+  EXPECT_EQ(plain.worst_row, 2u) << "1 of 36.2, against 0.0625 of 4.1";
+  EXPECT_EQ(plain.worst_row_error, std::sqrt(1 / (289.0 + 1024)));
+  const EncodingError weighted = measure_encoding(DType::f8_e4m3, std::span(values), 2, importances, encoded);
+  EXPECT_EQ(weighted.squares, plain.squares);
+  EXPECT_EQ(weighted.weighted_squares, 100 * plain.squares) << "both errors stand in the first column";
+  EXPECT_EQ(weighted.weighted_reference, 100 * (1 + 1.0625 * 1.0625 + 289) + 4 + 16 + 1024);
+  EXPECT_EQ(measure_encoding(DType::f8_e4m3, std::span<const float>(), 2, {}, {}).rmse(), 0);
+}
+
+TEST(EncodingError, WhatIsNotFinite) {
+  const float inf = std::numeric_limits<float>::infinity(), nan = std::nanf("");
+  const auto of = [](std::vector<float> values, const std::vector<float>& became) {
+    std::vector<std::byte> bytes(became.size() * sizeof(float));
+    encode_f32(DType::f32, became, bytes);
+    return measure_encoding(DType::f32, std::span<const float>(values), 1, {}, bytes);
+  };
+  EXPECT_EQ(of({inf, -inf, nan}, {inf, -inf, nan}).squares, 0) << "kept";
+  EXPECT_EQ(of({inf, -inf, nan}, {inf, -inf, nan}).worst_row_error, 0);
+  EXPECT_EQ(of({1, 2}, {1, inf}).squares, inf);
+  EXPECT_EQ(of({1, 2}, {1, inf}).worst_row, 1u);
+  EXPECT_TRUE(std::isnan(of({1, nan, 2}, {1, 0, 2}).squares));
+  const EncodingError lost = of({1, nan, 2, nan, 8}, {1, 0, inf, 0, inf});
+  EXPECT_TRUE(std::isnan(lost.worst_row_error)) << "more than any";
+  EXPECT_EQ(lost.worst_row, 1u) << "and the first of them";
+}
+
+// The same bits however the rows were cut, and in whatever order the blocks came.
+TEST(EncodingError, BlocksJoinInTheirOrder) {
+  const std::uint64_t columns = 32, rows = 13;
+  std::mt19937 random(7);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(rows * columns);
+  for (float& value : values) value = normal(random);
+  const std::uint64_t row_bytes = byte_size(DType::q4_0, columns).value();
+  std::vector<std::byte> encoded(rows * row_bytes);
+  encode_f32(DType::q4_0, values, encoded);
+  const auto part = [&](std::uint64_t from, std::uint64_t to) {
+    return measure_encoding(DType::q4_0, std::span<const float>(values).subspan(from * columns, (to - from) * columns),
+                            columns, {}, std::span(encoded).subspan(from * row_bytes, (to - from) * row_bytes));
+  };
+  std::uint64_t worst = 0;
+  for (std::uint64_t row = 0; row + 1 < rows; ++row)
+    if (part(row, row + 1).relative() > part(worst, worst + 1).relative()) worst = row;
+  std::copy_n(values.begin() + static_cast<std::ptrdiff_t>(worst * columns), columns,
+              values.end() - std::ptrdiff_t(columns));  // as bad
+  encode_f32(DType::q4_0, values, encoded);
+  const EncodingError whole = part(0, rows);
+  EXPECT_EQ(whole.worst_row, worst) << "the first of equals";
+  EXPECT_GT(whole.worst_row_error, 0);
+  EncodingErrors forwards, backwards;
+  for (std::uint64_t row = 0; row < rows; ++row) {
+    forwards.add(row, part(row, row + 1));
+    backwards.add(rows - 1 - row, part(rows - 1 - row, rows - row));
+  }
+  for (const EncodingErrors* joined : {&forwards, &backwards}) {
+    const EncodingError total = joined->total();
+    EXPECT_EQ(total.elements, rows * columns);
+    EXPECT_EQ(total.squares, whole.squares);
+    EXPECT_EQ(total.weighted_reference, whole.weighted_reference);
+    EXPECT_EQ(total.worst_row, worst);
+    EXPECT_EQ(total.worst_row_error, whole.worst_row_error);
+  }
 }
 
 }  // namespace
