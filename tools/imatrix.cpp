@@ -21,7 +21,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// llama-imatrix 0.5's options, and ours beside them.
+/// llama-imatrix 0.5's options that say what is collected and where it goes, and ours beside them. Not taken:
+/// --show-statistics, -ub (--ubatch-size is), and what sets up its cache and devices (-ctk, -ctv, -fa, -ngl, ...): all
+/// is in f32 on the host.
 struct ImatrixOptions {
   std::vector<std::string> sources, in_files;
   std::optional<std::string> model, format;
@@ -141,11 +143,18 @@ std::string run_hash(const ImatrixOptions& options, const formats::Source& sourc
     hash.update(std::as_bytes(std::span("\n", 1)));
   };
   const auto add_values = [&](const auto& values) { hash.update(std::as_bytes(std::span(values))); };
-  add("1 " + source.spec.text + (options.process_output ? " output" : "") + (options.no_ppl ? "" : " ppl"));
+  add("2 " + source.spec.text + (options.process_output ? " output" : "") + (options.no_ppl ? "" : " ppl"));
   for (const TensorPtr& tensor : source.checkpoint.tensors)
     add(tensor->name() + " " + std::to_string(tensor->info().bytes()));
   std::vector<fs::path> files;
-  if (source.hf) files = source.hf->weight_files;
+  if (source.hf) {
+    files = source.hf->weight_files;
+    add(source.hf->config_text);
+  }
+  for (const formats::PeftAdapter& adapter : source.adapters) {
+    files.push_back(adapter.weights);
+    add(adapter.config_text);
+  }
   if (source.gguf)
     for (const auto& file : source.gguf->files) files.emplace_back(file->path());
   for (const fs::path& file : files)
@@ -185,6 +194,19 @@ void add_losses(ImatrixState& state, const std::vector<std::vector<verify::Token
     }
 }
 
+/// --save-frequency's file after so many chunks.
+fs::path part_path(const ImatrixOptions& options, std::size_t chunks) {
+  return options.output + ".at_" + std::to_string(chunks);
+}
+bool is_part(const ImatrixOptions& options, std::size_t chunks) {
+  return chunks > 0 && options.save_every > 0 && chunks % static_cast<std::size_t>(options.save_every) == 0;
+}
+/// Of the parts that are still to be written.
+void check_parts(const ImatrixOptions& options, std::size_t done, std::size_t chunks) {
+  for (std::size_t at = done + 1; at <= chunks; ++at)
+    if (is_part(options, at)) check_file_target(part_path(options, at), options.common.overwrite);
+}
+
 void collect(const ImatrixOptions& options, const Checkpoint& model, const std::string& run,
              const std::vector<verify::CountedWindow>& windows, ImatrixState& state, const Io& io) {
   const std::vector<std::size_t> ends = sweep_ends(options, model.config, state.chunks, windows);
@@ -192,6 +214,11 @@ void collect(const ImatrixOptions& options, const Checkpoint& model, const std::
   Progress progress(io, options.common.quiet, "layers", layers * ends.size(), Progress::Unit::steps);
   const WriteOptions write = write_options(options.common, options.writer);
   const auto format = options.dat() ? formats::ImatrixFormat::dat : formats::ImatrixFormat::gguf;
+  const auto save_part = [&] {
+    formats::write_imatrix(part_path(options, state.chunks), collection_of(state), options.chunk_size(), format, write);
+  };
+  // killed between the two writes below
+  if (is_part(options, state.chunks) && !fs::exists(part_path(options, state.chunks))) save_part();
   for (std::size_t sweep = 0; sweep < ends.size(); ++sweep) {
     verify::CollectOptions how;
     how.sweep.threads = options.common.threads;
@@ -202,10 +229,11 @@ void collect(const ImatrixOptions& options, const Checkpoint& model, const std::
     add_losses(state, verify::collect_input_squares(model, part, state.totals, how),
                static_cast<std::size_t>(options.chunk_size()));
     state.chunks = ends[sweep];
-    if (options.save_every > 0 && state.chunks % static_cast<std::size_t>(options.save_every) == 0)
-      formats::write_imatrix(options.output + ".at_" + std::to_string(state.chunks), collection_of(state),
-                             options.chunk_size(), format, write);
-    if (state.chunks < windows.size()) save_unfinished(options.output, state, options.chunk_size(), run, write);
+    const bool part_due = is_part(options, state.chunks);
+    // first, so that a part is there only where a run can go on from it
+    if (part_due || state.chunks < windows.size())
+      save_unfinished(options.output, state, options.chunk_size(), run, write);
+    if (part_due) save_part();
   }
 }
 
@@ -279,6 +307,7 @@ int run_imatrix(const ImatrixOptions& options, Io& io) {
   const formats::Source source = open_source(text, options.modifiers, options.common, io);
   const Checkpoint& model = source.checkpoint;
   check_target(options.output, OutputKind::gguf, source, options.common.overwrite);
+  check_one_model(before, model);
   const std::vector<verify::CountedWindow> windows = windows_of(options, model, corpus);
   output.source = source.spec.text;
   output.warnings = model.warnings;
@@ -299,6 +328,7 @@ int run_imatrix(const ImatrixOptions& options, Io& io) {
       io.err << "goes on from " << unfinished_path(options.output).string() << ": " << plural(resumed, "chunk")
              << " of " << windows.size() << " done\n";
   }
+  check_parts(options, resumed, windows.size());
   for (const verify::CountedWindow& window : windows)
     for (const auto& range : window.left_out) left_out += range.to - range.from;
   if (!options.writer.dry_run) collect(options, model, run, windows, state, io);

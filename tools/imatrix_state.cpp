@@ -2,6 +2,7 @@
 
 #include "formats/gguf_model.h"
 #include "lib/error.h"
+#include "lib/plural.h"
 
 namespace ropewalk::tools {
 namespace {
@@ -25,6 +26,16 @@ ImatrixState begin_imatrix(formats::ImatrixCollection before) {
     else state.others.entries[name] = std::move(entry);
   }
   return state;
+}
+
+void check_one_model(const formats::ImatrixCollection& before, const Checkpoint& model) {
+  for (const auto& [name, entry] : before.entries) {
+    const auto canonical = formats::canonical_tensor_name(name);
+    if (entry.counts.size() == 1 || !canonical || !model.find(*canonical)) continue;
+    throw Error(ErrorKind::bad_input, {.path = "--in-file"},
+                "'" + name + "' has " + plural(entry.counts.size(), "count") + ", what is added to it 1",
+                "add matrices of one model");
+  }
 }
 
 formats::ImatrixCollection collection_of(const ImatrixState& state) {

@@ -21,6 +21,8 @@ struct ImatrixState {
 
 /// The state of a run that starts from `before` (of --in-file; empty: from nothing).
 ImatrixState begin_imatrix(formats::ImatrixCollection before);
+/// Error(bad_input) if `before` tells experts apart in a matrix that `model` has but once: it is of another model.
+void check_one_model(const formats::ImatrixCollection& before, const Checkpoint& model);
 /// As it is written, entries under GGUF names.
 formats::ImatrixCollection collection_of(const ImatrixState& state);
 

@@ -1,6 +1,8 @@
 // imatrix against the real llama-imatrix of llama.cpp 0.5 (tests/golden/imatrix).
 #include "formats/imatrix.h"
 
+#include <sched.h>
+
 #include <chrono>
 #include <cmath>
 #include <thread>
@@ -133,17 +135,37 @@ TEST(Imatrix, SameBytesWhateverTheThreadsAndTheSteps) {
   EXPECT_NE(make("e.gguf", {"--chunks", "7", "-f", fixture("goldens/perplexity/doc-1.txt")}), whole);
 }
 
+/// Runs until `file` is there, then kills. Both are on one processor, where what wakes from a sleep comes before what
+/// computes: however loaded the machine is, it computes for a look's millisecond and a slice of the scheduler's more.
+void kill_once_there(const std::vector<std::string>& words, const Scratch& scratch, const std::string& file) {
+  cpu_set_t before, here;
+  ASSERT_EQ(sched_getaffinity(0, sizeof before, &before), 0);
+  CPU_ZERO(&here);
+  CPU_SET(static_cast<std::size_t>(sched_getcpu()), &here);
+  ASSERT_EQ(sched_setaffinity(0, sizeof here, &here), 0);
+  Process process(words, {.folder = scratch.path()});
+  while (!fs::exists(scratch / file)) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  process.kill(SIGKILL);
+  const Ran ran = process.wait();
+  sched_setaffinity(0, sizeof before, &before);
+  ASSERT_EQ(ran.exit, 128 + SIGKILL) << ran.err;
+}
+
 TEST(Imatrix, GoesOnAfterAKill) {
   const Scratch scratch;
-  std::vector<std::string> words = {"imatrix", model("stories260K"), "-c", "256", "--chunks", "60", "-o", "whole.gguf"};
-  ASSERT_EQ(run(words, {.folder = scratch.path()}).exit, 0);
-  words.back() = "killed.gguf";
-  words.insert(words.end(), {"--output-frequency", "1"});
-  Process process(words, {.folder = scratch.path()});
-  while (!fs::exists(scratch / "killed.gguf.unfinished")) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  process.kill(SIGKILL);
-  ASSERT_EQ(process.wait().exit, 128 + SIGKILL) << "it was through before it could be killed";
+  const std::vector<std::string> first = {"imatrix", model("stories260K"), "-c", "256", "--no-sync", "-o"};
+  const auto with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), first.begin(), first.end());
+    return more;
+  };
+  const std::vector<std::string> words =
+      with({"killed.gguf", "--chunks", "40", "--output-frequency", "1", "--save-frequency", "1"});
+  kill_once_there(words, scratch, "killed.gguf.unfinished");
   EXPECT_FALSE(fs::exists(scratch / "killed.gguf"));
+  const auto done = formats::read_gguf(scratch / "killed.gguf.unfinished").integer("ropewalk.imatrix.chunks");
+  ASSERT_TRUE(done && *done > 0 && *done < 40);
+  const std::string part = "killed.gguf.at_" + std::to_string(*done);
+  fs::remove(scratch / part);  // as if killed before it
 
   std::vector<std::string> other = words;
   other[3] = "255";
@@ -151,13 +173,70 @@ TEST(Imatrix, GoesOnAfterAKill) {
   EXPECT_EQ(refused.exit, 5) << refused.err;
   EXPECT_NE(refused.err.find("is of another run"), std::string::npos) << refused.err;
 
-  words.push_back("--json");
-  const Ran ran = run(words, {.folder = scratch.path()});
+  other = words;
+  other.push_back("--json");
+  const Ran ran = run(other, {.folder = scratch.path()});
   ASSERT_EQ(ran.exit, 0) << ran.err;
-  EXPECT_GT(ran.json()["resumed"].get<int>(), 0);
+  EXPECT_EQ(ran.json()["resumed"], *done);
   EXPECT_NE(ran.err.find("goes on from killed.gguf.unfinished"), std::string::npos) << ran.err;
+  EXPECT_EQ(scratch.names().size(), 41u) << "the matrix and one after each chunk";
+  EXPECT_EQ(slurp(scratch / "killed.gguf.at_40"), slurp(scratch / "killed.gguf"));
+  ASSERT_EQ(run(with({"whole.gguf", "--chunks", "40"}), {.folder = scratch.path()}).exit, 0);
   EXPECT_EQ(slurp(scratch / "killed.gguf"), slurp(scratch / "whole.gguf"));
-  EXPECT_EQ(scratch.names(), (std::vector<std::string>{"killed.gguf", "whole.gguf"}));
+  ASSERT_EQ(run(with({"part.gguf", "--chunks", std::to_string(*done)}), {.folder = scratch.path()}).exit, 0);
+  EXPECT_EQ(slurp(scratch / part), slurp(scratch / "part.gguf"));
+}
+
+// Weights, configurations and adapters may change under the same SOURCE: what is left of a run of theirs is not for it.
+TEST(Imatrix, AnotherModelOfThatNameIsAnotherRun) {
+  const Scratch scratch;
+  const auto link = [&](const std::string& from, const std::string& to, const char* copied) {
+    fs::create_directory(scratch / to);
+    for (const auto& file : fs::directory_iterator(from))
+      if (file.path().filename() == copied) fs::copy_file(file.path(), scratch / to / copied);
+      else fs::create_symlink(file.path(), scratch / to / file.path().filename());
+  };
+  link(model("tolstoy-4m"), "base", "config.json");
+  link(adapter(), "adapter", "adapter_model.safetensors");
+  const fs::path config = scratch / "base" / "config.json", factors = scratch / "adapter" / "adapter_model.safetensors";
+  const std::vector<std::string> words = {
+      "imatrix",   "base+adapter", "-f",       fixture("goldens/perplexity/doc-1.txt"),
+      "-c",        "64",           "--chunks", "60",
+      "--no-sync", "-o",           "x.gguf",   "--output-frequency",
+      "1",         "--no-ppl"};
+  std::vector<std::string> dry = words;
+  dry.push_back("--dry-run");
+  kill_once_there(words, scratch, "x.gguf.unfinished");
+  const auto goes_on = [&] {
+    const Ran ran = run(dry, {.folder = scratch.path()});
+    EXPECT_EQ(ran.exit == 0, ran.err.find("goes on from") != std::string::npos) << ran.err;
+    EXPECT_EQ(ran.exit == 5, ran.err.find("is of another run") != std::string::npos) << ran.err;
+    return ran.exit == 0;
+  };
+  EXPECT_TRUE(goes_on());
+  const auto time = fs::last_write_time(factors);
+  fs::last_write_time(factors, time + std::chrono::seconds(1));
+  EXPECT_FALSE(goes_on()) << "trained again in place";
+  fs::last_write_time(factors, time);
+  EXPECT_TRUE(goes_on());
+  Json changed = Json::parse(slurp(config));
+  changed["rms_norm_eps"] = 1e-3;
+  spill(config, changed.dump());
+  EXPECT_FALSE(goes_on()) << "nothing of the rope or the weights says so";
+}
+
+TEST(Imatrix, PartsInTheWayAreSeenBeforeTheWork) {
+  const Scratch scratch;
+  spill(scratch / "x.gguf.at_6", "of another run");
+  std::vector<std::string> words = {"imatrix", model("stories260K"), "-c", "130", "--chunks", "7", "-o",
+                                    "x.gguf",  "--save-frequency",   "3"};
+  const Ran ran = run(words, {.folder = scratch.path()});
+  EXPECT_EQ(ran.exit, 5) << ran.err;
+  EXPECT_NE(ran.err.find("x.gguf.at_6"), std::string::npos) << ran.err;
+  EXPECT_EQ(scratch.names(), std::vector<std::string>{"x.gguf.at_6"});
+  words.push_back("--overwrite");
+  EXPECT_EQ(run(words, {.folder = scratch.path()}).exit, 0);
+  EXPECT_EQ(scratch.names(), (std::vector<std::string>{"x.gguf", "x.gguf.at_3", "x.gguf.at_6"}));
 }
 
 // The bound: quantizing with our matrix is worth what quantizing with the real tool's is.
@@ -229,6 +308,13 @@ TEST(Imatrix, Refusals) {
   refused({source, "-f", "doc-1.txt", "-c", "8", "-b", "8", "--chunks", "1", "--quiet"}, 3, "16 tokens");
   refused({model("tolstoy-4m"), "-f", "doc-1.txt", "-c", "100", "--in-file", "chunks.gguf", "--quiet"}, 3,
           "columns, what is added to");
+  {  // one matrix told apart by experts, which this model has but once
+    formats::ImatrixCollection experts;
+    experts.entries["blk.0.attn_q.weight"] = {std::vector<float>(2 * 64, 1.0f), {3, 4}};
+    formats::write_imatrix(scratch / "experts.gguf", experts, 1, formats::ImatrixFormat::gguf, {});
+  }
+  refused({source, "-f", "doc-1.txt", "-c", "100", "--in-file", "experts.gguf", "--quiet"}, 3,
+          "'blk.0.attn_q.weight' has 2 counts, what is added to it 1");
   EXPECT_FALSE(fs::exists(scratch / "imatrix.gguf"));
   const Ran dry = run({"imatrix", source, "-c", "128", "--dry-run"}, {.folder = scratch.path()});
   EXPECT_EQ(dry.exit, 0) << dry.err;
