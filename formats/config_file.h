@@ -23,8 +23,12 @@ struct PythonJson {
 PythonJson parse_python_json(const std::string& path, std::string text);
 /// "factor is -Infinity", as the file had it.
 std::string not_finite_value(const std::string& text, std::size_t offset);
-/// The value there is one that the rope is made of, or the context.
+/// The value there is one that the rope of any class is made of, the context or the window.
 bool in_rope(const std::string& text, const Json& json, std::size_t offset);
+/// Line and column of an offset of the text, as locate counts them.
+TextPosition position_of(const std::string& text, std::size_t offset);
+/// Error(bad_input) with line and column for the first value that is not finite and that the rope is made of.
+void refuse_not_finite(const std::string& path, const PythonJson& read);
 
 /// The language model's part of a config.json: its text_config where the file of a multi-modal model has no width of
 /// its own, else the file. Holds a pointer into `config`.

@@ -38,14 +38,7 @@ std::optional<int> tokenizer_limit_in(const fs::path& folder) {
 /// The file as Python reads it; NaN and Infinity are refused where the rope is made of them.
 Json read_config(RopeSource& source) {
   formats::PythonJson read = formats::parse_python_json(source.config_path, source.config_text);
-  for (const std::size_t offset : read.not_finite)
-    if (formats::in_rope(read.text, read.json, offset)) {
-      const auto before = std::string_view(read.text).substr(0, offset);
-      const int line = 1 + int(std::count(before.begin(), before.end(), '\n')),
-                column = int(offset - (before.rfind('\n') + 1)) + 1;
-      throw Error(ErrorKind::bad_input, {.path = source.config_path, .line = line, .column = column},
-                  formats::not_finite_value(read.text, offset) + ", a number was expected", "write the number");
-    }
+  formats::refuse_not_finite(source.config_path, read);
   if (!read.not_finite.empty())
     source.warnings.push_back(
         "the file holds NaN or Infinity, which Python writes and JSON does not have; the rope is "

@@ -56,6 +56,18 @@ void refuse_models(const Walk& walk) {
         pointer);
 }
 
+/// MiniMax M2 and its like: rotary_dim of head_dim channels rotate, and nothing but that key says so. A share beside it
+/// says the same and is read.
+static bool rotates_less(const Walk& walk) {
+  const Json *rotary = walk.raw("rotary_dim"), *width = walk.raw("head_dim");
+  if (walk.engine.engine == Engine::exllamav3 || !rotary || rotary->is_null() || walk.has("partial_rotary_factor"))
+    return false;
+  for (const char* key : {"rope_scaling", "rope_parameters"})
+    if (const Json* dict = walk.raw(key); dict && dict->is_object() && dict->contains("partial_rotary_factor"))
+      return false;
+  return !width || *rotary != *width;
+}
+
 void refuse_legacy_names(const Walk& walk) {
   const std::string type = walk.model_type();
   if (family_of(type).known) return;
@@ -67,6 +79,7 @@ void refuse_legacy_names(const Walk& walk) {
         walk.pointer_to(key));
   };
   if (walk.has("rope_ratio")) refuse("rope_ratio");
+  if (rotates_less(walk)) refuse("rotary_dim");
   if (type == "chatglm") refuse("model_type");  // half of a head rotates
   if (is_gpt_neox(type) && v5) return;
   for (const char* key : {"rotary_pct", "rotary_emb_base"})
