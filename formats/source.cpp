@@ -116,9 +116,11 @@ void open_hf(Source& source, const fs::path& path, bool synthetic) {
   if (source.spec.rope) {
     const RopeRequest request = parse_rope_spec(*source.spec.rope, config);
     files.hf.config = config_with_rope(files.hf.config, request, config);
-    warnings.clear();
-    config =
-        read_hf_config(files.config_path, "", files.hf.config, warnings);  // no text: places in the file no longer hold
+    // what the file contradicts itself in is told: the new rope takes its base, and its length, from one of the two
+    std::vector<std::string> of_new;
+    config = read_hf_config(files.config_path, "", files.hf.config, of_new);  // no text: places no longer hold
+    for (std::string& one : of_new)
+      if (std::find(warnings.begin(), warnings.end(), one) == warnings.end()) warnings.push_back(std::move(one));
     if (request.meant) config.rope.original_context = rope_original_context(*request.meant);
   }
   source.synthetic = synthetic;

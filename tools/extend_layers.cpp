@@ -1,5 +1,5 @@
-// extend of a model of which config.json alone is understood, and everything else is carried: kinds of layers with ropes
-// of their own (Gemma 3), and classes that ropewalk does not run (Qwen, Phi-3, gpt-oss).
+// extend of a model of which config.json alone is understood, and everything else is carried: kinds of layers with
+// ropes of their own (Gemma 3), and classes that ropewalk does not run (Qwen, Phi-3, gpt-oss).
 #include <algorithm>
 
 #include "formats/config_file.h"
@@ -8,6 +8,7 @@
 #include "formats/rope_layers.h"
 #include "formats/rope_meaning.h"
 #include "formats/rope_rewrite.h"
+#include "formats/sliding_layers.h"
 #include "formats/synthetic.h"
 #include "lib/error.h"
 #include "lib/file.h"
@@ -107,6 +108,7 @@ void report(const formats::Source& source, const ExtendOptions& options, const F
 struct LayerPlan {
   formats::WantedRope before, after;
   std::optional<formats::RewrittenRope> one;  // of a model with one rope for all layers
+  std::vector<std::string> warnings;          // of the file as it is
 
   formats::EmittedRope emit(const Json& config, const std::vector<formats::EngineVersion>& engines) const {
     if (one) return formats::emit_rope(one->config, one->base, one->target, engines);
@@ -118,6 +120,7 @@ struct LayerPlan {
 std::optional<LayerPlan> layer_plan(const fs::path& path, const std::string& rope) {
   const std::string text = read_text_file(path, formats::JsonLimits{}.max_bytes);
   const Json config = formats::parse_json(path.string(), text);
+  if (!config.is_object()) return std::nullopt;  // what opens the folder says what is wrong with it
   LayerPlan plan;
   if (const auto before = formats::layer_ropes(config, rope)) {
     plan.before = *before;
@@ -128,19 +131,24 @@ std::optional<LayerPlan> layer_plan(const fs::path& path, const std::string& rop
   if (!formats::compared_model_type(config) || formats::model_part(config).nested() || type == "llama" ||
       type == "mistral")
     return std::nullopt;
-  plan.before = formats::read_rope_meaning(path.string(), text, config).rope;
+  formats::RopeMeaning meaning = formats::read_rope_meaning(path.string(), text, config);
+  plan.before = std::move(meaning.rope);
+  plan.warnings = std::move(meaning.warnings);
   plan.one = formats::rewrite_rope(config, plan.before, rope);
   plan.after = formats::wanted_rope(plan.one->target.spec, plan.one->target.context);
   return plan;
 }
 
 /// The windows that stay, where they hide something of the new context.
-void note_window(const Json& config, int context, std::vector<std::string>& notes) {
+void note_window(const std::string& path, const Json& config, int context, std::vector<std::string>& notes) {
   const Json& model = *formats::model_part(config).json;
-  const Json window = model.value("sliding_window", Json());
-  if (!window.is_number_integer() || window >= context || model.value("use_sliding_window", Json(true)) == false)
-    return;
-  notes.push_back("config.json: sliding_window stays " + window.dump() + ": layers that have it see no further back");
+  const Json given = model.value("num_hidden_layers", Json());
+  // 32 where the file leaves it to the class, as most have it: all that counts here is whether any slides
+  const int n_layers = given.is_number_integer() && given > 0 && given < 1 << 24 ? given.get<int>() : 32;
+  const auto sliding = formats::sliding_layers(path, model, n_layers);
+  if (!sliding || sliding->window >= context) return;
+  notes.push_back("config.json: sliding_window stays " + std::to_string(sliding->window) +
+                  ": layers that have it see no further back");
 }
 
 }  // namespace
@@ -157,6 +165,7 @@ std::optional<int> run_extend_layers(const ExtendOptions& options, const std::st
   const formats::WantedRope &before = asked->before, &after = asked->after;
 
   refuse_options(options);
+  for (const std::string& warning : asked->warnings) warn(warning, options.common, io);
   formats::HfFiles files = formats::read_hf_files(*path);
   formats::Source source;
   spec.text += "+rope=" + rope;
@@ -168,7 +177,7 @@ std::optional<int> run_extend_layers(const ExtendOptions& options, const std::st
   check_target(options.output, OutputKind::folder, source, options.common.overwrite);
 
   FolderPlan plan = plan_folder(source, before, after, asked->emit(source.hf->config, parse_engines(options.engines)));
-  note_window(plan.config, after.context, plan.notes);
+  note_window((folder / "config.json").string(), plan.config, after.context, plan.notes);
   describe_model(source, after);
   std::uint64_t bytes = 0;
   for (const fs::path& file : source.hf->weight_files) bytes += fs::file_size(file);
@@ -179,6 +188,7 @@ std::optional<int> run_extend_layers(const ExtendOptions& options, const std::st
   ExtendWritten written;
   if (!options.writer.dry_run)
     written = write_extended_folder(source, plan, options, write_options(options.common, options.writer));
+  written.warnings.insert(written.warnings.begin(), asked->warnings.begin(), asked->warnings.end());
   report(source, options, plan, before, after, written, io);
   return 0;
 }

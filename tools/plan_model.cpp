@@ -8,6 +8,7 @@
 #include "formats/hf_folder.h"
 #include "formats/hub_cache.h"
 #include "formats/rope_meaning.h"
+#include "formats/sliding_layers.h"
 #include "formats/synthetic.h"
 #include "lib/error.h"
 #include "lib/file.h"
@@ -17,23 +18,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Layers with a window, of n: by layer_types, else every sixth is Gemma 3's without.
-int count_sliding(const Json& model, int n) {
-  const Json types = model.value("layer_types", Json());
-  if (types.is_array()) return int(std::count(types.begin(), types.end(), "sliding_attention"));
-  const Json pattern = model.value("sliding_window_pattern", Json());
-  const int every = pattern.is_number_integer() && pattern > 0 ? pattern.get<int>() : 6;
-  return n - n / every;
-}
-
 /// What planning needs of a class whose rope was compared, by config.json alone.
 void read_other_class(const std::string& path, const formats::PythonJson& read, PlannedModel& out) {
   const formats::ModelPart part = formats::model_part(read.json);
   const Json& model = *part.json;
-  for (const std::size_t offset : read.not_finite)
-    if (formats::in_rope(read.text, read.json, offset))
-      throw Error(ErrorKind::bad_input, {.path = path},
-                  formats::not_finite_value(read.text, offset) + ", a number was expected", "write the number");
+  formats::refuse_not_finite(path, read);
   formats::RopeMeaning meaning = formats::read_rope_meaning(path, read.text, read.json);
   const auto count = [&](const char* key, const char* otherwise) {
     for (const char* name : {key, otherwise})
@@ -55,12 +44,12 @@ void read_other_class(const std::string& path, const formats::PythonJson& read, 
                         : std::max(config.rope.rotary_dim, count("hidden_size", "hidden_size") /
                                                                count("num_attention_heads", "num_attention_heads"));
   config.n_vocab = model.value("vocab_size", Json()).is_number_integer() ? count("vocab_size", "vocab_size") : 0;
-  if (const Json window = model.value("sliding_window", Json());
-      window.is_number_integer() && window > 0 && model.value("use_sliding_window", Json(true)) != false)
-    config.sliding_window = count("sliding_window", "sliding_window");
+  if (const auto sliding = formats::sliding_layers(path, model, config.n_layers)) {
+    config.sliding_window = sliding->window;
+    out.sliding_layers = sliding->count();
+  }
   out.warnings.insert(out.warnings.end(), meaning.warnings.begin(), meaning.warnings.end());
   out.ropes = std::move(meaning.rope);
-  if (out.layered() || model.contains("layer_types")) out.sliding_layers = count_sliding(model, config.n_layers);
   out.hf_config = read.json;
 }
 

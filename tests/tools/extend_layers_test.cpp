@@ -2,8 +2,8 @@
 
 #include "tests/tools/command.h"
 
-// extend of a model with a rope for each kind of layer. Which ropes engines then read: tests/formats/rope_layers_test.cpp
-// and, in the real transformers, tests/peers/rope.py.
+// extend of a model with a rope for each kind of layer. Which ropes engines then read:
+// tests/formats/rope_layers_test.cpp and, in the real transformers, tests/peers/rope.py.
 
 namespace ropewalk::tools::test {
 namespace {
@@ -127,7 +127,8 @@ TEST(ExtendLayers, OtherClassesByTheirConfigAlone) {
   EXPECT_EQ(run({"extend", other, "-o", "no", "--rope", "yarn,factor=4"}).exit, 4) << "its rope was not compared";
 }
 
-/// --plan of every class that extend takes, from config.json alone. Gemma 3 1B: 26 layers, of which every sixth sees all.
+/// --plan of every class that extend takes, from config.json alone. Gemma 3 1B: 26 layers, of which every sixth sees
+/// all.
 TEST(ExtendLayers, PlansOfOtherClasses) {
   Scratch scratch;
   const auto plan = [&](const Json& config, std::vector<std::string> more) {
@@ -179,6 +180,81 @@ TEST(ExtendLayers, PlansOfOtherClasses) {
       EXPECT_EQ(row["engines"][0]["right"], true) << row["engines"][0];
     }
   EXPECT_TRUE(seen);
+}
+
+/// Keys and values of layers with a window and without, by what transformers 5.23.0's classes make of the file; each
+/// expected number of layers is read off its configuration_*.py.
+TEST(ExtendLayers, PlansKnowWhichLayersSlide) {
+  Scratch scratch;
+  const auto kept = [&](const std::string& type, const Json& more) {
+    Json config = {{"model_type", type},       {"hidden_size", 512},      {"num_attention_heads", 8},
+                   {"num_key_value_heads", 1}, {"num_hidden_layers", 30}, {"max_position_embeddings", 32768},
+                   {"head_dim", 64},           {"rope_theta", 1000000.0}};
+    for (const auto& item : more.items()) config[item.key()] = item.value();
+    spill(scratch / "config.json", config.dump(1));
+    const Ran ran = run({"extend", (scratch / "config.json").string(), "--plan", "--json", "-c", "64k"});
+    EXPECT_EQ(ran.exit, 0) << ran.err;
+    return ran.exit == 0 ? ran.json()["kv_cache"]["f16"].get<std::uint64_t>() / (2 * 64 * 2) : 0;  // tokens, all layers
+  };
+  const auto tokens = [](std::uint64_t sliding, std::uint64_t window) {
+    return sliding * window + (30 - sliding) * 65536;
+  };
+  const Json window = {{"sliding_window", 1024}};
+  EXPECT_EQ(kept("qwen2", window), tokens(0, 0)) << "use_sliding_window is false there";
+  EXPECT_EQ(kept("qwen3", {{"sliding_window", 1024}, {"use_sliding_window", true}}), tokens(2, 1024));
+  EXPECT_EQ(kept("qwen2", {{"sliding_window", 1024}, {"use_sliding_window", true}, {"max_window_layers", 10}}),
+            tokens(20, 1024));
+  EXPECT_EQ(kept("qwen2", {{"sliding_window", 1024}, {"use_sliding_window", true}, {"max_window_layers", 0}}),
+            tokens(30, 1024));
+  EXPECT_EQ(kept("phi3", {{"sliding_window", 1024}, {"layer_types", nullptr}}), tokens(30, 1024));
+  EXPECT_EQ(kept("gpt_oss", {{"rope_scaling", {{"rope_type", "default"}}}}), tokens(15, 128));
+  EXPECT_EQ(kept("gemma3_text", Json::object()), tokens(25, 4096));
+  EXPECT_EQ(kept("gemma3_text", {{"sliding_window", nullptr}}), tokens(0, 0));
+  EXPECT_EQ(kept("gemma3_text", {{"sliding_window", 1024}, {"sliding_window_pattern", 3}}), tokens(20, 1024));
+  // 2^32 is 0 in 32 bits
+  EXPECT_EQ(kept("gemma3_text", {{"sliding_window", 1024}, {"sliding_window_pattern", 4294967296}}), tokens(30, 1024));
+  for (const Json& pattern : {Json(0), Json(-6), Json(nullptr), Json("6"), Json(2.5)}) {
+    Json config = Json::parse(slurp(scratch / "config.json"));
+    config["sliding_window_pattern"] = pattern;
+    spill(scratch / "config.json", config.dump(1));
+    const Ran ran = run({"extend", (scratch / "config.json").string(), "--plan", "-c", "64k"});
+    EXPECT_EQ(ran.exit, 3) << ran.err;
+    EXPECT_NE(ran.err.find("a whole number above 0 was expected"), std::string::npos) << ran.err;
+  }
+}
+
+TEST(ExtendLayers, AConfigThatIsNoObject) {
+  Scratch scratch;
+  const fs::path folder = copy_of(model("stories260K"), scratch / "model");
+  for (const char* text : {"[]", "3", "null", "\"x\""}) {
+    spill(folder / "config.json", text);
+    const Ran ran = run({"extend", folder.string(), "-o", (scratch / "out").string(), "--rope", "yarn,factor=4"});
+    EXPECT_EQ(ran.exit, 3) << text << ran.err;
+    EXPECT_EQ(run({"extend", folder.string(), "--plan", "-c", "8k"}).exit, 3) << text;
+  }
+}
+
+/// A new rope takes base and original context from one of two that differ: extend says so as `rope` does.
+TEST(ExtendLayers, ContradictionsOfTheFileAreTold) {
+  Scratch scratch;
+  const fs::path folder = copy_of(model("stories260K"), scratch / "model");
+  Json config = Json::parse(slurp(folder / "config.json"));
+  config["max_position_embeddings"] = 2048;
+  config["rope_scaling"] = {{"rope_type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 512}};
+  const auto warned = [&](const Json& more) {
+    Json changed = config;
+    changed.update(more);
+    spill(folder / "config.json", changed.dump(2));
+    const Ran ran = run({"extend", folder.string(), "-o", (scratch / "out").string(), "--rope", "native", "--dry-run"});
+    EXPECT_EQ(ran.exit, 0) << ran.err;
+    return ran.err;
+  };
+  EXPECT_EQ(warned(Json::object()).find("warning"), std::string::npos);
+  EXPECT_NE(warned({{"original_max_position_embeddings", 1024}}).find("1024 at the top level and 512 in the rope"),
+            std::string::npos);
+  EXPECT_NE(warned({{"rope_parameters", {{"rope_type", "default"}, {"rope_theta", 500000.0}}}})
+                .find("both rope_scaling and rope_parameters are given and differ"),
+            std::string::npos);
 }
 
 }  // namespace
