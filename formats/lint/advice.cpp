@@ -76,7 +76,9 @@ std::string rewrite_advice(const Linter& lint, const std::vector<std::size_t>& h
     if (writable(lint, {lint.engines[i]})) can.push_back(lint.engines[i]);
     else cannot.push_back(lint.engines[i].title());
   }
-  if (can.size() > 1 && !writable(lint, can)) can.resize(1);  // one file for each
+  std::vector<EngineVersion> others;  // that need a folder of their own
+  if (can.size() > 1 && !writable(lint, can))
+    others.assign(can.begin() + 1, can.end()), can.erase(can.begin() + 1, can.end());
   std::string out;
   if (!can.empty()) {
     out = "write what " + std::string(can.size() == 1 && hurt.size() > 1 ? can[0].title() + " reads" : "is read") +
@@ -84,6 +86,8 @@ std::string rewrite_advice(const Linter& lint, const std::vector<std::size_t>& h
     for (const EngineVersion& engine : can) out += " --engine " + at_version(engine);
     const auto window = lint.number("sliding_window");
     if (lint.model_type == "mistral" && window && *window < lint.wanted) out += " --allow-loss sliding_window";
+    for (const EngineVersion& engine : others)
+      out += "; for " + engine.title() + " another folder, with --engine " + at_version(engine);
   }
   if (cannot.empty()) return out;
   const auto llama_cpp = std::find_if(hurt.begin(), hurt.end(), [&](std::size_t i) {

@@ -75,6 +75,7 @@ void sliding_window(Linter& lint) {
       lint.add_for("R40", hurt, lint.at("sliding_window"),
                    "every layer sees " + size + " tokens back in " + lint.names(hurt) + ", of " + wanted + " served",
                    "write null, or " + wanted + " as Yarn-Mistral does");
+  finding.length = lint.wanted;
   finding.flags.clear();  // which mend the rope, and leave the window
   for (const std::size_t engine : hurt)
     if (const std::string line = lint.flags_with(engine, "sliding_window", nullptr); !line.empty())
@@ -114,6 +115,7 @@ void tokenizer_limit(Linter& lint) {
     if (const std::string& line = lint.flags_of(i); !line.empty())
       finding.flags.push_back({lint.engines[i].title(), line});
   }
+  finding.length = lint.wanted;
   finding.edits = {{"/model_max_length", lint.wanted}};
   if (!hurt.empty() && !lint.options.engines.empty()) finding.severity = Severity::error;
 }
@@ -126,11 +128,12 @@ void generation_limit(Linter& lint) {
       limit->get<double>() < 256)  // the library's own 20
     return;
   const double n = limit->get<double>();
-  lint.add_in(file, "R42", Severity::warning, "/max_length",
-              "max_length is " + trimmed(n) + ": generate() of transformers stops there, of " +
-                  std::to_string(lint.wanted) + " tokens",
-              "write " + std::to_string(lint.wanted) + ", or take it out")
-      .edits = {{"/max_length", lint.wanted}};
+  Finding& finding = lint.add_in(file, "R42", Severity::warning, "/max_length",
+                                 "max_length is " + trimmed(n) + ": generate() of transformers stops there, of " +
+                                     std::to_string(lint.wanted) + " tokens",
+                                 "write " + std::to_string(lint.wanted) + ", or take it out");
+  finding.length = lint.wanted;
+  finding.edits = {{"/max_length", lint.wanted}};
 }
 
 /// Other names of the length, which SGLang, ExLlamaV2 and old converters prefer.
@@ -144,11 +147,15 @@ void other_lengths(Linter& lint) {
       if (lint.readings[i].context && *lint.readings[i].context == *value && *value < lint.wanted) hurt.push_back(i);
     const std::string message =
         std::string(key) + " is " + trimmed(*value) + " beside max_position_embeddings " + std::to_string(lint.context);
-    if (hurt.empty()) lint.add("R42", Severity::info, lint.at(key), message, "make them equal, or take it out");
-    else
-      lint.add_for("R42", hurt, lint.at(key), message + ": " + lint.does(hurt, "serves", "serve") + " the first",
-                   "write " + std::to_string(lint.wanted) + ", or take it out")
-          .edits = {{lint.at(key), lint.wanted}};
+    if (hurt.empty()) {
+      lint.add("R42", Severity::info, lint.at(key), message, "make them equal, or take it out");
+      continue;
+    }
+    Finding& finding =
+        lint.add_for("R42", hurt, lint.at(key), message + ": " + lint.does(hurt, "serves", "serve") + " the first",
+                     "write " + std::to_string(lint.wanted) + ", or take it out");
+    finding.length = lint.wanted;
+    finding.edits = {{lint.at(key), lint.wanted}};
     lint.explain(hurt, Aspect::context);
   }
 }

@@ -36,8 +36,9 @@ void original(Linter& lint, const RopeDict& dict) {
       message += (hurt.empty() ? "" : ", ") + lint.does(guessed, "takes", "take") + " max_position_embeddings, " +
                  (lint.context > 0 ? std::to_string(lint.context) : "which the file lacks: the model class's own");
     const std::string fix = "add the context the base model was trained with";
-    if (hurt.empty()) lint.add("R21", Severity::warning, dict.pointer, message, fix);
-    else lint.add_for("R21", hurt, dict.pointer, message, fix);
+    Finding& finding = hurt.empty() ? lint.add("R21", Severity::warning, dict.pointer, message, fix)
+                                    : lint.add_for("R21", hurt, dict.pointer, message, fix);
+    finding.doubts_original = finding.severity != Severity::info;
     lint.explain(hurt, Aspect::load);
     return;
   }
@@ -47,7 +48,8 @@ void original(Linter& lint, const RopeDict& dict) {
   if (*length < 1 || *length != std::floor(*length) || *length > 2147483647) {
     lint.add("R21", pointer,
              "original_max_position_embeddings is " + trimmed(*length) + ", a number of tokens was expected",
-             "write the context the base model was trained with");
+             "write the context the base model was trained with")
+        .doubts_original = true;
     lint.explain_all();
     return;
   }
@@ -55,7 +57,8 @@ void original(Linter& lint, const RopeDict& dict) {
     lint.add("R21", Severity::warning, pointer,
              "original_max_position_embeddings is " + trimmed(*length) + ", more than max_position_embeddings, " +
                  std::to_string(lint.context),
-             "exchange them, or correct one");
+             "exchange them, or correct one")
+        .doubts_original = true;
   const KnownModel* known = known_model(lint);
   if (!known || dict.type == "llama3" || dict.type == "longrope" || *length == known->trained) return;
   if (known->trained == 0 ? *length != 2048 && *length != 4096 && *length != 8192 : true)

@@ -59,7 +59,9 @@ struct Finding {
     std::string engine, line;  // "vllm 0.33.0", "--max-model-len 65536"
   };
   std::vector<Flags> flags;
-  std::vector<JsonEdit> edits;  // the fix as changes of `file`, where it may be safe; lint_fix.h checks that
+  int length = 0;                // tokens that `fix` says to write for the context; 0: it names no length
+  bool doubts_original = false;  // of the original context, from which lengths to be served follow
+  std::vector<JsonEdit> edits;   // the fix as changes of `file`, where it may be safe; lint_fix.h checks that
 };
 
 /// A text file of the checkpoint. Python's JSON has NaN and Infinity, which `json` cannot hold: they stand in it as 0

@@ -88,9 +88,9 @@ std::string harm(const LintInput& input, const LintOptions& options, const Json&
 /// Lengths to be served are factor x original context: while a finding doubts the original context none is written,
 /// unless the length was asked for.
 std::string doubt(const LintOptions& options, const std::vector<Finding>& findings, const Finding& fix) {
-  if (options.context || (fix.rule != "R40" && fix.rule != "R41" && fix.rule != "R42")) return "";
+  if (options.context || fix.length == 0) return "";
   for (const Finding& one : findings)
-    if (one.rule == "R09" || one.rule == "R11" || (one.rule == "R21" && one.severity != Severity::info))
+    if (one.doubts_original)
       return "the length follows from the original context, which " + std::string(one.rule) + " doubts";
   return "";
 }

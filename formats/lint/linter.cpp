@@ -274,13 +274,11 @@ std::string Linter::flags_with(std::size_t engine, const std::string& key, const
 /// Lengths are factor x original context: while a finding doubts that, no fix names one.
 void Linter::settle_original_first() {
   if (options.context || wanted <= 0) return;
-  const auto doubts = std::find_if(findings_.begin(), findings_.end(), [](const Finding& one) {
-    return one.rule == "R09" || one.rule == "R11" || (one.rule == "R21" && one.severity != Severity::info);
-  });
+  const auto doubts =
+      std::find_if(findings_.begin(), findings_.end(), [](const Finding& one) { return one.doubts_original; });
   if (doubts == findings_.end()) return;
   for (Finding& one : findings_)
-    if ((one.rule == "R40" || one.rule == "R41" || one.rule == "R42") &&
-        one.fix.find(std::to_string(wanted)) != std::string::npos) {
+    if (one.length == wanted) {
       one.fix = "settle " + std::string(doubts->rule) + " first: the length follows from the original context";
       one.flags.clear();
     }
@@ -289,9 +287,8 @@ void Linter::settle_original_first() {
 std::vector<Finding> Linter::take() {
   std::set<std::pair<int, int>> places;  // of what is no number; the finding that says so is the first there
   for (const std::size_t offset : no_numbers_) {
-    const std::string_view before = std::string_view(file.text).substr(0, offset);
-    const std::size_t newline = before.rfind('\n');
-    places.insert({1 + int(std::count(before.begin(), before.end(), '\n')), int(offset - (newline + 1)) + 1});
+    const TextPosition place = position_of(file.text, offset);
+    places.insert({place.line, place.column});
   }
   std::set<std::pair<int, int>> said;
   std::erase_if(findings_, [&](const Finding& one) {

@@ -134,10 +134,11 @@ void misspelt_keys(Linter& lint, const RopeDict& dict) {
     const std::optional<std::string> near = nearest_word(item.key(), kKeys, 3);
     if (!near || item.key().size() < 4) continue;
     const bool both = dict.json->contains(*near);
-    lint.add(
-        "R11", dict.pointer + "/" + pointer_segment(item.key()),
-        "no engine reads " + shown(item.key()) + (both ? ", which stands beside " + *near : "; is it " + *near + "?"),
-        both ? "take it out" : "rename it, or take it out");
+    lint.add("R11", dict.pointer + "/" + pointer_segment(item.key()),
+             "no engine reads " + shown(item.key()) +
+                 (both ? ", which stands beside " + *near : "; is it " + *near + "?"),
+             both ? "take it out" : "rename it, or take it out")
+        .doubts_original = true;
   }
 }
 
@@ -244,9 +245,8 @@ void not_finite(Linter& lint) {
       const std::size_t list = entry ? lint.file.text.find_last_of("[{", offset) : std::string::npos;
       if (entry && !lists.insert(list).second) continue;  // the first of a list speaks for all
       Finding& finding = lint.add("R20", Severity::error, "", what + ", a number was expected", "write the number");
-      const std::string_view before = std::string_view(lint.file.text).substr(0, offset);
-      finding.line = 1 + int(std::count(before.begin(), before.end(), '\n'));
-      finding.column = int(offset - (before.rfind('\n') + 1)) + 1;
+      const TextPosition place = position_of(lint.file.text, offset);
+      finding.line = place.line, finding.column = place.column;
     } else {
       ++elsewhere;
     }

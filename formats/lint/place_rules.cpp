@@ -145,7 +145,8 @@ void originals(Linter& lint) {
                "the original context is " + trimmed(*inside) + " here and " + trimmed(*top) +
                    " at the top level: transformers 5 and vllm take the top level's, llama.cpp and transformers 4.51 "
                    "to 4.57 this one",
-               "write the context the base model was trained with in both places");
+               "write the context the base model was trained with in both places")
+          .doubts_original = true;
 }
 
 }  // namespace

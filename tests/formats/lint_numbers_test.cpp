@@ -186,6 +186,30 @@ TEST(LintNumbers, TheTokenizersLimitIsOnTheLine) {
   EXPECT_EQ(find(lint(input_of({llama(kYarn), R"({"model_max_length": NaN})"}), {}), "R41"), nullptr);
 }
 
+/// A length to be served is factor x original context: no fix names one while the original context is in doubt, and one
+/// that was asked for is named all the same.
+TEST(LintNumbers, NoLengthWhileTheOriginalContextIsInDoubt) {
+  const std::string doubted = llama(R"({"max_position_embeddings": 65536, "original_max_position_embeddings": 2048,
+      "seq_length": 4096, "rope_scaling": {"rope_type": "yarn", "type": "yarn", "factor": 16.0,
+      "original_max_position_embeddings": 4096}})");
+  const std::string limit = R"({"model_max_length": 4096})", length = R"({"max_length": 4096})";
+  const auto fixes = [&](const std::string& config, std::optional<int> context) {
+    const std::vector<Finding> findings = lint(input_of({config, limit, length}), asked({}, context));
+    std::vector<std::string> out;
+    for (const Finding& one : findings)
+      if (one.rule == "R41" || one.rule == "R42") out.push_back(one.fix.substr(0, 16));
+    EXPECT_EQ(find(findings, "R09") != nullptr, config == doubted) << in_words(findings);
+    return out;
+  };
+  const std::vector<std::string> open = fixes(doubted, std::nullopt), told = fixes(doubted, 65536),
+                                 sure = fixes(llama(kYarn), std::nullopt);
+  ASSERT_GE(open.size(), 3u);
+  for (const std::string& fix : open) EXPECT_EQ(fix, "settle R09 first");
+  for (const std::string& fix : told) EXPECT_EQ(fix.substr(0, 11), "write 65536");
+  ASSERT_GE(sure.size(), 2u);
+  for (const std::string& fix : sure) EXPECT_EQ(fix.substr(0, 6), "write ");
+}
+
 /// 5.23.0, run: below 0 and past what a double holds the logarithm raises ValueError, 0 is the default; vllm and sglang
 /// divide by 0.
 TEST(LintNumbers, BetasAreRotations) {
@@ -243,7 +267,8 @@ TEST(LintNumbers, ListsAreAnErrorForWhomReadsThem) {
   EXPECT_EQ(severity_of(lint_text(wrong, asked({"llama.cpp"}))), Severity::warning);
 }
 
-/// rope_parameters beside a rope_scaling is not read: its numbers stop nobody, and silence nothing about the one that is.
+/// rope_parameters beside a rope_scaling is not read: its numbers stop nobody, and silence nothing about the one that
+/// is.
 TEST(LintNumbers, NumbersThatNobodyReads) {
   const auto config = [](const std::string& unread) {
     Json json = Json::parse(llama(R"({"rope_scaling": {"rope_type": "linear", "type": "linear", "factor": 4.0,
