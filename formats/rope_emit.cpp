@@ -32,12 +32,13 @@ std::vector<float> effective(const EngineRope& rope, int length) {
   return table;
 }
 
-/// Against the engine's own float32 arithmetic of the wanted rope, where compare_rope (engines/flags.h) has both sides in
-/// double: what is written must survive that engine's rounding too. 3 units in the last place, as the engines agree on a
-/// formula; llama.cpp multiplies angles up pair by pair in float32, each product rounded: 2^-24 for each of up to 256
-/// pairs.
+/// Against the engine's own float32 arithmetic of the wanted rope, where compare_rope (engines/flags.h) has both sides
+/// in double: what is written must survive that engine's rounding too. 3 units in the last place, as the engines agree
+/// on a formula; llama.cpp multiplies angles up pair by pair in float32, each product rounded: 2^-24 for each of up to
+/// 256 pairs.
 bool same_frequency(const EngineRope& rope, float got, float want) {
-  if (std::max(got, want) < 1e-20f) return true;  // both stand still: 1e-11 radians after 10^9 tokens
+  if (std::max(std::abs(got), std::abs(want)) < 1e-20f)
+    return true;  // both stand still: 1e-11 radians after 10^9 tokens
   if (rope.arithmetic == EngineArithmetic::ggml) return std::abs(got - want) <= std::abs(want) * 0x1p-16f;
   return ulps(got, want) <= 3;
 }

@@ -95,10 +95,11 @@ class Panel {
   }
 
  private:
-  const RopeSpec& spec_of(const RopeGroup& group) const {
+  /// nullptr: of this kind it says nothing. A rope of no kind is one for all layers.
+  const RopeSpec* spec_of(const RopeGroup& group) const {
     for (const formats::WantedLayer& layer : group.rope.layers)
-      if (layer.layer_type == layer_type_) return layer.spec;
-    return group.rope.layers.at(0).spec;
+      if (layer.layer_type == layer_type_ || layer.layer_type.empty()) return &layer.spec;
+    return nullptr;
   }
   double x(std::size_t pair) const {
     if (pairs_.size() == 1) return (kLeft + kRight) / 2;
@@ -109,7 +110,12 @@ class Panel {
 
   /// Curves with their tables, and the ranges of both plots.
   void collect(const std::vector<RopeGroup>& readings) {
-    for (const RopeGroup& reading : readings) add(reading.name, spec_of(reading));
+    for (const RopeGroup& reading : readings) {
+      if (const RopeSpec* spec = spec_of(reading)) add(reading.name, *spec);
+      else
+        without_.push_back(reading.name + (layer_type_.empty() ? ", whose kinds of layers have ropes of their own"
+                                                               : ", which has no layers of this kind"));
+    }
     const RopeSpec& first = curves_.front().spec;
     original_ = trained_context(first, labels_.context > 0 ? labels_.context : std::max(1, first.context));
     pairs_ = rope_pairs(first, original_, labels_.sequence_length);
@@ -174,6 +180,7 @@ class Panel {
       const std::string at = " in a sequence of " + std::to_string(labels_.sequence_length) + " tokens";
       entry(kind_of(index), words + (depends_on_length(curve.spec) ? at : ""));
     }
+    for (const std::string& one : without_) entry("", "no curve: " + one);
     for (const std::string& one : labels_.without) entry("", "no curve: " + one);
   }
   std::string kind_of(std::size_t curve) const { return "curve c" + std::to_string(curve % kColors); }
@@ -285,6 +292,7 @@ class Panel {
   const RopeChartLabels& labels_;
   std::string layer_type_, suffix_;
   std::vector<Curve> curves_;
+  std::vector<std::string> without_;  // readings without a rope for this kind
   int original_ = 1;
   std::vector<RopePair> pairs_;  // of the first curve
   double least_ = 1, most_ = 1, least_slowed_ = 1, most_slowed_ = 1, cursor_ = 0;

@@ -25,8 +25,8 @@ struct RopeTarget {
 };
 std::vector<RopeTarget> ask_engines(const RopeSource& source, const RopeQuestion& question);
 
-/// A rope and who has it. Of distinct_ropes: engines that turn every pair alike, as one: "vllm 0.33.0, sglang 0.5.23". Errors are left out; the first of the list is
-/// what is meant, if anybody can say.
+/// A rope and who has it. Of distinct_ropes: engines that turn every pair alike, as one: "vllm 0.33.0, sglang 0.5.23".
+/// Errors are left out; the first of the list is what is meant, if anybody can say.
 struct RopeGroup {
   std::string name;
   formats::WantedRope rope;

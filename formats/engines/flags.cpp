@@ -139,6 +139,21 @@ void note_certainty(EngineFlags& out, const EngineReading& reading) {
       out.notes.push_back(notice.text);
 }
 
+/// llama-server of 2025-12 and later caps a slot at the model's n_ctx_train, the file's context_length, whatever -c
+/// says; a YaRN whose factor comes from the command line raises it to s L (llama-context.cpp).
+void note_server_cap(EngineFlags& out, const EngineReading& alone, const WantedRope& wanted, const std::string& arch) {
+  if (out.engine.engine != Engine::llama_cpp || !out.engine.at_least({2025, 12}) || !alone.context ||
+      *alone.context >= wanted.context)
+    return;
+  const auto* yarn = std::get_if<RopeYarn>(&wanted.layers.at(0).spec.scaling);
+  if (yarn && out.flags.llama_cpp.factor && yarn->factor * yarn->original_context >= wanted.context) return;
+  // without that key in the file, YaRN's original context is context_length
+  const bool original = yarn && !out.flags.llama_cpp.original_context;
+  out.notes.push_back("llama-server caps a slot at the file's context_length, " + std::to_string(*alone.context) +
+                      ": add --override-kv " + arch + ".context_length=int:" + std::to_string(wanted.context) +
+                      (original ? " --yarn-orig-ctx " + std::to_string(yarn->original_context) : ""));
+}
+
 }  // namespace
 
 EngineFlags engine_flags(const EngineVersion& engine, const FlagsSource& source, const WantedRope& wanted,
@@ -210,6 +225,7 @@ EngineFlags engine_flags(const EngineVersion& engine, const FlagsSource& source,
     out.notes.push_back("max_position_embeddings stays " + std::to_string(*fed_back.context) +
                         ", at which transformers does not stop");
   note_certainty(out, fed_back);
+  note_server_cap(out, alone, wanted, arch);
   if (out.flags.allow_longer_context)
     out.notes.push_back("the environment variable lifts the engine's own limit on the context");
   return out;

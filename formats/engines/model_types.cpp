@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "formats/engines/model_types.h"
@@ -133,16 +134,40 @@ constexpr std::array kWithoutRope = {"albert",      "bart",       "bert",       
 /// Classes that rotate with code and keys of their own (rotary_dim, pairs of neighbours), for which there is no rule.
 constexpr std::array kOwnRope = {"codegen", "gptj"};
 
+/// The names between the blanks; `visit` returns false to stop.
+template <class Visit>
+constexpr void each_name(std::string_view all, Visit visit) {
+  while (!all.empty()) {
+    const std::size_t end = std::min(all.find(' '), all.size());
+    if (!visit(all.substr(0, end))) return;
+    all.remove_prefix(std::min(end + 1, all.size()));
+  }
+}
+/// How many names there are; 0 if one is empty or not after its neighbour: binary_search needs the order.
+constexpr int count_sorted(std::string_view all) {
+  int count = 0;
+  std::string_view last;
+  each_name(all, [&](std::string_view name) {
+    const bool sorted = last < name;  // the first and an empty one: "" < name
+    count = sorted ? count + 1 : 0;
+    last = name;
+    return sorted;
+  });
+  return count;
+}
+static_assert(count_sorted(kTypes) == 804, "CONFIG_MAPPING_NAMES of transformers 5.23.0 has 804 names, sorted here");
+static_assert(count_sorted("a b ") == 2 && count_sorted("a b") == 2 && count_sorted("b a") == 0 &&
+              count_sorted("a  b") == 0 && count_sorted("a a") == 0);
+
 }  // namespace
 
 const std::vector<std::string>& transformers_model_types() {
   static const std::vector<std::string> all = [] {
     std::vector<std::string> out;
-    for (std::string_view rest = kTypes; !rest.empty();) {
-      const std::size_t end = rest.find(' ');
-      out.emplace_back(rest.substr(0, end));
-      rest.remove_prefix(end + 1);
-    }
+    each_name(kTypes, [&](std::string_view name) {
+      out.emplace_back(name);
+      return true;
+    });
     return out;
   }();
   return all;

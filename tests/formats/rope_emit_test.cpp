@@ -133,6 +133,26 @@ TEST(RopeEmit, DifferencesAreNamed) {
   EXPECT_EQ(difference("transformers@4.53").substr(0, 28), "43 of 64 frequencies differ,") << "control";
 }
 
+/// A pair that stands still is not one that turns the other way.
+TEST(RopeEmit, NegativeFrequenciesDiffer) {
+  const auto rope = [](double divisor) {
+    RopeLongrope lists{std::vector<double>(64, 1), std::vector<double>(64, 1), 4096};
+    lists.short_factor[3] = lists.long_factor[3] = divisor;
+    RopeSpec spec{10000, 128, lists, 1.0};
+    spec.context = 4096;
+    return spec;
+  };
+  EngineReading reading;
+  reading.engine = parse_engine("transformers@5.23.0");
+  reading.context = 4096;
+  reading.ropes.emplace_back();
+  const RopeTarget still{rope(1e40), 4096};
+  reading.ropes[0].spec = rope(1e35);
+  EXPECT_EQ(first_difference(still, reading), "");
+  reading.ropes[0].spec = rope(-1);
+  EXPECT_EQ(first_difference(still, reading).substr(0, 27), "1 of 64 frequencies differ ");
+}
+
 // Round trips ---------------------------------------------------------------------------------------------------------
 
 std::vector<RopeTarget> sayable() {

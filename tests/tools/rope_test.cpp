@@ -2,6 +2,7 @@
 #include <numbers>
 
 #include "tests/tools/command.h"
+#include "tools/rope_chart.h"
 
 namespace ropewalk::tools::test {
 namespace {
@@ -328,6 +329,55 @@ TEST(Rope, PythonsNumbers) {
   const Ran plan = run({"extend", with(factor), "--plan", "-c", "8k"});
   EXPECT_EQ(plan.exit, 3);
   EXPECT_NE(plan.err.find("factor is NaN, a number was expected"), std::string::npos) << plan.err;
+  // keys of one class each, which are no less of the rope
+  for (const char* key : {"rotary_emb_base", "rotary_pct", "rope_ratio", "qk_rope_head_dim", "rotary_dim"}) {
+    spill(scratch / "python/config.json",
+          R"({"model_type": "gpt_neox", "hidden_size": 512, "num_attention_heads": 8,
+              "max_position_embeddings": 2048, ")" +
+              std::string(key) + R"(": Infinity})");
+    const Ran own = run({"rope", (scratch / "python").string()});
+    EXPECT_EQ(own.exit, 3) << key;
+    EXPECT_NE(own.err.find(std::string(key) + " is Infinity, a number was expected"), std::string::npos) << own.err;
+  }
+  // what Python refuses
+  for (const char* more : {R"("loss": 1NaN)", R"("loss": -NaN)", R"("loss": NaN5)", R"("loss": [1 NaN])",
+                           R"("loss": 1-Infinity)", R"("loss": --Infinity)"}) {
+    const Ran python = run({"rope", with(more)});
+    EXPECT_EQ(python.exit, 3) << more;
+    EXPECT_EQ(python.err.find("holds NaN or Infinity"), std::string::npos) << python.err;
+  }
+  EXPECT_EQ(run({"rope", with(R"("loss": [NaN,-Infinity , Infinity])")}).exit, 0);
+}
+
+/// xllamacpp 2026.10, run: "the slot context (1024) exceeds the training context of the model (256) - capping" for
+/// linear and NTK, and not for a YaRN whose factor is a flag.
+TEST(Rope, LlamaServersCapIsTold) {
+  Scratch scratch;
+  const std::string base = config_in(scratch / "base", {});
+  const auto flags = [&](const std::string& rope) {
+    return run({"rope", base + "+rope=" + rope, "--flags", "--engine", "llama.cpp"}).out;
+  };
+  const std::string add = "add --override-kv llama.context_length=int:16384";
+  EXPECT_NE(flags("linear,factor=4").find(add), std::string::npos) << flags("linear,factor=4");
+  EXPECT_NE(flags("ntk,alpha=4,to=16k").find(add), std::string::npos) << flags("ntk,alpha=4,to=16k");
+  EXPECT_EQ(flags("yarn,factor=4").find("override-kv"), std::string::npos) << flags("yarn,factor=4");
+}
+
+/// MiniMax M2: 64 of 128 channels rotate in transformers 5.23.0, and rotary_dim alone says so.
+TEST(Rope, RotaryDimOfAClassThatWasNotCompared) {
+  Scratch scratch;
+  const auto rope = [&](const Json& more) {
+    Json config = {{"model_type", "minimax_m2"}, {"head_dim", 128}};
+    config.update(more);
+    return run({"rope", config_in(scratch / "minimax", config)});
+  };
+  const Ran refused = rope({{"rotary_dim", 64}});
+  EXPECT_EQ(refused.exit, 3);
+  EXPECT_NE(refused.err.find("rotary_dim changes it"), std::string::npos) << refused.err;
+  EXPECT_EQ(rope({{"rotary_dim", 128}}).exit, 0);
+  const Ran share = rope({{"rotary_dim", 64}, {"partial_rotary_factor", 0.5}});
+  EXPECT_EQ(share.exit, 0) << share.err;
+  EXPECT_NE(share.out.find("32 untouched (0-31)"), std::string::npos) << share.out;
 }
 
 /// A divisor that float32 does not hold makes 1 / inf = 0 in every engine.
@@ -374,7 +424,8 @@ TEST(Rope, AHeadOfAMillionChannels) {
   EXPECT_NE(ran.err.find("a width of 1000000.0 channels"), std::string::npos) << ran.err;
 }
 
-// Without a word about a model there is nothing to compute: what a file of another kind is taken for, were it not refused.
+// Without a word about a model there is nothing to compute: what a file of another kind is taken for, were it not
+// refused.
 TEST(Rope, AFileOfAnotherKindIsRefused) {
   for (const char* name : {"tokenizer_config.json", "generation_config.json", "model.safetensors.index.json"}) {
     const std::string file = model("tolstoy-4m") + "/" + name;
@@ -405,7 +456,7 @@ TEST(Rope, Usage) {
   EXPECT_EQ(slurp(scratch / "there.svg"), "x");
 }
 
-// The drawing -----------------------------------------------------------------------------------------------------------
+// The drawing --------------------------------------------------------------------------------------------------------
 
 /// Tags open and close in order, attributes are quoted, text has no bare '<' or '&': "" or the first fault.
 std::string xml_fault(const std::string& text) {
@@ -558,6 +609,20 @@ TEST(RopeDrawing, NothingIsClippedOrLeftOut) {
   EXPECT_NE(svg.find(">full_attention</text>"), std::string::npos);
   EXPECT_NE(svg.find(">sliding_attention</text>"), std::string::npos);
   EXPECT_NE(svg.find("no curve: exllamav2 0.3.2, which is not followed here"), std::string::npos);
+}
+
+/// A reading that has no layers of a kind has no curve there, one with a rope for all layers has the same everywhere.
+TEST(RopeDrawing, KindsThatAReadingDoesNotHave) {
+  const auto rope = [](double theta) { return RopeSpec{theta, 64, RopeUnscaled{}}; };
+  const std::vector<RopeGroup> readings = {{"meant", {{{"full", rope(1e6)}, {"sliding", rope(1e4)}}, 4096}},
+                                           {"one for all", {{{"", rope(5e5)}}, 4096}},
+                                           {"full alone", {{{"full", rope(2e6)}}, 4096}}};
+  const std::string svg = rope_chart(readings, {"x", 4096, 4096, {}});
+  EXPECT_FALSE(points_of(svg, "curve-2").empty());
+  EXPECT_FALSE(points_of(svg, "curve-1-layers-1").empty());
+  EXPECT_TRUE(points_of(svg, "curve-2-layers-1").empty());
+  EXPECT_NE(svg.find("no curve: full alone, which has no layers of this kind"), std::string::npos);
+  EXPECT_EQ(svg.find("no curve"), svg.rfind("no curve"));
 }
 
 }  // namespace
