@@ -83,8 +83,8 @@ TEST(TokenizerJson, NamesWhatIsNotUnderstood) {
   };
   unsupported(file(R"({"type": "Magic"})"), R"({"type")", "'model' is of type 'Magic', which is not known");
   unsupported(file(bpe(kVocab, "[]", R"(, "dropout": 0.1)")), "0.1", "'model/dropout' asks for random merges");
-  unsupported(step("normalizer", R"({"type": "Precompiled", "precompiled_charsmap": ""})"), R"({"type": "Pre)",
-              "'normalizer' is the normalizer 'Precompiled', which is not known");
+  unsupported(step("normalizer", R"({"type": "Uppercase"})"), R"({"type": "Upp)",
+              "'normalizer' is the normalizer 'Uppercase', which is not known");
   unsupported(step("pre_tokenizer", R"({"type": "Sequence", "pretokenizers": [{"type": "UnicodeScripts"}]})"),
               R"({"type": "Uni)",
               "'pre_tokenizer/pretokenizers/0' is the pre-tokenizer 'UnicodeScripts', which is not known");
