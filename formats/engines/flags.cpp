@@ -140,18 +140,36 @@ void note_certainty(EngineFlags& out, const EngineReading& reading) {
 }
 
 /// llama-server of 2025-12 and later caps a slot at the model's n_ctx_train, the file's context_length, whatever -c
-/// says; a YaRN whose factor comes from the command line raises it to s L (llama-context.cpp).
-void note_server_cap(EngineFlags& out, const EngineReading& alone, const WantedRope& wanted, const std::string& arch) {
+/// says; a YaRN whose factor comes from the command line, and is not the file's, raises it to s L (llama-context.cpp).
+/// Elsewhere --override-kv changes the key, and what the loader takes it for where the file has no original context.
+void lift_server_cap(EngineFlags& out, const FlagsSource& source, const EngineReading& alone, const WantedRope& wanted,
+                     const Trial& trial, const std::string& arch) {
   if (out.engine.engine != Engine::llama_cpp || !out.engine.at_least({2025, 12}) || !alone.context ||
       *alone.context >= wanted.context)
     return;
-  const auto* yarn = std::get_if<RopeYarn>(&wanted.layers.at(0).spec.scaling);
-  if (yarn && out.flags.llama_cpp.factor && yarn->factor * yarn->original_context >= wanted.context) return;
-  // without that key in the file, YaRN's original context is context_length
-  const bool original = yarn && !out.flags.llama_cpp.original_context;
-  out.notes.push_back("llama-server caps a slot at the file's context_length, " + std::to_string(*alone.context) +
-                      ": add --override-kv " + arch + ".context_length=int:" + std::to_string(wanted.context) +
-                      (original ? " --yarn-orig-ctx " + std::to_string(yarn->original_context) : ""));
+  const RopeSpec& spec = wanted.layers.at(0).spec;
+  const auto* yarn = std::get_if<RopeYarn>(&spec.scaling);
+  const std::optional<double> factor = out.flags.llama_cpp.factor;
+  const bool in_file = factor && !alone.ropes.empty() && rope_factor(alone.ropes[0].spec) == *factor;
+  if (yarn && factor && !in_file && *factor * yarn->original_context >= wanted.context) return;
+  const auto* gguf = std::get_if<FlagsGguf>(&source);
+  // short and long lists go by the original context of the file alone, no flag's
+  const bool lists =
+      gguf && !spec.frequency_divisors.empty() && !gguf->file->integer(arch + ".rope.scaling.original_context_length");
+  FlagSet lifted = out.flags;
+  lifted.overrides["context_length"] = wanted.context;
+  const Trial::Verdict before = trial.judge(out.flags);
+  bool right = !lists && trial.judge(lifted) == before;
+  if (!right && !lists && yarn) {
+    lifted.llama_cpp.original_context = yarn->original_context;
+    right = trial.judge(lifted) == before;
+  }
+  if (!right) {
+    out.notes.push_back("llama-server caps a slot at the file's context_length, " + std::to_string(*alone.context));
+    return;
+  }
+  out.flags = std::move(lifted);
+  out.line = flags_line(out.engine, out.flags, arch);
 }
 
 }  // namespace
@@ -220,12 +238,12 @@ EngineFlags engine_flags(const EngineVersion& engine, const FlagsSource& source,
     note_certainty(out, alone);
     return out;
   }
+  lift_server_cap(out, source, alone, wanted, trial, arch);
   const EngineReading fed_back = read_with_flags(engine, source, out.flags, options);
   if (engine.engine == Engine::transformers && fed_back.context && *fed_back.context != wanted.context)
     out.notes.push_back("max_position_embeddings stays " + std::to_string(*fed_back.context) +
                         ", at which transformers does not stop");
   note_certainty(out, fed_back);
-  note_server_cap(out, alone, wanted, arch);
   if (out.flags.allow_longer_context)
     out.notes.push_back("the environment variable lifts the engine's own limit on the context");
   return out;

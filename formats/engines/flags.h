@@ -38,7 +38,7 @@ using FlagsSource = std::variant<const Json*, FlagsGguf>;
 /// What stands on the command line, apart from its spelling.
 struct FlagSet {
   std::optional<int> context;       // -c, --max-model-len, --context-length, -l, -cs
-  Json overrides = Json::object();  // keys of the model's config.json, replaced whole
+  Json overrides = Json::object();  // keys of the model's config.json, replaced whole; llama.cpp: of the GGUF
   bool in_text_config = false;      // the overrides belong into text_config
   LlamaCppFlags llama_cpp = {};
   ExLlamaV2Flags exllamav2 = {};

@@ -99,6 +99,20 @@ std::optional<EngineError> load_error(const EngineVersion& engine, const Json& c
   return std::nullopt;
 }
 
+namespace {
+
+/// --override-kv ARCH.context_length=int:N of llama.cpp: the length by default, and YaRN's original context where
+/// neither the file nor a flag has one (load_hparams of src/llama-model.cpp).
+void override_length(const EngineReading& without, const FlagSet& flags, EngineOptions& told) {
+  const int length = flags.overrides.at("context_length").get<int>();
+  if (!told.context) told.context = length;
+  if (told.llama_cpp.original_context || without.ropes.empty()) return;
+  for (const RopeProvenance& from : without.ropes[0].spec.provenance)
+    if (from.field == "original_context" && from.pointer.find("original") == std::string::npos)
+      told.llama_cpp.original_context = length;
+}
+
+}  // namespace
 }  // namespace engines
 
 std::optional<FlagSet> also_override(const EngineVersion& engine, const Json& config, FlagSet flags,
@@ -117,9 +131,14 @@ EngineReading read_with_flags(const EngineVersion& engine, const FlagsSource& so
   told.llama_cpp = flags.llama_cpp;
   told.exllamav2 = flags.exllamav2;
   told.allow_longer_context = flags.allow_longer_context;
+  if (engine.engine == Engine::llama_cpp && flags.overrides.contains("context_length")) {
+    FlagSet rest = flags;
+    rest.overrides = Json::object();
+    engines::override_length(read_with_flags(engine, source, rest, options), flags, told);
+  }
   if (const auto* gguf = std::get_if<FlagsGguf>(&source)) return read_as(engine, *gguf->file, gguf->path, told);
   const Json& config = *std::get<const Json*>(source);
-  if (flags.overrides.empty()) return read_as(engine, config, told);
+  if (flags.overrides.empty() || !engines::takes_overrides(engine)) return read_as(engine, config, told);
   if (const std::optional<EngineError> error = engines::load_error(engine, config, told)) {
     EngineReading reading;
     reading.engine = engine;

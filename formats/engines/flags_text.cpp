@@ -57,6 +57,8 @@ std::string llama_cpp_line(const FlagSet& flags, const std::string& arch) {
   line.number("--yarn-beta-fast", rope.beta_fast);
   if (rope.attn_factor_key)
     line.flag("--override-kv", arch + ".rope.scaling.attn_factor=float:" + engines::number_text(*rope.attn_factor_key));
+  for (const auto& item : flags.overrides.items())  // lengths alone
+    line.flag("--override-kv", arch + "." + item.key() + "=int:" + item.value().dump());
   return line.text();
 }
 

@@ -103,7 +103,8 @@ TEST(EngineFlags, RecipeInTheFile) {
   dict["type"] = "yarn";
   dict.erase("rope_type");
   const Json file = qwen("qwen2", 32768, dict);
-  EXPECT_EQ(line_of("llama.cpp", file, spec, 131072), "-c 131072");
+  EXPECT_EQ(line_of("llama.cpp", file, spec, 131072), "-c 131072 --override-kv qwen2.context_length=int:131072");
+  EXPECT_EQ(line_of("llama.cpp", file, spec, 32768), "");
   EXPECT_EQ(line_of("vllm@0.24", file, spec, 131072), "");
   EXPECT_EQ(line_of("vllm", file, spec, 131072),
             R"(--hf-overrides '{"max_position_embeddings":131072}' --max-model-len 131072)");
@@ -153,7 +154,8 @@ TEST(EngineFlags, YarnMistralWithoutItsCode) {
             R"(1.1940812105567846, "rope_theta": 10000.0}))");
   EXPECT_EQ(
       line_of("llama.cpp", file, spec, 131072),
-      "-c 131072 --yarn-beta-slow 2 --yarn-beta-fast 128 --override-kv llama.rope.scaling.attn_factor=float:0.934878");
+      "-c 131072 --yarn-beta-slow 2 --yarn-beta-fast 128 --override-kv llama.rope.scaling.attn_factor=float:0.934878 "
+      "--override-kv llama.context_length=int:131072");
   EXPECT_NE(line_of("sglang", file, spec, 131072).find(R"("attn_factor":0.93487)"), std::string::npos);
   const EngineFlags v2 = flags_of("exllamav2", file, spec, 131072);
   EXPECT_FALSE(v2.possible);
@@ -196,8 +198,9 @@ TEST(EngineFlags, OtherMethods) {
   RopeSpec linear = yarn_spec(10000, 4, 4096);
   linear.scaling = RopeLinear{4};
   const Json plain = llama2(nullptr, 4096);
-  EXPECT_EQ(line_of("llama.cpp", plain, linear, 16384),
-            "-c 16384 --rope-scale 4");  // its type without a name is linear
+  EXPECT_EQ(
+      line_of("llama.cpp", plain, linear, 16384),
+      "-c 16384 --rope-scale 4 --override-kv llama.context_length=int:16384");  // its type without a name is linear
   EXPECT_EQ(line_of("exllamav2", plain, linear, 16384), "-l 16384 -rs 4");
   // vLLM and SGLang multiply the file's length by the factor themselves
   EXPECT_EQ(
@@ -225,7 +228,7 @@ TEST(EngineFlags, OtherMethods) {
   const EngineFlags still = flags_of("llama.cpp", file, dynamic, 16384);
   ASSERT_TRUE(still.possible);
   // 4 * 16384 / 4096 - 3 = 13; 10000 * 13^(128/126) = 135401.97
-  EXPECT_EQ(still.line, "-c 16384 --rope-freq-base 135401.97304176545");
+  EXPECT_EQ(still.line, "-c 16384 --rope-freq-base 135401.97304176545 --override-kv llama.context_length=int:16384");
   ASSERT_FALSE(still.notes.empty());
   EXPECT_EQ(still.notes[0].rfind("right at 16384 tokens; shorter sequences", 0), 0u);
 }
@@ -257,7 +260,11 @@ TEST(EngineFlags, LlamaCppCommandLine) {
   // none: the scale does not count
   EXPECT_TRUE(std::holds_alternative<RopeUnscaled>(read("llama.cpp", "--rope-scaling none --rope-scale 4").scaling));
   EXPECT_EQ(read("llama.cpp", "--rope-freq-base 500000").theta, 500000);
-  // without --yarn-orig-ctx the model's length counts
+  // without --yarn-orig-ctx the model's length counts, or what it is changed to
+  const std::string yarn = "--rope-scaling yarn --rope-scale 16", key = " --override-kv llama.context_length=int:";
+  EXPECT_EQ(std::get<RopeYarn>(read("llama.cpp", yarn + key + "8192").scaling).original_context, 8192);
+  EXPECT_EQ(std::get<RopeYarn>(read("llama.cpp", on + key + "8192").scaling).original_context, 4096);
+  EXPECT_EQ(read("llama.cpp", key.substr(1) + "8192").context, 8192);
   EXPECT_EQ(std::get<RopeYarn>(read("llama.cpp", "--rope-scaling yarn --rope-scale 16").scaling).original_context,
             4096);
 }

@@ -89,10 +89,12 @@ inline FlagSet parse_flags_line(const EngineVersion& engine, const std::string& 
     else if (name == "--yarn-beta-slow") rope.beta_slow = std::stof(value);
     else if (name == "--yarn-beta-fast") rope.beta_fast = std::stof(value);
     else if (name == "--override-kv") {
-      const std::string key = ".rope.scaling.attn_factor=float:";
-      const std::size_t from = value.find(key);
-      if (from == std::string::npos) throw std::runtime_error(value);
-      rope.attn_factor_key = double(float(std::atof(value.c_str() + from + key.size())));
+      const std::string key = ".rope.scaling.attn_factor=float:", length = ".context_length=int:";
+      const std::size_t from = value.find(key), place = value.find(length);
+      if (from != std::string::npos) rope.attn_factor_key = double(float(std::atof(value.c_str() + from + key.size())));
+      else if (place != std::string::npos)
+        flags.overrides["context_length"] = std::stoi(value.substr(place + length.size()));
+      else throw std::runtime_error(value);
     } else if (name == "-rs") flags.exllamav2.scale = std::stod(value);
     else if (name == "-ra") flags.exllamav2.alpha = std::stod(value);
     else if (name == "-ry") flags.exllamav2.yarn = std::stod(value);

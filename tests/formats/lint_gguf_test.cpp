@@ -199,7 +199,7 @@ TEST(LintGguf, FlagsRunWhatIsMeant) {
   const std::vector<Finding> lengths = lint(yarn({count("llama.context_length", 8192)}), {});
   found = finding_of(lengths, "G04");
   ASSERT_TRUE(found && found->flags.size() == 1);
-  EXPECT_EQ(found->flags[0].line, "-c 131072");
+  EXPECT_EQ(found->flags[0].line, "-c 131072 --override-kv llama.context_length=int:131072");
 
   const std::vector<Finding> twice =
       lint(gguf({{"llama.rope.scaling.type", gguf_string("linear")}, number("llama.rope.scaling.factor", 4)}, "llama",
@@ -259,8 +259,10 @@ TEST(LintGguf, NoLineThatTheEngineDoesNotObey) {
 
 /// -c is an int (common/arg.cpp): no line where factor x original is none.
 TEST(LintGguf, NoContextThatTheEngineCannotTake) {
-  for (const auto& [factor, line] : {std::pair{32.0, "-c 262144"}, std::pair{131072.0, "-c 1073741824"},
-                                     std::pair{262144.0, ""}, std::pair{1e30, ""}}) {
+  const std::string key = " --override-kv llama.context_length=int:";  // llama-server's cap
+  for (const auto& [factor, line] :
+       {std::pair{32.0, "-c 262144" + key + "262144"}, std::pair{131072.0, "-c 1073741824" + key + "1073741824"},
+        std::pair{262144.0, std::string()}, std::pair{1e30, std::string()}}) {
     const std::vector<Finding> findings = lint(yarn_16({number("llama.rope.scaling.factor", factor)}), {});
     const Finding* found = finding_of(findings, "G04");
     ASSERT_NE(found, nullptr);
