@@ -43,6 +43,7 @@ class TransformersReader {
     RopeSpec spec;
     spec.context = geometry_.context;
     spec.theta = fields_.theta();
+    warn_of_two_bases();
     spec.rotary_dim =
         type == "default" ? geometry_.head_dim : rotary_dim(type);  // the default table ignores partial_rotary_factor
     if (type == "default") spec.scaling = RopeUnscaled{};
@@ -91,6 +92,16 @@ class TransformersReader {
       warnings_.push_back("rope_type is " + value->dump() + " but type is " + other->dump() +
                           ": transformers 5.23.0 reads rope_type, 4.43 to 4.57 read type");
     return value->get<std::string>();
+  }
+
+  void warn_of_two_bases() {
+    const Json* inside = fields_.value("rope_theta");
+    if (!inside || !config_.contains("rope_theta")) return;
+    const Json& top = config_.at("rope_theta");
+    if (top.is_number() && inside->is_number() && top.get<double>() != inside->get<double>())
+      warnings_.push_back("rope_theta is " + top.dump() + " at the top level and " + inside->dump() +
+                          " in the rope dictionary: transformers 5.23.0 uses the second, transformers 4 and exllama "
+                          "the first");
   }
 
   [[noreturn]] void refuse_type(const std::string& type) const {

@@ -54,18 +54,17 @@ std::string word(const std::string& text) {
   return out + "'";
 }
 
-/// The model whose config.json this is.
-std::string source_of(const Linter& lint) {
-  const std::filesystem::path path = lint.file.path;
-  if (path.filename() != "config.json") return "MODEL";
-  return path.has_parent_path() ? word(path.parent_path().string()) : ".";
-}
-
 std::string at_version(const EngineVersion& engine) {
   return std::string(engine_name(engine.engine)) + "@" + engine.text;
 }
 
 }  // namespace
+
+std::string source_of(const Linter& lint) {
+  const std::filesystem::path path = lint.file.path;
+  if (path.filename() != "config.json") return "MODEL";
+  return path.has_parent_path() ? word(path.parent_path().string()) : ".";
+}
 
 std::string rewrite_advice(const Linter& lint, const std::vector<std::size_t>& hurt, const std::string& pointer) {
   if (lint.reference.error || lint.context == 0 || lint.declared.empty())

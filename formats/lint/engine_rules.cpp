@@ -86,7 +86,8 @@ void computed(Linter& lint) {
     lint.add_for("E03", hurt, factor.second,
                  lint.does(hurt, "scales", "scale") + " attention by " + factor.first + ", " + lint.declared_by +
                      " by " + trimmed(std::round(1e6 * declared_factor) / 1e6) + by_which_rules(lint),
-                 "see ropewalk rope --engine " + std::string(engine_name(lint.engines[hurt.front()].engine)),
+                 "see ropewalk rope " + source_of(lint) + " --engine " +
+                     std::string(engine_name(lint.engines[hurt.front()].engine)),
                  most(lint));
   for (const auto& [rope, hurt] : groups) {
     const Difference& difference = differences[rope];

@@ -85,13 +85,15 @@ std::string harm(const LintInput& input, const LintOptions& options, const Json&
   return "";
 }
 
-/// Lengths to be served are factor x original context: while a finding doubts the original context none is written,
-/// unless the length was asked for.
+/// Lengths to be served are factor x original context: while a finding leaves them open none is written, unless the
+/// length was asked for.
 std::string doubt(const LintOptions& options, const std::vector<Finding>& findings, const Finding& fix) {
   if (options.context || fix.length == 0) return "";
   for (const Finding& one : findings)
     if (one.doubts_original)
       return "the length follows from the original context, which " + std::string(one.rule) + " doubts";
+  for (const Finding& one : findings)
+    if (linting::leaves_length_open(one)) return "settle " + std::string(one.rule) + " first: it decides which length";
   return "";
 }
 

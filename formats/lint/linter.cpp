@@ -271,17 +271,26 @@ std::string Linter::flags_with(std::size_t engine, const std::string& key, const
   return flags ? flags_line(engines[engine], *flags) : "";
 }
 
-/// Lengths are factor x original context: while a finding doubts that, no fix names one.
+/// Lengths are factor x original context: while a finding doubts that, no fix names one, nor a rope made of it.
 void Linter::settle_original_first() {
   if (options.context || wanted <= 0) return;
-  const auto doubts =
-      std::find_if(findings_.begin(), findings_.end(), [](const Finding& one) { return one.doubts_original; });
-  if (doubts == findings_.end()) return;
-  for (Finding& one : findings_)
-    if (one.length == wanted) {
-      one.fix = "settle " + std::string(doubts->rule) + " first: the length follows from the original context";
+  for (const bool original : {true, false}) {
+    const auto open = std::find_if(findings_.begin(), findings_.end(), [&](const Finding& one) {
+      return original ? one.doubts_original : leaves_length_open(one);
+    });
+    if (open == findings_.end()) continue;
+    const std::string rule(open->rule);
+    for (Finding& one : findings_) {
+      const bool rewrites = original && rule == "R09" && (one.rule == "E02" || one.rule == "E03");
+      if (one.length != wanted && !rewrites) continue;
+      one.fix = "settle " + rule + " first: " +
+                (rewrites   ? "which original context is meant decides who is wrong"
+                 : original ? "the length follows from the original context"
+                            : "it decides which length is served");
       one.flags.clear();
     }
+    return;
+  }
 }
 
 std::vector<Finding> Linter::take() {

@@ -131,6 +131,11 @@ class Linter {
 inline bool is_attention_factor(double value) { return value > 0 && value <= std::numeric_limits<float>::max(); }
 /// The file's JSON with the edits made.
 Json edited(const Json& json, const std::vector<JsonEdit>& edits);
+/// While it is open no length to be served is known, and no fix names one: what follows from a doubted original context,
+/// and a factor x original that is not max_position_embeddings.
+inline bool leaves_length_open(const Finding& one) {
+  return one.doubts_original || (one.rule == "R22" && !one.engines.empty());
+}
 /// What lint takes for the same number: attention factors and divisors stand in files with six digits (1.27726), which
 /// is 1e-5 at the worst. The flags' comparer (engines/flags.h) and the emitter's (rope_emit.h), which vouch for numbers
 /// that are written out in full, ask for the engines' own 3 units in the last place of float32, 3.6e-7.
@@ -139,6 +144,8 @@ inline constexpr double kSameRope = 1e-5;
 bool same_frequencies(const std::vector<double>& a, const std::vector<double>& b, double* ratio = nullptr,
                       int* pair = nullptr);
 
+/// The model whose config.json this is, as one word for a shell; MODEL for a file under another name.
+std::string source_of(const Linter& lint);
 /// What to do where these engines read the file wrongly at `pointer`: ropewalk's command that writes what they read, as it
 /// can be run, or that no config.json does.
 std::string rewrite_advice(const Linter& lint, const std::vector<std::size_t>& hurt, const std::string& pointer);

@@ -53,6 +53,17 @@ void quoted_numbers(Linter& lint, const RopeDict& dict) {
   for (const char* key : {"low_freq_factor", "high_freq_factor"})
     if (dict.type == "llama3" && !dict.find(key))
       bad_number(lint, dict, dict.pointer, std::string("llama3 without ") + key, std::string("add ") + key);
+  for (const char* key : {"low_freq_factor", "high_freq_factor"})
+    if (const auto share = dict.number(key); dict.type == "llama3" && share && !(*share > 0))
+      bad_number(lint, dict, dict.at(key),
+                 std::string(key) + " is " + trimmed(*share) + ", a number above 0 was expected",
+                 "write what the model was trained with: 1 and 4 in Llama 3.1");
+  // Hunyuan's multiplies the base
+  if (const auto alpha = dict.number("alpha"); alpha && !(*alpha > 0 && *alpha <= 1e12))
+    bad_number(
+        lint, dict, dict.at("alpha"),
+        "alpha is " + trimmed(*alpha) + ", a number above 0 was expected (1000 in Hunyuan): it multiplies the base",
+        "write what the model was trained with");
   const auto low = dict.number("low_freq_factor"), high = dict.number("high_freq_factor");
   if (dict.type == "llama3" && low && high && *low > *high)  // equal in Llama 4 Scout: a step
     bad_number(lint, dict, dict.at("high_freq_factor"),
@@ -277,10 +288,37 @@ void theta(Linter& lint) {
   for (const RopeDict& dict : lint.dicts) check(dict.find("rope_theta"), dict.at("rope_theta"));
 }
 
+/// Numbers of the top level that the rope of one class is made of.
+void own_names(Linter& lint) {
+  for (const char* key : {"rotary_pct", "rope_local_base_freq", "rotary_emb_base"}) {
+    const Json* value = lint.find(key);
+    if (!value || value->is_null()) continue;
+    const std::string pointer = lint.at(key);
+    const bool read =
+        (lint.reference.error && lint.reference.error->pointer == pointer) ||
+        std::any_of(lint.reference.ropes.begin(), lint.reference.ropes.end(), [&](const EngineRope& rope) {
+          return std::any_of(rope.spec.provenance.begin(), rope.spec.provenance.end(),
+                             [&](const RopeProvenance& from) { return from.pointer == pointer; });
+        });
+    const auto number = lint.number(key);
+    const bool share = std::string_view(key) == "rotary_pct";
+    if (number && (!share || (*number > 0 && *number <= 1))) continue;
+    Finding& finding =
+        lint.add("R20", read ? Severity::error : Severity::warning, pointer,
+                 std::string(key) + " is " + (number ? trimmed(*number) : shown(*value)) +
+                     (share ? ", the share of a head's channels that rotate was expected, above 0 and at most 1"
+                            : ", a number was expected"),
+                 value->is_string() ? "write it without quotes" : "write what the model was trained with");
+    if (!number) finding.edits = unquoted(pointer, *value, false);
+    if (read) lint.explain_all();
+  }
+}
+
 }  // namespace
 
 void number_rules(Linter& lint) {
   theta(lint);
+  own_names(lint);
   for (const RopeDict& dict : lint.dicts) {
     quoted_numbers(lint, dict);
     betas(lint, dict);

@@ -132,7 +132,7 @@ void remote_code(Linter& lint) {
   for (const auto& [instead, which] : groups)
     message += (&instead == &groups.front().first ? " " : "; ") + lint.names(which) + ": " + instead;
   lint.add_for("R08", hurt, pointer, message,
-               "rewrite it as a native config: ropewalk extend MODEL -o NEW --rope native");
+               "rewrite it as a native config: ropewalk extend " + source_of(lint) + " -o NEW --rope native");
   lint.explain(hurt, Aspect::frequencies), lint.explain(hurt, Aspect::attention), lint.explain(hurt, Aspect::load);
 }
 

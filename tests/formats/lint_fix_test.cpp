@@ -85,10 +85,9 @@ TEST(LintFix, OtherFilesAreRaisedToTheContext) {
 
 // A YaRN of 8192 tokens whose original context is misspelt: 32768 x 16 tokens are nobody's length.
 TEST(LintFix, NoLengthIsWrittenFromAnOriginalContextInDoubt) {
-  const auto of_key = [](const char* key) {
-    return Files{llama(std::string(R"({"max_position_embeddings": 32768, "rope_scaling": {"rope_type": "yarn",
-      "factor": 16.0, ")") +
-                       key + R"(": 8192}})"),
+  const auto of_key = [](const char* key, int length = 32768) {
+    return Files{llama(R"({"max_position_embeddings": )" + std::to_string(length) +
+                       R"(, "rope_scaling": {"rope_type": "yarn", "factor": 16.0, ")" + key + R"(": 8192}})"),
                  R"({"model_max_length": 4096})", R"({"max_length": 4096})"};
   };
   const LintFixes doubted = fixes(of_key("original_max_position_embedding"));
@@ -99,8 +98,18 @@ TEST(LintFix, NoLengthIsWrittenFromAnOriginalContextInDoubt) {
   for (const FixedFile& file : doubted.files) EXPECT_EQ(file.path, "config.json");
   for (const Finding& one : lint(input_of(of_key("original_max_position_embedding")), {}))
     EXPECT_EQ(one.fix.find("524288"), std::string::npos) << one.rule << " " << one.fix;  // 16 times a guess
-  // the control: spelt right, and asked for
-  const LintFixes sure = fixes(of_key("original_max_position_embeddings"));
+  // spelt right, factor x original is still not the length that every engine serves
+  const LintFixes open = fixes(of_key("original_max_position_embeddings"));
+  EXPECT_TRUE(open.files.empty());
+  ASSERT_NE(of(open, "R41"), nullptr);
+  EXPECT_EQ(of(open, "R41")->rejected, "settle R22 first: it decides which length");
+  for (const Finding& one : lint(input_of(of_key("original_max_position_embeddings")), {}))
+    if (one.rule == "R41" || one.rule == "R42") {
+      EXPECT_EQ(one.fix.rfind("settle R22 first", 0), 0u) << one.fix;
+      EXPECT_TRUE(one.flags.empty());
+    }
+  // the control: spelt right and served, and asked for
+  const LintFixes sure = fixes(of_key("original_max_position_embeddings", 131072));
   ASSERT_NE(of(sure, "R41"), nullptr);
   EXPECT_EQ(of(sure, "R41")->rejected, "");
   const LintFixes asked_for = fixes(of_key("original_max_position_embedding"), asked({"transformers"}, 131072));

@@ -205,6 +205,13 @@ TEST(LintNumbers, NoLengthWhileTheOriginalContextIsInDoubt) {
                                  sure = fixes(llama(kYarn), std::nullopt);
   ASSERT_GE(open.size(), 3u);
   for (const std::string& fix : open) EXPECT_EQ(fix, "settle R09 first");
+  // nor does a fix write the rope of one of the two
+  const std::vector<Finding> both = lint(input_of({doubted}), {});
+  ASSERT_NE(find(both, "E02"), nullptr) << in_words(both);
+  for (const Finding& one : both) {
+    EXPECT_EQ(one.fix.find("ropewalk extend"), std::string::npos) << one.rule << ": " << one.fix;
+    EXPECT_TRUE(one.rule != "E02" || one.flags.empty()) << one.flags[0].line;
+  }
   for (const std::string& fix : told) EXPECT_EQ(fix.substr(0, 11), "write 65536");
   ASSERT_GE(sure.size(), 2u);
   for (const std::string& fix : sure) EXPECT_EQ(fix.substr(0, 6), "write ");

@@ -44,6 +44,16 @@ std::string longrope(std::size_t entries, double first = 1) {
   return llama(patch.dump(), R"({"model_type": "phi3", "hidden_size": 3072})");  // 96 channels, 48 pairs
 }
 
+std::string llama3(double low, double high) {
+  const Json dict = {{"rope_type", "llama3"},
+                     {"factor", 8.0},
+                     {"original_max_position_embeddings", 8192},
+                     {"low_freq_factor", low},
+                     {"high_freq_factor", high}};
+  return llama(Json{{"max_position_embeddings", 65536}, {"rope_scaling", dict}}.dump());
+}
+const std::string kHunyuan = R"({"model_type": "hunyuan_v1_dense"})", kNeox = R"({"model_type": "gpt_neox"})";
+
 std::vector<Case> cases() {
   const std::string gemma =
       R"({"model_type": "llama", "num_hidden_layers": 2, "layer_types": ["full_attention", "sliding_attention"]})";
@@ -192,6 +202,20 @@ std::vector<Case> cases() {
        {},
        {},
        {"vllm 0.33.0", "sglang 0.5.23"}},
+      {"R20", llama3(-1, 4), E, "/rope_scaling/low_freq_factor"},
+      {"R20", llama3(0, 4), E, "/rope_scaling/low_freq_factor"},
+      {"R20", llama3(1, 4), kSilent},
+      {"R20", llama3(4, 4), kSilent},  // Llama 4 Scout's step
+      {"R20", llama(R"({"rope_scaling": {"type": "dynamic", "alpha": -5.0}})", kHunyuan), E, "/rope_scaling/alpha"},
+      {"R20", llama(R"({"rope_scaling": {"type": "dynamic", "alpha": 1e308}})", kHunyuan), E, "/rope_scaling/alpha"},
+      {"R20", llama(R"({"rope_scaling": {"type": "dynamic", "alpha": 1000.0}})", kHunyuan), kSilent},
+      {"R20", llama(R"({"rotary_pct": "0.25"})", kNeox), E, "/rotary_pct"},
+      {"R20", llama(R"({"rotary_pct": 2.0})", kNeox), E, "/rotary_pct"},
+      {"R20", llama(R"({"rotary_pct": 0.25})", kNeox), kSilent},
+      {"R20", llama(R"({"rotary_pct": 2.0})"), W, "/rotary_pct"},  // no key of llama's
+      {"R20", llama(R"({"rope_local_base_freq": "10000"})", R"({"model_type": "gemma3_text"})"), E,
+       "/rope_local_base_freq"},
+      {"R20", llama(R"({"rope_local_base_freq": 10000.0})", R"({"model_type": "gemma3_text"})"), kSilent},
       {"R20", golden_config("linear4-int"), E, "/rope_scaling/factor", {"vllm@0.8.5"}},
       {"R20", golden_config("linear4-int"), kSilent, "", {"transformers"}},
       {"R20", golden_config("yarn-beta-int"), kSilent},

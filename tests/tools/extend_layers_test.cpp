@@ -255,6 +255,11 @@ TEST(ExtendLayers, ContradictionsOfTheFileAreTold) {
   EXPECT_NE(warned({{"rope_parameters", {{"rope_type", "default"}, {"rope_theta", 500000.0}}}})
                 .find("both rope_scaling and rope_parameters are given and differ"),
             std::string::npos);
+  Json two = config["rope_scaling"];
+  two["rope_theta"] = 500000.0;
+  EXPECT_NE(warned({{"rope_theta", 10000.0}, {"rope_scaling", two}})
+                .find("rope_theta is 10000.0 at the top level and 500000.0 in the rope dictionary"),
+            std::string::npos);
 }
 
 }  // namespace

@@ -257,7 +257,9 @@ TEST_F(Lint, FlagsStandUnderAFinding) {
     "rope_theta": 1000000.0, "rope_scaling": {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}})");
   const Ran ran = lint({config, "--select", "R22"});
   // llama.cpp reads the rope right and serves context_length unless told (golden yarn-qwen25-recipe)
-  EXPECT_NE(ran.out.find("or run llama.cpp 0.5.0 with: -c 131072\n"), std::string::npos) << ran.out;
+  EXPECT_NE(ran.out.find("or run llama.cpp 0.5.0 with: -c 131072 --override-kv qwen2.context_length=int:131072\n"),
+            std::string::npos)
+      << ran.out;
 }
 
 // Both ask formats/rope_meaning.h what is meant. A window (R40) is lint's alone: its line lifts that too.
