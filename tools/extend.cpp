@@ -215,7 +215,8 @@ void report(const formats::Source& source, const ExtendOptions& options, const E
 int run_extend(const ExtendOptions& options, Io& io) {
   check_options(options);
   if (options.plan) return run_extend_plan(options, io);
-  parse_engines(options.engines);  // their names, before anything is read
+  for (const formats::EngineVersion& engine : parse_engines(options.engines))  // before anything is read
+    if (engine.notice.find("is newer than") != std::string::npos) warn(engine.notice, options.common, io);
   SourceOptions modifiers;
   modifiers.rope = asked_rope(options);
   if (modifiers.rope)

@@ -325,7 +325,9 @@ int run_extend_plan(const ExtendOptions& options, const Io& io) {
       "attention: the factor of queries and keys\n"
       "engines: how many compute this rope from what extend would write, and serve the context");
   output.table(served_table(all));
-  output.text("to write one: ropewalk extend " + options.source + " -o OUT --rope " + all.back().spec);
+  const bool model_is_gguf = formats::parse_source(options.source).model.ends_with(".gguf");
+  output.text("to write one: ropewalk extend " + options.source + (model_is_gguf ? " -o OUT.gguf" : " -o OUT") +
+              " --rope " + all.back().spec);
   emit(output, options.common, io);
   return 0;
 }

@@ -11,6 +11,7 @@
 #include "formats/synthetic.h"
 #include "lib/error.h"
 #include "lib/file.h"
+#include "tools/one_line.h"
 
 namespace ropewalk::tools {
 namespace {
@@ -53,6 +54,16 @@ void take_meaning(RopeSource& source, const Json& config, const std::string& tex
   source.read_as = meaning.by;
   source.meant = std::move(meaning.rope);
   source.warnings.insert(source.warnings.end(), meaning.warnings.begin(), meaning.warnings.end());
+}
+
+/// Llama's and mistral's rope can be read of files that their own library stops at for another reason.
+void warn_of_refusal(RopeSource& source) {
+  const EngineReading reading = source.read(formats::newest(formats::Engine::transformers), {});
+  if (source.spec || source.read_as != reading.engine.title() || !reading.error ||
+      reading.error->kind == formats::kNotFollowed)
+    return;
+  source.warnings.push_back(source.read_as + " itself does not load this file: " + reading.error->kind + ": " +
+                            one_line(reading.error->text.substr(0, 200)));
 }
 
 ModelConfig base_of(const formats::WantedRope& meant, const Json& config) {
@@ -134,6 +145,7 @@ RopeSource open_rope_source(const std::string& text, std::optional<int> context,
       source.meant->context = formats::context_made_for(*source.meant);
     } else {
       take_meaning(source, source.config, source.config_text);
+      warn_of_refusal(source);
     }
     if (source.spec) take_spec(source);
     if (context) source.meant->context = *context;

@@ -255,6 +255,9 @@ TEST(ExtendLayers, ContradictionsOfTheFileAreTold) {
   EXPECT_NE(warned({{"rope_parameters", {{"rope_type", "default"}, {"rope_theta", 500000.0}}}})
                 .find("both rope_scaling and rope_parameters are given and differ"),
             std::string::npos);
+  const Ran newer = run({"extend", folder.string(), "-o", (scratch / "out").string(), "--rope", "native", "--dry-run",
+                         "--engine", "vllm@99"});
+  EXPECT_NE(newer.err.find("vllm 99 is newer than 0.33.0"), std::string::npos) << newer.err;
   Json two = config["rope_scaling"];
   two["rope_theta"] = 500000.0;
   EXPECT_NE(warned({{"rope_theta", 10000.0}, {"rope_scaling", two}})

@@ -363,6 +363,17 @@ TEST(Rope, LlamaServersCapIsLifted) {
   EXPECT_EQ(flags("yarn,factor=4").find("override-kv"), std::string::npos) << flags("yarn,factor=4");
 }
 
+/// A rope is shown, and that transformers 5.23.0 raises ValueError of the file is said beside it.
+TEST(Rope, AFileThatItsReaderDoesNotLoad) {
+  Scratch scratch;
+  const auto told = [&](const Json& more) { return run({"rope", config_in(scratch / "kinds", more)}); };
+  const Ran bad = told({{"num_hidden_layers", 2}, {"layer_types", {"full_attention", "no_such_attention"}}});
+  EXPECT_EQ(bad.exit, 0);
+  EXPECT_NE(bad.err.find("transformers 5.23.0 itself does not load this file: "), std::string::npos) << bad.err;
+  const Ran good = told({{"num_hidden_layers", 2}, {"layer_types", {"full_attention", "full_attention"}}});
+  EXPECT_EQ(good.err.find("does not load"), std::string::npos) << good.err;
+}
+
 /// MiniMax M2: 64 of 128 channels rotate in transformers 5.23.0, and rotary_dim alone says so.
 TEST(Rope, RotaryDimOfAClassThatWasNotCompared) {
   Scratch scratch;
