@@ -22,7 +22,8 @@ void gemm(DeviceRows<const Element> x, DeviceRows<const Element> w, bool accumul
           Stream& stream);
 
 /// The same by cuBLASLt, loaded when the program runs (libcublasLt.so of the CUDA version built with) so that it starts
-/// without; our own kernel where there is none or it refuses.
+/// without; our own kernel where there is none, and for shapes that it has no algorithm for. What it has one for and then
+/// does not run is an Error(device).
 /// The algorithm of a shape is chosen once, for kRows rows, and used for any number of them; algorithms that split the
 /// sum over k are not taken: a row's bits should not depend on its chunk, and two runs give the same.
 class Gemms {

@@ -188,12 +188,16 @@ bool Gemms::try_library(const Key& key, const void* x, const void* w, bool accum
   if (!found->second) return false;
   const Algorithm& a = *found->second;
   const Layout<Library> x_layout(l, type, depth, rows, x_stride), out_layout(l, out_type, outputs, rows, out_stride);
-  if (!x_layout.good() || !out_layout.good()) return false;
+  const auto failed = [&](cublasStatus_t status) {
+    return device_error({"gemm", {}, {rows, outputs, depth}}, "cublasStatus_t " + std::to_string(status),
+                        "cuBLASLt does not run what it has planned");
+  };
+  if (!x_layout.good() || !out_layout.good()) throw failed(CUBLAS_STATUS_ALLOC_FAILED);
   const float one = 1, beta = accumulate ? 1 : 0;
   const cublasStatus_t status =
       l.matmul(l.handle, a.desc, &one, w, a.w, x, x_layout.get(), &beta, out, out_layout.get(), out, out_layout.get(),
                &a.algo, workspace_.as<std::byte>().data, a.workspace_bytes, stream.get());
-  if (status != CUBLAS_STATUS_SUCCESS) return false;  // nothing was queued
+  if (status != CUBLAS_STATUS_SUCCESS) throw failed(status);  // not ours instead: bits must not hang on it
   stream.queued("gemm (cuBLASLt)", {rows, outputs, depth});
   return true;
 }
