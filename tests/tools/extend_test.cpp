@@ -369,6 +369,8 @@ TEST(Extend, PlanOfAGgufsFirstBytes) {
   const std::string bytes = slurp(whole);
   spill(scratch / "cut.gguf", bytes.substr(0, bytes.size() / 2));
   EXPECT_EQ(plan((scratch / "cut.gguf").string()), plan(whole));
+  const Ran words = run({"extend", whole, "--plan", "-c", "2k"});
+  EXPECT_NE(words.out.find("ropewalk extend " + whole + " -o OUT.gguf --rope "), std::string::npos) << words.out;
   const Ran written =
       run({"extend", (scratch / "cut.gguf").string(), "-o", (scratch / "no.gguf").string(), "--rope", "yarn,to=2k"});
   EXPECT_EQ(written.exit, 3);
