@@ -305,6 +305,9 @@ int run_imatrix(const ImatrixOptions& options, Io& io) {
   }
   const Corpus corpus = read_corpus(options.text, io);
   const formats::Source source = open_source(text, options.modifiers, options.common, io);
+  if (source.synthetic)
+    throw Error(ErrorKind::usage, {}, "'" + text + "' has random weights: what they weigh says nothing of a model",
+                "give a model");
   const Checkpoint& model = source.checkpoint;
   check_target(options.output, OutputKind::gguf, source, options.common.overwrite);
   check_one_model(before, model);

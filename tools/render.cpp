@@ -151,6 +151,9 @@ std::string render_junit(const Output& output) {
     out += "    <testcase classname=\"ropewalk." + output.command + "\" name=\"" + escaped_xml(check.name) + "\"";
     out += check.pass ? "/>\n" : "><failure message=\"" + escaped_xml(check.message) + "\"/></testcase>\n";
   }
+  std::string warnings;
+  for (const std::string& warning : output.warnings) warnings += "warning: " + escaped_xml(one_line(warning)) + "\n";
+  if (!warnings.empty()) out += "    <system-out>" + warnings + "</system-out>\n";
   return out + "  </testsuite>\n</testsuites>\n";
 }
 

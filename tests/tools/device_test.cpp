@@ -59,6 +59,16 @@ TEST(Device, ASyntheticModelIsMeasuredAndSaidToBeOne) {
       run({"perplexity", "synthetic:" + config, "--tokens", ids, "-c", "256", "--device", "cpu", "--json"}).json(),
       json)
       << "the same every time";
+  const std::string junit = (folder / "report.xml").string(), matrix = (folder / "matrix.gguf").string();
+  EXPECT_EQ(run({"perplexity", "-q", "synthetic:" + config, "--tokens", ids, "-c", "256", "--device", "cpu", "--report",
+                 junit})
+                .exit,
+            0);
+  EXPECT_NE(slurp(junit).find("<system-out>warning: synthetic:"), std::string::npos) << slurp(junit);
+  const Ran refused = run({"imatrix", "synthetic:" + config, "-f", config, "-c", "256", "-o", matrix});
+  EXPECT_EQ(refused.exit, 2);
+  EXPECT_NE(refused.err.find("has random weights"), std::string::npos) << refused.err;
+  EXPECT_FALSE(std::filesystem::exists(matrix));
   std::filesystem::remove_all(folder);
 }
 
