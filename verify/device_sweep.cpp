@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "lib/error.h"
+#include "verify/cuda/attention_args.h"
 #include "verify/cuda/head_tile.h"
 #include "verify/forward.h"
 #include "verify/model_weights.h"
@@ -305,6 +306,14 @@ SweepReport joined(std::span<const SweepReport> parts) {
   return out;
 }
 
+void check_heads(const Checkpoint& model) {
+  if (model.config.head_dim > int(kMaxDeviceHeadDim))
+    throw Error(ErrorKind::unsupported, {model.label},
+                "a head has " + std::to_string(model.config.head_dim) + " channels; a device takes " +
+                    std::to_string(kMaxDeviceHeadDim) + " at most",
+                "use --device cpu");
+}
+
 /// The sweep; under `automatic` once more in bf16 where f16 did not hold the activations.
 SweepResult sweep(const Devices& devices, std::initializer_list<const Checkpoint*> models,
                   std::span<const Window> windows, const SweepOptions& options, const DeviceTuning& tuning,
@@ -312,7 +321,7 @@ SweepResult sweep(const Devices& devices, std::initializer_list<const Checkpoint
   const auto start = std::chrono::steady_clock::now();
   const Precision wanted = options.device ? options.device->precision : Precision::automatic;
   const auto seconds = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
-  for (const Checkpoint* model : models) check_config(*model), check_ids(*model, windows);
+  for (const Checkpoint* model : models) check_config(*model), check_heads(*model), check_ids(*model, windows);
   if (next_ids(windows).empty()) return {};
   std::vector<std::size_t> lengths;
   for (const Window& window : windows) lengths.push_back(window.size());

@@ -116,6 +116,21 @@ TEST(DeviceSweep, AutomaticPrecisionOfBlockTypes) {
   EXPECT_EQ(chosen({DType::mxfp4, DType::q8_0}), ElementType::bf16);
 }
 
+TEST(DeviceSweep, WideHeadsAreRefusedBeforeTheirWeightsAreRead) {
+  ModelConfig wide = awkward_config();
+  wide.n_layers = 1, wide.n_heads = 1, wide.n_kv_heads = 1, wide.head_dim = 258;
+  HostAccelerator device(23, kRoom);
+  try {
+    device_score(device, random_model(wide, 33), windows_of({5}, wide.n_vocab), in(Precision::automatic), small());
+    FAIL() << "no device attends with such heads";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::unsupported);
+    EXPECT_NE(std::string(error.what()).find("a head has 258 channels; a device takes 256 at most"), std::string::npos)
+        << error.what();
+  }
+  EXPECT_EQ(device.most_used(), 0u);
+}
+
 // The block whose scale is infinite, in a file's bytes.
 TEST(DeviceSweep, BlocksThatAreNotFiniteAreRefused) {
   for (const DType dtype : {DType::q4_k, DType::q6_k, DType::iq4_xs}) {

@@ -6,9 +6,6 @@
 
 namespace ropewalk::verify {
 
-/// Widest head the device bodies take.
-inline constexpr std::uint32_t kMaxDeviceHeadDim = 256;
-
 /// attention.h for all heads and many rows at once: causal, grouped heads, sliding window, any number of rows at any
 /// first position, against the keys of earlier chunks. Our own kernels:
 /// 16-bit elements on tensor cores with f32 scores and sums and weights rounded to the element type, float with f32

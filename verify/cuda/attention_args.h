@@ -8,6 +8,9 @@
 
 namespace ropewalk::verify {
 
+/// Widest head the device bodies take.
+inline constexpr std::uint32_t kMaxDeviceHeadDim = 256;
+
 /// Attention of all heads for consecutive positions of windows of one length. Element: float, Bf16 or Fp16. Offsets are
 /// in elements; a head's channels are side by side, heads one after the other: channel c of head h of a row is at h *
 /// head_dim + c.
