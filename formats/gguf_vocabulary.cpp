@@ -64,10 +64,12 @@ void put_special(std::vector<GgufKey>& keys, const SpecialTokens& special) {
 
 /// Ids and flags that only the tokenizer knows, where llama.cpp would assume others.
 void put_unsaid(std::vector<GgufKey>& keys, const Vocabulary& vocabulary, std::size_t n_vocab) {
+  const auto said = [&](const std::string& key) {
+    return std::any_of(keys.begin(), keys.end(), [&](const GgufKey& k) { return k.name == key; });
+  };
   const auto put = [&](const char* name, std::optional<std::int32_t> id, std::optional<std::int32_t> assumed) {
     const std::string key = std::string("tokenizer.ggml.") + name;
-    const bool said = std::any_of(keys.begin(), keys.end(), [&](const GgufKey& k) { return k.name == key; });
-    if (!said && id && id != assumed && *id >= 0 && static_cast<std::size_t>(*id) < n_vocab)
+    if (!said(key) && id && id != assumed && *id >= 0 && static_cast<std::size_t>(*id) < n_vocab)
       keys.push_back({key, gguf_u32(static_cast<std::uint32_t>(*id))});
   };
   using Assumed = std::optional<std::int32_t>;
@@ -79,8 +81,7 @@ void put_unsaid(std::vector<GgufKey>& keys, const Vocabulary& vocabulary, std::s
   if (!vocabulary.pipeline && !unigram) return;
   const auto put_flag = [&](const char* name, std::optional<bool> adds, bool assumed) {
     const std::string key = std::string("tokenizer.ggml.") + name;
-    const bool said = std::any_of(keys.begin(), keys.end(), [&](const GgufKey& k) { return k.name == key; });
-    if (!said && adds && *adds != assumed) keys.push_back({key, gguf_bool(*adds)});
+    if (!said(key) && adds && *adds != assumed) keys.push_back({key, gguf_bool(*adds)});
   };
   if (unigram) {
     put_flag("add_bos_token", vocabulary.add_bos.value_or(false), false);
@@ -108,16 +109,19 @@ void put_rest(std::vector<GgufKey>& keys, const Source& source, const Vocabulary
   if (!compat) put_unsaid(keys, vocabulary, n_vocab);
 }
 
-void put_sentencepiece(std::vector<GgufKey>& keys, const Vocabulary& vocabulary, std::size_t n_vocab, bool compat,
-                       std::vector<std::string>& notes) {
-  if (!vocabulary.add_prefix_space && !compat && !vocabulary.add_dummy_prefix)
-    set(keys, "tokenizer.ggml.add_space_prefix", gguf_bool(false));
-  GgufTokens tokens = sentencepiece_tokens(vocabulary, n_vocab, compat, notes);
-  set(keys, "tokenizer.ggml.model", gguf_string("llama"));
+void put_pieces(std::vector<GgufKey>& keys, const char* kind, GgufTokens tokens) {
+  set(keys, "tokenizer.ggml.model", gguf_string(kind));
   set(keys, "tokenizer.ggml.pre", gguf_string("default"));
   set(keys, "tokenizer.ggml.tokens", gguf_strings(std::move(tokens.texts)));
   set(keys, "tokenizer.ggml.scores", gguf_f32s(tokens.scores));
   set(keys, "tokenizer.ggml.token_type", gguf_i32s(tokens.types));
+}
+
+void put_sentencepiece(std::vector<GgufKey>& keys, const Vocabulary& vocabulary, std::size_t n_vocab, bool compat,
+                       std::vector<std::string>& notes) {
+  if (!vocabulary.add_prefix_space && !compat && !vocabulary.add_dummy_prefix)
+    set(keys, "tokenizer.ggml.add_space_prefix", gguf_bool(false));
+  put_pieces(keys, "llama", sentencepiece_tokens(vocabulary, n_vocab, compat, notes));
 }
 
 /// As the converter writes T5's own; it takes a unigram model of any other architecture for BPE.
@@ -135,12 +139,7 @@ void put_unigram(std::vector<GgufKey>& keys, const Vocabulary& vocabulary, const
     throw Error(ErrorKind::unsupported, {.path = label},
                 "its tokenizer.model says treat_whitespace_as_suffix, for which GGUF has no key",
                 "name a folder with another tokenizer: --tokenizer DIR");
-  GgufTokens tokens = sentencepiece_tokens(vocabulary, n_vocab, false, notes);
-  set(keys, "tokenizer.ggml.model", gguf_string("t5"));
-  set(keys, "tokenizer.ggml.pre", gguf_string("default"));
-  set(keys, "tokenizer.ggml.tokens", gguf_strings(std::move(tokens.texts)));
-  set(keys, "tokenizer.ggml.scores", gguf_f32s(tokens.scores));
-  set(keys, "tokenizer.ggml.token_type", gguf_i32s(tokens.types));
+  put_pieces(keys, "t5", sentencepiece_tokens(vocabulary, n_vocab, false, notes));
   set(keys, "tokenizer.ggml.add_space_prefix", gguf_bool(vocabulary.add_dummy_prefix));
   set(keys, "tokenizer.ggml.remove_extra_whitespaces", gguf_bool(vocabulary.remove_extra_whitespaces));
   if (!vocabulary.precompiled_charsmap.empty())

@@ -3,6 +3,7 @@
 #include <array>
 
 #include "formats/tokenizers/tokenizer.h"
+#include "formats/tokenizers/published_words.h"
 #include "lib/sha256.h"
 
 namespace ropewalk::formats {
@@ -123,16 +124,8 @@ constexpr std::array kKnown = {
 };
 
 // The regular expressions of published tokenizer.json files.
-constexpr std::string_view kLlama3 =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr std::string_view kQwen2 =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 constexpr std::string_view kQwen35 =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr std::string_view kGpt4o =
-    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
-    R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
-    R"(|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 constexpr std::string_view kTekken = R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)"
                                      R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*)"
                                      R"(|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
@@ -145,9 +138,14 @@ struct Rule {
   std::string_view name;
 };
 constexpr std::array kRules = {
-    Rule{"", false, false, "gpt-2"},      Rule{"", true, false, "smollm"},      Rule{kLlama3, false, true, "llama-bpe"},
-    Rule{kLlama3, false, false, "dbrx"},  Rule{kQwen2, false, false, "qwen2"},  Rule{kQwen35, false, false, "qwen35"},
-    Rule{kGpt4o, false, false, "gpt-4o"}, Rule{kTekken, false, true, "tekken"},
+    Rule{"", false, false, "gpt-2"},
+    Rule{"", true, false, "smollm"},
+    Rule{kLlama3Words, false, true, "llama-bpe"},
+    Rule{kLlama3Words, false, false, "dbrx"},
+    Rule{kQwen2Words, false, false, "qwen2"},
+    Rule{kQwen35, false, false, "qwen35"},
+    Rule{kGpt4oWords, false, false, "gpt-4o"},
+    Rule{kTekken, false, true, "tekken"},
 };
 
 bool follows(const std::vector<pre::Step>& steps, const Rule& rule) {

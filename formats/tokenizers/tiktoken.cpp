@@ -10,6 +10,7 @@
 #include "formats/tokenizers/bpe_merges.h"
 #include "formats/tokenizers/byte_level.h"
 #include "formats/tokenizers/token_limits.h"
+#include "formats/tokenizers/published_words.h"
 #include "lib/error.h"
 #include "lib/file.h"
 
@@ -22,19 +23,11 @@ namespace pre = pre_tokenizers;
 constexpr std::uint64_t kMaxFileBytes = std::uint64_t{64} << 20;  // o200k_base takes 3.6 MB
 constexpr std::size_t kMaxBytes = 256;                            // of a token; published ones have up to 128
 
-// As the publishers have them, in the syntax of a tokenizer.json. The newest tiktoken spells the first two otherwise, to
-// the same effect but for white space at the end of a text (see cl100k's).
+// As the publishers have them, in the syntax of a tokenizer.json. The newest tiktoken spells kGpt2 and kLlama3Words otherwise,
+// to the same effect but for white space at the end of a text (see cl100k's).
 constexpr std::string_view kGpt2 = R"('(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
-constexpr std::string_view kLlama3 =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 constexpr std::string_view kCl100k =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s+\z|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr std::string_view kQwen =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr std::string_view kO200k =
-    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
-    R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
-    R"(|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
 struct Special {
   std::string_view text;
@@ -64,7 +57,7 @@ const std::vector<Family>& families() {
        {},
        100257},
       {128000,
-       kLlama3,
+       kLlama3Words,
        false,
        {{"<|begin_of_text|>", 128000},
         {"<|end_of_text|>", 128001},
@@ -73,10 +66,15 @@ const std::vector<Family>& families() {
         {"<|eot_id|>", 128009}},
        128000,
        128001},
-      {151329, kLlama3, false, {{"<|endoftext|>", 151329}, {"[gMASK]", 151331}, {"<sop>", 151333}}, {}, 151329},
-      {151643, kQwen, true, {{"<|endoftext|>", 151643}, {"<|im_start|>", 151644}, {"<|im_end|>", 151645}}, {}, 151643},
-      {199998, kO200k, false, {{"<|endoftext|>", 199999}, {"<|endofprompt|>", 200018}}, {}, 199999},
-      {200000, kO200k, false, {{"<|begin_of_text|>", 200000}, {"<|end_of_text|>", 200001}}, 200000, 200001},
+      {151329, kLlama3Words, false, {{"<|endoftext|>", 151329}, {"[gMASK]", 151331}, {"<sop>", 151333}}, {}, 151329},
+      {151643,
+       kQwen2Words,
+       true,
+       {{"<|endoftext|>", 151643}, {"<|im_start|>", 151644}, {"<|im_end|>", 151645}},
+       {},
+       151643},
+      {199998, kGpt4oWords, false, {{"<|endoftext|>", 199999}, {"<|endofprompt|>", 200018}}, {}, 199999},
+      {200000, kGpt4oWords, false, {{"<|begin_of_text|>", 200000}, {"<|end_of_text|>", 200001}}, 200000, 200001},
   };
   return kFamilies;
 }
