@@ -23,8 +23,8 @@ namespace pre = pre_tokenizers;
 constexpr std::uint64_t kMaxFileBytes = std::uint64_t{64} << 20;  // o200k_base takes 3.6 MB
 constexpr std::size_t kMaxBytes = 256;                            // of a token; published ones have up to 128
 
-// As the publishers have them, in the syntax of a tokenizer.json. The newest tiktoken spells kGpt2 and kLlama3Words otherwise,
-// to the same effect but for white space at the end of a text (see cl100k's).
+// As the publishers have them, in the syntax of a tokenizer.json. The newest tiktoken spells kGpt2 and kLlama3Words
+// otherwise, to the same effect but for white space at the end of a text (see cl100k's).
 constexpr std::string_view kGpt2 = R"('(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 constexpr std::string_view kCl100k =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s+\z|\s*[\r\n]+|\s+(?!\S)|\s+)";

@@ -18,11 +18,12 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "lib/codecs/block_scales-inl.h"
+
 #ifndef ROPEWALK_PLAIN_VECTORS_ONCE
 #define ROPEWALK_PLAIN_VECTORS_ONCE
 namespace ropewalk::codecs {
 
-constexpr int kBatch = 16;  ///< blocks whose scales are computed together: divisions wait long for their results
 constexpr float kFinite = std::numeric_limits<float>::max();
 
 /// ceil(digits * 256 / 243): how Tq1_0 stores five digits of base 3.
@@ -47,8 +48,6 @@ inline int floor_log2(float x) {
 
 HWY_BEFORE_NAMESPACE();
 namespace ropewalk::codecs::HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
-
 #if HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_EMU128
 
 void Q4_0Row(const float* x, std::int64_t n, std::byte* out) { encode_q4_0(x, nullptr, n, out); }
@@ -63,9 +62,8 @@ void Nvfp4Row(const float* x, std::int64_t n, std::byte* out) { encode_nvfp4(x, 
 
 #else
 
-using Floats = hn::CappedTag<float, 16>;
-using Ints = hn::RebindToSigned<Floats>;
 using Bytes = hn::Rebind<std::uint8_t, Floats>;
+constexpr int kBatch = Scales::kBatch;
 
 struct Ranges {
   alignas(64) float low[kBatch], high[kBatch];
@@ -116,16 +114,6 @@ HWY_INLINE void ranges_of(const float* x, int n_blocks, Ranges& ranges) {
     }
     ranges_of_four(from, ranges.low + b, ranges.high + b);
   }
-}
-
-// As integers, magnitudes order like the floats they are, with infinity and then NaN above all finite ones.
-HWY_INLINE float largest_magnitude(const float* x, int n) {
-  const Floats df;
-  const Ints di;
-  auto most = hn::Zero(di);
-  for (int i = 0; i < n; i += static_cast<int>(hn::Lanes(df)))
-    most = hn::Max(most, hn::BitCast(di, hn::Abs(hn::LoadU(df, x + i))));
-  return std::bit_cast<float>(hn::GetLane(hn::MaxOfLanes(di, most)));
 }
 
 // 32 levels min(top, (x - low) * inverse + offset towards zero), none below 0: of each two that are 16 apart the low
@@ -195,22 +183,6 @@ HWY_INLINE void e2m1_levels(const float* x, int n, float halved_scale, std::uint
 // levels[0 .. n) below 16, and n more above them.
 HWY_INLINE void put_nibbles(const std::uint8_t* levels, int n, std::byte* out) {
   for (int i = 0; i < n; ++i) out[i] = static_cast<std::byte>((levels[i] & 15) | levels[i + n] << 4);
-}
-
-struct Scales {
-  alignas(64) float d[kBatch], inverse[kBatch];
-  std::byte codes[2 * kBatch];
-};
-
-// d = extent / divisor, 1 / d (0 of 0) and d as f16, of kBatch blocks.
-HWY_INLINE void scales_of(const float* extents, float divisor, Scales& scales) {
-  const Floats df;
-  for (int b = 0; b < kBatch; b += static_cast<int>(hn::Lanes(df))) {
-    const auto d = hn::Div(hn::Load(df, extents + b), hn::Set(df, divisor));
-    hn::Store(d, df, scales.d + b);
-    hn::Store(hn::IfThenElseZero(hn::Ne(d, hn::Zero(df)), hn::Div(hn::Set(df, 1.0f), d)), df, scales.inverse + b);
-  }
-  simd::f32_to_f16(scales.d, scales.codes, kBatch);
 }
 
 template <class Encode>

@@ -1,14 +1,12 @@
 #include "lib/codecs/q8_0.h"
 
 #include <algorithm>
-#include <bit>
 #include <cassert>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <limits>
 
-#include "lib/convert_simd.h"
 #include "lib/simd_targets.h"
 #include "lib/small_float.h"
 
@@ -16,6 +14,8 @@
 #define HWY_TARGET_INCLUDE "lib/codecs/q8_0.cpp"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
+
+#include "lib/codecs/block_scales-inl.h"
 
 #ifndef ROPEWALK_BLOCK_Q8_0_ONCE
 #define ROPEWALK_BLOCK_Q8_0_ONCE
@@ -67,19 +67,9 @@ void Decode(const std::byte* blocks, float* x, std::size_t n_blocks) {
 
 #else
 
-using Floats = hn::CappedTag<float, 16>;
-
-constexpr std::size_t kBatch = 16;  // blocks whose scales are computed together
-
-// As integers, magnitudes order like the floats they are, with infinity and then NaN above all finite ones.
-HWY_INLINE float largest_magnitude(const float* x) {
-  const Floats df;
-  const hn::RebindToSigned<Floats> di;
-  auto most = hn::Zero(di);
-  for (std::size_t i = 0; i < kElements; i += hn::Lanes(df))
-    most = hn::Max(most, hn::BitCast(di, hn::Abs(hn::LoadU(df, x + i))));
-  return std::bit_cast<float>(hn::GetLane(hn::MaxOfLanes(di, most)));
-}
+using codecs::HWY_NAMESPACE::Floats;
+using codecs::HWY_NAMESPACE::Scales;
+constexpr std::size_t kBatch = Scales::kBatch;
 
 // 32 elements times `inverse`, rounded half away from zero. All products are finite and at most 127.5 in magnitude.
 HWY_INLINE void round_elements(const float* x, float inverse, std::byte* out) {
@@ -98,22 +88,16 @@ HWY_INLINE void round_elements(const float* x, float inverse, std::byte* out) {
   }
 }
 
-// Divisions and narrowings of a batch's scales side by side: one after the other they take longer than the elements.
 void EncodeBatch(const float* x, std::byte* blocks, std::size_t n_blocks) {
-  const Floats df;
-  alignas(64) float largest[kBatch] = {}, scale[kBatch], inverse[kBatch];
-  std::byte codes[2 * kBatch];
-  for (std::size_t b = 0; b < n_blocks; ++b) largest[b] = largest_magnitude(x + b * kElements);
-  for (std::size_t b = 0; b < kBatch; b += hn::Lanes(df)) {
-    const auto d = hn::Div(hn::Load(df, largest + b), hn::Set(df, 127.0f));
-    hn::Store(d, df, scale + b);
-    hn::Store(hn::IfThenElseZero(hn::Ne(d, hn::Zero(df)), hn::Div(hn::Set(df, 1.0f), d)), df, inverse + b);
-  }
-  simd::f32_to_f16(scale, codes, kBatch);
+  alignas(64) float largest[kBatch] = {};
+  for (std::size_t b = 0; b < n_blocks; ++b)
+    largest[b] = codecs::HWY_NAMESPACE::largest_magnitude(x + b * kElements, kElements);
+  Scales scales;
+  codecs::HWY_NAMESPACE::scales_of(largest, 127, scales);
   for (std::size_t b = 0; b < n_blocks; ++b, x += kElements, blocks += kBytes) {
-    if (largest[b] <= std::numeric_limits<float>::max() && inverse[b] <= std::numeric_limits<float>::max()) {
-      std::memcpy(blocks, codes + 2 * b, 2);
-      round_elements(x, inverse[b], blocks + 2);
+    if (largest[b] <= std::numeric_limits<float>::max() && scales.inverse[b] <= std::numeric_limits<float>::max()) {
+      std::memcpy(blocks, scales.codes + 2 * b, 2);
+      round_elements(x, scales.inverse[b], blocks + 2);
     } else {
       encode_block(x, blocks);
     }
