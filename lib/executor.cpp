@@ -131,16 +131,20 @@ void count_not_finite(const Rows& rows, StreamFinding& finding) {
   else count(rows.narrow);
 }
 
-/// Blocks whose errors are weighed: row by row, for importances are of an expert's columns.
-void encode_weighted(const Rows& rows, std::span<const float> values, const Sink& sink, std::span<std::byte> bytes) {
-  const std::uint64_t columns = rows.tensor.info().columns(), row_bytes = bytes.size() / rows.range.size();
+/// Importances of one row of a block: those of its expert's columns.
+std::span<const float> importances_of(const Rows& rows, std::uint64_t row, const Sink& sink) {
+  const std::uint64_t columns = rows.tensor.info().columns();
   const std::span<const float> all(*sink.importances);
   const std::uint64_t rows_per_expert = rows.tensor.info().rows() / (all.size() / columns);
-  for (std::uint64_t row = 0; row < rows.range.size(); ++row) {
-    const std::uint64_t expert = (rows.range.begin + row) / rows_per_expert;
-    encode_blocks(sink.dtype, values.subspan(row * columns, columns), columns, all.subspan(expert * columns, columns),
+  return all.subspan((rows.range.begin + row) / rows_per_expert * columns, columns);
+}
+
+/// Blocks whose errors are weighed, row by row.
+void encode_weighted(const Rows& rows, std::span<const float> values, const Sink& sink, std::span<std::byte> bytes) {
+  const std::uint64_t columns = rows.tensor.info().columns(), row_bytes = bytes.size() / rows.range.size();
+  for (std::uint64_t row = 0; row < rows.range.size(); ++row)
+    encode_blocks(sink.dtype, values.subspan(row * columns, columns), columns, importances_of(rows, row, sink),
                   bytes.subspan(row * row_bytes, row_bytes));
-  }
 }
 void encode_weighted(const Rows& rows, std::span<const double> values, const Sink& sink, std::span<std::byte> bytes) {
   const std::vector<float> rounded(values.begin(), values.end());
@@ -178,16 +182,12 @@ EncodingError measured(const Rows& rows, std::span<const Float> values, const Si
   const std::uint64_t columns = rows.tensor.info().columns();
   if (!sink.importances) return measure_encoding(sink.dtype, values, columns, {}, bytes);
   const std::uint64_t row_bytes = bytes.size() / rows.range.size();
-  const std::span<const float> all(*sink.importances);
-  const std::uint64_t rows_per_expert = rows.tensor.info().rows() / (all.size() / columns);
   EncodingError sum;
-  for (std::uint64_t row = 0; row < rows.range.size(); ++row) {
-    const std::uint64_t expert = (rows.range.begin + row) / rows_per_expert;
+  for (std::uint64_t row = 0; row < rows.range.size(); ++row)
     append(sum,
            measure_encoding(sink.dtype, values.subspan(row * columns, columns), columns,
-                            all.subspan(expert * columns, columns), bytes.subspan(row * row_bytes, row_bytes)),
+                            importances_of(rows, row, sink), bytes.subspan(row * row_bytes, row_bytes)),
            row);
-  }
   return sum;
 }
 void measure(const Rows& rows, const Sink& sink, std::span<const std::byte> bytes) {

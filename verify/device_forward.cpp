@@ -237,13 +237,20 @@ void DeviceForward::multiply_terms(const Terms& x, const Terms& w, bool accumula
 
 void DeviceForward::linear(const DeviceMatrix& x, std::size_t index, bool accumulate, const DeviceMatrix& out) {
   const DeviceWeight& w = weights_->matrices[index];
-  const bool is_wide = model_.type == ElementType::f32;
   Terms terms{};
-  if (is_wide || !w.deltas.empty()) terms = terms_of(x, shared_.terms, delta_terms(model_.type));
-  if (is_wide) multiply_terms(terms, terms_of(w), accumulate, out);
+  if (model_.type == ElementType::f32 || !w.deltas.empty())
+    terms = terms_of(x, shared_.terms, delta_terms(model_.type));
+  product(x, terms, w, accumulate, out);
+  if (!w.deltas.empty()) add_deltas(thin_of(terms, w, shared_.thin_terms), w, out);
+}
+
+void DeviceForward::product(const DeviceMatrix& x, const Terms& terms, const DeviceWeight& w, bool accumulate,
+                            const DeviceMatrix& out) {
+  if (model_.type == ElementType::f32) multiply_terms(terms, terms_of(w), accumulate, out);
   else device_.multiply(x, {slot_ + w.offset_bytes, model_.type, w.outputs, w.depth, w.depth}, accumulate, out);
-  if (w.deltas.empty()) return;
-  const Terms thin = thin_of(terms, w, shared_.thin_terms);
+}
+
+void DeviceForward::add_deltas(const Terms& thin, const DeviceWeight& w, const DeviceMatrix& out) {
   for (const DeviceWeight::Delta& delta : w.deltas) {
     const DeviceWeight& b = weights_->matrices[delta.b];
     multiply_terms(thin.columns(delta.first_rank, b.depth), terms_of(b), true,

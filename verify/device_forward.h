@@ -133,7 +133,6 @@ class DeviceForward {
  private:
   struct Launch;  // windows of one
   void feed_to(std::size_t at, std::byte* slot);
-  std::size_t head_tiles() const { return model_.weights.size() - std::size_t(config().n_layers); }
   std::size_t tiles_of_piece() const { return plan_.head_columns / kHeadTile; }
   void use_tile(std::size_t tile);
   void queue_piece(const WeightPiece& piece, std::span<const std::byte> bytes, std::byte* slot,
@@ -142,8 +141,6 @@ class DeviceForward {
   DeviceMatrix project(const DeviceMatrix& x);
   void attend(const Chunk& chunk, const DeviceMatrix& projected, const HeadGroup& heads, const DeviceMatrix& out);
   void finish_chunk(const DeviceMatrix& attended, const DeviceMatrix& x);
-  /// out (+)= x W^T, and what adapters beside it add: then out is f32.
-  void linear(const DeviceMatrix& x, std::size_t matrix, bool accumulate, const DeviceMatrix& out);
   /// A matrix as a sum of bf16 terms.
   struct Terms {
     DeviceMatrix first;  // the largest; the others follow `elements` apart
@@ -159,6 +156,13 @@ class DeviceForward {
   Terms terms_of(const DeviceMatrix& x, const std::unique_ptr<Accelerator::Memory>& memory, std::size_t count);
   Terms terms_of(const DeviceWeight& weight) const;
   void multiply_terms(const Terms& x, const Terms& w, bool accumulate, const DeviceMatrix& out);
+  /// out (+)= x W^T, and what adapters beside it add: then out is f32.
+  void linear(const DeviceMatrix& x, std::size_t matrix, bool accumulate, const DeviceMatrix& out);
+  /// Without adapters. `terms`: of x, in f32 alone.
+  void product(const DeviceMatrix& x, const Terms& terms, const DeviceWeight& w, bool accumulate,
+               const DeviceMatrix& out);
+  /// out += B of every part, times its columns of `thin`.
+  void add_deltas(const Terms& thin, const DeviceWeight& w, const DeviceMatrix& out);
   /// A x of all parts of a matrix in f32, split again for the second product.
   Terms thin_of(const Terms& x, const DeviceWeight& w, const std::unique_ptr<Accelerator::Memory>& terms);
   bool has_delta(std::size_t matrix) const { return !weights_->matrices[matrix].deltas.empty(); }

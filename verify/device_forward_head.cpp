@@ -47,12 +47,8 @@ void DeviceForward::begin_head_rows(std::size_t first, std::size_t rows, std::si
 void DeviceForward::head_tile(std::size_t tile, const DeviceMatrix& logits) {
   use_tile(tile);
   const DeviceWeight& w = weights_->matrices[DeviceWeights::kLogits];
-  if (model_.type == ElementType::f32) multiply_terms(head_x_terms_, terms_of(w), false, logits);
-  else device_.multiply(head_x_, {slot_ + w.offset_bytes, model_.type, w.outputs, w.depth, w.depth}, false, logits);
-  for (const DeviceWeight::Delta& delta : w.deltas) {
-    const DeviceWeight& b = weights_->matrices[delta.b];
-    multiply_terms(head_thin_.columns(delta.first_rank, b.depth), terms_of(b), true, logits);
-  }
+  product(head_x_, head_x_terms_, w, false, logits);
+  add_deltas(head_thin_, w, logits);
 }
 
 void DeviceForward::end_head(std::size_t piece) {

@@ -191,8 +191,6 @@ ElementType type_for(const Checkpoint& model, Precision precision) {
                                         : natural_type(model);
 }
 
-DType rounded_to(ElementType type) { return type == ElementType::f16 ? DType::f16 : DType::bf16; }
-
 /// The models of a sweep, their weights cut into pieces that cross to all devices.
 std::vector<DeviceModel> models_for(std::initializer_list<const Checkpoint*> models, Precision precision,
                                     const Devices& devices, std::size_t takers, const SweepOptions& options,
@@ -201,7 +199,8 @@ std::vector<DeviceModel> models_for(std::initializer_list<const Checkpoint*> mod
   for (const Checkpoint* model : models) {
     DeviceModel& m = out.emplace_back(DeviceModel{model, type_for(*model, precision)});
     m.weights = plan_device_weights(*model, m.type);
-    const bool is_known = options.known && options.known->find(*model, rounded_to(m.type));
+    const std::optional<DType> rounded = rounded_to(m.type);
+    const bool is_known = rounded && options.known && options.known->find(*model, *rounded);
     m.pieces = cut_weights(m.weights, m.type, devices[0], tuning.piece_bytes, options.report && !is_known);
     m.stream = std::make_unique<WeightStream>(m.pieces.stream, tuning.readers, takers);
   }
@@ -227,10 +226,10 @@ class Taking {
 std::vector<WeightRounding> roundings_of(std::span<const DeviceModel> models, KnownRounding* known) {
   std::vector<WeightRounding> out;
   for (const DeviceModel& m : models) {
-    const std::optional<WeightRounding> before =
-        known && m.type != ElementType::f32 ? known->find(*m.model, rounded_to(m.type)) : std::nullopt;
+    const std::optional<DType> rounded = rounded_to(m.type);
+    const auto before = known && rounded ? known->find(*m.model, *rounded) : std::nullopt;
     out.push_back(before ? *before : m.pieces.rounding());
-    if (known && !before && m.type != ElementType::f32) known->add(*m.model, rounded_to(m.type), out.back());
+    if (known && rounded && !before) known->add(*m.model, *rounded, out.back());
   }
   return out;
 }

@@ -221,9 +221,7 @@ WeightPieces cut_weights(const std::vector<DeviceWeights>& plan, ElementType typ
                          std::uint64_t piece_bytes, bool measure) {
   WeightPieces out;
   out.sums = std::make_shared<std::vector<RoundingSums>>();
-  const std::optional<DType> rounded_to = type == ElementType::f32 || !measure ? std::nullopt
-                                          : type == ElementType::bf16          ? std::optional(DType::bf16)
-                                                                               : std::optional(DType::f16);
+  const std::optional<DType> rounded = measure ? rounded_to(type) : std::nullopt;
   const auto add = [&](const WeightPiece& piece, std::function<void(std::span<std::byte>)> fill) {
     out.of.back().push_back(piece);
     out.stream.push_back({piece.bytes, std::move(fill)});
@@ -250,8 +248,8 @@ WeightPieces cut_weights(const std::vector<DeviceWeights>& plan, ElementType typ
                .first_element = (part.first_output + row) * depth,
                .elements = rows.size() * depth,
                .done = rows.end == tensor.info().rows() ? part.tensor : nullptr},
-              [&tensor, rows, raw, measured = weights.matrices[m].terms == 1 ? rounded_to : std::nullopt,
-               sums = out.sums, index = out.stream.size()](std::span<std::byte> bytes) {
+              [&tensor, rows, raw, measured = weights.matrices[m].terms == 1 ? rounded : std::nullopt, sums = out.sums,
+               index = out.stream.size()](std::span<std::byte> bytes) {
                 fill_rows(tensor, rows, raw, bytes);
                 if (measured) (*sums)[index] = measure_rounding(raw ? tensor.dtype() : DType::f32, bytes, *measured);
               });

@@ -47,6 +47,11 @@ struct DeviceVector {
   std::size_t size = 0;  // 0: the model has none
   std::uint64_t offset_bytes = 0;
 };
+/// What a sweep in that type rounds stored weights to; nothing in f32.
+constexpr std::optional<DType> rounded_to(ElementType type) {
+  if (type == ElementType::f32) return std::nullopt;
+  return type == ElementType::f16 ? DType::f16 : DType::bf16;
+}
 /// bf16 terms of an adapter's factors, and of what flows between them: in f32 exact as the weights are, else 16
 /// significant bits, twice those of what is multiplied beside them.
 constexpr std::size_t delta_terms(ElementType type) { return type == ElementType::f32 ? 3 : 2; }
