@@ -1,0 +1,78 @@
+// Vectors whose lanes are groups, and what the searches over them share, for the target that is being compiled: included
+// once for each (Highway's foreach_target), after <hwy/highway.h>.
+#if defined(ROPEWALK_LANES_INL_H) == defined(HWY_TARGET_TOGGLE)
+#ifdef ROPEWALK_LANES_INL_H
+#undef ROPEWALK_LANES_INL_H
+#else
+#define ROPEWALK_LANES_INL_H
+#endif
+
+#include "lib/codecs/lane_fits.h"
+
+#include <hwy/highway.h>
+
+HWY_BEFORE_NAMESPACE();
+namespace ropewalk::codecs::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using Floats = hn::CappedTag<float, 16>;
+using Ints = hn::RebindToSigned<Floats>;
+using V = hn::Vec<Floats>;
+using M = hn::Mask<Floats>;
+
+HWY_INLINE V set(float x) { return hn::Set(Floats(), x); }
+HWY_INLINE V load(const float* at) { return hn::LoadU(Floats(), at); }
+
+/// nearest() of fits.h, limited, as floats.
+HWY_INLINE V level_of(V x, int low, int high) {
+  const Ints di;
+  const auto bits = hn::And(hn::BitCast(di, hn::Add(x, set(12582912.0f))), hn::Set(di, 0x7fffff));
+  const auto limited =
+      hn::Min(hn::Max(bits, hn::Set(di, 0x400000 + low)), hn::Set(di, 0x400000 + high));  // still offset
+  return hn::ConvertTo(Floats(), hn::Sub(limited, hn::Set(di, 0x400000)));
+}
+
+/// One element's levels, all lanes.
+HWY_INLINE void store_levels(V levels, std::uint8_t* out) {
+  const hn::Rebind<std::uint8_t, Floats> d8;
+  hn::StoreU(hn::DemoteTo(d8, hn::ConvertTo(Ints(), levels)), d8, out);
+}
+
+/// The element of largest magnitude of each lane, the first of several.
+HWY_INLINE V extreme_of(const float* x, int n) {
+  V most = hn::Zero(Floats()), value = most;
+  for (int i = 0; i < n; ++i) {
+    const V xi = load(x + i * kLanes), magnitude = hn::Abs(xi);
+    const M larger = hn::Gt(magnitude, most);
+    most = hn::IfThenElse(larger, magnitude, most);
+    value = hn::IfThenElse(larger, xi, value);
+  }
+  return value;
+}
+
+/// Candidates of a search whose sums do not depend on one another, two at a time.
+struct CandidateSums {
+  V lx, l2;
+};
+/// `level(inverse * x)`, the sums of w x level and w level^2 for both inverses. Products are (w x) level, or (w level) x.
+template <bool kLevelFirst, class Level>
+HWY_INLINE void measure_two(const float* x, const float* w, int n, const V* inverse, const Level& level,
+                            CandidateSums* sums) {
+  V lx0 = hn::Zero(Floats()), lx1 = lx0, l20 = lx0, l21 = lx0;
+  for (int i = 0; i < n; ++i) {
+    const V xi = load(x + i * kLanes), wi = load(w + i * kLanes), wx = hn::Mul(wi, xi);
+    const V a = level(hn::Mul(inverse[0], xi)), b = level(hn::Mul(inverse[1], xi));
+    const V wa = hn::Mul(wi, a), wb = hn::Mul(wi, b);
+    lx0 = hn::Add(lx0, kLevelFirst ? hn::Mul(wa, xi) : hn::Mul(wx, a));
+    lx1 = hn::Add(lx1, kLevelFirst ? hn::Mul(wb, xi) : hn::Mul(wx, b));
+    l20 = hn::Add(l20, hn::Mul(wa, a));
+    l21 = hn::Add(l21, hn::Mul(wb, b));
+  }
+  sums[0] = {lx0, l20};
+  sums[1] = {lx1, l21};
+}
+
+}  // namespace ropewalk::codecs::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif
