@@ -15,13 +15,46 @@ constexpr std::initializer_list<int> kStrict = {5, 4};
         "Class validation error for validator 'validate_rope': ValueError: " + text, pointer);
 }
 
-/// What the strict classes check beside the rope: head_dim is an int to some, the width is a multiple to others.
-void validate_heads(const Walk& walk, const HfConfig& config) {
-  const Json* head_dim = walk.raw("head_dim");
-  if (config.family->head_dim != 0 && head_dim && head_dim->is_null())
+/// A field of the strict classes (5.23.0, run: each of these with a fraction, text, null and true).
+struct IntField {
+  const char* key;
+  bool or_none = false;
+};
+
+/// The fields that are an int, of a class that was run, in the order in which they are checked.
+std::vector<IntField> int_fields(const HfConfig& config) {
+  const bool own_heads = is(config, "mistral") || is(config, "gemma3_text") || is(config, "gpt_oss");
+  std::vector<IntField> out = {{"vocab_size"},
+                               {"hidden_size"},
+                               {"intermediate_size"},
+                               {"num_hidden_layers"},
+                               {"num_attention_heads"},
+                               {"num_key_value_heads", !own_heads},
+                               {"max_position_embeddings"}};
+  if (is(config, "phi3")) out.push_back({"original_max_position_embeddings"});
+  if (is(config, "llama") || is(config, "mistral")) out.push_back({"head_dim", true});
+  else if (config.family->head_dim != 0) out.push_back({"head_dim"});
+  if (!is(config, "llama")) out.push_back({"sliding_window", true});
+  if (is(config, "qwen2") || is(config, "qwen3")) out.push_back({"max_window_layers"});
+  return out;
+}
+
+void validate_numbers(const Walk& walk, const HfConfig& config) {
+  if (!config.family->known) return;
+  for (const IntField& field : int_fields(config)) {
+    const Json* value = walk.raw(field.key);
+    if (!value || value->is_number_integer() || (field.or_none && value->is_null())) continue;
+    const std::string name = "'" + std::string(field.key) + "'", shown = python_repr(*value);
     raise("StrictDataclassFieldValidationError",
-          "Validation error for field 'head_dim': TypeError: Field 'head_dim' expected int, got NoneType (value: None)",
-          walk.pointer_to("head_dim"));
+          "Validation error for field " + name + ": TypeError: Field " + name +
+              (field.or_none ? " with value " + shown + " doesn't match any type in (<class 'int'>, <class 'NoneType'>)"
+                             : " expected int, got " + python_type(*value) + " (value: " + shown + ")"),
+          walk.pointer_to(field.key));
+  }
+}
+
+/// The width is a multiple to some.
+void validate_heads(const Walk& walk, const HfConfig& config) {
   if (!is(config, "llama") && !is(config, "gemma3_text")) return;
   if (!walk.has("hidden_size") || !walk.has("num_attention_heads")) return;  // the class has numbers of its own
   const int hidden = walk.positive_int("hidden_size"), heads = walk.positive_int("num_attention_heads");
@@ -31,17 +64,6 @@ void validate_heads(const Walk& walk, const HfConfig& config) {
               std::to_string(hidden) + ") is not a multiple of the number of attention heads (" +
               std::to_string(heads) + ").",
           walk.pointer_to("hidden_size"));
-}
-
-/// A window is an int or None where the class has the field (5.23.0, run).
-void validate_window(const Walk& walk, const HfConfig& config) {
-  const Json* window = walk.raw("sliding_window");
-  if (!window || window->is_null() || window->is_number_integer() || !config.family->known || is(config, "llama"))
-    return;
-  raise("StrictDataclassFieldValidationError",
-        "Validation error for field 'sliding_window': TypeError: Field 'sliding_window' with value " +
-            python_repr(*window) + " doesn't match any type in (<class 'int'>, <class 'NoneType'>)",
-        walk.pointer_to("sliding_window"));
 }
 
 void standardise(Walk& walk, HfConfig& config, Dict& rope, bool own_original) {
@@ -141,9 +163,9 @@ void load_v5(Walk& walk, HfConfig& config, const HfVersion& version, bool as_loa
   if (is_gpt_neox(type_of_model)) config.theta = walk.get("rotary_emb_base", 10000.0);
   if (takes_mrope(type_of_model)) config.theta = walk.get("rope_theta", 1e6);
   if (version.at_least(kStrict)) {
-    validate_heads(walk, config);
-    validate_window(walk, config);
+    validate_numbers(walk, config);
     check_layer_types_field(walk, config);
+    validate_heads(walk, config);
   }
   if (is(config, "gemma3_text")) {
     load_gemma3(walk, config);

@@ -1,5 +1,7 @@
 // What to do about an engine that reads a file wrongly: the command that writes what it reads, or that none does.
 #include <algorithm>
+#include <charconv>
+#include <cmath>
 
 #include "formats/gguf_rope.h"
 #include "formats/lint/linter.h"
@@ -60,6 +62,18 @@ std::string at_version(const EngineVersion& engine) {
 
 }  // namespace
 
+std::optional<Json> whole_number_meant(const Json& value) {
+  if (value.is_number_float()) {
+    const double n = value.get<double>();
+    return n == std::floor(n) && std::abs(n) < 1e15 ? std::optional<Json>(std::int64_t(n)) : std::nullopt;
+  }
+  if (!value.is_string()) return std::nullopt;
+  const std::string& text = value.get_ref<const std::string&>();
+  std::int64_t n = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), n);
+  return error == std::errc() && end == text.data() + text.size() ? std::optional<Json>(n) : std::nullopt;
+}
+
 std::string source_of(const Linter& lint) {
   const std::filesystem::path path = lint.file.path;
   if (path.filename() != "config.json") return "MODEL";
@@ -67,6 +81,8 @@ std::string source_of(const Linter& lint) {
 }
 
 std::string rewrite_advice(const Linter& lint, const std::vector<std::size_t>& hurt, const std::string& pointer) {
+  if (lint.reference.error && !lint.reference.error->pointer.empty() && lint.reference.error->pointer != pointer)
+    return "correct " + lint.reference.error->pointer.substr(1, 100) + " first";
   if (lint.reference.error || lint.context == 0 || lint.declared.empty())
     return pointer.empty() ? "correct the file" : "correct " + pointer.substr(1, 100);
   std::vector<EngineVersion> can;

@@ -307,10 +307,19 @@ void length_itself(Linter& lint) {
              "max_position_embeddings is " + shown(*length) + ", a number of tokens was expected", "write the context");
     lint.explain_all();
   } else if (!length->is_number_integer()) {
-    lint.add("R49", pointer,
-             "max_position_embeddings is " + shown(*length) + ", no whole number: engines in C++ refuse it",
-             "write " + trimmed(std::floor(length->get<double>())))
-        .edits = {{pointer, std::int64_t(length->get<double>())}};
+    std::vector<std::size_t> hurt;
+    for (std::size_t i = 0; i < lint.engines.size(); ++i)
+      if (Linter::fails(lint.readings[i]) && lint.readings[i].error->pointer == pointer) hurt.push_back(i);
+    Finding& finding =
+        lint.add("R49", pointer,
+                 "max_position_embeddings is " + shown(*length) + ", no whole number: " +
+                     (hurt.empty() ? "engines in C++ refuse it"
+                                   : lint.does(hurt, "does", "do") + " not load it (" +
+                                         lint.readings[hurt[0]].error->kind + "), and engines in C++ refuse it"),
+                 "write " + trimmed(std::floor(length->get<double>())));
+    finding.edits = {{pointer, std::int64_t(length->get<double>())}};
+    for (const std::size_t i : hurt) finding.engines.push_back(lint.engines[i].title());
+    lint.explain(hurt, Aspect::load);
   } else if (length->get<double>() > (1 << 24)) {
     lint.add(
         "R49", pointer,

@@ -28,6 +28,14 @@ std::string by_which_rules(const Linter& lint) {
   return lint.compared ? "" : " (by the rules of llama: model type '" + lint.model_type + "' was not compared)";
 }
 
+/// The int that a class wants where the file has 128.0 or "128".
+std::optional<Json> whole_number_of(const Linter& lint, const std::string& pointer) {
+  const Json::json_pointer at(pointer);
+  if (pointer.empty() || !lint.file.json.contains(at) || pointer.find("/rope_") != std::string::npos)
+    return std::nullopt;
+  return whole_number_meant(lint.file.json.at(at));
+}
+
 void load(Linter& lint) {
   struct Failure {
     std::string kind, text, pointer;
@@ -42,10 +50,13 @@ void load(Linter& lint) {
   // each stops in its own words, and none is left
   const bool all = std::all_of(lint.readings.begin(), lint.readings.end(), Linter::fails);
   for (const auto& [failure, hurt] : groups) {
-    Finding& finding = lint.add_for("E01", hurt, failure.pointer,
-                                    lint.does(hurt, "does", "do") + " not load it: " + failure.kind + ": " +
-                                        failure.text.substr(0, 200) + by_which_rules(lint),
-                                    rewrite_advice(lint, hurt, failure.pointer), most(lint));
+    const std::optional<Json> meant = whole_number_of(lint, failure.pointer);
+    Finding& finding =
+        lint.add_for("E01", hurt, failure.pointer,
+                     lint.does(hurt, "does", "do") + " not load it: " + failure.kind + ": " +
+                         failure.text.substr(0, 200) + by_which_rules(lint),
+                     meant ? "write " + meant->dump() : rewrite_advice(lint, hurt, failure.pointer), most(lint));
+    if (meant) finding.edits = {{failure.pointer, *meant}};
     if (all) finding.severity = most(lint);
   }
 }

@@ -144,6 +144,8 @@ inline constexpr double kSameRope = 1e-5;
 bool same_frequencies(const std::vector<double>& a, const std::vector<double>& b, double* ratio = nullptr,
                       int* pair = nullptr);
 
+/// What a value that a strict class refuses was to be: 128 of 128.0 and of "128".
+std::optional<Json> whole_number_meant(const Json& value);
 /// The model whose config.json this is, as one word for a shell; MODEL for a file under another name.
 std::string source_of(const Linter& lint);
 /// What to do where these engines read the file wrongly at `pointer`: ropewalk's command that writes what they read, as it

@@ -197,6 +197,43 @@ void layer_types(Linter& lint) {
                  "write the dictionary, or null for layers without a rope");
 }
 
+/// R10: a rope for each kind of layer in a class that builds one for all. Of those compared Gemma 3 alone builds several.
+bool kinds_of_a_class_that_takes_none(Linter& lint) {
+  if (!lint.compared || lint.model_type.starts_with("gemma")) return false;
+  const Json* types = lint.find("layer_types");
+  std::set<std::string> kinds = {"full_attention", "sliding_attention"};
+  if (types && types->is_array())
+    for (const Json& type : *types)
+      if (type.is_string()) kinds.insert(type.get<std::string>());
+  for (const char* key : {"rope_scaling", "rope_parameters"}) {
+    const auto outer = lint.model.find(key);
+    if (outer == lint.model.end() || !outer->is_object()) continue;
+    const auto kind = std::find_if(outer->items().begin(), outer->items().end(), [&](const auto& item) {
+      return kinds.contains(item.key()) && (item.value().is_object() || item.value().is_null());
+    });
+    if (kind == outer->items().end()) continue;
+    std::vector<std::size_t> plain, others, stop;
+    for (std::size_t i = 0; i < lint.engines.size(); ++i) {
+      const EngineReading& reading = lint.readings[i];
+      const bool one = reading.ropes.size() == 1 && std::holds_alternative<RopeUnscaled>(reading.ropes[0].spec.scaling);
+      if (!reading.error) (one ? plain : others).push_back(i);
+      else if (Linter::fails(reading)) stop.push_back(i);
+    }
+    std::string message =
+        "the rope is nested by kind of layer, which the class of model type '" + lint.model_type + "' does not take";
+    if (!stop.empty()) message += ": " + lint.does(stop, "does", "do") + " not load it";
+    if (!plain.empty())
+      message += (stop.empty() ? ": " : ", ") + lint.does(plain, "runs", "run") + " a plain rope without a word";
+    if (!others.empty())
+      message += (stop.empty() && plain.empty() ? ": " : ", ") + lint.does(others, "runs", "run") +
+                 " that of one kind in all layers";
+    lint.add("R10", Severity::error, lint.at(key), message, "write one dictionary for all layers");
+    lint.explain_all();
+    return true;
+  }
+  return false;
+}
+
 void nested(Linter& lint) {
   std::vector<std::string> labels;
   const Json* types = lint.find("layer_types");
@@ -206,16 +243,7 @@ void nested(Linter& lint) {
   const bool any = std::any_of(lint.dicts.begin(), lint.dicts.end(),
                                [](const RopeDict& dict) { return dict.read && !dict.layer.empty(); });
   if (!any) return;
-  if (labels.empty()) {
-    const bool own = lint.model_type.starts_with("gemma");  // the class has them by itself
-    if (lint.compared && !own)
-      lint.add("R10", lint.dicts.front().pointer,
-               std::string("the rope is nested by kind of layer and there is no layer_types: transformers ") +
-                   (lint.reference.error ? "does not load it"
-                                         : "takes the outer dictionary for the rope and runs a plain one"),
-               "add layer_types, one entry for each layer");
-    return;
-  }
+  if (labels.empty()) return;
   for (const RopeDict& dict : lint.dicts) {
     if (!dict.read || dict.layer.empty() || std::find(labels.begin(), labels.end(), dict.layer) != labels.end())
       continue;
@@ -276,6 +304,7 @@ void parse_rules(Linter& lint) {
     misspelt_keys(lint, dict);
   }
   place_rules(lint);  // a base that is not found explains what the other spelling would not mend
+  if (kinds_of_a_class_that_takes_none(lint)) return;
   for (const RopeDict& dict : lint.dicts) one_spelling(lint, dict);
   nested(lint);
 }

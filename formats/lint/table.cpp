@@ -65,8 +65,9 @@ constexpr std::array kRules = {
         ""},
     LintRule{
         "R10", "nested-rope", kError, false, "a rope per kind of layer that nothing reads, or only in part",
-        "transformers 5 takes the dictionaries named in layer_types; others are never looked at, and without "
-        "layer_types the outer dictionary counts, which has no type: a plain rope. truncate is read beside the kinds "
+        "Classes that build a rope for each kind of layer (Gemma 3) take the dictionaries named in layer_types; others "
+        "are never looked at. To most classes the outer dictionary is the rope, and it has no type: llama, mistral and "
+        "phi3 run a plain one in silence, qwen and gpt_oss stop. truncate is read beside the kinds "
         "of layers, not inside them (transformers 5.23), and is then ignored.",
         "transformers#42189"},
     LintRule{"R11", "misspelt-key", kWarning, false, "a key of a rope dictionary that looks like a known one",

@@ -125,7 +125,32 @@ TEST(EngineRules, WindowsAndTypesThatTheClassesRefuse) {
       config["sliding_window"] = 4096;
       EXPECT_FALSE(read_as(parse_engine("transformers"), config).error) << type;
     }
+  // of int and of int | None; a class that has no such field passes it over
+  for (const auto& [key, without] : std::vector<std::pair<std::string, std::string>>{{"max_position_embeddings", ""},
+                                                                                     {"num_hidden_layers", ""},
+                                                                                     {"num_key_value_heads", ""},
+                                                                                     {"vocab_size", ""},
+                                                                                     {"head_dim", "qwen2 phi3"}})
+    for (const std::string type : {"llama", "mistral", "phi3", "qwen2", "qwen3", "gpt_oss", "gemma3_text"})
+      for (const char* value : {"128.0", "\"128\"", "128"}) {
+        Json config = plain_of(type);
+        config[key] = Json::parse(value);
+        const EngineReading reading = read_as(parse_engine("transformers"), config);
+        if (without.find(type) != std::string::npos || config[key].is_number_integer()) continue;
+        ASSERT_TRUE(reading.error) << type << " " << key << " " << value;
+        EXPECT_EQ(reading.error->kind + " " + reading.error->pointer, "StrictDataclassFieldValidationError /" + key);
+      }
   Json config = plain_of("llama");
+  config["num_hidden_layers"] = "4";
+  EXPECT_EQ(read_as(parse_engine("vllm"), config).error.value_or(EngineError{}).text,
+            "Validation error for field 'num_hidden_layers': TypeError: Field 'num_hidden_layers' expected int, got "
+            "str (value: '4')");
+  config["num_hidden_layers"] = 4;
+  config["head_dim"] = 128.0;
+  EXPECT_EQ(read_as(parse_engine("transformers"), config).error.value_or(EngineError{}).text,
+            "Validation error for field 'head_dim': TypeError: Field 'head_dim' with value 128.0 doesn't match any "
+            "type in (<class 'int'>, <class 'NoneType'>)");
+  config = plain_of("llama");
   config["model_type"] = 5;
   EngineReading reading = read_as(parse_engine("transformers"), config);
   ASSERT_TRUE(reading.error);

@@ -56,6 +56,9 @@ TEST(LintNumbers, WhatCannotBeIsAFinding) {
       // llama: TypeError: new(): invalid data type 'str'; mistral: StrictDataclassFieldValidationError
       {R"({"sliding_window": "4096"})", "R40", "/sliding_window", Severity::error},
       {R"({"model_type": "mistral", "sliding_window": true})", "R40", "/sliding_window", Severity::error},
+      // StrictDataclassFieldValidationError of transformers 5.23.0, and of the two that read through it
+      {R"({"head_dim": 128.0})", "E01", "/head_dim", Severity::warning},
+      {R"({"num_hidden_layers": "32"})", "E01", "/num_hidden_layers", Severity::warning},
       {R"({"max_position_embeddings": null})", "R49", "/max_position_embeddings", Severity::error},
       // TypeError: unsupported operand type(s) for ** or pow(): 'NoneType' and 'Tensor'
       {R"({"rope_theta": null})", "R33", "/rope_theta", Severity::error},

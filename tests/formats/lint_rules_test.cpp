@@ -56,7 +56,7 @@ const std::string kHunyuan = R"({"model_type": "hunyuan_v1_dense"})", kNeox = R"
 
 std::vector<Case> cases() {
   const std::string gemma =
-      R"({"model_type": "llama", "num_hidden_layers": 2, "layer_types": ["full_attention", "sliding_attention"]})";
+      R"({"model_type": "gemma3_text", "head_dim": 128, "num_hidden_layers": 2, "layer_types": ["full_attention", "sliding_attention"]})";
   return {
       // golden bad-no-type: transformers 5 and vllm run a plain rope
       {"R01", golden_config("bad-no-type"), E, "/rope_scaling"},
@@ -163,7 +163,14 @@ std::vector<Case> cases() {
            gemma),
        W, "/rope_parameters/full_attention/truncate"},
       {"R10", llama(R"({"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 1e6}}})"), E,
-       "/rope_parameters/full_attention"},
+       "/rope_parameters"},
+      // a class that builds one rope runs a plain one, whatever layer_types says; null is a kind without a rope
+      {"R10", llama(R"({"rope_parameters": {"full_attention": {"rope_type": "yarn", "factor": 16.0}},
+                 "layer_types": ["full_attention"], "num_hidden_layers": 1})"),
+       E, "/rope_parameters"},
+      {"R10", R"({"model_type": "llama", "hidden_size": 4096, "num_attention_heads": 32, "rope_parameters":
+                  {"full_attention": null}})",
+       E, "/rope_parameters"},
       {"R10", golden_config("v5-gemma3-nested"), kSilent},
       {"R11", yarn4(R"({"atention_factor": 1.2})"), W, "/rope_scaling/atention_factor"},
       {"R11", yarn4(R"({"facter": 4.0})"), W, "/rope_scaling/facter"},  // beside the factor
