@@ -6,12 +6,13 @@
 
 // The encoders of encode_k.cpp with the fits of 32 groups at once: two blocks of Q2_K, Q3_K and Q6_K, four of Q4_K and
 // Q5_K (and of Q3_K without importances). Levels of the fits are not kept: where they count, behind a stored scale of 0,
-// the group is fitted once more, alone.
+// the group is fitted once more, alone. Blocks with a group in which the lanes' rounding is unsound are the definition's.
 namespace ropewalk::codecs {
 namespace {
 
 struct LaneFits {
   float scales[kLanes], mins[kLanes], sums[kLanes];
+  std::uint32_t unsound;
 };
 struct Turned {
   alignas(64) float x[32 * kLanes], weights[32 * kLanes];
@@ -20,6 +21,13 @@ struct Turned {
 /// Blocks that fill all lanes.
 template <class Type>
 constexpr int kFull = kLanes* Type::kGroup / 256;
+
+template <class Type>
+constexpr RowEncoder* kDefinition = std::is_same_v<Type, Q2K>   ? encode_q2_k
+                                    : std::is_same_v<Type, Q3K> ? encode_q3_k
+                                    : std::is_same_v<Type, Q4K> ? encode_q4_k
+                                    : std::is_same_v<Type, Q5K> ? encode_q5_k
+                                                                : encode_q6_k;
 
 /// The fits of up to kLanes groups, those of n_blocks blocks.
 template <class Type>
@@ -42,9 +50,8 @@ void fit(const float* x, const float* importances, int n_blocks, LaneFits& fits)
     weigh_lanes(in.x, n, !std::is_same_v<Type, Q2K>, in.weights);
   }
   const LaneGroups groups{in.x, in.weights, n};
-  if constexpr (std::is_same_v<Type, Q6K>) fit_symmetric_lanes(groups, 32, fits.scales);
-  else if constexpr (std::is_same_v<Type, Q3K>) fit_symmetric_lanes(groups, 4, fits.scales);
-  else fit_affine_lanes(groups, affine_search<Type>(importances != nullptr), fits.scales, fits.mins);
+  if constexpr (kLowest<Type> < 0) fits.unsound = fit_symmetric_lanes(groups, -kLowest<Type>, fits.scales);
+  else fits.unsound = fit_affine_lanes(groups, affine_search<Type>(importances != nullptr), fits.scales, fits.mins);
 }
 
 /// Q3_K without importances: n_blocks blocks over several batches.
@@ -97,9 +104,13 @@ void encode_row(const float* x, const float* importances, std::int64_t columns, 
     for (int b = 0; b < n_blocks; ++b, out += Type::kBytes) {
       const float *of_block = x + at + 256 * b,
                   *weights = importances != nullptr ? importances + at + 256 * b : nullptr;
-      std::fill_n(out, Type::kBytes, std::byte{0});
       const LaneFits& batch = all[b / kFull<Type>];
       const int first = b % kFull<Type> * per_block;
+      if ((batch.unsound >> first & ((1u << per_block) - 1)) != 0) {
+        kDefinition<Type>(of_block, weights, 256, out);
+        continue;
+      }
+      std::fill_n(out, Type::kBytes, std::byte{0});
       GroupFits fits;
       std::copy_n(batch.scales + first, per_block, fits.scales);
       std::copy_n(batch.mins + first, per_block, fits.mins);

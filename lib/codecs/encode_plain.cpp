@@ -53,29 +53,42 @@ void encode_affine(const float* x, std::byte* block, std::byte* quarters, std::b
   put_levels(levels, quarters, fifth);
 }
 
-/// A row of one of the four, block by block. `fifth` is where its fifth bits stand in a block, 0 for none.
+// Not inlined, so that both encoders have one body: of two NaN an operation keeps the first, and which that is, the compiler
+// chooses.
+[[gnu::noinline]] float spread_of_row(const float* x, std::int64_t columns) {
+  return sum_of_squares(x, columns) / static_cast<float>(columns);
+}
+
+/// One of the four with importances. `fifth` is where its fifth bits stand in a block, 0 for none.
+template <class Type, int top, bool affine, int fifth>
+[[gnu::noinline]] void encode_weighted(const float* x, const float* importances, float spread, std::byte* block) {
+  std::fill_n(block, Type::kBytes, std::byte{0});
+  float weights[32];
+  std::uint8_t levels[32];
+  weigh(x, importances, spread, weights, 32);
+  if constexpr (affine) {
+    const AffineFit fit = fit_affine(x, weights, levels, 32, search_of(top));
+    put_half(block, fit.scale);
+    put_half(block + 2, -fit.min);
+  } else {
+    put_half(block, fit_symmetric(x, weights, levels, 32, (top + 1) / 2));
+  }
+  put_levels(levels, block + Type::kBytes - 16, fifth != 0 ? block + fifth : nullptr);
+}
+
+/// A row, block by block.
 template <class Type, int top, bool affine, int fifth>
 void encode_row(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
-  const float spread = importances != nullptr ? sum_of_squares(x, columns) / static_cast<float>(columns) : 0;
+  const float spread = importances != nullptr ? spread_of_row(x, columns) : 0;
   for (std::int64_t at = 0; at < columns; at += 32, x += 32, out += Type::kBytes) {
-    std::fill_n(out, Type::kBytes, std::byte{0});
-    std::byte *quarters = out + Type::kBytes - 16, *fifths = fifth != 0 ? out + fifth : nullptr;
-    if (importances == nullptr) {
-      if constexpr (affine) encode_affine<top>(x, out, quarters, fifths);
-      else encode_symmetric<(top + 1) / 2>(x, out, quarters, fifths);
+    if (importances != nullptr) {
+      encode_weighted<Type, top, affine, fifth>(x, importances + at, spread, out);
       continue;
     }
-    float weights[32];
-    std::uint8_t levels[32];
-    weigh(x, importances + at, spread, weights, 32);
-    if constexpr (affine) {
-      const AffineFit fit = fit_affine(x, weights, levels, 32, search_of(top));
-      put_half(out, fit.scale);
-      put_half(out + 2, -fit.min);
-    } else {
-      put_half(out, fit_symmetric(x, weights, levels, 32, (top + 1) / 2));
-    }
-    put_levels(levels, quarters, fifths);
+    std::fill_n(out, Type::kBytes, std::byte{0});
+    std::byte *quarters = out + Type::kBytes - 16, *fifths = fifth != 0 ? out + fifth : nullptr;
+    if constexpr (affine) encode_affine<top>(x, out, quarters, fifths);
+    else encode_symmetric<(top + 1) / 2>(x, out, quarters, fifths);
   }
 }
 
@@ -84,7 +97,7 @@ template <class Type, int top, bool affine, int fifth>
 void encode_row_lanes(const float* x, const float* importances, std::int64_t columns, std::byte* out,
                       RowEncoder* vectors) {
   if (importances == nullptr) return vectors(x, nullptr, columns, out);
-  const float spread = sum_of_squares(x, columns) / static_cast<float>(columns);
+  const float spread = spread_of_row(x, columns);
   for (std::int64_t at = 0; at < columns; at += 32 * kLanes, x += 32 * kLanes) {
     const int n_blocks = static_cast<int>(std::min<std::int64_t>(kLanes, (columns - at) / 32));
     alignas(64) float turned[32 * kLanes], weights[32 * kLanes];
@@ -95,9 +108,14 @@ void encode_row_lanes(const float* x, const float* importances, std::int64_t col
     weigh_lanes(turned, weights, spreads, 32, weights, nullptr);
     float scales[kLanes], mins[kLanes];
     std::uint8_t all[32 * kLanes];
-    if constexpr (affine) fit_affine_lanes({turned, weights, 32}, search_of(top), scales, mins, all);
-    else fit_symmetric_lanes({turned, weights, 32}, (top + 1) / 2, scales, all);
+    std::uint32_t unsound;
+    if constexpr (affine) unsound = fit_affine_lanes({turned, weights, 32}, search_of(top), scales, mins, all);
+    else unsound = fit_symmetric_lanes({turned, weights, 32}, (top + 1) / 2, scales, all);
     for (int b = 0; b < n_blocks; ++b, out += Type::kBytes) {
+      if ((unsound >> b & 1) != 0) {
+        encode_weighted<Type, top, affine, fifth>(x + 32 * b, importances + at + 32 * b, spread, out);
+        continue;
+      }
       std::uint8_t levels[32];
       for (int i = 0; i < 32; ++i) levels[i] = all[i * kLanes + b];
       std::fill_n(out, Type::kBytes, std::byte{0});

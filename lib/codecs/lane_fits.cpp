@@ -70,17 +70,23 @@ constexpr int kPair = 2;  // vectors in flight
 
 /// The groups of two vectors, from column `x`, `w`.
 template <bool kAbsolute, bool kLevels>
-HWY_INLINE void fit_affine_pair(const float* x, const float* w, int n, const AffineSearch& search, float* scales,
-                                float* mins, std::uint8_t* levels) {
+HWY_INLINE std::uint32_t fit_affine_pair(const float* x, const float* w, int n, const AffineSearch& search,
+                                         float* scales, float* mins, std::uint8_t* levels) {
   const Floats df;
   const int lanes = static_cast<int>(hn::Lanes(df));
   HWY_ALIGN float tried[32 * kPair * 16];
   const V zero = hn::Zero(df);
-  V low[kPair], high[kPair], sum_w[kPair], sum_x[kPair], scale[kPair], best[kPair], first_low[kPair],
+  V low[kPair], high[kPair], sum_w[kPair], sum_x[kPair], scale[kPair], best[kPair], first_low[kPair], lowest_x[kPair],
       kept_inverse[kPair], kept_low[kPair];
   M dead[kPair];
+  Largest
+      steps[kPair];  // of the elements in steps of a candidate: they lie between those of the smallest and the largest
   const auto x_at = [&](int i, int p) HWY_ATTR { return load(x + i * kLanes + p * lanes); };
   const auto w_at = [&](int i, int p) HWY_ATTR { return load(w + i * kLanes + p * lanes); };
+  const auto meet_ends = [&](int p, V inverse) HWY_ATTR {
+    steps[p] = larger(steps[p], hn::Mul(inverse, hn::Sub(lowest_x[p], low[p])));
+    steps[p] = larger(steps[p], hn::Mul(inverse, hn::Sub(high[p], low[p])));
+  };
   const auto error_of = [&](V* error, const V* of_scale, const V* lowest) HWY_ATTR {
     for (int p = 0; p < kPair; ++p) error[p] = hn::Zero(Floats());
     for (int i = 0; i < n; ++i)
@@ -91,6 +97,7 @@ HWY_INLINE void fit_affine_pair(const float* x, const float* w, int n, const Aff
       }
   };
   for (int p = 0; p < kPair; ++p) {
+    steps[p] = hn::Zero(Ints());
     low[p] = high[p] = x_at(0, p);
     sum_w[p] = w_at(0, p);
     sum_x[p] = hn::Mul(sum_w[p], low[p]);
@@ -104,12 +111,14 @@ HWY_INLINE void fit_affine_pair(const float* x, const float* w, int n, const Aff
       sum_x[p] = hn::Add(sum_x[p], hn::Mul(wi, xi));
     }
   for (int p = 0; p < kPair; ++p) {
+    lowest_x[p] = low[p];
     low[p] = hn::IfThenElse(hn::Gt(low[p], zero), zero, low[p]);
     first_low[p] = kept_low[p] = low[p];
     dead[p] = hn::Le(high[p], low[p]);
     kept_inverse[p] = hn::Div(set(real(search.top)), hn::Sub(high[p], low[p]));  // of the levels in use
+    meet_ends(p, kept_inverse[p]);
     for (int i = 0; i < n; ++i)
-      hn::StoreU(level_of(hn::Mul(kept_inverse[p], hn::Sub(x_at(i, p), low[p])), 0, search.top), df,
+      hn::StoreU(small_level_of(hn::Mul(kept_inverse[p], hn::Sub(x_at(i, p), low[p])), 0, search.top), df,
                  tried + (i * kPair + p) * lanes);
     scale[p] = hn::Div(set(1), kept_inverse[p]);
   }
@@ -120,11 +129,12 @@ HWY_INLINE void fit_affine_pair(const float* x, const float* w, int n, const Aff
     M solvable[kPair];
     for (int p = 0; p < kPair; ++p) {
       inverse[p] = hn::Div(levels_k, hn::Sub(high[p], low[p]));
+      meet_ends(p, inverse[p]);
       sum_l[p] = sum_l2[p] = sum_xl[p] = zero;
     }
     for (int i = 0; i < n; ++i)
       for (int p = 0; p < kPair; ++p) {
-        const V xi = x_at(i, p), l = level_of(hn::Mul(inverse[p], hn::Sub(xi, low[p])), 0, search.top);
+        const V xi = x_at(i, p), l = small_level_of(hn::Mul(inverse[p], hn::Sub(xi, low[p])), 0, search.top);
         hn::StoreU(l, df, tried + (i * kPair + p) * lanes);
         const V wl = hn::Mul(w_at(i, p), l);
         sum_l[p] = hn::Add(sum_l[p], wl);
@@ -153,34 +163,46 @@ HWY_INLINE void fit_affine_pair(const float* x, const float* w, int n, const Aff
       low[p] = hn::IfThenElse(better, this_low[p], low[p]);
     }
   }
+  std::uint32_t unsound = 0;
   for (int p = 0; p < kPair; ++p) {
+    const Largest sums = larger(larger(larger(hn::Zero(Ints()), sum_x[p]), scale[p]), low[p]);
+    const M no_number = reaches(sums, std::numeric_limits<float>::infinity());
+    const M too_large = hn::Or(reaches(steps[p], kSmall), no_number);  // a sum is no number if an element is none
+    unsound |= bits_of(hn::AndNot(dead[p], too_large)) << p * lanes;
     hn::StoreU(hn::IfThenElse(dead[p], zero, scale[p]), df, scales + p * lanes);
     hn::StoreU(hn::Neg(hn::IfThenElse(dead[p], first_low[p], low[p])), df, mins + p * lanes);
     for (int i = 0; i < n && kLevels; ++i) {
-      const V level = level_of(hn::Mul(kept_inverse[p], hn::Sub(x_at(i, p), kept_low[p])), 0, search.top);
+      const V level = small_level_of(hn::Mul(kept_inverse[p], hn::Sub(x_at(i, p), kept_low[p])), 0, search.top);
       store_levels(hn::IfThenElse(dead[p], zero, level), levels + i * kLanes + p * lanes);
     }
   }
+  return unsound;
 }
 
-void FitAffine(const LaneGroups& groups, const AffineSearch& search, float* scales, float* mins, std::uint8_t* levels) {
+std::uint32_t FitAffine(const LaneGroups& groups, const AffineSearch& search, float* scales, float* mins,
+                        std::uint8_t* levels) {
   const int step = kPair * static_cast<int>(hn::Lanes(Floats()));
+  std::uint32_t unsound = 0;
   for (int first = 0; first < kLanes; first += step) {
     const float *x = groups.x + first, *w = groups.weights + first;
     float *to_scales = scales + first, *to_mins = mins + first;
-    if (search.absolute) fit_affine_pair<true, false>(x, w, groups.n, search, to_scales, to_mins, nullptr);
-    else if (levels == nullptr) fit_affine_pair<false, false>(x, w, groups.n, search, to_scales, to_mins, nullptr);
-    else fit_affine_pair<false, true>(x, w, groups.n, search, to_scales, to_mins, levels + first);
+    unsound |=
+        (search.absolute     ? fit_affine_pair<true, false>(x, w, groups.n, search, to_scales, to_mins, nullptr)
+         : levels == nullptr ? fit_affine_pair<false, false>(x, w, groups.n, search, to_scales, to_mins, nullptr)
+                             : fit_affine_pair<false, true>(x, w, groups.n, search, to_scales, to_mins, levels + first))
+        << first;
   }
+  return unsound;
 }
 
 template <bool kLevels>
-HWY_INLINE void fit_symmetric_vector(const float* x, const float* w, int n, int half, float* scales,
-                                     std::uint8_t* levels) {
+HWY_INLINE std::uint32_t fit_symmetric_vector(const float* x, const float* w, int n, int half, float* scales,
+                                              std::uint8_t* levels) {
   const Floats df;
-  const V zero = hn::Zero(df), peak = extreme_of(x, n);
+  Largest largest = hn::Zero(Ints());
+  const V zero = hn::Zero(df), peak = extreme_of(x, n, largest);
   const M dead = hn::Lt(hn::Abs(peak), set(kNothing));
-  const auto level = [half](V at) HWY_ATTR { return level_of(at, -half, half - 1); };
+  const auto level = [half](V at) HWY_ATTR { return small_level_of(at, -half, half - 1); };
   V scale = zero, best = zero, kept_inverse = zero;  // of the levels in use
   for (int k = -10; k <= 8; k += 2) {                // -10 stands for the first, which is taken as it is; 0 is left out
     V inverse[2];
@@ -207,20 +229,25 @@ HWY_INLINE void fit_symmetric_vector(const float* x, const float* w, int n, int 
     }
   }
   hn::StoreU(hn::IfThenElse(dead, zero, scale), df, scales);
-  if (!kLevels) return;
-  for (int i = 0; i < n; ++i) {
+  for (int i = 0; i < n && kLevels; ++i) {
     const V found = level(hn::Mul(kept_inverse, load(x + i * kLanes)));
     store_levels(hn::IfThenElse(dead, zero, hn::Add(found, set(real(half)))), levels + i * kLanes);
   }
+  // Steps are half + 1 at most, of finite elements. A NaN has a sign, too, which the order of factors decides.
+  largest = larger(largest, scale);
+  return bits_of(reaches(largest, std::numeric_limits<float>::infinity()));
 }
 
-void FitSymmetric(const LaneGroups& groups, int half, float* scales, std::uint8_t* levels) {
+std::uint32_t FitSymmetric(const LaneGroups& groups, int half, float* scales, std::uint8_t* levels) {
   const int lanes = static_cast<int>(hn::Lanes(Floats()));
+  std::uint32_t unsound = 0;
   for (int first = 0; first < kLanes; first += lanes) {
     const float *x = groups.x + first, *w = groups.weights + first;
-    if (levels == nullptr) fit_symmetric_vector<false>(x, w, groups.n, half, scales + first, nullptr);
-    else fit_symmetric_vector<true>(x, w, groups.n, half, scales + first, levels + first);
+    unsound |= (levels == nullptr ? fit_symmetric_vector<false>(x, w, groups.n, half, scales + first, nullptr)
+                                  : fit_symmetric_vector<true>(x, w, groups.n, half, scales + first, levels + first))
+               << first;
   }
+  return unsound;
 }
 
 void TakeLevels(const float* x, const StoredScales& scales, int n, int low, int high, std::uint8_t* levels) {
@@ -252,12 +279,12 @@ void weigh_lanes(const float* x, const float* importances, const float* spreads,
 void weigh_lanes(const float* x, int n, bool mean, float* weights) {
   HWY_DYNAMIC_DISPATCH(WeighPlain)(x, n, mean, weights);
 }
-void fit_affine_lanes(const LaneGroups& groups, const AffineSearch& search, float* scales, float* mins,
-                      std::uint8_t* levels) {
-  HWY_DYNAMIC_DISPATCH(FitAffine)(groups, search, scales, mins, levels);
+std::uint32_t fit_affine_lanes(const LaneGroups& groups, const AffineSearch& search, float* scales, float* mins,
+                               std::uint8_t* levels) {
+  return HWY_DYNAMIC_DISPATCH(FitAffine)(groups, search, scales, mins, levels);
 }
-void fit_symmetric_lanes(const LaneGroups& groups, int half, float* scales, std::uint8_t* levels) {
-  HWY_DYNAMIC_DISPATCH(FitSymmetric)(groups, half, scales, levels);
+std::uint32_t fit_symmetric_lanes(const LaneGroups& groups, int half, float* scales, std::uint8_t* levels) {
+  return HWY_DYNAMIC_DISPATCH(FitSymmetric)(groups, half, scales, levels);
 }
 void take_levels(const float* x, const StoredScales& scales, int n, int low, int high, std::uint8_t* levels) {
   HWY_DYNAMIC_DISPATCH(TakeLevels)(x, scales, n, low, high, levels);

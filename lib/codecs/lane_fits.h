@@ -6,7 +6,8 @@
 
 // The searches of fits.h for 32 groups side by side, a lane each: every lane does its group's float operations in the same
 // order, so the results are the same bits on every instruction set. A lane in which a search of fits.h would stop early
-// runs on unheard.
+// runs on unheard. They return the lanes, as bits from the lowest, in which a step is too large to be rounded as they round
+// (infinities, NaN, quotients past 2^22): what they found there is unsound, and fits.h has to be asked.
 namespace ropewalk::codecs {
 
 /// Two vectors of AVX-512, so that their sums, which must not be split, need not wait for one another.
@@ -37,10 +38,10 @@ inline void sums_of_squares(const float* x, int n, int n_blocks, float* sums) {
 }
 
 /// fit_affine of each group. `levels`, laid out as the elements are, only if not null.
-void fit_affine_lanes(const LaneGroups& groups, const AffineSearch& search, float* scales, float* mins,
-                      std::uint8_t* levels = nullptr);
+std::uint32_t fit_affine_lanes(const LaneGroups& groups, const AffineSearch& search, float* scales, float* mins,
+                               std::uint8_t* levels = nullptr);
 /// fit_symmetric of each group.
-void fit_symmetric_lanes(const LaneGroups& groups, int half, float* scales, std::uint8_t* levels = nullptr);
+std::uint32_t fit_symmetric_lanes(const LaneGroups& groups, int half, float* scales, std::uint8_t* levels = nullptr);
 /// fit_by_moves of each group of kMoveBatches batches at once, x[batch] laid out as LaneGroups::x, n <= 32 elements each.
 inline constexpr int kMoveBatches = 2;
 void fit_by_moves_lanes(const float* const* x, int n, int half, float* const* scales);

@@ -55,7 +55,8 @@ HWY_INLINE V nearest_iq4_value(V x) {
 
 HWY_INLINE void fit_iq4_vector(const float* x, const float* w, int n, float* scales) {
   const Floats df;
-  const V zero = hn::Zero(df), peak = extreme_of(x, n), lowest = set(real(kIq4Levels[0]));
+  Largest unused = hn::Zero(Ints());
+  const V zero = hn::Zero(df), peak = extreme_of(x, n, unused), lowest = set(real(kIq4Levels[0]));
   const M dead = hn::Lt(hn::Abs(peak), set(kNothing));
   const auto level = [](V at) HWY_ATTR { return nearest_iq4_value(at); };
   V scale = zero, best = zero;

@@ -21,7 +21,8 @@ HWY_INLINE void fit_by_moves_vectors(const float* const* x, int n, int half, flo
   V sum_lx[kMoving], sum_l2[kMoving];
   M dead[kMoving];
   for (int p = 0; p < kMoving; ++p) {
-    const V peak = extreme_of(x[p], n), inverse = hn::Div(set(real(-half)), peak);
+    Largest unused = hn::Zero(Ints());
+    const V peak = extreme_of(x[p], n, unused), inverse = hn::Div(set(real(-half)), peak);
     dead[p] = hn::Lt(hn::Abs(peak), set(kNothing));
     sum_lx[p] = sum_l2[p] = zero;
     for (int i = 0; i < n; ++i) {

@@ -7,6 +7,9 @@
 #define ROPEWALK_LANES_INL_H
 #endif
 
+#include <bit>
+#include <limits>
+
 #include "lib/codecs/lane_fits.h"
 
 #include <hwy/highway.h>
@@ -32,6 +35,32 @@ HWY_INLINE V level_of(V x, int low, int high) {
   return hn::ConvertTo(Floats(), hn::Sub(limited, hn::Set(di, 0x400000)));
 }
 
+/// Where small_level_of() is level_of().
+constexpr float kSmall = 0x1p22f;
+/// The same of what is known to be below 2^22 in magnitude: there the sum with 1.5 * 2^23 orders as its bits do, and what
+/// is added comes off again exactly.
+HWY_INLINE V small_level_of(V x, int low, int high) {
+  const Ints di;
+  constexpr int kOffsetBits = 0x4b400000;  // of 12582912.0f
+  const auto bits = hn::BitCast(di, hn::Add(x, set(12582912.0f)));
+  const auto limited = hn::Min(hn::Max(bits, hn::Set(di, kOffsetBits + low)), hn::Set(di, kOffsetBits + high));
+  return hn::Sub(hn::BitCast(Floats(), limited), set(12582912.0f));
+}
+
+/// The largest magnitude met in each lane, as bits: they order as magnitudes do, infinity and then NaN above all.
+using Largest = hn::Vec<Ints>;
+HWY_INLINE Largest larger(Largest largest, V x) { return hn::Max(largest, hn::BitCast(Ints(), hn::Abs(x))); }
+HWY_INLINE M reaches(Largest largest, float bound) {
+  return hn::RebindMask(Floats(), hn::Gt(largest, hn::Set(Ints(), std::bit_cast<int>(bound) - 1)));
+}
+
+/// Lanes as bits, the first lowest.
+HWY_INLINE std::uint32_t bits_of(M mask) {
+  std::uint8_t bytes[8] = {};  // as many as the function may write
+  hn::StoreMaskBits(Floats(), mask, bytes);
+  return static_cast<std::uint32_t>(bytes[0] | bytes[1] << 8);
+}
+
 /// One element's levels, all lanes.
 HWY_INLINE void store_levels(V levels, std::uint8_t* out) {
   const hn::Rebind<std::uint8_t, Floats> d8;
@@ -39,10 +68,11 @@ HWY_INLINE void store_levels(V levels, std::uint8_t* out) {
 }
 
 /// The element of largest magnitude of each lane, the first of several.
-HWY_INLINE V extreme_of(const float* x, int n) {
+HWY_INLINE V extreme_of(const float* x, int n, Largest& largest) {
   V most = hn::Zero(Floats()), value = most;
   for (int i = 0; i < n; ++i) {
     const V xi = load(x + i * kLanes), magnitude = hn::Abs(xi);
+    largest = larger(largest, xi);
     const M larger = hn::Gt(magnitude, most);
     most = hn::IfThenElse(larger, magnitude, most);
     value = hn::IfThenElse(larger, xi, value);

@@ -176,14 +176,17 @@ std::vector<float> hard_row() {
 }
 
 // Every vectorised type on every instruction set, with and without importances: each named row (1e30, denormals, halves,
-// midpoints, ...) and random bits that a block holds, in rows that end a batch of blocks early. Values that are refused
-// before they are encoded (value_range.h: NaN, infinities, what a scale overflows at) are not held to it: there Q2_K,
-// Q4_K and Q5_K without importances differ from their definitions.
+// midpoints, ...), random bits that a block holds and random bits of which some are infinities, NaN and far past what a
+// scale holds (refused before they are encoded, value_range.h, but equal all the same), in rows that end a batch of blocks
+// early.
 TEST(BlockEncode, EveryInstructionSetOnNamedRowsAndBits) {
   std::vector<float> row = hard_row();
   const std::size_t named = block_golden::floats_of("x").size();
-  for (std::size_t i = named; i < row.size(); ++i)
-    if (!(std::abs(row[i]) < 4096)) row[i] = static_cast<float>(std::bit_cast<std::uint32_t>(row[i]) & 0xffff) / 64;
+  for (std::size_t i = row.size(); i-- > named;) {
+    float held = row[i];
+    if (!(std::abs(held) < 4096)) held = static_cast<float>(std::bit_cast<std::uint32_t>(held) & 0xffff) / 64;
+    row.push_back(held);
+  }
   const std::vector<float> tiled = importances();
   std::vector<float> weights;
   while (weights.size() < row.size()) weights.insert(weights.end(), tiled.begin(), tiled.end());
