@@ -51,13 +51,15 @@ struct GgufExport {
 ///    would spread them too;
 ///  - a sliding window shorter than the context is the loss "sliding_window";
 ///  - a tokenizer.json in Llama 2's manner keeps its merges, as scores (the converter loses them; compat refuses);
+///  - a unigram tokenizer.json in the manner of converted SentencePiece models is kind t5 (the converter refuses it, and so
+///    does compat);
 ///  - a BPE tokenizer whose hash the converter does not know gets the pre-tokenizer that its steps ask for, in both modes;
 ///  - user-defined pieces of tokenizer.model keep their type (the converter calls them normal), add_space_prefix is
 ///    written where the model adds none, and
 ///    special ids that only the tokenizer knows are written where llama.cpp's defaults are others;
 ///  - general.name of a snapshot in the Hub cache comes from the repository, not from the commit's hash.
 /// Error(bad_input) without a tokenizer, Error(unsupported) for types it does not write, for a source that is not a
-/// Hugging Face folder, and for a tokenizer.json that is no BPE or whose steps llama.cpp has no pre-tokenizer for.
+/// Hugging Face folder, and for a tokenizer.json that is neither BPE nor unigram or whose steps llama.cpp has no pre-tokenizer for.
 GgufExport export_gguf(const Source& source, const GgufExportOptions& options);
 /// The same for several types: plans share their tensors, so that one read feeds them all (gguf_write.h).
 std::vector<GgufExport> export_ggufs(const Source& source, const std::vector<GgufExportOptions>& options);
@@ -71,7 +73,7 @@ std::optional<std::uint32_t> gguf_file_type(DType type);
 /// for what is not said).
 /// compat: as the converter, else with the differences listed above.
 std::vector<GgufKey> gguf_tokenizer_keys(const Source& source, bool compat, std::vector<std::string>& notes);
-/// nullopt if the file has none; Error(unsupported) for kinds not read yet (all but llama, gpt2, gemma4 and t5) and for
+/// nullopt if the file has none; Error(unsupported) for other kinds than llama, gpt2, gemma4, t5 and plamo2, and for
 /// pre-tokenizers that llama.cpp 0.5 does not know, Error(bad_input) where it refuses the file.
 std::optional<Vocabulary> read_gguf_vocabulary(const GgufFile& file, const std::string& path);
 

@@ -9,7 +9,7 @@
 namespace ropewalk::formats {
 namespace {
 
-// llama.cpp 0.5, src/llama-vocab.cpp, vocabulary types SPM, BPE and UGM.
+// llama.cpp 0.5, src/llama-vocab.cpp, vocabulary types SPM, BPE, UGM and PLAMO2.
 
 constexpr const char* kOtherFile = "llama.cpp 0.5 would refuse this file: write it again with a current converter";
 
@@ -147,6 +147,23 @@ void read_unigram(const GgufFile& file, const std::string& path, Vocabulary& out
   }
 }
 
+void read_plamo2(const GgufFile& file, Vocabulary& out) {
+  out.model = "plamo2";
+  read_specials(file, {.bos = 1, .eos = 2, .unk = 0, .pad = 3}, out);
+}
+
+[[noreturn]] void refuse_kind(const std::string& path, const std::string& model) {
+  const std::string what = model == "bert"         ? "WordPiece, which is for encoders"
+                           : model == "rwkv"       ? "RWKV's, whose models are not read"
+                           : model == "hybriddna"  ? "BPE with DNA's k-mers, whose models are not read"
+                           : model == "whitespace" ? "white space alone, which is for embedding models"
+                                                   : "";
+  throw Error(
+      ErrorKind::unsupported, {.path = path},
+      "its tokenizer is of kind '" + model + "'" + (what.empty() ? ", none that llama.cpp 0.5 has" : " (" + what + ")"),
+      "give token ids, or use a model with a tokenizer of kind llama, gpt2, gemma4, t5 or plamo2");
+}
+
 void read_chat_templates(const GgufFile& file, Vocabulary& out) {
   out.chat_template = file.string("tokenizer.chat_template");
   if (out.chat_template) out.chat_templates.push_back({"default", *out.chat_template});
@@ -162,15 +179,13 @@ std::optional<Vocabulary> read_gguf_vocabulary(const GgufFile& file, const std::
   const auto model = file.string("tokenizer.ggml.model");
   if (!model || *model == "none" || *model == "no_vocab") return std::nullopt;
   const bool bpe = *model == "gpt2" || *model == "gemma4";
-  if (*model != "llama" && *model != "t5" && !bpe)
-    throw Error(ErrorKind::unsupported, {.path = path},
-                "its tokenizer is of kind '" + *model + "', which is not read yet",
-                "give token ids, or use a model with a SentencePiece or byte-level BPE tokenizer");
+  if (*model != "llama" && *model != "t5" && *model != "plamo2" && !bpe) refuse_kind(path, *model);
   Vocabulary out;
   out.rules = TokenizerRules::llama_cpp;
   read_pieces(file, path, out);
   if (bpe) read_bpe(file, path, *model, out);
   else if (*model == "t5") read_unigram(file, path, out);
+  else if (*model == "plamo2") read_plamo2(file, out);
   else read_specials(file, {.bos = 1, .eos = 2, .unk = 0, .add_bos = true, .add_space_prefix = true}, out);
   read_chat_templates(file, out);
   set_llama_cpp_attributes(out, file.string("general.name").value_or(""));

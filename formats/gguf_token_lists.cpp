@@ -205,4 +205,74 @@ GgufTokens llama_like_tokens(const Vocabulary& vocabulary, std::size_t n_vocab, 
   return out;
 }
 
+std::optional<UnigramLike> unigram_like(const Vocabulary& vocabulary, std::vector<std::string>& notes) {
+  if (!vocabulary.pipeline || !std::holds_alternative<UnigramModel>(vocabulary.pipeline->model)) return std::nullopt;
+  const TokenizerPipeline& pipeline = *vocabulary.pipeline;
+  UnigramLike out;
+  bool shrinks = false, strips_end = false, at_spaces = false;
+  for (std::size_t at = 0; at < pipeline.normalizers.size(); ++at) {
+    const auto& step = pipeline.normalizers[at];
+    const auto* replace = std::get_if<normalizers::Replace>(&step);
+    if (const auto* table = std::get_if<normalizers::Precompiled>(&step); table && at == 0) {
+      out.charsmap = table->charsmap;
+    } else if (const auto* strip = std::get_if<normalizers::Strip>(&step)) {
+      strips_end = strips_end || strip->right;
+    } else if (replace && replace->pattern.is_regex && replace->pattern.text == " {2,}" &&
+               (replace->content == " " || replace->content == kSpaceMark)) {
+      shrinks = true;
+    } else {
+      return std::nullopt;
+    }
+  }
+  auto words = pipeline.pre_tokenizers.begin();
+  if (words != pipeline.pre_tokenizers.end() && std::holds_alternative<pre_tokenizers::WhitespaceSplit>(*words)) {
+    at_spaces = true;
+    ++words;
+  }
+  if (pipeline.pre_tokenizers.end() - words != 1) return std::nullopt;
+  const auto* spaces = std::get_if<pre_tokenizers::Metaspace>(&*words);
+  if (!spaces || spaces->replacement != kSpaceMark) return std::nullopt;
+  out.add_space_prefix = spaces->prepend != pre_tokenizers::PrependScheme::never;
+  // The engine puts a space before every word if it removes any.
+  out.remove_extra_whitespaces = (shrinks || at_spaces) && out.add_space_prefix;
+  if (at_spaces && !out.add_space_prefix) return std::nullopt;
+  if (shrinks && !out.add_space_prefix)
+    notes.emplace_back("llama.cpp keeps spaces that follow one another, which the tokenizer makes one");
+  else if (shrinks && !strips_end && !at_spaces)
+    notes.emplace_back("llama.cpp drops spaces at the end of a text, which the tokenizer keeps");
+  else if (!shrinks && !at_spaces && out.add_space_prefix)
+    notes.emplace_back("llama.cpp puts a space before a text that begins with one, which the tokenizer does not");
+  return out;
+}
+
+GgufTokens unigram_tokens(const Vocabulary& vocabulary, std::size_t n_vocab, std::vector<std::string>& notes) {
+  const auto& model = std::get<UnigramModel>(vocabulary.pipeline->model);
+  GgufTokens out(n_vocab);
+  std::size_t past = 0;
+  for (std::size_t id = 0; id < vocabulary.pieces.size(); ++id) {
+    const Piece& piece = vocabulary.pieces[id];
+    if (piece.type == PieceType::unused) continue;
+    if (id >= n_vocab) ++past;
+    else
+      out.put(id, piece.text, static_cast<float>(model.scores[id]),
+              model.unk_id == static_cast<std::int32_t>(id)      ? PieceType::unknown
+              : model.byte_fallback && byte_of_piece(piece.text) ? PieceType::byte
+                                                                 : PieceType::normal);
+  }
+  for (const AddedToken& token : vocabulary.added) {
+    const auto id = static_cast<std::size_t>(token.id);
+    if (id >= n_vocab) past += id >= vocabulary.pieces.size();
+    else if (model.unk_id != token.id)
+      out.put(id, token.special ? token.content : with_spaces(token.content),
+              id < vocabulary.pieces.size() ? static_cast<float>(model.scores[id]) : -1000.0f,
+              token.special ? PieceType::control : PieceType::user_defined);
+  }
+  note_left_out(past, n_vocab, notes);
+  if (model.byte_fallback)
+    notes.emplace_back(
+        "llama.cpp has no byte pieces for this kind of tokenizer: a character that is no piece becomes the unknown "
+        "token");
+  return out;
+}
+
 }  // namespace ropewalk::formats

@@ -38,4 +38,15 @@ std::optional<LlamaLike> llama_like(const Vocabulary& vocabulary);
 /// every way is listed; a note says where that is not so.
 GgufTokens llama_like_tokens(const Vocabulary& vocabulary, std::size_t n_vocab, std::vector<std::string>& notes);
 
+/// A unigram tokenizer.json in the manner of converted SentencePiece models (Precompiled or nothing, spaces that shrink or
+/// not, Metaspace), which llama.cpp has as kind `t5`. nullopt for any other.
+struct UnigramLike {
+  bool add_space_prefix = true, remove_extra_whitespaces = false;
+  std::string charsmap;
+};
+/// What of the steps the engine does otherwise is added to the notes.
+std::optional<UnigramLike> unigram_like(const Vocabulary& vocabulary, std::vector<std::string>& notes);
+/// Its tokens; scores are rounded to float.
+GgufTokens unigram_tokens(const Vocabulary& vocabulary, std::size_t n_vocab, std::vector<std::string>& notes);
+
 }  // namespace ropewalk::formats

@@ -73,10 +73,12 @@ void put_unsaid(std::vector<GgufKey>& keys, const Vocabulary& vocabulary, std::s
       keys.push_back({key, gguf_u32(static_cast<std::uint32_t>(*id))});
   };
   using Assumed = std::optional<std::int32_t>;
-  const bool bpe = vocabulary.pipeline.has_value() && !llama_like(vocabulary), unigram = vocabulary.model == "unigram";
+  const bool unigram = vocabulary.model == "unigram";
+  const bool bpe = vocabulary.pipeline.has_value() && !unigram && !llama_like(vocabulary);
   put("bos_token_id", vocabulary.bos, bpe ? Assumed(11) : unigram ? Assumed() : 1);
   put("eos_token_id", vocabulary.eos, bpe ? 11 : unigram ? 1 : 2);
-  put("unknown_token_id", vocabulary.unk, bpe ? Assumed() : unigram ? 2 : 0);
+  const auto* model = vocabulary.pipeline ? std::get_if<UnigramModel>(&vocabulary.pipeline->model) : nullptr;
+  put("unknown_token_id", model ? model->unk_id : vocabulary.unk, bpe ? Assumed() : unigram ? 2 : 0);
   put("padding_token_id", vocabulary.pad, unigram ? Assumed(0) : Assumed());
   if (!vocabulary.pipeline && !unigram) return;
   const auto put_flag = [&](const char* name, std::optional<bool> adds, bool assumed) {
@@ -144,6 +146,27 @@ void put_unigram(std::vector<GgufKey>& keys, const Vocabulary& vocabulary, const
   set(keys, "tokenizer.ggml.remove_extra_whitespaces", gguf_bool(vocabulary.remove_extra_whitespaces));
   if (!vocabulary.precompiled_charsmap.empty())
     set(keys, "tokenizer.ggml.precompiled_charsmap", gguf_u8s(vocabulary.precompiled_charsmap));
+}
+
+/// The converter refuses such a tokenizer of a decoder: it looks for the hash of a BPE's.
+void put_unigram_json(std::vector<GgufKey>& keys, const Vocabulary& vocabulary, const std::string& label,
+                      std::size_t n_vocab, bool compat, std::vector<std::string>& notes) {
+  if (compat)
+    throw Error(ErrorKind::unsupported, {.path = label},
+                "llama.cpp's converter does not write a unigram tokenizer.json",
+                "leave --compat away, or add the model's tokenizer.model");
+  const auto like = unigram_like(vocabulary, notes);
+  if (!like)
+    throw Error(
+        ErrorKind::unsupported, {.path = label},
+        "its unigram tokenizer.json has steps that llama.cpp's kind t5 has not (it has Precompiled, Strip, Replace "
+        "of ' {2,}', WhitespaceSplit and Metaspace)",
+        "add the model's SentencePiece tokenizer.model if it has one, or name a folder that does: "
+        "--tokenizer DIR");
+  put_pieces(keys, "t5", unigram_tokens(vocabulary, n_vocab, notes));
+  set(keys, "tokenizer.ggml.add_space_prefix", gguf_bool(like->add_space_prefix));
+  set(keys, "tokenizer.ggml.remove_extra_whitespaces", gguf_bool(like->remove_extra_whitespaces));
+  if (!like->charsmap.empty()) set(keys, "tokenizer.ggml.precompiled_charsmap", gguf_u8s(like->charsmap));
 }
 
 /// tokenizer.ggml.pre; notes how it was found if not as the converter does.
@@ -216,6 +239,8 @@ std::vector<GgufKey> gguf_tokenizer_keys(const Source& source, bool compat, std:
   if (vocabulary->add_prefix_space)
     set(keys, "tokenizer.ggml.add_space_prefix", gguf_bool(*vocabulary->add_prefix_space));
   if (llama_like(*vocabulary)) put_llama_like(keys, *vocabulary, source.checkpoint.label, n_vocab, compat, notes);
+  else if (vocabulary->pipeline && vocabulary->model == "unigram")
+    put_unigram_json(keys, *vocabulary, source.checkpoint.label, n_vocab, compat, notes);
   else if (vocabulary->pipeline) put_bpe(keys, *vocabulary, source.checkpoint.label, n_vocab, notes);
   else if (vocabulary->model == "unigram")
     put_unigram(keys, *vocabulary, source.checkpoint.label, n_vocab, compat, notes);

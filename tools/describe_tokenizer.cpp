@@ -30,6 +30,7 @@ std::string kind_text(const Vocabulary& vocabulary) {
     return "BPE with pre-tokenizer '" + vocabulary.gguf_bpe->pre + "', " +
            plural(vocabulary.gguf_bpe->merges.size(), "merge");
   const std::string fallback = has_byte_fallback(vocabulary) ? " with byte fallback" : "";
+  if (vocabulary.model == "plamo2") return "PLaMo 2's unigram" + fallback;
   if (!vocabulary.pipeline)
     return (vocabulary.model == "unigram" ? "SentencePiece unigram" : "SentencePiece BPE") + fallback;
   const TokenizerPipeline& pipeline = *vocabulary.pipeline;

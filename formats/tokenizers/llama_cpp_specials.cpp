@@ -93,11 +93,12 @@ void LlamaCppSpecials::override_by_text(const PieceIndex& index) {
       }
   for (std::string_view text : {"<|channel|>", "<|message|>", "<|start|>", "<|constrain|>"})
     if (Attributes* attributes = found(text)) *attributes = {.user_defined = true};
-  // Two families whose end tokens are named like other families' plain ones.
+  // Families whose end tokens are named like other families' plain ones.
   Attributes* const end = found("<|end|>");
   const bool calls = found("<|call|>") || found("<|calls|>");
   if (end && calls && (found("<|return|>") || found("<|flush|>"))) *end = {.user_defined = true};
-  if (Attributes* const close = found("</s>"); close && found("<|tool_response>")) *close = {.normal = true};
+  if (Attributes* const close = found("</s>"); close && (found("<|tool_response>") || found("<|plamo:eos|>")))
+    *close = {.normal = true};
 }
 
 /// Replaces the token's occurrences in `text`, from the left, by the token.

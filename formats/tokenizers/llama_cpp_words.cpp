@@ -234,9 +234,11 @@ std::vector<std::string_view> LlamaCppWords::cut(std::string_view text) const {
   return out;
 }
 
-std::string as_llama_cpp_reads(std::string_view text) {
-  std::string out;
-  out.reserve(text.size());
+namespace {
+
+/// take(its first byte's index, character), U+FFFD for a byte that begins none.
+template <class Take>
+void for_each_engine_character(std::string_view text, const Take& take) {
   for (std::size_t at = 0; at < text.size();) {
     const auto first = static_cast<unsigned char>(text[at]);
     const std::size_t length = first < 0x80   ? 1
@@ -252,19 +254,30 @@ std::string as_llama_cpp_reads(std::string_view text) {
       whole = (next & 0xC0) == 0x80;
       code = code << 6 | (next & 0x3Fu);
     }
-    if (!whole) {
-      out += "\xEF\xBF\xBD";
-      ++at;
-      continue;
-    }
+    take(at, whole ? code : 0xFFFD);
+    at += whole ? length : 1;
+  }
+}
+
+}  // namespace
+
+std::string as_llama_cpp_reads(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  for_each_engine_character(text, [&](std::size_t at, std::uint32_t code) {
     if (code > 0x10FFFF)
       throw Error(ErrorKind::bad_input, {},
                   "byte " + std::to_string(at) + " of the text begins a character past U+10FFFF, which ends llama.cpp",
                   "correct the text's encoding");
-    if (length > 1) append_utf8(out, code);
-    else out += static_cast<char>(first);
-    at += length;
-  }
+    append_utf8(out, code);
+  });
+  return out;
+}
+
+std::vector<std::uint32_t> llama_cpp_characters(std::string_view text) {
+  std::vector<std::uint32_t> out;
+  out.reserve(text.size());
+  for_each_engine_character(text, [&](std::size_t, std::uint32_t code) { out.push_back(code); });
   return out;
 }
 

@@ -36,5 +36,7 @@ class LlamaCppWords {
 /// Bytes as the engine takes them: those that begin no character become U+FFFD each, overlong forms their character,
 /// surrogates stay. Error(bad_input) without a place for a character past U+10FFFF, which ends the engine.
 std::string as_llama_cpp_reads(std::string_view text);
+/// The same as numbers, up to 0x1FFFFF.
+std::vector<std::uint32_t> llama_cpp_characters(std::string_view text);
 
 }  // namespace ropewalk::formats

@@ -4,6 +4,7 @@
 
 #include "formats/tokenizers/characters.h"
 #include "formats/tokenizers/implementations.h"
+#include "formats/tokenizers/llama_cpp_plamo2.h"
 #include "formats/tokenizers/llama_cpp_specials.h"
 #include "formats/tokenizers/llama_cpp_unigram.h"
 #include "formats/tokenizers/word_encoder.h"
@@ -13,7 +14,7 @@
 namespace ropewalk::formats {
 namespace {
 
-/// llama.cpp 0.5's SPM and UGM tokenizers, llama_tokenize and llama_detokenize without BOS and EOS.
+/// llama.cpp 0.5's SPM, UGM and PLaMo 2 tokenizers, llama_tokenize and llama_detokenize without BOS and EOS.
 class LlamaCppTokenizer final : public Tokenizer {
  public:
   explicit LlamaCppTokenizer(const Vocabulary& vocabulary);
@@ -36,6 +37,7 @@ class LlamaCppTokenizer final : public Tokenizer {
   std::optional<PieceMerger> merger_;
   std::optional<LlamaCppSpecials> specials_;
   std::optional<LlamaCppUnigram> unigram_;
+  std::optional<LlamaCppPlamo2> plamo2_;
 };
 
 LlamaCppTokenizer::LlamaCppTokenizer(const Vocabulary& vocabulary)
@@ -47,6 +49,7 @@ LlamaCppTokenizer::LlamaCppTokenizer(const Vocabulary& vocabulary)
   merger_.emplace(
       index_, pieces_, [](const Piece&) { return true; }, true);  // types do not matter to merges
   specials_.emplace(pieces_, vocabulary.added, index_);
+  if (vocabulary.model == "plamo2") plamo2_.emplace(pieces_);
   if (vocabulary.model == "unigram") unigram_.emplace(vocabulary, pieces_, *specials_);
   for (int byte = 0; byte < 256; ++byte)
     byte_ids_[static_cast<std::size_t>(byte)] = byte_id(static_cast<std::uint8_t>(byte)).value_or(-1);
@@ -96,6 +99,8 @@ std::vector<std::int32_t> LlamaCppTokenizer::encode(std::string_view text, bool 
       ids.push_back(*fragment.token);
     } else if (unigram_) {
       unigram_->encode(fragment.text, ids);
+    } else if (plamo2_) {
+      plamo2_->encode(fragment.text, ids);
     } else {
       std::string escaped = (add_space_prefix_ && after_special ? " " : "") + std::string(fragment.text);
       replace_all(escaped, " ", kSpaceMark);
@@ -111,6 +116,10 @@ std::string LlamaCppTokenizer::shown(std::int32_t id) const {
   const Piece& piece = at(id);
   const LlamaCppSpecials::Attributes& attributes = specials_->of(id);
   if (attributes.control) return {};
+  if (plamo2_) {
+    const auto byte = piece.type == PieceType::byte ? plamo2_byte(piece.text) : std::nullopt;
+    return byte ? std::string(1, static_cast<char>(*byte)) : piece.text;
+  }
   if (attributes.user_defined) return piece.text;
   if (attributes.normal || piece.type == PieceType::normal) {
     std::string text = piece.text;

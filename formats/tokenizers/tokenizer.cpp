@@ -11,7 +11,8 @@ std::unique_ptr<Tokenizer> Tokenizer::create(const Vocabulary& vocabulary) {
   if (vocabulary.rules == TokenizerRules::tokenizers && vocabulary.pipeline) return make_pipeline_tokenizer(vocabulary);
   const bool llama_cpp = vocabulary.rules == TokenizerRules::llama_cpp;
   const bool bpe = llama_cpp && vocabulary.gguf_bpe.has_value();
-  if (vocabulary.model != "spm" && vocabulary.model != "unigram" && !bpe)
+  const bool plamo2 = llama_cpp && vocabulary.model == "plamo2";
+  if (vocabulary.model != "spm" && vocabulary.model != "unigram" && !plamo2 && !bpe)
     throw Error(ErrorKind::unsupported, {},
                 "a tokenizer of kind '" + vocabulary.model + "', only spm and unigram are known",
                 "pass ids instead of text");

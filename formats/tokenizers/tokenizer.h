@@ -61,7 +61,7 @@ void set_llama_cpp_attributes(Vocabulary& vocabulary, std::string_view general_n
 class Tokenizer {
  public:
   /// Keeps what it needs of `vocabulary`. Error(bad_input) for pieces the rules' owner refuses, Error(unsupported) for
-  /// a model other than "spm" and "unigram" without a pipeline and for regular expressions that are not understood.
+  /// a model other than "spm" and "unigram" ("plamo2" by llama.cpp's rules) without a pipeline and for regular expressions that are not understood.
   static std::unique_ptr<Tokenizer> create(const Vocabulary& vocabulary);
   virtual ~Tokenizer() = default;
 

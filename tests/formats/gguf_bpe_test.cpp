@@ -9,6 +9,7 @@
 #include <set>
 
 #include "formats/tokenizers/tokenizer.h"
+#include "formats/tokenizers/tokenizer_json.h"
 #include "formats/utf8.h"
 #include "gguf_dump.h"
 #include "lib/error.h"
@@ -290,6 +291,54 @@ TEST(GgufUnigram, KeysAreTheConvertersAndWhatItLeavesUnsaid) {
           << key;
     EXPECT_EQ(notes, std::vector<std::string>());
   }
+}
+
+// A tokenizer.json of the same manner: kind t5, whose ids are the tokenizer.json's own where the notes do not say otherwise.
+TEST(GgufUnigram, TokenizerJsonBecomesKindT5) {
+  TestFolder folder("ropewalk-gguf-t5-json");
+  auto json = golden::read(kGolden / "unigram/tokenizer_json/nfkc.json");
+  auto& steps = json["normalizer"]["normalizers"];
+  steps[0]["precompiled_charsmap"] =
+      golden::base64(read_sentencepiece_model(kGolden / "tokenizer_ids/models/nfkc.model").precompiled_charsmap);
+  const auto keys_of = [&](const nlohmann::json& file, std::vector<std::string>& notes, bool compat = false) {
+    write_text(folder.path() / "tokenizer.json", file.dump());
+    GgufFile out;
+    out.keys = gguf_tokenizer_keys(source_of(folder.path(), {{"n_vocab", 420}}), compat, notes);
+    return out;
+  };
+  std::vector<std::string> notes;
+  const GgufFile file = keys_of(json, notes);
+  EXPECT_EQ(notes, std::vector<std::string>{"llama.cpp drops spaces at the end of a text, which the tokenizer keeps"});
+  const Vocabulary read = read_gguf_vocabulary(file, "t5.gguf").value();
+  EXPECT_EQ(read.model, "unigram");
+  EXPECT_EQ(read.unk, 0);
+  EXPECT_EQ(read.add_eos, false);
+  EXPECT_TRUE(read.add_dummy_prefix);
+  EXPECT_TRUE(read.remove_extra_whitespaces);
+  EXPECT_EQ(read.pieces.size(), 420u);
+  EXPECT_EQ(read.pieces[0].type, PieceType::unknown);
+  const auto ours = Tokenizer::create(read),
+             theirs = Tokenizer::create(read_tokenizer_json(folder.path() / "tokenizer.json"));
+  int compared = 0;
+  for (const char* corpus : {"war-and-peace-tail.txt", "held-out.txt"})
+    for (std::string text : golden::corpus_chunks(corpus)) {
+      if (first_invalid_utf8(text) != text.size()) continue;  // a chunk that cuts a character
+      while (text.ends_with(' ') || text.ends_with('\n')) text.pop_back();
+      EXPECT_EQ(ours->encode(text), theirs->encode(text));
+      ++compared;
+    }
+  EXPECT_GT(compared, 40);
+  EXPECT_NE(ours->encode("a "), theirs->encode("a "));  // the note
+  EXPECT_THROW(keys_of(json, notes, true), Error);      // the converter refuses it
+  auto lower = json;
+  lower["normalizer"]["normalizers"].push_back({{"type", "Lowercase"}});
+  EXPECT_THROW(keys_of(lower, notes), Error);
+  notes.clear();
+  auto plain = json;
+  plain["normalizer"] = nullptr;
+  EXPECT_EQ(read_gguf_vocabulary(keys_of(plain, notes), "t5.gguf")->remove_extra_whitespaces, false);
+  EXPECT_EQ(notes, std::vector<std::string>{
+                       "llama.cpp puts a space before a text that begins with one, which the tokenizer does not"});
 }
 
 // What is written is read back as the engine reads it: ids as of the model under its rules.

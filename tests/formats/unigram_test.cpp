@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "formats/gguf_model.h"
 #include "formats/tokenizers/characters.h"
 #include "formats/tokenizers/precompiled_normalizer.h"
 #include "formats/tokenizers/tokenizer.h"
@@ -210,6 +211,95 @@ TEST_P(UnigramJson, EqualsTheLibrary) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, UnigramJson, testing::Values("nfkc", "bytes", "rules"));
+
+// --- PLaMo 2's: unigram of llama.cpp alone (tests/golden/make/plamo2_ids.py)
+
+const nlohmann::json& plamo2_item() {
+  static const nlohmann::json item = golden::read(fs::path(ROPEWALK_TEST_DATA_DIR) / "plamo2.json");
+  return item;
+}
+
+GgufFile plamo2_file() {
+  const nlohmann::json& item = plamo2_item();
+  std::vector<std::string> tokens;
+  for (const auto& hex : item["tokens"]) tokens.push_back(golden::unhex(hex));
+  GgufFile file;
+  file.keys = {{"tokenizer.ggml.model", gguf_string("plamo2")},
+               {"tokenizer.ggml.tokens", gguf_strings(tokens)},
+               {"tokenizer.ggml.scores", gguf_f32s(item["scores"].get<std::vector<float>>())},
+               {"tokenizer.ggml.token_type", gguf_i32s(item["types"].get<std::vector<std::int32_t>>())}};
+  return file;
+}
+
+TEST(Plamo2, EncodesAndDecodesAsTheEngine) {
+  const nlohmann::json& item = plamo2_item();
+  const Vocabulary vocabulary = read_gguf_vocabulary(plamo2_file(), "toy").value();
+  EXPECT_EQ(vocabulary.model, "plamo2");
+  EXPECT_EQ(vocabulary.bos, 1);
+  EXPECT_EQ(vocabulary.pad, 3);
+  EXPECT_EQ(vocabulary.add_bos, false);
+  const auto tokenizer = Tokenizer::create(vocabulary);
+  auto texts = golden::texts();
+  for (const auto& hex : item["texts"]) texts.push_back(golden::unhex(hex));
+  ASSERT_EQ(texts.size(), item["encode"].size());
+  ASSERT_GT(texts.size(), 500u);
+  for (std::size_t at = 0; at < texts.size(); ++at) {
+    if (item["encode"][at].is_null()) {
+      EXPECT_THROW(tokenizer->encode(texts[at]), Error) << golden::shown(texts[at]);
+      continue;
+    }
+    for (const bool special : {false, true})
+      EXPECT_EQ(short_hash(tokenizer->encode(texts[at], special)), item["encode"][at][special ? 1 : 0])
+          << golden::shown(texts[at]) << (special ? " special" : "");
+  }
+  for (const auto& one : item["decode"])
+    EXPECT_EQ(golden::shown(tokenizer->decode(one[0].get<Ids>())), golden::shown(golden::unhex(one[1]))) << one[0];
+}
+
+/// The rounding of scores and the padding that ends a search are what the golden says.
+TEST(Plamo2, OtherScoresChangeIds) {
+  const nlohmann::json& item = plamo2_item();
+  const auto differs = [&](const auto& change) {
+    Vocabulary vocabulary = read_gguf_vocabulary(plamo2_file(), "toy").value();
+    for (Piece& piece : vocabulary.pieces) change(piece);
+    const auto tokenizer = Tokenizer::create(vocabulary);
+    const auto texts = golden::texts();
+    int different = 0;
+    for (std::size_t at = 0; at < texts.size(); ++at)
+      if (!item["encode"][at].is_null())
+        different += short_hash(tokenizer->encode(texts[at])) != item["encode"][at][0].get<std::string>();
+    return different;
+  };
+  EXPECT_EQ(differs([](Piece&) {}), 0);
+  EXPECT_GT(differs([](Piece& piece) { piece.score = piece.score == -1000 ? -999 : piece.score; }), 0);
+  EXPECT_GT(differs([](Piece& piece) { piece.score = piece.score == -1 ? -1.0002f : piece.score; }), 0);
+}
+
+TEST(Plamo2, Refused) {
+  const auto refusal = [](const std::string& key, const GgufValue& value) {
+    GgufFile file = plamo2_file();
+    for (GgufKey& one : file.keys)
+      if (one.name == key) one.value = value;
+    try {
+      Tokenizer::create(read_gguf_vocabulary(file, "toy.gguf").value());
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string("accepted");
+  };
+  std::vector<std::int32_t> types = plamo2_item()["types"];
+  EXPECT_EQ(refusal("tokenizer.ggml.token_type", gguf_i32s(types)), "accepted");
+  types[4 + 0x41] = 1;
+  EXPECT_EQ(refusal("tokenizer.ggml.token_type", gguf_i32s(types)),
+            "the vocabulary has no token for byte <0x41>; the tokenizer is corrupt: llama.cpp refuses it too");
+  const std::string kinds = "give token ids, or use a model with a tokenizer of kind llama, gpt2, gemma4, t5 or plamo2";
+  EXPECT_EQ(refusal("tokenizer.ggml.model", gguf_string("bert")),
+            "toy.gguf: its tokenizer is of kind 'bert' (WordPiece, which is for encoders); " + kinds);
+  EXPECT_EQ(refusal("tokenizer.ggml.model", gguf_string("rwkv")),
+            "toy.gguf: its tokenizer is of kind 'rwkv' (RWKV's, whose models are not read); " + kinds);
+  EXPECT_EQ(refusal("tokenizer.ggml.model", gguf_string("t6")),
+            "toy.gguf: its tokenizer is of kind 't6', none that llama.cpp 0.5 has; " + kinds);
+}
 
 }  // namespace
 }  // namespace ropewalk::formats
