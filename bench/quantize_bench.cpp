@@ -1,6 +1,10 @@
 // Encoders of ggml's block types beside ggml's own, one thread: million weights a second, whether the bytes agree, and
 // how long the same bytes take to move.
 //   quantize_bench [LIBGGML_BASE.so [TYPE...]]
+// Timed is what the executor does with a block of rows that it has just read and widened to f32: encoding one block of its
+// size (executor.h: 1 MiB of f32), again and again, the best of the passes, for ggml just so. Neither reading the file nor
+// memory beyond the caches is in it. Ours and theirs take turns, so that what else the machine does meets both; on a core
+// whose other thread is busy, code that waits (ggml's) loses less than code that computes.
 #include <dlfcn.h>
 #include <time.h>
 
@@ -8,11 +12,13 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <functional>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "lib/codecs/encode.h"
+#include "lib/executor.h"
 #include "lib/simd_targets.h"
 
 #include <hwy/highway.h>
@@ -36,77 +42,71 @@ struct Rows {
   std::vector<float> importances;  ///< empty for none
 };
 
+using Encode = std::function<void(std::span<std::byte>)>;
 struct Rate {
-  double weights_per_second = 0;
-  std::vector<std::byte> bytes;  ///< of the rows that were encoded
+  Encode encode;
+  std::vector<std::byte> bytes = {};
+  double weights_per_second = 0;  // of the best pass so far
 };
 
-/// Doubles the rows until they take `enough` seconds or there are no more, then takes the best of three.
-template <class Encode>
-Rate rate_of(DType dtype, const Rows& rows, double enough, const Encode& encode) {
-  Rate rate;
-  for (std::uint64_t n = kColumns * 8;; n = std::min<std::uint64_t>(2 * n, rows.values.size())) {
-    const std::span<const float> part = std::span(rows.values).first(n);
-    rate.bytes.resize(*byte_size(dtype, n));
-    const auto once = [&] {
-      const double start = cpu_seconds();
-      encode(part, rate.bytes);
-      return cpu_seconds() - start;
-    };
-    double seconds = once();
-    if (seconds < enough && n < rows.values.size()) continue;
-    for (int i = 0; i < 2; ++i) seconds = std::min(seconds, once());
-    rate.weights_per_second = static_cast<double>(n) / seconds;
-    return rate;
-  }
+void pass(Rate& rate, const Rows& rows) {
+  const double start = cpu_seconds();
+  rate.encode(rate.bytes);
+  rate.weights_per_second =
+      std::max(rate.weights_per_second, static_cast<double>(rows.values.size()) / (cpu_seconds() - start));
 }
 
-Rate ours(DType dtype, const Rows& rows) {
-  return rate_of(dtype, rows, .1, [&](std::span<const float> values, std::span<std::byte> bytes) {
-    encode_blocks(dtype, values, kColumns, rows.importances, bytes);
-  });
+/// Turns of all, each as many passes as take it some milliseconds, until `enough` seconds and three turns are over.
+void measure(std::span<Rate* const> rates, const Rows& rows, double enough) {
+  const double begin = cpu_seconds();
+  for (int turn = 0; turn < 3 || cpu_seconds() - begin < enough; ++turn)
+    for (Rate* rate : rates) {
+      const double start = cpu_seconds();
+      do pass(*rate, rows);
+      while (cpu_seconds() - start < .01);
+    }
+}
+
+Rate ours(DType dtype, const Rows& rows, std::int64_t target) {
+  return {[=, &rows](std::span<std::byte> bytes) {
+            hwy::SetSupportedTargetsForTest(target);
+            encode_blocks(dtype, rows.values, kColumns, rows.importances, bytes);
+          },
+          std::vector<std::byte>(*byte_size(dtype, rows.values.size()))};
 }
 
 Rate theirs(QuantizeChunk quantize, DType dtype, const Rows& rows) {
-  return rate_of(dtype, rows, .2, [&](std::span<const float> values, std::span<std::byte> bytes) {
-    quantize(static_cast<int>(info(dtype).ggml_type), values.data(), bytes.data(), 0,
-             static_cast<std::int64_t>(values.size() / kColumns), kColumns,
-             rows.importances.empty() ? nullptr : rows.importances.data());
-  });
+  return {[=, &rows](std::span<std::byte> bytes) {
+            quantize(static_cast<int>(info(dtype).ggml_type), rows.values.data(), bytes.data(), 0,
+                     static_cast<std::int64_t>(rows.values.size() / kColumns), kColumns,
+                     rows.importances.empty() ? nullptr : rows.importances.data());
+          },
+          std::vector<std::byte>(*byte_size(dtype, rows.values.size()))};
 }
 
 /// memcpy of half the bytes of floats and blocks: it reads and writes each.
 Rate floor_of(DType dtype, const Rows& rows) {
-  std::vector<std::byte> copy(rows.values.size() * sizeof(float));
-  return rate_of(dtype, rows, .01, [&](std::span<const float> values, std::span<std::byte> bytes) {
-    std::memcpy(copy.data(), values.data(), (values.size_bytes() + bytes.size()) / 2);
-  });
-}
-
-bool same_start(const Rate& a, const Rate& b) {
-  return std::equal(a.bytes.begin(),
-                    a.bytes.begin() + static_cast<std::ptrdiff_t>(std::min(a.bytes.size(), b.bytes.size())),
-                    b.bytes.begin());
+  const std::size_t n = (rows.values.size() * sizeof(float) + *byte_size(dtype, rows.values.size())) / 2;
+  return {[n, &rows](std::span<std::byte> bytes) { std::memcpy(bytes.data(), rows.values.data(), n); },
+          std::vector<std::byte>(n)};
 }
 
 void print_row(DType dtype, const Rows& rows, QuantizeChunk quantize) {
-  const Rate best = ours(dtype, rows);
-  hwy::SetSupportedTargetsForTest(HWY_AVX2);
-  const Rate avx2 = ours(dtype, rows);
+  Rate best = ours(dtype, rows, 0), avx2 = ours(dtype, rows, HWY_AVX2), floor = floor_of(dtype, rows), peer = {};
+  std::vector<Rate*> rates = {&best, &avx2, &floor};
+  if (quantize) rates.push_back(&(peer = theirs(quantize, dtype, rows)));
+  measure(rates, rows, 1);
   hwy::SetSupportedTargetsForTest(0);
-  const double millions = 1e-6, floor = floor_of(dtype, rows).weights_per_second;
+  const double millions = 1e-6;
   std::printf("| %s%s | %.1f | %.1f |", std::string(info(dtype).name).c_str(),
               rows.importances.empty() ? "" : ", importances", best.weights_per_second * millions,
               avx2.weights_per_second * millions);
-  if (quantize) {
-    const Rate peer = theirs(quantize, dtype, rows);
-    std::printf(" %.2f | **%.1fx** | %s |", peer.weights_per_second * millions,
-                best.weights_per_second / peer.weights_per_second,
-                same_start(best, peer) && same_start(avx2, peer) ? "yes" : "NO");
-  } else {
-    std::printf(" - | - | %s |", same_start(best, avx2) ? "(both of ours)" : "NO");
-  }
-  std::printf(" %.0f |\n", floor * millions);
+  if (quantize)
+    std::printf(" %.2f | **%.1fx** | %.1fx | %s |", peer.weights_per_second * millions,
+                best.weights_per_second / peer.weights_per_second, avx2.weights_per_second / peer.weights_per_second,
+                best.bytes == peer.bytes && avx2.bytes == peer.bytes ? "yes" : "NO");
+  else std::printf(" - | - | - | %s |", best.bytes == avx2.bytes ? "(both of ours)" : "NO");
+  std::printf(" %.0f |\n", floor.weights_per_second * millions);
   std::fflush(stdout);
 }
 
@@ -136,9 +136,10 @@ int main(int argc, char** argv) {
     }
   }
   std::printf("best target: %s\n\n", hwy::TargetName(hwy::SupportedTargets() & -hwy::SupportedTargets()));
-  std::printf("| type | ropewalk, M weights/s | AVX2 forced | ggml | ratio | same bytes | floor: memcpy |\n");
-  std::printf("| --- | --- | --- | --- | --- | --- | --- |\n");
-  const Rows plain = normal_rows(1024, false), weighted = normal_rows(1024, true);
+  std::printf("| type | ropewalk, M weights/s | AVX2 forced | ggml | ratio | AVX2's | same bytes | floor: memcpy |\n");
+  std::printf("| --- | --- | --- | --- | --- | --- | --- | --- |\n");
+  const std::uint64_t n_rows = StreamOptions().block_bytes / sizeof(float) / kColumns;
+  const Rows plain = normal_rows(n_rows, false), weighted = normal_rows(n_rows, true);
   for (const DTypeInfo& type : kDTypes) {
     if (!has_block_encoder(type.dtype)) continue;
     if (argc > 2 && std::find(argv + 2, argv + argc, type.name) == argv + argc) continue;

@@ -5,7 +5,7 @@
 #include "lib/codecs/lane_fits.h"
 
 // The encoders of encode_k.cpp with the fits of 32 groups at once: two blocks of Q2_K, Q3_K and Q6_K, four of Q4_K and
-// Q5_K (and of Q3_K without importances). Levels of the fits are not kept: where they count, behind a stored scale of 0,
+// Q5_K. Levels of the fits are not kept: where they count, behind a stored scale of 0,
 // the group is fitted once more, alone. Blocks with a group in which the lanes' rounding is unsound are the definition's.
 namespace ropewalk::codecs {
 namespace {
@@ -54,20 +54,6 @@ void fit(const float* x, const float* importances, int n_blocks, LaneFits& fits)
   else fits.unsound = fit_affine_lanes(groups, affine_search<Type>(importances != nullptr), fits.scales, fits.mins);
 }
 
-/// Q3_K without importances: n_blocks blocks over several batches.
-void fit_moving(const float* x, int n_blocks, LaneFits* fits) {
-  alignas(64) float turned[kMoveBatches][16 * kLanes];
-  const float* from[kMoveBatches];
-  float* scales[kMoveBatches];
-  for (int batch = 0; batch < kMoveBatches; ++batch) {
-    const int blocks = limited(0, n_blocks - batch * kFull<Q3K>, kFull<Q3K>);
-    turn(x + batch * kFull<Q3K> * 256, 16, blocks * 16, turned[batch]);
-    from[batch] = turned[batch];
-    scales[batch] = fits[batch].scales;
-  }
-  fit_by_moves_lanes(from, 16, 4, scales);
-}
-
 /// Levels at the stored scales; those of the fits where such a scale is 0.
 template <class Type>
 void put_levels(const float* x, const float* importances, std::byte* block) {
@@ -91,31 +77,48 @@ void put_levels(const float* x, const float* importances, std::byte* block) {
   pack_levels<Type>(levels, block);
 }
 
+/// A block whose groups have been fitted.
+template <class Type>
+void put_block(const float* x, const float* importances, const GroupFits& fits, std::byte* block) {
+  std::fill_n(block, Type::kBytes, std::byte{0});
+  if (put_scales<Type>(fits, importances != nullptr, block)) put_levels<Type>(x, importances, block);
+}
+
 template <class Type>
 void encode_row(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
   constexpr int per_block = 256 / Type::kGroup;
-  const bool moving = std::is_same_v<Type, Q3K> && importances == nullptr;
-  const int at_once = kFull<Type> * (moving ? kMoveBatches : 1);
-  for (std::int64_t at = 0; at < columns; at += 256 * at_once) {
-    const int n_blocks = static_cast<int>(std::min<std::int64_t>(at_once, (columns - at) / 256));
-    LaneFits all[kMoveBatches] = {};
-    if (moving) fit_moving(x + at, n_blocks, all);
-    else fit<Type>(x + at, importances != nullptr ? importances + at : nullptr, n_blocks, all[0]);
+  for (std::int64_t at = 0; at < columns; at += 256 * kFull<Type>) {
+    const int n_blocks = static_cast<int>(std::min<std::int64_t>(kFull<Type>, (columns - at) / 256));
+    LaneFits batch = {};
+    fit<Type>(x + at, importances != nullptr ? importances + at : nullptr, n_blocks, batch);
     for (int b = 0; b < n_blocks; ++b, out += Type::kBytes) {
       const float *of_block = x + at + 256 * b,
                   *weights = importances != nullptr ? importances + at + 256 * b : nullptr;
-      const LaneFits& batch = all[b / kFull<Type>];
-      const int first = b % kFull<Type> * per_block;
+      const int first = b * per_block;
       if ((batch.unsound >> first & ((1u << per_block) - 1)) != 0) {
         kDefinition<Type>(of_block, weights, 256, out);
         continue;
       }
-      std::fill_n(out, Type::kBytes, std::byte{0});
       GroupFits fits;
       std::copy_n(batch.scales + first, per_block, fits.scales);
       std::copy_n(batch.mins + first, per_block, fits.mins);
       std::copy_n(batch.sums + first, per_block, fits.sums);
-      if (put_scales<Type>(fits, importances != nullptr, out)) put_levels<Type>(of_block, weights, out);
+      put_block<Type>(of_block, weights, fits, out);
+    }
+  }
+}
+
+/// Q3_K without importances.
+void encode_q3_k_moving(const float* x, std::int64_t columns, std::byte* out) {
+  constexpr int kBlocks = 64;
+  for (std::int64_t at = 0; at < columns; at += 256 * kBlocks) {
+    const int n_blocks = static_cast<int>(std::min<std::int64_t>(kBlocks, (columns - at) / 256));
+    float scales[16 * kBlocks];
+    fit_by_moves_lanes(x + at, 16 * n_blocks, scales);
+    for (int b = 0; b < n_blocks; ++b, out += Q3K::kBytes) {
+      GroupFits fits;
+      std::copy_n(scales + 16 * b, 16, fits.scales);
+      put_block<Q3K>(x + at + 256 * b, nullptr, fits, out);
     }
   }
 }
@@ -126,7 +129,8 @@ void encode_q2_k_lanes(const float* x, const float* importances, std::int64_t co
   encode_row<Q2K>(x, importances, columns, out);
 }
 void encode_q3_k_lanes(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
-  encode_row<Q3K>(x, importances, columns, out);
+  if (importances == nullptr) encode_q3_k_moving(x, columns, out);
+  else encode_row<Q3K>(x, importances, columns, out);
 }
 void encode_q4_k_lanes(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
   encode_row<Q4K>(x, importances, columns, out);

@@ -42,9 +42,9 @@ std::uint32_t fit_affine_lanes(const LaneGroups& groups, const AffineSearch& sea
                                std::uint8_t* levels = nullptr);
 /// fit_symmetric of each group.
 std::uint32_t fit_symmetric_lanes(const LaneGroups& groups, int half, float* scales, std::uint8_t* levels = nullptr);
-/// fit_by_moves of each group of kMoveBatches batches at once, x[batch] laid out as LaneGroups::x, n <= 32 elements each.
-inline constexpr int kMoveBatches = 2;
-void fit_by_moves_lanes(const float* const* x, int n, int half, float* const* scales);
+/// fit_by_moves, half = 4, of n_groups groups of 16 consecutive elements. Groups in which nothing moves, four of five, are
+/// told apart first; the others are collected and moved side by side, so that many at once are worth while.
+void fit_by_moves_lanes(const float* x, int n_groups, float* scales);
 
 /// Levels of a block at the scales as stored: nearest((x + m) / d), limited, less `low`; of 256 / n groups of n
 /// consecutive elements. A d of 0 gives what it gives.

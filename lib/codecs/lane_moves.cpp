@@ -1,3 +1,7 @@
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+
 #include "lib/codecs/lane_fits.h"
 #include "lib/simd_targets.h"
 
@@ -11,69 +15,142 @@
 HWY_BEFORE_NAMESPACE();
 namespace ropewalk::codecs::HWY_NAMESPACE {
 
-constexpr int kMoving = 4;  // vectors in flight: every move waits for the one before, a division and what hangs on it
+constexpr int kN = 16, kHalf = 4;
 
-HWY_INLINE void fit_by_moves_vectors(const float* const* x, int n, int half, float* const* scales) {
+/// Below this largest magnitude products of three elements come near to denormals, which have no relative precision.
+constexpr float kPrecise = 0x1p-30f;
+/// Quotients this close to a midpoint between levels count as undecided; those compared are off by 2^-20 at most.
+constexpr float kNearly = 0.4999f;
+
+/// The quotients that leave an element at its level, 2^20 standing for those that the last levels limit.
+struct Bounds {
+  V low, high;
+};
+HWY_INLINE Bounds bounds_of(V level) {
+  const V low = hn::Sub(level, set(kNearly)), high = hn::Add(level, set(kNearly));
+  return {hn::IfThenElse(hn::Eq(level, set(-kHalf)), set(-0x1p20f), low),
+          hn::IfThenElse(hn::Eq(level, set(kHalf - 1)), set(0x1p20f), high)};
+}
+
+/// The scales of those of a vector of groups in which the first round of moves finds nothing to move; returns the others.
+/// Up to a move the sums stay what they are: all elements are asked at once, and a product with each bound of the
+/// quotient stands for the division.
+HWY_INLINE std::uint32_t fit_unmoved(const float* x, float* scales) {
+  const Floats df;
+  const V zero = hn::Zero(df);
+  const int lanes = static_cast<int>(hn::Lanes(df));
+  Largest largest = hn::Zero(Ints());
+  const V peak = extreme_of(x, kN, largest), inverse = hn::Div(set(-kHalf), peak);
+  HWY_ALIGN float levels[kN * 16], first[kN * 16], second[kN * 16];  // l, w x l and w l l of each element
+  V sum_lx = zero, sum_l2 = zero;
+  for (int i = 0; i < kN; ++i) {
+    const V xi = load(x + i * kLanes), w = hn::Mul(xi, xi);
+    const V l = small_level_of(hn::Mul(inverse, xi), -kHalf, kHalf - 1);
+    const V lx = hn::Mul(hn::Mul(w, xi), l), l2 = hn::Mul(hn::Mul(w, l), l);
+    hn::Store(l, df, levels + i * lanes);
+    hn::Store(lx, df, first + i * lanes);
+    hn::Store(l2, df, second + i * lanes);
+    sum_lx = hn::Add(sum_lx, lx);
+    sum_l2 = hn::Add(sum_l2, l2);
+  }
+  M stays = hn::Eq(zero, zero);
+  for (int i = 0; i < kN; ++i) {
+    const V lx = hn::Sub(sum_lx, hn::Load(df, first + i * lanes));
+    const V product = hn::Mul(load(x + i * kLanes), hn::Sub(sum_l2, hn::Load(df, second + i * lanes)));
+    const Bounds bounds = bounds_of(hn::Load(df, levels + i * lanes));
+    // false for all lx <= 0
+    stays =
+        hn::And(stays, hn::And(hn::Gt(product, hn::Mul(bounds.low, lx)), hn::Lt(product, hn::Mul(bounds.high, lx))));
+  }
+  const M dead = hn::Lt(hn::Abs(peak), set(kNothing));
+  const M decided = hn::Or(dead, hn::And(stays, hn::Ge(hn::Abs(peak), set(kPrecise))));
+  hn::StoreU(hn::IfThenElse(hn::Gt(sum_l2, zero), hn::IfThenElse(dead, zero, hn::Div(sum_lx, sum_l2)), zero), df,
+             scales);
+  const M unsound = reaches(largest, std::numeric_limits<float>::infinity());
+  return bits_of(hn::Or(unsound, hn::Not(decided)));
+}
+
+/// The levels of the quotients x / y where `asked`.
+HWY_INLINE V level_of_quotient(V x, V y, M asked) {
+#if HWY_ARCH_X86
+  // By a reciprocal that is off by 2^-11 at most: that decides all but what is near a midpoint of the first levels, or
+  // large.
+  const V q = hn::Mul(x, hn::ApproximateReciprocal(y));
+  const V off = hn::Abs(hn::Sub(q, hn::Sub(hn::Add(q, set(12582912.0f)), set(12582912.0f))));
+  const M decided = hn::And(hn::Lt(off, set(0.497f)), hn::Lt(hn::Abs(q), set(kSmall)));
+  if (HWY_LIKELY(hn::AllFalse(Floats(), hn::AndNot(decided, asked)))) return small_level_of(q, -kHalf, kHalf - 1);
+#endif
+  (void)asked;
+  return level_of(hn::Div(x, y), -kHalf, kHalf - 1);
+}
+
+/// fit_by_moves of a vector of groups. Most elements stay in all lanes, and what follows them does not wait for them.
+HWY_INLINE void fit_moved(const float* x, float* scales) {
   const Floats df;
   const int lanes = static_cast<int>(hn::Lanes(df));
-  HWY_ALIGN float levels[32 * kMoving * 16];
-  const V zero = hn::Zero(df);
-  V sum_lx[kMoving], sum_l2[kMoving];
-  M dead[kMoving];
-  for (int p = 0; p < kMoving; ++p) {
-    Largest unused = hn::Zero(Ints());
-    const V peak = extreme_of(x[p], n, unused), inverse = hn::Div(set(real(-half)), peak);
-    dead[p] = hn::Lt(hn::Abs(peak), set(kNothing));
-    sum_lx[p] = sum_l2[p] = zero;
-    for (int i = 0; i < n; ++i) {
-      const V xi = load(x[p] + i * kLanes), w = hn::Mul(xi, xi), l = level_of(hn::Mul(inverse, xi), -half, half - 1);
-      hn::StoreU(l, df, levels + (i * kMoving + p) * lanes);
-      sum_lx[p] = hn::Add(sum_lx[p], hn::Mul(hn::Mul(w, xi), l));
-      sum_l2[p] = hn::Add(sum_l2[p], hn::Mul(hn::Mul(w, l), l));
-    }
+  HWY_ALIGN float levels[kN * 16];
+  Largest unused = hn::Zero(Ints());
+  const V zero = hn::Zero(df), peak = extreme_of(x, kN, unused), inverse = hn::Div(set(-kHalf), peak);
+  const M dead = hn::Lt(hn::Abs(peak), set(kNothing));
+  V sum_lx = zero, sum_l2 = zero;
+  for (int i = 0; i < kN; ++i) {
+    const V xi = load(x + i * kLanes), w = hn::Mul(xi, xi), l = level_of(hn::Mul(inverse, xi), -kHalf, kHalf - 1);
+    hn::Store(l, df, levels + i * lanes);
+    sum_lx = hn::Add(sum_lx, hn::Mul(hn::Mul(w, xi), l));
+    sum_l2 = hn::Add(sum_l2, hn::Mul(hn::Mul(w, l), l));
   }
   // A lane in which nothing moved in a round finds nothing to move in the next either.
   bool moved = true;
   for (int round = 0; round < 5 && moved; ++round) {
-    M any = hn::Lt(zero, zero);
-    for (int i = 0; i < n; ++i)
-      for (int p = 0; p < kMoving; ++p) {
-        const V xi = load(x[p] + i * kLanes), w = hn::Mul(xi, xi), wx = hn::Mul(w, xi);
-        float* place = levels + (i * kMoving + p) * lanes;
-        const V old = load(place);
-        V lx = hn::Sub(sum_lx[p], hn::Mul(wx, old)), l2 = hn::Sub(sum_l2[p], hn::Mul(hn::Mul(w, old), old));
-        M better = hn::AndNot(dead[p], hn::Gt(lx, zero));
-        const V other = level_of(hn::Div(hn::Mul(xi, l2), lx), -half, half - 1);
-        better = hn::And(better, hn::Ne(other, old));
-        lx = hn::Add(lx, hn::Mul(wx, other));
-        l2 = hn::Add(l2, hn::Mul(hn::Mul(w, other), other));
-        better = hn::And(better, hn::And(hn::Gt(l2, zero), hn::Gt(hn::Mul(hn::Mul(lx, lx), sum_l2[p]),
-                                                                  hn::Mul(hn::Mul(sum_lx[p], sum_lx[p]), l2))));
-        hn::StoreU(hn::IfThenElse(better, other, old), df, place);
-        sum_lx[p] = hn::IfThenElse(better, lx, sum_lx[p]);
-        sum_l2[p] = hn::IfThenElse(better, l2, sum_l2[p]);
-        any = hn::Or(any, better);
-      }
-    moved = !hn::AllFalse(df, any);
+    moved = false;
+    for (int i = 0; i < kN; ++i) {
+      const V xi = load(x + i * kLanes), w = hn::Mul(xi, xi), wx = hn::Mul(w, xi),
+              old = hn::Load(df, levels + i * lanes);
+      V lx = hn::Sub(sum_lx, hn::Mul(wx, old)), l2 = hn::Sub(sum_l2, hn::Mul(hn::Mul(w, old), old));
+      M better = hn::AndNot(dead, hn::Gt(lx, zero));
+      const V other = level_of_quotient(hn::Mul(xi, l2), lx, better);
+      better = hn::And(better, hn::Ne(other, old));
+      if (hn::AllFalse(df, better)) continue;
+      lx = hn::Add(lx, hn::Mul(wx, other));
+      l2 = hn::Add(l2, hn::Mul(hn::Mul(w, other), other));
+      better = hn::And(better, hn::And(hn::Gt(l2, zero),
+                                       hn::Gt(hn::Mul(hn::Mul(lx, lx), sum_l2), hn::Mul(hn::Mul(sum_lx, sum_lx), l2))));
+      hn::Store(hn::IfThenElse(better, other, old), df, levels + i * lanes);
+      sum_lx = hn::IfThenElse(better, lx, sum_lx);
+      sum_l2 = hn::IfThenElse(better, l2, sum_l2);
+      moved |= !hn::AllFalse(df, better);
+    }
   }
-  for (int p = 0; p < kMoving; ++p) {
-    const M sound = hn::AndNot(dead[p], hn::Gt(sum_l2[p], zero));
-    hn::StoreU(hn::IfThenElse(sound, hn::Div(sum_lx[p], sum_l2[p]), zero), df, scales[p]);
-  }
+  const M sound = hn::AndNot(dead, hn::Gt(sum_l2, zero));
+  hn::StoreU(hn::IfThenElse(sound, hn::Div(sum_lx, sum_l2), zero), df, scales);
 }
 
-void FitByMoves(const float* const* x, int n, int half, float* const* scales) {
-  const int lanes = static_cast<int>(hn::Lanes(Floats())), of_batch = kLanes / lanes;
-  const float* from[kMoving];
-  float* to[kMoving];
-  for (int vector = 0; vector < kMoveBatches * of_batch; vector += kMoving) {
-    for (int p = 0; p < kMoving; ++p) {
-      const int batch = (vector + p) / of_batch, column = (vector + p) % of_batch * lanes;
-      from[p] = x[batch] + column;
-      to[p] = scales[batch] + column;
+void FitByMoves(const float* x, int n_groups, float* scales) {
+  const int lanes = static_cast<int>(hn::Lanes(Floats()));
+  alignas(64) float moving[kLanes * kN] = {}, turned[kN * kLanes], found[kLanes];
+  int places[kLanes], n_moving = 0;
+  const auto move = [&]() HWY_ATTR {
+    turn_groups(moving, kN, n_moving, turned);
+    for (int first = 0; first < n_moving; first += lanes) fit_moved(turned + first, found + first);
+    for (int i = 0; i < n_moving; ++i) scales[places[i]] = found[i];
+    n_moving = 0;
+  };
+  for (int batch = 0; batch < n_groups; batch += kLanes) {
+    const int here = std::min(kLanes, n_groups - batch);
+    turn_groups(x + batch * kN, kN, here, turned);
+    std::uint32_t undecided = 0;
+    for (int first = 0; first < kLanes; first += lanes)
+      undecided |= fit_unmoved(turned + first, found + first) << first;
+    std::copy_n(found, here, scales + batch);
+    for (; undecided != 0; undecided &= undecided - 1) {
+      const int group = batch + std::countr_zero(undecided);
+      if (group >= n_groups) break;
+      places[n_moving] = group;
+      std::copy_n(x + group * kN, kN, moving + n_moving * kN);
+      if (++n_moving == kLanes) move();
     }
-    fit_by_moves_vectors(from, n, half, to);
   }
+  move();
 }
 
 }  // namespace ropewalk::codecs::HWY_NAMESPACE
@@ -83,8 +160,8 @@ HWY_AFTER_NAMESPACE();
 namespace ropewalk::codecs {
 HWY_EXPORT(FitByMoves);
 
-void fit_by_moves_lanes(const float* const* x, int n, int half, float* const* scales) {
-  HWY_DYNAMIC_DISPATCH(FitByMoves)(x, n, half, scales);
+void fit_by_moves_lanes(const float* x, int n_groups, float* scales) {
+  HWY_DYNAMIC_DISPATCH(FitByMoves)(x, n_groups, scales);
 }
 
 }  // namespace ropewalk::codecs

@@ -67,6 +67,35 @@ HWY_INLINE void store_levels(V levels, std::uint8_t* out) {
   hn::StoreU(hn::DemoteTo(d8, hn::ConvertTo(Ints(), levels)), d8, out);
 }
 
+/// turn() of lane_fits.h.
+HWY_INLINE void turn_groups(const float* x, int n, int n_groups, float* out) {
+  int group = 0;
+#if HWY_TARGET != HWY_SCALAR
+  // squares of four groups and four elements
+  const hn::FixedTag<float, 4> d4;
+  const hn::RepartitionToWide<decltype(d4)> wide;
+  for (; group + 4 <= n_groups; group += 4)
+    for (int i = 0; i < n; i += 4) {
+      const float* from = x + group * n + i;
+      const auto a = hn::LoadU(d4, from), b = hn::LoadU(d4, from + n), c = hn::LoadU(d4, from + 2 * n),
+                 d = hn::LoadU(d4, from + 3 * n);
+      const auto ab_low = hn::BitCast(wide, hn::InterleaveLower(d4, a, b)),
+                 ab_high = hn::BitCast(wide, hn::InterleaveUpper(d4, a, b)),
+                 cd_low = hn::BitCast(wide, hn::InterleaveLower(d4, c, d)),
+                 cd_high = hn::BitCast(wide, hn::InterleaveUpper(d4, c, d));
+      float* to = out + i * kLanes + group;
+      hn::StoreU(hn::BitCast(d4, hn::InterleaveLower(wide, ab_low, cd_low)), d4, to);
+      hn::StoreU(hn::BitCast(d4, hn::InterleaveUpper(wide, ab_low, cd_low)), d4, to + kLanes);
+      hn::StoreU(hn::BitCast(d4, hn::InterleaveLower(wide, ab_high, cd_high)), d4, to + 2 * kLanes);
+      hn::StoreU(hn::BitCast(d4, hn::InterleaveUpper(wide, ab_high, cd_high)), d4, to + 3 * kLanes);
+    }
+#endif
+  for (int i = 0; i < n; ++i) {
+    for (int g = group; g < n_groups; ++g) out[i * kLanes + g] = x[g * n + i];
+    std::fill(out + i * kLanes + n_groups, out + (i + 1) * kLanes, 0.0f);
+  }
+}
+
 /// The element of largest magnitude of each lane, the first of several.
 HWY_INLINE V extreme_of(const float* x, int n, Largest& largest) {
   V most = hn::Zero(Floats()), value = most;
