@@ -27,6 +27,9 @@ class CodeBook {
   const std::uint8_t* neighbour_levels(std::uint32_t code) const {
     return levels_.data() + neighbours_of_[static_cast<std::size_t>(-places_[code] - 1)].first_level;
   }
+  /// An entry's code.
+  std::uint32_t code_of_entry(int entry) const { return entries_[static_cast<std::size_t>(entry)]; }
+  int bits() const noexcept { return bits_; }
   /// Level of element `i` of an entry.
   int level(std::uint32_t entry, int i) const { return static_cast<int>(entries_[entry] >> bits_ * i & mask_); }
   std::uint32_t code_of(const std::uint8_t* levels) const {

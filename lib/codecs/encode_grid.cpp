@@ -1,9 +1,9 @@
 #include <array>
 #include <optional>
 
-#include "lib/codecs/code_book.h"
 #include "lib/codecs/encoders.h"
 #include "lib/codecs/fits.h"
+#include "lib/codecs/grid_search.h"
 #include "lib/codecs/iq_types.h"
 #include "lib/codecs/pack.h"
 
@@ -25,8 +25,8 @@ struct GridSearch {
 
 struct GridFit {
   float scale;
-  std::array<std::uint16_t, 8> entries;  // of parts in order
-  std::array<std::uint8_t, 4> signs;     // of eight elements each
+  GridEntries entries;
+  std::array<std::uint8_t, 4> signs;  // of eight elements each
 };
 
 /// Magnitudes of eight elements; returns which were negative. Where their number must be even, the element that weighs
@@ -50,54 +50,16 @@ std::uint8_t split_signs(const float* x, const float* weights, bool even, float*
   return signs & 127;
 }
 
-/// One group's arithmetic at a given scale.
-class Group {
- public:
-  Group(const CodeBook& book, int levels, int n, const float* x, const float* weights, NearestNeighbour* nearest_of)
-      : book_(book), levels_(levels), n_(n), x_(x), weights_(weights), nearest_of_(nearest_of) {
-    for (int i = 0; i < n; ++i) roots_[i] = std::sqrt(weights[i]);
-  }
-
-  /// The entry for a part, and whether its own levels are one.
-  std::uint16_t look_up(int part, float inverse, float scale, bool& in_book) const {
-    const int first = part * book_.parts();
-    std::uint8_t levels[8];
-    for (int i = 0; i < book_.parts(); ++i)
-      levels[i] = static_cast<std::uint8_t>(limited(0, nearest(0.5f * (inverse * x_[first + i] - 1)), levels_ - 1));
-    const std::uint32_t code = book_.code_of(levels);
-    const int entry = book_.find(code);
-    in_book = entry >= 0;
-    return static_cast<std::uint16_t>(in_book ? entry
-                                              : nearest_of_(book_, {code, 2, 1, scale, x_ + first, roots_ + first}));
-  }
-
-  struct Sums {
-    float qx = 0, q2 = 0;
-  };
-  Sums sums(const std::array<std::uint16_t, 8>& entries) const {
-    Sums s;
-    for (int i = 0; i < n_; ++i) {
-      const float q = magnitude(entries[static_cast<std::size_t>(i / book_.parts())], i % book_.parts()),
-                  w = weights_[i];
-      s.qx += w * x_[i] * q;
-      s.q2 += w * q * q;
-    }
-    return s;
-  }
-
- private:
-  float magnitude(std::uint32_t entry, int i) const { return real(2 * book_.level(entry, i) + 1); }
-
-  const CodeBook& book_;
-  int levels_, n_;
-  const float *x_, *weights_;
-  NearestNeighbour* nearest_of_;
-  float roots_[32];
+/// The two ways to do the same: one candidate after the other, or side by side.
+struct Method {
+  MeasureGrid* measure;
+  NearestNeighbour* nearest_of;
 };
+constexpr Method kDefinition{measure_grid, nearest_neighbour}, kLanes{measure_grid_lanes, nearest_neighbour_lanes};
 
 /// nullopt where the group is zero.
-std::optional<GridFit> fit_group(const CodeBook& book, int levels, const GridSearch& search,
-                                 NearestNeighbour* nearest_of, const float* x, const float* weights) {
+std::optional<GridFit> fit_group(const CodeBook& book, int levels, const GridSearch& search, const Method& method,
+                                 const float* x, const float* weights) {
   const int n = search.group, n_parts = n / book.parts();
   const float ends = real(2 * levels - 1);
   GridFit fit{};
@@ -117,24 +79,30 @@ std::optional<GridFit> fit_group(const CodeBook& book, int levels, const GridSea
     start = fit.scale * real(levels);
     if (start <= 0) return std::nullopt;
   }
-  const Group group(book, levels, n, magnitudes, weights, nearest_of);
+  float roots[32];
+  for (int i = 0; i < n; ++i) roots[i] = std::sqrt(weights[i]);
+  const GridGroup group{levels, n, magnitudes, weights, roots};
+  GridCandidates tried;
+  tried.n = 2 * search.steps + 1;
+  for (int c = 0; c < tried.n; ++c) {
+    tried.inverses[c] = (ends + real(c - search.steps) * search.step) / start;
+    tried.scales[c] = 1 / tried.inverses[c];
+  }
+  method.measure(book, group, tried);
+  float best = 0;
+  int kept = -1;
+  for (int c = 0; c < tried.n; ++c) {
+    const float qx = tried.qx[c], q2 = tried.q2[c];
+    if (!(q2 > 0 && qx * qx > best * q2)) continue;
+    fit.scale = qx / q2;
+    best = fit.scale * qx;
+    kept = c;
+  }
   std::array<bool, 8> in_book{};
   if (search.again == GridSearch::Again::off_book) in_book.fill(true);
-  float best = 0;
-  for (int step = -search.steps; step <= search.steps; ++step) {
-    const float inverse = (ends + real(step) * search.step) / start, scale = 1 / inverse;
-    std::array<std::uint16_t, 8> entries{};
-    std::array<bool, 8> found{};
-    for (int part = 0; part < n_parts; ++part) {
-      const auto at = static_cast<std::size_t>(part);
-      entries[at] = group.look_up(part, inverse, scale, found[at]);
-    }
-    const Group::Sums s = group.sums(entries);
-    if (!(s.q2 > 0 && s.qx * s.qx > best * s.q2)) continue;
-    fit.scale = s.qx / s.q2;
-    best = fit.scale * s.qx;
-    fit.entries = entries;
-    in_book = found;
+  for (int part = 0; part < n_parts && kept >= 0; ++part) {
+    fit.entries[static_cast<std::size_t>(part)] = tried.entries[part][kept];
+    in_book[static_cast<std::size_t>(part)] = (tried.in_book[part] >> kept & 1) != 0;
   }
   const bool all_in_book = std::all_of(in_book.begin(), in_book.begin() + n_parts, [](bool in) { return in; });
   if ((!all_in_book || search.again == GridSearch::Again::all) && fit.scale > 0) {
@@ -143,9 +111,9 @@ std::optional<GridFit> fit_group(const CodeBook& book, int levels, const GridSea
       const auto at = static_cast<std::size_t>(part);
       if (search.again == GridSearch::Again::off_book && in_book[at]) continue;
       bool unused;
-      fit.entries[at] = group.look_up(part, inverse, fit.scale, unused);
+      fit.entries[at] = look_up(book, group, part, inverse, fit.scale, method.nearest_of, unused);
     }
-    if (const Group::Sums s = group.sums(fit.entries); s.q2 > 0) fit.scale = s.qx / s.q2;
+    if (const GridSums s = sums_of(book, group, fit.entries); s.q2 > 0) fit.scale = s.qx / s.q2;
   }
   if (fit.scale < 0) {
     fit.scale = -fit.scale;
@@ -157,14 +125,14 @@ std::optional<GridFit> fit_group(const CodeBook& book, int levels, const GridSea
 /// A block: put_fit(group, fit) for every group that is not zero, then its scale d * factor, then put_level(group, 0 ..
 /// 15) for scales of d (2 level + 1) / 2. False if all scales are 0.
 template <class PutFit, class PutLevel>
-bool encode_block(const CodeBook& book, int levels, const GridSearch& search, NearestNeighbour* nearest_of,
-                  const float* x, const float* weights, float factor, std::byte* half, const PutFit& put_fit,
+bool encode_block(const CodeBook& book, int levels, const GridSearch& search, const Method& method, const float* x,
+                  const float* weights, float factor, std::byte* half, const PutFit& put_fit,
                   const PutLevel& put_level) {
   float scales[16] = {}, largest = 0;
   const int n_groups = 256 / search.group;
   for (int group = 0; group < n_groups; ++group) {
     const std::optional<GridFit> fit =
-        fit_group(book, levels, search, nearest_of, x + group * search.group, weights + group * search.group);
+        fit_group(book, levels, search, method, x + group * search.group, weights + group * search.group);
     if (!fit) continue;
     put_fit(group, *fit);
     scales[group] = fit->scale;
@@ -198,7 +166,7 @@ void encode_row(const float* x, const float* importances, std::int64_t columns, 
 
 using Again = GridSearch::Again;
 
-void encode_iq2_xxs_with(NearestNeighbour* nearest_of, const float* x, const float* importances, std::int64_t columns,
+void encode_iq2_xxs_with(const Method& method, const float* x, const float* importances, std::int64_t columns,
                          std::byte* out) {
   constexpr GridSearch kSearch{32, 6, 0.1f, kNothing, true, Again::all};
   encode_row<Iq2Xxs>(x, importances, columns, out, [&](const float* values, const float* of_block, std::byte* block) {
@@ -206,7 +174,7 @@ void encode_iq2_xxs_with(NearestNeighbour* nearest_of, const float* x, const flo
     weigh_block(values, of_block, sum_of_squares(values, 256) / 256, 0, weights);
     std::uint32_t parts[16] = {};
     const bool any = encode_block(
-        iq2_xxs_book(), 3, kSearch, nearest_of, values, weights, 1, block,
+        iq2_xxs_book(), 3, kSearch, method, values, weights, 1, block,
         [&](int group, const GridFit& fit) {
           for (std::size_t k = 0; k < 4; ++k) {
             parts[2 * group] |= std::uint32_t{fit.entries[k]} << 8 * k;
@@ -218,7 +186,7 @@ void encode_iq2_xxs_with(NearestNeighbour* nearest_of, const float* x, const flo
   });
 }
 
-void encode_iq2_xs_with(NearestNeighbour* nearest_of, const float* x, const float* importances, std::int64_t columns,
+void encode_iq2_xs_with(const Method& method, const float* x, const float* importances, std::int64_t columns,
                         std::byte* out) {
   constexpr GridSearch kSearch{16, 9, 0.1f, kNothing, true, Again::off_book};
   encode_row<Iq2Xs>(x, importances, columns, out, [&](const float* values, const float* of_block, std::byte* block) {
@@ -226,7 +194,7 @@ void encode_iq2_xs_with(NearestNeighbour* nearest_of, const float* x, const floa
     weigh_block(values, of_block, sum_of_squares(values, 256) / 256, 0, weights);
     std::uint32_t parts[32] = {};
     const bool any = encode_block(
-        iq2_xs_book(), 3, kSearch, nearest_of, values, weights, 1, block,
+        iq2_xs_book(), 3, kSearch, method, values, weights, 1, block,
         [&](int group, const GridFit& fit) {
           for (int k = 0; k < 2; ++k) {
             const auto at = static_cast<std::size_t>(k);
@@ -238,7 +206,7 @@ void encode_iq2_xs_with(NearestNeighbour* nearest_of, const float* x, const floa
   });
 }
 
-void encode_iq2_s_with(NearestNeighbour* nearest_of, const float* x, const float* importances, std::int64_t columns,
+void encode_iq2_s_with(const Method& method, const float* x, const float* importances, std::int64_t columns,
                        std::byte* out) {
   constexpr GridSearch kSearch{16, 9, 0.1f, 1e-8f, false, Again::off_book};
   encode_row<Iq2S>(x, importances, columns, out, [&](const float* values, const float* of_block, std::byte* block) {
@@ -246,7 +214,7 @@ void encode_iq2_s_with(NearestNeighbour* nearest_of, const float* x, const float
     const float spread = 2 * sum_of_squares(values, 256) / 256;
     weigh_block(values, of_block, spread, 0.25f * spread, weights);
     encode_block(
-        iq2_s_book(), 3, kSearch, nearest_of, values, weights, 0.9875f, block,
+        iq2_s_book(), 3, kSearch, method, values, weights, 0.9875f, block,
         [&](int group, const GridFit& fit) {
           for (int k = 0; k < 2; ++k) {
             const auto at = static_cast<std::size_t>(k);
@@ -260,7 +228,7 @@ void encode_iq2_s_with(NearestNeighbour* nearest_of, const float* x, const float
   });
 }
 
-void encode_iq3_xxs_with(NearestNeighbour* nearest_of, const float* x, const float* importances, std::int64_t columns,
+void encode_iq3_xxs_with(const Method& method, const float* x, const float* importances, std::int64_t columns,
                          std::byte* out) {
   constexpr GridSearch kSearch{32, 15, 0.2f, 1e-8f, true, Again::off_book};
   encode_row<Iq3Xxs>(x, importances, columns, out, [&](const float* values, const float* of_block, std::byte* block) {
@@ -268,7 +236,7 @@ void encode_iq3_xxs_with(NearestNeighbour* nearest_of, const float* x, const flo
     weigh_block(values, of_block, 2 * sum_of_squares(values, 256) / 256, 0, weights);
     std::uint32_t signs[8] = {};
     const bool any = encode_block(
-        iq3_xxs_book(), 8, kSearch, nearest_of, values, weights, 1.0125f, block,
+        iq3_xxs_book(), 8, kSearch, method, values, weights, 1.0125f, block,
         [&](int group, const GridFit& fit) {
           for (std::size_t k = 0; k < 8; ++k) block[2 + 8 * group + int(k)] = static_cast<std::byte>(fit.entries[k]);
           for (std::size_t k = 0; k < 4; ++k) signs[group] |= std::uint32_t{fit.signs[k]} << 7 * k;
@@ -279,7 +247,7 @@ void encode_iq3_xxs_with(NearestNeighbour* nearest_of, const float* x, const flo
   });
 }
 
-void encode_iq3_s_with(NearestNeighbour* nearest_of, const float* x, const float* importances, std::int64_t columns,
+void encode_iq3_s_with(const Method& method, const float* x, const float* importances, std::int64_t columns,
                        std::byte* out) {
   constexpr GridSearch kSearch{32, 9, 0.2f, 0, false, Again::all_if_off_book};
   encode_row<Iq3S>(x, importances, columns, out, [&](const float* values, const float* of_block, std::byte* block) {
@@ -289,7 +257,7 @@ void encode_iq3_s_with(NearestNeighbour* nearest_of, const float* x, const float
     // their top bits and scales stay. Its files are like that, so ours are.
     int stored = 0;
     encode_block(
-        iq3_s_book(), 8, kSearch, nearest_of, values, weights, 1.033f, block,
+        iq3_s_book(), 8, kSearch, method, values, weights, 1.033f, block,
         [&](int group, const GridFit& fit) {
           for (int k = 0; k < 8; ++k) {
             const std::uint32_t entry = fit.entries[static_cast<std::size_t>(k)];
@@ -306,34 +274,34 @@ void encode_iq3_s_with(NearestNeighbour* nearest_of, const float* x, const float
 }  // namespace
 
 void encode_iq2_xxs(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
-  encode_iq2_xxs_with(nearest_neighbour, x, importances, columns, out);
+  encode_iq2_xxs_with(kDefinition, x, importances, columns, out);
 }
 void encode_iq2_xxs_lanes(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
-  encode_iq2_xxs_with(nearest_neighbour_lanes, x, importances, columns, out);
+  encode_iq2_xxs_with(kLanes, x, importances, columns, out);
 }
 void encode_iq2_xs(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
-  encode_iq2_xs_with(nearest_neighbour, x, importances, columns, out);
+  encode_iq2_xs_with(kDefinition, x, importances, columns, out);
 }
 void encode_iq2_xs_lanes(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
-  encode_iq2_xs_with(nearest_neighbour_lanes, x, importances, columns, out);
+  encode_iq2_xs_with(kLanes, x, importances, columns, out);
 }
 void encode_iq2_s(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
-  encode_iq2_s_with(nearest_neighbour, x, importances, columns, out);
+  encode_iq2_s_with(kDefinition, x, importances, columns, out);
 }
 void encode_iq2_s_lanes(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
-  encode_iq2_s_with(nearest_neighbour_lanes, x, importances, columns, out);
+  encode_iq2_s_with(kLanes, x, importances, columns, out);
 }
 void encode_iq3_xxs(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
-  encode_iq3_xxs_with(nearest_neighbour, x, importances, columns, out);
+  encode_iq3_xxs_with(kDefinition, x, importances, columns, out);
 }
 void encode_iq3_xxs_lanes(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
-  encode_iq3_xxs_with(nearest_neighbour_lanes, x, importances, columns, out);
+  encode_iq3_xxs_with(kLanes, x, importances, columns, out);
 }
 void encode_iq3_s(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
-  encode_iq3_s_with(nearest_neighbour, x, importances, columns, out);
+  encode_iq3_s_with(kDefinition, x, importances, columns, out);
 }
 void encode_iq3_s_lanes(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
-  encode_iq3_s_with(nearest_neighbour_lanes, x, importances, columns, out);
+  encode_iq3_s_with(kLanes, x, importances, columns, out);
 }
 
 }  // namespace ropewalk::codecs
