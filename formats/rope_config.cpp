@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numbers>
 
 #include "formats/json_fields.h"
@@ -107,7 +108,9 @@ class TransformersReader {
   [[noreturn]] void refuse_type(const std::string& type) const {
     const std::vector<std::string> known = {"default",  "linear", "dynamic",     "yarn",
                                             "longrope", "llama3", "proportional"};
-    const std::string near = nearest_word(type, known).value_or("");
+    std::string lower = type;
+    for (char& c : lower) c = c >= 'A' && c <= 'Z' ? char(c - 'A' + 'a') : c;
+    const std::string near = nearest_word(lower, known).value_or("");
     fields_.fail(ErrorKind::unsupported, fields_.pointer_to(fields_.in_dictionary("rope_type") ? "rope_type" : "type"),
                  "rope type '" + type.substr(0, 60) + "' is unknown to transformers 5.23.0" +
                      (near.empty() ? "" : " (did you mean '" + near + "'?)"),
@@ -211,13 +214,13 @@ class TransformersReader {
 
   /// transformers multiplies by any number; no model was trained with one that is not above 0.
   void refuse_magnitude(const std::optional<double>& attention) const {
-    if (!attention || (*attention > 0 && std::isfinite(*attention))) return;
+    if (!attention || (*attention > 0 && *attention <= std::numeric_limits<float>::max())) return;
     const Json* given = fields_.value("attention_factor");
     const bool own = given && !given->is_null();
     fields_.fail(ErrorKind::bad_input, fields_.pointer_to(own ? "attention_factor" : "mscale"),
-                 own ? "attention_factor is " + given->dump().substr(0, 40) + ", a number above 0 was expected"
-                     : "mscale and mscale_all_dim make an attention factor of " + trimmed(*attention) +
-                           ", a number above 0 was expected",
+                 (own ? "attention_factor is " + given->dump().substr(0, 40)
+                      : "mscale and mscale_all_dim make an attention factor of " + trimmed(*attention)) +
+                     ", a number above 0 that float32 holds was expected",
                  "correct it");
   }
 
@@ -340,7 +343,14 @@ RopeSpec read_transformers_rope(const std::string& path, const std::string& text
 RopeSpec read_hf_rope(const std::string& path, const std::string& text, const Json& config,
                       const RopeGeometry& geometry, std::vector<std::string>& warnings) {
   const std::optional<std::string> code = yarn_remote_code(config);
-  if (!code) return read_transformers_rope(path, text, config, geometry, warnings);
+  if (!code) {
+    RopeSpec spec = read_transformers_rope(path, text, config, geometry, warnings);
+    if (const auto unknown = unknown_remote_code(config);
+        unknown && !std::holds_alternative<RopeUnscaled>(spec.scaling))
+      warnings.push_back("auto_map names " + *unknown +
+                         ", which ropewalk does not know and does not run: with that code the rope may be another");
+    return spec;
+  }
 
   const RopeSpec spec = read_yarn_remote_rope(path, text, config, geometry, *code);
   const std::string used =

@@ -66,6 +66,9 @@ class RopeFields {
 /// not recognised.
 std::optional<std::string> yarn_remote_code(const Json& config);
 
+/// The class of a model that auto_map names, of code that is not recognised: "modeling_foo.FooForCausalLM".
+std::optional<std::string> unknown_remote_code(const Json& config);
+
 /// The rope which that remote code computes (jquesnelle/yarn, scaled_rope/, commit a18e549 and later; never run): reads
 /// rope_scaling and the top-level rope_theta only.
 RopeSpec read_yarn_remote_rope(const std::string& path, const std::string& text, const Json& config,

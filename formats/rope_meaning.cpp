@@ -7,6 +7,7 @@
 #include "formats/config_file.h"
 #include "formats/engines/python.h"
 #include "formats/json_fields.h"
+#include "formats/rope_base.h"
 #include "formats/rope_config.h"
 #include "formats/rope_fields.h"
 #include "lib/error.h"
@@ -177,7 +178,10 @@ int context_made_for(const WantedRope& rope, bool dynamic_extends) {
 }
 
 RopeMeaning read_rope_meaning(const std::string& path, const std::string& text, const Json& config) {
-  return MeaningReader(path, text, config).read();
+  const std::optional<Json> renamed = with_longrope_for_su(config);
+  RopeMeaning meaning = MeaningReader(path, text, renamed ? *renamed : config).read();
+  if (renamed) meaning.warnings.push_back("rope type su is longrope's name of old: longrope is meant");
+  return meaning;
 }
 
 std::optional<RopeMeaning> lenient_rope_meaning(const Json& config) {

@@ -44,6 +44,15 @@ std::optional<std::string> yarn_remote_code(const Json& config) {
   return std::nullopt;
 }
 
+std::optional<std::string> unknown_remote_code(const Json& config) {
+  if (!config.contains("auto_map") || !config.at("auto_map").is_object() || yarn_remote_code(config))
+    return std::nullopt;
+  for (const auto& item : config.at("auto_map").items())
+    if (item.key().starts_with("AutoModel") && item.value().is_string())
+      return item.value().get<std::string>().substr(0, 100);
+  return std::nullopt;
+}
+
 RopeSpec read_yarn_remote_rope(const std::string& path, const std::string& text, const Json& config,
                                const RopeGeometry& geometry, const std::string& code) {
   const RemoteRope& remote = *find_remote(code);

@@ -42,6 +42,11 @@ std::optional<int> window_of(const Json& model, const std::string& type) {
 
 int SlidingLayers::count() const { return int(std::count(slides.begin(), slides.end(), true)); }
 
+int stated_layers(const Json& model) {
+  const Json given = model.is_object() ? member(model, "num_hidden_layers") : Json();
+  return given.is_number_integer() && given > 0 && given < 1 << 24 ? given.get<int>() : 32;
+}
+
 std::optional<SlidingLayers> sliding_layers(const std::string& path, const Json& model, int n_layers) {
   if (!model.is_object()) return std::nullopt;
   const Json named = member(model, "model_type"), types = member(model, "layer_types");

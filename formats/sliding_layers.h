@@ -14,6 +14,9 @@ struct SlidingLayers {
   int count() const;
 };
 
+/// num_hidden_layers; 32, as most classes have, where the file leaves it to the class or says no number.
+int stated_layers(const Json& model);
+
 /// What the class in transformers 5.23.0 makes of layer_types, sliding_window, use_sliding_window, max_window_layers
 /// and sliding_window_pattern; `model`: the language model's part of a config.json (model_part). nullopt: no layer has
 /// a window. Windows that are no number of tokens are none (lint R40). Error(bad_input), with `path`, for a pattern of

@@ -8,6 +8,7 @@
 #include "formats/hf_folder.h"
 #include "formats/hub_cache.h"
 #include "formats/peft_targets.h"
+#include "formats/rope_base.h"
 #include "formats/rope_config.h"
 #include "formats/synthetic.h"
 #include "formats/tensor_inventory.h"
@@ -112,7 +113,10 @@ void resolve_tied_head(HfFiles& files, ModelConfig& config, std::vector<std::str
 void open_hf(Source& source, const fs::path& path, bool synthetic) {
   HfFiles files = synthetic ? read_synthetic_config(path) : read_hf_files(path);
   std::vector<std::string> warnings;
-  ModelConfig config = read_hf_config(files.config_path, files.hf.config_text, files.hf.config, warnings);
+  RopeBase base{files.hf.config, std::nullopt};
+  if (source.spec.rope) base = rope_base(files.config_path, files.hf.config_text, files.hf.config, *source.spec.rope);
+  ModelConfig config = read_hf_config(files.config_path, files.hf.config_text, base.config, warnings);
+  if (base.warning) warnings.push_back(*base.warning);
   if (source.spec.rope) {
     const RopeRequest request = parse_rope_spec(*source.spec.rope, config);
     files.hf.config = config_with_rope(files.hf.config, request, config);

@@ -5,6 +5,7 @@
 #include "formats/config_file.h"
 #include "formats/hf_folder.h"
 #include "formats/hub_cache.h"
+#include "formats/rope_base.h"
 #include "formats/rope_layers.h"
 #include "formats/rope_meaning.h"
 #include "formats/rope_rewrite.h"
@@ -119,7 +120,13 @@ struct LayerPlan {
 /// nullopt: one rope, of a model that is taken apart, or of a class whose rope was not compared.
 std::optional<LayerPlan> layer_plan(const fs::path& path, const std::string& rope) {
   const std::string text = read_text_file(path, formats::JsonLimits{}.max_bytes);
-  const Json config = formats::parse_json(path.string(), text);
+  formats::PythonJson read = formats::parse_python_json(path.string(), text);
+  if (!read.not_finite.empty() && read.json.is_object()) {
+    formats::refuse_not_finite(path.string(), read);
+    formats::read_rope_meaning(path.string(), read.text, read.json);  // a class without a rope is told before
+    formats::parse_json(path.string(), text);                         // refuses: what is written is JSON
+  }
+  const Json config = std::move(read.json);
   if (!config.is_object()) return std::nullopt;  // what opens the folder says what is wrong with it
   LayerPlan plan;
   if (const auto before = formats::layer_ropes(config, rope)) {
@@ -131,9 +138,11 @@ std::optional<LayerPlan> layer_plan(const fs::path& path, const std::string& rop
   if (!formats::compared_model_type(config) || formats::model_part(config).nested() || type == "llama" ||
       type == "mistral")
     return std::nullopt;
-  formats::RopeMeaning meaning = formats::read_rope_meaning(path.string(), text, config);
+  const formats::RopeBase base = formats::rope_base(path.string(), text, config, rope);
+  formats::RopeMeaning meaning = formats::read_rope_meaning(path.string(), text, base.config);
   plan.before = std::move(meaning.rope);
   plan.warnings = std::move(meaning.warnings);
+  if (base.warning) plan.warnings.push_back(*base.warning);
   plan.one = formats::rewrite_rope(config, plan.before, rope);
   plan.after = formats::wanted_rope(plan.one->target.spec, plan.one->target.context);
   return plan;
@@ -142,10 +151,7 @@ std::optional<LayerPlan> layer_plan(const fs::path& path, const std::string& rop
 /// The windows that stay, where they hide something of the new context.
 void note_window(const std::string& path, const Json& config, int context, std::vector<std::string>& notes) {
   const Json& model = *formats::model_part(config).json;
-  const Json given = model.value("num_hidden_layers", Json());
-  // 32 where the file leaves it to the class, as most have it: all that counts here is whether any slides
-  const int n_layers = given.is_number_integer() && given > 0 && given < 1 << 24 ? given.get<int>() : 32;
-  const auto sliding = formats::sliding_layers(path, model, n_layers);
+  const auto sliding = formats::sliding_layers(path, model, formats::stated_layers(model));
   if (!sliding || sliding->window >= context) return;
   notes.push_back("config.json: sliding_window stays " + std::to_string(sliding->window) +
                   ": layers that have it see no further back");

@@ -5,6 +5,7 @@
 
 #include "formats/gguf_rope.h"
 #include "formats/known_models.h"
+#include "formats/rope_base.h"
 #include "formats/rope_config.h"
 #include "formats/rope_layers.h"
 #include "formats/rope_rewrite.h"
@@ -69,10 +70,16 @@ class Planner {
  public:
   Planner(const PlannedModel& model, const ExtendOptions& options, int original)
       : model_(model), options_(options), config_(model.config), context_(*options.context) {
-    const bool plain = std::holds_alternative<RopeUnscaled>(config_.rope.scaling) &&
-                       config_.rope.frequency_divisors.empty() && original == config_.context;
-    suffix_ = plain ? "" : ",original=" + std::to_string(original);
     factor_ = std::max(1.0, double(context_) / original);
+    const bool plain = std::holds_alternative<RopeUnscaled>(config_.rope.scaling) &&
+                       config_.rope.frequency_divisors.empty() && original == config_.context && !model.unread;
+    suffix_ = plain ? "" : ",original=" + std::to_string(original);
+    if (in_gguf()) return;
+    for (const formats::RopeContradiction& one : formats::rope_contradictions(model.hf_config)) {
+      const bool theta = one.field == formats::RopeContradiction::Field::theta;
+      if (!theta && suffix_.find("original=") == std::string::npos) suffix_ += ",original=" + std::to_string(original);
+      if (theta) suffix_ += ",rope_theta=" + number_text(config_.rope.theta, 9);
+    }
   }
 
   std::vector<Planned> all() {
@@ -188,10 +195,19 @@ class Planner {
   std::vector<Planned> planned_;
 };
 
+/// A heading, so that eight columns fit a terminal.
+std::string short_name(const std::string& method) {
+  for (const auto& [name, text] :
+       {std::pair{"linear (PI)", "linear"}, std::pair{"NTK-aware", "NTK"}, std::pair{"dynamic NTK", "dynamic"},
+        std::pair{"NTK-by-parts", "by parts"}, std::pair{"YaRN, like yarn-mistral", "like mistral"}})
+    if (method == name) return text;
+  return method;
+}
+
 /// A row for each engine: the tokens it would serve under each method, or that it runs another rope.
 Table served_table(const std::vector<Planned>& all) {
   Table table{{{"serves"}}, {}};
-  for (const Planned& row : all) table.columns.push_back({row.method, true});
+  for (const Planned& row : all) table.columns.push_back({short_name(row.method), true});
   for (std::size_t engine = 0; engine < all.front().verdicts.size(); ++engine) {
     std::vector<std::string> cells = {all.front().verdicts[engine].reading.engine.title()};
     for (const Planned& row : all) {
@@ -201,7 +217,7 @@ Table served_table(const std::vector<Planned>& all) {
                       : verdict.difference.starts_with("serves")                                      ? tokens
                       : verdict.reading.error && verdict.reading.error->kind == formats::kNotFollowed ? "not known"
                       : verdict.reading.error || verdict.reading.context_error                        ? "error"
-                                                                                                      : "another rope");
+                                                                                                      : "other");
     }
     table.rows.push_back(std::move(cells));
   }
@@ -258,7 +274,8 @@ Table plan_table(const std::vector<Planned>& all, const ModelConfig& config, int
     const long right = std::count_if(row.verdicts.begin(), row.verdicts.end(),
                                      [](const formats::EngineVerdict& one) { return one.right(); });
     table.rows.push_back(
-        {row.method, row.factor == 0 ? "-" : number_text(row.factor, 6), fixed_text(coverage.unseen_angle_ratio, 2),
+        {row.method.starts_with("YaRN, ") ? row.method.substr(6) : row.method,
+         row.factor == 0 ? "-" : number_text(row.factor, 6), fixed_text(coverage.unseen_angle_ratio, 2),
          number_text(100 * coverage.high_frequency_damage, 3) + " %", fixed_text(coverage.attention_factor, 4),
          std::to_string(right) + " of " + std::to_string(row.verdicts.size()), row.spec});
     list.push_back({{"method", row.method},
@@ -277,11 +294,15 @@ std::string heading(const PlannedModel& model, const ExtendOptions& options, con
                     const KvCache& kv) {
   const ModelConfig& config = model.config;
   const std::string context = std::to_string(*options.context), from = std::to_string(original.tokens);
-  const std::string rope = model.layered() ? formats::describe(*model.ropes) : describe(config.rope);
-  std::string text = model.text + ": " + rope + "; from " + from + " to " + context + " tokens\noriginal context " +
-                     from + ": " + original.from + (options.original ? "" : "; --original N says another") +
-                     "\nkeys and values of " + context + " tokens: " + bytes_text(kv.f16) + " in f16, " +
-                     bytes_text(kv.q8_0) + " in q8_0";
+  std::string rope = model.layered() ? "a rope for each kind of layer" : describe(config.rope);
+  std::string kinds;
+  if (model.layered())
+    for (const formats::WantedLayer& layer : model.ropes->layers)
+      kinds += "\n  " + layer.layer_type + ": " + describe(layer.spec);
+  std::string text = model.text + ": " + rope + "; from " + from + " to " + context + " tokens" + kinds +
+                     "\noriginal context " + from + ": " + original.from +
+                     (options.original ? "" : "; --original N says another") + "\nkeys and values of " + context +
+                     " tokens: " + bytes_text(kv.f16) + " in f16, " + bytes_text(kv.q8_0) + " in q8_0";
   if (config.sliding_window && *config.sliding_window < *options.context && model.ropes)
     text += "\nlayers with a sliding window see the last " + std::to_string(*config.sliding_window) + " tokens only";
   else if (config.sliding_window && *config.sliding_window < *options.context)
@@ -325,6 +346,12 @@ int run_extend_plan(const ExtendOptions& options, const Io& io) {
       "attention: the factor of queries and keys\n"
       "engines: how many compute this rope from what extend would write, and serve the context");
   output.table(served_table(all));
+  const auto runs_another = [](const Planned& row) {
+    return std::any_of(row.verdicts.begin(), row.verdicts.end(), [](const formats::EngineVerdict& one) {
+      return !one.right() && !one.reading.error && !one.reading.context_error && !one.difference.starts_with("serves");
+    });
+  };
+  if (std::any_of(all.begin(), all.end(), runs_another)) output.text("other: it runs another rope");
   const bool model_is_gguf = formats::parse_source(options.source).model.ends_with(".gguf");
   output.text("to write one: ropewalk extend " + options.source + (model_is_gguf ? " -o OUT.gguf" : " -o OUT") +
               " --rope " + all.back().spec);

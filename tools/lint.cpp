@@ -91,6 +91,11 @@ std::vector<std::string_view> chosen(const std::vector<std::string>& lists, cons
 void filter(std::vector<Finding>& findings, const LintCommandOptions& options) {
   const std::vector<std::string_view> select = chosen(options.select, "--select"),
                                       ignore = chosen(options.ignore, "--ignore");
+  const auto none_left = [&](std::string_view id) {
+    return std::find(ignore.begin(), ignore.end(), id) != ignore.end();
+  };
+  if (!select.empty() && std::all_of(select.begin(), select.end(), none_left))
+    usage("--ignore names every rule that --select does, and none is left", "leave one of them out");
   std::erase_if(findings, [&](const Finding& finding) {
     const auto in = [&](const std::vector<std::string_view>& ids) {
       return std::find(ids.begin(), ids.end(), finding.rule) != ids.end();
@@ -255,7 +260,10 @@ int run_lint(const LintCommandOptions& options, Io& io) {
   if (options.list_rules) return list_rules(options, io);
 
   formats::LintOptions asked;
-  for (const std::string& engine : options.engines) asked.engines.push_back(formats::parse_engine(engine));
+  for (const std::string& engine : options.engines) {
+    if (engine == "all") asked.engines = formats::newest_engines();
+    else asked.engines.push_back(formats::parse_engine(engine));
+  }
   asked.context = options.context;
   const fs::path path = formats::path_or_hub(options.sources[0], "model", io.hub_cache);
   formats::LintInput input = formats::read_lint_input(path);

@@ -6,6 +6,7 @@
 #include "formats/gguf_model.h"
 #include "formats/hf_config.h"
 #include "formats/hf_folder.h"
+#include "formats/rope_base.h"
 #include "formats/rope_config.h"
 #include "formats/rope_fields.h"
 #include "formats/rope_layers.h"
@@ -25,7 +26,8 @@ ModelConfig model_before(const formats::Source& source, const Json& old_config) 
   if (source.gguf) return formats::read_gguf_config(*source.gguf, source.spec.model);
   const std::string path = (source.hf->folder / "config.json").string();
   std::vector<std::string> known;
-  return formats::read_hf_config(path, source.hf->config_text, old_config, known);
+  const formats::RopeBase base = formats::rope_base(path, source.hf->config_text, old_config, *source.spec.rope);
+  return formats::read_hf_config(path, source.hf->config_text, base.config, known);
 }
 
 /// A JSON file in which `key` is set to `context` if `stale` says so of its whole number.

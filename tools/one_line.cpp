@@ -29,6 +29,13 @@ std::string without_controls(std::string text, bool keep_lines) {
     if (c == 0xc2 && at + 1 < text.size() && static_cast<unsigned char>(text[at + 1]) >= 0x80 &&
         static_cast<unsigned char>(text[at + 1]) < 0xa0)
       text[at] = text[at + 1] = ' ';
+    // U+200E, U+200F, U+202A to U+202E and U+2066 to U+2069 change the order in which a line is shown
+    if (c == 0xe2 && at + 2 < text.size()) {
+      const auto b = static_cast<unsigned char>(text[at + 1]), a = static_cast<unsigned char>(text[at + 2]);
+      const bool turns =
+          (b == 0x80 && (a == 0x8e || a == 0x8f || (a >= 0xaa && a <= 0xae))) || (b == 0x81 && a >= 0xa6 && a <= 0xa9);
+      if (turns) text[at] = text[at + 1] = text[at + 2] = ' ';
+    }
   }
   return text;
 }

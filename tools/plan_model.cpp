@@ -7,6 +7,7 @@
 #include "formats/hf_config.h"
 #include "formats/hf_folder.h"
 #include "formats/hub_cache.h"
+#include "formats/rope_base.h"
 #include "formats/rope_meaning.h"
 #include "formats/sliding_layers.h"
 #include "formats/synthetic.h"
@@ -92,7 +93,13 @@ PlannedModel open_planned_model(const ExtendOptions& options, const Io& io) {
     return model;
   }
   const formats::HfFiles files = formats::read_synthetic_config(path);
-  model.config = formats::read_hf_config(files.config_path, files.hf.config_text, files.hf.config, model.warnings);
+  formats::RopeBase base{files.hf.config, std::nullopt};
+  if (formats::rope_contradictions(base.config).empty())  // which of two is planned from is in the rows' SPECs
+    base = formats::rope_base(files.config_path, files.hf.config_text, base.config,
+                              options.original ? "yarn,original=" + std::to_string(*options.original) : "native");
+  model.config = formats::read_hf_config(files.config_path, files.hf.config_text, base.config, model.warnings);
+  if (base.warning) model.warnings.push_back(*base.warning);
+  model.unread = base.warning && options.original;
   model.hf_config = files.hf.config;
   for (const std::string& warning : model.warnings) warn(warning, options.common, io);
   return model;

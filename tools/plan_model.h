@@ -21,6 +21,7 @@ struct PlannedModel {
   // of a class that ropewalk does not run: its ropes, by kind of layer if there are several; `config` has that of the
   // layers that see everything
   std::optional<formats::WantedRope> ropes = std::nullopt;
+  bool unread = false;      // the file's rope is not read: a SPEC says the original context
   int sliding_layers = -1;  // those with a window; -1: all, if the config has one
   bool layered() const { return ropes && (ropes->layers.size() > 1 || !ropes->layers[0].layer_type.empty()); }
 };

@@ -4,6 +4,7 @@
 
 #include "lib/error.h"
 #include "lib/pending_file.h"
+#include "lib/plural.h"
 #include "tools/commands.h"
 #include "tools/common_options.h"
 #include "tools/rope_chart.h"
@@ -75,6 +76,29 @@ void check(const RopeOptions& options) {
   if (options.svg) PendingFile probe(*options.svg, 1, {.overwrite = options.common.overwrite, .sync = false});
 }
 
+/// Why nobody can say what is meant, and who reads the file all the same.
+Error with_readers(const RopeSource& source) {
+  const Error& trouble = *source.trouble;
+  std::vector<std::pair<std::string, std::vector<std::string>>> groups;
+  for (const formats::EngineVersion& engine : formats::newest_engines()) {
+    const formats::EngineReading reading = source.read(engine, {});
+    if (reading.error || reading.ropes.empty()) continue;
+    const std::string rope = describe(reading.ropes[0].spec);
+    auto same = std::find_if(groups.begin(), groups.end(), [&](const auto& one) { return one.first == rope; });
+    if (same == groups.end()) same = groups.insert(groups.end(), {rope, {}});
+    same->second.push_back(engine.title());
+  }
+  std::string readers;
+  for (const auto& [rope, engines] : groups)
+    readers +=
+        (readers.empty() ? "" : ", ") + listed(engines) + " " + (engines.size() == 1 ? "reads " : "read ") + rope;
+  std::string fix = trouble.fix();
+  if (!readers.empty() && fix.find("--engine") == std::string::npos)
+    fix += "; --engine all shows what others make of it";
+  if (!readers.empty()) fix += ": " + readers;
+  return {trouble.kind(), trouble.where(), trouble.problem(), fix};
+}
+
 int run_rope(const RopeOptions& options, Io& io) {
   check(options);
   if (options.list_engines) {
@@ -85,7 +109,7 @@ int run_rope(const RopeOptions& options, Io& io) {
   question.engines = engines_of(options);
   question.flags = options.flags;
   const RopeSource source = open_rope_source(options.sources[0], options.context, io);
-  if (!source.meant && (options.engines.empty() || options.flags)) throw *source.trouble;
+  if (!source.meant && (options.engines.empty() || options.flags)) throw with_readers(source);
   question.options.context = options.context;
   question.options.tokenizer_limit = source.tokenizer_limit;
   question.sequence_length =

@@ -26,13 +26,16 @@ std::string attention(const RopeSpec& rope, double factor, double c) {
 
 /// Which pairs turn how often, and between which of them the frequencies go over from one kind to the other.
 std::string dims(const RopeSpec& rope, double fast, double slow, int original, bool truncate) {
-  const auto pair_of = [&](double rotations) {
-    return "pair " + fixed_text(correction_dim(rotations, rope.rotary_dim, rope.theta, original), 2);
+  const auto turns = [&](double rotations) {
+    const double pair = correction_dim(rotations, rope.rotary_dim, rope.theta, original);
+    const std::string times = num(rotations) + (rotations == 1 ? " time" : " times");
+    if (pair < 0) return "no pair turns " + times;
+    if (pair > rope.rotary_dim / 2 - 1) return "every pair turns more than " + times;
+    return "pair " + fixed_text(pair, 2) + " turns " + times;
   };
   const CorrectionRange ramp = correction_range(fast, slow, truncate, rope.rotary_dim, rope.theta, original);
-  return "in " + std::to_string(original) + " tokens " + pair_of(fast) + " turns " + num(fast) + " times and " +
-         pair_of(slow) + " " + num(slow) + (slow == 1 ? " time" : " times") + ": the ramp runs from pair " +
-         num(ramp.low) + " to " + num(ramp.high);
+  return "in " + std::to_string(original) + " tokens " + turns(fast) + " and " + turns(slow) +
+         ": the ramp runs from pair " + num(ramp.low) + " to " + num(ramp.high);
 }
 
 struct LinesOf {

@@ -186,7 +186,7 @@ class EngineRows {
                 {"layers"},
                 {"method"},
                 {"factor", true},
-                {"original", true},
+                {"orig.", true},
                 {"theta", true},
                 {"attention", true},
                 {"serves", true},
@@ -228,7 +228,11 @@ std::string notices_text(const RopeSource& source, const EngineReading& reading)
   if (reading.context_error)
     say(reading.context_error->pointer,
         "it does not start: " + reading.context_error->kind + ": " + reading.context_error->text.substr(0, 400));
-  for (const formats::EngineNotice& notice : reading.notices) say(notice.pointer, notice.text);
+  for (const formats::EngineNotice& notice : reading.notices) {
+    const bool place =
+        !notice.pointer.empty() && notice.text == reading.engine.title() + " does not read " + notice.pointer.substr(1);
+    say(notice.pointer, place ? "not read" : notice.text);
+  }
   return out;
 }
 

@@ -5,6 +5,7 @@
 
 #include "formats/config_file.h"
 #include "formats/hub_cache.h"
+#include "formats/rope_base.h"
 #include "formats/rope_config.h"
 #include "formats/rope_layers.h"
 #include "formats/rope_meaning.h"
@@ -33,7 +34,8 @@ std::optional<int> tokenizer_limit_in(const fs::path& folder) {
   const fs::path path = folder / "tokenizer_config.json";
   std::error_code ignored;
   if (!fs::is_regular_file(path, ignored)) return std::nullopt;
-  return formats::tokenizer_limit(formats::read_json(path));
+  return formats::tokenizer_limit(
+      formats::parse_python_json(path.string(), read_text_file(path, formats::JsonLimits{}.max_bytes)).json);
 }
 
 /// The file as Python reads it; NaN and Infinity are refused where the rope is made of them.
@@ -144,7 +146,11 @@ RopeSource open_rope_source(const std::string& text, std::optional<int> context,
       source.meant = formats::wanted_rope(reading, 0);
       source.meant->context = formats::context_made_for(*source.meant);
     } else {
-      take_meaning(source, source.config, source.config_text);
+      const formats::RopeBase base =
+          source.spec && !formats::layer_ropes(source.config, *source.spec)
+              ? formats::rope_base(source.config_path, source.config_text, source.config, *source.spec)
+              : formats::RopeBase{source.config, std::nullopt};
+      take_meaning(source, base.config, source.config_text);
       warn_of_refusal(source);
     }
     if (source.spec) take_spec(source);

@@ -5,6 +5,7 @@
 
 #include "formats/gguf_rope.h"
 #include "formats/lint/linter.h"
+#include "formats/rope_base.h"
 #include "formats/rope_layers.h"
 #include "formats/rope_rewrite.h"
 #include "lib/error.h"
@@ -44,6 +45,29 @@ bool in_gguf(const Linter& lint) {
   }
 }
 
+/// The rule that finds it.
+std::string rule_of(const RopeContradiction& one) {
+  if (one.field == RopeContradiction::Field::theta) return "R07";
+  if (one.field == RopeContradiction::Field::original_context) return "R09";
+  return one.pointer.ends_with("/type") ? "R02" : "R05";
+}
+
+/// The SPEC that says what a type means which transformers does not know; empty: there is none.
+std::string replacing_spec(const Linter& lint) {
+  const RopeDict* dict = lint.flat();
+  if (!dict || !lint.declared.empty() || !lint.compared || !lint.prefix.empty()) return "";
+  const auto factor = dict->number("factor"), alpha = dict->number("alpha");
+  std::string spec;
+  if (dict->type == "ntk-by-parts" && factor && *factor >= 1) spec = "ntk-by-parts,factor=" + trimmed(*factor);
+  else if (dict->type == "ntk" && factor && *factor >= 1) spec = "ntk,alpha=" + trimmed(*factor);
+  else if (dict->type == "dynamic" && !dict->find("factor") && alpha && *alpha >= 1)
+    spec = "ntk,alpha=" + trimmed(*alpha);
+  if (spec.empty()) return "";
+  auto original = dict->number("original_max_position_embeddings");
+  if (!original) original = lint.number("original_max_position_embeddings");
+  return spec + ",original=" + (original ? trimmed(*original) : "L, L the context before scaling");
+}
+
 /// One word for a POSIX shell.
 std::string word(const std::string& text) {
   const bool plain = std::all_of(text.begin(), text.end(), [](char c) {
@@ -81,9 +105,14 @@ std::string source_of(const Linter& lint) {
 }
 
 std::string rewrite_advice(const Linter& lint, const std::vector<std::size_t>& hurt, const std::string& pointer) {
-  if (lint.reference.error && !lint.reference.error->pointer.empty() && lint.reference.error->pointer != pointer)
-    return "correct " + lint.reference.error->pointer.substr(1, 100) + " first";
-  if (lint.reference.error || lint.context == 0 || lint.declared.empty())
+  for (const RopeContradiction& one : rope_contradictions(lint.file.json))  // extend refuses it
+    return "settle " + rule_of(one) + " first: the file contradicts itself";
+  const std::string trip = lint.reference.error ? lint.reference.error->pointer : "";
+  const bool in_rope = trip.find("/rope_") != std::string::npos;
+  if (!in_rope && !trip.empty() && trip != pointer) return "correct " + trip.substr(1, 100) + " first";
+  if (const std::string spec = replacing_spec(lint); in_rope && !spec.empty())
+    return "replace it: ropewalk extend " + source_of(lint) + " -o NEW --rope " + spec;
+  if ((lint.reference.error && !in_rope) || lint.context == 0 || lint.declared.empty())
     return pointer.empty() ? "correct the file" : "correct " + pointer.substr(1, 100);
   std::vector<EngineVersion> can;
   std::vector<std::string> cannot;

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "formats/lint/linter.h"
+#include "formats/sliding_layers.h"
 
 namespace ropewalk::formats::linting {
 namespace {
@@ -50,25 +51,23 @@ bool window_itself(Linter& lint) {
 
 void sliding_window(Linter& lint) {
   if (!window_itself(lint)) return;
-  const auto window = lint.number("sliding_window");
-  if (!window || !(*window >= 1) || lint.wanted == 0 || *window >= lint.wanted || !extended(lint)) return;
-  const Json* types = lint.find("layer_types");
-  if (types && types->is_array() && std::any_of(types->begin(), types->end(), [](const Json& type) {
-        return type.is_string() && type.get<std::string>().find("full") != std::string::npos;
-      }))
-    return;  // some layers see everything, by design
-  if (lint.find("sliding_window_pattern") || lint.find("interleaved_sliding_window") ||
-      !(lint.model_type == "mistral" || lint.model_type == "qwen2" || lint.model_type == "qwen3" ||
-        lint.model_type == "phi3" || lint.model_type == "mixtral"))
-    return;
-  const std::string size = trimmed(*window), wanted = std::to_string(lint.wanted);
-  if (const Json* use = lint.find("use_sliding_window"); use && *use == false) {
+  if (lint.wanted == 0 || !extended(lint)) return;
+  // classes of which every layer may slide; others have no window, or layers that see everything by design
+  constexpr std::array kClasses = {"mistral", "mixtral", "phi3", "qwen2", "qwen3"};
+  if (std::find(kClasses.begin(), kClasses.end(), lint.model_type) == kClasses.end()) return;
+  const std::string wanted = std::to_string(lint.wanted);
+  const Json *use = lint.find("use_sliding_window"), *given = lint.find("sliding_window");
+  if (use && *use == false && given && given->is_number() && *given < lint.wanted) {
     lint.add("R40", Severity::info, lint.at("sliding_window"),
-             "sliding_window is " + size + ", off while use_sliding_window is false; " + wanted + " tokens are served",
+             "sliding_window is " + shown(*given) + ", off while use_sliding_window is false; " + wanted +
+                 " tokens are served",
              "leave use_sliding_window false, or raise sliding_window");
     return;
   }
-  if ((lint.model_type == "qwen2" || lint.model_type == "qwen3") && !lint.find("use_sliding_window")) return;
+  const int n_layers = stated_layers(lint.model);
+  const std::optional<SlidingLayers> sliding = sliding_layers(lint.file.path, lint.model, n_layers);
+  if (!sliding || sliding->count() < n_layers || sliding->window >= lint.wanted) return;
+  const std::string size = std::to_string(sliding->window);
   const std::vector<std::size_t> hurt = of_kinds(lint, {Engine::transformers, Engine::vllm});
   if (hurt.empty()) return;
   Finding& finding =

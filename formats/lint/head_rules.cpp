@@ -30,10 +30,11 @@ void width_given(Linter& lint) {
   if (!lint.compared || !lint.prefix.empty() || lint.find("head_dim")) return;  // a text_config leaves defaults out
   for (const char* key : {"hidden_size", "num_attention_heads"}) {
     if (lint.find(key)) continue;
-    lint.add(
-        "R31", Severity::error, lint.prefix,
-        std::string("there is no ") + key + " and no head_dim: transformers takes the number of its class, others stop",
-        std::string("add ") + key);
+    lint.add("R31", Severity::warning, lint.prefix,
+             std::string("there is no ") + key +
+                 " and no head_dim: transformers, and vllm and sglang through it, take the number of its class, "
+                 "whatever the weights have; converters stop",
+             std::string("add ") + key);
     lint.explain_all();
   }
 }

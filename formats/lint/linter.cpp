@@ -109,8 +109,11 @@ void Linter::collect_dictionaries() {
     const auto value = model.find(key);
     if (value == model.end() || !holds_anything(*value)) continue;
     if (value->is_object()) {
-      const bool nested =
-          std::any_of(value->begin(), value->end(), [](const Json& inner) { return inner.is_object(); });
+      const auto kind = [](const std::string& name, const Json& inner) {  // a type that is an object is a slip (R04)
+        return inner.is_object() && name != "type" && name != "rope_type";
+      };
+      bool nested = false;
+      for (const auto& item : value->items()) nested = nested || kind(item.key(), item.value());
       const auto add_one = [&](const std::string& pointer, const Json& json, const std::string& layer) {
         RopeDict dict{pointer, &json, layer, !taken, "", key};
         const std::string modern = text_of(dict.find("rope_type"));
@@ -120,7 +123,8 @@ void Linter::collect_dictionaries() {
       if (!nested) add_one(at(key), *value, "");
       else
         for (const auto& item : value->items())
-          if (item.value().is_object()) add_one(at(key) + "/" + pointer_segment(item.key()), item.value(), item.key());
+          if (kind(item.key(), item.value()))
+            add_one(at(key) + "/" + pointer_segment(item.key()), item.value(), item.key());
     }
     taken = true;
   }

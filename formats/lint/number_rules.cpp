@@ -146,7 +146,7 @@ void factor(Linter& lint, const RopeDict& dict) {
     const bool inverse = *s > 0;
     bad_number(lint, dict, dict.at("factor"),
                "factor is " + trimmed(*s) + ": below 1 it shortens the context" +
-                   (inverse ? "; some tools write 1/factor, here " + trimmed(1 / *s) : ""),
+                   (inverse && std::isfinite(1 / *s) ? "; some tools write 1/factor, here " + trimmed(1 / *s) : ""),
                inverse ? "write " + trimmed(1 / *s) + " if that is meant" : "write the new context / the original one");
     return;
   }

@@ -55,6 +55,11 @@ bool renamed(const std::string& modern, const std::string& legacy) {
   return (modern == "longrope" && legacy == "su") || (modern == "default" && legacy == "mrope");
 }
 
+std::string lower_case(std::string word) {
+  for (char& c : word) c = c >= 'A' && c <= 'Z' ? char(c - 'A' + 'a') : c;
+  return word;
+}
+
 void types(Linter& lint, const RopeDict& dict) {
   const Json* modern = dict.find("rope_type");
   const Json* legacy = dict.find("type");
@@ -86,7 +91,7 @@ void types(Linter& lint, const RopeDict& dict) {
     }
     const std::string name = value->get<std::string>();
     if (std::find(kTypes.begin(), kTypes.end(), name) != kTypes.end()) continue;
-    const std::optional<std::string> near = nearest_word(name, kTypes);
+    const std::optional<std::string> near = nearest_word(lower_case(name), kTypes);
     // a model class of its own may have types of its own
     lint.add("R04", lint.compared ? Severity::error : Severity::info, dict.at(key),
              "no engine knows rope type " + shown(*value) + (near ? "; is it '" + *near + "'?" : ""),

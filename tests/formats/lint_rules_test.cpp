@@ -334,7 +334,7 @@ std::vector<Case> cases() {
       {"R31", llama(R"({"partial_rotary_factor": 1e-9})"), E, "/partial_rotary_factor"},  // none of 128 channels
       {"R31", llama(R"({"partial_rotary_factor": 0.5})"), kSilent},
       // LlamaConfig has 4096 and 32 of its own, whatever the weights are
-      {"R31", llama(R"({"hidden_size": null})"), E, ""},
+      {"R31", llama(R"({"hidden_size": null})"), W, ""},
       {"R31", llama(R"({"hidden_size": null, "head_dim": 128})"), kSilent},
       {"R31", llama(R"({"hidden_size": 4000})"), E, "/hidden_size"},  // 125 channels
       // golden plain-llama-head-dim in 4.43.4: 128 channels of 96
@@ -463,6 +463,15 @@ TEST(LintRules, AdviceNamesWhatCanBeWritten) {
   };
   const std::string yarn = llama(R"({"max_position_embeddings": 16384, "rope_scaling": {"rope_type": "yarn",
     "type": "yarn", "factor": 4.0, "original_max_position_embeddings": 4096}})");
+  // types that transformers does not know: the rope that says the same
+  const std::string place = "replace it: ropewalk extend 'it'\\''s here' -o NEW --rope ";
+  EXPECT_EQ(fix_of(llama(R"({"rope_scaling": {"type": "ntk-by-parts", "factor": 4.0,
+                              "original_max_position_embeddings": 4096}})"),
+                   "E01", {"transformers"}),
+            place + "ntk-by-parts,factor=4,original=4096");
+  EXPECT_EQ(fix_of(llama(R"({"rope_scaling": {"type": "dynamic", "alpha": 8.0}})"), "E01", {"transformers"}),
+            place + "ntk,alpha=8,original=L, L the context before scaling");
+  EXPECT_EQ(fix_of(llama(R"({"num_hidden_layers": "32"})"), "E01", {"vllm"}), "write 32");
   const std::string linear = llama(R"({"max_position_embeddings": 16384, "rope_scaling": {"rope_type": "linear",
     "type": "linear", "factor": 4.0}})");
   EXPECT_EQ(

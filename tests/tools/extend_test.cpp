@@ -213,6 +213,66 @@ TEST(Extend, RecipesAndWhatContradicts) {
   EXPECT_EQ(rope({"--rope", "yarn,factor=4", "--sliding-window", "none"}).exit, 2) << "a llama has none";
 }
 
+/// What a file says twice, or what no engine's reader knows, is not guessed; a SPEC that says it is written.
+TEST(Extend, ContradictionsAreSettledByTheSpec) {
+  Scratch scratch;
+  const fs::path folder = scratch / "base";
+  fs::copy(model("tolstoy-4m"), folder, fs::copy_options::recursive);
+  const std::string before = slurp(folder / "config.json");
+  const auto extend = [&](const Json& more, const std::string& spec) {
+    Json config = Json::parse(before);
+    config.merge_patch(more);
+    std::ofstream(folder / "config.json") << config.dump(2) << "\n";
+    return run({"extend", folder.string(), "-o", (scratch / "out").string(), "--rope", spec, "--json", "--overwrite"});
+  };
+  const Json two_bases = {{"rope_parameters", {{"rope_type", "default"}, {"rope_theta", 500000.0}}}};
+  const Ran refused = extend(two_bases, "yarn,factor=4");
+  EXPECT_EQ(refused.exit, 3);
+  EXPECT_NE(refused.err.find("add to the new rope rope_theta=10000.0 or rope_theta=500000.0"), std::string::npos)
+      << refused.err;
+  EXPECT_FALSE(fs::exists(scratch / "out"));
+  EXPECT_EQ(extend(two_bases, "yarn,factor=4,rope_theta=500000").json()["rope"]["theta"], 500000);
+  const Json ntk = {{"rope_scaling", {{"type", "ntk-by-parts"}, {"factor", 4.0}}}};
+  EXPECT_EQ(extend(ntk, "native").exit, 4);
+  const Ran replaced = extend(ntk, "ntk-by-parts,factor=4,original=256");
+  ASSERT_EQ(replaced.exit, 0) << replaced.err;
+  EXPECT_NE(replaced.err.find("the file's own rope is not read (rope type 'ntk-by-parts'"), std::string::npos);
+  EXPECT_EQ(Json::parse(slurp(scratch / "out/config.json"))["rope_scaling"]["rope_type"], "longrope");
+  const Json su = {{"max_position_embeddings", 1024},
+                   {"rope_scaling",
+                    {{"type", "su"},
+                     {"original_max_position_embeddings", 256},
+                     {"short_factor", std::vector<double>(16, 1.0)},
+                     {"long_factor", std::vector<double>(16, 2.0)}}}};
+  const Ran native = extend(su, "native");
+  ASSERT_EQ(native.exit, 0) << native.err;
+  EXPECT_EQ(Json::parse(slurp(scratch / "out/config.json"))["rope_scaling"]["type"], "longrope");
+  for (const Json& engine : native.json()["engines"])
+    EXPECT_TRUE(engine["engine"] != "transformers" || engine["right"] == true) << engine;
+}
+
+/// Infinity is what Python writes: a class without a rope is told by that, and of others nothing is written.
+TEST(Extend, PythonsNumbers) {
+  Scratch scratch;
+  const fs::path folder = scratch / "base";
+  fs::copy(model("tolstoy-4m"), folder, fs::copy_options::recursive);
+  Json config = Json::parse(slurp(folder / "config.json"));
+  const auto extend = [&](const char* type) {
+    config["model_type"] = type;
+    std::string text = config.dump(2);
+    text.insert(1, "\n  \"time_step_limit\": [0.0, Infinity],");
+    std::ofstream(folder / "config.json") << text;
+    return run({"extend", folder.string(), "-o", (scratch / "out").string(), "--rope", "yarn,factor=4"});
+  };
+  const Ran none = extend("nemotron_h");
+  EXPECT_EQ(none.exit, 3);
+  EXPECT_NE(none.err.find("model type 'nemotron_h' has no rotary embedding"), std::string::npos) << none.err;
+  const Ran llama = extend("llama");
+  EXPECT_EQ(llama.exit, 3);
+  EXPECT_NE(llama.err.find("Infinity stands there"), std::string::npos) << llama.err;
+  EXPECT_FALSE(fs::exists(scratch / "out"));
+}
+
 TEST(Extend, WhatWouldBeLostIsAsked) {
   Scratch scratch;
   const fs::path remote = remote_code_model(scratch);

@@ -216,6 +216,12 @@ TEST_F(Lint, WronglyCalled) {
   refused({config, "--report", "x.pdf"}, 2, ".pdf");
 }
 
+TEST_F(Lint, NothingLeftToLookAt) {
+  EXPECT_EQ(lint({folder, "--select", "remote-code", "--ignore", "R08"}).exit, 2);
+  EXPECT_EQ(lint({folder, "--select", "R08,R09", "--ignore", "R08"}).exit, 0);
+  EXPECT_NE(lint({folder, "--engine", "all"}).exit, 2);
+}
+
 TEST_F(Lint, FixWritesWhatIsSafe) {
   const Ran dry = lint({config, "--fix", "--dry-run"});
   EXPECT_EQ(dry.exit, 0) << dry.err;

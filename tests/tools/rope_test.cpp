@@ -137,10 +137,10 @@ TEST(Rope, TextsOfTheFileStayInTheirLine) {
 TEST(Rope, NumbersThatNoModelHasAreShort) {
   Scratch scratch;
   const std::string config = config_in(
-      scratch / "huge", {{"rope_scaling", {{"rope_type", "yarn"}, {"factor", 4.0}, {"attention_factor", 1e308}}}});
+      scratch / "huge", {{"rope_scaling", {{"rope_type", "yarn"}, {"factor", 4.0}, {"attention_factor", 1e38}}}});
   for (const char* more : {"--engine=transformers", "--context=4096"}) {
     const Ran ran = run({"rope", config, more});
-    EXPECT_NE(ran.out.find("1e+308"), std::string::npos) << ran.out;
+    EXPECT_NE(ran.out.find("1e+38"), std::string::npos) << ran.out;
     EXPECT_EQ(ran.out.find(std::string(20, '0')), std::string::npos) << ran.out;
   }
 }
@@ -374,6 +374,49 @@ TEST(Rope, AFileThatItsReaderDoesNotLoad) {
   EXPECT_EQ(good.err.find("does not load"), std::string::npos) << good.err;
 }
 
+/// Nobody can say what is meant: who reads it all the same is in the message. su is longrope's name of old.
+TEST(Rope, TypesThatTransformersDoesNotKnow) {
+  Scratch scratch;
+  const auto told = [&](const Json& rope, std::vector<std::string> more = {}) {
+    std::vector<std::string> words = {"rope", config_in(scratch / "type", {{"rope_scaling", rope}})};
+    words.insert(words.end(), more.begin(), more.end());
+    return run(words);
+  };
+  const Ran ntk = told({{"type", "ntk"}, {"factor", 4.0}});
+  EXPECT_EQ(ntk.exit, 4);
+  EXPECT_NE(ntk.err.find("--engine all shows what others make of it: vllm 0.33.0 reads linear x"), std::string::npos)
+      << ntk.err;
+  EXPECT_NE(ntk.err.find("llama.cpp 0.5.0 and exllamav2 0.3.2 read plain"), std::string::npos) << ntk.err;
+  const Ran cased = told({{"type", "YaRN"}, {"factor", 4.0}});
+  EXPECT_NE(cased.err.find("did you mean 'yarn'?"), std::string::npos) << cased.err;
+  const Ran turned = told({{"type", "x\u202ey\u2066"}, {"factor", 4.0}});
+  EXPECT_EQ(turned.err.find("\u202e"), std::string::npos) << turned.err;
+  EXPECT_EQ(turned.err.find("\u2066"), std::string::npos) << turned.err;
+  const Json su = {{"type", "su"},
+                   {"original_max_position_embeddings", 2048},
+                   {"short_factor", std::vector<double>(64, 1.0)},
+                   {"long_factor", std::vector<double>(64, 2.0)}};
+  const Ran old = told(su, {"--json"});
+  ASSERT_EQ(old.exit, 0) << old.err;
+  EXPECT_NE(old.err.find("rope type su is longrope's name of old"), std::string::npos) << old.err;
+  EXPECT_NE(old.err.find("itself does not load this file: KeyError: 'su'"), std::string::npos) << old.err;
+  const Ran flags = told(su, {"--flags", "--engine", "transformers"});
+  EXPECT_NE(flags.out.find("rope_parameters={\"rope_type\": \"longrope\""), std::string::npos) << flags.out;
+  const Ran foreign =
+      run({"rope", config_in(scratch / "code", {{"auto_map", {{"AutoModelForCausalLM", "modeling_foo.Foo"}}},
+                                                {"rope_scaling", {{"type", "linear"}, {"factor", 4.0}}}})});
+  EXPECT_EQ(foreign.exit, 0);
+  EXPECT_NE(foreign.err.find("auto_map names modeling_foo.Foo, which ropewalk does not know"), std::string::npos)
+      << foreign.err;
+  const Ran huge = told({{"type", "yarn"}, {"factor", 4.0}, {"attention_factor", 1e308}});
+  EXPECT_EQ(huge.exit, 3);
+  EXPECT_NE(huge.err.find("attention_factor is 1e+308, a number above 0 that float32 holds"), std::string::npos);
+  // a new class is read by Llama's rules, but no flag makes transformers load it
+  const Ran unknown = run(
+      {"rope", config_in(scratch / "frob", {{"model_type", "frobnicator"}}), "--flags", "--engine", "transformers"});
+  EXPECT_EQ(unknown.out.find("transformers 5.23.0:\n  none: transformers 5.23.0 has no such class"), 0u) << unknown.out;
+}
+
 /// MiniMax M2: 64 of 128 channels rotate in transformers 5.23.0, and rotary_dim alone says so.
 TEST(Rope, RotaryDimOfAClassThatWasNotCompared) {
   Scratch scratch;
@@ -414,10 +457,21 @@ TEST(Rope, TablesFitATerminal) {
                                                           {"sliding_window", 512},
                                                           {"rope_scaling", {{"rope_type", "linear"}, {"factor", 8.0}}},
                                                           {"rope_theta", 1000000.0},
-                                                          {"rope_local_base_freq", 10000.0}});
+                                                          {"rope_local_base_freq", 10000.0},
+                                                          {"vocab_size", 262144}});
+  const std::string mistral =
+      config_in(scratch / "mistral",
+                {{"model_type", "mistral"},
+                 {"num_key_value_heads", 8},
+                 {"intermediate_size", 14336},
+                 {"vocab_size", 32000},
+                 {"rms_norm_eps", 1e-5},
+                 {"rope_scaling", {{"type", "yarn"}, {"factor", 8.0}, {"original_max_position_embeddings", 512}}}});
   const std::vector<std::vector<std::string>> all = {{"rope", yarn_llama(scratch), "--engine", "all"},
                                                      {"rope", gemma, "--engine", "all"},
-                                                     {"extend", model("tolstoy-4m-yarn-2k"), "--plan", "-c", "8k"}};
+                                                     {"extend", model("tolstoy-4m-yarn-2k"), "--plan", "-c", "8k"},
+                                                     {"extend", gemma, "--plan", "-c", "256k"},
+                                                     {"extend", mistral, "--plan", "-c", "256k"}};
   for (const std::vector<std::string>& words : all) {
     const Ran ran = run(words);
     ASSERT_EQ(ran.exit, 0) << ran.err;
