@@ -9,6 +9,7 @@
 #include "lib/recipes.h"
 #include "tools/auto_mix.h"
 #include "tools/commands.h"
+#include "tools/describe_tokenizer.h"
 #include "tools/convert_targets.h"
 #include "tools/describe.h"
 #include "tools/file_sha256.h"
@@ -347,6 +348,7 @@ int run_convert(const ConvertOptions& options, Io& io) {
   formats::Source source = open_source(options.source, options.modifiers, options.common, io);
   refuse_without_rope(options.rope, source);
   std::vector<std::string> warnings = source.checkpoint.warnings;
+  warn_of_vocabulary(source, options.common, io, warnings);
 
   std::vector<Target> targets = parse_targets(options, source);
   // a GGUF's query sees everything: with the window lifted nothing is lost

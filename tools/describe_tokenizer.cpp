@@ -219,4 +219,14 @@ std::vector<std::string> vocabulary_warnings(const std::optional<Vocabulary>& vo
   return out;
 }
 
+void warn_of_vocabulary(const formats::Source& source, const CommonOptions& common, const Io& io,
+                        std::vector<std::string>& warnings) {
+  const Checkpoint& model = source.checkpoint;
+  for (std::string& line :
+       vocabulary_warnings(model.vocabulary, source.hf ? source.hf->config : Json(), model.config.n_vocab)) {
+    warn(line, common, io);
+    warnings.push_back(std::move(line));
+  }
+}
+
 }  // namespace ropewalk::tools

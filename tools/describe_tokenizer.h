@@ -5,7 +5,9 @@
 #include <utility>
 #include <vector>
 
+#include "formats/source.h"
 #include "lib/vocabulary.h"
+#include "tools/common_options.h"
 #include "tools/render.h"
 
 namespace ropewalk::tools {
@@ -22,5 +24,8 @@ Json vocabulary_json(const std::optional<Vocabulary>& vocabulary, int n_vocab);
 /// special ids of config.json (null: there is none) that are no row of it.
 std::vector<std::string> vocabulary_warnings(const std::optional<Vocabulary>& vocabulary, const Json& config,
                                              int n_vocab);
+/// The same of a source: said on standard error and added to `warnings`.
+void warn_of_vocabulary(const formats::Source& source, const CommonOptions& common, const Io& io,
+                        std::vector<std::string>& warnings);
 
 }  // namespace ropewalk::tools

@@ -3,6 +3,7 @@
 #include "formats/tokenizers/tokenizer.h"
 #include "lib/error.h"
 #include "tools/commands.h"
+#include "tools/describe_tokenizer.h"
 #include "tools/common_options.h"
 #include "tools/sweep_options.h"
 #include "tools/text_input.h"
@@ -81,6 +82,7 @@ int run_generate(const GenerateOptions& options, Io& io) {
   const Checkpoint& model = source.checkpoint;
   const verify::Window prompt = prompt_of(options, model, io);
   std::vector<std::string> warnings = model.warnings;
+  warn_of_vocabulary(source, options.common, io, warnings);
   if (const auto warning = past_the_context(prompt.size(), options.n_tokens, model.config.context)) {
     warnings.push_back(*warning);
     warn(*warning, options.common, io);

@@ -103,15 +103,13 @@ formats::ImatrixCollection read_in_files(const ImatrixOptions& options) {
   return all;
 }
 
+/// What is odd about the text's beginning is added to `warnings`.
 std::vector<verify::CountedWindow> windows_of(const ImatrixOptions& options, const Checkpoint& model,
-                                              const Corpus& corpus) {
+                                              const Corpus& corpus, std::vector<std::string>& warnings) {
   std::vector<std::vector<std::int32_t>> documents;
-  if (options.parse_special && !corpus.given_ids()) {
-    const auto tokenizer = formats::Tokenizer::create(vocabulary_of(model));
-    for (const std::string& text : corpus.documents) documents.push_back(tokenizer->encode(text, true));
-  } else {
-    documents = corpus_ids(corpus, model);
-  }
+  if (options.parse_special && !corpus.given_ids()) documents = encoded(corpus, *tokenizer_of(model), true);
+  else documents = corpus_ids(corpus, model);
+  warnings = bos_warnings(model, corpus, documents, leading_bos(model, corpus));
   const int context = static_cast<int>(options.chunk_size());
   const verify::WindowPlan plan = with_path(corpus.path, [&] {
     return verify::plan_windows(documents, context, 0, verify::Protocol::llama_cpp, leading_bos(model, corpus));
@@ -311,9 +309,14 @@ int run_imatrix(const ImatrixOptions& options, Io& io) {
   const Checkpoint& model = source.checkpoint;
   check_target(options.output, OutputKind::gguf, source, options.common.overwrite);
   check_one_model(before, model);
-  const std::vector<verify::CountedWindow> windows = windows_of(options, model, corpus);
+  std::vector<std::string> odd;
+  const std::vector<verify::CountedWindow> windows = windows_of(options, model, corpus, odd);
   output.source = source.spec.text;
   output.warnings = model.warnings;
+  for (std::string& line : odd) {
+    warn(line, options.common, io);
+    output.warnings.push_back(std::move(line));
+  }
   if (const auto line = past_served(model, static_cast<int>(options.chunk_size()), "'" + source.spec.text + "'")) {
     output.warnings.push_back(*line);
     warn(*line, options.common, io);

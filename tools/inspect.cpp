@@ -118,11 +118,7 @@ Output inspect_model(const InspectOptions& options, const Io& io) {
   for (std::size_t i = 0; i < source.adapters.size(); ++i)
     adapters.push_back(adapter_json(source.adapters[i], adapter_scale(source, i)));
   Output output{.command = "inspect", .source = source.spec.text, .warnings = model.warnings};
-  for (const std::string& warning :
-       vocabulary_warnings(model.vocabulary, source.hf ? source.hf->config : Json(), model.config.n_vocab)) {
-    warn(warning, options.common, io);
-    output.warnings.push_back(warning);
-  }
+  warn_of_vocabulary(source, options.common, io, output.warnings);
   output.body = {
       {"kind", source.synthetic ? "synthetic"
                : source.gguf    ? "gguf"

@@ -121,6 +121,12 @@ int run_logits(const LogitsOptions& options, Io& io) {
                       n_vocab = static_cast<std::uint64_t>(model.config.n_vocab);
   check_target(options.output, OutputKind::safetensors, source, options.common.overwrite);
   std::vector<std::string> warnings = model.warnings;
+  const auto before = leading_ids(model, corpus);
+  for (std::string& line :
+       bos_warnings(model, corpus, documents, before.empty() ? std::nullopt : std::optional(before.back()))) {
+    warn(line, options.common, io);
+    warnings.push_back(std::move(line));
+  }
   if (const auto line = past_served(model, static_cast<int>(window.size()), "'" + source.spec.text + "'")) {
     warnings.push_back(*line);
     warn(*line, options.common, io);

@@ -10,6 +10,7 @@
 #include "lib/number_text.h"
 #include "lib/recipes.h"
 #include "tools/commands.h"
+#include "tools/describe_tokenizer.h"
 #include "tools/common_options.h"
 #include "tools/describe.h"
 #include "tools/losses.h"
@@ -245,6 +246,7 @@ int run_merge(const MergeOptions& options, Io& io) {
   std::optional<FolderPlan> rope;
   if (const std::optional<NewRope> wanted = new_rope(source)) rope = plan_folder(source, *wanted, options.rope);
   std::vector<std::string> files, warnings = source.checkpoint.warnings;
+  warn_of_vocabulary(source, options.common, io, warnings);
 
   const Changes changes = observe(source, options.modifiers.saturate);
   announce({.targets = {{options.output, total_bytes(source.checkpoint.tensors)}},

@@ -235,6 +235,10 @@ int run_perplexity(const PerplexityOptions& options, Io& io) {
     one.bos = leading_bos(one.source.checkpoint, corpus);
     output.warnings.insert(output.warnings.end(), one.source.checkpoint.warnings.begin(),
                            one.source.checkpoint.warnings.end());
+    for (std::string& line : bos_warnings(one.source.checkpoint, corpus, one.documents, one.bos)) {
+      warn(line, options.common, io);
+      output.warnings.push_back(std::move(line));
+    }
     if (!opened.empty() && one.documents != opened.front().documents) {
       output.warnings.push_back("'" + text + "' cuts the text into other tokens than '" + options.sources.front() +
                                 "': their perplexities are of different things");

@@ -169,16 +169,27 @@ void check_given_ids(const Corpus& corpus, std::int64_t n_vocab, const std::stri
   }
 }
 
+std::unique_ptr<formats::Tokenizer> tokenizer_of(const Checkpoint& checkpoint, bool has_tokenizer_option) {
+  const Vocabulary& vocabulary = vocabulary_of(checkpoint, has_tokenizer_option);
+  return with_path(checkpoint.label, [&] { return formats::Tokenizer::create(vocabulary); });
+}
+
+std::vector<std::vector<std::int32_t>> encoded(const Corpus& corpus, const formats::Tokenizer& tokenizer,
+                                               bool parse_special) {
+  std::vector<std::vector<std::int32_t>> documents;
+  for (std::size_t at = 0; at < corpus.documents.size(); ++at)
+    documents.push_back(
+        with_path(corpus.names[at], [&] { return tokenizer.encode(corpus.documents[at], parse_special); }));
+  return documents;
+}
+
 std::vector<std::vector<std::int32_t>> corpus_ids(const Corpus& corpus, const Checkpoint& checkpoint,
                                                   bool has_tokenizer_option) {
   if (corpus.given_ids()) {
     check_given_ids(corpus, checkpoint.config.n_vocab, checkpoint.label);
     return corpus.ids;
   }
-  const auto tokenizer = formats::Tokenizer::create(vocabulary_of(checkpoint, has_tokenizer_option));
-  std::vector<std::vector<std::int32_t>> documents;
-  for (const std::string& text : corpus.documents) documents.push_back(tokenizer->encode(text));
-  return documents;
+  return encoded(corpus, *tokenizer_of(checkpoint, has_tokenizer_option), false);
 }
 
 std::optional<std::int32_t> leading_bos(const Checkpoint& checkpoint) {
@@ -201,6 +212,28 @@ std::vector<std::int32_t> leading_ids(const Checkpoint& checkpoint, const Corpus
     return pipeline->before;
   const auto bos = leading_bos(checkpoint);
   return bos ? std::vector<std::int32_t>{*bos} : std::vector<std::int32_t>{};
+}
+
+std::vector<std::string> bos_warnings(const Checkpoint& checkpoint, const Corpus& corpus,
+                                      const std::vector<std::vector<std::int32_t>>& documents,
+                                      std::optional<std::int32_t> bos) {
+  std::vector<std::string> lines;
+  if (!bos || corpus.given_ids() || !checkpoint.vocabulary) return lines;
+  const Vocabulary& vocabulary = *checkpoint.vocabulary;
+  const auto id = static_cast<std::size_t>(*bos);
+  std::string spelled = id < vocabulary.pieces.size() ? vocabulary.pieces[id].text : "";
+  for (const AddedToken& token : vocabulary.added)
+    if (token.id == *bos && !token.content.empty()) spelled = token.content;
+  for (std::size_t at = 0; at < documents.size(); ++at) {
+    const bool twice = !documents[at].empty() && documents[at].front() == *bos;
+    if (!twice && (spelled.empty() || !corpus.documents[at].starts_with(spelled))) continue;
+    lines.push_back(corpus.names[at] + " begins with '" + spelled + "'" +
+                    (twice ? ", and the tokenizer of '" + checkpoint.label +
+                                 "' puts one before every text: it has two, which models are not trained on"
+                           : ", which is text here: the tokenizer of '" + checkpoint.label +
+                                 "' puts the token itself before every text"));
+  }
+  return lines;
 }
 
 std::uint64_t count_ids(const std::vector<std::vector<std::int32_t>>& documents) {

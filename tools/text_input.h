@@ -1,12 +1,14 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "formats/source.h"
+#include "formats/tokenizers/tokenizer.h"
 #include "tools/command_line.h"
 #include "tools/io.h"
 #include "tools/render.h"
@@ -39,6 +41,11 @@ Corpus read_corpus(const TextOptions& options, const Io& io);
 /// A corpus of one text that the command line itself holds; the same Error(bad_input) if it is not UTF-8.
 Corpus prompt_corpus(const std::string& text);
 
+/// The checkpoint's tokenizer; an Error without a place gets the checkpoint's.
+std::unique_ptr<formats::Tokenizer> tokenizer_of(const Checkpoint& checkpoint, bool has_tokenizer_option = false);
+/// Ids of each document's text; an Error without a place gets the document's.
+std::vector<std::vector<std::int32_t>> encoded(const Corpus& corpus, const formats::Tokenizer& tokenizer,
+                                               bool parse_special);
 /// The corpus in `checkpoint`'s own ids, without BOS; its given ids if it has them. Error(bad_input) if the checkpoint
 /// has no tokenizer, or a given id is outside its vocabulary.
 std::vector<std::vector<std::int32_t>> corpus_ids(const Corpus& corpus, const Checkpoint& checkpoint,
@@ -57,6 +64,12 @@ std::optional<std::int32_t> leading_bos(const Checkpoint& checkpoint);
 std::optional<std::int32_t> leading_bos(const Checkpoint& checkpoint, const Corpus& corpus);
 /// The same for one text as a whole, which may begin with several.
 std::vector<std::int32_t> leading_ids(const Checkpoint& checkpoint, const Corpus& corpus);
+
+/// A line for each document that begins with the spelled BOS where `bos` stands before every text, too: it has two if the
+/// ids say so (`documents`, as they were encoded), else the spelled one is text. Empty for given ids.
+std::vector<std::string> bos_warnings(const Checkpoint& checkpoint, const Corpus& corpus,
+                                      const std::vector<std::vector<std::int32_t>>& documents,
+                                      std::optional<std::int32_t> bos);
 
 std::uint64_t count_ids(const std::vector<std::vector<std::int32_t>>& documents);
 /// {"path", "sha256", "tokens"}

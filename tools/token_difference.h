@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "formats/tokenizers/token_place.h"
 #include "formats/tokenizers/tokenizer.h"
 #include "tools/text_input.h"
 
@@ -23,11 +24,8 @@ struct TokenizedText {
 struct TokenDifference {
   std::optional<std::size_t> at;  // index of the token; nullopt: nowhere
   // The place in the text that the tokens before it stand for, if they spell it as it stands; normalizing changes it.
-  struct Place {
+  struct Place : formats::TextPlace {
     std::string document = {};
-    std::size_t byte = 0;
-    int line = 1;
-    std::string before = {}, after = {};  // the text around, cut at characters
   };
   std::optional<Place> place;
 };

@@ -83,14 +83,19 @@ TokenizedText tokens_of(const std::string& text, const Corpus& corpus, const Tok
                         std::vector<std::string>& warnings) {
   const formats::Source source = open_source(text, {}, options.common, io);
   warnings.insert(warnings.end(), source.checkpoint.warnings.begin(), source.checkpoint.warnings.end());
-  TokenizedText tokens{.source = text, .tokenizer = formats::Tokenizer::create(vocabulary_of(source.checkpoint))};
+  TokenizedText tokens{.source = text, .tokenizer = tokenizer_of(source.checkpoint)};
   check_given_ids(corpus, tokens.tokenizer->size(), text);
   if (corpus.given_ids()) tokens.ids = all_ids(corpus.ids);
   else if (options.bos) tokens.ids = leading_ids(source.checkpoint, corpus);
-  for (const std::string& document : corpus.documents) {
+  const auto before = tokens.ids.empty() || corpus.given_ids() ? std::nullopt : std::optional(tokens.ids.back());
+  const auto documents = encoded(corpus, *tokens.tokenizer, options.special);
+  for (const auto& document : documents) {
     tokens.document_begins.push_back(tokens.ids.size());
-    const auto ids = tokens.tokenizer->encode(document, options.special);
-    tokens.ids.insert(tokens.ids.end(), ids.begin(), ids.end());
+    tokens.ids.insert(tokens.ids.end(), document.begin(), document.end());
+  }
+  for (std::string& line : bos_warnings(source.checkpoint, corpus, documents, before)) {
+    warn(line, options.common, io);
+    warnings.push_back(std::move(line));
   }
   return tokens;
 }

@@ -171,15 +171,21 @@ int run_verify(const VerifyOptions& options, Io& io) {
   const formats::Source candidate = open_source(options.candidate, {}, options.common, io);
   const int context = context_of(options.context, source.checkpoint);
   asked_gates(options.gates, context);
+  std::vector<std::string> text_warnings;
   if (level == Level::logits)  // too little text fails before the weights are read
     with_path(corpus.path, [&] {
-      cut_windows(corpus_ids(corpus, source.checkpoint, true), context, options.windows,
-                  leading_bos(source.checkpoint, corpus));
+      const auto ids = corpus_ids(corpus, source.checkpoint, true);
+      const auto bos = leading_bos(source.checkpoint, corpus);
+      cut_windows(ids, context, options.windows, bos);
+      text_warnings = bos_warnings(source.checkpoint, corpus, ids, bos);
     });
   const std::vector<std::string> beyond = past_what_they_serve(source.checkpoint, candidate.checkpoint, context);
-  for (const std::string& line : beyond) warn(line, options.common, io);
+  for (const auto& lines : {text_warnings, beyond})
+    for (const std::string& line : lines) warn(line, options.common, io);
   const Verdict verdict = judge(options, level, source.checkpoint, candidate.checkpoint, corpus, context, device, io);
-  emit(verdict_output(verdict, source.checkpoint, candidate.checkpoint, corpus, device, beyond), options.common, io);
+  Output output = verdict_output(verdict, source.checkpoint, candidate.checkpoint, corpus, device, beyond);
+  output.warnings.insert(output.warnings.end(), text_warnings.begin(), text_warnings.end());
+  emit(output, options.common, io);
   return verdict.pass() ? 0 : 1;
 }
 

@@ -8,6 +8,7 @@
 #include "formats/gguf_token_lists.h"
 #include "formats/tokenizers/llama_cpp_pre.h"
 #include "formats/tokenizers/pre_tokenizer_names.h"
+#include "formats/tokenizers/token_place.h"
 #include "formats/tokenizers/tokenizer.h"
 #include "lib/number_text.h"
 #include "lib/plural.h"
@@ -82,20 +83,24 @@ struct Difference {
 /// in merges spelled. Anything else as it is.
 Vocabulary as_in_candidate(const Vocabulary& source, const Vocabulary& candidate) {
   const bool by_score = candidate.model == "spm" && formats::llama_like(source);
-  if (!by_score && (!candidate.gguf_bpe || !source.pipeline || source.model != "bpe")) return source;
+  const bool unigram =
+      candidate.model == "unigram" && !candidate.pipeline && source.pipeline && source.model == "unigram";
+  if (!by_score && !unigram && (!candidate.gguf_bpe || !source.pipeline || source.model != "bpe")) return source;
   Vocabulary out;
   out.model = source.model;
   out.rules = source.rules;
   std::vector<std::string> notes;
   const std::size_t size = std::max<std::size_t>(static_cast<std::size_t>(id_count(source)), candidate.pieces.size());
-  formats::GgufTokens tokens =
-      by_score ? formats::llama_like_tokens(source, size, notes) : formats::bpe_tokens(source, size, notes);
+  formats::GgufTokens tokens = unigram    ? formats::unigram_tokens(source, size, notes)
+                               : by_score ? formats::llama_like_tokens(source, size, notes)
+                                          : formats::bpe_tokens(source, size, notes);
   for (std::size_t id = 0; id < tokens.texts.size(); ++id)
-    out.pieces.push_back(
-        {std::move(tokens.texts[id]), by_score ? tokens.scores[id] : 0, static_cast<PieceType>(tokens.types[id])});
+    out.pieces.push_back({std::move(tokens.texts[id]), by_score || unigram ? tokens.scores[id] : 0,
+                          static_cast<PieceType>(tokens.types[id])});
   std::tie(out.bos, out.eos, out.unk, out.pad) = std::tie(source.bos, source.eos, source.unk, source.pad);
   std::tie(out.add_bos, out.add_eos) = std::tie(source.add_bos, source.add_eos);
-  if (by_score) return out;
+  if (unigram) out.unk = std::get<UnigramModel>(source.pipeline->model).unk_id;
+  if (by_score || unigram) return out;
   GgufBpe& bpe = out.gguf_bpe.emplace();
   bpe.pre = formats::pre_tokenizer_name(source).value_or("unknown");
   for (const std::string& merge : formats::bpe_merges(source)) {
@@ -146,20 +151,20 @@ Difference compare_ids(const Vocabulary& source, const Vocabulary& candidate, co
 }
 
 /// Special ids and what is added to a text. llama.cpp takes bos 1, eos 2 and unk 0 where a GGUF says nothing (a BPE's bos
-/// and eos 11), and cannot be told that there is none: of such an id only its use counts.
+/// and eos 11, a unigram's eos 1 and unk 2), and cannot be told that there is none: of such an id only its use counts.
 Difference compare_special(const Vocabulary& source, const Vocabulary& candidate, const Sides& sides) {
   Difference out;
   const auto text = [](std::optional<std::int32_t> id) { return id ? std::to_string(*id) : std::string("none"); };
   const bool assumes = candidate.rules == TokenizerRules::llama_cpp && source.rules != TokenizerRules::llama_cpp;
-  const bool bpe = candidate.gguf_bpe.has_value();
+  const bool bpe = candidate.gguf_bpe.has_value(), unigram = candidate.model == "unigram";
   const auto special = [&](const char* name, std::optional<std::int32_t> x, std::optional<std::int32_t> y,
                            std::int32_t assumed) {
     if (x == y || (assumes && !x && y == assumed)) return;
     out.add(std::string(name) + " is " + text(y) + " in " + sides.candidate + ", " + text(x) + " in " + sides.source);
   };
   special("bos", source.bos, candidate.bos, bpe ? 11 : 1);
-  special("eos", source.eos, candidate.eos, bpe ? 11 : 2);
-  special("unk", source.unk, candidate.unk, 0);
+  special("eos", source.eos, candidate.eos, bpe ? 11 : unigram ? 1 : 2);
+  special("unk", source.unk, candidate.unk, unigram ? 2 : 0);
   // Llama's tokenizer in transformers and llama.cpp's agree on what holds where a file says nothing: BOS is added, EOS
   // is not.
   const auto adds = [&](const char* name, bool x, bool y) {
@@ -182,11 +187,16 @@ Difference compare_texts(const Vocabulary& source, const Vocabulary& candidate, 
     const auto [at, other] = std::mismatch(ids.begin(), ids.end(), others.begin(), others.end());
     if (at == ids.end() && other == others.end()) continue;
     const auto position = at - ids.begin();
-    const auto shown = [](const auto& where, const auto& end) {
-      return where == end ? std::string("nothing") : std::to_string(*where);
+    const auto shown = [](const auto& tokenizer, const auto& where, const auto& end) {
+      if (where == end) return std::string("nothing");
+      return std::to_string(*where) + " '" + formats::on_one_line(tokenizer->piece(*where)) + "'";
     };
-    out.add("token " + std::to_string(position) + " is " + shown(other, others.end()) + " by " + sides.candidate +
-            ", " + shown(at, ids.end()) + " by " + sides.source);
+    std::string line = "token " + std::to_string(position) + " is " + shown(b, other, others.end()) + " by " +
+                       sides.candidate + ", " + shown(a, at, ids.end()) + " by " + sides.source;
+    if (const auto place = formats::place_after(*a, std::span(ids).first(static_cast<std::size_t>(position)), document))
+      line += ", at line " + std::to_string(place->line) + ", byte " + std::to_string(place->byte) + ": \"" +
+              formats::on_one_line(place->before) + "\" | \"" + formats::on_one_line(place->after) + "\"";
+    out.add(std::move(line));
   }
   return out;
 }

@@ -201,6 +201,55 @@ TEST(Tokenize, ShowsTheTextAroundADifference) {
   EXPECT_EQ(run({"tokenize", model("tolstoy-4m"), "-f", text, "--exit-code"}).exit, 2);
 }
 
+// Whoever counts, judges or collects over a text learns what its spelled BOS becomes.
+TEST(Tokenize, ASpelledBosIsTold) {
+  Scratch scratch;
+  const std::string text = (scratch / "text.txt").string(), name = model("tolstoy-4m");
+  std::string prose = "<s>";
+  for (int i = 0; i < 200; ++i) prose += " The prince went home.";
+  spill(text, prose);
+  const std::string as_text = " begins with '<s>', which is text here: the tokenizer of '" + name +
+                              "' puts the token itself before every text",
+                    twice = " begins with '<s>', and the tokenizer of '" + name +
+                            "' puts one before every text: it has two, which models are not trained on";
+  const auto told = [&](const std::vector<std::string>& words, const std::string& line) {
+    const Ran ran = run(words);
+    EXPECT_EQ(ran.exit, 0) << ran.err;
+    EXPECT_NE(ran.err.find(line), std::string::npos) << words[0] << "\n" << ran.err;
+  };
+  told({"tokenize", name, "-p", "<s>Hello", "--bos"}, "prompt" + as_text);
+  told({"tokenize", name, "-p", "<s>Hello", "--bos", "--special"}, "prompt" + twice);
+  told({"perplexity", name, "-f", text, "-c", "64"}, text + as_text);
+  told({"verify", name, "--against", name, "-f", text, "-c", "64"}, text + as_text);
+  const std::string matrix = (scratch / "matrix.gguf").string();
+  told({"imatrix", name, "-f", text, "-c", "64", "--chunks", "1", "-o", matrix}, text + as_text);
+  told({"imatrix", name, "-f", text, "-c", "64", "--chunks", "1", "-o", matrix, "--parse-special", "--overwrite"},
+       text + twice);
+  for (const std::vector<std::string>& words :
+       {std::vector<std::string>{"tokenize", name, "-p", "<s>Hello", "--special"},
+        {"tokenize", name, "-p", "Hello <s>", "--bos"}})
+    EXPECT_EQ(run(words).err, "") << words[3];
+}
+
+// What inspect says of a tokenizer that does not fit, the commands that write say too.
+TEST(Tokenize, WhatDoesNotFitTheModelIsTold) {
+  Scratch scratch;
+  const std::string folder = (scratch / "model").string();
+  fs::copy(model("tolstoy-4m"), folder, fs::copy_options::recursive);
+  Json config = Json::parse(slurp(folder + "/config.json"));
+  config["eos_token_id"] = 99999;
+  spill(folder + "/config.json", config.dump());
+  const std::string line = "config.json: eos_token_id is 99999, expected an id from 0 to 2047";
+  for (const std::vector<std::string>& words :
+       {std::vector<std::string>{"inspect", folder},
+        {"convert", folder, "-o", (scratch / "out.gguf").string(), "--type", "f16", "--dry-run"},
+        {"merge", folder + "+" + adapter(), "-o", (scratch / "out").string(), "--dry-run"},
+        {"generate", folder, "-p", "The", "-n", "1"}}) {
+    const Ran ran = run(words);
+    EXPECT_NE(ran.err.find(line), std::string::npos) << words[0] << ": " << ran.err;
+  }
+}
+
 TEST(Inspect, DescribesTheTokenizer) {
   const Ran ran = run({"inspect", model("tolstoy-4m")});
   for (const char* part :

@@ -95,6 +95,12 @@ TEST_F(Verify, AChangedTokenIsTheTokenizersGate) {
   EXPECT_EQ(ran.json()["level"], "structure") << "stops at the first level that fails";
   EXPECT_EQ(gates_of(ran.json())["tokenizer"]["pass"], false);
   EXPECT_TRUE(ran.json()["logits"].is_null());
+  const Json& items = ran.json()["structure"];
+  const auto ids = std::find_if(items.begin(), items.end(), [](const Json& item) { return item["name"] == "ids"; });
+  ASSERT_NE(ids, items.end());
+  const std::string detail = (*ids)["detail"];
+  EXPECT_NE(detail.find("' by the source, at line "), std::string::npos) << detail;
+  EXPECT_NE(detail.find("\" | \" prince"), std::string::npos) << detail;
   const Json all = verify(broken, {"--json", "--keep-going"}).json();
   EXPECT_EQ(all["level"], "logits");
   EXPECT_EQ(all["pass"], false);
