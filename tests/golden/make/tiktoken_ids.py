@@ -72,4 +72,5 @@ def main():
     print(options.out.stat().st_size)
 
 
-main()
+if __name__ == "__main__":
+    main()
