@@ -16,6 +16,7 @@ CodeBook::CodeBook(std::span<const std::uint16_t> entries, int parts, int bits, 
     for (int i = 0; i < parts; ++i) valid &= static_cast<int>(code >> bits * i & mask_) < levels;
     if (valid) add_neighbours(code, distances);
   }
+  neighbours_.insert(neighbours_.end(), kNeighbourLanes, 0);
 }
 
 void CodeBook::add_neighbours(std::uint32_t code, int distances) {
@@ -28,39 +29,33 @@ void CodeBook::add_neighbours(std::uint32_t code, int distances) {
       distance += static_cast<std::size_t>(off * off);
     }
     if (distance >= at.size()) at.resize(distance + 1);
-    at[distance].push_back(static_cast<std::uint16_t>(entry));
+    at[distance].push_back(entries_[entry]);
   }
   places_[code] = -static_cast<std::int32_t>(neighbours_of_.size()) - 1;
-  Neighbours found{neighbours_.size(), 0, levels_.size()};
+  Neighbours found{static_cast<std::uint32_t>(neighbours_.size()), 0};
   for (const auto& list : at) {
     if (list.empty()) continue;
     if (distances-- == 0) break;
     neighbours_.insert(neighbours_.end(), list.begin(), list.end());
   }
-  found.count = neighbours_.size() - found.first;
-  for (std::size_t j = 0; j < found.count; j += kNeighbourLanes)
-    for (int i = 0; i < parts_; ++i)
-      for (std::size_t lane = 0; lane < kNeighbourLanes; ++lane) {
-        const std::uint32_t entry = neighbours_[found.first + std::min(j + lane, found.count - 1)];
-        levels_.push_back(static_cast<std::uint8_t>(level(entry, i)));
-      }
+  found.count = static_cast<std::uint32_t>(neighbours_.size()) - found.first;
   neighbours_of_.push_back(found);
 }
 
 int nearest_neighbour(const CodeBook& book, const NeighbourQuery& query) {
   const std::span neighbours = book.neighbours(query.code);
   float least = std::numeric_limits<float>::max();
-  int best = neighbours[0];
-  for (const std::uint16_t entry : neighbours) {
+  std::uint32_t best = neighbours[0];
+  for (const std::uint16_t code : neighbours) {
     float distance = 0;
     for (int i = 0; i < book.parts(); ++i) {
-      const float worth = query.factor * static_cast<float>(book.level(entry, i)) + query.offset;  // exact
+      const float worth = query.factor * static_cast<float>(book.level_of(code, i)) + query.offset;  // exact
       const float off = query.scale * worth - query.x[i];
       distance += query.weights[i] * off * off;
     }
-    if (distance < least) least = distance, best = entry;
+    if (distance < least) least = distance, best = code;
   }
-  return best;
+  return book.find(best);
 }
 
 const CodeBook& iq2_xxs_book() {

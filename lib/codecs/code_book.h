@@ -6,6 +6,8 @@
 
 namespace ropewalk::codecs {
 
+inline constexpr int kNeighbourLanes = 16;
+
 /// A code book of iq_grids.h as an encoder needs it: which levels it holds, and for any other levels its nearest entries.
 /// Levels of kParts elements, kBits each, are one code, as in the tables.
 class CodeBook {
@@ -17,21 +19,17 @@ class CodeBook {
   int parts() const noexcept { return parts_; }
   /// Index of the entry that is `code`, or -1.
   int find(std::uint32_t code) const { return places_[code] >= 0 ? places_[code] : -1; }
-  /// Of a code that is no entry.
+  /// Of a code that is no entry: codes of entries, behind which stand more, to kNeighbourLanes at least, of no meaning.
   std::span<const std::uint16_t> neighbours(std::uint32_t code) const {
     const Neighbours& found = neighbours_of_[static_cast<std::size_t>(-places_[code] - 1)];
     return {neighbours_.data() + found.first, found.count};
   }
-  /// Their levels, kNeighbourLanes of them side by side: element i of neighbour j at [(j / kNeighbourLanes * parts + i) *
-  /// kNeighbourLanes + j % kNeighbourLanes]; what is over repeats the last.
-  const std::uint8_t* neighbour_levels(std::uint32_t code) const {
-    return levels_.data() + neighbours_of_[static_cast<std::size_t>(-places_[code] - 1)].first_level;
-  }
-  /// An entry's code.
-  std::uint32_t code_of_entry(int entry) const { return entries_[static_cast<std::size_t>(entry)]; }
   int bits() const noexcept { return bits_; }
+  std::uint32_t code_of_entry(std::uint32_t entry) const { return entries_[entry]; }
+  /// Level of element `i` of a code.
+  int level_of(std::uint32_t code, int i) const { return static_cast<int>(code >> bits_ * i & mask_); }
   /// Level of element `i` of an entry.
-  int level(std::uint32_t entry, int i) const { return static_cast<int>(entries_[entry] >> bits_ * i & mask_); }
+  int level(std::uint32_t entry, int i) const { return level_of(entries_[entry], i); }
   std::uint32_t code_of(const std::uint8_t* levels) const {
     std::uint32_t code = 0;
     for (int i = 0; i < parts_; ++i) code |= std::uint32_t{levels[i]} << bits_ * i;
@@ -45,15 +43,12 @@ class CodeBook {
   int parts_, bits_;
   std::uint32_t mask_;
   struct Neighbours {
-    std::size_t first, count, first_level;
+    std::uint32_t first, count;
   };
   std::vector<std::int32_t> places_;  // [code]: entry, or -1 - index in neighbours_of_
   std::vector<Neighbours> neighbours_of_;
   std::vector<std::uint16_t> neighbours_;
-  std::vector<std::uint8_t> levels_;
 };
-
-inline constexpr int kNeighbourLanes = 16;
 
 /// What the search among neighbours asks: element i of an entry is worth factor * level + offset, times the scale.
 struct NeighbourQuery {

@@ -101,7 +101,7 @@ std::optional<GridFit> fit_group(const CodeBook& book, int levels, const GridSea
   std::array<bool, 8> in_book{};
   if (search.again == GridSearch::Again::off_book) in_book.fill(true);
   for (int part = 0; part < n_parts && kept >= 0; ++part) {
-    fit.entries[static_cast<std::size_t>(part)] = tried.entries[part][kept];
+    fit.entries[static_cast<std::size_t>(part)] = static_cast<std::uint16_t>(book.find(tried.entries[part][kept]));
     in_book[static_cast<std::size_t>(part)] = (tried.in_book[part] >> kept & 1) != 0;
   }
   const bool all_in_book = std::all_of(in_book.begin(), in_book.begin() + n_parts, [](bool in) { return in; });

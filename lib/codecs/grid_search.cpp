@@ -38,7 +38,8 @@ void measure_grid(const CodeBook& book, const GridGroup& group, GridCandidates& 
       bool found;
       const std::uint16_t entry =
           look_up(book, group, part, candidates.inverses[c], candidates.scales[c], nearest_neighbour, found);
-      entries[static_cast<std::size_t>(part)] = candidates.entries[part][c] = entry;
+      entries[static_cast<std::size_t>(part)] = entry;
+      candidates.entries[part][c] = static_cast<std::uint16_t>(book.code_of_entry(entry));
       candidates.in_book[part] |= (found ? 1u : 0u) << c;
     }
     const GridSums s = sums_of(book, group, entries);

@@ -33,7 +33,7 @@ struct GridCandidates {
   int n;
   float inverses[kMost], scales[kMost];
   float qx[kMost], q2[kMost];
-  std::uint16_t entries[8][kMost];  // [part][candidate]
+  std::uint16_t entries[8][kMost];  // [part][candidate]: codes of entries
   std::uint32_t in_book[8];         // bits: candidates
 };
 using MeasureGrid = void(const CodeBook& book, const GridGroup& group, GridCandidates& candidates);

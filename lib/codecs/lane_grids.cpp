@@ -20,7 +20,7 @@ constexpr int kMost = GridCandidates::kMost, kMostLevels = 8;
 /// One part of a group, its candidates in lanes.
 struct Part {
   HWY_ALIGN std::int32_t codes[kMost];    // of levels
-  HWY_ALIGN std::int32_t entries[kMost];  // entry, and its code 16 bits up
+  HWY_ALIGN std::int32_t entries[kMost];  // codes of their entries
   std::uint32_t in_book;
 };
 
@@ -53,12 +53,9 @@ HWY_INLINE hn::Vec<Ints> nearest_entries(const CodeBook& book, std::uint32_t cod
   for (int i = 0; i < parts; ++i) xs[i] = set(x[i]), ws[i] = set(roots[i]);
   const std::span neighbours = book.neighbours(code);
   V least = set(std::numeric_limits<float>::max());
-  const auto with_code = [&](int entry) HWY_ATTR {
-    return hn::Set(di, static_cast<std::int32_t>(static_cast<std::uint32_t>(entry) | book.code_of_entry(entry) << 16));
-  };
-  auto best = with_code(neighbours[0]);
-  for (const std::uint16_t entry : neighbours) {
-    std::uint32_t rest = book.code_of_entry(entry);
+  auto best = hn::Set(di, neighbours[0]);
+  for (const std::uint16_t neighbour : neighbours) {
+    std::uint32_t rest = neighbour;
     V distance = hn::Zero(df);
     for (int i = 0; i < parts; ++i, rest >>= bits) {
       const V off = hn::Sub(hn::Load(df, products + (rest & mask) * hn::Lanes(df)), xs[i]);
@@ -66,7 +63,7 @@ HWY_INLINE hn::Vec<Ints> nearest_entries(const CodeBook& book, std::uint32_t cod
     }
     const M better = hn::Lt(distance, least);
     least = hn::IfThenElse(better, distance, least);
-    best = hn::IfThenElse(hn::RebindMask(di, better), with_code(entry), best);
+    best = hn::IfThenElse(hn::RebindMask(di, better), hn::Set(di, neighbour), best);
   }
   return best;
 }
@@ -81,19 +78,17 @@ HWY_INLINE void look_up_all(const CodeBook& book, const float* x, const float* r
   part.in_book = 0;
   while (left != 0) {
     const std::int32_t code = part.codes[std::countr_zero(left)];
-    const int entry = book.find(static_cast<std::uint32_t>(code));
+    const bool in_book = book.find(static_cast<std::uint32_t>(code)) >= 0;
     for (int c = 0; c < n; c += lanes) {
       const auto same = hn::Eq(hn::Load(di, part.codes + c), hn::Set(di, code));
       if (hn::AllFalse(di, same)) continue;
       hn::Vec<Ints> found;
-      if (entry >= 0)
-        found = hn::Set(
-            di, static_cast<std::int32_t>(static_cast<std::uint32_t>(entry) | static_cast<std::uint32_t>(code) << 16));
+      if (in_book) found = hn::Set(di, code);
       else found = nearest_entries<parts>(book, static_cast<std::uint32_t>(code), x, roots, products + c * kMostLevels);
       hn::Store(hn::IfThenElse(same, found, hn::Load(di, part.entries + c)), di, part.entries + c);
       const std::uint32_t bits = bits_of(hn::RebindMask(Floats(), same)) << c;
       left &= ~bits;
-      if (entry >= 0) part.in_book |= bits;
+      if (in_book) part.in_book |= bits;
     }
   }
 }
@@ -106,7 +101,7 @@ HWY_INLINE void add_sums(int bits, const float* x, const float* weights, const P
   const auto mask = hn::Set(di, (1 << bits) - 1);
   for (int c = 0; c < candidates.n; c += static_cast<int>(hn::Lanes(df))) {
     V qx = load(candidates.qx + c), q2 = load(candidates.q2 + c);
-    auto rest = hn::ShiftRight<16>(hn::Load(di, part.entries + c));
+    auto rest = hn::Load(di, part.entries + c);
     for (int i = 0; i < parts; ++i) {
       const auto level = hn::And(rest, mask);
       rest = hn::ShiftRightSame(rest, bits);

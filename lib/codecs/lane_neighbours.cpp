@@ -13,34 +13,51 @@
 HWY_BEFORE_NAMESPACE();
 namespace ropewalk::codecs::HWY_NAMESPACE {
 
+constexpr int kMostLevels = 8;
+
 int NearestEntry(const CodeBook& book, const NeighbourQuery& query) {
   const Floats df;
   const Ints di;
-  const hn::Rebind<std::uint8_t, Floats> d8;
-  const int lanes = static_cast<int>(hn::Lanes(df)), parts = book.parts();
+  const hn::Rebind<std::uint16_t, Floats> d16;
+  const int lanes = static_cast<int>(hn::Lanes(df)), parts = book.parts(), bits = book.bits();
   const std::span neighbours = book.neighbours(query.code);
-  const std::uint8_t* levels = book.neighbour_levels(query.code);
   const V factor = set(query.factor), offset = set(query.offset), scale = set(query.scale);
+  const auto mask = hn::Set(di, (1 << bits) - 1);
+  // What an element of each level adds to the distance: where they fit, lanes are levels, and it is looked up.
+  const V worth = hn::Mul(scale, hn::Add(hn::Mul(factor, hn::Iota(df, 0)), offset));
+  const bool looks_up = lanes >= kMostLevels;
+  V terms[8] = {};
+  for (int i = 0; i < parts && looks_up; ++i) {
+    const V off = hn::Sub(worth, set(query.x[i]));
+    terms[i] = hn::Mul(hn::Mul(set(query.weights[i]), off), off);
+  }
   V least = set(std::numeric_limits<float>::max());
   auto place = hn::Zero(di);
   const int n = static_cast<int>(neighbours.size());
   for (int j = 0; j < n; j += lanes) {
-    const std::uint8_t* from = levels + j / kNeighbourLanes * kNeighbourLanes * parts + j % kNeighbourLanes;
+    auto rest = hn::PromoteTo(di, hn::LoadU(d16, neighbours.data() + j));
     V distance = hn::Zero(df);
     for (int i = 0; i < parts; ++i) {
-      const V level = hn::ConvertTo(df, hn::PromoteTo(di, hn::LoadU(d8, from + i * kNeighbourLanes)));
-      const V off = hn::Sub(hn::Mul(scale, hn::Add(hn::Mul(factor, level), offset)), set(query.x[i]));
+      const auto level = hn::And(rest, mask);
+      rest = hn::ShiftRightSame(rest, bits);
+      if (looks_up) {
+        distance = hn::Add(distance, hn::TableLookupLanes(terms[i], hn::IndicesFromVec(df, level)));
+        continue;
+      }
+      const V off =
+          hn::Sub(hn::Mul(scale, hn::Add(hn::Mul(factor, hn::ConvertTo(df, level)), offset)), set(query.x[i]));
       distance = hn::Add(distance, hn::Mul(hn::Mul(set(query.weights[i]), off), off));
     }
-    const M better = hn::Lt(distance, least);
+    const auto here = hn::Add(hn::Iota(di, 0), hn::Set(di, j));
+    const M better = hn::And(hn::Lt(distance, least), hn::RebindMask(df, hn::Lt(here, hn::Set(di, n))));
     least = hn::IfThenElse(better, distance, least);
-    place = hn::IfThenElse(hn::RebindMask(di, better), hn::Add(hn::Iota(di, 0), hn::Set(di, j)), place);
+    place = hn::IfThenElse(hn::RebindMask(di, better), here, place);
   }
   // the first place of the least distance; 0 where there is none
   const V smallest = hn::MinOfLanes(df, least);
   const auto candidates = hn::IfThenElse(hn::RebindMask(di, hn::Eq(least, smallest)), place, hn::Set(di, n));
   const int first = hn::GetLane(hn::MinOfLanes(di, candidates));
-  return neighbours[static_cast<std::size_t>(std::min(first, n - 1))];
+  return book.find(neighbours[static_cast<std::size_t>(std::min(first, n - 1))]);
 }
 
 }  // namespace ropewalk::codecs::HWY_NAMESPACE
