@@ -319,6 +319,20 @@ EngineReading read_as(const EngineVersion& engine, const GgufFile& file, const s
   return reading;
 }
 
+namespace {
+void read_by_its_rule(engines::Walk& walk, EngineReading& reading) {
+  if (engines::follows_chatglm(walk)) return engines::read_as_chatglm(walk, reading);
+  switch (walk.engine.engine) {
+    case Engine::transformers: return engines::read_as_transformers(walk, reading);
+    case Engine::vllm: return engines::read_as_vllm(walk, reading);
+    case Engine::sglang: return engines::read_as_sglang(walk, reading);
+    case Engine::llama_cpp: return engines::read_as_llama_cpp(walk, reading);
+    case Engine::exllamav2: return engines::read_as_exllamav2(walk, reading);
+    case Engine::exllamav3: return engines::read_as_exllamav3(walk, reading);
+  }
+}
+}  // namespace
+
 EngineReading read_as(const EngineVersion& engine, const Json& config, const EngineOptions& options) {
   EngineReading reading;
   reading.engine = engine;
@@ -327,14 +341,7 @@ EngineReading read_as(const EngineVersion& engine, const Json& config, const Eng
   try {
     engines::refuse_models(walk);
     engines::refuse_legacy_names(walk);
-    switch (engine.engine) {
-      case Engine::transformers: engines::read_as_transformers(walk, reading); break;
-      case Engine::vllm: engines::read_as_vllm(walk, reading); break;
-      case Engine::sglang: engines::read_as_sglang(walk, reading); break;
-      case Engine::llama_cpp: engines::read_as_llama_cpp(walk, reading); break;
-      case Engine::exllamav2: engines::read_as_exllamav2(walk, reading); break;
-      case Engine::exllamav3: engines::read_as_exllamav3(walk, reading); break;
-    }
+    read_by_its_rule(walk, reading);
   } catch (const engines::Raised& raised) {
     reading.ropes.clear();
     reading.error = raised.error;

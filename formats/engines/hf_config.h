@@ -60,6 +60,10 @@ bool takes_mrope(const std::string& model_type);
 bool follows_own_names(const Walk& walk);
 /// Not followed: a file with such a name in an engine whose rule for it is not known.
 void refuse_legacy_names(const Walk& walk);
+/// ChatGLM's rope_ratio in the engines whose sources have it: vLLM and SGLang (models/chatglm.py: get_rope with base
+/// 10000 * rope_ratio and rotary_dim head_dim // 2), llama.cpp 0.5 (conversion/chatglm.py). Not run.
+bool follows_chatglm(const Walk& walk);
+void read_as_chatglm(Walk& walk, EngineReading& reading);
 /// Not followed: a class without a rope, or with code of its own. Raised: what transformers says to a file without a
 /// model_type.
 void refuse_models(const Walk& walk);

@@ -68,9 +68,43 @@ static bool rotates_less(const Walk& walk) {
   return !width || *rotary != *width;
 }
 
+bool follows_chatglm(const Walk& walk) {
+  const EngineVersion& engine = walk.engine;
+  const bool current = engine.engine == Engine::llama_cpp && engine.at_least({2025, 12});
+  return walk.model_type() == "chatglm" &&
+         (engine.engine == Engine::vllm || engine.engine == Engine::sglang || current);
+}
+
+void read_as_chatglm(Walk& walk, EngineReading& reading) {
+  Draft draft(walk);
+  const Value ratio = walk.get("rope_ratio", 1.0);
+  draft.record("theta", ratio);
+  draft.spec().theta = 10000 * number(ratio, "unsupported operand type(s) for *: 'int' and '{type}'");
+  const Value length = walk.get("seq_length", 8192);
+  draft.spec().context = tokens(length, "'>' not supported between instances of 'int' and '{type}'");
+  int head = split_head_dim(walk);
+  const bool converted = walk.engine.engine == Engine::llama_cpp;
+  if (converted && walk.has("attention_dim")) head = walk.positive_int("attention_dim");
+  set_rotary_dim(draft, walk.defaulted(head / 2), std::nullopt);
+  draft.record("method", walk.defaulted("default"));
+  const int served = draft.spec().context, asked = walk.options.context.value_or(served);
+  reading.ropes = {draft.finish()};
+  reading.context = asked;
+  if (asked > served && !converted && !walk.options.allow_longer_context)
+    reading.context_error = {"ValueError",
+                             "the length asked for (" + std::to_string(asked) + ") is greater than seq_length (" +
+                                 std::to_string(served) + ")",
+                             walk.has("seq_length") ? walk.pointer_to("seq_length") : ""};
+  walk.notice(
+      walk.engine.title() +
+          " was not run on chatglm: rope_ratio multiplies the base, neighbours of the first half "
+          "of a head rotate, by its source. The model's own code of ChatGLM2 divides positions by rope_ratio instead",
+      walk.has("rope_ratio") ? walk.pointer_to("rope_ratio") : "");
+}
+
 void refuse_legacy_names(const Walk& walk) {
   const std::string type = walk.model_type();
-  if (family_of(type).known) return;
+  if (family_of(type).known || follows_chatglm(walk)) return;
   const bool v5 = walk.engine.engine == Engine::transformers && walk.engine.at_least({5});
   const auto refuse = [&](const char* key) {
     not_followed(

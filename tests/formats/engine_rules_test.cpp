@@ -206,6 +206,33 @@ TEST(EngineRules, NamesThatOneClassHas) {
   }
 }
 
+// chatglm.py of vLLM and SGLang, conversion/chatglm.py of llama.cpp 0.5: base 10000 * rope_ratio, 64 of 128 channels.
+TEST(EngineRules, RopeRatioOfChatGlm) {
+  Json config = plain_of("chatglm");
+  config.erase("rope_theta");
+  config.erase("max_position_embeddings");
+  config["rope_ratio"] = 50;
+  config["seq_length"] = 32768;
+  for (const char* engine : {"vllm", "vllm@0.6.6", "sglang", "llama.cpp"}) {
+    const EngineReading reading = read_as(parse_engine(engine), config);
+    ASSERT_FALSE(reading.error) << engine << reading.error->text;
+    const RopeSpec& spec = reading.ropes.at(0).spec;
+    EXPECT_EQ(spec.theta, 500000) << engine;
+    EXPECT_EQ(spec.rotary_dim, 64) << engine;
+    EXPECT_TRUE(std::holds_alternative<RopeUnscaled>(spec.scaling));
+    EXPECT_EQ(reading.context, 32768) << engine;
+    // 500000^(-2/64)
+    EXPECT_NEAR(engine_table(reading.ropes[0], 1).inv_freq.at(1), 0.6636012, 1e-6) << engine;
+    EXPECT_NE(reading.notices.back().text.find("was not run on chatglm"), std::string::npos);
+  }
+  EngineOptions longer;
+  longer.context = 65536;
+  EXPECT_TRUE(read_as(parse_engine("vllm"), config, longer).context_error);
+  EXPECT_EQ(read_as(parse_engine("llama.cpp"), config, longer).context, 65536);
+  config["rope_ratio"] = "50";
+  EXPECT_EQ(read_as(parse_engine("sglang"), config).error.value_or(EngineError{}).kind, "TypeError");
+}
+
 /// Numbers of Llama's rules would be another model's.
 TEST(EngineRules, NamesThatNoRuleHasAreNotFollowed) {
   const auto followed = [](const char* model_type, const char* more, const char* engine) {
@@ -219,8 +246,9 @@ TEST(EngineRules, NamesThatNoRuleHasAreNotFollowed) {
   for (const char* engine : {"transformers", "vllm", "sglang", "llama.cpp", "exllamav2", "exllamav3"}) {
     const bool newest_transformers = std::string_view(engine) == "transformers";
     const bool python = newest_transformers || engine[0] == 'v' || engine[0] == 's';
-    EXPECT_FALSE(followed("chatglm", R"({"rope_ratio": 500})", engine)) << engine;
-    EXPECT_FALSE(followed("chatglm", "{}", engine)) << engine;
+    const bool chatglm = engine[0] == 'v' || engine[0] == 's' || std::string_view(engine) == "llama.cpp";
+    EXPECT_EQ(followed("chatglm", R"({"rope_ratio": 500})", engine), chatglm) << engine;
+    EXPECT_EQ(followed("chatglm", "{}", engine), chatglm) << engine;
     EXPECT_FALSE(followed("qwen", R"({"rotary_pct": 1.0, "rotary_emb_base": 10000})", engine)) << engine;
     EXPECT_EQ(followed("gpt_neox", R"({"rotary_pct": 0.5})", engine), newest_transformers) << engine;
     EXPECT_EQ(followed("gpt_neox", "{}", engine), newest_transformers) << engine;
