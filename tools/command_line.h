@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -7,6 +8,8 @@
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "lib/error.h"
 
 namespace ropewalk::tools {
 
@@ -78,5 +81,12 @@ std::string source_help();
 std::optional<std::uint64_t> parse_bytes(std::string_view text);
 /// "a,b,c" in parts; empty parts are kept.
 std::vector<std::string> split_list(std::string_view text, char separator = ',');
+/// Error(usage) for a value that stands twice in an option's list: its rows would too.
+template <class T>
+void add_once(std::vector<T>& list, const T& value, const std::string& option, const std::string& text) {
+  if (std::find(list.begin(), list.end(), value) != list.end())
+    throw Error(ErrorKind::usage, {}, option + " has '" + text + "' twice", "give each once");
+  list.push_back(value);
+}
 
 }  // namespace ropewalk::tools

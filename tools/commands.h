@@ -16,6 +16,7 @@ Command imatrix_command();
 Command verify_command();
 Command diff_command();
 Command perplexity_command();
+Command passkey_command();
 Command logits_command();
 Command tokenize_command();
 Command generate_command();

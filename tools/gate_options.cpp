@@ -31,16 +31,6 @@ int parse_position(std::string_view text, std::string_view gate) {
   return *position;
 }
 
-double parse_limit(std::string_view text, std::string_view gate) {
-  const bool percent = text.ends_with('%');
-  if (percent) text.remove_suffix(1);
-  double value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value))
-    unreadable(gate, "has '" + std::string(text) + "' where a number was expected");
-  return percent ? value / 100 : value;
-}
-
 Positions parse_positions(std::string_view range, std::string_view gate) {
   Positions out;
   const std::size_t colon = range.find(':');
@@ -78,6 +68,16 @@ void check_range(const GateRequest& request, int context) {
 }
 
 }  // namespace
+
+double parse_limit(std::string_view text, std::string_view gate) {
+  const bool percent = text.ends_with('%');
+  if (percent) text.remove_suffix(1);
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value))
+    unreadable(gate, "has '" + std::string(text) + "' where a number was expected");
+  return percent ? value / 100 : value;
+}
 
 void declare_gates(CommandLine& line, GateOptions& options) {
   std::string names;

@@ -16,6 +16,9 @@ struct GateOptions {
 };
 void declare_gates(CommandLine& line, GateOptions& options);
 
+/// A bound's value: "0.02", "98%". Error(usage) naming `gate`, the whole text.
+double parse_limit(std::string_view value, std::string_view gate);
+
 /// Positions take suffixes (8k), V may be a percentage (99.5%). Error(usage) with the text and what was expected: also
 /// for what no report could answer, as an unknown figure, a range on one of the whole, a share past 1.
 verify::GateRequest parse_gate(verify::Bound bound, std::string_view text);

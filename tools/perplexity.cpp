@@ -12,6 +12,7 @@
 #include "tools/sweep_options.h"
 #include "tools/text_input.h"
 #include "tools/units.h"
+#include "tools/window_scores.h"
 #include "verify/perplexity.h"
 
 namespace ropewalk::tools {
@@ -48,27 +49,6 @@ void declare(CommandLine& line, PerplexityOptions& options) {
                "a Markdown table for a model card");
   line.example("ropewalk perplexity model -f a.txt -f b.txt -c 2k --protocol yarn,llama.cpp",
                "the YaRN repository's number and llama-perplexity's");
-}
-
-/// Error(usage) for a value that stands twice in a list: its rows would too.
-template <class T>
-void add_once(std::vector<T>& list, const T& value, const std::string& option, const std::string& text) {
-  if (std::find(list.begin(), list.end(), value) != list.end())
-    throw Error(ErrorKind::usage, {}, option + " has '" + text + "' twice", "give each once");
-  list.push_back(value);
-}
-
-std::vector<int> parse_contexts(const std::string& text) {
-  std::vector<int> contexts;
-  for (const std::string& part : split_list(text)) {
-    const auto context = formats::parse_context(part);
-    if (!context)
-      throw Error(ErrorKind::usage, {}, "--context has '" + part + "'",
-                  "give numbers of tokens such as 4096 or 64k, separated by commas");
-    check_context(*context);
-    add_once(contexts, *context, "--context", part);
-  }
-  return contexts;
 }
 
 std::vector<verify::Protocol> parse_protocols(const std::string& text) {
@@ -111,9 +91,7 @@ void check_windows(const std::vector<verify::Protocol>& protocols, const std::ve
     }
 }
 
-// held by one sweep; overlapping windows of a long text would take any amount
 using Documents = std::vector<std::vector<std::int32_t>>;  // ids
-constexpr std::uint64_t kWindowBytes = std::uint64_t{2} << 30;
 
 /// The ids of windows [first, last), counted through all plans.
 std::vector<verify::Window> windows_of(const std::vector<verify::WindowPlan>& plans, const Documents& documents,
@@ -129,33 +107,6 @@ std::vector<verify::Window> windows_of(const std::vector<verify::WindowPlan>& pl
   return windows;
 }
 
-/// Scores of all windows, in as few sweeps as the memory for them allows.
-std::vector<std::vector<verify::TokenScore>> score_windows(const Checkpoint& model, const Documents& documents,
-                                                           const std::vector<verify::WindowPlan>& plans,
-                                                           SweepDevice& device, const CommonOptions& common,
-                                                           const Io& io) {
-  std::vector<std::size_t> lengths;
-  for (const verify::WindowPlan& plan : plans)
-    for (const verify::WindowSpan& span : plan.spans) lengths.push_back(static_cast<std::size_t>(span.size()));
-  const std::uint64_t devices = device.device ? std::max<std::size_t>(1, device.device->indices.size()) : 1;
-  const auto parts = verify::split_windows(model.config, lengths, devices * kWindowBytes);
-  if (parts.size() > 1 && !common.quiet)
-    io.err << model.label << ": " << plural(lengths.size(), "window") << " in " << parts.size()
-           << " passes over the weights, to hold " << 2 * devices << " GiB of them at a time\n";
-  const auto layers = static_cast<std::uint64_t>(model.config.n_layers);
-  Progress progress(io, common.quiet, model.label + ": layers", layers * parts.size(), Progress::Unit::steps);
-  std::vector<std::vector<verify::TokenScore>> scores;
-  for (std::size_t part = 0; part < parts.size(); ++part) {
-    verify::SweepOptions sweep = sweep_options(common, device, progress, io);
-    sweep.progress = [&](int done) { progress.set(part * layers + static_cast<std::uint64_t>(done)); };
-    const std::size_t first = scores.size();
-    const std::vector<verify::Window> windows = windows_of(plans, documents, first, first + parts[part]);
-    std::ranges::move(verify::score(model, windows, sweep), std::back_inserter(scores));
-    tell_sweep(device, common, io);
-  }
-  return scores;
-}
-
 /// One source under one protocol at every context: the windows of all lengths share one sweep, as far as memory allows.
 std::vector<verify::PerplexityResult> evaluate(const Checkpoint& model, const Documents& documents,
                                                const std::vector<int>& contexts, verify::Protocol protocol,
@@ -166,7 +117,12 @@ std::vector<verify::PerplexityResult> evaluate(const Checkpoint& model, const Do
   std::vector<verify::WindowPlan> plans;
   for (int context : contexts)
     plans.push_back(verify::plan_windows(documents, context, options.stride.value_or(0), protocol, bos, most));
-  const auto scores = score_windows(model, documents, plans, device, options.common, io);
+  std::vector<std::size_t> lengths;
+  for (const verify::WindowPlan& plan : plans)
+    for (const verify::WindowSpan& span : plan.spans) lengths.push_back(static_cast<std::size_t>(span.size()));
+  const auto scores = score_windows(
+      model, lengths, [&](std::size_t first, std::size_t last) { return windows_of(plans, documents, first, last); },
+      device, options.common, io);
   std::vector<verify::PerplexityResult> results;
   auto at = scores.begin();
   for (const verify::WindowPlan& plan : plans) {

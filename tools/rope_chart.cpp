@@ -6,6 +6,7 @@
 
 #include "lib/rope_bands.h"
 #include "tools/one_line.h"
+#include "tools/svg.h"
 #include "tools/units.h"
 
 namespace ropewalk::tools {
@@ -16,20 +17,6 @@ constexpr double kDash = 12;  // half of the dash that stands for a curve of one
 constexpr int kColors = 8;
 // longest label of a legend's line at 13 px: about 7 px a letter in kRight - kLeft - 40
 constexpr std::size_t kLegendLetters = 104;
-
-std::string escaped(const std::string& text) {
-  std::string out;
-  for (const char c : one_line(text)) {
-    if (c == '&') out += "&amp;";
-    else if (c == '<') out += "&lt;";
-    else if (c == '>') out += "&gt;";
-    else if (c == '"') out += "&quot;";
-    else out += c;
-  }
-  return out;
-}
-
-std::string px(double value) { return fixed_text(value, 2); }
 
 /// The end of a long path, which tells more than its beginning.
 std::string shortened(const std::string& text, std::size_t letters) {
@@ -152,12 +139,12 @@ class Panel {
   }
 
   void text(double at_x, double at_y, const std::string& words, const std::string& attributes = "") {
-    body_ += "<text x=\"" + px(at_x) + "\" y=\"" + px(at_y) + "\"" + (attributes.empty() ? "" : " " + attributes) +
-             ">" + escaped(words) + "</text>\n";
+    body_ += "<text x=\"" + svg_px(at_x) + "\" y=\"" + svg_px(at_y) + "\"" +
+             (attributes.empty() ? "" : " " + attributes) + ">" + svg_text(words) + "</text>\n";
   }
   void line(double x1, double y1, double x2, double y2, const std::string& kind) {
-    body_ += "<line class=\"" + kind + "\" x1=\"" + px(x1) + "\" y1=\"" + px(y1) + "\" x2=\"" + px(x2) + "\" y2=\"" +
-             px(y2) + "\"/>\n";
+    body_ += "<line class=\"" + kind + "\" x1=\"" + svg_px(x1) + "\" y1=\"" + svg_px(y1) + "\" x2=\"" + svg_px(x2) +
+             "\" y2=\"" + svg_px(y2) + "\"/>\n";
   }
 
   void legend(bool named) {
@@ -194,8 +181,8 @@ class Panel {
       const double right = to == pairs_.size() ? kRight : (x(to - 1) + x(to)) / 2;
       const std::string name = rope_band_name(pairs_[from].band);
       for (const Scale* plot : {&frequency_, &slow_})
-        body_ += "<rect class=\"band " + name + "\" x=\"" + px(left) + "\" y=\"" + px(plot->top) + "\" width=\"" +
-                 px(right - left) + "\" height=\"" + px(plot->height) + "\"/>\n";
+        body_ += "<rect class=\"band " + name + "\" x=\"" + svg_px(left) + "\" y=\"" + svg_px(plot->top) +
+                 "\" width=\"" + svg_px(right - left) + "\" height=\"" + svg_px(plot->height) + "\"/>\n";
       if (right - left > 7.5 * double(name.size()))
         text((left + right) / 2, frequency_.top - 8, name, "class=\"small\" text-anchor=\"middle\"");
       from = to;
@@ -203,8 +190,8 @@ class Panel {
   }
 
   void frame(const Scale& plot) {
-    body_ += "<rect class=\"frame\" x=\"" + px(kLeft) + "\" y=\"" + px(plot.top) + "\" width=\"" + px(kRight - kLeft) +
-             "\" height=\"" + px(plot.height) + "\"/>\n";
+    body_ += "<rect class=\"frame\" x=\"" + svg_px(kLeft) + "\" y=\"" + svg_px(plot.top) + "\" width=\"" +
+             svg_px(kRight - kLeft) + "\" height=\"" + svg_px(plot.height) + "\"/>\n";
   }
   void pair_axis(const Scale& plot, bool named) {
     const double y = plot.top + plot.height;
@@ -269,8 +256,9 @@ class Panel {
       if (!(values[pair] > 0)) continue;  // a pair that stands still has no place on a logarithmic scale
       const double y = plot.y(values[pair]);
       body_ += first ? "" : " ";
-      if (pairs_.size() == 1) body_ += px(x(pair) - kDash) + "," + px(y) + " " + px(x(pair) + kDash) + "," + px(y);
-      else body_ += px(x(pair)) + "," + px(y);
+      if (pairs_.size() == 1)
+        body_ += svg_px(x(pair) - kDash) + "," + svg_px(y) + " " + svg_px(x(pair) + kDash) + "," + svg_px(y);
+      else body_ += svg_px(x(pair)) + "," + svg_px(y);
       first = false;
     }
     body_ += "\"/>\n";
@@ -342,14 +330,14 @@ std::string style() {
          "}\n</style>\n";
 }
 std::string drawing(const std::string& title, double height, const std::string& body) {
-  return "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"" + px(kWidth) + "\" height=\"" + px(height) +
-         "\" viewBox=\"0 0 " + px(kWidth) + " " + px(height) + "\">\n<title>RoPE of " + escaped(title) + "</title>\n" +
-         style() + "<rect class=\"paper\" width=\"" + px(kWidth) + "\" height=\"" + px(height) + "\"/>\n" + body +
-         "</svg>\n";
+  return "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"" + svg_px(kWidth) + "\" height=\"" + svg_px(height) +
+         "\" viewBox=\"0 0 " + svg_px(kWidth) + " " + svg_px(height) + "\">\n<title>RoPE of " + svg_text(title) +
+         "</title>\n" + style() + "<rect class=\"paper\" width=\"" + svg_px(kWidth) + "\" height=\"" + svg_px(height) +
+         "\"/>\n" + body + "</svg>\n";
 }
 
 std::string heading(const std::string& words) {
-  return "<text x=\"" + px(kLeft) + "\" y=\"30.00\" class=\"title\">" + escaped(words) + "</text>\n";
+  return "<text x=\"" + svg_px(kLeft) + "\" y=\"30.00\" class=\"title\">" + svg_text(words) + "</text>\n";
 }
 
 }  // namespace

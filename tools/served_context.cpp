@@ -1,7 +1,9 @@
 #include "tools/served_context.h"
 
+#include "formats/rope_config.h"
 #include "lib/error.h"
 #include "lib/plural.h"
+#include "tools/command_line.h"
 
 namespace ropewalk::tools {
 
@@ -9,6 +11,19 @@ void check_context(int context) {
   if (context < 2)
     throw Error(ErrorKind::usage, {}, "a context of " + std::to_string(context) + " has nothing to predict",
                 "give -c of at least 2");
+}
+
+std::vector<int> parse_contexts(const std::string& text) {
+  std::vector<int> contexts;
+  for (const std::string& part : split_list(text)) {
+    const auto context = formats::parse_context(part);
+    if (!context)
+      throw Error(ErrorKind::usage, {}, "--context has '" + part + "'",
+                  "give numbers of tokens such as 4096 or 64k, separated by commas");
+    check_context(*context);
+    add_once(contexts, *context, "--context", part);
+  }
+  return contexts;
 }
 
 int context_of(std::optional<int> asked, const Checkpoint& model) {

@@ -2,6 +2,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "lib/checkpoint.h"
 
@@ -9,6 +10,9 @@ namespace ropewalk::tools {
 
 /// Error(usage) for a context in which no token follows another. Before any byte is read.
 void check_context(int context);
+
+/// "4096" or "4k,8k,16k": contexts to evaluate, each once. Error(usage) for what is no such list.
+std::vector<int> parse_contexts(const std::string& text);
 
 /// The context evaluated: -c, else what the model serves. Error(usage) if neither says one of at least 2.
 int context_of(std::optional<int> asked, const Checkpoint& model);

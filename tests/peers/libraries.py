@@ -6,6 +6,7 @@
   in at most 2 of 10,000 elements (240 of 3,145,728 for these files).
 * The hf protocol is the sliding-window perplexity of transformers' guide: a window every `stride` tokens, labels of -100 on what an earlier window scored, the model's own mean
   loss weighed by its labels less one. Each loss is within 1.6e-4 of float64 on either side (goldens/forward/README): 3.2e-4.
+* Passkey prompts have the real tokenizer's ids; what greedy generation says of them is the verdict; losses of the answers are within the same tolerance.
 * The extended folder's frequencies are those transformers computes from its config.json.
 """
 import json
@@ -84,6 +85,32 @@ def check_perplexity(checks, ropewalk, folder, text):
     checks.check(default["stride"] == 128, "hf: the stride is half a window unless told")
 
 
+TASK = ("There is an important info hidden inside a lot of irrelevant text. Find it and memorize them. I will quiz you about the important information there.\n{}\n"
+        "The pass key is {}. Remember it. {} is the pass key.\n{}\nWhat is the pass key? The pass key is")
+GRASS = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again. " * 400
+
+
+def check_passkey(checks, ropewalk, folder):
+    """The prompts of the report made again, and what transformers says of them."""
+    model, tokenizer = load(folder), transformers.AutoTokenizer.from_pretrained(folder)
+    for result in ropewalk.json("passkey", folder, "-c", "200,600", "--depths", "0,30,100", "--iterations", "2")["results"]:
+        worst, verdicts, counts = 0.0, True, True
+        for question in result["questions"]:
+            before, key = round(question["depth"] * question["haystack_units"]), question["answer"]
+            prompt = TASK.format(GRASS[:before], key, key, GRASS[: question["haystack_units"] - before])
+            ids, whole = tokenizer(prompt).input_ids, tokenizer(prompt + " " + key).input_ids
+            counts &= len(whole) == question["tokens"] and whole[: len(ids)] == ids
+            with torch.no_grad():
+                logits = model(torch.tensor([whole])).logits[0].double().numpy()
+                out = model.generate(torch.tensor([ids]), max_new_tokens=len(whole) - len(ids) + 1, do_sample=False, eos_token_id=None, pad_token_id=0)
+            log_p = log_softmax(logits)
+            answer = range(len(ids), len(whole))
+            worst = max(worst, abs(-np.mean([log_p[t - 1, whole[t]] for t in answer]) - question["answer_nll"]))
+            said = tokenizer.decode(out[0, len(ids):]).strip()
+            verdicts &= (said[: len(key)] == key and not said[len(key):][:1].isdigit()) == question["correct"]
+        checks.check(counts and verdicts and worst <= TOLERANCE, f"passkey at {result['context']}: prompts, verdicts and losses of {len(result['questions'])} (worst {worst:.1e})")
+
+
 def check_peft(checks, merged, base, adapter):
     model = transformers.AutoModelForCausalLM.from_pretrained(base, torch_dtype=torch.float16)
     theirs = PeftModel.from_pretrained(model, adapter).merge_and_unload().state_dict()
@@ -124,6 +151,7 @@ def main():
         check_forward(checks, ropewalk, merged, prompts, "merged")
         check_peft(checks, merged, base, adapter)
         check_perplexity(checks, ropewalk, base, options.golden / FIXTURES / "goldens/perplexity/doc-1.txt")
+        check_passkey(checks, ropewalk, models / "tolstoy-4m")
         tokenizer = transformers.AutoTokenizer.from_pretrained(merged)
         checks.check(tokenizer.vocab_size == 2048, "the merged folder's tokenizer loads in transformers")
 

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 #include <iostream>
+#include <set>
 
 #include "formats/safetensors.h"
 #include "lib/sha256.h"
@@ -83,6 +84,77 @@ TEST(Perplexity, TheSameWhateverTheThreads) {
 }
 
 // goldens/forward: float64 losses of four windows; the real library's own float32 is off by up to 6.1e-5 there.
+// The prompts are verify's (verify_passkey_test); here: what is asked, counted, judged and drawn.
+TEST(Passkey, CountsWhatItAsked) {
+  const Scratch scratch;
+  const std::string base = model("tolstoy-4m"), svg = (scratch / "map.svg").string();
+  const Ran ran =
+      run({"passkey", base, "-c", "128,256", "--depths", "0,50%", "--iterations", "3", "--svg", svg, "--json"});
+  ASSERT_EQ(ran.exit, 0) << ran.err;
+  const Json report = ran.json();
+  ASSERT_EQ(report["results"].size(), 2u);
+  for (const Json& result : report["results"]) {
+    EXPECT_EQ(result["asked"], 6);
+    ASSERT_EQ(result["questions"].size(), 6u);
+    std::set<std::string> answers;
+    double nll = 0;
+    for (const Json& question : result["questions"]) {
+      answers.insert(question["answer"].get<std::string>());
+      EXPECT_LE(question["tokens"], result["context"]);
+      EXPECT_GE(question["tokens"].get<int>() + 12, result["context"].get<int>());
+      nll += question["answer_nll"].get<double>();
+    }
+    EXPECT_EQ(answers.size(), 6u);
+    EXPECT_GT(nll, 0);
+    EXPECT_EQ(result["depths"][1]["depth"], 0.5);
+    EXPECT_EQ(result["depths"][0]["asked"], 3);
+  }
+  const std::string drawing = slurp(svg);
+  std::size_t cells = 0;
+  for (std::size_t at = 0; (at = drawing.find("class=\"cell\"", at)) != std::string::npos; ++at) ++cells;
+  EXPECT_EQ(cells, 4u);
+  // the same questions in one length alone, and of another seed others
+  const Json alone = run({"passkey", base, "-c", "256", "--depths", "0,50", "--iterations", "3", "--json"}).json(),
+             other =
+                 run({"passkey", base, "-c", "256", "--depths", "0,50", "--iterations", "3", "--seed", "2", "--json"})
+                     .json();
+  EXPECT_EQ(alone["results"][0], report["results"][1]);
+  EXPECT_NE(other["results"][0]["questions"][0]["answer"], alone["results"][0]["questions"][0]["answer"]);
+}
+
+// A model of four million parameters finds nothing: a gate that asks for something fails, one for nothing passes.
+TEST(Passkey, Gates) {
+  const std::string base = model("tolstoy-4m");
+  const auto gated = [&](const std::string& gate) {
+    return run({"passkey", base, "-c", "144,160", "--depths", "0", "--iterations", "1", "--min", gate});
+  };
+  EXPECT_EQ(gated("accuracy=0").exit, 0);
+  const Ran failed = gated("accuracy=50%");
+  EXPECT_EQ(failed.exit, 1);
+  EXPECT_NE(failed.out.find("FAILED " + base + ": accuracy@144 is 0.0%, at least 50.0% asked for"), std::string::npos)
+      << failed.out;
+  EXPECT_EQ(gated("accuracy@160=0").exit, 0);
+  for (const char* gate : {"accuracy", "accuracy@1k=0.5", "accuracy=2", "top1=0.5", "accuracy@=0.5", "accuracy=x"})
+    EXPECT_EQ(gated(gate).exit, 2) << gate;
+}
+
+TEST(Passkey, RefusesBeforeItReads) {
+  const std::string base = model("tolstoy-4m");
+  const auto refused = [&](std::vector<std::string> words) {
+    words.insert(words.begin(), {"passkey", base});
+    const Ran ran = run(words);
+    return std::to_string(ran.exit) + " " + ran.err;
+  };
+  EXPECT_EQ(refused({"-c", "256", "--depths", "0,101"}),
+            "2 error: --depths has '101'; give percentages such as 0,50,100, separated by commas, or 'random'\n");
+  EXPECT_EQ(refused({"-c", "256", "--haystack", "gras"}), "2 error: unknown --haystack 'gras'; did you mean grass?\n");
+  EXPECT_EQ(refused({"-c", "256", "-f", fixture("goldens/perplexity/doc-1.txt")}),
+            "2 error: -f is a text to hide keys in, and --haystack is grass; add --haystack text, or leave -f out\n");
+  EXPECT_EQ(refused({"-c", "256", "--haystack", "keys", "--num-keys", "2"}),
+            "2 error: --num-keys was given, and --haystack keys has as many as fit; leave --num-keys out\n");
+  EXPECT_EQ(refused({"-c", "40"}).substr(0, 1), "3");
+}
+
 TEST(Logits, LossesOfTheGoldenWindow) {
   Scratch scratch;
   const auto golden = formats::read_safetensors(fixture("goldens/forward/stories260K-512/golden.safetensors"));

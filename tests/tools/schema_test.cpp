@@ -129,6 +129,8 @@ TEST(Schema, EveryCommand) {
   expect_valid({"perplexity", base, gguf, "-f", text, "-c", "128,256", "--windows", "2", "--protocol",
                 "tokens,yarn,hf,llama.cpp"});
   expect_valid({"perplexity", base, "-f", text, "-c", "128", "--windows", "1"});
+  expect_valid({"passkey", base, gguf, "-c", "128", "--iterations", "1", "--min", "accuracy=0"});
+  expect_valid({"passkey", base, "-c", "256", "--depths", "random", "--haystack", "text", "--min", "accuracy=1"}, 1);
   expect_valid({"logits", base, "-f", text, "-c", "64", "-o", (scratch / "l.safetensors").string()});
   expect_valid({"imatrix", base, "-f", text, "-c", "64", "-o", (scratch / "i.gguf").string()});
   expect_valid({"imatrix", "--in-file", (scratch / "i.gguf").string(), "-o", (scratch / "i.dat").string()});
@@ -158,7 +160,7 @@ TEST(Schema, TheDesignNamesEveryKey) {
       EXPECT_TRUE(common || row.find("`" + item.key() + "`") != std::string::npos) << command << ": " << item.key();
     }
   }
-  EXPECT_GE(rows, 13);
+  EXPECT_GE(rows, 14);
 }
 
 TEST(Schema, Failures) {
@@ -172,7 +174,7 @@ TEST(Schema, Failures) {
 TEST(Schema, DevicesAreDescribedOnce) {
   const auto device = [](const char* command) { return schema_of(command)["properties"]["device"]["properties"]; };
   EXPECT_TRUE(device("perplexity").contains("sweeps"));
-  for (const char* command : {"verify", "logits"}) EXPECT_EQ(device(command), device("perplexity")) << command;
+  for (const char* command : {"verify", "logits", "passkey"}) EXPECT_EQ(device(command), device("perplexity")) << command;
 }
 
 }  // namespace

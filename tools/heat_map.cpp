@@ -1,0 +1,75 @@
+#include "tools/heat_map.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "tools/svg.h"
+
+namespace ropewalk::tools {
+namespace {
+
+constexpr double kLeft = 96, kCellWidth = 76, kCellHeight = 30, kTop = 50, kBetween = 72, kLetter = 7.2;
+
+/// Colours of 0, 0.5 and 1, dark enough or pale enough for black text on all of them.
+std::string color(double share) {
+  constexpr std::array<std::array<double, 3>, 3> kStops = {{{244, 138, 80}, {240, 236, 224}, {110, 170, 235}}};
+  const double at = std::clamp(share, 0.0, 1.0) * 2;
+  const std::size_t from = at < 1 ? 0 : 1;
+  std::string out = "rgb(";
+  for (std::size_t channel = 0; channel < 3; ++channel) {
+    const double low = kStops[from][channel], high = kStops[from + 1][channel];
+    out += (channel > 0 ? "," : "") + std::to_string(std::lround(low + (high - low) * (at - double(from))));
+  }
+  return out + ")";
+}
+
+std::string words(double x, double y, const std::string& css, const std::string& text) {
+  return "<text x=\"" + svg_px(x) + "\" y=\"" + svg_px(y) + "\" class=\"" + css + "\">" + svg_text(text) + "</text>\n";
+}
+
+std::string percent(double share) { return std::to_string(std::lround(share * 100)) + "%"; }
+
+std::string draw(const HeatMap& map, double top, const std::string& column_axis, const std::string& row_axis) {
+  std::string out = words(kLeft, top, "name", map.title) + words(kLeft - 8, top + 18, "axis end", row_axis);
+  for (std::size_t column = 0; column < map.columns.size(); ++column)
+    out += words(kLeft + (double(column) + 0.5) * kCellWidth, top + 18, "axis middle", map.columns[column]);
+  for (std::size_t row = 0; row < map.rows.size(); ++row) {
+    const double y = top + 26 + double(row) * kCellHeight;
+    out += words(kLeft - 8, y + 20, "axis end", map.rows[row]);
+    for (std::size_t column = 0; column < map.columns.size(); ++column) {
+      const double x = kLeft + double(column) * kCellWidth, share = map.share[row][column];
+      out += "<rect class=\"cell\" x=\"" + svg_px(x) + "\" y=\"" + svg_px(y) + "\" width=\"" + svg_px(kCellWidth - 2) +
+             "\" height=\"" + svg_px(kCellHeight - 2) + "\" fill=\"" + color(share) + "\"/>\n" +
+             words(x + kCellWidth / 2 - 1, y + 19, "value middle", percent(share));
+    }
+  }
+  return out + words(kLeft + double(map.columns.size()) * kCellWidth / 2,
+                     top + 26 + double(map.rows.size()) * kCellHeight + 16, "axis middle", column_axis);
+}
+
+}  // namespace
+
+std::string heat_maps(const std::string& title, const std::string& column_axis, const std::string& row_axis,
+                      const std::vector<HeatMap>& maps) {
+  double width = kLeft + 40 + double(title.size()) * kLetter * 1.25, top = kTop + 24;
+  std::string body = words(20, 30, "title", title);
+  for (const HeatMap& map : maps) {
+    width = std::max(
+        {width, kLeft + 24 + double(map.columns.size()) * kCellWidth, kLeft + 40 + double(map.title.size()) * kLetter});
+    body += draw(map, top, column_axis, row_axis);
+    top += 26 + double(map.rows.size()) * kCellHeight + kBetween;
+  }
+  const std::string size = svg_px(width) + " " + svg_px(top - kBetween + 30);
+  return "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"" + svg_px(width) + "\" height=\"" +
+         svg_px(top - kBetween + 30) + "\" viewBox=\"0 0 " + size + "\">\n<title>" + svg_text(title) +
+         "</title>\n<style>\n"
+         "text{font-family:system-ui,sans-serif;font-size:13px;fill:#1b1f24}\n"
+         ".paper{fill:#ffffff}\n.title{font-size:16px;font-weight:600}\n.name{font-weight:600}\n"
+         ".middle{text-anchor:middle}\n.end{text-anchor:end}\n.value{fill:#10141a}\n"
+         "@media (prefers-color-scheme:dark){\ntext{fill:#e6e8eb}\n.paper{fill:#15181c}\n}\n"
+         "</style>\n<rect class=\"paper\" width=\"100%\" height=\"100%\"/>\n" +
+         body + "</svg>\n";
+}
+
+}  // namespace ropewalk::tools

@@ -1,0 +1,385 @@
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <numeric>
+
+#include "formats/rope_config.h"
+#include "lib/nearest_word.h"
+#include "tools/commands.h"
+#include "tools/common_options.h"
+#include "tools/gate_options.h"
+#include "tools/heat_map.h"
+#include "tools/served_context.h"
+#include "tools/text_input.h"
+#include "tools/units.h"
+#include "tools/window_scores.h"
+#include "verify/gates.h"
+#include "verify/passkey.h"
+
+namespace ropewalk::tools {
+namespace {
+
+struct PasskeyOptions {
+  std::vector<std::string> sources;
+  std::optional<std::string> contexts, svg;
+  std::string depths = "0,25,50,75,100", haystack = "grass";
+  int iterations = 4, n_keys = 1, seed = 1;
+  std::vector<std::string> min;
+  TextOptions text;
+  SourceOptions modifiers;
+  DeviceChoice device;
+  CommonOptions common;
+};
+
+void declare(CommandLine& line, PasskeyOptions& options) {
+  line.positionals(options.sources, "SOURCE", "models to put side by side", 1);
+  line.option("-c,--context,--ctx-size", options.contexts, "N[,N...]",
+              "lengths of prompt and answer, e.g. 4k,16k,64k (default: the first source's context)");
+  line.option("--depths", options.depths, "D[,D...]",
+              "where the key stands, in percent of the haystack, or 'random', drawn for each key as the published "
+              "protocol does (default 0,25,50,75,100)");
+  line.option("--iterations", options.iterations, 1, 100'000, "K", "keys for each length and depth (default 4)");
+  line.option("--num-keys", options.n_keys, 1, 1000, "K",
+              "keys in the haystack, of which one is asked for (default 1)");
+  line.option(
+      "--haystack", options.haystack, "grass|text|keys",
+      "what it is hidden in (default grass): grass: the sentences of landmark attention and the YaRN repository; "
+      "text: -f, or a bundled novel; keys: nothing but other keys");
+  line.option("--seed", options.seed, 0, 2'147'483'647, "N", "of keys and of random depths (default 1)");
+  line.option("--min", options.min, "accuracy[@N]=V",
+              "fail where fewer are found, at every length or at N, e.g. 0.9 or 90%. Repeatable");
+  line.option("--svg", options.svg, "FILE", "draw accuracy by length and depth");
+  line.option("-f,--file", options.text.files, "TEXT", "text for --haystack text, UTF-8; - is standard input");
+  declare_modifiers(line, options.modifiers);
+  declare_unmerged(line, options.modifiers);
+  declare_device(line, options.device);
+  declare_common(line, options.common);
+  line.example("ropewalk passkey base tuned -c 4k,8k,16k --svg passkey.svg", "which of the two finds it, and where");
+  line.example("ropewalk passkey model.gguf -c 64k --depths random --iterations 20 --min accuracy=0.9",
+               "the published protocol as a gate");
+}
+
+/// nullopt: random.
+std::optional<std::vector<double>> parse_depths(const std::string& text) {
+  if (text == "random") return std::nullopt;
+  std::vector<double> depths;
+  for (std::string part : split_list(text)) {
+    const std::string asked = part;
+    if (part.ends_with('%')) part.pop_back();
+    std::size_t end = 0;
+    double percent = -1;
+    try {
+      percent = std::stod(part, &end);
+    } catch (const std::exception&) {
+    }
+    if (end != part.size() || !(percent >= 0 && percent <= 100))
+      throw Error(ErrorKind::usage, {}, "--depths has '" + asked + "'",
+                  "give percentages such as 0,50,100, separated by commas, or 'random'");
+    add_once(depths, percent / 100, "--depths", asked);
+  }
+  return depths;
+}
+
+verify::Haystack parse_haystack(const std::string& name) {
+  if (const auto haystack = verify::haystack_from_name(name)) return *haystack;
+  const auto near = nearest_word(name, {"grass", "text", "keys"});
+  throw Error(ErrorKind::usage, {}, "unknown --haystack '" + name + "'",
+              near ? "did you mean " + *near + "?" : "use grass, text or keys");
+}
+
+struct AccuracyGate {
+  std::optional<int> context;  // nullopt: every length
+  double limit = 0;
+};
+std::vector<AccuracyGate> parse_gates(const std::vector<std::string>& texts, const std::vector<int>& contexts) {
+  std::vector<AccuracyGate> gates;
+  for (const std::string& text : texts) {
+    const std::size_t equals = text.find('='), at = std::min(text.find('@'), equals);
+    const std::string name = text.substr(0, at);
+    if (equals == std::string::npos || name != "accuracy")
+      throw Error(ErrorKind::usage, {}, "gate '" + text + "' is not known", "write accuracy=0.9 or accuracy@64k=0.9");
+    AccuracyGate gate{std::nullopt, parse_limit(std::string_view(text).substr(equals + 1), text)};
+    if (!(gate.limit >= 0 && gate.limit <= 1))
+      throw Error(ErrorKind::usage, {}, "gate '" + text + "' has a limit past what a share can be", "write 90% or 0.9");
+    if (at < equals) {
+      gate.context = formats::parse_context(text.substr(at + 1, equals - at - 1));
+      if (!gate.context || std::ranges::find(contexts, *gate.context) == contexts.end())
+        throw Error(ErrorKind::usage, {}, "gate '" + text + "' names a length that -c has not",
+                    "give one of the lengths of -c");
+    }
+    gates.push_back(gate);
+  }
+  return gates;
+}
+
+/// SplitMix64 (Steele, Lea, Flood 2014): one number from several, the same everywhere.
+std::uint64_t mixed(std::uint64_t seed, std::uint64_t value) {
+  std::uint64_t z = seed + 0x9E3779B97F4A7C15 * (value + 1);
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EB;
+  return z ^ (z >> 31);
+}
+
+/// What is asked, of all sources alike: [context][depth][iteration].
+std::vector<verify::PasskeyTask> tasks_of(const PasskeyOptions& options, const std::vector<int>& contexts,
+                                          const std::optional<std::vector<double>>& depths, std::string_view text) {
+  std::vector<verify::PasskeyTask> tasks;
+  const std::size_t n_depths = depths ? depths->size() : 1;
+  for (int context : contexts)
+    for (std::size_t depth = 0; depth < n_depths; ++depth)
+      for (int iteration = 0; iteration < options.iterations; ++iteration) {
+        std::uint64_t seed = static_cast<std::uint64_t>(options.seed);
+        for (const std::uint64_t part : {static_cast<std::uint64_t>(context), static_cast<std::uint64_t>(depth),
+                                         static_cast<std::uint64_t>(iteration)})
+          seed = mixed(seed, part);
+        const double at = depths ? (*depths)[depth] : static_cast<double>(mixed(seed, 0) >> 11) * 0x1p-53;
+        tasks.push_back({context, at, seed, options.n_keys, *verify::haystack_from_name(options.haystack), text});
+      }
+  return tasks;
+}
+
+/// Answers of one length, or of one depth of it.
+struct Cell {
+  std::uint64_t asked = 0, correct = 0, right = 0, ids = 0;
+  double nll = 0;
+  void add(const verify::PasskeyAnswer& answer) {
+    ++asked, correct += answer.correct ? 1 : 0, right += answer.right, ids += answer.n, nll += answer.nll;
+  }
+  double accuracy() const { return static_cast<double>(correct) / static_cast<double>(asked); }
+  Json json() const {
+    return {{"asked", asked},
+            {"correct", correct},
+            {"accuracy", accuracy()},
+            {"token_accuracy", static_cast<double>(right) / static_cast<double>(ids)},
+            {"answer_nll", nll / static_cast<double>(ids)}};
+  }
+};
+struct SourceCells {
+  std::string name;
+  std::vector<Cell> lengths;             // [context]
+  std::vector<std::vector<Cell>> cells;  // [context][depth]
+  std::vector<Json> questions;           // [context], an array each
+};
+
+/// One source's answers; the windows of all lengths share a sweep, as far as memory allows.
+SourceCells answer_all(const formats::Source& source, const std::vector<verify::PasskeyTask>& tasks,
+                       std::size_t n_contexts, std::size_t n_depths, SweepDevice& device, const CommonOptions& common,
+                       const Io& io) {
+  const auto tokenizer = formats::Tokenizer::create(vocabulary_of(source.checkpoint));
+  const std::vector<std::int32_t> lead = leading_ids(source.checkpoint, Corpus{});
+  std::vector<verify::PasskeyWindow> windows;
+  std::vector<std::size_t> lengths;
+  for (const verify::PasskeyTask& task : tasks) {
+    windows.push_back(verify::passkey_window(task, *tokenizer, lead));
+    lengths.push_back(windows.back().ids.size());
+  }
+  const auto scores = score_windows(
+      source.checkpoint, lengths,
+      [&](std::size_t first, std::size_t last) {
+        std::vector<verify::Window> ids;
+        for (std::size_t at = first; at < last; ++at) ids.push_back(windows[at].ids);
+        return ids;
+      },
+      device, common, io);
+  SourceCells out{source.spec.text, std::vector<Cell>(n_contexts), {}, std::vector<Json>(n_contexts, Json::array())};
+  out.cells.assign(n_contexts, std::vector<Cell>(n_depths));
+  const std::size_t each = tasks.size() / (n_contexts * n_depths);
+  for (std::size_t task = 0; task < tasks.size(); ++task) {
+    const verify::PasskeyAnswer answer = verify::passkey_answer(windows[task], scores[task], *tokenizer);
+    const std::size_t context = task / (each * n_depths), depth = task / each % n_depths;
+    out.lengths[context].add(answer), out.cells[context][depth].add(answer);
+    out.questions[context].push_back({{"depth", tasks[task].depth},
+                                      {"answer", windows[task].answer},
+                                      {"haystack_units", windows[task].units},
+                                      {"tokens", windows[task].first + windows[task].n},
+                                      {"correct", answer.correct},
+                                      {"answer_nll", answer.nll / static_cast<double>(answer.n)}});
+  }
+  return out;
+}
+
+std::string percent_text(double share) { return fixed_text(share * 100, 1) + "%"; }
+std::string depth_text(double depth) { return number_text(depth * 100, 4) + "%"; }
+
+/// What the figures are of: printed, and in the drawing's title.
+std::string protocol_text(const PasskeyOptions& options, const Corpus& corpus) {
+  std::string out = "passkey in " + options.haystack;
+  if (!corpus.path.empty()) out += " (" + corpus.path + ", sha256 " + corpus.sha256.substr(0, 16) + ")";
+  if (options.n_keys > 1) out += ", one of " + plural(static_cast<std::uint64_t>(options.n_keys), "key");
+  return out + ", " + plural(static_cast<std::uint64_t>(options.iterations), "key") + " asked for " +
+         (options.depths == "random" ? "at random depths" : "at each depth") + ", seed " + std::to_string(options.seed);
+}
+
+void show(Output& output, const std::vector<SourceCells>& all, const std::vector<int>& contexts,
+          const std::optional<std::vector<double>>& depths) {
+  Table summary{{{"passkey"}}, {}};
+  for (int context : contexts) summary.columns.push_back({std::to_string(context), true});
+  for (const SourceCells& source : all) {
+    std::vector<std::string> row = {source.name};
+    for (const Cell& cell : source.lengths) row.push_back(percent_text(cell.accuracy()));
+    summary.rows.push_back(std::move(row));
+  }
+  output.csv = summary;
+  output.table(std::move(summary));
+  if (!depths) return;
+  for (const SourceCells& source : all) {
+    Table table{{{"depth in " + source.name, true}}, {}};
+    for (int context : contexts) table.columns.push_back({std::to_string(context), true});
+    for (std::size_t depth = 0; depth < depths->size(); ++depth) {
+      std::vector<std::string> row = {depth_text((*depths)[depth])};
+      for (std::size_t context = 0; context < contexts.size(); ++context)
+        row.push_back(percent_text(source.cells[context][depth].accuracy()));
+      table.rows.push_back(std::move(row));
+    }
+    output.table(std::move(table));
+  }
+}
+
+Json results_json(const std::vector<SourceCells>& all, const std::vector<int>& contexts,
+                  const std::optional<std::vector<double>>& depths) {
+  Json results = Json::array();
+  for (const SourceCells& source : all)
+    for (std::size_t context = 0; context < contexts.size(); ++context) {
+      Json one = source.lengths[context].json();
+      one["source"] = source.name, one["context"] = contexts[context];
+      one["depths"] = Json::array();
+      for (std::size_t depth = 0; depths && depth < depths->size(); ++depth) {
+        one["depths"].push_back(source.cells[context][depth].json());
+        one["depths"].back()["depth"] = (*depths)[depth];
+      }
+      one["questions"] = source.questions[context];
+      results.push_back(std::move(one));
+    }
+  return results;
+}
+
+std::vector<HeatMap> heat_maps_of(const std::vector<SourceCells>& all, const std::vector<int>& contexts,
+                                  const std::optional<std::vector<double>>& depths) {
+  std::vector<HeatMap> maps;
+  for (const SourceCells& source : all) {
+    HeatMap& map = maps.emplace_back(HeatMap{source.name, {}, {}, {}});
+    for (int context : contexts) map.columns.push_back(std::to_string(context));
+    const std::size_t n_depths = depths ? depths->size() : 1;
+    for (std::size_t depth = 0; depth < n_depths; ++depth) {
+      map.rows.push_back(depths ? depth_text((*depths)[depth]) : "any");
+      map.share.emplace_back();
+      for (const auto& cells : source.cells) map.share.back().push_back(cells[depth].accuracy());
+    }
+  }
+  return maps;
+}
+
+/// Every gate on every length it names, of every source.
+std::vector<verify::Gate> judge(const std::vector<AccuracyGate>& gates, const std::vector<SourceCells>& all,
+                                const std::vector<int>& contexts, Output& output) {
+  std::vector<verify::Gate> out;
+  for (const AccuracyGate& gate : gates)
+    for (const SourceCells& source : all)
+      for (std::size_t context = 0; context < contexts.size(); ++context) {
+        if (gate.context && *gate.context != contexts[context]) continue;
+        const double accuracy = source.lengths[context].accuracy();
+        const verify::Gate result = verify::gate_on("accuracy", accuracy, verify::Bound::min, gate.limit);
+        const std::string name = source.name + ": accuracy@" + std::to_string(contexts[context]),
+                          found = percent_text(accuracy) + ", at least " + percent_text(gate.limit) + " asked for";
+        output.checks.push_back({name, result.pass, found});
+        if (!result.pass) output.text("FAILED " + name + " is " + found);
+        output.body["gates"].push_back({{"source", source.name},
+                                        {"name", "accuracy"},
+                                        {"context", contexts[context]},
+                                        {"value", accuracy},
+                                        {"bound", "min"},
+                                        {"limit", gate.limit},
+                                        {"pass", result.pass}});
+        out.push_back(result);
+      }
+  return out;
+}
+
+/// What a haystack of text is made of.
+Corpus haystack_text(const PasskeyOptions& options, const Io& io) {
+  if (parse_haystack(options.haystack) == verify::Haystack::text) return read_corpus(options.text, io);
+  if (!options.text.files.empty())
+    throw Error(ErrorKind::usage, {}, "-f is a text to hide keys in, and --haystack is " + options.haystack,
+                "add --haystack text, or leave -f out");
+  return {};
+}
+
+void check(const PasskeyOptions& options) {
+  check_reports(options.common);
+  if (options.svg && std::filesystem::path(*options.svg).extension() != ".svg")
+    throw Error(ErrorKind::usage, {}, "--svg '" + *options.svg + "' is no name of a drawing", "give NAME.svg");
+  if (options.svg) PendingFile probe(*options.svg, 1, {.overwrite = options.common.overwrite, .sync = false});
+  if (parse_haystack(options.haystack) == verify::Haystack::keys && options.n_keys != 1)
+    throw Error(ErrorKind::usage, {}, "--num-keys was given, and --haystack keys has as many as fit",
+                "leave --num-keys out");
+  if (options.sources.size() > 1 && (!options.modifiers.adapters.empty() || options.modifiers.rope))
+    throw Error(ErrorKind::usage, {},
+                "-a and --rope belong to one SOURCE, and there are " + std::to_string(options.sources.size()),
+                "write it to the one it is for: SOURCE+ADAPTER or SOURCE+rope=SPEC");
+}
+
+int run_passkey(const PasskeyOptions& options, Io& io) {
+  check(options);
+  std::vector<int> contexts = options.contexts ? parse_contexts(*options.contexts) : std::vector<int>{};
+  const auto depths = parse_depths(options.depths);
+  SweepDevice device = choose_device(options.device);
+  const Corpus corpus = haystack_text(options, io);
+  std::string text;
+  for (const std::string& document : corpus.documents) text += document;
+
+  Output output{.command = "passkey"};
+  if (options.sources.size() == 1) output.source = source_text(options.sources.front(), options.modifiers);
+  std::vector<formats::Source> sources;
+  for (const std::string& name : options.sources) {
+    sources.push_back(open_source(name, options.modifiers, options.common, io));
+    const auto& warnings = sources.back().checkpoint.warnings;
+    output.warnings.insert(output.warnings.end(), warnings.begin(), warnings.end());
+  }
+  if (std::ranges::all_of(sources, [](const formats::Source& one) { return one.adapters.empty(); }))
+    check_unmerged(options.modifiers, sources.front());
+  if (contexts.empty()) contexts = {context_of(std::nullopt, sources.front().checkpoint)};
+  const std::vector<AccuracyGate> gates = parse_gates(options.min, contexts);
+  const int longest = *std::ranges::max_element(contexts);
+  for (const formats::Source& source : sources)
+    if (const auto line = past_served(source.checkpoint, longest, "'" + source.spec.text + "'")) {
+      output.warnings.push_back(*line);
+      warn(*line, options.common, io);
+    }
+
+  const auto tasks = tasks_of(options, contexts, depths, text);
+  std::vector<SourceCells> all;
+  for (const formats::Source& source : sources)
+    all.push_back(answer_all(source, tasks, contexts.size(), depths ? depths->size() : 1, device, options.common, io));
+
+  output.body = {{"haystack", options.haystack},
+                 {"text", corpus.path.empty() ? Json() : Json{{"path", corpus.path}, {"sha256", corpus.sha256}}},
+                 {"keys", options.n_keys},
+                 {"iterations", options.iterations},
+                 {"seed", options.seed},
+                 {"random_depths", !depths},
+                 {"results", results_json(all, contexts, depths)},
+                 {"gates", Json::array()},
+                 {"device", device_json(device)},
+                 {"unmerged", options.modifiers.unmerged}};
+  output.text(
+      protocol_text(options, corpus) + on_device(device) + unmerged_text(options.modifiers) +
+      "\nteacher-forced: found means that greedy decoding gives the key and ends it there; the published protocol "
+      "takes the first number in ten tokens, which is a little laxer");
+  show(output, all, contexts, depths);
+  const auto judged = judge(gates, all, contexts, output);
+  if (options.svg)
+    write_file(*options.svg,
+               heat_maps(protocol_text(options, {}), "tokens", "depth", heat_maps_of(all, contexts, depths)),
+               {.overwrite = options.common.overwrite, .sync = false});
+  emit(output, options.common, io);
+  return judged.empty() || verify::all_pass(judged) ? 0 : 1;
+}
+
+}  // namespace
+
+Command passkey_command() {
+  return make_command("passkey", "finds a key hidden in a long text: accuracy by length and depth", declare,
+                      run_passkey);
+}
+
+}  // namespace ropewalk::tools
