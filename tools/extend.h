@@ -29,6 +29,9 @@ int run_extend_plan(const ExtendOptions& options, const Io& io);
 /// is rewritten, the rest carried. nullopt: one rope, of a llama or mistral.
 std::optional<int> run_extend_layers(const ExtendOptions& options, const std::string& rope, const Io& io);
 
+/// Error(unsupported): a class that extend does not take, since nobody has compared what engines make of its rope.
+[[noreturn]] void refuse_class(const std::string& path, const std::string& text, const Json& config);
+
 struct ExtendWritten {
   std::vector<std::string> files;
   std::string weights;  // how they came there

@@ -5,6 +5,7 @@
 #include "formats/config_file.h"
 #include "formats/hf_folder.h"
 #include "formats/hub_cache.h"
+#include "formats/json_fields.h"
 #include "formats/rope_base.h"
 #include "formats/rope_layers.h"
 #include "formats/rope_meaning.h"
@@ -117,7 +118,7 @@ struct LayerPlan {
   }
 };
 
-/// nullopt: one rope, of a model that is taken apart, or of a class whose rope was not compared.
+/// nullopt: one rope, of a model that is taken apart.
 std::optional<LayerPlan> layer_plan(const fs::path& path, const std::string& rope) {
   const std::string text = read_text_file(path, formats::JsonLimits{}.max_bytes);
   formats::PythonJson read = formats::parse_python_json(path.string(), text);
@@ -135,9 +136,11 @@ std::optional<LayerPlan> layer_plan(const fs::path& path, const std::string& rop
     return plan;
   }
   const Json type = config.value("model_type", Json());
-  if (!formats::compared_model_type(config) || formats::model_part(config).nested() || type == "llama" ||
-      type == "mistral")
-    return std::nullopt;
+  if (type == "llama" || type == "mistral" || !type.is_string()) return std::nullopt;
+  if (!formats::compared_model_type(config) || formats::model_part(config).nested()) {
+    formats::read_rope_meaning(path.string(), text, config);  // one without a rope is told by that
+    refuse_class(path.string(), text, config);
+  }
   const formats::RopeBase base = formats::rope_base(path.string(), text, config, rope);
   formats::RopeMeaning meaning = formats::read_rope_meaning(path.string(), text, base.config);
   plan.before = std::move(meaning.rope);
@@ -158,6 +161,16 @@ void note_window(const std::string& path, const Json& config, int context, std::
 }
 
 }  // namespace
+
+void refuse_class(const std::string& path, const std::string& text, const Json& config) {
+  const formats::ModelPart part = formats::model_part(config);
+  throw Error(
+      ErrorKind::unsupported, formats::json_place(path, text, part.pointer + "/model_type"),
+      "model_type is " + formats::shown(part.json->value("model_type", Json())) +
+          (part.nested() ? ", inside a file of several models" : "") +
+          ": extend takes classes whose rope was compared with what engines compute, and this is none",
+      "it takes llama, mistral, qwen2, qwen3, phi3, gpt_oss and gemma3; ropewalk rope shows what others make of it");
+}
 
 std::optional<int> run_extend_layers(const ExtendOptions& options, const std::string& rope, const Io& io) {
   formats::SourceSpec spec = formats::parse_source(options.source);

@@ -92,6 +92,10 @@ PlannedModel open_planned_model(const ExtendOptions& options, const Io& io) {
     for (const std::string& warning : model.warnings) warn(warning, options.common, io);
     return model;
   }
+  if (type.is_string() && type != "llama" && type != "mistral") {
+    formats::read_rope_meaning(file.string(), read.text, read.json);
+    refuse_class(file.string(), read.text, read.json);
+  }
   const formats::HfFiles files = formats::read_synthetic_config(path);
   formats::RopeBase base{files.hf.config, std::nullopt};
   if (formats::rope_contradictions(base.config).empty())  // which of two is planned from is in the rows' SPECs

@@ -96,6 +96,7 @@ Error with_readers(const RopeSource& source) {
   if (!readers.empty() && fix.find("--engine") == std::string::npos)
     fix += "; --engine all shows what others make of it";
   if (!readers.empty()) fix += ": " + readers;
+  else if (fix == "--engine shows what others make of it") fix = "no engine known here reads a rope in it";
   return {trouble.kind(), trouble.where(), trouble.problem(), fix};
 }
 

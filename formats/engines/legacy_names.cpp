@@ -68,6 +68,21 @@ static bool rotates_less(const Walk& walk) {
   return !width || *rotary != *width;
 }
 
+/// Where a class that was not compared says that a part of each head rotates; empty: all of it does, or the engine asks for
+/// the key itself. llama.cpp's converter asks class by class, SGLang's classes look at the top level.
+static std::string rotates_a_part(const Walk& walk) {
+  const Engine engine = walk.engine.engine;
+  if (engine != Engine::llama_cpp && engine != Engine::sglang) return "";
+  const char* key = "partial_rotary_factor";
+  const auto part = [](const Json* share) { return share && share->is_number() && share->get<double>() != 1; };
+  if (engine == Engine::llama_cpp && part(walk.raw(key))) return walk.pointer_to(key);
+  for (const char* name : {"rope_scaling", "rope_parameters"})
+    if (const Json* dict = walk.raw(name); dict && dict->is_object())
+      if (const auto share = dict->find(key); share != dict->end() && part(&*share))
+        return walk.pointer_to(name) + "/" + key;
+  return "";
+}
+
 bool follows_chatglm(const Walk& walk) {
   const EngineVersion& engine = walk.engine;
   const bool current = engine.engine == Engine::llama_cpp && engine.at_least({2025, 12});
@@ -106,19 +121,28 @@ void refuse_legacy_names(const Walk& walk) {
   const std::string type = walk.model_type();
   if (family_of(type).known || follows_chatglm(walk)) return;
   const bool v5 = walk.engine.engine == Engine::transformers && walk.engine.at_least({5});
-  const auto refuse = [&](const char* key) {
+  const auto refuse_at = [&](const std::string& pointer) {
     not_followed(
-        "the rope of model type '" + type + "' in " + walk.engine.title() + ": " + key +
+        "the rope of model type '" + type + "' in " + walk.engine.title() + ": " +
+            pointer.substr(pointer.rfind('/') + 1) +
             " changes it, and Llama's rules, which are used for classes that were not compared, do not have it",
-        walk.pointer_to(key));
+        pointer);
   };
+  const auto refuse = [&](const char* key) { refuse_at(walk.pointer_to(key)); };
+  if (const std::string pointer = rotates_a_part(walk); !pointer.empty()) refuse_at(pointer);
   if (walk.has("rope_ratio")) refuse("rope_ratio");
   if (rotates_less(walk)) refuse("rotary_dim");
-  if (type == "chatglm") refuse("model_type");  // half of a head rotates
+  const auto refuse_class = [&](const char* share) {
+    not_followed("the rope of model type '" + type + "' in " + walk.engine.title() + ": " + share +
+                     " of a head rotates by itself, and Llama's rules, which are used for classes that were not "
+                     "compared, rotate all of it",
+                 walk.pointer_to("model_type"));
+  };
+  if (type == "chatglm") refuse_class("half");
   if (is_gpt_neox(type) && v5) return;
   for (const char* key : {"rotary_pct", "rotary_emb_base"})
     if (walk.has(key)) refuse(key);
-  if (is_gpt_neox(type)) refuse("model_type");  // a quarter of a head rotates
+  if (is_gpt_neox(type)) refuse_class("a quarter");
   const bool serving = walk.engine.engine == Engine::vllm || walk.engine.engine == Engine::sglang;
   if (has_static_alpha(type) && has_type(walk, "dynamic") && !v5 && !serving) refuse("rope_scaling");
   if (takes_mrope(type) && has_type(walk, "mrope") && walk.engine.engine == Engine::transformers && !v5)

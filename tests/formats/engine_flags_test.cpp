@@ -431,7 +431,12 @@ TEST(EngineFlags, PublishedConfigs) {
       const EngineFlags flags = engine_flags(engine, &config, wanted);
       check_line(engine, config, wanted, flags, tally);
       const bool says_nothing = flags.possible && (flags.line.empty() || engine.engine == Engine::exllamav3);
-      if (!says_nothing) got += "  " + engine.title() + ": " + (flags.possible ? flags.line : "none") + "\n";
+      if (!says_nothing)
+        got += "  " + engine.title() + ": " +
+               (flags.possible   ? flags.line
+                : flags.followed ? "none"
+                                 : "not followed") +
+               "\n";
     }
   }
   std::stringstream want;

@@ -249,6 +249,12 @@ TEST(EngineRules, NamesThatNoRuleHasAreNotFollowed) {
     const bool chatglm = engine[0] == 'v' || engine[0] == 's' || std::string_view(engine) == "llama.cpp";
     EXPECT_EQ(followed("chatglm", R"({"rope_ratio": 500})", engine), chatglm) << engine;
     EXPECT_EQ(followed("chatglm", "{}", engine), chatglm) << engine;
+    // conversion/stablelm.py and qwen.py of llama.cpp 0.5 ask for it, llama.py does not
+    EXPECT_EQ(followed("stablelm", R"({"partial_rotary_factor": 0.25})", engine),
+              std::string_view(engine) != "llama.cpp")
+        << engine;
+    const bool inside = std::string_view(engine) != "llama.cpp" && std::string_view(engine) != "sglang";
+    EXPECT_EQ(followed("qwen3_5", R"({"rope_parameters": {"partial_rotary_factor": 0.25}})", engine), inside) << engine;
     EXPECT_FALSE(followed("qwen", R"({"rotary_pct": 1.0, "rotary_emb_base": 10000})", engine)) << engine;
     EXPECT_EQ(followed("gpt_neox", R"({"rotary_pct": 0.5})", engine), newest_transformers) << engine;
     EXPECT_EQ(followed("gpt_neox", "{}", engine), newest_transformers) << engine;

@@ -223,6 +223,27 @@ TEST(ExtendLayers, PlansKnowWhichLayersSlide) {
   }
 }
 
+/// Classes whose rope nobody has compared, and those without one.
+TEST(ExtendLayers, OtherClassesAreRefusedByName) {
+  Scratch scratch;
+  const fs::path folder = copy_of(model("stories260K"), scratch / "model");
+  Json config = Json::parse(slurp(folder / "config.json"));
+  for (const auto& [type, exit, said] : {std::tuple("stablelm", 4, "it takes llama, mistral, qwen2, qwen3, phi3"),
+                                         std::tuple("gpt2", 3, "no rotary embedding")}) {
+    config["model_type"] = type;
+    spill(folder / "config.json", config.dump(2));
+    for (const std::vector<std::string>& more :
+         {std::vector<std::string>{"-o", (scratch / "out").string(), "--rope", "yarn,factor=4"},
+          {"--plan", "-c", "8k"}}) {
+      std::vector<std::string> words = {"extend", folder.string()};
+      words.insert(words.end(), more.begin(), more.end());
+      const Ran ran = run(words);
+      EXPECT_EQ(ran.exit, exit) << ran.err;
+      EXPECT_NE(ran.err.find(said), std::string::npos) << ran.err;
+    }
+  }
+}
+
 TEST(ExtendLayers, AConfigThatIsNoObject) {
   Scratch scratch;
   const fs::path folder = copy_of(model("stories260K"), scratch / "model");
