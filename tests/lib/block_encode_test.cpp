@@ -8,6 +8,7 @@
 #include "lib/codecs/decode.h"
 #include "lib/codecs/encoders.h"
 #include "tests/lib/block_golden.h"
+#include "tests/lib/block_stream.h"
 #include "tests/lib/each_simd_target.h"
 
 using namespace ropewalk;
@@ -30,41 +31,7 @@ std::vector<std::byte> encoded(DType dtype, std::span<const float> values, std::
   return bytes;
 }
 
-constexpr std::size_t kColumns = 1024, kRows = 192;
-
-// rows() of make_blocks.py: eight kinds in turn.
-const std::vector<float>& stream() {
-  static const std::vector<float> values = [] {
-    const std::vector<std::uint64_t> u = block_golden::noise(7, kRows * kColumns),
-                                     v = block_golden::noise(8, kRows * kColumns);
-    std::vector<float> x(kRows * kColumns);
-    for (std::size_t r = 0; r < kRows; ++r)
-      for (std::size_t c = 0; c < kColumns; ++c) {
-        const std::uint64_t word = u[r * kColumns + c];
-        const int low = static_cast<int>(v[r * kColumns + c] & 15);
-        const int s =
-            static_cast<int>((word & 0xffff) + (word >> 16 & 0xffff) + (word >> 32 & 0xffff) + (word >> 48)) - 131070;
-        const double f = std::ldexp(s, -15), e = std::ldexp(1.0, static_cast<int>(r / 8 % 24) - 16);
-        const double kinds[] = {f * e,
-                                std::fabs(f) * e,
-                                -std::fabs(f) * e,
-                                low < 2 ? f : 0,
-                                1 + std::ldexp(f, -6),
-                                std::ldexp(f, low - 8),
-                                static_cast<double>(s >> 14) * e,
-                                std::ldexp(f, -130)};
-        x[r * kColumns + c] = static_cast<float>(kinds[r % 8]);
-      }
-    return x;
-  }();
-  return values;
-}
-std::vector<float> importances() {
-  std::vector<float> out;
-  for (const std::uint64_t u : block_golden::noise(9, kColumns))
-    out.push_back(u >> 60 == 0 ? 0.0f : static_cast<float>(std::ldexp(static_cast<double>(u & 0xffff), -12)));
-  return out;
-}
+using block_golden::importances, block_golden::kColumns, block_golden::kRows, block_golden::stream;
 
 TEST(BlockEncode, EveryTypeOfTheGoldenAndNoOther) {
   for (const DTypeInfo& type : kDTypes) {
@@ -159,6 +126,13 @@ TEST(BlockEncode, EveryInstructionSetAsGgml) {
       definition(odd.data(), weights.data(), 768, want.data());
       EXPECT_EQ(encoded(dtype, odd, 768, std::span(weights).first(768)), want) << info(dtype).name;
     }
+  });
+}
+
+TEST(BlockEncode, Iq2XxsCanary) {
+  for_each_simd_target([] {
+    const auto weights = importances(block_golden::kIq2XxsSeed);
+    EXPECT_EQ(block_golden::sha(encoded(DType::iq2_xxs, stream(), kColumns, weights)), block_golden::kIq2XxsHash);
   });
 }
 
