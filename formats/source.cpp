@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <cstring>
 
+#include "formats/adapters/peft_targets.h"
 #include "formats/gguf_model.h"
 #include "formats/hf_config.h"
 #include "formats/hf_folder.h"
 #include "formats/hub_cache.h"
-#include "formats/peft_targets.h"
 #include "formats/rope_base.h"
 #include "formats/rope_config.h"
 #include "formats/synthetic.h"

@@ -9,7 +9,7 @@
 
 #include "formats/gguf.h"
 #include "formats/json.h"
-#include "formats/peft.h"
+#include "formats/adapters/peft.h"
 #include "lib/checkpoint.h"
 
 namespace ropewalk::formats {

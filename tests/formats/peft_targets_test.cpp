@@ -1,4 +1,4 @@
-#include "formats/peft_targets.h"
+#include "formats/adapters/peft_targets.h"
 
 #include <gtest/gtest.h>
 

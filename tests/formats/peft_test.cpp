@@ -1,4 +1,4 @@
-#include "formats/peft.h"
+#include "formats/adapters/peft.h"
 
 #include <gtest/gtest.h>
 

@@ -1,7 +1,7 @@
 #include <cmath>
 #include <string>
 
-#include "formats/peft_config.h"
+#include "formats/adapters/peft_config.h"
 #include "lib/error.h"
 #include "tests/fuzz/fuzz.h"
 

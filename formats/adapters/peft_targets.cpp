@@ -1,4 +1,4 @@
-#include "formats/peft_targets.h"
+#include "formats/adapters/peft_targets.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>

@@ -1,4 +1,4 @@
-#include "formats/peft_config.h"
+#include "formats/adapters/peft_config.h"
 
 #include <algorithm>
 #include <array>
@@ -12,7 +12,7 @@ namespace ropewalk::formats {
 namespace {
 
 /// Fields of LoraConfig (PEFT 0.21.2) that a merge of plain LoRA does not need: bookkeeping, training-time switches,
-/// and the choice of targets, which formats/peft_targets.h compares with the tensors in the file. fan_in_fan_out is
+/// and the choice of targets, which formats/adapters/peft_targets.h compares with the tensors in the file. fan_in_fan_out is
 /// ignored by PEFT too where the module is a Linear, as all of llama's are;
 /// the sub-configurations of initialisations matter only with the init_lora_weights that names them.
 constexpr std::array kNoEffect = {

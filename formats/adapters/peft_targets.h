@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "formats/json.h"
-#include "formats/peft.h"
+#include "formats/adapters/peft.h"
 #include "lib/lazy_tensor.h"
 
 namespace ropewalk::formats {

@@ -2,7 +2,7 @@
 #include <map>
 #include <unordered_map>
 
-#include "formats/peft.h"
+#include "formats/adapters/peft.h"
 #include "formats/tensor_inventory.h"
 #include "lib/error.h"
 #include "lib/nearest_word.h"

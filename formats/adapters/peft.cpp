@@ -1,10 +1,10 @@
-#include "formats/peft.h"
+#include "formats/adapters/peft.h"
 
 #include <algorithm>
 #include <cmath>
 #include <map>
 
-#include "formats/peft_config.h"
+#include "formats/adapters/peft_config.h"
 #include "formats/safetensors.h"
 #include "formats/tensor_inventory.h"
 #include "lib/convert.h"
