@@ -1,29 +1,11 @@
 #include "lib/merge_report.h"
 
-#include <array>
 #include <cmath>
 
+#include "lib/adapters/sum_of_squares.h"
 #include "lib/convert.h"
 
 namespace ropewalk {
-namespace {
-
-/// Sum of squares of f(c) for c < n: eight running sums in fixed places, so that the compiler may use vectors and the
-/// result never varies.
-template <class F>
-double sum_of_squares(std::size_t n, F f) {
-  std::array<double, 8> lanes{};
-  std::size_t c = 0;
-  for (; c + 8 <= n; c += 8)
-    for (std::size_t lane = 0; lane < 8; ++lane) {
-      const double x = f(c + lane);
-      lanes[lane] += x * x;
-    }
-  for (; c < n; ++c) lanes[c % 8] += f(c) * f(c);
-  return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
-}
-
-}  // namespace
 
 ObservedMerge::ObservedMerge(TensorPtr weight, TensorPtr exact, DType rounded_to)
     : LazyTensor(exact->info()), weight_(std::move(weight)), exact_(std::move(exact)), rounded_to_(rounded_to) {}
