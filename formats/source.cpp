@@ -188,17 +188,39 @@ void open_base(Source& source, const fs::path& path, bool any_tokenizer) {
               "check the path");
 }
 
-/// A factor B whose rows are half-split, in the order of a base whose rotary rows are interleaved.
+/// Changes of a rotary projection, made for rows that are half-split, where the base's are interleaved: low-rank ones
+/// get a B in that order, what takes the tensor's place is put in it, and others see the weight as they were made for.
 void match_layout(PeftAdapter& adapter, const Source& source) {
   const ModelConfig& config = source.checkpoint.config;
-  for (LoraModule& module : adapter.modules) {
+  const auto half_split = [](TensorPtr tensor) { return labelled(std::move(tensor), RotaryPairs::half_split); };
+  const auto interleaved = [config](TensorPtr tensor) {
+    return with_rotary_pairs(std::move(tensor), RotaryPairs::interleaved, config);
+  };
+  const auto as_trained = [config](TensorPtr weight) {
+    return with_rotary_pairs(std::move(weight), RotaryPairs::half_split, config);
+  };
+  for (AdapterModule& module : adapter.modules) {
     const TensorPtr weight = source.checkpoint.find(module.target);
-    if (!weight || weight->info().pairs != RotaryPairs::interleaved ||
-        module.b->info().shape[0] != weight->info().rows())
-      continue;
-    module.b = with_rotary_pairs(labelled(module.b, RotaryPairs::half_split), RotaryPairs::interleaved, config);
+    if (!weight || weight->info().pairs != RotaryPairs::interleaved) continue;
+    if (auto* low_rank = std::get_if<LowRankChange>(&module.change)) {
+      if (low_rank->b->info().shape[0] == weight->info().rows()) low_rank->b = interleaved(half_split(low_rank->b));
+    } else if (auto* replaced = std::get_if<ReplacementChange>(&module.change)) {
+      if (replaced->tensor->info().shape == weight->info().shape)
+        replaced->tensor = interleaved(half_split(replaced->tensor));
+    } else if (auto* delta = std::get_if<DeltaChange>(&module.change)) {
+      delta->add = [=, add = delta->add](TensorPtr tensor, double scale) {
+        return interleaved(half_split(add(as_trained(std::move(tensor)), scale)));
+      };
+    } else {
+      auto& change = std::get<RewriteChange>(module.change);
+      change.rewrite = [=, rewrite = change.rewrite](TensorPtr tensor) {
+        return interleaved(half_split(rewrite(as_trained(std::move(tensor)))));
+      };
+    }
   }
 }
+
+constexpr std::uint64_t kMostVocabulary = 1 << 24;  // rows; the largest in use have 262,144
 
 bool all_zero(const LazyTensor& tensor) {
   return for_row_blocks(tensor, [](std::uint64_t, std::span<const float> values) {
@@ -206,14 +228,54 @@ bool all_zero(const LazyTensor& tensor) {
   });
 }
 
-/// Why an adapter changes no weight at all; empty: it changes some.
+/// Why an adapter changes no weight at all; empty: it changes some, or that is seen only when it is merged.
 std::string no_effect(const PeftAdapter& adapter, double scale) {
-  const auto& modules = adapter.modules;
-  if (std::all_of(modules.begin(), modules.end(), [&](const LoraModule& m) { return m.scale * scale == 0; }))
-    return "its scale is 0";
-  if (std::all_of(modules.begin(), modules.end(), [](const LoraModule& m) { return all_zero(*m.b) || all_zero(*m.a); }))
+  const auto zero_scale = [&](const AdapterModule& module) {
+    return (std::holds_alternative<LowRankChange>(module.change) ? module.scale : 1) * scale == 0;
+  };
+  const auto zero_factor = [](const AdapterModule& module) {
+    const auto* low_rank = std::get_if<LowRankChange>(&module.change);
+    return low_rank && (all_zero(*module.factors.back()) || all_zero(*module.factors.front()));
+  };
+  if (std::ranges::all_of(adapter.modules, zero_scale)) return "its scale is 0";
+  if (std::ranges::all_of(adapter.modules, zero_factor))
     return "one factor of every module is zero, as before any training";
   return "";
+}
+
+/// What follows for the configuration: a head that is a tensor of its own now, more rows of the vocabulary.
+void follow_embedding(Source& source, const MergeResult& merged) {
+  ModelConfig& config = source.checkpoint.config;
+  if (merged.untied) {
+    config.tied_head = false;
+    if (source.hf) source.hf->config["tie_word_embeddings"] = false;
+  }
+  const TensorPtr embedding = source.checkpoint.find("model.embed_tokens.weight"),
+                  head = source.checkpoint.find("lm_head.weight");
+  if (!embedding || embedding->info().rows() == std::uint64_t(config.n_vocab)) {
+    if (head && head->info().rows() != std::uint64_t(config.n_vocab))
+      throw Error(ErrorKind::bad_input, {.path = std::string(head->file())},
+                  "the head has " + std::to_string(head->info().rows()) + " rows with its adapters, the embedding " +
+                      std::to_string(config.n_vocab) + ", expected the same",
+                  "the adapter was trained on a model with another vocabulary: use that one");
+    return;
+  }
+  const std::uint64_t rows = embedding->info().rows();
+  if (rows > kMostVocabulary || (head && head->info().rows() != rows))
+    throw Error(ErrorKind::bad_input, {.path = std::string(embedding->file())},
+                "the embedding has " + std::to_string(rows) + " rows with its adapters, expected " +
+                    (rows > kMostVocabulary ? "at most " + std::to_string(kMostVocabulary)
+                                            : std::to_string(head->info().rows()) + " as the head"),
+                "an adapter whose vocabulary grew has to bring both: save it again with save_embedding_layers=True");
+  if (source.gguf)
+    throw Error(ErrorKind::unsupported, {.path = source.spec.model},
+                "the adapter brings " + std::to_string(rows) + " rows of vocabulary, the GGUF has " +
+                    std::to_string(config.n_vocab) + " with their tokens",
+                "take the model's Hugging Face folder as the base");
+  source.checkpoint.warnings.push_back("the vocabulary has " + std::to_string(rows) + " rows with the adapter, " +
+                                       std::to_string(config.n_vocab) + " without");
+  config.n_vocab = int(rows);
+  source.hf->config["vocab_size"] = rows;
 }
 
 void apply_adapters(Source& source, const OpenOptions& options, const std::vector<double>& scales,
@@ -230,9 +292,16 @@ void apply_adapters(Source& source, const OpenOptions& options, const std::vecto
     match_layout(adapter, source);
     scaled.push_back({&adapter, scales[i]});
   }
-  MergeResult merged =
-      merge_adapters(source.base_tensors, scaled, options.merge_dtype, options.saturate, options.unmerged);
+  MergeResult merged = merge_adapters(source.base_tensors, scaled,
+                                      {.dtype = options.merge_dtype,
+                                       .saturate = options.saturate,
+                                       .unmerged = options.unmerged,
+                                       .tied_head = source.checkpoint.config.tied_head});
+  source.base_tensors = merged.base;
+  source.exact_tensors = std::move(merged.exact);
   source.checkpoint.tensors = std::move(merged.tensors);
+  for (std::string& note : merged.notes) source.checkpoint.warnings.push_back(std::move(note));
+  follow_embedding(source, merged);
   source.merged_modules = std::move(merged.modules);
 }
 

@@ -54,8 +54,10 @@ struct Source {
   Checkpoint checkpoint;       // adapters applied, rope replaced if asked
   std::optional<HfFolder> hf;  // one of hf, gguf is set
   std::optional<GgufFile> gguf;
-  bool synthetic = false;               // hf is a configuration alone, the weights are random
-  std::vector<TensorPtr> base_tensors;  // before adapters
+  bool synthetic = false;  // hf is a configuration alone, the weights are random
+  // each in the order of checkpoint.tensors:
+  std::vector<TensorPtr> base_tensors;   // before adapters
+  std::vector<TensorPtr> exact_tensors;  // as adapters change it, before the rounding; nullptr: no adapter does
   std::vector<PeftAdapter> adapters;
   std::vector<MergedModule> merged_modules;
   std::string tokenizer_origin;            // "base", "adapter DIR", "folder DIR", "none"

@@ -97,12 +97,35 @@ namespace {
 
 std::vector<std::uint64_t> ranks(const formats::PeftAdapter& adapter) {
   std::set<std::uint64_t> all;
-  for (const formats::LoraModule& module : adapter.modules) all.insert(module.rank);
+  for (const formats::AdapterModule& module : adapter.modules)
+    if (module.rank > 0) all.insert(module.rank);
   return {all.begin(), all.end()};
 }
 
-double own_scale(const formats::PeftAdapter& adapter) {  // the same for every module: lora_alpha and r are
-  return adapter.modules.empty() ? 0 : adapter.modules.front().scale;
+/// Of what target_modules names; patterns may give each its own.
+std::set<double> own_scales(const formats::PeftAdapter& adapter) {
+  std::set<double> all;
+  for (const formats::AdapterModule& module : adapter.modules)
+    if (module.by_targets) all.insert(module.scale);
+  return all;
+}
+
+std::size_t targets(const formats::PeftAdapter& adapter) {
+  return std::size_t(std::ranges::count_if(adapter.modules, &formats::AdapterModule::by_targets));
+}
+
+/// As the merge report names it: of what target_modules names, or of anything.
+std::string kind_word(const formats::PeftAdapter& adapter) {
+  for (const formats::AdapterModule& module : adapter.modules)
+    if (module.by_targets) return module.kind;
+  return adapter.modules.empty() ? "lora" : adapter.modules.front().kind;
+}
+
+/// Its alpha, under either name.
+Json alpha_of(const formats::PeftAdapter& adapter) {
+  for (const char* name : {"lora_alpha", "alpha"})
+    if (adapter.config.contains(name) && adapter.config[name].is_number()) return adapter.config[name];
+  return nullptr;
 }
 
 /// "model" of "model-f16" and of "model.Q8_0".
@@ -118,31 +141,38 @@ std::string without_type(const std::string& stem) {
   return dtype_from_name(type) || dtype_from_name(base) ? stem.substr(0, mark) : stem;
 }
 
-bool is_rslora(const formats::PeftAdapter& adapter) { return adapter.config.value("use_rslora", false); }
-
 }  // namespace
 
-std::string adapter_kind(const formats::PeftAdapter& adapter) { return is_rslora(adapter) ? "rsLoRA" : "LoRA"; }
-
 std::string adapter_text(const formats::PeftAdapter& adapter, double scale) {
-  std::string out = adapter_kind(adapter) + " of " + plural(adapter.modules.size(), "module") + ", rank ";
+  std::string out = adapter.kind + " of " + plural(targets(adapter), "module");
   const std::vector<std::uint64_t> all = ranks(adapter);
-  for (std::size_t i = 0; i < all.size(); ++i) out += (i > 0 ? ", " : "") + std::to_string(all[i]);
-  if (const Json alpha = adapter.config.value("lora_alpha", Json(nullptr)); alpha.is_number())
-    out += ", alpha " + number_text(alpha.get<double>(), 6);
-  out += ", scale " + number_text(scale * own_scale(adapter), 6);
+  for (std::size_t i = 0; i < all.size(); ++i) out += (i > 0 ? ", " : ", rank ") + std::to_string(all[i]);
+  if (const Json alpha = alpha_of(adapter); !alpha.is_null()) out += ", alpha " + number_text(alpha.get<double>(), 6);
+  if (const std::set<double> scales = own_scales(adapter); !scales.empty()) {
+    out += ", scale " + number_text(scale * *scales.begin(), 6);
+    if (scales.size() > 1) out += " to " + number_text(scale * *scales.rbegin(), 6);
+  }
+  std::map<std::string, std::uint64_t> others;
+  for (const formats::AdapterModule& module : adapter.modules)
+    if (!module.by_targets) ++others[module.kind];
+  for (const auto& [kind, count] : others) {
+    if (kind == "saved") out += ", " + plural(count, "whole tensor");
+    else if (kind == "rows") out += ", rows of " + plural(count, "embedding");
+    else out += count == 1 ? std::string(", 1 bias") : ", " + std::to_string(count) + " biases";
+  }
   return out + (adapter.base_model.empty() ? "" : ", made for '" + adapter.base_model + "'");
 }
 
 Json adapter_json(const formats::PeftAdapter& adapter, double scale) {
-  const Json alpha = adapter.config.value("lora_alpha", Json(nullptr));
+  const std::set<double> scales = own_scales(adapter);
   return {{"path", adapter.folder.string()},
-          {"kind", is_rslora(adapter) ? "rslora" : "lora"},
+          {"kind", kind_word(adapter)},
           {"base", adapter.base_model},
-          {"modules", adapter.modules.size()},
+          {"modules", targets(adapter)},
+          {"others", adapter.modules.size() - targets(adapter)},
           {"ranks", ranks(adapter)},
-          {"alpha", alpha.is_number() ? alpha : Json(nullptr)},
-          {"scale", scale * own_scale(adapter)}};
+          {"alpha", alpha_of(adapter)},
+          {"scale", scales.size() == 1 ? Json(scale * *scales.begin()) : Json(nullptr)}};
 }
 
 double adapter_scale(const formats::Source& source, std::size_t i) {

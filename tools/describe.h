@@ -25,11 +25,9 @@ std::string geometry_text(const ModelConfig& config);
 /// differ.
 std::string tokenizer_text(const formats::Source& source);
 /// An adapter, applied with `scale` times its own (1 on its own): "LoRA of 28 modules, rank 16, alpha 32, scale 2, made for
-/// 'base'", and {path, kind, base, modules, ranks, alpha, scale}.
+/// 'base'", and {path, kind, base, modules, others, ranks, alpha, scale}.
 std::string adapter_text(const formats::PeftAdapter& adapter, double scale);
 Json adapter_json(const formats::PeftAdapter& adapter, double scale);
-/// "LoRA", "rsLoRA".
-std::string adapter_kind(const formats::PeftAdapter& adapter);
 /// The factor the source applies its i-th adapter with, beside the adapter's own.
 double adapter_scale(const formats::Source& source, std::size_t i);
 /// The name files are called after: the folder's, the file's stem (shard numbers and type removed) or the last part of

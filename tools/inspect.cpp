@@ -64,7 +64,8 @@ std::string dtype_text(const std::vector<TensorPtr>& tensors) {
 
 std::vector<TensorPtr> factors(const formats::PeftAdapter& adapter) {
   std::vector<TensorPtr> tensors;
-  for (const formats::LoraModule& module : adapter.modules) tensors.insert(tensors.end(), {module.a, module.b});
+  for (const formats::AdapterModule& module : adapter.modules)
+    tensors.insert(tensors.end(), module.factors.begin(), module.factors.end());
   return tensors;
 }
 
@@ -97,7 +98,7 @@ Output inspect_adapter(const InspectOptions& options, const std::filesystem::pat
                  {"adapters", {adapter_json(adapter, 1)}},
                  {"tensors", options.tensors ? tensor_list(tensors) : Json(nullptr)}};
   summarise(output,
-            {{"kind", std::string("adapter (") + adapter_kind(adapter) + ")"},
+            {{"kind", std::string("adapter (") + adapter.kind + ")"},
              {"adapter", adapter_text(adapter, 1)},
              {"parameters", count_text(total_elements(tensors)) + " in " + plural(tensors.size(), "tensor") + " (" +
                                 dtype_text(tensors) + ")"},

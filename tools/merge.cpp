@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "formats/hf_writer.h"
+#include "lib/adapters/adapter_recipes.h"
 #include "lib/error.h"
 #include "lib/file.h"
 #include "lib/merge_report.h"
@@ -58,20 +59,16 @@ struct Changes {
 
 /// Replaces each tensor that is to be changed by one that measures itself.
 Changes observe(formats::Source& source, bool saturate) {
-  std::map<std::string, std::vector<LowRankTerm>> terms;
-  std::size_t at = 0;  // merged_modules has the adapters' modules in order, with the scales that were applied
-  for (const formats::PeftAdapter& adapter : source.adapters)
-    for (const formats::LoraModule& module : adapter.modules)
-      terms[module.target].push_back({module.a, module.b, source.merged_modules.at(at++).scale});
   Changes changes;
   for (std::size_t i = 0; i < source.base_tensors.size(); ++i) {
-    const TensorPtr& base = source.base_tensors[i];
-    const auto own = terms.find(base->name());
+    const TensorPtr &base = source.base_tensors[i], &merged = source.exact_tensors[i];
     const DType dtype = source.checkpoint.tensors[i]->dtype();
-    if (own == terms.end() && dtype == base->dtype()) continue;
-    const TensorPtr exact = own == terms.end() ? base : with_low_rank_delta(base, own->second);
-    auto tensor = std::make_shared<const ObservedMerge>(base, exact, dtype);
-    (own == terms.end() ? changes.recast : changes.merged)[base->name()] = tensor;
+    if (!merged && dtype == base->dtype()) continue;
+    const TensorPtr exact = merged ? merged : base;
+    // new rows of a vocabulary come from nothing
+    const TensorPtr before = base->info().shape.size() == 2 ? with_row_count(base, exact->info().rows()) : base;
+    auto tensor = std::make_shared<const ObservedMerge>(before, exact, dtype);
+    (merged ? changes.merged : changes.recast)[base->name()] = tensor;
     source.checkpoint.tensors[i] = cast(tensor, dtype, saturate);
   }
   return changes;
@@ -84,7 +81,7 @@ Json modules_json(const formats::Source& source, const Observed& observed) {
     const MergeNorms norms = found == observed.end() ? MergeNorms{} : found->second->norms();
     list.push_back({{"name", module.name},
                     {"kind", module.kind},
-                    {"rank", module.rank},
+                    {"rank", module.rank > 0 ? Json(module.rank) : Json(nullptr)},
                     {"scale", module.scale},
                     {"delta_norm", norms.delta_norm},
                     {"weight_norm", norms.weight_norm},

@@ -42,7 +42,8 @@ std::string model_card(const formats::Source& source, const std::string& name, c
   for (std::size_t i = 0; i < source.adapters.size(); ++i) {
     const formats::PeftAdapter& adapter = source.adapters[i];
     std::string text = last_part(adapter.folder) + ", " + plural(adapter.modules.size(), "module");
-    if (!adapter.modules.empty()) text += ", rank " + std::to_string(adapter.modules.front().rank);
+    if (!adapter.modules.empty() && adapter.modules.front().rank > 0)
+      text += ", rank " + std::to_string(adapter.modules.front().rank);
     if (!adapter.base_model.empty()) text += ", trained on " + last_part(adapter.base_model);
     table.rows.push_back({"adapter", text});
   }

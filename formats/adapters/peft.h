@@ -1,7 +1,10 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
+#include <optional>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "formats/json.h"
@@ -9,51 +12,86 @@
 
 namespace ropewalk::formats {
 
-/// One LoRA module of an adapter: delta = scale * B A on the weight of `target`.
-struct LoraModule {
-  std::string target;  // canonical tensor name of the weight: "model.layers.0.self_attn.q_proj.weight"
-  TensorPtr a, b;      // [rank, in], [out, rank]
-  std::uint64_t rank;
-  double scale;  // lora_alpha / rank, or lora_alpha / sqrt(rank) with use_rslora; times the user's own scale
+// What an adapter does to a tensor, by what may be done with it.
+
+/// W + scale * B A. Sums of several are one pass over W, and they can be computed beside it (lib/unmerged.h).
+struct LowRankChange {
+  TensorPtr a, b;  // [rank, in], [out, rank]
+  /// fan_in_fan_out: the base stores [in, out], as Conv1D does. Where the shape does not tell, the flag does.
+  bool transposed = false;
+};
+/// W + scale * D of any other form.
+struct DeltaChange {
+  std::function<TensorPtr(TensorPtr weight, double scale)> add;
+};
+/// No multiple of anything: a scale s of the user's takes the part s of the way, W + s (changed - W).
+struct RewriteChange {
+  std::function<TensorPtr(TensorPtr weight)> rewrite;
+  bool as_trained = false;  // the same while the adapter is not merged: rows, biases
+};
+/// Another tensor in its place, which may have more rows.
+struct ReplacementChange {
+  TensorPtr tensor;
 };
 
-/// A PEFT adapter folder (adapter_config.json + adapter_model.safetensors), PEFT 0.21.2. Plain and rsLoRA; every other
-/// kind and every config field that would change the mathematics is Error(unsupported) naming the field. Key spellings
-/// met in the wild (with and without "base_model.model.", ".default.", "model.", "_orig_mod.", "module.") are accepted.
-/// Every key is consumed exactly once; a key that fits nothing, a missing partner, NaN are Error(bad_input) naming the
-/// key.
+/// One change to one tensor of the base. Changes of an adapter to one tensor apply in the order they stand.
+struct AdapterModule {
+  std::string target;              // canonical tensor name: "model.layers.0.self_attn.q_proj.weight"
+  std::string kind;                // "lora", "rslora", "dora", ...; "saved", "rows", "bias"
+  std::vector<TensorPtr> factors;  // of the file; the first names the module in messages
+  std::uint64_t rank = 0;          // 0: it has none
+  double scale = 1;                // of its configuration
+  std::variant<LowRankChange, DeltaChange, RewriteChange, ReplacementChange> change;
+  bool tied_too = false;   // in a model whose head is tied to the embedding, it changes both
+  bool by_targets = true;  // target_modules names it; else modules_to_save, bias, trainable_token_indices
+};
+
+/// An adapter folder of PEFT 0.21.2 (adapter_config.json + adapter_model.safetensors). Kinds that are not read and
+/// configuration fields that would change the mathematics are Error(unsupported) naming the field (kinds.h). Every key
+/// is consumed exactly once (adapter_tensors.h); a key that fits nothing, a missing partner, NaN are Error(bad_input)
+/// naming the key.
 struct PeftAdapter {
   std::filesystem::path folder;
   std::filesystem::path weights;  // the file with the factors
+  std::string kind;               // "LoRA", "rsLoRA", "DoRA", "LoHa", ...
   Json config;
   std::string config_text;  // of adapter_config.json, for the places in errors
   std::string base_model;   // base_model_name_or_path
-  std::vector<LoraModule> modules;
+  std::vector<AdapterModule> modules;
 };
 bool is_peft_adapter(const std::filesystem::path& folder);
 PeftAdapter read_peft_adapter(const std::filesystem::path& folder);
 
-/// What was done to one weight, for the merge report.
-struct MergedModule {
-  std::string name, kind;  // kind: "lora" or "rslora"
-  std::uint64_t rank;
-  double scale;
-};
-/// base tensors with the adapter's deltas (one with_low_rank_delta per weight, however many adapters), then cast to
-/// `merge_dtype` (each tensor's stored dtype if nullopt). `unmerged`: the deltas stay beside the weights instead, which
-/// alone are cast (lib/unmerged.h): what the adapter computed while it was trained. Kinds of adapters that are no sum of
-/// products have no such form: whoever reads one must refuse it here by name.
-/// Checks every shape; a module without a base tensor is Error(bad_input) naming key, and the nearest name. Tensors not
-/// targeted pass through untouched.
 struct ScaledAdapter {
   const PeftAdapter* adapter;
   double scale = 1;
 };
-struct MergeResult {
-  std::vector<TensorPtr> tensors;
-  std::vector<MergedModule> modules;
+struct MergeOptions {
+  std::optional<DType> dtype = std::nullopt;  // each tensor's stored dtype if nullopt
+  bool saturate = false;
+  // Low-rank deltas stay beside the weights, which alone are cast (lib/unmerged.h): what the adapter computed while it was
+  // trained. Kinds that are no sum of products have no such form: Error(unsupported) naming the kind.
+  bool unmerged = false;
+  bool tied_head = false;  // the base has no lm_head.weight: the embedding is the head
 };
+/// What was done to one weight, for the merge report.
+struct MergedModule {
+  std::string name, kind;
+  std::uint64_t rank;
+  double scale;  // the user's own included
+};
+struct MergeResult {
+  std::vector<TensorPtr> base;     // as given; a head that is no longer tied is added at the end
+  std::vector<TensorPtr> exact;    // for each: changed, before its rounding; nullptr where nothing changes it
+  std::vector<TensorPtr> tensors;  // for each: rounded; what is not targeted passes through untouched
+  std::vector<MergedModule> modules;
+  bool untied = false;             // embedding and head were one, and are two now
+  std::vector<std::string> notes;  // where this is not what PEFT's merge_and_unload gives, and why; one line each
+};
+/// `base` with what the adapters change, one adapter after the other without rounding between, then one cast to
+/// options.dtype. The user's scale multiplies deltas; of what is none it takes the part (RewriteChange).
+/// Checks every shape; a module without a base tensor is Error(bad_input) naming key, and the nearest name.
 MergeResult merge_adapters(const std::vector<TensorPtr>& base, const std::vector<ScaledAdapter>& adapters,
-                           std::optional<DType> merge_dtype, bool saturate, bool unmerged = false);
+                           const MergeOptions& options = {});
 
 }  // namespace ropewalk::formats

@@ -1,0 +1,97 @@
+// Kinds that turn the weight: OFT by blocks, HRA by reflections.
+
+#include <array>
+
+#include "formats/adapters/kinds.h"
+#include "lib/adapters/adapter_recipes.h"
+#include "lib/error.h"
+
+namespace ropewalk::formats {
+namespace {
+
+using Use = FieldUse;
+using Type = FieldType;
+
+constexpr std::array kOftFields = {
+    AdapterField{"r", Type::any, Use::none},  // blocks per module, or 0: the file has them
+    AdapterField{"oft_block_size", Type::any, Use::read},
+    AdapterField{"block_share", Type::boolean, Use::read},
+    AdapterField{"use_cayley_neumann", Type::boolean, Use::read},
+    AdapterField{"num_cayley_neumann_terms", Type::any, Use::read},
+    AdapterField{"bias", Type::biases, Use::read},
+    AdapterField{"coft", Type::boolean, Use::refused},  // projects Q when it is used: what is saved may be outside
+    AdapterField{"fan_in_fan_out", Type::boolean, Use::refused},
+    AdapterField{"eps", Type::any, Use::none},  // of coft
+    AdapterField{"module_dropout", Type::any, Use::none},
+    AdapterField{"init_weights", Type::any, Use::none},
+};
+
+/// The block size whose strict upper triangle has `elements` numbers; 0: none has.
+std::uint64_t block_size_of(std::uint64_t elements) {
+  std::uint64_t size = 1;
+  while (size < (1 << 20) && size * (size - 1) / 2 < elements) ++size;
+  return size * (size - 1) / 2 == elements ? size : 0;
+}
+
+void read_oft(AdapterReading& reading) {
+  const JsonFields fields = reading.config.fields();
+  std::optional<int> terms;
+  // PEFT adds at least the last power, whatever is asked for
+  if (reading.config.flag("use_cayley_neumann")) terms = int(fields.integer("num_cayley_neumann_terms", 1, 1000));
+  const std::int64_t said = fields.optional_integer("oft_block_size", 0, 1 << 20).value_or(0);
+  const bool shared = reading.config.flag("block_share");
+  for (const std::string& module : reading.tensors.modules({"oft_R.weight"})) {
+    const TensorPtr skew = reading.tensors.take(module, "oft_R.weight");
+    require_axes(*skew, 2, reading.tensors.path());
+    const std::uint64_t size = block_size_of(skew->info().shape[1]);
+    if (size == 0 || skew->info().shape[0] == 0 || (shared && skew->info().shape[0] != 1) ||
+        (said > 0 && std::uint64_t(said) != size))
+      reading.tensors.fail("'" + skew->name() + "' has shape " + shape_text(skew->info().shape) +
+                               ", expected the upper triangle of " +
+                               (shared ? std::string("one block") : std::string("each block")) +
+                               (said > 0 ? " of size " + std::to_string(said) : ""),
+                           "take configuration and weights of the same adapter");
+    const BlockRotation rotation{skew, size, terms};
+    const bool one_place = !shared && skew->info().shape[0] == 1;  // one block is the whole width then
+    RewriteChange change{[rotation, one_place, path = reading.tensors.path()](TensorPtr weight) {
+      if (one_place && weight->info().columns() != rotation.block_size)
+        throw Error(ErrorKind::bad_input, {.path = path},
+                    "'" + rotation.skew->name() + "' has one block of " + std::to_string(rotation.block_size) +
+                        ", expected blocks for the " + std::to_string(weight->info().columns()) + " columns of '" +
+                        weight->name() + "'",
+                    "the adapter was trained on a model of another shape: use that one");
+      return with_block_rotation(std::move(weight), rotation);
+    }};
+    reading.modules.push_back({module + ".weight", "oft", {skew}, 0, 1, std::move(change)});
+  }
+}
+
+constexpr std::array kHraFields = {
+    AdapterField{"r", Type::any, Use::read},
+    AdapterField{"apply_GS", Type::boolean, Use::read},
+    AdapterField{"bias", Type::biases, Use::read},
+    AdapterField{"init_weights", Type::any, Use::none},
+};
+
+void read_hra(AdapterReading& reading) {
+  const std::uint64_t rank = std::uint64_t(reading.config.fields().integer("r", 1, 1 << 20));
+  const bool orthogonalised = reading.config.flag("apply_GS");
+  for (const std::string& module : reading.tensors.modules({"hra_u"})) {
+    const TensorPtr u = reading.tensors.take(module, "hra_u");
+    require_axes(*u, 2, reading.tensors.path());
+    if (u->info().shape[1] != rank)
+      reading.tensors.fail("'" + u->name() + "' has rank " + std::to_string(u->info().shape[1]) + ", expected " +
+                               std::to_string(rank) + ", the r of adapter_config.json",
+                           "take configuration and weights of the same adapter");
+    RewriteChange change{
+        [u, orthogonalised](TensorPtr weight) { return with_reflections(std::move(weight), u, orthogonalised); }};
+    reading.modules.push_back({module + ".weight", "hra", {u}, rank, 1, std::move(change)});
+  }
+}
+
+}  // namespace
+
+constinit const AdapterKind kOft = {"OFT", "OFT", kOftFields, read_oft};
+constinit const AdapterKind kHra = {"HRA", "HRA", kHraFields, read_hra};
+
+}  // namespace ropewalk::formats

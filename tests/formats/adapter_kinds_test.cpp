@@ -1,0 +1,251 @@
+// Every kind of adapter against damaged copies of what PEFT 0.21.2 wrote (goldens `peft`): each tensor in turn missing,
+// doubled, not finite, of another shape or type. What a right one gives stands in peft_test.cpp.
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <set>
+
+#include "formats/adapters/adapter_tensors.h"
+#include "formats/adapters/peft.h"
+#include "formats/safetensors.h"
+#include "lib/error.h"
+#include "lib/recipes.h"
+#include "tests/formats/hf_test_support.h"
+
+namespace ropewalk::formats {
+namespace {
+
+const fs::path kPeft = kGolden / "peft";
+
+/// One of each set of roles.
+const std::vector<std::string> kCases = {"lora-bias",
+                                         "bias-all",
+                                         "modules-to-save-norm",
+                                         "embedding-lora",
+                                         "trainable-tokens",
+                                         "vocab-resized-target-embed",
+                                         "dora",
+                                         "embedding-dora",
+                                         "loha",
+                                         "lokr",
+                                         "lokr-both",
+                                         "ia3",
+                                         "ia3-bias",
+                                         "vera",
+                                         "adalora",
+                                         "ln-tuning",
+                                         "oft",
+                                         "oft-share",
+                                         "hra",
+                                         "pissa",
+                                         "olora"};
+
+struct Case {
+  std::string base;
+  std::string config;
+  std::vector<RawTensor> tensors;
+};
+Case read_case(const std::string& name) {
+  Case out{read_json(kPeft / name / "golden.json")["base"], read_bytes(kPeft / name / "adapter_config.json"), {}};
+  for (const TensorPtr& tensor : read_safetensors(kPeft / name / "adapter_model.safetensors").tensors)
+    out.tensors.push_back({tensor->name(), "F32", tensor->info().shape, raw_bytes(*tensor)});
+  return out;
+}
+
+class DamagedAdapters : public testing::Test {
+ protected:
+  /// The message, or "" if the adapter is read and all of the merge is.
+  std::string merge(const Case& made) {
+    write_bytes(folder_ / "adapter_config.json", made.config);
+    write_bytes(folder_ / "adapter_model.safetensors", safetensors_bytes(made.tensors));
+    std::vector<TensorPtr>& base = bases_[made.base];
+    if (base.empty()) base = read_safetensors(kPeft / "bases" / made.base / "model.safetensors").tensors;
+    try {
+      const PeftAdapter adapter = read_peft_adapter(folder_.path());
+      const MergeResult merged = merge_adapters(base, {{&adapter, 1}});
+      for (std::size_t i = 0; i < merged.tensors.size(); ++i)
+        if (merged.exact[i]) (void)raw_bytes(*merged.tensors[i]);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::bad_input) << error.what();
+      EXPECT_FALSE(error.fix().empty());
+      return error.what();
+    }
+    return "";
+  }
+  TestFolder folder_;
+  std::map<std::string, std::vector<TensorPtr>> bases_;
+};
+
+/// The first tensor of each role.
+std::vector<std::size_t> one_of_each_role(const Case& made) {
+  std::vector<std::size_t> out;
+  std::set<std::string> seen;
+  for (std::size_t i = 0; i < made.tensors.size(); ++i) {
+    const auto key = parse_adapter_key(made.tensors[i].name);
+    EXPECT_TRUE(key) << made.tensors[i].name;
+    if (key && seen.insert(key->role).second) out.push_back(i);
+  }
+  return out;
+}
+
+TEST_F(DamagedAdapters, EachTensorIsNeededOrWhole) {
+  int missing = 0, shapes = 0;
+  for (const std::string& name : kCases) {
+    SCOPED_TRACE(name);
+    const Case whole = read_case(name);
+    EXPECT_EQ(merge(whole), "");
+    for (const std::size_t i : one_of_each_role(whole)) {
+      const std::string key = whole.tensors[i].name;
+      SCOPED_TRACE(key);
+      const std::string role = parse_adapter_key(key)->role;
+      Case damaged = whole;
+      damaged.tensors.erase(damaged.tensors.begin() + std::ptrdiff_t(i));
+      const std::string without = merge(damaged);
+      // whole tensors and kinds of one tensor stand alone: their module is not changed then (peft_targets.h tells)
+      const bool alone = role == "weight" || role == "bias" || role == "base_layer.bias" || role == "ia3_l" ||
+                         role == "hra_u" || role.starts_with("oft") || role.starts_with("ln_");
+      EXPECT_EQ(without.empty(), alone) << without;
+      missing += !alone;
+
+      damaged = whole;
+      damaged.tensors.push_back(whole.tensors[i]);
+      damaged.tensors.back().name = "module." + key;
+      EXPECT_NE(merge(damaged).find("both name "), std::string::npos);
+
+      damaged = whole;
+      const float nan = std::numeric_limits<float>::quiet_NaN();
+      std::memcpy(damaged.tensors[i].bytes.data() + damaged.tensors[i].bytes.size() - 4, &nan, 4);
+      EXPECT_NE(merge(damaged).find("'" + key + "' holds NaN in row "), std::string::npos);
+
+      damaged = whole;
+      damaged.tensors[i].dtype = "I32";
+      EXPECT_NE(merge(damaged).find("'" + key + "' holds i32, expected floating point"), std::string::npos);
+
+      for (std::size_t axis = 0; axis <= whole.tensors[i].shape.size(); ++axis) {
+        damaged = whole;
+        std::vector<std::uint64_t>& shape = damaged.tensors[i].shape;
+        if (axis == shape.size()) shape.push_back(1);  // one axis more
+        else shape[axis] += 1;                         // one element more along it
+        std::uint64_t elements = 1;
+        for (const std::uint64_t size : shape) elements *= size;
+        damaged.tensors[i].bytes.resize(elements * 4, '\0');
+        const std::string message = merge(damaged);
+        // of VeRA's projections modules take the upper left part, so they may be larger
+        const bool part = (role == "vera_A" && axis == 1) || (role == "vera_B" && axis == 0);
+        EXPECT_EQ(message.empty(), part) << "axis " << axis;
+        if (part) continue;
+        // a product that fits nothing names the factor it sees first
+        const std::string module = parse_adapter_key(key)->module;
+        EXPECT_TRUE(message.find(key) != std::string::npos || message.find(module) != std::string::npos) << message;
+        ++shapes;
+      }
+    }
+    Case more = whole;
+    more.tensors.push_back(f32_tensor("base_model.model.model.layers.0.self_attn.q_proj.lora_C.weight", {2, 2}));
+    EXPECT_NE(merge(more).find("lora_C.weight' has no place in the "), std::string::npos);
+  }
+  EXPECT_GE(missing, 20);
+  EXPECT_GE(shapes, 60);
+}
+
+TEST_F(DamagedAdapters, ConfigurationsThatLie) {
+  const auto refused = [&](const std::string& name, const std::string& field, const Json& value,
+                           const std::string& part) {
+    SCOPED_TRACE(name + ", " + field);
+    Case made = read_case(name);
+    Json config = Json::parse(made.config);
+    config[field] = value;
+    made.config = config.dump();
+    EXPECT_NE(merge(made).find(part), std::string::npos) << merge(made);
+  };
+  refused("dora", "use_dora", false, "lora_magnitude_vector' has no place in the LoRA adapter");
+  refused("lora-bias", "lora_bias", false, "lora_B.bias' has no place");
+  refused("bias-all", "bias", "none", ".bias' has no place");
+  refused("modules-to-save-norm", "modules_to_save", nullptr, "layernorm.weight' has no place");
+  refused("trainable-tokens", "trainable_token_indices", {{"embed_tokens", {5, 7}}}, "a row for each index");
+  refused("trainable-tokens", "trainable_token_indices", {{"embed_tokens", {5, 7, 7}}}, "replaces row 7 twice");
+  refused("trainable-tokens", "trainable_token_indices", {{"embed_tokens", {5, 7, 96}}}, "replaces row 96 of");
+  refused("trainable-tokens", "trainable_token_indices", {{"embed_tokens", {5, 7, -1}}}, "holds -1, expected lists");
+  refused("trainable-tokens", "trainable_token_indices", nullptr, "trainable_tokens_delta' has no place");
+  refused("lora-basic", "trainable_token_indices", {1, 2}, "trainable_token_indices of adapter_config.json names rows");
+  refused("loha", "r", 5, "has rank 4, expected 5");
+  refused("lokr-both", "r", 3, "has rank 2, expected 3");
+  refused("vera", "r", 3, "do not have rank 3");
+  refused("hra", "r", 3, "has rank 4, expected 3");
+  refused("oft", "oft_block_size", 4, "expected the upper triangle of each block of size 4");
+  refused("oft", "block_share", true, "expected the upper triangle of one block of size 8");
+  refused("oft-share", "block_share", false, "has one block of 8, expected blocks for the 32 columns");
+  refused("adalora", "init_r", 5, "do not have one rank of at most 5");
+  refused("pissa", "r", 40, "has rank 4, expected 40");
+  refused("patterns", "rank_pattern", {{"q_proj", 5}}, "expected ");
+}
+
+// A zero column or row has no length to be set: an error when it is read, not NaN.
+TEST_F(DamagedAdapters, DoraOfNothing) {
+  Case made = read_case("dora");
+  const std::vector<TensorPtr> base = {
+      memory_tensor("model.layers.0.self_attn.q_proj.weight", {32, 32}, std::vector<float>(32 * 32, 0.0f))};
+  Case one = made;
+  one.tensors.clear();
+  for (const RawTensor& tensor : made.tensors)
+    if (tensor.name.find("layers.0.self_attn.q_proj") != std::string::npos) {
+      one.tensors.push_back(tensor);
+      if (tensor.name.find("lora_B") != std::string::npos)
+        std::fill(one.tensors.back().bytes.begin(), one.tensors.back().bytes.end(), '\0');
+    }
+  write_bytes(folder_ / "adapter_config.json", one.config);
+  write_bytes(folder_ / "adapter_model.safetensors", safetensors_bytes(one.tensors));
+  const PeftAdapter adapter = read_peft_adapter(folder_.path());
+  const MergeResult merged = merge_adapters(base, {{&adapter, 1}});
+  expect_error(ErrorKind::bad_input, {"row 0 is zero with the adapter"}, [&] { (void)raw_bytes(*merged.tensors[0]); });
+}
+
+// What is no product of two thin matrices cannot be computed beside the weight; the rest can.
+TEST_F(DamagedAdapters, UnmergedKindsAreRefusedByName) {
+  const std::map<std::string, std::string> refused = {{"dora", "dora"},   {"loha", "loha"},  {"lokr", "lokr"},
+                                                      {"ia3", "ia3"},     {"oft", "oft"},    {"hra", "hra"},
+                                                      {"pissa", "pissa"}, {"olora", "olora"}};
+  for (const std::string& name : kCases) {
+    SCOPED_TRACE(name);
+    const std::vector<TensorPtr> base =
+        read_safetensors(kPeft / "bases" / read_case(name).base / "model.safetensors").tensors;
+    const PeftAdapter adapter = read_peft_adapter(kPeft / name);
+    const auto unmerged = [&] { return merge_adapters(base, {{&adapter, 1}}, {.unmerged = true}); };
+    const auto kind = refused.find(name.substr(0, name.find('-')));
+    if (kind != refused.end() || name == "embedding-dora") {
+      expect_error(ErrorKind::unsupported,
+                   {"is of kind " + (kind == refused.end() ? "dora" : kind->second), "--unmerged"}, unmerged);
+      continue;
+    }
+    // rows of the unmerged form read as the merge before its rounding to the base's type, here float
+    const std::vector<TensorPtr> apart = unmerged().tensors, merged = merge_adapters(base, {{&adapter, 1}}).tensors;
+    for (std::size_t i = 0; i < merged.size(); ++i) EXPECT_EQ(raw_bytes(*apart[i]), raw_bytes(*merged[i]));
+  }
+}
+
+TEST(AdapterKeys, SpellingsOfOneKey) {
+  for (const char* key : {"base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta",
+                          "base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta.default",
+                          "embed_tokens.token_adapter.trainable_tokens_delta"}) {
+    const auto parsed = parse_adapter_key(key);
+    ASSERT_TRUE(parsed) << key;
+    EXPECT_EQ(parsed->module, "model.embed_tokens");
+    EXPECT_EQ(parsed->role, "token_adapter.trainable_tokens_delta");
+  }
+  const auto saved = parse_adapter_key("base_model.model.lm_head.modules_to_save.default.weight");
+  ASSERT_TRUE(saved);
+  EXPECT_EQ(saved->module + "/" + saved->role, "lm_head/weight");
+  const auto dora =
+      parse_adapter_key("base_model.model.model.layers.3.mlp.up_proj.lora_magnitude_vector.default.weight");
+  ASSERT_TRUE(dora);
+  EXPECT_EQ(dora->module + "/" + dora->role, "model.layers.3.mlp.up_proj/lora_magnitude_vector");
+  const auto vera = parse_adapter_key("base_model.vera_A");
+  ASSERT_TRUE(vera);
+  EXPECT_EQ(vera->module + "/" + vera->role, "/vera_A");
+  for (const char* key : {"", ".", "weight", "lora_A.weight", ".weight", "base_model.model.x.lora_Q", "xlora_A"})
+    EXPECT_FALSE(parse_adapter_key(key)) << key;
+}
+
+}  // namespace
+}  // namespace ropewalk::formats
