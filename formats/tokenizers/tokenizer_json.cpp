@@ -76,7 +76,7 @@ UnigramModel read_unigram(const JsonNode& model, Vocabulary& vocabulary) {
     out.scores.push_back(piece.item(1).number());
     vocabulary.pieces.back().score = static_cast<float>(out.scores.back());
   }
-  if (const auto unk = model.find("unk_id"))
+  if (const auto unk = model.find("unk_id"); unk && vocab.size() > 0)  // without pieces it is refused for that
     out.unk_id = static_cast<std::int32_t>(unk->integer(0, static_cast<std::int64_t>(vocab.size()) - 1));
   out.byte_fallback = model.boolean_or("byte_fallback", false);
   return out;
