@@ -4,6 +4,9 @@
 #include <set>
 
 #include "formats/gguf_split.h"
+#include "formats/tokenizers/tokenizer.h"
+#include "lib/error.h"
+#include "tools/describe_tokenizer.h"
 #include "tools/units.h"
 
 namespace ropewalk::tools {
@@ -72,12 +75,30 @@ std::uint64_t total_elements(const std::vector<TensorPtr>& tensors) {
   return n;
 }
 
+namespace {
+
+/// What an adapter's or a named folder's tokenizer has that the base's has not.
+std::string changes_of_base(const formats::Source& source) {
+  if (!source.checkpoint.vocabulary || !source.hf || source.tokenizer_origin == "base") return "";
+  try {
+    const auto base = formats::read_hf_vocabulary(source.hf->folder);
+    return base ? vocabulary_changes(*base, *source.checkpoint.vocabulary) : "";
+  } catch (const Error&) {
+    return "";  // a base whose tokenizer is not read has nothing to compare
+  }
+}
+
+}  // namespace
+
 std::string tokenizer_text(const formats::Source& source) {
   const std::optional<Vocabulary>& vocabulary = source.checkpoint.vocabulary;
   const int rows = source.checkpoint.config.n_vocab;
-  if (!vocabulary || id_count(*vocabulary) == rows) return source.tokenizer_origin;
-  return source.tokenizer_origin + " (" + std::to_string(id_count(*vocabulary)) + " ids for " + std::to_string(rows) +
-         " rows of the embedding)";
+  std::string more;
+  if (vocabulary && id_count(*vocabulary) != rows)
+    more = std::to_string(id_count(*vocabulary)) + " ids for " + std::to_string(rows) + " rows of the embedding";
+  if (const std::string changes = changes_of_base(source); !changes.empty())
+    more += (more.empty() ? "" : "; ") + changes;
+  return source.tokenizer_origin + (more.empty() ? "" : " (" + more + ")");
 }
 
 std::string geometry_text(const ModelConfig& config) {

@@ -141,6 +141,16 @@ std::string special_text(const Vocabulary& vocabulary) {
   return joined(parts, "none");
 }
 
+/// Empty where an id has none.
+std::vector<std::string> texts_of_ids(const Vocabulary& vocabulary) {
+  std::vector<std::string> texts(static_cast<std::size_t>(id_count(vocabulary)));
+  for (std::size_t id = 0; id < vocabulary.pieces.size(); ++id)
+    if (vocabulary.pieces[id].type != PieceType::unused) texts[id] = vocabulary.pieces[id].text;
+  for (const AddedToken& token : vocabulary.added)
+    if (token.id >= 0) texts[static_cast<std::size_t>(token.id)] = token.content;
+  return texts;
+}
+
 std::size_t n_special(const Vocabulary& vocabulary) {
   return static_cast<std::size_t>(std::count_if(vocabulary.added.begin(), vocabulary.added.end(),
                                                 [](const AddedToken& token) { return token.special; }));
@@ -216,6 +226,29 @@ std::vector<std::string> vocabulary_warnings(const std::optional<Vocabulary>& vo
                     ", expected an id from 0 to " + std::to_string(n_vocab - 1));
     }
   }
+  return out;
+}
+
+std::string vocabulary_changes(const Vocabulary& base, const Vocabulary& other) {
+  constexpr std::size_t kShown = 3;
+  const auto n_base = id_count(base), n_other = id_count(other);
+  const std::vector<std::string> texts = texts_of_ids(base), others = texts_of_ids(other);
+  std::string added, changed;
+  std::uint64_t n_added = 0, n_changed = 0;
+  for (std::size_t id = 0; id < others.size(); ++id) {
+    if (id >= texts.size() || (texts[id].empty() && !others[id].empty())) {
+      if (n_added++ < kShown) added += (added.empty() ? "'" : ", '") + one_line(others[id]) + "'";
+    } else if (texts[id] != others[id] && n_changed++ == 0) {
+      changed = std::to_string(id) + " is '" + one_line(others[id]) + "', not '" + one_line(texts[id]) + "'";
+    }
+  }
+  std::string out;
+  if (n_added > 0)
+    out = plural(n_added, "token") + " more than the base's: " + added + (n_added > kShown ? ", ..." : "");
+  if (n_other < n_base)
+    out += (out.empty() ? "" : "; ") + plural(static_cast<std::uint64_t>(n_base - n_other), "id") +
+           " fewer than the base's";
+  if (n_changed > 0) out += (out.empty() ? "" : "; ") + plural(n_changed, "id") + " of another text: " + changed;
   return out;
 }
 

@@ -24,7 +24,10 @@ Json vocabulary_json(const std::optional<Vocabulary>& vocabulary, int n_vocab);
 /// special ids of config.json (null: there is none) that are no row of it.
 std::vector<std::string> vocabulary_warnings(const std::optional<Vocabulary>& vocabulary, const Json& config,
                                              int n_vocab);
-/// The same of a source: said on standard error and added to `warnings`.
+/// How `other` differs from the base's tokenizer, id by id: "2 tokens more than the base's: '<a>', '<b>'", "1 id of
+/// another text: 5 is '<x>', not 'the'"; both may be. Empty: not at all.
+std::string vocabulary_changes(const Vocabulary& base, const Vocabulary& other);
+/// vocabulary_warnings of a source: said on standard error and added to `warnings`.
 void warn_of_vocabulary(const formats::Source& source, const CommonOptions& common, const Io& io,
                         std::vector<std::string>& warnings);
 

@@ -1,18 +1,23 @@
 """The tokenizers of GGUFs that we write, in the real llama.cpp: equal ids on the same texts, special tokens as text and as tokens.
 
 Kinds: llama (tokenizer.model, BPE), gpt2 (tokenizer.json, byte-level BPE), t5 (tokenizer.model, unigram: with a table of its own, with spaces inside
-pieces, with sums that float32 rounds to one). Ids are compared with `tokenize` of the same GGUF, by the engine's rules; for the texts that are
+pieces, with sums that float32 rounds to one; a unigram tokenizer.json). The vocabularies of GPT-2, Qwen2.5 and Llama 2, whole, stand in models without weights worth a name: 100 kB of each of
+four kinds of text. Ids are compared with `tokenize` of the same GGUF, by the engine's rules; for the texts that are
 not normalized and hold no special token also with `tokenize` of the source, by its library's rules.
 Negative control: one swapped pair of scores must change ids.
 """
 import json
 import pathlib
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
 
-from support import Checks, Ropewalk, arguments
+import numpy as np
+
+from support import Checks, Ropewalk, arguments, read_safetensors
+from texts import large_texts
 
 PLAIN = ["Hello world", "The prince, who had said nothing, looked at her.", "one two  three", "it is 12345 and 678", "word\nnext line\n", "na\u00efve caf\u00e9", "x = y * (z - 1)"]
 
@@ -42,6 +47,46 @@ def flat(lists):
     return [one for ids in lists for one in ids]
 
 
+def write_safetensors(path, tensors):
+    header, data = {}, b""
+    for name, array in tensors.items():
+        header[name] = {"dtype": "F16", "shape": list(array.shape), "data_offsets": [len(data), len(data) + array.nbytes]}
+        data += array.tobytes()
+    head = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(head)) + head + data)
+
+
+def with_vocabulary(base, folder, file, tokenizer, rows):
+    """`base` with another tokenizer and as many rows in embedding and head."""
+    shutil.copytree(base, folder)
+    for old in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "model.safetensors.index.json"):
+        (folder / old).unlink(missing_ok=True)
+    shutil.copy(tokenizer, folder / file)
+    tensors = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        tensors |= read_safetensors(path)
+        path.unlink()
+    config = json.loads((folder / "config.json").read_text()) | {"vocab_size": rows, "bos_token_id": 1, "eos_token_id": 2}
+    (folder / "config.json").write_text(json.dumps(config))
+    for name in tensors:
+        shape = (rows, tensors[name].shape[1]) if "embed_tokens" in name or "lm_head" in name else tensors[name].shape
+        tensors[name] = np.zeros(shape, dtype=np.float16)
+    write_safetensors(folder / "model.safetensors", tensors)
+    return folder
+
+
+def check_large(checks, ropewalk, options, scratch):
+    golden, texts = options.golden, large_texts(options.golden, 100_000)
+    for name, file, tokenizer, rows in (("GPT-2", "tokenizer.json", golden / "tokenizer_json/tokenizers/gpt2.json", 50257), ("Qwen2.5", "tokenizer.json", golden / "tokenizer_json/tokenizers/qwen2.5.json", 151936),
+                                        ("Llama 2", "tokenizer.model", golden / "tokenizers/llama2/tokenizer.model", 32000)):
+        folder = with_vocabulary(golden / "zoo/llama-gqa", scratch / f"large {name}", file, tokenizer, rows)
+        model = scratch / "large.gguf"
+        ropewalk.run("convert", folder, "-o", model, "--type", "f16", "--overwrite")
+        theirs = [both[0] for both in engine(model, list(texts.values()), scratch)]
+        same = ours(ropewalk, model, texts.values(), scratch, False) == flat(theirs)
+        checks.check(same, f"{name}: {', '.join(texts)}, 100 kB each, {len(flat(theirs))} ids")
+
+
 def main():
     options = arguments()
     checks, ropewalk = Checks(), Ropewalk(options.ropewalk)
@@ -62,6 +107,7 @@ def main():
             for other in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"):
                 (scratch / name / other).unlink(missing_ok=True)
             shutil.copy(model, scratch / name / "tokenizer.model")
+        sources["t5 tokenizer.json"] = with_vocabulary(options.golden / "zoo/llama-gqa", scratch / "t5 json", "tokenizer.json", options.golden / "tokenizer_json/tokenizers/unigram.json", 32)
         answers = {}
         for name, source in sources.items():
             file = scratch / "model.gguf"
@@ -74,6 +120,7 @@ def main():
                 continue  # its sums part where one side rounds them to float32
             plain = [both[0] for both in answers[name][-len(PLAIN):]]
             checks.check(ours(ropewalk, source, PLAIN, scratch, False) == flat(plain), f"{name}: {len(PLAIN)} plain texts as the source's own library has them")
+        check_large(checks, ropewalk, options, scratch)
         checks.check(answers["t5 spaces"] != answers["t5 near"], "control: another model has other ids")
     checks.exit()
 

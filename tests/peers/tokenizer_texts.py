@@ -18,35 +18,14 @@ import tiktoken
 import tokenizers
 
 from support import Checks, FIXTURES, Ropewalk
+from texts import SEED, large_texts
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/golden/make"))
 import tiktoken_ids  # noqa: E402  (how the vocabularies of tiktoken's families are made)
 
-SEED = 6
 PUBLISHED = ("gpt2", "qwen2.5", "llama2", "mistral", "t5")
 CONVERTED = {"nfkc": "tokenizer_ids/models/nfkc.model", "bytes": "tokenizer_ids/models/nfkc-bytes.model", "rules": "unigram/models/rules.model"}
-
-
-def drawn(rng, snippets, size):
-    out = ""
-    while len(out.encode()) < size:
-        out += "".join(rng.choice(snippets) for _ in range(500))
-    return out.encode()[:size].decode(errors="ignore")
-
-
-def large_texts(golden, size):
-    prose = b"".join((ROOT / "data/text" / name).read_bytes() for name in ("war-and-peace-tail.txt", "held-out.txt"))
-    texts = {"English": (prose * (size // len(prose) + 1))[:size].decode(errors="ignore")}
-    for kind, snippets in json.loads((golden / "tokenizer_json/snippets.json").read_text()).items():
-        valid = []
-        for snippet in snippets:
-            try:
-                valid.append(bytes.fromhex(snippet).decode())
-            except UnicodeDecodeError:
-                pass
-        texts[kind] = drawn(random.Random(SEED), valid, size)
-    return texts
 
 
 def random_texts(texts, count):

@@ -281,10 +281,23 @@ TEST(Merge, TheTokenizerFitsOrIsRefused) {
   const Ran fewer = run({"merge", model("tolstoy-4m") + "+" + adapter(), "-o", (scratch / "a").string(), "--tokenizer",
                          model("stories260K")});
   ASSERT_EQ(fewer.exit, 0) << fewer.err;
-  EXPECT_NE(
-      fewer.out.find("tokenizer from folder " + model("stories260K") + " (512 ids for 2048 rows of the embedding)"),
-      std::string::npos)
+  EXPECT_NE(fewer.out.find("tokenizer from folder " + model("stories260K") +
+                           " (512 ids for 2048 rows of the embedding; 1536 ids fewer than "
+                           "the base's; "),
+            std::string::npos)
       << fewer.out;
+  // an adapter trained with tokens of its own: the base has room for none, so they take an id's place
+  const std::string renamed = (scratch / "renamed").string();
+  fs::copy(adapter(), renamed, fs::copy_options::recursive);
+  for (const char* name : {"tokenizer.model", "tokenizer_config.json", "special_tokens_map.json"})
+    fs::copy_file(model("tolstoy-4m") + "/" + name, renamed + "/" + name, fs::copy_options::overwrite_existing);
+  fs::remove(renamed + "/tokenizer.json");
+  spill(renamed + "/added_tokens.json", R"({"<note>": 2047})");
+  const Ran own = run({"merge", model("tolstoy-4m") + "+" + renamed, "-o", (scratch / "own").string()});
+  ASSERT_EQ(own.exit, 0) << own.err;
+  EXPECT_NE(own.out.find("tokenizer from adapter " + renamed + " (1 id of another text: 2047 is '<note>', not '"),
+            std::string::npos)
+      << own.out;
   const Ran more = run({"merge", model("stories260K") + "+rope=linear,factor=2", "-o", (scratch / "b").string(),
                         "--tokenizer", model("tolstoy-4m")});
   EXPECT_EQ(more.exit, 3) << more.err;
