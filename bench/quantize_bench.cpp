@@ -2,7 +2,8 @@
 // how long the same bytes take to move.
 //   quantize_bench [LIBGGML_BASE.so [TYPE...]]
 // Timed is what the executor does with a block of rows that it has just read and widened to f32: encoding one block of its
-// size (executor.h: 1 MiB of f32), again and again, the best of the passes, for ggml just so. Neither reading the file nor
+// size (executor.h: 1 MiB of f32), again and again, the best turn of some milliseconds, for
+// ggml just so. Neither reading the file nor
 // memory beyond the caches is in it. Ours and theirs take turns, so that what else the machine does meets both; on a core
 // whose other thread is busy, code that waits (ggml's) loses less than code that computes.
 #include <dlfcn.h>
@@ -46,15 +47,8 @@ using Encode = std::function<void(std::span<std::byte>)>;
 struct Rate {
   Encode encode;
   std::vector<std::byte> bytes = {};
-  double weights_per_second = 0;  // of the best pass so far
+  double weights_per_second = 0;  // of the best turn so far
 };
-
-void pass(Rate& rate, const Rows& rows) {
-  const double start = cpu_seconds();
-  rate.encode(rate.bytes);
-  rate.weights_per_second =
-      std::max(rate.weights_per_second, static_cast<double>(rows.values.size()) / (cpu_seconds() - start));
-}
 
 /// Turns of all, each as many passes as take it some milliseconds, until `enough` seconds and three turns are over.
 void measure(std::span<Rate* const> rates, const Rows& rows, double enough) {
@@ -62,8 +56,10 @@ void measure(std::span<Rate* const> rates, const Rows& rows, double enough) {
   for (int turn = 0; turn < 3 || cpu_seconds() - begin < enough; ++turn)
     for (Rate* rate : rates) {
       const double start = cpu_seconds();
-      do pass(*rate, rows);
-      while (cpu_seconds() - start < .01);
+      double took = 0, weights = 0;
+      for (; took < .005; took = cpu_seconds() - start, weights += static_cast<double>(rows.values.size()))
+        rate->encode(rate->bytes);
+      rate->weights_per_second = std::max(rate->weights_per_second, weights / took);
     }
 }
 

@@ -63,7 +63,7 @@ void fit_groups(const float* x, const float* importances, const float* spreads, 
     turn(importances, 32, n_groups, weights);
     weigh_lanes(turned, weights, of_groups, 32, weights, nullptr);
   } else {
-    for (int i = 0; i < 32 * kLanes; ++i) weights[i] = turned[i] * turned[i];
+    square_lanes(turned, 32, weights);
   }
   fit_iq4_lanes({turned, weights, 32}, scales);
 }

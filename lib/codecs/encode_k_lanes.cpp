@@ -45,7 +45,7 @@ void fit(const float* x, const float* importances, int n_blocks, LaneFits& fits)
       weigh_lanes(in.x, in.weights, spreads, n, in.weights, fits.sums);
     }
   } else if constexpr (std::is_same_v<Type, Q6K>) {
-    for (int i = 0; i < n * kLanes; ++i) in.weights[i] = in.x[i] * in.x[i];
+    square_lanes(in.x, n, in.weights);
   } else {
     weigh_lanes(in.x, n, !std::is_same_v<Type, Q2K>, in.weights);
   }

@@ -13,12 +13,11 @@ constexpr AffineSearch search_of(int top) { return {top, -0.9f, 0.05f, 36}; }
 
 /// 32 levels of up to five bits, and the fifth ones at `fifth` where there are such.
 void put_levels(const std::uint8_t* levels, std::byte* quarters, std::byte* fifth) {
+  for (int i = 0; i < 16; ++i) quarters[i] = static_cast<std::byte>((levels[i] & 15) | (levels[i + 16] & 15) << 4);
+  if (fifth == nullptr) return;
   std::uint32_t bits = 0;
-  for (int i = 0; i < 32; ++i) {
-    put_nibble(quarters, i, 16, levels[i]);
-    bits |= (levels[i] >> 4 & 1u) << i;
-  }
-  if (fifth != nullptr) put_dword(fifth, bits);
+  for (int i = 0; i < 32; ++i) bits |= (levels[i] >> 4 & 1u) << i;
+  put_dword(fifth, bits);
 }
 
 /// Q4_0 and Q5_0: the extreme element becomes level 0, which is -half.
@@ -111,17 +110,17 @@ void encode_row_lanes(const float* x, const float* importances, std::int64_t col
     std::uint32_t unsound;
     if constexpr (affine) unsound = fit_affine_lanes({turned, weights, 32}, search_of(top), scales, mins, all);
     else unsound = fit_symmetric_lanes({turned, weights, 32}, (top + 1) / 2, scales, all);
+    std::uint8_t levels[32 * kLanes];
+    turn_levels(all, levels);
     for (int b = 0; b < n_blocks; ++b, out += Type::kBytes) {
       if ((unsound >> b & 1) != 0) {
         encode_weighted<Type, top, affine, fifth>(x + 32 * b, importances + at + 32 * b, spread, out);
         continue;
       }
-      std::uint8_t levels[32];
-      for (int i = 0; i < 32; ++i) levels[i] = all[i * kLanes + b];
       std::fill_n(out, Type::kBytes, std::byte{0});
       put_half(out, scales[b]);
       if constexpr (affine) put_half(out + 2, -mins[b]);
-      put_levels(levels, out + Type::kBytes - 16, fifth != 0 ? out + fifth : nullptr);
+      put_levels(levels + 32 * b, out + Type::kBytes - 16, fifth != 0 ? out + fifth : nullptr);
     }
   }
 }

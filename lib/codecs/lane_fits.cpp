@@ -40,6 +40,35 @@ void WeighPlain(const float* x, int n, bool mean, float* weights) {
   }
 }
 
+// Squares of 16 by 16 bytes in four rounds, each of which interleaves the halves.
+void TurnLevels(const std::uint8_t* levels, std::uint8_t* out) {
+#if HWY_TARGET == HWY_SCALAR
+  for (int i = 0; i < 32; ++i)
+    for (int group = 0; group < kLanes; ++group) out[group * 32 + i] = levels[i * kLanes + group];
+#else
+  const hn::FixedTag<std::uint8_t, 16> d8;
+  hn::Vec<decltype(d8)> rows[16], next[16];
+  for (int square = 0; square < 4; ++square) {
+    const int i = square / 2 * 16, group = square % 2 * 16;
+    for (int r = 0; r < 16; ++r) rows[r] = hn::LoadU(d8, levels + (i + r) * kLanes + group);
+    for (int round = 0; round < 4; ++round) {
+      for (int r = 0; r < 8; ++r) {
+        next[2 * r] = hn::InterleaveLower(d8, rows[r], rows[r + 8]);
+        next[2 * r + 1] = hn::InterleaveUpper(d8, rows[r], rows[r + 8]);
+      }
+      std::copy_n(next, 16, rows);
+    }
+    for (int r = 0; r < 16; ++r) hn::StoreU(rows[r], d8, out + (group + r) * 32 + i);
+  }
+#endif
+}
+
+void Square(const float* x, int n, float* squares) {
+  const Floats df;
+  for (int i = 0; i < n * kLanes; i += static_cast<int>(hn::Lanes(df)))
+    hn::StoreU(hn::Mul(load(x + i), load(x + i)), df, squares + i);
+}
+
 constexpr int kPair = 2;  // vectors in flight
 
 /// The groups of two vectors, from column `x`, `w`.
@@ -169,6 +198,9 @@ std::uint32_t FitAffine(const LaneGroups& groups, const AffineSearch& search, fl
   return unsound;
 }
 
+constexpr int kTogether = 3;  // of 18 candidates
+static_assert(18 % kTogether == 0);
+
 template <bool kLevels>
 HWY_INLINE std::uint32_t fit_symmetric_vector(const float* x, const float* w, int n, int half, float* scales,
                                               std::uint8_t* levels) {
@@ -177,28 +209,26 @@ HWY_INLINE std::uint32_t fit_symmetric_vector(const float* x, const float* w, in
   const V zero = hn::Zero(df), peak = extreme_of(x, n, largest);
   const M dead = hn::Lt(hn::Abs(peak), set(kNothing));
   const auto level = [half](V at) HWY_ATTR { return small_level_of(at, -half, half - 1); };
-  V scale = zero, best = zero, kept_inverse = zero;  // of the levels in use
-  for (int k = -10; k <= 8; k += 2) {                // -10 stands for the first, which is taken as it is; 0 is left out
-    V inverse[2];
-    for (int j = 0; j < 2; ++j) {
-      const int step = k + j < 0 ? k + j : k + j + 1;
-      inverse[j] =
-          step == -10 ? hn::Div(set(real(-half)), peak) : hn::Div(set(-(real(half) + 0.1f * real(step))), peak);
+  // Steps are half + 0.4 at most for candidates up to the fourth: none rounds to less than -half.
+  const auto from_above = [half](V at) HWY_ATTR { return small_level_at_most(at, half - 1); };
+  V kept_inverse = hn::Div(set(real(-half)), peak);  // of the levels in use
+  CandidateSums start;
+  measure<1, false>(x, w, n, &kept_inverse, from_above, &start);
+  V scale = hn::IfThenElse(hn::Eq(start.l2, zero), zero, hn::Div(start.lx, start.l2)), best = hn::Mul(scale, start.lx);
+  for (int k = 0; k < 18; k += kTogether) {
+    V inverse[kTogether];
+    for (int j = 0; j < kTogether; ++j) {
+      const int step = k + j < 9 ? k + j - 9 : k + j - 8;  // 0 is left out
+      inverse[j] = hn::Div(set(-(real(half) + 0.1f * real(step))), peak);
     }
-    CandidateSums sums[2];
-    measure_two<false>(x, w, n, inverse, level, sums);
-    for (int j = 0; j < 2; ++j) {
-      const V lx = sums[j].lx, l2 = sums[j].l2, quotient = hn::Div(lx, l2);
-      if (k + j == -10) {
-        scale = hn::IfThenElse(hn::Eq(l2, zero), zero, quotient);
-        best = hn::Mul(scale, lx);
-        kept_inverse = inverse[j];
-        continue;
-      }
-      if (k + j == 9) break;  // 18 candidates and the first are odd in number
+    CandidateSums sums[kTogether];
+    if (k + kTogether <= 13) measure<kTogether, false>(x, w, n, inverse, from_above, sums);
+    else measure<kTogether, false>(x, w, n, inverse, level, sums);
+    for (int j = 0; j < kTogether; ++j) {
+      const V lx = sums[j].lx, l2 = sums[j].l2;
       const M better = hn::And(hn::Gt(l2, zero), hn::Gt(hn::Mul(lx, lx), hn::Mul(best, l2)));
       kept_inverse = hn::IfThenElse(better, inverse[j], kept_inverse);
-      scale = hn::IfThenElse(better, quotient, scale);
+      scale = hn::IfThenElse(better, hn::Div(lx, l2), scale);
       best = hn::IfThenElse(better, hn::Mul(scale, lx), best);
     }
   }
@@ -224,13 +254,23 @@ std::uint32_t FitSymmetric(const LaneGroups& groups, int half, float* scales, st
   return unsound;
 }
 
+/// level_of() the quotients x / d by d's inverse, which is off by 2^-22 at most: that decides all but what is close to a
+/// midpoint, or large.
+HWY_INLINE V level_of_quotient(V x, V d, V inverse, int low, int high) {
+  const V q = hn::Mul(x, inverse), offset = set(12582912.0f);
+  const V off = hn::Abs(hn::Sub(q, hn::Sub(hn::Add(q, offset), offset)));
+  const M decided = hn::And(hn::Lt(off, set(0.4999f)), hn::Lt(hn::Abs(q), set(0x1p20f)));
+  if (HWY_LIKELY(hn::AllTrue(Floats(), decided))) return small_level_of(q, low, high);
+  return level_of(hn::Div(x, d), low, high);
+}
+
 void TakeLevels(const float* x, const StoredScales& scales, int n, int low, int high, std::uint8_t* levels) {
   const int lanes = static_cast<int>(hn::Lanes(Floats()));
   const V offset = set(real(low));
   for (int group = 0; group < 256 / n; ++group) {
-    const V d = set(scales.d[group]), m = set(scales.m[group]);
+    const V d = set(scales.d[group]), m = set(scales.m[group]), inverse = hn::Div(set(1), d);
     for (int i = group * n; i < (group + 1) * n; i += lanes)
-      store_levels(hn::Sub(level_of(hn::Div(hn::Add(load(x + i), m), d), low, high), offset), levels + i);
+      store_levels(hn::Sub(level_of_quotient(hn::Add(load(x + i), m), d, inverse, low, high), offset), levels + i);
   }
 }
 
@@ -245,6 +285,8 @@ HWY_EXPORT(WeighPlain);
 HWY_EXPORT(FitAffine);
 HWY_EXPORT(FitSymmetric);
 HWY_EXPORT(TakeLevels);
+HWY_EXPORT(Square);
+HWY_EXPORT(TurnLevels);
 
 void turn(const float* x, int n, int n_groups, float* out) { HWY_DYNAMIC_DISPATCH(Turn)(x, n, n_groups, out); }
 void weigh_lanes(const float* x, const float* importances, const float* spreads, int n, float* weights, float* sums) {
@@ -260,6 +302,8 @@ std::uint32_t fit_affine_lanes(const LaneGroups& groups, const AffineSearch& sea
 std::uint32_t fit_symmetric_lanes(const LaneGroups& groups, int half, float* scales, std::uint8_t* levels) {
   return HWY_DYNAMIC_DISPATCH(FitSymmetric)(groups, half, scales, levels);
 }
+void turn_levels(const std::uint8_t* levels, std::uint8_t* out) { HWY_DYNAMIC_DISPATCH(TurnLevels)(levels, out); }
+void square_lanes(const float* x, int n, float* squares) { HWY_DYNAMIC_DISPATCH(Square)(x, n, squares); }
 void take_levels(const float* x, const StoredScales& scales, int n, int low, int high, std::uint8_t* levels) {
   HWY_DYNAMIC_DISPATCH(TakeLevels)(x, scales, n, low, high, levels);
 }

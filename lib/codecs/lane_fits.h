@@ -22,10 +22,15 @@ struct LaneGroups {
 /// n_groups groups of n consecutive elements (a multiple of 4), turned to stand so; lanes without a group are zero.
 void turn(const float* x, int n, int n_groups, float* out);
 
+/// Levels of 32 elements of each group, turned back: group g's are out[32 g ..].
+void turn_levels(const std::uint8_t* levels, std::uint8_t* out);
+
 /// weigh() of each group, all turned: `spreads` one a group. `weights` may be `importances`. Of no use for sums: null.
 void weigh_lanes(const float* x, const float* importances, const float* spreads, int n, float* weights, float* sums);
 /// Without importances: the root of the mean square of the group (if `mean`), plus |x|.
 void weigh_lanes(const float* x, int n, bool mean, float* weights);
+/// x^2 of n elements of each group.
+void square_lanes(const float* x, int n, float* squares);
 /// sum_of_squares of n_blocks <= 4 blocks of n elements, one behind the other: their sums do not wait for one another.
 inline void sums_of_squares(const float* x, int n, int n_blocks, float* sums) {
   float all[4] = {};

@@ -66,7 +66,7 @@ HWY_INLINE void fit_iq4_vector(const float* x, const float* w, int n, float* sca
       inverse[j] = k + j == -8 ? hn::Div(set(1), hn::Div(hn::Neg(peak), lowest))
                                : hn::Div(set(real(k + j + kIq4Levels[0])), peak);
     CandidateSums sums[2];
-    measure_two<true>(x, w, n, inverse, level, sums);
+    measure<2, true>(x, w, n, inverse, level, sums);
     for (int j = 0; j < 2; ++j) {
       const V qx = sums[j].lx, q2 = sums[j].l2, quotient = hn::Div(qx, q2);
       const M sound = hn::Gt(q2, zero);

@@ -39,12 +39,18 @@ HWY_INLINE V level_of(V x, int low, int high) {
 constexpr float kSmall = 0x1p22f;
 /// The same of what is known to be below 2^22 in magnitude: there the sum with 1.5 * 2^23 orders as its bits do, and what
 /// is added comes off again exactly.
+constexpr int kOffsetBits = 0x4b400000;  // of 12582912.0f
 HWY_INLINE V small_level_of(V x, int low, int high) {
   const Ints di;
-  constexpr int kOffsetBits = 0x4b400000;  // of 12582912.0f
   const auto bits = hn::BitCast(di, hn::Add(x, set(12582912.0f)));
   const auto limited = hn::Min(hn::Max(bits, hn::Set(di, kOffsetBits + low)), hn::Set(di, kOffsetBits + high));
   return hn::Sub(hn::BitCast(Floats(), limited), set(12582912.0f));
+}
+/// The same of what rounds to no less than the lowest level.
+HWY_INLINE V small_level_at_most(V x, int high) {
+  const Ints di;
+  const auto bits = hn::BitCast(di, hn::Add(x, set(12582912.0f)));
+  return hn::Sub(hn::BitCast(Floats(), hn::Min(bits, hn::Set(di, kOffsetBits + high))), set(12582912.0f));
 }
 
 /// The largest magnitude met in each lane, as bits: they order as magnitudes do, infinity and then NaN above all.
@@ -109,26 +115,25 @@ HWY_INLINE V extreme_of(const float* x, int n, Largest& largest) {
   return value;
 }
 
-/// Candidates of a search whose sums do not depend on one another, two at a time.
+/// Candidates of a search whose sums do not depend on one another, `count` at a time.
 struct CandidateSums {
   V lx, l2;
 };
-/// `level(inverse * x)`, the sums of w x level and w level^2 for both inverses. Products are (w x) level, or (w level) x.
-template <bool kLevelFirst, class Level>
-HWY_INLINE void measure_two(const float* x, const float* w, int n, const V* inverse, const Level& level,
-                            CandidateSums* sums) {
-  V lx0 = hn::Zero(Floats()), lx1 = lx0, l20 = lx0, l21 = lx0;
+/// `level(inverse * x)`, the sums of w x level and w level^2 for each inverse. Products are (w x) level, or (w level) x.
+template <int count, bool kLevelFirst, class Level>
+HWY_INLINE void measure(const float* x, const float* w, int n, const V* inverse, const Level& level,
+                        CandidateSums* sums) {
+  V lx[count], l2[count];
+  for (int j = 0; j < count; ++j) lx[j] = l2[j] = hn::Zero(Floats());
   for (int i = 0; i < n; ++i) {
     const V xi = load(x + i * kLanes), wi = load(w + i * kLanes), wx = hn::Mul(wi, xi);
-    const V a = level(hn::Mul(inverse[0], xi)), b = level(hn::Mul(inverse[1], xi));
-    const V wa = hn::Mul(wi, a), wb = hn::Mul(wi, b);
-    lx0 = hn::Add(lx0, kLevelFirst ? hn::Mul(wa, xi) : hn::Mul(wx, a));
-    lx1 = hn::Add(lx1, kLevelFirst ? hn::Mul(wb, xi) : hn::Mul(wx, b));
-    l20 = hn::Add(l20, hn::Mul(wa, a));
-    l21 = hn::Add(l21, hn::Mul(wb, b));
+    for (int j = 0; j < count; ++j) {
+      const V l = level(hn::Mul(inverse[j], xi)), wl = hn::Mul(wi, l);
+      lx[j] = hn::Add(lx[j], kLevelFirst ? hn::Mul(wl, xi) : hn::Mul(wx, l));
+      l2[j] = hn::Add(l2[j], hn::Mul(wl, l));
+    }
   }
-  sums[0] = {lx0, l20};
-  sums[1] = {lx1, l21};
+  for (int j = 0; j < count; ++j) sums[j] = {lx[j], l2[j]};
 }
 
 }  // namespace ropewalk::codecs::HWY_NAMESPACE
