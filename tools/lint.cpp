@@ -33,7 +33,7 @@ void declare(CommandLine& line, LintCommandOptions& options) {
                    0);
   line.group("What counts");
   line.option(
-      "--engine,--target", options.engines, "ENGINE[@VERSION]",
+      "--engine,--target", options.engines, "ENGINE[@VERSION]|all",
       "what hurts this engine is an error (default: the newest of each is asked, and only what hurts all of them "
       "is one). Repeatable");
   line.context_option("-c,--context,--ctx-size", options.context, "N",
