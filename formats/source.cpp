@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "formats/adapters/combine.h"
 #include "formats/adapters/peft_targets.h"
 #include "formats/gguf_model.h"
 #include "formats/hf_config.h"
@@ -291,6 +292,14 @@ void apply_adapters(Source& source, const OpenOptions& options, const std::vecto
       source.checkpoint.warnings.push_back("adapter '" + adapter.folder.string() + "' changes nothing: " + why);
     match_layout(adapter, source);
     scaled.push_back({&adapter, scales[i]});
+  }
+  if (options.combine && scaled.empty())
+    throw Error(ErrorKind::usage, {}, "--combine was given, and '" + source.spec.text + "' has no adapter",
+                "name adapters: MODEL+ADAPTER:WEIGHT+ADAPTER:WEIGHT");
+  std::optional<PeftAdapter> one;
+  if (options.combine) {
+    one = combine_adapters(scaled, *options.combine);
+    scaled = {{&*one, 1}};
   }
   MergeResult merged = merge_adapters(source.base_tensors, scaled,
                                       {.dtype = options.merge_dtype,

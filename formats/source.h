@@ -10,6 +10,7 @@
 #include "formats/gguf.h"
 #include "formats/json.h"
 #include "formats/adapters/peft.h"
+#include "lib/adapters/combinations.h"
 #include "lib/checkpoint.h"
 
 namespace ropewalk::formats {
@@ -42,6 +43,7 @@ struct HfFolder {
 struct OpenOptions {
   std::optional<DType> merge_dtype;  // --dtype; nullopt: each base tensor's stored dtype
   bool saturate = false;
+  std::optional<CombineOptions> combine = std::nullopt;  // of LoRA adapters as one, not one after the other
   bool unmerged = false;  // adapters beside the weights, not in them (lib/unmerged.h): for the forward pass
   enum class TokenizerChoice { automatic, base, adapter, folder } tokenizer = TokenizerChoice::automatic;
   std::filesystem::path tokenizer_folder;

@@ -4,9 +4,11 @@
 
 #include <cerrno>
 #include <filesystem>
+#include <limits>
 #include <ostream>
 #include <set>
 
+#include "formats/adapters/combine.h"
 #include "formats/hf_folder.h"
 #include "lib/error.h"
 #include "lib/executor.h"
@@ -59,6 +61,13 @@ void declare_merge(CommandLine& line, SourceOptions& options) {
   line.option("--dtype", options.dtype, "TYPE",
               "dtype every float tensor is rounded to, once, merged or not (default: each base tensor's own)");
   line.flag("--saturate", options.saturate, "clamp what overflows float16 instead of refusing it");
+  line.option(
+      "--combine", options.combine, "TYPE[,density=D][,rank=R][,sign=frequency][,clamp=Q]",
+      "adapters as one, whose scales are weights: linear, cat, svd, ties, dare_linear, dare_ties, magnitude_prune "
+      "(and each of the last four with _svd), as PEFT's add_weighted_adapter (default: one after the other, their "
+      "weighted sum)");
+  line.option("--seed", options.seed, 0, std::numeric_limits<int>::max(), "N",
+              "of what dare drops (default 0; not torch's numbers)");
   line.option("--tokenizer", options.tokenizer, "auto|base|adapter|DIR",
               "which tokenizer the result carries (auto: the adapter's if it has one whose ids fit)");
 }
@@ -86,6 +95,12 @@ formats::OpenOptions open_options(const SourceOptions& options) {
   }
   open.saturate = options.saturate;
   open.unmerged = options.unmerged;
+  if (options.combine) {
+    open.combine = formats::parse_combination(*options.combine);
+    open.combine->seed = std::uint64_t(options.seed.value_or(0));
+  } else if (options.seed) {
+    throw Error(ErrorKind::usage, {}, "--seed was given without --combine", "leave it out");
+  }
   open.any_tokenizer = options.any_tokenizer;
   using Choice = formats::OpenOptions::TokenizerChoice;
   if (options.tokenizer == "auto") open.tokenizer = Choice::automatic;

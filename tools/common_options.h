@@ -34,6 +34,8 @@ struct SourceOptions {
   std::optional<std::string> rope;    // --rope SPEC
   std::optional<std::string> dtype;   // of the merge
   bool saturate = false;
+  std::optional<std::string> combine;  // --combine TYPE,...
+  std::optional<int> seed;             // of its draws
   std::string tokenizer = "auto";
   bool unmerged = false;
   bool any_tokenizer = false;  // no option: of commands that look at the weights
@@ -42,7 +44,7 @@ struct SourceOptions {
 void declare_modifiers(CommandLine& line, SourceOptions& options);
 /// For commands that compare several: -a and --rope are an error that shows the '+' form.
 void declare_no_modifiers(CommandLine& line);
-/// --dtype, --saturate, --tokenizer.
+/// --dtype, --saturate, --combine, --seed, --tokenizer.
 void declare_merge(CommandLine& line, SourceOptions& options);
 /// --unmerged, of commands that compute: adapters beside the weights instead of in them.
 void declare_unmerged(CommandLine& line, SourceOptions& options);

@@ -96,6 +96,30 @@ TEST(Unmerged, IsTheMergeInF32WhateverTheModules) {
   }
 }
 
+// Kinds of adapters whose deltas are low-rank, beside the weight and in it (PEFT's own files; what the merges are is held
+// against PEFT in formats/peft_test). The bound is that of the test above; without the adapter it is far off.
+TEST(Unmerged, EveryLinearKindIsItsMergeInF32) {
+  for (const char* name :
+       {"patterns", "lora-bias-rslora", "embedding-lora-lmhead", "vera", "adalora", "tied-lmhead-lora", "tied-ensure",
+        "trainable-tokens", "modules-to-save", "vocab-resized-target-embed"}) {
+    SCOPED_TRACE(name);
+    const auto folder = golden_dir() / "peft" / name;
+    const std::string base =
+        (golden_dir() / "peft/bases" / formats::read_json(folder / "golden.json")["base"].get<std::string>()).string();
+    const auto open = [&](const std::string& text, bool unmerged) {
+      formats::OpenOptions options;
+      options.unmerged = unmerged;
+      return formats::open_source(formats::parse_source(text), options, {}).checkpoint;
+    };
+    const Checkpoint merged = open(base + "+" + folder.string(), false),
+                     unmerged = open(base + "+" + folder.string(), true);
+    const std::vector<Window> windows = windows_of({40, 9}, 96);  // of the base: a grown vocabulary has more
+    EXPECT_LT(worst_kl(compare(merged, unmerged, windows, on_host(1))), 1e-9);
+    if (merged.config.n_vocab != 96) continue;
+    EXPECT_GT(worst_kl(compare(open(base, false), unmerged, windows, on_host(1))), 1e-4);
+  }
+}
+
 // Layers whose adapters stand elsewhere: what one left in the factors must not meet the next.
 TEST(Unmerged, LayersNeedNotHaveTheSameModules) {
   const Checkpoint model = random_model(awkward_config(), 3);
