@@ -57,13 +57,13 @@ PeftModel.from_pretrained(model, adapter).merge_and_unload().save_pretrained(out
 """
 
 
-def write_inputs(inputs, python, tokenizer):
-    """Folders of base and adapter, written if they are not there."""
+def write_inputs(inputs, python, tokenizer, layers=None):
+    """Folders of base and adapter, written if they are not there. Fewer layers make a smaller model."""
     base, adapter = inputs / "base", inputs / "adapter"
     if not (adapter / "adapter_config.json").exists():
         shutil.rmtree(inputs, ignore_errors=True)
         inputs.mkdir(parents=True)
-        run([python, "-c", WRITE_INPUTS, inputs, tokenizer, json.dumps(SHAPE), RANK])
+        run([python, "-c", WRITE_INPUTS, inputs, tokenizer, json.dumps({**SHAPE, **({"num_hidden_layers": layers} if layers else {})}), RANK])
     return base, adapter
 
 

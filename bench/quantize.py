@@ -60,6 +60,7 @@ def main():
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/release")
     parser.add_argument("--mixes", type=lambda text: text.split(","), default=MIXES, help="of whole files (default: %(default)s)")
     parser.add_argument("--parts", type=lambda text: text.split(","), default=["encoders", "files", "chain"], help="default: %(default)s")
+    parser.add_argument("--layers", type=int, help="of the model (default: 22, which is 1.1 B weights; 4 are 0.3 B)")
     parser.add_argument("--times", type=int, default=3, help="runs of ours; the fastest counts (peers run once)")
     options = parser.parse_args()
     options.ropewalk = options.build / "tools/ropewalk"
@@ -68,11 +69,11 @@ def main():
         print(run([options.build / "bench/quantize_bench", peer("ggml-base")]).output, flush=True)
     if not {"files", "chain"} & set(options.parts):
         return
-    inputs, outputs = options.work / "inputs", options.work / "quantized"
+    inputs, outputs = options.work / (f"inputs-{options.layers}" if options.layers else "inputs"), options.work / "quantized"
     shutil.rmtree(outputs, ignore_errors=True)
     outputs.mkdir(parents=True)
     python, quantize = peer("libraries"), peer("llama-quantize")
-    base, adapter = write_inputs(inputs, python, options.build / "golden/tokenizers/llama2")
+    base, adapter = write_inputs(inputs, python, options.build / "golden/tokenizers/llama2", options.layers)
     if "files" in options.parts:
         source = outputs / "f16.gguf"
         run([options.ropewalk, "convert", base, "-o", source, "--type", "f16", "--no-sync", "--quiet"])

@@ -2,10 +2,9 @@
 // how long the same bytes take to move.
 //   quantize_bench [LIBGGML_BASE.so [TYPE...]]
 // Timed is what the executor does with a block of rows that it has just read and widened to f32: encoding one block of its
-// size (executor.h: 1 MiB of f32), again and again, the best turn of some milliseconds, for
-// ggml just so. Neither reading the file nor
-// memory beyond the caches is in it. Ours and theirs take turns, so that what else the machine does meets both; on a core
-// whose other thread is busy, code that waits (ggml's) loses less than code that computes.
+// size (executor.h: 1 MiB of f32), again and again, the best turn of some milliseconds, for ggml just so. Neither reading
+// the file nor memory beyond the caches is in it. Ours and theirs take turns, so that what else the machine does meets
+// both; on a core whose other thread is busy, code that waits (ggml's) loses less than code that computes.
 #include <dlfcn.h>
 #include <time.h>
 
@@ -46,6 +45,7 @@ struct Rows {
 using Encode = std::function<void(std::span<std::byte>)>;
 struct Rate {
   Encode encode;
+  std::int64_t target;  // instruction set forced, 0 for the best
   std::vector<std::byte> bytes = {};
   double weights_per_second = 0;  // of the best turn so far
 };
@@ -55,6 +55,8 @@ void measure(std::span<Rate* const> rates, const Rows& rows, double enough) {
   const double begin = cpu_seconds();
   for (int turn = 0; turn < 3 || cpu_seconds() - begin < enough; ++turn)
     for (Rate* rate : rates) {
+      hwy::SetSupportedTargetsForTest(rate->target);
+      rate->encode(rate->bytes);  // and asks the CPU what it has, which takes a while on a virtual one
       const double start = cpu_seconds();
       double took = 0, weights = 0;
       for (; took < .005; took = cpu_seconds() - start, weights += static_cast<double>(rows.values.size()))
@@ -64,11 +66,9 @@ void measure(std::span<Rate* const> rates, const Rows& rows, double enough) {
 }
 
 Rate ours(DType dtype, const Rows& rows, std::int64_t target) {
-  return {[=, &rows](std::span<std::byte> bytes) {
-            hwy::SetSupportedTargetsForTest(target);
-            encode_blocks(dtype, rows.values, kColumns, rows.importances, bytes);
-          },
-          std::vector<std::byte>(*byte_size(dtype, rows.values.size()))};
+  return {
+      [=, &rows](std::span<std::byte> bytes) { encode_blocks(dtype, rows.values, kColumns, rows.importances, bytes); },
+      target, std::vector<std::byte>(*byte_size(dtype, rows.values.size()))};
 }
 
 Rate theirs(QuantizeChunk quantize, DType dtype, const Rows& rows) {
@@ -77,13 +77,13 @@ Rate theirs(QuantizeChunk quantize, DType dtype, const Rows& rows) {
                      static_cast<std::int64_t>(rows.values.size() / kColumns), kColumns,
                      rows.importances.empty() ? nullptr : rows.importances.data());
           },
-          std::vector<std::byte>(*byte_size(dtype, rows.values.size()))};
+          0, std::vector<std::byte>(*byte_size(dtype, rows.values.size()))};
 }
 
 /// memcpy of half the bytes of floats and blocks: it reads and writes each.
 Rate floor_of(DType dtype, const Rows& rows) {
   const std::size_t n = (rows.values.size() * sizeof(float) + *byte_size(dtype, rows.values.size())) / 2;
-  return {[n, &rows](std::span<std::byte> bytes) { std::memcpy(bytes.data(), rows.values.data(), n); },
+  return {[n, &rows](std::span<std::byte> bytes) { std::memcpy(bytes.data(), rows.values.data(), n); }, 0,
           std::vector<std::byte>(n)};
 }
 
