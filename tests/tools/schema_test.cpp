@@ -174,7 +174,8 @@ TEST(Schema, Failures) {
 TEST(Schema, DevicesAreDescribedOnce) {
   const auto device = [](const char* command) { return schema_of(command)["properties"]["device"]["properties"]; };
   EXPECT_TRUE(device("perplexity").contains("sweeps"));
-  for (const char* command : {"verify", "logits", "passkey"}) EXPECT_EQ(device(command), device("perplexity")) << command;
+  for (const char* command : {"verify", "logits", "passkey"})
+    EXPECT_EQ(device(command), device("perplexity")) << command;
 }
 
 }  // namespace
