@@ -2,6 +2,7 @@
 #include <cmath>
 #include <map>
 #include <numeric>
+#include <set>
 
 #include "formats/hf_writer.h"
 #include "lib/adapters/adapter_recipes.h"
@@ -131,6 +132,36 @@ std::string eaten(const Observed& observed, DType dtype) {
          " is as large as the delta of every weight: little or nothing of the adapters is left";
 }
 
+/// "model.norm and 3 more"
+std::string first_of(const std::vector<std::string>& names) {
+  return names.front() + (names.size() > 1 ? " and " + std::to_string(names.size() - 1) + " more" : "");
+}
+
+/// Weights whose deltas look wrong: of zero among others that are not, or larger than what they are added to.
+std::vector<std::string> odd_norms(const formats::Source& source, const Observed& observed) {
+  std::set<std::string> deltas;  // not whole tensors, rows and biases, which may be anything
+  for (const formats::MergedModule& module : source.merged_modules)
+    if (module.rank > 0 || module.kind == "lokr") deltas.insert(module.name);
+  std::vector<std::string> zero, large, lines;
+  double most = 0;
+  for (const std::string& name : deltas) {
+    const auto found = observed.find(name);
+    if (found == observed.end()) continue;
+    const MergeNorms norms = found->second->norms();
+    if (norms.delta_norm == 0) zero.push_back(name);
+    if (norms.weight_norm > 0 && norms.delta_norm > norms.weight_norm) {
+      large.push_back(name);
+      most = std::max(most, norms.delta_norm / norms.weight_norm);
+    }
+  }
+  if (!zero.empty() && zero.size() < deltas.size())
+    lines.push_back("the adapters' delta is zero for " + first_of(zero) + ": never trained?");
+  if (!large.empty())
+    lines.push_back("the adapters' delta is larger than the weight itself, up to " + number_text(most, 2) +
+                    " times, for " + first_of(large) + ": deltas are hundredths of it as a rule; is the scale right?");
+  return lines;
+}
+
 void check(const MergeOptions& options, const formats::Source& source) {
   check_output_name(options.output, OutputKind::folder);
   if (!source.hf)
@@ -255,6 +286,12 @@ int run_merge(const MergeOptions& options, Io& io) {
     warnings.push_back(line);
     warn(line, options.common, io);
   }
+
+  if (!options.writer.dry_run)
+    for (const std::string& line : odd_norms(source, changes.merged)) {
+      warnings.push_back(line);
+      warn(line, options.common, io);
+    }
 
   Output output = describe_merge(source, changes, rope, files, options);
   output.warnings = std::move(warnings);

@@ -222,6 +222,34 @@ TEST(Merge, AnAdapterWithoutEffectWarns) {
                                      "' changes nothing: one factor of every module is zero, as before any training"});
 }
 
+// Goldens of PEFT (README there): what follows an adapter into config.json and the report.
+TEST(Merge, AdaptersOfOtherKindsAndTheirReport) {
+  const std::string peft = std::string(ROPEWALK_GOLDEN_DIR) + "/peft/";
+  Scratch scratch;
+  const auto merged = [&](const std::string& base, const std::string& adapters, std::vector<std::string> more = {}) {
+    std::vector<std::string> words = {
+        "merge", peft + "bases/" + base + adapters, "-o", (scratch / "out").string(), "--json", "--overwrite"};
+    words.insert(words.end(), more.begin(), more.end());
+    const Ran ran = run(words);
+    EXPECT_EQ(ran.exit, 0) << ran.err;
+    return ran.json();
+  };
+  const auto config = [&] { return Json::parse(slurp(scratch / "out/config.json")); };
+  const Json tied = merged("llama-tied", "+" + peft + "tied-lmhead-lora");
+  EXPECT_EQ(config()["tie_word_embeddings"], false);
+  EXPECT_NE(tied["warnings"].dump().find("change the head but not the embedding tied to it"), std::string::npos);
+  EXPECT_NE(tied["warnings"].dump().find("delta is larger than the weight itself"), std::string::npos);
+  merged("llama-f32", "+" + peft + "vocab-resized");
+  EXPECT_EQ(config()["vocab_size"], 99);
+  const Json scaled = merged("llama-bias", "+" + peft + "ia3-bias:0.5");
+  EXPECT_EQ(scaled["tensors_changed"], 10u);
+  EXPECT_EQ(scaled["modules"][0]["rank"], nullptr);
+  const Json combined =
+      merged("llama-f32", "+" + peft + "multi/a:0.1+" + peft + "multi/b:0.1", {"--combine", "ties,density=0.5"});
+  EXPECT_EQ(combined["modules"][0]["kind"], "combined");
+  EXPECT_EQ(combined["warnings"], Json::array());
+}
+
 TEST(Merge, AnAdapterFindsItsBase) {
   Scratch scratch;
   copy_of(adapter(), scratch / "adapter");
