@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <bit>
 #include <cstdint>
 #include <span>
@@ -29,16 +30,18 @@ class PieceTrie {
       }
       ids_[node] = static_cast<std::int32_t>(id);
     }
+    for (std::size_t byte = 0; byte < first_.size(); ++byte) first_[byte] = edges_[slot(0, static_cast<char>(byte))].to;
   }
 
   /// take(bytes of the piece, its id).
   template <class Take>
   void for_each_prefix(std::string_view text, const Take& take) const {
-    std::uint32_t node = 0;
-    for (std::size_t at = 0; at < text.size(); ++at) {
+    if (text.empty()) return;
+    std::uint32_t node = first_[static_cast<unsigned char>(text[0])];
+    for (std::size_t at = 1; node != 0; ++at) {
+      if (ids_[node] >= 0) take(at, ids_[node]);
+      if (at == text.size()) return;
       node = edges_[slot(node, text[at])].to;
-      if (node == 0) return;
-      if (ids_[node] >= 0) take(at + 1, ids_[node]);
     }
   }
 
@@ -54,8 +57,9 @@ class PieceTrie {
       at = (at + 1) & (edges_.size() - 1);
     return at;
   }
-  std::vector<Edge> edges_;               // power of two
-  std::vector<std::int32_t> ids_ = {-1};  // [nodes], -1: no piece ends here
+  std::vector<Edge> edges_;                 // power of two
+  std::array<std::uint32_t, 256> first_{};  // the root's edges: every search begins with one
+  std::vector<std::int32_t> ids_ = {-1};    // [nodes], -1: no piece ends here
 };
 
 }  // namespace ropewalk::formats
