@@ -157,14 +157,15 @@ void check_peft_targets(const PeftAdapter& adapter, const std::vector<TensorPtr>
   const std::string tail = ".weight";
   const Json tying = adapter.config.value("ensure_weight_tying", Json());
   const bool ties = tying.is_boolean() && tying.get<bool>();
+  const bool of_norms = std::ranges::any_of(adapter.modules, [](const auto& one) { return one.kind == "ln_tuning"; });
   std::set<std::string> known, named, held;
   for (const TensorPtr& tensor : base) {
     known.insert(tensor->name());
-    if (tensor->info().shape.size() != 2 || !tensor->name().ends_with(tail)) continue;
+    if (tensor->info().shape.size() != (of_norms ? 1 : 2) || !tensor->name().ends_with(tail)) continue;
     if (targets.name(tensor->name().substr(0, tensor->name().size() - tail.size()))) named.insert(tensor->name());
   }
   for (const AdapterModule& module : adapter.modules) {
-    if (!module.by_targets) continue;
+    if (!module.by_targets || module.target.ends_with(".bias")) continue;  // a bias goes with its weight
     held.insert(module.target);
     if (named.contains(module.target) || !known.contains(module.target)) continue;  // the merge refuses the unknown
     if (ties && module.target == "lm_head.weight") continue;  // named as the embedding it is tied to

@@ -241,6 +241,7 @@ TEST(Merge, AdaptersOfOtherKindsAndTheirReport) {
   EXPECT_NE(tied["warnings"].dump().find("delta is larger than the weight itself"), std::string::npos);
   merged("llama-f32", "+" + peft + "vocab-resized");
   EXPECT_EQ(config()["vocab_size"], 99);
+  EXPECT_EQ(merged("llama-f32", "+" + peft + "ln-tuning")["tensors_changed"], 4u);
   const Json scaled = merged("llama-bias", "+" + peft + "ia3-bias:0.5");
   EXPECT_EQ(scaled["tensors_changed"], 10u);
   EXPECT_EQ(scaled["modules"][0]["rank"], nullptr);
