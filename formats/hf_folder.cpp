@@ -8,6 +8,7 @@
 #include "formats/json_fields.h"
 #include "formats/safetensors.h"
 #include "formats/tokenizers/tiktoken.h"
+#include "formats/torch/torch_file.h"
 #include "lib/error.h"
 #include "lib/file.h"
 
@@ -21,6 +22,8 @@ constexpr std::uint64_t kMaxConfigBytes = std::uint64_t{16} << 20;
 constexpr const char* kConfig = "config.json";
 constexpr const char* kSingle = "model.safetensors";
 constexpr const char* kIndex = "model.safetensors.index.json";
+constexpr const char* kTorch = "pytorch_model.bin";
+constexpr const char* kTorchIndex = "pytorch_model.bin.index.json";
 
 constexpr std::array kTokenizerFiles = {"tokenizer.model",
                                         "spiece.model",
@@ -77,6 +80,14 @@ std::map<std::string, std::string> read_index(const fs::path& path) {
   return map;
 }
 
+bool is_torch(const fs::path& path) {
+  return path.extension() == ".bin" || path.extension() == ".pt" || path.extension() == ".pth";
+}
+
+std::vector<TensorPtr> read_tensors(const fs::path& path) {
+  return is_torch(path) ? read_torch_file(path).tensors : read_safetensors(path).tensors;
+}
+
 void read_shards(const fs::path& index_path, HfFiles& out) {
   const std::map<std::string, std::string> map = read_index(index_path);
   std::set<std::string> shards;
@@ -90,8 +101,7 @@ void read_shards(const fs::path& index_path, HfFiles& out) {
   std::set<std::string> found;
   for (const std::string& shard : shards) {
     const fs::path path = out.hf.folder / shard;
-    const SafetensorsFile file = read_safetensors(path);
-    for (const TensorPtr& tensor : file.tensors) {
+    for (const TensorPtr& tensor : read_tensors(path)) {
       const auto entry = map.find(tensor->name());
       if (entry == map.end())
         throw Error(ErrorKind::bad_input, {.path = path.string()},
@@ -115,17 +125,14 @@ void read_shards(const fs::path& index_path, HfFiles& out) {
 }
 
 void read_single(const fs::path& path, HfFiles& out) {
-  out.tensors = read_safetensors(path).tensors;
+  out.tensors = read_tensors(path);
   out.hf.weight_files = {path};
 }
 
 void read_folder_file(const fs::path& folder, HfFiles& out) {
   if (is_there(folder / kSingle)) return read_single(folder / kSingle, out);
-  if (is_there(folder / "pytorch_model.bin") || is_there(folder / "pytorch_model.bin.index.json"))
-    throw Error(ErrorKind::unsupported, {.path = folder.string()},
-                "the weights are torch pickles (pytorch_model.bin), which are not read",
-                "convert them to safetensors with transformers' save_pretrained");
-  for (const char* name : {kSingle, kIndex}) refuse_dead_link(folder / name, "weights");
+  if (is_there(folder / kTorch)) return read_single(folder / kTorch, out);
+  for (const char* name : {kSingle, kIndex, kTorch, kTorchIndex}) refuse_dead_link(folder / name, "weights");
   throw Error(ErrorKind::bad_input, {.path = folder.string()},
               std::string("no weights here, expected ") + kSingle + " or " + kIndex,
               "name the folder of a complete checkpoint");
@@ -133,7 +140,7 @@ void read_folder_file(const fs::path& folder, HfFiles& out) {
 
 /// The index beside a shard that lists it, if any.
 std::optional<fs::path> index_listing(const fs::path& shard) {
-  const fs::path index = shard.parent_path() / kIndex;
+  const fs::path index = shard.parent_path() / (is_torch(shard) ? kTorchIndex : kIndex);
   if (!is_there(index)) return std::nullopt;
   const auto map = read_index(index);
   const std::string name = shard.filename().string();
@@ -169,8 +176,8 @@ HfFiles read_hf_files(const fs::path& path) {
   if (!folder && name.starts_with("adapter_model"))
     throw Error(ErrorKind::bad_input, {.path = path.string()}, "these are the weights of an adapter, expected a model",
                 "name the adapter's folder");
-  read_config(out,
-              !folder || is_there(path / kSingle) || is_there(path / kIndex) || is_there(path / "pytorch_model.bin"));
+  read_config(out, !folder || is_there(path / kSingle) || is_there(path / kIndex) || is_there(path / kTorch) ||
+                       is_there(path / kTorchIndex));
   if (const auto index = weight_index(path)) {
     read_shards(*index, out);
   } else if (folder) {
@@ -183,8 +190,11 @@ HfFiles read_hf_files(const fs::path& path) {
 }
 
 std::optional<fs::path> weight_index(const fs::path& path) {
-  if (is_folder(path))
-    return !is_there(path / kSingle) && is_there(path / kIndex) ? std::optional(path / kIndex) : std::nullopt;
+  if (is_folder(path)) {
+    if (is_there(path / kSingle)) return std::nullopt;
+    if (is_there(path / kIndex)) return path / kIndex;
+    return !is_there(path / kTorch) && is_there(path / kTorchIndex) ? std::optional(path / kTorchIndex) : std::nullopt;
+  }
   return path.filename().string().ends_with(".index.json") ? std::optional(path) : index_listing(path);
 }
 
@@ -194,7 +204,11 @@ bool is_adapter_alone(const fs::path& path) {
   return is_peft_adapter(path) && !has_hf_weights(path);
 }
 
-bool has_hf_weights(const fs::path& folder) { return is_there(folder / kSingle) || is_there(folder / kIndex); }
+bool has_hf_weights(const fs::path& folder) {
+  if (is_there(folder / kSingle) || is_there(folder / kIndex)) return true;
+  // trainers leave a .bin beside an adapter that is no model
+  return is_there(folder / kConfig) && (is_there(folder / kTorch) || is_there(folder / kTorchIndex));
+}
 
 bool is_tokenizer_file(std::string_view name) {
   return std::find(kTokenizerFiles.begin(), kTokenizerFiles.end(), name) != kTokenizerFiles.end();

@@ -16,10 +16,10 @@ struct HfFiles {
   std::string config_path;
   std::vector<TensorPtr> tensors;  // shards in order of name, each in order of offset
 };
-/// `path`: a folder (model.safetensors, else model.safetensors.index.json, as transformers 5.23.0 chooses), an index,
-/// or one .safetensors with config.json beside it;
+/// `path`: a folder (model.safetensors, else model.safetensors.index.json, else pytorch_model.bin, else its index, as
+/// transformers 5.23.0 chooses), an index, or one .safetensors or .bin with config.json beside it;
 /// a shard that an index beside it lists stands for the whole. Error(bad_input) if a shard is missing or leaves the
-/// folder, if the index and its shards disagree about any tensor; Error(unsupported) for torch pickles.
+/// folder, if the index and its shards disagree about any tensor. torch pickles are read as data (torch/torch_file.h).
 HfFiles read_hf_files(const std::filesystem::path& path);
 
 /// The index by which read_hf_files(path) finds its shards; nullopt if it reads one file that no index lists.

@@ -50,9 +50,17 @@ ExtendWritten write_extended_folder(const formats::Source& source, const FolderP
   std::error_code ignored;
   const std::optional<fs::path> index =
       formats::weight_index(fs::exists(source.spec.model, ignored) ? fs::path(source.spec.model) : hf.folder);
-  if (index) clone(*index, "model.safetensors.index.json", false);
+  if (index)
+    clone(*index,
+          index->filename().string().find(".bin") == std::string::npos ? "model.safetensors.index.json"
+                                                                       : "pytorch_model.bin.index.json",
+          false);
   for (const fs::path& weights : hf.weight_files) {  // a file that no index lists is found under one name alone
-    const CloneMethod used = clone(weights, index ? weights.filename().string() : "model.safetensors", options.link);
+    const CloneMethod used = clone(weights,
+                                   index                           ? weights.filename().string()
+                                   : weights.extension() == ".bin" ? "pytorch_model.bin"
+                                                                   : "model.safetensors",
+                                   options.link);
     if (used != CloneMethod::reflink) method = used;
   }
   for (const std::string& name : kept) {

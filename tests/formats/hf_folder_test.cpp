@@ -228,7 +228,9 @@ TEST(HfFolder, SaysWhatIsMissing) {
   write_bytes(folder / "config.json", tiny_config().dump(2));
   expect_error(ErrorKind::bad_input, {"no weights here", "model.safetensors"}, [&] { open(folder.path()); });
   write_bytes(folder / "pytorch_model.bin", "PK");
-  expect_error(ErrorKind::unsupported, {"torch pickles"}, [&] { open(folder.path()); });
+  expect_error(ErrorKind::bad_input, {"pytorch_model.bin", "neither a zip file nor a pickle"},
+               [&] { open(folder.path()); });
+  fs::remove(folder / "pytorch_model.bin");
   write_bytes(folder / "notes.txt", "hello");
   expect_error(ErrorKind::bad_input, {"notes.txt", "not a model"}, [&] { open(folder / "notes.txt"); });
   write_bytes(folder / "adapter_model.safetensors", safetensors_bytes({}));
