@@ -1,6 +1,7 @@
 #include "formats/hf_config.h"
 
 #include "formats/json_fields.h"
+#include "formats/quantized/quantized.h"
 #include "formats/rope_config.h"
 
 namespace ropewalk::formats {
@@ -40,14 +41,6 @@ const Defaults& check_architecture(const JsonFields& fields) {
         fields.fail(ErrorKind::unsupported, "architectures",
                     "architecture " + shown(name) + ", expected a causal language model (...ForCausalLM)",
                     "ropewalk reads models with a language-model head");
-  }
-  if (const Json* quantization = fields.find_set("quantization_config")) {
-    std::string method = "unknown";
-    if (quantization->is_object() && quantization->contains("quant_method"))
-      method = shown((*quantization)["quant_method"]);
-    fields.fail(ErrorKind::unsupported, "quantization_config",
-                "the weights are quantized by method " + method + ", which is not read yet",
-                "use the unquantized checkpoint it was made from");
   }
   const std::string act = fields.optional_string("hidden_act").value_or("silu");
   if (act != "silu" && act != "swish")
@@ -113,6 +106,7 @@ ModelConfig read_hf_config(const std::string& path, const std::string& text, con
                 "is this the config.json of a model?");
   const JsonFields fields(path, text, json);
   const Defaults& defaults = check_architecture(fields);
+  quantization_method({path, text, json});  // one that is read, or none
   ModelConfig config;
   config.model_type = *fields.optional_string("model_type");
   config.d_model = int(fields.integer("hidden_size", 1, kMaxWidth));

@@ -16,6 +16,7 @@
 #include "formats/tokenizers/tokenizer.h"
 #include "lib/error.h"
 #include "lib/file.h"
+#include "lib/quantized/four_bit_quantize.h"
 #include "lib/recipes.h"
 #include "lib/row_blocks.h"
 
@@ -23,6 +24,8 @@ namespace ropewalk::formats {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr std::uint64_t kMaxCardBytes = std::uint64_t{4} << 20;
 
 /// The last part of a name as people compare models by: "Llama-2-7b-hf" of "meta-llama/Llama-2-7b-hf@main" and of
 /// "../models/Llama-2-7b-hf/".
@@ -134,6 +137,8 @@ void open_hf(Source& source, const fs::path& path, bool synthetic) {
     warnings.push_back("synthetic: random weights of the shape in " + files.config_path +
                        ", for measuring time and memory; what they say means nothing");
   }
+  const ConfigText text{files.config_path, files.hf.config_text, files.hf.config};
+  if (!synthetic) source.quantization = dequantize(files.tensors, text, warnings);
   resolve_tied_head(files, config, warnings);
   source.base_tensors = check_inventory(files.tensors, config, path.string(), "config.json", warnings);
   source.checkpoint.config = std::move(config);
@@ -184,8 +189,9 @@ void open_base(Source& source, const fs::path& path, bool any_tokenizer) {
   if (is_folder(path) || name.ends_with(".safetensors") || name.ends_with(".index.json"))
     return open_hf(source, path, false);
   if (is_gguf(path)) return open_gguf(source, path, any_tokenizer);
+  if (path.extension() == ".bin") return open_hf(source, path, false);
   throw Error(ErrorKind::bad_input, {.path = path.string()},
-              "not a model: expected a Hugging Face folder, a .safetensors file, an index or a .gguf",
+              "not a model: expected a Hugging Face folder, a .safetensors or .bin file, an index or a .gguf",
               "check the path");
 }
 
@@ -277,6 +283,52 @@ void follow_embedding(Source& source, const MergeResult& merged) {
                                        std::to_string(config.n_vocab) + " without");
   config.n_vocab = int(rows);
   source.hf->config["vocab_size"] = rows;
+}
+
+/// What bitsandbytes does to a model on loading it in 4 bit with transformers' defaults for a QLoRA: every linear layer of
+/// the decoder, the head not.
+void quantize_base(Source& source) {
+  if (source.quantization || source.gguf)
+    throw Error(ErrorKind::usage, {},
+                "--qlora-base nf4 quantizes a base that is not quantized, and '" + source.spec.model + "' is " +
+                    (source.quantization ? source.quantization->method : "a GGUF"),
+                "leave it out: adapters are merged into what the base dequantizes to");
+  for (TensorPtr& tensor : source.base_tensors) {
+    if (tensor->info().shape.size() != 2 || !tensor->name().starts_with("model.layers.") ||
+        !tensor->name().ends_with("_proj.weight"))
+      continue;
+    source.nf4_base.insert(tensor->name());
+    tensor = labelled(four_bit_round_trip(tensor, FourBitType::nf4, 64, true), tensor->info().pairs);
+  }
+  source.checkpoint.tensors = source.base_tensors;
+}
+
+/// What says that an adapter was trained on a base of 4 bits: the configuration a trainer left in its folder, the card
+/// that PEFT wrote until 0.7, the name of the base. Empty: nothing does.
+std::string says_four_bit(const PeftAdapter& adapter) {
+  const fs::path config = adapter.folder / "config.json", card = adapter.folder / "README.md";
+  try {
+    if (is_there(config))
+      if (const Json json = read_json(config); json.is_object() && json.contains("quantization_config"))
+        if (const Json& own = json["quantization_config"]; own.is_object() && own.value("load_in_4bit", Json()) == true)
+          return "config.json beside it (load_in_4bit)";
+    if (is_there(card) && read_text_file(card, kMaxCardBytes).find("load_in_4bit: True") != std::string::npos)
+      return "README.md beside it (load_in_4bit: True)";
+  } catch (const Error&) {
+    // files beside the adapter are not what was asked for
+  }
+  if (adapter.base_model.find("bnb-4bit") != std::string::npos) return "the name of its base, " + adapter.base_model;
+  return "";
+}
+
+void advise_qlora(Source& source) {
+  if (source.quantization || source.gguf) return;
+  for (const PeftAdapter& adapter : source.adapters)
+    if (const std::string where = says_four_bit(adapter); !where.empty())
+      source.checkpoint.warnings.push_back(
+          "adapter '" + adapter.folder.string() + "' was trained on a 4-bit base, says " + where +
+          ": --qlora-base nf4 merges into what it was trained on, --qlora-base original into the base as it is; "
+          "'ropewalk merge SOURCE --measure' tells which comes nearer");
 }
 
 void apply_adapters(Source& source, const OpenOptions& options, const std::vector<double>& scales,
@@ -435,6 +487,8 @@ Source open_source(const SourceSpec& spec, const OpenOptions& options, const fs:
   if (synthetic) open_hf(source, base, true);
   else open_base(source, base, options.any_tokenizer);
   source.checkpoint.label = spec.text;
+  if (options.nf4_base) quantize_base(source);
+  else if (options.qlora_advice) advise_qlora(source);
   apply_adapters(source, options, scales, base_name);
   choose_tokenizer(source, options);
   return source;

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "formats/gguf.h"
 #include "formats/json.h"
 #include "formats/adapters/peft.h"
+#include "formats/quantized/quantized.h"
 #include "lib/adapters/combinations.h"
 #include "lib/checkpoint.h"
 
@@ -44,7 +46,9 @@ struct OpenOptions {
   std::optional<DType> merge_dtype;  // --dtype; nullopt: each base tensor's stored dtype
   bool saturate = false;
   std::optional<CombineOptions> combine = std::nullopt;  // of LoRA adapters as one, not one after the other
-  bool unmerged = false;  // adapters beside the weights, not in them (lib/unmerged.h): for the forward pass
+  bool nf4_base = false;  // --qlora-base nf4: linear layers of the base through NF4 and back, as a QLoRA was trained on
+  bool qlora_advice = false;  // a warning where an adapter says that it was trained on a 4-bit base and this is none
+  bool unmerged = false;      // adapters beside the weights, not in them (lib/unmerged.h): for the forward pass
   enum class TokenizerChoice { automatic, base, adapter, folder } tokenizer = TokenizerChoice::automatic;
   std::filesystem::path tokenizer_folder;
   bool any_tokenizer = false;  // a damaged one is a warning, like a kind not read yet: for who looks at the weights
@@ -58,8 +62,10 @@ struct Source {
   std::optional<GgufFile> gguf;
   bool synthetic = false;  // hf is a configuration alone, the weights are random
   // each in the order of checkpoint.tensors:
-  std::vector<TensorPtr> base_tensors;   // before adapters
-  std::vector<TensorPtr> exact_tensors;  // as adapters change it, before the rounding; nullptr: no adapter does
+  std::vector<TensorPtr> base_tensors;       // before adapters
+  std::vector<TensorPtr> exact_tensors;      // as adapters change it, before the rounding; nullptr: no adapter does
+  std::set<std::string> nf4_base;            // names of base_tensors that OpenOptions::nf4_base changed
+  std::optional<Quantization> quantization;  // what base_tensors dequantize; not of a GGUF, whose types say it
   std::vector<PeftAdapter> adapters;
   std::vector<MergedModule> merged_modules;
   std::string tokenizer_origin;            // "base", "adapter DIR", "folder DIR", "none"

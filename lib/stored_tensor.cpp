@@ -5,6 +5,7 @@
 
 #include "lib/convert.h"
 #include "lib/recipes.h"
+#include "lib/stored_bytes.h"
 
 namespace ropewalk {
 namespace {
@@ -24,7 +25,7 @@ bool wider_than_f32(DType dtype) {
   }
 }
 
-class FileTensor final : public LazyTensor {
+class FileTensor final : public LazyTensor, public StoredBytes {
  public:
   FileTensor(TensorInfo info, std::shared_ptr<const File> file, std::uint64_t offset_bytes)
       : LazyTensor(std::move(info)), file_(std::move(file)), offset_bytes_(offset_bytes) {}
@@ -33,6 +34,10 @@ class FileTensor final : public LazyTensor {
   bool is_wide() const noexcept override { return wider_than_f32(dtype()); }
   std::string_view file() const noexcept override { return file_->path(); }
 
+  void read_stored(std::uint64_t offset_bytes, std::span<std::byte> bytes) const override {
+    assert(offset_bytes <= info().bytes() && bytes.size() <= info().bytes() - offset_bytes);
+    file_->read(offset_bytes_ + offset_bytes, bytes);
+  }
   void read_raw(RowRange range, std::span<std::byte> bytes) const override {
     assert(range.begin <= range.end && range.end <= info().rows() && bytes.size() == range.size() * info().row_bytes());
     file_->read(offset_bytes_ + range.begin * info().row_bytes(), bytes);
@@ -70,7 +75,7 @@ class FileTensor final : public LazyTensor {
 
 /// T: the values' own type, or std::byte for any.
 template <class T>
-class MemoryTensor final : public LazyTensor {
+class MemoryTensor final : public LazyTensor, public StoredBytes {
  public:
   MemoryTensor(TensorInfo info, std::vector<T> values) : LazyTensor(std::move(info)), values_(std::move(values)) {
     assert(values_.size() * sizeof(T) == this->info().bytes());
@@ -79,6 +84,11 @@ class MemoryTensor final : public LazyTensor {
   bool has_raw() const noexcept override { return true; }
   bool is_wide() const noexcept override { return wider_than_f32(dtype()); }
 
+  void read_stored(std::uint64_t offset_bytes, std::span<std::byte> bytes) const override {
+    const std::span<const std::byte> all = std::as_bytes(std::span(values_));
+    assert(offset_bytes <= all.size() && bytes.size() <= all.size() - offset_bytes);
+    if (!bytes.empty()) std::memcpy(bytes.data(), all.data() + offset_bytes, bytes.size());
+  }
   void read_raw(RowRange range, std::span<std::byte> bytes) const override {
     const std::span<const std::byte> rows = stored(range);
     if (!rows.empty()) std::memcpy(bytes.data(), rows.data(), rows.size());
@@ -97,6 +107,8 @@ class MemoryTensor final : public LazyTensor {
 };
 
 }  // namespace
+
+const StoredBytes* stored_bytes(const LazyTensor& tensor) noexcept { return dynamic_cast<const StoredBytes*>(&tensor); }
 
 TensorPtr file_tensor(TensorInfo info, std::shared_ptr<const File> file, std::uint64_t offset_bytes) {
   return std::make_shared<FileTensor>(std::move(info), std::move(file), offset_bytes);

@@ -68,6 +68,9 @@ void declare_merge(CommandLine& line, SourceOptions& options) {
       "weighted sum)");
   line.option("--seed", options.seed, 0, std::numeric_limits<int>::max(), "N",
               "of what dare drops (default 0; not torch's numbers)");
+  line.option("--qlora-base", options.qlora_base, "original|nf4",
+              "what adapters are merged into: the base as it is (default), or its linear layers through NF4 and back, "
+              "bit for bit as bitsandbytes: what a QLoRA was trained on");
   line.option("--tokenizer", options.tokenizer, "auto|base|adapter|DIR",
               "which tokenizer the result carries (auto: the adapter's if it has one whose ids fit)");
 }
@@ -93,6 +96,10 @@ formats::OpenOptions open_options(const SourceOptions& options) {
     if (open.merge_dtype != DType::f32 && open.merge_dtype != DType::f16 && open.merge_dtype != DType::bf16)
       throw Error(ErrorKind::usage, {}, "--dtype is '" + *options.dtype + "'", "give f32, f16 or bf16");
   }
+  if (options.qlora_base && *options.qlora_base != "original" && *options.qlora_base != "nf4")
+    throw Error(ErrorKind::usage, {}, "--qlora-base is '" + *options.qlora_base + "'", "give original or nf4");
+  open.nf4_base = options.qlora_base == "nf4";
+  open.qlora_advice = !options.qlora_base;
   open.saturate = options.saturate;
   open.unmerged = options.unmerged;
   if (options.combine) {

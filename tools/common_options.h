@@ -37,6 +37,7 @@ struct SourceOptions {
   std::optional<std::string> combine;  // --combine TYPE,...
   std::optional<int> seed;             // of its draws
   std::string tokenizer = "auto";
+  std::optional<std::string> qlora_base;  // original (the default) or nf4
   bool unmerged = false;
   bool any_tokenizer = false;  // no option: of commands that look at the weights
 };
@@ -44,7 +45,7 @@ struct SourceOptions {
 void declare_modifiers(CommandLine& line, SourceOptions& options);
 /// For commands that compare several: -a and --rope are an error that shows the '+' form.
 void declare_no_modifiers(CommandLine& line);
-/// --dtype, --saturate, --combine, --seed, --tokenizer.
+/// --dtype, --saturate, --combine, --seed, --qlora-base, --tokenizer.
 void declare_merge(CommandLine& line, SourceOptions& options);
 /// --unmerged, of commands that compute: adapters beside the weights instead of in them.
 void declare_unmerged(CommandLine& line, SourceOptions& options);

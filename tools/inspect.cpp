@@ -114,7 +114,9 @@ Output inspect_model(const InspectOptions& options, const Io& io) {
   const formats::Source source = open_source(options.source, modifiers, options.common, io);
   const Checkpoint& model = source.checkpoint;
   const DType dominant = dominant_dtype(model.tensors);
-  const std::string quantization = is_block_type(dominant) ? std::string(info(dominant).name) : "";
+  const std::string quantization = source.quantization       ? source.quantization->method
+                                   : is_block_type(dominant) ? std::string(info(dominant).name)
+                                                             : "";
   Json adapters = Json::array();
   for (std::size_t i = 0; i < source.adapters.size(); ++i)
     adapters.push_back(adapter_json(source.adapters[i], adapter_scale(source, i)));
@@ -165,7 +167,11 @@ Output inspect_model(const InspectOptions& options, const Io& io) {
            (source.tokenizer_origin.empty() || source.adapters.empty() ? "" : ", from " + source.tokenizer_origin)},
   };
   for (auto& line : vocabulary_lines(model.vocabulary, model.config.n_vocab)) lines.push_back(std::move(line));
-  if (!quantization.empty()) lines.emplace_back("quantization", quantization);
+  if (source.quantization)
+    lines.emplace_back("quantization", quantization + " of " + plural(source.quantization->weights, "weight") +
+                                           ", stored in " + bytes_text(source.quantization->bytes) +
+                                           "; sizes and types here are those they are read as");
+  else if (!quantization.empty()) lines.emplace_back("quantization", quantization);
   for (std::size_t i = 0; i < source.adapters.size(); ++i)
     lines.emplace_back("adapter", source.adapters[i].folder.string() + ": " +
                                       adapter_text(source.adapters[i], adapter_scale(source, i)));

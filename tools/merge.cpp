@@ -16,6 +16,7 @@
 #include "tools/common_options.h"
 #include "tools/describe.h"
 #include "tools/losses.h"
+#include "tools/measure.h"
 #include "tools/model_card.h"
 #include "tools/new_rope.h"
 #include "tools/output_plan.h"
@@ -28,6 +29,7 @@ struct MergeOptions {
   std::string source, output;
   std::optional<std::uint64_t> max_shard_bytes;
   NewRopeOptions rope;
+  MeasureOptions measure;
   SourceOptions modifiers;
   WriterOptions writer;
   CommonOptions common;
@@ -43,12 +45,15 @@ void declare(CommandLine& line, MergeOptions& options) {
   declare_sliding_window(line, options.rope.sliding_window);
   declare_allowed_losses(line, options.rope.allowed_losses);
   declare_merge(line, options.modifiers);
+  declare_measure(line, options.measure);
   declare_writer(line, options.writer);
   declare_common(line, options.common);
   line.example("ropewalk merge base+adapter -o merged",
                "delta in double, one rounding to the base's dtype, and a report of what was done");
   line.example("ropewalk merge adapter -o merged --dtype bf16",
                "the base named by the adapter; tells how much of the delta bf16 ate");
+  line.example("ropewalk merge base+qlora --measure -f text.txt",
+               "KL of merging into the base as it is, and into its NF4, against what was trained");
 }
 
 /// Tensors by name, measured while they are written.
@@ -168,7 +173,8 @@ void check(const MergeOptions& options, const formats::Source& source) {
     throw Error(ErrorKind::unsupported, {.path = source.spec.model},
                 "merge writes a Hugging Face folder, and the source is a GGUF",
                 "write a GGUF: ropewalk convert SOURCE -o FILE --type keep");
-  if (source.adapters.empty() && !options.modifiers.dtype && !source.spec.rope)
+  if (source.adapters.empty() && !options.modifiers.dtype && !source.spec.rope && !source.quantization &&
+      source.nf4_base.empty())
     throw Error(ErrorKind::usage, {}, "'" + source.spec.text + "' has no adapter to merge",
                 "give one: MODEL+ADAPTER or -a DIR");
   refuse_without_rope(options.rope, source);
@@ -227,17 +233,28 @@ std::string recast_text(const Observed& recast, const std::string& dtype) {
          ", ";
 }
 
+/// "all 28 linear layers through NF4, "
+std::string nf4_text(const formats::Source& source, std::size_t unmerged) {
+  if (source.nf4_base.empty()) return "";
+  return plural(source.nf4_base.size(), "linear layer") + " through NF4 and back first" +
+         (unmerged > 0 ? " (" + std::to_string(unmerged) + " of them without an adapter)" : std::string()) + ", ";
+}
+
 Output describe_merge(const formats::Source& source, const Changes& changes, const std::optional<FolderPlan>& rope,
                       const std::vector<std::string>& files, const MergeOptions& options) {
   const Observed& observed = changes.merged;
   const bool dry_run = options.writer.dry_run;
   const std::size_t recast = changes.recast.size();
-  const std::size_t untouched = source.checkpoint.tensors.size() - observed.size() - recast;
+  std::size_t requantized = 0;  // through NF4, and changed by nothing else
+  for (const std::string& name : source.nf4_base)
+    requantized += observed.contains(name) || changes.recast.contains(name) ? 0 : 1;
+  const std::size_t untouched = source.checkpoint.tensors.size() - observed.size() - recast - requantized;
   const std::string dtype(info(dominant_dtype(source.checkpoint.tensors)).name);
   Output output{.command = "merge", .source = source.spec.text};
   output.body = {{"tensors_changed", observed.size()},
                  {"tensors_recast", recast},
                  {"tensors_untouched", untouched},
+                 {"qlora_base", source.nf4_base.empty() ? "original" : "nf4"},
                  {"dtype", dtype},
                  {"recast", dry_run ? Json::array() : recast_json(changes.recast)},
                  {"modules", dry_run ? Json::array() : modules_json(source, observed)},
@@ -255,15 +272,32 @@ Output describe_merge(const formats::Source& source, const Changes& changes, con
     return output;
   }
   output.text(options.output + ": " + std::to_string(observed.size()) + " weights merged, " +
-              recast_text(changes.recast, dtype) + std::to_string(untouched) + " tensors untouched, " + dtype +
-              ", tokenizer from " + tokenizer_text(source));
+              recast_text(changes.recast, dtype) + nf4_text(source, requantized) + std::to_string(untouched) +
+              " tensors untouched, " + dtype + ", tokenizer from " + tokenizer_text(source));
   add_rope(output, rope);
   if (!observed.empty()) output.table(module_table(observed));
   return output;
 }
 
+/// The body of a run that only measures.
+Json nothing_merged() {
+  const Json none = Json::array();
+  return {{"tensors_changed", 0},  {"tensors_recast", 0}, {"tensors_untouched", 0}, {"dtype", nullptr},
+          {"recast", none},        {"modules", none},     {"tokenizer", nullptr},   {"output", nullptr},
+          {"written", none},       {"engines", none},     {"notes", none},          {"losses", none},
+          {"qlora_base", nullptr}, {"dry_run", false}};
+}
+
 int run_merge(const MergeOptions& options, Io& io) {
   check_reports(options.common);
+  check_measure(options.measure);
+  if (options.output.empty() && options.measure.measure) {
+    Output output{.command = "merge", .source = source_text(options.source, options.modifiers)};
+    output.body = nothing_merged();
+    measure_merge(options.source, options.modifiers, options.measure, options.common, io, output);
+    emit(output, options.common, io);
+    return 0;
+  }
   if (options.output.empty())
     throw Error(ErrorKind::usage, {}, "no output given", "name the folder to write with -o DIR");
   parse_engines(options.rope.engines);  // their names, before anything is read
@@ -295,6 +329,8 @@ int run_merge(const MergeOptions& options, Io& io) {
 
   Output output = describe_merge(source, changes, rope, files, options);
   output.warnings = std::move(warnings);
+  if (options.measure.measure)
+    measure_merge(options.source, options.modifiers, options.measure, options.common, io, output);
   if (!options.writer.dry_run) output.written = {options.output};
   emit(output, options.common, io);
   return 0;

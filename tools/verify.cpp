@@ -10,6 +10,7 @@
 #include "tools/text_input.h"
 #include "tools/units.h"
 #include "tools/verdict.h"
+#include "tools/windows.h"
 
 namespace ropewalk::tools {
 namespace {
@@ -57,33 +58,6 @@ Level parse_level(const std::string& text) {
   if (text == "weights") return Level::weights;
   if (text == "logits") return Level::logits;
   throw Error(ErrorKind::usage, {}, "--level is '" + text + "'", "give structure, weights or logits");
-}
-
-/// Windows of exactly `context` ids, BOS first where the tokenizer adds one, in order from the documents' beginnings.
-/// Error(bad_input) if there are fewer than asked for.
-std::vector<verify::Window> cut_windows(const std::vector<std::vector<std::int32_t>>& documents, int context,
-                                        std::optional<int> wanted, std::optional<std::int32_t> bos) {
-  const int count = wanted.value_or(context >= 4096 ? 1 : (4096 + context - 1) / context);
-  const auto step = static_cast<std::size_t>(context - (bos ? 1 : 0));
-  std::vector<verify::Window> windows;
-  std::uint64_t tokens = 0;
-  for (const auto& document : documents) {
-    tokens += document.size();
-    for (std::size_t begin = 0; begin + step <= document.size() && windows.size() < static_cast<std::size_t>(count);
-         begin += step) {
-      verify::Window& window = windows.emplace_back();
-      if (bos) window.push_back(*bos);
-      window.insert(window.end(), document.begin() + static_cast<std::ptrdiff_t>(begin),
-                    document.begin() + static_cast<std::ptrdiff_t>(begin + step));
-    }
-  }
-  const std::size_t needed = wanted ? static_cast<std::size_t>(count) : 1;
-  if (windows.size() < needed)
-    throw Error(ErrorKind::bad_input, {},
-                "the text has " + plural(tokens, "token") + ", " + plural(needed, "window") + " of " +
-                    std::to_string(context) + (needed == 1 ? " needs " : " need ") + std::to_string(needed * step),
-                "give a longer text with -f, a smaller -c or fewer --windows");
-  return windows;
 }
 
 std::vector<verify::WeightDifference> weight_differences(const Checkpoint& source, const Checkpoint& candidate,

@@ -134,9 +134,9 @@ TEST(HfConfig, RefusesWithPlaceFoundAndExpected) {
        ErrorKind::unsupported,
        {"LlamaForSequenceClassification"}},
       {"quantized",
-       {{"quantization_config", {{"quant_method", "bitsandbytes"}, {"load_in_4bit", true}}}},
+       {{"quantization_config", {{"quant_method", "eetq"}, {"weights", "int8"}}}},
        ErrorKind::unsupported,
-       {"config.json:9:", "\"bitsandbytes\""}},
+       {"config.json:9:", "\"eetq\"", "read are bitsandbytes"}},
       {"quantized somehow", {{"quantization_config", Json::object()}}, ErrorKind::unsupported, {"method unknown"}},
   };
   for (const BadField& bad : cases) {
@@ -145,6 +145,8 @@ TEST(HfConfig, RefusesWithPlaceFoundAndExpected) {
   }
   EXPECT_NO_THROW(read(text_with(Json::object()))) << "the unchanged configuration is accepted";
   EXPECT_NO_THROW(read(text_with({{"quantization_config", nullptr}})));
+  EXPECT_NO_THROW(
+      read(text_with({{"quantization_config", {{"quant_method", "bitsandbytes"}, {"load_in_4bit", true}}}})));
   expect_error(ErrorKind::bad_input, {"array", "expected an object"}, [] { read("[1]"); });
 }
 

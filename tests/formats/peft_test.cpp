@@ -410,6 +410,7 @@ TEST(Peft, MergedFixtureHasTheExactHashes) {
     EXPECT_EQ(sha256(bytes), want["exact"]) << name;
     EXPECT_NE(sha256(off.at(name)), want["exact"]) << name;
     for (const auto& [key, hash] : want.items()) {
+      if (key.starts_with("nf4")) continue;  // in bitsandbytes_test
       EXPECT_TRUE(!hash.is_string() || key == "exact" || excluded.contains("adapters/qlora-shakespeare-merged/" + key))
           << key << " is neither compared nor excluded";
     }

@@ -41,6 +41,91 @@ TEST(Merge, TensorsEqualTheExactHashes) {
   EXPECT_EQ(ran.json()["tokenizer"], "base");
 }
 
+// A checkpoint of bitsandbytes is a source like any other: what is written of it holds the values that bitsandbytes
+// dequantizes (index.json: sha256), and the forward pass on it and on what was written gives the same bits.
+TEST(Merge, AQuantizedCheckpointIsASource) {
+  Scratch scratch;
+  const std::string folder = ROPEWALK_GOLDEN_DIR "/bnb/hf-nf4-dq";
+  const Json golden = Json::parse(slurp(ROPEWALK_GOLDEN_DIR "/bnb/index.json"))["checkpoints"]["hf-nf4-dq"];
+  const std::string plain = (scratch / "plain").string();
+  const Ran ran = run({"merge", folder, "-o", plain, "--json"});
+  ASSERT_EQ(ran.exit, 0) << ran.err;
+  std::size_t compared = 0;
+  for (const TensorPtr& tensor : formats::read_safetensors(plain + "/model.safetensors").tensors) {
+    if (!golden.contains(tensor->name())) continue;
+    ++compared;
+    EXPECT_EQ(tensor_sha256(*tensor), golden[tensor->name()]["dequant"].get<std::string>()) << tensor->name();
+  }
+  EXPECT_EQ(compared, golden.size());
+  EXPECT_FALSE(Json::parse(slurp(plain + "/config.json")).contains("quantization_config"));
+
+  EXPECT_EQ(run({"inspect", folder, "--json"}).json()["quantization"], "bitsandbytes nf4, double quantization");
+  EXPECT_NE(run({"inspect", folder}).out.find("nf4, double quantization of 14 weights, stored in "), std::string::npos);
+  EXPECT_EQ(run({"inspect", plain, "--json"}).json()["quantization"], nullptr);
+  spill(scratch / "ids.json", "[1, 5, 17, 3, 44, 90, 12]");
+  const auto logits = [&](const std::string& source) {
+    const std::string out = (scratch / "logits.safetensors").string();
+    const Ran computed =
+        run({"logits", source, "--tokens", (scratch / "ids.json").string(), "-o", out, "--overwrite", "--quiet"});
+    EXPECT_EQ(computed.exit, 0) << computed.err;
+    return slurp(out);
+  };
+  EXPECT_EQ(logits(folder), logits(plain));
+  const auto gguf = [&](const std::string& source) {
+    const std::string out = (scratch / "a.gguf").string();
+    const Ran written = run({"convert", source, "-o", out, "--type", "q8_0", "--no-vocab", "--overwrite", "--json"});
+    EXPECT_EQ(written.exit, 0) << written.err;
+    return written.exit == 0 ? written.json()["outputs"][0]["tensors"].dump() : "";
+  };
+  EXPECT_EQ(gguf(folder), gguf(plain));
+}
+
+// --qlora-base nf4 against merged.json's hashes of the merge into what bitsandbytes dequantizes; --measure tells it from the
+// merge into the original by orders of magnitude: the one is off by its rounding to float16, the other by NF4's noise.
+TEST(Merge, QloraBaseAndItsMeasure) {
+  Scratch scratch;
+  const std::string source = model("tolstoy-4m-yarn-2k") + "+" + adapter();
+  const Ran ran = run({"merge", source, "-o", (scratch / "nf4").string(), "--qlora-base", "nf4", "--json"});
+  ASSERT_EQ(ran.exit, 0) << ran.err;
+  EXPECT_EQ(ran.json()["qlora_base"], "nf4");
+  const Json golden = Json::parse(slurp(fixture("adapters/qlora-shakespeare-merged/merged.json")))["tensors"];
+  std::size_t compared = 0;
+  for (const TensorPtr& tensor : formats::read_safetensors(scratch / "nf4/model.safetensors").tensors)
+    if (golden.contains(tensor->name())) {
+      ++compared;
+      EXPECT_EQ(tensor_sha256(*tensor), golden[tensor->name()]["nf4"].get<std::string>()) << tensor->name();
+    }
+  EXPECT_EQ(compared, golden.size());
+
+  const Ran measured = run({"merge", source, "--measure", "-c", "64", "--windows", "2", "--json"});
+  ASSERT_EQ(measured.exit, 0) << measured.err;
+  const Json rows = measured.json()["measure"]["checkpoints"];
+  ASSERT_EQ(rows.size(), 3u);
+  EXPECT_EQ(rows[0]["name"], "unmerged");
+  EXPECT_EQ(rows[0]["kl_mean"], 0);
+  EXPECT_EQ(rows[1]["name"], "merged_original");
+  EXPECT_EQ(rows[2]["name"], "merged_nf4");
+  EXPECT_GT(rows[1]["kl_mean"].get<double>(), 1e-3);
+  EXPECT_LT(rows[2]["kl_mean"].get<double>(), 1e-6);
+  EXPECT_GT(rows[2]["kl_mean"].get<double>(), 0);
+  EXPECT_EQ(run({"merge", source, "-c", "64"}).exit, 2);
+  EXPECT_EQ(run({"merge", source, "-o", (scratch / "x").string(), "--qlora-base", "int8"}).exit, 2);
+  const Ran twice =
+      run({"merge", ROPEWALK_GOLDEN_DIR "/bnb/hf-nf4", "-o", (scratch / "x").string(), "--qlora-base", "nf4"});
+  EXPECT_EQ(twice.exit, 2);
+  EXPECT_NE(twice.err.find("is bitsandbytes nf4; leave it out"), std::string::npos) << twice.err;
+
+  // what the folder records of its base decides the advice
+  const std::string folder = copy_of(adapter(), scratch / "lora").string();
+  const auto advised = [&] {
+    return run({"merge", model("tolstoy-4m-yarn-2k") + "+" + folder, "-o", (scratch / "y").string(), "--dry-run"})
+               .err.find("was trained on a 4-bit base, says ") != std::string::npos;
+  };
+  EXPECT_FALSE(advised());
+  spill(folder + "/README.md", "- load_in_8bit: False\n- load_in_4bit: True\n");
+  EXPECT_TRUE(advised());
+}
+
 // |scale B A| and |W| of one module, computed here from the files with plain loops.
 TEST(Merge, ReportedNorms) {
   Scratch scratch;

@@ -112,6 +112,7 @@ TEST(Schema, EveryCommand) {
   expect_valid({"rope", "--list-engines"});
   expect_valid({"merge", adapted, "-o", (scratch / "merged").string()});
   expect_valid({"merge", adapted, "-o", (scratch / "dry").string(), "--dry-run"});
+  expect_valid({"merge", adapted, "--measure", "-c", "32", "--windows", "1"});
   expect_valid({"extend", base, "--plan", "-c", "8k"});
   expect_valid({"extend", base, "-o", (scratch / "long").string(), "--rope", "yarn,factor=16,original=256"});
   const fs::path layered = copy_of(model("stories260K"), scratch / "layered");

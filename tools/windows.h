@@ -1,0 +1,16 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "verify/sweep.h"
+
+namespace ropewalk::tools {
+
+/// Windows of exactly `context` ids, BOS first where the tokenizer adds one, in order from the documents' beginnings;
+/// nullopt: 4096 tokens' worth, at least one. Error(bad_input) if there are fewer than asked for.
+std::vector<verify::Window> cut_windows(const std::vector<std::vector<std::int32_t>>& documents, int context,
+                                        std::optional<int> wanted, std::optional<std::int32_t> bos);
+
+}  // namespace ropewalk::tools
