@@ -15,6 +15,10 @@ struct Method {
 };
 
 /// Replaces packed weights in `tensors`; Quantization::bytes is filled in by the caller.
+Quantization read_awq(PackedTensors& tensors, const Method& method);
 Quantization read_bitsandbytes(PackedTensors& tensors, const Method& method);
+Quantization read_compressed_tensors(PackedTensors& tensors, const Method& method);
+Quantization read_fp8(PackedTensors& tensors, const Method& method);
+Quantization read_gptq(PackedTensors& tensors, const Method& method);
 
 }  // namespace ropewalk::formats::quantized

@@ -15,6 +15,11 @@ struct Reader {
 };
 constexpr std::array kReaders = {
     Reader{"bitsandbytes", read_bitsandbytes},
+    Reader{"gptq", read_gptq},
+    Reader{"awq", read_awq},
+    Reader{"compressed-tensors", read_compressed_tensors},
+    Reader{"fp8", read_fp8},
+
 };
 
 /// quantization_config, or nullptr.

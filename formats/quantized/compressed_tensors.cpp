@@ -1,0 +1,264 @@
+#include <algorithm>
+#include <array>
+
+#include "formats/quantized/methods.h"
+#include "formats/quantized/scaled.h"
+
+// A linear layer M [out, in] of compressed-tensors 0.20.0, by what stands beside its weight:
+//   pack-quantized   weight_packed i32 [out, in * b / 32 rounded up], each row a stream of b bits from the lowest up, codes
+//                    less -2^(b-1); weight_shape i64 [2]; weight_scale [out, G]; weight_zero_point i32 [out * b / 32
+//                    rounded up, G], each column such a stream, where the weights are asymmetric
+//   int-, float-, naive-quantized
+//                    weight i8 or f8 [out, in]; weight_scale [1], [out, 1], [out, G] or [blocks, blocks];
+//                    weight_zero_point i8 of the scale's shape
+//   nvfp4-pack       weight_packed u8 [out, in / 2], the even element in the low half; weight_scale f8 [out, in / 16];
+//                    weight_global_scale f32 [1], which divides
+//   mxfp4-pack       weight_packed likewise; weight_scale u8 [out, in / 32], exponents
+// Scales of activations (input_scale, input_global_scale, ...) do not touch the weights: they are left out.
+namespace ropewalk::formats::quantized {
+namespace {
+
+constexpr std::array<float, 16> kFp4 = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6, -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6};
+
+std::uint64_t words_for(std::uint64_t fields, unsigned bits) { return (fields * bits + 31) / 32; }
+
+std::uint32_t field(std::span<const std::uint32_t> words, std::uint64_t index, unsigned bits) {
+  const std::uint64_t bit = index * bits, word = bit / 32;
+  const auto shift = static_cast<unsigned>(bit % 32);
+  std::uint32_t value = words[word] >> shift;
+  if (shift + bits > 32) value |= words[word + 1] << (32 - shift);
+  return value & ((1u << bits) - 1);
+}
+
+class CompressedReader {
+ public:
+  CompressedReader(PackedTensors& tensors, const Method& method) : tensors_(tensors), method_(method) { read_groups(); }
+
+  Quantization read() {
+    Quantization found;
+    for (const char* dropped : {".input_scale", ".input_zero_point", ".input_global_scale", ".output_scale",
+                                ".output_zero_point", ".k_scale", ".v_scale"})
+      for (const std::string& module : tensors_.ending_in(dropped)) tensors_.drop(module + dropped);
+    for (const std::string& module : tensors_.ending_in(".weight_packed")) {
+      const TensorPtr packed = tensors_.find(module + ".weight_packed");
+      if (packed->info().shape.size() != 2)
+        fail_packed(*packed, "has shape " + shape_text(packed->info().shape) + ", expected two axes");
+      if (packed->dtype() == DType::u8) read_four_bit(module, packed, found);
+      else read_packed(module, packed, found);
+      ++found.weights;
+    }
+    for (const std::string& module : tensors_.ending_in(".weight_scale")) {
+      read_plain(module, found);
+      ++found.weights;
+    }
+    return found;
+  }
+
+ private:
+  /// Of each group of layers: how many bits, and the blocks of its scales.
+  void read_groups() {
+    const auto groups = method_.quantization.find("config_groups");
+    if (groups == method_.quantization.end() || !groups->is_object()) return;
+    for (const auto& [name, group] : groups->items()) {
+      if (!group.is_object() || !group.contains("weights") || !group["weights"].is_object()) continue;
+      const Json& weights = group["weights"];
+      const JsonFields fields(method_.config.path, method_.config.text, weights);
+      if (const auto bits = fields.optional_integer("num_bits", 1, 16)) bits_.push_back(static_cast<unsigned>(*bits));
+      if (const auto block = weights.find("block_structure");
+          block != weights.end() && block->is_array() && block->size() == 2 && (*block)[0].is_number_unsigned() &&
+          (*block)[1].is_number_unsigned() && (*block)[0] != 0u && (*block)[1] != 0u)
+        block_ = {(*block)[0].get<std::uint64_t>(), (*block)[1].get<std::uint64_t>()};
+    }
+  }
+
+  /// The grid that scales of this shape make over [out, in]; Error(bad_input) if it is none.
+  ScaledLayout grid(const LazyTensor& scale, std::uint64_t out, std::uint64_t in) const {
+    const auto& shape = scale.info().shape;
+    const std::uint64_t rows = shape.size() == 2   ? shape[0]
+                               : shape.size() == 1 ? shape[0]
+                                                   : 1,
+                        columns = shape.size() == 2 ? shape[1] : 1;
+    if (shape.size() <= 2 && rows == 1 && columns == 1) return {out, in, 1};
+    if (shape.size() == 2 && rows == out && columns > 0 && in % columns == 0) return {1, in / columns, columns};
+    if (shape.size() == 1 && rows == out) return {1, in, 1};
+    const auto [block_rows, block_columns] = block_;
+    if (shape.size() == 2 && block_rows > 0 && rows == (out + block_rows - 1) / block_rows &&
+        columns == (in + block_columns - 1) / block_columns)
+      return {block_rows, block_columns, columns};
+    fail_packed(scale, "has shape " + shape_text(shape) + " for a weight of " +
+                           shape_text(std::array<std::uint64_t, 2>{out, in}) +
+                           ", expected one scale, one for each row, groups of columns or the configuration's blocks");
+  }
+
+  void read_plain(const std::string& module, Quantization& found) {
+    const TensorPtr scale = tensors_.find(module + ".weight_scale");
+    const TensorPtr codes = tensors_.take(module + ".weight", {DType::i8, DType::f8_e4m3}, *scale);
+    const auto& shape = codes->info().shape;
+    if (shape.size() != 2) fail_packed(*codes, "has shape " + shape_text(shape) + ", expected two axes");
+    tensors_.take(scale->name(), {DType::f16, DType::bf16, DType::f32}, *codes);
+    const ScaledLayout layout = grid(*scale, shape[0], shape[1]);
+    RowZeros zeros;
+    if (const TensorPtr zero = tensors_.find(module + ".weight_zero_point")) {
+      tensors_.take(zero->name(), {DType::i8, DType::f8_e4m3}, *codes, scale->info().shape);
+      zeros = [bytes = PackedBytes(zero), layout](std::uint64_t row, std::span<float> values) {
+        bytes.read_f32(row / layout.block_rows * layout.scale_columns, values);
+      };
+    }
+    put(
+        module, codes->name(), {shape[0], shape[1]}, scale->dtype(), layout, codes,
+        [codes](std::uint64_t row, std::span<float> values) {
+          codes->read_f32({row, row + 1}, values);
+        },
+        std::move(zeros), scale);
+    found.method = std::string("compressed-tensors, ") + (codes->dtype() == DType::i8 ? "int8" : "fp8");
+  }
+
+  void read_packed(const std::string& module, const TensorPtr& packed, Quantization& found) {
+    if (packed->dtype() != DType::i32)
+      fail_packed(*packed, "holds " + std::string(info(packed->dtype()).name) + ", expected i32");
+    if (tensors_.find(module + ".weight_g_idx"))
+      throw Error(ErrorKind::unsupported, {.path = std::string(packed->file())},
+                  "'" + module + ".weight_g_idx': groups in the order of activations are not read",
+                  "use the unquantized checkpoint");
+    const TensorPtr shape = tensors_.take(module + ".weight_shape", {DType::i64, DType::i32}, *packed, {2});
+    std::array<float, 2> sizes;
+    shape->read_f32({0, 1}, sizes);  // of any model far below 2^24
+    if (!(sizes[0] >= 1 && sizes[0] <= 0x1p24f && sizes[1] >= 1 && sizes[1] <= 0x1p24f))
+      fail_packed(*shape, "holds sizes that no weight has");
+    const std::uint64_t out = static_cast<std::uint64_t>(sizes[0]), in = static_cast<std::uint64_t>(sizes[1]);
+    const auto& words = packed->info().shape;
+    const auto fits = [&](unsigned b) { return b >= 1 && b <= 8 && words[1] == words_for(in, b); };
+    const auto found_bits = std::find_if(bits_.begin(), bits_.end(), fits);
+    if (words[0] != out || found_bits == bits_.end())
+      fail_packed(*packed, "has shape " + shape_text(words) + " for a weight of " +
+                               shape_text(std::array<std::uint64_t, 2>{out, in}) +
+                               ", expected rows of the bits that config_groups name");
+    const unsigned bits = *found_bits;
+    const TensorPtr scale = tensors_.take(module + ".weight_scale", {DType::f16, DType::bf16, DType::f32}, *packed);
+    const ScaledLayout layout = grid(*scale, out, in);
+    const float middle = static_cast<float>(1u << (bits - 1));
+    RowZeros zeros;
+    if (const TensorPtr zero = tensors_.take_if(module + ".weight_zero_point", {DType::i32}, *packed,
+                                                {words_for(out, bits), layout.scale_columns}))
+      zeros = [bytes = PackedBytes(zero), layout, bits, middle](std::uint64_t row, std::span<float> values) {
+        const std::uint64_t word = row * bits / 32, last = (row * bits + bits - 1) / 32, columns = layout.scale_columns;
+        std::vector<std::uint32_t> streams((last - word + 1) * columns);
+        bytes.read(word * columns * 4, std::as_writable_bytes(std::span(streams)));
+        for (std::uint64_t column = 0; column < columns; ++column) {
+          const std::array<std::uint32_t, 2> pair = {streams[column], streams[(last - word) * columns + column]};
+          const auto shift = static_cast<unsigned>(row * bits % 32);
+          std::uint32_t code = pair[0] >> shift;
+          if (shift + bits > 32) code |= pair[1] << (32 - shift);
+          values[column] = static_cast<float>(code & ((1u << bits) - 1)) - middle;
+        }
+      };
+    const std::uint64_t row_words = words[1];
+    put(
+        module, packed->name(), {out, in}, scale->dtype(), layout, packed,
+        [bytes = PackedBytes(packed), row_words, bits, middle](std::uint64_t row, std::span<float> values) {
+          std::vector<std::uint32_t> stream(row_words);
+          bytes.read(row * row_words * 4, std::as_writable_bytes(std::span(stream)));
+          for (std::uint64_t i = 0; i < values.size(); ++i)
+            values[i] = static_cast<float>(field(stream, i, bits)) - middle;
+        },
+        std::move(zeros), scale);
+    found.method = "compressed-tensors, " + std::to_string(bits) + " bits packed";
+  }
+
+  void read_four_bit(const std::string& module, const TensorPtr& packed, Quantization& found) {
+    const std::uint64_t out = packed->info().shape[0], half = packed->info().shape[1], in = half * 2;
+    const TensorPtr scale = tensors_.take(module + ".weight_scale", {DType::f8_e4m3, DType::u8}, *packed);
+    const bool nv = scale->dtype() == DType::f8_e4m3;
+    const std::uint64_t group = nv ? 16 : 32;
+    if (scale->info().shape != std::vector<std::uint64_t>{out, in / group} || in % group != 0)
+      fail_packed(*scale, "has shape " + shape_text(scale->info().shape) + ", expected " +
+                              shape_text(std::array<std::uint64_t, 2>{out, in / group}));
+    ScaledLayout layout{1, group, in / group, 0, !nv};
+    if (nv) {
+      const TensorPtr whole = tensors_.take(module + ".weight_global_scale", {DType::f32}, *packed, {1});
+      std::array<float, 1> value;
+      whole->read_f32({0, 1}, value);
+      if (!(value[0] > 0)) fail_packed(*whole, "is not above zero");
+      layout.divisor = value[0];
+    }
+    put(
+        module, packed->name(), {out, in}, DType::bf16, layout, packed,
+        [bytes = PackedBytes(packed), half](std::uint64_t row, std::span<float> values) {
+          std::vector<std::uint8_t> codes(half);
+          bytes.read(row * half, std::as_writable_bytes(std::span(codes)));
+          for (std::uint64_t i = 0; i < half; ++i) {
+            values[2 * i] = kFp4[codes[i] & 15];
+            values[2 * i + 1] = kFp4[codes[i] >> 4];
+          }
+        },
+        {}, scale);
+    found.method = std::string("compressed-tensors, ") + (nv ? "NVFP4" : "MXFP4");
+  }
+
+  void put(const std::string& module, const std::string& place, std::vector<std::uint64_t> shape, DType dtype,
+           const ScaledLayout& layout, const TensorPtr& codes_tensor, RowCodes codes, RowZeros zeros,
+           const TensorPtr& scale) {
+    tensors_.replace(place, scaled_tensor(TensorInfo{module + ".weight", std::move(shape), dtype}, layout, codes_tensor,
+                                          std::move(codes), std::move(zeros), PackedBytes(scale)));
+  }
+
+  PackedTensors& tensors_;
+  const Method& method_;
+  std::vector<unsigned> bits_;
+  std::pair<std::uint64_t, std::uint64_t> block_{0, 0};
+};
+
+}  // namespace
+
+Quantization read_compressed_tensors(PackedTensors& tensors, const Method& method) {
+  return CompressedReader(tensors, method).read();
+}
+
+/// DeepSeek's and Qwen's: weight f8_e4m3 [out, in], weight_scale_inv f32 or bf16 [out / block, in / block rounded up],
+/// which multiplies whatever its name says; one rounding to the model's type.
+Quantization read_fp8(PackedTensors& tensors, const Method& method) {
+  const auto size = method.quantization.find("weight_block_size");
+  std::pair<std::uint64_t, std::uint64_t> block{0, 0};
+  if (size != method.quantization.end() && !size->is_null()) {
+    const JsonFields fields(method.config.path, method.config.text, method.quantization);
+    const auto side = [&](std::size_t i) -> std::uint64_t {
+      if (!size->is_array() || size->size() != 2 || !(*size)[i].is_number_unsigned() || (*size)[i] == 0u)
+        fields.fail(ErrorKind::bad_input, "weight_block_size",
+                    "weight_block_size is " + shown(*size) + ", expected two sizes above 0", "correct the file");
+      return (*size)[i].get<std::uint64_t>();
+    };
+    block = {side(0), side(1)};
+  }
+  for (const std::string& module : tensors.ending_in(".input_scale")) tensors.drop(module + ".input_scale");
+  Quantization found;
+  for (const char* suffix : {".weight_scale_inv", ".weight_scale"})
+    for (const std::string& module : tensors.ending_in(suffix)) {
+      const TensorPtr scale = tensors.find(module + suffix);
+      const TensorPtr codes = tensors.take(module + ".weight", {DType::f8_e4m3}, *scale);
+      const auto& shape = codes->info().shape;
+      if (shape.size() != 2) fail_packed(*codes, "has shape " + shape_text(shape) + ", expected two axes");
+      tensors.take(scale->name(), {DType::f32, DType::bf16, DType::f16}, *codes);
+      const bool whole = scale->info().elements() == 1;
+      const std::uint64_t rows = whole ? shape[0] : block.first, columns = whole ? shape[1] : block.second;
+      const std::vector<std::uint64_t> expected =
+          rows == 0 || columns == 0 ? std::vector<std::uint64_t>{1}
+                                    : std::vector{(shape[0] + rows - 1) / rows, (shape[1] + columns - 1) / columns};
+      if (!whole && scale->info().shape != expected)
+        fail_packed(*scale, "has shape " + shape_text(scale->info().shape) + ", expected " + shape_text(expected));
+      const ScaledLayout layout{std::max<std::uint64_t>(rows, 1), std::max<std::uint64_t>(columns, 1),
+                                whole ? 1 : expected[1]};
+      tensors.replace(codes->name(), scaled_tensor(
+                                         TensorInfo{module + ".weight", shape, method.dtype}, layout, codes,
+                                         [codes](std::uint64_t row, std::span<float> values) {
+                                           codes->read_f32({row, row + 1}, values);
+                                         },
+                                         {}, PackedBytes(scale)));
+      ++found.weights;
+    }
+  found.method = "fp8";
+  if (block.first > 0)
+    found.method += " in blocks of " + std::to_string(block.first) + " x " + std::to_string(block.second);
+  return found;
+}
+
+}  // namespace ropewalk::formats::quantized

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <functional>
+
+#include "formats/quantized/packed_tensors.h"
+
+namespace ropewalk::formats::quantized {
+
+/// A matrix of codes in row-major order with scales on a grid: element [row, column] has scale
+/// [row / block_rows, column / block_columns]. Rows are computed one after the other:
+///   value = round(f32(code - zero) * f32(scale)), scale = stored / divisor where there is one
+struct ScaledLayout {
+  std::uint64_t block_rows, block_columns, scale_columns;
+  float divisor = 0;       // 0: none
+  bool exponents = false;  // scales are bytes e that mean 2^(e - 127)
+};
+/// Of one row, before zero points and scales; `values` has the row's length.
+using RowCodes = std::function<void(std::uint64_t row, std::span<float> values)>;
+/// Zero points of `row`, one for each of its columns of scales; may be empty: none.
+using RowZeros = std::function<void(std::uint64_t row, std::span<float> zeros)>;
+
+/// `place`: the tensor whose file is named in messages.
+TensorPtr scaled_tensor(TensorInfo info, const ScaledLayout& layout, TensorPtr place, RowCodes codes, RowZeros zeros,
+                        PackedBytes scales);
+
+}  // namespace ropewalk::formats::quantized
