@@ -2,6 +2,7 @@
 
 #include "formats/adapters/kinds.h"
 #include "formats/safetensors.h"
+#include "formats/torch/torch_file.h"
 #include "lib/error.h"
 #include "lib/file.h"
 
@@ -10,6 +11,7 @@ namespace {
 
 constexpr const char* kConfigName = "adapter_config.json";
 constexpr const char* kWeightsName = "adapter_model.safetensors";
+constexpr const char* kTorchName = "adapter_model.bin";
 
 /// "LoRA", "rsLoRA", "DoRA", "rsLoRA and DoRA", and the names of the other kinds.
 std::string kind_name(const PeftConfig& config) {
@@ -22,16 +24,15 @@ std::string kind_name(const PeftConfig& config) {
 /// The file with the adapter's tensors.
 std::filesystem::path weights_in(const std::filesystem::path& folder) {
   if (is_there(folder / kWeightsName)) return folder / kWeightsName;
-  if (is_there(folder / "adapter_model.bin"))
-    throw Error(ErrorKind::unsupported, {.path = (folder / "adapter_model.bin").string()},
-                "the adapter is a torch pickle, which is not read yet",
-                "load it with PEFT and save it again: save_pretrained(..., safe_serialization=True)");
+  if (is_there(folder / kTorchName)) return folder / kTorchName;
   throw Error(ErrorKind::bad_input, {.path = folder.string()},
               std::string("no ") + kWeightsName + " beside " + kConfigName,
               "the adapter is incomplete: fetch it again");
 }
 
-std::vector<TensorPtr> read_weights(const std::filesystem::path& file) { return read_safetensors(file).tensors; }
+std::vector<TensorPtr> read_weights(const std::filesystem::path& file) {
+  return file.extension() == ".bin" ? read_torch_file(file).tensors : read_safetensors(file).tensors;
+}
 
 }  // namespace
 

@@ -367,7 +367,7 @@ TEST(Peft, RefusesWhatIsMissingOrDoubled) {
   write_bytes(folder / "adapter_config.json", read_bytes(kPeft / "lora-basic/adapter_config.json"));
   expect_error(ErrorKind::bad_input, {"no adapter_model.safetensors"}, [&] { read_peft_adapter(folder.path()); });
   write_bytes(folder / "adapter_model.bin", "PK");
-  expect_error(ErrorKind::unsupported, {"adapter_model.bin", "torch pickle"},
+  expect_error(ErrorKind::bad_input, {"adapter_model.bin", "neither a zip file nor a pickle"},
                [&] { read_peft_adapter(folder.path()); });
   const std::string key = "base_model.model.model.layers.0.self_attn.q_proj.lora_";
   const auto with = [&](const std::vector<RawTensor>& tensors) {
