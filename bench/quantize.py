@@ -41,6 +41,8 @@ def whole_files(options, quantize, source, outputs):
 
 def chain(options, python, quantize, base, adapter, outputs):
     theirs = run([python, "-c", PEFT_MERGE, base, adapter, outputs / "merged"])
+    for file in base.glob("*token*"):  # which save_pretrained of the model leaves behind
+        shutil.copy(file, outputs / "merged")
     f16 = outputs / "f16.gguf"
     steps = [run([python, quantize.parent / "source/convert_hf_to_gguf.py", outputs / "merged", "--outfile", f16, "--outtype", "f16"])]
     shutil.rmtree(outputs / "merged")
