@@ -8,6 +8,7 @@
 #include "formats/rope_dictionary.h"
 #include "formats/rope_fields.h"
 #include "formats/rope_presets.h"
+#include "formats/trained_rope.h"
 #include "lib/error.h"
 #include "lib/nearest_word.h"
 
@@ -45,14 +46,28 @@ class SpecParser {
   SpecParser(std::string_view spec, const ModelConfig& base) : text_(spec), base_(base) {}
 
   RopeRequest parse() {
+    read();
+    return finish();
+  }
+
+  TrainedRope trained() {
+    read();
+    const std::string method = method_->name;
+    if (method == "native") return {};
+    apply_preset();
+    TrainedRope out{original(), number("rope_theta").value_or(base_.rope.theta)};
+    if (method == "ntk" && base_.rope.rotary_dim > 2) out.alpha = factor("alpha", out.context);
+    return out;
+  }
+
+ private:
+  void read() {
     const auto begin = text_.find_first_not_of(" \t\r\n");
     if (begin == std::string::npos) fail("it is empty", "write METHOD[,key=value]..., such as yarn,factor=4");
     if (text_[begin] == '{') read_json();
     else read_words();
-    return finish();
   }
 
- private:
   [[noreturn]] void fail(const std::string& problem, const std::string& fix) const {
     throw Error(ErrorKind::usage, {}, "rope '" + text_.substr(0, 120) + "': " + problem, fix);
   }
@@ -380,6 +395,8 @@ class SpecParser {
 }  // namespace
 
 RopeRequest parse_rope_spec(std::string_view spec, const ModelConfig& base) { return SpecParser(spec, base).parse(); }
+
+TrainedRope trained_rope(std::string_view spec, const ModelConfig& base) { return SpecParser(spec, base).trained(); }
 
 std::optional<int> parse_context(std::string_view text) {
   std::int64_t value = 0;

@@ -127,8 +127,8 @@ int run_rope(const RopeOptions& options, Io& io) {
   else show_engines(output, source, targets, question);
   if (options.svg)
     write_file(*options.svg,
-               rope_chart(rope_readings(source, targets), {source.text, source.meant ? source.meant->context : 0,
-                                                           question.sequence_length, without_rope(targets)}),
+               rope_chart(rope_readings(source, targets),
+                          {source.text, source.declared, question.sequence_length, without_rope(targets)}),
                {.overwrite = options.common.overwrite, .sync = false});
   emit(output, options.common, io);
   return 0;

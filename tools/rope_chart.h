@@ -9,7 +9,7 @@ namespace ropewalk::tools {
 
 struct RopeChartLabels {
   std::string title;
-  int context = 0;  // 0: not known
+  int context = 0;  // that the files declare; 0: not known
   int sequence_length = 0;
   std::vector<std::string> without;  // who has no curve, and why: "exllamav2 0.3.2 does not load it"
 };

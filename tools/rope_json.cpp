@@ -74,8 +74,8 @@ Json target_json(const RopeTarget& target, const std::string& name, int length) 
   return json;
 }
 
-Json meant_json(const formats::WantedLayer& layer, int context, int length) {
-  const int original = trained_context(layer.spec, context);
+Json meant_json(const RopeSource& source, const formats::WantedLayer& layer, int length) {
+  const int context = source.meant->context, original = trained_on(source, layer);
   const RopeCoverage coverage = rope_coverage(unscaled_rope(layer.spec), original, layer.spec, std::max(1, context));
   Json pairs = Json::array();
   for (const RopePair& pair : rope_pairs(layer.spec, original, length))
@@ -99,7 +99,7 @@ Json rope_report_json(const RopeSource& source, const std::vector<RopeTarget>& t
   if (source.meant) {
     meant = Json::array();
     for (const formats::WantedLayer& layer : source.meant->layers)
-      meant.push_back(meant_json(layer, source.meant->context, question.sequence_length));
+      meant.push_back(meant_json(source, layer, question.sequence_length));
   }
   Json list = Json::array();
   for (const RopeTarget& target : targets)

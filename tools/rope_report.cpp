@@ -4,6 +4,7 @@
 #include <cmath>
 #include <map>
 
+#include "formats/trained_rope.h"
 #include "lib/rope_bands.h"
 #include "lib/rope_coverage.h"
 #include "tools/one_line.h"
@@ -76,7 +77,7 @@ Table provenance_table(const RopeSource& source, const RopeSpec& spec) {
 }
 
 void show_layer(Output& output, const RopeSource& source, const WantedLayer& layer, int sequence_length) {
-  const int context = source.meant->context, original = trained_context(layer.spec, context);
+  const int context = source.meant->context, original = trained_on(source, layer);
   const std::vector<RopePair> pairs = rope_pairs(layer.spec, original, sequence_length);
   const RopeCoverage coverage = rope_coverage(unscaled_rope(layer.spec), original, layer.spec, std::max(1, context));
   const double a = rope_table(layer.spec, sequence_length).attention_factor;
@@ -236,6 +237,20 @@ std::string notices_text(const RopeSource& source, const EngineReading& reading)
   return out;
 }
 
+/// What the linter's S1 says, of a context that was asked for: flags lift limits, not what the model has seen.
+std::vector<std::string> past_training(const RopeSource& source) {
+  std::vector<std::string> out;
+  if (source.meant->context <= source.declared) return out;
+  for (const WantedLayer& layer : source.meant->layers) {
+    const bool known = layer.spec.frequency_divisors.empty() || rope_original_context(layer.spec);
+    if (!known || std::holds_alternative<RopeProportional>(layer.spec.scaling)) continue;
+    if (const auto unseen = formats::unseen_angle(layer.spec, source.meant->context, trained_on(source, layer)))
+      out.push_back((layer.layer_type.empty() ? "" : layer.layer_type + ": ") + *unseen +
+                    ": no flag mends that, extend --plan says what does");
+  }
+  return out;
+}
+
 }  // namespace
 
 std::vector<RopeTarget> ask_engines(const RopeSource& source, const RopeQuestion& question) {
@@ -248,6 +263,8 @@ std::vector<RopeTarget> ask_engines(const RopeSource& source, const RopeQuestion
         formats::EngineOptions alone = question.options;
         alone.context.reset();
         target.flags = engine_flags(engine, source.on_disk(), *source.meant, alone);
+        if (target.flags->possible)
+          for (const std::string& note : past_training(source)) target.flags->notes.push_back(note);
       }
     }
     targets.push_back(std::move(target));
@@ -293,7 +310,7 @@ namespace {
 Table pairs_csv(const RopeSource& source, int sequence_length) {
   Table all;
   for (const WantedLayer& layer : source.meant->layers) {
-    Table one = pair_table(rope_pairs(layer.spec, trained_context(layer.spec, source.meant->context), sequence_length));
+    Table one = pair_table(rope_pairs(layer.spec, trained_on(source, layer), sequence_length));
     if (source.meant->layers.size() > 1) {
       one.columns.insert(one.columns.begin(), {"layers"});
       for (auto& row : one.rows) row.insert(row.begin(), layer.layer_type);

@@ -10,8 +10,10 @@
 #include "formats/rope_layers.h"
 #include "formats/rope_meaning.h"
 #include "formats/synthetic.h"
+#include "formats/trained_rope.h"
 #include "lib/error.h"
 #include "lib/file.h"
+#include "lib/rope_bands.h"
 #include "tools/one_line.h"
 
 namespace ropewalk::tools {
@@ -77,12 +79,23 @@ ModelConfig base_of(const formats::WantedRope& meant, const Json& config) {
   return base;
 }
 
+/// Of none and ntk, which are written as a plain rope: what was trained stands in the SPEC and its base alone.
+void take_unscaled_spec(RopeSource& source, const formats::TrainedRope& trained) {
+  RopeSpec& spec = source.meant->layers.at(0).spec;
+  if (!std::holds_alternative<RopeUnscaled>(spec.scaling) || trained.context < 1) return;
+  source.declared = trained.context;
+  if (!trained.alpha) return;
+  spec.theta = trained.theta;
+  spec.scaling = RopeNtk{*trained.alpha};
+}
+
 void take_spec(RopeSource& source) {
   if (source.gguf && source.meant->layers.size() > 1)
     throw Error(ErrorKind::unsupported, {source.gguf_path},
                 "the layers have different ropes, and one SPEC cannot replace them", "leave +rope= out");
   if (const auto layers = source.gguf ? std::nullopt : formats::layer_ropes(source.config, *source.spec)) {
     source.meant = formats::parse_layer_ropes(*source.spec, *layers, source.config);
+    source.declared = source.meant->context;
     source.rewritten = formats::emit_layer_ropes(source.config, *source.meant, {}).config;
     source.warnings.clear();
     source.read_as = "+rope=" + *source.spec;
@@ -103,6 +116,8 @@ void take_spec(RopeSource& source) {
   source.warnings.clear();
   take_meaning(source, source.rewritten, "");
   if (request.meant) source.meant = formats::wanted_rope(*request.meant, source.meant->context);
+  source.declared = source.meant->context;
+  take_unscaled_spec(source, formats::trained_rope(*source.spec, base));
   source.read_as = "+rope=" + *source.spec;
 }
 
@@ -153,6 +168,7 @@ RopeSource open_rope_source(const std::string& text, std::optional<int> context,
       take_meaning(source, base.config, source.config_text);
       warn_of_refusal(source);
     }
+    source.declared = source.meant->context;
     if (source.spec) take_spec(source);
     if (context) source.meant->context = *context;
   } catch (const Error& error) {
@@ -161,6 +177,10 @@ RopeSource open_rope_source(const std::string& text, std::optional<int> context,
     source.trouble = error;
   }
   return source;
+}
+
+int trained_on(const RopeSource& source, const formats::WantedLayer& layer) {
+  return trained_context(layer.spec, source.declared);
 }
 
 std::string place_of(const RopeSource& source, const RopeProvenance& from) {

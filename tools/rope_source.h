@@ -25,6 +25,9 @@ struct RopeSource {
   std::optional<std::string> spec;           // +rope=SPEC
   std::string read_as;                       // whose rules say what is meant
   std::optional<formats::WantedRope> meant;  // nullopt: nobody can say, see `trouble`
+  /// What trained_context counts from, whatever -c says: the context that the files declare; of +rope=none and ntk, which
+  /// scale no positions, the context of the model they are laid over.
+  int declared = 0;
   std::optional<Error> trouble;
   std::vector<std::string> warnings;
 
@@ -36,6 +39,9 @@ struct RopeSource {
 /// `context`: -c, else the longest that the file means: max_position_embeddings, or original context times factor if
 /// that is more.
 RopeSource open_rope_source(const std::string& text, std::optional<int> context, const Io& io);
+
+/// The context that a layer's rope was trained on, before its method, tokens.
+int trained_on(const RopeSource& source, const formats::WantedLayer& layer);
 
 /// "config.json:14:5" for a pointer into the file, "" for none.
 std::string place_of(const RopeSource& source, const RopeProvenance& from);

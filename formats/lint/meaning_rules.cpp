@@ -4,6 +4,7 @@
 #include <numbers>
 
 #include "formats/lint/linter.h"
+#include "formats/trained_rope.h"
 
 namespace ropewalk::formats::linting {
 namespace {
@@ -28,21 +29,9 @@ void unseen_angles(Linter& lint, const RopeSpec& spec, const std::string& pointe
                              std::holds_alternative<RopeProportional>(spec.scaling);
   if (trained <= 0 || lint.wanted <= trained || spec.rotary_dim > 4096) return;
   if (trained_there && lint.wanted <= lint.context) return;  // the length it was trained for
-  RopeSpec plain = spec;
-  plain.scaling = RopeUnscaled{};
-  plain.frequency_divisors.clear();
-  const std::vector<double> now = rope_table(spec, lint.wanted).inv_freq, before = rope_table(plain, trained).inv_freq;
-  double worst = 0;
-  std::size_t pair = 0;
-  for (std::size_t i = 0; i < std::min(now.size(), before.size()); ++i) {
-    const double seen = trained * before[i];
-    if (!(seen > 0) || seen >= 2 * std::numbers::pi) continue;
-    if (const double u = lint.wanted * now[i] / seen; u > worst) worst = u, pair = i;
-  }
-  if (worst <= 1.05) return;  // rounded factors
-  lint.add("S1", pointer,
-           "at " + std::to_string(lint.wanted) + " tokens pair " + std::to_string(pair) + " turns " + rounded(worst) +
-               " times as far as " + std::to_string(trained) + " tokens of training took it",
+  const std::optional<std::string> unseen = unseen_angle(spec, lint.wanted, trained);
+  if (!unseen) return;
+  lint.add("S1", pointer, *unseen,
            "raise the factor to " + rounded(double(lint.wanted) / trained) +
                ", or use a method that divides slow pairs (yarn)");
 }

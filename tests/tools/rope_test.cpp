@@ -73,12 +73,46 @@ TEST(Rope, UnseenAngles) {
         .json()["meant"][0]["unseen_angle_ratio"]
         .get<double>();
   };
+  EXPECT_NEAR(ratio("none"), 16, 1e-9);
+  // pair 46 is the first that never turns once in 4096 tokens
+  EXPECT_NEAR(ratio("ntk,alpha=16"), std::pow(16, 1 - 92.0 / 126), 1e-9);
   EXPECT_NEAR(ratio("linear,factor=16"), 1, 1e-9);
   EXPECT_NEAR(ratio("yarn,factor=16"), 1, 1e-9);
   EXPECT_GT(run({"rope", plain + "+rope=linear,factor=16", "--json"})
                 .json()["meant"][0]["high_frequency_damage"]
                 .get<double>(),
             0.93);
+}
+
+/// -c says what is asked for, not what the model was trained on.
+TEST(Rope, ServedContextIsNotTheOriginalOne) {
+  Scratch scratch;
+  const std::string plain = config_in(scratch / "plain", {});
+  const std::string linear = config_in(scratch / "linear", {{"max_position_embeddings", 16384},
+                                                            {"rope_scaling", {{"type", "linear"}, {"factor", 4.0}}}});
+  const auto meant = [](const std::string& source, const std::string& context) {
+    const Ran ran = run({"rope", source, "-c", context, "--json"});
+    EXPECT_EQ(ran.exit, 0) << source << ran.out;
+    return ran.json()["meant"][0];
+  };
+  for (const std::string context : {"4k", "16k", "64k"}) {
+    for (const std::string& source : {plain, plain + "+rope=none", linear, plain + "+rope=linear,factor=4",
+                                      plain + "+rope=ntk,alpha=4", plain + "+rope=ntk,alpha=2,original=4k,to=16k"})
+      EXPECT_EQ(meant(source, context)["original_context"], 4096) << source << " at " << context;
+    EXPECT_EQ(meant(plain + "+rope=ntk,alpha=4,original=1k", context)["original_context"], 1024);
+  }
+  EXPECT_NEAR(meant(plain, "64k")["unseen_angle_ratio"].get<double>(), 16, 1e-9);
+  EXPECT_NEAR(meant(linear, "64k")["unseen_angle_ratio"].get<double>(), 4, 1e-9);
+  const Json ntk = meant(plain + "+rope=ntk,alpha=4", "16k");
+  EXPECT_NEAR(ntk["pairs"][63]["before"].get<double>(), std::pow(1e4, -126.0 / 128), 1e-15) << "the base's theta";
+  EXPECT_NEAR(ntk["pairs"][63]["before"].get<double>() / ntk["pairs"][63]["after"].get<double>(), 4, 1e-9);
+
+  const Ran flags = run({"rope", plain, "--flags", "-c", "64k", "--engine", "transformers", "--engine", "exllamav3"});
+  const std::string past = "at 65536 tokens pair 46 turns 16 times as far as 4096 tokens of training took it";
+  EXPECT_NE(flags.out.find(past), std::string::npos) << flags.out;
+  const Ran lint = run({"lint", plain, "-c", "64k"});
+  EXPECT_NE(lint.out.find(past), std::string::npos) << lint.out;
+  EXPECT_EQ(run({"rope", plain, "--flags", "-c", "4k"}).out.find("training"), std::string::npos);
 }
 
 // The row of goldens/rope's table: transformers 4.51 takes M / L for the factor, vLLM from 0.31 serves M.
