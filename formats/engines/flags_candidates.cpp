@@ -267,6 +267,9 @@ class Overrides {
       const std::optional<Json> dict = Dictionary(layer.spec, file_, v5_).write(type_key, attention);
       if (!dict) return std::nullopt;
       nested[layer.layer_type] = *dict;
+      // beside the kinds of layers, where transformers looks; others look inside
+      if (engine_.engine == Engine::transformers && dict->contains("truncate"))
+        nested["truncate"] = dict->at("truncate");
     }
     return nested;
   }

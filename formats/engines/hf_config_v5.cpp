@@ -138,7 +138,25 @@ std::optional<Dict> nested_rope(const Value& nested, const char* asked) {
   return Dict(nested.json, nested.pointer);
 }
 
-/// Gemma3TextConfig.convert_rope_params_to_dict: a legacy rope_scaling is the full layers' alone.
+/// Gemma3TextConfig.convert_rope_params_to_dict: rope_scaling, flat as it is, updates the full layers' dictionary. Where
+/// the file has no rope_parameters that one holds rope_type default, so that `type` alone changes nothing.
+Dict gemma3_full_layers(const Walk& walk, Dict rope, const Json* parameters) {
+  const Json* scaling = walk.raw("rope_scaling");
+  const bool given = parameters && !parameters->is_null();
+  if (!given) rope.set("rope_type", walk.defaulted("default"));
+  if (!scaling || scaling->is_null()) return rope;
+  const std::string pointer = walk.pointer_to("rope_scaling");
+  if (given && parameters->is_object()) {
+    const auto own = parameters->find("full_attention");
+    if (own == parameters->end()) raise("KeyError", "'full_attention'", pointer);
+    if (own->is_null()) raise("AttributeError", "'NoneType' object has no attribute 'update'", pointer);
+  }
+  if (!scaling->is_object()) return rope;
+  const Dict update(*scaling, pointer);
+  for (const auto& [key, value] : update.entries()) rope.set(key, value);
+  return rope;
+}
+
 void load_gemma3(Walk& walk, HfConfig& config) {
   const Json* parameters = walk.raw("rope_parameters");
   for (const std::string layer : {"full_attention", "sliding_attention"}) {
@@ -146,14 +164,13 @@ void load_gemma3(Walk& walk, HfConfig& config) {
     rope.pointer = walk.pointer_to("rope_parameters") + "/" + layer;
     if (parameters && parameters->is_object() && parameters->contains(layer))
       if (const auto given = nested_rope({parameters->at(layer), rope.pointer}, "setdefault")) rope = *given;
-    if (const Json* scaling = walk.raw("rope_scaling"); layer == "full_attention" && scaling && scaling->is_object()) {
-      const Dict legacy(*scaling, walk.pointer_to("rope_scaling"));
-      for (const auto& [key, value] : legacy.entries()) rope.set(key, value);
-    }
-    rope.set_default("rope_theta",
-                     layer == "full_attention" ? config.theta : walk.get("rope_local_base_freq", 10000.0));
+    const bool full = layer == "full_attention";
+    if (full) rope = gemma3_full_layers(walk, std::move(rope), parameters);
+    rope.set_default("rope_theta", full ? config.theta : walk.get("rope_local_base_freq", 10000.0));
     config.layers.push_back({layer, rope});
   }
+  // beside the nested ones it holds `truncate`
+  config.rope = parameters && parameters->is_object() ? Dict(*parameters, walk.pointer_to("rope_parameters")) : Dict();
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "formats/engines/engine.h"
+#include "formats/engines/flags.h"
 #include "lib/error.h"
 #include "tests/formats/rope_golden.h"
 
@@ -65,6 +66,49 @@ TEST(EngineRules, RopePerLayerTypeIsBuiltByFewClasses) {
     EXPECT_TRUE(std::holds_alternative<RopeUnscaled>(reading.ropes[0].spec.scaling)) << type;
     EXPECT_FLOAT_EQ(engine_table(reading.ropes[0], 1).inv_freq.at(63), 0.00011547819303814322f);
   }
+}
+
+// Expected: Gemma3RotaryEmbedding of transformers 5.23.0, run on such files.
+TEST(EngineRules, Gemma3FullLayers) {
+  const Json plain = plain_of("gemma3_text");
+  const auto full = [&](const Json& patch) {
+    Json config = plain;
+    for (const auto& item : patch.items()) config[item.key()] = item.value();
+    const EngineReading reading = read_as(newest(Engine::transformers), config);
+    if (reading.error) return reading.error->kind + " " + reading.error->text + " " + reading.error->pointer;
+    const auto layer = std::find_if(reading.ropes.begin(), reading.ropes.end(),
+                                    [](const EngineRope& one) { return one.layer_type == "full_attention"; });
+    return layer == reading.ropes.end() ? "no such layers" : describe(layer->spec);
+  };
+  const auto starts = [&](const Json& patch, const std::string& start) {
+    EXPECT_TRUE(full(patch).starts_with(start)) << patch.dump() << ": " << full(patch);
+  };
+  const Json by_type = {{"type", "linear"}, {"factor", 8.0}}, by_name = {{"rope_type", "linear"}, {"factor", 8.0}};
+  starts({{"rope_scaling", by_type}}, "plain");
+  starts({{"rope_scaling", by_name}}, "linear x8");
+  // without a rope_type in the dictionary that it updates, type counts
+  starts({{"rope_scaling", by_type}, {"rope_parameters", {{"full_attention", Json::object()}}}}, "linear x8");
+  starts({{"rope_scaling", by_type}, {"rope_parameters", {{"full_attention", {{"rope_type", "default"}}}}}}, "plain");
+  EXPECT_EQ(full({{"rope_scaling", by_name}, {"rope_parameters", by_name}}), "KeyError 'full_attention' /rope_scaling");
+  EXPECT_EQ(full({{"rope_scaling", by_name}, {"rope_parameters", {{"full_attention", nullptr}}}}),
+            "AttributeError 'NoneType' object has no attribute 'update' /rope_scaling");
+  starts({{"rope_parameters", by_name}}, "plain");  // flat: no kind of layer has it
+
+  // truncate counts beside the kinds, not inside
+  const Json yarn = {{"rope_type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 256}};
+  Json inside = yarn;
+  inside["truncate"] = false;
+  const std::string exact = ", range not rounded";
+  EXPECT_EQ(full({{"rope_parameters", {{"full_attention", inside}}}}).find(exact), std::string::npos);
+  const Json beside = {{"rope_parameters", {{"full_attention", yarn}, {"truncate", false}}}};
+  EXPECT_NE(full(beside).find(exact), std::string::npos) << full(beside);
+  // flags that say it stand beside the kinds too
+  Json config = plain;
+  config.update(beside);
+  const WantedRope wanted = wanted_rope(read_as(newest(Engine::transformers), config), 1024);
+  const EngineFlags flags = engine_flags(newest(Engine::transformers), &plain, wanted);
+  EXPECT_TRUE(flags.possible) << flags.reason;
+  EXPECT_EQ(flags.flags.overrides["rope_parameters"]["truncate"], false) << flags.line;
 }
 
 // Expected: AutoConfig of transformers 5.23.0 and 4.57.6, run on these files.
