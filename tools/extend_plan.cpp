@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <tuple>
 
 #include "formats/gguf_rope.h"
 #include "formats/known_models.h"
@@ -242,10 +243,13 @@ void check_plan(const ExtendOptions& options) {
     throw Error(ErrorKind::usage, {}, "--plan compares all methods, and a rope is given", "leave one of them out");
 }
 
-/// A plain model may say more than it was trained at.
-void check_target_context(const ModelConfig& config, const Original& original, int context) {
+/// What the model does without a change. A plain one may say more than it was trained at.
+int own_length(const ModelConfig& config, const Original& original) {
   const bool told_apart = std::holds_alternative<RopeUnscaled>(config.rope.scaling) && original.tokens < config.context;
-  const int least = told_apart ? original.tokens : std::max(original.tokens, config.context);
+  return told_apart ? original.tokens : std::max(original.tokens, config.context);
+}
+void check_target_context(const ModelConfig& config, const Original& original, int context) {
+  const int least = own_length(config, original);
   if (context >= least) return;
   throw Error(
       ErrorKind::usage, {},
@@ -255,12 +259,20 @@ void check_target_context(const ModelConfig& config, const Original& original, i
       "plan for more");
 }
 
-/// A row for each method, as text and as JSON.
-Table plan_table(const std::vector<Planned>& all, const ModelConfig& config, int original, int context, Json& list) {
+RopeCoverage coverage_of(const Planned& row, const ModelConfig& config, int original, int context) {
   RopeSpec trained = config.rope;
   trained.scaling = RopeUnscaled{};
   trained.attention_factor = std::nullopt;
   trained.frequency_divisors.clear();
+  return rope_coverage(trained, original, row.target.spec, context);
+}
+long readers(const Planned& row) {
+  return std::count_if(row.verdicts.begin(), row.verdicts.end(),
+                       [](const formats::EngineVerdict& one) { return one.right(); });
+}
+
+/// A row for each method, as text and as JSON.
+Table plan_table(const std::vector<Planned>& all, const ModelConfig& config, int original, int context, Json& list) {
   Table table{{{"method"},
                {"factor", true},
                {"unseen", true},
@@ -270,9 +282,8 @@ Table plan_table(const std::vector<Planned>& all, const ModelConfig& config, int
                {"--rope"}},
               {}};
   for (const Planned& row : all) {
-    const RopeCoverage coverage = rope_coverage(trained, original, row.target.spec, context);
-    const long right = std::count_if(row.verdicts.begin(), row.verdicts.end(),
-                                     [](const formats::EngineVerdict& one) { return one.right(); });
+    const RopeCoverage coverage = coverage_of(row, config, original, context);
+    const long right = readers(row);
     table.rows.push_back(
         {row.method.starts_with("YaRN, ") ? row.method.substr(6) : row.method,
          row.factor == 0 ? "-" : number_text(row.factor, 6), fixed_text(coverage.unseen_angle_ratio, 2),
@@ -309,6 +320,48 @@ std::string heading(const PlannedModel& model, const ExtendOptions& options, con
     text += "\na query sees the last " + std::to_string(*config.sliding_window) +
             " tokens only: extend asks for --sliding-window";
   return text;
+}
+
+/// The method to take: of those that more than half of the newest engines read (where engines were asked for, as many of
+/// them as any method has; so too where none has half) the one that meets no angle it was not trained on, spares the
+/// pairs that tell neighbours apart and has most readers, the later row of two alike. nullptr: nobody reads any.
+const Planned* recommended(const std::vector<Planned>& all, const ModelConfig& config, const ExtendOptions& options,
+                           int original) {
+  long most = 0;
+  for (const Planned& row : all)
+    if (!row.spec.empty()) most = std::max(most, readers(row));
+  const long half = long(all.front().verdicts.size()) / 2;
+  const long least = options.engines.empty() && most > half ? half + 1 : most;
+  const Planned* best = nullptr;
+  std::tuple<bool, bool, long> merits;
+  for (const Planned& row : all) {
+    if (row.spec.empty() || most == 0 || readers(row) < least) continue;
+    const RopeCoverage coverage = coverage_of(row, config, original, *options.context);
+    const std::tuple<bool, bool, long> mine = {coverage.unseen_angle_ratio <= 1.05,
+                                               coverage.high_frequency_damage <= 0.05, readers(row)};
+    if (!best || mine >= merits) best = &row, merits = mine;
+  }
+  return best;
+}
+
+/// The command for that method, for the engines that were asked for and read it.
+std::string advice(const std::vector<Planned>& all, const ModelConfig& config, const ExtendOptions& options,
+                   const Original& original, bool gguf) {
+  if (*options.context <= own_length(config, original))
+    return "as it is: the model serves " + std::to_string(*options.context) + " tokens without a change";
+  const Planned* best = recommended(all, config, options, original.tokens);
+  if (!best) return "no engine of these reads any of these methods over this file";
+  std::string command =
+      "to write one: ropewalk extend " + options.source + (gguf ? " -o OUT.gguf" : " -o OUT") + " --rope " + best->spec;
+  std::vector<std::string> others;
+  const std::vector<formats::EngineVersion> asked = parse_engines(options.engines);
+  for (std::size_t i = 0; i < best->verdicts.size(); ++i) {
+    if (!best->verdicts[i].right()) others.push_back(best->verdicts[i].reading.engine.title());
+    else if (i < asked.size()) command += " --engine " + options.engines[i];
+  }
+  if (others.empty()) return command;
+  return command + "\n" + listed(others) +
+         (others.size() == 1 ? " does not run it: see its row" : " do not run it: see their rows");
 }
 
 }  // namespace
@@ -353,8 +406,7 @@ int run_extend_plan(const ExtendOptions& options, const Io& io) {
   };
   if (std::any_of(all.begin(), all.end(), runs_another)) output.text("other: it runs another rope");
   const bool model_is_gguf = formats::parse_source(options.source).model.ends_with(".gguf");
-  output.text("to write one: ropewalk extend " + options.source + (model_is_gguf ? " -o OUT.gguf" : " -o OUT") +
-              " --rope " + all.back().spec);
+  output.text(advice(all, model.config, options, original, model_is_gguf));
   emit(output, options.common, io);
   return 0;
 }

@@ -513,6 +513,7 @@ TEST(Extend, PlanOfAShardLooksIntoTheOthers) {
 }
 
 TEST(Extend, PlanComparesMethodsAndWritesNothing) {
+  Scratch scratch;
   const Ran ran = run({"extend", model("tolstoy-4m"), "--plan", "-c", "2k", "--json"});
   ASSERT_EQ(ran.exit, 0) << ran.err;
   std::map<std::string, Json> plan;
@@ -534,6 +535,34 @@ TEST(Extend, PlanComparesMethodsAndWritesNothing) {
   };
   EXPECT_EQ(right("YaRN"), "transformers vllm sglang llama.cpp exllamav3 ");
   EXPECT_EQ(right("dynamic NTK"), "transformers ");
+  // the method it ends with is one that the engines read, and the command names those that were asked for
+  const auto advice = [](std::vector<std::string> more) {
+    std::vector<std::string> words = {"extend", model("tolstoy-4m"), "--plan"};
+    words.insert(words.end(), more.begin(), more.end());
+    const std::string out = run(words).out;
+    const std::size_t at = out.find("to write one: ");
+    return at == std::string::npos ? out : out.substr(at + 14);
+  };
+  const std::string command = "ropewalk extend " + model("tolstoy-4m") + " -o OUT --rope ";
+  EXPECT_EQ(advice({"-c", "2k"}), command + "yarn,to=2048\nexllamav2 0.3.2 does not run it: see its row\n");
+  EXPECT_EQ(advice({"-c", "2k", "--engine", "vllm@0.24", "--engine", "llama.cpp"}),
+            command + "yarn,to=2048 --engine vllm@0.24 --engine llama.cpp\n");
+  const std::string both = advice({"-c", "2k", "--engine", "exllamav2", "--engine", "vllm@0.10"});
+  EXPECT_TRUE(both.ends_with(" --engine exllamav2 --engine vllm@0.10\n")) << both;
+  EXPECT_EQ(both.find("yarn"), std::string::npos) << both;
+  EXPECT_NE(advice({"-c", "256"}).find("\nas it is: the model serves 256 tokens without a change"), std::string::npos);
+  // Phi-3.5 mini: YaRN is read by one engine, linear by all
+  const std::string phi = (scratch / "phi.json").string();
+  const Json phi_config = {{"model_type", "phi3"},
+                           {"hidden_size", 3072},
+                           {"num_attention_heads", 32},
+                           {"num_hidden_layers", 32},
+                           {"max_position_embeddings", 4096},
+                           {"original_max_position_embeddings", 4096},
+                           {"rope_theta", 10000.0}};
+  std::ofstream(phi) << phi_config.dump();
+  const std::string linear = run({"extend", phi, "--plan", "-c", "64k"}).out;
+  EXPECT_NE(linear.find(" --rope linear,to=65536\n"), std::string::npos) << linear;
   // every row's SPEC can be written, over a model that is scaled already too
   for (const std::string& base : {model("tolstoy-4m"), model("tolstoy-4m-yarn-2k")}) {
     const Json rows = run({"extend", base, "--plan", "-c", "4k", "--json"}).json()["plan"];
