@@ -306,8 +306,12 @@ TEST_F(BadAdapter, KeyThatMatchesNothing) {
   refused(3, "", "q_prod", with_adapter(model("tolstoy-4m-yarn-2k")));
 }
 TEST_F(BadAdapter, KindNotRead) {
+  edit_json(lora / "adapter_config.json", [](Json& json) { json["peft_type"] = "PREFIX_TUNING"; });
+  refused(4, "adapter_config.json", "PREFIX_TUNING", with_adapter(model("tolstoy-4m-yarn-2k")));
+}
+TEST_F(BadAdapter, DoraWithoutItsMagnitudes) {
   edit_json(lora / "adapter_config.json", [](Json& json) { json["use_dora"] = true; });
-  refused(4, "adapter_config.json", "dora", with_adapter(model("tolstoy-4m-yarn-2k")));
+  refused(3, "adapter_model.safetensors", "lora_magnitude_vector", with_adapter(model("tolstoy-4m-yarn-2k")));
 }
 TEST_F(BadAdapter, AnotherBaseThatFitsIsAWarning) {
   const Ran ran = run({"inspect", with_adapter(model("tolstoy-4m")), "--json"});

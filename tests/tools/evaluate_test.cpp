@@ -386,6 +386,7 @@ TEST(Inspect, TextAndJsonTellTheSameOfAnAdapter) {
                                     {"kind", "lora"},
                                     {"base", one["adapters"][0]["base"]},
                                     {"modules", 28},
+                                    {"others", 0},
                                     {"ranks", {16}},
                                     {"alpha", 32},
                                     {"scale", 1.0}}}));
