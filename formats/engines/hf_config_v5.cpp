@@ -138,9 +138,9 @@ std::optional<Dict> nested_rope(const Value& nested, const char* asked) {
   return Dict(nested.json, nested.pointer);
 }
 
-/// Gemma3TextConfig.convert_rope_params_to_dict: rope_scaling, flat as it is, updates the full layers' dictionary. Where
+/// convert_rope_params_to_dict of Gemma3TextConfig and Olmo3Config: rope_scaling, flat as it is, updates the full layers' dictionary. Where
 /// the file has no rope_parameters that one holds rope_type default, so that `type` alone changes nothing.
-Dict gemma3_full_layers(const Walk& walk, Dict rope, const Json* parameters) {
+Dict full_layers(const Walk& walk, Dict rope, const Json* parameters) {
   const Json* scaling = walk.raw("rope_scaling");
   const bool given = parameters && !parameters->is_null();
   if (!given) rope.set("rope_type", walk.defaulted("default"));
@@ -157,7 +157,8 @@ Dict gemma3_full_layers(const Walk& walk, Dict rope, const Json* parameters) {
   return rope;
 }
 
-void load_gemma3(Walk& walk, HfConfig& config) {
+/// `full_theta`, `sliding_theta`: of dictionaries that have none.
+void load_both_kinds(Walk& walk, HfConfig& config, const Value& full_theta, const Value& sliding_theta) {
   const Json* parameters = walk.raw("rope_parameters");
   for (const std::string layer : {"full_attention", "sliding_attention"}) {
     Dict rope;
@@ -165,8 +166,8 @@ void load_gemma3(Walk& walk, HfConfig& config) {
     if (parameters && parameters->is_object() && parameters->contains(layer))
       if (const auto given = nested_rope({parameters->at(layer), rope.pointer}, "setdefault")) rope = *given;
     const bool full = layer == "full_attention";
-    if (full) rope = gemma3_full_layers(walk, std::move(rope), parameters);
-    rope.set_default("rope_theta", full ? config.theta : walk.get("rope_local_base_freq", 10000.0));
+    if (full) rope = full_layers(walk, std::move(rope), parameters);
+    rope.set_default("rope_theta", full ? full_theta : sliding_theta);
     config.layers.push_back({layer, rope});
   }
   // beside the nested ones it holds `truncate`
@@ -185,7 +186,10 @@ void load_v5(Walk& walk, HfConfig& config, const HfVersion& version, bool as_loa
     validate_heads(walk, config);
   }
   if (is(config, "gemma3_text")) {
-    load_gemma3(walk, config);
+    load_both_kinds(walk, config, config.theta, walk.get("rope_local_base_freq", 10000.0));
+  } else if (type_of_model == "olmo3" && walk.engine.engine == Engine::transformers) {
+    // Olmo3Config pops rope_theta for the full layers, and what is left for the others is the default
+    load_both_kinds(walk, config, walk.get("rope_theta", 500000.0), walk.defaulted(500000.0));
   } else {
     const char* key = dictionary_key(walk);
     if (key) refuse_other_than_dict(walk, key, version);

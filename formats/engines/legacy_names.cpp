@@ -24,7 +24,7 @@ bool follows_own_names(const Walk& walk) {
   const Engine engine = walk.engine.engine;
   const bool v5 = engine == Engine::transformers && walk.engine.at_least({5});
   const bool serving = engine == Engine::vllm || engine == Engine::sglang;
-  if (is_gpt_neox(type)) return v5;
+  if (is_gpt_neox(type) || type == "olmo3") return v5;
   if (has_static_alpha(type) && has_type(walk, "dynamic")) return v5 || serving;
   return takes_mrope(type) && has_type(walk, "mrope") && (v5 || serving);
 }
@@ -117,6 +117,24 @@ void read_as_chatglm(Walk& walk, EngineReading& reading) {
       walk.has("rope_ratio") ? walk.pointer_to("rope_ratio") : "");
 }
 
+/// What turns some layers otherwise than the keys that Llama's rules read (5.23.0, run): a key, else "model_type" where the
+/// class has the numbers itself; empty: nothing. Olmo 3 scales its full layers alone, and transformers 5 is followed there.
+static std::string turns_some_layers_otherwise(const Walk& walk) {
+  for (const char* key : {"compress_rope_theta", "swa_rope_theta", "global_head_dim"})
+    if (const Json* value = walk.raw(key); value && !value->is_null()) {
+      const bool plain =
+          std::string_view(key) == "global_head_dim" && walk.has("head_dim") && *value == *walk.raw("head_dim");
+      if (!plain) return key;
+    }
+  const std::string type = walk.model_type();
+  for (const char* name : {"deepseek_v4", "mimo_v2_flash", "step3p5", "step3p7"})
+    if (type == name) return "model_type";
+  if (type != "olmo3" || follows_own_names(walk)) return "";
+  for (const char* key : {"rope_scaling", "rope_parameters"})
+    if (const Json* dict = walk.raw(key); dict && dict->is_object() && !dict->empty()) return key;
+  return "";
+}
+
 void refuse_legacy_names(const Walk& walk) {
   const std::string type = walk.model_type();
   if (family_of(type).known || follows_chatglm(walk)) return;
@@ -139,6 +157,13 @@ void refuse_legacy_names(const Walk& walk) {
                  walk.pointer_to("model_type"));
   };
   if (type == "chatglm") refuse_class("half");
+  if (const std::string key = turns_some_layers_otherwise(walk); key == "model_type")
+    not_followed(
+        "model type '" + type + "' in " + walk.engine.title() +
+            ": its kinds of layers have ropes of their own, and Llama's rules, which are used for classes that "
+            "were not compared, have one",
+        walk.pointer_to("model_type"));
+  else if (!key.empty()) refuse(key.c_str());
   if (is_gpt_neox(type) && v5) return;
   for (const char* key : {"rotary_pct", "rotary_emb_base"})
     if (walk.has(key)) refuse(key);

@@ -329,6 +329,34 @@ TEST(Rope, NotFollowedIsNoError) {
               std::string::npos)
         << none.err;
   }
+  // keys that turn some layers otherwise
+  for (const char* key : {"compress_rope_theta", "swa_rope_theta", "global_head_dim"}) {
+    const Ran none =
+        run({"rope", config_in(scratch / key, {{"model_type", "frobnicator"}, {key, 512}, {"head_dim", 128}})});
+    EXPECT_EQ(none.exit, 3);
+    EXPECT_NE(none.err.find(std::string(key) + " changes it"), std::string::npos) << none.err;
+  }
+  EXPECT_EQ(run({"rope", config_in(scratch / "step", {{"model_type", "step3p7"}})}).exit, 3);
+  // Olmo 3.1 32B: Olmo3RotaryEmbedding of transformers 5.23.0 was run; others are not followed
+  const std::string olmo = config_in(scratch / "olmo", {{"model_type", "olmo3"},
+                                                        {"hidden_size", 5120},
+                                                        {"num_attention_heads", 40},
+                                                        {"max_position_embeddings", 65536},
+                                                        {"rope_theta", 500000},
+                                                        {"layer_types", {"sliding_attention", "full_attention"}},
+                                                        {"rope_scaling",
+                                                         {{"rope_type", "yarn"},
+                                                          {"factor", 8.0},
+                                                          {"attention_factor", 1.2079441541679836},
+                                                          {"original_max_position_embeddings", 8192}}}});
+  const Ran kinds = run({"rope", olmo, "--engine", "transformers", "--engine", "vllm", "--json"});
+  ASSERT_EQ(kinds.exit, 0) << kinds.err;
+  const Json& layers = target(kinds, "transformers 5.23.0")["layers"];
+  EXPECT_FLOAT_EQ(layers["full_attention"]["inv_freq"][63].get<float>(), 3.068925877869333e-07f);
+  EXPECT_FLOAT_EQ(layers["full_attention"]["attention_factor"].get<float>(), 1.2079441f);
+  EXPECT_FLOAT_EQ(layers["sliding_attention"]["inv_freq"][63].get<float>(), 2.4551407022954663e-06f);
+  EXPECT_EQ(layers["sliding_attention"]["attention_factor"], 1.0);
+  EXPECT_EQ(target(kinds, "vllm 0.33.0")["error"]["pointer"], "/rope_scaling") << kinds.out;
   // classes whose own names are followed are not said to be read by Llama's rules
   const Ran neox = run({"rope", config_in(scratch / "neox", {{"model_type", "gpt_neox"}, {"rotary_pct", 0.25}})});
   EXPECT_EQ(neox.exit, 0) << neox.err;
