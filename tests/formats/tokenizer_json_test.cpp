@@ -159,6 +159,14 @@ TEST(TokenizerJson, OptionsHoldTheRestOfTheirGroupTogether) {
   for (const char* bad : {"a(?i)*b|c", "(?i)a)b", "a(?i){2}+b"}) EXPECT_THROW(pieces(bad, "ab"), Error) << bad;
 }
 
+// Pieces by tokenizers 0.23.3, as above.
+TEST(TokenizerJson, WordCharactersInAndOutOfBrackets) {
+  using Texts = std::vector<std::string>;
+  const std::string text = "a²b ⅓ ①c ½";
+  EXPECT_EQ(pieces(R"(\w+)", text), (Texts{"a²b", " ⅓ ①", "c", " ", "½"}));
+  EXPECT_EQ(pieces(R"([\w]+)", text), (Texts{"a", "²", "b", " ⅓ ①", "c", " ½"}));
+}
+
 /// Catastrophic patterns end with one line, not with the heat death.
 TEST(TokenizerJson, GivesUpOnCatastrophicMatches) {
   const auto bomb = tokenizer(with_regex("(a+)+$|(a*)*b"));
