@@ -4,6 +4,7 @@
 
 #include "formats/hub_cache.h"
 #include "formats/lint/lint_fix.h"
+#include "formats/source.h"
 #include "lib/error.h"
 #include "lib/nearest_word.h"
 #include "tools/commands.h"
@@ -265,6 +266,9 @@ int run_lint(const LintCommandOptions& options, Io& io) {
     else asked.engines.push_back(formats::parse_engine(engine));
   }
   asked.context = options.context;
+  if (formats::parse_source(options.sources[0]).rope)
+    usage("lint reads what lies on disk, and '" + options.sources[0].substr(0, 200) + "' has +rope=",
+          "leave it out, or write the folder first: ropewalk extend MODEL -o NEW --rope SPEC");
   const fs::path path = formats::path_or_hub(options.sources[0], "model", io.hub_cache);
   formats::LintInput input = formats::read_lint_input(path);
   if (options.fix && input.gguf)

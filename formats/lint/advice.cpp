@@ -123,27 +123,31 @@ std::string rewrite_advice(const Linter& lint, const std::vector<std::size_t>& h
   std::vector<EngineVersion> others;  // that need a folder of their own
   if (can.size() > 1 && !writable(lint, can))
     others.assign(can.begin() + 1, can.end()), can.erase(can.begin() + 1, can.end());
-  std::string out;
+  // the command comes last, so that nothing behind it is taken for a part of it
+  std::string command, before;
   if (!can.empty()) {
-    out = "write what " + std::string(can.size() == 1 && hurt.size() > 1 ? can[0].title() + " reads" : "is read") +
-          ": ropewalk extend " + source_of(lint) + " -o NEW --rope native";
-    for (const EngineVersion& engine : can) out += " --engine " + at_version(engine);
+    command = "write what " + std::string(can.size() == 1 && hurt.size() > 1 ? can[0].title() + " reads" : "is read") +
+              ": ropewalk extend " + source_of(lint) + " -o NEW --rope native";
+    for (const EngineVersion& engine : can) command += " --engine " + at_version(engine);
     const auto window = lint.number("sliding_window");
-    if (lint.model_type == "mistral" && window && *window < lint.wanted) out += " --allow-loss sliding_window";
+    if (lint.model_type == "mistral" && window && *window < lint.wanted) command += " --allow-loss sliding_window";
     for (const EngineVersion& engine : others)
-      out += "; for " + engine.title() + " another folder, with --engine " + at_version(engine);
+      before += "for " + engine.title() + " another folder, with --engine " + at_version(engine) + ", ";
   }
-  if (cannot.empty()) return out;
+  if (cannot.empty()) return before + command;
   const auto llama_cpp = std::find_if(hurt.begin(), hurt.end(), [&](std::size_t i) {
     return lint.engines[i].engine == Engine::llama_cpp && lint.engines[i].at_least({2025, 12});
   });
-  if (cannot.size() == 1 && llama_cpp != hurt.end() && lint.engines[*llama_cpp].title() == cannot[0] && in_gguf(lint))
-    return (out.empty() ? "" : out + "; ") + "no config.json makes " + cannot[0] +
-           " run it, a GGUF does: ropewalk convert " + source_of(lint) + " -o NEW.gguf --type f16";
+  if (cannot.size() == 1 && llama_cpp != hurt.end() && lint.engines[*llama_cpp].title() == cannot[0] && in_gguf(lint)) {
+    const std::string gguf = "no config.json makes " + cannot[0] + " run it, a GGUF does";
+    const std::string convert = "ropewalk convert " + source_of(lint) + " -o NEW.gguf --type f16";
+    return command.empty() ? gguf + ": " + convert : gguf + " (" + convert + "), " + before + command;
+  }
   const bool known = lint.compared || !lint.options.engines.empty();
-  return (out.empty() ? "" : out + "; ") + "no config.json that ropewalk can write makes " + listed(cannot) +
-         " run it" + (known ? "" : ", whose rules for this model type were not compared") +
-         (out.empty() ? ": leave that engine out, or take another rope" : "");
+  const std::string none = "no config.json that ropewalk can write makes " + listed(cannot) + " run it" +
+                           (known ? "" : ", whose rules for this model type were not compared");
+  if (command.empty()) return none + ": leave that engine out, or take another rope";
+  return none + ", for the others " + before + command;
 }
 
 }  // namespace ropewalk::formats::linting

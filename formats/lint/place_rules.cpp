@@ -20,15 +20,30 @@ Json comparable(const Json& dict) {
   return Json(sorted);
 }
 
-void both_dialects(Linter& lint) {
+bool dialects_differ(const Linter& lint) {
   const Json* scaling = lint.find("rope_scaling");
   const Json* parameters = lint.find("rope_parameters");
   if (!scaling || !parameters || !scaling->is_object() || !parameters->is_object() || scaling->empty() ||
       parameters->empty() || comparable(*scaling) == comparable(*parameters))
-    return;
+    return false;
   const bool nested =
       std::any_of(parameters->begin(), parameters->end(), [](const Json& inner) { return inner.is_object(); });
-  if (nested && lint.model_type.starts_with("gemma3")) return;  // the class merges them
+  return !(nested && lint.model_type.starts_with("gemma3"));  // the class merges them
+}
+
+/// Both dictionaries name a method: not one that scales, and one that holds the base alone (unsloth's files).
+bool methods_compete(const Linter& lint) {
+  if (!dialects_differ(lint)) return false;
+  for (const char* key : {"rope_scaling", "rope_parameters"}) {
+    const Json dict = comparable(*lint.find(key));
+    const Json type = dict.value("rope_type", Json("default"));
+    if (type == "default" && dict.size() <= 1) return false;
+  }
+  return true;
+}
+
+void both_dialects(Linter& lint) {
+  if (!dialects_differ(lint)) return;
   lint.add("R05", lint.at("rope_scaling"),
            "rope_scaling and rope_parameters differ: transformers 5 reads rope_scaling alone, llama.cpp's converter "
            "beside transformers 4 rope_parameters",
@@ -85,11 +100,14 @@ void bases(Linter& lint) {
   std::vector<JsonEdit> edits;
   if (flat && !flat->find("rope_theta")) edits.push_back({flat->at("rope_theta"), written});
   if (!lint.model.contains("rope_theta")) edits.push_back({lint.at("rope_theta"), written, "max_position_embeddings"});
+  const bool settled = !methods_compete(lint);  // a base written into one of two dictionaries would choose between them
+  if (!settled) edits.clear();
   lint.add_for("R06", hurt, all.front().pointer,
                "in " + lint.names(hurt) + " no rope_theta is found and the base is " + trimmed(instead) + ", not " +
                    trimmed(theta),
-               edits.empty() ? "write rope_theta under that name"
-                             : "write rope_theta at the top level and in the rope dictionary")
+               !settled        ? "settle R05 first: it decides which dictionary needs the base"
+               : edits.empty() ? "write rope_theta under that name"
+                               : "write rope_theta at the top level and in the rope dictionary")
       .edits = edits;
   lint.explain(hurt, Aspect::frequencies);
 }

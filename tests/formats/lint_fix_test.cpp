@@ -126,6 +126,15 @@ TEST(LintFix, ALostBaseIsWrittenWhereItIsRead) {
     EXPECT_EQ(find(lint_text(all.files.at(0).after, asked({engine})), "R06"), nullptr) << engine;
 }
 
+/// Two dictionaries that differ: a base in one of them would choose between them.
+TEST(LintFix, ALostBaseWaitsForTheDictionary) {
+  const LintFixes all = fixes(
+      {R"({"model_type": "llama", "hidden_size": 4096, "num_attention_heads": 32, "max_position_embeddings": 16384,
+ "rope_scaling": {"rope_type": "linear", "factor": 4.0},
+ "rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1000000.0}})"});
+  EXPECT_EQ(of(all, "R06"), nullptr);
+}
+
 /// Nothing is fixed twice, and a fixed file has no fix left.
 TEST(LintFix, FixesAreStable) {
   for (const Json& one : golden::engines()["cases"]) {

@@ -493,6 +493,14 @@ TEST(LintRules, AdviceNamesWhatCanBeWritten) {
   EXPECT_EQ(fix_of(longrope.dump(), "E02", {"llama.cpp"}),
             "no config.json makes llama.cpp 0.5.0 run it, a GGUF does: ropewalk convert 'it'\\''s here' -o NEW.gguf "
             "--type f16");
+  // the command comes last: "; ..." behind it would be run by a shell
+  const std::string qwen = llama(
+      R"({"rope_parameters": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 2.0, "high_freq_factor": 4.0}})",
+      R"({"model_type": "qwen3", "head_dim": 128})");
+  const std::string mixed = fix_of(qwen, "E02", {"llama.cpp", "exllamav2"});
+  EXPECT_TRUE(mixed.starts_with("no config.json that ropewalk can write makes llama.cpp 0.5.0 run it, for the others "))
+      << mixed;
+  EXPECT_TRUE(mixed.ends_with(" -o NEW --rope native --engine exllamav2@0.3.2")) << mixed;
   // several kinds of layers: the one that differs is named
   const std::vector<Finding> findings = lint_text(llama(R"({"model_type": "gemma3_text", "head_dim": 128,
     "sliding_window": 512, "num_hidden_layers": 2, "layer_types": ["full_attention", "sliding_attention"],

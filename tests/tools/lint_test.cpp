@@ -109,6 +109,12 @@ TEST_F(Lint, FixesThatNameACommandCanBeFollowed) {
   }
 }
 
+TEST_F(Lint, ASpecIsNotOnDisk) {
+  const Ran ran = lint({model("tolstoy-4m") + "+rope=yarn,factor=4"});
+  EXPECT_EQ(ran.exit, 2);
+  EXPECT_NE(ran.err.find("lint reads what lies on disk"), std::string::npos) << ran.err;
+}
+
 /// Where no config.json does, a GGUF may: NTK-by-parts as longrope lists, which llama.cpp's converter drops.
 TEST_F(Lint, AFixThatNamesAGgufCanBeFollowed) {
   const std::string source = (scratch / "source").string(), gguf = (scratch / "new.gguf").string();
