@@ -35,6 +35,7 @@ constexpr std::array kTokenizerFiles = {"tokenizer.model",
                                         "chat_template.json",
                                         "vocab.json",
                                         "merges.txt"};
+constexpr const char* kMoreTemplates = "additional_chat_templates";  // a subfolder
 /// Weights, archives and training state: large, and wrong beside other weights.
 constexpr std::array kNeverCarried = {".safetensors", ".bin", ".pt",      ".pth",  ".gguf",      ".ckpt", ".index.json",
                                       ".onnx",        ".h5",  ".msgpack", ".npz",  ".ot",        ".pkl",  ".zip",
@@ -211,7 +212,8 @@ bool has_hf_weights(const fs::path& folder) {
 }
 
 bool is_tokenizer_file(std::string_view name) {
-  return std::find(kTokenizerFiles.begin(), kTokenizerFiles.end(), name) != kTokenizerFiles.end();
+  return std::find(kTokenizerFiles.begin(), kTokenizerFiles.end(), name) != kTokenizerFiles.end() ||
+         name.starts_with(std::string(kMoreTemplates) + "/");
 }
 
 bool has_tokenizer(const fs::path& folder) {
@@ -231,6 +233,10 @@ std::vector<std::string> list_carried_files(const fs::path& folder) {
       if (std::any_of(kNeverCarried.begin(), kNeverCarried.end(), ends) || !entry.is_regular_file(ignored)) continue;
       names.push_back(name);
     }
+    if (const fs::path templates = folder / kMoreTemplates; fs::is_directory(templates))
+      for (const fs::directory_entry& entry : fs::directory_iterator(templates))
+        if (entry.path().extension() == ".jinja" && entry.is_regular_file())
+          names.push_back(std::string(kMoreTemplates) + "/" + entry.path().filename().string());
   } catch (const fs::filesystem_error& error) {
     throw_system_error(folder.string(), "list the folder", error.code().value());
   }

@@ -36,7 +36,7 @@ bool is_tokenizer_file(std::string_view name);
 /// tokenizer.model or tokenizer.json is there.
 bool has_tokenizer(const std::filesystem::path& folder);
 /// Names of the regular files of a folder, sorted; hidden files, subfolders, weights of any kind, config.json and
-/// adapter files are left out.
+/// adapter files are left out. Of additional_chat_templates/ its templates, with its name before theirs.
 std::vector<std::string> list_carried_files(const std::filesystem::path& folder);
 
 }  // namespace ropewalk::formats

@@ -165,7 +165,9 @@ HfOutput::HfOutput(const Source& source, const Json& config, const fs::path& tar
       s.text(name, text->second);
       continue;
     }
-    s.written.bytes += copy_file(from, s.folder.building() / name, s.folder.inside(name));
+    const fs::path to = s.folder.building() / name;
+    fs::create_directories(to.parent_path());
+    s.written.bytes += copy_file(from, to, s.folder.inside(name));
     s.written.files.push_back(name);
   }
   s.lay_out(tensors);

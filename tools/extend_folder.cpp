@@ -68,6 +68,7 @@ ExtendWritten write_extended_folder(const formats::Source& source, const FolderP
       text_file(name, text->second);
       continue;
     }
+    fs::create_directories((building / name).parent_path());
     clone(hf.folder / name, name, false);
   }
   folder.finish();

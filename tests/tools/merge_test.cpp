@@ -390,6 +390,33 @@ TEST(Merge, FolderIsCompleteAndItsCardFactual) {
 
 // stories260K has 512 pieces, the model 2048 rows: padding is fine, and said. The other way round ids would point at
 // nothing.
+// additional_chat_templates/ moves with the tokenizer's other files.
+TEST(Merge, ChatTemplatesOfASubfolderAreCarried) {
+  Scratch scratch;
+  const fs::path base = copy_of(model("tolstoy-4m-yarn-2k"), scratch / "base");
+  spill(base / "chat_template.jinja", "{{ one }}");
+  fs::create_directories(base / "additional_chat_templates");
+  spill(base / "additional_chat_templates/tool_use.jinja", "{{ two }}");
+  const std::string merged = (scratch / "merged").string(), longer = (scratch / "longer").string(),
+                    plain = (scratch / "plain").string();
+  const std::vector<std::vector<std::string>> commands = {
+      {"merge", base.string() + "+" + adapter(), "-o", merged},
+      {"convert", base.string(), "-o", plain, "--type", "hf:f16"},
+      {"extend", base.string(), "-o", longer, "--rope", "yarn,factor=16,original=256"}};
+  for (std::vector<std::string> words : commands) {
+    const fs::path out = words[3];
+    ASSERT_EQ(run(words).exit, 0) << words[0];
+    EXPECT_EQ(slurp(out / "additional_chat_templates/tool_use.jinja"), "{{ two }}") << words[0];
+    words.emplace_back("--overwrite");  // as any folder that holds one
+    const Ran refused = run(words);
+    EXPECT_EQ(refused.exit, 5) << words[0];
+    EXPECT_NE(refused.err.find("holds the folder 'additional_chat_templates', so it is not replaced"),
+              std::string::npos)
+        << refused.err;
+  }
+  EXPECT_NE(run({"inspect", merged}).out.find("tool_use"), std::string::npos);
+}
+
 TEST(Merge, TheTokenizerFitsOrIsRefused) {
   Scratch scratch;
   const Ran fewer = run({"merge", model("tolstoy-4m") + "+" + adapter(), "-o", (scratch / "a").string(), "--tokenizer",
