@@ -66,7 +66,8 @@ class ChangedTensor : public ForwardingTensor {
   }
 
  protected:
-  static constexpr std::uint64_t kChunk = std::uint64_t{32} << 10;  // doubles: the second cache
+  // Doubles that stay in the second cache while what changes them (the panels of a factor) streams past.
+  static constexpr std::uint64_t kChunk = std::uint64_t{32} << 10;
 
   virtual State make() const = 0;
   /// `values`: the parent's rows `rows`, to be changed in place.
