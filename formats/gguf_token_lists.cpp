@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 
 #include "formats/tokenizers/bpe_merges.h"
 #include "formats/tokenizers/characters.h"
@@ -32,6 +33,44 @@ void note_left_out(std::size_t past, std::size_t n_vocab, std::vector<std::strin
   if (past > 0)
     notes.push_back(plural(past, "token") + " past the embedding's " + std::to_string(n_vocab) +
                     (past == 1 ? " rows is left out" : " rows are left out"));
+}
+
+PieceType type_of(const AddedToken& token) { return token.special ? PieceType::control : PieceType::user_defined; }
+
+/// What a list says of a piece or an added token beside its text.
+struct Listed {
+  float score;
+  PieceType type;
+};
+/// Pieces but the unused, then added tokens, those that are matched in the text with real spaces. `of_piece` (id, piece)
+/// returns Listed, `of_added` (token) one or nullopt for a token that keeps what the pieces say of it.
+template <class OfPiece, class OfAdded>
+GgufTokens listed(const Vocabulary& vocabulary, std::size_t n_vocab, std::vector<std::string>& notes, OfPiece of_piece,
+                  OfAdded of_added) {
+  GgufTokens out(n_vocab);
+  std::size_t past = 0;
+  for (std::size_t id = 0; id < vocabulary.pieces.size(); ++id) {
+    const Piece& piece = vocabulary.pieces[id];
+    if (piece.type == PieceType::unused) continue;
+    if (id >= n_vocab) {
+      ++past;
+      continue;
+    }
+    const Listed says = of_piece(id, piece);
+    out.put(id, piece.text, says.score, says.type);
+  }
+  for (const AddedToken& token : vocabulary.added) {
+    const auto id = static_cast<std::size_t>(token.id);
+    if (id >= n_vocab) {
+      past += id >= vocabulary.pieces.size();
+      continue;
+    }
+    if (const std::optional<Listed> says = of_added(token))
+      out.put(id, says->type == PieceType::user_defined ? with_spaces(token.content) : token.content, says->score,
+              says->type);
+  }
+  note_left_out(past, n_vocab, notes);
+  return out;
 }
 
 }  // namespace
@@ -183,26 +222,15 @@ GgufTokens llama_like_tokens(const Vocabulary& vocabulary, std::size_t n_vocab, 
     notes.push_back(plural(count, "piece") + (count == 1 ? " is" : " are") +
                     " merged otherwise than by scores, which is all that llama.cpp has for this kind: some texts get "
                     "other ids");
-  GgufTokens out(n_vocab);
-  std::size_t past = 0;
-  for (std::size_t id = 0; id < vocabulary.pieces.size(); ++id) {
-    const Piece& piece = vocabulary.pieces[id];
-    if (piece.type == PieceType::unused) continue;
-    if (id >= n_vocab) ++past;
-    else
-      out.put(id, piece.text, ranks[id].ways > 0 ? -static_cast<float>(ranks[id].begin) - 1 : 0,
-              byte_of_piece(piece.text) ? PieceType::byte : PieceType::normal);
-  }
-  for (const AddedToken& token : vocabulary.added) {
-    const auto id = static_cast<std::size_t>(token.id);
-    if (id >= n_vocab) past += id >= vocabulary.pieces.size();
-    else if (token.content == model.unk_token) out.put(id, token.content, 0, PieceType::unknown);
-    else
-      out.put(id, token.special ? token.content : with_spaces(token.content), 0,
-              token.special ? PieceType::control : PieceType::user_defined);
-  }
-  note_left_out(past, n_vocab, notes);
-  return out;
+  return listed(
+      vocabulary, n_vocab, notes,
+      [&](std::size_t id, const Piece& piece) {
+        return Listed{ranks[id].ways > 0 ? -static_cast<float>(ranks[id].begin) - 1 : 0,
+                      byte_of_piece(piece.text) ? PieceType::byte : PieceType::normal};
+      },
+      [&](const AddedToken& token) {
+        return std::optional(Listed{0, token.content == model.unk_token ? PieceType::unknown : type_of(token)});
+      });
 }
 
 std::optional<UnigramLike> unigram_like(const Vocabulary& vocabulary, std::vector<std::string>& notes) {
@@ -247,27 +275,19 @@ std::optional<UnigramLike> unigram_like(const Vocabulary& vocabulary, std::vecto
 
 GgufTokens unigram_tokens(const Vocabulary& vocabulary, std::size_t n_vocab, std::vector<std::string>& notes) {
   const auto& model = std::get<UnigramModel>(vocabulary.pipeline->model);
-  GgufTokens out(n_vocab);
-  std::size_t past = 0;
-  for (std::size_t id = 0; id < vocabulary.pieces.size(); ++id) {
-    const Piece& piece = vocabulary.pieces[id];
-    if (piece.type == PieceType::unused) continue;
-    if (id >= n_vocab) ++past;
-    else
-      out.put(id, piece.text, static_cast<float>(model.scores[id]),
-              model.unk_id == static_cast<std::int32_t>(id)      ? PieceType::unknown
-              : model.byte_fallback && byte_of_piece(piece.text) ? PieceType::byte
-                                                                 : PieceType::normal);
-  }
-  for (const AddedToken& token : vocabulary.added) {
-    const auto id = static_cast<std::size_t>(token.id);
-    if (id >= n_vocab) past += id >= vocabulary.pieces.size();
-    else if (model.unk_id != token.id)
-      out.put(id, token.special ? token.content : with_spaces(token.content),
-              id < vocabulary.pieces.size() ? static_cast<float>(model.scores[id]) : -1000.0f,
-              token.special ? PieceType::control : PieceType::user_defined);
-  }
-  note_left_out(past, n_vocab, notes);
+  GgufTokens out = listed(
+      vocabulary, n_vocab, notes,
+      [&](std::size_t id, const Piece& piece) {
+        return Listed{static_cast<float>(model.scores[id]),
+                      model.unk_id == static_cast<std::int32_t>(id)      ? PieceType::unknown
+                      : model.byte_fallback && byte_of_piece(piece.text) ? PieceType::byte
+                                                                         : PieceType::normal};
+      },
+      [&](const AddedToken& token) -> std::optional<Listed> {
+        if (model.unk_id == token.id) return std::nullopt;
+        const auto id = static_cast<std::size_t>(token.id);
+        return Listed{id < vocabulary.pieces.size() ? static_cast<float>(model.scores[id]) : -1000.0f, type_of(token)};
+      });
   if (model.byte_fallback)
     notes.emplace_back(
         "llama.cpp has no byte pieces for this kind of tokenizer: a character that is no piece becomes the unknown "
