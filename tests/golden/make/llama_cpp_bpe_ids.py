@@ -16,8 +16,9 @@ import random
 import re
 import subprocess
 
-import gguf
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
+
+from engine_vocabulary import finish, fnv1a64, vocabulary_gguf
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
@@ -44,14 +45,6 @@ def random_text(rng):
 
 # Across what a pre-tokenizer cuts: endings, newlines.
 MORE_MERGES = ["' s", "'s t", "' S", "' r", "'r e", "'re x", "' x", "\u010a \u010a", "\u010a\u010a \u010a", "\u0120 \u010a", "\u0120\u010a \u0120", "\u010d \u010a", "s 's", "1 2", "12 3", "123 4"]
-
-
-def fnv1a64(ids):
-    value = 0xCBF29CE484222325
-    for identity in ids:
-        for byte in (identity & 0xFFFFFFFF).to_bytes(4, "little"):
-            value = (value ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
-    return f"{value:016x}"
 
 
 def texts(golden):
@@ -92,19 +85,11 @@ def parts(tokenizer):
 
 def write(path, tokens, merges, pre):
     types = [6 if re.fullmatch("<0x[0-9A-F]{2}>", token) else 1 for token in tokens] + [kind for _, kind in SPECIAL]
-    out = gguf.GGUFWriter(path, "llama")
-    for add in (out.add_context_length, out.add_embedding_length, out.add_feed_forward_length, out.add_head_count):
-        add(64)
-    out.add_block_count(1)
-    out.add_layer_norm_rms_eps(1e-5)
-    out.add_tokenizer_model("gpt2")
-    out.add_tokenizer_pre(pre)
+    out = vocabulary_gguf(path, "gpt2", pre)
     out.add_token_list([token.encode() for token in tokens] + [text.encode() for text, _ in SPECIAL])
     out.add_token_types(types)
     out.add_token_merges([merge.encode() for merge in merges])
-    out.write_header_to_file()
-    out.write_kv_data_to_file()
-    out.close()
+    finish(out)
 
 
 def names(llama_cpp):

@@ -16,19 +16,12 @@ import pathlib
 import random
 import subprocess
 
-import gguf
+from engine_vocabulary import finish, fnv1a64, vocabulary_gguf
+
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 NORMAL, UNKNOWN, CONTROL, USER, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
-
-
-def fnv1a64(ids):
-    value = 0xCBF29CE484222325
-    for identity in ids:
-        for byte in (identity & 0xFFFFFFFF).to_bytes(4, "little"):
-            value = (value ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
-    return f"{value:016x}"
 
 
 def vocabulary(texts):
@@ -53,19 +46,11 @@ def vocabulary(texts):
 
 
 def write(path, rows):
-    out = gguf.GGUFWriter(path, "llama")
-    for add in (out.add_context_length, out.add_embedding_length, out.add_feed_forward_length, out.add_head_count):
-        add(64)
-    out.add_block_count(1)
-    out.add_layer_norm_rms_eps(1e-5)
-    out.add_tokenizer_model("plamo2")
-    out.add_tokenizer_pre("default")
+    out = vocabulary_gguf(path, "plamo2")
     out.add_token_list([text.encode() for text, _, _ in rows])
     out.add_token_scores([score for _, score, _ in rows])
     out.add_token_types([kind for _, _, kind in rows])
-    out.write_header_to_file()
-    out.write_kv_data_to_file()
-    out.close()
+    finish(out)
 
 
 def main():

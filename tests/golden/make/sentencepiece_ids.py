@@ -24,6 +24,8 @@ import gguf
 import sentencepiece
 from sentencepiece import sentencepiece_model_pb2 as proto
 
+from engine_vocabulary import finish, fnv1a64, vocabulary_gguf
+
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 CHUNK = 10_000
@@ -68,14 +70,6 @@ def shaken_prose(text):
             piece[at:at] = rng.choice([b"  ", b"<s>", b"</s>", b"\xe2\x96\x81", b"\n\n", b"\xff", "\u00e9".encode(), b"<sep>", b"abab", b"<|end|> ", b"\t", b" <unk>"])
         return bytes(piece)
     return make
-
-
-def fnv1a64(ids):
-    value = 0xCBF29CE484222325
-    for identity in ids:
-        for byte in (identity & 0xFFFFFFFF).to_bytes(4, "little"):
-            value = (value ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
-    return f"{value:016x}"
 
 
 def corpus_chunks():
@@ -129,22 +123,14 @@ def toy_models(folder):
 def write_vocabulary_gguf(model_path, path, add_space_prefix):
     model = sentencepiece.SentencePieceProcessor(model_file=str(model_path))
     pieces = [proto_piece for proto_piece in load(model_path).pieces]
-    out = gguf.GGUFWriter(path, "llama")
-    for add in (out.add_context_length, out.add_embedding_length, out.add_feed_forward_length, out.add_head_count):
-        add(64)
-    out.add_block_count(1)
-    out.add_layer_norm_rms_eps(1e-5)
-    out.add_tokenizer_model("llama")
-    out.add_tokenizer_pre("default")
+    out = vocabulary_gguf(path, "llama")
     out.add_token_list([piece.piece.encode() for piece in pieces])
     out.add_token_scores([piece.score for piece in pieces])
     out.add_token_types([piece.type for piece in pieces])
     out.add_bos_token_id(max(model.bos_id(), 0))
     out.add_eos_token_id(max(model.eos_id(), 0))
     out.add_add_space_prefix(add_space_prefix)
-    out.write_header_to_file()
-    out.write_kv_data_to_file()
-    out.close()
+    finish(out)
 
 
 def load(model_path):

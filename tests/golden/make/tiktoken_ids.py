@@ -15,6 +15,8 @@ import pathlib
 import tiktoken
 import tiktoken_ext.openai_public as public
 
+from engine_vocabulary import fnv1a64
+
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 CL100K = r"""'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s"""
@@ -41,14 +43,6 @@ def tokens(golden, name, count):
         out.append(b"\xff\xff\xff" + bytes([at >> 8 & 255, at & 255]) + (b"\xff" if at >= 65536 else b"") + (b"\xfe" if at >= 131072 else b""))
         at += 1
     return out
-
-
-def fnv1a64(ids):
-    value = 0xCBF29CE484222325
-    for identity in ids:
-        for byte in identity.to_bytes(4, "little"):
-            value = (value ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
-    return f"{value:016x}"
 
 
 def main():

@@ -18,6 +18,8 @@ import random
 
 import tokenizers
 
+from engine_vocabulary import fnv1a64
+
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 CHUNK = 10_000
 DOCUMENT, DOCUMENTS = 62_500, 16  # a megabyte of each kind
@@ -58,14 +60,6 @@ def corpus(snippets, seed):
             document += snippets[draw.below(len(snippets))]
         out.append(document)
     return out
-
-
-def fnv1a64(ids):
-    value = 0xCBF29CE484222325
-    for one in ids:
-        for byte in one.to_bytes(4, "little"):
-            value = (value ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
-    return f"{value:016x}"
 
 
 def random_text(rng):

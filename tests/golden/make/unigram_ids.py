@@ -19,11 +19,12 @@ import pathlib
 import random
 import subprocess
 
-import gguf
 import sentencepiece
-import sentencepiece_ids as base
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers
+
+import sentencepiece_ids as base
+from engine_vocabulary import finish, fnv1a64, vocabulary_gguf
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 # Keys that are beginnings of others, one that goes, one that becomes spaces.
@@ -86,13 +87,7 @@ def write_t5_gguf(path, out_path):
     """As the converter's T5Model.set_vocab writes it, with user-defined pieces as such."""
     model = base.load(path)
     processor = sentencepiece.SentencePieceProcessor(model_file=str(path))
-    out = gguf.GGUFWriter(out_path, "llama")
-    for add in (out.add_context_length, out.add_embedding_length, out.add_feed_forward_length, out.add_head_count):
-        add(64)
-    out.add_block_count(1)
-    out.add_layer_norm_rms_eps(1e-5)
-    out.add_tokenizer_model("t5")
-    out.add_tokenizer_pre("default")
+    out = vocabulary_gguf(out_path, "t5")
     out.add_token_list([piece.piece.encode() for piece in model.pieces])
     out.add_token_scores([piece.score for piece in model.pieces])
     out.add_token_types([piece.type for piece in model.pieces])
@@ -103,17 +98,15 @@ def write_t5_gguf(path, out_path):
     out.add_eos_token_id(max(processor.eos_id(), 0))
     out.add_unk_token_id(processor.unk_id())
     out.add_pad_token_id(max(processor.pad_id(), 0))
-    out.write_header_to_file()
-    out.write_kv_data_to_file()
-    out.close()
+    finish(out)
 
 
 def short(ids):
-    return base.fnv1a64(ids)[:8]
+    return fnv1a64(ids)[:8]
 
 
 def chunk_ids(encode):
-    return {file: [[len(ids), base.fnv1a64(ids)] if ids is not None else None for ids in encode(parts)] for file, parts in base.corpus_chunks()}
+    return {file: [[len(ids), fnv1a64(ids)] if ids is not None else None for ids in encode(parts)] for file, parts in base.corpus_chunks()}
 
 
 def by_sentencepiece(path, charsmap, texts, out):
