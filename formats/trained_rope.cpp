@@ -1,10 +1,9 @@
 #include "formats/trained_rope.h"
 
-#include <algorithm>
 #include <cmath>
-#include <numbers>
 
 #include "formats/json_fields.h"
+#include "lib/rope_coverage.h"
 
 namespace ropewalk::formats {
 
@@ -12,16 +11,10 @@ std::optional<std::string> unseen_angle(const RopeSpec& spec, int context, int t
   RopeSpec plain = spec;
   plain.scaling = RopeUnscaled{};
   plain.frequency_divisors.clear();
-  const std::vector<double> now = rope_table(spec, context).inv_freq, before = rope_table(plain, trained).inv_freq;
-  double worst = 0;
-  std::size_t pair = 0;
-  for (std::size_t i = 0; i < std::min(now.size(), before.size()); ++i) {
-    const double seen = trained * before[i];
-    if (!(seen > 0) || seen >= 2 * std::numbers::pi) continue;
-    if (const double u = context * now[i] / seen; u > worst) worst = u, pair = i;
-  }
+  const RopeCoverage coverage = rope_coverage(plain, trained, spec, context);
+  const double worst = coverage.unseen_angle_ratio;
   if (worst <= 1.05) return std::nullopt;
-  return "at " + std::to_string(context) + " tokens pair " + std::to_string(pair) + " turns " +
+  return "at " + std::to_string(context) + " tokens pair " + std::to_string(coverage.unseen_pair) + " turns " +
          trimmed(std::round(worst * 100) / 100) + " times as far as " + std::to_string(trained) +
          " tokens of training took it";
 }

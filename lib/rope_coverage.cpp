@@ -14,7 +14,8 @@ RopeCoverage rope_coverage(const RopeSpec& trained, int trained_context, const R
     const double seen = trained_context * before.inv_freq[pair];  // radians
     if (seen <= 0) continue;
     if (seen < kTurn)
-      coverage.unseen_angle_ratio = std::max(coverage.unseen_angle_ratio, target_context * after.inv_freq[pair] / seen);
+      if (const double ratio = target_context * after.inv_freq[pair] / seen; ratio > coverage.unseen_angle_ratio)
+        coverage.unseen_angle_ratio = ratio, coverage.unseen_pair = pair;
     if (seen >= kManyTurns * kTurn)
       coverage.high_frequency_damage =
           std::max(coverage.high_frequency_damage, 1 - after.inv_freq[pair] / before.inv_freq[pair]);

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstddef>
+
 #include "lib/rope.h"
 
 namespace ropewalk {
@@ -10,6 +12,7 @@ struct RopeCoverage {
   /// turn there. 1 or less:
   /// no pair meets an angle it was not trained on.
   double unseen_angle_ratio = 0;
+  std::size_t unseen_pair = 0;  // whose ratio that is
   /// Largest relative slow-down of the pairs that turn at least 32 times in the training context: these tell neighbours
   /// apart. 0: untouched.
   double high_frequency_damage = 0;
