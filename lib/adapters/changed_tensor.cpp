@@ -10,6 +10,13 @@ std::vector<double> read_whole(const LazyTensor& tensor) {
   return values;
 }
 
+void fail_shape(const LazyTensor& weight, const LazyTensor& part, const std::string& expected) {
+  throw Error(ErrorKind::bad_input, {.path = std::string(part.file())},
+              "'" + part.name() + "' has shape " + shape_text(part.info().shape) + ", expected " + expected + " for '" +
+                  weight.name() + "' " + shape_text(weight.info().shape) + " of the base",
+              "the adapter was trained on a model of another shape: use that one");
+}
+
 void refuse_created_infinities(const LazyTensor& tensor, const LazyTensor& parent, RowRange rows,
                                std::span<const double> values) {
   std::vector<double> base(values.size());

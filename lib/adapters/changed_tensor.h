@@ -18,6 +18,9 @@ namespace ropewalk {
 /// All elements of a tensor, in double. Prepares it and releases it again: for the small tensors of an adapter.
 std::vector<double> read_whole(const LazyTensor& tensor);
 
+/// Error(bad_input): `part` of an adapter does not fit `weight`. `expected`: its shape in words.
+[[noreturn]] void fail_shape(const LazyTensor& weight, const LazyTensor& part, const std::string& expected);
+
 /// Throws Error(bad_input) naming the first element of `values` that is not finite where `parent` is: what an adapter made
 /// of a finite weight. `values`: rows `rows` of `tensor`.
 void refuse_created_infinities(const LazyTensor& tensor, const LazyTensor& parent, RowRange rows,

@@ -78,11 +78,7 @@ class ColumnMagnitudes final : public ChangedTensor<Magnitudes> {
 TensorPtr with_magnitudes(TensorPtr weight, TensorPtr magnitudes, Axis axis) {
   const std::uint64_t expected = axis == Axis::rows ? weight->info().rows() : weight->info().columns();
   if (weight->info().shape.size() != 2 || magnitudes->info().elements() != expected)
-    throw Error(ErrorKind::bad_input, {.path = std::string(magnitudes->file())},
-                "'" + magnitudes->name() + "' has shape " + shape_text(magnitudes->info().shape) + ", expected " +
-                    std::to_string(expected) + " elements for '" + weight->name() + "' " +
-                    shape_text(weight->info().shape) + " of the base",
-                "the adapter was trained on a model of another shape: use that one");
+    fail_shape(*weight, *magnitudes, std::to_string(expected) + " elements");
   if (axis == Axis::rows) return std::make_shared<RowMagnitudes>(std::move(weight), std::move(magnitudes));
   return std::make_shared<ColumnMagnitudes>(std::move(weight), std::move(magnitudes));
 }

@@ -1,4 +1,5 @@
 #include <Eigen/LU>
+#include <algorithm>
 #include <cmath>
 
 #include "lib/adapters/adapter_recipes.h"
@@ -9,13 +10,6 @@ namespace ropewalk {
 namespace {
 
 using Matrix = Eigen::MatrixXd;
-
-[[noreturn]] void fail_fit(const LazyTensor& weight, const LazyTensor& part, const std::string& expected) {
-  throw Error(ErrorKind::bad_input, {.path = std::string(part.file())},
-              "'" + part.name() + "' has shape " + shape_text(part.info().shape) + ", expected " + expected + " for '" +
-                  weight.name() + "' " + shape_text(weight.info().shape) + " of the base",
-              "the adapter was trained on a model of another shape: use that one");
-}
 
 /// R of one block, from the upper triangle of Q.
 Matrix rotation_of(const double* upper, std::uint64_t size, std::optional<int> neumann_terms) {
@@ -66,10 +60,10 @@ class BlockRotated final : public ChangedTensor<Blocks> {
       for (std::uint64_t block = 0; block < columns / size; ++block) {
         const Matrix& r = blocks[blocks.size() == 1 ? 0 : block];
         double* w = values.data() + row * columns + block * size;  // w[row, block]
-        for (std::uint64_t to = 0; to < size; ++to) {
-          double sum = 0;
-          for (std::uint64_t from = 0; from < size; ++from) sum += r(Eigen::Index(to), Eigen::Index(from)) * w[from];
-          turned[to] = sum;
+        std::fill(turned.begin(), turned.end(), 0.0);
+        for (std::uint64_t from = 0; from < size; ++from) {
+          const double* column = r.data() + from * size;  // r[:, from], as Eigen stores it
+          for (std::uint64_t to = 0; to < size; ++to) turned[to] += column[to] * w[from];
         }
         std::copy(turned.begin(), turned.end(), w);
       }
@@ -123,11 +117,8 @@ class Reflected final : public ChangedTensor<Vectors> {
   }
 
  private:
-  /// In eight running sums, as sum_of_squares.
   static double dot(const std::vector<double>& a, const double* b) {
-    double lanes[8] = {};
-    for (std::size_t c = 0; c < a.size(); ++c) lanes[c % 8] += a[c] * b[c];
-    return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
+    return sum_in_lanes(a.size(), [&](std::size_t c) { return a[c] * b[c]; });
   }
   TensorPtr u_;
   bool orthogonalised_;
@@ -140,13 +131,14 @@ TensorPtr with_block_rotation(TensorPtr weight, const BlockRotation& rotation) {
   const std::uint64_t size = rotation.block_size;
   if (shape.size() != 2 || skew.size() != 2 || size < 1 || shape[1] % size != 0 ||
       (skew[0] != 1 && skew[0] != shape[1] / size) || skew[1] != size * (size - 1) / 2)
-    fail_fit(*weight, *rotation.skew, "triangles of blocks of " + std::to_string(size) + ", which divide its columns,");
+    fail_shape(*weight, *rotation.skew,
+               "triangles of blocks of " + std::to_string(size) + ", which divide its columns,");
   return std::make_shared<BlockRotated>(std::move(weight), rotation);
 }
 
 TensorPtr with_reflections(TensorPtr weight, TensorPtr u, bool orthogonalised) {
   if (weight->info().shape.size() != 2 || u->info().shape.size() != 2 || u->info().shape[0] != weight->info().columns())
-    fail_fit(*weight, *u, "[" + std::to_string(weight->info().columns()) + ", rank]");
+    fail_shape(*weight, *u, "[" + std::to_string(weight->info().columns()) + ", rank]");
   return std::make_shared<Reflected>(std::move(weight), std::move(u), orthogonalised);
 }
 

@@ -8,13 +8,6 @@
 namespace ropewalk {
 namespace {
 
-[[noreturn]] void fail_shape(const LazyTensor& weight, const LazyTensor& part, const std::string& expected) {
-  throw Error(ErrorKind::bad_input, {.path = std::string(part.file())},
-              "'" + part.name() + "' has shape " + shape_text(part.info().shape) + ", expected " + expected + " for '" +
-                  weight.name() + "' " + shape_text(weight.info().shape) + " of the base",
-              "the adapter was trained on a model of another shape: use that one");
-}
-
 class Transposed final : public ForwardingTensor {
  public:
   Transposed(TensorInfo info, TensorPtr matrix) : ForwardingTensor(std::move(info), std::move(matrix)) {}
