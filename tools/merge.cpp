@@ -146,7 +146,7 @@ std::string first_of(const std::vector<std::string>& names) {
 std::vector<std::string> odd_norms(const formats::Source& source, const Observed& observed) {
   std::set<std::string> deltas;  // not whole tensors, rows and biases, which may be anything
   for (const formats::MergedModule& module : source.merged_modules)
-    if (module.rank > 0 || module.kind == "lokr") deltas.insert(module.name);
+    if (module.rank > 0) deltas.insert(module.name);
   std::vector<std::string> zero, large, lines;
   double most = 0;
   for (const std::string& name : deltas) {
