@@ -81,10 +81,8 @@ void numbers(const ModelPart& part, const char* key, RopeContradiction::Field fi
 
 /// The method and what belongs to it; not the two that are looked up elsewhere, too.
 Json method_of(const Json& dictionary) {
-  nlohmann::json out = dictionary;  // compared without regard to order
-  for (const char* key : {"rope_theta", kOriginal}) out.erase(key);
-  if (!out.contains("rope_type") && out.contains("type")) out["rope_type"] = out["type"];
-  out.erase("type");
+  Json out = spelling_apart(dictionary);
+  out.erase(kOriginal);
   return out;
 }
 
@@ -93,7 +91,7 @@ void methods(const ModelPart& part, std::vector<RopeContradiction>& out) {
     const Json* one = dictionary(*part.json, name);
     if (!one || !one->contains("type") || !one->contains("rope_type")) continue;
     const Json &type = one->at("type"), &modern = one->at("rope_type");
-    if (type == modern || (type == "su" && modern == "longrope") || (type == "mrope" && modern == "default")) continue;
+    if (type == modern || is_renamed_type(modern, type)) continue;
     out.push_back({RopeContradiction::Field::method,
                    part.pointer + "/" + name + "/type",
                    "type is " + shown(type) + " and rope_type " + shown(modern),

@@ -7,6 +7,22 @@
 
 namespace ropewalk::formats {
 
+bool is_renamed_type(const Json& rope_type, const Json& type) {
+  return (rope_type == "longrope" && type == "su") || (rope_type == "default" && type == "mrope");
+}
+
+Json spelling_apart(const Json& dictionary) {
+  nlohmann::json sorted = dictionary;  // without regard to order
+  if (sorted.is_object()) {
+    if (!sorted.contains("rope_type") && sorted.contains("type")) sorted["rope_type"] = sorted["type"];
+    sorted.erase("type");
+    sorted.erase("rope_theta");
+    for (auto& item : sorted.items())
+      if (item.value().is_number_integer()) item.value() = item.value().get<double>();
+  }
+  return Json(sorted);
+}
+
 RopeFields::RopeFields(const std::string& path, const std::string& text, const Json& config, std::string pointer,
                        std::string defaults)
     : path_(path),

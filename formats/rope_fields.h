@@ -11,6 +11,12 @@
 
 namespace ropewalk::formats {
 
+/// True for a rope_type and a `type` that say the same in two generations' words: longrope and su, default and mrope.
+bool is_renamed_type(const Json& rope_type, const Json& type);
+/// A rope dictionary whatever its spelling: keys in one order, its type as rope_type, whole numbers as floats, without
+/// rope_theta, which is looked up elsewhere too. Anything else as it is.
+Json spelling_apart(const Json& dictionary);
+
 /// The rope fields of one config.json: typed access, errors with file:line:column, and a record of where each value
 /// came from.
 /// A field is looked for in the rope dictionary first, then at the top level, as transformers does it; JSON null counts

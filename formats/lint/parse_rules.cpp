@@ -6,6 +6,7 @@
 #include "formats/config_file.h"
 #include "formats/engines/model_types.h"
 #include "formats/lint/linter.h"
+#include "formats/rope_fields.h"
 #include "lib/nearest_word.h"
 
 namespace ropewalk::formats::linting {
@@ -51,10 +52,6 @@ constexpr std::array kScalingKeys = {"factor",           "beta_fast",       "bet
                                      "attention_factor", "short_factor",    "long_factor",
                                      "attn_factor",      "low_freq_factor", "alpha"};
 
-bool renamed(const std::string& modern, const std::string& legacy) {
-  return (modern == "longrope" && legacy == "su") || (modern == "default" && legacy == "mrope");
-}
-
 std::string lower_case(std::string word) {
   for (char& c : word) c = c >= 'A' && c <= 'Z' ? char(c - 'A' + 'a') : c;
   return word;
@@ -74,7 +71,7 @@ void types(Linter& lint, const RopeDict& dict) {
     return;
   }
   if (modern && legacy && modern->is_string() && legacy->is_string() && *modern != *legacy &&
-      !renamed(modern->get<std::string>(), legacy->get<std::string>())) {
+      !is_renamed_type(*modern, *legacy)) {
     lint.add("R02", dict.at("type"),
              "type is " + shown(*legacy) + " and rope_type " + shown(*modern) +
                  ": transformers 5 runs the second, transformers 4 the first, vllm refuses the file",

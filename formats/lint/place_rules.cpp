@@ -3,28 +3,16 @@
 #include <cmath>
 
 #include "formats/lint/linter.h"
+#include "formats/rope_fields.h"
 
 namespace ropewalk::formats::linting {
 namespace {
-
-/// The same dictionary whatever its spelling.
-Json comparable(const Json& dict) {
-  nlohmann::json sorted = dict;  // without regard to order
-  if (sorted.is_object()) {
-    if (!sorted.contains("rope_type") && sorted.contains("type")) sorted["rope_type"] = sorted["type"];
-    sorted.erase("type");
-    sorted.erase("rope_theta");
-    for (auto& item : sorted.items())
-      if (item.value().is_number_integer()) item.value() = item.value().get<double>();
-  }
-  return Json(sorted);
-}
 
 bool dialects_differ(const Linter& lint) {
   const Json* scaling = lint.find("rope_scaling");
   const Json* parameters = lint.find("rope_parameters");
   if (!scaling || !parameters || !scaling->is_object() || !parameters->is_object() || scaling->empty() ||
-      parameters->empty() || comparable(*scaling) == comparable(*parameters))
+      parameters->empty() || spelling_apart(*scaling) == spelling_apart(*parameters))
     return false;
   const bool nested =
       std::any_of(parameters->begin(), parameters->end(), [](const Json& inner) { return inner.is_object(); });
@@ -35,7 +23,7 @@ bool dialects_differ(const Linter& lint) {
 bool methods_compete(const Linter& lint) {
   if (!dialects_differ(lint)) return false;
   for (const char* key : {"rope_scaling", "rope_parameters"}) {
-    const Json dict = comparable(*lint.find(key));
+    const Json dict = spelling_apart(*lint.find(key));
     const Json type = dict.value("rope_type", Json("default"));
     if (type == "default" && dict.size() <= 1) return false;
   }
