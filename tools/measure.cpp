@@ -60,8 +60,9 @@ void measure_merge(const std::string& text, const SourceOptions& modifiers, cons
     throw Error(ErrorKind::usage, {}, "'" + text + "' has no adapter, so there is no merge to measure",
                 "give one: MODEL+ADAPTER or -a DIR");
   const bool quantized = plain.quantization || plain.gguf;
-  const formats::Source trained =
-      quantized ? open_as(text, modifiers, true, "original", io) : open_as(text, modifiers, true, "nf4", io);
+  std::optional<formats::Source> through_nf4;
+  if (!quantized) through_nf4 = open_as(text, modifiers, true, "nf4", io);
+  const formats::Source& trained = through_nf4 ? *through_nf4 : plain;
   const std::string base = plain.quantization ? plain.quantization->method : "the base as it is";
   const std::vector<Candidate> candidates =
       quantized ? std::vector<Candidate>{{"merged", "merged into " + base, "original"}}
