@@ -5,6 +5,7 @@
 
 #include "formats/rope_config.h"
 #include "lib/nearest_word.h"
+#include "lib/split_mix.h"
 #include "tools/commands.h"
 #include "tools/common_options.h"
 #include "tools/gate_options.h"
@@ -110,14 +111,6 @@ std::vector<AccuracyGate> parse_gates(const std::vector<std::string>& texts, con
     gates.push_back(gate);
   }
   return gates;
-}
-
-/// SplitMix64 (Steele, Lea, Flood 2014): one number from several, the same everywhere.
-std::uint64_t mixed(std::uint64_t seed, std::uint64_t value) {
-  std::uint64_t z = seed + 0x9E3779B97F4A7C15 * (value + 1);
-  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9;
-  z = (z ^ (z >> 27)) * 0x94D049BB133111EB;
-  return z ^ (z >> 31);
 }
 
 /// What is asked, of all sources alike: [context][depth][iteration].
