@@ -116,6 +116,18 @@ std::string logits_text(const LogitsVerdict& logits, int context, bool unmerged,
          on_device(device) + (unmerged ? "; the source's adapters not merged" : "");
 }
 
+std::string reference_text(const ReferenceFigures& reference) {
+  return "reference  " + reference.path + ": KL is estimated from the source's " + std::to_string(reference.top) +
+         " likeliest tokens, outside of which lies " + number_text(100 * reference.outside, 3) +
+         " % of its probability; the mean is at least " + number_text(reference.kl_least, 3) + ". Weights not compared";
+}
+Json reference_json(const ReferenceFigures& reference) {
+  return {{"path", reference.path},
+          {"top", reference.top},
+          {"kl_mean_at_least", reference.kl_least},
+          {"outside", reference.outside}};
+}
+
 Table gate_table(const std::vector<Gate>& gates) {
   Table table{{{"gate"}, {"positions"}, {"value", true}, {"", false}, {"limit", true}, {"verdict"}}, {}};
   for (const Gate& gate : gates)
@@ -155,21 +167,23 @@ std::string failure_text(const Verdict& verdict) {
 
 Json body_of(const Verdict& verdict, const Checkpoint& candidate, const Corpus& corpus, const SweepDevice& device) {
   const verify::LogitsReport* report = verdict.logits ? &verdict.logits->report : nullptr;
-  return {{"candidate", candidate.label},
-          {"candidate_read_as", candidate.read_as},
-          {"context", verdict.context},
-          {"corpus", report ? corpus_json(corpus, verdict.logits->tokens) : Json(nullptr)},
-          {"pass", verdict.pass()},
-          {"level", verdict.level},
-          {"gates", gates_json(verdict.gates)},
-          {"structure", verify_structure_json(verdict.structure)},
-          {"weights", verdict.weights ? weights_json(*verdict.weights) : Json(nullptr)},
-          {"logits", report ? logits_json(*report) : Json(nullptr)},
-          {"positions", report ? positions_json(*report) : Json(nullptr)},
-          {"layers", report ? layers_json(*report) : Json(nullptr)},
-          {"device", report ? device_json(device) : Json(nullptr)},
-          {"unmerged", verdict.unmerged},
-          {"parts_at", report && report->parts_at ? Json(*report->parts_at) : Json(nullptr)}};
+  return {
+      {"candidate", candidate.label},
+      {"candidate_read_as", candidate.read_as},
+      {"context", verdict.context},
+      {"corpus", report ? corpus_json(corpus, verdict.logits->tokens) : Json(nullptr)},
+      {"pass", verdict.pass()},
+      {"level", verdict.level},
+      {"gates", gates_json(verdict.gates)},
+      {"structure", verify_structure_json(verdict.structure)},
+      {"weights", verdict.weights ? weights_json(*verdict.weights) : Json(nullptr)},
+      {"logits", report ? logits_json(*report) : Json(nullptr)},
+      {"positions", report ? positions_json(*report) : Json(nullptr)},
+      {"layers", report ? layers_json(*report) : Json(nullptr)},
+      {"device", report ? device_json(device) : Json(nullptr)},
+      {"unmerged", verdict.unmerged},
+      {"reference", report && verdict.logits->reference ? reference_json(*verdict.logits->reference) : Json(nullptr)},
+      {"parts_at", report && report->parts_at ? Json(*report->parts_at) : Json(nullptr)}};
 }
 
 }  // namespace
@@ -202,6 +216,7 @@ Output verdict_output(const Verdict& verdict, const Checkpoint& source, const Ch
   if (!verdict.logits_not_compared.empty()) output.text("logits     not compared: " + verdict.logits_not_compared);
   if (verdict.logits) {
     output.text(logits_text(*verdict.logits, verdict.context, verdict.unmerged, device));
+    if (verdict.logits->reference) output.text(reference_text(*verdict.logits->reference));
     output.text("text       " + corpus.path + ", " + plural(verdict.logits->tokens, "token") + ", sha256 " +
                 corpus.sha256);
   }

@@ -14,12 +14,21 @@
 
 namespace ropewalk::tools {
 
+/// Where the source was a saved reference: what KL was estimated from (verify/reference.h).
+struct ReferenceFigures {
+  std::string path;
+  int top = 0;          // tokens known of each position
+  double kl_least = 0;  // mean KL is at least this
+  double outside = 0;   // mean probability of all other tokens
+};
+
 /// What the sweep over both models found.
 struct LogitsVerdict {
   verify::LogitsReport report;
   std::vector<verify::Gate> gates;
   std::size_t windows = 0;
   std::uint64_t tokens = 0;  // of the whole text
+  std::optional<ReferenceFigures> reference = {};
 };
 
 /// Everything one `verify` found, level by level.

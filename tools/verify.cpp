@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <functional>
 
 #include "lib/error.h"
 #include "tools/commands.h"
@@ -10,13 +11,17 @@
 #include "tools/text_input.h"
 #include "tools/units.h"
 #include "tools/verdict.h"
+#include "tools/verify_reference.h"
 #include "tools/windows.h"
+#include "verify/reference.h"
 
 namespace ropewalk::tools {
 namespace {
 
 struct VerifyOptions {
-  std::string candidate, against, level = "logits";
+  std::vector<std::string> candidates;  // one, or none with --save-reference
+  std::string against, level = "logits";
+  std::optional<std::string> save_reference, reference;
   std::optional<int> context, windows;
   GateOptions gates;
   bool keep_going = false;
@@ -27,8 +32,13 @@ struct VerifyOptions {
 };
 
 void declare(CommandLine& line, VerifyOptions& options) {
-  line.positional(options.candidate, "CANDIDATE", "the export to judge, by its own bytes and its consumer's rules");
+  line.positionals(options.candidates, "CANDIDATE", "the export to judge, by its own bytes and its consumer's rules",
+                   0);
   line.option("--against", options.against, "SOURCE", "what it was made from");
+  line.option("--save-reference", options.save_reference, "FILE",
+              "keep what the source of --against computes, to judge exports of it where its weights are not");
+  line.option("--reference", options.reference, "FILE",
+              "in place of --against: structure and logits by what --save-reference kept (docs/protocols.md)");
   line.context_option("-c,--context,--ctx-size", options.context, "N",
                       "context to judge at, tokens (default: the source's)");
   line.option("--level", options.level, "structure|weights|logits",
@@ -47,6 +57,8 @@ void declare(CommandLine& line, VerifyOptions& options) {
                "exit code 1 and the position where they part, if they do");
   line.example("ropewalk verify merged --against base+adapter --unmerged",
                "against the function that was trained: what merging and its rounding cost");
+  line.example("ropewalk verify --against base+adapter --save-reference base.rwref -c 8k",
+               "once, where the weights are; then in CI: ropewalk verify out.gguf --reference base.rwref");
   line.example("ropewalk verify out.gguf --against model --max kl_mean@4k:=0.01 --report verify.xml",
                "a gate on the positions past 4096, and JUnit for CI");
 }
@@ -66,10 +78,17 @@ std::vector<verify::WeightDifference> weight_differences(const Checkpoint& sourc
   return verify::compare_weights(source, candidate, common.threads, [&](std::uint64_t bytes) { progress.add(bytes); });
 }
 
-LogitsVerdict judge_logits(const VerifyOptions& options, const Checkpoint& source, const Checkpoint& candidate,
-                           const Corpus& corpus, int context, SweepDevice& device, const Io& io) {
-  const auto ids = corpus_ids(corpus, source, true);  // the source's, for both
-  const auto windows = cut_windows(ids, context, options.windows, leading_bos(source, corpus));
+/// Windows of a source's text; their size and number fail before the weights are read.
+std::vector<verify::Window> windows_of(const VerifyOptions& options, const Checkpoint& source, const Corpus& corpus,
+                                       int context) {
+  return with_path(corpus.path, [&] {  // the source's ids, for both
+    return cut_windows(corpus_ids(corpus, source, true), context, options.windows, leading_bos(source, corpus));
+  });
+}
+
+LogitsVerdict judge_by_source(const VerifyOptions& options, const Checkpoint& source, const Checkpoint& candidate,
+                              const Corpus& corpus, int context, SweepDevice& device, const Io& io) {
+  const auto windows = windows_of(options, source, corpus, context);
   Progress progress(io, options.common.quiet, "layers", static_cast<std::uint64_t>(source.config.n_layers),
                     Progress::Unit::steps);
   const verify::PairResult pair =
@@ -77,38 +96,45 @@ LogitsVerdict judge_logits(const VerifyOptions& options, const Checkpoint& sourc
   tell_sweep(device, options.common, io);
   LogitsVerdict out;
   out.windows = windows.size();
-  out.tokens = count_ids(ids);
+  out.tokens = count_ids(corpus_ids(corpus, source, true));
   out.report = verify::summarise_pair(pair, verify::original_context(source.config).value_or(0), context);
-  const DType encoding = verify::coarsest_encoding(candidate.tensors);
-  out.gates = verify::apply_gates(with_defaults(asked_gates(options.gates, context), encoding), out.report);
   return out;
 }
 
-Verdict judge(const VerifyOptions& options, Level level, const Checkpoint& source, const Checkpoint& candidate,
-              const Corpus& corpus, int context, SweepDevice& device, const Io& io) {
+/// What a candidate is held against, level by level.
+struct Judge {
+  const Checkpoint& source;
+  std::function<verify::StructureReport()> structure;
+  std::function<std::vector<verify::WeightDifference>()> weights;  // empty: there is nothing to compare with
+  std::function<LogitsVerdict()> logits;
+};
+
+Verdict judge(const VerifyOptions& options, Level level, const Judge& against, const Checkpoint& candidate,
+              int context) {
   Verdict verdict;
   verdict.context = context;
-  verdict.unmerged = options.modifiers.unmerged;
-  verdict.structure = verify::compare_structure(source, candidate, corpus.documents, context);
+  verdict.structure = against.structure();
   verdict.add("structure", verdict.structure.gates);
   // A rope or geometry that differs fails, but what it costs, and from which position, only the logits say.
   bool go_on = options.keep_going || std::ranges::all_of(verdict.gates, [](const verify::Gate& gate) {
                  return gate.pass || gate.name == "rope" || gate.name == "geometry";
                });
-  if (go_on && level >= Level::weights) {
-    verdict.weights = weight_differences(source, candidate, options.common, io);
+  if (go_on && level >= Level::weights && against.weights) {
+    verdict.weights = against.weights();
     const verify::Gate gate = verify::weight_gate(*verdict.weights);
     verdict.add("weights", {gate});
     go_on = options.keep_going || gate.pass;
   }
   if (!go_on || level < Level::logits) return verdict;
-  if (source.config.n_vocab != candidate.config.n_vocab) {
-    verdict.logits_not_compared = "the vocabularies have " + std::to_string(source.config.n_vocab) + " and " +
+  if (against.source.config.n_vocab != candidate.config.n_vocab) {
+    verdict.logits_not_compared = "the vocabularies have " + std::to_string(against.source.config.n_vocab) + " and " +
                                   std::to_string(candidate.config.n_vocab) + " rows";
     return verdict;
   }
-  verdict.logits = judge_logits(options, source, candidate, corpus, context, device, io);
-  verdict.add("logits", verdict.logits->gates);
+  LogitsVerdict& logits = verdict.logits.emplace(against.logits());
+  const DType encoding = verify::coarsest_encoding(candidate.tensors);
+  logits.gates = verify::apply_gates(with_defaults(asked_gates(options.gates, context), encoding), logits.report);
+  verdict.add("logits", logits.gates);
   return verdict;
 }
 
@@ -120,47 +146,124 @@ std::vector<std::string> past_what_they_serve(const Checkpoint& source, const Ch
   return lines;
 }
 
-int run_verify(const VerifyOptions& options, Io& io) {
+[[noreturn]] void refuse(const std::string& problem, const std::string& fix) {
+  throw Error(ErrorKind::usage, {}, problem, fix);
+}
+
+/// What goes with what, before any byte is read.
+void check(const VerifyOptions& options, Level level) {
   check_reports(options.common);
   if (options.against.empty() &&
       (!options.modifiers.adapters.empty() || options.modifiers.rope || options.modifiers.unmerged))
-    throw Error(
-        ErrorKind::usage, {}, "-a, --rope and --unmerged belong to --against, which is not given",
+    refuse(
+        "-a, --rope and --unmerged belong to --against, which is not given",
         "name the source: --against SOURCE; a candidate takes modifiers as CANDIDATE+ADAPTER or CANDIDATE+rope=SPEC");
-  if (options.against.empty())
-    throw Error(ErrorKind::usage, {}, "nothing to verify against", "name the source: --against SOURCE");
-  const Level level = parse_level(options.level);
+  if (options.reference && !options.against.empty())
+    refuse("both --against and --reference, which are two sources", "give one of them");
+  if (options.against.empty() && !options.reference)
+    refuse("nothing to verify against", "name the source: --against SOURCE, or --reference FILE");
   if (options.context) check_context(*options.context);
   // a gate that cannot be read or reached fails before any byte is
   const bool asked = !asked_gates(options.gates, options.context.value_or(0)).empty();
+  if (options.save_reference) {
+    if (!options.candidates.empty() || options.reference)
+      refuse("--save-reference keeps what a source computes, and " +
+                 (options.reference ? std::string("--reference is no source")
+                                    : "'" + options.candidates.front() + "' is to be judged"),
+             "give --against SOURCE alone, then judge with --reference FILE");
+    if (asked || level != Level::logits)
+      refuse("--save-reference judges nothing, and --level, --max or --min was given", "leave them out");
+    check_file_target(*options.save_reference, options.common.overwrite);
+    refuse_model_file(*options.save_reference);
+    return;
+  }
+  if (options.candidates.size() != 1)
+    refuse(options.candidates.empty()
+               ? "CANDIDATE is missing"
+               : "two candidates, '" + options.candidates[0] + "' and '" + options.candidates[1] + "'",
+           "name the export to judge");
   if (asked && level != Level::logits)
-    throw Error(ErrorKind::usage, {}, "--max and --min bound figures of the logits, and --level is " + options.level,
-                "leave --level out, or the gates");
+    refuse("--max and --min bound figures of the logits, and --level is " + options.level,
+           "leave --level out, or the gates");
+  if (!options.reference) return;
+  if (level == Level::weights) refuse("a reference has no weights, and --level is weights", "leave --level out");
+  if (options.windows) refuse("--windows was given, and the windows are the reference's", "leave it out");
+}
+
+int finish(const Verdict& verdict, Output output, const std::vector<std::string>& text_warnings,
+           const CommonOptions& common, const Io& io) {
+  output.warnings.insert(output.warnings.end(), text_warnings.begin(), text_warnings.end());
+  emit(output, common, io);
+  return verdict.pass() ? 0 : 1;
+}
+
+int run_by_reference(const VerifyOptions& options, Level level, SweepDevice& device, const Corpus& corpus, Io& io) {
+  const formats::SavedReference reference = open_reference(*options.reference, corpus, options.context);
+  asked_gates(options.gates, reference.context);
+  const formats::Source opened = open_source(options.candidates.front(), {}, options.common, io);
+  const Checkpoint& candidate = opened.checkpoint;
+  const Checkpoint source = verify::source_of(reference, candidate);
+  const std::vector<std::string> beyond = past_what_they_serve(source, candidate, reference.context);
+  for (const std::string& line : beyond) warn(line, options.common, io);
+  Verdict verdict = judge(
+      options, level,
+      {.source = source,
+       .structure = [&] { return verify::compare_structure(reference, candidate, corpus.documents); },
+       .weights = {},
+       .logits =
+           [&] { return judge_by_reference(reference, *options.reference, candidate, device, options.common, io); }},
+      candidate, reference.context);
+  verdict.unmerged = reference.unmerged;
+  return finish(verdict, verdict_output(verdict, source, candidate, corpus, device, beyond), {}, options.common, io);
+}
+
+int run_verify(const VerifyOptions& options, Io& io) {
+  const Level level = parse_level(options.level);
+  check(options, level);
   SweepDevice device;
   check_device(options.device);
   if (level == Level::logits) device = choose_device(options.device);
   const Corpus corpus = read_corpus(options.text, io);
-  const formats::Source source = open_source(options.against, options.modifiers, options.common, io);
-  check_unmerged(options.modifiers, source);
-  const formats::Source candidate = open_source(options.candidate, {}, options.common, io);
-  const int context = context_of(options.context, source.checkpoint);
-  asked_gates(options.gates, context);
+  if (options.reference) return run_by_reference(options, level, device, corpus, io);
+  const formats::Source opened = open_source(options.against, options.modifiers, options.common, io);
+  check_unmerged(options.modifiers, opened);
+  const Checkpoint& source = opened.checkpoint;
+  const int context = context_of(options.context, source);
   std::vector<std::string> text_warnings;
-  if (level == Level::logits)  // too little text fails before the weights are read
-    with_path(corpus.path, [&] {
-      const auto ids = corpus_ids(corpus, source.checkpoint, true);
-      const auto bos = leading_bos(source.checkpoint, corpus);
-      cut_windows(ids, context, options.windows, bos);
-      text_warnings = bos_warnings(source.checkpoint, corpus, ids, bos);
-    });
-  const std::vector<std::string> beyond = past_what_they_serve(source.checkpoint, candidate.checkpoint, context);
-  for (const auto& lines : {text_warnings, beyond})
-    for (const std::string& line : lines) warn(line, options.common, io);
-  const Verdict verdict = judge(options, level, source.checkpoint, candidate.checkpoint, corpus, context, device, io);
-  Output output = verdict_output(verdict, source.checkpoint, candidate.checkpoint, corpus, device, beyond);
-  output.warnings.insert(output.warnings.end(), text_warnings.begin(), text_warnings.end());
-  emit(output, options.common, io);
-  return verdict.pass() ? 0 : 1;
+  const auto warn_of_text = [&](const std::vector<std::vector<std::int32_t>>& ids) {
+    text_warnings = bos_warnings(source, corpus, ids, leading_bos(source, corpus));
+    for (const std::string& line : text_warnings) warn(line, options.common, io);
+  };
+  if (options.save_reference) {
+    auto ids = with_path(corpus.path, [&] { return corpus_ids(corpus, source, true); });
+    warn_of_text(ids);
+    Output output = save_reference(*options.save_reference,
+                                   {opened, corpus, std::move(ids), windows_of(options, source, corpus, context),
+                                    context, options.modifiers.unmerged},
+                                   device, options.common, io);
+    output.warnings.insert(output.warnings.end(), text_warnings.begin(), text_warnings.end());
+    emit(output, options.common, io);
+    return 0;
+  }
+  const formats::Source other = open_source(options.candidates.front(), {}, options.common, io);
+  const Checkpoint& candidate = other.checkpoint;
+  asked_gates(options.gates, context);
+  if (level == Level::logits) {  // too little text fails before the weights are read
+    windows_of(options, source, corpus, context);
+    warn_of_text(corpus_ids(corpus, source, true));
+  }
+  const std::vector<std::string> beyond = past_what_they_serve(source, candidate, context);
+  for (const std::string& line : beyond) warn(line, options.common, io);
+  Verdict verdict =
+      judge(options, level,
+            {.source = source,
+             .structure = [&] { return verify::compare_structure(source, candidate, corpus.documents, context); },
+             .weights = [&] { return weight_differences(source, candidate, options.common, io); },
+             .logits = [&] { return judge_by_source(options, source, candidate, corpus, context, device, io); }},
+            candidate, context);
+  verdict.unmerged = options.modifiers.unmerged;
+  return finish(verdict, verdict_output(verdict, source, candidate, corpus, device, beyond), text_warnings,
+                options.common, io);
 }
 
 }  // namespace

@@ -79,28 +79,25 @@ struct Difference {
   }
 };
 
-/// A tokenizer.json as it would stand in a GGUF, if the candidate is one: padded, added tokens as they are shown, spaces
-/// in merges spelled. Anything else as it is.
-Vocabulary as_in_candidate(const Vocabulary& source, const Vocabulary& candidate) {
-  const bool by_score = candidate.model == "spm" && formats::llama_like(source);
-  const bool unigram =
-      candidate.model == "unigram" && !candidate.pipeline && source.pipeline && source.model == "unigram";
-  if (!by_score && !unigram && (!candidate.gguf_bpe || !source.pipeline || source.model != "bpe")) return source;
+enum class GgufKind { spm, unigram, bpe };
+
+/// A vocabulary as a GGUF of that kind has it: padded to `size` rows, added tokens as they are shown, spaces in merges
+/// spelled.
+Vocabulary spelled_in_gguf(const Vocabulary& source, GgufKind kind, std::size_t size) {
   Vocabulary out;
   out.model = source.model;
   out.rules = source.rules;
   std::vector<std::string> notes;
-  const std::size_t size = std::max<std::size_t>(static_cast<std::size_t>(id_count(source)), candidate.pieces.size());
-  formats::GgufTokens tokens = unigram    ? formats::unigram_tokens(source, size, notes)
-                               : by_score ? formats::llama_like_tokens(source, size, notes)
-                                          : formats::bpe_tokens(source, size, notes);
+  formats::GgufTokens tokens = kind == GgufKind::unigram ? formats::unigram_tokens(source, size, notes)
+                               : kind == GgufKind::spm   ? formats::llama_like_tokens(source, size, notes)
+                                                         : formats::bpe_tokens(source, size, notes);
   for (std::size_t id = 0; id < tokens.texts.size(); ++id)
-    out.pieces.push_back({std::move(tokens.texts[id]), by_score || unigram ? tokens.scores[id] : 0,
+    out.pieces.push_back({std::move(tokens.texts[id]), kind == GgufKind::bpe ? 0 : tokens.scores[id],
                           static_cast<PieceType>(tokens.types[id])});
   std::tie(out.bos, out.eos, out.unk, out.pad) = std::tie(source.bos, source.eos, source.unk, source.pad);
   std::tie(out.add_bos, out.add_eos) = std::tie(source.add_bos, source.add_eos);
-  if (unigram) out.unk = std::get<UnigramModel>(source.pipeline->model).unk_id;
-  if (by_score || unigram) return out;
+  if (kind == GgufKind::unigram) out.unk = std::get<UnigramModel>(source.pipeline->model).unk_id;
+  if (kind != GgufKind::bpe) return out;
   GgufBpe& bpe = out.gguf_bpe.emplace();
   bpe.pre = formats::pre_tokenizer_name(source).value_or("unknown");
   for (const std::string& merge : formats::bpe_merges(source)) {
@@ -108,6 +105,17 @@ Vocabulary as_in_candidate(const Vocabulary& source, const Vocabulary& candidate
     bpe.merges.emplace_back(merge.substr(0, space), merge.substr(space + 1));
   }
   return out;
+}
+
+/// A tokenizer.json as it would stand in a GGUF, if the candidate is one. Anything else as it is.
+Vocabulary as_in_candidate(const Vocabulary& source, const Vocabulary& candidate) {
+  const std::size_t size = std::max<std::size_t>(static_cast<std::size_t>(id_count(source)), candidate.pieces.size());
+  if (candidate.model == "spm" && formats::llama_like(source)) return spelled_in_gguf(source, GgufKind::spm, size);
+  if (candidate.model == "unigram" && !candidate.pipeline && source.pipeline && source.model == "unigram")
+    return spelled_in_gguf(source, GgufKind::unigram, size);
+  if (candidate.gguf_bpe && source.pipeline && source.model == "bpe")
+    return spelled_in_gguf(source, GgufKind::bpe, size);
+  return source;
 }
 
 /// What llama.cpp's BPE takes beside the pieces. Names under which words are the same are equal.
@@ -243,9 +251,18 @@ void compare_tokenizers(const Checkpoint& source, const Checkpoint& candidate, s
   report.gates.push_back(gate_on("tokenizer", static_cast<double>(differing), Bound::max, 0));
 }
 
-void compare_ropes(const Checkpoint& source, const Checkpoint& candidate, int context, const Sides& sides,
+/// A rope as it turns at the context compared, and in words.
+struct Rotation {
+  RopeTable table;
+  std::string words;
+};
+Rotation rotation_of(const Checkpoint& model, int context) {
+  return {rope_table(model.config.rope, context), describe(model.config.rope)};
+}
+
+void compare_ropes(const Rotation& source, const Rotation& candidate, int context, const Sides& sides,
                    StructureReport& report) {
-  const RopeTable a = rope_table(source.config.rope, context), b = rope_table(candidate.config.rope, context);
+  const RopeTable &a = source.table, &b = candidate.table;
   // A pair that turns by less than a millionth of a radian in the whole context stands still (proportional rope's 0).
   const double standing = 1e-6 / std::max(1, context);
   double worst = a.inv_freq.size() == b.inv_freq.size() ? 0 : INFINITY;
@@ -261,12 +278,11 @@ void compare_ropes(const Checkpoint& source, const Checkpoint& candidate, int co
   report.gates.push_back(gate_on("rope", std::max(worst, attention), Bound::max, kStored));
   if (report.gates.back().pass) {
     report.items.push_back(
-        {"rope", true,
-         "the same " + std::to_string(a.inv_freq.size()) + " frequencies, both " + describe(source.config.rope)});
+        {"rope", true, "the same " + std::to_string(a.inv_freq.size()) + " frequencies, both " + source.words});
     return;
   }
-  std::string detail = sides.candidate + " computes " + describe(candidate.config.rope) + ", " + sides.source + " " +
-                       describe(source.config.rope) + "; ";
+  std::string detail =
+      sides.candidate + " computes " + candidate.words + ", " + sides.source + " " + source.words + "; ";
   if (a.inv_freq.size() != b.inv_freq.size())
     detail += std::to_string(b.inv_freq.size()) + " pairs of channels rotate in a head for " +
               std::to_string(a.inv_freq.size());
@@ -314,13 +330,15 @@ TensorPtr counterpart(const Checkpoint& candidate, const std::string& name) {
   return name == kHead && candidate.config.tied_head ? candidate.find(kEmbedding) : nullptr;
 }
 
-StructureReport compare_structure(const Checkpoint& source, const Checkpoint& candidate,
-                                  std::span<const std::string> documents, int context, const Sides& sides) {
+namespace {
+
+StructureReport compare_all(const Checkpoint& source, const Rotation& rotation, const Checkpoint& candidate,
+                            std::span<const std::string> documents, int context, const Sides& sides) {
   StructureReport report;
   compare_tensors(source, candidate, sides, report);
   compare_geometry(source.config, candidate.config, context, sides, report);
   compare_tokenizers(source, candidate, documents, sides, report);
-  compare_ropes(source, candidate, context, sides, report);
+  compare_ropes(rotation, rotation_of(candidate, context), context, sides, report);
   const int wanted = std::min(context, source.config.context);
   const bool serves = candidate.config.context >= wanted;
   report.items.push_back({"context", serves,
@@ -328,6 +346,26 @@ StructureReport compare_structure(const Checkpoint& source, const Checkpoint& ca
                               sides.source + " " + std::to_string(source.config.context)});
   report.gates.push_back(gate_on("context", candidate.config.context, Bound::min, wanted));
   return report;
+}
+
+}  // namespace
+
+StructureReport compare_structure(const Checkpoint& source, const Checkpoint& candidate,
+                                  std::span<const std::string> documents, int context, const Sides& sides) {
+  return compare_all(source, rotation_of(source, context), candidate, documents, context, sides);
+}
+
+StructureReport compare_structure(const Checkpoint& source, const RopeTable& rope, const std::string& rope_words,
+                                  const Checkpoint& candidate, int context) {
+  return compare_all(source, {rope, rope_words}, candidate, {}, context, {});
+}
+
+std::optional<Vocabulary> as_in_gguf(const Vocabulary& source, std::size_t n_vocab) {
+  const std::size_t size = std::max(static_cast<std::size_t>(id_count(source)), n_vocab);
+  if (formats::llama_like(source)) return spelled_in_gguf(source, GgufKind::spm, size);
+  if (source.pipeline && source.model == "unigram") return spelled_in_gguf(source, GgufKind::unigram, size);
+  if (source.pipeline && source.model == "bpe") return spelled_in_gguf(source, GgufKind::bpe, size);
+  return std::nullopt;
 }
 
 }  // namespace ropewalk::verify

@@ -34,6 +34,13 @@ struct StructureReport {
 StructureReport compare_structure(const Checkpoint& source, const Checkpoint& candidate,
                                   std::span<const std::string> documents, int context, const Sides& sides = {});
 
+/// The same for a source of which only these are known: `source`'s configuration but its rope, its tensors' names and
+/// shapes, its vocabulary as the candidate would show it (as_in_gguf); no text is compared.
+StructureReport compare_structure(const Checkpoint& source, const RopeTable& rope, const std::string& rope_words,
+                                  const Checkpoint& candidate, int context);
+/// A tokenizer.json's vocabulary as it would stand in a GGUF of n_vocab rows; nullopt for one that stands there as it is.
+std::optional<Vocabulary> as_in_gguf(const Vocabulary& source, std::size_t n_vocab);
+
 /// The candidate's tensor that stands for `name` of the source: itself, or the embedding for a head that the candidate
 /// ties. nullptr if there is none.
 TensorPtr counterpart(const Checkpoint& candidate, const std::string& name);

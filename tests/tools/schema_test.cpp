@@ -124,6 +124,10 @@ TEST(Schema, EveryCommand) {
       {"extend", gguf, "-o", (scratch / "long.gguf").string(), "--rope", "yarn,factor=16,original=256", "--dry-run"});
   expect_valid({"verify", gguf, "--against", adapted, "-c", "256", "--windows", "1"});
   expect_valid({"verify", gguf, "--against", adapted, "-c", "256", "--level", "structure"});
+  const std::string reference = (scratch / "m.rwref").string();
+  expect_valid({"verify", "--against", adapted, "-c", "256", "--windows", "1", "--save-reference", reference}, 0,
+               "verify-reference");
+  expect_valid({"verify", gguf, "--reference", reference});
   expect_valid({"verify", gguf, "--against", base, "-c", "256", "--windows", "1", "--keep-going"}, 1);
   expect_valid({"diff", base, gguf});
   expect_valid({"diff", base, gguf, "--structure"});
