@@ -12,6 +12,7 @@ struct Encoder {
   DType dtype;
   Importances importances;
   codecs::RowEncoder* row;
+  codecs::RowsEncoder* weighted_rows = nullptr;  // instead of `row` where there are importances
 };
 
 void encode_row_q8_0(const float* x, const float*, std::int64_t columns, std::byte* out) {
@@ -21,10 +22,10 @@ void encode_row_q8_0(const float* x, const float*, std::int64_t columns, std::by
 
 // The seam for vector bodies: a type's encoder is chosen here and nowhere else.
 constexpr Encoder kEncoders[] = {
-    {DType::q4_0, Importances::used, codecs::encode_q4_0_lanes},
-    {DType::q4_1, Importances::used, codecs::encode_q4_1_lanes},
-    {DType::q5_0, Importances::used, codecs::encode_q5_0_lanes},
-    {DType::q5_1, Importances::used, codecs::encode_q5_1_lanes},
+    {DType::q4_0, Importances::used, codecs::encode_q4_0_vectors, codecs::encode_q4_0_weighted_rows},
+    {DType::q4_1, Importances::used, codecs::encode_q4_1_vectors, codecs::encode_q4_1_weighted_rows},
+    {DType::q5_0, Importances::used, codecs::encode_q5_0_vectors, codecs::encode_q5_0_weighted_rows},
+    {DType::q5_1, Importances::used, codecs::encode_q5_1_vectors, codecs::encode_q5_1_weighted_rows},
     {DType::q8_0, Importances::ignored, encode_row_q8_0},
     {DType::q2_k, Importances::used, codecs::encode_q2_k_lanes},
     {DType::q3_k, Importances::used, codecs::encode_q3_k_lanes},
@@ -72,6 +73,10 @@ void encode_blocks(DType dtype, std::span<const float> values, std::uint64_t col
   const float* weights = importances.empty() ? nullptr : importances.data();
   const std::size_t row_bytes = *byte_size(dtype, columns);
   std::byte* out = bytes.data();
+  if (weights != nullptr && encoder.weighted_rows != nullptr)
+    return encoder.weighted_rows(values.data(), weights, static_cast<std::int64_t>(columns),
+                                 static_cast<std::int64_t>(values.size() / columns), out);
+  if (weights == nullptr) columns = values.size();  // blocks do not care where rows end
   for (const float* row = values.data(); row != values.data() + values.size(); row += columns, out += row_bytes)
     encoder.row(row, weights, static_cast<std::int64_t>(columns), out);
 }

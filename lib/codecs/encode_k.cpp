@@ -11,14 +11,14 @@ void encode_block(const float* x, const float* importances, std::byte* block) {
   const bool weighted = importances != nullptr;
   const float spread = weighted ? spread_of<Type>(x) : 0;
   std::uint8_t levels[256];
-  GroupFits fits;
+  float scales[256 / n], mins[256 / n], sums[256 / n];
   for (int group = 0; group < 256 / n; ++group) {
     const AffineFit fit = fit_group<Type>(x + n * group, weighted ? importances + n * group : nullptr, spread,
-                                          levels + n * group, fits.sums[group]);
-    fits.scales[group] = fit.scale;
-    fits.mins[group] = fit.min;
+                                          levels + n * group, sums[group]);
+    scales[group] = fit.scale;
+    mins[group] = fit.min;
   }
-  if (!put_scales<Type>(fits, weighted, block)) return;
+  if (!put_scales<Type>({scales, mins, sums}, weighted, block)) return;
   for (int group = 0; group < 256 / n; ++group)
     take_again(x + n * group, stored_scale<Type>(block, group), levels + n * group, n, kLowest<Type>, kHighest<Type>);
   pack_levels<Type>(levels, block);

@@ -5,22 +5,28 @@
 #include "lib/codecs/lane_fits.h"
 
 // The encoders of encode_k.cpp with the fits of 32 groups at once: two blocks of Q2_K, Q3_K and Q6_K, four of Q4_K and
-// Q5_K. Levels of the fits are not kept: where they count, behind a stored scale of 0,
-// the group is fitted once more, alone. Blocks with a group in which the lanes' rounding is unsound are the definition's.
+// Q5_K. What is summed or fitted for each block is done for all of a batch side by side, too. Levels of the fits are not
+// kept: where they count, behind a stored scale of 0, the group is fitted once more, alone. Blocks with a group in which
+// the lanes' rounding is unsound are the definition's.
 namespace ropewalk::codecs {
 namespace {
 
-struct LaneFits {
-  float scales[kLanes], mins[kLanes], sums[kLanes];
-  std::uint32_t unsound;
+/// The fits of a batch of blocks; `unsound` has a bit for each.
+template <class Type>
+struct Batch {
+  static constexpr int kBlocks = 32, kPerBlock = 256 / Type::kGroup;
+  float scales[kBlocks * kPerBlock], mins[kBlocks * kPerBlock], sums[kBlocks * kPerBlock];
+  std::uint32_t unsound = 0;
+
+  GroupFits of(int block) const {
+    return {scales + block * kPerBlock, mins + block * kPerBlock, sums + block * kPerBlock};
+  }
 };
+static_assert(Batch<Q3K>::kBlocks == kLanes);  // the fit of their scales takes all lanes
+
 struct Turned {
   alignas(64) float x[32 * kLanes], weights[32 * kLanes];
 };
-
-/// Blocks that fill all lanes.
-template <class Type>
-constexpr int kFull = kLanes* Type::kGroup / 256;
 
 template <class Type>
 constexpr RowEncoder* kDefinition = std::is_same_v<Type, Q2K>   ? encode_q2_k
@@ -29,20 +35,19 @@ constexpr RowEncoder* kDefinition = std::is_same_v<Type, Q2K>   ? encode_q2_k
                                     : std::is_same_v<Type, Q5K> ? encode_q5_k
                                                                 : encode_q6_k;
 
-/// The fits of up to kLanes groups, those of n_blocks blocks.
+/// The fits of n_blocks blocks from `first` on, which are at most kLanes groups. spreads: one a block, with importances.
 template <class Type>
-void fit(const float* x, const float* importances, int n_blocks, LaneFits& fits) {
+void fit(const float* x, const float* importances, const float* spreads, int first, int n_blocks, Batch<Type>& batch) {
   constexpr int n = Type::kGroup, per_block = 256 / n;
+  float *scales = batch.scales + first * per_block, *sums = batch.sums + first * per_block;
   Turned in;
   turn(x, n, n_blocks * per_block, in.x);
   if (importances != nullptr) {
     turn(importances, n, n_blocks * per_block, in.weights);
     if constexpr (!std::is_same_v<Type, Q6K>) {
-      float of_blocks[4], spreads[kLanes] = {};
-      sums_of_squares(x, 256, n_blocks, of_blocks);
-      for (int group = 0; group < n_blocks * per_block; ++group)
-        spreads[group] = spread_from<Type>(of_blocks[group / per_block]);
-      weigh_lanes(in.x, in.weights, spreads, n, in.weights, fits.sums);
+      float of_groups[kLanes] = {};
+      for (int b = 0; b < n_blocks; ++b) std::fill_n(of_groups + b * per_block, per_block, spreads[b]);
+      weigh_lanes(in.x, in.weights, of_groups, n, in.weights, sums);
     }
   } else if constexpr (std::is_same_v<Type, Q6K>) {
     square_lanes(in.x, n, in.weights);
@@ -50,8 +55,13 @@ void fit(const float* x, const float* importances, int n_blocks, LaneFits& fits)
     weigh_lanes(in.x, n, !std::is_same_v<Type, Q2K>, in.weights);
   }
   const LaneGroups groups{in.x, in.weights, n};
-  if constexpr (kLowest<Type> < 0) fits.unsound = fit_symmetric_lanes(groups, -kLowest<Type>, fits.scales);
-  else fits.unsound = fit_affine_lanes(groups, affine_search<Type>(importances != nullptr), fits.scales, fits.mins);
+  std::uint32_t unsound;
+  if constexpr (kLowest<Type> < 0) unsound = fit_symmetric_lanes(groups, -kLowest<Type>, scales);
+  else
+    unsound =
+        fit_affine_lanes(groups, affine_search<Type>(importances != nullptr), scales, batch.mins + first * per_block);
+  for (int b = 0; b < n_blocks; ++b)
+    batch.unsound |= ((unsound >> b * per_block & ((1u << per_block) - 1)) != 0 ? 1u : 0u) << (first + b);
 }
 
 /// Levels at the stored scales; those of the fits where such a scale is 0.
@@ -84,41 +94,63 @@ void put_block(const float* x, const float* importances, const GroupFits& fits, 
   if (put_scales<Type>(fits, importances != nullptr, block)) put_levels<Type>(x, importances, block);
 }
 
+/// The same of a batch of Q3_K with importances, whose scales are fitted as groups are.
+void put_weighted_q3_k(const float* x, const float* importances, int n_blocks, Batch<Q3K>& batch, std::byte* out) {
+  Turned in;
+  turn(batch.scales, 16, n_blocks, in.x);
+  turn(batch.sums, 16, n_blocks, in.weights);
+  float scales[kLanes];
+  std::uint8_t turned[16 * kLanes];
+  batch.unsound |= fit_symmetric_lanes({in.x, in.weights, 16}, 32, scales, turned);
+  for (int b = 0; b < n_blocks; ++b, out += Q3K::kBytes) {
+    if ((batch.unsound >> b & 1) != 0) continue;
+    std::fill_n(out, Q3K::kBytes, std::byte{0});
+    std::uint8_t levels[16];
+    for (int group = 0; group < 16; ++group) levels[group] = turned[group * kLanes + b];
+    put_half(out + 108, scales[b]);
+    put_scale_levels_q3_k(levels, out);
+    put_levels<Q3K>(x + 256 * b, importances + 256 * b, out);
+  }
+}
+
+template <class Type>
+void encode_batch(const float* x, const float* importances, int n_blocks, std::byte* out) {
+  constexpr int kAtOnce = kLanes / Batch<Type>::kPerBlock;
+  Batch<Type> batch;
+  float spreads[Batch<Type>::kBlocks];
+  if (importances != nullptr && !std::is_same_v<Type, Q6K>) {
+    sums_of_squares(x, 256, 256, n_blocks, spreads);
+    for (int b = 0; b < n_blocks; ++b) spreads[b] = spread_from<Type>(spreads[b]);
+  }
+  const auto weights_of = [&](int block) { return importances != nullptr ? importances + 256 * block : nullptr; };
+  for (int b = 0; b < n_blocks; b += kAtOnce)
+    fit<Type>(x + 256 * b, weights_of(b), spreads + b, b, std::min(kAtOnce, n_blocks - b), batch);
+  const bool together = std::is_same_v<Type, Q3K> && importances != nullptr;
+  if constexpr (std::is_same_v<Type, Q3K>)
+    if (together) put_weighted_q3_k(x, importances, n_blocks, batch, out);
+  for (int b = 0; b < n_blocks; ++b, out += Type::kBytes) {
+    if ((batch.unsound >> b & 1) != 0) kDefinition<Type>(x + 256 * b, weights_of(b), 256, out);
+    else if (!together) put_block<Type>(x + 256 * b, weights_of(b), batch.of(b), out);
+  }
+}
+
 template <class Type>
 void encode_row(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
-  constexpr int per_block = 256 / Type::kGroup;
-  for (std::int64_t at = 0; at < columns; at += 256 * kFull<Type>) {
-    const int n_blocks = static_cast<int>(std::min<std::int64_t>(kFull<Type>, (columns - at) / 256));
-    LaneFits batch = {};
-    fit<Type>(x + at, importances != nullptr ? importances + at : nullptr, n_blocks, batch);
-    for (int b = 0; b < n_blocks; ++b, out += Type::kBytes) {
-      const float *of_block = x + at + 256 * b,
-                  *weights = importances != nullptr ? importances + at + 256 * b : nullptr;
-      const int first = b * per_block;
-      if ((batch.unsound >> first & ((1u << per_block) - 1)) != 0) {
-        kDefinition<Type>(of_block, weights, 256, out);
-        continue;
-      }
-      GroupFits fits;
-      std::copy_n(batch.scales + first, per_block, fits.scales);
-      std::copy_n(batch.mins + first, per_block, fits.mins);
-      std::copy_n(batch.sums + first, per_block, fits.sums);
-      put_block<Type>(of_block, weights, fits, out);
-    }
-  }
+  constexpr int kBlocks = Batch<Type>::kBlocks;
+  for (std::int64_t at = 0; at < columns; at += 256 * kBlocks, out += kBlocks * Type::kBytes)
+    encode_batch<Type>(x + at, importances != nullptr ? importances + at : nullptr,
+                       static_cast<int>(std::min<std::int64_t>(kBlocks, (columns - at) / 256)), out);
 }
 
 /// Q3_K without importances.
 void encode_q3_k_moving(const float* x, std::int64_t columns, std::byte* out) {
-  constexpr int kBlocks = 64;
+  constexpr int kBlocks = 256;
   for (std::int64_t at = 0; at < columns; at += 256 * kBlocks) {
     const int n_blocks = static_cast<int>(std::min<std::int64_t>(kBlocks, (columns - at) / 256));
     float scales[16 * kBlocks];
     fit_by_moves_lanes(x + at, 16 * n_blocks, scales);
     for (int b = 0; b < n_blocks; ++b, out += Q3K::kBytes) {
-      GroupFits fits;
-      std::copy_n(scales + 16 * b, 16, fits.scales);
-      put_block<Q3K>(x + at + 256 * b, nullptr, fits, out);
+      put_block<Q3K>(x + at + 256 * b, nullptr, {scales + 16 * b, nullptr, nullptr}, out);
     }
   }
 }

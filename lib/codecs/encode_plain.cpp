@@ -1,10 +1,12 @@
 #include <array>
+#include <cstring>
 
 #include "lib/codecs/encoders.h"
 #include "lib/codecs/fits.h"
 #include "lib/codecs/lane_fits.h"
 #include "lib/codecs/pack.h"
 #include "lib/codecs/plain_types.h"
+#include "lib/convert_simd.h"
 
 namespace ropewalk::codecs {
 namespace {
@@ -91,36 +93,62 @@ void encode_row(const float* x, const float* importances, std::int64_t columns, 
   }
 }
 
-/// The same with importances for kLanes blocks at once; without them by `vectors`.
+/// kLanes blocks of a row at once, whose importances are turned.
 template <class Type, int top, bool affine, int fifth>
-void encode_row_lanes(const float* x, const float* importances, std::int64_t columns, std::byte* out,
-                      RowEncoder* vectors) {
-  if (importances == nullptr) return vectors(x, nullptr, columns, out);
-  const float spread = spread_of_row(x, columns);
-  for (std::int64_t at = 0; at < columns; at += 32 * kLanes, x += 32 * kLanes) {
-    const int n_blocks = static_cast<int>(std::min<std::int64_t>(kLanes, (columns - at) / 32));
-    alignas(64) float turned[32 * kLanes], weights[32 * kLanes];
-    turn(x, 32, n_blocks, turned);
-    turn(importances + at, 32, n_blocks, weights);
-    float spreads[kLanes];
-    std::fill_n(spreads, kLanes, spread);
-    weigh_lanes(turned, weights, spreads, 32, weights, nullptr);
-    float scales[kLanes], mins[kLanes];
-    std::uint8_t all[32 * kLanes];
-    std::uint32_t unsound;
-    if constexpr (affine) unsound = fit_affine_lanes({turned, weights, 32}, search_of(top), scales, mins, all);
-    else unsound = fit_symmetric_lanes({turned, weights, 32}, (top + 1) / 2, scales, all);
-    std::uint8_t levels[32 * kLanes];
-    turn_levels(all, levels);
-    for (int b = 0; b < n_blocks; ++b, out += Type::kBytes) {
-      if ((unsound >> b & 1) != 0) {
-        encode_weighted<Type, top, affine, fifth>(x + 32 * b, importances + at + 32 * b, spread, out);
-        continue;
-      }
-      std::fill_n(out, Type::kBytes, std::byte{0});
-      put_half(out, scales[b]);
-      if constexpr (affine) put_half(out + 2, -mins[b]);
-      put_levels(levels + 32 * b, out + Type::kBytes - 16, fifth != 0 ? out + fifth : nullptr);
+void encode_weighted_lanes(const float* x, const float* importances, const float* turned_importances, float spread,
+                           int n_blocks, std::byte* out) {
+  alignas(64) float turned[32 * kLanes], weights[32 * kLanes];
+  turn(x, 32, n_blocks, turned);
+  float spreads[kLanes];
+  std::fill_n(spreads, kLanes, spread);
+  weigh_lanes(turned, turned_importances, spreads, 32, weights, nullptr);
+  float scales[kLanes], mins[kLanes];
+  std::uint8_t all[32 * kLanes];
+  std::uint32_t unsound;
+  if constexpr (affine) unsound = fit_affine_lanes({turned, weights, 32}, search_of(top), scales, mins, all);
+  else unsound = fit_symmetric_lanes({turned, weights, 32}, (top + 1) / 2, scales, all);
+  std::uint8_t nibbles[16 * kLanes];
+  std::uint32_t fifths[kLanes];
+  pack_levels(all, nibbles, fifth != 0 ? fifths : nullptr);
+  std::byte scale_codes[2 * kLanes], min_codes[2 * kLanes];  // no NaN among those that count
+  simd::f32_to_f16(scales, scale_codes, kLanes);
+  if constexpr (affine) {
+    for (float& min : mins) min = -min;
+    simd::f32_to_f16(mins, min_codes, kLanes);
+  }
+  for (int b = 0; b < n_blocks; ++b, out += Type::kBytes) {
+    if ((unsound >> b & 1) != 0) {
+      encode_weighted<Type, top, affine, fifth>(x + 32 * b, importances + 32 * b, spread, out);
+      continue;
+    }
+    std::memcpy(out, scale_codes + 2 * b, 2);
+    if constexpr (affine) std::memcpy(out + 2, min_codes + 2 * b, 2);
+    if constexpr (fifth != 0) put_dword(out + fifth, fifths[b]);
+    std::memcpy(out + Type::kBytes - 16, nibbles + 16 * b, 16);
+  }
+}
+
+/// Rows side by side: sums over a whole row, each of which has to wait for the one before, do not wait for one another,
+/// and importances are turned once.
+template <class Type, int top, bool affine, int fifth>
+void encode_weighted_rows(const float* x, const float* importances, std::int64_t columns, std::int64_t n_rows,
+                          std::byte* out) {
+  constexpr std::int64_t kRows = 16;
+  for (; n_rows > 0; n_rows -= kRows, x += kRows * columns, out += kRows * (columns / 32 * Type::kBytes)) {
+    const int here = static_cast<int>(std::min(kRows, n_rows));
+    float spreads[kRows];
+    sums_of_squares(x, columns, columns, here, spreads);
+    for (int row = 0; row < here; ++row) {
+      spreads[row] /= static_cast<float>(columns);
+      if (std::isnan(spreads[row])) spreads[row] = spread_of_row(x + row * columns, columns);
+    }
+    for (std::int64_t at = 0; at < columns; at += 32 * kLanes) {
+      const int n_blocks = static_cast<int>(std::min<std::int64_t>(kLanes, (columns - at) / 32));
+      alignas(64) float turned[32 * kLanes];
+      turn(importances + at, 32, n_blocks, turned);
+      for (int row = 0; row < here; ++row)
+        encode_weighted_lanes<Type, top, affine, fifth>(x + row * columns + at, importances + at, turned, spreads[row],
+                                                        n_blocks, out + (row * columns + at) / 32 * Type::kBytes);
     }
   }
 }
@@ -150,26 +178,30 @@ float largest(const float* x, int n) {
 void encode_q4_0(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
   encode_row<Q4_0, 15, false, 0>(x, importances, columns, out);
 }
-void encode_q4_0_lanes(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
-  encode_row_lanes<Q4_0, 15, false, 0>(x, importances, columns, out, encode_q4_0_vectors);
+void encode_q4_0_weighted_rows(const float* x, const float* importances, std::int64_t columns, std::int64_t n_rows,
+                               std::byte* out) {
+  encode_weighted_rows<Q4_0, 15, false, 0>(x, importances, columns, n_rows, out);
 }
 void encode_q4_1(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
   encode_row<Q4_1, 15, true, 0>(x, importances, columns, out);
 }
-void encode_q4_1_lanes(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
-  encode_row_lanes<Q4_1, 15, true, 0>(x, importances, columns, out, encode_q4_1_vectors);
+void encode_q4_1_weighted_rows(const float* x, const float* importances, std::int64_t columns, std::int64_t n_rows,
+                               std::byte* out) {
+  encode_weighted_rows<Q4_1, 15, true, 0>(x, importances, columns, n_rows, out);
 }
 void encode_q5_0(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
   encode_row<Q5_0, 31, false, 2>(x, importances, columns, out);
 }
-void encode_q5_0_lanes(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
-  encode_row_lanes<Q5_0, 31, false, 2>(x, importances, columns, out, encode_q5_0_vectors);
+void encode_q5_0_weighted_rows(const float* x, const float* importances, std::int64_t columns, std::int64_t n_rows,
+                               std::byte* out) {
+  encode_weighted_rows<Q5_0, 31, false, 2>(x, importances, columns, n_rows, out);
 }
 void encode_q5_1(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
   encode_row<Q5_1, 31, true, 4>(x, importances, columns, out);
 }
-void encode_q5_1_lanes(const float* x, const float* importances, std::int64_t columns, std::byte* out) {
-  encode_row_lanes<Q5_1, 31, true, 4>(x, importances, columns, out, encode_q5_1_vectors);
+void encode_q5_1_weighted_rows(const float* x, const float* importances, std::int64_t columns, std::int64_t n_rows,
+                               std::byte* out) {
+  encode_weighted_rows<Q5_1, 31, true, 4>(x, importances, columns, n_rows, out);
 }
 
 void encode_q1_0(const float* x, const float*, std::int64_t columns, std::byte* out) {

@@ -19,8 +19,11 @@ RowEncoder encode_iq1_s, encode_iq1_m;                                          
 
 // The same bytes, 32 groups side by side (lane_fits.h).
 RowEncoder encode_q2_k_lanes, encode_q3_k_lanes, encode_q4_k_lanes, encode_q5_k_lanes, encode_q6_k_lanes;
-RowEncoder encode_q4_0_lanes, encode_q4_1_lanes, encode_q5_0_lanes, encode_q5_1_lanes;
 RowEncoder encode_iq4_nl_lanes, encode_iq4_xs_lanes;
+// Of n_rows rows with importances.
+using RowsEncoder = void(const float* x, const float* importances, std::int64_t columns, std::int64_t n_rows,
+                         std::byte* out);
+RowsEncoder encode_q4_0_weighted_rows, encode_q4_1_weighted_rows, encode_q5_0_weighted_rows, encode_q5_1_weighted_rows;
 // The same bytes without importances, elements of a block side by side (plain_vectors.cpp).
 RowEncoder encode_q4_0_vectors, encode_q4_1_vectors, encode_q5_0_vectors, encode_q5_1_vectors, encode_q2_0_vectors,
     encode_tq1_0_vectors, encode_tq2_0_vectors, encode_mxfp4_vectors, encode_nvfp4_vectors;

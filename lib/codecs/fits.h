@@ -13,11 +13,12 @@ namespace ropewalk::codecs {
 /// Below this a group counts as zero.
 inline constexpr float kNothing = 1e-15f;
 
-/// To nearest, ties to even, by adding 1.5 * 2^23: right below 2^22; past it the bits wrap, and of infinity and NaN they
+/// 1.5 * 2^23: what is added to it loses its fraction, to nearest, ties to even.
+inline constexpr float kShift = 12582912.0f;
+
+/// To nearest by adding kShift: right below 2^22; past it the bits wrap, and of infinity and NaN they
 /// are what they are. Those decide some stored levels, so no rounding instruction may stand here.
-inline int nearest(float x) {
-  return static_cast<int>(std::bit_cast<std::uint32_t>(x + 12582912.0f) & 0x7fffff) - 0x400000;
-}
+inline int nearest(float x) { return static_cast<int>(std::bit_cast<std::uint32_t>(x + kShift) & 0x7fffff) - 0x400000; }
 /// Towards zero as x86-64 converts: what an int cannot hold, NaN too, is the smallest int.
 inline int truncated(float x) { return std::fabs(x) < 0x1p31f ? static_cast<int>(x) : std::numeric_limits<int>::min(); }
 inline int limited(int low, int x, int high) { return std::max(low, std::min(high, x)); }

@@ -10,9 +10,9 @@
 // taken again at the scales as stored, the fields written. Blocks are zero before.
 namespace ropewalk::codecs {
 
-/// Of 8 or 16 groups. sums: of their weights, where there are importances.
+/// Of the 8 or 16 groups of a block. sums: of their weights, where there are importances.
 struct GroupFits {
-  float scales[16], mins[16], sums[16];
+  const float *scales, *mins, *sums;
 };
 
 /// Levels of a group at its stored scale; a scale of 0 leaves those of the fit.
@@ -48,6 +48,12 @@ inline void put_scales_q2_k(const GroupFits& fits, bool weighted, std::byte* blo
     block[group] = static_cast<std::byte>(scale_levels[group] | min_levels[group] << 4);
 }
 
+inline void put_scale_levels_q3_k(const std::uint8_t* levels, std::byte* block) {
+  for (int group = 0; group < 16; ++group) {
+    put_nibble(block + 96, group, 8, levels[group]);
+    add_bits(block[104 + group % 4], (levels[group] >> 4 & 3u) << group / 4 * 2);
+  }
+}
 inline void put_scales_q3_k(const GroupFits& fits, bool weighted, std::byte* block) {
   std::uint8_t scale_levels[16] = {};
   if (weighted) {
@@ -60,10 +66,7 @@ inline void put_scales_q3_k(const GroupFits& fits, bool weighted, std::byte* blo
     }
     put_half(block + 108, 1 / inverse);
   }
-  for (int group = 0; group < 16; ++group) {
-    put_nibble(block + 96, group, 8, scale_levels[group]);
-    add_bits(block[104 + group % 4], (scale_levels[group] >> 4 & 3u) << group / 4 * 2);
-  }
+  put_scale_levels_q3_k(scale_levels, block);
 }
 
 /// Q4_K and Q5_K, whose highest level is `top`.

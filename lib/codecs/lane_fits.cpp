@@ -40,34 +40,86 @@ void WeighPlain(const float* x, int n, bool mean, float* weights) {
   }
 }
 
-// Squares of 16 by 16 bytes in four rounds, each of which interleaves the halves.
-void TurnLevels(const std::uint8_t* levels, std::uint8_t* out) {
 #if HWY_TARGET == HWY_SCALAR
-  for (int i = 0; i < 32; ++i)
-    for (int group = 0; group < kLanes; ++group) out[group * 32 + i] = levels[i * kLanes + group];
-#else
-  const hn::FixedTag<std::uint8_t, 16> d8;
-  hn::Vec<decltype(d8)> rows[16], next[16];
-  for (int square = 0; square < 4; ++square) {
-    const int i = square / 2 * 16, group = square % 2 * 16;
-    for (int r = 0; r < 16; ++r) rows[r] = hn::LoadU(d8, levels + (i + r) * kLanes + group);
-    for (int round = 0; round < 4; ++round) {
-      for (int r = 0; r < 8; ++r) {
-        next[2 * r] = hn::InterleaveLower(d8, rows[r], rows[r + 8]);
-        next[2 * r + 1] = hn::InterleaveUpper(d8, rows[r], rows[r + 8]);
-      }
-      std::copy_n(next, 16, rows);
-    }
-    for (int r = 0; r < 16; ++r) hn::StoreU(rows[r], d8, out + (group + r) * 32 + i);
+void PackLevels(const std::uint8_t* levels, std::uint8_t* nibbles, std::uint32_t* fifths) {
+  for (int group = 0; group < kLanes; ++group) {
+    const auto level = [&](int i) { return levels[i * kLanes + group]; };
+    for (int i = 0; i < 16; ++i)
+      nibbles[16 * group + i] = static_cast<std::uint8_t>((level(i) & 15) | (level(i + 16) & 15) << 4);
+    std::uint32_t bits = 0;
+    for (int i = 0; i < 32 && fifths != nullptr; ++i) bits |= (level(i) >> 4 & 1u) << i;
+    if (fifths != nullptr) fifths[group] = bits;
   }
-#endif
 }
+#else
+using Bytes16 = hn::FixedTag<std::uint8_t, 16>;
+/// 16 levels of 16 groups, turned, in four rounds, each of which interleaves the halves.
+HWY_INLINE void turn_bytes(const std::uint8_t* from, hn::Vec<Bytes16>* rows) {
+  const Bytes16 d8;
+  hn::Vec<Bytes16> next[16];
+  for (int r = 0; r < 16; ++r) rows[r] = hn::LoadU(d8, from + r * kLanes);
+  for (int round = 0; round < 4; ++round) {
+    for (int r = 0; r < 8; ++r) {
+      next[2 * r] = hn::InterleaveLower(d8, rows[r], rows[r + 8]);
+      next[2 * r + 1] = hn::InterleaveUpper(d8, rows[r], rows[r + 8]);
+    }
+    std::copy_n(next, 16, rows);
+  }
+}
+HWY_INLINE std::uint32_t fifth_bits(hn::Vec<Bytes16> levels) {
+  const Bytes16 d8;
+  std::uint8_t bits[8] = {};  // as many as the function may write
+  hn::StoreMaskBits(d8, hn::Gt(levels, hn::Set(d8, 15)), bits);
+  return static_cast<std::uint32_t>(bits[0] | bits[1] << 8);
+}
+void PackLevels(const std::uint8_t* levels, std::uint8_t* nibbles, std::uint32_t* fifths) {
+  const Bytes16 d8;
+  const hn::Repartition<std::uint16_t, Bytes16> d16;
+  const auto low_half = hn::Set(d8, 15);
+  for (int group = 0; group < kLanes; group += 16) {
+    hn::Vec<Bytes16> low[16], high[16];
+    turn_bytes(levels + group, low);
+    turn_bytes(levels + 16 * kLanes + group, high);
+    for (int g = 0; g < 16; ++g) {
+      const auto shifted = hn::BitCast(d8, hn::ShiftLeft<4>(hn::BitCast(d16, hn::And(high[g], low_half))));
+      hn::StoreU(hn::Or(hn::And(low[g], low_half), shifted), d8, nibbles + 16 * (group + g));
+      if (fifths != nullptr) fifths[group + g] = fifth_bits(low[g]) | fifth_bits(high[g]) << 16;
+    }
+  }
+}
+#endif
 
 void Square(const float* x, int n, float* squares) {
   const Floats df;
   for (int i = 0; i < n * kLanes; i += static_cast<int>(hn::Lanes(df)))
     hn::StoreU(hn::Mul(load(x + i), load(x + i)), df, squares + i);
 }
+
+#if HWY_TARGET == HWY_SCALAR
+void SumsOfSquares(const float* x, std::int64_t n, std::int64_t apart, int n_runs, float* sums) {
+  for (int run = 0; run < n_runs; ++run) sums[run] = sum_of_squares(x + run * apart, n);
+}
+#else
+/// Of four runs for each of `fours` vectors.
+template <int fours>
+HWY_INLINE void sums_of_fours(const float* x, std::int64_t n, std::int64_t apart, float* sums) {
+  const hn::FixedTag<float, 4> d4;
+  hn::Vec<decltype(d4)> all[fours];
+  for (auto& sum : all) sum = hn::Zero(d4);
+  for (std::int64_t i = 0; i < n; i += 4)
+    for (int f = 0; f < fours; ++f)
+      for (const auto& element : square_of_four(x + 4 * f * apart + i, apart).rows)
+        all[f] = hn::Add(all[f], hn::Mul(element, element));
+  for (int f = 0; f < fours; ++f) hn::StoreU(all[f], d4, sums + 4 * f);
+}
+void SumsOfSquares(const float* x, std::int64_t n, std::int64_t apart, int n_runs, float* sums) {
+  int run = 0;
+  for (; run + 16 <= n_runs; run += 16) sums_of_fours<4>(x + run * apart, n, apart, sums + run);
+  for (; run + 8 <= n_runs; run += 8) sums_of_fours<2>(x + run * apart, n, apart, sums + run);
+  for (; run + 4 <= n_runs; run += 4) sums_of_fours<1>(x + run * apart, n, apart, sums + run);
+  for (; run < n_runs; ++run) sums[run] = sum_of_squares(x + run * apart, n);
+}
+#endif
 
 constexpr int kPair = 2;  // vectors in flight
 
@@ -257,9 +309,8 @@ std::uint32_t FitSymmetric(const LaneGroups& groups, int half, float* scales, st
 /// level_of() the quotients x / d by d's inverse, which is off by 2^-22 at most: that decides all but what is close to a
 /// midpoint, or large.
 HWY_INLINE V level_of_quotient(V x, V d, V inverse, int low, int high) {
-  const V q = hn::Mul(x, inverse), offset = set(12582912.0f);
-  const V off = hn::Abs(hn::Sub(q, hn::Sub(hn::Add(q, offset), offset)));
-  const M decided = hn::And(hn::Lt(off, set(0.4999f)), hn::Lt(hn::Abs(q), set(0x1p20f)));
+  const V q = hn::Mul(x, inverse);
+  const M decided = hn::And(hn::Lt(off_whole(q), set(kNearly)), hn::Lt(hn::Abs(q), set(0x1p20f)));
   if (HWY_LIKELY(hn::AllTrue(Floats(), decided))) return small_level_of(q, low, high);
   return level_of(hn::Div(x, d), low, high);
 }
@@ -286,7 +337,8 @@ HWY_EXPORT(FitAffine);
 HWY_EXPORT(FitSymmetric);
 HWY_EXPORT(TakeLevels);
 HWY_EXPORT(Square);
-HWY_EXPORT(TurnLevels);
+HWY_EXPORT(SumsOfSquares);
+HWY_EXPORT(PackLevels);
 
 void turn(const float* x, int n, int n_groups, float* out) { HWY_DYNAMIC_DISPATCH(Turn)(x, n, n_groups, out); }
 void weigh_lanes(const float* x, const float* importances, const float* spreads, int n, float* weights, float* sums) {
@@ -302,8 +354,13 @@ std::uint32_t fit_affine_lanes(const LaneGroups& groups, const AffineSearch& sea
 std::uint32_t fit_symmetric_lanes(const LaneGroups& groups, int half, float* scales, std::uint8_t* levels) {
   return HWY_DYNAMIC_DISPATCH(FitSymmetric)(groups, half, scales, levels);
 }
-void turn_levels(const std::uint8_t* levels, std::uint8_t* out) { HWY_DYNAMIC_DISPATCH(TurnLevels)(levels, out); }
+void pack_levels(const std::uint8_t* levels, std::uint8_t* nibbles, std::uint32_t* fifths) {
+  HWY_DYNAMIC_DISPATCH(PackLevels)(levels, nibbles, fifths);
+}
 void square_lanes(const float* x, int n, float* squares) { HWY_DYNAMIC_DISPATCH(Square)(x, n, squares); }
+void sums_of_squares(const float* x, std::int64_t n, std::int64_t apart, int n_runs, float* sums) {
+  HWY_DYNAMIC_DISPATCH(SumsOfSquares)(x, n, apart, n_runs, sums);
+}
 void take_levels(const float* x, const StoredScales& scales, int n, int low, int high, std::uint8_t* levels) {
   HWY_DYNAMIC_DISPATCH(TakeLevels)(x, scales, n, low, high, levels);
 }

@@ -22,8 +22,9 @@ struct LaneGroups {
 /// n_groups groups of n consecutive elements (a multiple of 4), turned to stand so; lanes without a group are zero.
 void turn(const float* x, int n, int n_groups, float* out);
 
-/// Levels of 32 elements of each group, turned back: group g's are out[32 g ..].
-void turn_levels(const std::uint8_t* levels, std::uint8_t* out);
+/// Levels of 32 elements of each group, turned back: 16 bytes a group, element i with i + 16 above it, and the elements'
+/// fifth bits, if not null.
+void pack_levels(const std::uint8_t* levels, std::uint8_t* nibbles, std::uint32_t* fifths);
 
 /// weigh() of each group, all turned: `spreads` one a group. `weights` may be `importances`. Of no use for sums: null.
 void weigh_lanes(const float* x, const float* importances, const float* spreads, int n, float* weights, float* sums);
@@ -31,16 +32,9 @@ void weigh_lanes(const float* x, const float* importances, const float* spreads,
 void weigh_lanes(const float* x, int n, bool mean, float* weights);
 /// x^2 of n elements of each group.
 void square_lanes(const float* x, int n, float* squares);
-/// sum_of_squares of n_blocks <= 4 blocks of n elements, one behind the other: their sums do not wait for one another.
-inline void sums_of_squares(const float* x, int n, int n_blocks, float* sums) {
-  float all[4] = {};
-  for (int i = 0; i < n; ++i)
-    for (int b = 0; b < 4; ++b) {
-      const float value = x[(b < n_blocks ? b : 0) * n + i];
-      all[b] += value * value;
-    }
-  std::copy_n(all, n_blocks, sums);
-}
+/// sum_of_squares of n_runs runs of n elements each (a multiple of 4), one `apart` elements behind the other: their sums do
+/// not wait for one another. A sum that is NaN may be another NaN.
+void sums_of_squares(const float* x, std::int64_t n, std::int64_t apart, int n_runs, float* sums);
 
 /// fit_affine of each group. `levels`, laid out as the elements are, only if not null.
 std::uint32_t fit_affine_lanes(const LaneGroups& groups, const AffineSearch& search, float* scales, float* mins,

@@ -28,14 +28,11 @@ HWY_INLINE void take_codes(const CodeBook& book, const GridGroup& group, const f
                            const GridCandidates& candidates, std::int32_t* codes) {
   const Floats df;
   const Ints di;
-  const auto lowest = hn::Set(di, 0x400000), highest = hn::Set(di, 0x400000 + group.levels - 1);
   for (int c = 0; c < kMost; c += static_cast<int>(hn::Lanes(df))) {
     auto code = hn::Zero(di);
     for (int i = book.parts() - 1; i >= 0; --i) {
       const V at = hn::Mul(set(0.5f), hn::Sub(hn::Mul(load(candidates.inverses + c), set(x[i])), set(1)));
-      const auto bits = hn::And(hn::BitCast(di, hn::Add(at, set(12582912.0f))), hn::Set(di, 0x7fffff));
-      const auto level = hn::Sub(hn::Min(hn::Max(bits, lowest), highest), lowest);
-      code = hn::Or(hn::ShiftLeftSame(code, book.bits()), level);
+      code = hn::Or(hn::ShiftLeftSame(code, book.bits()), level_bits(at, 0, group.levels - 1));
     }
     hn::Store(code, di, codes + c);
   }

@@ -19,8 +19,6 @@ constexpr int kN = 16, kHalf = 4;
 
 /// Below this largest magnitude products of three elements come near to denormals, which have no relative precision.
 constexpr float kPrecise = 0x1p-30f;
-/// Quotients this close to a midpoint between levels count as undecided; those compared are off by 2^-20 at most.
-constexpr float kNearly = 0.4999f;
 
 /// The quotients that leave an element at its level, 2^20 standing for those that the last levels limit.
 struct Bounds {
@@ -58,9 +56,9 @@ HWY_INLINE std::uint32_t fit_unmoved(const float* x, float* scales) {
     const V lx = hn::Sub(sum_lx, hn::Load(df, first + i * lanes));
     const V product = hn::Mul(load(x + i * kLanes), hn::Sub(sum_l2, hn::Load(df, second + i * lanes)));
     const Bounds bounds = bounds_of(hn::Load(df, levels + i * lanes));
-    // false for all lx <= 0
+    const M within = hn::And(hn::Gt(product, hn::Mul(bounds.low, lx)), hn::Lt(product, hn::Mul(bounds.high, lx)));
     stays =
-        hn::And(stays, hn::And(hn::Gt(product, hn::Mul(bounds.low, lx)), hn::Lt(product, hn::Mul(bounds.high, lx))));
+        hn::And(stays, hn::Or(within, hn::Not(hn::Gt(lx, zero))));  // nothing moves in groups whose peak is positive
   }
   const M dead = hn::Lt(hn::Abs(peak), set(kNothing));
   const M decided = hn::Or(dead, hn::And(stays, hn::Ge(hn::Abs(peak), set(kPrecise))));
@@ -70,60 +68,81 @@ HWY_INLINE std::uint32_t fit_unmoved(const float* x, float* scales) {
   return bits_of(hn::Or(unsound, hn::Not(decided)));
 }
 
+/// Largest magnitudes between which a reciprocal is neither lost nor infinite without being seen: lx is less than 2^96.
+constexpr float kTame = 0x1p30f;
+
 /// The levels of the quotients x / y where `asked`.
-HWY_INLINE V level_of_quotient(V x, V y, M asked) {
+HWY_INLINE V level_of_quotient(V x, V y, M asked, bool tame) {
 #if HWY_ARCH_X86
-  // By a reciprocal that is off by 2^-11 at most: that decides all but what is near a midpoint of the first levels, or
-  // large.
-  const V q = hn::Mul(x, hn::ApproximateReciprocal(y));
-  const V off = hn::Abs(hn::Sub(q, hn::Sub(hn::Add(q, set(12582912.0f)), set(12582912.0f))));
-  const M decided = hn::And(hn::Lt(off, set(0.497f)), hn::Lt(hn::Abs(q), set(kSmall)));
-  if (HWY_LIKELY(hn::AllFalse(Floats(), hn::AndNot(decided, asked)))) return small_level_of(q, -kHalf, kHalf - 1);
+  // By a reciprocal that is off by 2^-11 at most, and by 2^-20 after Newton's step: that decides all but what is near a
+  // midpoint of the first levels, or large. Of what is no number nothing is decided.
+  if (HWY_LIKELY(tame)) {
+    const V guess = hn::ApproximateReciprocal(y), q = hn::Mul(x, hn::Mul(guess, hn::NegMulAdd(y, guess, set(2))));
+    const M decided = hn::And(hn::Lt(off_whole(q), set(kNearly)), hn::Lt(hn::Abs(q), set(kSmall)));
+    if (HWY_LIKELY(hn::AllFalse(Floats(), hn::AndNot(decided, asked)))) return small_level_of(q, -kHalf, kHalf - 1);
+  }
 #endif
-  (void)asked;
+  (void)asked, (void)tame;
   return level_of(hn::Div(x, y), -kHalf, kHalf - 1);
 }
 
-/// fit_by_moves of a vector of groups. Most elements stay in all lanes, and what follows them does not wait for them.
+/// fit_by_moves of kTurns vectors of groups, whose steps, each of which has to wait for the one before, do not wait for one
+/// another.
+template <int kTurns>
 HWY_INLINE void fit_moved(const float* x, float* scales) {
   const Floats df;
   const int lanes = static_cast<int>(hn::Lanes(df));
-  HWY_ALIGN float levels[kN * 16];
-  Largest unused = hn::Zero(Ints());
-  const V zero = hn::Zero(df), peak = extreme_of(x, kN, unused), inverse = hn::Div(set(-kHalf), peak);
-  const M dead = hn::Lt(hn::Abs(peak), set(kNothing));
-  V sum_lx = zero, sum_l2 = zero;
-  for (int i = 0; i < kN; ++i) {
-    const V xi = load(x + i * kLanes), w = hn::Mul(xi, xi), l = level_of(hn::Mul(inverse, xi), -kHalf, kHalf - 1);
-    hn::Store(l, df, levels + i * lanes);
-    sum_lx = hn::Add(sum_lx, hn::Mul(hn::Mul(w, xi), l));
-    sum_l2 = hn::Add(sum_l2, hn::Mul(hn::Mul(w, l), l));
+  HWY_ALIGN float levels[kN * kTurns * 16];
+  const V zero = hn::Zero(df);
+  M dead[kTurns];
+  V sum_lx[kTurns], sum_l2[kTurns];
+  bool tame = true;
+  for (int t = 0; t < kTurns; ++t) {
+    Largest unused = hn::Zero(Ints());
+    const V peak = extreme_of(x + t * lanes, kN, unused), magnitude = hn::Abs(peak),
+            inverse = hn::Div(set(-kHalf), peak);
+    dead[t] = hn::Lt(magnitude, set(kNothing));
+    tame = tame && hn::AllTrue(df, hn::Or(dead[t], hn::Lt(magnitude, set(kTame))));
+    sum_lx[t] = sum_l2[t] = zero;
+    for (int i = 0; i < kN; ++i) {
+      const V xi = load(x + i * kLanes + t * lanes), w = hn::Mul(xi, xi),
+              l = level_of(hn::Mul(inverse, xi), -kHalf, kHalf - 1);
+      hn::Store(l, df, levels + (i * kTurns + t) * lanes);
+      sum_lx[t] = hn::Add(sum_lx[t], hn::Mul(hn::Mul(w, xi), l));
+      sum_l2[t] = hn::Add(sum_l2[t], hn::Mul(hn::Mul(w, l), l));
+    }
   }
   // A lane in which nothing moved in a round finds nothing to move in the next either.
   bool moved = true;
   for (int round = 0; round < 5 && moved; ++round) {
     moved = false;
-    for (int i = 0; i < kN; ++i) {
-      const V xi = load(x + i * kLanes), w = hn::Mul(xi, xi), wx = hn::Mul(w, xi),
-              old = hn::Load(df, levels + i * lanes);
-      V lx = hn::Sub(sum_lx, hn::Mul(wx, old)), l2 = hn::Sub(sum_l2, hn::Mul(hn::Mul(w, old), old));
-      M better = hn::AndNot(dead, hn::Gt(lx, zero));
-      const V other = level_of_quotient(hn::Mul(xi, l2), lx, better);
-      better = hn::And(better, hn::Ne(other, old));
-      if (hn::AllFalse(df, better)) continue;
-      lx = hn::Add(lx, hn::Mul(wx, other));
-      l2 = hn::Add(l2, hn::Mul(hn::Mul(w, other), other));
-      better = hn::And(better, hn::And(hn::Gt(l2, zero),
-                                       hn::Gt(hn::Mul(hn::Mul(lx, lx), sum_l2), hn::Mul(hn::Mul(sum_lx, sum_lx), l2))));
-      hn::Store(hn::IfThenElse(better, other, old), df, levels + i * lanes);
-      sum_lx = hn::IfThenElse(better, lx, sum_lx);
-      sum_l2 = hn::IfThenElse(better, l2, sum_l2);
-      moved |= !hn::AllFalse(df, better);
-    }
+    for (int i = 0; i < kN; ++i)
+      for (int t = 0; t < kTurns; ++t) {
+        float* level = levels + (i * kTurns + t) * lanes;
+        const V xi = load(x + i * kLanes + t * lanes), w = hn::Mul(xi, xi), wx = hn::Mul(w, xi),
+                old = hn::Load(df, level);
+        V lx = hn::Sub(sum_lx[t], hn::Mul(wx, old)), l2 = hn::Sub(sum_l2[t], hn::Mul(hn::Mul(w, old), old));
+        M better = hn::AndNot(dead[t], hn::Gt(lx, zero));
+        const V other = level_of_quotient(hn::Mul(xi, l2), lx, better, tame);
+        better = hn::And(better, hn::Ne(other, old));
+        if (hn::AllFalse(df, better)) continue;
+        lx = hn::Add(lx, hn::Mul(wx, other));
+        l2 = hn::Add(l2, hn::Mul(hn::Mul(w, other), other));
+        better = hn::And(better, hn::And(hn::Gt(l2, zero), hn::Gt(hn::Mul(hn::Mul(lx, lx), sum_l2[t]),
+                                                                  hn::Mul(hn::Mul(sum_lx[t], sum_lx[t]), l2))));
+        hn::Store(hn::IfThenElse(better, other, old), df, level);
+        sum_lx[t] = hn::IfThenElse(better, lx, sum_lx[t]);
+        sum_l2[t] = hn::IfThenElse(better, l2, sum_l2[t]);
+        moved |= !hn::AllFalse(df, better);
+      }
   }
-  const M sound = hn::AndNot(dead, hn::Gt(sum_l2, zero));
-  hn::StoreU(hn::IfThenElse(sound, hn::Div(sum_lx, sum_l2), zero), df, scales);
+  for (int t = 0; t < kTurns; ++t) {
+    const M sound = hn::AndNot(dead[t], hn::Gt(sum_l2[t], zero));
+    hn::StoreU(hn::IfThenElse(sound, hn::Div(sum_lx[t], sum_l2[t]), zero), df, scales + t * lanes);
+  }
 }
+
+constexpr int kTurns = 2;
 
 void FitByMoves(const float* x, int n_groups, float* scales) {
   const int lanes = static_cast<int>(hn::Lanes(Floats()));
@@ -131,7 +150,7 @@ void FitByMoves(const float* x, int n_groups, float* scales) {
   int places[kLanes], n_moving = 0;
   const auto move = [&]() HWY_ATTR {
     turn_groups(moving, kN, n_moving, turned);
-    for (int first = 0; first < n_moving; first += lanes) fit_moved(turned + first, found + first);
+    for (int first = 0; first < n_moving; first += kTurns * lanes) fit_moved<kTurns>(turned + first, found + first);
     for (int i = 0; i < n_moving; ++i) scales[places[i]] = found[i];
     n_moving = 0;
   };

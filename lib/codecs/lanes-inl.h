@@ -26,32 +26,40 @@ using M = hn::Mask<Floats>;
 HWY_INLINE V set(float x) { return hn::Set(Floats(), x); }
 HWY_INLINE V load(const float* at) { return hn::LoadU(Floats(), at); }
 
-/// nearest() of fits.h, limited, as floats.
-HWY_INLINE V level_of(V x, int low, int high) {
+/// nearest() of fits.h, limited.
+HWY_INLINE hn::Vec<Ints> level_bits(V x, int low, int high) {
   const Ints di;
-  const auto bits = hn::And(hn::BitCast(di, hn::Add(x, set(12582912.0f))), hn::Set(di, 0x7fffff));
+  const auto bits = hn::And(hn::BitCast(di, hn::Add(x, set(kShift))), hn::Set(di, 0x7fffff));
   const auto limited =
       hn::Min(hn::Max(bits, hn::Set(di, 0x400000 + low)), hn::Set(di, 0x400000 + high));  // still offset
-  return hn::ConvertTo(Floats(), hn::Sub(limited, hn::Set(di, 0x400000)));
+  return hn::Sub(limited, hn::Set(di, 0x400000));
 }
+/// The same as floats.
+HWY_INLINE V level_of(V x, int low, int high) { return hn::ConvertTo(Floats(), level_bits(x, low, high)); }
+/// How far x, of less than 2^22, is from the nearest whole number.
+HWY_INLINE V off_whole(V x) { return hn::Abs(hn::Sub(x, hn::Sub(hn::Add(x, set(kShift)), set(kShift)))); }
 
 /// Where small_level_of() is level_of().
 constexpr float kSmall = 0x1p22f;
 /// The same of what is known to be below 2^22 in magnitude: there the sum with 1.5 * 2^23 orders as its bits do, and what
 /// is added comes off again exactly.
-constexpr int kOffsetBits = 0x4b400000;  // of 12582912.0f
+constexpr int kOffsetBits = std::bit_cast<int>(kShift);
 HWY_INLINE V small_level_of(V x, int low, int high) {
   const Ints di;
-  const auto bits = hn::BitCast(di, hn::Add(x, set(12582912.0f)));
+  const auto bits = hn::BitCast(di, hn::Add(x, set(kShift)));
   const auto limited = hn::Min(hn::Max(bits, hn::Set(di, kOffsetBits + low)), hn::Set(di, kOffsetBits + high));
-  return hn::Sub(hn::BitCast(Floats(), limited), set(12582912.0f));
+  return hn::Sub(hn::BitCast(Floats(), limited), set(kShift));
 }
 /// The same of what rounds to no less than the lowest level.
 HWY_INLINE V small_level_at_most(V x, int high) {
   const Ints di;
-  const auto bits = hn::BitCast(di, hn::Add(x, set(12582912.0f)));
-  return hn::Sub(hn::BitCast(Floats(), hn::Min(bits, hn::Set(di, kOffsetBits + high))), set(12582912.0f));
+  const auto bits = hn::BitCast(di, hn::Add(x, set(kShift)));
+  return hn::Sub(hn::BitCast(Floats(), hn::Min(bits, hn::Set(di, kOffsetBits + high))), set(kShift));
 }
+
+/// Quotients that are not this near to a whole number count as undecided between two: by a reciprocal they are off by 2^-17
+/// at most where they are less than 8.
+constexpr float kNearly = 0.4999f;
 
 /// The largest magnitude met in each lane, as bits: they order as magnitudes do, infinity and then NaN above all.
 using Largest = hn::Vec<Ints>;
@@ -73,27 +81,35 @@ HWY_INLINE void store_levels(V levels, std::uint8_t* out) {
   hn::StoreU(hn::DemoteTo(d8, hn::ConvertTo(Ints(), levels)), d8, out);
 }
 
+#if HWY_TARGET != HWY_SCALAR
+/// Four elements of four groups, which begin `apart` elements from one another: element i of all in rows[i].
+struct Square4 {
+  hn::Vec<hn::FixedTag<float, 4>> rows[4];
+};
+HWY_INLINE Square4 square_of_four(const float* x, std::int64_t apart) {
+  const hn::FixedTag<float, 4> d4;
+  const hn::RepartitionToWide<decltype(d4)> wide;
+  const auto a = hn::LoadU(d4, x), b = hn::LoadU(d4, x + apart), c = hn::LoadU(d4, x + 2 * apart),
+             d = hn::LoadU(d4, x + 3 * apart);
+  const auto ab_low = hn::BitCast(wide, hn::InterleaveLower(d4, a, b)),
+             ab_high = hn::BitCast(wide, hn::InterleaveUpper(d4, a, b)),
+             cd_low = hn::BitCast(wide, hn::InterleaveLower(d4, c, d)),
+             cd_high = hn::BitCast(wide, hn::InterleaveUpper(d4, c, d));
+  return {{hn::BitCast(d4, hn::InterleaveLower(wide, ab_low, cd_low)),
+           hn::BitCast(d4, hn::InterleaveUpper(wide, ab_low, cd_low)),
+           hn::BitCast(d4, hn::InterleaveLower(wide, ab_high, cd_high)),
+           hn::BitCast(d4, hn::InterleaveUpper(wide, ab_high, cd_high))}};
+}
+#endif
+
 /// turn() of lane_fits.h.
 HWY_INLINE void turn_groups(const float* x, int n, int n_groups, float* out) {
   int group = 0;
 #if HWY_TARGET != HWY_SCALAR
-  // squares of four groups and four elements
-  const hn::FixedTag<float, 4> d4;
-  const hn::RepartitionToWide<decltype(d4)> wide;
   for (; group + 4 <= n_groups; group += 4)
     for (int i = 0; i < n; i += 4) {
-      const float* from = x + group * n + i;
-      const auto a = hn::LoadU(d4, from), b = hn::LoadU(d4, from + n), c = hn::LoadU(d4, from + 2 * n),
-                 d = hn::LoadU(d4, from + 3 * n);
-      const auto ab_low = hn::BitCast(wide, hn::InterleaveLower(d4, a, b)),
-                 ab_high = hn::BitCast(wide, hn::InterleaveUpper(d4, a, b)),
-                 cd_low = hn::BitCast(wide, hn::InterleaveLower(d4, c, d)),
-                 cd_high = hn::BitCast(wide, hn::InterleaveUpper(d4, c, d));
-      float* to = out + i * kLanes + group;
-      hn::StoreU(hn::BitCast(d4, hn::InterleaveLower(wide, ab_low, cd_low)), d4, to);
-      hn::StoreU(hn::BitCast(d4, hn::InterleaveUpper(wide, ab_low, cd_low)), d4, to + kLanes);
-      hn::StoreU(hn::BitCast(d4, hn::InterleaveLower(wide, ab_high, cd_high)), d4, to + 2 * kLanes);
-      hn::StoreU(hn::BitCast(d4, hn::InterleaveUpper(wide, ab_high, cd_high)), d4, to + 3 * kLanes);
+      const Square4 square = square_of_four(x + group * n + i, n);
+      for (int j = 0; j < 4; ++j) hn::StoreU(square.rows[j], hn::FixedTag<float, 4>(), out + (i + j) * kLanes + group);
     }
 #endif
   for (int i = 0; i < n; ++i) {

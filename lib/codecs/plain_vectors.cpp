@@ -65,82 +65,133 @@ void Nvfp4Row(const float* x, std::int64_t n, std::byte* out) { encode_nvfp4(x, 
 using Bytes = hn::Rebind<std::uint8_t, Floats>;
 constexpr int kBatch = Scales::kBatch;
 
-struct Ranges {
-  alignas(64) float low[kBatch], high[kBatch];
-};
+using V = hn::Vec<Floats>;
+using Mask = hn::Mask<Floats>;
+
+constexpr int kLanesHere = static_cast<int>(hn::MaxLanes(Floats()));
+constexpr int kVectors = kBatch / kLanesHere;  // that hold a value of each block of a batch
 
 // Four vectors, each a block's, to one whose every four lanes are of those blocks.
-template <class V, class Op>
-HWY_INLINE V four_to_one(const V& a, const V& b, const V& c, const V& d, const Op& op) {
+template <class Op>
+HWY_INLINE V four_to_one(const V* v, const Op& op) {
   const Floats df;
   const hn::RepartitionToWide<Floats> wide;
-  const auto pairs = [&](const V& one, const V& other) {
+  const auto pairs = [&](const V& one, const V& other) HWY_ATTR {
     return hn::BitCast(wide, op(hn::InterleaveLower(df, one, other), hn::InterleaveUpper(df, one, other)));
   };
-  const auto ab = pairs(a, b), cd = pairs(c, d);
+  const auto ab = pairs(v[0], v[1]), cd = pairs(v[2], v[3]);
   return op(hn::BitCast(df, hn::InterleaveLower(wide, ab, cd)), hn::BitCast(df, hn::InterleaveUpper(wide, ab, cd)));
 }
 
-// The smallest and the largest of 32 elements each of four blocks.
-HWY_INLINE void ranges_of_four(const float* x, float* low, float* high) {
+// Four of those to as many vectors as 16 blocks take, a lane for each.
+template <class Op>
+HWY_INLINE void sixteen_to_one(const V* fours, const Op& op, V* out) {
   const Floats df;
-  constexpr int kMost = static_cast<int>(hn::MaxLanes(Floats()));
-  const int lanes = static_cast<int>(hn::Lanes(df));
-  const auto reduced = [&](const auto& op, float* out) {
-    const auto of_block = [&](int b) {
-      auto v = hn::LoadU(df, x + 32 * b);
-      for (int i = lanes; i < 32; i += lanes) v = op(v, hn::LoadU(df, x + 32 * b + i));
-      return v;
+  if constexpr (kLanesHere == 4) {
+    std::copy_n(fours, 4, out);
+  } else {
+    const auto halves = [&](const V& one, const V& other) HWY_ATTR {
+      return op(hn::ConcatLowerLower(df, other, one), hn::ConcatUpperUpper(df, other, one));
     };
-    alignas(64) float fours[kMost];
-    hn::Store(four_to_one(of_block(0), of_block(1), of_block(2), of_block(3), op), df, fours);
-    const hn::FixedTag<float, 4> d4;
-    auto v = hn::Load(d4, fours);
-    for (int i = 4; i < lanes; i += 4) v = op(v, hn::Load(d4, fours + i));
-    hn::Store(v, d4, out);
-  };
-  reduced([](auto a, auto b) { return hn::Min(a, b); }, low);
-  reduced([](auto a, auto b) { return hn::Max(a, b); }, high);
-}
-
-// Of n_blocks of 32 finite elements.
-HWY_INLINE void ranges_of(const float* x, int n_blocks, Ranges& ranges) {
-  alignas(64) float last[4 * 32] = {};
-  for (int b = 0; b < kBatch; b += 4) {
-    const float* from = x + 32 * b;
-    if (b + 4 > n_blocks) {
-      if (b < n_blocks) std::copy_n(from, 32 * (n_blocks - b), last);
-      from = last;
+    if constexpr (kLanesHere == 8) {
+      out[0] = halves(fours[0], fours[1]);
+      out[1] = halves(fours[2], fours[3]);
+    } else {
+      const V even = halves(fours[0], fours[2]),
+              odd = halves(fours[1], fours[3]);  // of four lanes each, 0 0 2 2, 1 1 3 3
+      out[0] = op(hn::OddEvenBlocks(hn::SwapAdjacentBlocks(odd), even),
+                  hn::OddEvenBlocks(odd, hn::SwapAdjacentBlocks(even)));
     }
-    ranges_of_four(from, ranges.low + b, ranges.high + b);
   }
 }
 
-// 32 levels min(top, (x - low) * inverse + offset towards zero), none below 0: of each two that are 16 apart the low
-// four bits in a byte, and the fifth ones at `fifths` if top is 31.
-template <int top>
+// The smallest and the largest of 32 elements each of kBatch blocks. False where one is infinite or NaN (or a sum
+// overflows): then they are nothing.
+HWY_INLINE bool ranges_of(const float* x, V* low, V* high) {
+  const Floats df;
+  const auto least = [](const V& one, const V& other) HWY_ATTR { return hn::Min(one, other); };
+  const auto most = [](const V& one, const V& other) HWY_ATTR { return hn::Max(one, other); };
+  V lows[4], highs[4], all = hn::Zero(df);
+  for (int four = 0; four < 4; ++four) {
+    V of_low[4], of_high[4];
+    for (int b = 0; b < 4; ++b, x += 32) {
+      V sum = of_low[b] = of_high[b] = hn::LoadU(df, x);
+      for (int i = kLanesHere; i < 32; i += kLanesHere) {
+        const V more = hn::LoadU(df, x + i);
+        of_low[b] = least(of_low[b], more);
+        of_high[b] = most(of_high[b], more);
+        sum = hn::Add(sum, more);
+      }
+      all = hn::Add(all, sum);
+    }
+    lows[four] = four_to_one(of_low, least);
+    highs[four] = four_to_one(of_high, most);
+  }
+  sixteen_to_one(lows, least, low);
+  sixteen_to_one(highs, most, high);
+  return hn::AllTrue(df, hn::Le(hn::Abs(all), hn::Set(df, kFinite)));
+}
+
+// What a batch of blocks has beside its levels.
+struct Frames {
+  alignas(64) float low[kBatch], inverse[kBatch];
+  alignas(64) float halves[2 * kBatch];  // each block's d, each block's smallest
+  std::byte codes[4 * kBatch];
+  std::uint32_t unsure = 0;  // blocks that are the definition's, as bits
+};
+
+// Of vector i of a batch.
+HWY_INLINE void put_frames(int i, V d, V low, Mask unsure, Frames& frames) {
+  const Floats df;
+  const V inverse = hn::IfThenElseZero(hn::Ne(d, hn::Zero(df)), hn::Div(hn::Set(df, 1.0f), d));
+  const Mask finite = hn::Le(hn::Abs(inverse), hn::Set(df, kFinite));
+  std::uint8_t bits[8] = {};  // as many as the function may write
+  hn::StoreMaskBits(df, hn::Or(unsure, hn::Not(finite)), bits);
+  frames.unsure |= static_cast<std::uint32_t>(bits[0] | bits[1] << 8) << i * kLanesHere;
+  hn::Store(inverse, df, frames.inverse + i * kLanesHere);
+  hn::Store(low, df, frames.low + i * kLanesHere);
+  hn::Store(d, df, frames.halves + i * kLanesHere);
+  hn::Store(low, df, frames.halves + kBatch + i * kLanesHere);
+}
+
+// ConvertTo() of what an int holds, which on x86 spares three operations that see to the rest.
+HWY_INLINE hn::Vec<Ints> whole_part(V x) {
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
+  return hn::Vec<Ints>{_mm512_cvttps_epi32(x.raw)};
+#elif HWY_ARCH_X86 && HWY_TARGET == HWY_AVX2
+  return hn::Vec<Ints>{_mm256_cvttps_epi32(x.raw)};
+#else
+  return hn::ConvertTo(Ints(), x);
+#endif
+}
+
+// 32 levels min(top, (x - low) * inverse + offset towards zero), none below 0 and, unless `limits`, none above `top`: of
+// each two that are 16 apart the low four bits in a byte, and the fifth ones at `fifths` if top is 31.
+template <int top, bool affine>
 HWY_INLINE void put_levels(const float* x, float low, float inverse, float offset, std::byte* quarters,
                            std::byte* fifths) {
   const Floats df;
   const Ints di;
+  const hn::RebindToUnsigned<Ints> du;
   const Bytes d8;
-  const int lanes = static_cast<int>(hn::Lanes(df));
-  const auto levels = [&](int i) {
-    const auto up = hn::Mul(hn::Sub(hn::LoadU(df, x + i), hn::Set(df, low)), hn::Set(df, inverse));
-    return hn::Min(hn::ConvertTo(di, hn::Add(up, hn::Set(df, offset))), hn::Set(di, top));
+  const auto levels = [&](int i) HWY_ATTR {
+    V xi = hn::LoadU(df, x + i);
+    if constexpr (affine) xi = hn::Sub(xi, hn::Set(df, low));
+    const auto level = whole_part(hn::Add(hn::Mul(xi, hn::Set(df, inverse)), hn::Set(df, offset)));
+    return affine ? level : hn::Min(level, hn::Set(di, top));
   };
   std::uint32_t bits = 0;
-  const auto fifth = [&](auto level, int i) {
+  const auto fifth = [&](auto level, int i) HWY_ATTR {
     std::uint8_t mask[8] = {};  // as many as the function may write
     hn::StoreMaskBits(di, hn::Gt(level, hn::Set(di, 15)), mask);
     bits |= static_cast<std::uint32_t>(mask[0] | mask[1] << 8) << i;
   };
-  for (int i = 0; i < 16; i += lanes) {
+  for (int i = 0; i < 16; i += kLanesHere) {
     const auto first = levels(i), second = levels(i + 16);
     const auto low_bits = top == 15 ? first : hn::And(first, hn::Set(di, 15));
     const auto high_bits = top == 15 ? second : hn::And(second, hn::Set(di, 15));
-    hn::StoreU(hn::DemoteTo(d8, hn::Or(low_bits, hn::ShiftLeft<4>(high_bits))), d8,
-               reinterpret_cast<std::uint8_t*>(quarters + i));
+    const auto both = hn::BitCast(du, hn::Or(low_bits, hn::ShiftLeft<4>(high_bits)));
+    hn::StoreU(hn::U8FromU32(both), d8, reinterpret_cast<std::uint8_t*>(quarters + i));
     if constexpr (top == 31) fifth(first, i), fifth(second, i + 16);
   }
   if constexpr (top == 31) std::memcpy(fifths, &bits, 4);
@@ -195,51 +246,43 @@ HWY_INLINE void for_batches(const float* x, std::int64_t n, int block_elements, 
   }
 }
 
-// Q4_0, Q5_0: where the extremes tie, the first would decide.
-template <class Type, int half, int fifth>
-HWY_INLINE void symmetric_row(const float* x, std::int64_t n, std::byte* out, RowEncoder* definition) {
-  for_batches(x, n, 32, Type::kBytes, out, [&](const float* in, int n_blocks, std::byte* to) {
-    if (!simd::all_finite(in, 32 * static_cast<std::size_t>(n_blocks)))
-      return definition(in, nullptr, 32 * n_blocks, to);
-    Ranges ranges;
-    ranges_of(in, n_blocks, ranges);
-    alignas(64) float peaks[kBatch];
-    for (int b = 0; b < kBatch; ++b) peaks[b] = ranges.high[b] > -ranges.low[b] ? ranges.high[b] : ranges.low[b];
-    Scales scales;
-    scales_of(peaks, -half, scales);
-    for (int b = 0; b < n_blocks; ++b, in += 32, to += Type::kBytes) {
-      if (ranges.high[b] == -ranges.low[b] || !(std::fabs(scales.inverse[b]) <= kFinite)) {
-        definition(in, nullptr, 32, to);
-        continue;
-      }
-      std::memcpy(to, scales.codes + 2 * b, 2);
-      put_levels<2 * half - 1>(in, 0, scales.inverse[b], half + 0.5f, to + Type::kBytes - 16, to + fifth);
+// Q4_0 and Q5_0, where the first of extremes that tie would decide; Q4_1 and Q5_1, where the sign of a zero that is the
+// smallest element is that of the first. A level of those is at most top + 1/2 and some roundings.
+template <class Type, bool affine, int fifth>
+HWY_INLINE void plain_row(const float* x, std::int64_t n, std::byte* out, RowEncoder* definition) {
+  constexpr int kHalf = static_cast<int>(Type::kLargest), kTop = affine ? kHalf : 2 * kHalf - 1;
+  const Floats df;
+  for_batches(x, n, 32, Type::kBytes, out, [&](const float* in, int n_blocks, std::byte* to) HWY_ATTR {
+    alignas(64) float last[32 * kBatch];
+    const float* whole = in;
+    if (n_blocks < kBatch) {
+      std::fill(std::copy_n(in, 32 * n_blocks, last), last + 32 * kBatch, 0.0f);
+      whole = last;
     }
-  });
-}
-
-// Q4_1, Q5_1: the sign of a zero that is the smallest element is that of the first.
-template <class Type, int top, int fifth>
-HWY_INLINE void affine_row(const float* x, std::int64_t n, std::byte* out, RowEncoder* definition) {
-  for_batches(x, n, 32, Type::kBytes, out, [&](const float* in, int n_blocks, std::byte* to) {
-    if (!simd::all_finite(in, 32 * static_cast<std::size_t>(n_blocks)))
-      return definition(in, nullptr, 32 * n_blocks, to);
-    Ranges ranges;
-    ranges_of(in, n_blocks, ranges);
-    alignas(64) float extents[kBatch];
-    for (int b = 0; b < kBatch; ++b) extents[b] = ranges.high[b] - ranges.low[b];
-    Scales scales;
-    scales_of(extents, top, scales);
-    std::byte low_codes[2 * kBatch];
-    simd::f32_to_f16(ranges.low, low_codes, kBatch);
+    V low[kVectors], high[kVectors];
+    if (!ranges_of(whole, low, high)) return definition(in, nullptr, 32 * n_blocks, to);
+    Frames frames;
+    for (int i = 0; i < kVectors; ++i) {
+      if constexpr (affine) {
+        const V extent = hn::Sub(high[i], low[i]);
+        const Mask finite = hn::Le(extent, hn::Set(df, kFinite));
+        put_frames(i, hn::Div(extent, hn::Set(df, kTop)), low[i], hn::Or(hn::Eq(low[i], hn::Zero(df)), hn::Not(finite)),
+                   frames);
+      } else {
+        const V mirrored = hn::Neg(low[i]), peak = hn::IfThenElse(hn::Gt(high[i], mirrored), high[i], low[i]);
+        put_frames(i, hn::Mul(peak, hn::Set(df, -1.0f / kHalf)), low[i], hn::Eq(high[i], mirrored), frames);
+      }
+    }
+    simd::f32_to_f16(frames.halves, frames.codes, affine ? 2 * kBatch : kBatch);
     for (int b = 0; b < n_blocks; ++b, in += 32, to += Type::kBytes) {
-      if (ranges.low[b] == 0 || !(extents[b] <= kFinite) || !(scales.inverse[b] <= kFinite)) {
+      if ((frames.unsure >> b & 1) != 0) {
         definition(in, nullptr, 32, to);
         continue;
       }
-      std::memcpy(to, scales.codes + 2 * b, 2);
-      std::memcpy(to + 2, low_codes + 2 * b, 2);
-      put_levels<top>(in, ranges.low[b], scales.inverse[b], 0.5f, to + Type::kBytes - 16, to + fifth);
+      std::memcpy(to, frames.codes + 2 * b, 2);
+      if constexpr (affine) std::memcpy(to + 2, frames.codes + 2 * (kBatch + b), 2);
+      put_levels<kTop, affine>(in, frames.low[b], frames.inverse[b], affine ? 0.5f : kHalf + 0.5f,
+                               to + Type::kBytes - 16, to + fifth);
     }
   });
 }
@@ -266,10 +309,10 @@ HWY_INLINE void ternary_row(const float* x, std::int64_t n, std::byte* out, RowE
   });
 }
 
-void Q4_0Row(const float* x, std::int64_t n, std::byte* out) { symmetric_row<Q4_0, 8, 0>(x, n, out, encode_q4_0); }
-void Q5_0Row(const float* x, std::int64_t n, std::byte* out) { symmetric_row<Q5_0, 16, 2>(x, n, out, encode_q5_0); }
-void Q4_1Row(const float* x, std::int64_t n, std::byte* out) { affine_row<Q4_1, 15, 0>(x, n, out, encode_q4_1); }
-void Q5_1Row(const float* x, std::int64_t n, std::byte* out) { affine_row<Q5_1, 31, 4>(x, n, out, encode_q5_1); }
+void Q4_0Row(const float* x, std::int64_t n, std::byte* out) { plain_row<Q4_0, false, 0>(x, n, out, encode_q4_0); }
+void Q5_0Row(const float* x, std::int64_t n, std::byte* out) { plain_row<Q5_0, false, 2>(x, n, out, encode_q5_0); }
+void Q4_1Row(const float* x, std::int64_t n, std::byte* out) { plain_row<Q4_1, true, 0>(x, n, out, encode_q4_1); }
+void Q5_1Row(const float* x, std::int64_t n, std::byte* out) { plain_row<Q5_1, true, 4>(x, n, out, encode_q5_1); }
 
 void Q2_0Row(const float* x, std::int64_t n, std::byte* out) {
   ternary_row<Q2_0, 0>(x, n, out, encode_q2_0, [](const std::uint8_t* l, std::byte* to) {
