@@ -265,7 +265,7 @@ HWY_INLINE std::uint32_t fit_symmetric_vector(const float* x, const float* w, in
   const auto from_above = [half](V at) HWY_ATTR { return small_level_at_most(at, half - 1); };
   V kept_inverse = hn::Div(set(real(-half)), peak);  // of the levels in use
   CandidateSums start;
-  measure<1, false>(x, w, n, &kept_inverse, from_above, &start);
+  measure<1>(x, w, n, &kept_inverse, from_above, &start);
   V scale = hn::IfThenElse(hn::Eq(start.l2, zero), zero, hn::Div(start.lx, start.l2)), best = hn::Mul(scale, start.lx);
   for (int k = 0; k < 18; k += kTogether) {
     V inverse[kTogether];
@@ -274,8 +274,8 @@ HWY_INLINE std::uint32_t fit_symmetric_vector(const float* x, const float* w, in
       inverse[j] = hn::Div(set(-(real(half) + 0.1f * real(step))), peak);
     }
     CandidateSums sums[kTogether];
-    if (k + kTogether <= 13) measure<kTogether, false>(x, w, n, inverse, from_above, sums);
-    else measure<kTogether, false>(x, w, n, inverse, level, sums);
+    if (k + kTogether <= 13) measure<kTogether>(x, w, n, inverse, from_above, sums);
+    else measure<kTogether>(x, w, n, inverse, level, sums);
     for (int j = 0; j < kTogether; ++j) {
       const V lx = sums[j].lx, l2 = sums[j].l2;
       const M better = hn::And(hn::Gt(l2, zero), hn::Gt(hn::Mul(lx, lx), hn::Mul(best, l2)));

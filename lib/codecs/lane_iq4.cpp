@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "lib/codecs/lane_fits.h"
 #include "lib/codecs/plain_types.h"
 #include "lib/simd_targets.h"
@@ -12,53 +14,113 @@
 HWY_BEFORE_NAMESPACE();
 namespace ropewalk::codecs::HWY_NAMESPACE {
 
-/// The nearest level of each lane: where the search of nearest_level() ends is the number of midpoints between levels that x
-/// is not below (differences near a midpoint are exact).
-#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
-// In steps of 16 from 7 on, no step has a midpoint inside but one: its bounds and where it parts are looked up.
-HWY_ALIGN constexpr float kParts[16] = {1e9f,  -115.5f, -93.5f, -74,   1e9f, -42, -28.5f, -16,
-                                        -4.5f, 19,      31.5f,  45.5f, 61,   79,  101,    1e9f};
-HWY_ALIGN constexpr float kBelow[16] = {-127, -127, -104, -83, -65, -49, -35, -22, -10, 13, 25, 38, 53, 69, 89, 113};
-HWY_ALIGN constexpr float kAbove[16] = {-127, -104, -83, -65, -65, -35, -22, -10, 1, 25, 38, 53, 69, 89, 113, 113};
-
-HWY_INLINE V look_up(const float* table, hn::Vec<Ints> index) {
-  const Floats df;
-  const auto lanes = hn::IndicesFromVec(df, hn::And(index, hn::Set(Ints(), int(hn::Lanes(df)) - 1)));
-  const V low = hn::TableLookupLanes(hn::Load(df, table), lanes);
-#if HWY_TARGET == HWY_AVX2
-  const V high = hn::TableLookupLanes(hn::Load(df, table + 8), lanes);
-  return hn::IfThenElse(hn::RebindMask(df, hn::Gt(index, hn::Set(Ints(), 7))), high, low);
-#else
-  return low;
-#endif
+// The nearest level of x: where the search of nearest_level() ends is the number of midpoints between levels that x is not
+// below (differences near a midpoint are exact).
+#if HWY_TARGET == HWY_SCALAR
+int nearest_iq4_index(float twice_x) {
+  int index = 15;  // also of NaN
+  for (int j = 0; j < 15; ++j) index -= twice_x < real(kIq4Levels[j] + kIq4Levels[j + 1]) ? 1 : 0;
+  return index;
 }
-HWY_INLINE V nearest_iq4_value(V x) {
-  const Floats df;
-  const V top = set(118);
-  x = hn::Max(hn::IfThenElse(hn::Lt(x, top), x, top), set(-136));  // NaN is the top
-  const auto whole = hn::ConvertTo(Ints(), hn::Floor(x));
-  const auto step = hn::ShiftRight<4>(hn::Add(whole, hn::Set(Ints(), 137)));
-  return hn::IfThenElse(hn::Lt(x, look_up(kParts, step)), look_up(kBelow, step), look_up(kAbove, step));
+HWY_INLINE void nearest_iq4_values(const V* twice_x, V* values) {
+  for (int k = 0; k < 4; ++k) values[k] = set(real(kIq4Levels[nearest_iq4_index(hn::GetLane(twice_x[k]))]));
+}
+HWY_INLINE void nearest_iq4_indices(const V* twice_x, hn::Vec<Ints>* indices) {
+  for (int k = 0; k < 4; ++k) indices[k] = hn::Set(Ints(), nearest_iq4_index(hn::GetLane(twice_x[k])));
 }
 #else
-// Levels are whole, so the sum of the steps between them is exact.
-HWY_INLINE V nearest_iq4_value(V x) {
-  V value = set(real(kIq4Levels[0]));
-  for (int j = 0; j < 15; ++j) {
-    const V step = set(real(kIq4Levels[j + 1] - kIq4Levels[j]));
-    const M below = hn::Lt(x, set(0.5f * real(kIq4Levels[j] + kIq4Levels[j + 1])));
-    value = hn::IfThenElse(below, value, hn::Add(value, step));
+// Midpoints are halves, so floor(2 x) says where x is. 2 x + kLowest is cut in sixteen steps of 32, none of which has a
+// midpoint inside but one: levels below and above it, and where in its step it is, are bytes and looked up as such, those of
+// four vectors at once.
+constexpr int kLowest = 274,
+              kHighest = 236;  // of 2 x; candidates' x are within 135, and a level is the last from 101 on
+struct Iq4Steps {
+  struct Sides {
+    std::int8_t below[16], above[16];
+  };
+  std::int8_t part[16];
+  Sides indices, levels;
+  constexpr Iq4Steps() : part(), indices(), levels() {
+    for (int step = 0; step < 16; ++step) {
+      const auto index_at = [step](int at) {
+        int index = 0;
+        while (index < 15 && 32 * step + at - kLowest >= kIq4Levels[index] + kIq4Levels[index + 1]) ++index;
+        return static_cast<std::int8_t>(index);
+      };
+      while (part[step] < 32 && index_at(part[step]) == index_at(0)) ++part[step];
+      indices.below[step] = index_at(0);
+      indices.above[step] = index_at(31);
+      levels.below[step] = kIq4Levels[index_at(0)];
+      levels.above[step] = kIq4Levels[index_at(31)];
+    }
   }
-  return value;
+};
+HWY_ALIGN constexpr Iq4Steps kIq4Steps;
+
+/// The bytes of four vectors of 2 x >= 2 - kLowest: bytes 0, 2, 1 and 3 of every four are of vector 0, 1, 2 and 3.
+HWY_INLINE hn::Vec<Ints> look_up_four(const V* twice_x, const Iq4Steps::Sides& sides) {
+  const Ints di;
+  const hn::Repartition<std::uint16_t, Floats> d16;
+  const hn::Repartition<std::int8_t, Floats> d8;
+  const auto whole = [&](int k) HWY_ATTR {  // NaN is the top; the sum with 2^23 has the whole number in its last bits
+    const V limited = hn::Min(twice_x[k], set(kHighest));
+    return hn::BitCast(d16, hn::Add(hn::Floor(limited), set(0x1p23f + kLowest)));
+  };
+  const auto two = [&](int k) HWY_ATTR {  // in every second 16 bits each
+    return hn::OddEven(hn::BitCast(d16, hn::ShiftLeft<16>(hn::BitCast(di, whole(k + 1)))), whole(k));
+  };
+  const auto a = two(0), b = two(2), in_step = hn::Set(d16, 31);
+  const auto both = [&](auto low, auto high) HWY_ATTR { return hn::BitCast(d8, hn::Or(low, hn::ShiftLeft<8>(high))); };
+  const auto step = both(hn::ShiftRight<5>(a), hn::ShiftRight<5>(b)),
+             place = both(hn::And(a, in_step), hn::And(b, in_step));
+  const auto of_step = [&](const std::int8_t* table)
+                           HWY_ATTR { return hn::TableLookupBytes(hn::LoadDup128(d8, table), step); };
+  return hn::BitCast(
+      di, hn::IfThenElse(hn::Lt(place, of_step(kIq4Steps.part)), of_step(sides.below), of_step(sides.above)));
+}
+HWY_INLINE void nearest_iq4_values(const V* twice_x, V* values) {
+  const Floats df;
+  const auto levels = look_up_four(twice_x, kIq4Steps.levels);
+  values[0] = hn::ConvertTo(df, hn::ShiftRight<24>(hn::ShiftLeft<24>(levels)));
+  values[1] = hn::ConvertTo(df, hn::ShiftRight<24>(hn::ShiftLeft<8>(levels)));
+  values[2] = hn::ConvertTo(df, hn::ShiftRight<24>(hn::ShiftLeft<16>(levels)));
+  values[3] = hn::ConvertTo(df, hn::ShiftRight<24>(levels));
+}
+HWY_INLINE void nearest_iq4_indices(const V* twice_x, hn::Vec<Ints>* indices) {
+  V limited[4];
+  for (int k = 0; k < 4; ++k)  // of NaN the top, whichever an instruction makes of two
+    limited[k] = hn::IfThenElse(hn::Lt(twice_x[k], set(2 - kLowest)), set(2 - kLowest), twice_x[k]);
+  const auto all = look_up_four(limited, kIq4Steps.indices), low = hn::Set(Ints(), 15);
+  indices[0] = hn::And(all, low);
+  indices[1] = hn::And(hn::ShiftRight<16>(all), low);
+  indices[2] = hn::And(hn::ShiftRight<8>(all), low);
+  indices[3] = hn::ShiftRight<24>(all);
 }
 #endif
+
+/// measure() of lanes-inl.h for two candidates, two elements at a time; n is even.
+HWY_INLINE void measure_iq4(const float* x, const float* w, int n, const V* inverse, CandidateSums* sums) {
+  const V two = set(2), twice[2] = {hn::Mul(two, inverse[0]), hn::Mul(two, inverse[1])};
+  V lx[2], l2[2];
+  for (int j = 0; j < 2; ++j) lx[j] = l2[j] = hn::Zero(Floats());
+  for (int i = 0; i < n; i += 2) {
+    V at[4], level[4];
+    for (int k = 0; k < 4; ++k) at[k] = hn::Mul(twice[k % 2], load(x + (i + k / 2) * kLanes));
+    nearest_iq4_values(at, level);
+    for (int k = 0; k < 4; ++k) {
+      const V l = level[k], wl = hn::Mul(load(w + (i + k / 2) * kLanes), l);
+      lx[k % 2] = hn::Add(lx[k % 2], hn::Mul(wl, load(x + (i + k / 2) * kLanes)));
+      l2[k % 2] = hn::Add(l2[k % 2], hn::Mul(wl, l));
+    }
+  }
+  for (int j = 0; j < 2; ++j) sums[j] = {lx[j], l2[j]};
+}
 
 HWY_INLINE void fit_iq4_vector(const float* x, const float* w, int n, float* scales) {
   const Floats df;
   Largest unused = hn::Zero(Ints());
   const V zero = hn::Zero(df), peak = extreme_of(x, n, unused), lowest = set(real(kIq4Levels[0]));
   const M dead = hn::Lt(hn::Abs(peak), set(kNothing));
-  const auto level = [](V at) HWY_ATTR { return nearest_iq4_value(at); };
   V scale = zero, best = zero;
   for (int k = -8; k <= 6; k += 2) {  // -8 stands for the first, which is taken as it is
     V inverse[2];
@@ -66,7 +128,7 @@ HWY_INLINE void fit_iq4_vector(const float* x, const float* w, int n, float* sca
       inverse[j] = k + j == -8 ? hn::Div(set(1), hn::Div(hn::Neg(peak), lowest))
                                : hn::Div(set(real(k + j + kIq4Levels[0])), peak);
     CandidateSums sums[2];
-    measure<2, true>(x, w, n, inverse, level, sums);
+    measure_iq4(x, w, n, inverse, sums);
     for (int j = 0; j < 2; ++j) {
       const V qx = sums[j].lx, q2 = sums[j].l2, quotient = hn::Div(qx, q2);
       const M sound = hn::Gt(q2, zero);
@@ -86,17 +148,18 @@ void FitIq4(const LaneGroups& groups, float* scales) {
 
 void NearestIq4(const float* x, float inverse, int n, std::uint8_t* levels) {
   const Floats df;
-  const Ints di;
   const hn::Rebind<std::uint8_t, Floats> d8;
   const int lanes = static_cast<int>(hn::Lanes(df));
-  for (int i = 0; i < n; i += lanes) {
-    const V xi = hn::Mul(load(x + i), set(inverse));
-    auto index = hn::Set(di, 15);
-    for (int j = 0; j < 15; ++j) {
-      const M below = hn::Lt(xi, set(0.5f * real(kIq4Levels[j] + kIq4Levels[j + 1])));
-      index = hn::Add(index, hn::VecFromMask(di, hn::RebindMask(di, below)));  // a true lane is -1
+  for (int i = 0; i < n; i += 4 * lanes) {
+    V twice_x[4];
+    hn::Vec<Ints> indices[4];
+    for (int k = 0; k < 4; ++k) {
+      const V xi = hn::Mul(load(x + std::min(i + k * lanes, n - lanes)), set(inverse));
+      twice_x[k] = hn::Add(xi, xi);
     }
-    hn::StoreU(hn::DemoteTo(d8, index), d8, levels + i);
+    nearest_iq4_indices(twice_x, indices);
+    for (int k = 0; k < 4 && i + k * lanes < n; ++k)
+      hn::StoreU(hn::DemoteTo(d8, indices[k]), d8, levels + i + k * lanes);
   }
 }
 

@@ -135,8 +135,8 @@ HWY_INLINE V extreme_of(const float* x, int n, Largest& largest) {
 struct CandidateSums {
   V lx, l2;
 };
-/// `level(inverse * x)`, the sums of w x level and w level^2 for each inverse. Products are (w x) level, or (w level) x.
-template <int count, bool kLevelFirst, class Level>
+/// `level(inverse * x)`, the sums of (w x) level and w level^2 for each inverse.
+template <int count, class Level>
 HWY_INLINE void measure(const float* x, const float* w, int n, const V* inverse, const Level& level,
                         CandidateSums* sums) {
   V lx[count], l2[count];
@@ -145,7 +145,7 @@ HWY_INLINE void measure(const float* x, const float* w, int n, const V* inverse,
     const V xi = load(x + i * kLanes), wi = load(w + i * kLanes), wx = hn::Mul(wi, xi);
     for (int j = 0; j < count; ++j) {
       const V l = level(hn::Mul(inverse[j], xi)), wl = hn::Mul(wi, l);
-      lx[j] = hn::Add(lx[j], kLevelFirst ? hn::Mul(wl, xi) : hn::Mul(wx, l));
+      lx[j] = hn::Add(lx[j], hn::Mul(wx, l));
       l2[j] = hn::Add(l2[j], hn::Mul(wl, l));
     }
   }

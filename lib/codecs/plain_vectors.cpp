@@ -248,43 +248,61 @@ HWY_INLINE void for_batches(const float* x, std::int64_t n, int block_elements, 
 
 // Q4_0 and Q5_0, where the first of extremes that tie would decide; Q4_1 and Q5_1, where the sign of a zero that is the
 // smallest element is that of the first. A level of those is at most top + 1/2 and some roundings.
+template <class Type, bool affine>
+struct Plain {
+  static constexpr int kHalf = static_cast<int>(Type::kLargest), kTop = affine ? kHalf : 2 * kHalf - 1;
+};
+
+template <class Type, bool affine>
+HWY_INLINE void frames_of(const float* x, int n_blocks, Frames& frames) {
+  constexpr int kHalf = Plain<Type, affine>::kHalf, kTop = Plain<Type, affine>::kTop;
+  const Floats df;
+  alignas(64) float last[32 * kBatch];
+  if (n_blocks < kBatch) {
+    std::fill(std::copy_n(x, 32 * n_blocks, last), last + 32 * kBatch, 0.0f);
+    x = last;
+  }
+  V low[kVectors], high[kVectors];
+  frames.unsure = ranges_of(x, low, high) ? 0 : ~0u;
+  for (int i = 0; i < kVectors; ++i) {
+    if constexpr (affine) {
+      const V extent = hn::Sub(high[i], low[i]);
+      const Mask finite = hn::Le(extent, hn::Set(df, kFinite));
+      put_frames(i, hn::Div(extent, hn::Set(df, kTop)), low[i], hn::Or(hn::Eq(low[i], hn::Zero(df)), hn::Not(finite)),
+                 frames);
+    } else {
+      const V mirrored = hn::Neg(low[i]), peak = hn::IfThenElse(hn::Gt(high[i], mirrored), high[i], low[i]);
+      put_frames(i, hn::Mul(peak, hn::Set(df, -1.0f / kHalf)), low[i], hn::Eq(high[i], mirrored), frames);
+    }
+  }
+  simd::f32_to_f16(frames.halves, frames.codes, affine ? 2 * kBatch : kBatch);
+}
+
+template <class Type, bool affine, int fifth>
+HWY_INLINE void put_blocks(const float* x, int n_blocks, const Frames& frames, std::byte* out, RowEncoder* definition) {
+  constexpr int kTop = Plain<Type, affine>::kTop;
+  for (int b = 0; b < n_blocks; ++b, x += 32, out += Type::kBytes) {
+    if ((frames.unsure >> b & 1) != 0) {
+      definition(x, nullptr, 32, out);
+      continue;
+    }
+    std::memcpy(out, frames.codes + 2 * b, 2);
+    if constexpr (affine) std::memcpy(out + 2, frames.codes + 2 * (kBatch + b), 2);
+    put_levels<kTop, affine>(x, frames.low[b], frames.inverse[b], affine ? 0.5f : Plain<Type, affine>::kHalf + 0.5f,
+                             out + Type::kBytes - 16, out + fifth);
+  }
+}
+
+// A batch's levels do not wait for its frame: that of the next is begun before.
 template <class Type, bool affine, int fifth>
 HWY_INLINE void plain_row(const float* x, std::int64_t n, std::byte* out, RowEncoder* definition) {
-  constexpr int kHalf = static_cast<int>(Type::kLargest), kTop = affine ? kHalf : 2 * kHalf - 1;
-  const Floats df;
-  for_batches(x, n, 32, Type::kBytes, out, [&](const float* in, int n_blocks, std::byte* to) HWY_ATTR {
-    alignas(64) float last[32 * kBatch];
-    const float* whole = in;
-    if (n_blocks < kBatch) {
-      std::fill(std::copy_n(in, 32 * n_blocks, last), last + 32 * kBatch, 0.0f);
-      whole = last;
-    }
-    V low[kVectors], high[kVectors];
-    if (!ranges_of(whole, low, high)) return definition(in, nullptr, 32 * n_blocks, to);
-    Frames frames;
-    for (int i = 0; i < kVectors; ++i) {
-      if constexpr (affine) {
-        const V extent = hn::Sub(high[i], low[i]);
-        const Mask finite = hn::Le(extent, hn::Set(df, kFinite));
-        put_frames(i, hn::Div(extent, hn::Set(df, kTop)), low[i], hn::Or(hn::Eq(low[i], hn::Zero(df)), hn::Not(finite)),
-                   frames);
-      } else {
-        const V mirrored = hn::Neg(low[i]), peak = hn::IfThenElse(hn::Gt(high[i], mirrored), high[i], low[i]);
-        put_frames(i, hn::Mul(peak, hn::Set(df, -1.0f / kHalf)), low[i], hn::Eq(high[i], mirrored), frames);
-      }
-    }
-    simd::f32_to_f16(frames.halves, frames.codes, affine ? 2 * kBatch : kBatch);
-    for (int b = 0; b < n_blocks; ++b, in += 32, to += Type::kBytes) {
-      if ((frames.unsure >> b & 1) != 0) {
-        definition(in, nullptr, 32, to);
-        continue;
-      }
-      std::memcpy(to, frames.codes + 2 * b, 2);
-      if constexpr (affine) std::memcpy(to + 2, frames.codes + 2 * (kBatch + b), 2);
-      put_levels<kTop, affine>(in, frames.low[b], frames.inverse[b], affine ? 0.5f : kHalf + 0.5f,
-                               to + Type::kBytes - 16, to + fifth);
-    }
-  });
+  const auto blocks = [](std::int64_t left) { return static_cast<int>(std::min<std::int64_t>(left / 32, kBatch)); };
+  Frames frames[2];
+  frames_of<Type, affine>(x, blocks(n), frames[0]);
+  for (int batch = 0; n > 0; ++batch, n -= 32 * kBatch, x += 32 * kBatch, out += kBatch * Type::kBytes) {
+    if (n > 32 * kBatch) frames_of<Type, affine>(x + 32 * kBatch, blocks(n - 32 * kBatch), frames[(batch + 1) % 2]);
+    put_blocks<Type, affine, fifth>(x, blocks(n), frames[batch % 2], out, definition);
+  }
 }
 
 // Q2_0, TQ1_0, TQ2_0: `pack` writes all of a block but its scale, which stands at `scale_at`.
