@@ -57,7 +57,7 @@ class PendingFile {
 void write_file(const std::filesystem::path& target, std::string_view text, const WriteOptions& options);
 
 /// A folder built in a hidden sibling and renamed to `target` as one step (renameat2). With `overwrite` an old folder
-/// is exchanged for the new one, then removed; it must be empty or hold config.json, and no folders
+/// is exchanged for the new one, then removed; it must be empty or hold (adapter_)config.json, and no folders
 /// (Error(io)): a slip of the pen must not delete anything else. Files in it: refuse_to_lose().
 class PendingFolder {
  public:

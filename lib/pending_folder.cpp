@@ -37,7 +37,7 @@ bool check_target(const fs::path& target, const std::string& name, bool overwrit
                   "holds the folder '" + entry->path().filename().native() + "', so it is not replaced as a whole",
                   "remove it yourself or choose another name");
   }
-  if (!empty && !fs::exists(target / "config.json", error))
+  if (!empty && !fs::exists(target / "config.json", error) && !fs::exists(target / "adapter_config.json", error))
     throw Error(ErrorKind::io, {.path = name}, "is not a model's folder (it has no config.json), so it is not replaced",
                 "remove it yourself or choose another name");
   return true;

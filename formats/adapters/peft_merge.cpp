@@ -7,6 +7,7 @@
 #include "formats/adapters/kinds.h"
 #include "formats/adapters/peft.h"
 #include "lib/adapters/adapter_recipes.h"
+#include "lib/adapters/best_of_rank.h"
 #include "lib/error.h"
 #include "lib/nearest_word.h"
 #include "lib/number_text.h"
@@ -27,24 +28,6 @@ struct Applied {
   const PeftAdapter* adapter;
   double factor;
 };
-/// The same numbers in the same places.
-bool same_values(const LazyTensor& a, const LazyTensor& b) {
-  if (a.info().shape != b.info().shape) return false;
-  a.prepare(), b.prepare();
-  const std::uint64_t columns = std::max<std::uint64_t>(a.info().columns(), 1),
-                      step = std::max<std::uint64_t>(1, (std::uint64_t{1} << 16) / columns);
-  std::vector<double> left, right;
-  bool same = true;
-  for (std::uint64_t row = 0; same && row < a.info().rows(); row += step) {
-    const RowRange range{row, std::min(row + step, a.info().rows())};
-    left.resize(range.size() * columns), right.resize(left.size());
-    a.read_f64(range, left), b.read_f64(range, right);
-    same = left == right;
-  }
-  a.release(), b.release();
-  return same;
-}
-
 using Plan = std::map<std::size_t, std::vector<Applied>>;  // by place of the tensor
 
 const std::string& key_of(const AdapterModule& module) { return module.factors.front()->name(); }

@@ -536,9 +536,13 @@ TEST_P(PendingFileTest, OnlyAModelsFolderIsReplaced) {
   EXPECT_NE(refusal([&] { PendingFolder(folder / "thesis", options(true)); }).find("not a model's folder"),
             std::string::npos);
   EXPECT_EQ(read(folder / "thesis" / "chapter"), "x");
+  // an adapter's is replaced by an adapter, and by nothing that lacks what it has
   fs::rename(folder / "thesis" / "chapter", folder / "thesis" / "adapter_config.json");
-  EXPECT_NE(refusal([&] { PendingFolder(folder / "thesis", options(true)); }).find("not a model's folder"),
-            std::string::npos);
+  const auto replace_by = [&](const std::string& name) {
+    return refusal([&] { PendingFolder(folder / "thesis", options(true)).refuse_to_lose({name}); });
+  };
+  EXPECT_NE(replace_by("config.json").find("holds 'adapter_config.json'"), std::string::npos);
+  EXPECT_EQ(replace_by("adapter_config.json"), "(no error)");
   fs::rename(folder / "thesis" / "adapter_config.json", folder / "thesis" / "config.json");
   EXPECT_EQ(refusal([&] { PendingFolder(folder / "thesis", options(true)).finish(); }), "(no error)");
   EXPECT_TRUE(fs::is_empty(folder / "thesis"));
