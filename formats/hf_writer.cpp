@@ -3,9 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <map>
-#include <memory>
-#include <span>
 
+#include "formats/folder_writer.h"
 #include "formats/hf_folder.h"
 #include "formats/safetensors.h"
 #include "lib/error.h"
@@ -17,21 +16,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kCard = "README.md";
-
-std::uint64_t copy_file(const fs::path& from, const fs::path& to, const WriteOptions& options) {
-  const auto source = File::open(from);
-  PendingFile target(to, source->size(), options);
-  std::vector<std::byte> block(std::size_t{1} << 20);
-  for (std::uint64_t at = 0; at < source->size();) {
-    const std::span<std::byte> part =
-        std::span(block).first(std::min<std::uint64_t>(block.size(), source->size() - at));
-    source->read(at, part);
-    target.write(at, part);
-    at += part.size();
-  }
-  target.finish();
-  return source->size();
-}
 
 /// A target that is or holds a folder we read from would replace its own source.
 void refuse_source_as_target(const Source& source, const fs::path& target) {
@@ -50,11 +34,7 @@ void refuse_source_as_target(const Source& source, const fs::path& target) {
   }
 }
 
-/// A tensor to write: `read` is what is streamed, `stored` the same as the folder holds it, for its name, shape and
-/// encoding.
-struct Stored {
-  TensorPtr read, stored;
-};
+using Stored = FolderWriter::Stored;
 
 /// Tensors as an HF folder holds them: half-split rotary rows, an encoding safetensors knows.
 std::vector<Stored> hf_tensors(const Checkpoint& checkpoint, std::optional<DType> dtype) {
@@ -115,38 +95,25 @@ std::map<std::string, fs::path> carried(const Source& source, const HfWriteOptio
 struct HfOutput::State {
   State(const fs::path& target, const HfWriteOptions& writing) : options(writing), folder(target, writing.write) {}
 
-  void text(const std::string& name, const std::string& content) {
-    write_file(folder.building() / name, content, folder.inside(name));
-    written.files.push_back(name);
-    written.bytes += content.size();
-  }
   void lay_out(const std::vector<Stored>& tensors);
 
   HfWriteOptions options;
-  PendingFolder folder;
-  std::vector<std::unique_ptr<PendingFile>> files;  // all at once: the space is reserved before the first block
-  std::vector<std::pair<TensorPtr, Sink>> sinks;
+  FolderWriter folder;
   std::string index;
-  HfWritten written;
 };
 
 void HfOutput::State::lay_out(const std::vector<Stored>& tensors) {
   std::vector<TensorPtr> stored;
-  std::map<const LazyTensor*, TensorPtr> read;
+  std::map<const LazyTensor*, const Stored*> by_stored;
   for (const Stored& tensor : tensors) {
     stored.push_back(tensor.stored);
-    read.emplace(tensor.stored.get(), tensor.read);
+    by_stored.emplace(tensor.stored.get(), &tensor);
   }
   ShardPlan plan = plan_shards(stored, options.max_shard_bytes);
   for (const auto& [name, members] : plan.shards) {
-    const SafetensorsLayout layout = plan_safetensors(members, {{"format", "pt"}});
-    files.push_back(std::make_unique<PendingFile>(folder.building() / name, layout.file_bytes, folder.inside(name)));
-    files.back()->write(0, std::as_bytes(std::span(layout.header)));
-    for (const auto& [tensor, offset] : layout.places)
-      sinks.emplace_back(read.at(tensor.get()), Sink{tensor->dtype(), files.back().get(), offset,
-                                                     options.saturate ? OutOfRange::clamp : OutOfRange::refuse});
-    written.files.push_back(name);
-    written.bytes += layout.file_bytes;
+    std::vector<Stored> shard;
+    for (const TensorPtr& member : members) shard.push_back(*by_stored.at(member.get()));
+    folder.add_safetensors(name, shard, options.saturate ? OutOfRange::clamp : OutOfRange::refuse);
   }
   index = std::move(plan.index_json);
 }
@@ -158,42 +125,35 @@ HfOutput::HfOutput(const Source& source, const Json& config, const fs::path& tar
   state_ = std::make_unique<State>(target, options);
   State& s = *state_;
   // As transformers writes it: two spaces, ASCII, a newline at the end. Key order is the source's.
-  s.text("config.json", config_with_dtype(config, main_dtype(tensors)).dump(2, ' ', true) + "\n");
-  if (!options.card.empty()) s.text(kCard, options.card);
+  s.folder.add_text("config.json", config_with_dtype(config, main_dtype(tensors)).dump(2, ' ', true) + "\n");
+  if (!options.card.empty()) s.folder.add_text(kCard, options.card);
   for (const auto& [name, from] : files) {
-    if (const auto text = options.changes.texts.find(name); text != options.changes.texts.end()) {
-      s.text(name, text->second);
-      continue;
-    }
-    const fs::path to = s.folder.building() / name;
-    fs::create_directories(to.parent_path());
-    s.written.bytes += copy_file(from, to, s.folder.inside(name));
-    s.written.files.push_back(name);
+    const auto text = options.changes.texts.find(name);
+    if (text != options.changes.texts.end()) s.folder.add_text(name, text->second);
+    else s.folder.add_copy(name, from);
   }
   s.lay_out(tensors);
-  s.folder.refuse_to_lose(s.written.files);
+  s.folder.pending().refuse_to_lose(s.folder.files());
 }
 
 HfOutput::~HfOutput() = default;
 HfOutput::HfOutput(HfOutput&&) noexcept = default;
 
-void HfOutput::append_items(StreamPlan& pass) const {
-  for (const auto& [tensor, sink] : state_->sinks) pass.add(tensor, sink);
-}
+void HfOutput::append_items(StreamPlan& pass) const { state_->folder.append_items(pass); }
 
 void HfOutput::seal() {
   State& s = *state_;
-  for (const auto& file : s.files) file->finish();
-  s.files.clear();
-  if (!s.index.empty()) s.text("model.safetensors.index.json", s.index);
+  s.folder.close_files();
+  if (!s.index.empty()) s.folder.add_text("model.safetensors.index.json", s.index);
 }
 
-void HfOutput::append_pending(PendingSet& set) const { set.folders.push_back(&state_->folder); }
+void HfOutput::append_pending(PendingSet& set) const { set.folders.push_back(&state_->folder.pending()); }
 
 HfWritten HfOutput::finish() {
-  state_->folder.finish();
-  std::sort(state_->written.files.begin(), state_->written.files.end());
-  return state_->written;
+  state_->folder.pending().finish();
+  HfWritten written{state_->folder.files(), state_->folder.bytes()};
+  std::sort(written.files.begin(), written.files.end());
+  return written;
 }
 
 HfWritten write_hf_folder(const Source& source, const Json& config, const fs::path& target,
