@@ -166,7 +166,8 @@ Common prepare(const Source& source, const GgufExportOptions& options) {
                           .overrides = options.metadata,
                           .strict_overrides = !options.compat,
                           .model_name = options.model_name};
-  for (const Exported& tensor : common.tensors) general.total_parameters += tensor.tensor->info().elements();
+  for (const Exported& tensor : common.tensors)
+    general.total_parameters += std::int64_t(tensor.tensor->info().elements());
   common.general = gguf_general_keys(general, common.notes);
   if (source.synthetic) {
     std::erase_if(common.general, [](const GgufKey& key) { return key.name == "general.description"; });

@@ -64,7 +64,7 @@ std::string hub_id(const std::string& url) {
 }
 
 /// A base model or dataset named by id, by address, or described in place.
-Json reference(const Json& named, std::uint64_t total_parameters) {
+Json reference(const Json& named, std::int64_t total_parameters) {
   if (named.is_object()) return named;
   Json out = Json::object();
   if (!named.is_string()) return out;
@@ -83,7 +83,7 @@ Json reference(const Json& named, std::uint64_t total_parameters) {
 }
 
 void take_references(Fields& fields, const char* field, const Json& card, std::initializer_list<const char*> names,
-                     std::uint64_t total_parameters) {
+                     std::int64_t total_parameters) {
   const auto name = std::find_if(names.begin(), names.end(), [&](const char* n) { return card.contains(n); });
   if (name == names.end()) return;
   Json list = Json::array();
@@ -94,7 +94,7 @@ void take_references(Fields& fields, const char* field, const Json& card, std::i
   for (const Json& item : list) fields[field].push_back(reference(item, total_parameters));
 }
 
-void from_card(Fields& fields, const Json& card, std::uint64_t total_parameters) {
+void from_card(Fields& fields, const Json& card, std::int64_t total_parameters) {
   for (const std::string prefix : {"", "model_"}) {
     for (const char* field :
          {"name", "author", "version", "organization", "description", "finetune", "basename", "size_label"})
@@ -115,7 +115,7 @@ void from_card(Fields& fields, const Json& card, std::uint64_t total_parameters)
   append(fields, "languages", at(card, "language"));
 }
 
-void from_model_id(Fields& fields, std::string_view model_id, std::uint64_t total_parameters) {
+void from_model_id(Fields& fields, std::string_view model_id, std::int64_t total_parameters) {
   const ModelIdParts parts = model_id_parts(model_id, total_parameters);
   const auto fill = [&](const char* field, const std::optional<std::string>& value) {
     if (value && fields[field].is_null()) fields[field] = *value;
@@ -233,7 +233,7 @@ std::vector<GgufKey> gguf_general_keys(const GeneralMetadata& input, std::vector
   from_overrides(fields, input.overrides, input.strict_overrides);
   if (!input.model_name.empty()) fields["name"] = input.model_name;
   if (fields["size_label"].is_null() && input.total_parameters > 0)
-    fields["size_label"] = size_label(input.total_parameters);
+    fields["size_label"] = size_label(std::uint64_t(input.total_parameters));
   if (fields["license"].is_array()) {
     std::string all;
     for (const Json& item : fields["license"]) all += (all.empty() ? "" : ",") + text_of(item);

@@ -24,8 +24,8 @@ struct GeneralMetadata {
   Json overrides;                // --metadata FILE's content, null if none
   // Error(bad_input) for overrides that are no object or name what is not written; else left out, as the converter does
   bool strict_overrides = false;
-  std::string model_name;              // --model-name, empty if not given
-  std::uint64_t total_parameters = 0;  // of the tensors to be written
+  std::string model_name;             // --model-name, empty if not given
+  std::int64_t total_parameters = 0;  // of the tensors to be written; of an adapter, less than 0: of its deltas
 };
 
 /// general.sampling.* and general.name to general.languages, in the converter's order. Error(bad_input) for overrides
@@ -39,7 +39,7 @@ std::string size_label(std::uint64_t parameters);
 struct ModelIdParts {
   std::optional<std::string> full_name, organization, basename, finetune, version, size_label;
 };
-ModelIdParts model_id_parts(std::string_view model_id, std::uint64_t total_parameters);
+ModelIdParts model_id_parts(std::string_view model_id, std::int64_t total_parameters);
 /// "Acme-story-7b" -> "Acme Story 7b".
 std::string title_of(std::string_view id);
 

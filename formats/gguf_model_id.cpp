@@ -54,7 +54,7 @@ std::optional<double> label_parameters(const std::string& part) {
   return value * std::pow(1000.0, static_cast<double>(power == std::string_view::npos ? 0 : power));
 }
 
-void annotate(Part& part, bool first, std::uint64_t total_parameters) {
+void annotate(Part& part, bool first, std::int64_t total_parameters) {
   if (matches(part.text, R"((v|iter)?\d+([.]\d+)*)")) {
     part.version = true;
   } else if (matches(part.text, R"(i?q\d(_\w)*|b?fp?(16|32))")) {
@@ -63,16 +63,19 @@ void annotate(Part& part, bool first, std::uint64_t total_parameters) {
   } else if (!first && matches(part.text, R"((([A]|\d+[x])?\d+([._]\d+)?[KMBT][\d]?|small|mini|medium|large|x?xl))")) {
     part.text = normalized_size(part.text);
     const std::optional<double> label = total_parameters != 0 ? label_parameters(part.text) : std::nullopt;
-    // far from the model's size: likely a context length
+    // far from the model's size, far below what an adapter changes of it: likely a context length
+    const std::int64_t size = std::abs(total_parameters);
     if (label &&
-        std::abs(*label - static_cast<double>(total_parameters)) > static_cast<double>(7 * total_parameters / 8)) {
+        (total_parameters < 0 ? *label < static_cast<double>(size / 8)
+                              : std::abs(*label - static_cast<double>(size)) > static_cast<double>(7 * size / 8))) {
       part.finetune = true;
       part.text.back() = lower(part.text.back());
     } else {
       part.size_label = true;
     }
   } else if (!first && matches(part.text, "chat|instruct|vision|lora")) {
-    part.finetune = true;
+    // of an adapter, that it is one says nothing
+    (total_parameters < 0 && matches(part.text, "lora") ? part.type : part.finetune) = true;
   }
 }
 
@@ -124,7 +127,7 @@ std::string title_of(std::string_view id) {
   return out;
 }
 
-ModelIdParts model_id_parts(std::string_view model_id, std::uint64_t total_parameters) {
+ModelIdParts model_id_parts(std::string_view model_id, std::int64_t total_parameters) {
   ModelIdParts out;
   if (model_id.find(' ') != std::string_view::npos) {  // a human's sentence, not an id
     out.full_name = std::string(model_id);

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cstring>
+#include <unordered_map>
 
 #include "formats/adapters/combine.h"
+#include "formats/adapters/gguf_adapter.h"
 #include "formats/adapters/peft_targets.h"
 #include "formats/gguf_model.h"
 #include "formats/hf_config.h"
@@ -170,6 +172,9 @@ void replace_gguf_rope(Source& source) {
 
 void open_gguf(Source& source, const fs::path& path, bool any_tokenizer) {
   source.gguf = read_gguf(path);
+  if (source.gguf->string("general.type") == "adapter")
+    throw Error(ErrorKind::usage, {.path = path.string()}, "is an adapter, and does not say of which model",
+                "name its base: MODEL+" + path.string());
   source.checkpoint = read_gguf_model(*source.gguf, path.string(), any_tokenizer);
   source.base_tensors = source.checkpoint.tensors;
   if (source.spec.rope) replace_gguf_rope(source);
@@ -195,33 +200,37 @@ void open_base(Source& source, const fs::path& path, bool any_tokenizer) {
               "check the path");
 }
 
-/// Changes of a rotary projection, made for rows that are half-split, where the base's are interleaved: low-rank ones
-/// get a B in that order, what takes the tensor's place is put in it, and others see the weight as they were made for.
+/// Changes of a rotary projection, made for rows in another order than the base's: low-rank ones get a B in that order,
+/// what takes the tensor's place is put in it, and others see the weight as they were made for.
 void match_layout(PeftAdapter& adapter, const Source& source) {
   const ModelConfig& config = source.checkpoint.config;
-  const auto half_split = [](TensorPtr tensor) { return labelled(std::move(tensor), RotaryPairs::half_split); };
-  const auto interleaved = [config](TensorPtr tensor) {
-    return with_rotary_pairs(std::move(tensor), RotaryPairs::interleaved, config);
-  };
   const auto as_trained = [config](TensorPtr weight) {
-    return with_rotary_pairs(std::move(weight), RotaryPairs::half_split, config);
+    return rotary_rows(std::move(weight), RotaryPairs::half_split, config);
   };
+  std::unordered_map<std::string_view, TensorPtr> rotary;
+  for (const TensorPtr& tensor : source.base_tensors)
+    if (tensor->info().pairs != RotaryPairs::none) rotary.emplace(tensor->name(), tensor);
   for (AdapterModule& module : adapter.modules) {
-    const TensorPtr weight = source.checkpoint.find(module.target);
-    if (!weight || weight->info().pairs != RotaryPairs::interleaved) continue;
+    const auto found = rotary.find(module.target);
+    if (found == rotary.end()) continue;
+    const TensorPtr& weight = found->second;
+    const auto as_base = [config, order = weight->info().pairs](TensorPtr tensor) {
+      return rotary_rows(std::move(tensor), order, config);
+    };
     if (auto* low_rank = std::get_if<LowRankChange>(&module.change)) {
-      if (low_rank->b->info().shape[0] == weight->info().rows()) low_rank->b = interleaved(half_split(low_rank->b));
+      if (low_rank->b->info().shape[0] == weight->info().rows()) low_rank->b = as_base(low_rank->b);
+    } else if (weight->info().pairs == RotaryPairs::half_split) {
+      continue;  // nothing else comes in another order
     } else if (auto* replaced = std::get_if<ReplacementChange>(&module.change)) {
-      if (replaced->tensor->info().shape == weight->info().shape)
-        replaced->tensor = interleaved(half_split(replaced->tensor));
+      if (replaced->tensor->info().shape == weight->info().shape) replaced->tensor = as_base(replaced->tensor);
     } else if (auto* delta = std::get_if<DeltaChange>(&module.change)) {
       delta->add = [=, add = delta->add](TensorPtr tensor, double scale) {
-        return interleaved(half_split(add(as_trained(std::move(tensor)), scale)));
+        return as_base(add(as_trained(std::move(tensor)), scale));
       };
     } else {
       auto& change = std::get<RewriteChange>(module.change);
       change.rewrite = [=, rewrite = change.rewrite](TensorPtr tensor) {
-        return interleaved(half_split(rewrite(as_trained(std::move(tensor)))));
+        return as_base(rewrite(as_trained(std::move(tensor))));
       };
     }
   }
@@ -481,7 +490,7 @@ Source open_source(const SourceSpec& spec, const OpenOptions& options, const fs:
     base_name = model_part(source.adapters.front().base_model);
   }
   for (const SourceSpec::Adapter& adapter : spec.adapters) {
-    source.adapters.push_back(read_peft_adapter(path_or_hub(adapter.path, "adapter", hub_cache)));
+    source.adapters.push_back(read_adapter(path_or_hub(adapter.path, "adapter", hub_cache)));
     scales.push_back(adapter.scale);
   }
   if (synthetic) open_hf(source, base, true);

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "formats/adapters/gguf_adapter.h"
 #include "formats/hf_folder.h"
 #include "formats/hub_cache.h"
 #include "formats/synthetic.h"
@@ -22,7 +23,7 @@ struct InspectOptions {
 
 void declare(CommandLine& line, InspectOptions& options) {
   line.positional(options.source, "SOURCE",
-                  "what to look at: a model, a GGUF, an adapter folder, synthetic:CONFIG.json");
+                  "what to look at: a model, a GGUF, an adapter (folder or GGUF), synthetic:CONFIG.json");
   line.flag("--tensors", options.tensors, "list every tensor with shape, dtype and bytes");
   declare_modifiers(line, options.modifiers);
   declare_common(line, options.common);
@@ -80,7 +81,7 @@ void summarise(Output& output, const std::vector<std::pair<std::string, std::str
 
 /// An adapter folder on its own: its base need not be there.
 Output inspect_adapter(const InspectOptions& options, const std::filesystem::path& folder) {
-  const formats::PeftAdapter adapter = formats::read_peft_adapter(folder);
+  const formats::PeftAdapter adapter = formats::read_adapter(folder);
   const std::vector<TensorPtr> tensors = factors(adapter);
   Output output{.command = "inspect", .source = options.source};
   output.body = {{"kind", "adapter"},
@@ -187,8 +188,8 @@ int run_inspect(const InspectOptions& options, Io& io) {
       options.modifiers.adapters.empty() && !options.modifiers.rope && spec.adapters.empty() && !spec.rope;
   std::filesystem::path path;  // of what may be an adapter on its own
   if (plain && !formats::synthetic_config(spec.model)) path = formats::path_or_hub(spec.model, "model", io.hub_cache);
-  emit(!path.empty() && formats::is_adapter_alone(path) ? inspect_adapter(options, path) : inspect_model(options, io),
-       options.common, io);
+  const bool adapter = !path.empty() && (formats::is_adapter_alone(path) || formats::is_gguf_adapter(path));
+  emit(adapter ? inspect_adapter(options, path) : inspect_model(options, io), options.common, io);
   return 0;
 }
 

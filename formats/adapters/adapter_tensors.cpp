@@ -76,19 +76,6 @@ std::string short_role(std::string_view role) {
                                                                                   : role);
 }
 
-/// Every element is a finite number, or Error(bad_input) naming the key. Through float: only a double beyond its range
-/// would look infinite, and no adapter holds that either.
-void check_finite(const LazyTensor& tensor, const std::string& path) {
-  for_row_blocks(tensor, [&](std::uint64_t row, std::span<const float> values) {
-    const std::size_t bad = first_not_finite(values);
-    if (bad == values.size()) return true;
-    throw Error(ErrorKind::bad_input, {.path = path},
-                "'" + tensor.name() + "' holds " + (std::isnan(values[bad]) ? "NaN" : "an infinity") + " in row " +
-                    std::to_string(row + bad / tensor.info().columns()) + ", expected finite numbers",
-                "the training diverged or the file is damaged: take an earlier checkpoint of the adapter");
-  });
-}
-
 }  // namespace
 
 std::optional<AdapterKey> parse_adapter_key(std::string key) {
@@ -109,6 +96,10 @@ std::optional<AdapterKey> parse_adapter_key(std::string key) {
     return AdapterKey{std::move(module), std::string(role)};
   }
   return std::nullopt;
+}
+
+std::string adapter_key(const std::string& module, std::string_view role) {
+  return "base_model.model." + module + "." + std::string(role);
 }
 
 AdapterTensors::AdapterTensors(const std::vector<TensorPtr>& tensors, std::string path) : path_(std::move(path)) {
@@ -150,7 +141,7 @@ TensorPtr AdapterTensors::take(const std::string& module, std::string_view role)
   if (!is_float(taken->dtype()))
     fail("'" + taken->name() + "' holds " + std::string(info(taken->dtype()).name) + ", expected floating point",
          "save the adapter again");
-  check_finite(*taken, path_);
+  require_finite(*taken, path_);
   return taken;
 }
 
@@ -158,6 +149,18 @@ TensorPtr AdapterTensors::require(const std::string& module, std::string_view ro
   if (TensorPtr found = take(module, role)) return found;
   fail("'" + partner.name() + "' has no partner: " + short_role(role) + " of '" + module + "' is missing",
        "the adapter is incomplete: fetch or save it again");
+}
+
+// Through float: only a double beyond its range would look infinite, and no adapter holds that either.
+void require_finite(const LazyTensor& tensor, const std::string& path) {
+  for_row_blocks(tensor, [&](std::uint64_t row, std::span<const float> values) {
+    const std::size_t bad = first_not_finite(values);
+    if (bad == values.size()) return true;
+    throw Error(ErrorKind::bad_input, {.path = path},
+                "'" + tensor.name() + "' holds " + (std::isnan(values[bad]) ? "NaN" : "an infinity") + " in row " +
+                    std::to_string(row + bad / tensor.info().columns()) + ", expected finite numbers",
+                "the training diverged or the file is damaged: take an earlier checkpoint of the adapter");
+  });
 }
 
 void require_axes(const LazyTensor& tensor, std::size_t axes, const std::string& path) {

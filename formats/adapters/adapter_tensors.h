@@ -20,6 +20,8 @@ struct AdapterKey {
 };
 /// nullopt if the key ends in no role.
 std::optional<AdapterKey> parse_adapter_key(std::string key);
+/// As PEFT 0.21.2 writes it.
+std::string adapter_key(const std::string& module, std::string_view role);
 
 /// The tensors of an adapter's file, each to be taken exactly once.
 class AdapterTensors {
@@ -47,6 +49,8 @@ class AdapterTensors {
   std::vector<TensorPtr> unknown_;  // keys without a role
 };
 
+/// Every element is a finite number, or Error(bad_input) naming the key.
+void require_finite(const LazyTensor& tensor, const std::string& path);
 /// `tensor` has so many axes, or Error(bad_input) naming its key.
 void require_axes(const LazyTensor& tensor, std::size_t axes, const std::string& path);
 

@@ -51,12 +51,12 @@ struct AdapterModule {
 /// is consumed exactly once (adapter_tensors.h); a key that fits nothing, a missing partner, NaN are Error(bad_input)
 /// naming the key.
 struct PeftAdapter {
-  std::filesystem::path folder;
+  std::filesystem::path folder;   // or the GGUF (gguf_adapter.h)
   std::filesystem::path weights;  // the file with the factors
   std::string kind;               // "LoRA", "rsLoRA", "DoRA", "LoHa", ...
-  Json config;
-  std::string config_text;  // of adapter_config.json, for the places in errors
-  std::string base_model;   // base_model_name_or_path
+  Json config;                    // empty for a GGUF
+  std::string config_text;        // of adapter_config.json, for the places in errors
+  std::string base_model;         // base_model_name_or_path
   std::vector<AdapterModule> modules;
 };
 bool is_peft_adapter(const std::filesystem::path& folder);

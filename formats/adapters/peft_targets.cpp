@@ -152,6 +152,7 @@ void warn_of_missing(const PeftAdapter& adapter, const std::string& field, const
 
 void check_peft_targets(const PeftAdapter& adapter, const std::vector<TensorPtr>& base,
                         std::vector<std::string>& warnings) {
+  if (adapter.config.empty()) return;  // a GGUF names no targets but by what it holds
   const std::string path = (adapter.folder / "adapter_config.json").string();
   const PeftTargets targets(adapter.config, path, adapter.config_text);
   const std::string tail = ".weight";

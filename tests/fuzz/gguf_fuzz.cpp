@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "formats/adapters/gguf_adapter.h"
 #include "formats/gguf_model.h"
 #include "lib/error.h"
 #include "lib/recipes.h"
@@ -71,6 +72,24 @@ GgufPlan tiny_model() {
   return plan;
 }
 
+/// A pair of factors of q_proj, and one of the embedding.
+GgufPlan tiny_adapter() {
+  GgufPlan plan;
+  plan.keys = {{"general.architecture", gguf_string("llama")},
+               {"general.type", gguf_string("adapter")},
+               {"adapter.type", gguf_string("lora")},
+               {"adapter.lora.alpha", gguf_f32(4)}};
+  const auto add = [&](const std::string& name, std::vector<std::uint64_t> shape) {
+    plan.tensors.push_back(
+        {name, memory_tensor(name, shape, std::vector<float>(shape[0] * shape[1], 0.5f)), DType::f32});
+  };
+  add("token_embd.weight.lora_a", {4, 2});
+  add("token_embd.weight.lora_b", {3, 2});
+  add("blk.0.attn_q.weight.lora_a", {2, 3});
+  add("blk.0.attn_q.weight.lora_b", {4, 2});
+  return plan;
+}
+
 GgufPlan odd_types() {
   GgufPlan plan;
   plan.alignment = 64;
@@ -118,7 +137,16 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     require(error.kind() == ErrorKind::bad_input || error.kind() == ErrorKind::unsupported,
             "a refusal is about the input");
   }
+  try {
+    const PeftAdapter adapter = read_gguf_adapter(input.path());
+    require(2 * adapter.modules.size() == file.tensors.size(), "every tensor of an adapter is used");
+  } catch (const Error& error) {
+    require(error.kind() == ErrorKind::bad_input || error.kind() == ErrorKind::unsupported,
+            "a refusal is about the input");
+  }
   return 0;
 }
 
-std::vector<std::string> fuzz_seeds() { return {written(tiny_model()), written(odd_types()), written({})}; }
+std::vector<std::string> fuzz_seeds() {
+  return {written(tiny_model()), written(tiny_adapter()), written(odd_types()), written({})};
+}
