@@ -11,6 +11,7 @@ Command lint_command();
 Command extend_command();
 Command merge_command();
 Command convert_command();
+Command adapter_command();
 Command quantize_command();
 Command imatrix_command();
 Command verify_command();

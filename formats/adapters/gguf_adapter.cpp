@@ -92,9 +92,10 @@ struct FactorName {
 FactorName taken_apart(const std::string& name, const std::string& path) {
   constexpr std::string_view kA = ".lora_a", kB = ".lora_b";
   if (name.ends_with("_norm.weight"))
-    refuse(ErrorKind::unsupported, path,
-           "'" + name + "' is a whole norm, which llama.cpp 0.5 leaves unused: what the adapter is meant to do is unclear",
-           "merge the adapter that it was converted from");
+    refuse(
+        ErrorKind::unsupported, path,
+        "'" + name + "' is a whole norm, which llama.cpp 0.5 leaves unused: what the adapter is meant to do is unclear",
+        "merge the adapter that it was converted from");
   const bool is_a = name.ends_with(kA);
   if (!is_a && !name.ends_with(kB))
     refuse(ErrorKind::bad_input, path, "tensor '" + name + "' is neither a lora_a nor a lora_b",

@@ -29,9 +29,9 @@ PeftAdapter read_adapter(const std::filesystem::path& path);
 
 struct GgufAdapterOptions {
   DType type = DType::f32;  // f32, f16, bf16, q8_0 (f16 where rows are no whole blocks)
-  std::string name = {};        // general.name; empty: it and its neighbours are found in the folder's, as the converter does
-  Json base_config = nullptr;         // config.json of the base, which may name the model; null if there is none
-  double scale = 1;         // of the user's
+  std::string name = {};  // general.name; empty: it and its neighbours are found in the folder's, as the converter does
+  Json base_config = nullptr;  // config.json of the base, which may name the model; null if there is none
+  double scale = 1;            // of the user's
 };
 /// What convert_lora_to_gguf.py writes, byte for byte, of an adapter it understands; where one alpha cannot say the scales
 /// of all modules (rsLoRA, alpha_pattern, AdaLoRA), each B holds its part, with one rounding.

@@ -142,7 +142,8 @@ TensorPtr scaled(TensorPtr parent, double scale) {
   if (scale == 1) return parent;
   const std::vector<double> factors(parent->info().columns(), scale);
   const std::span<const std::byte> bytes = std::as_bytes(std::span(factors));
-  TensorPtr all = memory_tensor({parent->name() + ".scale", {factors.size()}, DType::f64}, {bytes.begin(), bytes.end()});
+  TensorPtr all =
+      memory_tensor({parent->name() + ".scale", {factors.size()}, DType::f64}, {bytes.begin(), bytes.end()});
   return with_factors(std::move(parent), std::move(all), Axis::columns);
 }
 

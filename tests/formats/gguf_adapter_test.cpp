@@ -35,7 +35,8 @@ std::string bytes_of(const Lying& lie) {
   key_text("general.type", lie.type);
   key_text("adapter.type", lie.kind);
   out.text("adapter.lora.alpha").put<std::uint32_t>(6).put(lie.alpha);
-  if (lie.tokens) out.text("adapter.alora.invocation_tokens").put<std::uint32_t>(9).put<std::uint32_t>(4).put<std::uint64_t>(0);
+  if (lie.tokens)
+    out.text("adapter.alora.invocation_tokens").put<std::uint32_t>(9).put<std::uint32_t>(4).put<std::uint64_t>(0);
   const auto n_a = std::size_t(4 * lie.a_rank), n_b = std::size_t(3 * lie.b_rank);
   out.tensor(lie.a, {4, lie.a_rank}, 0, 0).tensor(lie.b, {lie.b_rank, 3}, 0, (n_a * 4 + 31) / 32 * 32).pad();
   for (std::size_t i = 0; i < n_a; ++i) out.put(i == 0 ? lie.first : float(i));
@@ -95,7 +96,8 @@ TEST_F(GgufAdapter, FieldsThatLie) {
       {{.a_rank = 3}, "do not have one rank"},
       {{.first = nan}, "holds NaN in row 0"},
       {{.tokens = true}, "aLoRA"}};
-  for (const auto& [lie, says] : cases) EXPECT_NE(refusal(bytes_of(lie)).find(says), std::string::npos) << says << refusal(bytes_of(lie));
+  for (const auto& [lie, says] : cases)
+    EXPECT_NE(refusal(bytes_of(lie)).find(says), std::string::npos) << says << refusal(bytes_of(lie));
   // a model is no adapter, and no folder either
   EXPECT_NE(refusal(bytes_of({.type = "model"})).find("adapter_config.json"), std::string::npos);
 }

@@ -12,6 +12,7 @@ Negative control: the same file without its YaRN keys must be outside every one 
 """
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,10 +27,10 @@ COUNT = 64
 VOCABULARY = 2048
 
 
-def engine(model, ids, folder):
+def engine(model, ids, folder, *adapters):
     prompt = folder / "prompt.json"
     prompt.write_text(json.dumps(ids))
-    command = [sys.executable, pathlib.Path(__file__).with_name("engine_run.py"), model, prompt, COUNT, 2048, VOCABULARY]
+    command = [sys.executable, pathlib.Path(__file__).with_name("engine_run.py"), model, prompt, COUNT, 2048, VOCABULARY, *adapters]
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
     lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
     if not lines:
@@ -58,6 +59,27 @@ def same_greedy(ropewalk, model, ids, answer, tolerance):
     return True, f"{COUNT} of {COUNT} equal"
 
 
+def check_adapters(checks, ropewalk, options, folder):
+    """Adapters as GGUF beside the model, in the engine's own loader. The second has its scale in B: rsLoRA, 8 / sqrt(16) = 32 / 16."""
+    models, original = options.golden / FIXTURES / "models", options.golden / FIXTURES / "adapters/qlora-shakespeare"
+    base = models / "tolstoy-4m-yarn-2k"
+    model, ids = folder / "base.gguf", fixture_prompts(options.golden, (900,))[0]
+    ropewalk.run("convert", base, "-o", model, "--type", "f32", "--no-sync", "--quiet")
+    rslora = folder / "rslora"
+    shutil.copytree(original, rslora)
+    config = json.loads((original / "adapter_config.json").read_text()) | {"use_rslora": True, "lora_alpha": 8}
+    (rslora / "adapter_config.json").unlink()
+    (rslora / "adapter_config.json").write_text(json.dumps(config))
+    for name, adapter in (("LoRA", original), ("rsLoRA", rslora)):
+        file = folder / f"{name}.gguf"
+        ropewalk.run("adapter", "convert", f"{base}+{adapter}", "-o", file, "--no-sync", "--quiet")
+        answer = engine(model, ids, folder, file)
+        worst = difference(ropewalk, f"{model}+{original}", ids, answer)
+        checks.check(worst <= TOLERANCE["f32"], f"{name} as a GGUF, applied by the engine: log-probabilities within {TOLERANCE['f32']:g} (worst {worst:.1e})")
+    worst = difference(ropewalk, model, ids, answer)
+    checks.check(worst > TOLERANCE["f32"], f"negative control, the model without its adapter: outside (worst {worst:.1e})")
+
+
 def main():
     options = arguments()
     ropewalk, checks = Ropewalk(options.ropewalk), Checks()
@@ -80,6 +102,8 @@ def main():
             ids = fixture_prompts(options.golden, (900,))[0]
             worst = difference(ropewalk, model, ids, engine(broken, ids, folder))
             checks.check(worst > tolerance, f"{kind}, negative control without YaRN keys: outside {tolerance:g} (worst {worst:.1e})")
+
+        check_adapters(checks, ropewalk, options, folder)
 
         # rope that no key can express goes through rope_freqs.weight: the engine must compute the source's rope all the same
         for spec in ("yarn,factor=8,original=256,beta_fast=16,beta_slow=2", "yarn,factor=8,original=256,attention_factor=1.07", "yarn,factor=8,original=256,truncate=false",

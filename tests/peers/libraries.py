@@ -132,6 +132,31 @@ def check_peft(checks, merged, base, adapter):
     checks.check(apart > 2e-4 * elements, f"negative control: {apart} elements differ from the base alone")
 
 
+def check_made_adapters(checks, ropewalk, models, adapter, folder):
+    """Folders that `adapter` writes, loaded and merged by PEFT in float32: within 1e-6 of a weight's norm of our merge (a float32 sum of 16 products is off by 16 * 6e-8)."""
+    base, tuned = models / "tolstoy-4m", models / "tolstoy-4m-yarn-2k"
+    made = {name: folder / name for name in ("extracted", "reranked", "rescaled", "converted")}
+    ropewalk.run("adapter", "extract", tuned, base, "--rank", 16, "-o", made["extracted"], "--no-sync", "--quiet")
+    ropewalk.run("adapter", "rerank", adapter, "--rank", 4, "-o", made["reranked"], "--no-sync", "--quiet")
+    ropewalk.run("adapter", "rescale", adapter, "--scale", 0.7, "-o", made["rescaled"], "--no-sync", "--quiet")
+    ropewalk.run("adapter", "convert", f"{tuned}+{adapter}", "-o", folder / "lora.gguf", "--no-sync", "--quiet")
+    ropewalk.run("adapter", "convert", f"{tuned}+{folder / 'lora.gguf'}", "-o", made["converted"], "--no-sync", "--quiet")
+    for name, path in made.items():
+        onto = base if name == "extracted" else tuned
+        model = transformers.AutoModelForCausalLM.from_pretrained(onto, torch_dtype=torch.float32)
+        before = {key: value.clone().numpy() for key, value in model.state_dict().items()}
+        theirs = {key: value.numpy() for key, value in PeftModel.from_pretrained(model, path).merge_and_unload().state_dict().items()}
+        ours = {}
+        ropewalk.run("merge", f"{onto}+{path}", "-o", folder / f"{name}-merged", "--dtype", "f32", "--no-sync", "--quiet")
+        for file in sorted((folder / f"{name}-merged").glob("*.safetensors")):
+            ours.update(read_safetensors(file))
+        norms = {key: np.linalg.norm(before[key].astype(np.float64)) for key in ours}
+        worst = max(np.linalg.norm(ours[key].astype(np.float64) - theirs[key]) / norms[key] for key in ours)
+        moved = max(np.linalg.norm(theirs[key].astype(np.float64) - before[key]) / norms[key] for key in ours)
+        checks.check(set(ours) == set(theirs) and worst <= 1e-6, f"{name} adapter: PEFT merges it to what we do (worst {worst:.1e} of a weight's norm)")
+        checks.check(moved > 1e-3, f"{name} adapter, negative control: the base alone is {moved:.1e} away")
+
+
 def ordered(half):
     """float16 as integers in which neighbouring values differ by 1."""
     bits = half.view(np.uint16).astype(np.int64)
@@ -150,6 +175,7 @@ def main():
         ropewalk.run("merge", f"{base}+{adapter}", "-o", merged, "--no-sync", "--quiet")
         check_forward(checks, ropewalk, merged, prompts, "merged")
         check_peft(checks, merged, base, adapter)
+        check_made_adapters(checks, ropewalk, models, adapter, folder)
         check_perplexity(checks, ropewalk, base, options.golden / FIXTURES / "goldens/perplexity/doc-1.txt")
         check_passkey(checks, ropewalk, models / "tolstoy-4m")
         tokenizer = transformers.AutoTokenizer.from_pretrained(merged)

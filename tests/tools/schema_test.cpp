@@ -113,6 +113,12 @@ TEST(Schema, EveryCommand) {
   expect_valid({"merge", adapted, "-o", (scratch / "merged").string()});
   expect_valid({"merge", adapted, "-o", (scratch / "dry").string(), "--dry-run"});
   expect_valid({"merge", adapted, "--measure", "-c", "32", "--windows", "1"});
+  const std::string lora = (scratch / "lora").string();
+  expect_valid({"adapter", "extract", base, model("tolstoy-4m"), "--rank", "2", "-o", lora});
+  expect_valid({"adapter", "rerank", lora, "--rank", "1", "-o", (scratch / "one").string(), "--dry-run"}, 0);
+  expect_valid({"adapter", "rescale", adapter(), "--scale", "0.5", "-o", (scratch / "half").string()});
+  expect_valid({"adapter", "convert", adapted, "-o", (scratch / "lora.gguf").string()});
+  expect_valid({"inspect", (scratch / "lora.gguf").string()});
   expect_valid({"extend", base, "--plan", "-c", "8k"});
   expect_valid({"extend", base, "-o", (scratch / "long").string(), "--rope", "yarn,factor=16,original=256"});
   const fs::path layered = copy_of(model("stories260K"), scratch / "layered");
