@@ -28,8 +28,8 @@ Range range_of(DType dtype) {
     case DType::q4_0: return {8 * 65504.0, 8 * 65520.0};
     case DType::q5_0: return {16 * 65504.0, 16 * 65520.0};
     case DType::q8_0: return {127 * 65504.0, 127 * 65520.0};
-    case DType::mxfp4:  // scales of any size
-    case DType::nvfp4:  // its largest scale stands for all that are larger
+    case DType::nvfp4: return {6 * 448.0, 6 * 464.0};  // of a scale that is an E4M3 without sign: larger ones stay 448
+    case DType::mxfp4:                                 // scales of any size
       return {std::numeric_limits<double>::max(), std::numeric_limits<double>::infinity()};
     default:
       // Others have an f16 scale or minimum that may be as large as an element: what an f16 holds, they do.
