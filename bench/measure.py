@@ -42,6 +42,12 @@ def best(command, times, before=None, environment=None):
     return min(runs, key=lambda one: one.wall)
 
 
+def in_turn(runs):
+    """Commands one after the other as one: their times added, the largest peak."""
+    runs = list(runs)
+    return Run(sum(one.wall for one in runs), sum(one.cpu for one in runs), max(one.rss_bytes for one in runs), "")
+
+
 def machine():
     with open("/proc/cpuinfo") as lines:
         model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
@@ -55,3 +61,13 @@ def row(*cells):
 def header(*cells):
     row(*cells)
     row(*(["---"] * len(cells)))
+
+
+def compared_header(label, peer_name, *last):
+    header(label, f"{peer_name}: wall s (CPU s)", "peak RSS GB", "ropewalk: wall s (CPU s)", "peak RSS GB", "ratio", *last)
+
+
+def compared(label, theirs, ours, *last):
+    """A row under compared_header()."""
+    took = [cell for one in (theirs, ours) for cell in (f"{one.wall:.2f} ({one.cpu:.2f})", f"{one.rss_bytes / 2**30:.2f}")]
+    row(label, *took, f"**{theirs.wall / ours.wall:.1f}x**", *last)

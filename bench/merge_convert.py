@@ -10,7 +10,7 @@ import pathlib
 import shutil
 import sys
 
-from measure import ROOT, best, header, machine, peer, row, run
+from measure import ROOT, best, compared, compared_header, in_turn, machine, peer, run
 
 # TinyLlama-1.1B's shape
 SHAPE = dict(hidden_size=2048, intermediate_size=5632, num_hidden_layers=22, num_attention_heads=32, num_key_value_heads=4, vocab_size=32000)
@@ -67,11 +67,6 @@ def write_inputs(inputs, python, tokenizer, layers=None):
     return base, adapter
 
 
-def report(label, theirs, ours, floor):
-    row(label, f"{theirs.wall:.1f} ({theirs.cpu:.1f})", f"{theirs.rss_bytes / 2**30:.2f}", f"{ours.wall:.2f} ({ours.cpu:.2f})", f"{ours.rss_bytes / 2**30:.2f}",
-        f"**{theirs.wall / ours.wall:.1f}x**", f"{floor.wall:.2f}")
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", required=True, type=pathlib.Path, help="folder for inputs and outputs, about 12 GB")
@@ -92,24 +87,22 @@ def main():
     fresh()
     floor = best(["cp", weights, outputs / "copy"], options.times, fresh)
     print(f"{machine()}; {os.path.getsize(weights) / 1e9:.2f} GB of float16 weights, rank {RANK} on all linears; warm, no sync\n")
-    header("step", "peer: wall s (CPU s)", "peak RSS GB", "ropewalk: wall s (CPU s)", "peak RSS GB", "ratio", "floor: cp, wall s")
+    compared_header("step", "peer", "floor: cp, wall s")
+    floor_cell = f"{floor.wall:.2f}"
     fresh()
     merge = run([python, "-c", PEFT_MERGE, base, adapter, outputs / "merged"])
     ours = best([options.ropewalk, "merge", f"{base}+{adapter}", "-o", outputs / "merged", "--no-sync", "--quiet"], options.times, fresh)
-    report("merge to fp16 (PEFT)", merge, ours, floor)
+    compared("merge to fp16 (PEFT)", merge, ours, floor_cell)
 
     fresh()
     ours = best([options.ropewalk, "convert", base, "-o", outputs / "f16.gguf", "--type", "f16", "--no-sync", "--quiet"], options.times, fresh)
     fresh()
     convert = run([python, converter, base, "--outfile", outputs / "f16.gguf", "--outtype", "f16"])
-    report("HF -> f16 GGUF (convert_hf_to_gguf.py)", convert, ours, floor)
+    compared("HF -> f16 GGUF (convert_hf_to_gguf.py)", convert, ours, floor_cell)
 
     quant = run([quantize, outputs / "f16.gguf", outputs / "q8_0.gguf", "Q8_0", "2"])
-    chain = merge
-    chain.wall, chain.cpu = merge.wall + convert.wall + quant.wall, merge.cpu + convert.cpu + quant.cpu
-    chain.rss_bytes = max(merge.rss_bytes, convert.rss_bytes, quant.rss_bytes)
     ours = best([options.ropewalk, "convert", f"{base}+{adapter}", "-o", outputs / "{name}-{type}.gguf", "--type", "f16,q8_0", "--no-sync", "--quiet"], options.times, fresh)
-    report("base + adapter -> f16 and q8_0 GGUFs (PEFT, converter, llama-quantize)", chain, ours, floor)
+    compared("base + adapter -> f16 and q8_0 GGUFs (PEFT, converter, llama-quantize)", in_turn([merge, convert, quant]), ours, floor_cell)
     shutil.rmtree(outputs)
 
 

@@ -10,7 +10,7 @@ import pathlib
 import shutil
 import sys
 
-from measure import ROOT, best, header, machine, peer, row, run
+from measure import ROOT, best, compared, compared_header, in_turn, machine, peer, run
 from merge_convert import PEFT_MERGE, write_inputs
 
 MIXES = ["Q4_K_M", "Q6_K", "Q8_0", "Q5_K_M", "Q3_K_M", "Q2_K", "IQ4_XS", "Q4_0"]
@@ -21,39 +21,32 @@ def same(a, b):
     return "yes" if filecmp.cmp(a, b, shallow=False) else "NO"
 
 
-def report(label, theirs, ours, equal, floor=None):
-    row(label, f"{theirs.wall:.1f} ({theirs.cpu:.1f})", f"{theirs.rss_bytes / 2**30:.2f}", f"{ours.wall:.2f} ({ours.cpu:.2f})", f"{ours.rss_bytes / 2**30:.2f}",
-        f"**{theirs.wall / ours.wall:.1f}x**", equal, f"{floor.wall:.2f}" if floor else "-")
-
-
 def whole_files(options, quantize, source, outputs):
     floor = best(["cp", source, outputs / "copy"], options.times)
     (outputs / "copy").unlink()
-    header("f16 GGUF to", "llama-quantize: wall s (CPU s)", "peak RSS GB", "ropewalk: wall s (CPU s)", "peak RSS GB", "ratio", "same bytes", "floor: cp, wall s")
+    compared_header("f16 GGUF to", "llama-quantize", "same bytes", "floor: cp, wall s")
     for mix in options.mixes:
         ours_at, theirs_at = outputs / "ours.gguf", outputs / "theirs.gguf"
         ours = best([options.ropewalk, "quantize", "--no-sync", source, ours_at, mix, "2"], options.times)
         theirs = run([quantize, source, theirs_at, mix, "2"])
-        report(mix, theirs, ours, same(ours_at, theirs_at), floor)
+        compared(mix, theirs, ours, same(ours_at, theirs_at), f"{floor.wall:.2f}")
         ours_at.unlink()
         theirs_at.unlink()
 
 
 def chain(options, python, quantize, base, adapter, outputs):
-    theirs = run([python, "-c", PEFT_MERGE, base, adapter, outputs / "merged"])
+    steps = [run([python, "-c", PEFT_MERGE, base, adapter, outputs / "merged"])]
     for file in base.glob("*token*"):  # which save_pretrained of the model leaves behind
         shutil.copy(file, outputs / "merged")
     f16 = outputs / "f16.gguf"
-    steps = [run([python, quantize.parent / "source/convert_hf_to_gguf.py", outputs / "merged", "--outfile", f16, "--outtype", "f16"])]
+    steps.append(run([python, quantize.parent / "source/convert_hf_to_gguf.py", outputs / "merged", "--outfile", f16, "--outtype", "f16"]))
     shutil.rmtree(outputs / "merged")
     steps += [run([quantize, f16, outputs / f"theirs-{mix}.gguf", mix, "2"]) for mix in AT_ONCE]
     f16.unlink()
-    for step in steps:
-        theirs.wall, theirs.cpu, theirs.rss_bytes = theirs.wall + step.wall, theirs.cpu + step.cpu, max(theirs.rss_bytes, step.rss_bytes)
     ours = run([options.ropewalk, "convert", f"{base}+{adapter}", "-o", outputs / "ours-{type}.gguf", "--type", ",".join(mix.lower() for mix in AT_ONCE), "--model-name", "Merged", "--no-sync", "--quiet"])
-    header("base + adapter to", "peer: wall s (CPU s)", "peak RSS GB", "ropewalk: wall s (CPU s)", "peak RSS GB", "ratio", "bytes ours, theirs", "floor")
+    compared_header("base + adapter to", "peer", "bytes ours, theirs")
     sizes = [sum(file.stat().st_size for file in outputs.glob(f"{whose}-*.gguf")) / 1e9 for whose in ("ours", "theirs")]
-    report(f"{len(AT_ONCE)} quants (PEFT, converter, llama-quantize)", theirs, ours, "{:.2f} GB, {:.2f} GB".format(*sizes))
+    compared(f"{len(AT_ONCE)} quants (PEFT, converter, llama-quantize)", in_turn(steps), ours, "{:.2f} GB, {:.2f} GB".format(*sizes))
 
 
 def main():

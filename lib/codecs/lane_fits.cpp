@@ -264,24 +264,22 @@ HWY_INLINE std::uint32_t fit_symmetric_vector(const float* x, const float* w, in
   // Steps are half + 0.4 at most for candidates up to the fourth: none rounds to less than -half.
   const auto from_above = [half](V at) HWY_ATTR { return small_level_at_most(at, half - 1); };
   V kept_inverse = hn::Div(set(real(-half)), peak);  // of the levels in use
-  CandidateSums start;
-  measure<1>(x, w, n, &kept_inverse, from_above, &start);
-  V scale = hn::IfThenElse(hn::Eq(start.l2, zero), zero, hn::Div(start.lx, start.l2)), best = hn::Mul(scale, start.lx);
+  V lx[kTogether], l2[kTogether];
+  measure<1>(x, w, n, &kept_inverse, from_above, lx, l2);
+  V scale = hn::IfThenElse(hn::Eq(l2[0], zero), zero, hn::Div(lx[0], l2[0])), best = hn::Mul(scale, lx[0]);
   for (int k = 0; k < 18; k += kTogether) {
     V inverse[kTogether];
     for (int j = 0; j < kTogether; ++j) {
       const int step = k + j < 9 ? k + j - 9 : k + j - 8;  // 0 is left out
       inverse[j] = hn::Div(set(-(real(half) + 0.1f * real(step))), peak);
     }
-    CandidateSums sums[kTogether];
-    if (k + kTogether <= 13) measure<kTogether>(x, w, n, inverse, from_above, sums);
-    else measure<kTogether>(x, w, n, inverse, level, sums);
+    if (k + kTogether <= 13) measure<kTogether>(x, w, n, inverse, from_above, lx, l2);
+    else measure<kTogether>(x, w, n, inverse, level, lx, l2);
     for (int j = 0; j < kTogether; ++j) {
-      const V lx = sums[j].lx, l2 = sums[j].l2;
-      const M better = hn::And(hn::Gt(l2, zero), hn::Gt(hn::Mul(lx, lx), hn::Mul(best, l2)));
+      const M better = hn::And(hn::Gt(l2[j], zero), hn::Gt(hn::Mul(lx[j], lx[j]), hn::Mul(best, l2[j])));
       kept_inverse = hn::IfThenElse(better, inverse[j], kept_inverse);
-      scale = hn::IfThenElse(better, hn::Div(lx, l2), scale);
-      best = hn::IfThenElse(better, hn::Mul(scale, lx), best);
+      scale = hn::IfThenElse(better, hn::Div(lx[j], l2[j]), scale);
+      best = hn::IfThenElse(better, hn::Mul(scale, lx[j]), best);
     }
   }
   hn::StoreU(hn::IfThenElse(dead, zero, scale), df, scales);

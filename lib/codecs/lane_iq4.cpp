@@ -99,9 +99,8 @@ HWY_INLINE void nearest_iq4_indices(const V* twice_x, hn::Vec<Ints>* indices) {
 #endif
 
 /// measure() of lanes-inl.h for two candidates, two elements at a time; n is even.
-HWY_INLINE void measure_iq4(const float* x, const float* w, int n, const V* inverse, CandidateSums* sums) {
+HWY_INLINE void measure_iq4(const float* x, const float* w, int n, const V* inverse, V* lx, V* l2) {
   const V two = set(2), twice[2] = {hn::Mul(two, inverse[0]), hn::Mul(two, inverse[1])};
-  V lx[2], l2[2];
   for (int j = 0; j < 2; ++j) lx[j] = l2[j] = hn::Zero(Floats());
   for (int i = 0; i < n; i += 2) {
     V at[4], level[4];
@@ -113,7 +112,6 @@ HWY_INLINE void measure_iq4(const float* x, const float* w, int n, const V* inve
       l2[k % 2] = hn::Add(l2[k % 2], hn::Mul(wl, l));
     }
   }
-  for (int j = 0; j < 2; ++j) sums[j] = {lx[j], l2[j]};
 }
 
 HWY_INLINE void fit_iq4_vector(const float* x, const float* w, int n, float* scales) {
@@ -127,14 +125,14 @@ HWY_INLINE void fit_iq4_vector(const float* x, const float* w, int n, float* sca
     for (int j = 0; j < 2; ++j)
       inverse[j] = k + j == -8 ? hn::Div(set(1), hn::Div(hn::Neg(peak), lowest))
                                : hn::Div(set(real(k + j + kIq4Levels[0])), peak);
-    CandidateSums sums[2];
-    measure_iq4(x, w, n, inverse, sums);
+    V qx[2], q2[2];
+    measure_iq4(x, w, n, inverse, qx, q2);
     for (int j = 0; j < 2; ++j) {
-      const V qx = sums[j].lx, q2 = sums[j].l2, quotient = hn::Div(qx, q2);
-      const M sound = hn::Gt(q2, zero);
-      const M better = k + j == -8 ? sound : hn::And(sound, hn::Gt(hn::Mul(qx, qx), hn::Mul(best, q2)));
+      const V quotient = hn::Div(qx[j], q2[j]);
+      const M sound = hn::Gt(q2[j], zero);
+      const M better = k + j == -8 ? sound : hn::And(sound, hn::Gt(hn::Mul(qx[j], qx[j]), hn::Mul(best, q2[j])));
       scale = hn::IfThenElse(better, quotient, scale);
-      best = k + j == -8 ? hn::Mul(scale, qx) : hn::IfThenElse(better, hn::Mul(scale, qx), best);
+      best = k + j == -8 ? hn::Mul(scale, qx[j]) : hn::IfThenElse(better, hn::Mul(scale, qx[j]), best);
     }
   }
   hn::StoreU(hn::IfThenElse(dead, zero, scale), df, scales);

@@ -131,15 +131,10 @@ HWY_INLINE V extreme_of(const float* x, int n, Largest& largest) {
   return value;
 }
 
-/// Candidates of a search whose sums do not depend on one another, `count` at a time.
-struct CandidateSums {
-  V lx, l2;
-};
-/// `level(inverse * x)`, the sums of (w x) level and w level^2 for each inverse.
+/// Candidates of a search whose sums do not depend on one another, `count` at a time: `level(inverse * x)`, the sums of
+/// (w x) level and w level^2 for each inverse.
 template <int count, class Level>
-HWY_INLINE void measure(const float* x, const float* w, int n, const V* inverse, const Level& level,
-                        CandidateSums* sums) {
-  V lx[count], l2[count];
+HWY_INLINE void measure(const float* x, const float* w, int n, const V* inverse, const Level& level, V* lx, V* l2) {
   for (int j = 0; j < count; ++j) lx[j] = l2[j] = hn::Zero(Floats());
   for (int i = 0; i < n; ++i) {
     const V xi = load(x + i * kLanes), wi = load(w + i * kLanes), wx = hn::Mul(wi, xi);
@@ -149,7 +144,6 @@ HWY_INLINE void measure(const float* x, const float* w, int n, const V* inverse,
       l2[j] = hn::Add(l2[j], hn::Mul(wl, l));
     }
   }
-  for (int j = 0; j < count; ++j) sums[j] = {lx[j], l2[j]};
 }
 
 }  // namespace ropewalk::codecs::HWY_NAMESPACE

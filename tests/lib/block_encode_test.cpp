@@ -118,8 +118,9 @@ TEST(BlockEncode, DefinitionsAsGgml) {
 
 TEST(BlockEncode, EveryInstructionSetAsGgml) {
   for_each_simd_target([] {
-    for (const auto& [dtype, definition] : kVectorised) {
+    for (const DType dtype : all_types())
       expect_stream(dtype, [&](auto weights) { return encoded(dtype, stream(), kColumns, weights); });
+    for (const auto& [dtype, definition] : kVectorised) {
       const std::vector<float> weights = importances();
       const std::span odd = std::span(stream()).first(768);
       std::vector<std::byte> want(*byte_size(dtype, 768));
