@@ -209,6 +209,39 @@ Difference compare_texts(const Vocabulary& source, const Vocabulary& candidate, 
   return out;
 }
 
+/// A template that is lost or changed makes another conversation of the same messages; one that the candidate has besides
+/// is told, and decides nothing.
+void compare_chat_templates(const Vocabulary& source, const Vocabulary& candidate, const Sides& sides,
+                            StructureReport& report) {
+  const auto named = [](const Vocabulary& of, const std::string& name) {
+    return std::find_if(of.chat_templates.begin(), of.chat_templates.end(),
+                        [&](const ChatTemplate& one) { return one.name == name; });
+  };
+  Difference lost;
+  for (const ChatTemplate& one : source.chat_templates) {
+    const auto other = named(candidate, one.name);
+    if (other == candidate.chat_templates.end()) {
+      lost.add("'" + one.name + "' is not in " + sides.candidate);
+    } else if (other->text != one.text) {
+      const auto at = std::mismatch(one.text.begin(), one.text.end(), other->text.begin(), other->text.end()).first;
+      lost.add("'" + one.name + "' differs from byte " + std::to_string(at - one.text.begin()) + " on");
+    }
+  }
+  std::string more;
+  for (const ChatTemplate& one : candidate.chat_templates)
+    if (named(source, one.name) == source.chat_templates.end()) more += (more.empty() ? "'" : ", '") + one.name + "'";
+  if (source.chat_templates.empty() && more.empty()) return;
+  std::string detail = lost.count != 0 ? lost.first
+                       : source.chat_templates.empty()
+                           ? ""
+                           : plural(source.chat_templates.size(), "template") + ", all equal";
+  if (!more.empty()) detail += (detail.empty() ? "only " : "; only ") + sides.candidate + " has " + more;
+  report.items.push_back(
+      {"chat template", source.chat_templates.empty() ? std::nullopt : std::optional(lost.count == 0), detail});
+  if (!source.chat_templates.empty())
+    report.gates.push_back(gate_on("chat_template", static_cast<double>(lost.count), Bound::max, 0));
+}
+
 void compare_tokenizers(const Checkpoint& source, const Checkpoint& candidate, std::span<const std::string> documents,
                         const Sides& sides, StructureReport& report) {
   if (!source.vocabulary && !candidate.vocabulary) {
@@ -249,6 +282,7 @@ void compare_tokenizers(const Checkpoint& source, const Checkpoint& candidate, s
     differing += texts.count;
   }
   report.gates.push_back(gate_on("tokenizer", static_cast<double>(differing), Bound::max, 0));
+  compare_chat_templates(*source.vocabulary, *candidate.vocabulary, sides, report);
 }
 
 /// A rope as it turns at the context compared, and in words.

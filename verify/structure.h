@@ -12,7 +12,7 @@ namespace ropewalk::verify {
 
 /// One thing two checkpoints were compared in, without reading a weight.
 struct StructureItem {
-  std::string name;          // "tensors", "vocabulary", "special tokens", "ids", "rope", "context", "geometry"
+  std::string name;          // "tensors", "vocabulary", "special tokens", "chat template", "ids", "rope", ...
   std::optional<bool> pass;  // nullopt: reported, does not decide
   std::string detail;        // what was found, one line
 };
@@ -22,14 +22,14 @@ struct Sides {
 };
 struct StructureReport {
   std::vector<StructureItem> items;
-  // "tensors", "tokenizer", "context", "rope", "geometry": what fails an export whatever its logits say
+  // "tensors", "tokenizer", "chat_template", "context", "rope", "geometry": what fails an export whatever its logits say
   std::vector<Gate> gates;
   std::vector<std::string> problems;  // tensors missing, left over or of another shape; one line each
 };
 
 /// Tensors of the decoder by canonical name and shape (a tied head may be stored or not), vocabulary id by id (texts,
 /// scores of normal pieces), special ids and whether BOS and EOS are added, ids of `documents` under each one's own
-/// rules, the rope each consumer computes for `context` tokens, the context served. `documents` may be empty: then ids
+/// rules, chat templates by name, the rope each consumer computes for `context` tokens, the context served. `documents` may be empty: then ids
 /// are not compared.
 StructureReport compare_structure(const Checkpoint& source, const Checkpoint& candidate,
                                   std::span<const std::string> documents, int context, const Sides& sides = {});

@@ -77,6 +77,31 @@ TEST_F(Structure, SpecialTokensCount) {
   EXPECT_TRUE(all_pass(compare().gates));
 }
 
+TEST_F(Structure, ChatTemplatesAreKeptByNameAndByte) {
+  const auto gate = [&](std::vector<ChatTemplate> from, std::vector<ChatTemplate> to) -> std::optional<bool> {
+    source.checkpoint.vocabulary->chat_templates = std::move(from);
+    candidate.vocabulary->chat_templates = std::move(to);
+    const StructureReport report = compare();
+    for (const Gate& one : report.gates)
+      if (one.name == "chat_template") return one.pass;
+    return std::nullopt;
+  };
+  const ChatTemplate plain{"default", "{{ bos_token }}"}, tools{"tool_use", "{{ tools }}"};
+  EXPECT_EQ(gate({}, {}), std::nullopt);
+  EXPECT_EQ(gate({plain, tools}, {tools, plain}), true);
+  EXPECT_EQ(gate({plain, tools}, {plain}), false);
+  EXPECT_EQ(gate({plain}, {{"default", "{{ bos_token }} "}}), false);
+  EXPECT_EQ(gate({plain}, {{"chat", plain.text}}), false);
+  EXPECT_EQ(gate({plain}, {plain, tools}), true) << "one more is told, no fault";
+  EXPECT_EQ(gate({}, {plain}), std::nullopt);
+  const StructureReport report = compare();
+  const auto told = std::find_if(report.items.begin(), report.items.end(),
+                                 [](const StructureItem& item) { return item.name == "chat template"; });
+  ASSERT_NE(told, report.items.end());
+  EXPECT_EQ(told->pass, std::nullopt);
+  EXPECT_NE(told->detail.find("only the candidate has 'default'"), std::string::npos) << told->detail;
+}
+
 // What counts is what is done: an unsaid flag is its default, and an id that llama.cpp assumes where there is none is
 // harmless while nothing adds it.
 TEST_F(Structure, DefaultsAreTheirEffect) {
