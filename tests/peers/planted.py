@@ -1,0 +1,246 @@
+"""Faults that converters have made, planted in good exports by an editor of bytes: which gate of `verify` fires, at which level, and that the undamaged twin passes.
+
+The trained fixture with its adapter, and SmolLM2-135M-Instruct (a published model, with an adapter of random numbers), both as f16 GGUFs. Faults of an adapter
+need no formula of ours: they are made of two exports, with it and without, by what a merge is: base + delta.
+"""
+import dataclasses
+import json
+import math
+import pathlib
+import shutil
+import struct
+import tempfile
+from typing import Callable
+
+import numpy as np
+
+from byte_editor import Gguf
+from support import Checks, FIXTURES, Ropewalk, arguments
+
+ROPE = "llama.rope.scaling."
+FLOAT32, TOKENS, TEMPLATE = 6, "tokenizer.ggml.tokens", "tokenizer.chat_template"
+ADAPTED = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
+
+
+@dataclasses.dataclass
+class Model:
+    name: str
+    source: str  # SOURCE with the adapter
+    good: pathlib.Path  # its export
+    base: pathlib.Path  # the export without the adapter
+    rank: int
+    context: int
+    scaled: bool  # by YaRN
+    tied: bool
+    small: bool  # what stops before the logits is taken through them, too
+
+
+@dataclasses.dataclass
+class Fault:
+    name: str
+    plant: Callable  # changes a Gguf
+    level: str  # where verify stops
+    gates: set  # of structure and weights, all that fail
+    of: Callable = lambda model: True  # models that can have it
+
+
+def layer(name):
+    return int(name.split(".")[1]) if name.startswith("blk.") else None
+
+
+def factor_doubled(file, model):
+    file.set(ROPE + "factor", 2 * file.value(ROPE + "factor"))
+
+
+def attention_factor_squared(file, model):
+    """llama.cpp multiplies what it computes from the factor by attn_factor."""
+    file.set(ROPE + "attn_factor", 1 + 0.1 * math.log(file.value(ROPE + "factor")), FLOAT32)
+
+
+def original_context_doubled(file, model):
+    file.set(ROPE + "original_context_length", 2 * file.value(ROPE + "original_context_length"))
+
+
+def not_permuted(file, model):
+    """Q and K with each head's channels in halves, as transformers has them, where llama.cpp rotates neighbours."""
+    for name, tensor in file.tensors.items():
+        if ".attn_q." in name or ".attn_k." in name:
+            heads = file.value("llama.attention.head_count" + ("" if ".attn_q." in name else "_kv"))
+            rows = tensor.rows()
+            pairs = rows.reshape(heads, len(rows) // heads // 2, 2, -1)
+            tensor.set_rows(pairs.swapaxes(1, 2).reshape(rows.shape))
+
+
+def layers_swapped(file, model):
+    for name in [name for name in file.tensors if layer(name) == 1]:
+        other = name.replace("blk.1.", "blk.2.")
+        file.tensors[name].data, file.tensors[other].data = file.tensors[other].data, file.tensors[name].data
+
+
+def tensor_zeroed(file, model):
+    tensor = file.tensors["blk.1.ffn_up.weight"]
+    tensor.data = bytes(len(tensor.data))
+
+
+def row_of_nan(file, model):
+    tensor = file.tensors["blk.0.attn_v.weight"]
+    values = tensor.values()
+    values[3] = math.nan
+    tensor.set_values(values)
+
+
+def tokens_off_by_one(file, model):
+    tokens = file.strings(TOKENS)
+    file.set_strings(TOKENS, tokens[:300] + tokens[-1:] + tokens[300:-1])
+
+
+def of_base(change):
+    """Every adapted matrix anew, from its values without the adapter and with it."""
+
+    def plant(file, model):
+        base = Gguf(model.base)
+        for name, tensor in file.tensors.items():
+            if any(f".{module}." in name for module in ADAPTED):
+                without = base.tensors[name].values()
+                tensor.set_values(change(without, tensor.values() - without, model))
+
+    return plant
+
+
+def untied_wrongly(file, model):
+    """A head of its own, its rows one id too late."""
+    embedding = file.tensors["token_embd.weight"]
+    head = type(embedding)(embedding.sizes, embedding.kind, embedding.data)
+    head.set_rows(np.roll(embedding.rows(), 1, axis=0))
+    file.tensors["output.weight"] = head
+
+
+def gains_in_four_bits(file, model):
+    for name, tensor in file.tensors.items():
+        if "_norm." in name:
+            blocks = tensor.values().reshape(-1, 32)
+            step = np.abs(blocks).max(axis=1, keepdims=True) / 8
+            tensor.set_values((np.rint(blocks / step).clip(-8, 7) * step).reshape(-1))
+
+
+FAULTS = [
+    Fault("YaRN's keys dropped", lambda file, model: file.drop(ROPE), "logits", {"rope"}, of=lambda model: model.scaled),
+    Fault("factor wrong by 2", factor_doubled, "logits", {"rope"}, of=lambda model: model.scaled),
+    Fault("attention factor squared", attention_factor_squared, "logits", {"rope"}, of=lambda model: model.scaled),
+    Fault("original context doubled", original_context_doubled, "logits", {"rope"}, of=lambda model: model.scaled),
+    Fault("theta lost", lambda file, model: file.drop("llama.rope.freq_base"), "logits", {"rope"}, of=lambda model: not model.scaled),
+    Fault("Q and K not permuted", not_permuted, "weights", {"weights"}),
+    Fault("two layers swapped", layers_swapped, "weights", {"weights"}),
+    Fault("one tensor zeroed", tensor_zeroed, "weights", {"weights"}),
+    Fault("one row NaN", row_of_nan, "weights", {"weights"}),
+    Fault("tokens off by one", tokens_off_by_one, "structure", {"tokenizer"}),
+    Fault("chat template lost", lambda file, model: file.drop(TEMPLATE), "structure", {"chat_template"}),
+    Fault("adapter not merged", of_base(lambda base, delta, model: base), "weights", {"weights"}),
+    Fault("adapter merged twice", of_base(lambda base, delta, model: base + 2 * delta), "weights", {"weights"}),
+    Fault("alpha / r for rsLoRA", of_base(lambda base, delta, model: base + delta / math.sqrt(model.rank)), "weights", {"weights"}),
+    Fault("tied head untied wrongly", untied_wrongly, "weights", {"weights"}, of=lambda model: model.tied),
+    Fault("norm gains in four bits", gains_in_four_bits, "weights", {"weights"}),
+]
+
+
+def judged(ropewalk, model, candidate, *options, expect):
+    return ropewalk.json("verify", candidate, "--against", model.source, "--dtype", "f16", "-c", model.context, "--windows", 1, *options, expect=expect)
+
+
+def failed(report):
+    """Names of the gates that failed: of structure and weights, of logits."""
+    names = {gate["name"] for gate in report["gates"] if not gate["pass"]}
+    first = names & {"tensors", "geometry", "tokenizer", "chat_template", "rope", "context", "weights"}
+    return first, names - first
+
+
+def check(checks, ropewalk, model, folder):
+    twin, planted = folder / "twin.gguf", folder / "planted.gguf"
+    Gguf(model.good).write(twin)
+    checks.check(twin.read_bytes() == model.good.read_bytes(), f"{model.name}: taken apart and put together, the export has its bytes again")
+    report = judged(ropewalk, model, twin, expect=0)
+    checks.check(report["pass"] and report["level"] == "logits" and failed(report) == (set(), set()), f"{model.name}: undamaged, it passes")
+    for fault in FAULTS:
+        if not fault.of(model):
+            continue
+        file = Gguf(model.good)
+        fault.plant(file, model)
+        file.write(planted)
+        report = judged(ropewalk, model, planted, expect=1)
+        first, logits = failed(report)
+        right = not report["pass"] and report["level"] == fault.level and first == fault.gates and ("kl_mean" in logits) == (fault.level == "logits")
+        checks.check(right, f"{model.name}, {fault.name}: {', '.join(sorted(first))} at {report['level']}, {', '.join(sorted(logits)) or 'which need not run'}")
+        if fault.level == "weights" and fault.plant is not row_of_nan and model.small:
+            first, logits = failed(judged(ropewalk, model, planted, "--keep-going", expect=1))
+            checks.check(first == fault.gates and "kl_mean" in logits, f"{model.name}, {fault.name}, --keep-going: the logits, too, by {', '.join(sorted(logits))}")
+        planted.unlink()
+
+
+def rs_lora(folder, config):
+    """The adapter as rsLoRA, scaled so that its effect stays what it was."""
+    settings = json.loads((folder / "adapter_config.json").read_text())
+    settings.update(use_rslora=True, lora_alpha=settings["lora_alpha"] / math.sqrt(settings["r"]), **config)
+    (folder / "adapter_config.json").write_text(json.dumps(settings))
+    return settings["r"]
+
+
+def exported(ropewalk, name, base, adapter, rank, folder, **model):
+    """The model with its adapter, and both exports."""
+    good, plain = folder / f"{name}.gguf", folder / f"{name}-base.gguf"
+    source = f"{base}+{adapter}"
+    ropewalk.run("convert", source, "-o", good, "--type", "f16", "--dtype", "f16", "--quiet")
+    ropewalk.run("convert", base, "-o", plain, "--type", "f16", "--quiet")
+    return Model(name, source, good, plain, rank, **model)
+
+
+def fixture(ropewalk, golden, folder):
+    base, adapter = folder / "base", folder / "adapter"
+    shutil.copytree(golden / FIXTURES / "models/tolstoy-4m-yarn-2k", base)
+    shutil.copytree(golden / FIXTURES / "adapters/qlora-shakespeare", adapter)
+    settings = json.loads((base / "tokenizer_config.json").read_text())
+    settings["chat_template"] = "{% for message in messages %}{{ message.content }}{% endfor %}"
+    (base / "tokenizer_config.json").write_text(json.dumps(settings))
+    rank = rs_lora(adapter, {"base_model_name_or_path": str(base)})
+    return exported(ropewalk, "tolstoy-4m-yarn-2k", base, adapter, rank, folder, context=2048, scaled=True, tied=False, small=True)
+
+
+def write_safetensors(path, tensors):
+    header, data = {}, b""
+    for name, array in tensors.items():
+        header[name] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": [len(data), len(data) + 4 * array.size]}
+        data += array.astype("<f4").tobytes()
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+
+
+def published(ropewalk, model, folder):
+    """An adapter of rank 4 on q_proj and down_proj, its delta about a tenth of the weights."""
+    adapter, rank = folder / "adapter", 4
+    adapter.mkdir()
+    random = np.random.default_rng(0)
+    file = Gguf(model)
+    width, hidden = file.value("llama.embedding_length"), file.value("llama.feed_forward_length")
+    tensors = {}
+    for block in range(file.value("llama.block_count")):
+        for module, rows, columns in (("self_attn.q_proj", width, width), ("mlp.down_proj", width, hidden)):
+            name = f"base_model.model.model.layers.{block}.{module}.lora_"
+            tensors[name + "A.weight"] = random.standard_normal((rank, columns)) * 0.05
+            tensors[name + "B.weight"] = random.standard_normal((rows, rank)) * 0.05
+    write_safetensors(adapter / "adapter_model.safetensors", tensors)
+    (adapter / "adapter_config.json").write_text(json.dumps({
+        "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": str(model), "r": rank, "lora_alpha": 2.0, "use_rslora": True, "bias": "none",
+        "target_modules": ["q_proj", "down_proj"]}))
+    return exported(ropewalk, "SmolLM2-135M", model, adapter, rank, folder, context=256, scaled=False, tied=True, small=False)
+
+
+def main():
+    options = arguments(extra=["--smollm2"])
+    ropewalk, checks = Ropewalk(options.ropewalk), Checks()
+    models = (lambda folder: fixture(ropewalk, options.golden, folder), lambda folder: published(ropewalk, pathlib.Path(options.smollm2), folder))
+    for make in models:
+        with tempfile.TemporaryDirectory() as folder:
+            check(checks, ropewalk, make(pathlib.Path(folder)), pathlib.Path(folder))
+    checks.exit()
+
+
+main()
