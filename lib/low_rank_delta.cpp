@@ -2,57 +2,40 @@
 #include <utility>
 #include <vector>
 
-#include "lib/adapters/changed_tensor.h"
+#include "lib/adapters/packed_product.h"
 #include "lib/error.h"
-#include "lib/low_rank_kernel.h"
 #include "lib/recipes.h"
 
 namespace ropewalk {
 namespace {
 
-constexpr std::uint64_t kTileRows = 8;  // of the kernel
-
-struct Factors {
-  std::vector<double> b;  // [out, rank]
-  PackedFactor a;
+struct Scaled {
+  PackedProduct product;
   double scale;
-  bool exact_products;
 };
-
-Factors read_factors(const LowRankTerm& term) {
-  const TensorInfo& a = term.a->info();
-  return {read_whole(*term.b), PackedFactor(read_whole(*term.a), a.rows(), a.columns()), term.scale,
-          !term.a->is_wide() && !term.b->is_wide()};
-}
 
 std::uint64_t factor_bytes(const std::vector<LowRankTerm>& terms) {
   std::uint64_t bytes = 0;
-  for (const LowRankTerm& term : terms)
-    bytes += PackedFactor::bytes(term.a->info().rows(), term.a->info().columns()) +
-             term.b->info().elements() * sizeof(double);
+  for (const LowRankTerm& term : terms) bytes += PackedProduct::bytes(*term.b, *term.a);
   return bytes;
 }
 
-class LowRankDelta final : public ChangedTensor<std::vector<Factors>> {
+class LowRankDelta final : public ChangedTensor<std::vector<Scaled>> {
  public:
   LowRankDelta(TensorPtr weight, std::vector<LowRankTerm> terms)
       : ChangedTensor(weight->info(), weight, factor_bytes(terms)), terms_(std::move(terms)) {}
 
-  std::uint64_t row_unit() const noexcept override { return std::lcm(parent().row_unit(), kTileRows); }
+  std::uint64_t row_unit() const noexcept override { return std::lcm(parent().row_unit(), PackedProduct::kRows); }
 
  protected:
-  std::vector<Factors> make() const override {
-    std::vector<Factors> all;
+  std::vector<Scaled> make() const override {
+    std::vector<Scaled> all;
     all.reserve(terms_.size());
-    for (const LowRankTerm& term : terms_) all.push_back(read_factors(term));
+    for (const LowRankTerm& term : terms_) all.push_back({PackedProduct(*term.b, *term.a), term.scale});
     return all;
   }
-  void change(const std::vector<Factors>& factors, RowRange rows, std::span<double> values) const override {
-    for (const Factors& term : factors) {
-      const std::uint64_t rank = term.a.rank();
-      add_low_rank_product(std::span(term.b).subspan(rows.begin * rank, rows.size() * rank), term.a, term.scale,
-                           term.exact_products, values);
-    }
+  void change(const std::vector<Scaled>& terms, RowRange rows, std::span<double> values) const override {
+    for (const Scaled& term : terms) term.product.add(rows, term.scale, values);
   }
 
  private:

@@ -44,6 +44,8 @@ constexpr std::array kRoles = {"token_adapter.base_layer.weight",
                                "vera_A",
                                "vera_B",
                                "oft_R.weight",
+                               "boft_R",
+                               "boft_s",
                                "hra_u",
                                "ln_tuning_layers.weight",
                                "ln_tuning_layers.bias",
@@ -152,6 +154,15 @@ TensorPtr AdapterTensors::require(const std::string& module, std::string_view ro
 }
 
 // Through float: only a double beyond its range would look infinite, and no adapter holds that either.
+std::vector<TensorPtr> AdapterTensors::take_all(const std::string& module, const std::vector<std::string_view>& roles) {
+  const auto first = std::ranges::find_if(roles, [&](std::string_view role) { return has(module, role); });
+  if (first == roles.end()) return {};
+  const TensorPtr partner = modules_.at(module).find(*first)->second;
+  std::vector<TensorPtr> all;
+  for (const std::string_view role : roles) all.push_back(require(module, role, *partner));
+  return all;
+}
+
 void require_finite(const LazyTensor& tensor, const std::string& path) {
   for_row_blocks(tensor, [&](std::uint64_t row, std::span<const float> values) {
     const std::size_t bad = first_not_finite(values);

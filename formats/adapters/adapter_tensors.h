@@ -37,6 +37,8 @@ class AdapterTensors {
   TensorPtr take(const std::string& module, std::string_view role);
   /// Error(bad_input) naming `partner`, a tensor of the module that is there, if there is none.
   TensorPtr require(const std::string& module, std::string_view role, const LazyTensor& partner);
+  /// All of them, in this order, or none if the module has none. Error(bad_input) naming one that is there and one that is not.
+  std::vector<TensorPtr> take_all(const std::string& module, const std::vector<std::string_view>& roles);
   /// Error(bad_input) naming the first key that nothing took. `kind`: of adapter, as said by its configuration.
   void refuse_leftovers(const std::string& kind) const;
 

@@ -71,11 +71,9 @@ struct Pair {
 };
 Pair take_pair(AdapterTensors& tensors, const std::string& module, const char* role_a, const char* role_b,
                std::uint64_t rank) {
-  Pair pair;
-  pair.a = tensors.take(module, role_a);
-  if (pair.a) pair.b = tensors.require(module, role_b, *pair.a);
-  else if ((pair.b = tensors.take(module, role_b))) pair.a = tensors.require(module, role_a, *pair.b);
-  for (const TensorPtr& tensor : {pair.a, pair.b}) require_axes(*tensor, 2, tensors.path());
+  const std::vector<TensorPtr> both = tensors.take_all(module, {role_a, role_b});
+  const Pair pair{both[0], both[1]};
+  for (const TensorPtr& tensor : both) require_axes(*tensor, 2, tensors.path());
   const std::uint64_t rank_a = pair.a->info().shape[0], rank_b = pair.b->info().shape[1];
   if (rank_a != rank_b)
     tensors.fail("'" + pair.a->name() + "' has rank " + std::to_string(rank_a) + ", '" + pair.b->name() + "' rank " +
@@ -127,8 +125,7 @@ RewriteChange rewritten(const LowRankChange& low_rank, const Variant& variant, s
 /// What the two factors of a module do to its weight.
 void add_module(AdapterReading& reading, const std::string& module, const Pair& pair, const LowRankChange& low_rank,
                 const RankAndScale& numbers, Axis axis) {
-  const double scale = numbers.scale(module);
-  const std::uint64_t rank = numbers.rank(module);
+  const auto [rank, scale] = numbers.of(module);
   AdapterModule made{module + ".weight", numbers.rslora() ? "rslora" : "lora", {pair.a, pair.b}, rank, scale, low_rank};
   Variant variant{init_of(reading.config), nullptr, axis};
   if (reading.config.flag("use_dora")) {
@@ -148,9 +145,9 @@ void read_lora(AdapterReading& reading) {
   const RankAndScale numbers(config, "lora_alpha");
   const bool transposed_base = config.flag("fan_in_fan_out");
   for (const std::string& module : reading.tensors.modules({"lora_A.weight", "lora_B.weight"})) {
-    const Pair pair = take_pair(reading.tensors, module, "lora_A.weight", "lora_B.weight", numbers.rank(module));
+    const Pair pair = take_pair(reading.tensors, module, "lora_A.weight", "lora_B.weight", numbers.of(module).rank);
     add_module(reading, module, pair, {pair.a, pair.b, transposed_base}, numbers, Axis::rows);
-    read_lora_bias(reading, module, *pair.b, numbers.scale(module));
+    read_lora_bias(reading, module, *pair.b, numbers.of(module).scale);
   }
   // E + scale (B A)^T: an embedding stands as [vocabulary, width], its factors as [rank, vocabulary] and [width, rank]
   for (const std::string& module : reading.tensors.modules({"lora_embedding_A", "lora_embedding_B"})) {
@@ -159,7 +156,8 @@ void read_lora(AdapterReading& reading) {
                            "'init_lora_weights' is " + shown(config.json.at("init_lora_weights")) +
                                " in an adapter of an embedding, which PEFT 0.21.2 does not initialise so",
                            "merge it with PEFT");
-    const Pair pair = take_pair(reading.tensors, module, "lora_embedding_A", "lora_embedding_B", numbers.rank(module));
+    const Pair pair =
+        take_pair(reading.tensors, module, "lora_embedding_A", "lora_embedding_B", numbers.of(module).rank);
     add_module(reading, module, pair, {transposed(pair.b), transposed(pair.a)}, numbers, Axis::columns);
   }
 }

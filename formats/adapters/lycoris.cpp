@@ -41,23 +41,14 @@ void read_loha(AdapterReading& reading) {
   const RankAndScale numbers(reading.config, "alpha");
   AdapterTensors& tensors = reading.tensors;
   for (const std::string& module : tensors.modules({"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"})) {
-    TensorPtr any;
-    for (const char* role : {"hada_w1_b", "hada_w2_a", "hada_w2_b"})
-      if (!tensors.has(module, "hada_w1_a") && tensors.has(module, role)) any = tensors.take(module, role);
-    const TensorPtr a1 = any ? tensors.require(module, "hada_w1_a", *any) : tensors.take(module, "hada_w1_a");
-    const HadamardFactors factors{a1, tensors.require(module, "hada_w1_b", *a1),
-                                  tensors.require(module, "hada_w2_a", *a1), tensors.require(module, "hada_w2_b", *a1)};
-    const std::uint64_t rank = numbers.rank(module);
+    const std::vector<TensorPtr> taken = tensors.take_all(module, {"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"});
+    const HadamardFactors factors{taken[0], taken[1], taken[2], taken[3]};
+    const auto [rank, scale] = numbers.of(module);
     require_rank(reading, *factors.a1, *factors.b1, rank);
     require_rank(reading, *factors.a2, *factors.b2, rank);
     DeltaChange change{
-        [factors](TensorPtr weight, double scale) { return with_hadamard_delta(std::move(weight), factors, scale); }};
-    reading.modules.push_back({module + ".weight",
-                               "loha",
-                               {factors.a1, factors.b1, factors.a2, factors.b2},
-                               rank,
-                               numbers.scale(module),
-                               std::move(change)});
+        [factors](TensorPtr weight, double by) { return with_hadamard_delta(std::move(weight), factors, by); }};
+    reading.modules.push_back({module + ".weight", "loha", taken, rank, scale, std::move(change)});
   }
 }
 
@@ -89,14 +80,13 @@ void read_lokr(AdapterReading& reading) {
   for (const std::string& module :
        reading.tensors.modules({"lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b"})) {
     std::vector<TensorPtr> taken;
-    const std::uint64_t rank = numbers.rank(module);
+    const auto [rank, scale] = numbers.of(module);
     const KroneckerFactor u = take_factor(reading, module, "lokr_w1", rank, taken);
     const KroneckerFactor v = take_factor(reading, module, "lokr_w2", rank, taken);
     if (!u.first) (void)reading.tensors.require(module, "lokr_w1", *taken.front());
     DeltaChange change{
-        [u, v](TensorPtr weight, double scale) { return with_kronecker_delta(std::move(weight), u, v, scale); }};
-    reading.modules.push_back(
-        {module + ".weight", "lokr", std::move(taken), rank, numbers.scale(module), std::move(change)});
+        [u, v](TensorPtr weight, double by) { return with_kronecker_delta(std::move(weight), u, v, by); }};
+    reading.modules.push_back({module + ".weight", "lokr", std::move(taken), rank, scale, std::move(change)});
   }
 }
 

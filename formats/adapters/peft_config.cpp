@@ -121,13 +121,9 @@ RankAndScale::RankAndScale(const PeftConfig& config, const char* alpha)
   alpha_ = *fields.optional_number(alpha, -kMostAlpha, kMostAlpha);
 }
 
-std::uint64_t RankAndScale::rank(const std::string& module) const {
-  return std::uint64_t(ranks_.find(module).value_or(rank_));
-}
-
-double RankAndScale::scale(const std::string& module) const {
-  const double alpha = alphas_.find(module).value_or(alpha_), r = double(rank(module));
-  return rslora_ ? alpha / std::sqrt(r) : alpha / r;
+RankAndScale::Numbers RankAndScale::of(const std::string& module) const {
+  const double rank = std::floor(ranks_.find(module).value_or(rank_)), alpha = alphas_.find(module).value_or(alpha_);
+  return {std::uint64_t(rank), rslora_ ? alpha / std::sqrt(rank) : alpha / rank};
 }
 
 }  // namespace ropewalk::formats

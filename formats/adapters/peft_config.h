@@ -46,9 +46,11 @@ class RankAndScale {
  public:
   /// `alpha`: the field, "lora_alpha" or "alpha". Error(bad_input) for what is missing.
   RankAndScale(const PeftConfig& config, const char* alpha);
-  std::uint64_t rank(const std::string& module) const;
-  /// alpha / rank, or alpha / sqrt(rank) with use_rslora.
-  double scale(const std::string& module) const;
+  struct Numbers {
+    std::uint64_t rank;
+    double scale;  // alpha / rank, or alpha / sqrt(rank) with use_rslora
+  };
+  Numbers of(const std::string& module) const;
   bool rslora() const noexcept { return rslora_; }
 
  private:

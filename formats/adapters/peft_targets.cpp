@@ -158,7 +158,9 @@ void check_peft_targets(const PeftAdapter& adapter, const std::vector<TensorPtr>
   const std::string tail = ".weight";
   const Json tying = adapter.config.value("ensure_weight_tying", Json());
   const bool ties = tying.is_boolean() && tying.get<bool>();
-  const bool of_norms = std::ranges::any_of(adapter.modules, [](const auto& one) { return one.kind == "ln_tuning"; });
+  const bool of_norms = std::ranges::any_of(adapter.modules, [](const AdapterModule& one) {
+    return one.by_targets && std::holds_alternative<ReplacementChange>(one.change);
+  });
   std::set<std::string> known, named, held;
   for (const TensorPtr& tensor : base) {
     known.insert(tensor->name());

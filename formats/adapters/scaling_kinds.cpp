@@ -60,15 +60,14 @@ void read_vera(AdapterReading& reading) {
   const PeftConfig& config = reading.config;
   AdapterTensors& tensors = reading.tensors;
   const std::uint64_t rank = std::uint64_t(config.fields().integer("r", 1, 1 << 20));
-  const TensorPtr a = tensors.take("", "vera_A"), b = tensors.take("", "vera_B");
-  if (a && !b) (void)tensors.require("", "vera_B", *a);
-  if (b && !a) (void)tensors.require("", "vera_A", *b);
-  if (!a)
+  const std::vector<TensorPtr> projections = tensors.take_all("", {"vera_A", "vera_B"});
+  if (projections.empty())
     config.fields().fail(ErrorKind::unsupported, "save_projection",
                          "the adapter was saved without its projections vera_A and vera_B (save_projection is " +
                              std::string(config.flag("save_projection") ? "true" : "false") +
                              "): they are random numbers of torch's own generator",
                          "load it with PEFT and save it again with save_projection=True");
+  const TensorPtr &a = projections[0], &b = projections[1];
   require_axes(*a, 2, tensors.path());
   require_axes(*b, 2, tensors.path());
   if (a->info().shape[0] != rank || b->info().shape[1] != rank)
@@ -78,9 +77,8 @@ void read_vera(AdapterReading& reading) {
                  "take configuration and weights of the same adapter");
   bool first = true;
   for (const std::string& module : tensors.modules({"vera_lambda_b", "vera_lambda_d"})) {
-    TensorPtr lambda_d = tensors.take(module, "vera_lambda_d"), lambda_b;
-    if (lambda_d) lambda_b = tensors.require(module, "vera_lambda_b", *lambda_d);
-    else lambda_d = tensors.require(module, "vera_lambda_d", *(lambda_b = tensors.take(module, "vera_lambda_b")));
+    const std::vector<TensorPtr> lambdas = tensors.take_all(module, {"vera_lambda_b", "vera_lambda_d"});
+    const TensorPtr &lambda_b = lambdas[0], &lambda_d = lambdas[1];
     for (const TensorPtr& lambda : {lambda_b, lambda_d}) require_axes(*lambda, 1, tensors.path());
     const std::uint64_t out = lambda_b->info().elements();
     if (out > b->info().shape[0])
@@ -138,12 +136,9 @@ void read_adalora(AdapterReading& reading) {
   const double alpha = *config.fields().optional_number("lora_alpha", -1e9, 1e9);
   const double scale = (alpha > 0 ? alpha : init_r) / (init_r + 1e-5);
   for (const std::string& module : tensors.modules({"lora_A", "lora_B", "lora_E"})) {
-    TensorPtr partner;
-    for (const char* role : {"lora_B", "lora_E"})
-      if (!tensors.has(module, "lora_A") && tensors.has(module, role)) partner = tensors.take(module, role);
-    const TensorPtr a = partner ? tensors.require(module, "lora_A", *partner) : tensors.take(module, "lora_A");
-    const TensorPtr b = tensors.require(module, "lora_B", *a), e = tensors.require(module, "lora_E", *a);
-    for (const TensorPtr& tensor : {a, b, e}) require_axes(*tensor, 2, tensors.path());
+    const std::vector<TensorPtr> factors = tensors.take_all(module, {"lora_A", "lora_B", "lora_E"});
+    const TensorPtr &a = factors[0], &b = factors[1], &e = factors[2];
+    for (const TensorPtr& tensor : factors) require_axes(*tensor, 2, tensors.path());
     const std::uint64_t rank = a->info().shape[0];
     if (b->info().shape[1] != rank || e->info().elements() != rank || double(rank) > init_r)
       tensors.fail("'" + a->name() + "' " + shape_text(a->info().shape) + ", '" + b->name() + "' " +

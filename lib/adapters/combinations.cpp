@@ -13,36 +13,29 @@
 namespace ropewalk {
 namespace {
 
-constexpr std::array kNames = {
-    std::pair{"linear", Combination::linear},
-    std::pair{"cat", Combination::cat},
-    std::pair{"svd", Combination::svd},
-    std::pair{"ties", Combination::ties},
-    std::pair{"ties_svd", Combination::ties_svd},
-    std::pair{"dare_linear", Combination::dare_linear},
-    std::pair{"dare_linear_svd", Combination::dare_linear_svd},
-    std::pair{"dare_ties", Combination::dare_ties},
-    std::pair{"dare_ties_svd", Combination::dare_ties_svd},
-    std::pair{"magnitude_prune", Combination::magnitude_prune},
-    std::pair{"magnitude_prune_svd", Combination::magnitude_prune_svd},
+enum class Prune { none, smallest, random };
+/// What a type does, and PEFT's name of it.
+struct Recipe {
+  const char* name;
+  Combination type;
+  Prune prune;
+  bool ties;    // the majority's signs alone, their mean
+  bool deltas;  // on whole deltas, the result cut to a rank; else on factors
 };
-
-bool is_one_of(Combination type, std::initializer_list<Combination> types) {
-  return std::find(types.begin(), types.end(), type) != types.end();
-}
-bool of_whole_deltas(Combination type) {
-  return is_one_of(type, {Combination::svd, Combination::ties_svd, Combination::dare_linear_svd,
-                          Combination::dare_ties_svd, Combination::magnitude_prune_svd});
-}
-bool is_dare(Combination type) {
-  return is_one_of(type, {Combination::dare_linear, Combination::dare_linear_svd, Combination::dare_ties,
-                          Combination::dare_ties_svd});
-}
-bool is_ties(Combination type) {
-  return is_one_of(type,
-                   {Combination::ties, Combination::ties_svd, Combination::dare_ties, Combination::dare_ties_svd});
-}
-bool prunes(Combination type) { return !is_one_of(type, {Combination::linear, Combination::cat, Combination::svd}); }
+constexpr std::array kRecipes = {
+    Recipe{"linear", Combination::linear, Prune::none, false, false},
+    Recipe{"cat", Combination::cat, Prune::none, false, false},
+    Recipe{"svd", Combination::svd, Prune::none, false, true},
+    Recipe{"ties", Combination::ties, Prune::smallest, true, false},
+    Recipe{"ties_svd", Combination::ties_svd, Prune::smallest, true, true},
+    Recipe{"dare_linear", Combination::dare_linear, Prune::random, false, false},
+    Recipe{"dare_linear_svd", Combination::dare_linear_svd, Prune::random, false, true},
+    Recipe{"dare_ties", Combination::dare_ties, Prune::random, true, false},
+    Recipe{"dare_ties_svd", Combination::dare_ties_svd, Prune::random, true, true},
+    Recipe{"magnitude_prune", Combination::magnitude_prune, Prune::smallest, false, false},
+    Recipe{"magnitude_prune_svd", Combination::magnitude_prune_svd, Prune::smallest, false, true},
+};
+const Recipe& recipe_of(Combination type) { return *std::ranges::find(kRecipes, type, &Recipe::type); }
 
 /// All but the `density` largest magnitudes are zero; of equal ones the first stay.
 void keep_largest(WideMatrix& values, double density) {
@@ -70,9 +63,11 @@ void keep_some(WideMatrix& values, double density, std::uint64_t stream) {
 /// Task tensors of one shape, pruned and added as `options` say.
 WideMatrix added(std::vector<WideMatrix> tasks, const std::vector<double>& weights, const CombineOptions& options,
                  std::uint64_t stream) {
-  for (std::size_t t = 0; prunes(options.type) && t < tasks.size(); ++t)
-    if (is_dare(options.type)) keep_some(tasks[t], *options.density, mixed(stream + t));
-    else keep_largest(tasks[t], *options.density);
+  const Recipe& recipe = recipe_of(options.type);
+  for (std::size_t t = 0; t < tasks.size(); ++t) {
+    if (recipe.prune == Prune::random) keep_some(tasks[t], *options.density, mixed(stream + t));
+    if (recipe.prune == Prune::smallest) keep_largest(tasks[t], *options.density);
+  }
   WideMatrix sum = WideMatrix::Zero(tasks.front().rows(), tasks.front().cols());
   const auto sign = [](double x) { return x > 0 ? 1.0 : x < 0 ? -1.0 : 0.0; };
   for (Eigen::Index i = 0; i < sum.size(); ++i) {
@@ -80,11 +75,11 @@ WideMatrix added(std::vector<WideMatrix> tasks, const std::vector<double>& weigh
     for (const WideMatrix& task : tasks) votes += options.sign_by_count ? sign(task.data()[i]) : task.data()[i];
     for (std::size_t t = 0; t < tasks.size(); ++t) {
       const double x = tasks[t].data()[i];
-      if (is_ties(options.type) && sign(x) != (votes >= 0 ? 1.0 : -1.0)) continue;
+      if (recipe.ties && sign(x) != (votes >= 0 ? 1.0 : -1.0)) continue;
       total += x * weights[t];
       kept += 1;
     }
-    sum.data()[i] = is_ties(options.type) ? total / std::max(kept, 1.0) : total;
+    sum.data()[i] = recipe.ties ? total / std::max(kept, 1.0) : total;
   }
   return sum;
 }
@@ -117,7 +112,7 @@ ThinFactors concatenated(const std::vector<WeightedTerm>& terms) {
 
 ThinFactors combine(const std::vector<WeightedTerm>& terms, const CombineOptions& options, std::uint64_t stream) {
   if (options.type == Combination::cat) return concatenated(terms);
-  if (of_whole_deltas(options.type)) {
+  if (recipe_of(options.type).deltas) {
     std::uint64_t rank = 0;
     for (const WeightedTerm& one : terms) rank = std::max(rank, one.term.a->info().rows());
     rank = options.rank.value_or(rank);
@@ -150,7 +145,7 @@ ThinFactors combine(const std::vector<WeightedTerm>& terms, const CombineOptions
 }
 
 void check(const std::string& name, const std::vector<WeightedTerm>& terms, const CombineOptions& options) {
-  const bool same_rank = !of_whole_deltas(options.type) && options.type != Combination::cat;
+  const bool same_rank = !recipe_of(options.type).deltas && options.type != Combination::cat;
   const LowRankTerm& first = terms.front().term;
   for (const WeightedTerm& one : terms) {
     const std::vector<std::uint64_t>&a = one.term.a->info().shape, &b = one.term.b->info().shape;
@@ -169,19 +164,19 @@ void check(const std::string& name, const std::vector<WeightedTerm>& terms, cons
 }  // namespace
 
 std::optional<Combination> combination_from_name(std::string_view name) {
-  for (const auto& [known, type] : kNames)
-    if (name == known) return type;
+  for (const Recipe& recipe : kRecipes)
+    if (name == recipe.name) return recipe.type;
   return std::nullopt;
 }
 
 std::vector<std::string> combination_names() {
   std::vector<std::string> names;
-  for (const auto& [name, type] : kNames) names.emplace_back(name);
+  for (const Recipe& recipe : kRecipes) names.emplace_back(recipe.name);
   return names;
 }
 
 LowRankTerm combined(const std::string& name, std::vector<WeightedTerm> terms, const CombineOptions& options) {
-  if (prunes(options.type) && !options.density)
+  if (recipe_of(options.type).prune != Prune::none && !options.density)
     throw Error(ErrorKind::usage, {}, "this combination prunes, and no density is given",
                 "say which part of the values to keep, 0 to 1");
   check(name, terms, options);
@@ -192,12 +187,12 @@ LowRankTerm combined(const std::string& name, std::vector<WeightedTerm> terms, c
     total += one.term.a->info().rows();
   }
   if (options.type == Combination::cat) rank = total;
-  if (of_whole_deltas(options.type)) {
+  if (recipe_of(options.type).deltas) {
     rank = std::min({options.rank.value_or(rank), out, in});
     if (options.type == Combination::svd) rank = std::min(rank, total);
   }
   std::uint64_t bytes = 2 * (out + in) * total;
-  if (of_whole_deltas(options.type) && options.type != Combination::svd)
+  if (recipe_of(options.type).deltas && options.type != Combination::svd)
     bytes += (terms.size() + 2) * out * in + 3 * std::min(out, in) * std::min(out, in);
   std::uint64_t stream = mixed(options.seed);
   for (const char c : name) stream = mixed(stream ^ static_cast<unsigned char>(c));

@@ -1,8 +1,7 @@
 #include <numeric>
 
 #include "lib/adapters/adapter_recipes.h"
-#include "lib/adapters/changed_tensor.h"
-#include "lib/low_rank_kernel.h"
+#include "lib/adapters/packed_product.h"
 
 namespace ropewalk {
 namespace {
@@ -19,43 +18,26 @@ void require_matrix(const LazyTensor& weight, const LazyTensor& factor) {
     fail_fit(weight, factor, "expected a matrix, for a matrix,");
 }
 
-/// a [rows, rank] and b [rank, columns], packed for the kernel.
-struct Product {
-  std::vector<double> a;
-  PackedFactor b;
-  bool exact;  // factors of 24 significant bits
-};
-Product read_product(const LazyTensor& a, const LazyTensor& b) {
-  return {read_whole(a), PackedFactor(read_whole(b), b.info().rows(), b.info().columns()),
-          !a.is_wide() && !b.is_wide()};
-}
-std::uint64_t product_bytes(const LazyTensor& a, const LazyTensor& b) {
-  return a.info().elements() * sizeof(double) + PackedFactor::bytes(b.info().rows(), b.info().columns());
-}
 /// Rows `rows` of the product.
-void multiply(const Product& product, RowRange rows, std::vector<double>& out) {
-  const std::size_t rank = product.b.rank();
-  out.assign(rows.size() * product.b.columns(), 0.0);
-  add_low_rank_product(std::span(product.a).subspan(rows.begin * rank, rows.size() * rank), product.b, 1.0,
-                       product.exact, out);
+void multiply(const PackedProduct& product, RowRange rows, std::vector<double>& out) {
+  out.assign(rows.size() * product.right.columns(), 0.0);
+  product.add(rows, 1.0, out);
 }
 
 struct TwoProducts {
-  Product first, second;
+  PackedProduct first, second;
 };
 class HadamardDelta final : public ChangedTensor<TwoProducts> {
  public:
   HadamardDelta(TensorPtr weight, const HadamardFactors& factors, double scale)
       : ChangedTensor(weight->info(), weight,
-                      product_bytes(*factors.a1, *factors.b1) + product_bytes(*factors.a2, *factors.b2)),
+                      PackedProduct::bytes(*factors.a1, *factors.b1) + PackedProduct::bytes(*factors.a2, *factors.b2)),
         factors_(factors),
         scale_(scale) {}
-  std::uint64_t row_unit() const noexcept override { return std::lcm(parent().row_unit(), kTileRows); }
+  std::uint64_t row_unit() const noexcept override { return std::lcm(parent().row_unit(), PackedProduct::kRows); }
 
  protected:
-  TwoProducts make() const override {
-    return {read_product(*factors_.a1, *factors_.b1), read_product(*factors_.a2, *factors_.b2)};
-  }
+  TwoProducts make() const override { return {{*factors_.a1, *factors_.b1}, {*factors_.a2, *factors_.b2}}; }
   void change(const TwoProducts& state, RowRange rows, std::span<double> values) const override {
     std::vector<double> first, second;
     multiply(state.first, rows, first);
@@ -64,7 +46,6 @@ class HadamardDelta final : public ChangedTensor<TwoProducts> {
   }
 
  private:
-  static constexpr std::uint64_t kTileRows = 8;  // of the kernel
   HadamardFactors factors_;
   double scale_;
 };
@@ -79,7 +60,7 @@ std::vector<std::uint64_t> shape_of(const KroneckerFactor& factor) {
 Matrix read_matrix(const KroneckerFactor& factor) {
   const std::vector<std::uint64_t> shape = shape_of(factor);
   Matrix matrix{shape[0], shape[1], {}};
-  if (factor.second) multiply(read_product(*factor.first, *factor.second), {0, shape[0]}, matrix.values);
+  if (factor.second) multiply(PackedProduct(*factor.first, *factor.second), {0, shape[0]}, matrix.values);
   else matrix.values = read_whole(*factor.first);
   return matrix;
 }

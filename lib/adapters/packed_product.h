@@ -1,0 +1,35 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "lib/adapters/changed_tensor.h"
+#include "lib/low_rank_kernel.h"
+
+namespace ropewalk {
+
+/// left [rows, rank] times right [rank, columns], packed for the kernel.
+struct PackedProduct {
+  std::vector<double> left;
+  PackedFactor right;
+  bool exact;  // factors of 24 significant bits
+
+  static constexpr std::uint64_t kRows = 8;  // the kernel's tile: of row ranges the best are multiples
+
+  PackedProduct(const LazyTensor& of_left, const LazyTensor& of_right)
+      : left(read_whole(of_left)),
+        right(read_whole(of_right), of_right.info().rows(), of_right.info().columns()),
+        exact(!of_left.is_wide() && !of_right.is_wide()) {}
+  static std::uint64_t bytes(const LazyTensor& of_left, const LazyTensor& of_right) {
+    return of_left.info().elements() * sizeof(double) +
+           PackedFactor::bytes(of_right.info().rows(), of_right.info().columns());
+  }
+  /// Adds scale times its rows `rows` to `values`.
+  void add(RowRange rows, double scale, std::span<double> values) const {
+    const std::size_t rank = right.rank();
+    add_low_rank_product(std::span(left).subspan(rows.begin * rank, rows.size() * rank), right, scale, exact, values);
+  }
+};
+
+}  // namespace ropewalk
