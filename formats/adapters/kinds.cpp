@@ -7,7 +7,7 @@
 namespace ropewalk::formats {
 namespace {
 
-constexpr std::array kKinds = {&kLora, &kLoha, &kLokr, &kIa3, &kVera, &kAdaLora, &kLnTuning, &kOft, &kHra};
+constexpr std::array kKinds = {&kLora, &kLoha, &kLokr, &kIa3, &kVera, &kAdaLora, &kLnTuning, &kOft, &kBoft, &kHra};
 
 /// Of PeftConfig and of nearly every kind's configuration.
 constexpr std::array kCommonFields = {

@@ -49,7 +49,7 @@ const AdapterField* find_field(const AdapterKind& kind, std::string_view name);
 bool stands_transposed(const LowRankChange& change, const LazyTensor& weight);
 
 // The readers, one file each.
-extern const AdapterKind kLora, kLoha, kLokr, kIa3, kVera, kAdaLora, kLnTuning, kOft, kHra;
+extern const AdapterKind kLora, kLoha, kLokr, kIa3, kVera, kAdaLora, kLnTuning, kOft, kBoft, kHra;
 
 /// Whole tensors and rows, which adapters of any kind may carry: modules_to_save, embeddings saved because they grew or
 /// are targets, biases (`bias`), rows of trainable_token_indices.

@@ -1,4 +1,4 @@
-// Kinds that turn the weight: OFT by blocks, HRA by reflections.
+// Kinds that turn the weight: OFT by blocks, BOFT by butterflies of them, HRA by reflections.
 
 #include <array>
 
@@ -19,9 +19,9 @@ constexpr std::array kOftFields = {
     AdapterField{"use_cayley_neumann", Type::boolean, Use::read},
     AdapterField{"num_cayley_neumann_terms", Type::any, Use::read},
     AdapterField{"bias", Type::biases, Use::read},
-    AdapterField{"coft", Type::boolean, Use::refused},  // projects Q when it is used: what is saved may be outside
+    AdapterField{"coft", Type::boolean, Use::read},  // projects Q when it is used: what is saved may be outside
+    AdapterField{"eps", Type::any, Use::read},       // of coft
     AdapterField{"fan_in_fan_out", Type::boolean, Use::refused},
-    AdapterField{"eps", Type::any, Use::none},  // of coft
     AdapterField{"module_dropout", Type::any, Use::none},
     AdapterField{"init_weights", Type::any, Use::none},
 };
@@ -40,6 +40,11 @@ void read_oft(AdapterReading& reading) {
   if (reading.config.flag("use_cayley_neumann")) terms = int(fields.integer("num_cayley_neumann_terms", 1, 1000));
   const std::int64_t said = fields.optional_integer("oft_block_size", 0, 1 << 20).value_or(0);
   const bool shared = reading.config.flag("block_share");
+  std::optional<double> most;
+  if (reading.config.flag("coft")) {
+    if (!fields.find_set("eps")) fields.fail_unset("eps", "a number", "coft depends on it: save the adapter again");
+    most = fields.optional_number("eps", 0, 1e9);
+  }
   for (const std::string& module : reading.tensors.modules({"oft_R.weight"})) {
     const TensorPtr skew = reading.tensors.take(module, "oft_R.weight");
     require_axes(*skew, 2, reading.tensors.path());
@@ -51,7 +56,7 @@ void read_oft(AdapterReading& reading) {
                                (shared ? std::string("one block") : std::string("each block")) +
                                (said > 0 ? " of size " + std::to_string(said) : ""),
                            "take configuration and weights of the same adapter");
-    const BlockRotation rotation{skew, size, terms};
+    const BlockRotation rotation{skew, size, terms, most};
     const bool one_place = !shared && skew->info().shape[0] == 1;  // one block is the whole width then
     RewriteChange change{[rotation, one_place, path = reading.tensors.path()](TensorPtr weight) {
       if (one_place && weight->info().columns() != rotation.block_size)
@@ -63,6 +68,28 @@ void read_oft(AdapterReading& reading) {
       return with_block_rotation(std::move(weight), rotation);
     }};
     reading.modules.push_back({module + ".weight", "oft", {skew}, 0, 1, std::move(change)});
+  }
+}
+
+constexpr std::array kBoftFields = {
+    AdapterField{"boft_block_size", Type::any, Use::none},  // the file has blocks, sizes and butterflies
+    AdapterField{"boft_block_num", Type::any, Use::none},
+    AdapterField{"boft_n_butterfly_factor", Type::any, Use::none},
+    AdapterField{"bias", Type::biases, Use::read},
+    AdapterField{"fan_in_fan_out", Type::boolean, Use::refused},
+    AdapterField{"boft_dropout", Type::any, Use::none},
+    AdapterField{"init_weights", Type::any, Use::none},
+};
+
+/// W M^T, then row r times s[r].
+void read_boft(AdapterReading& reading) {
+  AdapterTensors& tensors = reading.tensors;
+  for (const std::string& module : tensors.modules({"boft_R", "boft_s"})) {
+    const std::vector<TensorPtr> both = tensors.take_all(module, {"boft_R", "boft_s"});
+    RewriteChange change{[blocks = both[0], s = both[1]](TensorPtr weight) {
+      return with_factors(with_butterflies(std::move(weight), blocks), s, Axis::rows);
+    }};
+    reading.modules.push_back({module + ".weight", "boft", both, 0, 1, std::move(change)});
   }
 }
 
@@ -92,6 +119,7 @@ void read_hra(AdapterReading& reading) {
 }  // namespace
 
 constinit const AdapterKind kOft = {"OFT", "OFT", kOftFields, read_oft};
+constinit const AdapterKind kBoft = {"BOFT", "BOFT", kBoftFields, read_boft};
 constinit const AdapterKind kHra = {"HRA", "HRA", kHraFields, read_hra};
 
 }  // namespace ropewalk::formats

@@ -58,12 +58,18 @@ TensorPtr with_kronecker_delta(TensorPtr weight, const KroneckerFactor& u, const
 /// OFT (arXiv:2306.07280v3): W R^T, R block-diagonal over the columns of W. `skew`: the upper triangles of skew-symmetric
 /// matrices Q, row by row, [blocks, size (size - 1) / 2]; one block is shared by all places. Exactly R = (I + Q)^-1 (I - Q),
 /// or PEFT's `neumann_terms` of the series for (I - Q)^-1 (I + Q), the last power once and not twice (PEFT 0.21.2).
+/// `most`: a Q whose Frobenius norm is larger than that over the root of their number is scaled to it (COFT).
 struct BlockRotation {
   TensorPtr skew;
   std::uint64_t block_size;
   std::optional<int> neumann_terms;
+  std::optional<double> most = std::nullopt;
 };
 TensorPtr with_block_rotation(TensorPtr weight, const BlockRotation& rotation);
+
+/// BOFT (arXiv:2311.06243v2): W (M_n ... M_1)^T, each M_i a block-diagonal rotation between a permutation and back. `blocks`:
+/// [factors, blocks, size, size], of which the skew-symmetric half is Q. Permutations as PEFT 0.21.2 makes them.
+TensorPtr with_butterflies(TensorPtr weight, TensorPtr blocks);
 
 /// HRA (arXiv:2405.17484v2): W H_1 H_2 ... H_rank, H_i = I - 2 u_i u_i^T for the columns of u [in, rank] at unit length;
 /// orthogonalised: W (I - 2 U U^T) after Gram-Schmidt.

@@ -3,11 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <map>
 #include <set>
 
 #include "formats/adapters/adapter_tensors.h"
 #include "formats/adapters/peft.h"
+#include "formats/base64.h"
 #include "formats/safetensors.h"
 #include "lib/error.h"
 #include "lib/recipes.h"
@@ -222,6 +224,38 @@ TEST_F(DamagedAdapters, UnmergedKindsAreRefusedByName) {
     const std::vector<TensorPtr> apart = unmerged().tensors, merged = merge_adapters(base, {{&adapter, 1}}).tensors;
     for (std::size_t i = 0; i < merged.size(); ++i) EXPECT_EQ(raw_bytes(*apart[i]), raw_bytes(*merged[i]));
   }
+}
+
+// BOFT and constrained OFT against PEFT's merges in double (make/peft_rotations.py): one float32 step of the truth.
+TEST(Rotations, EqualPeft) {
+  const Json golden = read_json(fs::path(ROPEWALK_TEST_DATA_DIR) / "peft_rotations.json");
+  const std::vector<TensorPtr> base = read_safetensors(kPeft / "bases/llama-f32/model.safetensors").tensors;
+  for (const auto& [name, one] : golden.items()) {
+    SCOPED_TRACE(name);
+    TestFolder folder;
+    const auto decoded = [](const Json& text) { return *base64_bytes(text.get<std::string>()); };
+    write_bytes(folder / "adapter_config.json", decoded(one["config"]));
+    write_bytes(folder / "adapter_model.safetensors", decoded(one["weights"]));
+    const PeftAdapter adapter = read_peft_adapter(folder.path());
+    const MergeResult merged = merge_adapters(base, {{&adapter, 1}});
+    std::size_t compared = 0;
+    for (std::size_t i = 0; i < base.size(); ++i) {
+      EXPECT_EQ(merged.exact[i] != nullptr, one["merged"].contains(base[i]->name()));
+      if (!merged.exact[i]) continue;
+      const std::string got = raw_bytes(*merged.tensors[i]), want = decoded(one["merged"][base[i]->name()]);
+      ASSERT_EQ(got.size(), want.size());
+      bool base_alone = true;
+      for (std::size_t at = 0; at < want.size(); at += 4, ++compared) {
+        float x = 0, y = 0;
+        std::memcpy(&x, got.data() + at, 4), std::memcpy(&y, want.data() + at, 4);
+        EXPECT_LE(std::abs(x - y), std::abs(std::nextafter(y, 2 * y) - y)) << at / 4;
+        base_alone = base_alone && got.substr(at, 4) == raw_bytes(*base[i]).substr(at, 4);
+      }
+      EXPECT_FALSE(base_alone);
+    }
+    EXPECT_GT(compared, 0u);
+  }
+  EXPECT_EQ(golden.size(), 5u);
 }
 
 TEST(AdapterKeys, SpellingsOfOneKey) {
