@@ -10,7 +10,7 @@ import pathlib
 import shutil
 import sys
 
-from measure import ROOT, best, header, machine, peer, row, run
+from measure import ROOT, best, compared, compared_header, machine, peer, run
 from merge_convert import PEFT_MERGE, SHAPE, write_inputs
 
 RANK = 64
@@ -60,7 +60,7 @@ def main():
     fresh()
     floor = best(["cp", weights, outputs / "copy"], options.times, fresh)
     print(f"{machine()}; {options.layers} layers, {os.path.getsize(weights) / 1e9:.2f} GB of float16 weights, rank {RANK} on all linears; warm, no sync; cp: {floor.wall:.2f} s\n")
-    header("kind", "PEFT: wall s (CPU s)", "peak RSS GB", "ropewalk: wall s (CPU s)", "peak RSS GB", "ratio")
+    compared_header("kind", "PEFT")
     for kind in options.kinds.split(","):
         adapter = inputs / kind
         if not (adapter / "adapter_config.json").exists():
@@ -68,8 +68,7 @@ def main():
         fresh()
         theirs = run([python, "-c", PEFT_MERGE, base, adapter, outputs / "merged"])
         ours = best([options.ropewalk, "merge", f"{base}+{adapter}", "-o", outputs / "merged", "--no-sync", "--quiet"], options.times, fresh)
-        row(kind, f"{theirs.wall:.1f} ({theirs.cpu:.1f})", f"{theirs.rss_bytes / 2**30:.2f}", f"{ours.wall:.2f} ({ours.cpu:.2f})", f"{ours.rss_bytes / 2**30:.2f}",
-            f"**{theirs.wall / ours.wall:.1f}x**")
+        compared(kind, theirs, ours)
     shutil.rmtree(outputs)
 
 
