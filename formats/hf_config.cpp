@@ -106,7 +106,7 @@ ModelConfig read_hf_config(const std::string& path, const std::string& text, con
                 "is this the config.json of a model?");
   const JsonFields fields(path, text, json);
   const Defaults& defaults = check_architecture(fields);
-  quantization_method({path, text, json});  // one that is read, or none
+  check_quantization_method({path, text, json});
   ModelConfig config;
   config.model_type = *fields.optional_string("model_type");
   config.d_model = int(fields.integer("hidden_size", 1, kMaxWidth));

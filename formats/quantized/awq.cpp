@@ -12,7 +12,6 @@
 namespace ropewalk::formats::quantized {
 namespace {
 
-constexpr std::uint64_t kTileRows = 64;
 constexpr std::array<unsigned, 8> kShift = {0, 16, 4, 20, 8, 24, 12, 28};  // of output 0..7 of a word
 
 class AwqTensor final : public LazyTensor {
@@ -24,13 +23,13 @@ class AwqTensor final : public LazyTensor {
         zeros_(std::move(zeros)),
         scales_(std::move(scales)) {}
 
-  std::uint64_t row_unit() const noexcept override { return kTileRows; }
+  std::uint64_t row_unit() const noexcept override { return tile_rows(info()); }
   std::string_view file() const noexcept override { return codes_.file(); }
 
   void read_f32(RowRange range, std::span<float> values) const override {
     const std::uint64_t in = info().columns();
     for (std::uint64_t row = range.begin; row < range.end;) {
-      const std::uint64_t end = std::min(range.end, row + kTileRows);
+      const std::uint64_t end = std::min(range.end, row + row_unit());
       read_tile(row, end, values.subspan((row - range.begin) * in, (end - row) * in));
       row = end;
     }
@@ -41,21 +40,22 @@ class AwqTensor final : public LazyTensor {
   void read_tile(std::uint64_t begin, std::uint64_t end, std::span<float> values) const {
     const std::uint64_t in = info().columns(), out = info().rows(), rows = end - begin;
     const std::uint64_t from = begin / 8, to = (end + 7) / 8, group_size = in / groups_;
-    std::vector<std::uint32_t> words(to - from), zeros(to - from);
+    std::vector<std::uint32_t> words(group_size * (to - from)), zeros(to - from);
     std::vector<float> scales(rows);
-    for (std::uint64_t i = 0; i < in; ++i) {
-      if (i % group_size == 0) {
-        const std::uint64_t group = i / group_size;
-        zeros_.read((group * (out / 8) + from) * 4, std::as_writable_bytes(std::span(zeros)));
-        scales_.read_f32(group * out + begin, scales);
-      }
-      codes_.read((i * (out / 8) + from) * 4, std::as_writable_bytes(std::span(words)));
-      for (std::uint64_t row = begin; row < end; ++row) {
-        const std::uint64_t word = row / 8 - from;
-        const unsigned shift = kShift[row % 8];
-        const float code = static_cast<float>(words[word] >> shift & 15),
-                    zero = static_cast<float>(zeros[word] >> shift & 15);
-        values[(row - begin) * in + i] = (code - zero) * scales[row - begin];
+    for (std::uint64_t group = 0; group < groups_; ++group) {
+      zeros_.read((group * (out / 8) + from) * 4, std::as_writable_bytes(std::span(zeros)));
+      scales_.read_f32(group * out + begin, scales);
+      codes_.read({group * group_size, group_size, out / 2, from * 4, to * 4},
+                  std::as_writable_bytes(std::span(words)));
+      for (std::uint64_t word = from; word < to; ++word) {
+        const std::uint64_t first = std::max(begin, word * 8), last = std::min(end, word * 8 + 8);
+        for (std::uint64_t i = 0; i < group_size; ++i)
+          for (std::uint64_t row = first; row < last; ++row) {
+            const unsigned shift = kShift[row % 8];
+            const float code = static_cast<float>(words[i * (to - from) + word - from] >> shift & 15),
+                        zero = static_cast<float>(zeros[word - from] >> shift & 15);
+            values[(row - begin) * in + group * group_size + i] = (code - zero) * scales[row - begin];
+          }
       }
     }
   }

@@ -7,7 +7,8 @@
 // A linear layer M [out, in] of compressed-tensors 0.20.0, by what stands beside its weight:
 //   pack-quantized   weight_packed i32 [out, in * b / 32 rounded up], each row a stream of b bits from the lowest up, codes
 //                    less -2^(b-1); weight_shape i64 [2]; weight_scale [out, G]; weight_zero_point i32 [out * b / 32
-//                    rounded up, G], each column such a stream, where the weights are asymmetric
+//                    rounded up, G], each column such a stream, where the weights are asymmetric; weight_g_idx i32 [in],
+//                    the group of each input, where they follow the activations (up to 0.13)
 //   int-, float-, naive-quantized
 //                    weight i8 or f8 [out, in]; weight_scale [1], [out, 1], [out, G] or [blocks, blocks];
 //                    weight_zero_point i8 of the scale's shape
@@ -18,17 +19,7 @@
 namespace ropewalk::formats::quantized {
 namespace {
 
-constexpr std::array<float, 16> kFp4 = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6, -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6};
-
 std::uint64_t words_for(std::uint64_t fields, unsigned bits) { return (fields * bits + 31) / 32; }
-
-std::uint32_t field(std::span<const std::uint32_t> words, std::uint64_t index, unsigned bits) {
-  const std::uint64_t bit = index * bits, word = bit / 32;
-  const auto shift = static_cast<unsigned>(bit % 32);
-  std::uint32_t value = words[word] >> shift;
-  if (shift + bits > 32) value |= words[word + 1] << (32 - shift);
-  return value & ((1u << bits) - 1);
-}
 
 class CompressedReader {
  public:
@@ -41,8 +32,7 @@ class CompressedReader {
       for (const std::string& module : tensors_.ending_in(dropped)) tensors_.drop(module + dropped);
     for (const std::string& module : tensors_.ending_in(".weight_packed")) {
       const TensorPtr packed = tensors_.find(module + ".weight_packed");
-      if (packed->info().shape.size() != 2)
-        fail_packed(*packed, "has shape " + shape_text(packed->info().shape) + ", expected two axes");
+      require_matrix(*packed);
       if (packed->dtype() == DType::u8) read_four_bit(module, packed, found);
       else read_packed(module, packed, found);
       ++found.weights;
@@ -66,7 +56,8 @@ class CompressedReader {
       if (const auto bits = fields.optional_integer("num_bits", 1, 16)) bits_.push_back(static_cast<unsigned>(*bits));
       if (const auto block = weights.find("block_structure");
           block != weights.end() && block->is_array() && block->size() == 2 && (*block)[0].is_number_unsigned() &&
-          (*block)[1].is_number_unsigned() && (*block)[0] != 0u && (*block)[1] != 0u)
+          (*block)[1].is_number_unsigned() && (*block)[0] != 0u && (*block)[1] != 0u &&
+          (*block)[0].get<std::uint64_t>() <= kMostWidth && (*block)[1].get<std::uint64_t>() <= kMostWidth)
         block_ = {(*block)[0].get<std::uint64_t>(), (*block)[1].get<std::uint64_t>()};
     }
   }
@@ -94,7 +85,7 @@ class CompressedReader {
     const TensorPtr scale = tensors_.find(module + ".weight_scale");
     const TensorPtr codes = tensors_.take(module + ".weight", {DType::i8, DType::f8_e4m3}, *scale);
     const auto& shape = codes->info().shape;
-    if (shape.size() != 2) fail_packed(*codes, "has shape " + shape_text(shape) + ", expected two axes");
+    require_matrix(*codes);
     tensors_.take(scale->name(), {DType::f16, DType::bf16, DType::f32}, *codes);
     const ScaledLayout layout = grid(*scale, shape[0], shape[1]);
     RowZeros zeros;
@@ -116,10 +107,6 @@ class CompressedReader {
   void read_packed(const std::string& module, const TensorPtr& packed, Quantization& found) {
     if (packed->dtype() != DType::i32)
       fail_packed(*packed, "holds " + std::string(info(packed->dtype()).name) + ", expected i32");
-    if (tensors_.find(module + ".weight_g_idx"))
-      throw Error(ErrorKind::unsupported, {.path = std::string(packed->file())},
-                  "'" + module + ".weight_g_idx': groups in the order of activations are not read",
-                  "use the unquantized checkpoint");
     const TensorPtr shape = tensors_.take(module + ".weight_shape", {DType::i64, DType::i32}, *packed, {2});
     std::array<float, 2> sizes;
     shape->read_f32({0, 1}, sizes);  // of any model far below 2^24
@@ -135,7 +122,9 @@ class CompressedReader {
                                ", expected rows of the bits that config_groups name");
     const unsigned bits = *found_bits;
     const TensorPtr scale = tensors_.take(module + ".weight_scale", {DType::f16, DType::bf16, DType::f32}, *packed);
-    const ScaledLayout layout = grid(*scale, out, in);
+    ScaledLayout layout = grid(*scale, out, in);
+    if (const TensorPtr order = tensors_.take_if(module + ".weight_g_idx", {DType::i32}, *packed, {in}))
+      layout.groups = read_groups(order, layout, in);
     const float middle = static_cast<float>(1u << (bits - 1));
     RowZeros zeros;
     if (const TensorPtr zero = tensors_.take_if(module + ".weight_zero_point", {DType::i32}, *packed,
@@ -144,13 +133,9 @@ class CompressedReader {
         const std::uint64_t word = row * bits / 32, last = (row * bits + bits - 1) / 32, columns = layout.scale_columns;
         std::vector<std::uint32_t> streams((last - word + 1) * columns);
         bytes.read(word * columns * 4, std::as_writable_bytes(std::span(streams)));
-        for (std::uint64_t column = 0; column < columns; ++column) {
-          const std::array<std::uint32_t, 2> pair = {streams[column], streams[(last - word) * columns + column]};
-          const auto shift = static_cast<unsigned>(row * bits % 32);
-          std::uint32_t code = pair[0] >> shift;
-          if (shift + bits > 32) code |= pair[1] << (32 - shift);
-          values[column] = static_cast<float>(code & ((1u << bits) - 1)) - middle;
-        }
+        for (std::uint64_t column = 0; column < columns; ++column)
+          values[column] =
+              static_cast<float>(bits_at(streams.data() + column, columns, row * bits % 32, bits)) - middle;
       };
     const std::uint64_t row_words = words[1];
     put(
@@ -159,10 +144,31 @@ class CompressedReader {
           std::vector<std::uint32_t> stream(row_words);
           bytes.read(row * row_words * 4, std::as_writable_bytes(std::span(stream)));
           for (std::uint64_t i = 0; i < values.size(); ++i)
-            values[i] = static_cast<float>(field(stream, i, bits)) - middle;
+            values[i] = static_cast<float>(bits_at(stream.data(), 1, i * bits, bits)) - middle;
         },
         std::move(zeros), scale);
     found.method = "compressed-tensors, " + std::to_string(bits) + " bits packed";
+  }
+
+  /// The group of each input, each as large as the others: the library puts inputs of a group side by side and cuts them
+  /// into groups again. nullptr: one below 0 stands for inputs in order, as it does there.
+  static std::shared_ptr<const std::vector<std::uint32_t>> read_groups(const TensorPtr& order,
+                                                                       const ScaledLayout& layout, std::uint64_t in) {
+    std::vector<std::uint32_t> groups(in);
+    PackedBytes(order).read(0, std::as_writable_bytes(std::span(groups)));
+    if (std::any_of(groups.begin(), groups.end(), [](std::uint32_t group) { return group >> 31 != 0; })) return nullptr;
+    std::vector<std::uint64_t> inputs(layout.scale_columns);
+    for (std::uint64_t i = 0; i < in; ++i) {
+      if (groups[i] >= layout.scale_columns || layout.block_rows != 1)
+        fail_packed(*order, "gives input " + std::to_string(i) + " to group " + std::to_string(groups[i]) +
+                                ", expected one of " + std::to_string(layout.scale_columns) + " of each row");
+      ++inputs[groups[i]];
+    }
+    for (std::uint64_t group = 0; group < inputs.size(); ++group)
+      if (inputs[group] != layout.block_columns)
+        fail_packed(*order, "gives group " + std::to_string(group) + " " + std::to_string(inputs[group]) +
+                                " inputs, expected " + std::to_string(layout.block_columns) + " as every other");
+    return std::make_shared<const std::vector<std::uint32_t>>(std::move(groups));
   }
 
   void read_four_bit(const std::string& module, const TensorPtr& packed, Quantization& found) {
@@ -187,8 +193,8 @@ class CompressedReader {
           std::vector<std::uint8_t> codes(half);
           bytes.read(row * half, std::as_writable_bytes(std::span(codes)));
           for (std::uint64_t i = 0; i < half; ++i) {
-            values[2 * i] = kFp4[codes[i] & 15];
-            values[2 * i + 1] = kFp4[codes[i] >> 4];
+            values[2 * i] = kFp4Values[codes[i] & 15];
+            values[2 * i + 1] = kFp4Values[codes[i] >> 4];
           }
         },
         {}, scale);
@@ -212,53 +218,6 @@ class CompressedReader {
 
 Quantization read_compressed_tensors(PackedTensors& tensors, const Method& method) {
   return CompressedReader(tensors, method).read();
-}
-
-/// DeepSeek's and Qwen's: weight f8_e4m3 [out, in], weight_scale_inv f32 or bf16 [out / block, in / block rounded up],
-/// which multiplies whatever its name says; one rounding to the model's type.
-Quantization read_fp8(PackedTensors& tensors, const Method& method) {
-  const auto size = method.quantization.find("weight_block_size");
-  std::pair<std::uint64_t, std::uint64_t> block{0, 0};
-  if (size != method.quantization.end() && !size->is_null()) {
-    const JsonFields fields(method.config.path, method.config.text, method.quantization);
-    const auto side = [&](std::size_t i) -> std::uint64_t {
-      if (!size->is_array() || size->size() != 2 || !(*size)[i].is_number_unsigned() || (*size)[i] == 0u)
-        fields.fail(ErrorKind::bad_input, "weight_block_size",
-                    "weight_block_size is " + shown(*size) + ", expected two sizes above 0", "correct the file");
-      return (*size)[i].get<std::uint64_t>();
-    };
-    block = {side(0), side(1)};
-  }
-  for (const std::string& module : tensors.ending_in(".input_scale")) tensors.drop(module + ".input_scale");
-  Quantization found;
-  for (const char* suffix : {".weight_scale_inv", ".weight_scale"})
-    for (const std::string& module : tensors.ending_in(suffix)) {
-      const TensorPtr scale = tensors.find(module + suffix);
-      const TensorPtr codes = tensors.take(module + ".weight", {DType::f8_e4m3}, *scale);
-      const auto& shape = codes->info().shape;
-      if (shape.size() != 2) fail_packed(*codes, "has shape " + shape_text(shape) + ", expected two axes");
-      tensors.take(scale->name(), {DType::f32, DType::bf16, DType::f16}, *codes);
-      const bool whole = scale->info().elements() == 1;
-      const std::uint64_t rows = whole ? shape[0] : block.first, columns = whole ? shape[1] : block.second;
-      const std::vector<std::uint64_t> expected =
-          rows == 0 || columns == 0 ? std::vector<std::uint64_t>{1}
-                                    : std::vector{(shape[0] + rows - 1) / rows, (shape[1] + columns - 1) / columns};
-      if (!whole && scale->info().shape != expected)
-        fail_packed(*scale, "has shape " + shape_text(scale->info().shape) + ", expected " + shape_text(expected));
-      const ScaledLayout layout{std::max<std::uint64_t>(rows, 1), std::max<std::uint64_t>(columns, 1),
-                                whole ? 1 : expected[1]};
-      tensors.replace(codes->name(), scaled_tensor(
-                                         TensorInfo{module + ".weight", shape, method.dtype}, layout, codes,
-                                         [codes](std::uint64_t row, std::span<float> values) {
-                                           codes->read_f32({row, row + 1}, values);
-                                         },
-                                         {}, PackedBytes(scale)));
-      ++found.weights;
-    }
-  found.method = "fp8";
-  if (block.first > 0)
-    found.method += " in blocks of " + std::to_string(block.first) + " x " + std::to_string(block.second);
-  return found;
 }
 
 }  // namespace ropewalk::formats::quantized

@@ -15,17 +15,7 @@
 namespace ropewalk::formats::quantized {
 namespace {
 
-constexpr std::uint64_t kTileRows = 64;
-constexpr std::uint64_t kMaxInputs = std::uint64_t{1} << 24;
-
-/// Field number `index` of `bits` bits in a stream of 32-bit words, `stride` words apart.
-std::uint32_t field(const std::uint32_t* words, std::uint64_t stride, std::uint64_t index, unsigned bits) {
-  const std::uint64_t bit = index * bits, word = bit / 32;
-  const auto shift = static_cast<unsigned>(bit % 32);
-  std::uint32_t value = words[word * stride] >> shift;
-  if (shift + bits > 32) value |= words[(word + 1) * stride] << (32 - shift);
-  return value & ((1u << bits) - 1);
-}
+constexpr std::uint64_t kLineWords = 16;  // of a line of the cache: neighbours in a tile, which is read down
 
 struct Layout {
   std::uint64_t out, in, groups;
@@ -44,12 +34,12 @@ class GptqTensor final : public LazyTensor {
         scales_(std::move(scales)),
         group_(std::move(group)) {}
 
-  std::uint64_t row_unit() const noexcept override { return kTileRows; }
+  std::uint64_t row_unit() const noexcept override { return tile_rows(info()); }
   std::string_view file() const noexcept override { return codes_.file(); }
 
   void read_f32(RowRange range, std::span<float> values) const override {
     for (std::uint64_t row = range.begin; row < range.end;) {
-      const std::uint64_t end = std::min(range.end, row + kTileRows);
+      const std::uint64_t end = std::min(range.end, row + row_unit());
       read_tile(row, end, values.subspan((row - range.begin) * layout_.in, (end - row) * layout_.in));
       row = end;
     }
@@ -61,9 +51,7 @@ class GptqTensor final : public LazyTensor {
   static std::vector<std::uint32_t> piece(const PackedBytes& matrix, std::uint64_t rows, std::uint64_t row_words,
                                           std::uint64_t from, std::uint64_t to) {
     std::vector<std::uint32_t> words(rows * (to - from));
-    for (std::uint64_t row = 0; row < rows; ++row)
-      matrix.read((row * row_words + from) * 4,
-                  std::as_writable_bytes(std::span(words).subspan(row * (to - from), to - from)));
+    matrix.read({0, rows, row_words * 4, from * 4, to * 4}, std::as_writable_bytes(std::span(words)));
     return words;
   }
 
@@ -75,22 +63,24 @@ class GptqTensor final : public LazyTensor {
     for (std::uint64_t group = 0; group < layout_.groups; ++group)
       scales_.read_f32(group * layout_.out + begin, std::span(scales).subspan(group * rows, rows));
     read_zeros(begin, end, zeros);
-    for (std::uint64_t row = 0; row < rows; ++row) {
-      float* out = values.data() + row * in;
-      const auto put = [&](std::uint64_t i, std::uint32_t code) {
-        const std::uint64_t at = group_[i] * rows + row;
-        out[i] = scales[at] * (static_cast<float>(code) - zeros[at]);
-      };
+    const auto put = [&](std::uint64_t row, std::uint64_t i, std::uint32_t code) {
+      const std::uint64_t at = group_[i] * rows + row;
+      values[row * in + i] = scales[at] * (static_cast<float>(code) - zeros[at]);
+    };
+    for (std::uint64_t first = 0; first < rows; first += kLineWords) {
+      const std::uint64_t last = std::min(rows, first + kLineWords);
       if (bits == 3) {
-        for (std::uint64_t i = 0; i < in; ++i) put(i, field(codes.data() + row, rows, i, bits));
+        for (std::uint64_t row = first; row < last; ++row)
+          for (std::uint64_t i = 0; i < in; ++i) put(row, i, bits_at(codes.data() + row, rows, i * bits, bits));
         continue;
       }
       const std::uint64_t per_word = 32 / bits;
-      for (std::uint64_t word = 0; word * per_word < in; ++word) {
-        std::uint32_t left = codes[word * rows + row];
-        for (std::uint64_t i = word * per_word; i < (word + 1) * per_word; ++i, left >>= bits)
-          put(i, left & ((1u << bits) - 1));
-      }
+      for (std::uint64_t word = 0; word * per_word < in; ++word)
+        for (std::uint64_t row = first; row < last; ++row) {
+          std::uint32_t left = codes[word * rows + row];
+          for (std::uint64_t i = word * per_word; i < (word + 1) * per_word; ++i, left >>= bits)
+            put(row, i, left & ((1u << bits) - 1));
+        }
     }
   }
 
@@ -104,7 +94,7 @@ class GptqTensor final : public LazyTensor {
       for (std::uint32_t& word : words) word += 0xffffffffu / mask;  // one in every field
     for (std::uint64_t group = 0; group < layout_.groups; ++group)
       for (std::uint64_t row = begin; row < end; ++row) {
-        std::uint32_t zero = field(words.data() + group * (to - from), 1, row - first, bits);
+        std::uint32_t zero = bits_at(words.data() + group * (to - from), 1, (row - first) * bits, bits);
         if (layout_.stored_less_one && bits == 3) zero = (zero + 1) & mask;
         zeros[group * (end - begin) + row - begin] = static_cast<float>(zero);
       }
@@ -120,10 +110,10 @@ std::optional<bool> less_one_by_value(const PackedBytes& zeros, const Layout& la
   const std::uint64_t row_words = layout.out * layout.bits / 32;
   std::vector<std::uint32_t> words(row_words);
   zeros.read(0, std::as_writable_bytes(std::span(words)));
-  const std::uint32_t middle = 1u << (layout.bits - 1), first = field(words.data(), 1, 0, layout.bits);
+  const std::uint32_t middle = 1u << (layout.bits - 1), first = bits_at(words.data(), 1, 0, layout.bits);
   if (first != middle && first != middle - 1) return std::nullopt;
   for (std::uint64_t row = 0; row < layout.out; ++row)
-    if (field(words.data(), 1, row, layout.bits) != first) return std::nullopt;
+    if (bits_at(words.data(), 1, row * layout.bits, layout.bits) != first) return std::nullopt;
   return first != middle;
 }
 
@@ -180,7 +170,7 @@ class GptqReader {
     const TensorPtr g_idx = tensors_.find(module + ".g_idx");
     layout.in = g_idx ? g_idx->info().elements() : shape[0] * 32 / bits_;
     // bits of a module may differ from the configuration's ("dynamic")
-    layout.bits = layout.in > 0 && layout.in <= kMaxInputs && shape[0] <= kMaxInputs
+    layout.bits = layout.in > 0 && layout.in <= kMostWidth && shape[0] <= kMostWidth
                       ? static_cast<unsigned>(shape[0] * 32 / layout.in)
                       : 0;
     if ((layout.bits != 2 && layout.bits != 3 && layout.bits != 4 && layout.bits != 8) ||
@@ -219,7 +209,7 @@ class GptqReader {
     const TensorPtr bias = tensors_.find(module + ".bias");
     const Json& config = method_.config.json;
     if (!bias || config.value("attention_bias", Json()) == true || config.value("mlp_bias", Json()) == true) return;
-    if (bias->info().elements() > kMaxInputs) return;
+    if (bias->info().elements() > kMostWidth) return;
     std::vector<float> values(bias->info().elements());
     bias->read_f32({0, bias->info().rows()}, values);
     if (std::all_of(values.begin(), values.end(), [](float value) { return value == 0; })) tensors_.drop(bias->name());

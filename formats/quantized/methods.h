@@ -20,5 +20,6 @@ Quantization read_bitsandbytes(PackedTensors& tensors, const Method& method);
 Quantization read_compressed_tensors(PackedTensors& tensors, const Method& method);
 Quantization read_fp8(PackedTensors& tensors, const Method& method);
 Quantization read_gptq(PackedTensors& tensors, const Method& method);
+Quantization read_mxfp4(PackedTensors& tensors, const Method& method);
 
 }  // namespace ropewalk::formats::quantized

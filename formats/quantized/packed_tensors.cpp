@@ -40,6 +40,25 @@ void PackedBytes::read_f32(std::uint64_t first, std::span<float> values) const {
   decode_f32(dtype, raw, values);
 }
 
+void PackedBytes::read(const Slices& slices, std::span<std::byte> bytes) const {
+  const std::uint64_t width = slices.to - slices.from;
+  if (width == slices.row_bytes) return read(slices.first * width, bytes);
+  for (std::uint64_t row = 0; row < slices.rows; ++row)
+    read((slices.first + row) * slices.row_bytes + slices.from, bytes.subspan(row * width, width));
+}
+
+std::uint64_t tile_rows(const TensorInfo& weight) noexcept {
+  constexpr std::uint64_t kTileBytes = std::uint64_t{16} << 20, kFewest = 64, kMost = 1024;
+  std::uint64_t rows = kMost;
+  while (rows > kFewest && rows * weight.columns() * sizeof(float) > kTileBytes) rows /= 2;
+  return rows;
+}
+
+void require_matrix(const LazyTensor& tensor) {
+  if (tensor.info().shape.size() != 2)
+    fail_packed(tensor, "has shape " + shape_text(tensor.info().shape) + ", expected two axes");
+}
+
 PackedTensors::PackedTensors(std::vector<TensorPtr> tensors) : tensors_(std::move(tensors)) {
   for (std::size_t i = 0; i < tensors_.size(); ++i)
     if (!index_.emplace(tensors_[i]->name(), i).second) fail_packed(*tensors_[i], "is there twice, expected once");

@@ -23,6 +23,12 @@ class PackedBytes {
   void read(std::uint64_t offset_bytes, std::span<std::byte> bytes) const { bytes_->read_stored(offset_bytes, bytes); }
   /// `values.size()` elements from number `first` on, widened from the stored type.
   void read_f32(std::uint64_t first, std::span<float> values) const;
+  /// The bytes [from, to) of each of `rows` rows of `row_bytes` from row `first` on, one after the other: a tile of
+  /// columns. bytes.size() == rows * (to - from). Whole rows are one read.
+  struct Slices {
+    std::uint64_t first, rows, row_bytes, from, to;
+  };
+  void read(const Slices& slices, std::span<std::byte> bytes) const;
 
  private:
   TensorPtr tensor_;
@@ -63,6 +69,25 @@ class PackedTensors {
   std::unordered_map<std::string, std::size_t> index_;
   std::uint64_t taken_bytes_ = 0;
 };
+
+/// The `bits` (at most 32) that begin at number `bit` of a stream of 32-bit words, lowest first, `stride` words apart.
+inline std::uint32_t bits_at(const std::uint32_t* words, std::uint64_t stride, std::uint64_t bit, unsigned bits) {
+  const std::uint64_t word = bit / 32;
+  const auto shift = static_cast<unsigned>(bit % 32);
+  std::uint32_t value = words[word * stride] >> shift;
+  if (shift + bits > 32) value |= words[(word + 1) * stride] << (32 - shift);
+  return value & (0xffffffffu >> (32 - bits));
+}
+
+/// Rows that are made at once of a weight that is stored transposed, each row a column there: a power of two, as many as
+/// make long reads of the stored rows, and no more than fit in 16 MiB as floats; 64 at least.
+std::uint64_t tile_rows(const TensorInfo& weight) noexcept;
+
+/// Most outputs or inputs of a weight, and most of them that a block or a group may claim: sums of two fit anywhere.
+inline constexpr std::uint64_t kMostWidth = std::uint64_t{1} << 24;
+
+/// Error(bad_input) unless the tensor has two axes.
+void require_matrix(const LazyTensor& tensor);
 
 /// Error(bad_input) about a tensor of a quantized weight, at its file.
 [[noreturn]] void fail_packed(const LazyTensor& tensor, const std::string& problem, const std::string& fix = {});

@@ -19,7 +19,7 @@ constexpr std::array kReaders = {
     Reader{"awq", read_awq},
     Reader{"compressed-tensors", read_compressed_tensors},
     Reader{"fp8", read_fp8},
-
+    Reader{"mxfp4", read_mxfp4},
 };
 
 /// quantization_config, or nullptr.
@@ -59,10 +59,7 @@ DType dtype_of(const Json& config) {
 
 }  // namespace
 
-std::optional<std::string> quantization_method(const ConfigText& config) {
-  const Reader* found = reader(config);
-  return found ? std::optional<std::string>(found->method) : std::nullopt;
-}
+void check_quantization_method(const ConfigText& config) { reader(config); }
 
 std::optional<Quantization> dequantize(std::vector<TensorPtr>& tensors, const ConfigText& config,
                                        std::vector<std::string>& warnings) {

@@ -23,9 +23,8 @@ struct ConfigText {
   const Json& json;
 };
 
-/// The method that config.json's quantization_config names, if its weights are read here: "bitsandbytes".
-/// Error(unsupported) naming the method if they are not; nullopt if nothing is quantized.
-std::optional<std::string> quantization_method(const ConfigText& config);
+/// Error(unsupported) naming the method of config.json's quantization_config if its weights are not read here.
+void check_quantization_method(const ConfigText& config);
 
 /// In place of the packed tensors of each quantized weight one recipe under the weight's own name, whose rows are what
 /// the method's library dequantizes to, bit for bit, in the type that it returns (LazyTensor: any range of rows, memory

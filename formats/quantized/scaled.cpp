@@ -30,6 +30,13 @@ class ScaledTensor final : public LazyTensor {
       codes_(row, out);
       if (row / layout_.block_rows != scale_row) read_scales(scale_row = row / layout_.block_rows, scales);
       if (zeros_) zeros_(row, zeros);
+      if (layout_.groups) {
+        for (std::uint64_t column = 0; column < columns; ++column) {
+          const std::uint32_t group = (*layout_.groups)[column];
+          out[column] = (zeros_ ? out[column] - zeros[group] : out[column]) * scales[group];
+        }
+        continue;
+      }
       for (std::uint64_t block = 0; block < layout_.scale_columns; ++block) {
         const std::uint64_t begin = block * layout_.block_columns,
                             end = std::min(columns, begin + layout_.block_columns);

@@ -158,7 +158,7 @@ TEST(Quantized, ScaledLayersThatDoNotFitAreRefused) {
   expect_refused(without("int8-tensor", "weight"), config("int8-tensor"), {"has no 'm.weight' beside it"});
   std::vector<TensorPtr> ordered = whole("pack-4bit-g32-sym-f16");
   ordered.push_back(memory_tensor("m.weight_g_idx", {96}, std::vector<float>(96)));
-  expect_refused(ordered, config("pack-4bit-g32-sym-f16"), {"in the order of activations"}, ErrorKind::unsupported);
+  expect_refused(ordered, config("pack-4bit-g32-sym-f16"), {"'m.weight_g_idx' holds f32, expected i32"});
   Json fp8 = {{"quantization_config", {{"quant_method", "fp8"}, {"weight_block_size", {0, 128}}}}};
   expect_refused(whole("fp8-channel"), fp8, {"weight_block_size is [0,128]"});
   fp8["quantization_config"]["weight_block_size"] = Json::parse("[128, 128]");
