@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "formats/gguf_grown_vocabulary.h"
 #include "lib/convert.h"
 #include "lib/error.h"
 #include "lib/plural.h"
@@ -77,6 +78,8 @@ void take_merged(GgufPlan& plan, const Source& source) {
     const TensorPtr& tensor = source.checkpoint.tensors[i];
     const auto name = gguf_tensor_name(tensor->name());
     const auto found = name ? by_name.find(*name) : by_name.end();
+    if (name && found == by_name.end() && tensor->name() == "lm_head.weight")  // no longer tied to the embedding
+      plan.tensors.push_back({*name, tensor, tensor->dtype()});
     if (found == by_name.end()) continue;
     GgufTensorPlan& place = plan.tensors[found->second];
     // one that --dtype took out of its blocks stays out of them; all else keeps the file's encoding
@@ -149,6 +152,7 @@ GgufExport rewrite_gguf_source(const Source& source, std::optional<DType> type, 
     changes.set_keys.push_back({"general.file_type", gguf_u32(*file_type)});
     changes.set_keys.push_back({"general.quantization_version", gguf_u32(2)});
   }
+  for (GgufKey& key : grown_vocabulary_keys(source, out.notes)) changes.set_keys.push_back(std::move(key));
   out.plan = rewrite_gguf(*source.gguf, changes);
   take_merged(out.plan, source);
   if (type) encode_as(out.plan, *type, saturate, out.notes);

@@ -32,10 +32,12 @@ struct Loss {
   bool changes_logits = true;       // within the context written, or one the method is there to serve
 };
 /// Every name a Loss may have.
-inline constexpr std::array kLossNames = {"rope.dynamic", "rope.dynamic-yarn", "rope.longrope",
-                                          "rope.beta",    "rope.truncate",     "rope.extrapolation_factor",
-                                          "rope.range",   "rope.divisors",     "rope.ntk-by-parts",
-                                          "rope.llama3",  "rope.proportional", "sliding_window"};
+inline constexpr std::array kLossNames = {"rope.dynamic", "rope.dynamic-yarn",    "rope.longrope",
+                                          "rope.beta",    "rope.truncate",        "rope.extrapolation_factor",
+                                          "rope.range",   "rope.divisors",        "rope.ntk-by-parts",
+                                          "rope.llama3",  "rope.proportional",    "sliding_window",
+                                          "tokenizer",    "tokenizer.normalizer", "sampling",
+                                          "quantization"};
 
 enum class RopeEncoding { automatic, keys, freqs };
 

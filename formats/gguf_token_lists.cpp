@@ -8,6 +8,7 @@
 #include "formats/tokenizers/characters.h"
 #include "formats/tokenizers/decoders.h"
 #include "formats/tokenizers/tokenizer.h"
+#include "lib/error.h"
 #include "lib/plural.h"
 
 namespace ropewalk::formats {
@@ -23,6 +24,8 @@ bool looks_special(std::string_view text) {
   return framed("<|", "|>") || framed("<" + std::string(kWideBar), std::string(kWideBar) + ">") ||
          framed("<unused", ">");
 }
+
+std::string filler(std::size_t id) { return "[PAD" + std::to_string(id) + "]"; }
 
 std::string with_spaces(std::string text) {
   replace_all(text, kSpaceMark, " ");
@@ -77,7 +80,11 @@ GgufTokens listed(const Vocabulary& vocabulary, std::size_t n_vocab, std::vector
 
 GgufTokens::GgufTokens(std::size_t n)
     : texts(n), scores(n, -10000.0f), types(n, static_cast<std::int32_t>(PieceType::unused)) {
-  for (std::size_t id = 0; id < n; ++id) texts[id] = "[PAD" + std::to_string(id) + "]";
+  for (std::size_t id = 0; id < n; ++id) texts[id] = filler(id);
+}
+
+bool is_filler(const Piece& piece, std::size_t id) {
+  return piece.type == PieceType::unused && piece.text == filler(id);
 }
 
 void GgufTokens::put(std::size_t id, std::string text, float score, PieceType type) {
@@ -293,6 +300,16 @@ GgufTokens unigram_tokens(const Vocabulary& vocabulary, std::size_t n_vocab, std
         "llama.cpp has no byte pieces for this kind of tokenizer: a character that is no piece becomes the unknown "
         "token");
   return out;
+}
+
+GgufTokens gguf_tokens(const Vocabulary& vocabulary, std::size_t n_vocab, std::vector<std::string>& notes) {
+  if (!vocabulary.pipeline) return sentencepiece_tokens(vocabulary, n_vocab, false, notes);
+  if (llama_like(vocabulary)) return llama_like_tokens(vocabulary, n_vocab, notes);
+  if (std::holds_alternative<UnigramModel>(vocabulary.pipeline->model))
+    return unigram_tokens(vocabulary, n_vocab, notes);
+  if (std::holds_alternative<BpeModel>(vocabulary.pipeline->model)) return bpe_tokens(vocabulary, n_vocab, notes);
+  throw Error(ErrorKind::unsupported, {}, "its tokenizer is of kind " + vocabulary.model + ", which is in no GGUF",
+              "name a folder with another tokenizer: --tokenizer DIR");
 }
 
 }  // namespace ropewalk::formats

@@ -20,6 +20,9 @@ struct GgufTokens {
   void put(std::size_t id, std::string text, float score, PieceType type);
 };
 
+/// True of what stands in such a row.
+bool is_filler(const Piece& piece, std::size_t id);
+
 /// Of a tokenizer.model. compat: user-defined pieces are normal, as the converter has them.
 GgufTokens sentencepiece_tokens(const Vocabulary& vocabulary, std::size_t n_vocab, bool compat,
                                 std::vector<std::string>& notes);
@@ -27,6 +30,9 @@ GgufTokens sentencepiece_tokens(const Vocabulary& vocabulary, std::size_t n_voca
 GgufTokens bpe_tokens(const Vocabulary& vocabulary, std::size_t n_vocab, std::vector<std::string>& notes);
 /// "left right" by rank; a space within a piece is spelled as GPT-2's alphabet spells it.
 std::vector<std::string> bpe_merges(const Vocabulary& vocabulary);
+
+/// Of any vocabulary out of a Hugging Face folder, by its kind; Error(unsupported) for one that no GGUF has.
+GgufTokens gguf_tokens(const Vocabulary& vocabulary, std::size_t n_vocab, std::vector<std::string>& notes);
 
 /// A tokenizer.json in Llama 2's manner: BPE over characters with spaces as U+2581 and byte pieces, which llama.cpp has as
 /// kind `llama`, where a piece's score is its merges' rank. nullopt for any other.

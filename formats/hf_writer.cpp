@@ -36,17 +36,39 @@ void refuse_source_as_target(const Source& source, const fs::path& target) {
 
 using Stored = FolderWriter::Stored;
 
+/// transformers' layers have biases everywhere or nowhere, those of a GGUF may have some: zeros for the others.
+std::vector<TensorPtr> with_all_biases(const Checkpoint& checkpoint) {
+  std::vector<TensorPtr> tensors;
+  const std::set<std::string> names = [&] {
+    std::set<std::string> all;
+    for (const TensorPtr& tensor : checkpoint.tensors) all.insert(tensor->name());
+    return all;
+  }();
+  for (const TensorPtr& tensor : checkpoint.tensors) {
+    tensors.push_back(tensor);
+    const std::string& name = tensor->name();
+    const bool biased = (checkpoint.config.attention_bias && name.find(".self_attn.") != std::string::npos) ||
+                        (checkpoint.config.mlp_bias && name.find(".mlp.") != std::string::npos);
+    if (!biased || !name.ends_with("_proj.weight")) continue;
+    const std::string bias = name.substr(0, name.size() - 6) + "bias";
+    const std::uint64_t rows = tensor->info().rows();
+    if (!names.contains(bias)) tensors.push_back(memory_tensor(bias, {rows}, std::vector<float>(rows)));
+  }
+  return tensors;
+}
+
 /// Tensors as an HF folder holds them: half-split rotary rows, an encoding safetensors knows.
 std::vector<Stored> hf_tensors(const Checkpoint& checkpoint, std::optional<DType> dtype) {
   const ModelConfig& config = checkpoint.config;
   std::vector<Stored> tensors;
-  for (TensorPtr tensor : checkpoint.tensors) {
-    const DType stored = dtype && is_float(tensor->dtype()) ? *dtype : tensor->dtype();
+  for (TensorPtr tensor : with_all_biases(checkpoint)) {
+    const bool cast_it = dtype && (is_float(tensor->dtype()) || is_block_type(tensor->dtype()));
+    const DType stored = cast_it ? *dtype : tensor->dtype();
     if (info(stored).safetensors.empty())
       throw Error(ErrorKind::unsupported, {.path = std::string(tensor->file())},
                   "tensor '" + tensor->name() + "' is " + std::string(info(tensor->dtype()).name) +
                       ", which safetensors cannot hold",
-                  "choose a type for the output: --dtype f16");
+                  "choose a type for the output, such as f16");
     if (tensor->info().pairs == RotaryPairs::interleaved)
       tensor = with_rotary_pairs(tensor, RotaryPairs::half_split, config);
     tensors.push_back({tensor, cast(tensor, stored)});
@@ -132,6 +154,8 @@ HfOutput::HfOutput(const Source& source, const Json& config, const fs::path& tar
     if (text != options.changes.texts.end()) s.folder.add_text(name, text->second);
     else s.folder.add_copy(name, from);
   }
+  for (const auto& [name, text] : options.changes.texts)
+    if (!files.contains(name)) s.folder.add_text(name, text);
   s.lay_out(tensors);
   s.folder.pending().refuse_to_lose(s.folder.files());
 }

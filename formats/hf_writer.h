@@ -17,7 +17,7 @@ namespace ropewalk::formats {
 
 /// Carried files that are not carried as they are.
 struct HfChanges {
-  std::map<std::string, std::string> texts;  // by name, instead of the source's
+  std::map<std::string, std::string> texts;  // by name, instead of the source's or where it has none
   std::set<std::string> left_out;
 };
 struct HfWriteOptions {

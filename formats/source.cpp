@@ -283,7 +283,7 @@ void follow_embedding(Source& source, const MergeResult& merged) {
                     (rows > kMostVocabulary ? "at most " + std::to_string(kMostVocabulary)
                                             : std::to_string(head->info().rows()) + " as the head"),
                 "an adapter whose vocabulary grew has to bring both: save it again with save_embedding_layers=True");
-  if (source.gguf)
+  if (source.gguf && rows < std::uint64_t(config.n_vocab))
     throw Error(ErrorKind::unsupported, {.path = source.spec.model},
                 "the adapter brings " + std::to_string(rows) + " rows of vocabulary, the GGUF has " +
                     std::to_string(config.n_vocab) + " with their tokens",
@@ -291,7 +291,7 @@ void follow_embedding(Source& source, const MergeResult& merged) {
   source.checkpoint.warnings.push_back("the vocabulary has " + std::to_string(rows) + " rows with the adapter, " +
                                        std::to_string(config.n_vocab) + " without");
   config.n_vocab = int(rows);
-  source.hf->config["vocab_size"] = rows;
+  if (source.hf) source.hf->config["vocab_size"] = rows;
 }
 
 /// What bitsandbytes does to a model on loading it in 4 bit with transformers' defaults for a QLoRA: every linear layer of
@@ -364,6 +364,7 @@ void apply_adapters(Source& source, const OpenOptions& options, const std::vecto
   }
   MergeResult merged = merge_adapters(source.base_tensors, scaled,
                                       {.dtype = options.merge_dtype,
+                                       .blocks = options.blocks,
                                        .saturate = options.saturate,
                                        .unmerged = options.unmerged,
                                        .tied_head = source.checkpoint.config.tied_head});

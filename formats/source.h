@@ -43,7 +43,8 @@ struct HfFolder {
 };
 
 struct OpenOptions {
-  std::optional<DType> merge_dtype;  // --dtype; nullopt: each base tensor's stored dtype
+  std::optional<DType> merge_dtype;            // --dtype; nullopt: each base tensor's stored dtype
+  std::optional<DType> blocks = std::nullopt;  // what tensors in blocks become for an output that has none: f16
   bool saturate = false;
   std::optional<CombineOptions> combine = std::nullopt;  // of LoRA adapters as one, not one after the other
   bool nf4_base = false;  // --qlora-base nf4: linear layers of the base through NF4 and back, as a QLoRA was trained on

@@ -101,6 +101,7 @@ formats::OpenOptions open_options(const SourceOptions& options) {
   open.nf4_base = options.qlora_base == "nf4";
   open.qlora_advice = !options.qlora_base;
   open.saturate = options.saturate;
+  open.blocks = options.blocks;
   open.unmerged = options.unmerged;
   if (options.combine) {
     open.combine = formats::parse_combination(*options.combine);

@@ -39,7 +39,8 @@ struct SourceOptions {
   std::string tokenizer = "auto";
   std::optional<std::string> qlora_base;  // original (the default) or nf4
   bool unmerged = false;
-  bool any_tokenizer = false;  // no option: of commands that look at the weights
+  bool any_tokenizer = false;                  // no option: of commands that look at the weights
+  std::optional<DType> blocks = std::nullopt;  // no option: OpenOptions::blocks, of commands that write folders
 };
 /// -a and --rope: shorthand for the '+' form of the command's one SOURCE.
 void declare_modifiers(CommandLine& line, SourceOptions& options);

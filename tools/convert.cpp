@@ -277,7 +277,7 @@ const Target* first_of_kind(const std::vector<Target>& targets, bool folder) {
   return found == targets.end() ? nullptr : &*found;
 }
 
-/// A new rope, and how folders say it.
+/// A new rope, and how folders say it; of a GGUF also without one: its folder is made anew.
 struct ConvertedRope {
   std::optional<NewRope> wanted;
   std::optional<FolderPlan> folder;
@@ -287,8 +287,9 @@ ConvertedRope plan_rope(const ConvertOptions& options, const formats::Source& so
   const bool folders = first_of_kind(targets, true) != nullptr;
   if (!folders) check_gguf_engines(engines);
   ConvertedRope rope{new_rope(source), std::nullopt};
-  if (!rope.wanted || !folders) return rope;
-  rope.folder = plan_folder(source, *rope.wanted, options.rope);
+  if (!folders || (!rope.wanted && source.hf)) return rope;
+  rope.folder = source.gguf ? plan_gguf_folder(source, rope.wanted, options.rope)
+                            : plan_folder(source, *rope.wanted, options.rope);
   for (Target& target : targets)
     if (target.folder) {
       target.verdicts = rope.folder->verdicts;
@@ -345,7 +346,9 @@ int run_convert(const ConvertOptions& options, Io& io) {
   if (options.model_name && options.model_name->find_first_not_of(" \t") == std::string::npos)
     throw Error(ErrorKind::usage, {}, "--model-name is empty", "give the model's name, or leave it out");
   const formats::GgufSplit split = split_of(options);
-  formats::Source source = open_source(options.source, options.modifiers, options.common, io);
+  SourceOptions modifiers = options.modifiers;
+  modifiers.blocks = type_of_blocks(options.types);
+  formats::Source source = open_source(options.source, modifiers, options.common, io);
   refuse_without_rope(options.rope, source);
   std::vector<std::string> warnings = source.checkpoint.warnings;
   warn_of_vocabulary(source, options.common, io, warnings);

@@ -180,12 +180,8 @@ std::vector<Target> parse_targets(const ConvertOptions& options, const formats::
       throw Error(ErrorKind::usage, {.path = target.path.string()}, "two outputs would have this name",
                   "use a pattern such as -o '{name}-{type}.gguf', or -o DIR/");
     check_output_name(target.path, target.folder ? OutputKind::folder : OutputKind::gguf);
-    if (target.folder && !source.hf)
-      throw Error(ErrorKind::unsupported, {.path = source.spec.model},
-                  "a Hugging Face folder from a GGUF cannot be written yet",
-                  "convert the folder the GGUF was made from");
   }
-  refuse_unused(options, targets, source.spec.rope.has_value());
+  refuse_unused(options, targets, source.spec.rope.has_value() || source.gguf);
   const bool mixes = std::any_of(targets.begin(), targets.end(), [](const Target& t) { return t.mix.has_value(); });
   if (!mixes && (options.intermediate || is_given(options.mix)))
     throw Error(ErrorKind::usage, {},
@@ -193,6 +189,13 @@ std::vector<Target> parse_targets(const ConvertOptions& options, const formats::
                     " is given, and no --type is a mix",
                 "add one such as q4_k_m, or leave the option out");
   return targets;
+}
+
+std::optional<DType> type_of_blocks(const std::optional<std::string>& types) {
+  const std::vector<std::string> names = split_list(types.value_or(""));
+  if (names.size() != 1 || !names.front().starts_with("hf:")) return std::nullopt;
+  return names.front() == "hf:keep" || names.front() == "hf:auto" ? DType::f16
+                                                                  : dtype_from_name(names.front().substr(3));
 }
 
 formats::GgufSplit split_of(const ConvertOptions& options) {

@@ -54,6 +54,9 @@ struct Target {
 /// one name, options that no output has a use for;
 /// Error(unsupported) for what cannot be written yet.
 std::vector<Target> parse_targets(const ConvertOptions& options, const formats::Source& source);
+/// What tensors in blocks become when adapters change them: the type of the one folder that is asked for (f16 for keep);
+/// nullopt where a GGUF is asked for, which has blocks.
+std::optional<DType> type_of_blocks(const std::optional<std::string>& types);
 /// Error(usage) if there is nothing to split by.
 formats::GgufSplit split_of(const ConvertOptions& options);
 

@@ -169,16 +169,12 @@ std::vector<std::string> odd_norms(const formats::Source& source, const Observed
 
 void check(const MergeOptions& options, const formats::Source& source) {
   check_output_name(options.output, OutputKind::folder);
-  if (!source.hf)
-    throw Error(ErrorKind::unsupported, {.path = source.spec.model},
-                "merge writes a Hugging Face folder, and the source is a GGUF",
-                "write a GGUF: ropewalk convert SOURCE -o FILE --type keep");
-  if (source.adapters.empty() && !options.modifiers.dtype && !source.spec.rope && !source.quantization &&
+  if (source.hf && source.adapters.empty() && !options.modifiers.dtype && !source.spec.rope && !source.quantization &&
       source.nf4_base.empty())
     throw Error(ErrorKind::usage, {}, "'" + source.spec.text + "' has no adapter to merge",
                 "give one: MODEL+ADAPTER or -a DIR");
   refuse_without_rope(options.rope, source);
-  if (!options.rope.allowed_losses.empty() && !source.spec.rope)
+  if (!options.rope.allowed_losses.empty() && !source.spec.rope && source.hf)
     throw Error(ErrorKind::usage, {}, "--allow-loss is about a new rope, and no rope is given", "leave it out");
   check_target(options.output, OutputKind::folder, source, options.common.overwrite);
 }
@@ -210,7 +206,7 @@ void add_rope(Output& output, const std::optional<FolderPlan>& rope) {
   if (!rope) return;
   for (const std::string& note : rope->notes) output.text(note);
   for (const formats::Loss& loss : rope->losses) output.text(loss_line(loss));
-  show_verdicts(output, rope->verdicts);
+  if (!rope->verdicts.empty()) show_verdicts(output, rope->verdicts);
 }
 
 Json recast_json(const Observed& recast) {
@@ -303,10 +299,14 @@ int run_merge(const MergeOptions& options, Io& io) {
   parse_engines(options.rope.engines);  // their names, before anything is read
   check_sliding_window(options.rope.sliding_window);
   check_allowed_losses(options.rope.allowed_losses);
-  formats::Source source = open_source(options.source, options.modifiers, options.common, io);
+  SourceOptions modifiers = options.modifiers;
+  modifiers.blocks = DType::f16;
+  formats::Source source = open_source(options.source, modifiers, options.common, io);
   check(options, source);
   std::optional<FolderPlan> rope;
-  if (const std::optional<NewRope> wanted = new_rope(source)) rope = plan_folder(source, *wanted, options.rope);
+  const std::optional<NewRope> wanted = new_rope(source);
+  if (source.gguf) rope = plan_gguf_folder(source, wanted, options.rope);
+  else if (wanted) rope = plan_folder(source, *wanted, options.rope);
   std::vector<std::string> files, warnings = source.checkpoint.warnings;
   warn_of_vocabulary(source, options.common, io, warnings);
 

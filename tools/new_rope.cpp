@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "formats/gguf_folder.h"
 #include "formats/gguf_model.h"
 #include "formats/hf_config.h"
 #include "formats/hf_folder.h"
@@ -205,6 +206,24 @@ FolderPlan plan_folder(const formats::Source& source, const formats::WantedRope&
   rope.target.context = after.context;
   plan.rope_text = formats::describe(after);
   carry_out(plan, source, rope, std::move(emitted));
+  return plan;
+}
+
+FolderPlan plan_gguf_folder(const formats::Source& source, const std::optional<NewRope>& rope,
+                            const NewRopeOptions& options) {
+  const ModelConfig& model = source.checkpoint.config;
+  std::vector<formats::EngineVersion> engines = parse_engines(options.engines);
+  if (!rope) engines.push_back(formats::newest(formats::Engine::transformers));  // whose folder it is
+  formats::GgufFolder made =
+      folder_of_gguf(source, rope ? rope->target : formats::RopeTarget{model.rope, model.context}, engines);
+  FolderPlan plan;
+  plan.config = std::move(made.config);
+  plan.changes.texts = std::move(made.files);
+  plan.losses = std::move(made.losses);
+  refuse_losses(plan.losses, options.allowed_losses, source.checkpoint);
+  if (!rope) return plan;
+  plan.verdicts = std::move(made.verdicts);
+  plan.notes.push_back("config.json: the dialect of " + made.dialect);
   return plan;
 }
 

@@ -67,6 +67,11 @@ FolderPlan plan_folder(const formats::Source& source, const NewRope& rope, const
 FolderPlan plan_folder(const formats::Source& source, const formats::WantedRope& before,
                        const formats::WantedRope& after, formats::EmittedRope emitted);
 
+/// The same of a GGUF, whose folder is made anew (formats/gguf_folder.h); `rope`: the new one, if there is one. What a
+/// GGUF does not say is a loss; Error(unsupported) for one that changes ids and was not allowed.
+FolderPlan plan_gguf_folder(const formats::Source& source, const std::optional<NewRope>& rope,
+                            const NewRopeOptions& options);
+
 /// Error(usage) unless every engine reads GGUFs.
 void check_gguf_engines(const std::vector<formats::EngineVersion>& engines);
 /// What llama.cpp reads out of a GGUF that was written: each of `engines` that is one, the newest if there is none.

@@ -67,7 +67,8 @@ struct ScaledAdapter {
   double scale = 1;
 };
 struct MergeOptions {
-  std::optional<DType> dtype = std::nullopt;  // each tensor's stored dtype if nullopt
+  std::optional<DType> dtype = std::nullopt;   // each tensor's stored dtype if nullopt
+  std::optional<DType> blocks = std::nullopt;  // without `dtype`: of what is stored in blocks, changed or not
   bool saturate = false;
   // Low-rank deltas stay beside the weights, which alone are cast (lib/unmerged.h): what the adapter computed while it was
   // trained. Kinds that are no sum of products have no such form: Error(unsupported) naming the kind.

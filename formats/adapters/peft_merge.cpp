@@ -255,8 +255,9 @@ Changed apply(const TensorPtr& weight, const std::vector<Applied>& changes, bool
 
 /// The type that a tensor is written in; Error(unsupported) for a merge into blocks.
 DType written_dtype(const LazyTensor& weight, bool merged, const MergeOptions& options) {
-  const bool wanted = options.dtype && (is_float(weight.dtype()) || merged);
-  const DType dtype = wanted ? *options.dtype : weight.dtype();
+  const bool wanted = options.dtype && (is_float(weight.dtype()) || merged),
+             unpack = options.blocks && is_block_type(weight.dtype());
+  const DType dtype = wanted ? *options.dtype : unpack ? *options.blocks : weight.dtype();
   if (merged && is_block_type(dtype) && dtype != DType::q8_0)
     throw Error(ErrorKind::unsupported, {.path = std::string(weight.file())},
                 "'" + weight.name() + "' is " + std::string(info(dtype).name) +

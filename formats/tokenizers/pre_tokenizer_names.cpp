@@ -196,6 +196,28 @@ std::optional<std::string> pre_tokenizer_by_content(const TokenizerPipeline& pip
   return std::nullopt;
 }
 
+std::optional<std::vector<pre::Step>> steps_of_pre_tokenizer(const LlamaCppPre& wanted) {
+  if (wanted.spelled_characters || wanted.newlines_whole) return std::nullopt;
+  const auto split = [](std::string_view regex) { return pre::Split{{std::string(regex), true}, {}, false}; };
+  std::vector<pre::Step> steps;
+  for (const Rule& rule : kRules) {
+    if (!same_words(*find_llama_cpp_pre(rule.name), wanted)) continue;
+    if (rule.single_digits) steps.emplace_back(pre::Digits{true});
+    if (!rule.regex.empty()) steps.emplace_back(split(rule.regex));
+    steps.emplace_back(pre::ByteLevel{false, rule.regex.empty()});
+    return steps;
+  }
+  for (const LlamaCppStep& step : wanted.steps) {
+    const bool of_classes = step.pattern.find("\\x{D") != std::string_view::npos;
+    if (step.ascii_case || (step.kind == LlamaCppStep::Kind::classes && of_classes) ||
+        (step.kind != LlamaCppStep::Kind::classes && step.kind != LlamaCppStep::Kind::characters))
+      return std::nullopt;
+    steps.emplace_back(split(step.pattern));
+  }
+  steps.emplace_back(pre::ByteLevel{false, false});
+  return steps;
+}
+
 std::optional<std::string> pre_tokenizer_name(const Vocabulary& vocabulary) {
   const auto known = pre_tokenizer_by_hash(pre_tokenizer_hash(vocabulary));
   return known ? known : pre_tokenizer_by_content(*vocabulary.pipeline);
