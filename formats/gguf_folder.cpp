@@ -80,8 +80,11 @@ struct Sampling {
   const char *key, *name;  // in the GGUF, in generation_config.json
 };
 constexpr std::array kSampling = {
-    Sampling{"temp", "temperature"}, Sampling{"top_k", "top_k"},          Sampling{"top_p", "top_p"},
-    Sampling{"min_p", "min_p"},      Sampling{"penalty_repeat", "repetition_penalty"},
+    Sampling{"temp", "temperature"},
+    Sampling{"top_k", "top_k"},
+    Sampling{"top_p", "top_p"},
+    Sampling{"min_p", "min_p"},
+    Sampling{"penalty_repeat", "repetition_penalty"},
 };
 constexpr std::string_view kSamplingPrefix = "general.sampling.";
 
@@ -103,14 +106,14 @@ std::string generation_config(const Source& source, std::vector<std::string>& un
   for (const GgufKey& key : source.gguf->keys) {
     if (!key.name.starts_with(kSamplingPrefix)) continue;
     const std::string name = key.name.substr(kSamplingPrefix.size());
-    const auto known = std::find_if(kSampling.begin(), kSampling.end(), [&](const auto& row) { return row.key == name; });
+    const auto known =
+        std::find_if(kSampling.begin(), kSampling.end(), [&](const auto& row) { return row.key == name; });
     if (known == kSampling.end()) {
       unsaid.push_back(key.name);
       continue;
     }
     out["do_sample"] = true;
-    if (std::holds_alternative<double>(key.value.value))
-      out[known->name] = as_written(*source.gguf->number(key.name));
+    if (std::holds_alternative<double>(key.value.value)) out[known->name] = as_written(*source.gguf->number(key.name));
     else out[known->name] = *source.gguf->integer(key.name);
   }
   return out.dump(2) + "\n";
@@ -132,8 +135,9 @@ void name_losses(const Source& source, const std::vector<std::string>& sampling,
   const auto blocks = std::count_if(source.base_tensors.begin(), source.base_tensors.end(),
                                     [](const TensorPtr& tensor) { return is_block_type(tensor->dtype()); });
   if (blocks > 0)
-    lose("quantization", plural(static_cast<std::uint64_t>(blocks), "tensor") +
-                             " of the GGUF are quantized: written is what their blocks hold, not what they were made of");
+    lose("quantization",
+         plural(static_cast<std::uint64_t>(blocks), "tensor") +
+             " of the GGUF are quantized: written is what their blocks hold, not what they were made of");
 }
 
 }  // namespace

@@ -40,12 +40,9 @@ Json added_tokens(const Vocabulary& vocabulary) {
     const auto known = std::find_if(vocabulary.added.begin(), vocabulary.added.end(),
                                     [&](const AddedToken& token) { return static_cast<std::size_t>(token.id) == id; });
     const bool flags = known != vocabulary.added.end();
-    out[std::to_string(id)] = {{"content", piece.text},
-                               {"lstrip", flags && known->lstrip},
-                               {"normalized", false},
-                               {"rstrip", flags && known->rstrip},
-                               {"single_word", false},
-                               {"special", control}};
+    out[std::to_string(id)] = {{"content", piece.text}, {"lstrip", flags && known->lstrip},
+                               {"normalized", false},   {"rstrip", flags && known->rstrip},
+                               {"single_word", false},  {"special", control}};
   }
   return out;
 }

@@ -9,7 +9,8 @@
 namespace ropewalk::formats {
 namespace {
 
-constexpr auto kNormal = static_cast<std::int32_t>(PieceType::normal), kUnused = static_cast<std::int32_t>(PieceType::unused);
+constexpr auto kNormal = static_cast<std::int32_t>(PieceType::normal),
+               kUnused = static_cast<std::int32_t>(PieceType::unused);
 
 void check_shared(const Source& source, const std::vector<std::string>& old, const GgufTokens& found) {
   for (std::size_t id = 0; id < old.size(); ++id)

@@ -97,7 +97,7 @@ std::string sentencepiece_model(const Vocabulary& vocabulary) {
     Message said;
     said.text(1, text);
     said.real(2, piece.score);
-    const PieceType type = id == unknown                        ? PieceType::unknown
+    const PieceType type = id == unknown                      ? PieceType::unknown
                            : piece.type == PieceType::unknown ? PieceType::control  // matched alike by llama.cpp
                                                               : piece.type;
     said.number(3, static_cast<std::uint64_t>(type));

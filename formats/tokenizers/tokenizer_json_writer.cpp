@@ -48,8 +48,7 @@ Json template_json(const Vocabulary& vocabulary, bool bos, bool eos) {
     for (int type = 0; const char* one : texts) {
       const auto put = [&](std::int32_t id) {
         items.push_back({{"SpecialToken", {{"id", text(id)}, {"type_id", type}}}});
-        special[text(id)] = {
-            {"id", text(id)}, {"ids", Json::array({id})}, {"tokens", Json::array({text(id)})}};
+        special[text(id)] = {{"id", text(id)}, {"ids", Json::array({id})}, {"tokens", Json::array({text(id)})}};
       };
       if (bos) put(*vocabulary.bos);
       items.push_back({{"Sequence", {{"id", one}, {"type_id", type}}}});

@@ -44,8 +44,7 @@ void leave_dead_ends_out(Vocabulary& vocabulary) {
   std::set<std::string> known;
   for (const Piece& piece : vocabulary.pieces) known.insert(piece.text);
   std::erase_if(vocabulary.gguf_bpe->merges, [&](const auto& merge) {
-    return !known.contains(merge.first) || !known.contains(merge.second) ||
-           !known.contains(merge.first + merge.second);
+    return !known.contains(merge.first) || !known.contains(merge.second) || !known.contains(merge.first + merge.second);
   });
 }
 

@@ -21,8 +21,9 @@ class GgufBase : public testing::Test {
   /// An adapter of stories260K (width 64, 512 tokens, tied) with these tensors.
   std::string adapter_of(const std::string& targets, const std::vector<RawTensor>& tensors) const {
     fs::create_directory(scratch / "adapter");
-    spill(scratch / "adapter/adapter_config.json",
-          R"({"peft_type": "LORA", "base_model_name_or_path": "stories260K", "r": 2, "lora_alpha": 4, )" + targets + "}");
+    spill(
+        scratch / "adapter/adapter_config.json",
+        R"({"peft_type": "LORA", "base_model_name_or_path": "stories260K", "r": 2, "lora_alpha": 4, )" + targets + "}");
     spill(scratch / "adapter/adapter_model.safetensors", safetensors_bytes(tensors));
     return "+" + at("adapter");
   }
@@ -48,9 +49,10 @@ class GgufBase : public testing::Test {
   Scratch scratch;
 };
 
-const std::vector<RawTensor> kGrown = {f32_tensor("base_model.model.model.embed_tokens.weight", {516, 64}, 0.25f),
-                                       f32_tensor("base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight", {2, 64}),
-                                       f32_tensor("base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight", {64, 2})};
+const std::vector<RawTensor> kGrown = {
+    f32_tensor("base_model.model.model.embed_tokens.weight", {516, 64}, 0.25f),
+    f32_tensor("base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight", {2, 64}),
+    f32_tensor("base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight", {64, 2})};
 constexpr const char* kGrownTargets = R"("target_modules": ["q_proj"], "layers_to_transform": [0])";
 
 TEST_F(GgufBase, NewTokensComeWithTheirTexts) {
@@ -67,7 +69,8 @@ TEST_F(GgufBase, NewTokensComeWithTheirTexts) {
     EXPECT_EQ(ids.json()["ids"].front(), 512) << file;
     EXPECT_EQ(ids.json()["ids"].back(), 513) << file;
   }
-  const Ran verify = run({"verify", at("ours.gguf"), "--against", model("stories260K") + adapter, "-c", "64", "--windows", "1"});
+  const Ran verify =
+      run({"verify", at("ours.gguf"), "--against", model("stories260K") + adapter, "-c", "64", "--windows", "1"});
   EXPECT_EQ(verify.exit, 0) << verify.err << verify.out;
   // and as a folder, with the adapter's tokenizer
   ASSERT_EQ(run({"merge", at("base.gguf") + adapter, "-o", at("folder")}).exit, 0);
@@ -99,9 +102,9 @@ TEST_F(GgufBase, AnotherVocabularyIsRefused) {
 
 // PEFT changes one of two tied matrices: there are two then.
 TEST_F(GgufBase, AHeadThatIsUntiedIsWritten) {
-  const Ran ran = both(adapter_of(R"("target_modules": ["lm_head"])",
-                                  {f32_tensor("base_model.model.lm_head.lora_A.weight", {2, 64}),
-                                   f32_tensor("base_model.model.lm_head.lora_B.weight", {512, 2})}));
+  const Ran ran = both(
+      adapter_of(R"("target_modules": ["lm_head"])", {f32_tensor("base_model.model.lm_head.lora_A.weight", {2, 64}),
+                                                      f32_tensor("base_model.model.lm_head.lora_B.weight", {512, 2})}));
   ASSERT_EQ(ran.exit, 0) << ran.err;
   const Ran diff = run({"diff", at("ours.gguf"), at("theirs.gguf"), "--exit-code"});
   EXPECT_EQ(diff.exit, 0) << diff.out;

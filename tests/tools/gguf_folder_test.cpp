@@ -95,8 +95,8 @@ TEST_F(GgufFolder, TheWayBackIsTheModel) {
     converted(at(name + ".gguf"), name, "hf:f16");
     expect_same_tensors(at(name), at(name + "-direct"));
     const Json config = config_of(name), original = Json::parse(slurp(source + "/config.json"));
-    for (const char* key : {"hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size",
-                            "max_position_embeddings", "rms_norm_eps"})
+    for (const char* key : {"hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+                            "vocab_size", "max_position_embeddings", "rms_norm_eps"})
       EXPECT_EQ(config[key], original[key]) << key;
     EXPECT_EQ(config["tie_word_embeddings"], original.value("tie_word_embeddings", false));
     EXPECT_EQ(config["attention_bias"], original.value("attention_bias", false));
@@ -106,7 +106,8 @@ TEST_F(GgufFolder, TheWayBackIsTheModel) {
     for (const char* prefix : {"llama.", "tokenizer."})
       EXPECT_EQ(keys_of(at(name + ".gguf"), prefix), keys_of(at(name + "-again.gguf"), prefix)) << prefix;
     // the same function, and text means the same
-    const Ran verify = run({"verify", at(name), "--against", at(name + ".gguf"), "-c", "64", "--windows", "1", "--json"});
+    const Ran verify =
+        run({"verify", at(name), "--against", at(name + ".gguf"), "-c", "64", "--windows", "1", "--json"});
     EXPECT_EQ(verify.exit, 0) << verify.err << verify.out.substr(0, 2000);
   }
 }
@@ -114,8 +115,7 @@ TEST_F(GgufFolder, TheWayBackIsTheModel) {
 TEST_F(GgufFolder, RopesAreSaidByName) {
   converted(std::string(ROPEWALK_GOLDEN_DIR) + "/bpe/llama3-rope", "l3.gguf", "f16");
   converted(at("l3.gguf"), "l3", "hf:f16");
-  const Json original =
-      Json::parse(slurp(std::string(ROPEWALK_GOLDEN_DIR) + "/bpe/llama3-rope/config.json"));
+  const Json original = Json::parse(slurp(std::string(ROPEWALK_GOLDEN_DIR) + "/bpe/llama3-rope/config.json"));
   const Json rope = original.contains("rope_parameters") ? original["rope_parameters"] : original["rope_scaling"];
   const Json made = config_of("l3")["rope_scaling"];
   EXPECT_EQ(made["rope_type"], "llama3");
@@ -219,7 +219,8 @@ TEST_F(BentVocabulary, WhatNoFileHoldsIsNamed) {
   EXPECT_NE(none.err.find("tokenizer: none of its pieces is the unknown one"), std::string::npos) << none.err;
   EXPECT_NE(none.err.find("--allow-loss tokenizer"), std::string::npos) << none.err;
   EXPECT_FALSE(fs::exists(scratch / "out"));
-  const Ran allowed = with(types + std::string("\x02", 1), types + std::string("\x01", 1), {"--allow-loss", "tokenizer"});
+  const Ran allowed =
+      with(types + std::string("\x02", 1), types + std::string("\x01", 1), {"--allow-loss", "tokenizer"});
   EXPECT_EQ(allowed.exit, 0) << allowed.err;
   EXPECT_TRUE(fs::exists(scratch / "out/config.json"));
   EXPECT_FALSE(fs::exists(scratch / "out/tokenizer.model"));
