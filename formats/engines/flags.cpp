@@ -5,7 +5,7 @@
 #include "formats/config_file.h"
 #include "formats/engines/flags_private.h"
 #include "formats/engines/llamacpp_convert.h"
-#include "formats/engines/model_types.h"
+#include "formats/engines/python.h"
 #include "lib/plural.h"
 
 namespace ropewalk::formats {
@@ -173,14 +173,6 @@ void lift_server_cap(EngineFlags& out, const FlagsSource& source, const EngineRe
   out.line = flags_line(out.engine, out.flags, arch);
 }
 
-/// AutoConfig raises ValueError, whatever is overridden.
-bool unknown_class(const Json& config) {
-  const ModelPart part = model_part(config);
-  const Json type = part.json->is_object() ? part.json->value("model_type", Json()) : Json();
-  return !part.nested() && type.is_string() && !config.contains("auto_map") &&
-         !engines::transformers_knows(type.get<std::string>());
-}
-
 }  // namespace
 
 EngineFlags engine_flags(const EngineVersion& engine, const FlagsSource& source, const WantedRope& wanted,
@@ -197,7 +189,7 @@ EngineFlags engine_flags(const EngineVersion& engine, const FlagsSource& source,
     return out;
   }
   if (const auto* config = std::get_if<const Json*>(&source);
-      engine.engine == Engine::transformers && config && unknown_class(**config)) {
+      engine.engine == Engine::transformers && config && Walk(engine, **config, options).unknown_class()) {
     out.reason = newest(Engine::transformers).title() + " has no such class, and no auto_map names its code";
     return out;
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "formats/engines/class_defaults.h"
 #include "formats/engines/hf_config_private.h"
 
 namespace ropewalk::formats::engines {
@@ -32,7 +33,10 @@ void find_class(const Walk& walk, const HfConfig& config, const HfVersion& versi
 
 void attributes(Walk& walk, HfConfig& config) {
   config.context = walk.get("max_position_embeddings", config.family->context);
-  config.theta = walk.get("rope_theta", config.family->theta);
+  const ClassRope& other = class_rope(walk.model_type());
+  config.theta = walk.get("rope_theta", config.family->known ? config.family->theta
+                                        : config.v5          ? other.theta
+                                                             : other.theta_v4);
   if (walk.has("original_max_position_embeddings"))
     config.original = walk.get("original_max_position_embeddings", nullptr);
   else if (is(config, "phi3")) config.original = walk.defaulted(4096);
@@ -97,7 +101,7 @@ void load_rope_scaling(const Walk& walk, HfConfig& config, const HfVersion& vers
     raise("TypeError", "argument of type '" + python_type(value) + "' is not iterable", pointer);
   });
   if (!config.rope) {
-    if (is(config, "gpt_oss") && !walk.has("rope_scaling")) config.rope = gpt_oss_rope(walk);
+    if (!walk.has("rope_scaling")) config.rope = class_rope_dictionary(walk);
     return;
   }
   Dict& rope = *config.rope;
@@ -186,9 +190,9 @@ void check_lists(const Walk& walk, const Dict& rope, const HfVersion& version, c
   }
 }
 
-Dict gpt_oss_rope(const Walk& walk) {
-  const Json own = {{"rope_type", "yarn"}, {"factor", 32.0},    {"beta_fast", 32.0},
-                    {"beta_slow", 1.0},    {"truncate", false}, {"original_max_position_embeddings", 4096}};
+std::optional<Dict> class_rope_dictionary(const Walk& walk) {
+  const Json own = class_dictionary(walk.model_type());
+  if (own.is_null()) return std::nullopt;
   Dict rope;
   for (const auto& item : own.items()) rope.set(item.key(), walk.defaulted(item.value()));
   return rope;
@@ -227,6 +231,14 @@ const Value* rope_type(const Dict& rope) {
 }
 
 int split_head_dim(const Walk& walk) {
+  // a text_config leaves out what its class has: 4096 / 32 channels, in phi3 3072 / 32 (5.23.0 and 4.57.6). ExLlama does
+  // not read through transformers
+  const bool raw = walk.engine.engine == Engine::exllamav2 || walk.engine.engine == Engine::exllamav3;
+  if (walk.nested() && !raw && !walk.has("hidden_size") && !walk.has("num_attention_heads")) {
+    const std::string type = walk.model_type();
+    if (type == "llama" || type == "mistral" || type == "qwen2" || type == "qwen3") return 128;
+    if (type == "phi3") return 96;
+  }
   const int hidden = walk.positive_int("hidden_size"), heads = walk.positive_int("num_attention_heads");
   return hidden / heads;
 }
@@ -240,6 +252,8 @@ std::optional<Value> head_dim_attribute(const Walk& walk, const HfConfig& config
   // classes that work it out for themselves
   const bool llama = is(config, "llama") && version.at_least({4, 45});
   const bool mistral = is(config, "mistral") && (!version.at_least({4, 52}) || config.v5);
+  const int own_width = given ? 0 : class_rope(walk.model_type()).head_dim;
+  if (own_width != 0) return walk.defaulted(own_width);
   if (llama || mistral || !config.family->known) return walk.defaulted(split_head_dim(walk));
   if (given) return walk.get("head_dim", nullptr);  // None
   if (is(config, "mistral")) return walk.defaulted(nullptr);

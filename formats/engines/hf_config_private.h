@@ -17,8 +17,8 @@ void require_keys(const Dict& rope, const std::string& type, bool v5);
 /// configuration_phi3.py: short_factor and long_factor are lists of numbers, half as many as channels rotate. `name`:
 /// of the dictionary, in errors. `partial`: the part of a head that rotates.
 void check_lists(const Walk& walk, const Dict& rope, const HfVersion& version, const char* name, double partial);
-/// What GptOssConfig takes where the file says nothing.
-Dict gpt_oss_rope(const Walk& walk);
+/// What the class takes where the file has no dictionary; nullopt: a plain rope.
+std::optional<Dict> class_rope_dictionary(const Walk& walk);
 
 /// layer_types is a field of the class, and no attribute it does not know: its dictionaries are nested by it when they
 /// are converted.

@@ -1,6 +1,7 @@
 // transformers 5.x: RotaryEmbeddingConfigMixin and the classes that have it. Texts of errors are theirs.
 #include <algorithm>
 
+#include "formats/engines/class_defaults.h"
 #include "formats/engines/hf_config_private.h"
 
 namespace ropewalk::formats::engines {
@@ -179,22 +180,22 @@ void load_both_kinds(Walk& walk, HfConfig& config, const Value& full_theta, cons
 void load_v5(Walk& walk, HfConfig& config, const HfVersion& version, bool as_loaded) {
   const std::string type_of_model = walk.model_type();
   if (is_gpt_neox(type_of_model)) config.theta = walk.get("rotary_emb_base", 10000.0);
-  if (takes_mrope(type_of_model)) config.theta = walk.get("rope_theta", 1e6);
   if (version.at_least(kStrict)) {
     validate_numbers(walk, config);
     check_layer_types_field(walk, config);
     validate_heads(walk, config);
   }
-  if (is(config, "gemma3_text")) {
+  const bool transformers = walk.engine.engine == Engine::transformers;
+  if (takes_gemma3_names(type_of_model)) {
     load_both_kinds(walk, config, config.theta, walk.get("rope_local_base_freq", 10000.0));
-  } else if (type_of_model == "olmo3" && walk.engine.engine == Engine::transformers) {
+  } else if (type_of_model == "olmo3" && transformers) {
     // Olmo3Config pops rope_theta for the full layers, and what is left for the others is the default
     load_both_kinds(walk, config, walk.get("rope_theta", 500000.0), walk.defaulted(500000.0));
   } else {
     const char* key = dictionary_key(walk);
     if (key) refuse_other_than_dict(walk, key, version);
     Dict outer = key ? Dict(*walk.raw(key), walk.pointer_to(key)) : Dict();
-    if (!key && is(config, "gpt_oss")) outer = gpt_oss_rope(walk);
+    if (!key) outer = class_rope_dictionary(walk).value_or(Dict());
     // LlamaConfig, MistralConfig and Phi3Config have no layer_types when the dictionary is converted: to them it is a
     // flat one, whose entries are looked at when it is validated
     const bool flat = config.family->known && !has_layer_types_field(config);
@@ -214,13 +215,17 @@ void load_v5(Walk& walk, HfConfig& config, const HfVersion& version, bool as_loa
     // None at the top level is passed over; a field of Phi3Config, which multiplies by it
     if (const Json* partial = walk.raw("partial_rotary_factor"); partial && (!partial->is_null() || is(config, "phi3")))
       rope.set_default("partial_rotary_factor", walk.get("partial_rotary_factor", 1.0));
+    else if (const double share = class_rope(type_of_model).share; share != 1)
+      rope.set_default("partial_rotary_factor", walk.defaulted(share));
     standardise(walk, config, rope,
                 nested || (as_loaded && !is(config, "phi3")));  // a field of Phi3Config, an attribute of others
     // phi3 renames only after the original context was filled in for the types that are known by then
     const Value* type = rope.find("rope_type");
-    if (is(config, "phi3") && (type->json == "su" || type->json == "yarn"))
-      rope.set("rope_type", {"longrope", type->pointer});
+    const bool old_name = is(config, "phi3") && (type->json == "su" || type->json == "yarn");
+    if (old_name) rope.set("rope_type", {"longrope", type->pointer});
     validate(config, walk, rope, version);
+    // the rotary embedding standardises again, by the new name
+    if (old_name && !as_loaded && config.original) rope.set("original_max_position_embeddings", *config.original);
   };
   if (!nested) complete(*config.rope);
   for (auto& [layer, rope] : config.layers)

@@ -2,18 +2,47 @@
 // engine's.
 #include <algorithm>
 
+#include "formats/engines/class_defaults.h"
 #include "formats/engines/model_types.h"
 #include "formats/engines/rules.h"
 
 namespace ropewalk::formats::engines {
 namespace {
 
+struct NamedDictionary {
+  std::string pointer;
+  const Json* json;
+};
+/// The file's rope dictionaries that are objects.
+std::vector<NamedDictionary> dictionaries(const Walk& walk) {
+  std::vector<NamedDictionary> out;
+  for (const char* key : {"rope_scaling", "rope_parameters"})
+    if (const Json* dict = walk.raw(key); dict && dict->is_object()) out.push_back({walk.pointer_to(key), dict});
+  return out;
+}
+
 /// A rope type under either spelling, in either dictionary.
 bool has_type(const Walk& walk, const char* name) {
-  for (const char* key : {"rope_scaling", "rope_parameters"})
-    if (const Json* dict = walk.raw(key); dict && dict->is_object())
-      for (const char* spelling : {"type", "rope_type"})
-        if (const auto type = dict->find(spelling); type != dict->end() && *type == name) return true;
+  for (const NamedDictionary& dict : dictionaries(walk))
+    for (const char* spelling : {"type", "rope_type"})
+      if (const auto type = dict.json->find(spelling); type != dict.json->end() && *type == name) return true;
+  return false;
+}
+
+constexpr const char* kShare = "partial_rotary_factor";
+bool says_share(const Walk& walk) {
+  const std::vector<NamedDictionary> all = dictionaries(walk);
+  return walk.has(kShare) ||
+         std::any_of(all.begin(), all.end(), [](const NamedDictionary& one) { return one.json->contains(kShare); });
+}
+
+/// A dictionary for a kind of layer that layer_types names.
+bool says_kinds(const Walk& walk) {
+  const Json* types = walk.raw("layer_types");
+  if (!types || !types->is_array()) return false;
+  for (const NamedDictionary& dict : dictionaries(walk))
+    for (const Json& type : *types)
+      if (type.is_string() && dict.json->value(type.get<std::string>(), Json()).is_object()) return true;
   return false;
 }
 
@@ -60,11 +89,7 @@ void refuse_models(const Walk& walk) {
 /// says the same and is read.
 static bool rotates_less(const Walk& walk) {
   const Json *rotary = walk.raw("rotary_dim"), *width = walk.raw("head_dim");
-  if (walk.engine.engine == Engine::exllamav3 || !rotary || rotary->is_null() || walk.has("partial_rotary_factor"))
-    return false;
-  for (const char* key : {"rope_scaling", "rope_parameters"})
-    if (const Json* dict = walk.raw(key); dict && dict->is_object() && dict->contains("partial_rotary_factor"))
-      return false;
+  if (walk.engine.engine == Engine::exllamav3 || !rotary || rotary->is_null() || says_share(walk)) return false;
   return !width || *rotary != *width;
 }
 
@@ -73,13 +98,11 @@ static bool rotates_less(const Walk& walk) {
 static std::string rotates_a_part(const Walk& walk) {
   const Engine engine = walk.engine.engine;
   if (engine != Engine::llama_cpp && engine != Engine::sglang) return "";
-  const char* key = "partial_rotary_factor";
   const auto part = [](const Json* share) { return share && share->is_number() && share->get<double>() != 1; };
-  if (engine == Engine::llama_cpp && part(walk.raw(key))) return walk.pointer_to(key);
-  for (const char* name : {"rope_scaling", "rope_parameters"})
-    if (const Json* dict = walk.raw(name); dict && dict->is_object())
-      if (const auto share = dict->find(key); share != dict->end() && part(&*share))
-        return walk.pointer_to(name) + "/" + key;
+  if (engine == Engine::llama_cpp && part(walk.raw(kShare))) return walk.pointer_to(kShare);
+  for (const NamedDictionary& dict : dictionaries(walk))
+    if (const auto share = dict.json->find(kShare); share != dict.json->end() && part(&*share))
+      return dict.pointer + "/" + kShare;
   return "";
 }
 
@@ -117,61 +140,67 @@ void read_as_chatglm(Walk& walk, EngineReading& reading) {
       walk.has("rope_ratio") ? walk.pointer_to("rope_ratio") : "");
 }
 
-/// What turns some layers otherwise than the keys that Llama's rules read (5.23.0, run): a key, else "model_type" where the
-/// class has the numbers itself; empty: nothing. Olmo 3 scales its full layers alone, and transformers 5 is followed there.
+/// The key that turns some layers otherwise than Llama's rules read it (5.23.0, run); empty: none. Olmo 3 scales its full
+/// layers alone, and transformers 5 is followed there.
 static std::string turns_some_layers_otherwise(const Walk& walk) {
-  for (const char* key : {"compress_rope_theta", "swa_rope_theta", "global_head_dim"})
-    if (const Json* value = walk.raw(key); value && !value->is_null()) {
-      const bool plain =
-          std::string_view(key) == "global_head_dim" && walk.has("head_dim") && *value == *walk.raw("head_dim");
-      if (!plain) return key;
-    }
   const std::string type = walk.model_type();
-  for (const char* name : {"deepseek_v4", "mimo_v2_flash", "step3p5", "step3p7"})
-    if (type == name) return "model_type";
+  const bool v5 = walk.engine.engine == Engine::transformers && walk.engine.at_least({5});
+  for (const char* key : {"compress_rope_theta", "swa_rope_theta", "global_head_dim"}) {
+    const Json* value = walk.raw(key);
+    if (!value || value->is_null()) continue;
+    const bool width = std::string_view(key) == "global_head_dim";
+    const bool plain = width && walk.has("head_dim") && *value == *walk.raw("head_dim");
+    if (!plain && !(width && v5 && widens_full_layers(type))) return walk.pointer_to(key);
+  }
   if (type != "olmo3" || follows_own_names(walk)) return "";
-  for (const char* key : {"rope_scaling", "rope_parameters"})
-    if (const Json* dict = walk.raw(key); dict && dict->is_object() && !dict->empty()) return key;
+  for (const NamedDictionary& dict : dictionaries(walk))
+    if (!dict.json->empty()) return dict.pointer;
   return "";
+}
+
+/// The class has ropes for its kinds of layers, and the file, or the engine, is none in which they are followed:
+/// transformers 5 is where the file has a dictionary for each, or says it as Gemma 3 does.
+static bool hides_kinds(const Walk& walk) {
+  const std::string type = walk.model_type();
+  const bool transformers = walk.engine.engine == Engine::transformers;
+  if (takes_gemma3_names(type)) return !transformers;
+  return has_kinds_of_layers(type) && !(transformers && walk.engine.at_least({5}) && says_kinds(walk));
 }
 
 void refuse_legacy_names(const Walk& walk) {
   const std::string type = walk.model_type();
   if (family_of(type).known || follows_chatglm(walk)) return;
-  const bool v5 = walk.engine.engine == Engine::transformers && walk.engine.at_least({5});
+  const Engine engine = walk.engine.engine;
+  const bool v5 = engine == Engine::transformers && walk.engine.at_least({5});
+  const bool serving = engine == Engine::vllm || engine == Engine::sglang;
+  const std::string which = "the rope of model type '" + type + "' in " + walk.engine.title() + ": ";
+  const std::string rules = "Llama's rules, which are used for classes that were not compared, ";
   const auto refuse_at = [&](const std::string& pointer) {
-    not_followed(
-        "the rope of model type '" + type + "' in " + walk.engine.title() + ": " +
-            pointer.substr(pointer.rfind('/') + 1) +
-            " changes it, and Llama's rules, which are used for classes that were not compared, do not have it",
-        pointer);
+    not_followed(which + pointer.substr(pointer.rfind('/') + 1) + " changes it, and " + rules + "do not have it",
+                 pointer);
   };
   const auto refuse = [&](const char* key) { refuse_at(walk.pointer_to(key)); };
+  const auto refuse_class = [&](const char* share) {
+    not_followed(which + share + " of a head rotates by itself, and " + rules + "rotate all of it",
+                 walk.pointer_to("model_type"));
+  };
   if (const std::string pointer = rotates_a_part(walk); !pointer.empty()) refuse_at(pointer);
   if (walk.has("rope_ratio")) refuse("rope_ratio");
   if (rotates_less(walk)) refuse("rotary_dim");
-  const auto refuse_class = [&](const char* share) {
-    not_followed("the rope of model type '" + type + "' in " + walk.engine.title() + ": " + share +
-                     " of a head rotates by itself, and Llama's rules, which are used for classes that were not "
-                     "compared, rotate all of it",
-                 walk.pointer_to("model_type"));
-  };
   if (type == "chatglm") refuse_class("half");
-  if (const std::string key = turns_some_layers_otherwise(walk); key == "model_type")
-    not_followed(
-        "model type '" + type + "' in " + walk.engine.title() +
-            ": its kinds of layers have ropes of their own, and Llama's rules, which are used for classes that "
-            "were not compared, have one",
-        walk.pointer_to("model_type"));
-  else if (!key.empty()) refuse(key.c_str());
+  if (const std::string pointer = turns_some_layers_otherwise(walk); !pointer.empty()) refuse_at(pointer);
+  if (hides_kinds(walk))
+    not_followed(which + "its kinds of layers have ropes of their own, and " + rules + "have one",
+                 walk.pointer_to("model_type"));
   if (is_gpt_neox(type) && v5) return;
   for (const char* key : {"rotary_pct", "rotary_emb_base"})
     if (walk.has(key)) refuse(key);
   if (is_gpt_neox(type)) refuse_class("a quarter");
-  const bool serving = walk.engine.engine == Engine::vllm || walk.engine.engine == Engine::sglang;
+  // of classes with a share of their own the converter and SGLang's classes know some
+  if ((engine == Engine::llama_cpp || engine == Engine::sglang) && class_rope(type).share != 1 && !says_share(walk))
+    refuse_class("a part");
   if (has_static_alpha(type) && has_type(walk, "dynamic") && !v5 && !serving) refuse("rope_scaling");
-  if (takes_mrope(type) && has_type(walk, "mrope") && walk.engine.engine == Engine::transformers && !v5)
-    refuse("rope_scaling");
+  if (takes_mrope(type) && has_type(walk, "mrope") && engine == Engine::transformers && !v5) refuse("rope_scaling");
 }
 
 }  // namespace ropewalk::formats::engines

@@ -131,8 +131,9 @@ constexpr std::array kWithoutRope = {"albert",      "bart",       "bert",       
                                      "opt",         "pegasus",    "roberta",     "rwkv",
                                      "t5",          "whisper",    "xglm",        "xlm",
                                      "xlm-roberta", "xlnet"};
-/// Classes that rotate with code and keys of their own (rotary_dim, pairs of neighbours), for which there is no rule.
-constexpr std::array kOwnRope = {"codegen", "gptj"};
+/// Classes that rotate with code and keys of their own (rotary_dim, pairs of neighbours, heads of twice the width), for
+/// which there is no rule.
+constexpr std::array kOwnRope = {"codegen", "gptj", "zamba2"};
 
 /// The names between the blanks; `visit` returns false to stop.
 template <class Visit>

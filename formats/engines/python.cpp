@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "formats/engines/model_types.h"
+
 namespace ropewalk::formats::engines {
 
 void raise(std::string kind, std::string text, std::string pointer) {
@@ -125,6 +127,11 @@ int Walk::positive_int(const std::string& key) const {
 std::string Walk::model_type() const {
   const Json* found = raw("model_type");
   return found && found->is_string() ? found->get<std::string>() : "";
+}
+
+bool Walk::unknown_class() const {
+  const std::string type = model_type();
+  return !nested() && !has("auto_map") && !type.empty() && !transformers_knows(type);
 }
 
 void Walk::notice_unused() {

@@ -80,6 +80,8 @@ class Walk {
   std::string model_type() const;
   /// The model is a text_config of a larger file.
   bool nested() const { return model_.nested(); }
+  /// The newest transformers has no such class and no auto_map names its code: AutoConfig raises, whatever is overridden.
+  bool unknown_class() const;
 
   /// Marks a value as one that the engine's result depends on, so that no notice says it is not read.
   void used(const Value& value) const { used_.insert(value.pointer); }

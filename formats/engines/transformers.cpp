@@ -1,6 +1,9 @@
 // transformers. Which rotary embedding a class has, and those from before modeling_rope_utils.py: modeling_llama.py,
 // modeling_mistral.py, modeling_qwen2.py, modeling_phi3.py of 4.31.0, 4.37.2, 4.42.4 and, where a class kept its own,
 // 4.43.4 to 4.47.1 (all run; 4.32.1 read).
+#include <algorithm>
+
+#include "formats/engines/class_defaults.h"
 #include "formats/engines/model_types.h"
 #include "formats/engines/rules.h"
 
@@ -96,28 +99,34 @@ EngineRope own_rope_v4(Walk& walk, const HfConfig& config, const HfVersion& vers
 std::vector<EngineRope> transformers_ropes(Walk& walk, const HfConfig& config, const HfVersion& version) {
   if (config.v5) return ropes_v5(walk, config, version);
   if (!version.at_least(config.family->shared)) return {own_rope_v4(walk, config, version)};
-  if (is(config, "gemma3_text")) return gemma3_ropes_v4(walk, config, version);
+  if (takes_gemma3_names(walk.model_type())) return gemma3_ropes_v4(walk, config, version);
   return {shared_rope_v4(walk, config, version, config.theta)};
 }
 
 namespace {
-bool unknown_class(const Walk& walk) {
-  return !walk.nested() && !walk.has("auto_map") && !transformers_knows(walk.model_type());
+
+/// A base that no file says and no table of classes has.
+bool guesses_base(const Walk& walk, const EngineReading& reading) {
+  if (reading.ropes.empty() || transformers_knows(walk.model_type())) return false;
+  const std::vector<RopeProvenance>& all = reading.ropes[0].spec.provenance;
+  return std::any_of(all.begin(), all.end(),
+                     [](const RopeProvenance& from) { return from.field == "theta" && from.pointer.empty(); });
 }
+
 }  // namespace
 
 void read_as_transformers(Walk& walk, EngineReading& reading) {
   const HfVersion version = version_of(walk);
   const HfConfig config = load_hf_config(walk, version);
-  if (!config.family->known && !follows_own_names(walk))
-    walk.notice("the rotary embedding of model type '" + walk.model_type() +
-                    "' was not compared with transformers: Llama's rules are used" +
-                    (unknown_class(walk) ? "; " + newest(Engine::transformers).title() +
-                                               " has no such class, and no auto_map names its code"
-                                         : ""),
-                walk.has("model_type") ? walk.pointer_to("model_type") : "");
   reading.ropes = transformers_ropes(walk, config, version);
   reading.context = tokens(config.context, "");
+  if (config.family->known || follows_own_names(walk)) return;
+  std::string notice = "the rotary embedding of model type '" + walk.model_type() +
+                       "' was not compared with transformers: Llama's rules are used";
+  if (walk.unknown_class())
+    notice += "; " + newest(Engine::transformers).title() + " has no such class, and no auto_map names its code";
+  if (guesses_base(walk, reading)) notice += "; the file has no rope_theta, and 10000 is a guess";
+  walk.notice(notice, walk.has("model_type") ? walk.pointer_to("model_type") : "");
 }
 
 }  // namespace ropewalk::formats::engines

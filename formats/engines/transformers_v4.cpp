@@ -1,5 +1,6 @@
 // transformers 4.43 to 4.57: modeling_rope_utils.py (4.43.4, 4.44.2, 4.45.2, 4.47.1, 4.49.0, 4.50.3, 4.51.3, 4.53.3,
 // 4.55.4, 4.56.2, 4.57.6 were run; 4.48.3, 4.52.4 and 4.54.1 read).
+#include "formats/engines/class_defaults.h"
 #include "formats/engines/rules.h"
 
 #include <cmath>
@@ -40,9 +41,10 @@ class RotaryV4 {
                                                           "llama";  // 4.43's Llama does not look at head_dim
     if (blind || !head || (tolerant && version_.at_least({4, 52}) && !truthy(head->json)))
       head = walk_.defaulted(split_head_dim(walk_));
-    set_rotary_dim(draft_, *head,
-                   walk_.has("partial_rotary_factor") ? std::optional<Value>(walk_.get("partial_rotary_factor", 1.0))
-                                                      : std::nullopt);
+    std::optional<Value> share;
+    if (walk_.has("partial_rotary_factor")) share = walk_.get("partial_rotary_factor", 1.0);
+    else if (const double own = class_rope(walk_.model_type()).share; own != 1) share = walk_.defaulted(own);
+    set_rotary_dim(draft_, *head, share);
   }
   void linear() {
     const Value& factor = item(rope(), "factor");

@@ -1,4 +1,5 @@
 // transformers 5.x: modeling_rope_utils.py (5.0.0 and 5.23.0 were run), rope_parameters flat or nested by layer type.
+#include "formats/engines/class_defaults.h"
 #include "formats/engines/rules.h"
 
 namespace ropewalk::formats::engines {
@@ -34,6 +35,8 @@ class RotaryV5 {
   Value head_dim(bool tolerant) const {
     if (mistral4())
       return walk_.defaulted(walk_.positive_int("qk_nope_head_dim") + walk_.positive_int("qk_rope_head_dim"));
+    if (layer_type_ == "full_attention" && widens_full_layers(walk_.model_type()))
+      return walk_.get("global_head_dim", 512);
     const std::optional<Value> attribute = head_dim_attribute(walk_, config_, version_);
     if (!attribute || (tolerant && !truthy(attribute->json))) return walk_.defaulted(split_head_dim(walk_));
     return *attribute;
