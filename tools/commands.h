@@ -18,6 +18,7 @@ Command verify_command();
 Command diff_command();
 Command perplexity_command();
 Command passkey_command();
+Command eval_command();
 Command logits_command();
 Command tokenize_command();
 Command generate_command();

@@ -8,13 +8,12 @@
 #include "lib/split_mix.h"
 #include "tools/commands.h"
 #include "tools/common_options.h"
-#include "tools/gate_options.h"
 #include "tools/heat_map.h"
+#include "tools/placed_gates.h"
 #include "tools/served_context.h"
 #include "tools/text_input.h"
 #include "tools/units.h"
 #include "tools/window_scores.h"
-#include "verify/gates.h"
 #include "verify/passkey.h"
 
 namespace ropewalk::tools {
@@ -88,29 +87,8 @@ verify::Haystack parse_haystack(const std::string& name) {
               near ? "did you mean " + *near + "?" : "use grass, text or keys");
 }
 
-struct AccuracyGate {
-  std::optional<int> context;  // nullopt: every length
-  double limit = 0;
-};
-std::vector<AccuracyGate> parse_gates(const std::vector<std::string>& texts, const std::vector<int>& contexts) {
-  std::vector<AccuracyGate> gates;
-  for (const std::string& text : texts) {
-    const std::size_t equals = text.find('='), at = std::min(text.find('@'), equals);
-    const std::string name = text.substr(0, at);
-    if (equals == std::string::npos || name != "accuracy")
-      throw Error(ErrorKind::usage, {}, "gate '" + text + "' is not known", "write accuracy=0.9 or accuracy@64k=0.9");
-    AccuracyGate gate{std::nullopt, parse_limit(std::string_view(text).substr(equals + 1), text)};
-    if (!(gate.limit >= 0 && gate.limit <= 1))
-      throw Error(ErrorKind::usage, {}, "gate '" + text + "' has a limit past what a share can be", "write 90% or 0.9");
-    if (at < equals) {
-      gate.context = formats::parse_context(text.substr(at + 1, equals - at - 1));
-      if (!gate.context || std::ranges::find(contexts, *gate.context) == contexts.end())
-        throw Error(ErrorKind::usage, {}, "gate '" + text + "' names a length that -c has not",
-                    "give one of the lengths of -c");
-    }
-    gates.push_back(gate);
-  }
-  return gates;
+std::vector<PlacedGate> parse_gates(const std::vector<std::string>& texts, const std::vector<int>& contexts) {
+  return placed_gates({}, texts, {{"accuracy", FigureKind::share}}, lengths_as_places(contexts));
 }
 
 /// What is asked, of all sources alike: [context][depth][iteration].
@@ -191,7 +169,6 @@ SourceCells answer_all(const formats::Source& source, const std::vector<verify::
   return out;
 }
 
-std::string percent_text(double share) { return fixed_text(share * 100, 1) + "%"; }
 std::string depth_text(double depth) { return number_text(depth * 100, 4) + "%"; }
 
 /// What the figures are of: printed, and in the drawing's title.
@@ -262,30 +239,13 @@ std::vector<HeatMap> heat_maps_of(const std::vector<SourceCells>& all, const std
   return maps;
 }
 
-/// Every gate on every length it names, of every source.
-std::vector<verify::Gate> judge(const std::vector<AccuracyGate>& gates, const std::vector<SourceCells>& all,
-                                const std::vector<int>& contexts, Output& output) {
-  std::vector<verify::Gate> out;
-  for (const AccuracyGate& gate : gates)
-    for (const SourceCells& source : all)
-      for (std::size_t context = 0; context < contexts.size(); ++context) {
-        if (gate.context && *gate.context != contexts[context]) continue;
-        const double accuracy = source.lengths[context].accuracy();
-        const verify::Gate result = verify::gate_on("accuracy", accuracy, verify::Bound::min, gate.limit);
-        const std::string name = source.name + ": accuracy@" + std::to_string(contexts[context]),
-                          found = percent_text(accuracy) + ", at least " + percent_text(gate.limit) + " asked for";
-        output.checks.push_back({name, result.pass, found});
-        if (!result.pass) output.text("FAILED " + name + " is " + found);
-        output.body["gates"].push_back({{"source", source.name},
-                                        {"name", "accuracy"},
-                                        {"context", contexts[context]},
-                                        {"value", accuracy},
-                                        {"bound", "min"},
-                                        {"limit", gate.limit},
-                                        {"pass", result.pass}});
-        out.push_back(result);
-      }
-  return out;
+std::vector<PlacedFigure> figures_of(const std::vector<SourceCells>& all, const std::vector<int>& contexts) {
+  std::vector<PlacedFigure> figures;
+  for (const SourceCells& source : all)
+    for (std::size_t context = 0; context < contexts.size(); ++context)
+      figures.push_back({source.name, "accuracy", std::to_string(contexts[context]), contexts[context],
+                         source.lengths[context].accuracy(), FigureKind::share});
+  return figures;
 }
 
 /// What a haystack of text is made of.
@@ -331,7 +291,7 @@ int run_passkey(const PasskeyOptions& options, Io& io) {
   if (std::ranges::all_of(sources, [](const formats::Source& one) { return one.adapters.empty(); }))
     check_unmerged(options.modifiers, sources.front());
   if (contexts.empty()) contexts = {context_of(std::nullopt, sources.front().checkpoint)};
-  const std::vector<AccuracyGate> gates = parse_gates(options.min, contexts);
+  const std::vector<PlacedGate> gates = parse_gates(options.min, contexts);
   const int longest = *std::ranges::max_element(contexts);
   for (const formats::Source& source : sources)
     if (const auto line = past_served(source.checkpoint, longest, "'" + source.spec.text + "'")) {
@@ -351,7 +311,6 @@ int run_passkey(const PasskeyOptions& options, Io& io) {
                  {"seed", options.seed},
                  {"random_depths", !depths},
                  {"results", results_json(all, contexts, depths)},
-                 {"gates", Json::array()},
                  {"device", device_json(device)},
                  {"unmerged", options.modifiers.unmerged}};
   output.text(
@@ -359,13 +318,13 @@ int run_passkey(const PasskeyOptions& options, Io& io) {
       "\nteacher-forced: found means that greedy decoding gives the key and ends it there; the published protocol "
       "takes the first number in ten tokens, which is a little laxer");
   show(output, all, contexts, depths);
-  const auto judged = judge(gates, all, contexts, output);
+  const bool pass = judge_placed(gates, figures_of(all, contexts), "context", output);
   if (options.svg)
     write_file(*options.svg,
                heat_maps(protocol_text(options, {}), "tokens", "depth", heat_maps_of(all, contexts, depths)),
                {.overwrite = options.common.overwrite, .sync = false});
   emit(output, options.common, io);
-  return judged.empty() || verify::all_pass(judged) ? 0 : 1;
+  return pass ? 0 : 1;
 }
 
 }  // namespace

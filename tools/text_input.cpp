@@ -7,8 +7,10 @@
 #include <limits>
 
 #include "formats/json_fields.h"
+#include "formats/json_lines.h"
 #include "formats/tokenizers/tokenizer.h"
 #include "formats/utf8.h"
+#include "formats/zstd.h"
 #include "lib/error.h"
 #include "lib/file.h"
 #include "lib/sha256.h"
@@ -63,8 +65,7 @@ std::vector<std::int32_t> parse_list(const std::string& path, const std::string&
   return ids;
 }
 
-/// The text of one file, pipe or standard input ("-"), read to its end; Error(bad_input) past 4 GiB.
-std::string read_text(const std::string& path, const Io& io) {
+std::string read_bytes(const std::string& path, const Io& io) {
   if (path == "-") return read_stream("standard input", io.in);
   std::error_code unknown;
   if (std::filesystem::is_fifo(path, unknown)) {  // -f <(command); nothing else that is no file has an end
@@ -73,6 +74,12 @@ std::string read_text(const std::string& path, const Io& io) {
     return read_stream(path, in);
   }
   return read_text_file(path, kMaxTextBytes);
+}
+
+/// A .jsonl, compressed or not: each line is a document.
+bool is_json_lines(std::string_view path) {
+  if (path.ends_with(".zst")) path.remove_suffix(4);
+  return path.ends_with(".jsonl") || path.ends_with(".ndjson");
 }
 
 /// Ids from a JSON list, or a list of lists; Error(bad_input) naming `path`.
@@ -95,14 +102,49 @@ std::vector<std::vector<std::int32_t>> parse_ids(const std::string& path, const 
   return documents;
 }
 
+/// The documents of one file to `corpus`.
+void add_documents(const std::string& file, const std::string& field, Corpus& corpus, const Io& io) {
+  std::string text = read_text(file, io);
+  const std::string name = file == "-" ? "standard input" : file;
+  if (!is_json_lines(file)) {
+    require_utf8(name, text, "file");
+    corpus.documents.push_back(std::move(text)), corpus.names.push_back(name);
+    return;
+  }
+  const std::size_t before = corpus.documents.size();
+  formats::for_each_json_line(file, text, [&](const Json& row, std::string_view line) {
+    const Json* document = row.is_object() && row.contains(field) ? &row[field] : nullptr;
+    if (!document || !document->is_string())
+      throw Error(ErrorKind::bad_input,
+                  formats::json_place(file, line, document ? "/" + formats::pointer_segment(field) : ""),
+                  "'" + field + "' is " + (document ? formats::shown(*document) : "missing") +
+                      ", expected the text of a document",
+                  "name the field it stands in with --text-field");
+    corpus.documents.push_back(document->get<std::string>());
+    corpus.names.push_back(file + ", document " + std::to_string(corpus.documents.size() - before));
+  });
+  if (corpus.documents.size() == before)
+    throw Error(ErrorKind::bad_input, {.path = file}, "has no documents", "give JSON Lines, a document on each");
+}
+
 }  // namespace
+
+std::string read_text(const std::string& path, const Io& io) {
+  std::string bytes = read_bytes(path, io);
+  if (!path.ends_with(".zst")) return bytes;
+  const auto text = formats::zstd_decompressed(std::as_bytes(std::span(bytes)), kMaxTextBytes, path);
+  return {reinterpret_cast<const char*>(text.data()), text.size()};
+}
 
 void declare_text(CommandLine& line, TextOptions& options, bool bundled) {
   line.group("Text");
-  line.option("-f,--file", options.files, "TEXT",
-              bundled ? "text to evaluate on, UTF-8; - is standard input. Default: a bundled public-domain text, named "
-                        "in the output. Repeatable: each file is a document"
-                      : "the text, UTF-8, from a file; - is standard input");
+  line.option(
+      "-f,--file", options.files, "TEXT",
+      bundled ? "text to evaluate on, UTF-8, .txt or .jsonl, plain or .zst; - is standard input. Default: a bundled "
+                "public-domain text, named in the output. Repeatable: each file is a document, and each line of "
+                "a .jsonl"
+              : "the text, UTF-8, from a file; - is standard input");
+  line.option("--text-field", options.field, "NAME", "where the document stands in a line of a .jsonl (default text)");
   line.option("--tokens", options.tokens, "IDS.json",
               "ids instead of text: a JSON list, or a list of lists (documents). Taken as they are, nothing is added");
 }
@@ -112,6 +154,8 @@ Corpus read_corpus(const TextOptions& options, const Io& io) {
     throw Error(ErrorKind::usage, {}, "both -f and --tokens were given", "give one of them");
   if (std::count(options.files.begin(), options.files.end(), "-") > 1)
     throw Error(ErrorKind::usage, {}, "-f - is given twice, and standard input is read once", "give it once");
+  if (options.field && std::ranges::none_of(options.files, is_json_lines))
+    throw Error(ErrorKind::usage, {}, "--text-field was given, and no -f is a .jsonl", "leave it out");
   Corpus corpus;
   if (options.tokens) {
     const std::string text = read_text(*options.tokens, io);
@@ -131,14 +175,17 @@ Corpus read_corpus(const TextOptions& options, const Io& io) {
   }
   for (const std::string& file : options.files) {
     corpus.path += (corpus.path.empty() ? "" : ", ") + file;
-    corpus.documents.push_back(read_text(file, io));
-    corpus.names.push_back(file == "-" ? "standard input" : file);
-    require_utf8(corpus.names.back(), corpus.documents.back(), "file");
+    add_documents(file, options.field.value_or("text"), corpus, io);
   }
+  corpus.sha256 = text_hash(corpus);
+  return corpus;
+}
+
+std::string text_hash(const Corpus& corpus) {
+  if (corpus.given_ids()) return sha256(Json(corpus.ids).dump());
   Sha256 hash;
   for (const std::string& document : corpus.documents) hash.update(std::as_bytes(std::span(document)));
-  corpus.sha256 = hash.finish();
-  return corpus;
+  return hash.finish();
 }
 
 Corpus prompt_corpus(const std::string& text) {

@@ -19,9 +19,13 @@ namespace ropewalk::tools {
 std::string_view bundled_text();
 
 struct TextOptions {
-  std::vector<std::string> files;     // -f; each file is one document; "-" is standard input
+  std::vector<std::string> files;     // -f; a document each, or one for each line of a .jsonl; "-" is standard input
   std::optional<std::string> tokens;  // --tokens: a JSON list of ids, or a list of such lists
+  std::optional<std::string> field;   // --text-field: of a line's object, where a document stands
 };
+/// The bytes of one file, pipe or standard input ("-"), read to its end; of a .zst what it holds. Error(bad_input) past
+/// 4 GiB, compressed or not.
+std::string read_text(const std::string& path, const Io& io);
 /// `bundled`: without -f and --tokens the bundled text is meant.
 void declare_text(CommandLine& line, TextOptions& options, bool bundled = true);
 
@@ -38,6 +42,8 @@ struct Corpus {
 /// Error(usage) if both were given, Error(bad_input) for what cannot be read and for text that is not UTF-8: replaced by
 /// U+FFFD it would be another text, and tokenizers differ in how they replace it.
 Corpus read_corpus(const TextOptions& options, const Io& io);
+/// Of all documents' bytes, one after the other; of given ids as a JSON list of lists.
+std::string text_hash(const Corpus& corpus);
 /// A corpus of one text that the command line itself holds; the same Error(bad_input) if it is not UTF-8.
 Corpus prompt_corpus(const std::string& text);
 

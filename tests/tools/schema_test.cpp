@@ -141,6 +141,10 @@ TEST(Schema, EveryCommand) {
                 "tokens,yarn,hf,llama.cpp"});
   expect_valid({"perplexity", base, "-f", text, "-c", "128", "--windows", "1"});
   expect_valid({"passkey", base, gguf, "-c", "128", "--iterations", "1", "--min", "accuracy=0"});
+  spill(scratch / "mmlu.jsonl", R"({"question": "q", "subject": "s", "choices": ["a", "b", "c", "d"], "answer": 3})"
+                                "\n"
+                                R"({"question": "r", "subject": "t", "choices": ["a", "b", "c", "d"], "answer": 0})");
+  expect_valid({"eval", base, (scratch / "mmlu.jsonl").string(), "--min", "acc=0"});
   expect_valid({"passkey", base, "-c", "256", "--depths", "random", "--haystack", "text", "--min", "accuracy=1"}, 1);
   expect_valid({"logits", base, "-f", text, "-c", "64", "-o", (scratch / "l.safetensors").string()});
   expect_valid({"imatrix", base, "-f", text, "-c", "64", "-o", (scratch / "i.gguf").string()});

@@ -98,6 +98,63 @@ TEST_F(Text, FromAPipe) {
                                   .json()["corpus"]["sha256"]);
 }
 
+/// Files of the same four documents: texts, lines of JSON, either compressed.
+TEST_F(Text, DocumentsOfJsonLinesAndCompressed) {
+  std::vector<std::string> texts = {"perplexity", source, "-c", "128", "--windows", "20", "--json"}, packed = texts;
+  std::string lines;
+  for (int i = 1; i <= 4; ++i) {
+    const std::string from = fixture("goldens/perplexity/doc-" + std::to_string(i) + ".txt"),
+                      name = (scratch / ("doc-" + std::to_string(i) + ".txt")).string();
+    spill(name, slurp(from));
+    ASSERT_EQ(std::system(("zstd -q " + name).c_str()), 0);
+    texts.insert(texts.end(), {"-f", from}), packed.insert(packed.end(), {"-f", name + ".zst"});
+    lines += Json{{"meta", {{"n", i}}}, {"text", slurp(from)}, {"body", "Once upon a time"}}.dump() + "\n";
+  }
+  const std::string file = (scratch / "docs.jsonl").string();
+  spill(file, lines);
+  ASSERT_EQ(std::system(("zstd -q " + file).c_str()), 0);
+  const Json expected = run(texts).json();
+  const auto same = [&](const std::vector<std::string>& words) {
+    const Ran ran = run(words);
+    ASSERT_EQ(ran.exit, 0) << ran.err;
+    EXPECT_EQ(ran.json()["results"], expected["results"]);
+    EXPECT_EQ(ran.json()["corpus"]["sha256"], expected["corpus"]["sha256"]);
+  };
+  same(packed);
+  for (const std::string& name : {file, file + ".zst"})
+    same({"perplexity", source, "-c", "128", "--windows", "20", "--json", "-f", name});
+  EXPECT_EQ(run({"tokenize", source, "--count", "-f", file, "--text-field", "body"}).exit, 0);
+
+  refused({"-f", file, "--text-field", "meta"}, file + ":1:9: 'meta' is {\"n\":1}, expected the text of a document");
+  refused({"-f", file, "--text-field", "title"}, file + ":1:1: 'title' is missing, expected the text of a document");
+  const Ran usage = run({"tokenize", source, "-f", fixture("goldens/perplexity/doc-1.txt"), "--text-field", "body"});
+  EXPECT_EQ(usage.exit, 2);
+  EXPECT_NE(usage.err.find("--text-field was given, and no -f is a .jsonl"), std::string::npos) << usage.err;
+  spill(scratch / "short.jsonl", lines + "{\"text\": \"Once upon\"}\n");
+  EXPECT_NE(run({"perplexity", source, "-c", "128", "-f", (scratch / "short.jsonl").string()})
+                .err.find("error: " + (scratch / "short.jsonl").string() + ", document 5: the text has "),
+            std::string::npos);
+  spill(scratch / "none.jsonl", "\n");
+  refused({"-f", (scratch / "none.jsonl").string()}, (scratch / "none.jsonl").string() + ": has no documents");
+}
+
+// What a header claims is not believed: a frame that says it holds 2^60 bytes, one cut short. Bombs: formats/zstd_test.
+TEST_F(Text, HostileCompression) {
+  const std::string plain = (scratch / "a.txt").string(), file = plain + ".zst";
+  spill(file, std::string("\x28\xb5\x2f\xfd\xe0\0\0\0\0\0\0\0\x10\x01\0\0", 16));
+  refused({"-f", file}, file + ": byte ");
+  spill(plain, slurp(fixture("goldens/perplexity/doc-1.txt")));
+  ASSERT_EQ(std::system(("zstd -q -f " + plain).c_str()), 0);
+  const std::string whole = slurp(file);
+  for (const std::size_t size : {std::size_t{0}, std::size_t{3}, whole.size() / 2, whole.size() - 1}) {
+    spill(file, whole.substr(0, size));
+    refused({"-f", file}, file + ": byte " + std::to_string(size) + ": ");
+  }
+  spill(file, whole);
+  EXPECT_EQ(run({"tokenize", source, "--count", "-f", file}).out,
+            run({"tokenize", source, "--count", "-f", plain}).out);
+}
+
 TEST_F(Text, ThatIsTooShortIsNamed) {
   const std::string empty = (scratch / "empty.txt").string(), brief = (scratch / "brief.txt").string(),
                     lengthy = fixture("goldens/perplexity/doc-1.txt");

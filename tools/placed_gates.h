@@ -1,0 +1,57 @@
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tools/render.h"
+#include "verify/gates.h"
+
+namespace ropewalk::tools {
+
+// Gates of commands whose figures are of a source at a place: a context or a task. NAME[@PLACE]=V, as verify's
+// NAME[@FROM:TO]=V.
+
+struct PlacedGate {
+  std::string text;  // as given
+  std::string name;
+  std::optional<std::string> place;  // nullopt: wherever there is one of that name
+  verify::Bound bound = verify::Bound::min;
+  double limit = 0;
+};
+enum class FigureKind {
+  number,
+  share,   // of 1, shown in percent
+  change,  // relative, shown in percent
+};
+struct KnownFigure {
+  std::string name;
+  FigureKind kind = FigureKind::number;
+};
+/// Where figures are. of: a place as PlacedFigure spells it, nullopt if `name` has none there; noun: "a length of -c".
+struct KnownPlaces {
+  std::string noun;
+  std::function<std::optional<std::string>(const std::string& name, const std::string& text)> of;
+};
+/// Contexts as places: "64k" of 65536.
+KnownPlaces lengths_as_places(std::vector<int> contexts);
+/// What --max and --min ask for. Error(usage) for a name or place that is not known and for a share past 1.
+std::vector<PlacedGate> placed_gates(const std::vector<std::string>& max, const std::vector<std::string>& min,
+                                     const std::vector<KnownFigure>& known, const KnownPlaces& places);
+
+struct PlacedFigure {
+  std::string source, name, place;
+  Json place_json;  // the place as JSON has it
+  double value = 0;
+  FigureKind kind = FigureKind::number;
+};
+/// Holds every gate against every figure it names: a check each, FAILED lines, and body["gates"] with the place under
+/// `place_key`. True if all passed; a gate that names no figure has failed.
+bool judge_placed(const std::vector<PlacedGate>& gates, const std::vector<PlacedFigure>& figures,
+                  const std::string& place_key, Output& output);
+
+/// "12.5%"
+std::string percent_text(double share);
+
+}  // namespace ropewalk::tools
