@@ -8,11 +8,12 @@
 #include "lib/nearest_word.h"
 #include "tools/commands.h"
 #include "tools/common_options.h"
+#include "tools/perplexity_results.h"
+#include "tools/placed_gates.h"
 #include "tools/served_context.h"
 #include "tools/sweep_options.h"
 #include "tools/text_input.h"
 #include "tools/units.h"
-#include "tools/window_scores.h"
 #include "verify/perplexity.h"
 
 namespace ropewalk::tools {
@@ -22,7 +23,10 @@ struct PerplexityOptions {
   std::vector<std::string> sources;
   std::optional<std::string> contexts;
   std::string protocols = "tokens";
-  std::optional<int> stride, windows;
+  std::optional<int> stride, windows, last, min_tokens, samples;
+  bool truncate = false;
+  std::optional<std::string> compare, baseline;
+  std::vector<std::string> max, min;
   TextOptions text;
   SourceOptions modifiers;
   DeviceChoice device;
@@ -39,7 +43,23 @@ void declare(CommandLine& line, PerplexityOptions& options) {
               "llama.cpp: second half of each chunk. "
               "Each protocol has its own table");
   line.option("--stride", options.stride, 1, 1 << 30, "S", "tokens between windows (default: by protocol)");
+  line.flag("--truncate", options.truncate,
+            "yarn: one window of each document, its beginning, as the repository's --truncate");
   line.option("--windows", options.windows, 1, 1'000'000, "K", "only the first K windows");
+  line.context_option("--min-tokens", options.min_tokens, "N",
+                      "leave out documents of fewer tokens, e.g. 64k, and say how many");
+  line.option("--samples", options.samples, 1, 1'000'000'000, "K", "only the first K documents");
+  line.option("--positions", options.last, 1, 1 << 30, "N", "also the perplexity at the last N positions of a context");
+  line.option(
+      "--baseline", options.baseline, "BASE",
+      "the model before its context was extended: gives short_context_tax, how much more the perplexity is within "
+      "BASE's context");
+  line.option(
+      "--compare", options.compare, "FILE.json",
+      "published figures, as perplexity --json writes them: joins them where protocol, stride and text are the same");
+  line.option("--max", options.max, "NAME[@N]=V",
+              "upper bound on ppl, ppl_last (of --positions) or short_context_tax, at one context or all. Repeatable");
+  line.option("--min", options.min, "NAME[@N]=V", "lower bound. Repeatable");
   declare_text(line, options.text);
   declare_modifiers(line, options.modifiers);
   declare_unmerged(line, options.modifiers);
@@ -49,6 +69,10 @@ void declare(CommandLine& line, PerplexityOptions& options) {
                "a Markdown table for a model card");
   line.example("ropewalk perplexity model -f a.txt -f b.txt -c 2k --protocol yarn,llama.cpp",
                "the YaRN repository's number and llama-perplexity's");
+  line.example(
+      "ropewalk perplexity tuned -f proof-pile.jsonl.zst --min-tokens 64k --samples 10 --protocol yarn --truncate "
+      "-c 4k,64k --baseline base --max ppl@64k=4.6 --max short_context_tax=5%",
+      "a release's gate");
 }
 
 std::vector<verify::Protocol> parse_protocols(const std::string& text) {
@@ -91,76 +115,6 @@ void check_windows(const std::vector<verify::Protocol>& protocols, const std::ve
     }
 }
 
-using Documents = std::vector<std::vector<std::int32_t>>;  // ids
-
-/// The ids of windows [first, last), counted through all plans.
-std::vector<verify::Window> windows_of(const std::vector<verify::WindowPlan>& plans, const Documents& documents,
-                                       std::size_t first, std::size_t last) {
-  std::vector<verify::Window> windows;
-  std::size_t before = 0;
-  for (const verify::WindowPlan& plan : plans) {
-    const std::size_t begin = std::clamp(first, before, before + plan.spans.size()) - before,
-                      end = std::clamp(last, before, before + plan.spans.size()) - before;
-    std::ranges::move(verify::window_ids(plan, documents, begin, end), std::back_inserter(windows));
-    before += plan.spans.size();
-  }
-  return windows;
-}
-
-/// One source under one protocol at every context: the windows of all lengths share one sweep, as far as memory allows.
-std::vector<verify::PerplexityResult> evaluate(const Checkpoint& model, const Documents& documents,
-                                               const std::vector<int>& contexts, verify::Protocol protocol,
-                                               std::optional<std::int32_t> bos, SweepDevice& device,
-                                               const PerplexityOptions& options, const Io& io) {
-  const std::size_t most =
-      options.windows ? static_cast<std::size_t>(*options.windows) : std::numeric_limits<std::size_t>::max();
-  std::vector<verify::WindowPlan> plans;
-  for (int context : contexts)
-    plans.push_back(verify::plan_windows(documents, context, options.stride.value_or(0), protocol, bos, most));
-  std::vector<std::size_t> lengths;
-  for (const verify::WindowPlan& plan : plans)
-    for (const verify::WindowSpan& span : plan.spans) lengths.push_back(static_cast<std::size_t>(span.size()));
-  const auto scores = score_windows(
-      model, lengths, [&](std::size_t first, std::size_t last) { return windows_of(plans, documents, first, last); },
-      device, options.common, io);
-  std::vector<verify::PerplexityResult> results;
-  auto at = scores.begin();
-  for (const verify::WindowPlan& plan : plans) {
-    const auto end = at + static_cast<std::ptrdiff_t>(plan.spans.size());
-    results.push_back(verify::summarise(plan, {at, end}));
-    at = end;
-  }
-  return results;
-}
-
-Json result_json(const std::string& source, const verify::PerplexityResult& result) {
-  Json positions = Json::array();
-  for (const verify::PositionBucket& bucket : result.positions)
-    positions.push_back({{"from", bucket.from}, {"to", bucket.to}, {"nll", bucket.nll}, {"tokens", bucket.tokens}});
-  return {{"source", source},
-          {"context", result.context},
-          {"stride", result.stride},
-          {"protocol", verify::protocol_name(result.protocol)},
-          {"perplexity", result.perplexity},
-          {"nll", result.nll},
-          {"tokens", result.tokens},
-          {"windows", result.windows},
-          {"positions", positions}};
-}
-
-/// "256", or "255 to 2047" where each context or source has its own.
-std::string stride_text(const std::vector<verify::PerplexityResult>& results) {
-  const auto [least, most] = std::minmax_element(results.begin(), results.end(),
-                                                 [](const auto& a, const auto& b) { return a.stride < b.stride; });
-  return std::to_string(least->stride) + (least->stride == most->stride ? "" : " to " + std::to_string(most->stride));
-}
-
-struct Opened {
-  formats::Source source;
-  Documents documents;
-  std::optional<std::int32_t> bos;
-};
-
 /// "1024 tokens", or "1000 to 1024 tokens" where sources cut the text into more or fewer.
 std::string tokens_text(const std::vector<Opened>& opened) {
   std::uint64_t least = std::numeric_limits<std::uint64_t>::max(), most = 0;
@@ -169,6 +123,77 @@ std::string tokens_text(const std::vector<Opened>& opened) {
     least = std::min(least, tokens), most = std::max(most, tokens);
   }
   return (least == most ? "" : std::to_string(least) + " to ") + plural(most, "token");
+}
+
+void check_truncate(const PerplexityOptions& options, const std::vector<verify::Protocol>& protocols) {
+  if (!options.truncate) return;
+  if (options.stride) throw Error(ErrorKind::usage, {}, "--stride and --truncate were both given", "give one of them");
+  if (std::ranges::any_of(protocols, [](verify::Protocol one) { return one != verify::Protocol::yarn; }))
+    throw Error(ErrorKind::usage, {}, "--truncate is of protocol yarn, and --protocol is " + options.protocols,
+                "give --protocol yarn");
+}
+
+/// Error(usage) for more positions than every context has.
+void check_last(std::optional<int> last, const std::vector<int>& contexts) {
+  for (const int context : contexts)
+    if (last && *last >= context)
+      throw Error(ErrorKind::usage, {},
+                  "--positions is " + std::to_string(*last) + ", and of a context of " + std::to_string(context) +
+                      " at most " + std::to_string(context - 1) + " are scored",
+                  "give fewer positions or larger contexts");
+}
+
+std::vector<PlacedGate> gates_of(const PerplexityOptions& options, const std::vector<int>& contexts) {
+  std::vector<KnownFigure> known = {{"ppl", FigureKind::number}};
+  if (options.last) known.push_back({"ppl_last", FigureKind::number});
+  if (options.baseline) known.push_back({"short_context_tax", FigureKind::change});
+  return placed_gates(options.max, options.min, known, lengths_as_places(contexts));
+}
+
+/// The documents that --min-tokens and --samples leave, of which `counts` says the tokens: the same ones for every
+/// source. What it left out.
+std::string choose_documents(const PerplexityOptions& options, const std::vector<std::vector<std::int32_t>>& encoded,
+                             Corpus& corpus) {
+  if (!options.min_tokens && !options.samples) return "";
+  const std::size_t needed = options.min_tokens ? static_cast<std::size_t>(*options.min_tokens) : 0,
+                    most = options.samples ? static_cast<std::size_t>(*options.samples) : encoded.size();
+  Corpus kept{.path = corpus.path, .bundled = corpus.bundled};
+  std::size_t short_ones = 0;
+  for (std::size_t i = 0; i < encoded.size() && kept.names.size() < most; ++i) {
+    if (encoded[i].size() < needed) {
+      ++short_ones;
+      continue;
+    }
+    kept.names.push_back(corpus.names[i]);
+    if (corpus.given_ids()) kept.ids.push_back(std::move(corpus.ids[i]));
+    else kept.documents.push_back(std::move(corpus.documents[i]));
+  }
+  if (kept.names.empty())
+    throw Error(ErrorKind::bad_input, {.path = corpus.path},
+                "no document has the " + plural(needed, "token") + " of --min-tokens", "give longer documents");
+  kept.sha256 = text_hash(kept);
+  const std::string line = "; " + plural(kept.names.size(), "document") + " of " + std::to_string(encoded.size()) +
+                           (short_ones > 0 ? ", " + std::to_string(short_ones) + " too short" : "");
+  corpus = std::move(kept);
+  return line;
+}
+
+/// Opens a source, its text in its own ids.
+Opened open_one(const std::string& text, bool is_baseline, const PerplexityOptions& options, const Corpus& corpus,
+                Output& output, const Io& io) {
+  const SourceOptions none;
+  Opened one{
+      open_source(text, is_baseline ? none : options.modifiers, options.common, io), {}, std::nullopt, is_baseline};
+  one.documents = corpus_ids(corpus, one.source.checkpoint);
+  one.bos = leading_bos(one.source.checkpoint, corpus);
+  const auto& warnings = one.source.checkpoint.warnings;
+  output.warnings.insert(output.warnings.end(), warnings.begin(), warnings.end());
+  return one;
+}
+
+void say(std::string line, Output& output, const CommonOptions& common, const Io& io) {
+  warn(line, common, io);
+  output.warnings.push_back(std::move(line));
 }
 
 int run_perplexity(const PerplexityOptions& options, Io& io) {
@@ -180,72 +205,75 @@ int run_perplexity(const PerplexityOptions& options, Io& io) {
                 "-a and --rope belong to one SOURCE, and there are " + std::to_string(options.sources.size()),
                 "write it to the one it is for: SOURCE+ADAPTER or SOURCE+rope=SPEC");
   check_windows(protocols, contexts, options.stride, 0);
+  check_truncate(options, protocols);
+  check_last(options.last, contexts);
+  if (!contexts.empty()) (void)gates_of(options, contexts);
   SweepDevice device = choose_device(options.device);
-  const Corpus corpus = read_corpus(options.text, io);
+  const auto published = options.compare ? parse_published(*options.compare, read_text(*options.compare, io))
+                                         : std::vector<PublishedFigure>{};
+  Corpus corpus = read_corpus(options.text, io);
   Output output{.command = "perplexity"};
   if (options.sources.size() == 1) output.source = source_text(options.sources.front(), options.modifiers);
+  const WindowOptions windows{options.stride, options.windows, options.last, options.truncate};
   std::vector<Opened> opened;
-  for (const std::string& text : options.sources) {
-    Opened one{open_source(text, options.modifiers, options.common, io), {}, std::nullopt};
-    one.documents = corpus_ids(corpus, one.source.checkpoint);
-    one.bos = leading_bos(one.source.checkpoint, corpus);
-    output.warnings.insert(output.warnings.end(), one.source.checkpoint.warnings.begin(),
-                           one.source.checkpoint.warnings.end());
-    for (std::string& line : bos_warnings(one.source.checkpoint, corpus, one.documents, one.bos)) {
-      warn(line, options.common, io);
-      output.warnings.push_back(std::move(line));
-    }
-    if (!opened.empty() && one.documents != opened.front().documents) {
-      output.warnings.push_back("'" + text + "' cuts the text into other tokens than '" + options.sources.front() +
-                                "': their perplexities are of different things");
-      warn(output.warnings.back(), options.common, io);
-    }
-    opened.push_back(std::move(one));
+  opened.push_back(open_one(options.sources.front(), false, options, corpus, output, io));
+  const std::string chosen = choose_documents(options, opened.front().documents, corpus);
+  if (!chosen.empty()) opened.front().documents = corpus_ids(corpus, opened.front().source.checkpoint);
+  for (std::size_t i = 1; i < options.sources.size(); ++i)
+    opened.push_back(open_one(options.sources[i], false, options, corpus, output, io));
+  if (options.baseline) opened.push_back(open_one(*options.baseline, true, options, corpus, output, io));
+  for (const Opened& one : opened) {
+    for (std::string& line : bos_warnings(one.source.checkpoint, corpus, one.documents, one.bos))
+      say(std::move(line), output, options.common, io);
+    if (one.documents != opened.front().documents)
+      say("'" + one.source.spec.text + "' cuts the text into other tokens than '" + options.sources.front() +
+              "': their perplexities are of different things",
+          output, options.common, io);
   }
   if (std::ranges::all_of(opened, [](const Opened& one) { return one.source.adapters.empty(); }))
     check_unmerged(options.modifiers, opened.front().source);
   if (contexts.empty()) contexts = {context_of(std::nullopt, opened.front().source.checkpoint)};
+  check_last(options.last, contexts);
+  const std::vector<PlacedGate> gates = gates_of(options, contexts);
   for (const Opened& one : opened) {  // before any weight is read
     check_windows(protocols, contexts, options.stride, one.bos ? 1 : 0);
     for (std::size_t i = 0; i < one.documents.size(); ++i)
       with_path(corpus.names[i], [&] {
         for (verify::Protocol protocol : protocols)
           for (int context : contexts)
-            verify::plan_windows({one.documents[i]}, context, options.stride.value_or(0), protocol, one.bos, 1);
+            verify::plan_windows({one.documents[i]}, context, windows.asked_stride(), protocol, one.bos, 1);
       });
     const int longest = *std::max_element(contexts.begin(), contexts.end());
-    if (const auto line = past_served(one.source.checkpoint, longest, "'" + one.source.spec.text + "'")) {
-      output.warnings.push_back(*line);
-      warn(*line, options.common, io);
-    }
+    if (one.is_baseline) continue;  // is asked for what it serves
+    if (const auto line = past_served(one.source.checkpoint, longest, "'" + one.source.spec.text + "'"))
+      say(*line, output, options.common, io);
   }
+  for (const PublishedFigure& figure : published)
+    if (std::ranges::none_of(protocols, [&](auto one) { return figure.protocol == verify::protocol_name(one); }))
+      say(figure.source + " of " + *options.compare + " is of protocol " + figure.protocol + ", which is not evaluated",
+          output, options.common, io);
 
   const std::uint64_t tokens = count_ids(opened.front().documents);
-  output.body = {{"corpus", corpus_json(corpus, tokens)}, {"results", Json::array()}};
+  output.body = {{"corpus", corpus_json(corpus, tokens)}, {"results", Json::array()}, {"published", Json::array()}};
+  std::vector<PlacedFigure> figures;
   for (verify::Protocol protocol : protocols) {
-    Table table{{{"perplexity"}}, {}};
-    for (int context : contexts) table.columns.push_back({std::to_string(context), true});
-    std::vector<verify::PerplexityResult> all;
-    for (const Opened& one : opened) {
-      const auto results =
-          evaluate(one.source.checkpoint, one.documents, contexts, protocol, one.bos, device, options, io);
-      std::vector<std::string> row = {one.source.spec.text};
-      for (const auto& result : results) {
-        row.push_back(fixed_text(result.perplexity, 3));
-        output.body["results"].push_back(result_json(one.source.spec.text, result));
-      }
-      table.rows.push_back(std::move(row));
-      all.insert(all.end(), results.begin(), results.end());
-    }
-    output.text(std::string("protocol ") + verify::protocol_name(protocol) + ", stride " + stride_text(all) + "; " +
-                corpus.path + ", " + tokens_text(opened) + ", sha256 " + corpus.sha256 + on_device(device) +
-                unmerged_text(options.modifiers));
-    output.table(std::move(table));
+    ProtocolResults results{protocol, {}};
+    for (const Opened& one : opened)
+      results.sources.push_back(evaluate(one, contexts, protocol, windows, device, options.common, io));
+    const std::size_t said = output.warnings.size();
+    add_tables(results, contexts, windows, published, corpus.sha256,
+               "; " + corpus.path + chosen + ", " + tokens_text(opened) + ", sha256 " + corpus.sha256 +
+                   on_device(device) + unmerged_text(options.modifiers),
+               output);
+    for (std::size_t i = said; i < output.warnings.size(); ++i) warn(output.warnings[i], options.common, io);
+    add_json(results, windows, output);
+    std::ranges::move(figures_of(results, protocols.size() > 1), std::back_inserter(figures));
   }
+  const bool pass = judge_placed(gates, figures, "context", output);
   output.body["device"] = device_json(device);
   output.body["unmerged"] = options.modifiers.unmerged;
   emit(output, options.common, io);
-  return 0;
+  return pass ? 0 : 1;
 }
 
 }  // namespace

@@ -161,11 +161,12 @@ std::vector<std::pair<int, int>> position_buckets(int context) {
   return out;
 }
 
-PerplexityResult summarise(const WindowPlan& plan, const std::vector<std::vector<TokenScore>>& scores) {
+PerplexityResult summarise(const WindowPlan& plan, const std::vector<std::vector<TokenScore>>& scores, int last) {
   PerplexityResult result;
   result.context = plan.context, result.stride = plan.stride, result.protocol = plan.protocol,
   result.windows = static_cast<int>(plan.spans.size());
   for (const auto& [from, to] : position_buckets(plan.context)) result.positions.push_back({from, to, 0, 0});
+  PositionBucket at_end{plan.context - last, plan.context, 0, 0};
   double weighted = 0, weights = 0;
   for (std::size_t w = 0; w < plan.spans.size(); ++w) {
     const WindowSpan& span = plan.spans[w];
@@ -173,6 +174,7 @@ PerplexityResult summarise(const WindowPlan& plan, const std::vector<std::vector
     for (int position = span.first_scored; position < span.last_scored; ++position) {
       const double nll = scores[w][static_cast<std::size_t>(position) - 1].nll;
       sum += nll;
+      if (position >= at_end.from) at_end.nll += nll, ++at_end.tokens;
       for (PositionBucket& bucket : result.positions)
         if (position >= bucket.from && position < bucket.to) bucket.nll += nll, ++bucket.tokens;
     }
@@ -188,6 +190,10 @@ PerplexityResult summarise(const WindowPlan& plan, const std::vector<std::vector
   for (PositionBucket& bucket : result.positions)
     if (bucket.tokens > 0) bucket.nll /= double(bucket.tokens);
   std::erase_if(result.positions, [](const PositionBucket& bucket) { return bucket.tokens == 0; });
+  if (last > 0) {
+    if (at_end.tokens > 0) at_end.nll /= double(at_end.tokens);
+    result.last = at_end;
+  }
   result.nll = weighted / weights;
   result.perplexity = std::exp(result.nll);
   return result;

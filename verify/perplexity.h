@@ -67,9 +67,11 @@ struct PerplexityResult {
   int windows = 0;
   std::vector<double> window_nll;
   std::vector<PositionBucket> positions;
+  std::optional<PositionBucket> last;  // of the positions asked for
 };
-/// scores: of all windows of the plan, by score().
-PerplexityResult summarise(const WindowPlan& plan, const std::vector<std::vector<TokenScore>>& scores);
+/// scores: of all windows of the plan, by score(). last: also what is scored at the last so many positions of the
+/// context, at most context - 1; 0: nothing.
+PerplexityResult summarise(const WindowPlan& plan, const std::vector<std::vector<TokenScore>>& scores, int last = 0);
 
 /// Window positions in buckets that double: [1,64), [64,128), [128,256), ... up to `context`. Position 0 is never
 /// scored.

@@ -140,6 +140,10 @@ TEST(Schema, EveryCommand) {
   expect_valid({"perplexity", base, gguf, "-f", text, "-c", "128,256", "--windows", "2", "--protocol",
                 "tokens,yarn,hf,llama.cpp"});
   expect_valid({"perplexity", base, "-f", text, "-c", "128", "--windows", "1"});
+  spill(scratch / "card.json",
+        R"({"results": [{"source": "card", "context": 64, "protocol": "tokens", "stride": 63, "perplexity": 9}]})");
+  expect_valid({"perplexity", base, "-c", "64", "--windows", "1", "--positions", "8", "--baseline", base, "--compare",
+                (scratch / "card.json").string(), "--max", "short_context_tax=0", "--max", "ppl_last@64=1e9"});
   expect_valid({"passkey", base, gguf, "-c", "128", "--iterations", "1", "--min", "accuracy=0"});
   spill(scratch / "mmlu.jsonl", R"({"question": "q", "subject": "s", "choices": ["a", "b", "c", "d"], "answer": 3})"
                                 "\n"

@@ -1,0 +1,179 @@
+// perplexity's documents, last positions, baseline, published figures and gates.
+#include <cmath>
+
+#include "lib/sha256.h"
+#include "tests/tools/command.h"
+
+namespace ropewalk::tools::test {
+namespace {
+
+class PerplexityReports : public testing::Test {
+ protected:
+  PerplexityReports() {
+    std::string lines;
+    for (int i = 1; i <= 4; ++i)
+      lines += Json{{"text", slurp(fixture("goldens/perplexity/doc-" + std::to_string(i) + ".txt"))}}.dump() + "\n";
+    spill(documents, lines);
+  }
+  /// A line of `name` under protocol yarn.
+  Json figure(const std::string& source, int context, double value) const {
+    return {{"source", source}, {"context", context}, {"protocol", "yarn"}, {"stride", 256}, {"perplexity", value}};
+  }
+  Ran with(std::vector<std::string> words) const {
+    words.insert(words.begin(), {"perplexity", model("tolstoy-4m-yarn-2k"), "-f", documents.string()});
+    return run(words);
+  }
+  Scratch scratch;
+  const fs::path documents = scratch / "docs.jsonl";
+};
+
+// goldens/perplexity.json, in float64 by the YaRN repository's script: exp of the mean of window means.
+TEST_F(PerplexityReports, TruncatedAsTheRepositorys) {
+  const Json golden = Json::parse(slurp(fixture("goldens/perplexity.json")));
+  const Ran ran = with({"--protocol", "yarn", "--truncate", "-c", "256,512,1k,2k", "--json"});
+  ASSERT_EQ(ran.exit, 0) << ran.err;
+  ASSERT_EQ(ran.json()["results"].size(), 4u);
+  for (const Json& result : ran.json()["results"]) {
+    const Json expected =
+        golden["models"]["tolstoy-4m-yarn-2k"][std::to_string(result["context"].get<int>())]["truncate"];
+    EXPECT_NEAR(result["perplexity"].get<double>(), expected["mean_of_windows"].get<double>(),
+                1e-5 * expected["mean_of_windows"].get<double>());
+    EXPECT_EQ(result["tokens"], expected["scored_tokens"]);
+    EXPECT_EQ(result["windows"], 4);
+    EXPECT_EQ(result["stride"], result["context"].get<int>() - 1);
+    EXPECT_EQ(result["truncated"], true);
+  }
+  EXPECT_NE(
+      with({"--protocol", "yarn", "--truncate", "-c", "256"}).out.find("protocol yarn, one window of each document;"),
+      std::string::npos);
+}
+
+// Positions restart in every window: the last ones of one window of each document are those of `logits`.
+TEST_F(PerplexityReports, LastPositions) {
+  const Ran ran = with({"--protocol", "yarn", "--truncate", "-c", "128,256", "--positions", "64", "--json"});
+  ASSERT_EQ(ran.exit, 0) << ran.err;
+  for (const Json& result : ran.json()["results"]) {
+    const int context = result["context"].get<int>();
+    EXPECT_EQ(result["last"]["from"], context - 64);
+    EXPECT_EQ(result["last"]["to"], context);
+    EXPECT_EQ(result["last"]["tokens"], 4 * 64);
+    const Json& bucket = result["positions"].back();  // [64, 128) or [128, 256)
+    if (context == 128) {
+      EXPECT_EQ(result["last"]["nll"], bucket["nll"]);
+    } else {
+      EXPECT_NE(result["last"]["nll"], bucket["nll"]);
+    }
+  }
+  EXPECT_NE(with({"-c", "128", "--positions", "64"}).out.find("| last 64 positions "), std::string::npos);
+  EXPECT_EQ(with({"-c", "128", "--positions", "127"}).exit, 0);
+  EXPECT_EQ(with({"-c", "128,256", "--positions", "128"}).exit, 2);
+}
+
+TEST_F(PerplexityReports, DocumentsAreChosen) {
+  // 3228, 3285, 4162 and 4174 or so tokens
+  const Json golden = Json::parse(slurp(fixture("goldens/perplexity.json")));
+  const auto sizes = golden["models"]["tolstoy-4m"]["document_tokens"].get<std::vector<int>>();
+  const std::string more = std::to_string(sizes[1]);
+  const Ran ran = with({"-c", "256", "--protocol", "yarn", "--truncate", "--min-tokens", more, "--samples", "2"});
+  ASSERT_EQ(ran.exit, 0) << ran.err;
+  EXPECT_NE(
+      ran.out.find("docs.jsonl; 2 documents of 4, 1 too short, " + std::to_string(sizes[1] + sizes[2]) + " tokens"),
+      std::string::npos)
+      << ran.out;
+  EXPECT_NE(ran.out.find(sha256(slurp(fixture("goldens/perplexity/doc-2.txt")) +
+                                slurp(fixture("goldens/perplexity/doc-3.txt")))),
+            std::string::npos);
+  const Ran none = with({"-c", "256", "--min-tokens", "100k"});
+  EXPECT_EQ(none.exit, 3);
+  EXPECT_NE(none.err.find("no document has the 102400 tokens of --min-tokens"), std::string::npos) << none.err;
+}
+
+TEST_F(PerplexityReports, GatesAndBaseline) {
+  const std::vector<std::string> words = {"-c",    "256,1k", "--windows", "2", "--baseline", model("tolstoy-4m"),
+                                          "--json"};
+  const auto gated = [&](const std::string& option, const std::string& gate) {
+    auto all = words;
+    all.insert(all.end(), {option, gate});
+    return with(all);
+  };
+  const Ran plain = with(words);
+  ASSERT_EQ(plain.exit, 0) << plain.err;
+  const Json results = plain.json()["results"];
+  ASSERT_EQ(results.size(), 3u);  // the baseline serves 256 tokens
+  EXPECT_EQ(results[2]["baseline"], true);
+  EXPECT_EQ(results[2]["context"], 256);
+  const double at256 = results[0]["perplexity"].get<double>(), at1k = results[1]["perplexity"].get<double>(),
+               tax = at256 / results[2]["perplexity"].get<double>() - 1;
+  EXPECT_EQ(results[0]["short_context_tax"].get<double>(), tax);
+  EXPECT_TRUE(results[1]["short_context_tax"].is_null());
+  const auto number = [](double value) { return Json(value).dump(); };
+  EXPECT_EQ(gated("--max", "ppl@256=" + number(at256)).exit, 0);
+  EXPECT_EQ(gated("--max", "ppl@256=" + number(at256 * (1 - 1e-12))).exit, 1);
+  EXPECT_EQ(gated("--max", "ppl@1k=" + number(at1k)).exit, 0);
+  EXPECT_EQ(gated("--max", "ppl=" + number(std::min(at256, at1k))).exit, 1);
+  EXPECT_EQ(gated("--min", "ppl=" + number(std::min(at256, at1k))).exit, 0);
+  EXPECT_EQ(gated("--max", "short_context_tax=" + number(tax)).exit, 0);
+  EXPECT_EQ(gated("--max", "short_context_tax@256=" + number(tax - 1e-9)).exit, 1);
+  const Ran nothing = gated("--max", "short_context_tax@1k=100%");  // the baseline is not asked there
+  EXPECT_EQ(nothing.exit, 1);
+  for (const char* gate : {"ppl@512=4", "ppl_last=4", "perplexity=4", "ppl=x", "ppl"})
+    EXPECT_EQ(gated("--max", gate).exit, 2) << gate;
+  EXPECT_EQ(with({"-c", "256", "--max", "short_context_tax=5%"}).exit, 2);  // without --baseline
+}
+
+TEST_F(PerplexityReports, PublishedFiguresJoinWhereTheyAreOfTheSame) {
+  const std::string file = (scratch / "published.json").string(), hash = [&] {
+    std::string all;
+    for (int i = 1; i <= 4; ++i) all += slurp(fixture("goldens/perplexity/doc-" + std::to_string(i) + ".txt"));
+    return sha256(all);
+  }();
+  const auto table = [&](const Json& published) {
+    spill(file, published.dump());
+    return with({"-c", "256,512", "--protocol", "yarn", "--windows", "3", "--compare", file});
+  };
+  Json good = {{"corpus", {{"sha256", hash}}}, {"results", {figure("card", 256, 7.64), figure("card", 8192, 1)}}};
+  const Ran ran = table(good);
+  ASSERT_EQ(ran.exit, 0) << ran.err;
+  EXPECT_NE(ran.out.find("| card, published "), std::string::npos) << ran.out;
+  EXPECT_NE(ran.out.find("|  7.640 |      - |"), std::string::npos) << ran.out;
+  const auto left_out = [&](const std::string& key, const Json& value, const std::string& why) {
+    Json bad = good;
+    bad["results"][0][key] = value;
+    const Ran other = table(bad);
+    EXPECT_EQ(other.out.find("published"), std::string::npos) << key << "\n" << other.out;
+    EXPECT_EQ(other.exit, 0);
+    EXPECT_NE(other.err.find(why), std::string::npos) << other.err;
+  };
+  left_out("protocol", "hf", "card of " + file + " is of protocol hf, which is not evaluated");
+  left_out("stride", 512, "not beside protocol yarn: card at 256 (stride 512)");
+  left_out("truncated", true, "card at 256 (one window of each document)");
+  Json other_text = good;
+  other_text["corpus"]["sha256"] = std::string(64, '0');
+  EXPECT_EQ(table(other_text).out.find("published"), std::string::npos);
+  Json unknown = good;
+  unknown.erase("corpus");
+  EXPECT_NE(table(unknown).out.find("| card, published; its text is not known "), std::string::npos);
+  // our own output is one
+  spill(file, with({"-c", "256", "--protocol", "yarn", "--windows", "3", "--json"}).out);
+  EXPECT_NE(
+      with({"-c", "256", "--protocol", "yarn", "--windows", "3", "--compare", file}).out.find("yarn-2k, published"),
+      std::string::npos);
+  for (const char* bad : {"[]", "{\"results\": []}", "{\"results\": [1]}", "{\"results\": [{\"source\": \"a\"}]}", "{"})
+    EXPECT_EQ((spill(file, bad), with({"-c", "256", "--compare", file})).exit, 3) << bad;
+  Json negative = good;
+  negative["results"][0]["perplexity"] = -1;
+  const Ran refused = table(negative);
+  EXPECT_EQ(refused.exit, 3);
+  EXPECT_NE(refused.err.find("'perplexity' is -1, expected a number above 0"), std::string::npos) << refused.err;
+}
+
+TEST_F(PerplexityReports, RefusesBeforeItReads) {
+  for (const std::vector<std::string>& words :
+       std::vector<std::vector<std::string>>{{"--truncate"},
+                                             {"--truncate", "--protocol", "yarn,hf"},
+                                             {"--truncate", "--protocol", "yarn", "--stride", "8"}})
+    EXPECT_EQ(with(words).exit, 2) << words.back();
+}
+
+}  // namespace
+}  // namespace ropewalk::tools::test
