@@ -19,6 +19,7 @@ Command diff_command();
 Command perplexity_command();
 Command passkey_command();
 Command eval_command();
+Command run_command();
 Command logits_command();
 Command tokenize_command();
 Command generate_command();

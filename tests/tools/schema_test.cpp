@@ -144,6 +144,9 @@ TEST(Schema, EveryCommand) {
         R"({"results": [{"source": "card", "context": 64, "protocol": "tokens", "stride": 63, "perplexity": 9}]})");
   expect_valid({"perplexity", base, "-c", "64", "--windows", "1", "--positions", "8", "--baseline", base, "--compare",
                 (scratch / "card.json").string(), "--max", "short_context_tax=0", "--max", "ppl_last@64=1e9"});
+  spill(scratch / "recipe.json", Json{{"gates", {{{"name", "l"}, {"command", {"lint", base}}}}}}.dump());
+  expect_valid({"run", (scratch / "recipe.json").string(), "--dry-run"});
+  expect_valid({"run", (scratch / "recipe.json").string()});
   expect_valid({"passkey", base, gguf, "-c", "128", "--iterations", "1", "--min", "accuracy=0"});
   spill(scratch / "mmlu.jsonl", R"({"question": "q", "subject": "s", "choices": ["a", "b", "c", "d"], "answer": 3})"
                                 "\n"

@@ -1,0 +1,333 @@
+#include <algorithm>
+#include <map>
+#include <ostream>
+#include <set>
+#include <sstream>
+
+#include "formats/hub_cache.h"
+#include "formats/source.h"
+#include "lib/error.h"
+#include "lib/file.h"
+#include "lib/pending_file.h"
+#include "lib/plural.h"
+#include "lib/sha256.h"
+#include "tools/commands.h"
+#include "tools/common_options.h"
+#include "tools/content_hash.h"
+#include "tools/recipe.h"
+#include "tools/text_input.h"
+
+namespace ropewalk::tools {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct RunOptions {
+  std::string recipe;
+  bool dry_run = false;
+  CommonOptions common;
+};
+
+void declare(CommandLine& line, RunOptions& options) {
+  line.positional(options.recipe, "RECIPE.json", "sources, outputs and gates; // comments allowed (docs/recipes.md)");
+  line.flag("--dry-run", options.dry_run, "say what would be run and why, and do nothing");
+  declare_common(line, options.common);
+  line.example("ropewalk run release.json --dry-run", "what is up to date, and what is not and why");
+  line.example("ropewalk run release.json --report summary.md --report junit.xml", "makes and judges a release in CI");
+}
+
+/// A path that a command reads or wrote, and what stood there.
+struct Recorded {
+  std::string path;
+  Content content;
+};
+/// A step as the manifest has it. One that began and did not end has no exit code, and the outputs of before.
+struct Record {
+  std::string version, key;
+  std::vector<Recorded> inputs, outputs;
+  std::optional<int> exit;
+
+  bool ended_well() const { return exit == 0; }
+};
+
+/// What became of a step, or would.
+struct StepState {
+  std::string state;   // "up to date", "done", "failed", "not run", "would run"
+  std::string reason;  // why it is not up to date
+  Record record;
+  std::string text;  // what it printed
+};
+
+/// Paths that a word of a command names: itself, or the parts of a SOURCE.
+std::vector<std::string> paths_in(const std::string& word, const Io& io) {
+  if (word.empty() || word.front() == '-') return {};
+  if (is_there(word)) return {word};
+  std::vector<std::string> found;
+  const auto add = [&](const std::string& name) {
+    if (is_there(name)) found.push_back(name);
+    else if (const auto hub = formats::parse_hub_name(name))
+      if (const auto folder = formats::find_in_hub_cache(io.hub_cache, *hub)) found.push_back(folder->string());
+  };
+  try {
+    const formats::SourceSpec spec = formats::parse_source(word);
+    add(spec.model.starts_with("synthetic:") ? spec.model.substr(10) : spec.model);
+    for (const auto& adapter : spec.adapters) add(adapter.path);
+  } catch (const Error&) {
+    // no SOURCE: another option's value
+  }
+  return found;
+}
+
+/// Everything the command reads that its words name, but for what it writes. `made`: outputs of steps before, which need
+/// not be there yet.
+std::vector<std::string> inputs_of(const RecipeStep& step, const std::set<std::string>& made, const Io& io) {
+  std::vector<std::string> inputs;
+  for (std::size_t i = 1; i < step.command.size(); ++i) {
+    const std::string& word = step.command[i];
+    std::vector<std::string> paths = made.contains(word) ? std::vector{word} : paths_in(word, io);
+    const bool as_adapter =
+        i > 1 && (step.command[i - 1] == "-a" || step.command[i - 1] == "--adapter" || step.command[i - 1] == "--lora");
+    for (std::string& path : paths) {
+      if (std::ranges::find(step.outputs, path) != step.outputs.end()) continue;
+      if (path == word && !as_adapter && is_there(fs::path(path) / "adapter_config.json") &&
+          !is_there(fs::path(path) / "config.json"))
+        throw Error(ErrorKind::bad_input, {.path = path},
+                    "is an adapter alone, whose base a recipe would not see change",
+                    "write BASE+ADAPTER in step '" + step.name + "'");
+      if (std::ranges::find(inputs, path) == inputs.end()) inputs.push_back(std::move(path));
+    }
+  }
+  return inputs;
+}
+
+std::string key_of(const RecipeStep& step, const std::vector<Recorded>& inputs) {
+  Json all = {{"version", ROPEWALK_VERSION}, {"command", step.command}, {"outputs", step.outputs}};
+  for (const Recorded& input : inputs) all["inputs"].push_back({input.path, input.content.sha256});
+  return sha256(all.dump());
+}
+
+Json recorded_json(const std::vector<Recorded>& list) {
+  Json out = Json::array();
+  for (const Recorded& one : list)
+    out.push_back({{"path", one.path}, {"sha256", one.content.sha256}, {"bytes", one.content.bytes}});
+  return out;
+}
+
+Json manifest_json(const Recipe& recipe, const std::map<std::string, Record>& records) {
+  Json steps = Json::array();
+  for (const RecipeStep& step : recipe.steps) {
+    const auto found = records.find(step.name);
+    if (found == records.end()) continue;
+    const Record& record = found->second;
+    steps.push_back({{"name", step.name},
+                     {"gate", step.is_gate},
+                     {"ropewalk", record.version},
+                     {"command", step.command},
+                     {"key", record.key},
+                     {"inputs", recorded_json(record.inputs)},
+                     {"outputs", recorded_json(record.outputs)},
+                     {"exit", record.exit ? Json(*record.exit) : Json(nullptr)}});
+  }
+  return {{"ropewalk", ROPEWALK_VERSION},
+          {"manifest", 1},
+          {"recipe", {{"path", recipe.path}, {"sha256", recipe.sha256}}},
+          {"steps", std::move(steps)}};
+}
+
+/// The steps of an earlier run. Error(bad_input) for a file that is no manifest: it would be replaced.
+std::map<std::string, Record> read_manifest(const std::string& path) {
+  std::map<std::string, Record> records;
+  if (!is_there(path)) return records;
+  const Json json = formats::read_json(path);
+  try {
+    if (json.at("manifest") != 1)
+      throw Error(ErrorKind::bad_input, {.path = path}, "is of another version", "remove it");
+    const auto list = [](const Json& items) {
+      std::vector<Recorded> out;
+      for (const Json& item : items)
+        out.push_back({item.at("path").get<std::string>(),
+                       {item.at("sha256").get<std::string>(), item.at("bytes").get<std::uint64_t>()}});
+      return out;
+    };
+    for (const Json& step : json.at("steps"))
+      records[step.at("name").get<std::string>()] = {
+          step.at("ropewalk").get<std::string>(), step.at("key").get<std::string>(), list(step.at("inputs")),
+          list(step.at("outputs")),
+          step.at("exit").is_null() ? std::nullopt : std::optional(step.at("exit").get<int>())};
+  } catch (const Json::exception&) {
+    throw Error(ErrorKind::bad_input, {.path = path}, "is no manifest of a recipe", "name another, or remove it");
+  }
+  return records;
+}
+
+/// Why the step has to run, empty if it is up to date. inputs: as they are now.
+std::string why_run(const RecipeStep& step, const std::vector<Recorded>& inputs, const Record* before,
+                    ContentHashes& hashes) {
+  if (!before) return "has not run";
+  if (!before->exit) return "was interrupted";
+  if (before->version != ROPEWALK_VERSION) return "ropewalk was " + before->version;
+  for (const Recorded& input : inputs) {
+    const auto old = std::ranges::find(before->inputs, input.path, &Recorded::path);
+    if (old == before->inputs.end()) return "'" + input.path + "' is new to it";
+    if (old->content != input.content) return "'" + input.path + "' has changed";
+  }
+  if (before->key != key_of(step, inputs)) return "its command has changed";
+  for (const std::string& path : step.outputs) {
+    if (!is_there(path)) return "'" + path + "' is not there";
+    const auto old = std::ranges::find(before->outputs, path, &Recorded::path);
+    if (old == before->outputs.end() || old->content != hashes.of(path)) return "'" + path + "' has changed";
+  }
+  if (!before->ended_well()) return step.is_gate ? "it failed" : "it ended with " + std::to_string(*before->exit);
+  return "";
+}
+
+/// Error(io) for an output that stands there and is not what this recipe wrote. A step that was interrupted began with
+/// none such, so what stands there is its own.
+void refuse_foreign(const RecipeStep& step, const Record* before, const RunOptions& options, ContentHashes& hashes) {
+  if (before && !before->exit) return;
+  for (const std::string& path : step.outputs) {
+    if (options.common.overwrite || !is_there(path)) continue;
+    const Recorded* old = nullptr;
+    if (before)
+      for (const Recorded& one : before->outputs)
+        if (one.path == path) old = &one;
+    if (!old || old->content != hashes.of(path))
+      throw Error(ErrorKind::io, {.path = path},
+                  old ? "has been changed since this recipe wrote it" : "exists, and this recipe did not write it",
+                  "move it away, or give --overwrite to replace it");
+  }
+}
+
+/// Runs a step's command in this process. What it prints is kept.
+void execute(const RecipeStep& step, StepState& state, ContentHashes& hashes, const RunOptions& options, const Io& io) {
+  std::vector<std::string> words = step.command;
+  const bool replaces = std::ranges::any_of(step.outputs, [](const std::string& path) { return is_there(path); });
+  if (replaces && words.front() != "quantize") words.emplace_back("--overwrite");  // quantize always does
+  if (options.common.quiet && std::ranges::find(words, "--quiet") == words.end() &&
+      std::ranges::find(words, "-q") == words.end())
+    words.emplace_back("--quiet");
+  std::ostringstream out;
+  Io inner{io.in, out, io.err, io.err_is_terminal, io.color, io.hub_cache, {}};
+  if (!options.common.quiet) io.err << "run: " << step.name << "\n";
+  state.record.exit = run_cli(words, inner);
+  state.text = out.str();
+  while (state.text.ends_with('\n')) state.text.pop_back();
+  state.state = state.record.ended_well() ? "done" : "failed";
+  if (!state.record.ended_well()) return;
+  state.record.outputs.clear();
+  for (const std::string& path : step.outputs) {
+    hashes.forget(path);
+    if (!is_there(path))
+      throw Error(ErrorKind::bad_input, {.path = path}, "step '" + step.name + "' ended well and did not write it",
+                  "correct the output's path in the recipe");
+    state.record.outputs.push_back({path, hashes.of(path)});
+  }
+}
+
+std::string shell_text(const std::vector<std::string>& words) {
+  std::string out = "ropewalk";
+  for (const std::string& word : words) {
+    const bool plain = !word.empty() && word.find_first_not_of(
+                                            "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                            "0123456789_-+=:,./@%") == word.npos;
+    std::string quoted;
+    for (const char c : word) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+    out += " " + (plain ? word : "'" + quoted + "'");
+  }
+  return out;
+}
+
+/// Goes through the steps in order; the manifest is written after each.
+std::vector<StepState> go_through(const Recipe& recipe, const RunOptions& options, const Io& io) {
+  std::map<std::string, Record> records = read_manifest(recipe.manifest);
+  ContentHashes hashes;
+  std::set<std::string> made, anew;  // outputs of steps before; of those that would run
+  std::vector<StepState> states;
+  bool stopped = false;
+  for (const RecipeStep& step : recipe.steps) {
+    StepState& state = states.emplace_back();
+    const auto found = records.find(step.name);
+    const Record* before = found == records.end() ? nullptr : &found->second;
+    state.record.version = ROPEWALK_VERSION;
+    if (stopped) {
+      state.state = "not run", state.reason = "a step before it failed";
+      continue;
+    }
+    for (const std::string& path : inputs_of(step, made, io)) {
+      if (anew.contains(path)) state.reason = "'" + path + "' is made anew";
+      else state.record.inputs.push_back({path, hashes.of(path)});
+    }
+    made.insert(step.outputs.begin(), step.outputs.end());
+    if (state.reason.empty()) state.reason = why_run(step, state.record.inputs, before, hashes);
+    if (state.reason.empty()) {
+      state.state = "up to date", state.record = *before;
+      continue;
+    }
+    refuse_foreign(step, before, options, hashes);
+    if (options.dry_run) {
+      state.state = "would run";
+      anew.insert(step.outputs.begin(), step.outputs.end());
+      continue;
+    }
+    state.record.key = key_of(step, state.record.inputs);
+    if (before) state.record.outputs = before->outputs;
+    const auto record = [&] {
+      records[step.name] = state.record;
+      write_file(recipe.manifest, json_text(manifest_json(recipe, records)), {.overwrite = true});
+    };
+    record();
+    execute(step, state, hashes, options, io);
+    stopped = !state.record.ended_well() && !step.is_gate;
+    record();
+  }
+  return states;
+}
+
+Output output_of(const Recipe& recipe, const std::vector<StepState>& states) {
+  Output output{.command = "run"};
+  output.body = {{"recipe", recipe.path}, {"manifest", recipe.manifest}, {"steps", Json::array()}};
+  Table table{{{"step"}, {"state"}, {"why"}}, {}};
+  for (std::size_t i = 0; i < states.size(); ++i) {
+    const RecipeStep& step = recipe.steps[i];
+    const StepState& state = states[i];
+    if (!state.text.empty()) output.text(shell_text(step.command) + "\n\n" + state.text);
+    else if (state.state == "would run") output.text(shell_text(step.command));
+    table.rows.push_back({step.name, state.state, state.reason});
+    const bool ran = state.state == "done" || state.state == "failed" || state.state == "up to date";
+    output.body["steps"].push_back({{"name", step.name},
+                                    {"gate", step.is_gate},
+                                    {"state", state.state},
+                                    {"reason", state.reason.empty() ? Json(nullptr) : Json(state.reason)},
+                                    {"command", step.command},
+                                    {"inputs", recorded_json(state.record.inputs)},
+                                    {"outputs", recorded_json(state.record.outputs)},
+                                    {"exit", ran ? Json(*state.record.exit) : Json(nullptr)}});
+    output.checks.push_back({step.name, ran && state.record.ended_well(),
+                             ran ? "exit " + std::to_string(*state.record.exit) : state.state});
+  }
+  output.csv = table;
+  output.table(std::move(table));
+  return output;
+}
+
+int run_run(const RunOptions& options, Io& io) {
+  check_reports(options.common);
+  const Recipe recipe = parse_recipe(options.recipe, read_text(options.recipe, io));
+  const std::vector<StepState> states = go_through(recipe, options, io);
+  int exit = 0;  // of the first output that failed, else 1 if a gate did
+  for (std::size_t i = 0; i < states.size(); ++i)
+    if (states[i].state == "failed" && exit == 0) exit = *states[i].record.exit;
+  Output output = output_of(recipe, states);
+  output.body["pass"] = exit == 0 && !options.dry_run;
+  if (options.dry_run) output.checks.clear();
+  emit(output, options.common, io);
+  return exit;
+}
+
+}  // namespace
+
+Command run_command() {
+  return make_command("run", "makes and judges what a recipe says, skipping what is up to date", declare, run_run);
+}
+
+}  // namespace ropewalk::tools
