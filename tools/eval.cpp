@@ -4,23 +4,19 @@
 #include <optional>
 
 #include "formats/harness_tasks.h"
-#include "formats/python_text.h"
 #include "lib/error.h"
 #include "lib/sha256.h"
 #include "tools/commands.h"
 #include "tools/common_options.h"
+#include "tools/eval_results.h"
 #include "tools/placed_gates.h"
 #include "tools/served_context.h"
 #include "tools/text_input.h"
 #include "tools/units.h"
 #include "tools/window_scores.h"
-#include "verify/multiple_choice.h"
 
 namespace ropewalk::tools {
 namespace {
-
-using formats::HarnessRow;
-using formats::HarnessTask;
 
 struct EvalOptions {
   std::string source;
@@ -64,14 +60,6 @@ void declare(CommandLine& line, EvalOptions& options) {
                "the row of a model card, as a gate");
   line.example("ropewalk eval model.gguf hellaswag.jsonl.zst truthfulqa.jsonl --limit 500",
                "of a GGUF, the first 500 rows");
-}
-
-bool is_truthfulqa(HarnessTask task) {
-  return task == HarnessTask::truthfulqa_mc1 || task == HarnessTask::truthfulqa_mc2;
-}
-/// What --tasks, gates and results call it.
-std::string task_name(HarnessTask task) {
-  return is_truthfulqa(task) ? "truthfulqa" : formats::harness_task_name(task);
 }
 
 /// Rows of all files, by task.
@@ -142,18 +130,6 @@ std::size_t shots_of(const std::string& text, HarnessTask task) {
   return shots;
 }
 
-/// A row with its windows and what a model made of it.
-struct Question {
-  const HarnessRow* row;
-  std::vector<verify::ChoiceWindow> windows;
-  std::vector<double> log_likelihoods;
-};
-struct TaskResult {
-  HarnessTask task;
-  std::size_t shots = 0, shortened = 0;  // shortened: rows whose prompt lost its beginning
-  std::vector<Question> questions;
-};
-
 /// The rows of each group in file order, at most `limit` of each.
 std::vector<std::pair<std::string, std::vector<const HarnessRow*>>> groups_of(const std::vector<HarnessRow>& rows,
                                                                               std::optional<int> limit) {
@@ -217,100 +193,6 @@ void score(std::vector<TaskResult>& results, const Checkpoint& model, SweepDevic
     for (Question& question : result.questions)
       for (const verify::ChoiceWindow& window : question.windows)
         question.log_likelihoods.push_back(verify::log_likelihood(window, scores[places.at(window.ids)]));
-}
-
-std::size_t choice_by_length(const Question& question) {
-  std::vector<std::size_t> characters;
-  for (const std::string& choice : question.row->choices) characters.push_back(formats::python_length(choice));
-  return verify::first_largest_by_length(question.log_likelihoods, characters);
-}
-
-/// One figure of a task, row by row.
-struct Figure {
-  std::string name;
-  std::vector<double> values;
-};
-std::vector<Figure> figures_of(const TaskResult& result) {
-  std::vector<Figure> figures;
-  const auto figure = [&](const char* name, auto value) {
-    Figure& one = figures.emplace_back(Figure{name, {}});
-    for (const Question& question : result.questions) one.values.push_back(value(question));
-  };
-  const auto first_choice = [](const Question& question) {
-    return verify::first_largest(question.log_likelihoods) == question.row->gold ? 1.0 : 0.0;
-  };
-  switch (result.task) {
-    case HarnessTask::arc:
-    case HarnessTask::hellaswag:
-      figure("acc", first_choice);
-      figure("acc_norm",
-             [](const Question& question) { return choice_by_length(question) == question.row->gold ? 1.0 : 0.0; });
-      break;
-    case HarnessTask::mmlu: figure("acc", first_choice); break;
-    case HarnessTask::truthfulqa_mc1: figure("mc1", first_choice); break;
-    case HarnessTask::truthfulqa_mc2:
-      figure("mc2", [](const Question& question) {
-        return verify::true_share(question.log_likelihoods, question.row->is_true);
-      });
-      break;
-  }
-  return figures;
-}
-
-/// Figures of each subject, in the order of the rows; the values of a task's only figure.
-struct GroupFigures {
-  std::string name;
-  std::vector<double> values;
-};
-std::vector<GroupFigures> by_group(const TaskResult& result, const Figure& figure) {
-  std::vector<GroupFigures> groups;
-  for (std::size_t i = 0; i < result.questions.size(); ++i) {
-    const std::string& name = result.questions[i].row->group;
-    auto group = std::ranges::find(groups, name, &GroupFigures::name);
-    if (group == groups.end()) group = groups.insert(groups.end(), GroupFigures{name, {}});
-    group->values.push_back(figure.values[i]);
-  }
-  return groups;
-}
-
-Json error_json(const std::optional<double>& error) { return error ? Json(*error) : Json(nullptr); }
-
-/// Of mmlu: the mean over its rows, and over its subjects, which older cards give.
-Json figure_json(const TaskResult& result, const Figure& figure) {
-  const verify::MeanOf mean = verify::mean_of(figure.values);
-  Json out = {{"name", figure.name}, {"value", mean.mean}, {"standard_error", error_json(mean.standard_error)}};
-  out["mean_of_groups"] = nullptr;
-  out["groups"] = Json::array();
-  if (result.task != HarnessTask::mmlu) return out;
-  std::vector<double> means, errors;
-  std::vector<std::size_t> sizes;
-  for (const GroupFigures& group : by_group(result, figure)) {
-    const verify::MeanOf own = verify::mean_of(group.values);
-    means.push_back(own.mean), errors.push_back(own.standard_error.value_or(0)), sizes.push_back(group.values.size());
-    out["groups"].push_back({{"name", group.name},
-                             {"rows", group.values.size()},
-                             {"value", own.mean},
-                             {"standard_error", error_json(own.standard_error)}});
-  }
-  out["standard_error"] = error_json(verify::pooled_error(errors, sizes));
-  out["mean_of_groups"] = verify::mean_of(means).mean;
-  return out;
-}
-
-Json questions_json(const TaskResult& result) {
-  Json out = Json::array();
-  const bool by_length = result.task == HarnessTask::arc || result.task == HarnessTask::hellaswag;
-  for (const Question& question : result.questions) {
-    const bool mc2 = result.task == HarnessTask::truthfulqa_mc2;
-    Json one = {{"choice", verify::first_largest(question.log_likelihoods)}};
-    one["choice_norm"] = by_length ? Json(choice_by_length(question)) : Json(nullptr);
-    one["gold"] = mc2 ? Json(nullptr) : Json(question.row->gold);
-    one["mc2"] = mc2 ? Json(verify::true_share(question.log_likelihoods, question.row->is_true)) : Json(nullptr);
-    one["log_likelihoods"] = question.log_likelihoods;
-    one["tokens"] = question.windows.front().ids.size();
-    out.push_back(std::move(one));
-  }
-  return out;
 }
 
 std::vector<PlacedGate> gates_of(const EvalOptions& options, const std::vector<HarnessTask>& tasks) {
