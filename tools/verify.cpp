@@ -11,6 +11,7 @@
 #include "tools/text_input.h"
 #include "tools/units.h"
 #include "tools/verdict.h"
+#include "tools/verify_estimate.h"
 #include "tools/verify_reference.h"
 #include "tools/windows.h"
 #include "verify/reference.h"
@@ -24,7 +25,7 @@ struct VerifyOptions {
   std::optional<std::string> save_reference, reference;
   std::optional<int> context, windows;
   GateOptions gates;
-  bool keep_going = false;
+  bool keep_going = false, estimate = false;
   TextOptions text;
   SourceOptions modifiers;
   DeviceChoice device;
@@ -44,6 +45,8 @@ void declare(CommandLine& line, VerifyOptions& options) {
   line.option("--level", options.level, "structure|weights|logits",
               "how far to go (default logits). Levels run cheapest first and stop at the first that fails");
   line.flag("--keep-going", options.keep_going, "run all levels even if one fails");
+  line.flag("--estimate", options.estimate,
+            "say what the logits would take on this machine, measured on the first layer, and judge nothing");
   line.option("--windows", options.windows, 1, 1'000'000, "K",
               "windows of N tokens (default: 4096 tokens' worth, at least one)");
   declare_gates(line, options.gates);
@@ -150,6 +153,22 @@ std::vector<std::string> past_what_they_serve(const Checkpoint& source, const Ch
   throw Error(ErrorKind::usage, {}, problem, fix);
 }
 
+void check_estimate(const VerifyOptions& options, Level level) {
+  if (level != Level::logits)
+    refuse("--estimate prices the logits, and --level is " + options.level, "leave one of them out");
+  if (options.device.device && options.device.device != "cpu" && options.device.device != "auto")
+    refuse("--estimate measures the CPU, and --device is " + *options.device.device, "leave one of them out");
+}
+
+/// Windows to be swept and what they take.
+int run_estimate(const VerifyOptions& options, const std::vector<const Checkpoint*>& models,
+                 const std::vector<verify::Window>& windows, int context, const Io& io) {
+  std::vector<std::size_t> lengths;
+  for (const verify::Window& window : windows) lengths.push_back(window.size());
+  emit(estimate(models, lengths, context, !options.reference, options.common), options.common, io);
+  return 0;
+}
+
 /// What goes with what, before any byte is read.
 void check(const VerifyOptions& options, Level level) {
   check_reports(options.common);
@@ -163,6 +182,7 @@ void check(const VerifyOptions& options, Level level) {
   if (options.against.empty() && !options.reference)
     refuse("nothing to verify against", "name the source: --against SOURCE, or --reference FILE");
   if (options.context) check_context(*options.context);
+  if (options.estimate) check_estimate(options, level);
   // a gate that cannot be read or reached fails before any byte is
   const bool asked = !asked_gates(options.gates, options.context.value_or(0)).empty();
   if (options.save_reference) {
@@ -202,6 +222,7 @@ int run_by_reference(const VerifyOptions& options, Level level, SweepDevice& dev
   asked_gates(options.gates, reference.context);
   const formats::Source opened = open_source(options.candidates.front(), {}, options.common, io);
   const Checkpoint& candidate = opened.checkpoint;
+  if (options.estimate) return run_estimate(options, {&candidate}, reference.windows, reference.context, io);
   const Checkpoint source = verify::source_of(reference, candidate);
   const std::vector<std::string> beyond = past_what_they_serve(source, candidate, reference.context);
   for (const std::string& line : beyond) warn(line, options.common, io);
@@ -234,6 +255,8 @@ int run_verify(const VerifyOptions& options, Io& io) {
     text_warnings = bos_warnings(source, corpus, ids, leading_bos(source, corpus));
     for (const std::string& line : text_warnings) warn(line, options.common, io);
   };
+  if (options.save_reference && options.estimate)
+    return run_estimate(options, {&source}, windows_of(options, source, corpus, context), context, io);
   if (options.save_reference) {
     auto ids = with_path(corpus.path, [&] { return corpus_ids(corpus, source, true); });
     warn_of_text(ids);
@@ -248,6 +271,8 @@ int run_verify(const VerifyOptions& options, Io& io) {
   const formats::Source other = open_source(options.candidates.front(), {}, options.common, io);
   const Checkpoint& candidate = other.checkpoint;
   asked_gates(options.gates, context);
+  if (options.estimate)
+    return run_estimate(options, {&source, &candidate}, windows_of(options, source, corpus, context), context, io);
   if (level == Level::logits) {  // too little text fails before the weights are read
     windows_of(options, source, corpus, context);
     warn_of_text(corpus_ids(corpus, source, true));

@@ -8,8 +8,11 @@
 
 namespace ropewalk::tools {
 
+/// How many windows of that length are taken where nobody says: 4096 tokens' worth, at least one.
+std::size_t default_windows(int context);
+
 /// Windows of exactly `context` ids, BOS first where the tokenizer adds one, in order from the documents' beginnings;
-/// nullopt: 4096 tokens' worth, at least one. Error(bad_input) if there are fewer than asked for.
+/// nullopt: default_windows. Error(bad_input) if there are fewer than asked for.
 std::vector<verify::Window> cut_windows(const std::vector<std::vector<std::int32_t>>& documents, int context,
                                         std::optional<int> wanted, std::optional<std::int32_t> bos);
 

@@ -134,6 +134,8 @@ TEST(Schema, EveryCommand) {
   expect_valid({"verify", "--against", adapted, "-c", "256", "--windows", "1", "--save-reference", reference}, 0,
                "verify-reference");
   expect_valid({"verify", gguf, "--reference", reference});
+  expect_valid({"verify", gguf, "--against", adapted, "-c", "2k", "--windows", "1", "--estimate"}, 0,
+               "verify-estimate");
   expect_valid({"verify", gguf, "--against", base, "-c", "256", "--windows", "1", "--keep-going"}, 1);
   expect_valid({"diff", base, gguf});
   expect_valid({"diff", base, gguf, "--structure"});

@@ -244,6 +244,16 @@ TEST_F(Verify, AgainstItselfTheDivergenceIsZero) {
   EXPECT_EQ(gguf["logits"]["kl_max"], 0.0);
 }
 
+TEST_F(Verify, AnEstimateJudgesNothing) {
+  const Ran ran = run({"verify", good(), "--against", source(), "-c", "8k", "--windows", "2", "--estimate", "-t", "1"});
+  EXPECT_EQ(ran.exit, 0) << ran.err;
+  EXPECT_EQ(ran.out.find("estimate   16,384 tokens x 2 models on 1 core: about "), 0u) << ran.out;
+  EXPECT_NE(ran.out.find("; -c 1k: "), std::string::npos) << ran.out;
+  EXPECT_EQ(ran.out.find("PASS"), std::string::npos);
+  EXPECT_EQ(verify(good(), {"--estimate", "--level", "weights"}).exit, 2);
+  EXPECT_EQ(verify(good(), {"--estimate", "--device", "cuda"}).exit, 2);
+}
+
 TEST_F(Verify, IdsAsTheyAre) {
   std::string ids = "[";
   for (int i = 0; i < 300; ++i) ids += (i ? "," : "") + std::to_string(3 + i * 37 % 2000);
