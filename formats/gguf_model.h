@@ -15,11 +15,11 @@ namespace ropewalk::formats {
 /// A GGUF of arch llama as llama.cpp 0.5 would run it: its keys' defaults, its rope rule (type none, linear, yarn;
 /// rope_freqs.weight), interleaved Q/K as stored, no sliding window. Tensors get canonical names. Takes nothing from
 /// anywhere else. Error(unsupported) for another architecture, for mixtures of experts and fused QKV.
-/// Error(bad_input) where the loader stops: missing or left-over tensors, wrong shapes, required keys. A tokenizer of a
-/// kind not read yet is only a warning; with `any_tokenizer` a damaged one too.
+/// Error(bad_input) where the loader stops: missing or left-over tensors, wrong shapes, required keys. Whether a
+/// tokenizer that is refused is a warning goes by `use`, whose `rewritten` is carried here.
 /// Tensors of block types that no file holds (q8_1, q8_k) are listed as they are; reading their values is
 /// Error(unsupported).
-Checkpoint read_gguf_model(const GgufFile& file, const std::string& path, bool any_tokenizer = false);
+Checkpoint read_gguf_model(const GgufFile& file, const std::string& path, TokenizerUse use = TokenizerUse::carried);
 /// Its configuration by the keys and, if it is there, rope_freqs.weight: no other tensor is looked at (n_vocab is the
 /// tokenizer's, 0 without one; biases and a tied head are not known). Error(bad_input) if those divisors are cut off, or
 /// may stand in a shard that is missing (read_gguf_header).
@@ -56,7 +56,8 @@ struct GgufExport {
 ///  - a BPE tokenizer whose hash the converter does not know gets the pre-tokenizer that its steps ask for, in both modes;
 ///  - user-defined pieces of tokenizer.model keep their type (the converter calls them normal), add_space_prefix is
 ///    written where the model adds none, and
-///    special ids that only the tokenizer knows are written where llama.cpp's defaults are others;
+///    special ids are the tokenizer's own (the converter takes config.json's where no tokenizer.json lists the token),
+///    written where llama.cpp's defaults are others;
 ///  - general.name of a snapshot in the Hub cache comes from the repository, not from the commit's hash.
 /// Error(bad_input) without a tokenizer, Error(unsupported) for types it does not write, for a source that is not a
 /// Hugging Face folder, and for a tokenizer.json that is neither BPE nor unigram or whose steps llama.cpp has no pre-tokenizer for.
@@ -74,8 +75,10 @@ std::optional<std::uint32_t> gguf_file_type(DType type);
 /// compat: as the converter, else with the differences listed above.
 std::vector<GgufKey> gguf_tokenizer_keys(const Source& source, bool compat, std::vector<std::string>& notes);
 /// nullopt if the file has none; Error(unsupported) for other kinds than llama, gpt2, gemma4, t5 and plamo2, and for
-/// pre-tokenizers that llama.cpp 0.5 does not know, Error(bad_input) where it refuses the file.
-std::optional<Vocabulary> read_gguf_vocabulary(const GgufFile& file, const std::string& path);
+/// pre-tokenizers that llama.cpp 0.5 does not know, Error(bad_input) where it refuses the file. A special id that is no
+/// token, which it passes over, is a warning.
+std::optional<Vocabulary> read_gguf_vocabulary(const GgufFile& file, const std::string& path,
+                                               std::vector<std::string>* warnings = nullptr);
 
 /// "blk.3.attn_q.weight" for "model.layers.3.self_attn.q_proj.weight", and back; nullopt if arch llama has no such
 /// tensor.

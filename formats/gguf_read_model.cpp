@@ -3,6 +3,7 @@
 #include <set>
 
 #include "formats/gguf_model.h"
+#include "formats/source_tokenizer.h"
 #include "lib/convert.h"
 #include "lib/error.h"
 #include "lib/forwarding_tensor.h"
@@ -43,8 +44,8 @@ class NamedTensor final : public RelabelledTensor {
 
 class ModelReader {
  public:
-  ModelReader(const GgufFile& file, const std::string& path, bool any_tokenizer = false)
-      : file_(file), path_(path), any_tokenizer_(any_tokenizer) {}
+  ModelReader(const GgufFile& file, const std::string& path, TokenizerUse use = TokenizerUse::carried)
+      : file_(file), path_(path), use_(use) {}
 
   Checkpoint read() {
     check_architecture();
@@ -53,7 +54,8 @@ class ModelReader {
     out.label = path_;
     out.read_as = "llama.cpp 0.5";
     out.warnings = file_.warnings;
-    out.vocabulary = vocabulary(out.warnings);
+    out.vocabulary = read_or_warn([&] { return read_gguf_vocabulary(file_, path_, &out.warnings); },
+                                  use_ == TokenizerUse::rewritten ? TokenizerUse::carried : use_, out.warnings);
     take_tensors(out);
     config_.rope = read_gguf_rope(file_, path_);
     out.config = config_;
@@ -151,16 +153,6 @@ class ModelReader {
     if (!(*eps >= 0 && *eps < 1))
       refuse("llama.attention.layer_norm_rms_epsilon is " + round_trip_text(*eps) + ", expected 0 to 1");
     config_.rms_eps = *eps;
-  }
-
-  std::optional<Vocabulary> vocabulary(std::vector<std::string>& warnings) const {
-    try {
-      return read_gguf_vocabulary(file_, path_);
-    } catch (const Error& error) {
-      if (error.kind() != ErrorKind::unsupported && !(any_tokenizer_ && error.kind() == ErrorKind::bad_input)) throw;
-      warnings.emplace_back(std::string(any_tokenizer_ ? "tokenizer not read: " : "") + error.what());
-      return std::nullopt;
-    }
   }
 
   using Shape = std::vector<std::uint64_t>;
@@ -277,14 +269,14 @@ class ModelReader {
 
   const GgufFile& file_;
   const std::string& path_;
-  bool any_tokenizer_;
+  TokenizerUse use_;
   ModelConfig config_;
 };
 
 }  // namespace
 
-Checkpoint read_gguf_model(const GgufFile& file, const std::string& path, bool any_tokenizer) {
-  return ModelReader(file, path, any_tokenizer).read();
+Checkpoint read_gguf_model(const GgufFile& file, const std::string& path, TokenizerUse use) {
+  return ModelReader(file, path, use).read();
 }
 
 ModelConfig read_gguf_config(const GgufFile& file, const std::string& path) {

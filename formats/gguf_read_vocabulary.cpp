@@ -1,4 +1,4 @@
-#include <unordered_set>
+#include <unordered_map>
 
 #include "formats/gguf_model.h"
 #include "formats/tokenizers/llama_cpp_pre.h"
@@ -52,12 +52,24 @@ std::vector<PieceType> read_types(const GgufFile& file, const std::string& path,
   return types;
 }
 
-/// The id a key names; one past the vocabulary is ignored with the default kept, as the loader does.
-std::optional<std::int32_t> special_id(const GgufFile& file, const char* key, std::size_t n,
+/// Where the file and its warnings are.
+struct Reading {
+  const GgufFile& file;
+  const std::string& path;
+  std::vector<std::string>* warnings;
+};
+
+/// The id a key names; one past the vocabulary is passed over with the default kept, as the loader does.
+std::optional<std::int32_t> special_id(const Reading& in, const std::string& key, std::size_t n,
                                        std::optional<std::int32_t> by_default) {
   if (by_default && static_cast<std::size_t>(*by_default) >= n) by_default = std::nullopt;
-  const auto said = file.integer(key);
-  return said && *said < n ? std::optional(static_cast<std::int32_t>(*said)) : by_default;
+  const auto said = in.file.integer(key);
+  if (said && *said < n) return static_cast<std::int32_t>(*said);
+  if (said && in.warnings)
+    in.warnings->push_back(in.path + ": " + key + " is " + std::to_string(*said) + ", expected an id from 0 to " +
+                           std::to_string(n - 1) + ": llama.cpp passes over it and has " +
+                           (by_default ? std::to_string(*by_default) : "none"));
+  return by_default;
 }
 
 /// Tokens with their scores and types, each text once.
@@ -68,7 +80,7 @@ void read_pieces(const GgufFile& file, const std::string& path, Vocabulary& out)
   const std::size_t n = tokens->strings.size();
   const std::vector<float> scores = read_scores(file, path, n);
   const std::vector<PieceType> types = read_types(file, path, n);
-  std::unordered_set<std::string_view> seen;
+  std::unordered_map<std::string_view, std::size_t> seen;
   out.pieces.reserve(n);
   for (std::size_t id = 0; id < n; ++id) {
     const std::string& text = tokens->strings[id];
@@ -76,8 +88,9 @@ void read_pieces(const GgufFile& file, const std::string& path, Vocabulary& out)
     out.byte_fallback = out.byte_fallback || types[id] == PieceType::byte;
   }
   for (std::size_t id = 0; id < n; ++id)
-    if (!seen.insert(out.pieces[id].text).second)
-      refuse(path, "token " + std::to_string(id) + " stands twice in tokenizer.ggml.tokens");
+    if (const auto [first, is_new] = seen.emplace(out.pieces[id].text, id); !is_new)
+      refuse(path, "tokenizer.ggml.tokens has '" + out.pieces[id].text + "' twice, as tokens " +
+                       std::to_string(first->second) + " and " + std::to_string(id));
 }
 
 /// Ids and flags that llama.cpp assumes where the file says nothing.
@@ -86,12 +99,13 @@ struct Defaults {
   bool add_bos = false, add_eos = false, add_space_prefix = false;
 };
 
-void read_specials(const GgufFile& file, const Defaults& defaults, Vocabulary& out) {
+void read_specials(const Reading& in, const Defaults& defaults, Vocabulary& out) {
   const std::size_t n = out.pieces.size();
-  out.bos = special_id(file, "tokenizer.ggml.bos_token_id", n, defaults.bos);
-  out.eos = special_id(file, "tokenizer.ggml.eos_token_id", n, defaults.eos);
-  out.unk = special_id(file, "tokenizer.ggml.unknown_token_id", n, defaults.unk);
-  out.pad = special_id(file, "tokenizer.ggml.padding_token_id", n, defaults.pad);
+  const GgufFile& file = in.file;
+  out.bos = special_id(in, "tokenizer.ggml.bos_token_id", n, defaults.bos);
+  out.eos = special_id(in, "tokenizer.ggml.eos_token_id", n, defaults.eos);
+  out.unk = special_id(in, "tokenizer.ggml.unknown_token_id", n, defaults.unk);
+  out.pad = special_id(in, "tokenizer.ggml.padding_token_id", n, defaults.pad);
   out.add_bos = file.boolean("tokenizer.ggml.add_bos_token").value_or(defaults.add_bos);
   out.add_eos = file.boolean("tokenizer.ggml.add_eos_token").value_or(defaults.add_eos);
   out.add_dummy_prefix = file.boolean("tokenizer.ggml.add_space_prefix").value_or(defaults.add_space_prefix);
@@ -109,7 +123,8 @@ void read_merges(const GgufFile& file, const std::string& path, GgufBpe& bpe) {
       bpe.merges.emplace_back(merge.substr(0, space), merge.substr(space + 1));
 }
 
-void read_bpe(const GgufFile& file, const std::string& path, const std::string& model, Vocabulary& out) {
+void read_bpe(const Reading& in, const std::string& model, Vocabulary& out) {
+  const auto& [file, path, warnings] = in;
   out.model = "bpe";
   GgufBpe& bpe = out.gguf_bpe.emplace();
   bpe.pre = model == "gemma4" ? model : file.string("tokenizer.ggml.pre").value_or("default");
@@ -126,13 +141,14 @@ void read_bpe(const GgufFile& file, const std::string& path, const std::string& 
   if (model != "gemma4") defaults.eos = 11;
   if (model != "gemma4" && pre->has_default_bos) defaults.bos = 11;
   defaults.add_bos = pre->add_bos;
-  read_specials(file, defaults, out);
+  read_specials(in, defaults, out);
   if (pre->newlines_whole) out.add_bos = true;  // Gemma 4's, whatever the file says
 }
 
-void read_unigram(const GgufFile& file, const std::string& path, Vocabulary& out) {
+void read_unigram(const Reading& in, Vocabulary& out) {
+  const auto& [file, path, warnings] = in;
   out.model = "unigram";
-  read_specials(file, {.eos = 1, .unk = 2, .pad = 0, .add_eos = true}, out);
+  read_specials(in, {.eos = 1, .unk = 2, .pad = 0, .add_eos = true}, out);
   out.remove_extra_whitespaces = file.boolean("tokenizer.ggml.remove_extra_whitespaces").value_or(false);
   const GgufArray* charsmap = file.array("tokenizer.ggml.precompiled_charsmap");
   if (!charsmap) return;
@@ -147,9 +163,9 @@ void read_unigram(const GgufFile& file, const std::string& path, Vocabulary& out
   }
 }
 
-void read_plamo2(const GgufFile& file, Vocabulary& out) {
+void read_plamo2(const Reading& in, Vocabulary& out) {
   out.model = "plamo2";
-  read_specials(file, {.bos = 1, .eos = 2, .unk = 0, .pad = 3}, out);
+  read_specials(in, {.bos = 1, .eos = 2, .unk = 0, .pad = 3}, out);
 }
 
 [[noreturn]] void refuse_kind(const std::string& path, const std::string& model) {
@@ -175,7 +191,8 @@ void read_chat_templates(const GgufFile& file, Vocabulary& out) {
 
 }  // namespace
 
-std::optional<Vocabulary> read_gguf_vocabulary(const GgufFile& file, const std::string& path) {
+std::optional<Vocabulary> read_gguf_vocabulary(const GgufFile& file, const std::string& path,
+                                               std::vector<std::string>* warnings) {
   const auto model = file.string("tokenizer.ggml.model");
   if (!model || *model == "none" || *model == "no_vocab") return std::nullopt;
   const bool bpe = *model == "gpt2" || *model == "gemma4";
@@ -183,10 +200,11 @@ std::optional<Vocabulary> read_gguf_vocabulary(const GgufFile& file, const std::
   Vocabulary out;
   out.rules = TokenizerRules::llama_cpp;
   read_pieces(file, path, out);
-  if (bpe) read_bpe(file, path, *model, out);
-  else if (*model == "t5") read_unigram(file, path, out);
-  else if (*model == "plamo2") read_plamo2(file, out);
-  else read_specials(file, {.bos = 1, .eos = 2, .unk = 0, .add_bos = true, .add_space_prefix = true}, out);
+  const Reading in{file, path, warnings};
+  if (bpe) read_bpe(in, *model, out);
+  else if (*model == "t5") read_unigram(in, out);
+  else if (*model == "plamo2") read_plamo2(in, out);
+  else read_specials(in, {.bos = 1, .eos = 2, .unk = 0, .add_bos = true, .add_space_prefix = true}, out);
   read_chat_templates(file, out);
   set_llama_cpp_attributes(out, file.string("general.name").value_or(""));
   return out;

@@ -2,6 +2,7 @@
 #include <array>
 
 #include "formats/gguf_model.h"
+#include "formats/gguf_other_ids.h"
 #include "formats/gguf_special_tokens.h"
 #include "formats/gguf_token_lists.h"
 #include "formats/tokenizers/llama_cpp_pre.h"
@@ -62,15 +63,16 @@ void put_special(std::vector<GgufKey>& keys, const SpecialTokens& special) {
   put_chat_template(keys, special.chat_template);
 }
 
-/// Ids and flags that only the tokenizer knows, where llama.cpp would assume others.
+/// Ids as the tokenizer has them, of which the converter sees those that a tokenizer.json lists and takes config.json's
+/// for the others; ids and flags that only the tokenizer knows, where llama.cpp would assume others.
 void put_unsaid(std::vector<GgufKey>& keys, const Vocabulary& vocabulary, std::size_t n_vocab) {
   const auto said = [&](const std::string& key) {
     return std::any_of(keys.begin(), keys.end(), [&](const GgufKey& k) { return k.name == key; });
   };
   const auto put = [&](const char* name, std::optional<std::int32_t> id, std::optional<std::int32_t> assumed) {
     const std::string key = std::string("tokenizer.ggml.") + name;
-    if (!said(key) && id && id != assumed && *id >= 0 && static_cast<std::size_t>(*id) < n_vocab)
-      keys.push_back({key, gguf_u32(static_cast<std::uint32_t>(*id))});
+    if (id && (id != assumed || said(key)) && *id >= 0 && static_cast<std::size_t>(*id) < n_vocab)
+      set(keys, key, gguf_u32(static_cast<std::uint32_t>(*id)));
   };
   using Assumed = std::optional<std::int32_t>;
   const bool unigram = vocabulary.model == "unigram";
@@ -80,7 +82,6 @@ void put_unsaid(std::vector<GgufKey>& keys, const Vocabulary& vocabulary, std::s
   const auto* model = vocabulary.pipeline ? std::get_if<UnigramModel>(&vocabulary.pipeline->model) : nullptr;
   put("unknown_token_id", model ? model->unk_id : vocabulary.unk, bpe ? Assumed() : unigram ? 2 : 0);
   put("padding_token_id", vocabulary.pad, unigram ? Assumed(0) : Assumed());
-  if (!vocabulary.pipeline && !unigram) return;
   const auto put_flag = [&](const char* name, std::optional<bool> adds, bool assumed) {
     const std::string key = std::string("tokenizer.ggml.") + name;
     if (!said(key) && adds && *adds != assumed) keys.push_back({key, gguf_bool(*adds)});
@@ -90,6 +91,7 @@ void put_unsaid(std::vector<GgufKey>& keys, const Vocabulary& vocabulary, std::s
     put_flag("add_eos_token", vocabulary.add_eos.value_or(false), true);
     return;
   }
+  if (!vocabulary.pipeline) return put_flag("add_bos_token", vocabulary.bos && vocabulary.add_bos.value_or(true), true);
   const auto pre = std::find_if(keys.begin(), keys.end(), [](const auto& k) { return k.name == "tokenizer.ggml.pre"; });
   const LlamaCppPre* known = find_llama_cpp_pre(std::get<std::string>(pre->value.value));
   put_flag("add_bos_token", vocabulary.add_bos, !bpe || (known && known->add_bos));
@@ -97,7 +99,8 @@ void put_unsaid(std::vector<GgufKey>& keys, const Vocabulary& vocabulary, std::s
 }
 
 /// What both kinds write from here on.
-void put_rest(std::vector<GgufKey>& keys, const Source& source, const Vocabulary& vocabulary, bool compat) {
+void put_rest(std::vector<GgufKey>& keys, const Source& source, const Vocabulary& vocabulary, bool compat,
+              std::vector<std::string>& notes) {
   const auto n_vocab = static_cast<std::size_t>(source.checkpoint.config.n_vocab);
   const ModelConfigFile config{source.hf->config, (source.hf->folder / "config.json").string(), source.hf->config_text};
   put_special(keys, find_special_tokens(source.tokenizer_folder, config, n_vocab));
@@ -109,6 +112,7 @@ void put_rest(std::vector<GgufKey>& keys, const Source& source, const Vocabulary
   }
   if (n_vocab == 49152) set(keys, "tokenizer.ggml.add_bos_token", gguf_bool(false));  // Granite's small models
   if (!compat) put_unsaid(keys, vocabulary, n_vocab);
+  note_other_ids(keys, source, compat, notes);
 }
 
 void put_pieces(std::vector<GgufKey>& keys, const char* kind, GgufTokens tokens) {
@@ -245,7 +249,7 @@ std::vector<GgufKey> gguf_tokenizer_keys(const Source& source, bool compat, std:
   else if (vocabulary->model == "unigram")
     put_unigram(keys, *vocabulary, source.checkpoint.label, n_vocab, compat, notes);
   else put_sentencepiece(keys, *vocabulary, n_vocab, compat, notes);
-  put_rest(keys, source, *vocabulary, compat);
+  put_rest(keys, source, *vocabulary, compat, notes);
   return keys;
 }
 

@@ -13,9 +13,9 @@
 #include "formats/hub_cache.h"
 #include "formats/rope_base.h"
 #include "formats/rope_config.h"
+#include "formats/source_tokenizer.h"
 #include "formats/synthetic.h"
 #include "formats/tensor_inventory.h"
-#include "formats/tokenizers/tokenizer.h"
 #include "lib/error.h"
 #include "lib/file.h"
 #include "lib/quantized/four_bit_quantize.h"
@@ -170,30 +170,29 @@ void replace_gguf_rope(Source& source) {
   if (request.meant) config.rope.original_context = rope_original_context(*request.meant);
 }
 
-void open_gguf(Source& source, const fs::path& path, bool any_tokenizer) {
+void open_gguf(Source& source, const fs::path& path, TokenizerUse use) {
   source.gguf = read_gguf(path);
   if (source.gguf->string("general.type") == "adapter")
     throw Error(ErrorKind::usage, {.path = path.string()}, "is an adapter, and does not say of which model",
                 "name its base: MODEL+" + path.string());
-  source.checkpoint = read_gguf_model(*source.gguf, path.string(), any_tokenizer);
+  if (use == TokenizerUse::described && source.gguf->tensors.empty()) {
+    open_tokenizer_of_gguf(source, path, use);
+    return;
+  }
+  source.checkpoint = read_gguf_model(*source.gguf, path.string(), use);
   source.base_tensors = source.checkpoint.tensors;
   if (source.spec.rope) replace_gguf_rope(source);
 }
 
-bool is_gguf(const fs::path& path) {
-  if (path.extension() == ".gguf") return true;
-  const auto file = File::open(path);
-  char magic[4] = {};
-  if (file->size() < sizeof magic) return false;
-  file->read(0, std::as_writable_bytes(std::span(magic)));
-  return std::memcmp(magic, "GGUF", 4) == 0;
-}
-
-void open_base(Source& source, const fs::path& path, bool any_tokenizer) {
+void open_base(Source& source, const fs::path& path, TokenizerUse use) {
   const std::string name = path.filename().string();
+  if (use == TokenizerUse::described && is_tokenizer_alone(path)) {
+    open_tokenizer_of_folder(source, path);
+    return;
+  }
   if (is_folder(path) || name.ends_with(".safetensors") || name.ends_with(".index.json"))
     return open_hf(source, path, false);
-  if (is_gguf(path)) return open_gguf(source, path, any_tokenizer);
+  if (is_gguf(path)) return open_gguf(source, path, use);
   if (path.extension() == ".bin") return open_hf(source, path, false);
   throw Error(ErrorKind::bad_input, {.path = path.string()},
               "not a model: expected a Hugging Face folder, a .safetensors or .bin file, an index or a .gguf",
@@ -376,105 +375,6 @@ void apply_adapters(Source& source, const OpenOptions& options, const std::vecto
   source.merged_modules = std::move(merged.modules);
 }
 
-/// The vocabulary of a folder; a kind not read yet is a warning, with `any` a damaged one too.
-std::optional<Vocabulary> read_vocabulary(const fs::path& folder, std::vector<std::string>& warnings,
-                                          bool any = false) {
-  try {
-    return read_hf_vocabulary(folder);
-  } catch (const Error& error) {
-    if (error.kind() != ErrorKind::unsupported && !(any && error.kind() == ErrorKind::bad_input)) throw;
-    warnings.push_back(std::string("tokenizer not read: ") + error.what());
-    return std::nullopt;
-  }
-}
-
-/// What is wrong with a vocabulary whose ids lie past the embedding; empty: nothing.
-std::string too_many_ids(const std::optional<Vocabulary>& vocabulary, const ModelConfig& config,
-                         const std::string& tokenizer) {
-  if (!vocabulary || id_count(*vocabulary) <= config.n_vocab) return "";
-  return tokenizer + " has " + std::to_string(id_count(*vocabulary)) + " ids, the embedding " +
-         std::to_string(config.n_vocab) + " rows";
-}
-
-void take_tokenizer(Source& source, std::optional<Vocabulary> vocabulary, const fs::path& folder, std::string origin) {
-  source.checkpoint.vocabulary = std::move(vocabulary);
-  source.tokenizer_folder = folder;
-  source.tokenizer_origin = std::move(origin);
-}
-
-/// The text of each id; empty where none has it.
-std::vector<std::string_view> texts_by_id(const Vocabulary& vocabulary) {
-  std::vector<std::string_view> texts(static_cast<std::size_t>(id_count(vocabulary)));
-  for (std::size_t id = 0; id < vocabulary.pieces.size(); ++id) texts[id] = vocabulary.pieces[id].text;
-  for (const AddedToken& token : vocabulary.added) texts[static_cast<std::size_t>(token.id)] = token.content;
-  return texts;
-}
-
-/// A tokenizer.json beside an adapter, as transformers 5 saves it, that has the very tokens of the base's
-/// tokenizer.model: the same tokenizer in the form that fewer outputs can hold.
-bool repeats_base(const Source& source, const Vocabulary& adapter) {
-  if (!adapter.pipeline || !source.hf || !has_tokenizer(source.hf->folder)) return false;
-  std::vector<std::string> unsaid;  // warnings of the base's tokenizer are said when it is taken
-  const std::optional<Vocabulary> base = read_vocabulary(source.hf->folder, unsaid);
-  return base && !base->pipeline && texts_by_id(*base) == texts_by_id(adapter);
-}
-
-/// The adapter's tokenizer if it has one and its ids fit: an adapter trained with added tokens brings its own.
-bool take_adapter_tokenizer(Source& source, bool demanded) {
-  auto& warnings = source.checkpoint.warnings;
-  for (auto adapter = source.adapters.rbegin(); adapter != source.adapters.rend(); ++adapter) {
-    if (!has_tokenizer(adapter->folder)) continue;
-    auto vocabulary = read_vocabulary(adapter->folder, warnings);
-    const std::string origin = "adapter " + adapter->folder.string();
-    if (!demanded && !vocabulary) continue;  // whether its ids fit is not known
-    if (const std::string problem = too_many_ids(vocabulary, source.checkpoint.config, "the tokenizer of " + origin);
-        !problem.empty()) {
-      if (demanded)
-        throw Error(ErrorKind::bad_input, {.path = adapter->folder.string()}, problem, "use the base's tokenizer");
-      warnings.push_back(problem + ": the base's tokenizer is used");
-      continue;
-    }
-    if (!demanded && vocabulary && repeats_base(source, *vocabulary)) continue;
-    take_tokenizer(source, std::move(vocabulary), adapter->folder, origin);
-    return true;
-  }
-  return false;
-}
-
-void choose_tokenizer(Source& source, const OpenOptions& options) {
-  using Choice = OpenOptions::TokenizerChoice;
-  auto& warnings = source.checkpoint.warnings;
-  if (options.tokenizer == Choice::folder) {
-    if (!has_tokenizer(options.tokenizer_folder))
-      throw Error(ErrorKind::bad_input, {.path = options.tokenizer_folder.string()},
-                  "no tokenizer here, expected tokenizer.model or tokenizer.json", "name the folder that holds it");
-    auto vocabulary = read_vocabulary(options.tokenizer_folder, warnings);
-    if (const std::string problem = too_many_ids(vocabulary, source.checkpoint.config, "the tokenizer");
-        !problem.empty())
-      throw Error(ErrorKind::bad_input, {.path = options.tokenizer_folder.string()}, problem,
-                  "take the tokenizer the model was trained with");
-    return take_tokenizer(source, std::move(vocabulary), options.tokenizer_folder,
-                          "folder " + options.tokenizer_folder.string());
-  }
-  if (options.tokenizer != Choice::base && take_adapter_tokenizer(source, options.tokenizer == Choice::adapter)) return;
-  if (options.tokenizer == Choice::adapter)
-    throw Error(ErrorKind::bad_input, {.path = source.spec.text}, "no adapter of this source has a tokenizer",
-                "use the base's tokenizer, or name a folder");
-  if (source.gguf) {
-    source.tokenizer_origin = source.checkpoint.vocabulary ? "base" : "none";
-    return;
-  }
-  const bool present = has_tokenizer(source.hf->folder);
-  take_tokenizer(source, read_vocabulary(source.hf->folder, warnings, options.any_tokenizer), source.hf->folder,
-                 present ? "base" : "none");
-  if (const std::string problem = too_many_ids(source.checkpoint.vocabulary, source.checkpoint.config, "the tokenizer");
-      !problem.empty())
-    warnings.push_back(
-        problem +
-        ": a GGUF leaves the ids past them out, as convert_hf_to_gguf.py does, and a text that holds one "
-        "is refused, as transformers does");
-}
-
 }  // namespace
 
 Source open_source(const SourceSpec& spec, const OpenOptions& options, const fs::path& hub_cache) {
@@ -495,7 +395,7 @@ Source open_source(const SourceSpec& spec, const OpenOptions& options, const fs:
     scales.push_back(adapter.scale);
   }
   if (synthetic) open_hf(source, base, true);
-  else open_base(source, base, options.any_tokenizer);
+  else open_base(source, base, options.tokenizer_use);
   source.checkpoint.label = spec.text;
   if (options.nf4_base) quantize_base(source);
   else if (options.qlora_advice) advise_qlora(source);

@@ -42,6 +42,15 @@ struct HfFolder {
       carried_files;  // names of the other files of the folder, sorted: tokenizer, card, licence, ...
 };
 
+/// What a source's tokenizer is wanted for. One that is refused is a warning where nothing needs it, and an error with its
+/// reason where something does.
+enum class TokenizerUse {
+  carried,    // its files or keys go along as they are: of a kind not read yet is a warning
+  described,  // damaged is one too, and a tokenizer without weights opens
+  rewritten,  // a folder's becomes a GGUF's; a GGUF's is carried
+  encoding,   // text becomes ids
+};
+
 struct OpenOptions {
   std::optional<DType> merge_dtype;            // --dtype; nullopt: each base tensor's stored dtype
   std::optional<DType> blocks = std::nullopt;  // what tensors in blocks become for an output that has none: f16
@@ -52,7 +61,7 @@ struct OpenOptions {
   bool unmerged = false;      // adapters beside the weights, not in them (lib/unmerged.h): for the forward pass
   enum class TokenizerChoice { automatic, base, adapter, folder } tokenizer = TokenizerChoice::automatic;
   std::filesystem::path tokenizer_folder;
-  bool any_tokenizer = false;  // a damaged one is a warning, like a kind not read yet: for who looks at the weights
+  TokenizerUse tokenizer_use = TokenizerUse::carried;
 };
 
 /// Anything that opens: what the forward pass needs, and the container it came from for writers.
@@ -78,8 +87,13 @@ struct Source {
 /// .index.json, .gguf (any shard), org/name[@REV] in the local Hub cache (HF_HOME, HF_HUB_CACHE), or
 /// synthetic:CONFIG.json (synthetic.h; said in a warning).
 /// Checks that every tensor the architecture needs is there with the right shape and no layer holds more; tensors
-/// outside the decoder are kept, with a warning. A tokenizer of a kind not read yet is a warning too: its files are
-/// still carried. `hub_cache` is passed in: nothing below tools reads the environment.
+/// outside the decoder are kept, with a warning. `hub_cache` is passed in: nothing below tools reads the environment.
 Source open_source(const SourceSpec& spec, const OpenOptions& options, const std::filesystem::path& hub_cache);
+
+/// The tokenizer alone of a folder or a GGUF, whatever its architecture, with weights or without: a checkpoint without
+/// tensors, whose configuration has n_vocab alone, the number of ids. It is read to encode (TokenizerUse). nullopt for
+/// what has to be opened as a whole to know its tokenizer: adapters, a rope, a file of weights, a configuration, a folder
+/// without tokenizer files.
+std::optional<Source> open_tokenizer(const SourceSpec& spec, const std::filesystem::path& hub_cache);
 
 }  // namespace ropewalk::formats

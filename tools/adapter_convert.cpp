@@ -59,7 +59,7 @@ ModelConfig base_config(const formats::Source& source, const Io& io) {
                            : source.gguf ? source.gguf->files.front()->path()
                                          : source.hf->folder.string();
   formats::OpenOptions options;
-  options.any_tokenizer = true;
+  options.tokenizer_use = formats::TokenizerUse::described;
   config.tied_head =
       formats::open_source(formats::parse_source(base), options, io.hub_cache).checkpoint.config.tied_head;
   return config;
@@ -98,7 +98,7 @@ int run_convert(const ConvertOptions& options, Io& io) {
   const bool to_gguf = std::filesystem::path(options.output).extension() == ".gguf";
   const DType type = gguf_type(options.type);
   SourceOptions modifiers;
-  modifiers.any_tokenizer = true;
+  modifiers.tokenizer_use = formats::TokenizerUse::described;
   modifiers.dtype = "f32";  // nothing is merged: so that no base is refused
   const formats::Source source = open_source(options.source, modifiers, options.common, io);
   if (source.adapters.size() != 1)

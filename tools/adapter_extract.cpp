@@ -46,7 +46,7 @@ int run_extract(const ExtractOptions& options, Io& io) {
                                   .embeddings = options.embeddings == "lora" ? formats::ChangedEmbeddings::lora
                                                                              : formats::ChangedEmbeddings::saved};
   SourceOptions weights;
-  weights.any_tokenizer = true;
+  weights.tokenizer_use = formats::TokenizerUse::described;
   const formats::Source tuned = open_source(options.tuned, weights, options.common, io),
                         base = open_source(options.base, weights, options.common, io);
   AdapterRun run{.operation = "extract", .source = tuned.spec.text, .output = options.output};

@@ -89,6 +89,11 @@ void check_unmerged(const SourceOptions& options, const formats::Source& source)
 
 std::string unmerged_text(const SourceOptions& options) { return options.unmerged ? "; adapters not merged" : ""; }
 
+SourceOptions to_encode(SourceOptions options, bool needed) {
+  if (needed) options.tokenizer_use = formats::TokenizerUse::encoding;
+  return options;
+}
+
 formats::OpenOptions open_options(const SourceOptions& options) {
   formats::OpenOptions open;
   if (options.dtype) {
@@ -109,7 +114,7 @@ formats::OpenOptions open_options(const SourceOptions& options) {
   } else if (options.seed) {
     throw Error(ErrorKind::usage, {}, "--seed was given without --combine", "leave it out");
   }
-  open.any_tokenizer = options.any_tokenizer;
+  open.tokenizer_use = options.tokenizer_use;
   using Choice = formats::OpenOptions::TokenizerChoice;
   if (options.tokenizer == "auto") open.tokenizer = Choice::automatic;
   else if (options.tokenizer == "base") open.tokenizer = Choice::base;
@@ -151,16 +156,28 @@ void refuse_reports_in(const std::string& read, const CommonOptions& common) {
   }
 }
 
+formats::SourceSpec checked_spec(const std::string& text, const CommonOptions& common) {
+  formats::SourceSpec spec = formats::parse_source(text);
+  refuse_reports_in(spec.model, common);
+  for (const auto& adapter : spec.adapters) refuse_reports_in(adapter.path, common);
+  return spec;
+}
+
 }  // namespace
 
 formats::Source open_source(const std::string& text, const SourceOptions& options, const CommonOptions& common,
                             const Io& io) {
-  const formats::SourceSpec spec = formats::parse_source(source_text(text, options));
-  refuse_reports_in(spec.model, common);
-  for (const auto& adapter : spec.adapters) refuse_reports_in(adapter.path, common);
+  const formats::SourceSpec spec = checked_spec(source_text(text, options), common);
   formats::Source source = formats::open_source(spec, open_options(options), io.hub_cache);
   for (const std::string& warning : source.checkpoint.warnings) warn(warning, common, io);
   return source;
+}
+
+formats::Source open_tokenizer(const std::string& text, const CommonOptions& common, const Io& io) {
+  std::optional<formats::Source> source = formats::open_tokenizer(checked_spec(text, common), io.hub_cache);
+  if (!source) return open_source(text, to_encode({}), common, io);
+  for (const std::string& warning : source->checkpoint.warnings) warn(warning, common, io);
+  return std::move(*source);
 }
 
 namespace {

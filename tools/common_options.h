@@ -39,8 +39,8 @@ struct SourceOptions {
   std::string tokenizer = "auto";
   std::optional<std::string> qlora_base;  // original (the default) or nf4
   bool unmerged = false;
-  bool any_tokenizer = false;                  // no option: of commands that look at the weights
   std::optional<DType> blocks = std::nullopt;  // no option: OpenOptions::blocks, of commands that write folders
+  formats::TokenizerUse tokenizer_use = formats::TokenizerUse::carried;  // no option: what the command does with it
 };
 /// -a and --rope: shorthand for the '+' form of the command's one SOURCE.
 void declare_modifiers(CommandLine& line, SourceOptions& options);
@@ -54,11 +54,16 @@ void declare_unmerged(CommandLine& line, SourceOptions& options);
 void check_unmerged(const SourceOptions& options, const formats::Source& source);
 /// "; adapters not merged" for the lines that say what was computed; empty without --unmerged.
 std::string unmerged_text(const SourceOptions& options);
+/// The same of a command that encodes text: a tokenizer that is not read is an error, with its reason. `needed` false:
+/// as they are, because ids were given.
+SourceOptions to_encode(SourceOptions options, bool needed = true);
 formats::OpenOptions open_options(const SourceOptions& options);
 
 /// Opens SOURCE text with the shorthand applied; its warnings go to standard error (unless quiet).
 formats::Source open_source(const std::string& text, const SourceOptions& options, const CommonOptions& common,
                             const Io& io);
+/// The same of a command that looks at nothing but the tokenizer: where formats::open_tokenizer does, without the weights.
+formats::Source open_tokenizer(const std::string& text, const CommonOptions& common, const Io& io);
 /// The SOURCE's text in the '+' form, shorthand included: what tables and JSON call it.
 std::string source_text(const std::string& text, const SourceOptions& options);
 

@@ -348,6 +348,7 @@ int run_convert(const ConvertOptions& options, Io& io) {
   const formats::GgufSplit split = split_of(options);
   SourceOptions modifiers = options.modifiers;
   modifiers.blocks = type_of_blocks(options.types);
+  if (wants_gguf(options)) modifiers.tokenizer_use = formats::TokenizerUse::rewritten;
   formats::Source source = open_source(options.source, modifiers, options.common, io);
   refuse_without_rope(options.rope, source);
   std::vector<std::string> warnings = source.checkpoint.warnings;

@@ -168,6 +168,11 @@ void refuse_unused(const ConvertOptions& options, const std::vector<Target>& tar
 
 }  // namespace
 
+bool wants_gguf(const ConvertOptions& options) {
+  const std::vector<std::string> types = split_list(options.types.value_or("auto"));
+  return std::ranges::any_of(types, [](const std::string& type) { return !type.starts_with("hf:"); });
+}
+
 std::vector<Target> parse_targets(const ConvertOptions& options, const formats::Source& source) {
   std::vector<Target> targets;
   for (const std::string& type : split_list(options.types.value_or("auto")))

@@ -50,6 +50,8 @@ struct Target {
   std::vector<formats::EngineVerdict> verdicts = {};  // of a new rope: what the engines read
 };
 
+/// Whether --type asks for a GGUF, seen before anything is opened.
+bool wants_gguf(const ConvertOptions& options);
 /// What --type and -o ask for, in order, each with its path. Error(usage) for names that mean nothing, two outputs of
 /// one name, options that no output has a use for;
 /// Error(unsupported) for what cannot be written yet.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "formats/tokenizers/tokenizer.h"
 #include "tools/one_line.h"
 #include "tools/units.h"
 
@@ -120,11 +121,7 @@ std::string joined(const std::vector<std::string>& names, const char* none) {
 
 /// "1 '<s>'"
 std::string id_text(const Vocabulary& vocabulary, std::int32_t id) {
-  const auto at = static_cast<std::size_t>(id);
-  std::string text = at < vocabulary.pieces.size() ? vocabulary.pieces[at].text : "";
-  for (const AddedToken& token : vocabulary.added)
-    if (token.id == id && !token.content.empty()) text = token.content;
-  return std::to_string(id) + " '" + text + "'";
+  return std::to_string(id) + " '" + formats::text_of_id(vocabulary, id) + "'";
 }
 
 std::string special_text(const Vocabulary& vocabulary) {

@@ -227,7 +227,7 @@ int run_eval(const EvalOptions& options, Io& io) {
   const TaskRows rows = read_rows(options.files, io), examples = read_rows(options.examples, io);
   const std::vector<HarnessTask> tasks = asked_tasks(options, rows);
   const std::vector<PlacedGate> gates = gates_of(options, tasks);
-  const formats::Source source = open_source(options.source, options.modifiers, options.common, io);
+  const formats::Source source = open_source(options.source, to_encode(options.modifiers), options.common, io);
   check_unmerged(options.modifiers, source);
   const Checkpoint& model = source.checkpoint;
   const auto tokenizer = tokenizer_of(model);

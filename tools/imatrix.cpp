@@ -302,7 +302,8 @@ int run_imatrix(const ImatrixOptions& options, Io& io) {
     return 0;
   }
   const Corpus corpus = read_corpus(options.text, io);
-  const formats::Source source = open_source(text, options.modifiers, options.common, io);
+  const formats::Source source =
+      open_source(text, to_encode(options.modifiers, !corpus.given_ids()), options.common, io);
   if (source.synthetic)
     throw Error(ErrorKind::usage, {}, "'" + text + "' has random weights: what they weigh says nothing of a model",
                 "give a model");

@@ -23,7 +23,8 @@ struct InspectOptions {
 
 void declare(CommandLine& line, InspectOptions& options) {
   line.positional(options.source, "SOURCE",
-                  "what to look at: a model, a GGUF, an adapter (folder or GGUF), synthetic:CONFIG.json");
+                  "what to look at: a model, a GGUF, an adapter (folder or GGUF), a folder of a tokenizer, "
+                  "synthetic:CONFIG.json");
   line.flag("--tensors", options.tensors, "list every tensor with shape, dtype and bytes");
   declare_modifiers(line, options.modifiers);
   declare_common(line, options.common);
@@ -109,11 +110,40 @@ Output inspect_adapter(const InspectOptions& options, const std::filesystem::pat
   return output;
 }
 
+/// A folder or GGUF of a tokenizer without weights.
+Output inspect_tokenizer(const InspectOptions& options, const formats::Source& source) {
+  const Checkpoint& model = source.checkpoint;
+  Output output{.command = "inspect", .source = source.spec.text, .warnings = model.warnings};
+  const Json none = Json::array();
+  output.body = {{"kind", "tokenizer"},
+                 {"architecture", nullptr},
+                 {"read_as", model.read_as},
+                 {"parameters", 0},
+                 {"bytes", 0},
+                 {"dtypes", Json::object()},
+                 {"config", nullptr},
+                 {"rope", nullptr},
+                 {"context", nullptr},
+                 {"tokenizer", vocabulary_json(model.vocabulary, model.config.n_vocab)},
+                 {"quantization", nullptr},
+                 {"tokenizer_origin", source.tokenizer_origin},
+                 {"adapters", none},
+                 {"tensors", options.tensors ? none : Json(nullptr)}};
+  std::vector<std::pair<std::string, std::string>> lines = {
+      {"kind", std::string(source.gguf ? "GGUF of a tokenizer" : "tokenizer") + " without weights, read as by " +
+                   model.read_as},
+      {"tokenizer", vocabulary_text(model.vocabulary)}};
+  for (auto& line : vocabulary_lines(model.vocabulary, model.config.n_vocab)) lines.push_back(std::move(line));
+  summarise(output, lines, options);
+  return output;
+}
+
 Output inspect_model(const InspectOptions& options, const Io& io) {
   SourceOptions modifiers = options.modifiers;
-  modifiers.any_tokenizer = true;
+  modifiers.tokenizer_use = formats::TokenizerUse::described;
   const formats::Source source = open_source(options.source, modifiers, options.common, io);
   const Checkpoint& model = source.checkpoint;
+  if (model.tensors.empty()) return inspect_tokenizer(options, source);
   const DType dominant = dominant_dtype(model.tensors);
   const std::string quantization = source.quantization       ? source.quantization->method
                                    : is_block_type(dominant) ? std::string(info(dominant).name)

@@ -112,7 +112,8 @@ int run_logits(const LogitsOptions& options, Io& io) {
   check_options(options);
   SweepDevice device = choose_device(options.device);
   const Corpus corpus = read_corpus(options.text, io);
-  const formats::Source source = open_source(options.source, options.modifiers, options.common, io);
+  const formats::Source source =
+      open_source(options.source, to_encode(options.modifiers, !corpus.given_ids()), options.common, io);
   check_unmerged(options.modifiers, source);
   const Checkpoint& model = source.checkpoint;
   const auto documents = corpus_ids(corpus, model);

@@ -290,7 +290,8 @@ int run_merge(const MergeOptions& options, Io& io) {
   if (options.output.empty() && options.measure.measure) {
     Output output{.command = "merge", .source = source_text(options.source, options.modifiers)};
     output.body = nothing_merged();
-    measure_merge(options.source, options.modifiers, options.measure, options.common, io, output);
+    measure_merge(options.source, to_encode(options.modifiers, !options.measure.text.tokens), options.measure,
+                  options.common, io, output);
     emit(output, options.common, io);
     return 0;
   }
@@ -299,7 +300,7 @@ int run_merge(const MergeOptions& options, Io& io) {
   parse_engines(options.rope.engines);  // their names, before anything is read
   check_sliding_window(options.rope.sliding_window);
   check_allowed_losses(options.rope.allowed_losses);
-  SourceOptions modifiers = options.modifiers;
+  SourceOptions modifiers = to_encode(options.modifiers, options.measure.measure && !options.measure.text.tokens);
   modifiers.blocks = DType::f16;
   formats::Source source = open_source(options.source, modifiers, options.common, io);
   check(options, source);

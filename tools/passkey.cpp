@@ -284,7 +284,7 @@ int run_passkey(const PasskeyOptions& options, Io& io) {
   if (options.sources.size() == 1) output.source = source_text(options.sources.front(), options.modifiers);
   std::vector<formats::Source> sources;
   for (const std::string& name : options.sources) {
-    sources.push_back(open_source(name, options.modifiers, options.common, io));
+    sources.push_back(open_source(name, to_encode(options.modifiers), options.common, io));
     const auto& warnings = sources.back().checkpoint.warnings;
     output.warnings.insert(output.warnings.end(), warnings.begin(), warnings.end());
   }

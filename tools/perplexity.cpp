@@ -183,7 +183,10 @@ Opened open_one(const std::string& text, bool is_baseline, const PerplexityOptio
                 Output& output, const Io& io) {
   const SourceOptions none;
   Opened one{
-      open_source(text, is_baseline ? none : options.modifiers, options.common, io), {}, std::nullopt, is_baseline};
+      open_source(text, to_encode(is_baseline ? none : options.modifiers, !corpus.given_ids()), options.common, io),
+      {},
+      std::nullopt,
+      is_baseline};
   one.documents = corpus_ids(corpus, one.source.checkpoint);
   one.bos = leading_bos(one.source.checkpoint, corpus);
   const auto& warnings = one.source.checkpoint.warnings;

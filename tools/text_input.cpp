@@ -267,10 +267,7 @@ std::vector<std::string> bos_warnings(const Checkpoint& checkpoint, const Corpus
   std::vector<std::string> lines;
   if (!bos || corpus.given_ids() || !checkpoint.vocabulary) return lines;
   const Vocabulary& vocabulary = *checkpoint.vocabulary;
-  const auto id = static_cast<std::size_t>(*bos);
-  std::string spelled = id < vocabulary.pieces.size() ? vocabulary.pieces[id].text : "";
-  for (const AddedToken& token : vocabulary.added)
-    if (token.id == *bos && !token.content.empty()) spelled = token.content;
+  const std::string spelled = formats::text_of_id(vocabulary, *bos);
   for (std::size_t at = 0; at < documents.size(); ++at) {
     const bool twice = !documents[at].empty() && documents[at].front() == *bos;
     if (!twice && (spelled.empty() || !corpus.documents[at].starts_with(spelled))) continue;

@@ -21,13 +21,17 @@ struct TokenizeOptions {
 };
 
 void declare(CommandLine& line, TokenizeOptions& options) {
-  line.positionals(options.sources, "SOURCE",
-                   "whose tokenizer; with several, the first difference between them is shown", 1);
+  line.positionals(
+      options.sources, "SOURCE",
+      "whose tokenizer: a model, or a folder or GGUF that has nothing else; with several, the first difference between "
+      "them is shown",
+      1);
   line.option("-p,--prompt", options.prompt, "TEXT",
               "the text itself (with --decode: ids separated by spaces or commas)");
   line.flag("--decode", options.decode, "ids to text; ids come from -p or --tokens");
   line.flag("--count", options.count, "only the number of tokens");
-  line.flag("--special", options.special, "special tokens written in the text become those tokens");
+  line.flag("--special", options.special,
+            "special tokens written in the text become those tokens; from ids to text they are written");
   line.flag("--bos", options.bos, "start with the tokens that the tokenizer is configured to put before a text (BOS)");
   line.flag("--exit-code", options.exit_code, "with several SOURCEs: exit 1 if their ids differ");
   declare_text(line, options.text, false);
@@ -36,6 +40,7 @@ void declare(CommandLine& line, TokenizeOptions& options) {
   line.example("ropewalk tokenize model -p 'Hello world'", "ids and pieces");
   line.example("ropewalk tokenize hf-folder out.gguf -f text.txt", "where two tokenizers part");
   line.example("ropewalk tokenize model --decode -p '1 15043 3186'", "ids to text");
+  line.example("ropewalk tokenize folder-of-a-tokenizer -f text.txt --count", "no weights are needed");
 }
 
 std::vector<std::int32_t> ids_of_words(std::string words) {
@@ -64,8 +69,9 @@ std::vector<std::int32_t> all_ids(const std::vector<std::vector<std::int32_t>>& 
 
 /// What is to be tokenized: the prompt, or the corpus.
 Corpus input_of(const TokenizeOptions& options, const Io& io) {
-  if ((options.decode || options.text.tokens) && (options.bos || options.special))
-    throw Error(ErrorKind::usage, {}, "--bos and --special are of text, and ids were given", "leave them out");
+  const bool ids_given = options.decode || options.text.tokens;
+  if (ids_given && options.bos)
+    throw Error(ErrorKind::usage, {}, "--bos is of text, and ids were given", "leave it out");
   if (!options.prompt) {
     if (options.decode && !options.text.tokens)
       throw Error(ErrorKind::usage, {}, "--decode has no ids", "give them with -p '1 2 3' or --tokens IDS.json");
@@ -81,7 +87,7 @@ Corpus input_of(const TokenizeOptions& options, const Io& io) {
 
 TokenizedText tokens_of(const std::string& text, const Corpus& corpus, const TokenizeOptions& options, const Io& io,
                         std::vector<std::string>& warnings) {
-  const formats::Source source = open_source(text, {}, options.common, io);
+  const formats::Source source = open_tokenizer(text, options.common, io);
   warnings.insert(warnings.end(), source.checkpoint.warnings.begin(), source.checkpoint.warnings.end());
   TokenizedText tokens{.source = text, .tokenizer = tokenizer_of(source.checkpoint)};
   check_given_ids(corpus, tokens.tokenizer->size(), text);
@@ -135,7 +141,7 @@ int run_tokenize(const TokenizeOptions& options, Io& io) {
   for (const std::string& source : options.sources)
     all.push_back(tokens_of(source, corpus, options, io, output.warnings));
   const TokenizedText& first = all.front();
-  const std::string decoded = corpus.given_ids() ? first.tokenizer->decode(first.ids) : "";
+  const std::string decoded = corpus.given_ids() ? first.tokenizer->decode(first.ids, options.special) : "";
   output.body = {{"count", first.ids.size()},
                  {"ids", options.count ? Json(nullptr) : Json(first.ids)},
                  {"pieces", options.count ? Json(nullptr) : Json(pieces_of(first))},

@@ -246,7 +246,9 @@ int run_verify(const VerifyOptions& options, Io& io) {
   if (level == Level::logits) device = choose_device(options.device);
   const Corpus corpus = read_corpus(options.text, io);
   if (options.reference) return run_by_reference(options, level, device, corpus, io);
-  const formats::Source opened = open_source(options.against, options.modifiers, options.common, io);
+  const bool encodes = (level == Level::logits || options.save_reference) && !corpus.given_ids();
+  const formats::Source opened =
+      open_source(options.against, to_encode(options.modifiers, encodes), options.common, io);
   check_unmerged(options.modifiers, opened);
   const Checkpoint& source = opened.checkpoint;
   const int context = context_of(options.context, source);

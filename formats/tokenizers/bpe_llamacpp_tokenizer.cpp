@@ -138,10 +138,10 @@ class LlamaCppBpeTokenizer final : public Tokenizer {
     return std::move(encoding.ids);
   }
 
-  std::string decode(std::span<const std::int32_t> ids) const override {
+  std::string decode(std::span<const std::int32_t> ids, bool special) const override {
     std::string out;
     for (std::size_t index = 0; index < ids.size(); ++index) {
-      const std::string text = shown(ids[index]);
+      const std::string text = shown(ids[index], special);
       const bool drop_space = index == 0 && add_space_prefix_ && text.starts_with(' ');
       out += drop_space ? std::string_view(text).substr(1) : text;
     }
@@ -215,11 +215,11 @@ class LlamaCppBpeTokenizer final : public Tokenizer {
     }
   }
 
-  /// llama_token_to_piece with special = false.
-  std::string shown(std::int32_t id) const {
+  /// llama_token_to_piece.
+  std::string shown(std::int32_t id, bool special) const {
     const Piece& piece = at(id);
     const LlamaCppSpecials::Attributes& attributes = specials_->of(id);
-    if (attributes.control) return {};
+    if (attributes.control) return special ? piece.text : std::string();
     if (attributes.user_defined) return piece.text;
     if (attributes.normal || piece.type == PieceType::normal) {
       if (!pre_.spelled_characters) return decoded(piece.text);

@@ -243,6 +243,12 @@ void take_processor(Vocabulary& vocabulary) {
   vocabulary.add_eos = !pipeline.after.empty();
 }
 
+/// tokenizer_class, empty if it is not said.
+std::string class_name(const ConfigFile& config) {
+  const Json* name = config.find("tokenizer_class");
+  return name && name->is_string() ? name->get<std::string>() : std::string();
+}
+
 std::optional<Vocabulary> read_pieces(const fs::path& folder, const ConfigFile& config) {
   const auto tiktoken = find_tiktoken(folder);                  // tokenizer.model may be of that form
   for (const char* name : {"tokenizer.model", "spiece.model"})  // T5's name for it is the second
@@ -251,9 +257,7 @@ std::optional<Vocabulary> read_pieces(const fs::path& folder, const ConfigFile& 
   if (tiktoken)
     return read_tiktoken(*tiktoken, !config.find("added_tokens_decoder") && !is_there(folder / "added_tokens.json"));
   if (!is_there(folder / "vocab.json") || !is_there(folder / "merges.txt")) return without_model(folder);
-  const Json* name = config.find("tokenizer_class");
-  return read_vocab_merges(folder, name && name->is_string() ? name->get<std::string>() : std::string(),
-                           config.boolean("add_prefix_space").value_or(false));
+  return read_vocab_merges(folder, class_name(config), config.boolean("add_prefix_space").value_or(false));
 }
 
 /// A special token as a file names it: with its flags if it is an object.
@@ -340,8 +344,7 @@ void add_named_tokens(const ConfigFile& config, const ConfigFile& map, Vocabular
 
 /// GPT-2's and Qwen 2's classes have an end-of-text token of their own, special whether a file names it or not.
 void add_class_token(const ConfigFile& config, Vocabulary& vocabulary) {
-  const Json* name = config.find("tokenizer_class");
-  const std::string text = name && name->is_string() ? name->get<std::string>() : std::string();
+  const std::string text = class_name(config);
   if (!text.starts_with("GPT2Tokenizer") && !text.starts_with("Qwen2Tokenizer")) return;
   AddedToken token;
   token.content = "<|endoftext|>";
@@ -371,6 +374,8 @@ std::optional<Vocabulary> read_hf_vocabulary(const fs::path& folder) {
   vocabulary.add_bos = config.boolean("add_bos_token");
   vocabulary.add_eos = config.boolean("add_eos_token");
   vocabulary.legacy = config.boolean("legacy");
+  // the only class that has the switch; transformers 4 took its absence for true
+  if (!vocabulary.legacy && class_name(config).starts_with("LlamaTokenizer")) vocabulary.legacy = false;
   vocabulary.add_prefix_space = config.boolean("add_prefix_space");
   if (vocabulary.pipeline) take_processor(vocabulary);
   read_chat_templates(folder, config, vocabulary);

@@ -7,11 +7,8 @@
 #include "formats/tokenizers/tokenizer.h"
 
 namespace ropewalk::formats {
-namespace {
 
-/// The engine overrides types by text: tokens that look like an end of turn or fill-in-the-middle marker become control
-/// tokens.
-bool looks_like_control(std::string_view text) {
+bool llama_cpp_ends_text(std::string_view text) {
   static constexpr std::string_view kEnd[] = {"<|eot_id|>",
                                               "<|im_end|>",
                                               "<|end|>",
@@ -37,8 +34,6 @@ bool looks_like_control(std::string_view text) {
   return std::find(std::begin(kEnd), std::end(kEnd), text) != std::end(kEnd);
 }
 
-}  // namespace
-
 std::vector<Piece> llama_cpp_pieces(std::vector<Piece> pieces) {
   for (std::size_t id = 0; id < pieces.size(); ++id)
     if (pieces[id].text.empty()) pieces[id].text = "[EMPTY_" + std::to_string(id) + "]";
@@ -50,8 +45,9 @@ LlamaCppSpecials::LlamaCppSpecials(std::span<const Piece> pieces, std::span<cons
     : pieces_(pieces), attributes_(pieces.size()) {
   for (std::size_t id = 0; id < pieces_.size(); ++id) {
     const Piece& piece = pieces_[id];
+    // Types are overridden by text: what looks like an end of turn or fill-in-the-middle marker is a control token.
     attributes_[id].control = piece.type == PieceType::control || piece.type == PieceType::unknown ||
-                              looks_like_control(piece.text) || piece.text == "<|file_sep|>";
+                              llama_cpp_ends_text(piece.text) || piece.text == "<|file_sep|>";
     attributes_[id].user_defined = piece.type == PieceType::user_defined;
   }
   override_by_text(index);
@@ -147,7 +143,7 @@ void set_llama_cpp_attributes(Vocabulary& vocabulary, std::string_view general_n
   for (std::size_t id = 0; id < vocabulary.pieces.size(); ++id) {
     const Piece& piece = vocabulary.pieces[id];
     const bool special = piece.type == PieceType::control || piece.type == PieceType::unknown ||
-                         piece.type == PieceType::user_defined || looks_like_control(piece.text);
+                         piece.type == PieceType::user_defined || llama_cpp_ends_text(piece.text);
     if (!special || piece.text == "<unk>" || piece.text == "<s>" || piece.text == "<|endoftext|>") continue;
     vocabulary.added.push_back({.id = static_cast<std::int32_t>(id), .content = piece.text, .rstrip = true});
   }

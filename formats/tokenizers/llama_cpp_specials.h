@@ -14,6 +14,10 @@ namespace ropewalk::formats {
 /// Its texts as llama.cpp has them: it names a token without one. Two of one text end it.
 std::vector<Piece> llama_cpp_pieces(std::vector<Piece> pieces);
 
+/// Whether it ends a text at such a token whatever the keys say: markers of an end of turn or text, known by how they are
+/// spelled. A few families take some of them back.
+bool llama_cpp_ends_text(std::string_view text);
+
 /// Tokens that llama.cpp 0.5 cuts out of a text before it tokenizes the rest, and which tokens it shows. Types are those
 /// of the file, but some texts make a token a control token or a plain one.
 class LlamaCppSpecials {

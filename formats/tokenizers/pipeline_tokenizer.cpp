@@ -74,11 +74,11 @@ class PipelineTokenizer final : public Tokenizer {
     return std::move(encoding.ids);
   }
 
-  std::string decode(std::span<const std::int32_t> ids) const override {
+  std::string decode(std::span<const std::int32_t> ids, bool special) const override {
     std::vector<std::string> tokens;
     for (std::int32_t id : ids) {
       const Text& text = text_of(id);
-      if (!text.spelled || text.special) continue;
+      if (!text.spelled || (text.special && !special)) continue;
       tokens.push_back(text.decoded.empty() ? *text.spelled : text.decoded);
     }
     return decoders_.decode(std::move(tokens));

@@ -78,6 +78,14 @@ Charsmap::Rule Charsmap::longest(std::string_view text, int max_matches) const {
   return rule;
 }
 
+bool Charsmap::may_match(char first, char second) const {
+  if (units_.empty()) return false;
+  const auto a = static_cast<unsigned char>(first), b = static_cast<unsigned char>(second);
+  const std::size_t place = offset(units_[0]) ^ a;
+  const std::uint32_t unit = units_[place];
+  return label(unit) == a && (has_leaf(unit) || label(units_[place ^ offset(unit) ^ b]) == b);
+}
+
 bool Charsmap::is_utf8() const {
   if (first_invalid_utf8(replacements_) != replacements_.size()) return false;
   return std::none_of(units_.begin(), units_.end(), [this](std::uint32_t unit) {
@@ -91,7 +99,20 @@ SentencepieceNormalizer::SentencepieceNormalizer(const Vocabulary& vocabulary, c
       add_dummy_prefix_(vocabulary.add_dummy_prefix),
       remove_extra_whitespaces_(vocabulary.remove_extra_whitespaces),
       whitespace_as_suffix_(vocabulary.whitespace_as_suffix),
-      space_(vocabulary.escape_whitespaces ? kSpaceMark : std::string_view(" ")) {}
+      space_(vocabulary.escape_whitespaces ? kSpaceMark : std::string_view(" ")) {
+  for (std::size_t first = 0; first < plain_.size(); ++first)
+    for (std::size_t second = 0; second < plain_.size(); ++second)
+      plain_[first][second] = first != ' ' && !charsmap_.may_match(static_cast<char>(first), static_cast<char>(second));
+}
+
+std::size_t SentencepieceNormalizer::plain_prefix(std::string_view text) const {
+  std::size_t size = 0;
+  for (; size + 1 < text.size(); ++size) {
+    const auto first = static_cast<unsigned char>(text[size]), second = static_cast<unsigned char>(text[size + 1]);
+    if (first >= 128 || second >= 128 || !plain_[first][second] || user_defined_->may_start(text[size])) break;
+  }
+  return size;
+}
 
 SentencepieceNormalizer::Step SentencepieceNormalizer::step(std::string_view text) const {
   if (user_defined_->may_start(text[0]))
@@ -116,6 +137,12 @@ std::string SentencepieceNormalizer::normalize(std::string_view text, bool dummy
   if (adds_space && !whitespace_as_suffix_) out += space_;
   bool after_space = remove_extra_whitespaces_;
   while (!text.empty()) {
+    if (const std::size_t plain = plain_prefix(text); plain > 0) {
+      out += text.substr(0, plain);
+      text.remove_prefix(plain);
+      after_space = false;
+      continue;
+    }
     Step next = step(text);
     text.remove_prefix(next.length);
     if (after_space) next.output.remove_prefix(std::min(next.output.find_first_not_of(' '), next.output.size()));

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <array>
+#include <bitset>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -30,6 +32,8 @@ class Charsmap {
   /// The shortest one.
   Rule shortest(std::string_view text) const { return longest(text, 1); }
   bool empty() const noexcept { return units_.empty(); }
+  /// False if no rule matches a text that begins with these two bytes.
+  bool may_match(char first, char second) const;
   /// All replacements are valid UTF-8, wherever a rule points.
   bool is_utf8() const;
 
@@ -53,9 +57,13 @@ class SentencepieceNormalizer {
     std::string_view output;
   };
   Step step(std::string_view text) const;
+  /// Bytes at the start of `text` that stay as they are and are no spaces, as far as a table of two characters tells.
+  std::size_t plain_prefix(std::string_view text) const;
 
   const PrefixMatcher* user_defined_;
   Charsmap charsmap_;
+  // [first][second] of ASCII: no rule matches, and the first is no space
+  std::array<std::bitset<128>, 128> plain_;
   bool add_dummy_prefix_, remove_extra_whitespaces_, whitespace_as_suffix_;
   std::string_view space_;
 };

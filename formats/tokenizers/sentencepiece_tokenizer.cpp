@@ -28,7 +28,7 @@ class SentencepieceTokenizer final : public Tokenizer {
   explicit SentencepieceTokenizer(const Vocabulary& vocabulary);
 
   std::vector<std::int32_t> encode(std::string_view text, bool parse_special) const override;
-  std::string decode(std::span<const std::int32_t> ids) const override;
+  std::string decode(std::span<const std::int32_t> ids, bool special) const override;
   std::string piece(std::int32_t id) const override;
   std::int32_t size() const override { return size_; }
 
@@ -164,7 +164,7 @@ void SentencepieceTokenizer::encode_text(std::string_view text, bool dummy_prefi
   const std::string normalized = normalizer_.normalize(text, dummy_prefix);
   const std::size_t first = ids.size();
   if (unigram_)
-    for (const auto& part : unigram_->encode(normalized)) emit(part.text, part.id, nullptr, 0, ids);
+    unigram_->encode(normalized, [&](std::string_view piece, std::int32_t id) { emit(piece, id, nullptr, 0, ids); });
   else merge_pieces(normalized, ids);
   if (vocabulary_.byte_fallback) return;
   // A run of unknown characters is one unknown piece.
@@ -210,7 +210,7 @@ std::vector<std::int32_t> SentencepieceTokenizer::encode(std::string_view text, 
   return ids;
 }
 
-std::string SentencepieceTokenizer::decode(std::span<const std::int32_t> ids) const {
+std::string SentencepieceTokenizer::decode(std::span<const std::int32_t> ids, bool special) const {
   std::string out, bytes;
   const auto flush_bytes = [&] {
     for (std::size_t at = 0; at < bytes.size();) {
@@ -232,11 +232,14 @@ std::string SentencepieceTokenizer::decode(std::span<const std::int32_t> ids) co
     flush_bytes();
     at_start = at_start && out.empty();
     if (token) {
-      if (!token->special) out += token->content;
+      if (!token->special || special) out += token->content;
       continue;
     }
-    if (type(id) == PieceType::control) continue;
     std::string_view text = vocabulary_.pieces[static_cast<std::size_t>(id)].text;
+    if (type(id) == PieceType::control) {
+      if (special) out += text;
+      continue;
+    }
     bool stripped = false;
     if (at_start && strips_space && text.starts_with(kSpaceMark)) {
       text.remove_prefix(kSpaceMark.size());

@@ -20,14 +20,14 @@ class LlamaCppTokenizer final : public Tokenizer {
   explicit LlamaCppTokenizer(const Vocabulary& vocabulary);
 
   std::vector<std::int32_t> encode(std::string_view text, bool parse_special) const override;
-  std::string decode(std::span<const std::int32_t> ids) const override;
+  std::string decode(std::span<const std::int32_t> ids, bool special) const override;
   std::string piece(std::int32_t id) const override { return at(id).text; }
   std::int32_t size() const override { return static_cast<std::int32_t>(pieces_.size()); }
 
  private:
   void encode_text(std::string_view text, std::vector<std::int32_t>& ids) const;
   const Piece& at(std::int32_t id) const;
-  std::string shown(std::int32_t id) const;
+  std::string shown(std::int32_t id, bool special) const;
   std::optional<std::int32_t> byte_id(std::uint8_t byte) const;
 
   std::vector<Piece> pieces_;
@@ -46,11 +46,12 @@ LlamaCppTokenizer::LlamaCppTokenizer(const Vocabulary& vocabulary)
     if (!index_.add(id))
       throw Error(ErrorKind::bad_input, {}, "token " + std::to_string(id) + " '" + at(id).text + "' is defined twice",
                   "the tokenizer is corrupt: llama.cpp refuses it too");
-  merger_.emplace(
-      index_, pieces_, [](const Piece&) { return true; }, true);  // types do not matter to merges
   specials_.emplace(pieces_, vocabulary.added, index_);
   if (vocabulary.model == "plamo2") plamo2_.emplace(pieces_);
-  if (vocabulary.model == "unigram") unigram_.emplace(vocabulary, pieces_, *specials_);
+  else if (vocabulary.model == "unigram") unigram_.emplace(vocabulary, pieces_, *specials_);
+  else
+    merger_.emplace(
+        index_, pieces_, [](const Piece&) { return true; }, true);  // types do not matter to merges
   for (int byte = 0; byte < 256; ++byte)
     byte_ids_[static_cast<std::size_t>(byte)] = byte_id(static_cast<std::uint8_t>(byte)).value_or(-1);
 }
@@ -111,11 +112,11 @@ std::vector<std::int32_t> LlamaCppTokenizer::encode(std::string_view text, bool 
   return ids;
 }
 
-/// llama_token_to_piece with special = false.
-std::string LlamaCppTokenizer::shown(std::int32_t id) const {
+/// llama_token_to_piece.
+std::string LlamaCppTokenizer::shown(std::int32_t id, bool special) const {
   const Piece& piece = at(id);
   const LlamaCppSpecials::Attributes& attributes = specials_->of(id);
-  if (attributes.control) return {};
+  if (attributes.control) return special ? piece.text : std::string();
   if (plamo2_) {
     const auto byte = piece.type == PieceType::byte ? plamo2_byte(piece.text) : std::nullopt;
     return byte ? std::string(1, static_cast<char>(*byte)) : piece.text;
@@ -133,10 +134,10 @@ std::string LlamaCppTokenizer::shown(std::int32_t id) const {
   return {};  // unused
 }
 
-std::string LlamaCppTokenizer::decode(std::span<const std::int32_t> ids) const {
+std::string LlamaCppTokenizer::decode(std::span<const std::int32_t> ids, bool special) const {
   std::string out;
   for (std::size_t index = 0; index < ids.size(); ++index) {
-    const std::string text = shown(ids[index]);
+    const std::string text = shown(ids[index], special);
     const bool drop_space = index == 0 && add_space_prefix_ && text.starts_with(' ');
     out += drop_space ? std::string_view(text).substr(1) : text;
   }

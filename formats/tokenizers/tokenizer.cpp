@@ -7,6 +7,13 @@
 
 namespace ropewalk::formats {
 
+std::string text_of_id(const Vocabulary& vocabulary, std::int32_t id) {
+  for (const AddedToken& token : vocabulary.added)
+    if (token.id == id && !token.content.empty()) return token.content;
+  const auto at = static_cast<std::size_t>(id);
+  return at < vocabulary.pieces.size() ? vocabulary.pieces[at].text : "";
+}
+
 std::unique_ptr<Tokenizer> Tokenizer::create(const Vocabulary& vocabulary) {
   if (vocabulary.rules == TokenizerRules::tokenizers && vocabulary.pipeline) return make_pipeline_tokenizer(vocabulary);
   const bool llama_cpp = vocabulary.rules == TokenizerRules::llama_cpp;

@@ -46,11 +46,15 @@ std::optional<std::uint8_t> byte_of_piece(std::string_view text);
 ///                     nullopt
 ///   add_bos, ...    tokenizer_config.json, nullopt if it does not say; of a tokenizer.json its
 ///                   post-processor if tokenizer_config.json says neither
+///   legacy          tokenizer_config.json; where it does not say, false if its tokenizer_class is LlamaTokenizer(Fast)
 ///   chat_templates  chat_template.jinja and additional_chat_templates/*.jinja, else tokenizer_config.json's string or
 ///     list
 /// nullopt if it has no tokenizer file at all; Error(unsupported) if only kinds not read yet (vocab.json alone);
 /// Error(bad_input) with line and column for values of a wrong type.
 std::optional<Vocabulary> read_hf_vocabulary(const std::filesystem::path& folder);
+
+/// What stands at an id: its added token's text, else its piece's; empty where there is none.
+std::string text_of_id(const Vocabulary& vocabulary, std::int32_t id);
 
 /// What llama.cpp 0.5 changes in a vocabulary it loads, for rules llama_cpp: phi-3's tokens (by general.name) strip the
 /// whitespace to their right. Adds to vocabulary.added. Changes that follow from a token's own text are made by
@@ -72,11 +76,11 @@ class Tokenizer {
   /// llama_cpp: llama_tokenize with add_special = false; control and unknown tokens are text unless parse_special,
   /// user-defined ones never.
   virtual std::vector<std::int32_t> encode(std::string_view text, bool parse_special = false) const = 0;
-  /// sentencepiece: the library's Decode, always UTF-8; added tokens are their content, or nothing if special.
-  /// tokenizers: the library's decode without special tokens; ids that stand for nothing are skipped.
-  /// llama_cpp: llama_detokenize without special tokens: bytes, which may cut a character. Error(bad_input) for an id
-  /// that does not exist.
-  virtual std::string decode(std::span<const std::int32_t> ids) const = 0;
+  /// Special tokens are left out, or stand as they are spelled if `special`.
+  /// sentencepiece: the library's Decode, always UTF-8; added tokens are their content.
+  /// tokenizers: the library's decode; ids that stand for nothing are skipped.
+  /// llama_cpp: llama_detokenize: bytes, which may cut a character. Error(bad_input) for an id that does not exist.
+  virtual std::string decode(std::span<const std::int32_t> ids, bool special = false) const = 0;
   /// The id's own spelling, for people. Error(bad_input) for an id that does not exist.
   virtual std::string piece(std::int32_t id) const = 0;
   /// One past the largest id.

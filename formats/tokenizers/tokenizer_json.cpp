@@ -72,7 +72,8 @@ UnigramModel read_unigram(const JsonNode& model, Vocabulary& vocabulary) {
     vocabulary.pieces.push_back({piece.item(0).string(), 0, PieceType::normal});
     const std::string& text = vocabulary.pieces.back().text;
     if (text.size() > kMaxTokenBytes) piece.unsupported("has more than 4096 bytes");
-    if (!seen.emplace(text, static_cast<std::int32_t>(id)).second) piece.fail("stands twice");
+    if (const auto [first, is_new] = seen.emplace(text, static_cast<std::int32_t>(id)); !is_new)
+      piece.fail("is '" + text + "', which is 'model/vocab/" + std::to_string(first->second) + "' already");
     out.scores.push_back(piece.item(1).number());
     vocabulary.pieces.back().score = static_cast<float>(out.scores.back());
   }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "formats/tokenizers/characters.h"
+#include "formats/tokenizers/library_unicode.h"
 
 namespace ropewalk::formats {
 namespace {
@@ -44,6 +45,39 @@ void order_marks(std::vector<utf8proc_int32_t>& text) {
   }
 }
 
+struct Form {
+  bool compose, compatible;
+};
+
+/// `text` without a character that the forms do not know.
+void append_known(std::string_view text, Form form, std::vector<utf8proc_int32_t>& codes, std::string& out) {
+  codes.clear();
+  decompose(text, form.compatible, codes);
+  order_marks(codes);
+  if (form.compose) {
+    const auto options = static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+    const utf8proc_ssize_t n =
+        utf8proc_normalize_utf32(codes.data(), static_cast<utf8proc_ssize_t>(codes.size()), options);
+    codes.resize(static_cast<std::size_t>(std::max<utf8proc_ssize_t>(n, 0)));
+  }
+  for (utf8proc_int32_t code : codes) append_utf8(out, static_cast<std::uint32_t>(code));
+}
+
+/// Nothing decomposes, moves or combines across a character that the forms do not know: between two of them a text is
+/// one of its own.
+void append_form(std::string_view text, Form form, std::vector<utf8proc_int32_t>& codes, std::string& out) {
+  for (std::size_t at = 0; at < text.size();) {
+    const Character next = first_character(text.substr(at));
+    at += next.length;
+    if (!newer_than_library_forms(next.code)) continue;
+    append_known(text.substr(0, at - next.length), form, codes, out);
+    out += text.substr(at - next.length, next.length);
+    text.remove_prefix(at);
+    at = 0;
+  }
+  append_known(text, form, codes, out);
+}
+
 }  // namespace
 
 std::string unicode_form(std::string_view text, bool compose, bool compatible) {
@@ -60,17 +94,8 @@ std::string unicode_form(std::string_view text, bool compose, bool compatible) {
     text.remove_prefix(plain);
     std::size_t end = is_ascii(text[0]) ? 1 : 0;
     while (end < text.size() && !is_ascii(text[end])) ++end;
-    codes.clear();
-    decompose(text.substr(0, end), compatible, codes);
+    append_form(text.substr(0, end), {compose, compatible}, codes, out);
     text.remove_prefix(end);
-    order_marks(codes);
-    if (compose) {
-      const auto options = static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE);
-      const utf8proc_ssize_t n =
-          utf8proc_normalize_utf32(codes.data(), static_cast<utf8proc_ssize_t>(codes.size()), options);
-      codes.resize(static_cast<std::size_t>(std::max<utf8proc_ssize_t>(n, 0)));
-    }
-    for (utf8proc_int32_t code : codes) append_utf8(out, static_cast<std::uint32_t>(code));
   }
   return out;
 }

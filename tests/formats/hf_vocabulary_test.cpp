@@ -71,6 +71,7 @@ TEST(HfVocabularyFixture, ReadsLlama2) {
   EXPECT_EQ(vocabulary.pieces[29871].text, "\u2581");
   EXPECT_EQ(vocabulary.bos, 1);
   EXPECT_EQ(vocabulary.eos, 2);
+  EXPECT_EQ(vocabulary.legacy, false);      // LlamaTokenizer, and not said
   EXPECT_EQ(vocabulary.pad, std::nullopt);  // "pad_token": null
   EXPECT_EQ(vocabulary.add_eos, false);
 }
@@ -361,7 +362,7 @@ std::vector<BadTokenizer> bad_tokenizers() {
       json("no pieces", json_of(R"({"type": "Unigram", "unk_id": 0, "vocab": []})"),
            "/tokenizer.json:1:1: the file has no pieces" + again),
       json("a unigram's piece twice", json_of(R"({"type": "Unigram", "unk_id": 0, "vocab": [["a", 0], ["a", 0]]})"),
-           "/tokenizer.json:1:64: 'model/vocab/1' stands twice" + again),
+           "/tokenizer.json:1:64: 'model/vocab/1' is 'a', which is 'model/vocab/0' already" + again),
       json("an unknown token out of range", json_of(R"({"type": "Unigram", "unk_id": 5, "vocab": [["a", 0]]})"),
            "/tokenizer.json:1:41: 'model/unk_id' is 5, expected a whole number from 0 to 0" + again),
       json("a regular expression of 128 kB", regex_of(std::string(1 << 17, 'a')),
@@ -454,9 +455,9 @@ TEST(GgufVocabulary, BadOnesAreRefusedWithOneLine) {
   const std::vector<std::pair<Keys, std::string>> cases = {
       {{spm}, "tokenizer.ggml.tokens is missing or no array of strings"},
       {{spm, key("tokens", gguf_i32s({1, 2}))}, "tokenizer.ggml.tokens is missing or no array of strings"},
-      {{spm, key("tokens", gguf_strings({"a", "b", "a"}))}, "token 2 stands twice in tokenizer.ggml.tokens"},
+      {{spm, key("tokens", gguf_strings({"a", "b", "a"}))}, "tokenizer.ggml.tokens has 'a' twice, as tokens 0 and 2"},
       {{gpt2, key("tokens", gguf_strings({"a", "a"})), key("merges", gguf_strings({}))},
-       "token 1 stands twice in tokenizer.ggml.tokens"},
+       "tokenizer.ggml.tokens has 'a' twice, as tokens 0 and 1"},
       {{spm, tokens, key("scores", gguf_f32s({0, 1}))}, "tokenizer.ggml.scores has 2 elements for 3 tokens"},
       {{spm, tokens, key("scores", gguf_strings({"0", "1", "2"}))},
        "tokenizer.ggml.scores has elements of type string, expected f32"},
@@ -482,11 +483,18 @@ TEST(GgufVocabulary, BadOnesAreRefusedWithOneLine) {
     }
     EXPECT_EQ(line, "m.gguf: " + problem + fix);
   }
-  // Ids past the vocabulary are passed over, as by the engine.
+  // Ids past the vocabulary are passed over, as by the engine, and told.
   GgufFile file;
   file.keys = {spm, tokens, key("bos_token_id", gguf_u32(99)), key("eos_token_id", gguf_u32(0xFFFFFFFFu))};
-  EXPECT_EQ(read_gguf_vocabulary(file, "m.gguf")->bos, 1);
-  EXPECT_EQ(read_gguf_vocabulary(file, "m.gguf")->eos, 2);
+  std::vector<std::string> warnings;
+  const auto vocabulary = read_gguf_vocabulary(file, "m.gguf", &warnings);
+  EXPECT_EQ(vocabulary->bos, 1);
+  EXPECT_EQ(vocabulary->eos, 2);
+  EXPECT_EQ(warnings, (std::vector<std::string>{
+                          "m.gguf: tokenizer.ggml.bos_token_id is 99, expected an id from 0 to 2: llama.cpp passes "
+                          "over it and has 1",
+                          "m.gguf: tokenizer.ggml.eos_token_id is 4294967295, expected an id from 0 to 2: llama.cpp "
+                          "passes over it and has 2"}));
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include "formats/tokenizers/regex.h"
 #include "formats/tokenizers/tokenizer.h"
+#include "formats/tokenizers/unicode_forms.h"
 #include "lib/error.h"
 
 namespace ropewalk::formats {
@@ -66,7 +67,8 @@ TEST(TokenizerJson, RefusesWhatTheLibraryRefuses) {
   bad(file(bpe(R"({"a": 99999999999})", "[]")), "99999999999",
       "'model/vocab/a' is 99999999999, expected a whole number from 0 to 16777215");
   bad(file(bpe(R"({"a": 16777215})", "[]")), R"({"a")", "'model/vocab' has 1 pieces and ids up to 16777215");
-  bad(file(R"({"type": "Unigram", "vocab": [["a", 0], ["a", 1]]})"), R"(["a", 1])", "'model/vocab/1' stands twice");
+  bad(file(R"({"type": "Unigram", "vocab": [["a", 0], ["a", 1]]})"), R"(["a", 1])",
+      "'model/vocab/1' is 'a', which is 'model/vocab/0' already");
   bad(file(R"({"type": "Unigram", "vocab": [["a", 0]], "unk_id": 17})"), "17",
       "'model/unk_id' is 17, expected a whole number from 0 to 0");
   bad(R"({"version": "1.0"})", "{", "the file has no 'model'");
@@ -168,6 +170,28 @@ TEST(TokenizerJson, WordCharactersInAndOutOfBrackets) {
 }
 
 /// Catastrophic patterns end with one line, not with the heat death.
+/// NFC, NFD, NFKC, NFKD of tokenizers 0.23.3: what came after Unicode 9 is left as it is, and nothing passes it.
+TEST(UnicodeForm, IsThatOfTheLibrarysAge) {
+  struct Case {
+    const char *text, *nfc, *nfd, *nfkc, *nfkd;
+  };
+  for (const Case& one : {
+           Case{"\u32FF\u32FE", "\u32FF\u32FE", "\u32FF\u32FE", "\u32FF\u30F2", "\u32FF\u30F2"},
+           Case{"a\u1ABF\u0301", "a\u1ABF\u0301", "a\u1ABF\u0301", "a\u1ABF\u0301", "a\u1ABF\u0301"},
+           Case{"e\u0301\u1DFA\u0323\u0301", "\u00E9\u1DFA\u0323\u0301", "e\u0301\u1DFA\u0323\u0301",
+                "\u00E9\u1DFA\u0323\u0301", "e\u0301\u1DFA\u0323\u0301"},
+           Case{"\U00011935\U00011930", "\U00011935\U00011930", "\U00011935\U00011930", "\U00011935\U00011930",
+                "\U00011935\U00011930"},
+           Case{"\U00011938", "\U00011938", "\U00011938", "\U00011938", "\U00011938"},
+           Case{"\uA7F2\uFB01", "\uA7F2\uFB01", "\uA7F2\uFB01", "\uA7F2fi", "\uA7F2fi"},
+       }) {
+    EXPECT_EQ(unicode_form(one.text, true, false), one.nfc);
+    EXPECT_EQ(unicode_form(one.text, false, false), one.nfd);
+    EXPECT_EQ(unicode_form(one.text, true, true), one.nfkc);
+    EXPECT_EQ(unicode_form(one.text, false, true), one.nfkd);
+  }
+}
+
 TEST(TokenizerJson, GivesUpOnCatastrophicMatches) {
   const auto bomb = tokenizer(with_regex("(a+)+$|(a*)*b"));
   try {

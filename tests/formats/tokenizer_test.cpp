@@ -126,7 +126,10 @@ TEST_P(LlamaCppGolden, Encode) {
 TEST_P(LlamaCppGolden, Decode) {
   ASSERT_GT(item_["decode"].size(), 150u);
   for (const auto& one : item_["decode"])
-    EXPECT_EQ(golden::shown(tokenizer_->decode(one[0].get<Ids>())), golden::shown(golden::unhex(one[1]))) << one[0];
+    for (const bool special : {false, true})
+      EXPECT_EQ(golden::shown(tokenizer_->decode(one[0].get<Ids>(), special)),
+                golden::shown(golden::unhex(one[special ? 2 : 1])))
+          << one[0];
 }
 TEST_P(LlamaCppGolden, Corpus) { expect_chunks(item_, *tokenizer_); }
 
@@ -232,6 +235,7 @@ TEST(TokenizerProperty, DecodeUndoesEncode) {
 
 Vocabulary llama2_with_added() {
   Vocabulary vocabulary = read_hf_vocabulary(kGolden / "tokenizers/llama2").value();
+  vocabulary.legacy = true;
   vocabulary.added = {{.id = 32000, .content = "<|im_start|>", .special = true, .in_decoder = true},
                       {.id = 32001, .content = "<|im_start|>x", .special = true, .in_decoder = true},
                       {.id = 32002, .content = "<tool>", .lstrip = true, .rstrip = true, .in_decoder = true}};
@@ -267,9 +271,20 @@ TEST(AddedTokens, LegacyFalseDropsThePrefixAfterAToken) {
   EXPECT_EQ(after, (Ids{32002, 10994}));   // Hello
 }
 
+/// transformers 5.23.0 and 4.57.6 encode "a<x>b" with Llama 2's tokenizer.model and a LlamaTokenizer that says nothing of
+/// legacy as 263 32000 29890 and 263 32000 289; with legacy true and false both as here.
+TEST(AddedTokens, LlamaTokenizerIsNotLegacyUnlessItSaysSo) {
+  Vocabulary vocabulary = read_hf_vocabulary(kGolden / "tokenizers/llama2").value();
+  vocabulary.added = {{.id = 32000, .content = "<x>", .in_decoder = true}};
+  EXPECT_EQ(Tokenizer::create(vocabulary)->encode("a<x>b"), (Ids{263, 32000, 29890}));
+  vocabulary.legacy = true;
+  EXPECT_EQ(Tokenizer::create(vocabulary)->encode("a<x>b"), (Ids{263, 32000, 289}));
+}
+
 TEST(AddedTokens, Decode) {
   const auto tokenizer = Tokenizer::create(llama2_with_added());
   EXPECT_EQ(tokenizer->decode(Ids{15043, 32000, 32002, 15043}), "Hello<tool> Hello");  // 32000 is special: nothing
+  EXPECT_EQ(tokenizer->decode(Ids{1, 15043, 32000, 32002, 15043}, true), "<s> Hello<|im_start|><tool> Hello");
   EXPECT_EQ(tokenizer->piece(32001), "<|im_start|>x");
   EXPECT_THROW(tokenizer->decode(Ids{32003}), Error);
   EXPECT_THROW(tokenizer->decode(Ids{-1}), Error);

@@ -144,7 +144,7 @@ class NoPermission : public BadTarget {
     refused({{"inspect", text},
              {"convert", text, "-o", out, "--type", "f16", "--quiet"},
              {"merge", text, "-o", (scratch / "out").string(), "--dtype", "f16", "--quiet"},
-             {"tokenize", text, "-p", "text"}},
+             {"perplexity", text, "-c", "64"}},
             place, problem);
   }
   std::vector<fs::path> closed;
@@ -167,6 +167,7 @@ TEST_F(NoPermission, UnreadableConfig) {
 TEST_F(NoPermission, UnreadableTokenizer) {
   close(source / "tokenizer.model");
   refused_source(source.string(), source / "tokenizer.model");
+  refused({{"tokenize", source.string(), "-p", "text"}}, source / "tokenizer.model", "Permission denied");
 }
 TEST_F(NoPermission, UnreadableFolder) {
   for (const fs::perms left : {fs::perms::none, fs::perms::owner_exec, fs::perms::owner_read}) {

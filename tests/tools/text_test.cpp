@@ -209,7 +209,7 @@ TEST_F(Text, IdsThatAreNoneAreNamedWithTheirLine) {
   EXPECT_EQ(said("{}"), "error: " + ids + ":1:1: the file holds object, expected a list of token ids");
   for (const std::vector<std::string>& words :
        std::vector<std::vector<std::string>>{{"tokenize", source, "--decode", "-p", "1 2", "--bos"},
-                                             {"tokenize", source, "--tokens", ids, "--special"},
+                                             {"tokenize", source, "--tokens", ids, "--bos"},
                                              {"perplexity", source, "-c", "64", "-f", "-", "-f", "-"}}) {
     const Ran ran = run(words);
     EXPECT_EQ(ran.exit, 2) << ran.out << ran.err;
@@ -272,6 +272,83 @@ TEST_F(Text, WithoutATokenizerTheOptionThatHelpsIsNamed) {
       << "and it helps";
   EXPECT_EQ(run({"perplexity", bare.string(), "-c", "64"}).err.find("--tokenizer"), std::string::npos)
       << "perplexity has none";
+}
+
+/// Whoever needs ids says why there are none, in one line; whoever does not goes on.
+TEST_F(Text, ARefusedTokenizerIsOneLineWithItsReason) {
+  const std::string folder = copy_of(source, scratch / "refused").string(), ids = (scratch / "ids.json").string(),
+                    out = (scratch / "out.gguf").string();
+  for (const char* name : {"tokenizer.model", "tokenizer.json"}) fs::remove(fs::path(folder) / name);
+  spill(folder + "/vocab.json", "{}");
+  spill(ids, Json(std::vector<int>(70, 5)).dump());
+  for (const auto& words :
+       std::vector<std::vector<std::string>>{{"tokenize", folder, "-p", "text"},
+                                             {"perplexity", folder, "-c", "64"},
+                                             {"verify", source, "--against", folder, "-c", "64"},
+                                             {"generate", folder, "-p", "text"},
+                                             {"logits", folder, "-c", "64", "-o", (scratch / "l.safetensors").string()},
+                                             {"passkey", folder, "-c", "64"},
+                                             {"convert", folder, "-o", out}})
+    for (const bool quiet : {false, true}) {
+      std::vector<std::string> all = words;
+      if (quiet) all.emplace_back("-q");
+      const Ran ran = run(all);
+      EXPECT_EQ(ran.exit, 4) << words[0] << ": " << ran.err;
+      EXPECT_EQ(ran.err_lines().size(), 1u) << words[0] << ": " << ran.err;
+      EXPECT_NE(ran.err.find("error: " + folder + ": no tokenizer.json or tokenizer.model, only vocab.json"),
+                std::string::npos)
+          << words[0] << ": " << ran.err;
+    }
+  for (const auto& words : std::vector<std::vector<std::string>>{
+           {"inspect", folder},
+           {"perplexity", folder, "-c", "64", "--tokens", ids},
+           {"convert", folder, "-o", (scratch / "folder").string(), "--type", "hf:f16"}}) {
+    const Ran ran = run(words);
+    EXPECT_EQ(ran.exit, 0) << words[0] << ": " << ran.err;
+    EXPECT_NE(ran.err.find("warning: tokenizer not read: "), std::string::npos) << words[0] << ": " << ran.err;
+  }
+}
+
+/// Ids of a folder or GGUF that has nothing but the tokenizer are those of the whole model.
+TEST_F(Text, ATokenizerNeedsNoWeights) {
+  const Json whole = run({"tokenize", source, "-p", "Once upon a time", "--json"}).json();
+  const fs::path alone = scratch / "alone";
+  fs::create_directory(alone);
+  const std::string empty = (scratch / "empty").string();
+  fs::create_directory(empty);
+  const auto check = [&](const std::string& of) {
+    const Ran ran = run({"tokenize", of, "-p", "Once upon a time", "--json"});
+    ASSERT_EQ(ran.exit, 0) << ran.err;
+    EXPECT_EQ(ran.json()["ids"], whole["ids"]) << of;
+    const Ran seen = run({"inspect", of, "--json"});
+    ASSERT_EQ(seen.exit, 0) << seen.err;
+    EXPECT_EQ(seen.json()["kind"], "tokenizer");
+    EXPECT_EQ(seen.json()["tokenizer"]["pieces"], 512) << seen.out;
+    EXPECT_EQ(run({"inspect", of}).exit, 0);
+    EXPECT_EQ(run({"perplexity", of, "-c", "64"}).exit, 3) << "who computes needs weights";
+  };
+  for (const char* name : {"tokenizer.model", "tokenizer.json"}) {
+    fs::copy_file(fs::path(source) / name, alone / name);
+    check(alone.string());
+    fs::remove(alone / name);
+  }
+  fs::copy_file(fs::path(source) / "config.json", alone / "config.json");  // without weights it is a tokenizer still
+  fs::copy_file(fs::path(source) / "tokenizer.model", alone / "tokenizer.model");
+  EXPECT_EQ(run({"tokenize", alone.string(), "-p", "Once upon a time", "--json"}).json()["ids"], whole["ids"]);
+  EXPECT_EQ(run({"tokenize", empty, "-p", "Once upon a time"}).exit, 3);
+
+  const std::string vocabulary = std::string(ROPEWALK_GOLDEN_DIR) + "/bpe/toys/alphabet.gguf";
+  EXPECT_EQ(run({"tokenize", vocabulary, "-p", "a", "--count"}).out, "1\n");
+  EXPECT_EQ(run({"inspect", vocabulary, "--json"}).json()["kind"], "tokenizer");
+  EXPECT_EQ(run({"perplexity", vocabulary, "-c", "64"}).exit, 3);
+}
+
+/// transformers 5.23.0 decodes 1 403 407 of this folder as "<s> Once upon" with skip_special_tokens=False.
+TEST_F(Text, SpecialTokensAreWrittenIfAskedFor) {
+  const Json ids = run({"tokenize", source, "-p", "Once upon", "--bos", "--json"}).json()["ids"];
+  EXPECT_EQ(ids, Json({1, 403, 407}));
+  EXPECT_EQ(run({"tokenize", source, "--decode", "-p", "1 403 407"}).out, "Once upon\n");
+  EXPECT_EQ(run({"tokenize", source, "--decode", "--special", "-p", "1 403 407"}).out, "<s> Once upon\n");
 }
 
 }  // namespace

@@ -119,6 +119,44 @@ TEST_F(Structure, DefaultsAreTheirEffect) {
   tokenizer_differs("and the other way round");
 }
 
+// As Qwen2.5 and some copies of GPT-2: config.json names a bos that the tokenizer does not have and never adds.
+TEST_F(Structure, IdsThatOnlyConfigJsonNames) {
+  const fs::path model = folder.path() / "model";
+  fs::copy(golden_dir() / "bpe/llama3-rope", model);
+  formats::write_bytes(model / "tokenizer_config.json", "{}");
+  formats::Json tokenizer = formats::read_json(model / "tokenizer.json");
+  tokenizer["post_processor"] = nullptr;
+  formats::write_bytes(model / "tokenizer.json", tokenizer.dump());
+  source = open_golden(model.string());
+  candidate = exported(source, "named.gguf");
+  EXPECT_EQ(candidate.vocabulary->bos, 1);
+  EXPECT_EQ(candidate.vocabulary->eos, 2);
+  EXPECT_EQ(candidate.vocabulary->add_bos, false);
+  EXPECT_TRUE(all_pass(compare().gates));
+  Vocabulary& v = *candidate.vocabulary;
+  const Vocabulary good = v;
+  v.bos = 11, tokenizer_differs("lost: what llama.cpp takes for a BPE's"), v = good;
+  v.bos.reset(), tokenizer_differs("lost"), v = good;
+  v.eos = 11, tokenizer_differs("eos lost"), v = good;
+  v.add_bos = true, tokenizer_differs("added to a text");
+}
+
+// Where the tokenizer's own ids are not config.json's they count, and the export has them.
+TEST_F(Structure, IdsThatConfigJsonNamesOtherwise) {
+  const fs::path model = folder.path() / "model";
+  fs::copy(golden_dir() / "fixtures/models/stories260K", model);
+  formats::Json config = formats::read_json(model / "config.json");
+  config["bos_token_id"] = 5, config["eos_token_id"] = 6;
+  formats::write_bytes(model / "config.json", config.dump());
+  fs::remove(model / "tokenizer.json");
+  source = open_golden(model.string());
+  candidate = exported(source, "otherwise.gguf");
+  EXPECT_EQ(candidate.vocabulary->bos, 1);
+  EXPECT_EQ(candidate.vocabulary->eos, 2);
+  EXPECT_TRUE(all_pass(compare().gates));
+  candidate.vocabulary->bos = 5, tokenizer_differs("config.json's");
+}
+
 TEST_F(Structure, TwoTokenScoresSwapped) {
   auto& pieces = candidate.vocabulary->pieces;
   std::swap(pieces[300].score, pieces[400].score);
