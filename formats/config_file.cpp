@@ -123,4 +123,8 @@ std::optional<int> tokenizer_limit(const Json& tokenizer_config) {
   return n >= 1 && n < std::numeric_limits<int>::max() ? std::optional(int(n)) : std::nullopt;
 }
 
+bool limit_follows(double limit, int before, int context) {
+  return limit < context || (limit == before && context < before);
+}
+
 }  // namespace ropewalk::formats

@@ -41,5 +41,8 @@ ModelPart model_part(const Json& config);
 
 /// model_max_length of a tokenizer_config.json; nullopt where it is no number of tokens (1e30 stands for none).
 std::optional<int> tokenizer_limit(const Json& tokenizer_config);
+/// Whether such a limit becomes `context` where the context served becomes that, from `before`: it is less, or the old
+/// context, which is lowered.
+bool limit_follows(double limit, int before, int context);
 
 }  // namespace ropewalk::formats

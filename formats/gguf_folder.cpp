@@ -73,7 +73,8 @@ Json with_likely_rope(const Json& config, const ModelConfig& model, const RopeTa
                       {"high_freq_factor", 4.0},
                       {"original_max_position_embeddings", target.spec.original_context.value_or(kLlama3Original)}};
   if (!dictionary) return config;
-  return config_with_rope(config, {.rope_parameters = *dictionary, .context = target.context}, model);
+  const RopeRequest request{*dictionary, target.context, target.spec, target.context, {}};
+  return config_with_rope(config, request, model);
 }
 
 struct Sampling {

@@ -214,7 +214,7 @@ class TransformersReader {
 
   /// transformers multiplies by any number; no model was trained with one that is not above 0.
   void refuse_magnitude(const std::optional<double>& attention) const {
-    if (!attention || (*attention > 0 && *attention <= std::numeric_limits<float>::max())) return;
+    if (!attention || is_attention_factor(*attention)) return;
     const Json* given = fields_.value("attention_factor");
     const bool own = given && !given->is_null();
     fields_.fail(ErrorKind::bad_input, fields_.pointer_to(own ? "attention_factor" : "mscale"),

@@ -23,6 +23,13 @@ struct RopeGeometry {
 RopeSpec read_hf_rope(const std::string& path, const std::string& text, const Json& config,
                       const RopeGeometry& geometry, std::vector<std::string>& warnings);
 
+/// What a SPEC scales.
+struct TrainedRope {
+  int context = 0;  // tokens, the SPEC's original or the base's; 0: the SPEC scales nothing anew (native)
+  double theta = 10000;
+  std::optional<double> alpha = std::nullopt;  // of method ntk, which is written as a base that is raised by it
+};
+
 /// A SPEC of the command line: "METHOD[,key=value]..." with Hugging Face's key names ("original" for
 /// original_max_position_embeddings, "to" for a target context), or a JSON object as it stands in a model card. Sizes
 /// take suffixes: 64k is 65536. `base` is the checkpoint's own rope (L when the SPEC does not say).
@@ -31,9 +38,11 @@ RopeSpec read_hf_rope(const std::string& path, const std::string& text, const Js
 /// "like=NAME" takes the published recipe of that name (rope_presets.h); ntk-by-parts is said as longrope lists; native
 /// is the rope that `base` has, whatever code computes it now.
 struct RopeRequest {
-  Json rope_parameters;                          // version-5 keys without rope_theta unless the SPEC gives one
-  int context = 0;                               // new max_position_embeddings
-  std::optional<RopeSpec> meant = std::nullopt;  // what was asked for, where rope_parameters say it by other means
+  Json rope_parameters;  // version-5 keys without rope_theta unless the SPEC gives one
+  int context = 0;       // new max_position_embeddings
+  RopeSpec spec;         // what was asked for, by its method's name even where rope_parameters say it by other means
+  int served = 0;        // tokens under it: s times the original context of a dynamic rope, else `context`
+  TrainedRope trained;
 };
 RopeRequest parse_rope_spec(std::string_view spec, const ModelConfig& base);
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
@@ -10,6 +11,11 @@
 #include "lib/rope.h"
 
 namespace ropewalk::formats {
+
+/// The largest factor that a rope is meant by.
+inline constexpr double kMostFactor = 65536;
+/// What cosines and sines may be multiplied by: above 0, in float32.
+inline bool is_attention_factor(double value) { return value > 0 && value <= std::numeric_limits<float>::max(); }
 
 /// True for a rope_type and a `type` that say the same in two generations' words: longrope and su, default and mrope.
 bool is_renamed_type(const Json& rope_type, const Json& type);

@@ -5,10 +5,10 @@
 #include <set>
 
 #include "formats/config_file.h"
+#include "formats/rope_base.h"
 #include "formats/rope_choice.h"
-#include "formats/rope_config.h"
 #include "formats/rope_dictionary.h"
-#include "formats/rope_fields.h"
+#include "formats/rope_rewrite.h"
 #include "lib/error.h"
 #include "lib/plural.h"
 
@@ -45,18 +45,8 @@ WantedLayer* find_layer(WantedRope& ropes, std::string_view kind) {
 
 /// What parse_rope_spec makes of one kind's SPEC, as a rope, and the tokens it serves.
 RopeTarget requested(std::string_view spec, const RopeSpec& before, const std::string& model_type) {
-  ModelConfig base;
-  base.model_type = model_type;
-  base.rope = before;
-  base.context = before.context;
-  base.head_dim = paired_channels(before);
-  const RopeRequest request = parse_rope_spec(spec, base);
-  if (request.meant) return {*request.meant, request.context};
-  const Json config = {{"rope_scaling", request.rope_parameters},
-                       {"rope_theta", before.theta},
-                       {"max_position_embeddings", request.context}};
-  std::vector<std::string> warnings;
-  return {read_transformers_rope("", "", config, {base.head_dim, request.context}, warnings), request.context};
+  RopeRequest request = parse_rope_spec(spec, rope_base_model(wanted_rope(before, before.context), model_type));
+  return {std::move(request.spec), request.served};
 }
 
 /// The dictionary of one kind, by the method's own name.
@@ -191,7 +181,8 @@ std::set<int> lengths(const WantedRope& wanted) {
 
 std::optional<WantedRope> layer_ropes(const Json& config, std::string_view spec) {
   if (!config.is_object()) return std::nullopt;
-  const EngineReading reading = read_as(newest(Engine::transformers), config);
+  const std::optional<Json> renamed = with_longrope_for_su(config);
+  const EngineReading reading = read_as(newest(Engine::transformers), renamed ? *renamed : config);
   if (reading.error || !reading.context) return std::nullopt;
   WantedRope ropes = wanted_rope(reading, *reading.context);
   const bool one = ropes.layers.size() == 1 && ropes.layers[0].layer_type.empty();
@@ -224,10 +215,7 @@ WantedRope parse_layer_ropes(std::string_view spec, const WantedRope& base, cons
                   "it has " + listed(kinds_of(base)) + R"(: give {"KIND": {"rope_type": ...}, ...})");
     const RopeTarget target = requested(named ? std::string_view(item.value().dump()) : spec, layer->spec, model_type);
     layer->spec = target.spec;
-    // transformers' dynamic takes the length of the file for its L
-    const auto* dynamic = std::get_if<RopeDynamic>(&target.spec.scaling);
-    context =
-        std::max(context, dynamic ? int(std::lround(dynamic->factor * dynamic->original_context)) : target.context);
+    context = std::max(context, target.context);
   }
   wanted.context = context;
   for (WantedLayer& layer : wanted.layers) layer.spec.context = context;

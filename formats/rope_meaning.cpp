@@ -37,6 +37,7 @@ class MeaningReader {
     const std::optional<RopeGeometry> shape = own ? geometry() : std::nullopt;
     if (shape) meaning_.rope = wanted_rope(read_hf_rope(path_, text_, config_, *shape, meaning_.warnings), 0);
     else take_reading();
+    for (const WantedLayer& layer : meaning_.rope.layers) judge_factor(layer.spec);
     return finish();
   }
 
@@ -116,6 +117,22 @@ class MeaningReader {
     return std::move(meaning_);
   }
 
+  /// A context is stretched by 1 or more, and by no more than a SPEC may ask for.
+  void judge_factor(const RopeSpec& spec) {
+    const double s = rope_factor(spec).value_or(1);
+    if (s >= 1 && s <= kMostFactor) return;
+    const auto from = std::find_if(spec.provenance.begin(), spec.provenance.end(),
+                                   [](const RopeProvenance& one) { return one.field == "factor"; });
+    const std::string pointer = from == spec.provenance.end() ? "" : from->pointer;
+    const std::string what = "the rope factor is " + trimmed(s);
+    if (s > kMostFactor)
+      fail(pointer, what + ", which no context has been extended by",
+           "write the new context / the original one, at most " + trimmed(kMostFactor));
+    const bool told = std::any_of(meaning_.warnings.begin(), meaning_.warnings.end(),
+                                  [](const std::string& one) { return one.find("below 1") != std::string::npos; });
+    if (!told) meaning_.warnings.push_back(what + ", below 1: the context shrinks");
+  }
+
   /// A base that stands where transformers does not look, if it is the only one and its own is a default.
   void find_base() {
     if (meaning_.rope.layers.size() != 1) return;
@@ -172,7 +189,7 @@ int context_made_for(const WantedRope& rope, bool dynamic_extends) {
     double scaled = 0;
     if (yarn) scaled = s * yarn->original_context;
     if (dynamic && dynamic_extends) scaled = s * dynamic->original_context;
-    if (s >= 1 && s <= 65536 && scaled < 1 << 30) longest = std::max(longest, std::round(scaled));
+    if (s >= 1 && s <= kMostFactor && scaled < 1 << 30) longest = std::max(longest, std::round(scaled));
   }
   return int(longest);
 }

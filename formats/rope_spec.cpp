@@ -8,7 +8,6 @@
 #include "formats/rope_dictionary.h"
 #include "formats/rope_fields.h"
 #include "formats/rope_presets.h"
-#include "formats/trained_rope.h"
 #include "lib/error.h"
 #include "lib/nearest_word.h"
 
@@ -46,28 +45,16 @@ class SpecParser {
   SpecParser(std::string_view spec, const ModelConfig& base) : text_(spec), base_(base) {}
 
   RopeRequest parse() {
-    read();
-    return finish();
-  }
-
-  TrainedRope trained() {
-    read();
-    const std::string method = method_->name;
-    if (method == "native") return {};
-    apply_preset();
-    TrainedRope out{original(), number("rope_theta").value_or(base_.rope.theta)};
-    if (method == "ntk" && base_.rope.rotary_dim > 2) out.alpha = factor("alpha", out.context);
-    return out;
-  }
-
- private:
-  void read() {
     const auto begin = text_.find_first_not_of(" \t\r\n");
     if (begin == std::string::npos) fail("it is empty", "write METHOD[,key=value]..., such as yarn,factor=4");
     if (text_[begin] == '{') read_json();
     else read_words();
+    RopeRequest request = method_->name == std::string("native") ? native() : finish();
+    take_spec(request);
+    return request;
   }
 
+ private:
   [[noreturn]] void fail(const std::string& problem, const std::string& fix) const {
     throw Error(ErrorKind::usage, {}, "rope '" + text_.substr(0, 120) + "': " + problem, fix);
   }
@@ -209,10 +196,10 @@ class SpecParser {
 
   RopeRequest finish() {
     const std::string method = method_->name;
-    if (method == "native") return native();
     apply_preset();
     const int length = original();
     RopeRequest request;
+    request.trained = {length, number("rope_theta").value_or(base_.rope.theta)};
     request.rope_parameters = Json::object();
     request.rope_parameters["rope_type"] = method == "none" || method == "ntk" ? "default" : method;
     if (const auto theta = number("rope_theta")) request.rope_parameters["rope_theta"] = *theta;
@@ -221,7 +208,6 @@ class SpecParser {
     else if (method == "proportional") finish_proportional(request);
     else if (method == "ntk-by-parts") finish_by_parts(request, length);
     else finish_scaled(request, method, length);
-    check(request);
     return request;
   }
 
@@ -232,7 +218,7 @@ class SpecParser {
       fail(std::string("neither ") + key + " nor to says how far to extend",
            std::string("add ") + key + "=4 or to=64k");
     const double s = given ? *given : *to / length;
-    if (!(s >= 1 && s <= 65536))
+    if (!(s >= 1 && s <= kMostFactor))
       fail(given   ? std::string(key) + " is " + values_.at(key).dump() + ", a number from 1 to 65536 was expected"
            : s < 1 ? "to is below the original context of " + std::to_string(length)
                    : "to is more than 65536 times the original context of " + std::to_string(length),
@@ -258,7 +244,8 @@ class SpecParser {
   void finish_ntk(RopeRequest& request, int length) const {
     const double alpha = factor("alpha", length);
     const int d = base_.rope.rotary_dim;
-    const double theta = number("rope_theta").value_or(base_.rope.theta);
+    const double theta = request.trained.theta;
+    if (d > 2) request.trained.alpha = alpha;
     request.rope_parameters["rope_theta"] = d > 2 ? theta * std::pow(alpha, double(d) / (d - 2)) : theta;
     request.context = served(alpha, length);
   }
@@ -270,7 +257,7 @@ class SpecParser {
   }
 
   /// No dictionary names the method; longrope lists say its frequencies.
-  void finish_by_parts(RopeRequest& request, int length) const {
+  void finish_by_parts(RopeRequest& request, int length) {
     const double s = factor("factor", length);
     request.context = served(s, length);
     RopeSpec spec{number("rope_theta").value_or(base_.rope.theta), base_.rope.rotary_dim, RopeNtkByParts{s, length}};
@@ -278,11 +265,11 @@ class SpecParser {
     carry(request, spec);
   }
   /// `spec` as longrope lists.
-  void carry(RopeRequest& request, const RopeSpec& spec) const {
+  void carry(RopeRequest& request, const RopeSpec& spec) {
     const std::optional<Json> lists = longrope_dictionary(spec, request.context, request.context);
     if (!lists) fail("no config.json that transformers 5.23.0 reads can say " + describe(spec), "take another method");
     request.rope_parameters = *lists;
-    request.meant = spec;
+    carried_ = spec;
   }
 
   /// The rope that the checkpoint has, said so that no code of its own is needed.
@@ -293,7 +280,6 @@ class SpecParser {
     request.context = int(number("to").value_or(own));
     if (std::optional<Json> parameters = rope_dictionary(base_.rope)) request.rope_parameters = *parameters;
     else carry(request, base_.rope);
-    check(request);
     return request;
   }
 
@@ -370,24 +356,32 @@ class SpecParser {
     }
   }
 
+  /// What the dictionary says by itself: a class may have a rope of its own where there is none (gpt_oss), or refuse it.
   /// The reader has the last word on values, so that nothing is written that it would refuse.
-  void check(const RopeRequest& request) const {
+  void take_spec(RopeRequest& request) const {
     if (request.context < 1) fail("the context would be below 1", "correct it");
-    Json config = {{"rope_scaling", request.rope_parameters},
-                   {"rope_theta", base_.rope.theta},
-                   {"max_position_embeddings", request.context}};
+    const Json config = {{"rope_scaling", request.rope_parameters},
+                         {"rope_theta", base_.rope.theta},
+                         {"max_position_embeddings", request.context}};
     std::vector<std::string> warnings;
     try {
-      read_transformers_rope("", "", config, {base_.head_dim, request.context}, warnings);
+      request.spec =
+          read_transformers_rope("config.json", "", config, {paired_channels(base_.rope), request.context}, warnings);
     } catch (const Error& error) {
       fail(error.problem(), error.fix());
     }
+    if (carried_) request.spec = *carried_;
+    request.served = request.context;
+    if (const auto* dynamic = std::get_if<RopeDynamic>(&request.spec.scaling))
+      request.served = int(
+          std::min(std::round(dynamic->factor * dynamic->original_context), double(std::numeric_limits<int>::max())));
   }
 
   std::string text_;
   const ModelConfig& base_;
   const Method* method_ = nullptr;
   std::optional<double> magnitude_;  // c of a recipe's attention factor c ln s + 1
+  std::optional<RopeSpec> carried_;  // what longrope lists stand for
   bool json_ = false;
   Json values_ = Json::object();
 };
@@ -395,8 +389,6 @@ class SpecParser {
 }  // namespace
 
 RopeRequest parse_rope_spec(std::string_view spec, const ModelConfig& base) { return SpecParser(spec, base).parse(); }
-
-TrainedRope trained_rope(std::string_view spec, const ModelConfig& base) { return SpecParser(spec, base).trained(); }
 
 std::optional<int> parse_context(std::string_view text) {
   std::int64_t value = 0;

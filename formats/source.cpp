@@ -131,7 +131,7 @@ void open_hf(Source& source, const fs::path& path, bool synthetic) {
     config = read_hf_config(files.config_path, "", files.hf.config, of_new);  // no text: places no longer hold
     for (std::string& one : of_new)
       if (std::find(warnings.begin(), warnings.end(), one) == warnings.end()) warnings.push_back(std::move(one));
-    if (request.meant) config.rope.original_context = rope_original_context(*request.meant);
+    config.rope.original_context = rope_original_context(request.spec);
   }
   source.synthetic = synthetic;
   if (synthetic) {
@@ -167,7 +167,7 @@ void replace_gguf_rope(Source& source) {
   config.context = request.context;
   config.rope = read_hf_rope("+rope=" + *source.spec.rope, "", json, {config.head_dim, request.context},
                              source.checkpoint.warnings);
-  if (request.meant) config.rope.original_context = rope_original_context(*request.meant);
+  config.rope.original_context = rope_original_context(request.spec);
 }
 
 void open_gguf(Source& source, const fs::path& path, TokenizerUse use) {

@@ -182,6 +182,7 @@ void report(const formats::Source& source, const ExtendOptions& options, const E
                  {"written", written.files},
                  {"weights", written.weights.empty() ? Json(nullptr) : Json(written.weights)},
                  {"plan", nullptr},
+                 {"recommended", nullptr},
                  {"original", nullptr},
                  {"context", source.checkpoint.config.context},
                  {"kv_cache", nullptr},

@@ -88,6 +88,7 @@ void report(const formats::Source& source, const ExtendOptions& options, const F
                  {"written", written.files},
                  {"weights", written.weights.empty() ? Json(nullptr) : Json(written.weights)},
                  {"plan", nullptr},
+                 {"recommended", nullptr},
                  {"original", nullptr},
                  {"context", after.context},
                  {"kv_cache", nullptr},

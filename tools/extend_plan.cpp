@@ -11,6 +11,7 @@
 #include "formats/rope_layers.h"
 #include "formats/rope_rewrite.h"
 #include "lib/error.h"
+#include "lib/rope_bands.h"
 #include "lib/rope_coverage.h"
 #include "tools/describe.h"
 #include "tools/extend.h"
@@ -27,6 +28,12 @@ struct Planned {
   formats::RopeTarget target;  // the rope, and the tokens to serve
   double factor = 0;           // 0: the method has none
   std::vector<formats::EngineVerdict> verdicts;
+  RopeCoverage coverage = {};  // against the original context
+
+  long readers() const {
+    return std::count_if(verdicts.begin(), verdicts.end(),
+                         [](const formats::EngineVerdict& one) { return one.right(); });
+  }
 };
 
 /// The context before scaling, and who says so.
@@ -70,7 +77,7 @@ formats::EngineVerdict gguf_verdict(const formats::RopeTarget& target, int head_
 class Planner {
  public:
   Planner(const PlannedModel& model, const ExtendOptions& options, int original)
-      : model_(model), options_(options), config_(model.config), context_(*options.context) {
+      : model_(model), options_(options), config_(model.config), context_(*options.context), original_(original) {
     factor_ = std::max(1.0, double(context_) / original);
     const bool plain = std::holds_alternative<RopeUnscaled>(config_.rope.scaling) &&
                        config_.rope.frequency_divisors.empty() && original == config_.context && !model.unread;
@@ -95,6 +102,8 @@ class Planner {
     add("YaRN", "yarn" + to);
     if (std::holds_alternative<RopeLlama3>(config_.rope.scaling)) add("llama3", "llama3" + to);
     if (config_.model_type == "mistral") add("YaRN, like yarn-mistral", "yarn" + to + ",like=yarn-mistral");
+    for (Planned& row : planned_)
+      row.coverage = rope_coverage(unscaled_rope(config_.rope), original_, row.target.spec, context_);
     return std::move(planned_);
   }
 
@@ -109,11 +118,7 @@ class Planner {
     const formats::RopeRequest request = formats::parse_rope_spec(row.spec, base);
     Json config = in_gguf() ? Json{{"rope_theta", config_.rope.theta}} : model_.hf_config;
     config = formats::config_with_rope(config, request, base);
-    std::vector<std::string> known;
-    row.target.context = context_;
-    row.target.spec = request.meant
-                          ? *request.meant
-                          : formats::read_hf_rope("--plan", "", config, {config_.head_dim, request.context}, known);
+    row.target = {request.spec, context_};
     judge(row, config);
     planned_.push_back(std::move(row));
   }
@@ -190,7 +195,7 @@ class Planner {
   const PlannedModel& model_;
   const ExtendOptions& options_;
   const ModelConfig& config_;
-  int context_;
+  int context_, original_;
   double factor_ = 1;
   std::string suffix_;
   std::vector<Planned> planned_;
@@ -259,20 +264,8 @@ void check_target_context(const ModelConfig& config, const Original& original, i
       "plan for more");
 }
 
-RopeCoverage coverage_of(const Planned& row, const ModelConfig& config, int original, int context) {
-  RopeSpec trained = config.rope;
-  trained.scaling = RopeUnscaled{};
-  trained.attention_factor = std::nullopt;
-  trained.frequency_divisors.clear();
-  return rope_coverage(trained, original, row.target.spec, context);
-}
-long readers(const Planned& row) {
-  return std::count_if(row.verdicts.begin(), row.verdicts.end(),
-                       [](const formats::EngineVerdict& one) { return one.right(); });
-}
-
 /// A row for each method, as text and as JSON.
-Table plan_table(const std::vector<Planned>& all, const ModelConfig& config, int original, int context, Json& list) {
+Table plan_table(const std::vector<Planned>& all, int context, Json& list) {
   Table table{{{"method"},
                {"factor", true},
                {"unseen", true},
@@ -282,13 +275,12 @@ Table plan_table(const std::vector<Planned>& all, const ModelConfig& config, int
                {"--rope"}},
               {}};
   for (const Planned& row : all) {
-    const RopeCoverage coverage = coverage_of(row, config, original, context);
-    const long right = readers(row);
+    const RopeCoverage& coverage = row.coverage;
     table.rows.push_back(
         {row.method.starts_with("YaRN, ") ? row.method.substr(6) : row.method,
          row.factor == 0 ? "-" : number_text(row.factor, 6), fixed_text(coverage.unseen_angle_ratio, 2),
          number_text(100 * coverage.high_frequency_damage, 3) + " %", fixed_text(coverage.attention_factor, 4),
-         std::to_string(right) + " of " + std::to_string(row.verdicts.size()), row.spec});
+         std::to_string(row.readers()) + " of " + std::to_string(row.verdicts.size()), row.spec});
     list.push_back({{"method", row.method},
                     {"factor", row.factor == 0 ? Json(nullptr) : Json(row.factor)},
                     {"context", context},
@@ -325,43 +317,49 @@ std::string heading(const PlannedModel& model, const ExtendOptions& options, con
 /// The method to take: of those that more than half of the newest engines read (where engines were asked for, as many of
 /// them as any method has; so too where none has half) the one that meets no angle it was not trained on, spares the
 /// pairs that tell neighbours apart and has most readers, the later row of two alike. nullptr: nobody reads any.
-const Planned* recommended(const std::vector<Planned>& all, const ModelConfig& config, const ExtendOptions& options,
-                           int original) {
+const Planned* recommended(const std::vector<Planned>& all, const ExtendOptions& options) {
   long most = 0;
   for (const Planned& row : all)
-    if (!row.spec.empty()) most = std::max(most, readers(row));
+    if (!row.spec.empty()) most = std::max(most, row.readers());
   const long half = long(all.front().verdicts.size()) / 2;
   const long least = options.engines.empty() && most > half ? half + 1 : most;
   const Planned* best = nullptr;
   std::tuple<bool, bool, long> merits;
   for (const Planned& row : all) {
-    if (row.spec.empty() || most == 0 || readers(row) < least) continue;
-    const RopeCoverage coverage = coverage_of(row, config, original, *options.context);
-    const std::tuple<bool, bool, long> mine = {coverage.unseen_angle_ratio <= 1.05,
-                                               coverage.high_frequency_damage <= 0.05, readers(row)};
+    if (row.spec.empty() || most == 0 || row.readers() < least) continue;
+    const std::tuple<bool, bool, long> mine = {row.coverage.unseen_angle_ratio <= 1.05,
+                                               row.coverage.high_frequency_damage <= 0.05, row.readers()};
     if (!best || mine >= merits) best = &row, merits = mine;
   }
   return best;
 }
 
-/// The command for that method, for the engines that were asked for and read it.
-std::string advice(const std::vector<Planned>& all, const ModelConfig& config, const ExtendOptions& options,
-                   const Original& original, bool gguf) {
+/// What to do: in words, and as JSON (null: nothing is to be written).
+struct Advice {
+  std::string text;
+  Json recommended;
+};
+
+/// The command for the recommended method, for the engines that were asked for and read it.
+Advice advice(const std::vector<Planned>& all, const ModelConfig& config, const ExtendOptions& options,
+              const Original& original, bool gguf) {
   if (*options.context <= own_length(config, original))
-    return "as it is: the model serves " + std::to_string(*options.context) + " tokens without a change";
-  const Planned* best = recommended(all, config, options, original.tokens);
-  if (!best) return "no engine of these reads any of these methods over this file";
+    return {"as it is: the model serves " + std::to_string(*options.context) + " tokens without a change", nullptr};
+  const Planned* best = recommended(all, options);
+  if (!best) return {"no engine of these reads any of these methods over this file", nullptr};
   std::string command =
-      "to write one: ropewalk extend " + options.source + (gguf ? " -o OUT.gguf" : " -o OUT") + " --rope " + best->spec;
+      "ropewalk extend " + options.source + (gguf ? " -o OUT.gguf" : " -o OUT") + " --rope " + best->spec;
   std::vector<std::string> others;
   const std::vector<formats::EngineVersion> asked = parse_engines(options.engines);
   for (std::size_t i = 0; i < best->verdicts.size(); ++i) {
     if (!best->verdicts[i].right()) others.push_back(best->verdicts[i].reading.engine.title());
     else if (i < asked.size()) command += " --engine " + options.engines[i];
   }
-  if (others.empty()) return command;
-  return command + "\n" + listed(others) +
-         (others.size() == 1 ? " does not run it: see its row" : " do not run it: see their rows");
+  std::string text = "to write one: " + command;
+  if (!others.empty())
+    text += "\n" + listed(others) +
+            (others.size() == 1 ? " does not run it: see its row" : " do not run it: see their rows");
+  return {text, {{"method", best->method}, {"spec", best->spec}, {"command", command}, {"not_read_by", others}}};
 }
 
 }  // namespace
@@ -374,7 +372,9 @@ int run_extend_plan(const ExtendOptions& options, const Io& io) {
   const std::vector<Planned> all = Planner(model, options, original.tokens).all();
   const KvCache kv = kv_cache(model, *options.context);
   Json list = Json::array();
-  Table table = plan_table(all, model.config, original.tokens, *options.context, list);
+  Table table = plan_table(all, *options.context, list);
+  const bool model_is_gguf = formats::parse_source(options.source).model.ends_with(".gguf");
+  Advice what = advice(all, model.config, options, original, model_is_gguf);
   Output output{.command = "extend", .source = model.text, .warnings = model.warnings};
   output.body = {{"rope", rope_json(model.config.rope, model.config.context)},
                  {"layers", nullptr},
@@ -389,6 +389,7 @@ int run_extend_plan(const ExtendOptions& options, const Io& io) {
                  {"losses", Json::array()},
                  {"notes", Json::array()},
                  {"plan", std::move(list)},
+                 {"recommended", std::move(what.recommended)},
                  {"dry_run", true}};
   output.text(heading(model, options, original, kv));
   output.table(std::move(table));
@@ -405,8 +406,7 @@ int run_extend_plan(const ExtendOptions& options, const Io& io) {
     });
   };
   if (std::any_of(all.begin(), all.end(), runs_another)) output.text("other: it runs another rope");
-  const bool model_is_gguf = formats::parse_source(options.source).model.ends_with(".gguf");
-  output.text(advice(all, model.config, options, original, model_is_gguf));
+  output.text(std::move(what.text));
   emit(output, options.common, io);
   return 0;
 }

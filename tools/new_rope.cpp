@@ -1,8 +1,6 @@
 #include "tools/new_rope.h"
 
-#include <algorithm>
-#include <cmath>
-
+#include "formats/config_file.h"
 #include "formats/gguf_folder.h"
 #include "formats/gguf_model.h"
 #include "formats/hf_config.h"
@@ -31,13 +29,13 @@ ModelConfig model_before(const formats::Source& source, const Json& old_config) 
   return formats::read_hf_config(path, source.hf->config_text, base.config, known);
 }
 
-/// A JSON file in which `key` is set to `context` if `stale` says so of its whole number.
+/// A JSON file in which `key` is set to `context` if `stale` says so of its number.
 template <typename Stale>
 std::optional<std::string> changed(const fs::path& path, const char* key, int context, Stale stale) {
   std::error_code ignored;
   if (!fs::is_regular_file(path, ignored)) return std::nullopt;
   Json json = formats::read_json(path);
-  if (!json.is_object() || !json.contains(key) || !json[key].is_number_integer() || !stale(json[key]))
+  if (!json.is_object() || !json.contains(key) || !json[key].is_number() || !stale(json[key].get<double>()))
     return std::nullopt;
   json[key] = context;
   return json_text(json);
@@ -110,10 +108,9 @@ void change_other_files(const formats::Source& source, const NewRope& rope, Fold
     plan.notes.push_back(name + " left out: remote code, which nothing names any more");
   }
   change(hf.folder, "generation_config.json", "max_length", ", the old context,",
-         [&](const Json& value) { return value == before && value != context; });
+         [&](double limit) { return limit == before && limit != context; });
   change(source.tokenizer_folder.empty() ? hf.folder : source.tokenizer_folder, "tokenizer_config.json",
-         "model_max_length", "",
-         [&](const Json& value) { return value < context || (value == before && context < before); });
+         "model_max_length", "", [&](double limit) { return formats::limit_follows(limit, before, context); });
 }
 
 }  // namespace
@@ -167,10 +164,8 @@ std::optional<NewRope> new_rope(const formats::Source& source) {
   if (source.hf)
     rope.old_config = formats::parse_json((source.hf->folder / "config.json").string(), source.hf->config_text);
   rope.before = model_before(source, rope.old_config);
-  rope.target = {source.checkpoint.config.rope, source.checkpoint.config.context};
-  if (const auto meant = formats::parse_rope_spec(*source.spec.rope, rope.before).meant) rope.target.spec = *meant;
-  if (const auto* dynamic = std::get_if<RopeDynamic>(&rope.target.spec.scaling))
-    rope.target.context = int(std::min(std::round(dynamic->factor * dynamic->original_context), 2147483647.0));
+  const formats::RopeRequest request = formats::parse_rope_spec(*source.spec.rope, rope.before);
+  rope.target = {request.spec, request.served};
   return rope;
 }
 

@@ -112,7 +112,6 @@ int run_rope(const RopeOptions& options, Io& io) {
   const RopeSource source = open_rope_source(options.sources[0], options.context, io);
   if (!source.meant && (options.engines.empty() || options.flags)) throw with_readers(source);
   question.options.context = options.context;
-  question.options.tokenizer_limit = source.tokenizer_limit;
   question.sequence_length =
       options.sequence_length.value_or(source.meant ? source.meant->context : options.context.value_or(4096));
   if (question.sequence_length < 1)

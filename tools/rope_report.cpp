@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
+#include <set>
 
-#include "formats/trained_rope.h"
+#include "formats/unseen_angle.h"
 #include "lib/rope_bands.h"
 #include "lib/rope_coverage.h"
 #include "tools/one_line.h"
@@ -71,8 +71,14 @@ Table pair_table(const std::vector<RopePair>& pairs) {
 }
 
 Table provenance_table(const RopeSource& source, const RopeSpec& spec) {
+  constexpr std::size_t kWidest = 92;  // beside the longest field, of 120 columns
   Table table{{{"field"}, {"from"}}, {}};
-  for (const RopeProvenance& from : spec.provenance) table.rows.push_back({from.field, place_of(source, from)});
+  for (const RopeProvenance& from : spec.provenance) {
+    std::string place = place_of(source, from);
+    if (const std::size_t name = place.find(':'); place.size() > kWidest && name != std::string::npos)
+      place = "line " + place.substr(name + 1);  // of the one file there is
+    table.rows.push_back({from.field, std::move(place)});
+  }
   return table;
 }
 
@@ -197,15 +203,38 @@ class EngineRows {
                {}};
 };
 
+/// The groups' names over columns of numbers: without versions where a terminal has no room for them and no engine is
+/// there in two.
+std::vector<std::string> headings(const std::vector<RopeGroup>& groups) {
+  std::vector<std::string> names, bare;
+  std::set<std::string> seen;
+  std::size_t width = 8, engines = 0;
+  for (const RopeGroup& group : groups) {
+    names.push_back(group.name);
+    width += std::max<std::size_t>(group.name.size(), 10) + 3;
+    std::string without;
+    for (std::size_t at = 0; at < group.name.size(); ++engines) {
+      const std::size_t end = std::min(group.name.find(", ", at), group.name.size());
+      const std::string engine = group.name.substr(at, std::min(group.name.find(' ', at), end) - at);
+      seen.insert(engine);
+      without += (without.empty() ? "" : ", ") + engine;
+      at = end + 2;
+    }
+    bare.push_back(std::move(without));
+  }
+  return width > 120 && seen.size() == engines ? bare : names;
+}
+
 /// Where the groups part, pair by pair, for one kind of layer.
 std::optional<Table> parting_table(const std::vector<RopeGroup>& groups, std::size_t layer, int length) {
   Table table{{{"pair", true}}, {}};
   std::vector<std::vector<double>> columns;
+  const std::vector<std::string> names = headings(groups);
   for (const RopeGroup& group : groups) {
     if (layer >= group.rope.layers.size()) return std::nullopt;
     columns.push_back(rope_table(group.rope.layers[layer].spec, length).inv_freq);
     if (columns.back().size() != columns[0].size()) return std::nullopt;
-    table.columns.push_back({group.name, true});
+    table.columns.push_back({names[columns.size() - 1], true});
   }
   for (std::size_t pair = 0; pair < columns[0].size(); ++pair) {
     bool part = false;
@@ -255,6 +284,8 @@ std::vector<std::string> past_training(const RopeSource& source) {
 
 std::vector<RopeTarget> ask_engines(const RopeSource& source, const RopeQuestion& question) {
   std::vector<RopeTarget> targets;
+  const std::vector<std::string> untrained =
+      question.flags && source.meant ? past_training(source) : std::vector<std::string>();
   for (const formats::EngineVersion& engine : question.engines) {
     RopeTarget target{source.read(engine, question.options), std::nullopt, std::nullopt};
     if (source.meant) {
@@ -262,9 +293,10 @@ std::vector<RopeTarget> ask_engines(const RopeSource& source, const RopeQuestion
       if (question.flags) {
         formats::EngineOptions alone = question.options;
         alone.context.reset();
+        alone.tokenizer_limit = source.tokenizer_limit;
         target.flags = engine_flags(engine, source.on_disk(), *source.meant, alone);
         if (target.flags->possible)
-          for (const std::string& note : past_training(source)) target.flags->notes.push_back(note);
+          target.flags->notes.insert(target.flags->notes.end(), untrained.begin(), untrained.end());
       }
     }
     targets.push_back(std::move(target));

@@ -9,8 +9,8 @@
 #include "formats/rope_config.h"
 #include "formats/rope_layers.h"
 #include "formats/rope_meaning.h"
+#include "formats/rope_rewrite.h"
 #include "formats/synthetic.h"
-#include "formats/trained_rope.h"
 #include "lib/error.h"
 #include "lib/file.h"
 #include "lib/rope_bands.h"
@@ -70,15 +70,6 @@ void warn_of_refusal(RopeSource& source) {
                             one_line(reading.error->text.substr(0, 200)));
 }
 
-ModelConfig base_of(const formats::WantedRope& meant, const Json& config) {
-  ModelConfig base;
-  base.model_type = config.is_object() ? config.value("model_type", "llama") : "llama";
-  base.rope = meant.layers.at(0).spec;
-  base.context = base.rope.context;
-  base.head_dim = base.rope.rotary_dim;
-  return base;
-}
-
 /// Of none and ntk, which are written as a plain rope: what was trained stands in the SPEC and its base alone.
 void take_unscaled_spec(RopeSource& source, const formats::TrainedRope& trained) {
   RopeSpec& spec = source.meant->layers.at(0).spec;
@@ -89,36 +80,47 @@ void take_unscaled_spec(RopeSource& source, const formats::TrainedRope& trained)
   spec.scaling = RopeNtk{*trained.alpha};
 }
 
+void take_request(RopeSource& source, const formats::RopeRequest& request) {
+  source.meant = formats::wanted_rope(request.spec, request.served);
+  source.declared = request.served;
+  take_unscaled_spec(source, request.trained);
+}
+
+/// The one rope of a file, of whatever class, as extend would write it. What is meant is the SPEC's alone: a class that
+/// refuses the method does so in the row of its engine.
+void rewrite_file(RopeSource& source) {
+  const formats::ModelPart part = formats::model_part(source.config);
+  const formats::RewrittenRope rewritten = formats::rewrite_rope(*part.json, *source.meant, *source.spec);
+  Json written = formats::emit_rope(rewritten.config, rewritten.base, rewritten.target, {}).config;
+  if (part.nested()) source.rewritten[Json::json_pointer(part.pointer)] = std::move(written);
+  else source.rewritten = std::move(written);
+  try {
+    source.warnings = formats::read_rope_meaning(source.config_path, "", source.rewritten).warnings;
+  } catch (const Error&) {
+    source.warnings.clear();
+  }
+  take_request(source, rewritten.request);
+}
+
 void take_spec(RopeSource& source) {
   if (source.gguf && source.meant->layers.size() > 1)
     throw Error(ErrorKind::unsupported, {source.gguf_path},
                 "the layers have different ropes, and one SPEC cannot replace them", "leave +rope= out");
+  source.read_as = "+rope=" + *source.spec;
+  const int before = source.meant->context;
   if (const auto layers = source.gguf ? std::nullopt : formats::layer_ropes(source.config, *source.spec)) {
     source.meant = formats::parse_layer_ropes(*source.spec, *layers, source.config);
     source.declared = source.meant->context;
     source.rewritten = formats::emit_layer_ropes(source.config, *source.meant, {}).config;
     source.warnings.clear();
-    source.read_as = "+rope=" + *source.spec;
-    return;
+  } else if (source.gguf) {
+    take_request(source, formats::parse_rope_spec(*source.spec, formats::rope_base_model(*source.meant, "llama")));
+  } else {
+    rewrite_file(source);
   }
-  const ModelConfig base = base_of(*source.meant, source.config);
-  const formats::RopeRequest request = formats::parse_rope_spec(*source.spec, base);
-  Json config = source.config;
-  if (source.gguf)
-    config = {{"model_type", "llama"},
-              {"head_dim", base.head_dim},
-              {"hidden_size", base.head_dim},
-              {"num_attention_heads", 1},
-              {"max_position_embeddings", base.context},
-              {"rope_theta", base.rope.theta},
-              {"rope_scaling", nullptr}};
-  source.rewritten = formats::config_with_rope(config, request, base);
-  source.warnings.clear();
-  take_meaning(source, source.rewritten, "");
-  if (request.meant) source.meant = formats::wanted_rope(*request.meant, source.meant->context);
-  source.declared = source.meant->context;
-  take_unscaled_spec(source, formats::trained_rope(*source.spec, base));
-  source.read_as = "+rope=" + *source.spec;
+  source.written_limit = source.tokenizer_limit;
+  if (source.tokenizer_limit && formats::limit_follows(*source.tokenizer_limit, before, source.meant->context))
+    source.written_limit = source.meant->context;
 }
 
 }  // namespace
@@ -128,7 +130,8 @@ formats::FlagsSource RopeSource::on_disk() const {
   return &config;
 }
 
-EngineReading RopeSource::read(const formats::EngineVersion& engine, const formats::EngineOptions& options) const {
+EngineReading RopeSource::read(const formats::EngineVersion& engine, formats::EngineOptions options) const {
+  options.tokenizer_limit = written_limit;
   return gguf ? formats::read_as(engine, *gguf, gguf_path, options) : formats::read_as(engine, rewritten, options);
 }
 
@@ -151,7 +154,7 @@ RopeSource open_rope_source(const std::string& text, std::optional<int> context,
     source.config_text = read_text_file(config, formats::JsonLimits{}.max_bytes);
     source.config = source.rewritten = read_config(source);
     formats::require_model_config(source.config_path, source.config);
-    source.tokenizer_limit = tokenizer_limit_in(config.parent_path());
+    source.tokenizer_limit = source.written_limit = tokenizer_limit_in(config.parent_path());
   }
   try {
     if (source.gguf) {

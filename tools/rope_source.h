@@ -18,10 +18,11 @@ struct RopeSource {
   std::string text;                         // as written
   std::string config_path, config_text;     // "" for a GGUF
   formats::Json config;                     // as it lies on disk
-  formats::Json rewritten;                  // with +rope=SPEC written in; the same without
+  formats::Json rewritten;                  // what extend would write for +rope=SPEC; the same without
   std::unique_ptr<formats::GgufFile> gguf;  // set for a GGUF
   std::string gguf_path;
-  std::optional<int> tokenizer_limit;        // model_max_length of tokenizer_config.json
+  std::optional<int> tokenizer_limit;        // model_max_length of tokenizer_config.json as it lies on disk
+  std::optional<int> written_limit;          // what extend would write there beside +rope=SPEC; the same without
   std::optional<std::string> spec;           // +rope=SPEC
   std::string read_as;                       // whose rules say what is meant
   std::optional<formats::WantedRope> meant;  // nullopt: nobody can say, see `trouble`
@@ -33,7 +34,7 @@ struct RopeSource {
 
   formats::FlagsSource on_disk() const;
   /// What an engine makes of it, the SPEC written in. A GGUF with a SPEC is read as it is.
-  formats::EngineReading read(const formats::EngineVersion& engine, const formats::EngineOptions& options) const;
+  formats::EngineReading read(const formats::EngineVersion& engine, formats::EngineOptions options) const;
 };
 
 /// `context`: -c, else the longest that the file means: max_position_embeddings, or original context times factor if

@@ -98,6 +98,7 @@ std::vector<Finding> lint(const LintInput& input, const LintOptions& options) {
     linting::context_rules(linter);
     linting::meaning_rules(linter);
     linting::engine_rules(linter);
+    linting::refused_rope(linter);
     append(linter.take());
   }
   // config.json first; the order of the rules within a line

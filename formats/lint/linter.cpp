@@ -110,7 +110,7 @@ void Linter::collect_dictionaries() {
     if (value == model.end() || !holds_anything(*value)) continue;
     if (value->is_object()) {
       const auto kind = [](const std::string& name, const Json& inner) {  // a type that is an object is a slip (R04)
-        return inner.is_object() && name != "type" && name != "rope_type";
+        return inner.is_object() && !is_rope_key(name);
       };
       bool nested = false;
       for (const auto& item : value->items()) nested = nested || kind(item.key(), item.value());
@@ -155,7 +155,8 @@ void Linter::declare() {
   std::optional<RopeMeaning> meaning;
   try {
     meaning = read_rope_meaning(file.path, file.text, file.json);
-  } catch (const Error&) {  // the rules say what is wrong; what transformers makes of it is all there is
+  } catch (const Error& error) {  // the rules say what is wrong; what transformers makes of it is all there is
+    refused = error;
     meaning = lenient_rope_meaning(file.json);
   }
   remote = yarn_remote_code(file.json);
@@ -205,6 +206,11 @@ std::string Linter::names(const std::vector<std::size_t>& which) const {
   std::vector<std::string> titles;
   for (const std::size_t engine : which) titles.push_back(engines[engine].title());
   return listed(titles);
+}
+
+bool Linter::has_error() const {
+  return std::any_of(findings_.begin(), findings_.end(),
+                     [](const Finding& one) { return one.severity == Severity::error; });
 }
 
 void Linter::explain_all() {

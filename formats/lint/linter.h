@@ -7,6 +7,8 @@
 #include "formats/engines/flags.h"
 #include "formats/json_fields.h"
 #include "formats/lint/lint.h"
+#include "formats/rope_fields.h"
+#include "lib/error.h"
 #include "lib/rope.h"
 
 // One run over one config.json: what the rules of this folder share. Private to it.
@@ -60,6 +62,7 @@ class Linter {
   /// The rope the file means (rope_meaning.h), else what the newest transformers reads; empty if neither does.
   std::vector<EngineRope> declared;
   std::string declared_by;            // "modeling_mistral_yarn.py", "transformers 5.23.0"
+  std::optional<Error> refused;       // why nobody can say what the file means
   std::optional<std::string> remote;  // the YaRN repository's code, if auto_map names it
   int context = 0;                    // max_position_embeddings; 0 if it is no length
   int wanted = 0;                     // options.context, else what the file declares to serve; 0: unknown
@@ -110,6 +113,8 @@ class Linter {
   EngineReading read_changed(const EngineVersion& engine, const std::vector<JsonEdit>& edits) const;
   /// Runs where it would not have (an error, a limit of ropewalk's own is none).
   static bool fails(const EngineReading& reading);
+  /// Some finding so far is an error.
+  bool has_error() const;
 
   std::vector<Finding> take();
 
@@ -127,8 +132,8 @@ class Linter {
   bool contradictory_ = false;
 };
 
-/// What cosines and sines may be multiplied by: above 0, in float32.
-inline bool is_attention_factor(double value) { return value > 0 && value <= std::numeric_limits<float>::max(); }
+/// A key of a rope dictionary that some engine reads: no kind of layer, whatever its value.
+bool is_rope_key(const std::string& key);
 /// The file's JSON with the edits made.
 Json edited(const Json& json, const std::vector<JsonEdit>& edits);
 /// While it is open no length to be served is known, and no fix names one: what follows from a doubted original context,
@@ -162,6 +167,7 @@ void yarn_rules(Linter& lint);     // R24 - R26, R28, R30
 void context_rules(Linter& lint);  // R40 - R49
 void meaning_rules(Linter& lint);  // S1 - S3
 void engine_rules(Linter& lint);   // E01 - E04
+void refused_rope(Linter& lint);   // R34, last: where no other finding is an error
 std::vector<Finding> gguf_rules(const LintInput& input, const LintOptions& options);  // G01 - G11
 
 }  // namespace ropewalk::formats::linting

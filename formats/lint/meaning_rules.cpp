@@ -1,10 +1,10 @@
-// S1 - S3: what can be said from the frequencies alone, whatever they are called.
+// S1 - S3, R34: what can be said from the frequencies alone, whatever they are called.
 #include <algorithm>
 #include <cmath>
 #include <numbers>
 
 #include "formats/lint/linter.h"
-#include "formats/trained_rope.h"
+#include "formats/unseen_angle.h"
 
 namespace ropewalk::formats::linting {
 namespace {
@@ -66,6 +66,14 @@ void attention_factor(Linter& lint, const RopeSpec& spec, const std::string& poi
 }
 
 }  // namespace
+
+void refused_rope(Linter& lint) {
+  if (!lint.refused || lint.has_error()) return;
+  // of a class without a rule nothing is said to be wrong
+  if (!lint.compared && lint.refused->problem().starts_with("not followed")) return;
+  const Severity severity = lint.options.engines.empty() ? Severity::error : Severity::warning;
+  lint.add("R34", severity, lint.refused->where().pointer.value_or(""), lint.refused->problem(), lint.refused->fix());
+}
 
 void meaning_rules(Linter& lint) {
   if (lint.declared.size() != 1) return;

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "formats/engines/model_types.h"
 #include "formats/lint/linter.h"
 
 namespace ropewalk::formats::linting {
@@ -288,6 +289,19 @@ void theta(Linter& lint) {
   for (const RopeDict& dict : lint.dicts) check(dict.find("rope_theta"), dict.at("rope_theta"));
 }
 
+/// Code that is not transformers' own has a base of its own where the file is silent.
+void guessed_base(Linter& lint) {
+  if (lint.compared || lint.declared.empty() || engines::transformers_knows(lint.model_type)) return;
+  const auto& from = lint.declared.front().spec.provenance;
+  const bool guessed = std::any_of(from.begin(), from.end(), [](const RopeProvenance& one) {
+    return one.field == "theta" && one.pointer.empty() && one.source.starts_with("default of");
+  });
+  if (guessed)
+    lint.add("R33", Severity::info, lint.prefix,
+             "there is no rope_theta, and the class's own code may have any: 10000 is a guess",
+             "write the base the model was trained with");
+}
+
 /// Numbers of the top level that the rope of one class is made of.
 void own_names(Linter& lint) {
   for (const char* key : {"rotary_pct", "rope_local_base_freq", "rotary_emb_base"}) {
@@ -319,6 +333,7 @@ void own_names(Linter& lint) {
 void number_rules(Linter& lint) {
   theta(lint);
   own_names(lint);
+  guessed_base(lint);
   for (const RopeDict& dict : lint.dicts) {
     quoted_numbers(lint, dict);
     betas(lint, dict);

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "formats/config_file.h"
+#include "formats/engines/class_defaults.h"
 #include "formats/engines/model_types.h"
 #include "formats/lint/linter.h"
 #include "formats/rope_fields.h"
@@ -97,6 +98,21 @@ void types(Linter& lint, const RopeDict& dict) {
   }
 }
 
+/// R03 of Gemma 3's classes in transformers 5, which take rope_type alone: with type the full layers are not scaled, and up
+/// to 4.57 they are. Which was meant nobody can say, so there is no edit.
+void type_alone(Linter& lint, const RopeDict& dict) {
+  const Json* parameters = lint.find("rope_parameters");
+  if (!engines::takes_gemma3_names(lint.model_type) || dict.outer != "rope_scaling" || dict.find("rope_type") ||
+      !dict.find("type") || dict.type == "default" || (parameters && !parameters->is_null()))
+    return;
+  lint.add("R03", Severity::warning, dict.at("type"),
+           "transformers 5, and engines that read through it, take rope_type alone in this class: with type they run a "
+           "plain rope, and transformers 4 runs " +
+               shown(*dict.find("type")),
+           "write \"rope_type\": \"" + (dict.type == "su" ? "longrope" : dict.type) +
+               "\" in its place, or take the dictionary out");
+}
+
 /// R03: an engine that reads the file right once the other spelling stands beside the one there is.
 void one_spelling(Linter& lint, const RopeDict& dict) {
   if (dict.type.empty() || !dict.read || lint.declared.empty()) return;
@@ -132,7 +148,7 @@ void one_spelling(Linter& lint, const RopeDict& dict) {
 
 void misspelt_keys(Linter& lint, const RopeDict& dict) {
   for (const auto& item : dict.json->items()) {
-    if (std::find(kKeys.begin(), kKeys.end(), item.key()) != kKeys.end() || item.value().is_object()) continue;
+    if (is_rope_key(item.key()) || item.value().is_object()) continue;
     const std::optional<std::string> near = nearest_word(item.key(), kKeys, 3);
     if (!near || item.key().size() < 4) continue;
     const bool both = dict.json->contains(*near);
@@ -290,6 +306,8 @@ void not_finite(Linter& lint) {
 
 }  // namespace
 
+bool is_rope_key(const std::string& key) { return std::find(kKeys.begin(), kKeys.end(), key) != kKeys.end(); }
+
 void parse_rules(Linter& lint) {
   not_finite(lint);
   for (const char* key : {"rope_scaling", "rope_parameters"}) {
@@ -307,7 +325,10 @@ void parse_rules(Linter& lint) {
   }
   place_rules(lint);  // a base that is not found explains what the other spelling would not mend
   if (kinds_of_a_class_that_takes_none(lint)) return;
-  for (const RopeDict& dict : lint.dicts) one_spelling(lint, dict);
+  for (const RopeDict& dict : lint.dicts) {
+    type_alone(lint, dict);
+    one_spelling(lint, dict);
+  }
   nested(lint);
 }
 

@@ -169,6 +169,10 @@ constexpr std::array kRules = {
         "A number above 1 is needed: 1 turns all pairs alike, and beyond float32 all but the first stand still. null "
         "stops transformers, vllm and sglang where no other place has the base.",
         ""},
+    LintRule{"R34", "unreadable-rope", kError, false, "nobody can say which rope the file means",
+             "ropewalk rope refuses the file with these words, and so does every command that turns by its rope. Said "
+             "where no other rule finds an error.",
+             ""},
     LintRule{
         "R40", "sliding-window", kError, true, "every layer sees less than the context that is served",
         "A window of 4096 left in an extended Mistral hides everything further back from each layer, whatever the "

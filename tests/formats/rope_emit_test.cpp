@@ -48,7 +48,7 @@ Wanted wanted(const Json& config, const std::string& spec) {
   const RopeRequest request = parse_rope_spec(spec, before);
   Wanted out{config_with_rope(config, request, before), {}, {}};
   out.model = model_of(out.preferred);
-  out.target = {request.meant.value_or(out.model.rope), out.model.context};
+  out.target = {request.spec, out.model.context};
   if (const auto* dynamic = std::get_if<RopeDynamic>(&out.target.spec.scaling))
     out.target.context = int(dynamic->factor * dynamic->original_context);
   return out;

@@ -245,5 +245,22 @@ TEST(RopeLayers, RoundTripsOverEveryPairOfDialects) {
   RecordProperty("refused", refusals);
 }
 
+/// longrope's name of old, which the class stops at, is written as engines read it.
+TEST(RopeLayers, SuIsLongrope) {
+  const Json config = Json::parse(R"({"model_type": "gemma3_text", "hidden_size": 1152, "head_dim": 8,
+    "num_attention_heads": 4, "num_hidden_layers": 2, "max_position_embeddings": 32768, "rope_theta": 1000000.0,
+    "rope_local_base_freq": 10000.0, "layer_types": ["full_attention", "sliding_attention"], "rope_scaling":
+    {"rope_type": "su", "factor": 4.0, "original_max_position_embeddings": 8192, "short_factor": [1.0, 1.0, 1.0, 1.0],
+     "long_factor": [1.0, 2.0, 3.0, 4.0]}})");
+  EXPECT_TRUE(read_as(newest(Engine::transformers), config).error);
+  const std::optional<WantedRope> ropes = layer_ropes(config, "native");
+  ASSERT_TRUE(ropes);
+  EXPECT_TRUE(std::holds_alternative<RopeLongrope>(ropes->layers.at(0).spec.scaling));
+  const std::vector<EngineVersion> engines = {newest(Engine::transformers), newest(Engine::sglang)};
+  const EmittedRope written = emit_layer_ropes(config, parse_layer_ropes("native", *ropes, config), engines);
+  for (const EngineVerdict& verdict : written.verdicts) EXPECT_TRUE(verdict.right()) << verdict.difference;
+  EXPECT_FALSE(read_as(newest(Engine::transformers), written.config).error);
+}
+
 }  // namespace
 }  // namespace ropewalk::formats

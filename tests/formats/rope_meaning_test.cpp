@@ -76,8 +76,20 @@ TEST(RopeMeaning, TheContextIsWhatTheMethodServes) {
   EXPECT_EQ(context(R"("rope_scaling":{"rope_type":"dynamic","factor":2.0})"), 65536);
   EXPECT_EQ(context(R"("rope_scaling":{"rope_type":"dynamic","factor":2.0,"original_max_position_embeddings":4096})"),
             32768);
-  EXPECT_EQ(context(R"("rope_scaling":{"rope_type":"yarn","factor":1e308,"original_max_position_embeddings":4096})"),
-            32768);
+}
+
+TEST(RopeMeaning, NobodyExtendsByMoreThanASpecMay) {
+  for (const char* model_type : {"llama", "qwen2"}) {
+    const auto of = [&](const std::string& factor) {
+      return base(
+          R"("rope_scaling":{"rope_type":"yarn","original_max_position_embeddings":4096,"factor":)" + factor + "}",
+          model_type);
+    };
+    EXPECT_NE(refusal(of("1e308")).find("the rope factor is 1e+308, which no context has been extended by"),
+              std::string::npos)
+        << refusal(of("1e308"));
+    EXPECT_EQ(refusal(of("65536.0")), "not refused");
+  }
 }
 
 TEST(RopeMeaning, TrueIsNoNumber) {

@@ -191,7 +191,7 @@ Written written(const System& system) {
   const RopeRequest request = parse_rope_spec(system.spec, before);
   Written out{config_with_rope(base, request, before), {}, {}};
   out.model = model_of(out.preferred);
-  out.target = {request.meant.value_or(out.model.rope), request.context};
+  out.target = {request.spec, request.context};
   return out;
 }
 
