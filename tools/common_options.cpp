@@ -21,7 +21,7 @@ void declare_common(CommandLine& line, CommonOptions& options) {
   line.group("Common options");
   line.flag("--json", options.json, "one JSON object on standard output (docs/schema); failures too");
   line.option("--report", options.reports, "FILE",
-              "also write the result to FILE: .json, .md, .csv or .xml (JUnit). Repeatable");
+              "also write the result to FILE: .json, .md, .html, .csv or .xml (JUnit). Repeatable");
   line.option("-t,--threads", options.threads, 1, 4096, "N", "threads (default: all this process may use)");
   line.flag("-q,--quiet", options.quiet, "no progress and no warnings on standard error");
   line.flag("--overwrite,--force", options.overwrite, "replace outputs and reports that exist");
@@ -187,6 +187,8 @@ std::string report_text(const std::string& extension, const Output& output) {
   if (extension == ".md") return render_markdown(output);
   if (extension == ".csv") return render_csv(output);
   if (extension == ".sarif") return json_text(*output.sarif);
+  if (extension == ".html") return render_html(output);
+  if (extension == ".svg") return render_svg(output);
   return render_junit(output);
 }
 
@@ -204,18 +206,20 @@ void refuse_model_file(const std::filesystem::path& report) {
               "give the report another name");
 }
 
-void check_reports(const CommonOptions& common, bool has_table, bool has_sarif) {
+void check_reports(const CommonOptions& common, const ReportKinds& kinds) {
   std::set<std::filesystem::path> seen;
   for (const std::string& report : common.reports) {
     const std::string extension = std::filesystem::path(report).extension().string();
-    if (extension == ".sarif" && has_sarif) {
-      // as good as the others
-    } else if (extension != ".json" && extension != ".md" && extension != ".csv" && extension != ".xml")
+    const bool known = extension == ".json" || extension == ".md" || extension == ".html" || extension == ".csv" ||
+                       extension == ".xml" || (extension == ".sarif" && kinds.sarif) ||
+                       (extension == ".svg" && kinds.drawings);
+    if (!known)
       throw Error(ErrorKind::usage, {}, "--report '" + report + "' has an unknown kind '" + extension + "'",
-                  "use .json, .md, .csv or .xml (JUnit)");
-    if (extension == ".csv" && !has_table)
+                  "use .json, .md, .html, .csv" + std::string(kinds.drawings ? ", .svg" : "") +
+                      (kinds.sarif ? ", .sarif" : "") + " or .xml (JUnit)");
+    if (extension == ".csv" && !kinds.table)
       throw Error(ErrorKind::usage, {}, "--report '" + report + "': this command's result is no table",
-                  "use .json, .md or .xml (JUnit)");
+                  "use .json, .md, .html or .xml (JUnit)");
     std::error_code ignored;
     if (!common.overwrite && std::filesystem::exists(report, ignored))
       throw Error(ErrorKind::io, {.path = report}, "the report exists", "give another name or --overwrite");

@@ -70,9 +70,14 @@ std::string source_text(const std::string& text, const SourceOptions& options);
 /// Error(io) if something that is written beside the work (a report, a drawing) would replace a file that models have:
 /// --overwrite means older reports.
 void refuse_model_file(const std::filesystem::path& report);
-/// Checks --report files: kinds known, nothing overwritten. Before any work. `has_table`: a command without one has
-/// nothing to put into a .csv, and refuses it; `has_sarif`: one that fills Output::sarif.
-void check_reports(const CommonOptions& common, bool has_table = true, bool has_sarif = false);
+/// What a command's result can be beside what every result can.
+struct ReportKinds {
+  bool table = true;      // a command without one has nothing to put into a .csv, and refuses it
+  bool sarif = false;     // fills Output::sarif
+  bool drawings = false;  // fills Output::drawings: .svg
+};
+/// Checks --report files: kinds known, nothing overwritten. Before any work.
+void check_reports(const CommonOptions& common, const ReportKinds& kinds = {});
 /// Standard output (text or JSON) and every --report file. Where one cannot be written, the Error says which outputs are
 /// in place all the same.
 void emit(const Output& output, const CommonOptions& common, const Io& io);

@@ -52,7 +52,7 @@ std::string problem_list(const std::vector<std::string>& problems, bool all) {
 }
 
 int run_diff(const DiffOptions& options, Io& io) {
-  check_reports(options.common, !options.structure_only);
+  check_reports(options.common, {.table = !options.structure_only});
   const formats::Source a = open_source(options.a, {}, options.common, io),
                         b = open_source(options.b, {}, options.common, io);
   const verify::StructureReport structure = verify::compare_structure(

@@ -93,7 +93,7 @@ std::optional<std::string> asked_rope(const ExtendOptions& options) {
 }
 
 void check_options(const ExtendOptions& options) {
-  check_reports(options.common, options.plan);
+  check_reports(options.common, {.table = options.plan});
   check_allowed_losses(options.allowed_losses);
   if (formats::synthetic_config(formats::parse_source(options.source).model) && !options.plan)
     throw Error(ErrorKind::usage, {}, "'" + options.source + "' has no weights to go with a new rope",

@@ -76,7 +76,7 @@ std::optional<std::string> past_the_context(std::size_t prompt, int n_tokens, in
 }
 
 int run_generate(const GenerateOptions& options, Io& io) {
-  check_reports(options.common, false);
+  check_reports(options.common, {.table = false});
   const formats::Source source =
       open_source(options.source, to_encode(options.modifiers, !options.text.tokens), options.common, io);
   check_unmerged(options.modifiers, source);

@@ -50,8 +50,8 @@ std::string draw(const HeatMap& map, double top, const std::string& column_axis,
 
 }  // namespace
 
-std::string heat_maps(const std::string& title, const std::string& column_axis, const std::string& row_axis,
-                      const std::vector<HeatMap>& maps) {
+Drawing heat_maps(const std::string& title, const std::string& column_axis, const std::string& row_axis,
+                  const std::vector<HeatMap>& maps) {
   double width = kLeft + 40 + double(title.size()) * kLetter * 1.25, top = kTop + 24;
   std::string body = words(20, 30, "title", title);
   for (const HeatMap& map : maps) {
@@ -60,16 +60,8 @@ std::string heat_maps(const std::string& title, const std::string& column_axis, 
     body += draw(map, top, column_axis, row_axis);
     top += 26 + double(map.rows.size()) * kCellHeight + kBetween;
   }
-  const std::string size = svg_px(width) + " " + svg_px(top - kBetween + 30);
-  return "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"" + svg_px(width) + "\" height=\"" +
-         svg_px(top - kBetween + 30) + "\" viewBox=\"0 0 " + size + "\">\n<title>" + svg_text(title) +
-         "</title>\n<style>\n"
-         "text{font-family:system-ui,sans-serif;font-size:13px;fill:#1b1f24}\n"
-         ".paper{fill:#ffffff}\n.title{font-size:16px;font-weight:600}\n.name{font-weight:600}\n"
-         ".middle{text-anchor:middle}\n.end{text-anchor:end}\n.value{fill:#10141a}\n"
-         "@media (prefers-color-scheme:dark){\ntext{fill:#e6e8eb}\n.paper{fill:#15181c}\n}\n"
-         "</style>\n<rect class=\"paper\" width=\"100%\" height=\"100%\"/>\n" +
-         body + "</svg>\n";
+  const double height = top - kBetween + 30;
+  return {title, width, height, svg_image(title, width, height, body)};
 }
 
 }  // namespace ropewalk::tools

@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "tools/render.h"
+
 namespace ropewalk::tools {
 
 /// Shares over two axes.
@@ -15,7 +17,7 @@ struct HeatMap {
 /// One panel below the other as an SVG 1.1 image, without scripts, in light or dark as the viewer prefers. A cell's
 /// colour goes from 0 (orange) over 0.5 (pale) to 1 (blue), and its percentage stands in it: nothing is told by colour
 /// alone. Each is a <rect class="cell">. The same input gives the same bytes.
-std::string heat_maps(const std::string& title, const std::string& column_axis, const std::string& row_axis,
-                      const std::vector<HeatMap>& maps);
+Drawing heat_maps(const std::string& title, const std::string& column_axis, const std::string& row_axis,
+                  const std::vector<HeatMap>& maps);
 
 }  // namespace ropewalk::tools

@@ -201,7 +201,7 @@ Json fix(const fs::path& path, const LintCommandOptions& options, const formats:
 /// Wrong combinations, before any file is read.
 void check(const LintCommandOptions& options) {
   const bool rules_alone = options.explain || options.list_rules;
-  check_reports(options.common, !options.explain, !rules_alone);
+  check_reports(options.common, {.table = !options.explain, .sarif = !rules_alone});
   if (rules_alone && (!options.sources.empty() || options.fix))
     usage("--explain and --list-rules take no SOURCE and fix nothing", "leave one out");
   if (options.explain && options.list_rules)

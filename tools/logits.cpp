@@ -108,7 +108,7 @@ void check_options(const LogitsOptions& options) {
 }
 
 int run_logits(const LogitsOptions& options, Io& io) {
-  check_reports(options.common, false);
+  check_reports(options.common, {.table = false});
   check_options(options);
   SweepDevice device = choose_device(options.device);
   const Corpus corpus = read_corpus(options.text, io);

@@ -258,7 +258,7 @@ Corpus haystack_text(const PasskeyOptions& options, const Io& io) {
 }
 
 void check(const PasskeyOptions& options) {
-  check_reports(options.common);
+  check_reports(options.common, {.drawings = true});
   if (options.svg && std::filesystem::path(*options.svg).extension() != ".svg")
     throw Error(ErrorKind::usage, {}, "--svg '" + *options.svg + "' is no name of a drawing", "give NAME.svg");
   if (options.svg) PendingFile probe(*options.svg, 1, {.overwrite = options.common.overwrite, .sync = false});
@@ -319,10 +319,9 @@ int run_passkey(const PasskeyOptions& options, Io& io) {
       "takes the first number in ten tokens, which is a little laxer");
   show(output, all, contexts, depths);
   const bool pass = judge_placed(gates, figures_of(all, contexts), "context", output);
+  output.drawings = {heat_maps(protocol_text(options, {}), "tokens", "depth", heat_maps_of(all, contexts, depths))};
   if (options.svg)
-    write_file(*options.svg,
-               heat_maps(protocol_text(options, {}), "tokens", "depth", heat_maps_of(all, contexts, depths)),
-               {.overwrite = options.common.overwrite, .sync = false});
+    write_file(*options.svg, output.drawings.front().svg, {.overwrite = options.common.overwrite, .sync = false});
   emit(output, options.common, io);
   return pass ? 0 : 1;
 }

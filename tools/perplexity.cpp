@@ -8,6 +8,7 @@
 #include "lib/nearest_word.h"
 #include "tools/commands.h"
 #include "tools/common_options.h"
+#include "tools/perplexity_charts.h"
 #include "tools/perplexity_results.h"
 #include "tools/placed_gates.h"
 #include "tools/served_context.h"
@@ -200,7 +201,7 @@ void say(std::string line, Output& output, const CommonOptions& common, const Io
 }
 
 int run_perplexity(const PerplexityOptions& options, Io& io) {
-  check_reports(options.common);
+  check_reports(options.common, {.drawings = true});
   std::vector<int> contexts = options.contexts ? parse_contexts(*options.contexts) : std::vector<int>{};
   const auto protocols = parse_protocols(options.protocols);
   if (options.sources.size() > 1 && (!options.modifiers.adapters.empty() || options.modifiers.rope))
@@ -271,6 +272,14 @@ int run_perplexity(const PerplexityOptions& options, Io& io) {
     for (std::size_t i = said; i < output.warnings.size(); ++i) warn(output.warnings[i], options.common, io);
     add_json(results, windows, output);
     std::ranges::move(figures_of(results, protocols.size() > 1), std::back_inserter(figures));
+    std::vector<PerplexityRow> rows;
+    for (const SourceResults& one : results.sources) {
+      PerplexityRow& row = rows.emplace_back(PerplexityRow{one.source, {}});
+      for (const auto& result : one.results)
+        if (result) row.results.push_back(*result);
+      if (row.results.empty()) rows.pop_back();
+    }
+    if (!rows.empty()) std::ranges::move(perplexity_drawings(rows), std::back_inserter(output.drawings));
   }
   const bool pass = judge_placed(gates, figures, "context", output);
   output.body["device"] = device_json(device);

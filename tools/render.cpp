@@ -44,9 +44,6 @@ std::string csv_cell(const std::string& text) {
 
 }  // namespace
 
-namespace {
-
-/// In order: two sides of a comparison may have the same to say.
 std::vector<std::string> each_once(const std::vector<std::string>& lines) {
   std::vector<std::string> out;
   std::set<std::string> seen;
@@ -54,8 +51,6 @@ std::vector<std::string> each_once(const std::vector<std::string>& lines) {
     if (seen.insert(line).second) out.push_back(line);
   return out;
 }
-
-}  // namespace
 
 Json envelope(const Output& output) {
   Json json = {{"ropewalk", ROPEWALK_VERSION},

@@ -22,6 +22,13 @@ struct Table {
   std::vector<std::vector<std::string>> rows;
 };
 
+/// An SVG 1.1 image, whole.
+struct Drawing {
+  std::string title;
+  double width = 0, height = 0;
+  std::string svg;
+};
+
 /// One thing that was checked, for JUnit.
 struct Check {
   std::string name;
@@ -39,13 +46,17 @@ struct Output {
   std::vector<std::variant<std::string, Table>> blocks = {};
   std::optional<Table> csv = {};  // what a .csv holds, where that is not the tables shown
   std::vector<Check> checks = {};
-  std::optional<Json> sarif = {};  // a whole SARIF 2.1.0 log: what a .sarif holds
+  std::vector<Drawing> drawings = {};  // of .html and .svg
+  std::optional<Json> sarif = {};      // a whole SARIF 2.1.0 log: what a .sarif holds
   // outputs that are in place, whatever becomes of the words about them
   std::vector<std::string> written = {};
 
   void text(std::string lines) { blocks.emplace_back(std::move(lines)); }
   void table(Table t) { blocks.emplace_back(std::move(t)); }
 };
+
+/// In order: two sides of a comparison may have the same to say.
+std::vector<std::string> each_once(const std::vector<std::string>& lines);
 
 /// {"ropewalk": version, "schema": 1, "command", "source", "warnings", ...body}
 Json envelope(const Output& output);
@@ -57,6 +68,11 @@ std::string render_csv(const Output& output);
 /// JUnit: one test case per check; a command without checks is one case that passed.
 std::string render_junit(const Output& output);
 std::string render_table(const Table& table);
+/// One page that needs nothing beside it and no script, light or dark as the viewer prefers: verdict, warnings,
+/// drawings, then the blocks.
+std::string render_html(const Output& output);
+/// The drawings as one image, one below the other.
+std::string render_svg(const Output& output);
 
 /// Strict JSON for any text: bytes that are not UTF-8 (a decoded half of a character) become U+FFFD. NaN and infinities
 /// are null.

@@ -14,16 +14,8 @@ namespace {
 
 constexpr double kWidth = 960, kLeft = 78, kRight = 872, kPlot = 330, kSlowPlot = 150;
 constexpr double kDash = 12;  // half of the dash that stands for a curve of one pair
-constexpr int kColors = 8;
 // longest label of a legend's line at 13 px: about 7 px a letter in kRight - kLeft - 40
 constexpr std::size_t kLegendLetters = 104;
-
-/// The end of a long path, which tells more than its beginning.
-std::string shortened(const std::string& text, std::size_t letters) {
-  std::size_t from = text.size() > letters ? text.size() - letters : 0;
-  while (from > 0 && from < text.size() && (static_cast<unsigned char>(text[from]) & 0xC0) == 0x80) ++from;  // UTF-8
-  return from == 0 ? text : "..." + text.substr(from);
-}
 
 /// "a, b; c" over lines of at most that many letters.
 std::vector<std::string> wrapped(const std::string& text) {
@@ -149,7 +141,7 @@ class Panel {
 
   void legend(bool named) {
     if (named) {
-      text(kLeft, cursor_, shortened(layer_type_, 74), "class=\"title\"");
+      text(kLeft, cursor_, ending(layer_type_, 74), "class=\"title\"");
       cursor_ += 24;
     }
     const auto entry = [&](const std::string& kind, const std::string& words) {
@@ -170,7 +162,7 @@ class Panel {
     for (const std::string& one : without_) entry("", "no curve: " + one);
     for (const std::string& one : labels_.without) entry("", "no curve: " + one);
   }
-  std::string kind_of(std::size_t curve) const { return "curve c" + std::to_string(curve % kColors); }
+  std::string kind_of(std::size_t curve) const { return "curve c" + std::to_string(curve % kSvgColors); }
 
   /// Stretches of pairs that the first rope treats alike; a stretch begins half a pair early.
   void bands() {
@@ -288,52 +280,8 @@ class Panel {
   std::string body_;
 };
 
-/// Colours that stay apart in grey and for the common kinds of colour blindness; curves differ in dashes too.
-std::string style() {
-  return "<style>\n"
-         "text{font:13px sans-serif;fill:#1c2024}\n"
-         ".title{font:bold 16px sans-serif}\n"
-         ".small{font-size:11px}\n"
-         ".paper{fill:#ffffff}\n"
-         ".frame{fill:none;stroke:#70757a}\n"
-         ".grid{stroke:#70757a;stroke-opacity:.3}\n"
-         ".tick{stroke:#70757a}\n"
-         ".once{stroke:#70757a;stroke-dasharray:6 4}\n"
-         ".band{stroke:none;fill:#70757a;fill-opacity:0}\n"
-         ".blended{fill-opacity:.09}\n"
-         ".interpolated{fill-opacity:.2}\n"
-         ".still{fill-opacity:.32}\n"
-         ".curve{fill:none;stroke-width:2.2;stroke-linejoin:round}\n"
-         ".before{stroke:#70757a;stroke-width:1.6;stroke-dasharray:2 3}\n"
-         ".c0{stroke:#0b62c4}\n"
-         ".c1{stroke:#c2410c;stroke-dasharray:9 4}\n"
-         ".c2{stroke:#0f7b4f;stroke-dasharray:14 4 3 4}\n"
-         ".c3{stroke:#8b1fa9;stroke-dasharray:5 3}\n"
-         ".c4{stroke:#8a6100;stroke-dasharray:12 3 3 3 3 3}\n"
-         ".c5{stroke:#b3124d;stroke-dasharray:3 3}\n"
-         ".c6{stroke:#006d77;stroke-dasharray:18 5}\n"
-         ".c7{stroke:#4a4f57;stroke-dasharray:7 2 2 2}\n"
-         "@media (prefers-color-scheme:dark){\n"
-         "text{fill:#e6e8ea}\n"
-         ".paper{fill:#15181c}\n"
-         ".frame,.tick,.once,.before{stroke:#9aa0a6}\n"
-         ".grid{stroke:#9aa0a6}\n"
-         ".band{fill:#9aa0a6}\n"
-         ".c0{stroke:#6cb2ff}\n"
-         ".c1{stroke:#ff9a5c}\n"
-         ".c2{stroke:#54d3a0}\n"
-         ".c3{stroke:#dd8cf5}\n"
-         ".c4{stroke:#e5bd4f}\n"
-         ".c5{stroke:#ff86ac}\n"
-         ".c6{stroke:#5fd0da}\n"
-         ".c7{stroke:#b9bfc7}\n"
-         "}\n</style>\n";
-}
 std::string drawing(const std::string& title, double height, const std::string& body) {
-  return "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"" + svg_px(kWidth) + "\" height=\"" + svg_px(height) +
-         "\" viewBox=\"0 0 " + svg_px(kWidth) + " " + svg_px(height) + "\">\n<title>RoPE of " + svg_text(title) +
-         "</title>\n" + style() + "<rect class=\"paper\" width=\"" + svg_px(kWidth) + "\" height=\"" + svg_px(height) +
-         "\"/>\n" + body + "</svg>\n";
+  return svg_image("RoPE of " + title, kWidth, height, body);
 }
 
 std::string heading(const std::string& words) {
@@ -343,8 +291,8 @@ std::string heading(const std::string& words) {
 }  // namespace
 
 std::string rope_chart(const std::vector<RopeGroup>& readings, const RopeChartLabels& labels) {
-  if (readings.empty()) return drawing(labels.title, 60, heading("no engine reads " + shortened(labels.title, 60)));
-  std::string body = heading("RoPE of " + shortened(labels.title, 74));  // bold at 16 px: up to 11 px a letter
+  if (readings.empty()) return drawing(labels.title, 60, heading("no engine reads " + ending(labels.title, 60)));
+  std::string body = heading("RoPE of " + ending(labels.title, 74));  // bold at 16 px: up to 11 px a letter
   double at = 54;
   const std::vector<formats::WantedLayer>& layers = readings.front().rope.layers;
   for (std::size_t index = 0; index < layers.size(); ++index) {

@@ -132,7 +132,7 @@ Table table_of(const std::vector<TokenizedText>& all) {
 }
 
 int run_tokenize(const TokenizeOptions& options, Io& io) {
-  check_reports(options.common, !options.count);
+  check_reports(options.common, {.table = !options.count});
   if (options.exit_code && options.sources.size() < 2)
     throw Error(ErrorKind::usage, {}, "--exit-code compares several SOURCEs, and one was given", "name a second one");
   const Corpus corpus = input_of(options, io);
