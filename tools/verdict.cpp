@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "tools/units.h"
+#include "tools/verify_charts.h"
 
 namespace ropewalk::tools {
 namespace {
@@ -19,6 +20,8 @@ Json gates_json(const std::vector<Gate>& gates) {
                     {"value", gate.value},
                     {"bound", verify::name(gate.bound)},
                     {"limit", gate.limit},
+                    {"confident", gate.confident ? Json(*gate.confident) : Json(nullptr)},
+                    {"inconclusive", gate.inconclusive()},
                     {"pass", gate.pass}});
   return list;
 }
@@ -39,6 +42,7 @@ Json weights_json(const std::vector<verify::WeightDifference>& differences) {
                     {"mean_error", difference.mean_error},
                     {"rms", difference.rms},
                     {"of_bound", difference.worst_of_bound},
+                    {"flag", difference.flag.empty() ? Json(nullptr) : Json(difference.flag)},
                     {"pass", difference.pass}});
   return list;
 }
@@ -107,6 +111,32 @@ std::string weights_text(const std::vector<verify::WeightDifference>& difference
          std::string(info(worst->type).name) + " may cost";
 }
 
+/// Tensors that are pointed out, those that failed first.
+std::string flags_text(const std::vector<verify::WeightDifference>& differences) {
+  constexpr std::size_t kShown = 8;
+  std::vector<std::string> lines;
+  for (const bool pass : {false, true})
+    for (const verify::WeightDifference& difference : differences)
+      if (difference.pass == pass && !difference.flag.empty())
+        lines.push_back(std::string(pass ? "flagged    '" : "FAIL       '") + difference.name +
+                        "': " + difference.flag);
+  std::string out;
+  for (std::size_t i = 0; i < std::min(kShown, lines.size()); ++i) out += (i > 0 ? "\n" : "") + lines[i];
+  return lines.size() > kShown ? out + "\n           and " + std::to_string(lines.size() - kShown) + " more" : out;
+}
+
+/// "layers     hidden states are 0.002 apart after the first of 32, 0.03 after the last; most is added by layer 7"
+std::string layers_text(const std::vector<double>& layers) {
+  std::size_t most = 0;
+  double added = 0;
+  for (std::size_t layer = 0; layer < layers.size(); ++layer)
+    if (const double here = layers[layer] - (layer > 0 ? layers[layer - 1] : 0); here > added)
+      added = here, most = layer;
+  return "layers     hidden states are " + number_text(layers.front(), 3) + " of their size apart after the first of " +
+         std::to_string(layers.size()) + ", " + number_text(layers.back(), 3) + " after the last" +
+         (added > 0 ? "; layer " + std::to_string(most) + " adds most" : "");
+}
+
 std::string logits_text(const LogitsVerdict& logits, int context, bool unmerged, const SweepDevice& device) {
   const verify::LogitsReport& report = logits.report;
   return std::string("logits     ") + (verify::all_pass(logits.gates) ? "pass  " : "FAIL  ") +
@@ -129,11 +159,15 @@ Json reference_json(const ReferenceFigures& reference) {
 }
 
 Table gate_table(const std::vector<Gate>& gates) {
-  Table table{{{"gate"}, {"positions"}, {"value", true}, {"", false}, {"limit", true}, {"verdict"}}, {}};
+  Table table{
+      {{"gate"}, {"positions"}, {"value", true}, {"with 95 %", true}, {"", false}, {"limit", true}, {"verdict"}}, {}};
   for (const Gate& gate : gates)
     table.rows.push_back({gate.name, range_text(gate), number_text(gate.value, 4),
+                          gate.confident ? number_text(*gate.confident, 4) : "-",
                           gate.bound == Bound::max ? "<=" : ">=", number_text(gate.limit, 4),
-                          gate.pass ? "pass" : "FAIL"});
+                          gate.pass             ? "pass"
+                          : gate.inconclusive() ? "inconclusive"
+                                                : "FAIL"});
   return table;
 }
 
@@ -162,6 +196,11 @@ std::string failure_text(const Verdict& verdict) {
     if (!gate.pass && std::ranges::find(names, gate.name) == names.end()) names.push_back(gate.name);
   std::string text;
   for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
+  const bool unsure =
+      std::ranges::all_of(verdict.gates, [](const Gate& gate) { return gate.pass || gate.inconclusive(); });
+  if (!names.empty() && unsure)
+    return "FAIL at level " + verdict.failed_level.value_or(verdict.level) + ", inconclusive: " + text +
+           " within the limit, and too few tokens to be sure; give more with -f, --windows or -c";
   return "FAIL at level " + verdict.failed_level.value_or(verdict.level) + ": " + (text.empty() ? "no gate ran" : text);
 }
 
@@ -212,10 +251,14 @@ Output verdict_output(const Verdict& verdict, const Checkpoint& source, const Ch
   output.text(candidate.label + " (as " + candidate.read_as + " reads it) against " + source.label);
   for (const std::string& line : beyond) output.text("context    " + line);
   output.text(structure_text(verdict.structure));
-  if (verdict.weights) output.text(weights_text(*verdict.weights));
+  if (verdict.weights) {
+    output.text(weights_text(*verdict.weights));
+    if (std::string flags = flags_text(*verdict.weights); !flags.empty()) output.text(std::move(flags));
+  }
   if (!verdict.logits_not_compared.empty()) output.text("logits     not compared: " + verdict.logits_not_compared);
   if (verdict.logits) {
     output.text(logits_text(*verdict.logits, verdict.context, verdict.unmerged, device));
+    if (!verdict.logits->report.layers.empty()) output.text(layers_text(verdict.logits->report.layers));
     if (verdict.logits->reference) output.text(reference_text(*verdict.logits->reference));
     output.text("text       " + corpus.path + ", " + plural(verdict.logits->tokens, "token") + ", sha256 " +
                 corpus.sha256);
@@ -227,10 +270,14 @@ Output verdict_output(const Verdict& verdict, const Checkpoint& source, const Ch
     if (report.parts_at) output.text(parts_text(report, *report.parts_at));
   }
   output.text(verdict.pass() ? "PASS" : failure_text(verdict));
+  output.drawings = verify_drawings(verdict);
   for (const Gate& gate : verdict.gates)
     output.checks.push_back(
         {gate.name + (gate.positions ? "@" + range_text(gate) : ""), gate.pass,
-         number_text(gate.value, 6) + (gate.bound == Bound::max ? " > " : " < ") + number_text(gate.limit, 6)});
+         gate.inconclusive()
+             ? number_text(gate.value, 6) + ", inconclusive: with 95 % confidence no better than " +
+                   number_text(*gate.confident, 6) + ", limit " + number_text(gate.limit, 6)
+             : number_text(gate.value, 6) + (gate.bound == Bound::max ? " > " : " < ") + number_text(gate.limit, 6)});
   return output;
 }
 

@@ -34,7 +34,9 @@ struct LogitsVerdict {
 /// Everything one `verify` found, level by level.
 struct Verdict {
   int context = 0;
-  bool unmerged = false;  // the source's adapters
+  bool unmerged = false;                  // the source's adapters
+  int original_context = 0;               // the source's, 0: not known
+  RopeTable source_rope, candidate_rope;  // at that context
   verify::StructureReport structure;
   std::optional<std::vector<verify::WeightDifference>> weights;  // nullopt: the level did not run
   std::optional<LogitsVerdict> logits;

@@ -1,7 +1,9 @@
 #include <algorithm>
 #include <functional>
+#include <iterator>
 
 #include "lib/error.h"
+#include "tools/baseline.h"
 #include "tools/commands.h"
 #include "tools/common_options.h"
 #include "tools/describe.h"
@@ -22,7 +24,7 @@ namespace {
 struct VerifyOptions {
   std::vector<std::string> candidates;  // one, or none with --save-reference
   std::string against, level = "logits";
-  std::optional<std::string> save_reference, reference;
+  std::optional<std::string> save_reference, reference, baseline, max_worse;
   std::optional<int> context, windows;
   GateOptions gates;
   bool keep_going = false, estimate = false;
@@ -50,6 +52,10 @@ void declare(CommandLine& line, VerifyOptions& options) {
   line.option("--windows", options.windows, 1, 1'000'000, "K",
               "windows of N tokens (default: 4096 tokens' worth, at least one)");
   declare_gates(line, options.gates);
+  line.option("--baseline", options.baseline, "FILE.json",
+              "an earlier verify's --json of the same text and context, which this one may not be much worse than");
+  line.option("--max-worse", options.max_worse, "SHARE",
+              "by how much: KL and perplexity above it, the share of same top tokens below (default 2%)");
   declare_text(line, options.text);
   declare_modifiers(line, options.modifiers);
   declare_unmerged(line, options.modifiers);
@@ -104,6 +110,13 @@ LogitsVerdict judge_by_source(const VerifyOptions& options, const Checkpoint& so
   return out;
 }
 
+double worse_share(const VerifyOptions& options) {
+  const double share = options.max_worse ? parse_limit(*options.max_worse, "--max-worse") : 0.02;
+  if (!(share >= 0 && share < 1))
+    throw Error(ErrorKind::usage, {}, "--max-worse is '" + *options.max_worse + "'", "give a share such as 2%");
+  return share;
+}
+
 /// What a candidate is held against, level by level.
 struct Judge {
   const Checkpoint& source;
@@ -113,7 +126,7 @@ struct Judge {
 };
 
 Verdict judge(const VerifyOptions& options, Level level, const Judge& against, const Checkpoint& candidate,
-              int context) {
+              const Corpus& corpus, int context) {
   Verdict verdict;
   verdict.context = context;
   verdict.structure = against.structure();
@@ -137,6 +150,10 @@ Verdict judge(const VerifyOptions& options, Level level, const Judge& against, c
   LogitsVerdict& logits = verdict.logits.emplace(against.logits());
   const DType encoding = verify::coarsest_encoding(candidate.tensors);
   logits.gates = verify::apply_gates(with_defaults(asked_gates(options.gates, context), encoding), logits.report);
+  if (options.baseline)
+    std::ranges::move(
+        baseline_gates(read_baseline(*options.baseline), worse_share(options), logits, corpus.sha256, context),
+        std::back_inserter(logits.gates));
   verdict.add("logits", logits.gates);
   return verdict;
 }
@@ -171,7 +188,7 @@ int run_estimate(const VerifyOptions& options, const std::vector<const Checkpoin
 
 /// What goes with what, before any byte is read.
 void check(const VerifyOptions& options, Level level) {
-  check_reports(options.common);
+  check_reports(options.common, {.drawings = true});
   if (options.against.empty() &&
       (!options.modifiers.adapters.empty() || options.modifiers.rope || options.modifiers.unmerged))
     refuse(
@@ -191,8 +208,8 @@ void check(const VerifyOptions& options, Level level) {
                  (options.reference ? std::string("--reference is no source")
                                     : "'" + options.candidates.front() + "' is to be judged"),
              "give --against SOURCE alone, then judge with --reference FILE");
-    if (asked || level != Level::logits)
-      refuse("--save-reference judges nothing, and --level, --max or --min was given", "leave them out");
+    if (asked || options.baseline || level != Level::logits)
+      refuse("--save-reference judges nothing, and --level, --max, --min or --baseline was given", "leave them out");
     check_file_target(*options.save_reference, options.common.overwrite);
     refuse_model_file(*options.save_reference);
     return;
@@ -202,6 +219,12 @@ void check(const VerifyOptions& options, Level level) {
                ? "CANDIDATE is missing"
                : "two candidates, '" + options.candidates[0] + "' and '" + options.candidates[1] + "'",
            "name the export to judge");
+  if (options.max_worse && !options.baseline)
+    refuse("--max-worse is of --baseline, which is not given", "leave it out, or name the earlier report");
+  if (options.baseline && level != Level::logits)
+    refuse("--baseline bounds figures of the logits, and --level is " + options.level, "leave one of them out");
+  worse_share(options);
+  if (options.baseline) read_baseline(*options.baseline);  // one that cannot be read fails before any work
   if (asked && level != Level::logits)
     refuse("--max and --min bound figures of the logits, and --level is " + options.level,
            "leave --level out, or the gates");
@@ -233,8 +256,10 @@ int run_by_reference(const VerifyOptions& options, Level level, SweepDevice& dev
        .weights = {},
        .logits =
            [&] { return judge_by_reference(reference, *options.reference, candidate, device, options.common, io); }},
-      candidate, reference.context);
+      candidate, corpus, reference.context);
   verdict.unmerged = reference.unmerged;
+  verdict.original_context = reference.original_context;
+  verdict.source_rope = reference.rope, verdict.candidate_rope = rope_table(candidate.config.rope, reference.context);
   return finish(verdict, verdict_output(verdict, source, candidate, corpus, device, beyond), {}, options.common, io);
 }
 
@@ -287,8 +312,11 @@ int run_verify(const VerifyOptions& options, Io& io) {
              .structure = [&] { return verify::compare_structure(source, candidate, corpus.documents, context); },
              .weights = [&] { return weight_differences(source, candidate, options.common, io); },
              .logits = [&] { return judge_by_source(options, source, candidate, corpus, context, device, io); }},
-            candidate, context);
+            candidate, corpus, context);
   verdict.unmerged = options.modifiers.unmerged;
+  verdict.original_context = verify::original_context(source.config).value_or(0);
+  verdict.source_rope = rope_table(source.config.rope, context);
+  verdict.candidate_rope = rope_table(candidate.config.rope, context);
   return finish(verdict, verdict_output(verdict, source, candidate, corpus, device, beyond), text_warnings,
                 options.common, io);
 }

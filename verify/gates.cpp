@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "verify/confidence.h"
+
 namespace ropewalk::verify {
 namespace {
 
@@ -36,6 +38,17 @@ double whole_value(Figure figure, const LogitsReport& report) {
 Gate judge(const GateRequest& request, std::optional<Positions> positions, double value) {
   Gate gate = gate_on(figure_info(request.figure).name, value, request.bound, request.limit);
   gate.positions = positions;
+  return gate;
+}
+
+/// The gate with the end of the interval that counts in place of the value.
+Gate judge_confidently(const GateRequest& request, std::optional<Positions> positions, double value,
+                       const LogitsReport& report) {
+  Gate gate = judge(request, positions, value);
+  const auto [from, to] = positions.value_or(Positions{});
+  const Interval interval = confidence(request.figure, report, from, to);
+  gate.confident = request.bound == Bound::max ? interval.high : interval.low;
+  gate.pass = gate.pass && holds(request.bound, *gate.confident, request.limit);
   return gate;
 }
 
@@ -115,12 +128,13 @@ std::vector<Gate> apply_gates(const std::vector<GateRequest>& requests, LogitsRe
     if (request.if_measured && request.figure == Figure::kl_growth && !report.kl_growth) continue;
     if (request.positions) {
       const auto [from, to] = *request.positions;
-      gates.push_back(
-          judge(request, request.positions, ranged_value(request.figure, sum_positions(report.by_position, from, to))));
-      if (!gates.back().pass && measures_distance(request)) parts.push_back(from);
+      gates.push_back(judge_confidently(request, request.positions,
+                                        ranged_value(request.figure, sum_positions(report.by_position, from, to)),
+                                        report));
+      if (!gates.back().pass && !gates.back().inconclusive() && measures_distance(request)) parts.push_back(from);
       continue;
     }
-    gates.push_back(judge(request, {}, whole_value(request.figure, report)));
+    gates.push_back(judge_confidently(request, {}, whole_value(request.figure, report), report));
     if (!figure_info(request.figure).mean) continue;
     std::vector<int> failed;
     if (const std::optional<Gate> worst = worst_bucket(request, report, failed)) gates.push_back(*worst);

@@ -63,12 +63,19 @@ struct Gate {
   Bound bound = Bound::max;
   double limit = 0;
   bool pass = false;
+  // The end of the figure's 95 % interval that is held to the limit (verify/confidence.h); nullopt: a figure that is not of
+  // a sample, or a bucket's.
+  std::optional<double> confident = {};
+
+  /// The value is within the limit, and this text is too short to tell that it would stay there.
+  bool inconclusive() const { return !pass && confident && holds(bound, value, limit); }
 };
 /// A gate on what has no positions: tensors, ropes, tokenizers.
 Gate gate_on(std::string_view name, double value, Bound bound, double limit);
 
-/// Mean gates without a range are applied to the whole and to the worst bucket (top1 there with three standard
-/// deviations of a share of so few tokens). A range that holds no position, or a range on a figure of the whole, has
+/// A gate compares the end of the figure's 95 % interval that is nearer to the limit, so what this text cannot tell
+/// fails too, as inconclusive. Mean gates without a range are applied to the whole and to the worst bucket (there the value counts,
+/// since a bucket of few tokens could tell of none; top1 with three standard deviations of a share of so few). A range that holds no position, or a range on a figure of the whole, has
 /// nothing to measure and fails. Sets report.parts_at: where a bound on how far the distributions lie apart (kl_mean and
 /// kl_max from above, top1 from below) fails. A loss that is worse in some bucket says nothing of where they part:
 /// chance alone moves it either way.

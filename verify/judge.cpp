@@ -78,6 +78,7 @@ LogitsReport summarise_pair(const PairResult& result, int original_context, int 
   LogitsReport report;
   report.layers = result.layer_distance;
   report.by_position = sum_by_position(result);
+  report.scores = result.scores, report.original_context = original_context;
   std::vector<double> kl;
   bool nan = false;
   for (const auto& window : result.scores)

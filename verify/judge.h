@@ -46,7 +46,9 @@ struct LogitsReport {
   std::vector<double> layers;         // PairResult::layer_distance
   // first position of the first bucket in which the distributions part; set by apply_gates
   std::optional<int> parts_at;
-  std::vector<PairPosition> by_position;  // what gates with a range are computed from
+  std::vector<PairPosition> by_position;       // what gates with a range are computed from
+  std::vector<std::vector<PairScore>> scores;  // of each window, what its confidence is computed from
+  int original_context = 0;                    // where kl_growth parts
 };
 
 /// KL that rounding in f32 alone can cause: figures below it mean "the same" (docs/protocols.md).

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <map>
 #include <mutex>
 
+#include "lib/number_text.h"
 #include "lib/recipes.h"
 #include "lib/unmerged.h"
 #include "verify/structure.h"
@@ -105,7 +107,41 @@ WeightDifference compare_tensor(const LazyTensor& wanted, const LazyTensor& foun
           std::sqrt(sums.error_squares / n),
           std::sqrt(sums.squares / n),
           sums.worst,
-          sums.pass};
+          sums.pass,
+          {}};
+}
+
+bool in_blocks(DType type) { return info(type).block_elements > 1; }
+double relative_error(const WeightDifference& d) { return d.rms > 0 ? d.rmse / d.rms : 0; }
+
+/// What a bound for each element cannot say.
+void judge_whole(const TensorInfo& shape, WeightDifference& difference) {
+  const std::string type(info(difference.type).name);
+  if (shape.shape.size() == 1 && in_blocks(difference.type)) {
+    difference.pass = false;
+    difference.flag = "a vector in " + type + ", which every consumer keeps in float";
+  } else if (relative_error(difference) >= kNothingLeft) {
+    difference.pass = false;
+    difference.flag =
+        "errors are " + number_text(100 * relative_error(difference), 3) + " % of its values: nothing is left of them";
+  }
+}
+
+/// Those that lost far more than others of their type.
+void flag_outliers(std::vector<WeightDifference>& all) {
+  std::map<DType, std::vector<double>> by_type;
+  for (const WeightDifference& one : all)
+    if (std::isfinite(relative_error(one))) by_type[one.type].push_back(relative_error(one));
+  for (WeightDifference& one : all) {
+    std::vector<double>& others = by_type[one.type];
+    if (others.size() < 4 || !one.flag.empty()) continue;  // of three one is no outlier
+    const auto middle = others.begin() + std::ptrdiff_t(others.size() / 2);
+    std::nth_element(others.begin(), middle, others.end());
+    if (!(*middle > 0) || !(relative_error(one) > kOutlier * *middle)) continue;
+    one.flag = "errors are " + number_text(100 * relative_error(one), 3) + " % of its values, " +
+               number_text(relative_error(one) / *middle, 3) + " times the median of " +
+               std::string(info(one.type).name) + " tensors";
+  }
 }
 
 }  // namespace
@@ -162,10 +198,12 @@ std::vector<WeightDifference> compare_weights(const Checkpoint& source, const Ch
     const bool held = stored->dtype() == wanted->dtype() && !taken_apart(*wanted);
     out[i] = compare_tensor(*wanted, *found, held ? DType::f32 : stored->dtype());
     out[i].type = stored->dtype();
+    judge_whole(wanted->info(), out[i]);
     if (!progress) return;
     const std::lock_guard lock(reporting);
     progress(wanted->info().bytes());
   });
+  flag_outliers(out);
   return out;
 }
 

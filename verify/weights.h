@@ -19,8 +19,11 @@ struct WeightDifference {
   double rmse = 0;            // root mean square of the errors
   double rms = 0;             // root mean square of the source's finite values, to judge the errors by
   double worst_of_bound = 0;  // largest error / what one rounding to the encoding may cost; 0 if equal
-  bool pass = true;           // every error within its bound
+  bool pass = true;           // every error within its bound, and something of the values is left
+  std::string flag = {};      // why it is pointed out, passing or not; empty: it is not
 };
+
+inline constexpr double kNothingLeft = 0.9, kOutlier = 3;
 
 /// What storing `value` in `type` may change it by, one rounding to nearest; `block_max`: largest magnitude of its
 /// block (block types only).
@@ -37,7 +40,12 @@ DType coarsest_encoding(const std::vector<TensorPtr>& tensors);
 
 /// Every tensor of the source that the candidate has in the same shape, in the source's rotary order. Stored in the
 /// same type on both sides, values must be equal: infinities and NaN too, which then are no error. Two f64 are compared in
-/// f64. Encodings without a decoder are Error(unsupported); of several errors the first tensor's, whatever the threads.
+/// f64. Block types promise no bound for an element; there a tensor fails
+///   whose RMSE is kNothingLeft of its RMS or more: one bit a weight at its best leaves 0.60 of a normal distribution (Max
+///     1960, table I), so no encoding loses that much, and a tensor that was zeroed, swapped or permuted does;
+///   that is a vector: consumers keep norms and biases in float, and a gain of few bits bends every channel behind it.
+/// One whose RMSE over RMS is more than kOutlier times the median of the candidate's tensors of its type is flagged.
+/// Encodings without a decoder are Error(unsupported); of several errors the first tensor's, whatever the threads.
 std::vector<WeightDifference> compare_weights(const Checkpoint& source, const Checkpoint& candidate, int threads,
                                               const std::function<void(std::uint64_t bytes)>& progress);
 /// "weights": no tensor errs by more than its encoding may, and there was one to compare.

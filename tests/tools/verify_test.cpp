@@ -226,7 +226,7 @@ TEST_F(Verify, ReportsForMachinesAndPeople) {
       << slurp(file("a.xml"));
   EXPECT_NE(slurp(file("a.xml")).find("name=\"tensors\"/>"), std::string::npos);
   EXPECT_NE(slurp(file("a.md")).find("| kl_mean "), std::string::npos);
-  EXPECT_NE(slurp(file("a.csv")).find("gate,positions,value,,limit,verdict\r\n"), std::string::npos);
+  EXPECT_NE(slurp(file("a.csv")).find("gate,positions,value,with 95 %,,limit,verdict\r\n"), std::string::npos);
   EXPECT_EQ(Json::parse(slurp(file("a.json")))["pass"], false);
   EXPECT_EQ(verify(good(), {"--report", file("a.xml")}).exit, 5) << "a report is not overwritten either";
   EXPECT_EQ(verify(good(), {"--report", file("a.xml"), "--overwrite"}).exit, 0);
@@ -242,6 +242,44 @@ TEST_F(Verify, AgainstItselfTheDivergenceIsZero) {
   EXPECT_EQ(json["pass"], true);
   const Json gguf = run({"verify", good(), "--against", good(), "-c", "256", "--windows", "2", "--json"}).json();
   EXPECT_EQ(gguf["logits"]["kl_max"], 0.0);
+}
+
+TEST_F(Verify, ABaselineOfTheSameTextIsAGate) {
+  const std::string last = (*scratch / "last.json").string();
+  spill(last, verify(good(), {"--json"}).out);
+  const Json same = verify(good(), {"--baseline", last, "--json"}).json();
+  EXPECT_EQ(same["pass"], true);
+  EXPECT_EQ(gates_of(same)["baseline kl_mean"]["pass"], true);
+  EXPECT_EQ(gates_of(same)["baseline perplexity"]["value"], same["logits"]["perplexity_candidate"]);
+  // an earlier run that was better: the same file with half the divergence
+  edit_json(last, [](Json& json) { json["logits"]["kl_mean"] = json["logits"]["kl_mean"].get<double>() / 2; });
+  const Ran worse = verify(good(), {"--baseline", last, "--json"});
+  EXPECT_EQ(worse.exit, 1);
+  EXPECT_EQ(gates_of(worse.json())["baseline kl_mean"]["pass"], false);
+  EXPECT_EQ(gates_of(worse.json())["baseline top1"]["pass"], true);
+  EXPECT_EQ(verify(good(), {"--baseline", last, "--max-worse", "99%"}).exit, 1) << "twice as much is 100 % worse";
+  edit_json(last, [](Json& json) { json["logits"]["kl_mean"] = json["logits"]["kl_mean"].get<double>() * 1.1; });
+  EXPECT_EQ(verify(good(), {"--baseline", last, "--max-worse", "99%"}).exit, 0);
+
+  EXPECT_EQ(verify(good(), {"--max-worse", "2%"}).exit, 2);
+  EXPECT_EQ(verify(good(), {"--baseline", last, "--max-worse", "2"}).exit, 2);
+  EXPECT_EQ(verify(good(), {"--baseline", last, "-f", fixture("goldens/perplexity/doc-1.txt")}).exit, 3)
+      << "another text";
+  EXPECT_EQ(run({"verify", good(), "--against", source(), "-c", "256", "--windows", "2", "--baseline", last}).exit, 3)
+      << "as many tokens at another context";
+  spill(last, "{}");
+  EXPECT_EQ(verify(good(), {"--baseline", last}).exit, 3);
+  EXPECT_EQ(verify(good(), {"--baseline", (*scratch / "none.json").string()}).exit, 3);
+}
+
+TEST_F(Verify, AFigureTheTextIsTooShortForIsInconclusive) {
+  const Json json = verify(good(), {"--json"}).json();
+  const double kl = json["logits"]["kl_mean"], confident = gates_of(json)["kl_mean"]["confident"];
+  EXPECT_GT(confident, kl);
+  const Ran between = verify(good(), {"--max", "kl_mean=" + std::to_string((kl + confident) / 2)});
+  EXPECT_EQ(between.exit, 1);
+  EXPECT_NE(between.out.find("| inconclusive |"), std::string::npos) << between.out;
+  EXPECT_EQ(verify(good(), {"--max", "kl_mean=" + std::to_string(kl / 2)}).out.find("inconclusive"), std::string::npos);
 }
 
 TEST_F(Verify, AnEstimateJudgesNothing) {

@@ -93,6 +93,62 @@ TEST(CompareWeights, OneStepTooFarFails) {
   EXPECT_FALSE(compare_weights(source, tiny(bent, DType::f32), 1, {})[0].pass) << "NaN is no value";
 }
 
+/// `names` of 8 x 256 values each, in `type`; what `bend` makes of the values of one.
+Checkpoint several(int n, DType type, int bent, const std::function<void(std::vector<float>&)>& bend) {
+  Checkpoint checkpoint = tiny(random_values(8 * 32, 1), DType::f32);
+  checkpoint.tensors.clear();
+  for (int i = 0; i < n; ++i) {
+    std::vector<float> values = random_values(8 * 256, unsigned(20 + i));
+    if (i == bent) bend(values);
+    std::vector<std::byte> bytes(*byte_size(type, values.size()));
+    encode_f32(type, values, bytes);
+    checkpoint.tensors.push_back(
+        memory_tensor({"model.layers." + std::to_string(i) + ".mlp.up_proj.weight", {8, 256}, type}, bytes));
+  }
+  return checkpoint;
+}
+
+// Blocks of few bits promise no bound for an element; what is left of the whole is judged.
+TEST(CompareWeights, ABlockTypeThatLeavesNothingFails) {
+  const Checkpoint source = several(6, DType::f32, -1, {});
+  const auto differences = [&](const std::function<void(std::vector<float>&)>& bend) {
+    return compare_weights(source, several(6, DType::q4_0, 3, bend), 1, {});
+  };
+  for (const WeightDifference& one : differences([](auto&) {})) {
+    EXPECT_TRUE(one.pass) << one.name << " " << one.flag;
+    EXPECT_EQ(one.flag, "");
+    EXPECT_GT(one.rmse, 0);
+  }
+  const auto zeroed = differences([](auto& values) { std::ranges::fill(values, 0.0f); });
+  EXPECT_FALSE(zeroed[3].pass);
+  EXPECT_EQ(zeroed[3].flag, "errors are 100 % of its values: nothing is left of them");
+  EXPECT_TRUE(zeroed[2].pass);
+  const auto reversed = differences([](auto& values) { std::ranges::reverse(values); });
+  EXPECT_FALSE(reversed[3].pass) << "the right values in the wrong places";
+  const auto coarser = differences([](auto& values) {
+    for (float& value : values) value = std::round(value * 20) / 20;
+  });
+  EXPECT_TRUE(coarser[3].pass);
+  EXPECT_NE(coarser[3].flag.find("times the median of q4_0 tensors"), std::string::npos) << coarser[3].flag;
+}
+
+TEST(CompareWeights, AVectorInBlocksFails) {
+  const std::vector<float> gains = random_values(64, 3);
+  Checkpoint source = tiny(random_values(8 * 32, 1), DType::f32), candidate = source;
+  source.tensors.push_back(memory_tensor("model.norm.weight", {64}, gains));
+  const auto with_norm = [&](DType type) {
+    std::vector<std::byte> bytes(*byte_size(type, gains.size()));
+    encode_f32(type, gains, bytes);
+    Checkpoint out = candidate;
+    out.tensors.push_back(memory_tensor({"model.norm.weight", {64}, type}, bytes));
+    return compare_weights(source, out, 1, {})[1];
+  };
+  EXPECT_TRUE(with_norm(DType::f32).pass);
+  EXPECT_TRUE(with_norm(DType::bf16).pass);
+  EXPECT_FALSE(with_norm(DType::q4_0).pass);
+  EXPECT_EQ(with_norm(DType::q8_0).flag, "a vector in q8_0, which every consumer keeps in float");
+}
+
 TEST(CompareWeights, RotaryOrderIsUndone) {
   const auto values = random_values(8 * 32, 9);
   const Checkpoint source = tiny(values, DType::f32);
