@@ -43,7 +43,7 @@ TEST_F(Usage, OneLineAndANextStep) {
   refused({"perplexity", source, "--protocol", "tokns"}, "did you mean tokens?");
   refused({"perplexity", source, source, "--rope", "yarn,factor=2"}, "belong to one SOURCE");
   refused({"inspect", source, "-t", "0"}, "--threads is '0'");
-  refused({"inspect", source, "--report", "out.pdf"}, "use .json, .md, .csv or .xml");
+  refused({"inspect", source, "--report", "out.pdf"}, "use .json, .md, .html, .csv or .xml");
 }
 
 TEST_F(Usage, FailuresAsJson) {
