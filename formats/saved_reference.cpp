@@ -169,6 +169,8 @@ void vocabulary_fields(Io& io, std::optional<Vocabulary>& optional) {
   optional_id(io, "bos", v.bos), optional_id(io, "eos", v.eos);
   optional_id(io, "unk", v.unk), optional_id(io, "pad", v.pad);
   optional_flag(io, "add_bos", v.add_bos), optional_flag(io, "add_eos", v.add_eos);
+  io.list("chat templates", v.chat_templates, 8);
+  for (ChatTemplate& one : v.chat_templates) io.text("a template's name", one.name), io.text("a template", one.text);
 }
 
 template <class Io>

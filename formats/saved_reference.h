@@ -34,6 +34,7 @@
 //             u64 n, of added tokens: u32 id, text content
 //             u8 has BPE: text pre; u64 n, of merges: text left, text right
 //             4 x (u8 present, u32 id): bos, eos, unk, pad; 2 x u8: add_bos, add_eos (0 no, 1 yes, 2 not said)
+//             u64 n, of chat templates: text name, text
 //   u64 n     windows: u64 n, u32 ids[n]
 //   u32       top
 //   planes    f64 log_sum_exp[rows], f32 next[rows], u32 top_ids[rows x top], f32 top_logits[rows x top]
@@ -60,7 +61,7 @@ struct SavedReference {
   std::string rope_words;
   RopeTable rope;
   std::vector<SavedTensor> tensors;
-  // What comparisons look at: without pipeline, normalizer and templates.
+  // What comparisons look at: without pipeline and normalizer.
   std::optional<Vocabulary> vocabulary, gguf_vocabulary;
   std::vector<std::vector<std::int32_t>> windows;
 

@@ -96,6 +96,7 @@ Vocabulary spelled_in_gguf(const Vocabulary& source, GgufKind kind, std::size_t 
                           static_cast<PieceType>(tokens.types[id])});
   std::tie(out.bos, out.eos, out.unk, out.pad) = std::tie(source.bos, source.eos, source.unk, source.pad);
   std::tie(out.add_bos, out.add_eos) = std::tie(source.add_bos, source.add_eos);
+  out.chat_templates = source.chat_templates;
   if (kind == GgufKind::unigram) out.unk = std::get<UnigramModel>(source.pipeline->model).unk_id;
   if (kind != GgufKind::bpe) return out;
   GgufBpe& bpe = out.gguf_bpe.emplace();

@@ -56,6 +56,7 @@ inline ReferenceBytes small_reference() {
   b.put(std::uint8_t{1}, "bpe").text("llama-bpe").put(std::uint64_t{1}, "merges").text("a").text("b");
   for (const int id : {3, -1, -1, -1}) b.put(std::uint8_t(id >= 0)).put(std::uint32_t(id < 0 ? 0 : id));
   b.put(std::uint8_t{1}, "add_bos").put(std::uint8_t{2});
+  b.put(std::uint64_t{1}, "templates").text("default").text("{{ x }}");
   b.put(std::uint8_t{0}, "gguf vocabulary");
   b.put(std::uint64_t{1}, "windows").put(std::uint64_t{3}, "window");
   for (const std::uint32_t id : {3u, 0u, 1u}) b.put(id, "id");

@@ -52,6 +52,7 @@ TEST(SavedReference, ReadsTheLayoutOfItsHeader) {
   EXPECT_FALSE(r.vocabulary->eos);
   EXPECT_EQ(r.vocabulary->add_bos, true);
   EXPECT_FALSE(r.vocabulary->add_eos);
+  EXPECT_EQ(r.vocabulary->chat_templates.at(0).text, "{{ x }}");
   EXPECT_FALSE(r.gguf_vocabulary);
   EXPECT_EQ(r.windows, (std::vector<std::vector<std::int32_t>>{{3, 0, 1}}));
   EXPECT_EQ(r.log_sum_exp, (std::vector<double>{2.0, 2.5, 3.0}));
@@ -106,7 +107,8 @@ TEST(SavedReference, EveryFieldThatLiesIsNamed) {
   expect("tied", std::uint8_t{7}, "tied_head is 7");
   expect("factor", std::numeric_limits<double>::infinity(), "a factor is no number");
   expect("frequency", std::numeric_limits<double>::quiet_NaN(), "a frequency is no number");
-  for (const char* list : {"frequencies", "tensors", "shape", "pieces", "added", "merges", "windows", "window"}) {
+  for (const char* list :
+       {"frequencies", "tensors", "shape", "pieces", "added", "merges", "templates", "windows", "window"}) {
     expect(list, kHuge, " claims 18446744073709551615 entries");
     expect(list, std::uint64_t{1} << 61, " claims 2305843009213693952 entries");  // times 8 is 0 in 64 bits
   }

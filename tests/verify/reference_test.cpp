@@ -141,7 +141,9 @@ TEST(Reference, ACandidateThatIsNoNumberHasNoKl) {
 TEST(Reference, CarriesTheStructure) {
   const auto source = open_golden(model_path("tolstoy-4m-yarn-2k"));
   const auto windows = windows_of(source.checkpoint, 64, 1);
-  formats::SavedReference saved = make_reference(source.checkpoint, windows, 64, {});
+  Checkpoint with_template = source.checkpoint;
+  with_template.vocabulary->chat_templates = {{"default", "{{ messages }}"}};
+  formats::SavedReference saved = make_reference(with_template, windows, 64, {});
   saved = formats::parse_reference(formats::reference_bytes(saved), "r");
   const std::vector<std::string> text = {"Well, Prince, so Genoa and Lucca"};
   const std::vector<std::vector<std::int32_t>> ids = {
@@ -153,21 +155,22 @@ TEST(Reference, CarriesTheStructure) {
       if (!gate.pass) names += (names.empty() ? "" : ",") + gate.name;
     return names;
   };
-  EXPECT_EQ(failing(source.checkpoint, text), "");
-  EXPECT_EQ(failing(source.checkpoint, {"another text"}), "tokenizer");
-  Checkpoint bent = source.checkpoint;
+  EXPECT_EQ(failing(with_template, text), "");
+  EXPECT_EQ(failing(with_template, {"another text"}), "tokenizer");
+  EXPECT_EQ(failing(source.checkpoint, text), "chat_template") << "lost";
+  Checkpoint bent = with_template;
   bent.config.rope.theta *= 1.01;
   EXPECT_EQ(failing(bent, text), "rope");
-  bent = source.checkpoint;
+  bent = with_template;
   bent.tensors.pop_back();
   EXPECT_EQ(failing(bent, text), "tensors");
-  bent = source.checkpoint;
+  bent = with_template;
   bent.vocabulary->pieces[300].text += "x";
   EXPECT_EQ(failing(bent, {}), "tokenizer");
-  bent = source.checkpoint;
+  bent = with_template;
   bent.config.rms_eps *= 2;
   EXPECT_EQ(failing(bent, text), "geometry");
-  bent = source.checkpoint;
+  bent = with_template;
   bent.config.context = 32;
   EXPECT_EQ(failing(bent, text), "context");
 }
