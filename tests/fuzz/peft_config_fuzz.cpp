@@ -27,10 +27,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
               "what changes the merge is refused");
     }
     if (config.kind == &kLora) {
-      const RankAndScale numbers(config, "lora_alpha");
-      require(numbers.rank("model.layers.0.self_attn.q_proj") >= 1 &&
-                  std::isfinite(numbers.scale("model.layers.0.self_attn.q_proj")),
-              "rank and scale can be used");
+      const auto numbers = RankAndScale(config, "lora_alpha").of("model.layers.0.self_attn.q_proj");
+      require(numbers.rank >= 1 && std::isfinite(numbers.scale), "rank and scale can be used");
     }
   } catch (const Error& error) {
     require(error.kind() == ErrorKind::bad_input || error.kind() == ErrorKind::unsupported,

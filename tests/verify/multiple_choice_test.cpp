@@ -25,7 +25,7 @@ class Letters final : public formats::Tokenizer {
     }
     return ids;
   }
-  std::string decode(std::span<const std::int32_t>) const override { return ""; }
+  std::string decode(std::span<const std::int32_t>, bool) const override { return ""; }
   std::string piece(std::int32_t) const override { return ""; }
   std::int32_t size() const override { return 256; }
 };
