@@ -105,10 +105,20 @@ std::string weights_text(const std::vector<verify::WeightDifference>& difference
     return "weights    FAIL  " + std::to_string(failed) + " of " + plural(differences.size(), "tensor") +
            (failed == 1 ? " errs" : " err") + " by more than one rounding to its type may cost: '" + worst->name +
            "' by " + number_text(worst->max_error, 3);
-  const std::string all = "weights    pass  " + plural(differences.size(), "tensor");
-  if (worst->worst_of_bound == 0) return all + ", every value equal";
-  return all + "; largest error is " + number_text(100 * worst->worst_of_bound, 3) + " % of what one rounding to " +
-         std::string(info(worst->type).name) + " may cost";
+  std::string text = "weights    pass  " + plural(differences.size(), "tensor");
+  if (worst->worst_of_bound > 0)
+    text += "; largest error is " + number_text(100 * worst->worst_of_bound, 3) + " % of what one rounding to " +
+            std::string(info(worst->type).name) + " may cost";
+  // Blocks that promise nothing: how far off they are as a whole.
+  const auto relative = [](const verify::WeightDifference& one) {
+    return one.worst_of_bound == 0 && one.rmse > 0 ? one.rmse / one.rms : 0;
+  };
+  const auto& farthest = *std::ranges::max_element(differences, {}, relative);
+  if (relative(farthest) > 0)
+    text += "; RMS error at most " + number_text(100 * relative(farthest), 3) + " % of a tensor's values (" +
+            std::string(info(farthest.type).name) + " '" + farthest.name + "')";
+  const bool equal = std::ranges::all_of(differences, [](const auto& one) { return one.max_error == 0; });
+  return equal ? text + ", every value equal" : text;
 }
 
 /// Tensors that are pointed out, those that failed first.

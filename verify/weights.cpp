@@ -161,11 +161,19 @@ double encoding_bound(DType type, double value, double block_max) {
   }
 }
 
+namespace {
+/// Rounds more: by the bound; of types without one, the one of fewer bits.
+bool coarser(DType a, DType b) {
+  const double x = encoding_bound(a, 1, 1), y = encoding_bound(b, 1, 1);
+  const auto bits = [](DType type) { return static_cast<double>(info(type).block_bytes) / info(type).block_elements; };
+  return x > y || (std::isinf(x) && std::isinf(y) && bits(a) < bits(b));
+}
+}  // namespace
+
 DType coarsest_encoding(const std::vector<TensorPtr>& tensors) {
   DType coarsest = DType::f32;
   for (const TensorPtr& tensor : tensors)
-    if (tensor->info().shape.size() == 2 && encoding_bound(tensor->dtype(), 1, 1) > encoding_bound(coarsest, 1, 1))
-      coarsest = tensor->dtype();
+    if (tensor->info().shape.size() == 2 && coarser(tensor->dtype(), coarsest)) coarsest = tensor->dtype();
   return coarsest;
 }
 

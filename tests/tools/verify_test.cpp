@@ -1,4 +1,5 @@
 #include <functional>
+#include <set>
 
 #include "tests/tools/command.h"
 
@@ -116,6 +117,27 @@ TEST_F(Verify, AChangedWeightIsTheWeightsGate) {
   EXPECT_EQ(ran.json()["level"], "weights");
   const Json weights = gates_of(ran.json())["weights"];
   EXPECT_EQ(weights["value"], 1.0) << "one tensor";
+}
+
+// A mix is held to the limits of its coarsest type (docs/protocols.md), whichever comes first, and said to be off by
+// what it is: blocks without a bound are not equal.
+TEST_F(Verify, AMixIsHeldToItsCoarsestType) {
+  const std::string mix = (*scratch / "mix.gguf").string();
+  ASSERT_EQ(run({"convert", source(), "-o", mix, "--type", "q4_k_m", "--no-sync"}).exit, 0);
+  const Ran ran = verify(mix, {"--json"});
+  EXPECT_EQ(ran.exit, 0) << ran.out;
+  const Json json = ran.json();
+  std::set<std::string> types;
+  for (const Json& tensor : json["weights"]) types.insert(tensor["type"]);
+  EXPECT_EQ(types, (std::set<std::string>{"f32", "q4_k", "q6_k"}));
+  EXPECT_EQ(gates_of(json)["kl_mean"]["limit"], 0.25);
+  EXPECT_EQ(gates_of(json)["top1"]["limit"], 0.55);
+  const Ran text = verify(mix, {"--level", "weights"});
+  EXPECT_NE(text.out.find("; RMS error at most "), std::string::npos) << text.out;
+  EXPECT_NE(text.out.find(" % of a tensor's values (q4_k '"), std::string::npos) << text.out;
+  EXPECT_EQ(text.out.find("every value equal"), std::string::npos) << text.out;
+  EXPECT_NE(run({"verify", source(), "--against", source(), "--level", "weights"}).out.find("every value equal"),
+            std::string::npos);
 }
 
 TEST_F(Verify, AShorterContextIsAGate) {

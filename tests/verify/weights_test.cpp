@@ -261,5 +261,22 @@ TEST(CoarsestEncoding, IsThatOfAnyMatrix) {
   EXPECT_EQ(coarsest_encoding(norms.tensors), DType::f32) << "vectors do not count";
 }
 
+// Types without a bound are told apart by their bits: the first of a mix is not its coarsest.
+TEST(CoarsestEncoding, OfBlocksIsTheOneOfFewestBits) {
+  class Typed final : public LazyTensor {
+   public:
+    explicit Typed(DType type) : LazyTensor(TensorInfo{"w", {256, 256}, type}) {}
+    void read_f32(RowRange, std::span<float>) const override { FAIL() << "names and types are enough"; }
+  };
+  const DType finer_first[] = {DType::f32,  DType::f16,  DType::bf16, DType::q8_0,   DType::q6_k, DType::q5_k,
+                               DType::q4_k, DType::q3_k, DType::q2_k, DType::iq2_xs, DType::iq1_s};
+  for (std::size_t fine = 0; fine < std::size(finer_first); ++fine)
+    for (std::size_t coarse = fine + 1; coarse < std::size(finer_first); ++coarse) {
+      const auto a = std::make_shared<Typed>(finer_first[fine]), b = std::make_shared<Typed>(finer_first[coarse]);
+      EXPECT_EQ(coarsest_encoding({a, b}), finer_first[coarse]) << info(finer_first[fine]).name << " first";
+      EXPECT_EQ(coarsest_encoding({b, a}), finer_first[coarse]) << info(finer_first[coarse]).name << " first";
+    }
+}
+
 }  // namespace
 }  // namespace ropewalk::verify
