@@ -19,7 +19,7 @@ class Recipes : public testing::Test {
         {"name": "quants", "output": ["m-f16.gguf", "m-q8_0.gguf"], "command": ["convert", "${long}", "-o", "m-{type}.gguf", "--type", "f16,q8_0"]}
       ],
       "gates": [
-        {"name": "q8", "command": ["verify", "m-q8_0.gguf", "--against", "${long}", "-c", "64", "--windows", "1", "--max", "kl_mean=1"]},
+        {"name": "q8", "command": ["verify", "m-q8_0.gguf", "--against", "${long}", "-c", "512", "--windows", "2", "--max", "kl_mean=1"]},
         {"name": "ppl", "command": ["perplexity", "m-f16.gguf", "-c", "64", "--windows", "1", "--max", "ppl=1e6"]}
       ]
     })");

@@ -159,7 +159,7 @@ TEST(Csv, EveryCommandHasATableOrRefuses) {
            {"diff", base, base, "--structure"}}) {
     std::vector<std::string> all = words;
     all.insert(all.end(), {"--report", report});
-    EXPECT_NE(refusal(all).find("no.csv': this command's result is no table; use .json, .md or .xml"),
+    EXPECT_NE(refusal(all).find("no.csv': this command's result is no table; use .json, .md, .html or .xml"),
               std::string::npos)
         << words[0];
   }
