@@ -14,6 +14,9 @@
 namespace ropewalk::formats {
 namespace {
 
+/// Engines hold theta in float32, and a GGUF stores it so: some way below its 3.4e38.
+constexpr double kLargestTheta = 1e30;
+
 constexpr const char* kOriginal = "original_max_position_embeddings";
 
 struct Method {
@@ -202,7 +205,12 @@ class SpecParser {
     request.trained = {length, number("rope_theta").value_or(base_.rope.theta)};
     request.rope_parameters = Json::object();
     request.rope_parameters["rope_type"] = method == "none" || method == "ntk" ? "default" : method;
-    if (const auto theta = number("rope_theta")) request.rope_parameters["rope_theta"] = *theta;
+    if (const auto theta = number("rope_theta")) {
+      if (!(*theta > 0 && *theta <= kLargestTheta))
+        fail("rope_theta is " + values_.at("rope_theta").dump() + ", a number above 0 and at most 1e30 was expected",
+             "published models have 1e4 to 1e8");
+      request.rope_parameters["rope_theta"] = *theta;
+    }
     if (method == "none") request.context = int(number("to").value_or(length));
     else if (method == "ntk") finish_ntk(request, length);
     else if (method == "proportional") finish_proportional(request);

@@ -70,6 +70,9 @@ std::vector<std::int32_t> all_ids(const std::vector<std::vector<std::int32_t>>& 
 /// What is to be tokenized: the prompt, or the corpus.
 Corpus input_of(const TokenizeOptions& options, const Io& io) {
   const bool ids_given = options.decode || options.text.tokens;
+  if (ids_given && options.sources.size() > 1)
+    throw Error(ErrorKind::usage, {}, "ids were given, and ids mean what one tokenizer says",
+                "give one SOURCE, or a text to compare them on");
   if (ids_given && options.bos)
     throw Error(ErrorKind::usage, {}, "--bos is of text, and ids were given", "leave it out");
   if (!options.prompt) {

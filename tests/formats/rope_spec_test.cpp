@@ -155,6 +155,7 @@ TEST(RopeSpecText, Refusals) {
                           "yarn,factor=4,truncate=maybe",
                           "yarn,factor=4,beta_fast=-1",
                           "yarn,factor=4,rope_theta=0",
+                          "yarn,factor=4,rope_theta=1e308",
                           "longrope,factor=2",
                           "longrope,factor=2,short_factor=1",
                           "dynamic-yarn,factor=2",

@@ -210,6 +210,8 @@ TEST_F(Text, IdsThatAreNoneAreNamedWithTheirLine) {
   for (const std::vector<std::string>& words :
        std::vector<std::vector<std::string>>{{"tokenize", source, "--decode", "-p", "1 2", "--bos"},
                                              {"tokenize", source, "--tokens", ids, "--bos"},
+                                             {"tokenize", source, source, "--decode", "-p", "1 2"},
+                                             {"tokenize", source, source, "--tokens", ids},
                                              {"perplexity", source, "-c", "64", "-f", "-", "-f", "-"}}) {
     const Ran ran = run(words);
     EXPECT_EQ(ran.exit, 2) << ran.out << ran.err;
