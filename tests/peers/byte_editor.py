@@ -73,7 +73,9 @@ class Gguf:
         return self.bytes[self.at - count : self.at]
 
     def number(self, kind):
-        return struct.unpack("<" + kind, self.take(struct.calcsize("<" + kind)))[0]
+        (value,) = struct.unpack_from("<" + kind, self.bytes, self.at)  # struct.error past the end
+        self.at += struct.calcsize("<" + kind)
+        return value
 
     def string(self):
         return self.take(self.number("Q")).decode()
@@ -83,8 +85,11 @@ class Gguf:
             self.take(self.number("Q"))
         elif kind == ARRAY:
             element, count = self.number("I"), self.number("Q")
-            for _ in range(count):
-                self.step(element)
+            if element in SIZES:
+                self.take(SIZES[element] * count)
+            else:
+                for _ in range(count):
+                    self.step(element)
         else:
             self.take(SIZES[kind])
 
@@ -122,10 +127,11 @@ class Gguf:
             return struct.pack("<Q", len(text.encode())) + text.encode()
 
         pairs = b"".join(string(name) + struct.pack("<I", kind) + data for name, (kind, data) in self.pairs.items())
-        infos, data = [], b""
+        infos, data, offset = [], [], 0
         for name, tensor in self.tensors.items():
-            infos.append(string(name) + struct.pack("<I", len(tensor.sizes)) + struct.pack(f"<{len(tensor.sizes)}q", *tensor.sizes) + struct.pack("<IQ", tensor.kind, len(data)))
-            data += tensor.data + bytes(-len(tensor.data) % ALIGNMENT)
+            infos.append(string(name) + struct.pack("<I", len(tensor.sizes)) + struct.pack(f"<{len(tensor.sizes)}q", *tensor.sizes) + struct.pack("<IQ", tensor.kind, offset))
+            data += [tensor.data, bytes(-len(tensor.data) % ALIGNMENT)]
+            offset += len(tensor.data) + len(data[-1])
         head = b"GGUF" + struct.pack("<Iqq", 3, len(self.tensors), len(self.pairs)) + pairs + b"".join(infos)
         with open(path, "xb") as file:
-            file.write(head + bytes(-len(head) % ALIGNMENT) + data)
+            file.writelines([head, bytes(-len(head) % ALIGNMENT), *data])
