@@ -90,11 +90,8 @@ TEST(PackedFormats, Mxfp4ThatDoesNotFitIsRefused) {
   std::vector<TensorPtr> alone = experts(entry);
   alone.pop_back();
   expect_refused(alone, mxfp4_config(), {"'m.gate_up_proj_blocks' has no 'm.gate_up_proj_scales' beside it"});
-  Json wrong = entry;
-  wrong["shape"] = {3, 6, 8, 8};
-  expect_refused(experts(wrong), mxfp4_config(), {"is u8 [3, 6, 8, 8], expected u8 [experts, rows, groups, 16]"});
-  wrong["shape"] = {3, 24, 16};
-  wrong["scales"] = entry["scales"];
+  expect_refused({packed("m.gate_up_proj_blocks", {3, 6, 8, 8}, DType::u8, entry["blocks"]), experts(entry)[1]},
+                 mxfp4_config(), {"is u8 [3, 6, 8, 8], expected u8 [experts, rows, groups, 16]"});
   expect_refused({packed("m.x_blocks", {3, 24, 16}, DType::u8, entry["blocks"]), experts(entry)[1]}, mxfp4_config(),
                  {"is u8 [3, 24, 16]"});
   expect_refused({experts(entry)[0], packed("m.gate_up_proj_scales", {3, 4, 6}, DType::u8, entry["scales"])},
