@@ -9,14 +9,13 @@ Negative control: one swapped pair of scores must change ids.
 import json
 import pathlib
 import shutil
-import struct
 import subprocess
 import sys
 import tempfile
 
 import numpy as np
 
-from support import Checks, Ropewalk, arguments, read_safetensors
+from support import Checks, Ropewalk, arguments, read_safetensors, write_safetensors
 from texts import large_texts
 
 PLAIN = ["Hello world", "The prince, who had said nothing, looked at her.", "one two  three", "it is 12345 and 678", "word\nnext line\n", "na\u00efve caf\u00e9", "x = y * (z - 1)"]
@@ -45,15 +44,6 @@ def ours(ropewalk, source, texts, scratch, special):
 
 def flat(lists):
     return [one for ids in lists for one in ids]
-
-
-def write_safetensors(path, tensors):
-    header, data = {}, b""
-    for name, array in tensors.items():
-        header[name] = {"dtype": "F16", "shape": list(array.shape), "data_offsets": [len(data), len(data) + array.nbytes]}
-        data += array.tobytes()
-    head = json.dumps(header).encode()
-    path.write_bytes(struct.pack("<Q", len(head)) + head + data)
 
 
 def with_vocabulary(base, folder, file, tokenizer, rows):

@@ -8,17 +8,20 @@ import json
 import math
 import pathlib
 import shutil
-import struct
+import sys
 import tempfile
 from typing import Callable
 
 import numpy as np
 
-from byte_editor import Gguf
-from support import Checks, FIXTURES, Ropewalk, arguments
+from support import Checks, FIXTURES, ROOT, Ropewalk, arguments, write_safetensors
+
+sys.path.append(str(ROOT / "scripts"))
+from gguf_editor import Gguf, Tensor  # noqa: E402
 
 ROPE = "llama.rope.scaling."
 FLOAT32, TOKENS, TEMPLATE = 6, "tokenizer.ggml.tokens", "tokenizer.chat_template"
+FLOATS = {0: np.dtype("<f4"), 1: np.dtype("<f2")}  # ggml types F32 and F16
 ADAPTED = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
 
 
@@ -44,6 +47,21 @@ class Fault:
     of: Callable = lambda model: True  # models that can have it
 
 
+def rows(tensor):
+    """[rows, row's bytes] of a matrix."""
+    return np.frombuffer(tensor.data, np.uint8).reshape(tensor.sizes[1], -1)
+
+
+def values(tensor):
+    """In double, outermost size first; tensors of an f16 GGUF, with nothing between them but zeros."""
+    kind = FLOATS[tensor.kind]
+    return np.frombuffer(tensor.data, kind, math.prod(tensor.sizes)).reshape(tensor.sizes[::-1]).astype(np.float64)
+
+
+def set_values(tensor, changed):
+    tensor.data = changed.astype(FLOATS[tensor.kind]).tobytes()
+
+
 def layer(name):
     return int(name.split(".")[1]) if name.startswith("blk.") else None
 
@@ -66,9 +84,9 @@ def not_permuted(file, model):
     for name, tensor in file.tensors.items():
         if ".attn_q." in name or ".attn_k." in name:
             heads = file.value("llama.attention.head_count" + ("" if ".attn_q." in name else "_kv"))
-            rows = tensor.rows()
-            pairs = rows.reshape(heads, len(rows) // heads // 2, 2, -1)
-            tensor.set_rows(pairs.swapaxes(1, 2).reshape(rows.shape))
+            stored = rows(tensor)
+            pairs = stored.reshape(heads, len(stored) // heads // 2, 2, -1)
+            tensor.data = pairs.swapaxes(1, 2).tobytes()
 
 
 def layers_swapped(file, model):
@@ -84,9 +102,9 @@ def tensor_zeroed(file, model):
 
 def row_of_nan(file, model):
     tensor = file.tensors["blk.0.attn_v.weight"]
-    values = tensor.values()
-    values[3] = math.nan
-    tensor.set_values(values)
+    changed = values(tensor)
+    changed[3] = math.nan
+    set_values(tensor, changed)
 
 
 def tokens_off_by_one(file, model):
@@ -101,8 +119,8 @@ def of_base(change):
         base = Gguf(model.base)
         for name, tensor in file.tensors.items():
             if any(f".{module}." in name for module in ADAPTED):
-                without = base.tensors[name].values()
-                tensor.set_values(change(without, tensor.values() - without, model))
+                without = values(base.tensors[name])
+                set_values(tensor, change(without, values(tensor) - without, model))
 
     return plant
 
@@ -110,31 +128,30 @@ def of_base(change):
 def untied_wrongly(file, model):
     """A head of its own, its rows one id too late."""
     embedding = file.tensors["token_embd.weight"]
-    head = type(embedding)(embedding.sizes, embedding.kind, embedding.data)
-    head.set_rows(np.roll(embedding.rows(), 1, axis=0))
-    file.tensors["output.weight"] = head
+    late = np.roll(rows(embedding), 1, axis=0).tobytes()
+    file.tensors["output.weight"] = Tensor(embedding.sizes, embedding.kind, late)
 
 
 def gains_in_four_bits(file, model):
     for name, tensor in file.tensors.items():
         if "_norm." in name:
-            blocks = tensor.values().reshape(-1, 32)
+            blocks = values(tensor).reshape(-1, 32)
             step = np.abs(blocks).max(axis=1, keepdims=True) / 8
-            tensor.set_values((np.rint(blocks / step).clip(-8, 7) * step).reshape(-1))
+            set_values(tensor, (np.rint(blocks / step).clip(-8, 7) * step).reshape(-1))
 
 
 FAULTS = [
-    Fault("YaRN's keys dropped", lambda file, model: file.drop(ROPE), "logits", {"rope"}, of=lambda model: model.scaled),
+    Fault("YaRN's keys dropped", lambda file, model: file.drop([ROPE]), "logits", {"rope"}, of=lambda model: model.scaled),
     Fault("factor wrong by 2", factor_doubled, "logits", {"rope"}, of=lambda model: model.scaled),
     Fault("attention factor squared", attention_factor_squared, "logits", {"rope"}, of=lambda model: model.scaled),
     Fault("original context doubled", original_context_doubled, "logits", {"rope"}, of=lambda model: model.scaled),
-    Fault("theta lost", lambda file, model: file.drop("llama.rope.freq_base"), "logits", {"rope"}, of=lambda model: not model.scaled),
+    Fault("theta lost", lambda file, model: file.drop(["llama.rope.freq_base"]), "logits", {"rope"}, of=lambda model: not model.scaled),
     Fault("Q and K not permuted", not_permuted, "weights", {"weights"}),
     Fault("two layers swapped", layers_swapped, "weights", {"weights"}),
     Fault("one tensor zeroed", tensor_zeroed, "weights", {"weights"}),
     Fault("one row NaN", row_of_nan, "weights", {"weights"}),
     Fault("tokens off by one", tokens_off_by_one, "structure", {"tokenizer"}),
-    Fault("chat template lost", lambda file, model: file.drop(TEMPLATE), "structure", {"chat_template"}),
+    Fault("chat template lost", lambda file, model: file.drop([TEMPLATE]), "structure", {"chat_template"}),
     Fault("adapter not merged", of_base(lambda base, delta, model: base), "weights", {"weights"}),
     Fault("adapter merged twice", of_base(lambda base, delta, model: base + 2 * delta), "weights", {"weights"}),
     Fault("alpha / r for rsLoRA", of_base(lambda base, delta, model: base + delta / math.sqrt(model.rank)), "weights", {"weights"}),
@@ -204,15 +221,6 @@ def fixture(ropewalk, golden, folder):
     return exported(ropewalk, "tolstoy-4m-yarn-2k", base, adapter, rank, folder, context=2048, scaled=True, tied=False, small=True)
 
 
-def write_safetensors(path, tensors):
-    header, data = {}, b""
-    for name, array in tensors.items():
-        header[name] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": [len(data), len(data) + 4 * array.size]}
-        data += array.astype("<f4").tobytes()
-    text = json.dumps(header).encode()
-    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
-
-
 def published(ropewalk, model, folder):
     """An adapter of rank 4 on q_proj and down_proj, its delta about a tenth of the weights."""
     adapter, rank = folder / "adapter", 4
@@ -224,8 +232,8 @@ def published(ropewalk, model, folder):
     for block in range(file.value("llama.block_count")):
         for module, rows, columns in (("self_attn.q_proj", width, width), ("mlp.down_proj", width, hidden)):
             name = f"base_model.model.model.layers.{block}.{module}.lora_"
-            tensors[name + "A.weight"] = random.standard_normal((rank, columns)) * 0.05
-            tensors[name + "B.weight"] = random.standard_normal((rows, rank)) * 0.05
+            tensors[name + "A.weight"] = (random.standard_normal((rank, columns)) * 0.05).astype(np.float32)
+            tensors[name + "B.weight"] = (random.standard_normal((rows, rank)) * 0.05).astype(np.float32)
     write_safetensors(adapter / "adapter_model.safetensors", tensors)
     (adapter / "adapter_config.json").write_text(json.dumps({
         "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": str(model), "r": rank, "lora_alpha": 2.0, "use_rslora": True, "bias": "none",

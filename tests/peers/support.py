@@ -13,6 +13,7 @@ import tempfile
 import numpy as np
 
 FIXTURES = "fixtures"
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 def arguments(extra=(), optional=()):
@@ -91,6 +92,18 @@ def read_safetensors(path):
         begin, end = (8 + length + offset for offset in entry["data_offsets"])
         tensors[name] = np.frombuffer(data[begin:end], dtype=kinds[entry["dtype"]]).reshape(entry["shape"])
     return tensors
+
+
+def write_safetensors(path, tensors):
+    """Of float16 and float32 arrays."""
+    kinds = {"float16": "F16", "float32": "F32"}
+    header, data, end = {}, [], 0
+    for name, array in tensors.items():
+        header[name] = {"dtype": kinds[array.dtype.name], "shape": list(array.shape), "data_offsets": [end, end + array.nbytes]}
+        data.append(array.tobytes())
+        end += array.nbytes
+    head = json.dumps(header).encode()
+    path.write_bytes(b"".join([struct.pack("<Q", len(head)), head, *data]))
 
 
 def fixture_prompts(golden, lengths):

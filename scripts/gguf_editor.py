@@ -1,53 +1,35 @@
-"""Edits the bytes of a GGUF, to plant the faults that converters have made: for tests of what `verify` catches.
+"""Takes a GGUF apart and writes it again, to plant the faults that converters have made: for tests and demonstrations of what `verify` catches.
 
-Plain struct and numpy, sharing no code with ropewalk or gguf-py: a fault of theirs cannot hide here. Layout (GGUF version 3, little-endian):
+Plain Python, sharing no code with ropewalk or gguf-py, so that a fault there cannot hide here. Layout (GGUF version 3, little-endian):
   "GGUF" | u32 version | i64 tensors | i64 pairs | pairs: string name, u32 type, value | infos: string name, u32 n, i64 sizes[n], u32 type, u64 offset | zeros | data
 A string is an u64 and its bytes. Sizes begin with the row's length. Offsets count from the data, which begins at a multiple of general.alignment (32).
 """
 import struct
 
-import numpy as np
-
-ALIGNMENT = 32
 SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 FORMATS = {4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 STRING, ARRAY = 8, 9
-FLOATS = {0: np.dtype("<f4"), 1: np.dtype("<f2")}  # ggml types F32 and F16
-BLOCKS = {0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 8: (32, 34), 14: (256, 210)}  # F32 F16 Q4_0 Q4_1 Q8_0 Q6_K: weights and bytes of a block
 
 
 class Tensor:
+    """`data`: its bytes, up to the next tensor."""
+
     def __init__(self, sizes, kind, data):
         self.sizes, self.kind, self.data = sizes, kind, data
 
-    def rows(self):
-        """[rows, row's bytes], to read and to change."""
-        length, size = BLOCKS[self.kind]
-        width = self.sizes[0] // length * size
-        array = np.frombuffer(self.data, np.uint8).reshape(-1, width).copy()
-        return array
-
-    def set_rows(self, rows):
-        data = np.ascontiguousarray(rows).tobytes()
-        assert len(data) == len(self.data)
-        self.data = data
-
-    def values(self):
-        return np.frombuffer(self.data, FLOATS[self.kind]).reshape(self.sizes[::-1]).astype(np.float64)
-
-    def set_values(self, values):
-        assert values.shape == tuple(self.sizes[::-1])
-        self.data = values.astype(FLOATS[self.kind]).tobytes()
-
 
 class Gguf:
-    """A file taken apart: `pairs` name -> [type, value's bytes], `tensors` name -> Tensor, both in file order."""
+    """`pairs`: name -> [type, value's bytes]; `tensors`: name -> Tensor; both in file order."""
 
     def __init__(self, path):
         with open(path, "rb") as file:
             self.bytes = file.read()
-        self.at = 0
-        assert self.take(4) == b"GGUF" and self.number("I") == 3, "not a GGUF of version 3"
+        self.path, self.at = path, 0
+        if self.take(4) != b"GGUF":
+            raise SystemExit(f"{path}: not a GGUF")
+        self.version = self.number("I")
+        if self.version not in (2, 3):
+            raise SystemExit(f"{path}: GGUF version {self.version}, expected 2 or 3")
         n_tensors, n_pairs = self.number("q"), self.number("q")
         self.pairs, self.tensors = {}, {}
         for _ in range(n_pairs):
@@ -55,32 +37,34 @@ class Gguf:
             begin = self.at
             self.step(kind)
             self.pairs[name] = [kind, self.bytes[begin : self.at]]
+        self.alignment = self.value("general.alignment") if "general.alignment" in self.pairs else 32
         infos = []
         for _ in range(n_tensors):
             name = self.string()
             sizes = [self.number("q") for _ in range(self.number("I"))]
             infos.append((name, sizes, self.number("I"), self.number("Q")))
-        data = -(-self.at // ALIGNMENT) * ALIGNMENT
-        for name, sizes, kind, offset in infos:
-            length, size = BLOCKS[kind]
-            count = int(np.prod(sizes)) // length * size
-            self.tensors[name] = Tensor(sizes, kind, self.bytes[data + offset : data + offset + count])
+        data = -(-self.at // self.alignment) * self.alignment
+        ends = [offset for *_, offset in infos[1:]] + [len(self.bytes) - data]
+        for (name, sizes, kind, offset), end in zip(infos, ends):
+            if not 0 <= offset <= end <= len(self.bytes) - data:
+                raise SystemExit(f"{path}: tensor '{name}' does not lie behind the one before it")
+            self.tensors[name] = Tensor(sizes, kind, self.bytes[data + offset : data + end])
         del self.bytes
 
     def take(self, count):
-        assert self.at + count <= len(self.bytes), "the file ends early"
+        if self.at + count > len(self.bytes):
+            raise SystemExit(f"byte {self.at}: the file ends early")
         self.at += count
         return self.bytes[self.at - count : self.at]
 
     def number(self, kind):
-        (value,) = struct.unpack_from("<" + kind, self.bytes, self.at)  # struct.error past the end
-        self.at += struct.calcsize("<" + kind)
-        return value
+        return struct.unpack("<" + kind, self.take(struct.calcsize("<" + kind)))[0]
 
     def string(self):
         return self.take(self.number("Q")).decode()
 
     def step(self, kind):
+        """Over a value."""
         if kind == STRING:
             self.take(self.number("Q"))
         elif kind == ARRAY:
@@ -90,8 +74,10 @@ class Gguf:
             else:
                 for _ in range(count):
                     self.step(element)
-        else:
+        elif kind in SIZES:
             self.take(SIZES[kind])
+        else:
+            raise SystemExit(f"byte {self.at}: unknown type {kind}")
 
     def value(self, name):
         kind, data = self.pairs[name]
@@ -102,16 +88,20 @@ class Gguf:
         kind = self.pairs[name][0] if kind is None else kind
         self.pairs[name] = [kind, struct.pack("<" + FORMATS[kind], value)]
 
-    def drop(self, prefix):
-        gone = [name for name in self.pairs if name.startswith(prefix)]
-        assert gone, f"no key starts with {prefix}"
+    def drop(self, prefixes):
+        """The names removed; none: SystemExit."""
+        gone = [name for name in self.pairs if name.startswith(tuple(prefixes))]
+        if not gone:
+            raise SystemExit(f"{self.path}: no key starts with {' or '.join(prefixes)}")
         for name in gone:
             del self.pairs[name]
+        return gone
 
     def strings(self, name):
         kind, data = self.pairs[name]
         element, count = struct.unpack_from("<IQ", data)
-        assert (kind, element) == (ARRAY, STRING)
+        if (kind, element) != (ARRAY, STRING):
+            raise SystemExit(f"{name} is no list of strings")
         out, at = [], 12
         for _ in range(count):
             (length,) = struct.unpack_from("<Q", data, at)
@@ -130,8 +120,8 @@ class Gguf:
         infos, data, offset = [], [], 0
         for name, tensor in self.tensors.items():
             infos.append(string(name) + struct.pack("<I", len(tensor.sizes)) + struct.pack(f"<{len(tensor.sizes)}q", *tensor.sizes) + struct.pack("<IQ", tensor.kind, offset))
-            data += [tensor.data, bytes(-len(tensor.data) % ALIGNMENT)]
+            data += [tensor.data, bytes(-len(tensor.data) % self.alignment)]
             offset += len(tensor.data) + len(data[-1])
-        head = b"GGUF" + struct.pack("<Iqq", 3, len(self.tensors), len(self.pairs)) + pairs + b"".join(infos)
+        head = b"GGUF" + struct.pack("<Iqq", self.version, len(self.tensors), len(self.pairs)) + pairs + b"".join(infos)
         with open(path, "xb") as file:
-            file.writelines([head, bytes(-len(head) % ALIGNMENT), *data])
+            file.writelines([head, bytes(-len(head) % self.alignment), *data])
