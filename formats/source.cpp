@@ -6,6 +6,7 @@
 
 #include "formats/adapters/combine.h"
 #include "formats/adapters/gguf_adapter.h"
+#include "formats/adapters/layer_replication.h"
 #include "formats/adapters/peft_targets.h"
 #include "formats/gguf_model.h"
 #include "formats/hf_config.h"
@@ -249,8 +250,9 @@ std::string no_effect(const PeftAdapter& adapter, double scale) {
     return (std::holds_alternative<LowRankChange>(module.change) ? module.scale : 1) * scale == 0;
   };
   const auto zero_factor = [](const AdapterModule& module) {
-    const auto* low_rank = std::get_if<LowRankChange>(&module.change);
-    return low_rank && (all_zero(*module.factors.back()) || all_zero(*module.factors.front()));
+    const bool product =
+        std::holds_alternative<LowRankChange>(module.change) || std::holds_alternative<ExpertsChange>(module.change);
+    return product && (all_zero(*module.factors.back()) || all_zero(*module.factors.front()));
   };
   if (std::ranges::all_of(adapter.modules, zero_scale)) return "its scale is 0";
   if (std::ranges::all_of(adapter.modules, zero_factor))
@@ -339,6 +341,37 @@ void advise_qlora(Source& source) {
           "'ropewalk merge SOURCE --measure' tells which comes nearer");
 }
 
+/// A base as deep as its adapters were trained on.
+void deepen(Source& source) {
+  const auto deeper = std::ranges::find_if(source.adapters, [](const PeftAdapter& one) { return !one.layers.empty(); });
+  if (deeper == source.adapters.end()) return;
+  const std::string path = (deeper->folder / "adapter_config.json").string();
+  for (const PeftAdapter& other : source.adapters)
+    if (other.layers != deeper->layers)
+      throw Error(ErrorKind::unsupported, {.path = path},
+                  "'layer_replication' makes another model of the base than '" + other.folder.string() + "' is for",
+                  "merge one of them, and the other into what comes out if it was trained on that");
+  if (!source.hf)
+    throw Error(ErrorKind::unsupported, {.path = path},
+                "'layer_replication' makes a deeper model of the base, which is not done to a GGUF",
+                "take the model's Hugging Face folder as the base");
+  ModelConfig& config = source.checkpoint.config;
+  const std::size_t before = std::size_t(config.n_layers), after = deeper->layers.size();
+  source.base_tensors = with_layers(source.base_tensors, deeper->layers, path);
+  config.n_layers = int(after);
+  Json& json = source.hf->config;
+  json["num_hidden_layers"] = after;
+  if (json.contains("layer_types") && json["layer_types"].is_array() && json["layer_types"].size() == before) {
+    Json types = Json::array();
+    for (const std::uint64_t layer : deeper->layers) types.push_back(json["layer_types"][layer]);
+    json["layer_types"] = std::move(types);
+  }
+  source.checkpoint.warnings.push_back("adapter '" + deeper->folder.string() + "' is of a model of " +
+                                       std::to_string(after) + " layers made of the base's " + std::to_string(before) +
+                                       " (layer_replication): copies become layers of their own; PEFT 0.21.2 merges "
+                                       "what all copies learned into the one weight they share");
+}
+
 void apply_adapters(Source& source, const OpenOptions& options, const std::vector<double>& scales,
                     const std::string& base_name) {
   std::vector<ScaledAdapter> scaled;
@@ -397,6 +430,7 @@ Source open_source(const SourceSpec& spec, const OpenOptions& options, const fs:
   if (synthetic) open_hf(source, base, true);
   else open_base(source, base, options.tokenizer_use);
   source.checkpoint.label = spec.text;
+  deepen(source);
   if (options.nf4_base) quantize_base(source);
   else if (options.qlora_advice) advise_qlora(source);
   apply_adapters(source, options, scales, base_name);

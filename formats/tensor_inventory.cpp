@@ -15,15 +15,6 @@ namespace {
 constexpr std::size_t kUnusedNamed = 8;  // in warnings, one by one
 constexpr std::string_view kLayerPrefix = "model.layers.";
 
-/// N of "model.layers.N.rest"; nullopt if the name is not of that form or N is not a plain number.
-std::optional<std::uint64_t> layer_of(std::string_view name) {
-  if (!name.starts_with(kLayerPrefix)) return std::nullopt;
-  name.remove_prefix(kLayerPrefix.size());
-  const std::size_t digits = std::min(name.find_first_not_of("0123456789"), name.size());
-  if (digits == 0 || digits > 9 || digits == name.size() || name[digits] != '.') return std::nullopt;
-  return std::stoull(std::string(name.substr(0, digits)));
-}
-
 struct InventoryCheck {
   const ModelConfig& config;
   const std::string& path;
@@ -83,6 +74,14 @@ struct InventoryCheck {
 };
 
 }  // namespace
+
+std::optional<std::uint64_t> layer_of(std::string_view name) {
+  if (!name.starts_with(kLayerPrefix)) return std::nullopt;
+  name.remove_prefix(kLayerPrefix.size());
+  const std::size_t digits = std::min(name.find_first_not_of("0123456789"), name.size());
+  if (digits == 0 || digits > 9 || digits == name.size() || name[digits] != '.') return std::nullopt;
+  return std::stoull(std::string(name.substr(0, digits)));
+}
 
 std::vector<ExpectedTensor> expected_tensors(const ModelConfig& c) {
   using U = std::uint64_t;

@@ -1,6 +1,9 @@
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "lib/lazy_tensor.h"
@@ -16,6 +19,9 @@ struct ExpectedTensor {
 /// Every tensor a llama or mistral decoder of this shape has, in transformers' order: embedding, layers, norm, head
 /// (absent if tied).
 std::vector<ExpectedTensor> expected_tensors(const ModelConfig& config);
+
+/// N of "model.layers.N.rest"; nullopt if the name is not of that form or N is not a plain number.
+std::optional<std::uint64_t> layer_of(std::string_view name);
 
 /// Checks a checkpoint against its configuration and labels the rotary projections with config.rotary_pairs. Returns
 /// the tensors in the order given.

@@ -136,7 +136,8 @@ std::vector<const AdapterModule*> ordered(const PeftAdapter& adapter) {
 
 void check_expressible(const PeftAdapter& adapter, const AdapterModule& module, const ModelConfig& config) {
   const std::string key = module.factors.front()->name();
-  if (!std::holds_alternative<LowRankChange>(module.change) || module.kind == "vera")  // whose A all modules share
+  const auto* change = std::get_if<LowRankChange>(&module.change);
+  if (!change || change->shared_a)
     refuse(ErrorKind::unsupported, adapter.weights.string(),
            "'" + key + "' is of kind " + module.kind + ", and a GGUF adapter holds products of two thin matrices alone",
            "merge it instead: ropewalk convert BASE+" + adapter.folder.string() + " -o FILE.gguf");

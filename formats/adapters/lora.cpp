@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <array>
 
+#include "formats/adapters/expert_parameters.h"
 #include "formats/adapters/kinds.h"
 #include "lib/adapters/adapter_recipes.h"
 #include "lib/error.h"
@@ -26,12 +27,12 @@ constexpr std::array kFields = {
     AdapterField{"ensure_weight_tying", Type::boolean, Use::read},
     AdapterField{"use_qalora", Type::boolean, Use::refused},
     AdapterField{"use_bdlora", Type::object, Use::refused},
-    AdapterField{"layer_replication", Type::list, Use::refused},
+    AdapterField{"layer_replication", Type::list, Use::read},
     AdapterField{"kasa_config", Type::object, Use::refused},
     AdapterField{"velora_config", Type::object, Use::refused},
     AdapterField{"arrow_config", Type::object, Use::refused},
     AdapterField{"alora_invocation_tokens", Type::list, Use::refused},
-    AdapterField{"target_parameters", Type::list, Use::refused},
+    AdapterField{"target_parameters", Type::list, Use::read},
     AdapterField{"monteclora_config", Type::object, Use::refused},
     AdapterField{"lora_dropout", Type::any, Use::none},
     AdapterField{"megatron_config", Type::any, Use::none},
@@ -144,6 +145,7 @@ void read_lora(AdapterReading& reading) {
   const Init init = init_of(config);
   const RankAndScale numbers(config, "lora_alpha");
   const bool transposed_base = config.flag("fan_in_fan_out");
+  if (init == Init::plain) read_expert_parameters(reading, numbers);  // PEFT 0.21.2 has no other for them
   for (const std::string& module : reading.tensors.modules({"lora_A.weight", "lora_B.weight"})) {
     const Pair pair = take_pair(reading.tensors, module, "lora_A.weight", "lora_B.weight", numbers.of(module).rank);
     add_module(reading, module, pair, {pair.a, pair.b, transposed_base}, numbers, Axis::rows);

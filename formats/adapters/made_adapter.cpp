@@ -57,7 +57,7 @@ MadeAdapter rerank_adapter(const PeftAdapter& adapter, std::uint64_t rank, DType
   for (const AdapterModule& module : adapter.modules) {
     const std::string name = module_name(module.target);
     const auto* change = std::get_if<LowRankChange>(&module.change);
-    if (change && module.kind == "vera")
+    if (change && change->shared_a)
       refuse(adapter, module, "the width of its modules is the base's, which is not given", "merge it instead");
     if (change) {
       const bool embedding = of_embedding(module);
@@ -101,7 +101,8 @@ MadeAdapter rescale_adapter(const PeftAdapter& adapter, double factor) {
   const std::string type = made.config.value("peft_type", "");
   const bool lycoris = type == "LOHA" || type == "LOKR";
   for (const AdapterModule& module : adapter.modules) {
-    const bool low_rank = std::holds_alternative<LowRankChange>(module.change) && module.kind != "vera";
+    const auto* change = std::get_if<LowRankChange>(&module.change);
+    const bool low_rank = (change && !change->shared_a) || std::holds_alternative<ExpertsChange>(module.change);
     if (!low_rank && !lycoris && module.kind != "lora-bias")
       refuse(adapter, module, "no alpha of its configuration scales it",
              "give the scale where it is used: BASE+" + adapter.folder.string() + ":SCALE");

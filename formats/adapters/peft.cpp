@@ -1,6 +1,7 @@
 #include "formats/adapters/peft.h"
 
 #include "formats/adapters/kinds.h"
+#include "formats/adapters/layer_replication.h"
 #include "formats/safetensors.h"
 #include "formats/torch/torch_file.h"
 #include "lib/error.h"
@@ -61,6 +62,7 @@ PeftAdapter read_peft_adapter(const std::filesystem::path& folder) {
   read_saved_tensors(reading);
   config.kind->read(reading);
   tensors.refuse_leftovers(adapter.kind);
+  adapter.layers = read_layer_replication(config);
   adapter.config = std::move(config.json);
   adapter.config_text = std::move(config.text);
   return adapter;

@@ -19,6 +19,8 @@ struct LowRankChange {
   TensorPtr a, b;  // [rank, in], [out, rank]
   /// fan_in_fan_out: the base stores [in, out], as Conv1D does. Where the shape does not tell, the flag does.
   bool transposed = false;
+  /// VeRA: a is one projection of all modules, as wide as the widest; a weight takes as many of its columns as it has.
+  bool shared_a = false;
 };
 /// W + scale * D of any other form.
 struct DeltaChange {
@@ -34,16 +36,24 @@ struct ReplacementChange {
   TensorPtr tensor;
 };
 
+/// W + scale * B A for each of `experts` matrices in one parameter (expert_parameters.h); which tensors of a base hold it
+/// is seen when it is merged.
+struct ExpertsChange {
+  TensorPtr a, b;  // [experts * rank, in], [out, rank * experts]
+  std::uint64_t experts;
+};
+
 /// One change to one tensor of the base. Changes of an adapter to one tensor apply in the order they stand.
 struct AdapterModule {
-  std::string target;              // canonical tensor name: "model.layers.0.self_attn.q_proj.weight"
+  std::string target;              // canonical tensor name, "model.layers.0.self_attn.q_proj.weight"; a parameter's
   std::string kind;                // "lora", "rslora", "dora", ...; "saved", "rows", "bias"
   std::vector<TensorPtr> factors;  // of the file; the first names the module in messages
   std::uint64_t rank = 0;          // 0: it has none
   double scale = 1;                // of its configuration
-  std::variant<LowRankChange, DeltaChange, RewriteChange, ReplacementChange> change;
+  std::variant<LowRankChange, DeltaChange, RewriteChange, ReplacementChange, ExpertsChange> change;
   bool tied_too = false;   // in a model whose head is tied to the embedding, it changes both
   bool by_targets = true;  // target_modules names it; else modules_to_save, bias, trainable_token_indices
+  bool if_there = false;   // a base without the target has nothing for it to change
 };
 
 /// An adapter folder of PEFT 0.21.2 (adapter_config.json + adapter_model.safetensors). Kinds that are not read and
@@ -58,6 +68,7 @@ struct PeftAdapter {
   std::string config_text;        // of adapter_config.json, for the places in errors
   std::string base_model;         // base_model_name_or_path
   std::vector<AdapterModule> modules;
+  std::vector<std::uint64_t> layers;  // of the base, if it is of a deeper model (layer_replication.h)
 };
 bool is_peft_adapter(const std::filesystem::path& folder);
 PeftAdapter read_peft_adapter(const std::filesystem::path& folder);

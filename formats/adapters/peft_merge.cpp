@@ -1,9 +1,11 @@
 #include <algorithm>
 #include <cmath>
+#include <deque>
 #include <map>
 #include <set>
 #include <unordered_map>
 
+#include "formats/adapters/expert_parameters.h"
 #include "formats/adapters/kinds.h"
 #include "formats/adapters/peft.h"
 #include "lib/adapters/adapter_recipes.h"
@@ -73,8 +75,7 @@ LowRankTerm term_of(const Applied& applied, const LazyTensor& weight) {
          "'" + key_of(module) + "' targets '" + weight.name() + "' of shape " + shape_text(shape) +
              ", expected a matrix",
          "the adapter was trained on another architecture");
-  if (module.kind == "vera" && a->info().shape[1] > shape[1])  // one projection for modules of all widths
-    a = upper_left(a, module.rank, shape[1]);
+  if (change.shared_a && a->info().shape[1] > shape[1]) a = upper_left(a, module.rank, shape[1]);
   const std::uint64_t in = a->info().shape[1], out = b->info().shape[0];
   if (stands_transposed(change, weight)) return {transposed(b), transposed(a), scale_of(applied)};
   const auto refuse = [&](const TensorPtr& factor, const char* axis, std::uint64_t found, std::uint64_t expected) {
@@ -111,7 +112,8 @@ TensorPtr replacement(const Applied& applied, const LazyTensor& weight) {
   return out;
 }
 
-/// Which changes apply to which tensor of `result.base`, to which a head that is tied no longer is added.
+/// Which changes apply to which tensor of `result.base`, to which a head that is tied no longer is added. Lives as long as
+/// its plan.
 class Planner {
  public:
   Planner(MergeResult& result, const MergeOptions& options) : result_(result), tied_(options.tied_head) {
@@ -121,17 +123,23 @@ class Planner {
 
   Plan plan(const std::vector<ScaledAdapter>& adapters) {
     std::vector<Applied> all;
+    const ExpertTensors experts(result_.base);
     for (const ScaledAdapter& scaled : adapters)
-      for (const AdapterModule& module : scaled.adapter->modules)
-        all.push_back({&module, scaled.adapter, scaled.scale});
+      for (const AdapterModule& module : scaled.adapter->modules) {
+        if (!std::holds_alternative<ExpertsChange>(module.change)) {
+          all.push_back({&module, scaled.adapter, scaled.scale});
+          continue;
+        }
+        for (AdapterModule& one : experts.changes(module, *scaled.adapter))
+          all.push_back({&made_.emplace_back(std::move(one)), scaled.adapter, scaled.scale});
+      }
     if (tied_) untie_if_needed(all);
     Plan plan;
     for (const Applied& applied : all) {
       if (dropped_.contains(applied.module) && !result_.untied) continue;
       const auto found = index_.find(applied.module->target);
       const bool head = tied_ && applied.module->target == kHead;  // is the embedding
-      if (found == index_.end() && applied.module->kind == "ia3" && applied.module->target.ends_with(".bias"))
-        continue;  // scaled where there is one
+      if (found == index_.end() && applied.module->if_there) continue;
       if (found == index_.end() && !head) fail_no_target(applied, result_.base);
       result_.modules.push_back(
           {applied.module->target, applied.module->kind, applied.module->rank, scale_of(applied)});
@@ -199,6 +207,7 @@ class Planner {
   bool tied_;
   std::unordered_map<std::string, std::size_t> index_;
   std::set<const AdapterModule*> dropped_;
+  std::deque<AdapterModule> made_;  // of one module for many experts
 };
 
 [[noreturn]] void refuse_unmerged(const Applied& applied) {
@@ -272,7 +281,8 @@ MergeResult merge_adapters(const std::vector<TensorPtr>& base, const std::vector
                            const MergeOptions& options) {
   MergeResult result;
   result.base = base;
-  const Plan plan = Planner(result, options).plan(adapters);
+  Planner planner(result, options);
+  const Plan plan = planner.plan(adapters);
   for (std::size_t i = 0; i < result.base.size(); ++i) {
     const TensorPtr& weight = result.base[i];
     const auto own = plan.find(i);

@@ -5,6 +5,7 @@
 #include <set>
 #include <utility>
 
+#include "formats/adapters/expert_parameters.h"
 #include "formats/adapters/python_pattern.h"
 #include "formats/json_fields.h"
 #include "lib/error.h"
@@ -136,15 +137,19 @@ std::string leaving_out(const std::string& module, Json config, const std::strin
   return "target_modules of adapter_config.json does not name";
 }
 
+constexpr const char* kParameters = "target_parameters";
+
 /// Modules that the configuration names and the file lacks: one line.
 void warn_of_missing(const PeftAdapter& adapter, const std::string& field, const std::set<std::string>& named,
                      const std::set<std::string>& held, std::vector<std::string>& warnings) {
   std::vector<std::string> missing;
   std::set_difference(named.begin(), named.end(), held.begin(), held.end(), std::back_inserter(missing));
   if (missing.empty()) return;
-  const std::string first = missing.front().substr(0, missing.front().rfind('.'));
+  const std::string what = field == kParameters ? " parameter" : " module";
+  std::string first = missing.front();
+  if (first.ends_with(".weight")) first.erase(first.rfind('.'));
   warnings.push_back("adapter '" + adapter.folder.string() + "': its file lacks " + std::to_string(missing.size()) +
-                     (missing.size() == 1 ? " module '" : " modules, the first '") + first + "' that its " + field +
+                     what + (missing.size() == 1 ? " '" : "s, the first '") + first + "' that its " + field +
                      " names: unchanged, as in PEFT 0.21.2");
 }
 
@@ -167,7 +172,13 @@ void check_peft_targets(const PeftAdapter& adapter, const std::vector<TensorPtr>
     if (tensor->info().shape.size() != (of_norms ? 1 : 2) || !tensor->name().ends_with(tail)) continue;
     if (targets.name(tensor->name().substr(0, tensor->name().size() - tail.size()))) named.insert(tensor->name());
   }
+  const std::set<std::string> parameters = ExpertTensors(base).named_by(adapter.config.value(kParameters, Json()));
+  std::set<std::string> experts;
   for (const AdapterModule& module : adapter.modules) {
+    if (std::holds_alternative<ExpertsChange>(module.change) || parameters.contains(module.target)) {
+      experts.insert(module.target);  // named, or it would have been read as a module
+      continue;
+    }
     if (!module.by_targets || module.target.ends_with(".bias")) continue;  // a bias goes with its weight
     held.insert(module.target);
     if (named.contains(module.target) || !known.contains(module.target)) continue;  // the merge refuses the unknown
@@ -180,6 +191,7 @@ void check_peft_targets(const PeftAdapter& adapter, const std::vector<TensorPtr>
         "PEFT 0.21.2 would pass over it without a word: name the module there, or take the key out of the file");
   }
   warn_of_missing(adapter, "target_modules", named, held, warnings);
+  warn_of_missing(adapter, kParameters, parameters, experts, warnings);
 
   // What modules_to_save names is a whole tensor of the file.
   const Json saved = adapter.config.value("modules_to_save", Json());

@@ -39,6 +39,7 @@ void read_ia3(AdapterReading& reading) {
     if (outputs && !inputs) {
       AdapterModule bias{module + ".bias", "ia3", {l}, 0, 1, scaled(Axis::columns)};
       bias.by_targets = false;
+      bias.if_there = true;
       reading.modules.push_back(std::move(bias));
     }
   }
@@ -92,7 +93,7 @@ void read_vera(AdapterReading& reading) {
     const TensorPtr left = with_factors(upper_left(b, out, rank), lambda_b, Axis::rows);
     reading.modules.push_back(
         {module + ".weight", "vera", std::move(factors), rank, 1,
-         LowRankChange{with_factors(a, lambda_d, Axis::rows), left, config.flag("fan_in_fan_out")}});
+         LowRankChange{with_factors(a, lambda_d, Axis::rows), left, config.flag("fan_in_fan_out"), true}});
   }
 }
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "lib/lazy_tensor.h"
+#include "lib/recipes.h"
 
 namespace ropewalk {
 
@@ -39,8 +40,19 @@ TensorPtr with_magnitudes(TensorPtr weight, TensorPtr magnitudes, Axis axis);
 /// has as many elements, in whatever shape.
 TensorPtr with_factors(TensorPtr parent, TensorPtr factors, Axis axis);
 
+/// `count` rows or columns from `first` on, each `step` after the one before.
+struct Slice {
+  std::uint64_t first, count, step = 1;
+};
+/// What lies in both slices of a matrix that has them whole; rows in step 1.
+TensorPtr part_of(TensorPtr matrix, Slice rows, Slice columns);
 /// The first `rows` rows and `columns` columns of a matrix that has as many at least.
 TensorPtr upper_left(TensorPtr parent, std::uint64_t rows, std::uint64_t columns);
+
+/// A weight [experts, rows, columns] with a low-rank delta for each expert, evaluated as with_low_rank_delta() does.
+/// `terms`: one for each expert, b [rows, rank], a [rank, columns]. An expert's factors are read with its first row and
+/// dropped after its last: of many experts few are in memory.
+TensorPtr with_expert_deltas(TensorPtr weight, std::vector<LowRankTerm> terms);
 
 /// LoHa (arXiv:2108.06098v3): W + scale * (A1 B1) o (A2 B2), products in rank order. a: [out, rank], b: [rank, in].
 struct HadamardFactors {

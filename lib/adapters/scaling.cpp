@@ -30,28 +30,6 @@ class Scaled final : public ChangedTensor<Numbers> {
   Axis axis_;
 };
 
-class UpperLeft final : public ForwardingTensor {
- public:
-  using ForwardingTensor::ForwardingTensor;
-  bool is_wide() const noexcept override { return parent().is_wide(); }
-  void read_f32(RowRange range, std::span<float> values) const override {
-    read(range, values, [&](RowRange rows, std::span<float> out) { parent().read_f32(rows, out); });
-  }
-  void read_f64(RowRange range, std::span<double> values) const override {
-    read(range, values, [&](RowRange rows, std::span<double> out) { parent().read_f64(rows, out); });
-  }
-
- private:
-  template <class T, class Read>
-  void read(RowRange range, std::span<T> values, Read read_rows) const {
-    const std::uint64_t wide = parent().info().columns(), columns = info().columns();
-    std::vector<T> rows(range.size() * wide);
-    read_rows(range, rows);
-    for (std::uint64_t row = 0; row < range.size(); ++row)
-      std::copy_n(rows.begin() + std::ptrdiff_t(row * wide), columns, values.begin() + std::ptrdiff_t(row * columns));
-  }
-};
-
 }  // namespace
 
 TensorPtr with_factors(TensorPtr parent, TensorPtr factors, Axis axis) {
@@ -64,18 +42,6 @@ TensorPtr with_factors(TensorPtr parent, TensorPtr factors, Axis axis) {
                     std::to_string(expected) + " elements for '" + parent->name() + "' " + shape_text(info.shape),
                 "the adapter was trained on a model of another shape: use that one");
   return std::make_shared<Scaled>(std::move(parent), std::move(factors), one_row ? Axis::columns : axis);
-}
-
-TensorPtr upper_left(TensorPtr parent, std::uint64_t rows, std::uint64_t columns) {
-  TensorInfo info = parent->info();
-  if (info.shape.size() != 2 || info.shape[0] < rows || info.shape[1] < columns)
-    throw Error(ErrorKind::bad_input, {.path = std::string(parent->file())},
-                "'" + info.name + "' has shape " + shape_text(info.shape) + ", expected [" + std::to_string(rows) +
-                    ", " + std::to_string(columns) + "] at least",
-                "the adapter was trained on a model of another shape: use that one");
-  if (info.shape[0] == rows && info.shape[1] == columns) return parent;
-  info.shape = {rows, columns};
-  return std::make_shared<UpperLeft>(std::move(info), std::move(parent));
 }
 
 }  // namespace ropewalk

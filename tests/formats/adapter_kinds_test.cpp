@@ -4,16 +4,19 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
 #include <map>
 #include <set>
 
 #include "formats/adapters/adapter_tensors.h"
 #include "formats/adapters/peft.h"
+#include "formats/adapters/peft_targets.h"
 #include "formats/base64.h"
 #include "formats/safetensors.h"
 #include "lib/error.h"
 #include "lib/recipes.h"
 #include "tests/formats/hf_test_support.h"
+#include "tests/lib/any_partition.h"
 
 namespace ropewalk::formats {
 namespace {
@@ -256,6 +259,129 @@ TEST(Rotations, EqualPeft) {
     EXPECT_GT(compared, 0u);
   }
   EXPECT_EQ(golden.size(), 5u);
+}
+
+/// A case of peft_experts.json on disk, and its base.
+struct ExpertsCase {
+  TestFolder folder;
+  std::vector<TensorPtr> base;
+  PeftAdapter adapter;
+
+  explicit ExpertsCase(const Json& one) {
+    const auto decoded = [](const Json& text) { return *base64_bytes(text.get<std::string>()); };
+    write_bytes(folder / "adapter_config.json", one["config"].get<std::string>());
+    write_bytes(folder / "adapter_model.safetensors", decoded(one["weights"]));
+    write_bytes(folder / "model.safetensors", decoded(one["base"]));
+    base = read_safetensors(folder / "model.safetensors").tensors;
+    adapter = read_peft_adapter(folder.path());
+  }
+};
+
+// target_parameters against PEFT's merges in double, rounded once (make/peft_experts.py): the very bytes.
+TEST(Experts, EqualPeft) {
+  const Json golden = read_json(fs::path(ROPEWALK_TEST_DATA_DIR) / "peft_experts.json");
+  std::set<std::string> whole, apart;
+  for (const auto& [name, one] : golden.items()) {
+    SCOPED_TRACE(name);
+    const ExpertsCase made(one);
+    const MergeResult merged = merge_adapters(made.base, {{&made.adapter, 1}}),
+                      off = merge_adapters(made.base, {{&made.adapter, 1.001}});
+    EXPECT_EQ(merged.modules.size(), one["merged"].size()) << "the report has every tensor once";
+    std::vector<std::string> warnings;
+    check_peft_targets(made.adapter, made.base, warnings);
+    EXPECT_EQ(warnings, std::vector<std::string>{});
+    for (std::size_t i = 0; i < made.base.size(); ++i) {
+      const std::string& tensor = made.base[i]->name();
+      ASSERT_EQ(merged.exact[i] != nullptr, one["merged"].contains(tensor)) << tensor;
+      if (!merged.exact[i]) continue;
+      const std::string want = *base64_bytes(one["merged"][tensor].get<std::string>());
+      EXPECT_EQ(raw_bytes(*merged.tensors[i]), want) << tensor;
+      EXPECT_NE(raw_bytes(*off.tensors[i]), want) << tensor << ", a thousandth off: the test shows nothing";
+      expect_any_partition_agrees(*merged.exact[i]);
+      (made.base[i]->info().shape.size() == 3 ? whole : apart).insert(name);
+    }
+  }
+  EXPECT_GE(whole.size(), 3u);
+  EXPECT_GE(apart.size(), 3u);
+}
+
+TEST(Experts, WhatDoesNotFitIsRefused) {
+  const Json golden = read_json(fs::path(ROPEWALK_TEST_DATA_DIR) / "peft_experts.json");
+  const auto refused = [&](const char* name, ErrorKind kind, const std::vector<std::string>& parts,
+                           const std::function<void(Json&, std::vector<RawTensor>&, std::vector<RawTensor>&)>& change) {
+    SCOPED_TRACE(parts.front());
+    Json one = golden[name];
+    const ExpertsCase made(one);
+    const auto raw = [](const std::vector<TensorPtr>& tensors) {
+      std::vector<RawTensor> out;
+      for (const TensorPtr& tensor : tensors)
+        out.push_back({tensor->name(), "F32", tensor->info().shape, raw_bytes(*tensor)});
+      return out;
+    };
+    Json config = Json::parse(one["config"].get<std::string>());
+    std::vector<RawTensor> factors = raw(read_safetensors(made.folder / "adapter_model.safetensors").tensors),
+                           base = raw(made.base);
+    change(config, factors, base);
+    write_bytes(made.folder / "adapter_config.json", config.dump());
+    write_bytes(made.folder / "adapter_model.safetensors", safetensors_bytes(factors));
+    write_bytes(made.folder / "model.safetensors", safetensors_bytes(base));
+    expect_error(kind, parts, [&] {
+      const PeftAdapter adapter = read_peft_adapter(made.folder.path());
+      merge_adapters(read_safetensors(made.folder / "model.safetensors").tensors, {{&adapter, 1}});
+    });
+  };
+  using Tensors = std::vector<RawTensor>;
+  const auto drop = [](Tensors& tensors, const std::string& part) {
+    std::erase_if(tensors, [&](const RawTensor& one) { return one.name.find(part) != std::string::npos; });
+  };
+  refused("gpt_oss", ErrorKind::bad_input, {"lora_A of 'model.layers.0.mlp.experts.base_layer' is missing"},
+          [&](Json&, Tensors& factors, Tensors&) { drop(factors, "base_layer.lora_A"); });
+  refused("gpt_oss", ErrorKind::bad_input, {"has factors of 1 parameters, expected 2"},
+          [&](Json&, Tensors& factors, Tensors&) { drop(factors, "base_layer"); });
+  refused("gpt_oss", ErrorKind::bad_input, {"has factors of 2 parameters, expected 1"},
+          [](Json& config, Tensors&, Tensors&) { config["target_parameters"] = {"mlp.experts.down_proj"}; });
+  refused("gpt_oss", ErrorKind::unsupported, {"names 3 parameters", "'fc1'"},
+          [](Json& config, Tensors&, Tensors&) { config["target_parameters"].push_back("experts.fc1"); });
+  refused("gpt_oss", ErrorKind::bad_input, {"'target_parameters' is [3], expected a list of names"},
+          [](Json& config, Tensors&, Tensors&) { config["target_parameters"] = {3}; });
+  refused("gpt_oss", ErrorKind::bad_input, {"of all experts together, expected one multiple of 4"},
+          [](Json& config, Tensors&, Tensors&) { config["r"] = 4; });
+  refused("gpt_oss-square", ErrorKind::bad_input, {"is of 6 experts, '", "has shape [3, "},
+          [](Json& config, Tensors&, Tensors&) { config["r"] = 1; });
+  refused("mixtral", ErrorKind::bad_input, {"is of 6 experts, the base has 6 tensors like ", "2 for each"},
+          [](Json& config, Tensors&, Tensors&) { config["r"] = 1; });
+  refused("mixtral", ErrorKind::bad_input, {"is of 3 experts, the base has 5 tensors like "},
+          [&](Json&, Tensors&, Tensors& base) { drop(base, "experts.1.w3"); });
+  refused("mixtral", ErrorKind::bad_input,
+          {"do not fit matrices [12, 8] of 'model.layers.0.block_sparse_moe.experts.0.w1"},
+          [&](Json& config, Tensors& factors, Tensors&) {
+            config["target_parameters"] = {"mlp.experts.gate_up_proj"};
+            drop(factors, "base_layer");
+          });
+  refused("mixtral", ErrorKind::bad_input,
+          {"targets 'model.layers.0.mlp.experts.gate_up_proj', which the base does not"},
+          [&](Json&, Tensors&, Tensors& base) { drop(base, "experts."); });
+  refused("mixtral", ErrorKind::bad_input, {"is not like", "w3"}, [](Json&, Tensors&, Tensors& base) {
+    for (RawTensor& one : base)
+      if (one.name.find("experts.1.w3") != std::string::npos) std::swap(one.shape[0], one.shape[1]);
+  });
+  refused("gpt_oss-square", ErrorKind::unsupported, {"both ways round"},
+          [&](Json&, Tensors&, Tensors& base) { drop(base, "_bias"); });
+  refused("qwen3_moe-square", ErrorKind::unsupported, {"both ways round"},
+          [](Json& config, Tensors&, Tensors&) { config.erase("peft_version"); });
+}
+
+TEST(Experts, WhatTheFileLacksIsTold) {
+  const Json golden = read_json(fs::path(ROPEWALK_TEST_DATA_DIR) / "peft_experts.json");
+  ExpertsCase made(golden["qwen3_moe"]);
+  std::erase_if(made.adapter.modules, [](const AdapterModule& one) { return one.target.ends_with("down_proj"); });
+  std::vector<std::string> warnings;
+  check_peft_targets(made.adapter, made.base, warnings);
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_NE(
+      warnings.front().find("lacks 1 parameter 'model.layers.0.mlp.experts.down_proj' that its target_parameters"),
+      std::string::npos)
+      << warnings.front();
 }
 
 TEST(AdapterKeys, SpellingsOfOneKey) {

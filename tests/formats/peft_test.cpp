@@ -310,9 +310,7 @@ TEST(Peft, RefusesByName) {
 
 TEST(Peft, EveryFieldThatChangesTheMergeIsRefused) {
   const Json plain = read_json(kPeft / "lora-basic/adapter_config.json");
-  const std::vector<std::pair<std::string, Json>> fields = {{"layer_replication", {{0, 2}, {1, 2}}},
-                                                            {"target_parameters", {"a", "b"}},
-                                                            {"use_qalora", true},
+  const std::vector<std::pair<std::string, Json>> fields = {{"use_qalora", true},
                                                             {"arrow_config", {{"top_k", 3}}},
                                                             {"use_bdlora", {{"nblocks", 2}}},
                                                             {"kasa_config", {{"beta", 1}}},
@@ -353,6 +351,9 @@ TEST(Peft, EveryFieldThatChangesTheMergeIsRefused) {
   refused("modules_to_save", "lm_head", "\"lm_head\", expected a list");
   refused("trainable_token_indices", 3, "3, expected a list or an object");
   refused("rank_pattern", {{"q_proj", "2"}}, "\"q_proj\"");
+  for (const char* ranges : {"[3]", "[[0]]", "[[0, 1, 2]]", "[[1, 1]]", "[[2, 1]]", "[[-1, 2]]", "[[0, 1.5]]",
+                             "[[0, 9000], [0, 9000]]", "[[0, 10001]]", "[[0, \"2\"]]", "[[0, 1], null]"})
+    refused("layer_replication", Json::parse(ranges), "expected a list of [first layer, the one after the last]");
   for (const char* init : {"gaussian", "eva", "orthogonal", "mica"}) {
     Json config = plain;
     config["init_lora_weights"] = init;

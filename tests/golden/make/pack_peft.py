@@ -7,7 +7,7 @@ Adapters and bases are kept as they are. Of the merged tensors mostly their sha2
 "<prefix>/<name>"): true/ is the merge in double rounded once to float, and a merge that is right has its very bytes.
 Kept whole are the cases of KEEP and those that need a tolerance. f16/ and bf16/ are true/ rounded (the README, checked
 on KEEP), peft/ and peft16/ are what PEFT's own float merge gives: nobody compares them. Left out: statistics, and the
-mixtures of experts, which wait for their architectures.
+mixtures of experts, which peft_experts.py makes smaller.
 """
 import hashlib
 import json

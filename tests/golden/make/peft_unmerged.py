@@ -7,13 +7,15 @@ GOLDEN_DIR: where tests/golden/peft.tar.zst and fixtures.tar.zst are unpacked (b
 every operation in double (model.double() alone leaves rope, norms and softmax in float32). `stock` is the largest difference of the two: what float32 costs.
 Logits of the last positions are stored, ten digits each, and the NLL of every token.
 """
+import base64
 import contextlib
 import json
 import pathlib
 import sys
+import tempfile
 
 import torch
-from peft import PeftModel
+from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 from torch.overrides import TorchFunctionMode
 from transformers import AutoModelForCausalLM
@@ -81,11 +83,28 @@ def case(base, adapters, ids, last):
     }
 
 
+def replicated(base, ids, last):
+    """An adapter of layers that stand several times, which no archive has: its two files are part of the case."""
+    torch.manual_seed(3)
+    config = LoraConfig(r=2, lora_alpha=4, target_modules=["q_proj", "down_proj"], layer_replication=[[0, 2], [0, 1], [1, 2], [1, 2]])
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(ROOT / base, dtype=torch.float32), config)
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if "lora_" in name:
+                value.copy_(torch.randn_like(value) * 0.3)
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        one = case(base, [(folder, 1)], ids, last)
+        files = {name: base64.b64encode((pathlib.Path(folder) / name).read_bytes()).decode() for name in ("adapter_config.json", "adapter_model.safetensors")}
+    return {**one, "adapters": [{"files": files, "scale": 1}]}
+
+
 cases = {}
 for name, base in (("lora-basic", "f32"), ("lora-all-linear", "f32"), ("lora-regex-target", "f32"), ("rslora", "f32"),
                    ("dtype-bf16-on-f32", "f32"), ("dtype-f32-on-f16", "f16"), ("dtype-f32-on-bf16", "bf16"), ("dtype-f16-on-f16", "f16")):
     cases[name] = case(f"peft/bases/llama-{base}", [(f"peft/{name}", 1)], IDS, 8)
 cases["two adapters, one scaled"] = case("peft/bases/llama-f32", [("peft/lora-all-linear", 1), ("peft/rslora", -0.75)], IDS, 8)
+cases["a deeper model"] = replicated("peft/bases/llama-f32", IDS, 2)
 cases["trained"] = case("fixtures/models/tolstoy-4m-yarn-2k", [("fixtures/adapters/qlora-shakespeare", 1)],
                         [1] + [(i * i * 37 + 11 * i) % 2000 + 3 for i in range(299)], 3)
 json.dump(cases, sys.stdout, separators=(",", ":"))
