@@ -1,20 +1,23 @@
 // The forward pass in f32 on SmolLM2-135M's shape with random weights: every logit of every position with log-sum-exp,
 // NLL, argmax and entropy.
 //   forward_bench [TOKENS PER WINDOW = 2048] [WINDOWS = 4] [THREADS = 0: all]
-// Prints tokens/s by wall clock and by CPU seconds (what an idle machine would give), and the rate of the matrix
-// product alone: its floor.
+// Prints tokens/s by wall clock and by CPU seconds (what an idle machine would give), and the rates of the matrix
+// product alone, its floor, and of attention at the window's end. No windows: those rates alone.
 
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <random>
 #include <string>
+#include <vector>
 
-#include "bench/stopwatch.h"
 #include "lib/executor.h"
 #include "lib/recipes.h"
+#include "verify/attention.h"
 #include "verify/gemm.h"
 #include "verify/sweep.h"
 
@@ -87,12 +90,25 @@ Work work_of(const ModelConfig& c, double length) {
           2.0 * d * c.n_vocab};
 }
 
+/// GFLOP/s of one core by its CPU seconds, over a third of a second: as much of a busy machine's disturbance in each rate.
+template <class Action>
+double sustained(double flop, const Action& action) {
+  action();
+  const Clock clock;
+  double done = 0;
+  do {
+    action();
+    done += flop;
+  } while (clock.cpu_s() < 0.3);
+  return done / clock.cpu_s() * 1e-9;
+}
+
 /// One core's rate for one block of linears, GFLOP/s.
 double gemm_rate() {
   const std::size_t rows = 96, depth = 576, panels = 96;
   verify::AlignedBuffer a(rows * verify::row_stride(depth)), b(panels * verify::kPanel * depth),
       c(rows * verify::row_stride(panels * verify::kPanel));
-  const double seconds = best_seconds(20, [&] {
+  return sustained(2.0 * double(rows * depth * panels * verify::kPanel), [&] {
     verify::gemm({.a = a.data(),
                   .a_stride = verify::row_stride(depth),
                   .rows = rows,
@@ -103,7 +119,33 @@ double gemm_rate() {
                   .c = c.data(),
                   .c_stride = verify::row_stride(panels * verify::kPanel)});
   });
-  return 2.0 * double(rows * depth * panels * verify::kPanel) / seconds * 1e-9;
+}
+
+/// One core's rate for one head's last queries of a window of `length` random positions, GFLOP/s.
+double attention_rate(const ModelConfig& config, std::size_t length) {
+  const auto head_dim = static_cast<std::size_t>(config.head_dim);
+  const std::size_t rows = std::min(length, verify::kQueryTile);
+  std::mt19937 random(3);
+  std::normal_distribution<float> normal;
+  verify::KvCache cache;
+  cache.reserve(1, head_dim, length);
+  std::vector<float> key(head_dim), value(head_dim), q(rows * head_dim), out(q.size());
+  for (std::size_t position = 0; position < length; ++position) {
+    std::ranges::generate(key, [&] { return normal(random); });
+    std::ranges::generate(value, [&] { return normal(random); });
+    cache.store(0, position, key.data(), value.data());
+  }
+  std::ranges::generate(q, [&] { return normal(random); });
+  return sustained(4.0 * double(rows * length * head_dim), [&] {
+    verify::attention(cache, {.q = q.data(),
+                              .out = out.data(),
+                              .stride = head_dim,
+                              .rows = rows,
+                              .first_position = length - rows,
+                              .kv_head = 0,
+                              .scale = 1 / std::sqrt(float(head_dim)),
+                              .sliding_window = {}});
+  });
 }
 
 }  // namespace
@@ -113,7 +155,6 @@ int main(int argc, char** argv) {
             asked = argc > 3 ? std::atoi(argv[3]) : 0;
   const int threads = asked > 0 ? asked : available_threads();
   const ModelConfig config = smollm2_135m();
-  const Checkpoint model = random_checkpoint(config);
   std::mt19937 random(2);
   std::vector<verify::Window> ids(static_cast<std::size_t>(windows), verify::Window(static_cast<std::size_t>(length)));
   for (verify::Window& window : ids)
@@ -123,7 +164,12 @@ int main(int argc, char** argv) {
   std::printf("SmolLM2-135M shape, f32, %d windows of %d tokens, %d threads\n", windows, length, threads);
   std::printf("work per token: %.0f MFLOP (linears %.0f, attention %.0f, head %.0f)\n", work.total() * 1e-6,
               work.linears * 1e-6, work.attention * 1e-6, work.head * 1e-6);
-  std::printf("matrix product alone: %.1f GFLOP/s per core\n", gemm_rate());
+  const double product = gemm_rate(), attention = attention_rate(config, static_cast<std::size_t>(length));
+  std::printf("matrix product alone: %.1f GFLOP/s per core\n", product);
+  std::printf("attention alone, at the window's end: %.1f GFLOP/s per core, %.0f %% of that\n", attention,
+              100 * attention / product);
+  if (windows == 0) return 0;
+  const Checkpoint model = random_checkpoint(config);
   const Clock clock;
   double layers_wall = 0, layers_cpu = 0;
   verify::score(model, ids, {.threads = threads, .progress = [&](int done) {
