@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cmath>
 #include <cstdint>
 #include <new>
 
@@ -47,8 +48,12 @@ static_assert(kMostRows % kRows == 0 && PackedFactor::kPanelColumns % kTileColum
 
 template <bool kExact>
 HWY_INLINE hn::Vec<Doubles> add_product(hn::Vec<Doubles> b, hn::Vec<Doubles> a, hn::Vec<Doubles> sum) {
-  if constexpr (kExact) return hn::MulAdd(b, a, sum);
-  return hn::Add(hn::Mul(b, a), sum);
+  if constexpr (kExact || HWY_NATIVE_FMA) return hn::MulAdd(b, a, sum);
+  const Doubles d;
+  HWY_ALIGN double x[kLanes], y[kLanes], sums[kLanes];
+  hn::Store(b, d, x), hn::Store(a, d, y), hn::Store(sum, d, sums);
+  for (std::size_t lane = 0; lane < kLanes; ++lane) sums[lane] = std::fma(x[lane], y[lane], sums[lane]);
+  return hn::Load(d, sums);
 }
 
 // kRows rows by kTileColumns columns, all inside values.

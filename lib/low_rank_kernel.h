@@ -30,11 +30,11 @@ class PackedFactor {
 };
 
 /// values[row, column] = values[row, column] + scale * (sum over k = 0 .. rank - 1, in this order and starting from +0,
-/// of b[row, k] * a[k, column]) where every operation is a double's own, rounded to nearest even. b: row-major [n_rows,
-/// rank]; values: row-major [n_rows, a.columns()].
-/// exact_products: all factors have at most 24 significant bits, so that products are exact and a fused multiply-add
-/// rounds like the separate operations; otherwise product and sum are rounded one after the other. The bits depend on
-/// nothing else: not on vector width, blocking or threads.
+/// of b[row, k] * a[k, column]) in double: each product and its sum are rounded together, once (fma); the scale and the
+/// last sum each on its own. b: row-major [n_rows, rank]; values: row-major [n_rows, a.columns()].
+/// exact_products: all factors have at most 24 significant bits, so that products are exact: a processor without fused
+/// multiply-adds then has the same bits without making them, many times faster. The bits depend on nothing: not on
+/// vector width, blocking or threads.
 void add_low_rank_product(std::span<const double> b, const PackedFactor& a, double scale, bool exact_products,
                           std::span<double> values);
 
