@@ -64,7 +64,7 @@ class AwqTensor final : public LazyTensor {
   PackedBytes codes_, zeros_, scales_;
 };
 
-void read_module(PackedTensors& tensors, const std::string& module) {
+void read_module(PackedTensors& tensors, const JsonFields& fields, const std::string& module) {
   const TensorPtr codes = tensors.find(module + ".qweight");
   const auto& shape = codes->info().shape;
   if (codes->dtype() != DType::i32 || shape.size() != 2 || shape[0] == 0)
@@ -76,6 +76,10 @@ void read_module(PackedTensors& tensors, const std::string& module) {
   if (groups.size() != 2 || groups[1] != out || groups[0] == 0 || in % groups[0] != 0)
     fail_packed(*scales, "has shape " + shape_text(groups) + ", expected [groups that share " + std::to_string(in) +
                              " inputs evenly, " + std::to_string(out) + "]");
+  for (const char* key : {"group_size", "q_group_size"})
+    if (const auto said = groups_said(fields, key, in); said && *said != groups[0])
+      fail_packed(*scales, "has " + std::to_string(groups[0]) + " groups of " + std::to_string(in) + " inputs, and " +
+                               key + " of quantization_config makes " + std::to_string(*said));
   const PackedBytes zeros(tensors.take(module + ".qzeros", {DType::i32}, *codes, {groups[0], shape[1]}));
   tensors.replace(codes->name(),
                   std::make_shared<AwqTensor>(TensorInfo{module + ".weight", {out, in}, scales->dtype()}, groups[0],
@@ -85,17 +89,20 @@ void read_module(PackedTensors& tensors, const std::string& module) {
 }  // namespace
 
 Quantization read_awq(PackedTensors& tensors, const Method& method) {
-  const JsonFields fields(method.config.path, method.config.text, method.quantization);
+  const JsonFields fields = method.fields();
   for (const char* key : {"bits", "w_bit"})
     if (fields.optional_integer(key, 1, 8).value_or(4) != 4)
       fields.fail(ErrorKind::unsupported, key, "AWQ of other than 4 bits", "use the unquantized checkpoint");
+  if (!fields.boolean("zero_point", true))
+    fields.fail(ErrorKind::unsupported, "zero_point", "'zero_point' is false, and AWQ's gemm has zero points",
+                "use the unquantized checkpoint");
   const std::string version = fields.optional_string("version").value_or("gemm");
   if (version != "gemm" && version != "GEMM")
     fields.fail(ErrorKind::unsupported, "version", "AWQ version is '" + version + "', read is gemm",
                 "save it again in version gemm, or use the unquantized checkpoint");
   Quantization found;
   for (const std::string& module : tensors.ending_in(".qweight")) {
-    read_module(tensors, module);
+    read_module(tensors, fields, module);
     ++found.weights;
   }
   found.method = "AWQ, 4 bits";

@@ -252,14 +252,22 @@ void read_int8(PackedTensors& tensors, const std::string& module, DType dtype, Q
   found.method = "bitsandbytes int8";
 }
 
+void check_kind(const Method& method, const std::string& name, const std::string& kind) {
+  const auto said = method.fields().optional_string("bnb_4bit_quant_type");
+  if (said && *said != kind)
+    method.fields().fail(ErrorKind::bad_input, "bnb_4bit_quant_type",
+                         "'bnb_4bit_quant_type' is \"" + *said + "\", and '" + name + "' was saved as " + kind,
+                         "take configuration and weights of the same checkpoint");
+}
+
 }  // namespace
 
 Quantization read_bitsandbytes(PackedTensors& tensors, const Method& method) {
   Quantization found;
   for (const char* kind : {"nf4", "fp4"})
     for (const std::string& name : tensors.ending_in(std::string(kState) + kind))
-      read_four_bit(tensors, name, kind, found);
-  for (const std::string& module : tensors.ending_in(".SCB")) read_int8(tensors, module, method.dtype, found);
+      check_kind(method, name, kind), read_four_bit(tensors, name, kind, found);
+  for (const std::string& module : tensors.ending_in(".SCB")) read_int8(tensors, module, method.dtype(), found);
   return found;
 }
 

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <set>
 
 #include "formats/quantized/methods.h"
 #include "formats/quantized/scaled.h"
@@ -54,6 +55,8 @@ class CompressedReader {
       const Json& weights = group["weights"];
       const JsonFields fields(method_.config.path, method_.config.text, weights);
       if (const auto bits = fields.optional_integer("num_bits", 1, 16)) bits_.push_back(static_cast<unsigned>(*bits));
+      symmetric_ = fields.boolean("symmetric", true) || symmetric_;
+      types_.insert(fields.optional_string("type").value_or("int"));
       if (const auto block = weights.find("block_structure");
           block != weights.end() && block->is_array() && block->size() == 2 && (*block)[0].is_number_unsigned() &&
           (*block)[1].is_number_unsigned() && (*block)[0] != 0u && (*block)[1] != 0u &&
@@ -86,15 +89,21 @@ class CompressedReader {
     const TensorPtr codes = tensors_.take(module + ".weight", {DType::i8, DType::f8_e4m3}, *scale);
     const auto& shape = codes->info().shape;
     require_matrix(*codes);
+    const char* const type = codes->dtype() == DType::i8 ? "int" : "float";
+    if (!types_.empty() && !types_.contains(type))
+      fail_packed(*codes, "holds " + std::string(info(codes->dtype()).name) + ", and config_groups says type \"" +
+                              *types_.begin() + "\"");
     tensors_.take(scale->name(), {DType::f16, DType::bf16, DType::f32}, *codes);
     const ScaledLayout layout = grid(*scale, shape[0], shape[1]);
     RowZeros zeros;
     if (const TensorPtr zero = tensors_.find(module + ".weight_zero_point")) {
-      tensors_.take(zero->name(), {DType::i8, DType::f8_e4m3}, *codes, scale->info().shape);
+      if (codes->dtype() == DType::i8) tensors_.take(zero->name(), {DType::i8}, *codes, scale->info().shape);
+      else tensors_.take(zero->name(), {DType::i8, DType::f8_e4m3}, *codes, scale->info().shape);
       zeros = [bytes = PackedBytes(zero), layout](std::uint64_t row, std::span<float> values) {
         bytes.read_f32(row / layout.block_rows * layout.scale_columns, values);
       };
     }
+    if (!zeros && codes->dtype() == DType::i8) require_zeros(*codes);
     put(
         module, codes->name(), {shape[0], shape[1]}, scale->dtype(), layout, codes,
         [codes](std::uint64_t row, std::span<float> values) {
@@ -137,6 +146,7 @@ class CompressedReader {
           values[column] =
               static_cast<float>(bits_at(streams.data() + column, columns, row * bits % 32, bits)) - middle;
       };
+    if (!zeros) require_zeros(*packed);
     const std::uint64_t row_words = words[1];
     put(
         module, packed->name(), {out, in}, scale->dtype(), layout, packed,
@@ -210,7 +220,15 @@ class CompressedReader {
 
   PackedTensors& tensors_;
   const Method& method_;
+  /// Zero points that are not there are none, and no layer of this checkpoint is without.
+  void require_zeros(const LazyTensor& codes) const {
+    if (!types_.empty() && !symmetric_)
+      fail_packed(codes, "has no zero points beside it, and config_groups says 'symmetric' is false");
+  }
+
   std::vector<unsigned> bits_;
+  std::set<std::string> types_;  // "int", "float"; empty: no group of layers is described
+  bool symmetric_ = false;       // any group is
   std::pair<std::uint64_t, std::uint64_t> block_{0, 0};
 };
 

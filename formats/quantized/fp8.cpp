@@ -13,7 +13,7 @@ Quantization read_fp8(PackedTensors& tensors, const Method& method) {
   const auto size = method.quantization.find("weight_block_size");
   std::pair<std::uint64_t, std::uint64_t> block{0, 0};
   if (size != method.quantization.end() && !size->is_null()) {
-    const JsonFields fields(method.config.path, method.config.text, method.quantization);
+    const JsonFields fields = method.fields();
     const auto side = [&](std::size_t i) -> std::uint64_t {
       if (!size->is_array() || size->size() != 2 || !(*size)[i].is_number_unsigned() || (*size)[i] == 0u ||
           (*size)[i].get<std::uint64_t>() > kMostWidth)
@@ -25,6 +25,9 @@ Quantization read_fp8(PackedTensors& tensors, const Method& method) {
     };
     block = {side(0), side(1)};
   }
+  if (const auto format = method.fields().optional_string("fmt"); format && *format != "e4m3")
+    method.fields().fail(ErrorKind::unsupported, "fmt", "'fmt' is \"" + *format + "\", read is e4m3",
+                         "use the unquantized checkpoint");
   for (const std::string& module : tensors.ending_in(".input_scale")) tensors.drop(module + ".input_scale");
   Quantization found;
   for (const char* suffix : {".weight_scale_inv", ".weight_scale"})
@@ -44,7 +47,7 @@ Quantization read_fp8(PackedTensors& tensors, const Method& method) {
       const ScaledLayout layout{std::max<std::uint64_t>(rows, 1), std::max<std::uint64_t>(columns, 1),
                                 whole ? 1 : expected[1], 0, scale->dtype() == DType::u8};
       tensors.replace(codes->name(), scaled_tensor(
-                                         TensorInfo{module + ".weight", shape, method.dtype}, layout, codes,
+                                         TensorInfo{module + ".weight", shape, method.dtype()}, layout, codes,
                                          [codes](std::uint64_t row, std::span<float> values) {
                                            codes->read_f32({row, row + 1}, values);
                                          },

@@ -133,7 +133,7 @@ class GptqReader {
   GptqReader(PackedTensors& tensors, const Method& method)
       : tensors_(tensors),
         method_(method),
-        fields_(method.config.path, method.config.text, method.quantization),
+        fields_(method.fields()),
         bits_(static_cast<unsigned>(fields_.integer("bits", 2, 8))),
         sym_(fields_.boolean("sym", true)) {
     const std::string format = fields_.optional_string("checkpoint_format").value_or("gptq");
@@ -183,6 +183,7 @@ class GptqReader {
       fail_packed(*scales, "has shape " + shape_text(scales->info().shape) + ", expected [groups, " +
                                std::to_string(layout.out) + "]");
     layout.groups = scales->info().shape[0];
+    check_configuration(*codes, layout);
     const PackedBytes zeros(
         tensors_.take(module + ".qzeros", {DType::i32}, *codes, {layout.groups, layout.out * layout.bits / 32}));
     layout.stored_less_one = less_one_;
@@ -202,6 +203,20 @@ class GptqReader {
     const TensorInfo made{module + ".weight", {layout.out, layout.in}, scales->dtype()};
     tensors_.replace(codes->name(), std::make_shared<GptqTensor>(made, layout, PackedBytes(codes), zeros,
                                                                  PackedBytes(scales), std::move(group)));
+  }
+
+  /// What a layer is packed as is what quantization_config says, unless that has rules of its own for single layers.
+  void check_configuration(const LazyTensor& codes, const Layout& layout) const {
+    const Json* rules = fields_.find_set("dynamic");
+    if (rules && !rules->empty()) return;
+    if (layout.bits != bits_)
+      fail_packed(codes, "has " + std::to_string(layout.bits) + " bits for each input, and quantization_config says " +
+                             std::to_string(bits_));
+    const auto groups = groups_said(fields_, "group_size", layout.in);
+    if (groups && *groups != layout.groups)
+      fail_packed(codes, "has scales for " + std::to_string(layout.groups) + " groups of its " +
+                             std::to_string(layout.in) + " inputs, and group_size of quantization_config makes " +
+                             std::to_string(*groups));
   }
 
   /// AutoGPTQ wrote a bias of zeros to every layer, of models that have none, too.

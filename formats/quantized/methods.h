@@ -1,5 +1,7 @@
 #pragma once
 
+#include <optional>
+
 #include "formats/json_fields.h"
 #include "formats/quantized/packed_tensors.h"
 #include "formats/quantized/quantized.h"
@@ -10,9 +12,17 @@ namespace ropewalk::formats::quantized {
 struct Method {
   const ConfigText& config;
   const Json& quantization;
-  DType dtype;  // of the configuration: f16, bf16 or f32
   std::vector<std::string>& warnings;
+
+  JsonFields fields() const { return {config.path, config.text, quantization}; }
+  /// Of the unquantized weights, as config.json says: f16, bf16 or f32, and f16 with a warning if it says nothing.
+  /// Error(unsupported) for another.
+  DType dtype() const;
 };
+
+/// What `group_size` (or `key`) says of a row of `in` inputs: how many groups; -1 or nothing else below 1 is one of all.
+/// nullopt if it says nothing. Error(bad_input) for what is no size.
+std::optional<std::uint64_t> groups_said(const JsonFields& fields, const char* key, std::uint64_t in);
 
 /// Replaces packed weights in `tensors`; Quantization::bytes is filled in by the caller.
 Quantization read_awq(PackedTensors& tensors, const Method& method);

@@ -72,7 +72,7 @@ Quantization read_mxfp4(PackedTensors& tensors, const Method& method) {
                                ", expected u8 [experts, rows, groups, 16]");
     const PackedBytes scales(tensors.take(name + "_scales", {DType::u8}, *blocks, {shape[0], shape[1], shape[2]}));
     tensors.replace(blocks->name(), std::make_shared<ExpertsTensor>(
-                                        TensorInfo{name, {shape[0], shape[2] * kGroup, shape[1]}, method.dtype},
+                                        TensorInfo{name, {shape[0], shape[2] * kGroup, shape[1]}, method.dtype()},
                                         PackedBytes(blocks), scales));
     ++found.weights;
   }

@@ -1,5 +1,6 @@
 #include "formats/quantized/quantized.h"
 
+#include <algorithm>
 #include <array>
 
 #include "formats/quantized/methods.h"
@@ -46,18 +47,34 @@ const Reader* reader(const ConfigText& config) {
               "use the unquantized checkpoint it was made from");
 }
 
-/// The type of the unquantized weights: what transformers loads a checkpoint without one in is float32, but no library
-/// packs those.
-DType dtype_of(const Json& config) {
-  for (const char* key : {"dtype", "torch_dtype"})
-    if (const auto found = config.find(key); found != config.end() && found->is_string())
-      if (const auto dtype = dtype_from_name(found->get_ref<const std::string&>());
-          dtype == DType::f16 || dtype == DType::bf16 || dtype == DType::f32)
-        return *dtype;
+}  // namespace
+
+// No library packs the float32 that transformers loads a checkpoint without a type in.
+DType quantized::Method::dtype() const {
+  for (const char* key : {"dtype", "torch_dtype"}) {
+    const auto found = config.json.find(key);
+    if (found == config.json.end() || found->is_null()) continue;
+    const auto dtype = found->is_string() ? dtype_from_name(found->get_ref<const std::string&>()) : std::nullopt;
+    if (dtype == DType::f16 || dtype == DType::bf16 || dtype == DType::f32) return *dtype;
+    JsonFields(config.path, config.text, config.json)
+        .fail(ErrorKind::unsupported, key,
+              "'" + std::string(key) + "' is " + shown(*found) +
+                  ", expected float16, bfloat16 or float32: what the weights are dequantized to",
+              "correct the file");
+  }
+  const std::string silent = config.path + " says no dtype: the weights are dequantized to float16";
+  if (std::ranges::find(warnings, silent) == warnings.end()) warnings.push_back(silent);
   return DType::f16;
 }
 
-}  // namespace
+std::optional<std::uint64_t> quantized::groups_said(const JsonFields& fields, const char* key, std::uint64_t in) {
+  const auto size = fields.optional_integer(key, -1, std::int64_t(kMostWidth));
+  if (!size) return std::nullopt;
+  if (*size == 0)
+    fields.fail(ErrorKind::bad_input, key, "'" + std::string(key) + "' is 0, expected a size or -1",
+                "correct the file");
+  return *size < 0 ? 1 : (in + std::uint64_t(*size) - 1) / std::uint64_t(*size);
+}
 
 void check_quantization_method(const ConfigText& config) { reader(config); }
 
@@ -66,10 +83,13 @@ std::optional<Quantization> dequantize(std::vector<TensorPtr>& tensors, const Co
   const Reader* found = reader(config);
   if (!found) return std::nullopt;
   PackedTensors packed(std::move(tensors));
-  Quantization quantization =
-      found->read(packed, Method{config, *section(config.json), dtype_of(config.json), warnings});
+  Quantization quantization = found->read(packed, Method{config, *section(config.json), warnings});
   quantization.bytes = packed.taken_bytes();
   tensors = packed.finish();
+  for (const TensorPtr& tensor : tensors)
+    if (tensor->dtype() == DType::f8_e4m3 || tensor->dtype() == DType::f8_e5m2)
+      fail_packed(*tensor,
+                  "holds " + std::string(info(tensor->dtype()).name) + " and no scale that is read stands beside it");
   if (quantization.weights == 0) {
     warnings.push_back(config.path + " says that the weights are quantized by " + found->method +
                        ", but none is packed: read as they are");
