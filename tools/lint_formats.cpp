@@ -41,6 +41,9 @@ std::string uri_of(const std::string& path) {
   return out;
 }
 
+/// "/rope_scaling/factor: "
+std::string pointed(const Finding& finding) { return finding.pointer.empty() ? "" : finding.pointer + ": "; }
+
 /// Fix and flags, each behind `before`.
 std::string beneath(const Finding& finding, const char* before) {
   std::string out;
@@ -72,7 +75,7 @@ std::string github_lines(const std::vector<Finding>& findings) {
     out += std::string("::") + command + " file=" + escaped(finding.file, true);
     if (finding.line > 0) out += ",line=" + std::to_string(finding.line) + ",col=" + std::to_string(finding.column);
     out += ",title=" + escaped(std::string(finding.rule), true) +
-           "::" + escaped(finding.message + beneath(finding, "\n"), false) + "\n";
+           "::" + escaped(pointed(finding) + finding.message + beneath(finding, "\n"), false) + "\n";
   }
   return out;
 }
@@ -137,9 +140,9 @@ Json findings_json(const std::vector<Finding>& findings) {
 std::string finding_text(const Finding& finding) {
   std::string out = finding.file;
   if (finding.line > 0) out += ":" + std::to_string(finding.line) + ":" + std::to_string(finding.column);
-  else if (!finding.pointer.empty()) out += ": " + finding.pointer;
+  else if (!finding.pointer.empty()) out += ": " + finding.pointer;  // a GGUF's key
   out += std::string(": ") + formats::severity_name(finding.severity) + "[" + std::string(finding.rule) +
-         "]: " + finding.message;
+         "]: " + (finding.line > 0 ? pointed(finding) : "") + finding.message;
   out = one_line(out);
   return out + beneath(finding, "\n    ");
 }

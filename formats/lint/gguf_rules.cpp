@@ -18,6 +18,8 @@ constexpr std::array kDivisorArchs = {
     "granitehybrid", "graniteswitch", "granite_swa", "llada",    "llada-moe",        "llama",   "llama-embed",
     "llama4",        "minicpm",       "mistral3",    "nanbeige", "pangu-embedded",   "refact",  "step35"};
 
+constexpr const char* kUnread = "unread";  // for a rope.scaling.type that nobody knows
+
 class GgufLinter {
  public:
   GgufLinter(const LintInput& input, const LintOptions& options)
@@ -108,6 +110,7 @@ class GgufLinter {
     return number(name);
   }
 
+  /// kUnread: one at which llama.cpp stops, and G05 has said so.
   std::string scaling_type() {
     const std::string where = key("rope.scaling.type");
     std::optional<std::string> type;
@@ -115,13 +118,13 @@ class GgufLinter {
       type = file_.string(where);
     } catch (const Error& error) {
       add("G05", Severity::error, where, error.problem(), error.fix());
-      return "none";
+      return kUnread;
     }
     if (type) {
       if (*type == "none" || *type == "linear" || *type == "yarn" || *type == "longrope") return *type;
       add("G05", Severity::error, where, "rope.scaling.type is '" + type->substr(0, 60) + "', at which llama.cpp stops",
           "write none, linear, yarn or longrope");
-      return "none";
+      return kUnread;
     }
     return "";
   }
@@ -159,9 +162,11 @@ class GgufLinter {
     const double served = count("context_length").value_or(0);
     const double original = count("rope.scaling.original_context_length").value_or(0);
     if (type == "yarn" && s > 1 && original < 1) {
-      add("G03", Severity::warning, key("rope.scaling.type"),
-          "yarn without rope.scaling.original_context_length: llama.cpp takes context_length, " + trimmed(served) +
-              ", and serves that by default",
+      const std::string name = "rope.scaling.original_context_length";
+      const bool there = file_.find(key(name.c_str()));
+      add("G03", Severity::warning, key(there ? name.c_str() : "rope.scaling.type"),
+          (there ? name + " is no number of tokens: " : "yarn without " + name + ": ") +
+              "llama.cpp takes context_length, " + trimmed(served) + ", and serves that by default",
           "write the context the base model was trained with, or give it with --yarn-orig-ctx and the one to serve "
           "with -c");
       return;

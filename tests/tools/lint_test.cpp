@@ -32,14 +32,15 @@ TEST_F(Lint, TextNamesThePlace) {
   const Ran ran = lint({config, "--select", "R20"});
   EXPECT_EQ(ran.exit, 0) << ran.err;  // it hurts two of the newest, not all
   EXPECT_EQ(ran.out.find(config +
-                         ":9:15: warning[R20]: factor is the integer 4, with which vllm 0.33.0 and sglang 0.5.23 stop"),
+                         ":9:15: warning[R20]: /rope_scaling/factor: factor is the integer 4, with which vllm 0.33.0 "
+                         "and sglang 0.5.23 stop"),
             0u)
       << ran.out;
   EXPECT_NE(ran.out.find("\n    fix: write 4.0\n"), std::string::npos) << ran.out;
   EXPECT_NE(ran.out.find("\n1 warning\n"), std::string::npos) << ran.out;
   const Ran named = lint({"config.json", "--engine", "vllm@0.10.2", "--select", "R20"}, {.folder = scratch.path()});
   EXPECT_EQ(named.exit, 1);
-  EXPECT_EQ(named.out.find("config.json:9:15: error[R20]: "), 0u) << named.out;
+  EXPECT_EQ(named.out.find("config.json:9:15: error[R20]: /rope_scaling/factor: "), 0u) << named.out;
   EXPECT_NE(named.out.find("\n1 error\n"), std::string::npos);
   EXPECT_NE(lint({config, "--ignore", "R,S,E"}).out.find("no findings"), std::string::npos);
 }
@@ -66,7 +67,10 @@ TEST_F(Lint, GitHub) {
   const Ran ran = lint({"a,b:c%/config.json", "--format", "github", "--engine", "vllm", "--select", "R20"},
                        {.folder = scratch.path()});
   EXPECT_EQ(ran.exit, 1) << ran.err;
-  EXPECT_EQ(ran.out.find("::error file=a%2Cb%3Ac%25/config.json,line=9,col=15,title=R20::factor is the integer 4"), 0u)
+  EXPECT_EQ(
+      ran.out.find("::error file=a%2Cb%3Ac%25/config.json,line=9,col=15,title=R20::/rope_scaling/factor: factor is "
+                   "the integer 4"),
+      0u)
       << ran.out;
   EXPECT_NE(ran.out.find("%0Afix: write 4.0%0Aor run vllm 0.33.0 with: --hf-overrides "), std::string::npos) << ran.out;
   EXPECT_EQ(std::count(ran.out.begin(), ran.out.end(), '\n'), 1);
