@@ -59,7 +59,7 @@ class Panel {
   }
 
   /// Past the last axis.
-  double bottom() const { return slow_.top + slow_.height + 56; }
+  double bottom() const { return (scales_ ? slow_.top + slow_.height : frequency_.top + frequency_.height) + 56; }
 
   std::string draw(bool named) {
     legend(named);
@@ -68,7 +68,7 @@ class Panel {
     slow_ = {least_slowed_ / slow_headroom(), most_slowed_ * slow_headroom(), top + kPlot + 78, kSlowPlot};
     bands();
     frequency_axis();
-    slow_axis();
+    if (scales_) slow_axis();
     curves();
     return body_;
   }
@@ -111,6 +111,7 @@ class Panel {
       }
     least_ = std::clamp(least_, 1e-12, 0.5);  // one pair, of 1 radian per token: a decade all the same
     most_ = std::min(most_, 1e6);
+    scales_ = most_slowed_ > 1 + 1e-6 || least_slowed_ < 1 - 1e-6;
     most_slowed_ = std::clamp(most_slowed_, 1.25, 1e9), least_slowed_ = std::clamp(least_slowed_, 1e-9, 1.0);
   }
   void add(const std::string& who, const RopeSpec& spec) {
@@ -173,8 +174,9 @@ class Panel {
       const double right = to == pairs_.size() ? kRight : (x(to - 1) + x(to)) / 2;
       const std::string name = rope_band_name(pairs_[from].band);
       for (const Scale* plot : {&frequency_, &slow_})
-        body_ += "<rect class=\"band " + name + "\" x=\"" + svg_px(left) + "\" y=\"" + svg_px(plot->top) +
-                 "\" width=\"" + svg_px(right - left) + "\" height=\"" + svg_px(plot->height) + "\"/>\n";
+        if (plot == &frequency_ || scales_)
+          body_ += "<rect class=\"band " + name + "\" x=\"" + svg_px(left) + "\" y=\"" + svg_px(plot->top) +
+                   "\" width=\"" + svg_px(right - left) + "\" height=\"" + svg_px(plot->height) + "\"/>\n";
       if (right - left > 7.5 * double(name.size()))
         text((left + right) / 2, frequency_.top - 8, name, "class=\"small\" text-anchor=\"middle\"");
       from = to;
@@ -213,9 +215,14 @@ class Panel {
     if (turn > frequency_.low && turn < frequency_.high) {
       const double y = frequency_.y(turn);
       line(kLeft, y, kRight, y, "once");
-      text(kLeft + 8, y - 6, "one turn in the original " + std::to_string(original_) + " tokens", "class=\"small\"");
+      // at the end of the line that the curves, which fall, are further from
+      const auto above = std::size_t(
+          std::count_if(pairs_.begin(), pairs_.end(), [&](const RopePair& pair) { return pair.before > turn; }));
+      const bool left = 2 * above >= pairs_.size();
+      text(left ? kLeft + 8 : kRight - 8, y - 6, "one turn in the original " + std::to_string(original_) + " tokens",
+           left ? "class=\"small\"" : "class=\"small\" text-anchor=\"end\"");
     }
-    pair_axis(frequency_, false);
+    pair_axis(frequency_, !scales_);
   }
   /// Three digits: "6.28", "62.8", "628", "6.28 k", "62.8 k", "6.28 M".
   static std::string tokens_text(double tokens) {
@@ -264,7 +271,7 @@ class Panel {
       for (std::size_t pair = 0; pair < std::min(after.size(), before.size()); ++pair)
         slowed.push_back(after[pair] > 0 ? before[pair] / after[pair] : 0);
       curve("curve-" + std::to_string(index), kind_of(index), frequency_, after);
-      curve("slow-" + std::to_string(index), kind_of(index), slow_, slowed);
+      if (scales_) curve("slow-" + std::to_string(index), kind_of(index), slow_, slowed);
     }
     curve("before", "curve before", frequency_, before);
   }
@@ -275,6 +282,7 @@ class Panel {
   std::vector<std::string> without_;  // readings without a rope for this kind
   int original_ = 1;
   std::vector<RopePair> pairs_;  // of the first curve
+  bool scales_ = false;  // some reading turns some pair otherwise than before: the lower plot has something to show
   double least_ = 1, most_ = 1, least_slowed_ = 1, most_slowed_ = 1, cursor_ = 0;
   Scale frequency_{}, slow_{};
   std::string body_;

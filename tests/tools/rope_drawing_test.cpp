@@ -103,6 +103,19 @@ TEST(RopeDrawing, ARopeThatFollowsTheLengthSaysWhich) {
   EXPECT_EQ(slurp(file).find("12345"), std::string::npos);
 }
 
+TEST(RopeDrawing, APlainRopeHasOnePlot) {
+  Scratch scratch;
+  const std::string file = (scratch / "rope.svg").string();
+  ASSERT_EQ(run({"rope", config_in(scratch / "plain", Json::object()), "--svg", file}).exit, 0);
+  const std::string plain = slurp(file);
+  EXPECT_EQ(xml_fault(plain), "");
+  EXPECT_EQ(points_of(plain, "curve-0").size(), 64u);
+  EXPECT_EQ(plain.find("slow"), std::string::npos) << "nothing is slower than before";
+  EXPECT_NE(plain.find(">pair</text>"), std::string::npos);
+  ASSERT_EQ(run({"rope", yarn_llama(scratch), "--svg", file, "--overwrite"}).exit, 0);
+  EXPECT_NE(slurp(file).find("slower by"), std::string::npos) << "control";
+}
+
 TEST(RopeDrawing, OneCurveForEachReading) {
   Scratch scratch;
   const std::string file = (scratch / "rope.svg").string();
