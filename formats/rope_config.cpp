@@ -289,6 +289,9 @@ class TransformersReader {
     if (type == "yarn" && given && times && factor && given->is_number() && times->is_number() && factor->is_number() &&
         std::abs(times->get<double>() * yarn_attention_factor(factor->get<double>()) - given->get<double>()) < 1e-9)
       add({"attn_factor"});
+    const Json *below = fields_.value("short_mscale"), *above = fields_.value("long_mscale");
+    if (type == "longrope" && given && below && above && *below == *given && *above == *given)
+      add({"short_mscale", "long_mscale"});  // those that read no attention_factor
     std::string unread;
     for (const auto& item : fields_.dictionary()->items())
       if (std::find(read.begin(), read.end(), item.key()) == read.end())

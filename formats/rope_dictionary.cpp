@@ -112,7 +112,10 @@ std::optional<Json> longrope_dictionary(const RopeSpec& spec, int context, int o
   out[kOriginal] = original;
   out["short_factor"] = divisors;
   out["long_factor"] = divisors;
-  out["attention_factor"] = rope_table(spec, context).attention_factor;
+  const double attention = rope_table(spec, context).attention_factor;
+  out["attention_factor"] = attention;
+  if (attention != longrope_attention_factor(out["factor"].get<double>(), original))
+    out["short_mscale"] = out["long_mscale"] = attention;
   return out;
 }
 

@@ -5,6 +5,7 @@
 #include "formats/config_file.h"
 #include "formats/engines/flags_private.h"
 #include "formats/engines/llamacpp_convert.h"
+#include "formats/engines/model_types.h"
 #include "formats/engines/python.h"
 #include "lib/plural.h"
 
@@ -173,6 +174,16 @@ void lift_server_cap(EngineFlags& out, const FlagsSource& source, const EngineRe
   out.line = flags_line(out.engine, out.flags, arch);
 }
 
+/// The config.json is of a class that transformers does not have, and names its code: nothing loads it without leave to
+/// run that. (docs.vllm.ai asks for it of Phi-3.5-vision, a class that vLLM itself has.)
+bool runs_remote_code(const EngineVersion& engine, const FlagsSource& source) {
+  const auto* config = std::get_if<const Json*>(&source);
+  if (!config || !takes_overrides(engine) || !(*config)->is_object()) return false;
+  const Json type = (*config)->value("model_type", Json()), map = (*config)->value("auto_map", Json());
+  return type.is_string() && !transformers_knows(type.get<std::string>()) && map.is_object() &&
+         map.contains("AutoConfig");
+}
+
 }  // namespace
 
 EngineFlags engine_flags(const EngineVersion& engine, const FlagsSource& source, const WantedRope& wanted,
@@ -203,7 +214,9 @@ EngineFlags engine_flags(const EngineVersion& engine, const FlagsSource& source,
     std::string line;
   };
   std::vector<Candidate> all;
+  const bool remote_code = runs_remote_code(engine, source);
   for (FlagSet& flags : candidates(engine, source, wanted)) {
+    flags.remote_code = remote_code;
     std::string line = flags_line(engine, flags, arch);
     all.push_back({std::move(flags), std::move(line)});
   }
@@ -250,6 +263,7 @@ EngineFlags engine_flags(const EngineVersion& engine, const FlagsSource& source,
     out.notes.push_back("max_position_embeddings stays " + std::to_string(*fed_back.context) +
                         ", at which transformers does not stop");
   note_certainty(out, fed_back);
+  if (remote_code) out.notes.push_back("the model's own code is run: look at what auto_map names before");
   if (out.flags.allow_longer_context)
     out.notes.push_back("the environment variable lifts the engine's own limit on the context");
   return out;

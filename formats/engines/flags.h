@@ -43,6 +43,7 @@ struct FlagSet {
   LlamaCppFlags llama_cpp = {};
   ExLlamaV2Flags exllamav2 = {};
   bool allow_longer_context = false;  // an environment variable: the last resort
+  bool remote_code = false;           // transformers has no such class: the code that auto_map names is run
   bool empty() const;
 };
 

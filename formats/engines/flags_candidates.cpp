@@ -58,7 +58,7 @@ struct FileRope {
   }
 };
 
-enum class Attention { none, attention_factor, attn_factor, both, mscale };
+enum class Attention { none, attention_factor, attn_factor, both, mscale, beside_lists };
 
 /// A rope dictionary in Hugging Face's keys; nullopt where it has no word for the method.
 class Dictionary {
@@ -135,6 +135,10 @@ class Dictionary {
       for (const char* key : {"mscale", "mscale_all_dim"})
         if (file_.dict.contains(key)) out_[key] = file_.dict[key];
       return file_.dict.contains("mscale") || file_.dict.contains("mscale_all_dim");
+    }
+    if (attention == Attention::beside_lists) {  // vLLM's and SGLang's longrope
+      out_["short_mscale"] = out_["long_mscale"] = shortest(a);
+      return std::holds_alternative<RopeLongrope>(spec_.scaling);
     }
     if (attention != Attention::attn_factor) out_["attention_factor"] = shortest(a);
     if (attention != Attention::attention_factor) out_["attn_factor"] = shortest(a / own_attention(spec_));
@@ -244,8 +248,8 @@ class Overrides {
     for (const char* type_key : {"rope_type", "type"}) {
       // before transformers 4.43 only `type` is known
       if ((std::string_view(type_key) == "type") == transformers_of(engine_).at_least({4, 43})) continue;
-      for (const Attention attention :
-           {Attention::none, Attention::attention_factor, Attention::attn_factor, Attention::both, Attention::mscale})
+      for (const Attention attention : {Attention::none, Attention::attention_factor, Attention::attn_factor,
+                                        Attention::both, Attention::mscale, Attention::beside_lists})
         if (std::optional<Json> dict = dictionary(wanted, type_key, attention))
           variants.push_back(in_place(wanted, *dict));
     }

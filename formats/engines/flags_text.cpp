@@ -28,9 +28,8 @@ std::string python(const Json& value) {
 
 class Line {
  public:
-  void flag(const std::string& name, const std::string& value) {
-    text_ += (text_.empty() ? "" : " ") + name + " " + value;
-  }
+  void flag(const std::string& name) { text_ += (text_.empty() ? "" : " ") + name; }
+  void flag(const std::string& name, const std::string& value) { flag(name + " " + value); }
   void number(const char* name, const std::optional<double>& value) {
     if (value) flag(name, engines::number_text(*value));
   }
@@ -82,6 +81,7 @@ std::string vllm_line(const EngineVersion& engine, const FlagSet& flags) {
   }
   if (!rest.empty()) line.flag("--hf-overrides", quoted(placed(flags, rest).dump()));
   line.tokens("--max-model-len", flags.context);
+  if (flags.remote_code) line.flag("--trust-remote-code");
   return (flags.allow_longer_context ? "VLLM_ALLOW_LONG_MAX_MODEL_LEN=1 " : "") + line.text();
 }
 
@@ -89,12 +89,14 @@ std::string sglang_line(const FlagSet& flags) {
   Line line;
   if (!flags.overrides.empty()) line.flag("--json-model-override-args", quoted(placed(flags, flags.overrides).dump()));
   line.tokens("--context-length", flags.context);
+  if (flags.remote_code) line.flag("--trust-remote-code");
   return (flags.allow_longer_context ? "SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN=1 " : "") + line.text();
 }
 
 std::string transformers_line(const FlagSet& flags) {
-  if (flags.overrides.empty()) return "";
+  if (flags.overrides.empty() && !flags.remote_code) return "";
   std::string out = "AutoConfig.from_pretrained(MODEL";
+  if (flags.remote_code) out += ", trust_remote_code=True";
   for (const auto& item : flags.overrides.items()) out += ", " + item.key() + "=" + python(item.value());
   return out + ")";
 }
@@ -108,7 +110,7 @@ std::string number_text(double value) { return round_trip_text(value); }
 }  // namespace engines
 
 bool FlagSet::empty() const {
-  return !context && overrides.empty() && !llama_cpp.any() && !exllamav2.any() && !allow_longer_context;
+  return !context && overrides.empty() && !llama_cpp.any() && !exllamav2.any() && !allow_longer_context && !remote_code;
 }
 
 std::string flags_line(const EngineVersion& engine, const FlagSet& flags, const std::string& arch) {

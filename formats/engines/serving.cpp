@@ -169,6 +169,13 @@ class Rotary {
     draft_.spec().attention_factor = a * number_or("attn_factor", 1);
   }
 
+  /// short_mscale or long_mscale, the attention factor beside its list (Phi-3-small, Phi-3.5-MoE).
+  std::optional<double> mscale(const char* key) {
+    const Value* value = given(*rope_, key);
+    if (!value) return std::nullopt;
+    return record_number(draft_, "attention_factor", *value, kTimesFloat);
+  }
+
   /// Phi3LongRoPEScaledRotaryEmbedding: factor and attention_factor are not read.
   void longrope() {
     RopeLongrope longrope;
@@ -176,10 +183,15 @@ class Rotary {
     const Value& original = item(*rope_, "original_max_position_embeddings");
     longrope.original_context = tokens(original, "unsupported operand type(s) for /: 'int' and '{type}'");
     draft_.record("original_context", original);
-    draft_.spec().attention_factor =
+    const double own =
         longrope_attention_factor(double(draft_.spec().context) / longrope.original_context, longrope.original_context);
-    draft_.derived("attention_factor", "sqrt(1 + ln(max_position_embeddings / original) / ln(original))");
+    const std::optional<double> below = mscale("short_mscale"), above = mscale("long_mscale");
+    if (!below && !above)
+      draft_.derived("attention_factor", "sqrt(1 + ln(max_position_embeddings / original) / ln(original))");
+    draft_.spec().attention_factor = above.value_or(own);
     if (!rules_.longrope_by_max_length) {  // any position > L, that is more than L + 1 tokens
+      if (below.value_or(own) != above.value_or(own))
+        not_followed("an attention factor for each of two lists", rope_->pointer);
       if (longrope.original_context < std::numeric_limits<int>::max())
         longrope.short_until = longrope.original_context + 1;
       walk_.notice(
@@ -188,6 +200,7 @@ class Rotary {
     } else {
       const bool is_long = max_length_.value_or(draft_.spec().context) > longrope.original_context;
       (is_long ? longrope.short_factor : longrope.long_factor) = is_long ? longrope.long_factor : longrope.short_factor;
+      if (!is_long) draft_.spec().attention_factor = below.value_or(own);
       walk_.notice(
           std::string("the ") + (is_long ? "long" : "short") + " list is used at every length, by the context served",
           rope_->pointer);

@@ -308,5 +308,37 @@ TEST(EngineRules, HostileFiles) {
   EXPECT_GT(refused, 10000);
 }
 
+/// short_mscale and long_mscale of a longrope are the factors of its two lists: what sglang 0.5.10's class, run by itself,
+/// has in its cache at position 0 (cos 0 = 1 times the factor); vLLM's class is the same (phi3_long_rope_scaled_rope.py).
+TEST(EngineRules, FactorsOfLongropesLists) {
+  const auto read = [](const char* engine, const Json& more, const EngineOptions& options = {}) {
+    Json config = {{"model_type", "llama"},
+                   {"hidden_size", 256},
+                   {"num_attention_heads", 8},
+                   {"num_hidden_layers", 2},
+                   {"max_position_embeddings", 8192},
+                   {"rope_scaling",
+                    {{"rope_type", "longrope"},
+                     {"original_max_position_embeddings", 4096},
+                     {"factor", 2.0},
+                     {"short_factor", std::vector<double>(16, 1)},
+                     {"long_factor", std::vector<double>(16, 2)}}}};
+    config["rope_scaling"].update(more);
+    return read_as(parse_engine(engine), config, options);
+  };
+  const Json alike = {{"short_mscale", 1.25}, {"long_mscale", 1.25}},
+             apart = {{"short_mscale", 1.0}, {"long_mscale", 1.25}};
+  for (const char* engine : {"vllm@0.6.6.post1", "vllm@0.24", "vllm", "sglang@0.5.3", "sglang"}) {
+    EXPECT_EQ(read(engine, alike).ropes.at(0).spec.attention_factor, 1.25) << engine;
+    EXPECT_NEAR(*read(engine, Json::object()).ropes.at(0).spec.attention_factor, 1.0408329997330663, 1e-12) << engine;
+  }
+  EXPECT_EQ(read("vllm", apart).ropes.at(0).spec.attention_factor, 1.25) << "8192 tokens by default: the long list";
+  EngineOptions shorter;
+  shorter.context = 4096;
+  EXPECT_EQ(read("vllm", apart, shorter).ropes.at(0).spec.attention_factor, 1.0);
+  EXPECT_EQ(read("sglang", apart).error->kind, kNotFollowed) << "a factor for each list";
+  EXPECT_NE(read("transformers", alike).ropes.at(0).spec.attention_factor, 1.25) << "it does not read them";
+}
+
 }  // namespace
 }  // namespace ropewalk::formats

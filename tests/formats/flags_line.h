@@ -58,6 +58,7 @@ inline FlagSet parse_flags_line(const EngineVersion& engine, const std::string& 
   FlagSet flags;
   if (engine.engine == Engine::transformers) {
     if (!line.empty()) flags.overrides = python_keywords(line);
+    flags.remote_code = flags.overrides.erase("trust_remote_code") > 0;
     return flags;
   }
   const std::vector<std::string> words = shell_words(line);
@@ -65,6 +66,10 @@ inline FlagSet parse_flags_line(const EngineVersion& engine, const std::string& 
     const std::string& name = words[at];
     if (name == "VLLM_ALLOW_LONG_MAX_MODEL_LEN=1" || name == "SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN=1") {
       flags.allow_longer_context = true;
+      continue;
+    }
+    if (name == "--trust-remote-code") {
+      flags.remote_code = true;
       continue;
     }
     if (at + 1 == words.size()) throw std::runtime_error("no value: " + line);
