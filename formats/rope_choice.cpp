@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 
 #include "lib/error.h"
 #include "lib/plural.h"
@@ -15,6 +16,7 @@ std::vector<EngineVerdict> verdicts(const Json& config, const WantedReading& wan
   for (const EngineVersion& engine : engines) {
     EngineVerdict verdict{read_as(engine, config), ""};
     verdict.difference = wanted.difference(verdict.reading);
+    if (verdict.right()) verdict.reading.context = wanted.context;  // transformers' of a dynamic rope is the formula's
     out.push_back(std::move(verdict));
   }
   return out;
@@ -24,21 +26,41 @@ long count_right(const std::vector<EngineVerdict>& all) {
   return std::count_if(all.begin(), all.end(), [](const EngineVerdict& one) { return one.right(); });
 }
 
-/// Why `engine` runs another rope: what it makes of the method where it reads a file that names it, rather than at which
-/// spelling it stops.
+/// Why `engine` runs another rope: what it makes of the method where it reads a file that names it, else of lists that
+/// stand for it, rather than at which spelling it stops or that it reads none of it.
 std::string reason_of(const EngineVersion& engine, const std::vector<RopeCandidate>& candidates,
                       const WantedReading& wanted) {
-  for (const RopeCandidate& one : candidates)
-    if (const EngineReading reading = read_as(engine, one.config); one.named && reading.starts())
-      return wanted.difference(reading);
-  return wanted.difference(read_as(engine, candidates.front().config));
+  std::optional<std::string> unread;
+  for (const bool named : {true, false})
+    for (const RopeCandidate& one : candidates) {
+      if (one.named != named) continue;
+      const EngineReading reading = read_as(engine, one.config);
+      if (!reading.starts()) continue;
+      const bool plain = std::all_of(reading.ropes.begin(), reading.ropes.end(), [](const EngineRope& rope) {
+        return std::holds_alternative<RopeUnscaled>(rope.spec.scaling) && rope.spec.frequency_divisors.empty();
+      });
+      if (!plain) return wanted.difference(reading);
+      if (!unread) unread = wanted.difference(reading);
+    }
+  return unread ? *unread : wanted.difference(read_as(engine, candidates.front().config));
 }
 
-/// Why nothing suits all of `engines`, and what would.
+/// The last release of each range of versions.
+std::vector<EngineVersion> engines_of_every_range() {
+  std::vector<EngineVersion> out;
+  for (const EngineRange& range : engine_ranges())
+    out.push_back(parse_engine(std::string(engine_name(range.engine)) + "@" + std::string(range.newest)));
+  return out;
+}
+
+/// Why nothing suits all of `engines`, and what would. Empty `engines`: none of the newest.
 [[noreturn]] void refuse(const std::vector<RopeCandidate>& candidates, const WantedReading& wanted,
                          std::span<const EngineVersion> engines) {
   std::vector<std::string> names, never, able;
   std::string reason;
+  const std::vector<EngineVersion> newest = newest_engines();
+  const bool nobody_asked = engines.empty();
+  if (nobody_asked) engines = newest;
   const auto any = [&](const EngineVersion& engine) {
     return std::any_of(candidates.begin(), candidates.end(), [&](const RopeCandidate& one) {
       return wanted.difference(read_as(engine, one.config)).empty();
@@ -55,17 +77,23 @@ std::string reason_of(const EngineVersion& engine, const std::vector<RopeCandida
         ErrorKind::unsupported, {},
         "each of " + listed(names) + " can be told " + wanted.text + ", but no one config.json tells all of them",
         "write a folder for each");
-  for (const EngineVersion& engine : newest_engines())
-    if (any(engine)) able.push_back(engine.title());
+  for (const std::vector<EngineVersion>& some : {newest, engines_of_every_range()}) {
+    for (const EngineVersion& engine : some)
+      if (any(engine)) able.push_back(engine.title());
+    if (!able.empty()) break;
+  }
   const bool llama_cpp = std::any_of(engines.begin(), engines.end(),
                                      [](const EngineVersion& engine) { return engine.engine == Engine::llama_cpp; });
-  throw Error(ErrorKind::unsupported, {},
-              "no config.json makes " + listed(never) + " run " + wanted.text + " (" + reason + ")",
-              (able.empty() ? std::string("no engine known here could; take another method")
-                            : listed(able) + " could: leave out the others, or take another method") +
-                  (llama_cpp && wanted.converts
-                       ? "; a GGUF can carry more than a config.json: ropewalk convert, with this --rope"
-                       : ""));
+  throw Error(
+      ErrorKind::unsupported, {},
+      "no config.json makes " + (nobody_asked ? "any of the newest engines" : listed(never)) + " run " + wanted.text +
+          " (" + (never.size() > 1 ? never.front() + ": " : "") + reason + ")",
+      (able.empty() ? std::string("no engine known here could; take another method")
+                    : listed(able) + " could: " + (nobody_asked ? "name it with --engine" : "leave out the others") +
+                          ", or take another method") +
+          (llama_cpp && wanted.converts
+               ? "; a GGUF can carry more than a config.json: ropewalk convert, with this --rope"
+               : ""));
 }
 
 }  // namespace
@@ -75,22 +103,25 @@ EmittedRope choose_rope(const std::vector<RopeCandidate>& candidates, const Want
   const std::vector<EngineVersion> others = newest_engines();
   const std::size_t named = engines.size();
   const RopeCandidate* best = nullptr;
-  // right for those asked for, by its own name, right for the newest; the name comes last where nobody is asked for
-  std::array<long, 3> best_score = {-1, 0, 0};
+  // right for those asked for, by its own name, right for the newest; where nobody is asked for: right for the newest,
+  // loaded by transformers, whose file it is, by its own name
+  std::array<long, 4> best_score = {-1, 0, 0, 0};
   for (const RopeCandidate& candidate : candidates) {
     const long asked = count_right(verdicts(candidate.config, wanted, engines));
     if (asked < best_score[0]) continue;
     if (named > 0 && asked == best_score[0] && long(candidate.named) < best_score[1]) continue;  // lists come second
-    std::array<long, 3> score = {asked, 0, 0};
+    std::array<long, 4> score = {asked, 0, 0, 0};
     if (asked == long(named)) {
-      const long newest = count_right(verdicts(candidate.config, wanted, others));
-      score = {asked, named > 0 ? candidate.named : newest, named > 0 ? newest : candidate.named};
+      const std::vector<EngineVerdict> all = verdicts(candidate.config, wanted, others);
+      const long newest = count_right(all);
+      if (named > 0) score = {asked, candidate.named, newest, 0};
+      else score = {asked, newest, all.front().reading.starts(), candidate.named};
     }
     if (score > best_score) best = &candidate, best_score = score;
     const bool settled = named > 0 ? asked == long(named) : 2 * score[1] >= long(others.size());
     if (settled && best == &candidates.front()) break;
   }
-  if (best_score[0] < long(named)) refuse(candidates, wanted, engines);
+  if (best_score[0] < long(named) || (named == 0 && best_score[1] == 0)) refuse(candidates, wanted, engines);
   return {best->config, best->dialect,
           verdicts(best->config, wanted, named > 0 ? engines : std::span<const EngineVersion>(others))};
 }

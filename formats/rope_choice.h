@@ -22,6 +22,7 @@ struct RopeCandidate {
 struct WantedReading {
   std::string text;                                             // "YaRN x16 of 4096 (...) at 65536 tokens"
   std::function<std::string(const EngineReading&)> difference;  // empty: as wanted
+  int context = 0;                                              // tokens served
   bool converts = true;  // ropewalk writes a GGUF of such a model, which can say more
 };
 

@@ -23,16 +23,20 @@ struct RopeGeometry {
 RopeSpec read_hf_rope(const std::string& path, const std::string& text, const Json& config,
                       const RopeGeometry& geometry, std::vector<std::string>& warnings);
 
+/// Who says the original context where the SPEC does.
+inline constexpr const char* kSpecSays = "the new rope";
+
 /// What a SPEC scales.
 struct TrainedRope {
-  int context = 0;  // tokens, the SPEC's original or the base's; 0: the SPEC scales nothing anew (native)
+  int context = 0;        // tokens, the SPEC's original or the base's; 0: the SPEC scales nothing anew (native)
+  std::string from = {};  // who says so
   double theta = 10000;
   std::optional<double> alpha = std::nullopt;  // of method ntk, which is written as a base that is raised by it
 };
 
 /// A SPEC of the command line: "METHOD[,key=value]..." with Hugging Face's key names ("original" for
 /// original_max_position_embeddings, "to" for a target context), or a JSON object as it stands in a model card. Sizes
-/// take suffixes: 64k is 65536. `base` is the checkpoint's own rope (L when the SPEC does not say).
+/// take suffixes: 64k is 65536. `base` is the checkpoint's own rope (L when the SPEC does not say: original_context.h).
 /// Returns the Hugging Face dictionary (rope_type, factor, ...) and the context it serves. Error(usage) with the text
 /// and what was expected.
 /// "like=NAME" takes the published recipe of that name (rope_presets.h); ntk-by-parts is said as longrope lists; native

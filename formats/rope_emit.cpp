@@ -157,6 +157,7 @@ class Candidates {
 
   /// Both spellings of the type (as config_with_rope writes it), each alone, and the dictionary of transformers 5.
   void dialects(const Json& parameters, int context, const std::string& how) {
+    if (model_.model_type == "phi3" && parameters["rope_type"] == "longrope") three_keys(parameters, context, how);
     if (parameters["rope_type"] == "default") {
       add(nullptr, Json{{"rope_type", "default"}, {"rope_theta", parameters["rope_theta"]}}, context, parameters,
           "transformers 5" + how);
@@ -174,6 +175,14 @@ class Candidates {
     add(nullptr, parameters, context, parameters, "transformers 5" + how);
     add(rope_type, nullptr, context, parameters, "transformers 4 from 4.43" + how);
     add(type, nullptr, context, parameters, "transformers 4 up to 4.42" + how);
+  }
+
+  /// What phi3 of transformers 4 takes and nothing else, "su" up to 4.42; the original context is at the top level, and
+  /// the attention factor follows from the two contexts.
+  void three_keys(const Json& parameters, int context, const std::string& how) {
+    for (const char* type : {"longrope", "su"})
+      add({{"type", type}, {"short_factor", parameters["short_factor"]}, {"long_factor", parameters["long_factor"]}},
+          nullptr, context, parameters, std::string("phi3 of transformers 4, type ") + type + how);
   }
 
   void add(Json scaling, Json rope_parameters, int context, const Json& parameters, std::string dialect) {
@@ -203,8 +212,10 @@ class Candidates {
 EmittedRope emit_rope(const Json& preferred, const ModelConfig& model, const RopeTarget& target,
                       std::span<const EngineVersion> engines) {
   const auto difference = [&](const EngineReading& reading) { return first_difference(target, reading); };
+  const bool converts = model.model_type == "llama" || model.model_type == "mistral";
   return choose_rope(Candidates(preferred, model, target).take(),
-                     {describe(target.spec) + " at " + std::to_string(target.context) + " tokens", difference},
+                     {describe(target.spec) + " at " + std::to_string(target.context) + " tokens", difference,
+                      target.context, converts},
                      engines);
 }
 

@@ -41,9 +41,11 @@ std::string first_difference(const RopeTarget& target, const EngineReading& read
 
 /// `preferred` (config_with_rope's output, which every other command writes) if it is right for all `engines`, or, where
 /// none is named, for half of the newest of each engine. Else the candidate that is right for all of them: one that names
-/// the method before longrope lists, then the one right for most of the newest. Keys that have nothing to do with the
-/// rope stay as they stand in `preferred`.
-/// Error(unsupported) if no candidate is right for all `engines`; it names the difference, and who could.
+/// the method before longrope lists, then the one right for most of the newest; where none is named, the one right for
+/// most of the newest, of these one that the newest transformers loads. Keys that have nothing to do with the rope stay
+/// as they stand in `preferred`.
+/// Error(unsupported) if no candidate is right for all `engines`, or, where none is named, for any of the newest; it names
+/// the difference, and who could.
 EmittedRope emit_rope(const Json& preferred, const ModelConfig& model, const RopeTarget& target,
                       std::span<const EngineVersion> engines);
 

@@ -45,7 +45,7 @@ WantedLayer* find_layer(WantedRope& ropes, std::string_view kind) {
 
 /// What parse_rope_spec makes of one kind's SPEC, as a rope, and the tokens it serves.
 RopeTarget requested(std::string_view spec, const RopeSpec& before, const std::string& model_type) {
-  RopeRequest request = parse_rope_spec(spec, rope_base_model(wanted_rope(before, before.context), model_type));
+  RopeRequest request = parse_rope_spec(spec, rope_base_model(wanted_rope(before, before.context), model_type, 0));
   return {std::move(request.spec), request.served};
 }
 
@@ -239,7 +239,8 @@ std::string first_difference(const WantedRope& wanted, const EngineReading& read
 EmittedRope emit_layer_ropes(const Json& config, const WantedRope& wanted, std::span<const EngineVersion> engines) {
   std::vector<RopeCandidate> candidates = LayerCandidates(config, wanted).take();
   const WantedReading what = {describe(wanted) + " at " + std::to_string(wanted.context) + " tokens",
-                              [&](const EngineReading& reading) { return first_difference(wanted, reading); }, false};
+                              [&](const EngineReading& reading) { return first_difference(wanted, reading); },
+                              wanted.context, false};
   if (engines.empty()) {  // kinds of layers are transformers' own: what it does not read is written for nobody unasked
     const EngineVersion transformers = newest(Engine::transformers);
     std::vector<RopeCandidate> right;

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "formats/original_context.h"
 #include "formats/rope_config.h"
 #include "formats/rope_dictionary.h"
 #include "formats/rope_fields.h"
@@ -178,18 +179,21 @@ class SpecParser {
     return values_.at(key).get<double>();
   }
 
+  bool plain_base() const {
+    return std::holds_alternative<RopeUnscaled>(base_.rope.scaling) && base_.rope.frequency_divisors.empty();
+  }
+
   /// L: as given; else the base's, if the base is plain or scaled by the same method. Another method over a scaled
   /// model must be asked for by saying L.
-  int original() const {
-    if (const auto given = number(kOriginal)) return int(*given);
-    const bool plain =
-        std::holds_alternative<RopeUnscaled>(base_.rope.scaling) && base_.rope.frequency_divisors.empty();
-    if (plain) return base_.context;
+  OriginalContext original() const {
+    if (const auto given = number(kOriginal)) return {int(*given), original_from_};
+    const OriginalContext base = original_context(base_, "the declared context");
+    if (plain_base()) return base;
     const std::optional<int> own = rope_original_context(base_.rope);
     const std::string method = method_->name;
     const bool divided =
         !base_.rope.frequency_divisors.empty();  // a table of the model's own, which no config.json can say
-    if (own && !divided && (method == rope_method_name(base_.rope) || method == "none")) return *own;
+    if (own && !divided && (method == rope_method_name(base_.rope) || method == "none")) return {*own, base.from};
     fail("the model is already scaled (" + describe(base_.rope) + ")" +
              (divided ? ", by the divisors of rope_freqs.weight too" : "") +
              (own ? "" : ", and nothing says what its context was before"),
@@ -200,9 +204,10 @@ class SpecParser {
   RopeRequest finish() {
     const std::string method = method_->name;
     apply_preset();
-    const int length = original();
+    const OriginalContext trained = original();
+    const int length = trained.tokens;
     RopeRequest request;
-    request.trained = {length, number("rope_theta").value_or(base_.rope.theta)};
+    request.trained = {length, trained.from, number("rope_theta").value_or(base_.rope.theta)};
     request.rope_parameters = Json::object();
     request.rope_parameters["rope_type"] = method == "none" || method == "ntk" ? "default" : method;
     if (const auto theta = number("rope_theta")) {
@@ -211,7 +216,8 @@ class SpecParser {
              "published models have 1e4 to 1e8");
       request.rope_parameters["rope_theta"] = *theta;
     }
-    if (method == "none") request.context = int(number("to").value_or(length));
+    const bool stays = plain_base() && !values_.contains(kOriginal);  // none, of a context that nobody names
+    if (method == "none") request.context = int(number("to").value_or(stays ? base_.context : length));
     else if (method == "ntk") finish_ntk(request, length);
     else if (method == "proportional") finish_proportional(request);
     else if (method == "ntk-by-parts") finish_by_parts(request, length);
@@ -313,13 +319,12 @@ class SpecParser {
     for (const auto& [key, value] : preset->numbers)
       if (!values_.contains(std::string(key))) values_[std::string(key)] = value;
     if (preset->original != 0 && !values_.contains(kOriginal)) {
-      const bool plain =
-          std::holds_alternative<RopeUnscaled>(base_.rope.scaling) && base_.rope.frequency_divisors.empty();
-      if (plain && base_.context < preset->original)
+      if (plain_base() && base_.context < preset->original)
         fail(name + " is for models trained at " + std::to_string(preset->original) + " tokens, and this one has " +
                  std::to_string(base_.context),
              "say the context before scaling, original=" + std::to_string(base_.context) + ", or take another recipe");
       values_[kOriginal] = preset->original;
+      original_from_ = "the recipe " + name;
     }
     if (!preset->truncate && !values_.contains("truncate")) values_["truncate"] = false;
   }
@@ -388,6 +393,7 @@ class SpecParser {
   std::string text_;
   const ModelConfig& base_;
   const Method* method_ = nullptr;
+  std::string original_from_ = kSpecSays;
   std::optional<double> magnitude_;  // c of a recipe's attention factor c ln s + 1
   std::optional<RopeSpec> carried_;  // what longrope lists stand for
   bool json_ = false;

@@ -183,17 +183,18 @@ void report(const formats::Source& source, const ExtendOptions& options, const E
                  {"weights", written.weights.empty() ? Json(nullptr) : Json(written.weights)},
                  {"plan", nullptr},
                  {"recommended", nullptr},
-                 {"original", nullptr},
-                 {"context", source.checkpoint.config.context},
+                 {"original", trained_json(plan.rope.trained)},
+                 {"context", plan.rope.target.context},
                  {"kv_cache", nullptr},
                  {"output", options.output},
                  {"losses", losses_json(plan.losses)},
                  {"notes", plan.notes},
                  {"dry_run", options.writer.dry_run}};
-  std::string text = options.output + ": " + describe(plan.rope.target.spec) + ", context " +
-                     std::to_string(source.checkpoint.config.context);
+  std::string text =
+      options.output + ": " + describe(plan.rope.target.spec) + ", context " + std::to_string(plan.rope.target.context);
   text += options.writer.dry_run ? " (dry run: nothing written)" : ", weights by " + written.weights;
   for (const std::string& line : arithmetic) text += "\n  " + one_line(line);
+  text += trained_text(plan.rope.trained);
   for (const std::string& note : plan.notes) text += "\n" + one_line(note);
   for (const formats::Loss& loss : plan.losses) text += "\n" + one_line(loss_line(loss));
   output.text(std::move(text));

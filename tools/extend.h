@@ -29,9 +29,6 @@ int run_extend_plan(const ExtendOptions& options, const Io& io);
 /// is rewritten, the rest carried. nullopt: one rope, of a llama or mistral.
 std::optional<int> run_extend_layers(const ExtendOptions& options, const std::string& rope, const Io& io);
 
-/// Error(unsupported): a class that extend does not take, since nobody has compared what engines make of its rope.
-[[noreturn]] void refuse_class(const std::string& path, const std::string& text, const Json& config);
-
 struct ExtendWritten {
   std::vector<std::string> files;
   std::string weights;  // how they came there
@@ -39,6 +36,11 @@ struct ExtendWritten {
 };
 ExtendWritten write_extended_folder(const formats::Source& source, const FolderPlan& plan, const ExtendOptions& options,
                                     const WriteOptions& write);
+
+/// What the new rope counts from and who says so: a line, empty where the SPEC says it; {"tokens", "from"}, null where it
+/// counts from nothing.
+std::string trained_text(const formats::TrainedRope& trained);
+Json trained_json(const formats::TrainedRope& trained);
 
 /// The arithmetic of a new rope, a line each: "4096 x 16 = 65536 tokens", "A = 0.1 ln 16 + 1 = 1.27726", where YaRN's
 /// ramp lies. `before` is the model's rope until now.

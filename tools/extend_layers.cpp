@@ -5,8 +5,6 @@
 #include "formats/config_file.h"
 #include "formats/hf_folder.h"
 #include "formats/hub_cache.h"
-#include "formats/json_fields.h"
-#include "formats/rope_base.h"
 #include "formats/rope_layers.h"
 #include "formats/rope_meaning.h"
 #include "formats/rope_rewrite.h"
@@ -73,9 +71,11 @@ std::vector<std::string> arithmetic(const formats::WantedRope& before, const for
 }
 
 void report(const formats::Source& source, const ExtendOptions& options, const FolderPlan& plan,
-            const formats::WantedRope& before, const formats::WantedRope& after, const ExtendWritten& written,
-            const Io& io) {
+            const formats::RopeRewrite& rewrite, const ExtendWritten& written, const Io& io) {
+  const formats::WantedRope &before = rewrite.before, &after = rewrite.after;
   const std::vector<std::string> lines = arithmetic(before, after);
+  const std::optional<formats::TrainedRope> original =
+      rewrite.one ? std::optional(rewrite.one->request.trained) : std::nullopt;
   Output output{.command = "extend", .source = source.spec.text, .warnings = written.warnings};
   const bool one = after.layers.size() == 1 && after.layers[0].layer_type.empty();
   Json layers = one ? Json(nullptr) : Json::object();
@@ -89,7 +89,7 @@ void report(const formats::Source& source, const ExtendOptions& options, const F
                  {"weights", written.weights.empty() ? Json(nullptr) : Json(written.weights)},
                  {"plan", nullptr},
                  {"recommended", nullptr},
-                 {"original", nullptr},
+                 {"original", original ? trained_json(*original) : Json(nullptr)},
                  {"context", after.context},
                  {"kv_cache", nullptr},
                  {"output", options.output},
@@ -100,6 +100,7 @@ void report(const formats::Source& source, const ExtendOptions& options, const F
                      std::to_string(after.context) +
                      (options.writer.dry_run ? " (dry run: nothing written)" : ", weights by " + written.weights);
   for (const std::string& line : lines) text += "\n  " + one_line(line);
+  if (original) text += trained_text(*original);
   for (const std::string& note : plan.notes) text += "\n" + one_line(note);
   output.text(std::move(text));
   show_verdicts(output, plan.verdicts);
@@ -107,20 +108,8 @@ void report(const formats::Source& source, const ExtendOptions& options, const F
   emit(output, options.common, io);
 }
 
-/// The model's ropes now, as they shall be, and the file for it.
-struct LayerPlan {
-  formats::WantedRope before, after;
-  std::optional<formats::RewrittenRope> one;  // of a model with one rope for all layers
-  std::vector<std::string> warnings;          // of the file as it is
-
-  formats::EmittedRope emit(const Json& config, const std::vector<formats::EngineVersion>& engines) const {
-    if (one) return formats::emit_rope(one->config, one->base, one->target, engines);
-    return formats::emit_layer_ropes(config, after, engines);
-  }
-};
-
 /// nullopt: one rope, of a model that is taken apart.
-std::optional<LayerPlan> layer_plan(const fs::path& path, const std::string& rope) {
+std::optional<formats::RopeRewrite> layer_plan(const fs::path& path, const std::string& rope) {
   const std::string text = read_text_file(path, formats::JsonLimits{}.max_bytes);
   formats::PythonJson read = formats::parse_python_json(path.string(), text);
   if (!read.not_finite.empty() && read.json.is_object()) {
@@ -130,25 +119,11 @@ std::optional<LayerPlan> layer_plan(const fs::path& path, const std::string& rop
   }
   const Json config = std::move(read.json);
   if (!config.is_object()) return std::nullopt;  // what opens the folder says what is wrong with it
-  LayerPlan plan;
-  if (const auto before = formats::layer_ropes(config, rope)) {
-    plan.before = *before;
-    plan.after = formats::parse_layer_ropes(rope, *before, config);
-    return plan;
-  }
   const Json type = config.value("model_type", Json());
-  if (type == "llama" || type == "mistral" || !type.is_string()) return std::nullopt;
-  if (!formats::compared_model_type(config) || formats::model_part(config).nested()) {
-    formats::read_rope_meaning(path.string(), text, config);  // one without a rope is told by that
-    refuse_class(path.string(), text, config);
-  }
-  const formats::RopeBase base = formats::rope_base(path.string(), text, config, rope);
-  formats::RopeMeaning meaning = formats::read_rope_meaning(path.string(), text, base.config);
-  plan.before = std::move(meaning.rope);
-  plan.warnings = std::move(meaning.warnings);
-  if (base.warning) plan.warnings.push_back(*base.warning);
-  plan.one = formats::rewrite_rope(config, plan.before, rope);
-  plan.after = formats::wanted_rope(plan.one->target.spec, plan.one->target.context);
+  const bool taken_apart = type == "llama" || type == "mistral" || !type.is_string();
+  if (taken_apart && !formats::layer_ropes(config, rope)) return std::nullopt;
+  formats::RopeRewrite plan = formats::rope_rewrite(path.string(), text, config, rope);
+  if (plan.refused) throw *plan.refused;
   return plan;
 }
 
@@ -163,16 +138,6 @@ void note_window(const std::string& path, const Json& config, int context, std::
 
 }  // namespace
 
-void refuse_class(const std::string& path, const std::string& text, const Json& config) {
-  const formats::ModelPart part = formats::model_part(config);
-  throw Error(
-      ErrorKind::unsupported, formats::json_place(path, text, part.pointer + "/model_type"),
-      "model_type is " + formats::shown(part.json->value("model_type", Json())) +
-          (part.nested() ? ", inside a file of several models" : "") +
-          ": extend takes classes whose rope was compared with what engines compute, and this is none",
-      "it takes llama, mistral, qwen2, qwen3, phi3, gpt_oss and gemma3; ropewalk rope shows what others make of it");
-}
-
 std::optional<int> run_extend_layers(const ExtendOptions& options, const std::string& rope, const Io& io) {
   formats::SourceSpec spec = formats::parse_source(options.source);
   if (spec.rope) return std::nullopt;  // open_source says what is wrong with both
@@ -180,7 +145,7 @@ std::optional<int> run_extend_layers(const ExtendOptions& options, const std::st
   if (!path) return std::nullopt;
   std::error_code ignored;
   const fs::path folder = fs::is_directory(*path, ignored) ? *path : path->parent_path();
-  const std::optional<LayerPlan> asked = layer_plan(folder / "config.json", rope);
+  const std::optional<formats::RopeRewrite> asked = layer_plan(folder / "config.json", rope);
   if (!asked) return std::nullopt;
   const formats::WantedRope &before = asked->before, &after = asked->after;
 
@@ -209,7 +174,7 @@ std::optional<int> run_extend_layers(const ExtendOptions& options, const std::st
   if (!options.writer.dry_run)
     written = write_extended_folder(source, plan, options, write_options(options.common, options.writer));
   written.warnings.insert(written.warnings.begin(), asked->warnings.begin(), asked->warnings.end());
-  report(source, options, plan, before, after, written, io);
+  report(source, options, plan, *asked, written, io);
   return 0;
 }
 

@@ -5,11 +5,12 @@
 #include <tuple>
 
 #include "formats/gguf_rope.h"
-#include "formats/known_models.h"
+#include "formats/original_context.h"
 #include "formats/rope_base.h"
 #include "formats/rope_config.h"
 #include "formats/rope_layers.h"
 #include "formats/rope_rewrite.h"
+#include "formats/synthetic.h"
 #include "lib/error.h"
 #include "lib/rope_bands.h"
 #include "lib/rope_coverage.h"
@@ -37,27 +38,10 @@ struct Planned {
 };
 
 /// The context before scaling, and who says so.
-struct Original {
-  int tokens;
-  std::string from;
-};
-Original original_of(const PlannedModel& model, std::optional<int> told) {
+formats::OriginalContext original_of(const PlannedModel& model, std::optional<int> told) {
   if (told) return {*told, "--original"};
-  const ModelConfig& config = model.config;
-  const std::string length = model.hf_config.is_null() ? "llama.context_length" : "max_position_embeddings";
-  if (const std::optional<int> said = rope_original_context(config.rope)) {
-    for (const RopeProvenance& from : config.rope.provenance)
-      if (from.field == "original_context" && !from.pointer.empty())
-        return {*said, from.pointer.substr(from.pointer.rfind('/') + 1)};
-    return {*said, "the rope"};
-  }
-  if (const std::optional<double> s = rope_factor(config.rope); s && *s != 1)
-    return {int(std::lround(config.context / *s)), length + " / factor"};
-  const formats::KnownModel* known = formats::known_model(config.model_type, config.rope.theta, config.n_vocab);
-  if (config.rope.frequency_divisors.empty() && known && known->trained > 0 && known->trained < config.context)
-    return {known->trained, std::string("what ") + known->name + " was trained at, which the file looks like; " +
-                                length + " is " + std::to_string(config.context)};
-  return {config.context, length};
+  return formats::original_context(model.config,
+                                   model.hf_config.is_null() ? "llama.context_length" : "max_position_embeddings");
 }
 
 /// What llama.cpp would run of a GGUF under this rope.
@@ -182,6 +166,7 @@ class Planner {
     for (const formats::EngineVersion& engine : engines()) {
       formats::EngineVerdict verdict{formats::read_as(engine, config), ""};
       verdict.difference = difference(verdict.reading);
+      if (verdict.right()) verdict.reading.context = context_;
       row.verdicts.push_back(std::move(verdict));
     }
   }
@@ -249,11 +234,11 @@ void check_plan(const ExtendOptions& options) {
 }
 
 /// What the model does without a change. A plain one may say more than it was trained at.
-int own_length(const ModelConfig& config, const Original& original) {
+int own_length(const ModelConfig& config, const formats::OriginalContext& original) {
   const bool told_apart = std::holds_alternative<RopeUnscaled>(config.rope.scaling) && original.tokens < config.context;
   return told_apart ? original.tokens : std::max(original.tokens, config.context);
 }
-void check_target_context(const ModelConfig& config, const Original& original, int context) {
+void check_target_context(const ModelConfig& config, const formats::OriginalContext& original, int context) {
   const int least = own_length(config, original);
   if (context >= least) return;
   throw Error(
@@ -293,7 +278,13 @@ Table plan_table(const std::vector<Planned>& all, int context, Json& list) {
   return table;
 }
 
-std::string heading(const PlannedModel& model, const ExtendOptions& options, const Original& original,
+/// Every layer has a window that hides something of the target, and extend asks what becomes of it.
+bool window_hides(const PlannedModel& model, const ExtendOptions& options) {
+  const std::optional<int> window = model.config.sliding_window;
+  return window && *window < *options.context && !model.ropes;
+}
+
+std::string heading(const PlannedModel& model, const ExtendOptions& options, const formats::OriginalContext& original,
                     const KvCache& kv) {
   const ModelConfig& config = model.config;
   const std::string context = std::to_string(*options.context), from = std::to_string(original.tokens);
@@ -308,7 +299,7 @@ std::string heading(const PlannedModel& model, const ExtendOptions& options, con
                      " tokens: " + bytes_text(kv.f16) + " in f16, " + bytes_text(kv.q8_0) + " in q8_0";
   if (config.sliding_window && *config.sliding_window < *options.context && model.ropes)
     text += "\nlayers with a sliding window see the last " + std::to_string(*config.sliding_window) + " tokens only";
-  else if (config.sliding_window && *config.sliding_window < *options.context)
+  else if (window_hides(model, options))
     text += "\na query sees the last " + std::to_string(*config.sliding_window) +
             " tokens only: extend asks for --sliding-window";
   return text;
@@ -341,21 +332,25 @@ struct Advice {
 };
 
 /// The command for the recommended method, for the engines that were asked for and read it.
-Advice advice(const std::vector<Planned>& all, const ModelConfig& config, const ExtendOptions& options,
-              const Original& original, bool gguf) {
-  if (*options.context <= own_length(config, original))
+Advice advice(const std::vector<Planned>& all, const PlannedModel& model, const ExtendOptions& options,
+              const formats::OriginalContext& original, bool gguf) {
+  if (*options.context <= own_length(model.config, original))
     return {"as it is: the model serves " + std::to_string(*options.context) + " tokens without a change", nullptr};
   const Planned* best = recommended(all, options);
   if (!best) return {"no engine of these reads any of these methods over this file", nullptr};
-  std::string command =
-      "ropewalk extend " + options.source + (gguf ? " -o OUT.gguf" : " -o OUT") + " --rope " + best->spec;
+  const bool bare = options.source.ends_with(".json") && !options.source.ends_with(".index.json");
+  const bool weights = !bare && !formats::synthetic_config(options.source);
+  std::string command = "ropewalk extend " + (weights ? options.source : "MODEL") +
+                        (gguf ? " -o OUT.gguf" : " -o OUT") + " --rope " + best->spec;
   std::vector<std::string> others;
   const std::vector<formats::EngineVersion> asked = parse_engines(options.engines);
   for (std::size_t i = 0; i < best->verdicts.size(); ++i) {
     if (!best->verdicts[i].right()) others.push_back(best->verdicts[i].reading.engine.title());
     else if (i < asked.size()) command += " --engine " + options.engines[i];
   }
+  if (window_hides(model, options)) command += " --sliding-window none";
   std::string text = "to write one: " + command;
+  if (!weights) text += "\nMODEL: the folder of " + options.source + " and its weights";
   if (!others.empty())
     text += "\n" + listed(others) +
             (others.size() == 1 ? " does not run it: see its row" : " do not run it: see their rows");
@@ -367,14 +362,14 @@ Advice advice(const std::vector<Planned>& all, const ModelConfig& config, const 
 int run_extend_plan(const ExtendOptions& options, const Io& io) {
   check_plan(options);
   const PlannedModel model = open_planned_model(options, io);
-  const Original original = original_of(model, options.original);
+  const formats::OriginalContext original = original_of(model, options.original);
   check_target_context(model.config, original, *options.context);
   const std::vector<Planned> all = Planner(model, options, original.tokens).all();
   const KvCache kv = kv_cache(model, *options.context);
   Json list = Json::array();
   Table table = plan_table(all, *options.context, list);
   const bool model_is_gguf = formats::parse_source(options.source).model.ends_with(".gguf");
-  Advice what = advice(all, model.config, options, original, model_is_gguf);
+  Advice what = advice(all, model, options, original, model_is_gguf);
   Output output{.command = "extend", .source = model.text, .warnings = model.warnings};
   output.body = {{"rope", rope_json(model.config.rope, model.config.context)},
                  {"layers", nullptr},

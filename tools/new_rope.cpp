@@ -166,6 +166,7 @@ std::optional<NewRope> new_rope(const formats::Source& source) {
   rope.before = model_before(source, rope.old_config);
   const formats::RopeRequest request = formats::parse_rope_spec(*source.spec.rope, rope.before);
   rope.target = {request.spec, request.served};
+  rope.trained = request.trained;
   return rope;
 }
 

@@ -9,6 +9,7 @@
 #include "formats/gguf_rope.h"
 #include "formats/hf_writer.h"
 #include "formats/engines/flags.h"
+#include "formats/rope_config.h"
 #include "formats/rope_emit.h"
 #include "formats/source.h"
 #include "tools/command_line.h"
@@ -46,6 +47,7 @@ struct NewRope {
   ModelConfig before;          // the model without it
   Json old_config;             // config.json as it lies on disk, of a folder
   formats::RopeTarget target;  // as its method says it, whatever carries it, and the tokens served
+  formats::TrainedRope trained;
 };
 /// nullopt if the source's rope is its own.
 std::optional<NewRope> new_rope(const formats::Source& source);

@@ -9,6 +9,7 @@
 #include "formats/hub_cache.h"
 #include "formats/rope_base.h"
 #include "formats/rope_meaning.h"
+#include "formats/rope_rewrite.h"
 #include "formats/sliding_layers.h"
 #include "formats/synthetic.h"
 #include "lib/error.h"
@@ -94,7 +95,7 @@ PlannedModel open_planned_model(const ExtendOptions& options, const Io& io) {
   }
   if (type.is_string() && type != "llama" && type != "mistral") {
     formats::read_rope_meaning(file.string(), read.text, read.json);
-    refuse_class(file.string(), read.text, read.json);
+    throw *formats::class_refusal(file.string(), read.text, read.json);
   }
   const formats::HfFiles files = formats::read_synthetic_config(path);
   formats::RopeBase base{files.hf.config, std::nullopt};

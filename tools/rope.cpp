@@ -111,6 +111,7 @@ int run_rope(const RopeOptions& options, Io& io) {
   question.flags = options.flags;
   const RopeSource source = open_rope_source(options.sources[0], options.context, io);
   if (!source.meant && (options.engines.empty() || options.flags)) throw with_readers(source);
+  if (source.unwritten && !options.flags) throw *source.unwritten;  // flags are for the file as it is
   question.options.context = options.context;
   question.sequence_length =
       options.sequence_length.value_or(source.meant ? source.meant->context : options.context.value_or(4096));

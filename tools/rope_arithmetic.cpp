@@ -103,6 +103,16 @@ struct LinesOf {
 
 }  // namespace
 
+std::string trained_text(const formats::TrainedRope& trained) {
+  if (trained.context < 1 || trained.from == formats::kSpecSays) return "";
+  return "\n  original context " + std::to_string(trained.context) + ": " + trained.from + "; original= says another";
+}
+
+Json trained_json(const formats::TrainedRope& trained) {
+  if (trained.context < 1) return nullptr;
+  return {{"tokens", trained.context}, {"from", trained.from}};
+}
+
 std::vector<std::string> rope_arithmetic(const RopeSpec& before, const RopeSpec& rope, int context) {
   std::vector<std::string> out;
   std::visit(LinesOf{out, before, rope, context}, rope.scaling);

@@ -75,8 +75,9 @@ Json target_json(const RopeTarget& target, const std::string& name, int length) 
 }
 
 Json meant_json(const RopeSource& source, const formats::WantedLayer& layer, int length) {
-  const int context = source.meant->context, original = trained_on(source, layer);
-  const RopeCoverage coverage = rope_coverage(unscaled_rope(layer.spec), original, layer.spec, std::max(1, context));
+  const int original = trained_on(source, layer);
+  const RopeCoverage coverage =
+      rope_coverage(unscaled_rope(layer.spec), original, layer.spec, std::max(1, reach_of(source, layer)));
   Json pairs = Json::array();
   for (const RopePair& pair : rope_pairs(layer.spec, original, length))
     pairs.push_back({{"wavelength", pair.wavelength},

@@ -83,9 +83,9 @@ Table provenance_table(const RopeSource& source, const RopeSpec& spec) {
 }
 
 void show_layer(Output& output, const RopeSource& source, const WantedLayer& layer, int sequence_length) {
-  const int context = source.meant->context, original = trained_on(source, layer);
+  const int context = source.meant->context, original = trained_on(source, layer), reach = reach_of(source, layer);
   const std::vector<RopePair> pairs = rope_pairs(layer.spec, original, sequence_length);
-  const RopeCoverage coverage = rope_coverage(unscaled_rope(layer.spec), original, layer.spec, std::max(1, context));
+  const RopeCoverage coverage = rope_coverage(unscaled_rope(layer.spec), original, layer.spec, std::max(1, reach));
   const double a = rope_table(layer.spec, sequence_length).attention_factor;
   std::vector<std::pair<std::string, std::string>> lines = {{"source", source.text}, {"read as", source.read_as}};
   if (!layer.layer_type.empty()) lines.emplace_back("layers", layer.layer_type);
@@ -103,10 +103,11 @@ void show_layer(Output& output, const RopeSource& source, const WantedLayer& lay
   lines.emplace_back("pairs", band_text(pairs));
   const double unseen = coverage.unseen_angle_ratio;
   lines.emplace_back("unseen angles",
-                     unseen == 0 ? "none: every pair completes a turn in " + std::to_string(original) + " tokens"
-                                 : "at " + std::to_string(context) + " tokens the largest angle is " +
-                                       fixed_text(unseen, 2) + "x the largest one seen in " + std::to_string(original) +
-                                       (unseen > 1.0005 ? ": extrapolates" : ""));
+                     unseen == 0
+                         ? "none: every pair completes a turn in " + std::to_string(original) + " tokens"
+                         : "at " + std::to_string(reach) + " tokens" + (reach < context ? ", the window," : "") +
+                               " the largest angle is " + fixed_text(unseen, 2) + "x the largest one seen in " +
+                               std::to_string(original) + (unseen > 1.0005 ? ": extrapolates" : ""));
   lines.emplace_back("short-context damage", coverage.high_frequency_damage > 0
                                                  ? "pairs that turn 32 times or more are slowed by up to " +
                                                        fixed_text(100 * coverage.high_frequency_damage, 1) + " %"
@@ -273,7 +274,7 @@ std::vector<std::string> past_training(const RopeSource& source) {
   for (const WantedLayer& layer : source.meant->layers) {
     const bool known = layer.spec.frequency_divisors.empty() || rope_original_context(layer.spec);
     if (!known || std::holds_alternative<RopeProportional>(layer.spec.scaling)) continue;
-    if (const auto unseen = formats::unseen_angle(layer.spec, source.meant->context, trained_on(source, layer)))
+    if (const auto unseen = formats::unseen_angle(layer.spec, reach_of(source, layer), trained_on(source, layer)))
       out.push_back((layer.layer_type.empty() ? "" : layer.layer_type + ": ") + *unseen +
                     ": no flag mends that, extend --plan says what does");
   }
@@ -290,6 +291,7 @@ std::vector<RopeTarget> ask_engines(const RopeSource& source, const RopeQuestion
     RopeTarget target{source.read(engine, question.options), std::nullopt, std::nullopt};
     if (source.meant) {
       target.difference = compare_rope(*source.meant, target.reading, question.sequence_length);
+      if (target.reading.starts() && !target.difference->context) target.reading.context = source.meant->context;
       if (question.flags) {
         formats::EngineOptions alone = question.options;
         alone.context.reset();

@@ -5,11 +5,10 @@
 
 #include "formats/config_file.h"
 #include "formats/hub_cache.h"
-#include "formats/rope_base.h"
 #include "formats/rope_config.h"
-#include "formats/rope_layers.h"
 #include "formats/rope_meaning.h"
 #include "formats/rope_rewrite.h"
+#include "formats/sliding_layers.h"
 #include "formats/synthetic.h"
 #include "lib/error.h"
 #include "lib/file.h"
@@ -52,9 +51,9 @@ Json read_config(RopeSource& source) {
   return std::move(read.json);
 }
 
-void take_meaning(RopeSource& source, const Json& config, const std::string& text) {
+void take_meaning(RopeSource& source) {
   source.read_as = formats::newest(formats::Engine::transformers).title();
-  formats::RopeMeaning meaning = formats::read_rope_meaning(source.config_path, text, config);
+  formats::RopeMeaning meaning = formats::read_rope_meaning(source.config_path, source.config_text, source.config);
   source.read_as = meaning.by;
   source.meant = std::move(meaning.rope);
   source.warnings.insert(source.warnings.end(), meaning.warnings.begin(), meaning.warnings.end());
@@ -63,8 +62,7 @@ void take_meaning(RopeSource& source, const Json& config, const std::string& tex
 /// Llama's and mistral's rope can be read of files that their own library stops at for another reason.
 void warn_of_refusal(RopeSource& source) {
   const EngineReading reading = source.read(formats::newest(formats::Engine::transformers), {});
-  if (source.spec || source.read_as != reading.engine.title() || !reading.error ||
-      reading.error->kind == formats::kNotFollowed)
+  if (source.read_as != reading.engine.title() || !reading.error || reading.error->kind == formats::kNotFollowed)
     return;
   source.warnings.push_back(source.read_as + " itself does not load this file: " + reading.error->kind + ": " +
                             one_line(reading.error->text.substr(0, 200)));
@@ -83,44 +81,58 @@ void take_unscaled_spec(RopeSource& source, const formats::TrainedRope& trained)
 void take_request(RopeSource& source, const formats::RopeRequest& request) {
   source.meant = formats::wanted_rope(request.spec, request.served);
   source.declared = request.served;
+  for (RopeProvenance& one : source.meant->layers.at(0).spec.provenance)
+    if (one.field == "original_context" && request.trained.from != formats::kSpecSays)
+      one.source = request.trained.from;
   take_unscaled_spec(source, request.trained);
 }
 
-/// The one rope of a file, of whatever class, as extend would write it. What is meant is the SPEC's alone: a class that
-/// refuses the method does so in the row of its engine.
-void rewrite_file(RopeSource& source) {
-  const formats::ModelPart part = formats::model_part(source.config);
-  const formats::RewrittenRope rewritten = formats::rewrite_rope(*part.json, *source.meant, *source.spec);
-  Json written = formats::emit_rope(rewritten.config, rewritten.base, rewritten.target, {}).config;
-  if (part.nested()) source.rewritten[Json::json_pointer(part.pointer)] = std::move(written);
-  else source.rewritten = std::move(written);
-  try {
-    source.warnings = formats::read_rope_meaning(source.config_path, "", source.rewritten).warnings;
-  } catch (const Error&) {
-    source.warnings.clear();
-  }
-  take_request(source, rewritten.request);
+void follow_limit(RopeSource& source, int before) {
+  source.written_limit = source.tokenizer_limit;
+  if (source.tokenizer_limit && formats::limit_follows(*source.tokenizer_limit, before, source.meant->context))
+    source.written_limit = source.meant->context;
 }
 
-void take_spec(RopeSource& source) {
-  if (source.gguf && source.meant->layers.size() > 1)
+/// The SPEC over a config.json, as extend would write it. What is meant is the SPEC's alone.
+void rewrite_file(RopeSource& source) {
+  const formats::RopeRewrite rewrite =
+      formats::rope_rewrite(source.config_path, source.config_text, source.config, *source.spec);
+  source.read_as = "+rope=" + *source.spec;
+  if (rewrite.one) {
+    take_request(source, rewrite.one->request);
+  } else {
+    source.meant = rewrite.after;
+    source.declared = rewrite.after.context;
+  }
+  follow_limit(source, rewrite.before.context);
+  try {
+    source.rewritten = rewrite.emit(source.config, {}).config;
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::unsupported) throw;
+    source.unwritten.emplace(error);
+    return;
+  }
+  if (!rewrite.one) return;
+  try {
+    source.warnings = formats::read_rope_meaning(source.config_path, "", source.rewritten).warnings;
+  } catch (const Error&) {  // a class that refuses the method does so in the row of its engine
+  }
+}
+
+int vocabulary(const formats::GgufFile& file) {
+  const formats::GgufArray* tokens = file.array("tokenizer.ggml.tokens");
+  return tokens && tokens->size() <= 0x7fffffff ? int(tokens->size()) : 0;
+}
+
+void rewrite_gguf(RopeSource& source) {
+  if (source.meant->layers.size() > 1)
     throw Error(ErrorKind::unsupported, {source.gguf_path},
                 "the layers have different ropes, and one SPEC cannot replace them", "leave +rope= out");
   source.read_as = "+rope=" + *source.spec;
   const int before = source.meant->context;
-  if (const auto layers = source.gguf ? std::nullopt : formats::layer_ropes(source.config, *source.spec)) {
-    source.meant = formats::parse_layer_ropes(*source.spec, *layers, source.config);
-    source.declared = source.meant->context;
-    source.rewritten = formats::emit_layer_ropes(source.config, *source.meant, {}).config;
-    source.warnings.clear();
-  } else if (source.gguf) {
-    take_request(source, formats::parse_rope_spec(*source.spec, formats::rope_base_model(*source.meant, "llama")));
-  } else {
-    rewrite_file(source);
-  }
-  source.written_limit = source.tokenizer_limit;
-  if (source.tokenizer_limit && formats::limit_follows(*source.tokenizer_limit, before, source.meant->context))
-    source.written_limit = source.meant->context;
+  take_request(source, formats::parse_rope_spec(
+                           *source.spec, formats::rope_base_model(*source.meant, "llama", vocabulary(*source.gguf))));
+  follow_limit(source, before);
 }
 
 }  // namespace
@@ -157,22 +169,20 @@ RopeSource open_rope_source(const std::string& text, std::optional<int> context,
     source.tokenizer_limit = source.written_limit = tokenizer_limit_in(config.parent_path());
   }
   try {
-    if (source.gguf) {
+    if (source.spec && !source.gguf) {
+      rewrite_file(source);
+    } else if (source.gguf) {
       const EngineReading reading = source.read(formats::newest(formats::Engine::llama_cpp), {});
       source.read_as = reading.engine.title();
       if (reading.error) throw Error(ErrorKind::bad_input, {source.gguf_path}, reading.error->text, "correct the file");
       source.meant = formats::wanted_rope(reading, 0);
       source.meant->context = formats::context_made_for(*source.meant);
     } else {
-      const formats::RopeBase base =
-          source.spec && !formats::layer_ropes(source.config, *source.spec)
-              ? formats::rope_base(source.config_path, source.config_text, source.config, *source.spec)
-              : formats::RopeBase{source.config, std::nullopt};
-      take_meaning(source, base.config, source.config_text);
+      take_meaning(source);
       warn_of_refusal(source);
     }
-    source.declared = source.meant->context;
-    if (source.spec) take_spec(source);
+    if (!source.spec || source.gguf) source.declared = source.meant->context;
+    if (source.spec && source.gguf) rewrite_gguf(source);
     if (context) source.meant->context = *context;
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::usage || error.kind() == ErrorKind::io) throw;
@@ -184,6 +194,19 @@ RopeSource open_rope_source(const std::string& text, std::optional<int> context,
 
 int trained_on(const RopeSource& source, const formats::WantedLayer& layer) {
   return trained_context(layer.spec, source.declared);
+}
+
+int reach_of(const RopeSource& source, const formats::WantedLayer& layer) {
+  const int context = source.meant->context;
+  if (layer.layer_type != "sliding_attention") return context;
+  if (source.gguf) {
+    const std::string arch = source.gguf->string("general.architecture").value_or("");
+    const auto window = source.gguf->integer(arch + ".attention.sliding_window");
+    return window && *window > 0 ? int(std::min<std::int64_t>(*window, context)) : context;
+  }
+  const Json& model = *formats::model_part(source.config).json;
+  const auto sliding = formats::sliding_layers(source.config_path, model, formats::stated_layers(model));
+  return sliding ? std::min(sliding->window, context) : context;
 }
 
 std::string place_of(const RopeSource& source, const RopeProvenance& from) {

@@ -18,7 +18,8 @@ struct RopeSource {
   std::string text;                         // as written
   std::string config_path, config_text;     // "" for a GGUF
   formats::Json config;                     // as it lies on disk
-  formats::Json rewritten;                  // what extend would write for +rope=SPEC; the same without
+  formats::Json rewritten;                  // what extend would write for +rope=SPEC; the same without, or unwritten
+  std::optional<Error> unwritten;           // why extend writes no file for +rope=SPEC
   std::unique_ptr<formats::GgufFile> gguf;  // set for a GGUF
   std::string gguf_path;
   std::optional<int> tokenizer_limit;        // model_max_length of tokenizer_config.json as it lies on disk
@@ -43,6 +44,9 @@ RopeSource open_rope_source(const std::string& text, std::optional<int> context,
 
 /// The context that a layer's rope was trained on, before its method, tokens.
 int trained_on(const RopeSource& source, const formats::WantedLayer& layer);
+
+/// How far back a query of such a layer looks, at most: the context, or its window.
+int reach_of(const RopeSource& source, const formats::WantedLayer& layer);
 
 /// "config.json:14:5" for a pointer into the file, "" for none.
 std::string place_of(const RopeSource& source, const RopeProvenance& from);

@@ -105,6 +105,19 @@ LAYERS = {
 }
 
 
+# Phi-3, whose class takes longrope alone; version 4 of it three keys, so no attention factor but the one that follows from the contexts:
+# what extend is told, frequencies at a length, attention factor, s, releases that can be told
+OWN_LISTS = {key: value for key, value in LISTS.items() if key != "attention_factor"}
+PHI3 = {
+    "yarn": (["--rope", "yarn,factor=16"], lambda n: yarn(16), 0.1 * math.log(16) + 1, 16, (5,)),
+    "yarn with an attention factor of 1": (["--rope", "yarn,factor=8,attention_factor=1"], lambda n: yarn(8), 1, 8, (4, 5)),
+    "linear": (["--rope", "linear,factor=4"], lambda n: plain() / 4, 1, 0, (4, 5)),
+    "llama3": (["--rope", "llama3,factor=8"], lambda n: llama3(8), 1, 8, (4, 5)),
+    "lists": (["--rope", json.dumps(OWN_LISTS)], lists, math.sqrt(1 + math.log(8) / math.log(ORIGINAL)), 0, (4, 5)),
+    "dynamic": (["--rope", "dynamic,factor=4"], None, None, None, ()),
+}
+
+
 def make_models(folder):
     """One layer, two heads of 128 channels, as the published systems have them; remote code by config.json alone."""
     torch.manual_seed(1)
@@ -130,6 +143,13 @@ def make_models(folder):
     config = transformers.AutoConfig.for_model("gemma3_text", vocab_size=64, hidden_size=256, intermediate_size=256, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
                                                head_dim=HEAD, max_position_embeddings=ORIGINAL, sliding_window=64, layer_types=["sliding_attention", "full_attention"])
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder / "gemma3")
+    config = transformers.AutoConfig.for_model("phi3", vocab_size=64, hidden_size=256, intermediate_size=256, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
+                                               max_position_embeddings=ORIGINAL, original_max_position_embeddings=ORIGINAL, pad_token_id=0, bos_token_id=1, eos_token_id=2)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder / "phi3")
+    path = folder / "phi3" / "config.json"
+    written = json.loads(path.read_text())
+    written.pop("rope_parameters", None)
+    path.write_text(json.dumps(dict(written, rope_theta=10000.0, rope_scaling=None), indent=2))
 
 
 def run_release(folder, version, overlay, cases):
@@ -164,6 +184,30 @@ def check_layers(checks, ropewalk, folder, version, overlay):
             checks.check(abs(answer["kinds"][kind]["scaling"] - attention) <= 1e-9, f"{label}, {kind}: attention factor {attention:.6f}")
             checks.check(float(np.abs(got / (plain(2e5) / 1.5) - 1).max()) > bound, f"{label}, {kind}, negative control: other frequencies are not passed")
         checks.check(answer["context"] == (ORIGINAL if name == "the ropes as they are" else 2048), f"{label}: context")
+
+
+def check_phi3(checks, ropewalk, folder, version, overlay):
+    """Tables alone: ropewalk does not run the class. Without --engine what is written must load where any of the newest can be told."""
+    cases = {}
+    for name, (words, _, _, _, able) in PHI3.items():
+        for engine in (["--engine", f"transformers@{version}"], []):
+            out = folder / f"phi3-{version}-{len(cases)}"
+            done = subprocess.run([ropewalk.binary, "extend", folder / "phi3", "-o", out, *words, *engine, "--no-sync", "--quiet"], capture_output=True, text=True)
+            label = f"transformers {version}, phi3, {name}" + ("" if engine else ", no engine named")
+            if not (int(version.split(".")[0]) in able if engine else able):
+                checks.check(done.returncode == 4 and "no config.json makes" in done.stderr, f"{label}: refused {done.stderr}")
+                continue
+            checks.check(done.returncode == 0, f"{label}: written {done.stderr}")
+            if engine or version.startswith("5"):
+                cases[label] = (name, {"folder": str(out), "lengths": [1, ORIGINAL, ORIGINAL + 1, 1024], "ids": [1, 2, 3]})
+    answers = run_release(folder, version, overlay, [case for _, case in cases.values()])["answers"]
+    for label, (name, case) in cases.items():
+        _, table, attention, s, _ = PHI3[name]
+        for length, got in answers[case["folder"]]["tables"].items():
+            worst, bound = float(np.abs(np.array(got["inv_freq"]) / table(int(length)) - 1).max()), (4 + s) * 2**-24
+            checks.check(worst <= bound, f"{label}: frequencies at {length} within {bound:.1e} (worst {worst:.1e})")
+            checks.check(abs(got["scaling"] - attention) <= 1e-9, f"{label}: attention factor {attention:.6f}")
+            checks.check(float(np.abs(np.array(got["inv_freq"]) / (plain(2e5) / 1.5) - 1).max()) > bound, f"{label}, negative control: other frequencies are not passed")
 
 
 def check_release(checks, ropewalk, folder, version, overlay):
@@ -205,9 +249,11 @@ def main():
         make_models(folder)
         check_release(checks, ropewalk, folder, transformers.__version__, None)
         check_layers(checks, ropewalk, folder, transformers.__version__, None)
+        check_phi3(checks, ropewalk, folder, transformers.__version__, None)
         if options.transformers4:
             check_release(checks, ropewalk, folder, "4.57.6", options.transformers4)
             check_layers(checks, ropewalk, folder, "4.57.6", options.transformers4)
+            check_phi3(checks, ropewalk, folder, "4.57.6", options.transformers4)
         # the models tell ropes apart: the base's own rope gives other logits past its context
         ids = [(7 * step) % 64 for step in range(600)]
         apart = np.abs(ropewalk.log_probabilities(f"{folder / 'llama'}+rope=none,to=4k", ids, 8) - ropewalk.log_probabilities(f"{folder / 'llama'}+rope=yarn,to=4k", ids, 8)).max()

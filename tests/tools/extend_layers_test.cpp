@@ -127,6 +127,102 @@ TEST(ExtendLayers, OtherClassesByTheirConfigAlone) {
   EXPECT_EQ(run({"extend", other, "-o", "no", "--rope", "yarn,factor=4"}).exit, 4) << "its rope was not compared";
 }
 
+/// Phi-3.5-mini's shape, whose class takes longrope alone, with the lists of a model extended 32 times.
+fs::path phi3_in(const Scratch& scratch) {
+  const fs::path folder = copy_of(model("stories260K"), scratch / "phi3");
+  Json config = {{"model_type", "phi3"},
+                 {"hidden_size", 3072},
+                 {"num_attention_heads", 32},
+                 {"num_hidden_layers", 32},
+                 {"vocab_size", 32064},
+                 {"max_position_embeddings", 131072},
+                 {"original_max_position_embeddings", 4096},
+                 {"rope_theta", 10000.0},
+                 {"rope_scaling", {{"type", "longrope"}}}};
+  for (int pair = 0; pair < 48; ++pair) {
+    config["rope_scaling"]["short_factor"].push_back(1 + pair / 16.0);
+    config["rope_scaling"]["long_factor"].push_back(1 + pair);
+  }
+  spill(folder / "config.json", config.dump(2));
+  return folder;
+}
+
+/// A method that the class cannot name is written as lists with its attention factor; transformers, vLLM and SGLang load
+/// them. The wanted frequencies and factor are what transformers 5.23.0's ROPE_INIT_FUNCTIONS["yarn"] returns for a head of
+/// 96 channels (tests/peers/rope.py holds the file against its Phi3RotaryEmbedding).
+TEST(ExtendLayers, Phi3IsToldByLists) {
+  Scratch scratch;
+  const std::string source = phi3_in(scratch).string(), out = (scratch / "long").string();
+  const Ran ran = run({"extend", source, "-o", out, "--rope", "yarn,to=64k,original=4096", "--json"});
+  ASSERT_EQ(ran.exit, 0) << ran.err;
+  const Json config = Json::parse(slurp(fs::path(out) / "config.json"));
+  EXPECT_EQ(config["rope_scaling"]["type"], "longrope");
+  EXPECT_EQ(config["rope_scaling"]["attention_factor"], 1.2772588722239782);
+  const Json seen = run({"rope", out, "--engine", "all", "--json"}).json();
+  for (const char* name : {"transformers 5.23.0", "vllm 0.33.0", "sglang 0.5.23"})
+    for (const Json& one : seen["targets"]) {
+      if (one["engine"] != name) continue;
+      ASSERT_TRUE(one["error"].is_null()) << one;
+      EXPECT_EQ(one["context"], 65536) << name;
+      EXPECT_NEAR(one["attention_factor"].get<double>(), 1.2772588722239782, 1e-7) << name;
+      const std::vector<std::pair<std::size_t, double>> wanted = {{0, 1.0},
+                                                                  {10, 0.14677992463111877},
+                                                                  {20, 0.016229132190346718},
+                                                                  {33, 0.0001988864823943004},
+                                                                  {47, 7.572046797577059e-06}};
+      for (const auto& [pair, frequency] : wanted)
+        EXPECT_NEAR(one["inv_freq"][pair].get<double>() / frequency, 1, 20 * 0x1p-24) << name << pair;
+    }
+  EXPECT_EQ(run({"lint", out}).exit, 0) << run({"lint", out}).out;
+  // version 4 of the class takes three keys, from which no attention factor but its own follows
+  const auto refused = [&](const std::string& rope, const std::vector<std::string>& more) {
+    std::vector<std::string> words = {"extend", source, "-o", (scratch / "no").string(), "--rope", rope};
+    words.insert(words.end(), more.begin(), more.end());
+    const Ran one = run(words);
+    EXPECT_EQ(one.exit, 4) << one.out;
+    return one.err;
+  };
+  const std::string four = refused("yarn,to=64k,original=4096", {"--engine", "transformers@4.57.6"});
+  EXPECT_NE(four.find("1.27726 is wanted"), std::string::npos) << four;
+  EXPECT_NE(four.find("transformers 5.23.0, vllm 0.33.0"), std::string::npos) << four;
+  for (const char* rope : {"native", "linear,to=64k,original=4096"})
+    EXPECT_EQ(run({"extend", source, "-o", out, "--overwrite", "--rope", rope, "--engine", "transformers@4.57.6"}).exit,
+              0)
+        << rope;
+  // nobody reads it, so nothing is written, and rope shows no file
+  const std::string dynamic = refused("dynamic,factor=4,original=4096", {});
+  EXPECT_NE(dynamic.find("no config.json makes any of the newest engines run dynamic NTK x4 of 4096"),
+            std::string::npos)
+      << dynamic;
+  EXPECT_EQ(run({"rope", source + "+rope=dynamic,factor=4,original=4096"}).err, dynamic);
+}
+
+/// What a new rope counts from where nobody says it is one rule for extend, its plan and rope, and is said.
+TEST(ExtendLayers, TheOriginalContextIsOneRule) {
+  Scratch scratch;
+  const fs::path folder = class_in(scratch, "qwen3");
+  Json config = Json::parse(slurp(folder / "config.json"));
+  config["max_position_embeddings"] = 40960;  // Qwen3's card: 32768 and 8192 for what is generated
+  spill(folder / "config.json", config.dump(2));
+  const std::string source = folder.string(), out = (scratch / "long").string();
+  const Json wanted = {{"tokens", 32768},
+                       {"from", "what Qwen3 was trained at, which the file looks like; the declared context is 40960"}};
+  const Ran ran = run({"extend", source, "-o", out, "--rope", "yarn,to=128k", "--json"});
+  ASSERT_EQ(ran.exit, 0) << ran.err;
+  EXPECT_EQ(ran.json()["original"], wanted);
+  EXPECT_EQ(ran.json()["rope"]["factor"], 4.0) << "as Qwen3's card says";
+  EXPECT_EQ(Json::parse(slurp(fs::path(out) / "config.json"))["rope_scaling"]["original_max_position_embeddings"],
+            32768);
+  EXPECT_EQ(run({"extend", source, "--plan", "-c", "128k", "--json"}).json()["original"]["tokens"], 32768);
+  const Ran shown = run({"rope", source + "+rope=yarn,to=128k"});
+  EXPECT_NE(shown.out.find("what Qwen3 was trained at"), std::string::npos) << shown.out;
+  const Ran text = run({"extend", source, "-o", "no", "--rope", "yarn,to=128k", "--dry-run"});
+  EXPECT_NE(text.out.find("\n  original context 32768: what Qwen3 was trained at"), std::string::npos) << text.out;
+  const Ran told = run({"extend", source, "-o", "no", "--rope", "yarn,to=128k,original=40960", "--dry-run", "--json"});
+  EXPECT_EQ(told.json()["original"], (Json{{"tokens", 40960}, {"from", "the new rope"}}));
+  EXPECT_EQ(run({"extend", source, "-o", "no", "--rope", "none", "--dry-run", "--json"}).json()["context"], 40960);
+}
+
 /// --plan of every class that extend takes, from config.json alone. Gemma 3 1B: 26 layers, of which every sixth sees
 /// all.
 TEST(ExtendLayers, PlansOfOtherClasses) {
@@ -241,6 +337,9 @@ TEST(ExtendLayers, OtherClassesAreRefusedByName) {
       EXPECT_EQ(ran.exit, exit) << ran.err;
       EXPECT_NE(ran.err.find(said), std::string::npos) << ran.err;
     }
+    const Ran shown = run({"rope", folder.string() + "+rope=yarn,factor=4"});
+    EXPECT_EQ(shown.exit, exit) << "no file that extend does not write";
+    EXPECT_NE(shown.err.find(said), std::string::npos) << shown.err;
   }
 }
 
