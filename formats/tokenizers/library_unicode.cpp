@@ -85,6 +85,14 @@ constexpr Range kPastForms[] = {
     {0x11A99, 0x11A99}, {0x11D42, 0x11D42}, {0x11D44, 0x11D45}, {0x11D97, 0x11D97}, {0x11F41, 0x11F42},
     {0x16FF0, 0x16FF1}, {0x1E030, 0x1E06D}, {0x1E08F, 0x1E08F}, {0x1E130, 0x1E136}, {0x1E2AE, 0x1E2AE},
     {0x1E2EC, 0x1E2EF}, {0x1E4EC, 0x1E4EF}, {0x1F16C, 0x1F16C}, {0x1FBF0, 0x1FBF9}};
+struct Lowercase {
+  std::uint32_t first, last;
+  std::int32_t shift;
+};
+constexpr Lowercase kLowercase[] = {
+    {0x1C89, 0x1C89, 1}, {0xA7CB, 0xA7CB, 0x264 - 0xA7CB}, {0xA7CC, 0xA7CC, 1}, {0xA7CE, 0xA7CE, 1},
+    {0xA7D2, 0xA7D2, 1}, {0xA7D4, 0xA7D4, 1}, {0xA7DA, 0xA7DA, 1}, {0xA7DC, 0xA7DC, 0x19B - 0xA7DC},
+    {0x10D50, 0x10D65, 32}, {0x16EA0, 0x16EB8, 27}};
 // clang-format on
 
 template <std::size_t n>
@@ -110,6 +118,13 @@ LibraryAnswer library_answer(CharacterClass of, std::uint32_t code) noexcept {
     case CharacterClass::other: return answer(kNone, kNoOther);
   }
   return LibraryAnswer::same;
+}
+
+std::uint32_t newer_lowercase(std::uint32_t code) noexcept {
+  if (code < kLowercase[0].first) return code;
+  for (const Lowercase& row : kLowercase)
+    if (code >= row.first && code <= row.last) return static_cast<std::uint32_t>(std::int32_t(code) + row.shift);
+  return code;
 }
 
 bool newer_than_library_forms(std::uint32_t code) noexcept {

@@ -6,6 +6,7 @@
 
 #include "formats/tokenizers/byte_level.h"
 #include "formats/tokenizers/characters.h"
+#include "formats/tokenizers/library_unicode.h"
 #include "formats/tokenizers/precompiled_normalizer.h"
 #include "formats/tokenizers/regex.h"
 #include "formats/tokenizers/unicode_forms.h"
@@ -50,7 +51,8 @@ void lowercase(NormalizedText& text) {
   rewrite(text, [](std::string& out, std::uint32_t code, std::string_view bytes) {
     if (code == 0x130) out += "i\xCC\x87";  // the only character that becomes two
     else if (code < 0x80) out += static_cast<char>(code >= 'A' && code <= 'Z' ? code | 0x20 : code);
-    else if (const auto lower = static_cast<std::uint32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(code)));
+    else if (const auto lower =
+                 newer_lowercase(static_cast<std::uint32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(code))));
              lower != code)
       append_utf8(out, lower);
     else out += bytes;

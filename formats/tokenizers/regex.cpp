@@ -6,6 +6,7 @@
 #include <mutex>
 #include <vector>
 
+#include "formats/tokenizers/newer_characters.h"
 #include "formats/tokenizers/regex_syntax.h"
 #include "formats/utf8.h"
 #include "lib/error.h"
@@ -51,24 +52,28 @@ struct State {
   std::unique_ptr<pcre2_jit_stack, Free<pcre2_jit_stack_free>> stack;
 };
 
+using Program = std::unique_ptr<pcre2_code, Free<pcre2_code_free>>;
+
+Program compiled(const std::string& text, std::uint32_t options) {
+  std::unique_ptr<pcre2_compile_context, Free<pcre2_compile_context_free>> context(
+      pcre2_compile_context_create(nullptr));
+  pcre2_set_newline(context.get(), PCRE2_NEWLINE_LF);
+  int error = 0;
+  PCRE2_SIZE at = 0;
+  Program code(pcre2_compile(units(text), text.size(), options, &error, &at, context.get()));
+  if (!code) refuse(error);
+  pcre2_jit_compile(code.get(), PCRE2_JIT_COMPLETE);  // without it matching is slow, and right
+  return code;
+}
+
 }  // namespace
 
 struct Regex::Code {
-  std::unique_ptr<pcre2_code, Free<pcre2_code_free>> code;
+  Program code;
+  Program of_newer;  // for texts with characters that PCRE2 does not know, if that makes a difference
   bool utf = true;
   std::mutex mutex;
   std::vector<State> idle;
-
-  void compile(const std::string& text, std::uint32_t options) {
-    std::unique_ptr<pcre2_compile_context, Free<pcre2_compile_context_free>> context(
-        pcre2_compile_context_create(nullptr));
-    pcre2_set_newline(context.get(), PCRE2_NEWLINE_LF);
-    int error = 0;
-    PCRE2_SIZE at = 0;
-    code.reset(pcre2_compile(units(text), text.size(), options, &error, &at, context.get()));
-    if (!code) refuse(error);
-    pcre2_jit_compile(code.get(), PCRE2_JIT_COMPLETE);  // without it matching is slow, and right
-  }
 
   State borrow() {
     {
@@ -100,15 +105,19 @@ Regex::Regex(const TextPattern& pattern) : code_(std::make_unique<Code>()) {
                 "its regular expression has " + std::to_string(pattern.text.size()) + " bytes, at most " +
                     std::to_string(kMaxPatternBytes) + " are read",
                 "check that this is the model's own tokenizer");
-  const std::string text = pattern.is_regex ? oniguruma_to_pcre2(pattern.text) : pattern.text;
-  const std::uint32_t options =
-      PCRE2_UTF | (pattern.is_regex ? PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C | PCRE2_MULTILINE : PCRE2_LITERAL);
-  code_->compile(text, options);
+  if (!pattern.is_regex) {
+    code_->code = compiled(pattern.text, PCRE2_UTF | PCRE2_LITERAL);
+    return;
+  }
+  constexpr std::uint32_t kOptions = PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C | PCRE2_MULTILINE;
+  const std::string text = oniguruma_to_pcre2(pattern.text, false), newer = oniguruma_to_pcre2(pattern.text, true);
+  code_->code = compiled(text, kOptions);
+  if (newer != text) code_->of_newer = compiled(newer, kOptions);
 }
 
 Regex::Regex(const Own& pattern) : code_(std::make_unique<Code>()) {
   code_->utf = pattern.utf;
-  code_->compile(pattern.text, pattern.utf ? PCRE2_UTF : 0);
+  code_->code = compiled(pattern.text, pattern.utf ? PCRE2_UTF : 0);
 }
 
 Regex::~Regex() = default;
@@ -116,12 +125,13 @@ Regex::Regex(Regex&&) noexcept = default;
 Regex& Regex::operator=(Regex&&) noexcept = default;
 
 void Regex::for_each_match(std::string_view text, const std::function<void(Match)>& take) const {
+  const pcre2_code* code = (code_->of_newer && has_newer_character(text) ? code_->of_newer : code_->code).get();
   State state = code_->borrow();
   const PCRE2_SIZE* place = pcre2_get_ovector_pointer(state.data.get());
   std::optional<std::size_t> last_end;
   for (std::size_t from = 0; from <= text.size();) {
-    const int found = pcre2_match(code_->code.get(), units(text), text.size(), from, PCRE2_NO_UTF_CHECK,
-                                  state.data.get(), state.context.get());
+    const int found =
+        pcre2_match(code, units(text), text.size(), from, PCRE2_NO_UTF_CHECK, state.data.get(), state.context.get());
     if (found == PCRE2_ERROR_NOMATCH) break;
     if (found < 0)
       throw Error(

@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <cstdio>
 #include <optional>
 #include <vector>
 
+#include "formats/tokenizers/characters.h"
+#include "formats/tokenizers/newer_characters.h"
 #include "lib/error.h"
 
 namespace ropewalk::formats {
@@ -25,6 +28,7 @@ constexpr std::string_view kWord =
     R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\x{24b6}-\x{24e9}\x{1f130}-\x{1f149}\x{1f150}-\x{1f169}\x{1f170}-\x{1f189})";
 constexpr std::string_view kWordAlone =
     R"(\p{L}\p{M}\p{Nd}\p{Nl}\x{b2}\x{b3}\x{b9}\x{bc}-\x{be}\p{Pc}\x{24b6}-\x{24e9}\x{1f130}-\x{1f149}\x{1f150}-\x{1f169}\x{1f170}-\x{1f189})";
+constexpr std::string_view kEverything = R"(\x{0}-\x{10ffff})";
 constexpr std::string_view kHex = "0-9A-Fa-f";
 constexpr std::string_view kNoHex = R"(\x{0}-/:-@G-`g-\x{10ffff})";
 
@@ -57,9 +61,31 @@ constexpr std::array kLongNames = {
               "pass token ids instead of text");
 }
 
+/// What a class holds: `items` stand in PCRE2's brackets, `others` ("|[^...]") beside them.
+struct Inside {
+  std::string items, others = "";
+
+  /// As an atom of its own.
+  std::string alone() const {
+    if (others.empty()) return "[" + (items.empty() ? "^" + std::string(kEverything) : items) + "]";
+    return items.empty() ? others.substr(1) : "(?:[" + items + "]" + others + ")";
+  }
+};
+
+std::string spelled(std::uint32_t code) {
+  char text[16];
+  std::snprintf(text, sizeof text, "\\x{%x}", static_cast<unsigned>(code));
+  return text;
+}
+std::string spelled(const std::vector<CodeRange>& ranges) {
+  std::string out;
+  for (const CodeRange& range : ranges) out += spelled(range.first) + "-" + spelled(range.last);
+  return out;
+}
+
 class Translator {
  public:
-  explicit Translator(std::string_view pattern) : rest_(pattern) {}
+  Translator(std::string_view pattern, bool newer) : rest_(pattern), newer_(newer) {}
 
   std::string run() {
     while (!rest_.empty()) {
@@ -74,6 +100,7 @@ class Translator {
   /// An open one.
   struct Group {
     std::size_t begin;
+    bool caseless;          // before it
     std::size_t tails = 0;  // groups inside that options opened, which end with it
   };
 
@@ -105,6 +132,7 @@ class Translator {
         if (!groups_.empty()) {
           out_.append(groups_.back().tails, ')');
           atom_ = groups_.back().begin;
+          caseless_ = groups_.back().caseless;
           groups_.pop_back();
         }
         out_ += c;
@@ -116,8 +144,7 @@ class Translator {
         } else if (c == '*' || c == '+' || c == '?') {
           out_ += c;
         } else {
-          atom(std::string(1, c));
-          while ((static_cast<unsigned char>(peek()) & 0xC0) == 0x80) out_ += next();
+          atom(in_both_cases(character(c)));
         }
     }
   }
@@ -138,7 +165,7 @@ class Translator {
   }
 
   void open_group() {
-    groups_.push_back({out_.size()});
+    groups_.push_back({out_.size(), caseless_});
     if (groups_.size() > 200) refuse("more than 200 nested groups");
     if (!take("?")) {
       if (peek() == '*') refuse("a callout");
@@ -164,6 +191,7 @@ class Translator {
     std::string options;
     while (peek() == 'i' || peek() == 'm' || peek() == 'x' || peek() == '-') {
       const char option = next();
+      if (option == 'i') caseless_ = options.find('-') == options.npos;
       options += option == 'm' ? 's' : option;
     }
     if (options.empty() || (peek() != ':' && peek() != ')'))
@@ -179,50 +207,66 @@ class Translator {
 
   /// Behind a backslash outside a class.
   void escape() {
-    if (const auto inside = class_escape(kWordAlone)) return atom("[" + *inside + "]");
+    if (const auto inside = class_escape(kWordAlone)) return atom(inside->alone());
     const char c = next();
     if (c == 'A' || c == 'z' || c == 'Z') {
       out_ += std::string("\\") + c;
       return;
     }
     if (c == 'b' || c == 'B') {  // PCRE2's own goes by its own \w
-      const std::string word = "[" + std::string(kWordAlone) + "])", here = "(?=" + word, not_here = "(?!" + word;
+      const std::string word = Inside{word_items(kWordAlone)}.alone() + ")";
+      const std::string here = "(?=" + word, not_here = "(?!" + word;
       atom("(?:(?<=" + word + (c == 'b' ? not_here : here) + "|(?<!" + word + (c == 'b' ? here : not_here) + ")");
       return;
     }
     if (c >= '1' && c <= '9') return atom(std::string("\\") + c);
-    atom(literal(c));
+    atom(in_both_cases(literal(c)));
   }
 
-  /// A class that an escape stands for, as the inside of brackets; nullopt: none, nothing is taken.
-  std::optional<std::string> class_escape(std::string_view word) {
+  /// Behind a backslash.
+  static bool is_class_escape(char c) {
+    return c != '\0' && std::string_view("sSwWdDhHpP").find(c) != std::string_view::npos;
+  }
+
+  /// A class that an escape stands for; nullopt: none, nothing is taken.
+  std::optional<Inside> class_escape(std::string_view word) {
     const char c = peek();
-    const auto is = [&](char wanted, std::string_view inside) -> std::optional<std::string> {
-      if (c != wanted) return std::nullopt;
-      rest_.remove_prefix(1);
-      return std::string(inside);
-    };
-    if (auto out = is('s', kSpaces)) return out;
-    if (auto out = is('S', kNoSpaces)) return out;
-    if (auto out = is('w', word)) return out;
-    if (auto out = is('d', R"(\p{Nd})")) return out;
-    if (auto out = is('D', R"(\P{Nd})")) return out;
-    if (auto out = is('h', kHex)) return out;
-    if (auto out = is('H', kNoHex)) return out;
-    if (c == 'W') {
-      rest_.remove_prefix(1);
-      return "^" + std::string(word);  // callers know
+    if (!is_class_escape(c)) return std::nullopt;
+    rest_.remove_prefix(1);
+    switch (c) {
+      case 's': return Inside{std::string(kSpaces)};
+      case 'S': return Inside{std::string(kNoSpaces)};
+      case 'w': return Inside{word_items(word)};
+      case 'W': return Inside{"", "|[^" + word_items(word) + "]"};
+      case 'd':
+      case 'D': return having("Nd", c == 'D', property_change("nd"));
+      case 'h': return Inside{std::string(kHex)};
+      case 'H': return Inside{std::string(kNoHex)};
+      default: return property(c == 'P');
     }
-    if (c == 'p' || c == 'P') {
-      rest_.remove_prefix(1);
-      return property(c);
-    }
-    return std::nullopt;
   }
 
-  std::string property(char letter) {
+  /// \w's items; of later characters no word character became another.
+  std::string word_items(std::string_view word) const {
+    std::string out(word);
+    for (const char* part : {"l", "m", "nd", "nl", "pc"})
+      if (newer_) out += spelled(property_change(part).gained);
+    return out;
+  }
+
+  /// The property that PCRE2 calls `name`, or all without it, with what the library says otherwise of later characters.
+  Inside having(const std::string& name, bool negated, const PropertyChange& change) const {
+    const std::string yes = change.unknown ? "" : "\\p{" + name + "}";
+    const std::string no = change.unknown ? std::string(kEverything) : "\\P{" + name + "}";
+    const bool differs = newer_ || change.unknown;
+    const std::string gained = differs ? spelled(change.gained) : "", lost = differs ? spelled(change.lost) : "";
+    if (negated) return gained.empty() ? Inside{no + lost} : Inside{lost, "|[^" + yes + gained + "]"};
+    return lost.empty() ? Inside{yes + gained} : Inside{gained, "|[^" + no + lost + "]"};
+  }
+
+  Inside property(bool negated) {
     if (!take("{")) refuse("\\p without braces");
-    if (take("^")) letter = letter == 'p' ? 'P' : 'p';
+    if (take("^")) negated = !negated;
     const std::size_t end = rest_.find('}');
     if (end == std::string_view::npos || end == 0 || end > 40) refuse("\\p without a name");
     std::string name(rest_.substr(0, end));
@@ -235,8 +279,12 @@ class Translator {
       loose += static_cast<char>(c >= 'A' && c <= 'Z' ? c | 0x20 : c);
     }
     for (const LongName& row : kLongNames)
-      if (row.name == loose) return std::string("\\") + letter + "{" + std::string(row.short_name) + "}";
-    if (loose == "space" || loose == "whitespace") return std::string(letter == 'p' ? kSpaces : kNoSpaces);
+      if (row.name == loose) {
+        name = row.short_name;
+        loose.clear();
+        for (char c : name) loose += static_cast<char>(c | 0x20);
+      }
+    if (loose == "space" || loose == "whitespace") return {std::string(negated ? kNoSpaces : kSpaces)};
     // POSIX names: Oniguruma's meaning is not the one PCRE2 gives them
     for (std::string_view odd : {"alnum", "blank", "cntrl", "digit", "graph", "print", "punct", "word", "xdigit",
                                  "alpha", "any", "l&", "xan", "xps", "xsp", "xuc", "xwd", "bidi"})
@@ -247,7 +295,36 @@ class Translator {
                                     "ideographic",  "math",      "emojipresentation", "extendedpictographic",
                                     "emojimodifier"};
     const bool binary = std::find(kBinary.begin(), kBinary.end(), loose) != kBinary.end();
-    return std::string("\\") + letter + (category || binary ? "{" : "{sc:") + name + "}";
+    return having((category || binary ? "" : "sc:") + name, negated, property_change(loose));
+  }
+
+  /// The character whose first byte was taken, as it stands.
+  std::string character(char first) {
+    std::string out(1, first);
+    while ((static_cast<unsigned char>(peek()) & 0xC0) == 0x80) out += next();
+    return out;
+  }
+
+  /// The number of a character as literal() and character() spell it.
+  static std::uint32_t code_of(const std::string& text) {
+    if (text.starts_with("\\x{")) return static_cast<std::uint32_t>(std::stoul(text.substr(3), nullptr, 16));
+    return text.size() > 1 && text[0] == '\\' ? static_cast<unsigned char>(text[1]) : first_character(text).code;
+  }
+
+  /// The other cases that PCRE2 does not know of what stands from `first` to `last`, as items.
+  std::string other_cases(std::uint32_t first, std::uint32_t last) const {
+    std::string out;
+    if (!caseless_) return out;
+    for (const CasePair& pair : newer_case_pairs()) {
+      if (pair.one >= first && pair.one <= last) out += spelled(pair.other);
+      if (pair.other >= first && pair.other <= last) out += spelled(pair.one);
+    }
+    return out;
+  }
+  std::string in_both_cases(const std::string& text) const {
+    const std::uint32_t code = code_of(text);
+    const std::string others = other_cases(code, code);
+    return others.empty() ? text : "[" + text + others + "]";
   }
 
   /// A character behind a backslash, spelled for either place.
@@ -257,12 +334,7 @@ class Translator {
     if (const std::size_t at = kPlain.find(c); at != kPlain.npos) return kCodes[at];
     if (c == 'x' || c == 'u') return coded(c);
     if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9')) refuse(std::string("\\") + c);
-    if (static_cast<unsigned char>(c) >= 0x80) {
-      std::string out(1, c);
-      while ((static_cast<unsigned char>(peek()) & 0xC0) == 0x80) out += next();
-      return out;
-    }
-    return std::string("\\") + c;
+    return static_cast<unsigned char>(c) >= 0x80 ? character(c) : std::string("\\") + c;
   }
 
   std::string coded(char letter) {
@@ -310,28 +382,43 @@ class Translator {
   }
 
   void class_item(int depth, std::string& items, std::string& nested) {
-    const char c = next();
-    if (c == '[') {
+    if (take("[")) {
       if (peek() == ':') refuse("a POSIX bracket");
       nested += "|" + character_class(depth + 1);
-    } else if (c == '\\') {
-      const auto inside = class_escape(kWord);
-      if (!inside) {
-        const char escaped = next();
-        items += escaped == 'b' ? "\\x{8}" : literal(escaped);
-      } else if (inside->starts_with("^")) {
-        nested += "|[" + *inside + "]";
-      } else {
-        items += *inside;
-      }
-    } else if (c == ']' || c == '^') {  // where it is a character
-      items += std::string("\\") + c;
-    } else {
-      items += c;
+      return;
     }
+    if (peek() == '\\' && is_class_escape(peek(1))) {
+      take("\\");
+      const auto inside = class_escape(kWord);
+      items += inside->items;
+      nested += inside->others;
+      return;
+    }
+    const std::string first = class_character();
+    const bool range = peek() == '-' && peek(1) != ']' && peek(1) != '[' && !rest_.starts_with("-&&") &&
+                       !(peek(1) == '\\' && is_class_escape(peek(2)));
+    items += first;
+    if (!range) {
+      items += other_cases(code_of(first), code_of(first));
+      return;
+    }
+    take("-");
+    const std::string last = class_character();
+    items += "-" + last + other_cases(code_of(first), code_of(last));
+  }
+
+  /// One inside brackets.
+  std::string class_character() {
+    const char c = next();
+    if (c == ']' || c == '^') return std::string("\\") + c;  // where it is a character
+    if (c != '\\') return character(c);
+    const char escaped = next();
+    return escaped == 'b' ? "\\x{8}" : literal(escaped);
   }
 
   std::string_view rest_;
+  bool newer_;             // characters that PCRE2 does not know count as the library has them
+  bool caseless_ = false;  // here
   std::string out_;
   std::size_t atom_ = 0;  // where the last atom begins
   std::vector<Group> groups_;
@@ -340,6 +427,8 @@ class Translator {
 
 }  // namespace
 
-std::string oniguruma_to_pcre2(std::string_view pattern) { return Translator(pattern).run(); }
+std::string oniguruma_to_pcre2(std::string_view pattern, bool newer_characters) {
+  return Translator(pattern, newer_characters).run();
+}
 
 }  // namespace ropewalk::formats

@@ -10,6 +10,8 @@ namespace ropewalk::formats {
 /// Unicode's properties; {,n} counts from 0; {n,m}+ repeats, it is not possessive; classes nest and intersect (&&);
 /// (?m) lets dots match newlines; a(?i)b|c is a(?i:b|c). Error(unsupported) without a place names what is not understood: calls, absent
 /// expressions, conditionals, callouts, \K, \G, \X, \R and characters by octal or control codes.
-std::string oniguruma_to_pcre2(std::string_view pattern);
+/// With `newer_characters` properties and cases are the library's for characters that PCRE2 does not know
+/// (newer_characters.h): the same matches in a text without them, if slower.
+std::string oniguruma_to_pcre2(std::string_view pattern, bool newer_characters);
 
 }  // namespace ropewalk::formats

@@ -74,5 +74,9 @@ show("word", {code for code in CODES if len(Whitespace().pre_tokenize_str("a" + 
 show("mark", drops(normalizers.StripAccents()), between(6, 8))
 show("nonspacing", drops(bert(strip_accents=True)) & whole, between(6, 6) & whole)
 show("other", drops(bert(clean_text=True)), between(26, 29) | {0xFFFD})
+for code in CODES:
+    theirs, ours = normalizers.Lowercase().normalize_str(chr(code)), chr(library.utf8proc_tolower(code))
+    if theirs != ours:
+        print(f"lowercase {{0x{code:X}, 0x{code:X}, {ord(theirs[0]) - code}}}" + (" and more" if len(theirs) > 1 else ""))
 # U+11930 combines with U+11935 since Unicode 13
 show("forms", {code for code in CODES if other_form(code)} | {0x11930}, set())
