@@ -195,6 +195,9 @@ void open_base(Source& source, const fs::path& path, TokenizerUse use) {
     return open_hf(source, path, false);
   if (is_gguf(path)) return open_gguf(source, path, use);
   if (path.extension() == ".bin") return open_hf(source, path, false);
+  if (is_tokenizer_file(name) || path.extension() == ".tiktoken")
+    throw Error(ErrorKind::bad_input, {.path = path.string()}, "one of a tokenizer's files, and a SOURCE is a folder",
+                "name the folder that holds it: " + (path.has_parent_path() ? path.parent_path().string() : "."));
   throw Error(ErrorKind::bad_input, {.path = path.string()},
               "not a model: expected a Hugging Face folder, a .safetensors or .bin file, an index or a .gguf",
               "check the path");

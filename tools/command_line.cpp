@@ -206,17 +206,22 @@ const Documented* find_option(const std::vector<Documented>& options, const std:
   return nullptr;
 }
 
-/// CLI11 would take --json=1 for --json, and --json=0 for its absence.
-void refuse_flag_values(std::span<const std::string> arguments, const std::vector<Documented>& options) {
+/// CLI11 would take --json=1 for --json, and --json=0 for its absence; and the option behind one whose value was
+/// forgotten for that value, which is likely of a text alone.
+void refuse_odd_values(std::span<const std::string> arguments, const std::vector<Documented>& options) {
   for (std::size_t i = 0; i < arguments.size(); ++i) {
     const std::string& word = arguments[i];
     if (word == "--") return;
     const Documented* option = find_option(options, word.substr(0, word.find('=')));
     if (!option) continue;
-    if (!option->metavar.empty()) i += word.find('=') == std::string::npos ? 1 : 0;  // the next word is its value
-    else if (const auto at = word.find('='); at != std::string::npos)
+    if (!option->metavar.empty()) {
+      if (word.find('=') != std::string::npos || ++i == arguments.size()) continue;  // the next word is its value
+      if (option->metavar != "TEXT" && find_option(options, arguments[i]))
+        refuse(word + " has no value before " + arguments[i], "write " + word + " " + option->metavar);
+    } else if (const auto at = word.find('='); at != std::string::npos) {
       refuse(word.substr(0, at) + " takes no value, and has '" + word.substr(at + 1) + "'",
              "write " + word.substr(0, at));
+    }
   }
 }
 
@@ -233,7 +238,7 @@ std::optional<std::string> near_option(const std::string& word, const std::vecto
 }  // namespace
 
 void CommandLine::parse(std::span<const std::string> arguments) {
-  refuse_flag_values(arguments, state_->options);
+  refuse_odd_values(arguments, state_->options);
   std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());  // CLI11 takes them from the back
   try {
     state_->app.parse(reversed);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "formats/tokenizers/tokenizer.h"
+#include "formats/tokenizers/tokenizer_file.h"
 #include "tools/one_line.h"
 #include "tools/units.h"
 
@@ -25,8 +26,16 @@ bool has_byte_fallback(const Vocabulary& vocabulary) {
   return unigram && unigram->byte_fallback;
 }
 
+/// "a tokenizer.json": what a vocabulary with a pipeline was read from.
+std::string file_text(const std::filesystem::path& folder) {
+  const std::string name = formats::tokenizer_file(folder).filename().string();
+  return name == "tokenizer.json" ? "a tokenizer.json"
+         : name == "vocab.json"   ? "vocab.json and merges.txt"
+                                  : "a tiktoken file";
+}
+
 /// "byte-level BPE of a tokenizer.json, 280147 merges"
-std::string kind_text(const Vocabulary& vocabulary) {
+std::string kind_text(const Vocabulary& vocabulary, const std::filesystem::path& folder) {
   if (vocabulary.gguf_bpe)
     return "BPE with pre-tokenizer '" + vocabulary.gguf_bpe->pre + "', " +
            plural(vocabulary.gguf_bpe->merges.size(), "merge");
@@ -36,12 +45,13 @@ std::string kind_text(const Vocabulary& vocabulary) {
     return (vocabulary.model == "unigram" ? "SentencePiece unigram" : "SentencePiece BPE") + fallback;
   const TokenizerPipeline& pipeline = *vocabulary.pipeline;
   const auto* bpe = std::get_if<BpeModel>(&pipeline.model);
-  if (!bpe) return vocabulary.model + fallback + " of a tokenizer.json";
+  const std::string file = " of " + file_text(folder);
+  if (!bpe) return vocabulary.model + fallback + file;
   const bool byte_level =
       std::any_of(pipeline.pre_tokenizers.begin(), pipeline.pre_tokenizers.end(),
                   [](const auto& step) { return std::holds_alternative<pre_tokenizers::ByteLevel>(step); });
-  return (byte_level ? "byte-level BPE" : "BPE") + fallback +
-         (bpe->rank_by_result ? " of a tiktoken file" : " of a tokenizer.json, " + plural(bpe->merges.size(), "merge"));
+  return (byte_level ? "byte-level BPE" : "BPE") + fallback + file +
+         (bpe->rank_by_result ? "" : ", " + plural(bpe->merges.size(), "merge"));
 }
 
 struct NormalizerName {
@@ -155,9 +165,9 @@ std::size_t n_special(const Vocabulary& vocabulary) {
 
 }  // namespace
 
-std::string vocabulary_text(const std::optional<Vocabulary>& vocabulary) {
+std::string vocabulary_text(const std::optional<Vocabulary>& vocabulary, const std::filesystem::path& folder) {
   if (!vocabulary) return "none beside the weights";
-  std::string out = std::to_string(vocabulary->pieces.size()) + " pieces, " + kind_text(*vocabulary);
+  std::string out = std::to_string(vocabulary->pieces.size()) + " pieces, " + kind_text(*vocabulary, folder);
   if (!vocabulary->added.empty()) out += ", " + std::to_string(vocabulary->added.size()) + " added";
   if (const std::size_t special = n_special(*vocabulary)) out += " (" + std::to_string(special) + " special)";
   if (vocabulary->rules == TokenizerRules::llama_cpp) out += ", by llama.cpp's rules";

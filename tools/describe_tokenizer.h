@@ -1,5 +1,6 @@
 #pragma once
 
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <utility>
@@ -12,8 +13,8 @@
 
 namespace ropewalk::tools {
 
-/// "32000 pieces, SentencePiece BPE with byte fallback, 2 added": the kind and the size.
-std::string vocabulary_text(const std::optional<Vocabulary>& vocabulary);
+/// "32000 pieces, SentencePiece BPE with byte fallback, 2 added": the kind and the size. `folder`: where its files are.
+std::string vocabulary_text(const std::optional<Vocabulary>& vocabulary, const std::filesystem::path& folder);
 /// What else is to be said of it, a name and a line each: normalizer, words (the pre-tokenizer), special tokens, chat
 /// template, rows of the embedding without a token. Empty without a vocabulary.
 std::vector<std::pair<std::string, std::string>> vocabulary_lines(const std::optional<Vocabulary>& vocabulary,

@@ -132,7 +132,7 @@ Output inspect_tokenizer(const InspectOptions& options, const formats::Source& s
   std::vector<std::pair<std::string, std::string>> lines = {
       {"kind", std::string(source.gguf ? "GGUF of a tokenizer" : "tokenizer") + " without weights, read as by " +
                    model.read_as},
-      {"tokenizer", vocabulary_text(model.vocabulary)}};
+      {"tokenizer", model.vocabulary ? vocabulary_text(model.vocabulary, source.tokenizer_folder) : "not read"}};
   for (auto& line : vocabulary_lines(model.vocabulary, model.config.n_vocab)) lines.push_back(std::move(line));
   summarise(output, lines, options);
   return output;
@@ -194,7 +194,7 @@ Output inspect_model(const InspectOptions& options, const Io& io) {
       {"context", plural(static_cast<std::uint64_t>(model.config.context), "token")},
       {"rope", describe(model.config.rope)},
       {"tokenizer",
-       vocabulary_text(model.vocabulary) +
+       vocabulary_text(model.vocabulary, source.tokenizer_folder) +
            (source.tokenizer_origin.empty() || source.adapters.empty() ? "" : ", from " + source.tokenizer_origin)},
   };
   for (auto& line : vocabulary_lines(model.vocabulary, model.config.n_vocab)) lines.push_back(std::move(line));

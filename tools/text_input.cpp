@@ -11,6 +11,7 @@
 #include "formats/tokenizers/tokenizer.h"
 #include "formats/utf8.h"
 #include "formats/zstd.h"
+#include "formats/tokenizers/tokenizer_file.h"
 #include "lib/error.h"
 #include "lib/file.h"
 #include "lib/sha256.h"
@@ -218,7 +219,9 @@ void check_given_ids(const Corpus& corpus, std::int64_t n_vocab, const std::stri
 
 std::unique_ptr<formats::Tokenizer> tokenizer_of(const Checkpoint& checkpoint, bool has_tokenizer_option) {
   const Vocabulary& vocabulary = vocabulary_of(checkpoint, has_tokenizer_option);
-  return with_path(checkpoint.label, [&] { return formats::Tokenizer::create(vocabulary); });
+  const std::filesystem::path file = formats::tokenizer_file(checkpoint.label);  // none if the label is no folder
+  return with_path(file.empty() ? checkpoint.label : file.string(),
+                   [&] { return formats::Tokenizer::create(vocabulary); });
 }
 
 std::vector<std::vector<std::int32_t>> encoded(const Corpus& corpus, const formats::Tokenizer& tokenizer,

@@ -119,6 +119,14 @@ std::string listed(const TokenizedText& tokens) {
   return aligned({{"tokens", std::to_string(tokens.ids.size())}, {"ids", ids}, {"pieces", pieces}});
 }
 
+/// The number alone; of several SOURCEs a line each.
+std::string counts_text(const std::vector<TokenizedText>& all) {
+  if (all.size() == 1) return std::to_string(all.front().ids.size());
+  std::vector<std::pair<std::string, std::string>> lines;
+  for (const TokenizedText& tokens : all) lines.emplace_back(tokens.source, std::to_string(tokens.ids.size()));
+  return aligned(lines);
+}
+
 std::vector<std::string> pieces_of(const TokenizedText& tokens) {
   std::vector<std::string> pieces;
   for (std::int32_t id : tokens.ids) pieces.push_back(tokens.tokenizer->piece(id));
@@ -150,7 +158,7 @@ int run_tokenize(const TokenizeOptions& options, Io& io) {
                  {"pieces", options.count ? Json(nullptr) : Json(pieces_of(first))},
                  {"text", corpus.given_ids() ? Json(decoded) : Json(nullptr)},
                  {"differences", nullptr}};
-  if (options.count) output.text(std::to_string(first.ids.size()));
+  if (options.count) output.text(counts_text(all));
   else if (options.decode) output.text(decoded);
   else if (all.size() == 1) output.text(listed(first));
   if (!options.count) output.csv = table_of(all);
@@ -160,7 +168,7 @@ int run_tokenize(const TokenizeOptions& options, Io& io) {
   for (std::size_t i = 1; i < all.size(); ++i) {
     const TokenDifference difference = first_difference(first, all[i], corpus);
     output.body["differences"].push_back(difference_json(difference, first, all[i]));
-    output.text(difference_text(difference, first, all[i]));
+    if (!options.count) output.text(difference_text(difference, first, all[i]));
     differ = differ || difference.at;
   }
   emit(output, options.common, io);

@@ -8,6 +8,7 @@
 #include "formats/tokenizers/token_limits.h"
 #include "formats/tokenizers/tiktoken.h"
 #include "formats/tokenizers/tokenizer.h"
+#include "formats/tokenizers/tokenizer_file.h"
 #include "formats/tokenizers/tokenizer_json.h"
 #include "formats/tokenizers/vocab_merges.h"
 #include "formats/utf8.h"
@@ -155,6 +156,21 @@ std::optional<std::int32_t> find_token(const Vocabulary& vocabulary, const std::
   return std::nullopt;
 }
 
+constexpr std::string_view kEndOfText = "<|endoftext|>";
+
+/// Whether the class names kEndOfText so where no file has the key: GPT-2's and Qwen 2's classes in transformers.
+bool is_class_default(std::string_view tokenizer_class, std::string_view key) {
+  if (key == "eos_token" || key == "unk_token")
+    return tokenizer_class.starts_with("GPT2Tokenizer") || tokenizer_class.starts_with("Qwen2Tokenizer");
+  return tokenizer_class.starts_with(key == "bos_token" ? "GPT2Tokenizer" : "Qwen2Tokenizer");
+}
+
+/// tokenizer_class, empty if it is not said.
+std::string class_name(const ConfigFile& config) {
+  const Json* name = config.find("tokenizer_class");
+  return name && name->is_string() ? name->get<std::string>() : std::string();
+}
+
 /// Without added_tokens_decoder, special_tokens_map.json goes before tokenizer_config.json, as in transformers.
 void name_special_tokens(const ConfigFile& config, const ConfigFile& map, Vocabulary& vocabulary) {
   const bool map_first = !config.find("added_tokens_decoder");
@@ -162,6 +178,9 @@ void name_special_tokens(const ConfigFile& config, const ConfigFile& map, Vocabu
     auto content = token_content(map_first ? map : config, key);
     if (!content) content = token_content(map_first ? config : map, key);
     if (content) id = find_token(vocabulary, *content);
+    const bool said = (config.exists() && config.json().contains(key)) || (map.exists() && map.json().contains(key));
+    if (!said && vocabulary.pipeline && is_class_default(class_name(config), key))
+      id = find_token(vocabulary, std::string(kEndOfText));
   };
   set("bos_token", vocabulary.bos);
   set("eos_token", vocabulary.eos);
@@ -224,8 +243,12 @@ std::optional<Vocabulary> without_model(const fs::path& folder) {
     if (is_there(folder / name)) others.emplace_back(name);
   if (others.empty()) return std::nullopt;
   throw Error(ErrorKind::unsupported, {.path = folder.string()},
-              "no tokenizer.json or tokenizer.model, only " + list_of(others) + ", which is not read yet",
-              "add the model's tokenizer.json, or pass token ids");
+              "no tokenizer.json or tokenizer.model, only " + list_of(others) + ", which is not enough",
+              "add the model's tokenizer.json, " +
+                  std::string(is_there(folder / "vocab.json")   ? "the merges.txt of its vocab.json, "
+                              : is_there(folder / "merges.txt") ? "the vocab.json of its merges.txt, "
+                                                                : "") +
+                  "or pass token ids");
 }
 
 /// What stands around a text, as transformers 5.23.0 has it: if tokenizer_config.json says add_bos_token or
@@ -243,21 +266,14 @@ void take_processor(Vocabulary& vocabulary) {
   vocabulary.add_eos = !pipeline.after.empty();
 }
 
-/// tokenizer_class, empty if it is not said.
-std::string class_name(const ConfigFile& config) {
-  const Json* name = config.find("tokenizer_class");
-  return name && name->is_string() ? name->get<std::string>() : std::string();
-}
-
 std::optional<Vocabulary> read_pieces(const fs::path& folder, const ConfigFile& config) {
-  const auto tiktoken = find_tiktoken(folder);                  // tokenizer.model may be of that form
-  for (const char* name : {"tokenizer.model", "spiece.model"})  // T5's name for it is the second
-    if (is_there(folder / name) && tiktoken != folder / name) return read_sentencepiece_model(folder / name);
-  if (is_there(folder / "tokenizer.json")) return read_tokenizer_json(folder / "tokenizer.json");
-  if (tiktoken)
-    return read_tiktoken(*tiktoken, !config.find("added_tokens_decoder") && !is_there(folder / "added_tokens.json"));
-  if (!is_there(folder / "vocab.json") || !is_there(folder / "merges.txt")) return without_model(folder);
-  return read_vocab_merges(folder, class_name(config), config.boolean("add_prefix_space").value_or(false));
+  const fs::path file = tokenizer_file(folder);
+  if (file.empty()) return without_model(folder);
+  if (file.filename() == "tokenizer.json") return read_tokenizer_json(file);
+  if (file.filename() == "vocab.json")
+    return read_vocab_merges(folder, class_name(config), config.boolean("add_prefix_space").value_or(false));
+  if (find_tiktoken(folder) != file) return read_sentencepiece_model(file);
+  return read_tiktoken(file, !config.find("added_tokens_decoder") && !is_there(folder / "added_tokens.json"));
 }
 
 /// A special token as a file names it: with its flags if it is an object.
@@ -347,12 +363,21 @@ void add_class_token(const ConfigFile& config, Vocabulary& vocabulary) {
   const std::string text = class_name(config);
   if (!text.starts_with("GPT2Tokenizer") && !text.starts_with("Qwen2Tokenizer")) return;
   AddedToken token;
-  token.content = "<|endoftext|>";
+  token.content = kEndOfText;
   token.special = token.in_decoder = true;
   TokenAdder(vocabulary).add(token);
 }
 
 }  // namespace
+
+fs::path tokenizer_file(const fs::path& folder) {
+  const auto tiktoken = find_tiktoken(folder);                  // tokenizer.model may be of that form
+  for (const char* name : {"tokenizer.model", "spiece.model"})  // T5's name for it is the second
+    if (is_there(folder / name) && tiktoken != folder / name) return folder / name;
+  if (is_there(folder / "tokenizer.json")) return folder / "tokenizer.json";
+  if (tiktoken) return *tiktoken;
+  return is_there(folder / "vocab.json") && is_there(folder / "merges.txt") ? folder / "vocab.json" : fs::path();
+}
 
 std::optional<Vocabulary> read_hf_vocabulary(const fs::path& folder) {
   const ConfigFile config(folder / "tokenizer_config.json");

@@ -1,6 +1,7 @@
 #include "formats/tokenizers/tokenizer_json.h"
 
 #include <algorithm>
+#include <array>
 #include <unordered_map>
 
 #include "formats/tokenizers/bpe_merges.h"
@@ -84,8 +85,10 @@ UnigramModel read_unigram(const JsonNode& model, Vocabulary& vocabulary) {
 }
 
 TokenizerModel read_model(const JsonNode& model, Vocabulary& vocabulary) {
+  const Json& said = model.require_object().json();
+  if (said.contains("type") && said["type"].is_null()) model.fail("is of type null, expected a string");
   // Old files name no type; merges are BPE's alone.
-  const std::string type = model.require_object().string_or("type", model.find("merges") ? "BPE" : "");
+  const std::string type = model.string_or("type", model.find("merges") ? "BPE" : "");
   if (type == "BPE") return read_bpe(model, vocabulary);
   if (type == "WordPiece") return read_word_piece(model, vocabulary);
   if (type == "Unigram") return read_unigram(model, vocabulary);
@@ -133,12 +136,26 @@ const char* model_name(const TokenizerModel& model) {
   return kNames[model.index()];
 }
 
+/// The library takes no key but its own, and null for what may be left out but for two.
+void check_keys(const std::string& path, std::string_view text, const Json& json) {
+  constexpr std::array kKeys = {"version",       "truncation",     "padding", "added_tokens", "normalizer",
+                                "pre_tokenizer", "post_processor", "decoder", "model"};
+  for (const auto& [key, value] : json.items()) {
+    const JsonNode node(path, text, value, "/" + pointer_segment(key));
+    if (std::find(kKeys.begin(), kKeys.end(), key) == kKeys.end()) node.fail("is no key of a tokenizer.json");
+    if (value.is_null() && (key == "version" || key == "added_tokens"))
+      node.fail(std::string("is null, expected ") + (key == "version" ? "a string" : "a list"));
+    if (!value.is_null() && (key == "truncation" || key == "padding")) node.require_object();
+  }
+}
+
 }  // namespace
 
 Vocabulary parse_tokenizer_json(const std::string& path, std::string_view text) {
   const Json json = parse_json(path, text);
   const JsonNode file(path, text, json);
   file.require_object();
+  check_keys(path, text, json);
   if (file.string_or("version", "1.0") != "1.0") file.at("version").unsupported("is not 1.0");
   Vocabulary vocabulary;
   vocabulary.rules = TokenizerRules::tokenizers;

@@ -22,6 +22,27 @@ namespace fs = std::filesystem;
 const fs::path kModels = fs::path(ROPEWALK_GOLDEN_DIR) / "fixtures/models";
 const fs::path kTokenizerJson = fs::path(ROPEWALK_GOLDEN_DIR) / "tokenizer_json/tokenizers";
 
+/// GPT-2's alphabet as a vocab.json, and more entries.
+std::string alphabet(const std::string& more) {
+  std::string out = "{";
+  for (unsigned byte = 0; byte < 256; ++byte) {
+    const bool printable = (byte > 0x20 && byte < 0x7F) || (byte > 0xA0 && byte != 0xAD);
+    unsigned code = byte;
+    if (!printable) {
+      code = 256;
+      for (unsigned other = 0; other < byte; ++other)
+        code += !((other > 0x20 && other < 0x7F) || (other > 0xA0 && other != 0xAD));
+    }
+    std::string key;
+    if (code < 0x80) key = static_cast<char>(code);
+    else key = {static_cast<char>(0xC0 | code >> 6), static_cast<char>(0x80 | (code & 0x3F))};
+    if (key == "\"" || key == "\\") key = "\\" + key;
+    out += "\"" + key + "\": " + std::to_string(byte) + ", ";
+  }
+  out.resize(out.size() - 2);
+  return out + more + "}";
+}
+
 /// A folder with the tokenizer.model of stories260K (512 pieces) and whatever a test writes beside it.
 class HfVocabulary : public testing::Test {
  protected:
@@ -95,8 +116,8 @@ TEST_F(HfVocabulary, OtherKindsAreUnsupported) {
   fs::remove(folder_ / "tokenizer.model");
   write("vocab.json", "{}");
   EXPECT_EQ(message(), "unsupported: " + folder_.string() +
-                           ": no tokenizer.json or tokenizer.model, only vocab.json, which is not read yet; add the "
-                           "model's tokenizer.json, or pass token ids");
+                           ": no tokenizer.json or tokenizer.model, only vocab.json, which is not enough; add the "
+                           "model's tokenizer.json, the merges.txt of its vocab.json, or pass token ids");
   write("tokenizer.model", "IQ== 0\nIg== 1\n");  // of another form: see tiktoken_test.cpp
   EXPECT_EQ(message(), "bad_input: " + (folder_ / "tokenizer.model").string() +
                            ": not every byte is a token; fetch the file again or repair it");
@@ -155,10 +176,37 @@ TEST_F(HfVocabulary, VocabAndMerges) {
   EXPECT_EQ(message(),
             "bad_input: " + (folder_ / "merges.txt").string() +
                 ":3:1: the merge is not two pieces with a space between them; fetch the file again or repair it");
+  write("tokenizer_config.json", "{}");
+  EXPECT_EQ(message(), "unsupported: " + folder_.string() +
+                           ": vocab.json and merges.txt, and no tokenizer_class says how they are used; add the "
+                           "model's tokenizer.json, or say it in tokenizer_config.json: {\"tokenizer_class\": "
+                           "\"GPT2Tokenizer\"}, or Qwen2Tokenizer");
   write("tokenizer_config.json", R"({"tokenizer_class": "OddTokenizer"})");
   EXPECT_EQ(message(), "unsupported: " + folder_.string() +
                            ": vocab.json and merges.txt of a OddTokenizer, which is not known; add the model's "
                            "tokenizer.json, or pass token ids");
+}
+
+/// What transformers 5.23.0's classes name where no file does: bos, eos, unk, pad.
+TEST_F(HfVocabulary, ClassesNameTheirEndOfText) {
+  fs::remove(folder_ / "tokenizer.model");
+  write("vocab.json", alphabet(R"(, "he": 256, "hel": 257, "<|endoftext|>": 258)"));
+  write("merges.txt", "#version: 0.2\nh e\nhe l\n");
+  using Id = std::optional<std::int32_t>;
+  const auto expect = [&](const char* config, Id bos, Id eos, Id unk, Id pad) {
+    write("tokenizer_config.json", config);
+    const Vocabulary vocabulary = read();
+    EXPECT_EQ(vocabulary.bos, bos) << config;
+    EXPECT_EQ(vocabulary.eos, eos) << config;
+    EXPECT_EQ(vocabulary.unk, unk) << config;
+    EXPECT_EQ(vocabulary.pad, pad) << config;
+  };
+  expect(R"({"tokenizer_class": "GPT2Tokenizer"})", 258, 258, 258, {});
+  expect(R"({"tokenizer_class": "GPT2TokenizerFast", "eos_token": "he"})", 258, 256, 258, {});
+  expect(R"({"tokenizer_class": "GPT2Tokenizer", "bos_token": null, "unk_token": null})", {}, 258, {}, {});
+  expect(R"({"tokenizer_class": "Qwen2Tokenizer"})", {}, 258, 258, 258);
+  write("special_tokens_map.json", R"({"eos_token": "hel"})");
+  expect(R"({"tokenizer_class": "Qwen2TokenizerFast"})", {}, 257, 258, 258);
 }
 
 TEST_F(HfVocabulary, AddedTokensFromBothFiles) {
@@ -266,27 +314,6 @@ std::string regex_of(const std::string& regex) {
          regex + R"("}, "behavior": "Isolated", "invert": false}})";
 }
 
-/// GPT-2's alphabet as a vocab.json, and more entries.
-std::string alphabet(const std::string& more) {
-  std::string out = "{";
-  for (unsigned byte = 0; byte < 256; ++byte) {
-    const bool printable = (byte > 0x20 && byte < 0x7F) || (byte > 0xA0 && byte != 0xAD);
-    unsigned code = byte;
-    if (!printable) {
-      code = 256;
-      for (unsigned other = 0; other < byte; ++other)
-        code += !((other > 0x20 && other < 0x7F) || (other > 0xA0 && other != 0xAD));
-    }
-    std::string key;
-    if (code < 0x80) key = static_cast<char>(code);
-    else key = {static_cast<char>(0xC0 | code >> 6), static_cast<char>(0x80 | (code & 0x3F))};
-    if (key == "\"" || key == "\\") key = "\\" + key;
-    out += "\"" + key + "\": " + std::to_string(byte) + ", ";
-  }
-  out.resize(out.size() - 2);
-  return out + more + "}";
-}
-
 /// 50,256 tokens, GPT-2's number: bytes, then tokens that no text has. `change` sees each line.
 std::string tiktoken_lines(const std::function<std::string(int, std::string)>& change) {
   std::string out;
@@ -384,6 +411,14 @@ std::vector<BadTokenizer> bad_tokenizers() {
              "/merges.txt:2:1: the merge needs the piece 'bc', which is not in the vocabulary" + again),
       merges("a merge that gives no piece", "", "#version: 0.2\na b\n",
              "/merges.txt:2:1: the merge needs the piece 'ab', which is not in the vocabulary" + again),
+      merges(
+          "a file cut at the end of a line", R"(, "ab": 256, "abc": 257)", "#version: 0.2\na b\n",
+          "/merges.txt: its merges (1) make no token past id 256, and vocab.json goes on with 'abc', which its tokens "
+          "'ab' and 'c' give: the file is cut short; fetch it again; or add the tokenizer.json, if no merge is meant"),
+      merges(
+          "a file cut behind its first line", R"(, "ab": 256)", "#version: 0.2\n",
+          "/merges.txt: its merges (0) make no token past id 255, and vocab.json goes on with 'ab', which its tokens "
+          "'a' and 'b' give: the file is cut short; fetch it again; or add the tokenizer.json, if no merge is meant"),
       merges("a merge of one", "", "#version: 0.2\nab\n",
              "/merges.txt:2:1: the merge is not two pieces with a space between them" + again),
       merges("an id too large", R"(, "ab": 1073741824)", "",

@@ -72,6 +72,12 @@ TEST(TokenizerJson, RefusesWhatTheLibraryRefuses) {
   bad(file(R"({"type": "Unigram", "vocab": [["a", 0]], "unk_id": 17})"), "17",
       "'model/unk_id' is 17, expected a whole number from 0 to 0");
   bad(R"({"version": "1.0"})", "{", "the file has no 'model'");
+  bad(file(kModel, R"("vocabulary": {}, )"), "{}, ", "'vocabulary' is no key of a tokenizer.json");
+  bad(file(kModel, R"("truncation": 5, )"), "5, ", "'truncation' is 5, expected an object");
+  bad(R"({"version": null, "model": )" + kModel + "}", "null", "'version' is null, expected a string");
+  bad(R"({"added_tokens": null, "model": )" + kModel + "}", "null", "'added_tokens' is null, expected a list");
+  bad(file(R"({"type": null, "vocab": {"a": 0}, "merges": []})"), R"({"type")",
+      "'model' is of type null, expected a string");
   EXPECT_NE(refusal(file(R"({"type": "BPE", "vocab": {"a": 0, "a": 1}, "merges": []})")).find("bad_input"),
             std::string::npos);
 }
