@@ -228,5 +228,36 @@ TEST(ExtendPlan, PlanComparesMethodsAndWritesNothing) {
   }
 }
 
+/// The command at the end of a plan is one that extend takes.
+TEST(ExtendPlan, TheCommandItEndsWithIsNotRefused) {
+  Scratch scratch;
+  const auto followed = [&](const std::string& source, const std::string& model) {
+    std::string command = run({"extend", source, "--plan", "-c", "64k", "--json"}).json()["recommended"]["command"];
+    EXPECT_TRUE(command.starts_with("ropewalk extend ")) << command;
+    if (const std::size_t at = command.find(" MODEL "); at != std::string::npos)
+      command.replace(at, 7, " " + model + " ");
+    std::istringstream in(command.substr(9) + " --dry-run");
+    std::vector<std::string> words;
+    for (std::string word; in >> word;) words.push_back(word);
+    const Ran ran = run(words);
+    EXPECT_EQ(ran.exit, 0) << command << ran.err;
+    return command;
+  };
+  // a bare config.json has no weights
+  const fs::path folder = copy_of(model("stories260K"), scratch / "model");
+  spill(scratch / "bare.json", slurp(folder / "config.json"));
+  const std::string bare = (scratch / "bare.json").string();
+  EXPECT_NE(followed(bare, folder.string()).find("extend " + folder.string()), std::string::npos);
+  EXPECT_NE(
+      run({"extend", bare, "--plan", "-c", "64k"}).out.find("\nMODEL: the folder of " + bare + " and its weights"),
+      std::string::npos);
+  EXPECT_EQ(followed(folder.string(), "").find("--sliding-window"), std::string::npos);
+  // a window that hides the target is one of extend's questions
+  Json config = Json::parse(slurp(folder / "config.json"));
+  config.update({{"model_type", "mistral"}, {"architectures", {"MistralForCausalLM"}}, {"sliding_window", 256}});
+  spill(folder / "config.json", config.dump(1));
+  EXPECT_NE(followed(folder.string(), "").find(" --sliding-window none"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace ropewalk::tools::test

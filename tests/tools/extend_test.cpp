@@ -365,5 +365,20 @@ TEST(Extend, GgufWithDivisorsKnowsItsOriginalContext) {
   }
 }
 
+/// max_position_embeddings of a dynamic rope is the original context: what it serves is s times that.
+TEST(Extend, ADynamicRopeServesMoreThanTheFileSays) {
+  Scratch scratch;
+  const std::string source = model("tolstoy-4m"), out = (scratch / "long").string();
+  const Ran ran = run({"extend", source, "-o", out, "--rope", "dynamic,factor=4", "--json"});
+  ASSERT_EQ(ran.exit, 0) << ran.err;
+  EXPECT_EQ(ran.json()["context"], 1024);
+  EXPECT_EQ(ran.json()["original"], (Json{{"tokens", 256}, {"from", "the declared context"}}));
+  EXPECT_EQ(Json::parse(slurp(fs::path(out) / "config.json"))["max_position_embeddings"], 256);
+  EXPECT_EQ(ran.json()["engines"][0]["engine"], "transformers");
+  EXPECT_EQ(ran.json()["engines"][0]["context"], 1024);
+  const Ran text = run({"extend", source, "-o", out, "--rope", "dynamic,factor=4", "--overwrite"});
+  EXPECT_NE(text.out.find(", context 1024, weights by"), std::string::npos) << text.out;
+}
+
 }  // namespace
 }  // namespace ropewalk::tools::test
