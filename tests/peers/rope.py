@@ -191,7 +191,7 @@ def check_phi3(checks, ropewalk, folder, version, overlay):
     cases = {}
     for name, (words, _, _, _, able) in PHI3.items():
         for engine in (["--engine", f"transformers@{version}"], []):
-            out = folder / f"phi3-{version}-{len(cases)}"
+            out = folder / f"phi3-{version}-{name}-{len(engine)}"
             done = subprocess.run([ropewalk.binary, "extend", folder / "phi3", "-o", out, *words, *engine, "--no-sync", "--quiet"], capture_output=True, text=True)
             label = f"transformers {version}, phi3, {name}" + ("" if engine else ", no engine named")
             if not (int(version.split(".")[0]) in able if engine else able):
