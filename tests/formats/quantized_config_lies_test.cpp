@@ -14,8 +14,9 @@ namespace {
 /// Every field of an object, its own objects' too, as JSON pointers.
 void pointers_of(const Json& json, const std::string& at, std::vector<std::string>& out) {
   for (const auto& [key, value] : json.items()) {
-    out.push_back(at + "/" + key);
-    if (value.is_object()) pointers_of(value, out.back(), out);
+    const std::string own = at + "/" + key;  // not a reference into `out`, which grows
+    out.push_back(own);
+    if (value.is_object()) pointers_of(value, own, out);
   }
 }
 

@@ -26,9 +26,8 @@ inline TensorPtr levels(std::string name) {
 }
 
 inline TensorPtr text(std::string name, const std::string& value) {
-  std::vector<std::byte> bytes(value.size());
-  std::memcpy(bytes.data(), value.data(), value.size());
-  return memory_tensor(TensorInfo{std::move(name), {value.size()}, DType::u8}, std::move(bytes));
+  const std::span<const std::byte> bytes = std::as_bytes(std::span(value));
+  return memory_tensor(TensorInfo{std::move(name), {value.size()}, DType::u8}, {bytes.begin(), bytes.end()});
 }
 
 inline TensorPtr sizes(std::string name, std::int64_t out, std::int64_t in) {
