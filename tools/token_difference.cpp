@@ -49,9 +49,7 @@ TokenDifference first_difference(const TokenizedText& a, const TokenizedText& b,
 std::string difference_text(const TokenDifference& difference, const TokenizedText& a, const TokenizedText& b) {
   if (!difference.at) return b.source + ": the same " + plural(a.ids.size(), "id") + " as " + a.source;
   std::string out = "first difference at token " + std::to_string(*difference.at);
-  if (const auto& place = difference.place)
-    out += ", " + place->document + " line " + std::to_string(place->line) + ", byte " + std::to_string(place->byte) +
-           ": \"" + formats::on_one_line(place->before) + "\" | \"" + formats::on_one_line(place->after) + "\"";
+  if (const auto& place = difference.place) out += ", " + place->document + " " + formats::described(*place);
   return out + "\n" +
          aligned({{"  " + a.source, around(a, *difference.at)}, {"  " + b.source, around(b, *difference.at)}}) + "\n" +
          aligned({{"  tokens", std::to_string(a.ids.size()) + " and " + std::to_string(b.ids.size())}});

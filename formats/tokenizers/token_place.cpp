@@ -39,6 +39,11 @@ std::optional<TextPlace> place_after(const Tokenizer& tokenizer, std::span<const
   return place;
 }
 
+std::string described(const TextPlace& place) {
+  return "line " + std::to_string(place.line) + ", byte " + std::to_string(place.byte) + ": \"" +
+         on_one_line(place.before) + "\" | \"" + on_one_line(place.after) + "\"";
+}
+
 std::string on_one_line(std::string_view text) {
   std::string out;
   for (char c : text) {

@@ -21,6 +21,8 @@ struct TextPlace {
 /// stands. nullopt where they do not, which a normalizer may bring about.
 std::optional<TextPlace> place_after(const Tokenizer& tokenizer, std::span<const std::int32_t> ids,
                                      std::string_view text);
+/// "line 3, byte 17: "before" | "after"", on one line.
+std::string described(const TextPlace& place);
 /// As it stands on one line of a terminal: newlines as \n, other control characters as ?.
 std::string on_one_line(std::string_view text);
 
