@@ -22,9 +22,25 @@ TensorPtr in_order_of(TensorPtr tensor, RotaryPairs pairs, const ModelConfig& co
   return with_rotary_pairs(tensor, pairs, config);
 }
 
+/// Least and greatest of the values that are numbers.
+struct Range {
+  double least = INFINITY, greatest = -INFINITY;
+  std::uint64_t not_finite = 0;
+
+  void add(double value) {
+    if (!std::isfinite(value)) ++not_finite;
+    else least = std::min(least, value), greatest = std::max(greatest, value);
+  }
+};
+std::string text_of(const Range& range) {
+  return range.least <= range.greatest ? number_text(range.least, 3) + " to " + number_text(range.greatest, 3)
+                                       : "no number";
+}
+
 struct Sums {
   double max_error = 0, errors = 0, error_squares = 0, squares = 0, worst = 0;
   bool pass = true;
+  Range wanted, found;  // of a vector
 };
 
 bool same(double wanted, double found) { return same_value(wanted, found); }
@@ -80,11 +96,27 @@ Sums compare_values(const LazyTensor& wanted, const LazyTensor& found, DType typ
     b.resize(a.size());
     read(wanted, range, std::span<T>(a));
     read(found, range, std::span<T>(b));
+    if (wanted.info().shape.size() == 1) {
+      for (const T value : a) sums.wanted.add(static_cast<double>(value));
+      for (const T value : b) sums.found.add(static_cast<double>(value));
+    }
     for (std::uint64_t row = 0; row < range.size(); ++row)
       add_row<T>(type, std::span(a).subspan(row * columns, columns), std::span(b).subspan(row * columns, columns),
                  sums);
   }
   return sums;
+}
+
+bool is_gain(const TensorInfo& info) { return info.shape.size() == 1 && info.name.ends_with("norm.weight"); }
+
+/// What is wrong with the gains as a whole, whose errors alone would say less. Those that are no numbers are said where the
+/// source's are none either, which is no difference and yet nothing to compute with.
+void judge_gains(const Sums& sums, WeightDifference& difference) {
+  if (sums.found.not_finite > 0)
+    difference.flag = "gains that are no numbers, " + std::to_string(sums.found.not_finite) + " of them" +
+                      (difference.pass ? ", as in the source" : "");
+  else if (!difference.pass && (sums.found.least < sums.wanted.least || sums.found.greatest > sums.wanted.greatest))
+    difference.flag = "gains from " + text_of(sums.found) + ", out of the source's range of " + text_of(sums.wanted);
 }
 
 WeightDifference compare_tensor(const LazyTensor& wanted, const LazyTensor& found, DType type) {
@@ -100,15 +132,17 @@ WeightDifference compare_tensor(const LazyTensor& wanted, const LazyTensor& foun
   wanted.release();
   found.release();
   const auto n = static_cast<double>(std::max<std::uint64_t>(1, wanted.info().elements()));
-  return {wanted.name(),
-          type,
-          sums.max_error,
-          sums.errors / n,
-          std::sqrt(sums.error_squares / n),
-          std::sqrt(sums.squares / n),
-          sums.worst,
-          sums.pass,
-          {}};
+  WeightDifference out{wanted.name(),
+                       type,
+                       sums.max_error,
+                       sums.errors / n,
+                       std::sqrt(sums.error_squares / n),
+                       std::sqrt(sums.squares / n),
+                       sums.worst,
+                       sums.pass,
+                       {}};
+  if (is_gain(wanted.info())) judge_gains(sums, out);
+  return out;
 }
 
 bool in_blocks(DType type) { return info(type).block_elements > 1; }
@@ -117,6 +151,7 @@ double relative_error(const WeightDifference& d) { return d.rms > 0 ? d.rmse / d
 /// What a bound for each element cannot say.
 void judge_whole(const TensorInfo& shape, WeightDifference& difference) {
   const std::string type(info(difference.type).name);
+  if (!difference.flag.empty()) return;
   if (shape.shape.size() == 1 && in_blocks(difference.type)) {
     difference.pass = false;
     difference.flag = "a vector in " + type + ", which every consumer keeps in float";

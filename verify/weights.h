@@ -44,6 +44,8 @@ DType coarsest_encoding(const std::vector<TensorPtr>& tensors);
 ///   whose RMSE is kNothingLeft of its RMS or more: one bit a weight at its best leaves 0.60 of a normal distribution (Max
 ///     1960, table I), so no encoding loses that much, and a tensor that was zeroed, swapped or permuted does;
 ///   that is a vector: consumers keep norms and biases in float, and a gain of few bits bends every channel behind it.
+/// A norm's gains are flagged where they are no numbers, passing or not, and, with both ranges, where they err and leave the
+/// source's range.
 /// One whose RMSE over RMS is more than kOutlier times the median of the candidate's tensors of its type is flagged.
 /// Encodings without a decoder are Error(unsupported); of several errors the first tensor's, whatever the threads.
 std::vector<WeightDifference> compare_weights(const Checkpoint& source, const Checkpoint& candidate, int threads,

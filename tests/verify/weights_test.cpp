@@ -107,6 +107,46 @@ TEST(Weights, OneNormGainScaledFails) {
   EXPECT_EQ(failing(model, stored_as(scaled, DType::q8_0)), std::vector<std::string>{norm});
 }
 
+// Each fault beside its undamaged twin; the flag says what is wrong with the gains as a whole.
+TEST(Weights, GainsOutOfRangeAreSaid) {
+  const Checkpoint model = whole_blocks();
+  const std::string norm = "model.layers.2.input_layernorm.weight";
+  const auto of = [&](const Checkpoint& source, const Checkpoint& candidate) {
+    for (const WeightDifference& d : compare_weights(source, candidate, 1, {}))
+      if (d.name == norm) return d;
+    ADD_FAILURE() << "not compared";
+    return WeightDifference{};
+  };
+  const auto planted = [&](auto change) {
+    return changed(model, norm, [&](std::vector<float>& values) {
+      for (float& value : values) value = change(value);
+    });
+  };
+  const float nan = std::nanf("");
+  const auto flag = [&](const Checkpoint& candidate) {
+    const WeightDifference d = of(model, candidate);
+    EXPECT_FALSE(d.pass);
+    return d.flag;
+  };
+  EXPECT_NE(flag(planted([](float x) { return 1e4f * x; })).find("out of the source's range of "), std::string::npos);
+  EXPECT_EQ(flag(planted([](float x) { return -x; })).find("gains from -"), 0u);
+  EXPECT_NE(flag(planted([](float x) { return x - 1; })).find("out of the source's range"), std::string::npos);
+  EXPECT_EQ(flag(planted([&](float) { return nan; })), "gains that are no numbers, 64 of them");
+  EXPECT_EQ(flag(planted([](float) { return INFINITY; })), "gains that are no numbers, 64 of them");
+  const Checkpoint no_number = planted([&](float) { return nan; });
+  EXPECT_TRUE(of(no_number, no_number).pass) << "no difference";
+  EXPECT_EQ(of(no_number, no_number).flag, "gains that are no numbers, 64 of them, as in the source");
+  // controls: the same, one rounding, and errors within the range
+  EXPECT_TRUE(of(model, model).pass && of(model, model).flag.empty());
+  Checkpoint rounded = model;
+  for (TensorPtr& tensor : rounded.tensors)
+    if (tensor->name() == norm) tensor = cast(tensor, DType::bf16);
+  EXPECT_TRUE(of(model, rounded).pass && of(model, rounded).flag.empty());
+  const Checkpoint all_one = planted([](float) { return 1.f; });
+  EXPECT_FALSE(of(model, all_one).pass);
+  EXPECT_EQ(of(model, all_one).flag, "");
+}
+
 // Half a step of q8_0 is what a rounding may cost, not what a copy of q8_0 may.
 TEST(Weights, TheSameTypeOnBothSidesMustBeEqual) {
   const Checkpoint model = whole_blocks();
