@@ -150,6 +150,36 @@ std::vector<verify::DeviceInfo> named_devices(const std::string& text, const ver
   return chosen;
 }
 
+void declare_kept_sweeps(CommandLine& line, KeptSweeps& options) {
+  line.option("--checkpoint", options.file, "FILE",
+              "keep how far the work has come in FILE now and then: the same command, run again after a kill, goes on "
+              "from there, to the same bytes. The file goes when the command is done");
+  line.option("--checkpoint-every", options.every_seconds, 0, 86'400, "S",
+              "seconds between two writes of it (default 60), each after a layer; 0: after every layer");
+}
+
+void keep_sweeps(const KeptSweeps& options, const CommonOptions& common, SweepDevice& device, const Io& io) {
+  if (!options.file) return;
+  if (device.device)
+    throw Error(ErrorKind::usage, {}, "--checkpoint keeps what the CPU computes, and --device names a GPU",
+                "leave one of them out");
+  check_file_target(*options.file, true);
+  refuse_model_file(*options.file);
+  device.journal = std::make_unique<verify::SweepJournal>(
+      verify::SweepJournal::Options{.file = *options.file,
+                                    .every = std::chrono::seconds(options.every_seconds),
+                                    .overwrite = common.overwrite,
+                                    .threads = common.threads,
+                                    .release = ROPEWALK_VERSION,
+                                    .say = [&common, &io](const std::string& line) {
+                                      if (!common.quiet) io.err << line << "\n";
+                                    }});
+}
+
+void forget_sweeps(SweepDevice& device) {
+  if (device.journal) device.journal->remove();
+}
+
 verify::SweepOptions sweep_options(const CommonOptions& common, SweepDevice& device, Progress& progress, const Io& io) {
   if (!device.announcement.empty() && !common.quiet) io.err << device.announcement << "\n";
   device.announcement.clear();
@@ -158,6 +188,7 @@ verify::SweepOptions sweep_options(const CommonOptions& common, SweepDevice& dev
   options.progress = [&progress](int done) { progress.set(static_cast<std::uint64_t>(done)); };
   options.device = device.device;
   options.report = &device.report, options.known = &device.rounding;
+  options.journal = device.journal.get();
   return options;
 }
 

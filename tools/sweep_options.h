@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "tools/progress.h"
 #include "verify/device.h"
 #include "verify/sweep.h"
+#include "verify/sweep_journal.h"
 
 namespace ropewalk::tools {
 
@@ -22,6 +24,14 @@ struct DeviceChoice {
 /// --device, --precision, --attention, --device-memory.
 void declare_device(CommandLine& line, DeviceChoice& choice);
 
+/// Where sweeps of a command that is killed leave what they have.
+struct KeptSweeps {
+  std::optional<std::string> file;  // nullopt: nowhere
+  int every_seconds = 60;
+};
+/// --checkpoint, --checkpoint-every.
+void declare_kept_sweeps(CommandLine& line, KeptSweeps& options);
+
 /// Where sweeps of a command run: chosen once, before any byte is read.
 struct SweepDevice {
   std::optional<verify::DeviceOptions> device;  // nullopt: the host
@@ -29,7 +39,12 @@ struct SweepDevice {
   std::vector<verify::SweepReport> sweeps;      // of all, as tell_sweep() was told of them
   verify::KnownRounding rounding = {};          // of the models swept so far
   std::string announcement;                     // said on standard error when the first sweep begins; empty: nothing
+  std::unique_ptr<verify::SweepJournal> journal = {};  // of --checkpoint
 };
+/// Has what `device` sweeps kept as `options` say, and goes on from what is there. Error(usage) for a GPU.
+void keep_sweeps(const KeptSweeps& options, const CommonOptions& common, SweepDevice& device, const Io& io);
+/// The command is done and its results are out: nothing is left to go on with.
+void forget_sweeps(SweepDevice& device);
 /// auto: the CPU, until the GPU's results have been checked on one; which GPU that passes over is looked up and said only
 /// where auto was asked for. Error(usage) for what cannot be read or does not go with the CPU, Error(device) for a GPU
 /// that is not there.

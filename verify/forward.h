@@ -27,7 +27,9 @@ class Forward {
 
   const ModelConfig& config() const noexcept { return model_.config; }
   std::size_t rows() const noexcept { return rows_; }
+  /// Where the hidden states of a row are now; those of another run that came as far may take their place.
   const float* row(std::size_t index) const noexcept { return residual_.data() + index * stride_; }
+  float* row(std::size_t index) noexcept { return residual_.data() + index * stride_; }
   std::size_t stride() const noexcept { return stride_; }
 
  private:

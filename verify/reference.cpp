@@ -1,6 +1,7 @@
 #include "verify/reference.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <mutex>
 
@@ -9,7 +10,9 @@
 #include "lib/split_mix.h"
 #include "verify/forward.h"
 #include "verify/judge.h"
+#include "verify/layer_sweep.h"
 #include "verify/scores.h"
+#include "verify/sweep_journal.h"
 
 namespace ropewalk::verify {
 namespace {
@@ -83,10 +86,6 @@ class TopRow {
   std::vector<std::pair<float, std::int32_t>> best_;
 };
 
-void report(const SweepOptions& options, int layers_done) {
-  if (options.progress) options.progress(layers_done);
-}
-
 void refuse_device(const SweepOptions& options) {
   if (options.device)
     throw Error(ErrorKind::unsupported, {}, "references are saved and compared on the CPU, and --device names a GPU",
@@ -119,13 +118,14 @@ SavedReference make_reference(const Checkpoint& model, std::span<const Window> w
   const auto top = std::size_t(out.top);
   const Workers workers(options.threads);
   const std::vector<SketchedRow> sketched = sketched_rows(windows, out.sketch_every);
+  if (options.journal) options.journal->begin({"make_reference", {&model}, windows});
   Forward forward(model, windows, workers);
-  for (int layer = 0; layer < model.config.n_layers; ++layer) {
-    report(options, layer);
-    forward.run_layer(layer);
-    std::ranges::copy(sketches(forward, sketched, out.sketch_width, workers), std::back_inserter(out.sketches));
-  }
-  report(options, model.config.n_layers);
+  const std::vector<double> found =
+      run_layers(std::array{&forward}, options, sketched.size() * std::size_t(1 + out.sketch_width),
+                 [&](int, std::vector<double>& all) {
+                   std::ranges::copy(sketches(forward, sketched, out.sketch_width, workers), std::back_inserter(all));
+                 });
+  out.sketches.assign(found.begin(), found.end());  // floats, as they were
   std::vector<TopRow> best(forward.rows());
   const auto keep = [&](std::size_t first, std::size_t count, std::size_t column, HeadRows& block) {
     for (std::size_t r = 0; r < count; ++r) best[first + r].take(block.logits(r), block.width(), column, top);
@@ -199,6 +199,16 @@ double sketch_distance(std::span<const float> a, std::span<const float> b, std::
   return rows > 0 ? sum / double(rows) / mean_root : 0;
 }
 
+/// What of a reference layers are held against.
+std::string sketches_sha256(const SavedReference& reference) {
+  Sha256 hash;
+  const std::array<int, 4> shape = {reference.config.n_layers, reference.config.d_model, reference.sketch_every,
+                                    reference.sketch_width};
+  hash.update(std::as_bytes(std::span(shape)));
+  hash.update(std::as_bytes(std::span(reference.sketches)));
+  return hash.finish();
+}
+
 }  // namespace
 
 ReferenceResult compare_with_reference(const SavedReference& reference, const Checkpoint& candidate,
@@ -217,17 +227,15 @@ ReferenceResult compare_with_reference(const SavedReference& reference, const Ch
       source.n_layers == config.n_layers && source.d_model == config.d_model && reference.sketch_width > 0;
   const auto numbers = std::size_t(1 + reference.sketch_width);
   ReferenceResult out;
+  if (options.journal)
+    options.journal->begin({"compare_with_reference", {&candidate}, windows, sketches_sha256(reference)});
   Forward forward(candidate, windows, workers);
-  for (int layer = 0; layer < config.n_layers; ++layer) {
-    report(options, layer);
-    forward.run_layer(layer);
-    if (!same_shape) continue;
-    const std::size_t each = sketched.size() * numbers;
-    out.pair.layer_distance.push_back(
-        sketch_distance(std::span(reference.sketches).subspan(std::size_t(layer) * each, each),
-                        sketches(forward, sketched, reference.sketch_width, workers), numbers));
-  }
-  report(options, config.n_layers);
+  out.pair.layer_distance =
+      run_layers(std::array{&forward}, options, same_shape ? 1 : 0, [&](int layer, std::vector<double>& found) {
+        const std::size_t each = sketched.size() * numbers;
+        found.push_back(sketch_distance(std::span(reference.sketches).subspan(std::size_t(layer) * each, each),
+                                        sketches(forward, sketched, reference.sketch_width, workers), numbers));
+      });
 
   const auto top = std::size_t(reference.top);
   std::vector<float> logits(reference.top_ids.size());  // the candidate's, of the tokens that the reference names

@@ -1,19 +1,18 @@
 #include "verify/sweep.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "lib/error.h"
 #include "verify/device_sweep.h"
 #include "verify/forward.h"
+#include "verify/layer_sweep.h"
 #include "verify/scores.h"
+#include "verify/sweep_journal.h"
 
 namespace ropewalk::verify {
 namespace {
-
-void report(const SweepOptions& options, int layers_done) {
-  if (options.progress) options.progress(layers_done);
-}
 
 /// The devices asked for, as many as have a window each.
 class OpenDevices {
@@ -36,17 +35,6 @@ class OpenDevices {
   std::vector<std::unique_ptr<Accelerator>> open_;
 };
 
-Forward run_layers(const Checkpoint& model, std::span<const Window> windows, const Workers& workers,
-                   const SweepOptions& options) {
-  Forward forward(model, windows, workers);
-  for (int layer = 0; layer < model.config.n_layers; ++layer) {
-    report(options, layer);
-    forward.run_layer(layer);
-  }
-  report(options, model.config.n_layers);
-  return forward;
-}
-
 /// Mean over rows of |a - b| / |a|, 2-norms in double, rows in order. 0 where both are the same, also where |a| is 0.
 double distance(const Forward& a, const Forward& b, std::span<const Window> windows, const Workers& workers) {
   const auto width = std::size_t(a.config().d_model);
@@ -63,6 +51,32 @@ double distance(const Forward& a, const Forward& b, std::span<const Window> wind
     }
   });
   return mean_of(window_sums(rows, windows), windows);
+}
+
+/// Scores as a journal keeps them: three numbers each, exactly.
+std::vector<double> numbers_of(const std::vector<std::vector<TokenScore>>& scores) {
+  std::vector<double> numbers;
+  for (const auto& window : scores)
+    for (const TokenScore& score : window)
+      numbers.insert(numbers.end(), {score.nll, double(score.argmax), double(score.entropy)});
+  return numbers;
+}
+/// Error(bad_input) unless they are what numbers_of() makes of scores of these windows.
+std::vector<std::vector<TokenScore>> scores_of(const std::vector<double>& numbers, std::span<const Window> windows) {
+  std::vector<std::vector<TokenScore>> scores;
+  std::size_t at = 0;
+  bool fits = true;
+  for (const Window& window : windows)
+    for (TokenScore& score : scores.emplace_back(window.empty() ? 0 : window.size() - 1)) {
+      fits = fits && numbers.size() - at >= 3 && numbers[at + 1] >= -1 && numbers[at + 1] < 1 << 30;
+      if (!fits) break;
+      score = {numbers[at], static_cast<std::int32_t>(numbers[at + 1]), static_cast<float>(numbers[at + 2])};
+      at += 3;
+    }
+  if (!fits || at != numbers.size())
+    throw Error(ErrorKind::bad_input, {}, "the results kept of a finished sweep are not of its windows",
+                "remove the file that unfinished sweeps are kept in");
+  return scores;
 }
 
 /// run_head of two models whose vocabularies are one.
@@ -105,9 +119,14 @@ void KnownRounding::add(const Checkpoint& model, DType type, const WeightRoundin
 std::vector<std::vector<TokenScore>> score(const Checkpoint& model, std::span<const Window> windows,
                                            const SweepOptions& options) {
   if (options.device) return device_score(OpenDevices(*options.device, windows.size()).all(), model, windows, options);
+  if (options.journal)
+    if (const auto found = options.journal->begin({"score", {&model}, windows})) return scores_of(*found, windows);
   const Workers workers(options.threads);
-  const Forward forward = run_layers(model, windows, workers, options);
-  return token_scores(run_head(forward, read_head(model, workers), next_ids(windows), workers, {}), windows);
+  Forward forward(model, windows, workers);
+  run_layers(std::array{&forward}, options);
+  auto scores = token_scores(run_head(forward, read_head(model, workers), next_ids(windows), workers, {}), windows);
+  if (options.journal) options.journal->finish(numbers_of(scores));
+  return scores;
 }
 
 std::vector<std::size_t> split_windows(const ModelConfig& config, std::span<const std::size_t> lengths,
@@ -133,7 +152,8 @@ LogitsResult logits(const Checkpoint& model, const Window& window, int last, con
   if (options.device) return device_logits(OpenDevices(*options.device, 1).all(), model, window, last, options);
   const Workers workers(options.threads);
   const std::span<const Window> windows(&window, 1);
-  const Forward forward = run_layers(model, windows, workers, options);
+  Forward forward(model, windows, workers);
+  run_layers(std::array{&forward}, options);
   const auto n_vocab = std::size_t(model.config.n_vocab);
   const std::size_t skipped = rows_before_last(window.size(), last);
   LogitsResult out;
@@ -157,19 +177,14 @@ PairResult compare(const Checkpoint& a, const Checkpoint& b, std::span<const Win
                     a.label,
                 "compare models with the same vocabulary");
   if (options.device) return device_compare(OpenDevices(*options.device, windows.size()).all(), a, b, windows, options);
+  if (options.journal) options.journal->begin({"compare", {&a, &b}, windows});
   const Workers workers(options.threads);
   Forward forward_a(a, windows, workers), forward_b(b, windows, workers);
   const bool same_shape = a.config.n_layers == b.config.n_layers && a.config.d_model == b.config.d_model;
-  const int layers = std::max(a.config.n_layers, b.config.n_layers);
   PairResult result;
-  for (int layer = 0; layer < layers; ++layer) {
-    report(options, layer);
-    if (layer < a.config.n_layers) forward_a.run_layer(layer);
-    if (layer < b.config.n_layers) forward_b.run_layer(layer);
-    if (same_shape) result.layer_distance.push_back(distance(forward_a, forward_b, windows, workers));
-  }
-  report(options, layers);
-
+  result.layer_distance = run_layers(
+      std::array{&forward_a, &forward_b}, options, same_shape ? 1 : 0,
+      [&](int, std::vector<double>& found) { found.push_back(distance(forward_a, forward_b, windows, workers)); });
   result.scores = pair_scores(
       run_pair_head(forward_a, forward_b, read_head(a, workers), read_head(b, workers), next_ids(windows), workers),
       windows);

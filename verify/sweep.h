@@ -66,12 +66,16 @@ class KnownRounding {
   std::vector<Known> all_;
 };
 
+class SweepJournal;
+
 struct SweepOptions {
   int threads = 0;                              // 0: lib's available_threads()
   std::function<void(int done)> progress = {};  // of layers; generate: of tokens
   std::optional<DeviceOptions> device = {};     // nullopt: the host
   SweepReport* report = nullptr;                // filled by sweeps on a device
   KnownRounding* known = nullptr;               // of sweeps of the same models before this one
+  // verify/sweep_journal.h: score, compare, make_reference, compare_with_reference on the host go on from what it has
+  SweepJournal* journal = nullptr;
 };
 
 /// What one model thinks of one token given those before it.
