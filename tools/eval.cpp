@@ -28,6 +28,7 @@ struct EvalOptions {
   std::vector<std::string> max, min;
   SourceOptions modifiers;
   DeviceChoice device;
+  KeptSweeps kept;
   CommonOptions common;
 };
 
@@ -55,6 +56,7 @@ void declare(CommandLine& line, EvalOptions& options) {
   declare_modifiers(line, options.modifiers);
   declare_unmerged(line, options.modifiers);
   declare_device(line, options.device);
+  declare_kept_sweeps(line, options.kept);
   declare_common(line, options.common);
   line.example("ropewalk eval model arc-test.jsonl --examples arc-train.jsonl --few-shot 25 --min acc_norm@arc=58%",
                "the row of a model card, as a gate");
@@ -224,6 +226,7 @@ int run_eval(const EvalOptions& options, Io& io) {
   check_reports(options.common);
   (void)shots_of(options.shots, HarnessTask::arc);  // its spelling, before any byte is read
   SweepDevice device = choose_device(options.device);
+  keep_sweeps(options.kept, options.common, device, io);
   const TaskRows rows = read_rows(options.files, io), examples = read_rows(options.examples, io);
   const std::vector<HarnessTask> tasks = asked_tasks(options, rows);
   const std::vector<PlacedGate> gates = gates_of(options, tasks);
@@ -258,13 +261,15 @@ int run_eval(const EvalOptions& options, Io& io) {
     Json figures = Json::array();
     for (const Figure& figure : figures_of(result)) {
       figures.push_back(figure_json(result, figure));
-      const double value = verify::mean_of(figure.values).mean;
-      const Json& error = figures.back()["standard_error"];
+      const auto [value, error] = mean_of(result, figure);
       table.columns.push_back({task_name(result.task) + " " + figure.name, true});
-      table.rows.front().push_back(fixed_text(100 * value, 2) +
-                                   (error.is_null() ? "" : " ± " + fixed_text(100 * error.get<double>(), 2)));
-      placed.push_back({table.rows.front().front(), figure.name, task_name(result.task), task_name(result.task), value,
-                        FigureKind::share});
+      table.rows.front().push_back(fixed_text(100 * value, 2) + (error ? " ± " + fixed_text(100 * *error, 2) : ""));
+      PlacedFigure& one =
+          placed.emplace_back(PlacedFigure{table.rows.front().front(), figure.name, task_name(result.task),
+                                           task_name(result.task), value, FigureKind::share});
+      if (!error) continue;
+      const double half = verify::kNormal95 * *error;
+      one.interval = {std::max(0.0, value - half), std::min(1.0, value + half)};
     }
     output.body["results"].push_back({{"task", formats::harness_task_name(result.task)},
                                       {"few_shot", result.shots},
@@ -276,11 +281,7 @@ int run_eval(const EvalOptions& options, Io& io) {
   output.text("multiple choice by log-likelihood, as lm_eval 0.4.13: " + shots_text(results) + on_device(device) +
               unmerged_text(options.modifiers));
   output.table(std::move(table));
-  const bool pass = judge_placed(gates, placed, "task", output);
-  output.body["device"] = device_json(device);
-  output.body["unmerged"] = options.modifiers.unmerged;
-  emit(output, options.common, io);
-  return pass ? 0 : 1;
+  return finish({gates, std::move(placed), "task", options.modifiers.unmerged}, device, options.common, io, output);
 }
 
 }  // namespace

@@ -68,23 +68,34 @@ std::vector<Figure> figures_of(const TaskResult& result) {
   return figures;
 }
 
+verify::MeanOf mean_of(const TaskResult& result, const Figure& figure) {
+  verify::MeanOf all = verify::mean_of(figure.values);
+  if (result.task != HarnessTask::mmlu) return all;
+  std::vector<double> errors;
+  std::vector<std::size_t> sizes;
+  for (const GroupFigures& group : by_group(result, figure)) {
+    errors.push_back(verify::mean_of(group.values).standard_error.value_or(0));
+    sizes.push_back(group.values.size());
+  }
+  all.standard_error = verify::pooled_error(errors, sizes);
+  return all;
+}
+
 Json figure_json(const TaskResult& result, const Figure& figure) {
-  const verify::MeanOf mean = verify::mean_of(figure.values);
+  const verify::MeanOf mean = mean_of(result, figure);
   Json out = {{"name", figure.name}, {"value", mean.mean}, {"standard_error", error_json(mean.standard_error)}};
   out["mean_of_groups"] = nullptr;
   out["groups"] = Json::array();
   if (result.task != HarnessTask::mmlu) return out;
-  std::vector<double> means, errors;
-  std::vector<std::size_t> sizes;
+  std::vector<double> means;
   for (const GroupFigures& group : by_group(result, figure)) {
     const verify::MeanOf own = verify::mean_of(group.values);
-    means.push_back(own.mean), errors.push_back(own.standard_error.value_or(0)), sizes.push_back(group.values.size());
+    means.push_back(own.mean);
     out["groups"].push_back({{"name", group.name},
                              {"rows", group.values.size()},
                              {"value", own.mean},
                              {"standard_error", error_json(own.standard_error)}});
   }
-  out["standard_error"] = error_json(verify::pooled_error(errors, sizes));
   out["mean_of_groups"] = verify::mean_of(means).mean;
   return out;
 }

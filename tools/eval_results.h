@@ -39,6 +39,8 @@ struct Figure {
 /// acc and acc_norm, acc, mc1 or mc2.
 std::vector<Figure> figures_of(const TaskResult& result);
 
+/// With the standard error as the harness has it: of mmlu its subjects' together.
+verify::MeanOf mean_of(const TaskResult& result, const Figure& figure);
 /// {name, value, standard_error, mean_of_groups, groups}: of mmlu the mean over its rows, and over its subjects, which
 /// older cards give.
 Json figure_json(const TaskResult& result, const Figure& figure);

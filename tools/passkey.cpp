@@ -28,6 +28,7 @@ struct PasskeyOptions {
   TextOptions text;
   SourceOptions modifiers;
   DeviceChoice device;
+  KeptSweeps kept;
   CommonOptions common;
 };
 
@@ -53,6 +54,7 @@ void declare(CommandLine& line, PasskeyOptions& options) {
   declare_modifiers(line, options.modifiers);
   declare_unmerged(line, options.modifiers);
   declare_device(line, options.device);
+  declare_kept_sweeps(line, options.kept);
   declare_common(line, options.common);
   line.example("ropewalk passkey base tuned -c 4k,8k,16k --svg passkey.svg", "which of the two finds it, and where");
   line.example("ropewalk passkey model.gguf -c 64k --depths random --iterations 20 --min accuracy=0.9",
@@ -243,8 +245,10 @@ std::vector<PlacedFigure> figures_of(const std::vector<SourceCells>& all, const 
   std::vector<PlacedFigure> figures;
   for (const SourceCells& source : all)
     for (std::size_t context = 0; context < contexts.size(); ++context)
-      figures.push_back({source.name, "accuracy", std::to_string(contexts[context]), contexts[context],
-                         source.lengths[context].accuracy(), FigureKind::share});
+      figures.push_back(
+          {source.name, "accuracy", std::to_string(contexts[context]), contexts[context],
+           source.lengths[context].accuracy(), FigureKind::share,
+           verify::share_interval(double(source.lengths[context].correct), double(source.lengths[context].asked))});
   return figures;
 }
 
@@ -276,6 +280,7 @@ int run_passkey(const PasskeyOptions& options, Io& io) {
   std::vector<int> contexts = options.contexts ? parse_contexts(*options.contexts) : std::vector<int>{};
   const auto depths = parse_depths(options.depths);
   SweepDevice device = choose_device(options.device);
+  keep_sweeps(options.kept, options.common, device, io);
   const Corpus corpus = haystack_text(options, io);
   std::string text;
   for (const std::string& document : corpus.documents) text += document;
@@ -310,20 +315,17 @@ int run_passkey(const PasskeyOptions& options, Io& io) {
                  {"iterations", options.iterations},
                  {"seed", options.seed},
                  {"random_depths", !depths},
-                 {"results", results_json(all, contexts, depths)},
-                 {"device", device_json(device)},
-                 {"unmerged", options.modifiers.unmerged}};
+                 {"results", results_json(all, contexts, depths)}};
   output.text(
       protocol_text(options, corpus) + on_device(device) + unmerged_text(options.modifiers) +
       "\nteacher-forced: found means that greedy decoding gives the key and ends it there; the published protocol "
       "takes the first number in ten tokens, which is a little laxer");
   show(output, all, contexts, depths);
-  const bool pass = judge_placed(gates, figures_of(all, contexts), "context", output);
   output.drawings = {heat_maps(protocol_text(options, {}), "tokens", "depth", heat_maps_of(all, contexts, depths))};
   if (options.svg)
     write_file(*options.svg, output.drawings.front().svg, {.overwrite = options.common.overwrite, .sync = false});
-  emit(output, options.common, io);
-  return pass ? 0 : 1;
+  return finish({gates, figures_of(all, contexts), "context", options.modifiers.unmerged}, device, options.common, io,
+                output);
 }
 
 }  // namespace

@@ -31,6 +31,7 @@ struct PerplexityOptions {
   TextOptions text;
   SourceOptions modifiers;
   DeviceChoice device;
+  KeptSweeps kept;
   CommonOptions common;
 };
 
@@ -65,6 +66,7 @@ void declare(CommandLine& line, PerplexityOptions& options) {
   declare_modifiers(line, options.modifiers);
   declare_unmerged(line, options.modifiers);
   declare_device(line, options.device);
+  declare_kept_sweeps(line, options.kept);
   declare_common(line, options.common);
   line.example("ropewalk perplexity base base+rope=yarn,factor=8 tuned -f text.txt -c 256,1k,2k",
                "a Markdown table for a model card");
@@ -151,14 +153,14 @@ std::vector<PlacedGate> gates_of(const PerplexityOptions& options, const std::ve
   return placed_gates(options.max, options.min, known, lengths_as_places(contexts));
 }
 
-/// The documents that --min-tokens and --samples leave, of which `counts` says the tokens: the same ones for every
+/// Leaves of a corpus, and of its ids, the documents that --min-tokens and --samples leave: the same ones for every
 /// source. What it left out.
-std::string choose_documents(const PerplexityOptions& options, const std::vector<std::vector<std::int32_t>>& encoded,
-                             Corpus& corpus) {
+std::string choose_documents(const PerplexityOptions& options, Documents& encoded, Corpus& corpus) {
   if (!options.min_tokens && !options.samples) return "";
   const std::size_t needed = options.min_tokens ? static_cast<std::size_t>(*options.min_tokens) : 0,
                     most = options.samples ? static_cast<std::size_t>(*options.samples) : encoded.size();
   Corpus kept{.path = corpus.path, .bundled = corpus.bundled};
+  Documents kept_ids;
   std::size_t short_ones = 0;
   for (std::size_t i = 0; i < encoded.size() && kept.names.size() < most; ++i) {
     if (encoded[i].size() < needed) {
@@ -168,6 +170,7 @@ std::string choose_documents(const PerplexityOptions& options, const std::vector
     kept.names.push_back(corpus.names[i]);
     if (corpus.given_ids()) kept.ids.push_back(std::move(corpus.ids[i]));
     else kept.documents.push_back(std::move(corpus.documents[i]));
+    kept_ids.push_back(std::move(encoded[i]));
   }
   if (kept.names.empty())
     throw Error(ErrorKind::bad_input, {.path = corpus.path},
@@ -175,7 +178,7 @@ std::string choose_documents(const PerplexityOptions& options, const std::vector
   kept.sha256 = text_hash(kept);
   const std::string line = "; " + plural(kept.names.size(), "document") + " of " + std::to_string(encoded.size()) +
                            (short_ones > 0 ? ", " + std::to_string(short_ones) + " too short" : "");
-  corpus = std::move(kept);
+  corpus = std::move(kept), encoded = std::move(kept_ids);
   return line;
 }
 
@@ -213,6 +216,7 @@ int run_perplexity(const PerplexityOptions& options, Io& io) {
   check_last(options.last, contexts);
   if (!contexts.empty()) (void)gates_of(options, contexts);
   SweepDevice device = choose_device(options.device);
+  keep_sweeps(options.kept, options.common, device, io);
   const auto published = options.compare ? parse_published(*options.compare, read_text(*options.compare, io))
                                          : std::vector<PublishedFigure>{};
   Corpus corpus = read_corpus(options.text, io);
@@ -222,7 +226,6 @@ int run_perplexity(const PerplexityOptions& options, Io& io) {
   std::vector<Opened> opened;
   opened.push_back(open_one(options.sources.front(), false, options, corpus, output, io));
   const std::string chosen = choose_documents(options, opened.front().documents, corpus);
-  if (!chosen.empty()) opened.front().documents = corpus_ids(corpus, opened.front().source.checkpoint);
   for (std::size_t i = 1; i < options.sources.size(); ++i)
     opened.push_back(open_one(options.sources[i], false, options, corpus, output, io));
   if (options.baseline) opened.push_back(open_one(*options.baseline, true, options, corpus, output, io));
@@ -281,11 +284,7 @@ int run_perplexity(const PerplexityOptions& options, Io& io) {
     }
     if (!rows.empty()) std::ranges::move(perplexity_drawings(rows), std::back_inserter(output.drawings));
   }
-  const bool pass = judge_placed(gates, figures, "context", output);
-  output.body["device"] = device_json(device);
-  output.body["unmerged"] = options.modifiers.unmerged;
-  emit(output, options.common, io);
-  return pass ? 0 : 1;
+  return finish({gates, std::move(figures), "context", options.modifiers.unmerged}, device, options.common, io, output);
 }
 
 }  // namespace

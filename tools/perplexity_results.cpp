@@ -192,12 +192,14 @@ std::vector<PlacedFigure> figures_of(const ProtocolResults& results, bool with_p
     for (std::size_t i = 0; i < source.results.size(); ++i) {
       if (!source.results[i]) continue;
       const verify::PerplexityResult& result = *source.results[i];
-      const auto add = [&](const char* figure, double value, FigureKind kind) {
-        figures.push_back({name, figure, std::to_string(result.context), result.context, value, kind});
+      const auto add = [&](const char* figure, double value, FigureKind kind,
+                           std::optional<verify::Interval> interval) {
+        figures.push_back({name, figure, std::to_string(result.context), result.context, value, kind, interval});
       };
-      add("ppl", result.perplexity, FigureKind::number);
-      if (result.last && result.last->tokens > 0) add("ppl_last", std::exp(result.last->nll), FigureKind::number);
-      if (taxes[i]) add("short_context_tax", *taxes[i], FigureKind::change);
+      add("ppl", result.perplexity, FigureKind::number, result.interval);
+      if (result.last && result.last->tokens > 0)
+        add("ppl_last", std::exp(result.last->nll), FigureKind::number, result.last_interval);
+      if (taxes[i]) add("short_context_tax", *taxes[i], FigureKind::change, std::nullopt);
     }
   }
   return figures;

@@ -73,18 +73,26 @@ bool judge_placed(const std::vector<PlacedGate>& gates, const std::vector<Placed
       if (figure.name != gate.name || (gate.place && *gate.place != figure.place)) continue;
       any = true;
       const bool pass = verify::holds(gate.bound, figure.value, gate.limit);
-      const std::string name = figure.source + ": " + figure.name + "@" + figure.place,
-                        found = value_text(figure.value, figure.kind) +
-                                (gate.bound == verify::Bound::min ? ", at least " : ", at most ") +
-                                value_text(gate.limit, figure.kind) + " asked for";
+      const bool least = gate.bound == verify::Bound::min;
+      const std::string words = least ? "at least " : "at most ",
+                        name = figure.source + ": " + figure.name + "@" + figure.place;
+      std::string found =
+          value_text(figure.value, figure.kind) + ", " + words + value_text(gate.limit, figure.kind) + " asked for";
+      Json confident;
+      if (figure.interval) {
+        const double end = least ? figure.interval->low : figure.interval->high;
+        confident = end;
+        found += "; with 95 % confidence " + words + value_text(end, figure.kind);
+      }
       output.checks.push_back({name, pass, found});
-      if (!pass) output.text("FAILED " + name + " is " + found);
+      output.text((pass ? "passed " : "FAILED ") + name + " is " + found);
       output.body["gates"].push_back({{"source", figure.source},
                                       {"name", figure.name},
                                       {place_key, figure.place_json},
                                       {"value", figure.value},
                                       {"bound", verify::name(gate.bound)},
                                       {"limit", gate.limit},
+                                      {"confident", confident},
                                       {"pass", pass}});
       all = all && pass;
     }
@@ -94,6 +102,15 @@ bool judge_placed(const std::vector<PlacedGate>& gates, const std::vector<Placed
     all = false;
   }
   return all;
+}
+
+int finish(const Judged& judged, SweepDevice& device, const CommonOptions& common, const Io& io, Output& output) {
+  const bool pass = judge_placed(judged.gates, judged.figures, judged.place_key, output);
+  output.body["device"] = device_json(device);
+  output.body["unmerged"] = judged.unmerged;
+  emit(output, common, io);
+  forget_sweeps(device);
+  return pass ? 0 : 1;
 }
 
 }  // namespace ropewalk::tools

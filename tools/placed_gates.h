@@ -6,6 +6,8 @@
 #include <vector>
 
 #include "tools/render.h"
+#include "tools/sweep_options.h"
+#include "verify/block_mean.h"
 #include "verify/gates.h"
 
 namespace ropewalk::tools {
@@ -45,11 +47,23 @@ struct PlacedFigure {
   Json place_json;  // the place as JSON has it
   double value = 0;
   FigureKind kind = FigureKind::number;
+  std::optional<verify::Interval> interval = {};  // of longer texts, or more rows, of the kind; nullopt: not known
 };
-/// Holds every gate against every figure it names: a check each, FAILED lines, and body["gates"] with the place under
-/// `place_key`. True if all passed; a gate that names no figure has failed.
+/// Holds the value of every figure against every gate that names it, and says beside it which end of its interval is nearer
+/// to the limit: a line and a check each, and body["gates"] with the place under `place_key`. True if all passed; a gate
+/// that names no figure has failed.
 bool judge_placed(const std::vector<PlacedGate>& gates, const std::vector<PlacedFigure>& figures,
                   const std::string& place_key, Output& output);
+
+/// What a command has found, and how.
+struct Judged {
+  std::vector<PlacedGate> gates;
+  std::vector<PlacedFigure> figures;
+  std::string place_key;
+  bool unmerged = false;
+};
+/// Judges and prints it, with the device and whether adapters were merged; nothing is left to go on with. The exit code.
+int finish(const Judged& judged, SweepDevice& device, const CommonOptions& common, const Io& io, Output& output);
 
 /// "12.5%"
 std::string percent_text(double share);

@@ -73,6 +73,27 @@ bool drops_a_label(const WindowPlan& plan, std::size_t window) {
   return plan.protocol == Protocol::hf && !first_id_is_label;
 }
 
+/// Losses of scored positions from `from` on, in blocks within their windows. weights: of a token, by window.
+std::vector<Block> blocks_of(const WindowPlan& plan, const std::vector<std::vector<TokenScore>>& scores,
+                             const std::vector<double>& weights, int from) {
+  const auto first = [&](const WindowSpan& span) { return std::max(from, span.first_scored); };
+  std::size_t positions = 0;
+  for (const WindowSpan& span : plan.spans) positions += std::size_t(std::max(0, span.last_scored - first(span)));
+  const int length = static_cast<int>(block_length(positions));
+  std::vector<Block> blocks;
+  for (std::size_t w = 0; w < plan.spans.size(); ++w)
+    for (int begin = first(plan.spans[w]); begin < plan.spans[w].last_scored; begin += length) {
+      Block& block = blocks.emplace_back();
+      for (int t = begin; t < std::min(begin + length, plan.spans[w].last_scored); ++t)
+        block.sum += weights[w] * scores[w][std::size_t(t) - 1].nll, block.n += weights[w];
+    }
+  return blocks;
+}
+Interval perplexity_interval(const std::vector<Block>& blocks) {
+  const BlockMean mean = mean_of_blocks(blocks);
+  return {std::exp(mean.value - mean.error), std::exp(mean.value + mean.error)};
+}
+
 }  // namespace
 
 const char* protocol_name(Protocol protocol) {
@@ -168,6 +189,7 @@ PerplexityResult summarise(const WindowPlan& plan, const std::vector<std::vector
   for (const auto& [from, to] : position_buckets(plan.context)) result.positions.push_back({from, to, 0, 0});
   PositionBucket at_end{plan.context - last, plan.context, 0, 0};
   double weighted = 0, weights = 0;
+  std::vector<double> token_weights;
   for (std::size_t w = 0; w < plan.spans.size(); ++w) {
     const WindowSpan& span = plan.spans[w];
     double sum = 0;
@@ -185,6 +207,7 @@ PerplexityResult summarise(const WindowPlan& plan, const std::vector<std::vector
     const double weight = plan.protocol == Protocol::yarn ? 1 : counted;
     weighted += mean * weight;
     weights += weight;
+    token_weights.push_back(weight / scored);
     result.tokens += static_cast<std::uint64_t>(counted);
   }
   for (PositionBucket& bucket : result.positions)
@@ -193,7 +216,10 @@ PerplexityResult summarise(const WindowPlan& plan, const std::vector<std::vector
   if (last > 0) {
     if (at_end.tokens > 0) at_end.nll /= double(at_end.tokens);
     result.last = at_end;
+    result.last_interval =
+        perplexity_interval(blocks_of(plan, scores, std::vector<double>(plan.spans.size(), 1), at_end.from));
   }
+  result.interval = perplexity_interval(blocks_of(plan, scores, token_weights, 0));
   result.nll = weighted / weights;
   result.perplexity = std::exp(result.nll);
   return result;

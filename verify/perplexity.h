@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "verify/block_mean.h"
 #include "verify/sweep.h"
 
 namespace ropewalk::verify {
@@ -68,6 +69,8 @@ struct PerplexityResult {
   std::vector<double> window_nll;
   std::vector<PositionBucket> positions;
   std::optional<PositionBucket> last;  // of the positions asked for
+  // of `perplexity`, and of exp of last's mean: from blocks of what is scored, each with its window's weight
+  Interval interval, last_interval;
 };
 /// scores: of all windows of the plan, by score(). last: also what is scored at the last so many positions of the
 /// context, at most context - 1; 0: nothing.

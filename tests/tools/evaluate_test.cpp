@@ -133,6 +133,9 @@ TEST(Passkey, Gates) {
   EXPECT_EQ(failed.exit, 1);
   EXPECT_NE(failed.out.find("FAILED " + base + ": accuracy@144 is 0.0%, at least 50.0% asked for"), std::string::npos)
       << failed.out;
+  // none of one: Wilson's interval ends at z^2 / (1 + z^2)
+  EXPECT_NE(failed.out.find("50.0% asked for; with 95 % confidence at least 0.0%"), std::string::npos) << failed.out;
+  EXPECT_NE(gated("accuracy=0").out.find("passed " + base + ": accuracy@144 is 0.0%"), std::string::npos);
   EXPECT_EQ(gated("accuracy@160=0").exit, 0);
   for (const char* gate : {"accuracy", "accuracy@1k=0.5", "accuracy=2", "top1=0.5", "accuracy@=0.5", "accuracy=x"})
     EXPECT_EQ(gated(gate).exit, 2) << gate;

@@ -107,6 +107,10 @@ TEST_F(PerplexityReports, GatesAndBaseline) {
   EXPECT_EQ(results[0]["short_context_tax"].get<double>(), tax);
   EXPECT_TRUE(results[1]["short_context_tax"].is_null());
   const auto number = [](double value) { return Json(value).dump(); };
+  // the value is compared, and the end of its interval that is nearer to the limit told
+  const Ran held = gated("--max", "ppl@256=" + number(at256));
+  EXPECT_EQ(held.json()["gates"][0]["value"], at256);
+  EXPECT_GT(held.json()["gates"][0]["confident"].get<double>(), at256);
   EXPECT_EQ(gated("--max", "ppl@256=" + number(at256)).exit, 0);
   EXPECT_EQ(gated("--max", "ppl@256=" + number(at256 * (1 - 1e-12))).exit, 1);
   EXPECT_EQ(gated("--max", "ppl@1k=" + number(at1k)).exit, 0);

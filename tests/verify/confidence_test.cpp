@@ -32,6 +32,19 @@ TEST(Confidence, OfAMeanByHand) {
   EXPECT_EQ(flat.high, 0.25);
 }
 
+// Both ends of Wilson's interval p solve |share - p| = z sqrt(p (1 - p) / n), 0 and 1 apart.
+TEST(Confidence, OfAShare) {
+  for (const auto& [hits, n] :
+       {std::pair(8.0, 10.0), std::pair(1.0, 1.0), std::pair(0.0, 1.0), std::pair(450.0, 500.0)})
+    for (const bool low : {true, false}) {
+      const Interval found = share_interval(hits, n);
+      const double p = low ? found.low : found.high, share = hits / n;
+      EXPECT_NEAR(low ? share - p : p - share, 1.645 * std::sqrt(p * (1 - p) / n), 1e-12) << hits << " of " << n;
+    }
+  EXPECT_NEAR(share_interval(0, 5).low, 0, 1e-15);
+  EXPECT_NEAR(share_interval(5, 5).high, 1, 1e-15);
+}
+
 // Losses that follow one another, as a text's do (each half of the one before): the true mean lies below `high` in some 95
 // of 100 texts. Errors of single positions, taken as if they were independent, would hold in far fewer: the control.
 TEST(Confidence, HoldsAsOftenAsItSays) {

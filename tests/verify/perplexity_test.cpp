@@ -67,6 +67,22 @@ TEST(Windows, TokensScoresEachTokenOnce) {
     }
 }
 
+// Sixteen windows that score a block of 64 each, losses of 0.1 to 1.6: 0.85 with a standard deviation of their mean of
+// 0.1190238, times Student's 1.753 of 15 degrees of freedom (as tests/verify/confidence_test.cpp).
+TEST(Windows, ThePerplexityHasAnInterval) {
+  for (const Protocol protocol : {Protocol::tokens, Protocol::yarn}) {
+    const Planned plan = planned({counted(16 * 65)}, 65, 65, protocol, {});
+    ASSERT_EQ(plan.spans.size(), 16u);
+    std::vector<std::vector<TokenScore>> scores;
+    for (int w = 1; w <= 16; ++w) scores.emplace_back(64, TokenScore{0.1 * w, 0, 0});
+    const PerplexityResult found = summarise(plan, scores, 10);
+    for (const Interval& interval : {found.interval, found.last_interval}) {
+      EXPECT_NEAR(std::log(interval.low), 0.85 - 1.753 * 0.1190238, 1e-6);
+      EXPECT_NEAR(std::log(interval.high), 0.85 + 1.753 * 0.1190238, 1e-6);
+    }
+  }
+}
+
 // transformers' guide: windows [0:10], [4:14], ... of the stream with BOS first; the last 4 labels of each but the
 // first.
 TEST(Windows, HfCutsOneStream) {

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <cstddef>
+#include <limits>
+#include <span>
+
+namespace ropewalk::verify {
+
+/// What a figure of a longer text of the same kind would be, from this one: with 95 % confidence above `low`, with 95 % below
+/// `high`.
+struct Interval {
+  double low = 0, high = 0;
+};
+
+/// Weighted sum of neighbouring values, and their weights: neighbours resemble each other, the sums of blocks far less.
+struct Block {
+  double sum = 0, n = 0;
+};
+/// Positions of a block, where so many in all are cut: up to 64, at least eight blocks if there are enough.
+std::size_t block_length(std::size_t positions);
+
+struct BlockMean {
+  double value = std::numeric_limits<double>::quiet_NaN();  // where there is no block
+  double error = 0;                                         // half of the interval; 0 of one block, which tells nothing
+};
+/// A ratio of sums (Cochran, Sampling Techniques, 3rd ed., section 6.3), Student's t with as many degrees of freedom as
+/// blocks less one.
+BlockMean mean_of_blocks(std::span<const Block> blocks);
+
+/// Of a share, found `hits` times in n (Wilson 1927).
+Interval share_interval(double hits, double n);
+/// One-sided 95 % of a normal distribution.
+inline constexpr double kNormal95 = 1.645;
+
+}  // namespace ropewalk::verify
