@@ -1,10 +1,10 @@
 #include "tools/lint_formats.h"
 
 #include <algorithm>
-#include <filesystem>
 
 #include "lib/plural.h"
 #include "tools/one_line.h"
+#include "tools/sarif.h"
 
 namespace ropewalk::tools {
 namespace {
@@ -24,20 +24,6 @@ std::string escaped(const std::string& text, bool property) {
       case ',': out += property ? "%2C" : ","; break;
       default: out += c;
     }
-  return out;
-}
-
-/// RFC 3986: a relative reference, or file:// for an absolute path.
-std::string uri_of(const std::string& path) {
-  static constexpr char kHex[] = "0123456789ABCDEF";
-  std::string out = std::filesystem::path(path).is_absolute() ? "file://" : "";
-  for (const char c : path) {
-    const auto byte = static_cast<unsigned char>(c);
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                       std::string_view("-._~/").find(c) != std::string_view::npos;
-    if (plain) out += c;
-    else out += {'%', kHex[byte >> 4], kHex[byte & 15]};
-  }
   return out;
 }
 
@@ -81,41 +67,24 @@ std::string github_lines(const std::vector<Finding>& findings) {
 }
 
 Json sarif_log(const std::vector<Finding>& findings) {
-  Json rules = Json::array();
+  std::vector<SarifRule> rules;
   for (const LintRule& rule : formats::lint_rules())
-    rules.push_back({{"id", rule.id},
-                     {"name", rule.name},
-                     {"shortDescription", {{"text", with_stop(rule.summary)}}},
-                     {"fullDescription", {{"text", with_stop(rule.why)}}},
-                     {"defaultConfiguration", {{"level", sarif_level(rule.severity)}}}});
-  Json results = Json::array();
+    rules.push_back({std::string(rule.id), std::string(rule.name), with_stop(rule.summary), with_stop(rule.why),
+                     sarif_level(rule.severity)});
+  std::vector<SarifResult> results;
   for (const Finding& finding : findings) {
     Json flags = Json::object();
     for (const Finding::Flags& one : finding.flags) flags[one.engine] = one.line;
-    Json physical = {{"artifactLocation", {{"uri", uri_of(finding.file)}}}};
-    if (finding.line > 0) physical["region"] = {{"startLine", finding.line}, {"startColumn", finding.column}};
-    Json location = {{"physicalLocation", physical}};
-    if (!finding.pointer.empty())
-      location["logicalLocations"] = Json::array({Json{{"fullyQualifiedName", finding.pointer}}});
-    const auto at = std::find_if(formats::lint_rules().begin(), formats::lint_rules().end(),
-                                 [&](const LintRule& rule) { return rule.id == finding.rule; });
-    results.push_back({{"ruleId", finding.rule},
-                       {"ruleIndex", at - formats::lint_rules().begin()},
-                       {"level", sarif_level(finding.severity)},
-                       {"message", {{"text", finding.message + (finding.fix.empty() ? "" : ". Fix: " + finding.fix)}}},
-                       {"locations", Json::array({location})},
-                       {"properties", {{"engines", finding.engines}, {"flags", flags}}}});
+    results.push_back({std::string(finding.rule),
+                       sarif_level(finding.severity),
+                       finding.message + (finding.fix.empty() ? "" : ". Fix: " + finding.fix),
+                       finding.file,
+                       finding.line,
+                       finding.column,
+                       finding.pointer,
+                       {{"engines", finding.engines}, {"flags", flags}}});
   }
-  return {{"$schema", "https://json.schemastore.org/sarif-2.1.0.json"},
-          {"version", "2.1.0"},
-          {"runs", Json::array({Json{{"tool",
-                                      {{"driver",
-                                        {{"name", "ropewalk"},
-                                         {"version", ROPEWALK_VERSION},
-                                         {"semanticVersion", ROPEWALK_VERSION},
-                                         {"rules", rules}}}}},
-                                     {"columnKind", "unicodeCodePoints"},
-                                     {"results", results}}})}};
+  return sarif_log(rules, results);
 }
 
 Json findings_json(const std::vector<Finding>& findings) {

@@ -69,11 +69,15 @@ void measure_merge(const std::string& text, const SourceOptions& modifiers, cons
                 : std::vector<Candidate>{{"merged_original", "merged into the base as it is", "original"},
                                          {"merged_nf4", "merged into the base through NF4", "nf4"}};
   const int context = context_of(options.context, trained.checkpoint);
-  std::vector<verify::Window> windows;
-  with_path(corpus.path, [&] {
-    windows = cut_windows(corpus_ids(corpus, trained.checkpoint, true), context, options.windows,
-                          leading_bos(trained.checkpoint, corpus));
+  const CutWindows cut = with_path(corpus.path, [&] {
+    return cut_windows(corpus_ids(corpus, trained.checkpoint, true), context, options.windows,
+                       leading_bos(trained.checkpoint, corpus));
   });
+  const std::vector<verify::Window>& windows = cut.windows;
+  if (const auto line = passed_over(cut, corpus)) {
+    warn(*line, common, io);
+    output.warnings.push_back(*line);
+  }
   Table table{{{"checkpoint"},
                {"KL mean", true},
                {"KL 99.9 %", true},

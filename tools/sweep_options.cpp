@@ -151,6 +151,7 @@ std::vector<verify::DeviceInfo> named_devices(const std::string& text, const ver
 }
 
 void declare_kept_sweeps(CommandLine& line, KeptSweeps& options) {
+  line.group("Going on after a kill", false);
   line.option("--checkpoint", options.file, "FILE",
               "keep how far the work has come in FILE now and then: the same command, run again after a kill, goes on "
               "from there, to the same bytes. The file goes when the command is done");

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "tools/sarif.h"
 #include "tools/units.h"
 #include "tools/verify_charts.h"
 
@@ -214,6 +215,37 @@ std::string failure_text(const Verdict& verdict) {
   return "FAIL at level " + verdict.failed_level.value_or(verdict.level) + ": " + (text.empty() ? "no gate ran" : text);
 }
 
+/// "0.31 > 0.25", or what of it is not known.
+std::string found_text(const Gate& gate) {
+  if (gate.inconclusive())
+    return number_text(gate.value, 6) + ", inconclusive: with 95 % confidence no better than " +
+           number_text(*gate.confident, 6) + ", limit " + number_text(gate.limit, 6);
+  return number_text(gate.value, 6) + (gate.bound == Bound::max ? " > " : " < ") + number_text(gate.limit, 6);
+}
+
+/// A rule for each gate's name, a result for each gate that did not pass; where none ran, that.
+Json verify_sarif(const Verdict& verdict) {
+  std::vector<SarifRule> rules;
+  std::vector<SarifResult> results;
+  const auto rule = [&](const std::string& name) {
+    if (std::ranges::find(rules, name, &SarifRule::id) == rules.end())
+      rules.push_back({name, name, "An export is as its source is: " + name + ".",
+                       "What it compares, and where its limit comes from, is in docs/protocols.md.", "error"});
+  };
+  for (const Gate& gate : verdict.gates) {
+    rule(gate.name);
+    if (gate.pass) continue;
+    const std::string where = gate.positions ? " at positions " + range_text(gate) : "";
+    results.push_back({gate.name, gate.inconclusive() ? "warning" : "error",
+                       gate.name + where + " is " + found_text(gate), verdict.file});
+  }
+  if (verdict.gates.empty()) {
+    rule("gates");
+    results.push_back({"gates", "error", "no gate ran", verdict.file});
+  }
+  return sarif_log(rules, results);
+}
+
 Json body_of(const Verdict& verdict, const Checkpoint& candidate, const Corpus& corpus, const SweepDevice& device) {
   const verify::LogitsReport* report = verdict.logits ? &verdict.logits->report : nullptr;
   return {
@@ -232,6 +264,7 @@ Json body_of(const Verdict& verdict, const Checkpoint& candidate, const Corpus& 
       {"device", report ? device_json(device) : Json(nullptr)},
       {"unmerged", verdict.unmerged},
       {"reference", report && verdict.logits->reference ? reference_json(*verdict.logits->reference) : Json(nullptr)},
+      {"not_compared", verdict.logits_not_compared.empty() ? Json(nullptr) : Json(verdict.logits_not_compared)},
       {"parts_at", report && report->parts_at ? Json(*report->parts_at) : Json(nullptr)}};
 }
 
@@ -281,13 +314,9 @@ Output verdict_output(const Verdict& verdict, const Checkpoint& source, const Ch
   }
   output.text(verdict.pass() ? "PASS" : failure_text(verdict));
   output.drawings = verify_drawings(verdict);
+  output.sarif = verify_sarif(verdict);
   for (const Gate& gate : verdict.gates)
-    output.checks.push_back(
-        {gate.name + (gate.positions ? "@" + range_text(gate) : ""), gate.pass,
-         gate.inconclusive()
-             ? number_text(gate.value, 6) + ", inconclusive: with 95 % confidence no better than " +
-                   number_text(*gate.confident, 6) + ", limit " + number_text(gate.limit, 6)
-             : number_text(gate.value, 6) + (gate.bound == Bound::max ? " > " : " < ") + number_text(gate.limit, 6)});
+    output.checks.push_back({gate.name + (gate.positions ? "@" + range_text(gate) : ""), gate.pass, found_text(gate)});
   return output;
 }
 

@@ -34,6 +34,7 @@ struct LogitsVerdict {
 /// Everything one `verify` found, level by level.
 struct Verdict {
   int context = 0;
+  std::string file;                       // of the candidate, where reports point
   bool unmerged = false;                  // the source's adapters
   int original_context = 0;               // the source's, 0: not known
   RopeTable source_rope, candidate_rope;  // at that context

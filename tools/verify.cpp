@@ -31,6 +31,7 @@ struct VerifyOptions {
   TextOptions text;
   SourceOptions modifiers;
   DeviceChoice device;
+  KeptSweeps kept;
   CommonOptions common;
 };
 
@@ -61,6 +62,7 @@ void declare(CommandLine& line, VerifyOptions& options) {
   declare_unmerged(line, options.modifiers);
   declare_merge(line, options.modifiers);
   declare_device(line, options.device);
+  declare_kept_sweeps(line, options.kept);
   declare_common(line, options.common);
   line.example("ropewalk verify model-q8_0.gguf --against base+adapter -c 64k",
                "exit code 1 and the position where they part, if they do");
@@ -87,25 +89,35 @@ std::vector<verify::WeightDifference> weight_differences(const Checkpoint& sourc
   return verify::compare_weights(source, candidate, common.threads, [&](std::uint64_t bytes) { progress.add(bytes); });
 }
 
-/// Windows of a source's text; their size and number fail before the weights are read.
-std::vector<verify::Window> windows_of(const VerifyOptions& options, const Checkpoint& source, const Corpus& corpus,
-                                       int context) {
-  return with_path(corpus.path, [&] {  // the source's ids, for both
-    return cut_windows(corpus_ids(corpus, source, true), context, options.windows, leading_bos(source, corpus));
+/// A source's text in its ids, and the windows of it; their size and number fail before the weights are read.
+struct JudgedText {
+  std::vector<std::vector<std::int32_t>> ids;
+  CutWindows cut;
+  std::vector<std::string> warnings;
+};
+JudgedText judged_text(const VerifyOptions& options, const Checkpoint& source, const Corpus& corpus, int context,
+                       const Io& io) {
+  return with_path(corpus.path, [&] {
+    const auto bos = leading_bos(source, corpus);
+    JudgedText text{corpus_ids(corpus, source, true), {}, {}};
+    text.cut = cut_windows(text.ids, context, options.windows, bos);
+    text.warnings = bos_warnings(source, corpus, text.ids, bos);
+    if (auto line = passed_over(text.cut, corpus)) text.warnings.push_back(std::move(*line));
+    for (const std::string& line : text.warnings) warn(line, options.common, io);
+    return text;
   });
 }
 
 LogitsVerdict judge_by_source(const VerifyOptions& options, const Checkpoint& source, const Checkpoint& candidate,
-                              const Corpus& corpus, int context, SweepDevice& device, const Io& io) {
-  const auto windows = windows_of(options, source, corpus, context);
+                              const JudgedText& text, int context, SweepDevice& device, const Io& io) {
   Progress progress(io, options.common.quiet, "layers", static_cast<std::uint64_t>(source.config.n_layers),
                     Progress::Unit::steps);
   const verify::PairResult pair =
-      verify::compare(source, candidate, windows, sweep_options(options.common, device, progress, io));
+      verify::compare(source, candidate, text.cut.windows, sweep_options(options.common, device, progress, io));
   tell_sweep(device, options.common, io);
   LogitsVerdict out;
-  out.windows = windows.size();
-  out.tokens = count_ids(corpus_ids(corpus, source, true));
+  out.windows = text.cut.windows.size();
+  out.tokens = count_ids(text.ids);
   out.report = verify::summarise_pair(pair, verify::original_context(source.config).value_or(0), context);
   return out;
 }
@@ -147,7 +159,16 @@ Verdict judge(const VerifyOptions& options, Level level, const Judge& against, c
                                   std::to_string(candidate.config.n_vocab) + " rows";
     return verdict;
   }
-  LogitsVerdict& logits = verdict.logits.emplace(against.logits());
+  std::optional<LogitsVerdict> found;
+  try {
+    found = against.logits();
+  } catch (
+      const Error& unusable) {  // a weight that is no number: the level before has failed it, and the report says so
+    if (!options.keep_going || !verdict.failed_level || unusable.kind() != ErrorKind::bad_input) throw;
+    verdict.logits_not_compared = unusable.what();
+    return verdict;
+  }
+  LogitsVerdict& logits = verdict.logits.emplace(std::move(*found));
   const DType encoding = verify::coarsest_encoding(candidate.tensors);
   logits.gates = verify::apply_gates(with_defaults(asked_gates(options.gates, context), encoding), logits.report);
   if (options.baseline)
@@ -186,9 +207,17 @@ int run_estimate(const VerifyOptions& options, const std::vector<const Checkpoin
   return 0;
 }
 
+/// --save-reference keeps its sweep beside what it writes, where nothing else is said.
+KeptSweeps kept_sweeps(const VerifyOptions& options, const SweepDevice& device) {
+  KeptSweeps kept = options.kept;
+  if (options.save_reference && !options.estimate && !kept.file && !device.device)
+    kept.file = *options.save_reference + ".unfinished";
+  return kept;
+}
+
 /// What goes with what, before any byte is read.
 void check(const VerifyOptions& options, Level level) {
-  check_reports(options.common, {.drawings = true});
+  check_reports(options.common, {.sarif = options.candidates.size() == 1, .drawings = true});
   if (options.against.empty() &&
       (!options.modifiers.adapters.empty() || options.modifiers.rope || options.modifiers.unmerged))
     refuse(
@@ -200,6 +229,8 @@ void check(const VerifyOptions& options, Level level) {
     refuse("nothing to verify against", "name the source: --against SOURCE, or --reference FILE");
   if (options.context) check_context(*options.context);
   if (options.estimate) check_estimate(options, level);
+  if (options.kept.file && (options.estimate || level != Level::logits))
+    refuse("--checkpoint keeps what the logits take, and none are computed", "leave it out");
   // a gate that cannot be read or reached fails before any byte is
   const bool asked = !asked_gates(options.gates, options.context.value_or(0)).empty();
   if (options.save_reference) {
@@ -233,10 +264,17 @@ void check(const VerifyOptions& options, Level level) {
   if (options.windows) refuse("--windows was given, and the windows are the reference's", "leave it out");
 }
 
-int finish(const Verdict& verdict, Output output, const std::vector<std::string>& text_warnings,
+/// The file that says what a candidate is, for reports that point at one: the GGUF itself, a folder's configuration.
+std::string described_by(const formats::Source& candidate) {
+  if (candidate.gguf) return candidate.gguf->files.front()->path();
+  return (candidate.hf->folder / "config.json").lexically_normal().string();
+}
+
+int finish(const Verdict& verdict, Output output, const std::vector<std::string>& text_warnings, SweepDevice& device,
            const CommonOptions& common, const Io& io) {
   output.warnings.insert(output.warnings.end(), text_warnings.begin(), text_warnings.end());
   emit(output, common, io);
+  forget_sweeps(device);
   return verdict.pass() ? 0 : 1;
 }
 
@@ -258,9 +296,11 @@ int run_by_reference(const VerifyOptions& options, Level level, SweepDevice& dev
            [&] { return judge_by_reference(reference, *options.reference, candidate, device, options.common, io); }},
       candidate, corpus, reference.context);
   verdict.unmerged = reference.unmerged;
+  verdict.file = described_by(opened);
   verdict.original_context = reference.original_context;
   verdict.source_rope = reference.rope, verdict.candidate_rope = rope_table(candidate.config.rope, reference.context);
-  return finish(verdict, verdict_output(verdict, source, candidate, corpus, device, beyond), {}, options.common, io);
+  return finish(verdict, verdict_output(verdict, source, candidate, corpus, device, beyond), {}, device, options.common,
+                io);
 }
 
 int run_verify(const VerifyOptions& options, Io& io) {
@@ -268,7 +308,10 @@ int run_verify(const VerifyOptions& options, Io& io) {
   check(options, level);
   SweepDevice device;
   check_device(options.device);
-  if (level == Level::logits) device = choose_device(options.device);
+  if (level == Level::logits) {
+    device = choose_device(options.device);
+    keep_sweeps(kept_sweeps(options, device), options.common, device, io);
+  }
   const Corpus corpus = read_corpus(options.text, io);
   if (options.reference) return run_by_reference(options, level, device, corpus, io);
   const bool encodes = (level == Level::logits || options.save_reference) && !corpus.given_ids();
@@ -277,33 +320,23 @@ int run_verify(const VerifyOptions& options, Io& io) {
   check_unmerged(options.modifiers, opened);
   const Checkpoint& source = opened.checkpoint;
   const int context = context_of(options.context, source);
-  std::vector<std::string> text_warnings;
-  const auto warn_of_text = [&](const std::vector<std::vector<std::int32_t>>& ids) {
-    text_warnings = bos_warnings(source, corpus, ids, leading_bos(source, corpus));
-    for (const std::string& line : text_warnings) warn(line, options.common, io);
-  };
-  if (options.save_reference && options.estimate)
-    return run_estimate(options, {&source}, windows_of(options, source, corpus, context), context, io);
+  asked_gates(options.gates, context);
+  JudgedText text;
+  if (level == Level::logits) text = judged_text(options, source, corpus, context, io);
   if (options.save_reference) {
-    auto ids = with_path(corpus.path, [&] { return corpus_ids(corpus, source, true); });
-    warn_of_text(ids);
-    Output output = save_reference(*options.save_reference,
-                                   {opened, corpus, std::move(ids), windows_of(options, source, corpus, context),
-                                    context, options.modifiers.unmerged},
-                                   device, options.common, io);
-    output.warnings.insert(output.warnings.end(), text_warnings.begin(), text_warnings.end());
+    if (options.estimate) return run_estimate(options, {&source}, text.cut.windows, context, io);
+    Output output = save_reference(
+        *options.save_reference,
+        {opened, corpus, std::move(text.ids), std::move(text.cut.windows), context, options.modifiers.unmerged}, device,
+        options.common, io);
+    output.warnings.insert(output.warnings.end(), text.warnings.begin(), text.warnings.end());
     emit(output, options.common, io);
+    forget_sweeps(device);
     return 0;
   }
   const formats::Source other = open_source(options.candidates.front(), {}, options.common, io);
   const Checkpoint& candidate = other.checkpoint;
-  asked_gates(options.gates, context);
-  if (options.estimate)
-    return run_estimate(options, {&source, &candidate}, windows_of(options, source, corpus, context), context, io);
-  if (level == Level::logits) {  // too little text fails before the weights are read
-    windows_of(options, source, corpus, context);
-    warn_of_text(corpus_ids(corpus, source, true));
-  }
+  if (options.estimate) return run_estimate(options, {&source, &candidate}, text.cut.windows, context, io);
   const std::vector<std::string> beyond = past_what_they_serve(source, candidate, context);
   for (const std::string& line : beyond) warn(line, options.common, io);
   Verdict verdict =
@@ -311,13 +344,14 @@ int run_verify(const VerifyOptions& options, Io& io) {
             {.source = source,
              .structure = [&] { return verify::compare_structure(source, candidate, corpus.documents, context); },
              .weights = [&] { return weight_differences(source, candidate, options.common, io); },
-             .logits = [&] { return judge_by_source(options, source, candidate, corpus, context, device, io); }},
+             .logits = [&] { return judge_by_source(options, source, candidate, text, context, device, io); }},
             candidate, corpus, context);
   verdict.unmerged = options.modifiers.unmerged;
+  verdict.file = described_by(other);
   verdict.original_context = verify::original_context(source.config).value_or(0);
   verdict.source_rope = rope_table(source.config.rope, context);
   verdict.candidate_rope = rope_table(candidate.config.rope, context);
-  return finish(verdict, verdict_output(verdict, source, candidate, corpus, device, beyond), text_warnings,
+  return finish(verdict, verdict_output(verdict, source, candidate, corpus, device, beyond), text.warnings, device,
                 options.common, io);
 }
 

@@ -1,5 +1,7 @@
 #include "tools/windows.h"
 
+#include <algorithm>
+
 #include "lib/error.h"
 #include "lib/plural.h"
 
@@ -9,28 +11,42 @@ std::size_t default_windows(int context) {
   return static_cast<std::size_t>(context >= 4096 ? 1 : (4096 + context - 1) / context);
 }
 
-std::vector<verify::Window> cut_windows(const std::vector<std::vector<std::int32_t>>& documents, int context,
-                                        std::optional<int> wanted, std::optional<std::int32_t> bos) {
+CutWindows cut_windows(const std::vector<std::vector<std::int32_t>>& documents, int context, std::optional<int> wanted,
+                       std::optional<std::int32_t> bos) {
   const auto count = wanted ? static_cast<std::size_t>(*wanted) : default_windows(context);
   const auto step = static_cast<std::size_t>(context - (bos ? 1 : 0));
-  std::vector<verify::Window> windows;
+  CutWindows cut{{}, {}, step};
   std::uint64_t tokens = 0;
-  for (const auto& document : documents) {
+  for (std::size_t index = 0; index < documents.size(); ++index) {
+    const auto& document = documents[index];
     tokens += document.size();
-    for (std::size_t begin = 0; begin + step <= document.size() && windows.size() < count; begin += step) {
-      verify::Window& window = windows.emplace_back();
+    if (cut.windows.size() < count && document.size() < step) cut.too_short.push_back(index);
+    for (std::size_t begin = 0; begin + step <= document.size() && cut.windows.size() < count; begin += step) {
+      verify::Window& window = cut.windows.emplace_back();
       if (bos) window.push_back(*bos);
       window.insert(window.end(), document.begin() + static_cast<std::ptrdiff_t>(begin),
                     document.begin() + static_cast<std::ptrdiff_t>(begin + step));
     }
   }
   const std::size_t needed = wanted ? count : 1;
-  if (windows.size() < needed)
+  if (cut.windows.size() < needed)
     throw Error(ErrorKind::bad_input, {},
                 "the text has " + plural(tokens, "token") + ", " + plural(needed, "window") + " of " +
-                    std::to_string(context) + (needed == 1 ? " needs " : " need ") + std::to_string(needed * step),
+                    std::to_string(context) + (needed == 1 ? " needs " : " need ") + std::to_string(needed * step) +
+                    (documents.size() > 1 ? ", and none goes on from one document to the next" : ""),
                 "give a longer text with -f, a smaller -c or fewer --windows");
-  return windows;
+  return cut;
+}
+
+std::optional<std::string> passed_over(const CutWindows& cut, const Corpus& corpus) {
+  constexpr std::size_t kNamed = 3;
+  if (cut.too_short.empty()) return std::nullopt;
+  std::vector<std::string> names;
+  for (std::size_t i = 0; i < std::min(kNamed, cut.too_short.size()); ++i)
+    names.push_back("'" + corpus.names.at(cut.too_short[i]) + "'");
+  if (cut.too_short.size() > kNamed) names.push_back(std::to_string(cut.too_short.size() - kNamed) + " more");
+  return "no window was taken of " + listed(names) + ": fewer tokens than the " + std::to_string(cut.needed) +
+         " that one needs";
 }
 
 }  // namespace ropewalk::tools

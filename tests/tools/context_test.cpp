@@ -39,6 +39,25 @@ TEST_F(Context, PastWhatBothServeVerifySaysSo) {
   EXPECT_NE(plain.out.find("\ncontext    the candidate '"), std::string::npos) << plain.out;
 }
 
+// A document without a whole window is named; without any it is an error.
+TEST_F(Context, VerifySaysOfWhichDocumentsItTookNoWindow) {
+  const std::string brief = (scratch / "brief.txt").string();
+  spill(brief, "Once upon a time.");
+  const Ran both =
+      run({"verify", source, "--against", source, "-f", brief, "-f", text, "-c", "256", "--windows", "2", "--json"});
+  ASSERT_EQ(both.exit, 0) << both.err;
+  const std::string line = "no window was taken of '" + brief + "': fewer tokens than the 255 that one needs";
+  EXPECT_EQ(both.json()["warnings"], Json::array({line}));
+  EXPECT_NE(both.err.find("warning: " + line), std::string::npos) << both.err;
+  EXPECT_EQ(
+      run({"verify", source, "--against", source, "-f", text, "-f", brief, "-c", "256", "--windows", "2", "--json"})
+          .json()["warnings"],
+      Json::array())
+      << "two windows are of the first: nothing was asked of the second";
+  refused({"verify", source, "--against", source, "-f", brief, "-f", brief, "-c", "256"}, 3,
+          "1 window of 256 needs 255, and none goes on from one document to the next");
+}
+
 TEST_F(Context, ACandidateThatServesLessThanItsSourceAndThanIsAskedFails) {
   const fs::path brief = copy_of(source, scratch / "short");
   edit_json(brief / "config.json", [](Json& json) { json["max_position_embeddings"] = 256; });

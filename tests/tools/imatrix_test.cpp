@@ -1,15 +1,12 @@
 // imatrix against the real llama-imatrix of llama.cpp 0.5 (tests/golden/imatrix).
 #include "formats/imatrix.h"
 
-#include <sched.h>
-
-#include <chrono>
 #include <cmath>
-#include <thread>
 
 #include "formats/gguf.h"
 #include "lib/sha256.h"
 #include "tests/tools/command.h"
+#include "tests/tools/kill.h"
 #include "verify/input_squares.h"
 
 namespace ropewalk::tools::test {
@@ -133,22 +130,6 @@ TEST(Imatrix, SameBytesWhateverTheThreadsAndTheSteps) {
   EXPECT_EQ(make("c.gguf", {"-t", "2", "--chunks", "7", "--save-frequency", "3"}), whole);
   EXPECT_EQ(scratch.names(), (std::vector<std::string>{"a.gguf", "b.gguf", "c.gguf", "c.gguf.at_3", "c.gguf.at_6"}));
   EXPECT_NE(make("e.gguf", {"--chunks", "7", "-f", fixture("goldens/perplexity/doc-1.txt")}), whole);
-}
-
-/// Runs until `file` is there, then kills. Both are on one processor, where what wakes from a sleep comes before what
-/// computes: however loaded the machine is, it computes for a look's millisecond and a slice of the scheduler's more.
-void kill_once_there(const std::vector<std::string>& words, const Scratch& scratch, const std::string& file) {
-  cpu_set_t before, here;
-  ASSERT_EQ(sched_getaffinity(0, sizeof before, &before), 0);
-  CPU_ZERO(&here);
-  CPU_SET(static_cast<std::size_t>(sched_getcpu()), &here);
-  ASSERT_EQ(sched_setaffinity(0, sizeof here, &here), 0);
-  Process process(words, {.folder = scratch.path()});
-  while (!fs::exists(scratch / file)) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  process.kill(SIGKILL);
-  const Ran ran = process.wait();
-  sched_setaffinity(0, sizeof before, &before);
-  ASSERT_EQ(ran.exit, 128 + SIGKILL) << ran.err;
 }
 
 TEST(Imatrix, GoesOnAfterAKill) {

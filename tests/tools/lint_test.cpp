@@ -1,5 +1,6 @@
 // ropewalk lint as it is called: forms of output, exit codes, choosing rules, fixing.
 #include "tests/tools/command.h"
+#include "tests/tools/sarif.h"
 
 namespace ropewalk::tools::test {
 namespace {
@@ -135,39 +136,6 @@ TEST_F(Lint, AFixThatNamesAGgufCanBeFollowed) {
   ASSERT_EQ(got.size(), want.size());
   for (std::size_t pair = 0; pair < got.size(); ++pair)  // two float32 roundings
     EXPECT_NEAR(got[pair].get<double>() / want[pair].get<double>(), 1, 0x1p-22) << pair;
-}
-
-/// The parts of the SARIF 2.1.0 schema that its reader needs (OASIS, sarif-schema-2.1.0.json: required members, enums,
-/// minimum 1 of lines and columns, indices that lead somewhere).
-void check_sarif(const Json& log) {
-  EXPECT_EQ(log["version"], "2.1.0");
-  ASSERT_EQ(log["runs"].size(), 1u);
-  const Json& one = log["runs"][0];
-  const Json& driver = one["tool"]["driver"];
-  EXPECT_EQ(driver["name"], "ropewalk");
-  EXPECT_TRUE(one["columnKind"] == "unicodeCodePoints" || one["columnKind"] == "utf16CodeUnits");
-  std::vector<std::string> ids;
-  for (const Json& rule : driver["rules"]) {
-    ids.push_back(rule["id"].get<std::string>());
-    EXPECT_TRUE(rule["shortDescription"]["text"].is_string());
-    const std::string level = rule["defaultConfiguration"]["level"].get<std::string>();
-    EXPECT_TRUE(level == "error" || level == "warning" || level == "note") << level;
-  }
-  ASSERT_TRUE(one["results"].is_array());
-  for (const Json& result : one["results"]) {
-    EXPECT_EQ(ids.at(result["ruleIndex"].get<std::size_t>()), result["ruleId"]);
-    EXPECT_FALSE(result["message"]["text"].get<std::string>().empty());
-    const std::string level = result["level"].get<std::string>();
-    EXPECT_TRUE(level == "error" || level == "warning" || level == "note");
-    for (const Json& location : result["locations"]) {
-      const Json& physical = location["physicalLocation"];
-      EXPECT_EQ(physical["artifactLocation"]["uri"].get<std::string>().find(' '), std::string::npos);
-      if (physical.contains("region")) {
-        EXPECT_GE(physical["region"]["startLine"].get<int>(), 1);
-        EXPECT_GE(physical["region"]["startColumn"].get<int>(), 1);
-      }
-    }
-  }
 }
 
 TEST_F(Lint, Sarif) {

@@ -2,6 +2,7 @@
 #include <set>
 
 #include "tests/tools/command.h"
+#include "tests/tools/sarif.h"
 
 namespace ropewalk::tools::test {
 namespace {
@@ -252,6 +253,64 @@ TEST_F(Verify, ReportsForMachinesAndPeople) {
   EXPECT_EQ(Json::parse(slurp(file("a.json")))["pass"], false);
   EXPECT_EQ(verify(good(), {"--report", file("a.xml")}).exit, 5) << "a report is not overwritten either";
   EXPECT_EQ(verify(good(), {"--report", file("a.xml"), "--overwrite"}).exit, 0);
+}
+
+TEST_F(Verify, SarifHasEachGateThatDidNotPass) {
+  const auto results = [&](const std::string& candidate, std::vector<std::string> more, int exit) {
+    const Scratch reports;  // beside a model none is overwritten
+    const std::string report = (reports / "x.sarif").string();
+    more.insert(more.end(), {"--report", report});
+    EXPECT_EQ(verify(candidate, more).exit, exit);
+    const Json log = Json::parse(slurp(report));
+    check_sarif(log);
+    for (const Json& result : log["runs"][0]["results"])
+      EXPECT_EQ(result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"], "file://" + candidate);
+    return log["runs"][0]["results"];
+  };
+  EXPECT_EQ(results(good(), {}, 0).size(), 0u) << "nothing to say of what passes";
+  const Json failed = results(good(), {"--max", "kl_max@256:=1e-9"}, 1);
+  ASSERT_EQ(failed.size(), 1u);
+  EXPECT_EQ(failed[0]["ruleId"], "kl_max");
+  EXPECT_EQ(failed[0]["level"], "error");
+  EXPECT_EQ(failed[0]["message"]["text"].get<std::string>().find("kl_max at positions 256 to end is "), 0u);
+  const Json json = verify(good(), {"--json"}).json();
+  const double kl = json["logits"]["kl_mean"], confident = gates_of(json)["kl_mean"]["confident"];
+  const Json unsure = results(good(), {"--max", "kl_mean=" + std::to_string((kl + confident) / 2)}, 1);
+  const auto level = [](const Json& all, const std::string& rule) {
+    for (const Json& result : all)
+      if (result["ruleId"] == rule) return result["level"].get<std::string>();
+    return std::string("none");
+  };
+  EXPECT_EQ(level(unsure, "kl_mean"), "warning");
+  EXPECT_EQ(run({"verify", "--against", source(), "--save-reference", (*scratch / "r").string(), "--report",
+                 (*scratch / "y.sarif").string()})
+                .exit,
+            2)
+      << "a saved reference judges nothing";
+}
+
+// The weights level has failed it: what comes after it must not take the report away.
+TEST_F(Verify, AWeightThatIsNoNumberIsNamedInTheReport) {
+  const fs::path folder = copy_of(model("stories260K"), *scratch / "nan");
+  std::string bytes = slurp(folder / "model.safetensors");
+  const char nan[] = {0, 0, '\xc0', '\x7f'};
+  bytes.replace(bytes.size() - 4, 4, nan, 4);
+  spill(folder / "model.safetensors", bytes);
+  const std::vector<std::string> words = {"verify", folder.string(), "--against", model("stories260K"),
+                                          "-c",     "256",           "--json"};
+  const Ran stops = run(words);
+  EXPECT_EQ(stops.exit, 1) << stops.err;
+  EXPECT_TRUE(stops.json()["not_compared"].is_null());
+  std::vector<std::string> going = words;
+  going.push_back("--keep-going");
+  const Ran ran = run(going);
+  EXPECT_EQ(ran.exit, 1) << ran.err;
+  EXPECT_EQ(ran.json()["pass"], false);
+  EXPECT_EQ(gates_of(ran.json())["weights"]["pass"], false);
+  EXPECT_TRUE(ran.json()["logits"].is_null());
+  EXPECT_NE(ran.json()["not_compared"].get<std::string>().find("' holds NaN in "), std::string::npos) << ran.out;
+  going[1] = model("stories260K"), going[3] = folder.string();
+  EXPECT_EQ(run(going).exit, 1) << "the source's";
 }
 
 // Bit-identical weights in one layout: the sweep itself must say 0.
