@@ -68,6 +68,34 @@ TEST(Unmerged, LogitsArePeftsOwn) {
   }
 }
 
+// layer_replication: what is written is a model of that depth, and nothing else may be merged beside it.
+TEST(Unmerged, ADeeperModelIsOneOfItsOwn) {
+  const formats::Json cases = formats::read_json(std::string(ROPEWALK_TEST_DATA_DIR) + "/peft_unmerged.json");
+  const formats::Json& one = cases.at("a deeper model");
+  const std::string base = (golden_dir() / one["base"].get<std::string>()).string(),
+                    deeper = folder_of(one["adapters"][0]).string();
+  const auto open = [&](const std::string& text) { return formats::open_source(formats::parse_source(text), {}, {}); };
+  const formats::Source source = open(base + "+" + deeper);
+  EXPECT_EQ(source.checkpoint.config.n_layers, 5);
+  EXPECT_EQ(source.hf->config["num_hidden_layers"], 5);
+  EXPECT_EQ(source.checkpoint.tensors.size(), 5 * 9 + 3u);
+  EXPECT_EQ(source.merged_modules.size(), 10u);
+  EXPECT_TRUE(std::ranges::any_of(source.checkpoint.warnings, [](const std::string& line) {
+    return line.find("is of a model of 5 layers made of the base's 2") != std::string::npos;
+  }));
+  formats::expect_error(ErrorKind::unsupported, {"'layer_replication' makes another model"},
+                        [&] { open(base + "+" + deeper + "+" + (golden_dir() / "peft/lora-basic").string()); });
+  formats::Json config = formats::read_json(std::filesystem::path(deeper) / "adapter_config.json");
+  config["layer_replication"] = {{0, 2}, {1, 3}, {1, 2}};
+  const std::filesystem::path wrong = std::filesystem::path(deeper) / "wrong";
+  std::filesystem::create_directories(wrong);
+  formats::write_bytes(wrong / "adapter_config.json", config.dump());
+  formats::write_bytes(wrong / "adapter_model.safetensors",
+                       formats::read_bytes(std::filesystem::path(deeper) / "adapter_model.safetensors"));
+  formats::expect_error(ErrorKind::bad_input, {"takes layer 2 of the base, which has 2 layers"},
+                        [&] { open(base + "+" + wrong.string()); });
+}
+
 TEST(Unmerged, TheMergeRoundedToTheBasesTypeIsFurtherAway) {
   const formats::Json cases = formats::read_json(std::string(ROPEWALK_TEST_DATA_DIR) + "/peft_unmerged.json");
   const formats::Json& one = cases.at("trained");  // stored in f16

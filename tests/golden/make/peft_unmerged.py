@@ -95,7 +95,10 @@ def replicated(base, ids, last):
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
         one = case(base, [(folder, 1)], ids, last)
-        files = {name: base64.b64encode((pathlib.Path(folder) / name).read_bytes()).decode() for name in ("adapter_config.json", "adapter_model.safetensors")}
+        saved = json.loads((pathlib.Path(folder) / "adapter_config.json").read_text()) | {"base_model_name_or_path": ""}
+        config = json.dumps({key: value for key, value in saved.items() if value is not None}).encode()
+        files = {"adapter_config.json": config, "adapter_model.safetensors": (pathlib.Path(folder) / "adapter_model.safetensors").read_bytes()}
+        files = {name: base64.b64encode(data).decode() for name, data in files.items()}
     return {**one, "adapters": [{"files": files, "scale": 1}]}
 
 
