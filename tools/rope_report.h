@@ -23,6 +23,8 @@ struct RopeTarget {
   std::optional<formats::RopeDifference> difference;  // from what is meant; nullopt if nobody can say
   std::optional<formats::EngineFlags> flags;
 };
+/// ropewalk has no rule for the file in that engine.
+bool not_followed(const formats::EngineReading& reading);
 std::vector<RopeTarget> ask_engines(const RopeSource& source, const RopeQuestion& question);
 
 /// A rope and who has it. Of distinct_ropes: engines that turn every pair alike, as one: "vllm 0.33.0, sglang 0.5.23".
@@ -45,5 +47,10 @@ void show_flags(Output& output, const std::vector<RopeTarget>& targets);
 formats::Json rope_report_json(const RopeSource& source, const std::vector<RopeTarget>& targets,
                                const RopeQuestion& question);
 Output engine_list();
+
+/// Numbers of a table: five digits; "1.25x", "stands still"; four decimals, where the number is one that a model has.
+std::string frequency_text(double f);
+std::string ratio_text(double ratio);
+std::string factor_text(double a);
 
 }  // namespace ropewalk::tools
