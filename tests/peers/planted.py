@@ -140,6 +140,11 @@ def gains_in_four_bits(file, model):
             set_values(tensor, (np.rint(blocks / step).clip(-8, 7) * step).reshape(-1))
 
 
+def gains_out_of_range(file, model):
+    name = next(name for name in file.tensors if "_norm." in name)
+    set_values(file.tensors[name], 100 * values(file.tensors[name]))
+
+
 FAULTS = [
     Fault("YaRN's keys dropped", lambda file, model: file.drop([ROPE]), "logits", {"rope"}, of=lambda model: model.scaled),
     Fault("factor wrong by 2", factor_doubled, "logits", {"rope"}, of=lambda model: model.scaled),
@@ -157,6 +162,7 @@ FAULTS = [
     Fault("alpha / r for rsLoRA", of_base(lambda base, delta, model: base + delta / math.sqrt(model.rank)), "weights", {"weights"}),
     Fault("tied head untied wrongly", untied_wrongly, "weights", {"weights"}, of=lambda model: model.tied),
     Fault("norm gains in four bits", gains_in_four_bits, "weights", {"weights"}),
+    Fault("norm gains out of range", gains_out_of_range, "weights", {"weights"}),
 ]
 
 
@@ -187,9 +193,17 @@ def check(checks, ropewalk, model, folder):
         first, logits = failed(report)
         right = not report["pass"] and report["level"] == fault.level and first == fault.gates and ("kl_mean" in logits) == (fault.level == "logits")
         checks.check(right, f"{model.name}, {fault.name}: {', '.join(sorted(first))} at {report['level']}, {', '.join(sorted(logits)) or 'which need not run'}")
-        if fault.level == "weights" and fault.plant is not row_of_nan and model.small:
-            first, logits = failed(judged(ropewalk, model, planted, "--keep-going", expect=1))
-            checks.check(first == fault.gates and "kl_mean" in logits, f"{model.name}, {fault.name}, --keep-going: the logits, too, by {', '.join(sorted(logits))}")
+        if fault.plant is gains_out_of_range:
+            flags = [tensor["flag"] for tensor in report["weights"] if not tensor["pass"]]
+            checks.check(len(flags) == 1 and "out of the source's range" in str(flags[0]), f"{model.name}, {fault.name}: {flags}")
+        if fault.level == "weights" and model.small:
+            report = judged(ropewalk, model, planted, "--keep-going", expect=1)
+            first, logits = failed(report)
+            if fault.plant is row_of_nan:
+                named = report["not_compared"]
+                checks.check(first == fault.gates and report["logits"] is None and "holds NaN in row 3" in named, f"{model.name}, {fault.name}, --keep-going: {named}")
+            else:
+                checks.check(first == fault.gates and "kl_mean" in logits, f"{model.name}, {fault.name}, --keep-going: the logits, too, by {', '.join(sorted(logits))}")
         planted.unlink()
 
 
