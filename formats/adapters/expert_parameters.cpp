@@ -13,6 +13,7 @@ namespace ropewalk::formats {
 namespace {
 
 constexpr std::string_view kWrapped = ".base_layer";
+constexpr std::string_view kOfExperts = "-experts";  // ends the kind of what changes many matrices in one tensor
 
 /// In the order in which the classes of transformers 5.23.0 define them.
 constexpr std::array kDefined = {"gate_up_proj", "gate_up_proj_bias", "up_proj",
@@ -80,8 +81,12 @@ AdapterModule read_parameter(AdapterReading& reading, const std::string& module,
                  "take configuration and weights of the same adapter");
   AdapterModule made{parameter, numbers.rslora() ? "rslora" : "lora", both, rank,
                      scale,     LowRankChange{both[0], both[1]}};
-  if (rows != rank) made.change = ExpertsChange{both[0], both[1], rows / rank};
-  else made.by_targets = false;
+  if (rows == rank) {
+    made.by_targets = false;
+    return made;
+  }
+  made.kind += kOfExperts;
+  made.change = ExpertsChange{both[0], both[1], rows / rank};
   return made;
 }
 
@@ -253,7 +258,8 @@ std::vector<AdapterModule> ExpertTensors::changes(const AdapterModule& module, c
                        std::to_string(change.experts) + " experts");
     const LowRankTerm term = term_of(change, module.rank, expert, turned, 1);
     const TensorPtr b = part_of(term.b, {part * height, height}, {0, module.rank});
-    out.push_back(as(tensor->name(), LowRankChange{term.a, b}));
+    AdapterModule& made = out.emplace_back(as(tensor->name(), LowRankChange{term.a, b}));
+    made.kind.erase(made.kind.size() - kOfExperts.size());  // a matrix like any other
   }
   return out;
 }

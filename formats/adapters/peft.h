@@ -46,7 +46,7 @@ struct ExpertsChange {
 /// One change to one tensor of the base. Changes of an adapter to one tensor apply in the order they stand.
 struct AdapterModule {
   std::string target;              // canonical tensor name, "model.layers.0.self_attn.q_proj.weight"; a parameter's
-  std::string kind;                // "lora", "rslora", "dora", ...; "saved", "rows", "bias"
+  std::string kind;                // "lora", "rslora", "dora", "lora-experts", ...; "saved", "rows", "bias"
   std::vector<TensorPtr> factors;  // of the file; the first names the module in messages
   std::uint64_t rank = 0;          // 0: it has none
   double scale = 1;                // of its configuration

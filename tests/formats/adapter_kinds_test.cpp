@@ -290,6 +290,19 @@ TEST(Experts, EqualPeft) {
     std::vector<std::string> warnings;
     check_peft_targets(made.adapter, made.base, warnings);
     EXPECT_EQ(warnings, std::vector<std::string>{});
+    const auto by_name = [&](const std::string& tensor) {
+      return *std::ranges::find_if(made.base, [&](const TensorPtr& held) { return held->name() == tensor; });
+    };
+    bool fused = false;
+    for (const MergedModule& module : merged.modules) {
+      const bool many = by_name(module.name)->info().shape.size() == 3;
+      EXPECT_EQ(module.kind,
+                std::string(name.find("gpt_oss-square") == 0 ? "rslora" : "lora") + (many ? "-experts" : ""));
+      fused = fused || many;
+    }
+    const auto unmerged = [&] { return merge_adapters(made.base, {{&made.adapter, 1}}, {.unmerged = true}); };
+    if (fused) expect_error(ErrorKind::unsupported, {"lora-experts, which is no product of two thin"}, unmerged);
+    else EXPECT_NO_THROW(unmerged());
     for (std::size_t i = 0; i < made.base.size(); ++i) {
       const std::string& tensor = made.base[i]->name();
       ASSERT_EQ(merged.exact[i] != nullptr, one["merged"].contains(tensor)) << tensor;
