@@ -12,6 +12,7 @@
 #include "formats/hf_config.h"
 #include "formats/hf_folder.h"
 #include "formats/hub_cache.h"
+#include "formats/original_context.h"
 #include "formats/rope_base.h"
 #include "formats/rope_config.h"
 #include "formats/source_tokenizer.h"
@@ -116,6 +117,15 @@ void resolve_tied_head(HfFiles& files, ModelConfig& config, std::vector<std::str
   }
 }
 
+/// A new rope over a plain one that counts from another context than the file's, and was not told to.
+void warn_of_original(const ModelConfig& before, const TrainedRope& trained, std::vector<std::string>& warnings) {
+  const bool plain = std::holds_alternative<RopeUnscaled>(before.rope.scaling);
+  if (!plain || trained.context < 1 || trained.context == before.context) return;
+  if (trained.from != original_context(before, "the declared context").from) return;
+  warnings.push_back("the new rope counts from " + std::to_string(trained.context) + " tokens: " + trained.from +
+                     "; original= says another");
+}
+
 /// `synthetic`: `path` is a configuration, and the weights are made up.
 void open_hf(Source& source, const fs::path& path, bool synthetic) {
   HfFiles files = synthetic ? read_synthetic_config(path) : read_hf_files(path);
@@ -126,6 +136,7 @@ void open_hf(Source& source, const fs::path& path, bool synthetic) {
   if (base.warning) warnings.push_back(*base.warning);
   if (source.spec.rope) {
     const RopeRequest request = parse_rope_spec(*source.spec.rope, config);
+    warn_of_original(config, request.trained, warnings);
     files.hf.config = config_with_rope(files.hf.config, request, config);
     // what the file contradicts itself in is told: the new rope takes its base, and its length, from one of the two
     std::vector<std::string> of_new;
@@ -155,6 +166,7 @@ void open_hf(Source& source, const fs::path& path, bool synthetic) {
 void replace_gguf_rope(Source& source) {
   ModelConfig& config = source.checkpoint.config;
   const RopeRequest request = parse_rope_spec(*source.spec.rope, config);
+  warn_of_original(config, request.trained, source.checkpoint.warnings);
   Json json = {{"model_type", config.model_type},
                {"max_position_embeddings", config.context},
                {"rope_theta", config.rope.theta},

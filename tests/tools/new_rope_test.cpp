@@ -176,5 +176,22 @@ TEST(NewRope, EnginesThatCannotBeServedAreRefused) {
   EXPECT_EQ(outputs[1]["engines"].size(), 2u);
 }
 
+/// Mistral 7B v0.1 was trained at 8192 tokens and declares 32768: whichever command lays a rope over it says from what.
+TEST(NewRope, WhatItCountsFromIsTold) {
+  Scratch scratch;
+  const std::string path = (scratch / "config.json").string(), source = "synthetic:" + path;
+  spill(path, R"({"model_type": "mistral", "hidden_size": 64, "num_attention_heads": 2, "num_key_value_heads": 1,
+    "intermediate_size": 64, "num_hidden_layers": 1, "vocab_size": 32000, "rms_norm_eps": 1e-05, "sliding_window": null,
+    "torch_dtype": "float16", "rope_theta": 10000.0, "max_position_embeddings": 32768})");
+  const Ran ran = run({"inspect", source + "+rope=yarn,factor=16"});
+  ASSERT_EQ(ran.exit, 0) << ran.err;
+  EXPECT_NE(ran.out.find("YaRN x16 of 8192"), std::string::npos) << ran.out;
+  EXPECT_NE((ran.out + ran.err).find("the new rope counts from 8192 tokens: what Mistral 7B v0.1 was trained at"),
+            std::string::npos)
+      << ran.out << ran.err;
+  const Ran quiet = run({"inspect", source + "+rope=yarn,factor=16,original=32768"});
+  EXPECT_EQ((quiet.out + quiet.err).find("counts from"), std::string::npos) << "the SPEC says it";
+}
+
 }  // namespace
 }  // namespace ropewalk::tools::test
