@@ -369,6 +369,8 @@ TEST_F(Verify, AnEstimateJudgesNothing) {
   EXPECT_EQ(ran.out.find("estimate   16,384 tokens x 2 models on 1 core: about "), 0u) << ran.out;
   EXPECT_NE(ran.out.find("; -c 1k: "), std::string::npos) << ran.out;
   EXPECT_EQ(ran.out.find("PASS"), std::string::npos);
+  EXPECT_NE(ran.out.find("\ncheckpoint "), std::string::npos) << ran.out;
+  EXPECT_EQ(verify(good(), {"--estimate", "--checkpoint", "x"}).exit, 2);
   EXPECT_EQ(verify(good(), {"--estimate", "--level", "weights"}).exit, 2);
   EXPECT_EQ(verify(good(), {"--estimate", "--device", "cuda"}).exit, 2);
 }
