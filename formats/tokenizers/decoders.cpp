@@ -6,13 +6,22 @@
 #include "formats/tokenizers/byte_level.h"
 #include "formats/tokenizers/characters.h"
 #include "formats/tokenizers/regex.h"
+#include "formats/tokenizers/token_limits.h"
 #include "formats/utf8.h"
 
 namespace ropewalk::formats {
 namespace {
 
 using Tokens = std::vector<std::string>;
-using Apply = std::function<void(Tokens&)>;
+using Apply = std::function<void(Tokens&, std::size_t most_bytes)>;
+
+constexpr const char* kWhat = "decoding";
+
+std::size_t n_bytes(const Tokens& tokens) {
+  std::size_t bytes = 0;
+  for (const std::string& token : tokens) bytes += token.size();
+  return bytes;
+}
 
 std::string joined(const Tokens& tokens, std::string_view between) {
   std::string out;
@@ -109,7 +118,8 @@ void ctc(Tokens& tokens, const decoders::Ctc& step) {
   tokens = std::move(out);
 }
 
-void replace(Tokens& tokens, const Regex& regex, const std::string& content) {
+void replace(Tokens& tokens, const Regex& regex, const std::string& content, std::size_t most) {
+  std::size_t whole = 0;  // of the tokens before
   for (std::string& token : tokens) {
     std::string out;
     std::size_t from = 0;
@@ -117,46 +127,53 @@ void replace(Tokens& tokens, const Regex& regex, const std::string& content) {
       regex.for_each_match(token, [&](Regex::Match match) {
         out.append(token, from, match.begin - from);
         out += content;
+        check_growth(kWhat, whole + out.size(), most);
         from = match.end;
       });
     out.append(token, from, std::string::npos);
+    whole += out.size();
     token = std::move(out);
   }
 }
 
 struct Compile {
-  Apply operator()(const decoders::ByteLevel&) const { return byte_level; }
-  Apply operator()(const decoders::ByteFallback&) const { return byte_fallback; }
+  Apply operator()(const decoders::ByteLevel&) const {
+    return [](Tokens& tokens, std::size_t) { byte_level(tokens); };
+  }
+  Apply operator()(const decoders::ByteFallback&) const {
+    return [](Tokens& tokens, std::size_t) { byte_fallback(tokens); };
+  }
   Apply operator()(const decoders::Fuse&) const {
-    return [](Tokens& tokens) { tokens = {joined(tokens, "")}; };
+    return [](Tokens& tokens, std::size_t) { tokens = {joined(tokens, "")}; };
   }
   Apply operator()(const decoders::Strip& step) const {
-    return [step](Tokens& tokens) {
+    return [step](Tokens& tokens, std::size_t) {
       for (std::string& token : tokens) strip(token, step);
     };
   }
   Apply operator()(const decoders::Replace& step) const {
-    if (!step.pattern.is_regex && !step.pattern.text.empty())
-      return [step](Tokens& tokens) {
+    if (!step.pattern.is_regex && !step.pattern.text.empty() && step.content.size() <= step.pattern.text.size())
+      return [step](Tokens& tokens, std::size_t) {
         for (std::string& token : tokens) replace_all(token, step.pattern.text, step.content);
       };
     auto regex = std::make_shared<const Regex>(step.pattern);
-    return [regex, content = step.content](Tokens& tokens) { replace(tokens, *regex, content); };
+    return
+        [regex, content = step.content](Tokens& tokens, std::size_t most) { replace(tokens, *regex, content, most); };
   }
   Apply operator()(const decoders::Metaspace& step) const {
-    return [step](Tokens& tokens) { metaspace(tokens, step); };
+    return [step](Tokens& tokens, std::size_t) { metaspace(tokens, step); };
   }
   Apply operator()(const decoders::BpeSuffix& step) const {
-    return [step](Tokens& tokens) {
+    return [step](Tokens& tokens, std::size_t) {
       for (std::size_t at = 0; at < tokens.size(); ++at)
         replace_all(tokens[at], step.suffix, at + 1 < tokens.size() ? " " : "");
     };
   }
   Apply operator()(const decoders::WordPiece& step) const {
-    return [step](Tokens& tokens) { word_piece(tokens, step); };
+    return [step](Tokens& tokens, std::size_t) { word_piece(tokens, step); };
   }
   Apply operator()(const decoders::Ctc& step) const {
-    return [step](Tokens& tokens) { ctc(tokens, step); };
+    return [step](Tokens& tokens, std::size_t) { ctc(tokens, step); };
   }
 };
 
@@ -167,7 +184,11 @@ Decoders::Decoders(const std::vector<decoders::Step>& steps, bool has_decoder) :
 }
 
 std::string Decoders::decode(std::vector<std::string> tokens) const {
-  for (const auto& step : steps_) step(tokens);
+  const std::size_t most = most_bytes_of(n_bytes(tokens));
+  for (const auto& step : steps_) {
+    step(tokens, most);
+    check_growth(kWhat, n_bytes(tokens), most);
+  }
   return joined(tokens, has_decoder_ ? "" : " ");
 }
 

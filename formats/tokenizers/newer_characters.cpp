@@ -152,11 +152,12 @@ void append(std::vector<CodeRange>& ranges, const Row& row) {
   else ranges.push_back({row.first, row.last});
 }
 
-/// By pages of 256, so that texts without such characters are gone through quickly.
+/// Pages that have a row, so that texts without such characters are gone through quickly.
+constexpr std::uint32_t kPageSize = 32;
 constexpr auto kPages = [] {
-  std::array<bool, 0x1100> pages{};
+  std::array<bool, 0x110000 / kPageSize> pages{};
   for (const Row& row : kRows)
-    for (std::uint32_t page = row.first >> 8; page <= row.last >> 8; ++page) pages[page] = true;
+    for (std::uint32_t page = row.first / kPageSize; page <= row.last / kPageSize; ++page) pages[page] = true;
   return pages;
 }();
 
@@ -193,15 +194,20 @@ std::span<const CasePair> newer_case_pairs() noexcept { return kCasePairs; }
 
 bool has_newer_character(std::string_view text) noexcept {
   while (!text.empty()) {
-    std::uint64_t eight = 0x80;
-    if (text.size() >= sizeof eight) std::memcpy(&eight, text.data(), sizeof eight);
-    if ((eight & 0x8080808080808080u) == 0) {  // all ASCII
-      text.remove_prefix(sizeof eight);
+    const auto lead = static_cast<unsigned char>(text[0]);
+    if (lead < 0x80) {
+      std::uint64_t eight = 0x80;
+      if (text.size() >= sizeof eight) std::memcpy(&eight, text.data(), sizeof eight);
+      text.remove_prefix((eight & 0x8080808080808080u) == 0 ? sizeof eight : 1);  // all ASCII
+      continue;
+    }
+    if (lead < 0xE0 && lead != 0xCD) {  // of two bytes only U+0363 to U+036F are in the table
+      text.remove_prefix(2);
       continue;
     }
     const Character next = first_character(text);
     text.remove_prefix(next.length);
-    if (next.code < kRows[0].first || !kPages[next.code >> 8]) continue;
+    if (!kPages[next.code / kPageSize]) continue;
     const auto* row = std::partition_point(std::begin(kRows), std::end(kRows),
                                            [&next](const Row& one) { return one.last < next.code; });
     if (row != std::end(kRows) && row->first <= next.code) return true;

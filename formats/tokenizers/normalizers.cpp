@@ -9,20 +9,13 @@
 #include "formats/tokenizers/library_unicode.h"
 #include "formats/tokenizers/precompiled_normalizer.h"
 #include "formats/tokenizers/regex.h"
+#include "formats/tokenizers/token_limits.h"
 #include "formats/tokenizers/unicode_forms.h"
-#include "lib/error.h"
 
 namespace ropewalk::formats {
 namespace {
 
-constexpr std::size_t kMaxBytes = std::size_t{1} << 30;
-
-/// Replacing can multiply a text; the library would fill the memory.
-void check_size(std::size_t bytes) {
-  if (bytes > kMaxBytes)
-    throw Error(ErrorKind::unsupported, {}, "the text has more than 1 GiB once it is normalized",
-                "give it in several files");
-}
+constexpr const char* kWhat = "normalizing";
 
 /// Rewrites character by character; `map` appends what becomes of one. A first character that goes takes the start with
 /// it.
@@ -78,7 +71,7 @@ void replace(NormalizedText& text, const Regex& regex, const std::string& conten
     if (match.begin == 0 && match.end > 0 && content.empty()) text.at_start = false;
     out.append(text.text, from, match.begin - from);
     out += content;
-    check_size(out.size());
+    check_growth(kWhat, out.size(), text.most_bytes);
     from = match.end;
   });
   out.append(text.text, from, std::string::npos);
@@ -173,9 +166,10 @@ Normalizers::Normalizers(const std::vector<normalizers::Step>& steps) {
 }
 
 void Normalizers::apply(NormalizedText& text) const {
+  text.most_bytes = most_bytes_of(text.text.size());
   for (const auto& step : steps_) {
     step(text);
-    check_size(text.text.size());
+    check_growth(kWhat, text.text.size(), text.most_bytes);
   }
 }
 

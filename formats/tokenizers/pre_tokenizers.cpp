@@ -8,13 +8,15 @@
 #include "formats/tokenizers/characters.h"
 #include "formats/tokenizers/regex.h"
 #include "formats/tokenizers/splits.h"
-#include "lib/error.h"
+#include "formats/tokenizers/token_limits.h"
 
 namespace ropewalk::formats {
 namespace {
 
 namespace pre = pre_tokenizers;
 using Apply = std::function<void(Words&)>;
+
+constexpr const char* kWhat = "cutting into words";
 
 constexpr const char* kGpt2Words = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
@@ -53,15 +55,14 @@ void split_by_character(Words& words, pre::SplitBehavior behavior, const Is& is)
 /// The words' text written anew, word by word: `write(out, word's text, whether it is at the start)`.
 template <class Write>
 void rewrite_words(Words& words, const Write& write) {
+  const std::size_t most = std::numeric_limits<std::uint32_t>::max();
   std::string out;
   out.reserve(words.text.size() + words.text.size() / 4);
   for (Words::Word& word : words.words) {
     const auto begin = static_cast<std::uint32_t>(out.size());
     write(out, words.of(word), word.at_start);
     word.begin = begin;
-    if (out.size() > std::numeric_limits<std::uint32_t>::max())
-      throw Error(ErrorKind::unsupported, {}, "the text has more than 4 GiB once it is cut into words",
-                  "give it in several files");
+    check_growth(kWhat, out.size(), most);
     word.end = static_cast<std::uint32_t>(out.size());
   }
   words.text = std::move(out);
@@ -183,7 +184,12 @@ PreTokenizers::PreTokenizers(const std::vector<pre::Step>& steps, bool raw_bytes
 }
 
 void PreTokenizers::apply(Words& words) const {
-  for (const auto& step : steps_) step(words);
+  // a text of its own limit: what is normalized may have grown already
+  const std::size_t most = std::max(most_bytes_of(words.text.size()), words.text.size() * 4);
+  for (const auto& step : steps_) {
+    step(words);
+    check_growth(kWhat, words.text.size(), most);
+  }
 }
 
 }  // namespace ropewalk::formats

@@ -101,6 +101,7 @@ class Translator {
   struct Group {
     std::size_t begin;
     bool caseless;          // before it
+    bool look = false;      // matches nothing itself: (?=, (?<!, ...
     std::size_t tails = 0;  // groups inside that options opened, which end with it
   };
 
@@ -120,6 +121,34 @@ class Translator {
   void atom(std::string_view text) {
     atom_ = out_.size();
     out_ += text;
+    repeatable_ = true;
+  }
+  /// As the library refuses it: of what matches nothing, or of nothing.
+  void check_repeatable() const {
+    if (!repeatable_) refuse("a count of nothing that could be repeated");
+  }
+
+  /// One character. Ignoring case the library takes some for several ("ss" for sharp s), and several for them.
+  void literal_atom(const std::string& text) {
+    const std::uint32_t code = code_of(text);
+    const bool follows = last_literal_end_ == out_.size() && out_.size() > 0;
+    if (caseless_ && (is_several_letters(code) || (follows && is_one_letter(last_literal_, code))))
+      refuse("letters under (?i) that are more or fewer in another case");
+    atom(in_both_cases(text));
+    last_literal_ = code;
+    last_literal_end_ = out_.size();
+  }
+  static bool is_several_letters(std::uint32_t code) {
+    return code == 0xDF || code == 0x130 || code == 0x149 || code == 0x1F0 || code == 0x390 || code == 0x3B0 ||
+           code == 0x587 || (code >= 0x1E96 && code <= 0x1E9A) || code == 0x1E9E ||
+           (code >= 0x1F50 && code <= 0x1FFC) || (code >= 0xFB00 && code <= 0xFB17);
+  }
+  static bool is_one_letter(std::uint32_t first, std::uint32_t second) {
+    const auto lower = [](std::uint32_t code) { return code < 0x80 ? code | 0x20 : code == 0x17F ? 's' : code; };
+    const auto one = lower(first), other = lower(second);
+    return (one == 's' && (other == 's' || other == 't')) ||
+           (one == 'f' && (other == 'f' || other == 'i' || other == 'l')) || (one == 0x2BC && other == 'n') ||
+           (other >= 0x300 && other < 0x370) || other == 0x2BE;
   }
 
   void item() {
@@ -133,6 +162,7 @@ class Translator {
           out_.append(groups_.back().tails, ')');
           atom_ = groups_.back().begin;
           caseless_ = groups_.back().caseless;
+          repeatable_ = !groups_.back().look;
           groups_.pop_back();
         }
         out_ += c;
@@ -141,10 +171,12 @@ class Translator {
       default:
         if (c == '|' || c == '^' || c == '$') {
           out_ += c;
+          repeatable_ = false;
         } else if (c == '*' || c == '+' || c == '?') {
+          check_repeatable();
           out_ += c;
         } else {
-          atom(in_both_cases(character(c)));
+          literal_atom(character(c));
         }
     }
   }
@@ -157,6 +189,7 @@ class Translator {
                         std::count(inside.begin(), inside.end(), ',') <= 1;
     if (!counts) return atom("\\{");
     rest_.remove_prefix(end + 1);
+    check_repeatable();
     out_ += "{" + std::string(inside[0] == ',' ? "0" : "") + std::string(inside) + "}";
     const bool fixed = inside.find(',') == inside.npos;  // {n}? is an option, not a lazy count
     if (peek() != '+' && !(fixed && peek() == '?')) return;
@@ -166,6 +199,7 @@ class Translator {
 
   void open_group() {
     groups_.push_back({out_.size(), caseless_});
+    repeatable_ = false;
     if (groups_.size() > 200) refuse("more than 200 nested groups");
     if (!take("?")) {
       if (peek() == '*') refuse("a callout");
@@ -174,6 +208,7 @@ class Translator {
     }
     for (std::string_view kind : {":", "=", "!", ">", "<=", "<!"})
       if (take(kind)) {
+        groups_.back().look = kind != ":" && kind != ">";
         out_ += "(?" + std::string(kind);
         return;
       }
@@ -211,16 +246,18 @@ class Translator {
     const char c = next();
     if (c == 'A' || c == 'z' || c == 'Z') {
       out_ += std::string("\\") + c;
+      repeatable_ = false;
       return;
     }
     if (c == 'b' || c == 'B') {  // PCRE2's own goes by its own \w
       const std::string word = Inside{word_items(kWordAlone)}.alone() + ")";
       const std::string here = "(?=" + word, not_here = "(?!" + word;
       atom("(?:(?<=" + word + (c == 'b' ? not_here : here) + "|(?<!" + word + (c == 'b' ? here : not_here) + ")");
+      repeatable_ = false;
       return;
     }
     if (c >= '1' && c <= '9') return atom(std::string("\\") + c);
-    atom(in_both_cases(literal(c)));
+    literal_atom(literal(c));
   }
 
   /// Behind a backslash.
@@ -295,6 +332,8 @@ class Translator {
                                     "ideographic",  "math",      "emojipresentation", "extendedpictographic",
                                     "emojimodifier"};
     const bool binary = std::find(kBinary.begin(), kBinary.end(), loose) != kBinary.end();
+    if (caseless_ && (loose == "lu" || loose == "ll" || loose == "lt" || loose == "uppercase" || loose == "lowercase"))
+      refuse("the property '" + name + "' under (?i)");
     return having((category || binary ? "" : "sc:") + name, negated, property_change(loose));
   }
 
@@ -321,6 +360,7 @@ class Translator {
     }
     return out;
   }
+
   std::string in_both_cases(const std::string& text) const {
     const std::uint32_t code = code_of(text);
     const std::string others = other_cases(code, code);
@@ -419,6 +459,9 @@ class Translator {
   std::string_view rest_;
   bool newer_;             // characters that PCRE2 does not know count as the library has them
   bool caseless_ = false;  // here
+  bool repeatable_ = false;
+  std::uint32_t last_literal_ = 0;
+  std::size_t last_literal_end_ = 0;
   std::string out_;
   std::size_t atom_ = 0;  // where the last atom begins
   std::vector<Group> groups_;

@@ -16,4 +16,13 @@ inline std::int64_t token_id_end(std::size_t n) {
   return std::min(kMaxTokenId + 1, static_cast<std::int64_t>(n) * 4 + 65536);
 }
 
+/// What the steps of a tokenizer.json may make of a text: those of published ones make at most some twenty bytes of one
+/// (compatible forms, bytes as characters), and a chain of replacements would fill the memory before it is done.
+inline constexpr std::size_t kMaxGrowth = 64;
+inline std::size_t most_bytes_of(std::size_t text_bytes) {
+  return std::clamp(text_bytes * kMaxGrowth, std::size_t{64} << 10, std::size_t{1} << 30);
+}
+/// Error(unsupported) without a place if `bytes` are more than `most`. `what`: "normalizing".
+void check_growth(const char* what, std::size_t bytes, std::size_t most);
+
 }  // namespace ropewalk::formats

@@ -125,6 +125,16 @@ TEST(TokenizerJson, RefusesRegularExpressionsThatCannotWork) {
   for (const char* odd : {R"(\K)", R"(\g<a>)", R"((?~a))", R"((?<a>b)(?(<a>)c|d))", R"([[:alpha:]])", R"(\p{Punct})",
                           R"(\X)", R"((*F))", R"((?x)a)", R"(\012)"})
     EXPECT_EQ(kind(odd), "unsupported") << odd;
+  // what the library refuses too
+  for (const char* odd : {R"(\B?)", "(?=a)+", "(?!a)*b", R"(\b{2})", "^+", "$*", "(?<=a)?b", "(?i)+a", "a|*b"})
+    EXPECT_EQ(kind(odd), "unsupported") << odd;
+  // to tokenizers 0.23.3 "\u00DF" and "ss" are each other's cases, as are the two of a category
+  for (const char* odd :
+       {"(?i)ss", "(?i)a\u017Ft", "(?i:\u00DF)", "(?i)j\u030C", R"((?i)\p{Lu})", R"((?i)[\p{Lowercase}])"})
+    EXPECT_EQ(kind(odd), "unsupported") << odd;
+  for (const char* known :
+       {"ss", "(?i:'s|'t|'re|'ve|'m|'ll|'d)", "(?i:s)s", "(?i)s+s", R"((?i)(?-i:\p{Lu}ss))", "(?>a)+", "(?:a|b)?"})
+    EXPECT_EQ(refusal(with_regex(known)), "accepted") << known;
   EXPECT_EQ(kind(R"(\p{Nonsense})"), "unsupported");  // may be a script that PCRE2 is too old for
   // tokenizers 0.23.3 takes these two: PCRE2's lookbehinds are of one length
   EXPECT_EQ(kind("(?<=a(?:b|cd))x"), "unsupported");
@@ -196,6 +206,36 @@ TEST(UnicodeForm, IsThatOfTheLibrarysAge) {
     EXPECT_EQ(unicode_form(one.text, true, true), one.nfkc);
     EXPECT_EQ(unicode_form(one.text, false, true), one.nfkd);
   }
+}
+
+/// Chains of steps that each multiply a text end before they fill the memory.
+TEST(TokenizerJson, StepsThatMultiplyATextAreRefused) {
+  const auto expect = [](const std::string& steps, const char* what, const auto& work) {
+    const auto bomb = tokenizer(file(kModel, steps));
+    try {
+      work(*bomb);
+      ADD_FAILURE() << "accepted";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::unsupported);
+      EXPECT_EQ(error.problem(), std::string(what) + " makes more than 65536 bytes of the text");
+    }
+  };
+  const auto chain = [](const char* field, const char* list, const std::string& step) {
+    std::string steps = step;
+    for (int i = 0; i < 59; ++i) steps += ", " + step;
+    return std::string("\"") + field + R"(": {"type": "Sequence", ")" + list + "\": [" + steps + "]}, ";
+  };
+  const auto encode = [](const Tokenizer& one) { one.encode("aa\u00E9"); };
+  const auto decode = [](const Tokenizer& one) { one.decode(Ids{0, 1, 2}); };
+  const std::string twice = R"({"type": "Replace", "pattern": {"String": "a"}, "content": "aa"})";
+  expect(chain("normalizer", "normalizers", twice), "normalizing", encode);
+  expect(chain("normalizer", "normalizers", R"({"type": "ByteLevel"})"), "normalizing", encode);
+  expect(
+      chain("pre_tokenizer", "pretokenizers", R"({"type": "ByteLevel", "add_prefix_space": true, "use_regex": false})"),
+      "cutting into words", encode);
+  expect(chain("decoder", "decoders", twice), "decoding", decode);
+  expect(chain("decoder", "decoders", R"({"type": "Replace", "pattern": {"Regex": "a|b"}, "content": "abab"})"),
+         "decoding", decode);
 }
 
 TEST(TokenizerJson, GivesUpOnCatastrophicMatches) {

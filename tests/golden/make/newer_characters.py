@@ -131,7 +131,7 @@ PATTERNS = [
     *(rf"\p{{{name}}}" for name in ("Letter", "Han", "Hani", "Latin", "Cyrillic", "Kawi", "Tulu_Tigalari", "garay", "Common", "Unknown", "Alphabetic", "Lowercase", "Emoji", "Ideographic")),
     r"\P{L}", r"\p{^L}", r"\P{Cn}", r"\P{Mn}", r"\P{Kawi}", r"\w", r"\W", r"\d", r"\D", r"\s", r"\S", r"[\w]", r"[^\w]", r"[\W]", r"[^\W\d]",
     r"[^\s\p{L}\p{N}]", r"[^\r\n\p{L}\p{N}]", r"[^\P{L}]", r"[^\P{Mn}x]", r"[\p{Mn}\p{Cn}a]", r"[\P{Nd}1]", r"[\p{L}&&[^\p{Lu}\p{Han}]]", r"[\p{L}&&\p{^Lo}]", r"[一-龥\p{Emoji}]",
-    r"(?i)ɤ", r"(?i)\x{A7DC}", r"(?i)[ɐ-ʯ]", r"(?i)[^\x{10D70}-\x{10D7F}]", r"(?i:\x{1C89})", r"(?-i:ɤ)|(?i)ƛ", r"(?i)[ﬅ]",
+    r"(?i)ɤ", r"(?i)\x{A7DC}", r"(?i)[ɐ-ʯ]", r"(?i)[^\x{10D70}-\x{10D7F}]", r"(?i:\x{1C89})", r"(?-i:ɤ)|(?i)ƛ",
     r"(?<=\p{L})\p{N}|\b\p{So}", r"a\B.", r"\b.",
 ]
 # a letter of each script, marks, digits, signs, emoji of Unicode 15.0, 15.1 and 16.0
