@@ -3,6 +3,7 @@
 
 #include "formats/engines/engine.h"
 #include "formats/gguf_rope.h"
+#include "formats/rope_fields.h"
 #include "lib/error.h"
 
 namespace ropewalk::formats {
@@ -34,10 +35,18 @@ RopeSpec read_gguf_rope(const GgufFile& file, const std::string& path) {
       throw Error(ErrorKind::unsupported, {path}, error.pointer + ": " + error.text + " is past what ropewalk follows",
                   "use a model with narrower heads");
     throw Error(stops && error.pointer.ends_with("rope.scaling.type") ? ErrorKind::unsupported : ErrorKind::bad_input,
-                {path}, (stops ? "llama.cpp 0.5 stops at " : "") + error.text,
+                {path},
+                (stops                                                 ? "llama.cpp 0.5 stops at "
+                 : error.text.find(error.pointer) == std::string::npos ? error.pointer + ": "
+                                                                       : "") +
+                    error.text,
                 "correct the file, or convert the model again");
   }
   RopeSpec spec = std::move(reading.ropes.at(0).spec);
+  if (const auto fault = rope_fault(spec)) {
+    const std::string key = pointer_of(spec, fault->field);
+    throw Error(ErrorKind::bad_input, {path}, (key.empty() ? "" : key + ": ") + fault->problem, fault->fix);
+  }
   RopeSpec own = spec;
   own.attention_factor = std::nullopt;
   if (spec.attention_factor == rope_table(own, 1).attention_factor) spec.attention_factor = std::nullopt;

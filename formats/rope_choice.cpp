@@ -42,7 +42,19 @@ std::string reason_of(const EngineVersion& engine, const std::vector<RopeCandida
       if (!plain) return wanted.difference(reading);
       if (!unread) unread = wanted.difference(reading);
     }
-  return unread ? *unread : wanted.difference(read_as(engine, candidates.front().config));
+  if (unread) return *unread;
+  const bool named =
+      std::any_of(candidates.begin(), candidates.end(), [](const RopeCandidate& one) { return one.named; });
+  return (named ? "" : "it has no rope type of its own; said as longrope lists: ") +
+         wanted.difference(read_as(engine, candidates.front().config));
+}
+
+/// ropewalk has no rule for the engine in this class, whatever is written.
+bool unknown(const EngineVersion& engine, const std::vector<RopeCandidate>& candidates) {
+  return std::all_of(candidates.begin(), candidates.end(), [&](const RopeCandidate& one) {
+    const EngineReading reading = read_as(engine, one.config);
+    return reading.error && reading.error->kind == kNotFollowed;
+  });
 }
 
 /// The last release of each range of versions.
@@ -57,6 +69,7 @@ std::vector<EngineVersion> engines_of_every_range() {
 [[noreturn]] void refuse(const std::vector<RopeCandidate>& candidates, const WantedReading& wanted,
                          std::span<const EngineVersion> engines) {
   std::vector<std::string> names, never, able;
+  bool known = false;
   std::string reason;
   const std::vector<EngineVersion> newest = newest_engines();
   const bool nobody_asked = engines.empty();
@@ -71,6 +84,7 @@ std::vector<EngineVersion> engines_of_every_range() {
     if (any(engine)) continue;
     if (never.empty()) reason = reason_of(engine, candidates, wanted);
     never.push_back(engine.title());
+    known = known || !unknown(engine, candidates);
   }
   if (never.empty())
     throw Error(
@@ -86,8 +100,9 @@ std::vector<EngineVersion> engines_of_every_range() {
                                      [](const EngineVersion& engine) { return engine.engine == Engine::llama_cpp; });
   throw Error(
       ErrorKind::unsupported, {},
-      "no config.json makes " + (nobody_asked ? "any of the newest engines" : listed(never)) + " run " + wanted.text +
-          " (" + (never.size() > 1 ? never.front() + ": " : "") + reason + ")",
+      (known ? "no config.json makes " : "no rule says which config.json makes ") +
+          (nobody_asked ? "any of the newest engines" : listed(never)) + " run " + wanted.text + " (" +
+          (never.size() > 1 ? never.front() + ": " : "") + reason + ")",
       (able.empty() ? std::string("no engine known here could; take another method")
                     : listed(able) + " could: " + (nobody_asked ? "name it with --engine" : "leave out the others") +
                           ", or take another method") +

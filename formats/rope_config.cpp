@@ -130,14 +130,15 @@ class TransformersReader {
       fields_.record("rotary_dim", "/partial_rotary_factor");
       share = value.get<double>();
     }
-    const bool inside = share > 0 && share <= 1;
-    const int dim = !inside                  ? 0
-                    : type == "proportional" ? 2 * int(share * geometry_.head_dim / 2)
-                                             : int(geometry_.head_dim * share);
+    const char* const key = "partial_rotary_factor";
+    const std::string place = fields_.in_dictionary(key) ? fields_.pointer_to(key) : std::string("/") + key;
+    if (!(share > 0 && share <= 1))
+      fields_.fail(ErrorKind::bad_input, place,
+                   std::string(key) + " is " + trimmed(share) + ", a share of a head's channels in (0, 1] was expected",
+                   "correct it");
+    const int dim = type == "proportional" ? 2 * int(share * geometry_.head_dim / 2) : int(geometry_.head_dim * share);
     if (dim < 2 || dim % 2 != 0)
-      fields_.fail(ErrorKind::bad_input,
-                   fields_.in_dictionary("partial_rotary_factor") ? fields_.pointer_to("partial_rotary_factor")
-                                                                  : "/partial_rotary_factor",
+      fields_.fail(ErrorKind::bad_input, place,
                    "partial_rotary_factor makes " + std::to_string(dim) + " of " + std::to_string(geometry_.head_dim) +
                        " channels rotate; an even number from 2 was expected",
                    "correct it");
@@ -345,9 +346,15 @@ RopeSpec read_transformers_rope(const std::string& path, const std::string& text
 
 RopeSpec read_hf_rope(const std::string& path, const std::string& text, const Json& config,
                       const RopeGeometry& geometry, std::vector<std::string>& warnings) {
+  const auto refuse_fault = [&](const RopeSpec& spec) {
+    if (const auto fault = rope_fault(spec))
+      throw Error(ErrorKind::bad_input, json_place(path, text, pointer_of(spec, fault->field)), fault->problem,
+                  fault->fix);
+  };
   const std::optional<std::string> code = yarn_remote_code(config);
   if (!code) {
     RopeSpec spec = read_transformers_rope(path, text, config, geometry, warnings);
+    refuse_fault(spec);
     if (const auto unknown = unknown_remote_code(config);
         unknown && !std::holds_alternative<RopeUnscaled>(spec.scaling))
       warnings.push_back("auto_map names " + *unknown +
@@ -356,6 +363,7 @@ RopeSpec read_hf_rope(const std::string& path, const std::string& text, const Js
   }
 
   const RopeSpec spec = read_yarn_remote_rope(path, text, config, geometry, *code);
+  refuse_fault(spec);
   const std::string used =
       "auto_map names " + *code + ".py, which is not run: its rope, " + describe(spec) + ", is used";
   try {

@@ -4,8 +4,65 @@
 #include <cmath>
 #include <filesystem>
 #include <limits>
+#include <string_view>
+
+#include "formats/json_fields.h"
+#include "lib/number_text.h"
 
 namespace ropewalk::formats {
+namespace {
+
+constexpr double kMostFloat = std::numeric_limits<float>::max();
+
+/// The first frequency of a table that float32 does not hold as a number above 0.
+std::optional<double> lost_frequency(const RopeSpec& spec, int length) {
+  const std::vector<double> table = rope_table(spec, length).inv_freq;
+  for (std::size_t pair = 0; pair < std::size_t(spec.rotary_dim / 2) && pair < table.size(); ++pair)
+    if (!(table[pair] <= kMostFloat && float(table[pair]) > 0)) return table[pair];
+  return std::nullopt;
+}
+
+std::optional<RopeFault> factor_fault(const RopeSpec& spec) {
+  const double s = rope_factor(spec).value_or(1);
+  if (!(s > kMostFactor)) return std::nullopt;
+  return RopeFault{"factor", "the rope factor is " + number_text(s, 9) + ", which no context has been extended by",
+                   "write the new context / the original one, at most " + trimmed(kMostFactor)};
+}
+
+}  // namespace
+
+std::optional<RopeFault> frequency_fault(const RopeSpec& spec) {
+  const auto blamed = [](const char* field, const std::string& what, double frequency) {
+    const char* lost = frequency <= kMostFloat ? "0" : std::isnan(frequency) ? "no number" : "infinite";
+    const bool base = std::string_view(field) == "theta";
+    return RopeFault{field, what + " makes frequencies that are " + lost + " in float32, in which engines turn",
+                     base ? "write the base the model was trained with" : "write the new context / the original one"};
+  };
+  RopeSpec plain = spec;
+  plain.scaling = RopeUnscaled{};
+  plain.frequency_divisors.clear();
+  const std::string base = "a base of " + number_text(spec.theta, 9);
+  if (spec.theta > kMostFloat && spec.rotary_dim > 2) return blamed("theta", base, 0);
+  if (const auto lost = lost_frequency(plain, 1)) return blamed("theta", base, *lost);
+  for (const int length : {1, std::max(1, spec.context)})
+    if (const auto lost = lost_frequency(spec, length)) {
+      const std::optional<double> factor = rope_factor(spec);
+      if (auto fault = factor_fault(spec)) return fault;
+      return blamed("factor", factor ? "a factor of " + number_text(*factor, 9) : "its scaling", *lost);
+    }
+  return std::nullopt;
+}
+
+std::optional<RopeFault> rope_fault(const RopeSpec& spec) {
+  if (auto fault = factor_fault(spec)) return fault;
+  return frequency_fault(spec);
+}
+
+std::string pointer_of(const RopeSpec& spec, const std::string& field) {
+  const auto from = std::find_if(spec.provenance.begin(), spec.provenance.end(),
+                                 [&](const RopeProvenance& one) { return one.field == field; });
+  return from == spec.provenance.end() ? "" : from->pointer;
+}
 
 bool is_renamed_type(const Json& rope_type, const Json& type) {
   return (rope_type == "longrope" && type == "su") || (rope_type == "default" && type == "mrope");

@@ -17,6 +17,20 @@ inline constexpr double kMostFactor = 65536;
 /// What cosines and sines may be multiplied by: above 0, in float32.
 inline bool is_attention_factor(double value) { return value > 0 && value <= std::numeric_limits<float>::max(); }
 
+/// Why no model turns by a rope, whatever wrote it down.
+struct RopeFault {
+  std::string field;    // of the provenance: "theta" or "factor"
+  std::string problem;  // "a base of 1e+308 makes frequencies of 0 in float32, in which engines turn"
+  std::string fix;
+};
+/// Frequencies that are 0, infinite or no numbers in float32, at one token or at the whole context; the pairs of a
+/// proportional rope that stand still by design apart.
+std::optional<RopeFault> frequency_fault(const RopeSpec& spec);
+/// That, or a factor above kMostFactor.
+std::optional<RopeFault> rope_fault(const RopeSpec& spec);
+/// The pointer of a field's provenance; "" where it has none.
+std::string pointer_of(const RopeSpec& spec, const std::string& field);
+
 /// True for a rope_type and a `type` that say the same in two generations' words: longrope and su, default and mrope.
 bool is_renamed_type(const Json& rope_type, const Json& type);
 /// A rope dictionary whatever its spelling: keys in one order, its type as rope_type, whole numbers as floats, without

@@ -76,18 +76,19 @@ class LayerCandidates {
   std::vector<RopeCandidate> take() {
     for (const int context : contexts()) {
       const std::string how = context == wanted_.context ? "" : ", max_position_embeddings the original context";
-      if (gemma3()) both(context, how);
+      if (has_legacy_keys()) both(context, how);
       add(context, nullptr, parameters(), "transformers 5, per kind of layer" + how);
-      if (gemma3()) legacy(context, how);
+      if (has_legacy_keys()) legacy(context, how);
     }
     return std::move(all_);
   }
 
  private:
   Json& part(Json& config) const { return pointer_.empty() ? config : config[Json::json_pointer(pointer_)]; }
-  bool gemma3() {
+  /// Transformers 4 has the class, with two ropes.
+  bool has_legacy_keys() {
     const Json& type = part(bare_).value("model_type", Json());
-    return (type == "gemma3_text" || type == "gemma3") && dictionaries_.contains(kWhole) &&
+    return (type == "gemma3_text" || type == "gemma3" || type == "olmo3") && dictionaries_.contains(kWhole) &&
            dictionaries_.contains(kSliding);
   }
   bool nested(const Json& value) const {
@@ -118,12 +119,12 @@ class LayerCandidates {
     return out;
   }
 
-  /// Gemma 3 of transformers 4: rope_scaling and rope_theta are those of the full layers, the sliding ones have a base
-  /// and no scaling.
+  /// Gemma 3 and Olmo 3 of transformers 4: rope_scaling and rope_theta are those of the full layers, the sliding ones
+  /// have no scaling, and in Gemma 3 a base of their own.
   void legacy_keys(Json& model, const char* type_key) const {
     Json whole = dictionaries_[kWhole];
     model["rope_theta"] = whole["rope_theta"];
-    model["rope_local_base_freq"] = dictionaries_[kSliding]["rope_theta"];
+    if (model["model_type"] != "olmo3") model["rope_local_base_freq"] = dictionaries_[kSliding]["rope_theta"];
     if (whole["rope_type"] == "default") {
       model["rope_scaling"] = nullptr;
       return;

@@ -37,7 +37,7 @@ class MeaningReader {
     const std::optional<RopeGeometry> shape = own ? geometry() : std::nullopt;
     if (shape) meaning_.rope = wanted_rope(read_hf_rope(path_, text_, config_, *shape, meaning_.warnings), 0);
     else take_reading();
-    for (const WantedLayer& layer : meaning_.rope.layers) judge_factor(layer.spec);
+    for (const WantedLayer& layer : meaning_.rope.layers) judge(layer.spec);
     return finish();
   }
 
@@ -105,7 +105,8 @@ class MeaningReader {
            std::string(error->kind == kNotFollowed ? "" : "correct the file; ") +
                "--engine shows what others make of it");
     for (const EngineNotice& notice : reading_.notices)
-      if (notice.pointer.ends_with("/model_type")) meaning_.warnings.push_back(notice.text);
+      if (notice.pointer.ends_with("/model_type") || notice.pointer.ends_with("/max_position_embeddings"))
+        meaning_.warnings.push_back(notice.text);
     meaning_.rope = wanted_rope(reading_, 0);
   }
 
@@ -117,20 +118,14 @@ class MeaningReader {
     return std::move(meaning_);
   }
 
-  /// A context is stretched by 1 or more, and by no more than a SPEC may ask for.
-  void judge_factor(const RopeSpec& spec) {
+  /// A context is stretched by 1 or more, and by no more than a SPEC may ask for; frequencies are numbers in float32.
+  void judge(const RopeSpec& spec) {
+    if (const auto fault = rope_fault(spec)) fail(pointer_of(spec, fault->field), fault->problem, fault->fix);
     const double s = rope_factor(spec).value_or(1);
-    if (s >= 1 && s <= kMostFactor) return;
-    const auto from = std::find_if(spec.provenance.begin(), spec.provenance.end(),
-                                   [](const RopeProvenance& one) { return one.field == "factor"; });
-    const std::string pointer = from == spec.provenance.end() ? "" : from->pointer;
-    const std::string what = "the rope factor is " + trimmed(s);
-    if (s > kMostFactor)
-      fail(pointer, what + ", which no context has been extended by",
-           "write the new context / the original one, at most " + trimmed(kMostFactor));
     const bool told = std::any_of(meaning_.warnings.begin(), meaning_.warnings.end(),
                                   [](const std::string& one) { return one.find("below 1") != std::string::npos; });
-    if (!told) meaning_.warnings.push_back(what + ", below 1: the context shrinks");
+    if (s < 1 && !told)
+      meaning_.warnings.push_back("the rope factor is " + trimmed(s) + ", below 1: the context shrinks");
   }
 
   /// A base that stands where transformers does not look, if it is the only one and its own is a default.

@@ -309,7 +309,8 @@ EngineReading read_as(const EngineVersion& engine, const GgufFile& file, const s
   if (!engine.notice.empty()) walk.notice(engine.notice);
   try {
     if (engine.engine != Engine::llama_cpp)
-      engines::not_followed(engine.title() + " is given a config.json here, and this is a GGUF", "");
+      engines::not_followed(engine.title() + " is given a config.json here, and this is a GGUF: llama.cpp reads it",
+                            "");
     engines::read_as_llama_cpp_gguf(walk, reading, engines::rope_of_gguf(file, path));
   } catch (const engines::Raised& raised) {
     reading.ropes.clear();

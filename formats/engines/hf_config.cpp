@@ -5,6 +5,7 @@
 
 #include "formats/engines/class_defaults.h"
 #include "formats/engines/hf_config_private.h"
+#include "formats/engines/model_types.h"
 
 namespace ropewalk::formats::engines {
 namespace {
@@ -21,14 +22,19 @@ const std::array kFamilies = {
 const Family kOther = {"", {4, 28}, {4, 43}, 10000, 2048, 0, false};
 
 /// CONFIG_MAPPING[model_type].
-void find_class(const Walk& walk, const HfConfig& config, const HfVersion& version) {
-  if (version.at_least(config.family->since)) return;
-  const std::string type = walk.model_type();
-  if (!version.at_least({4, 33})) raise("KeyError", "'" + type + "'", walk.pointer_to("model_type"));
+[[noreturn]] void raise_unknown_class(const std::string& type, const HfVersion& version, const std::string& pointer) {
+  if (!version.at_least({4, 33})) raise("KeyError", "'" + type + "'", pointer);
   raise("ValueError",
         "The checkpoint you are trying to load has model type `" + type +
             "` but Transformers does not recognize this architecture",
-        walk.pointer_to("model_type"));
+        pointer);
+}
+void find_class(const Walk& walk, const HfConfig& config, const HfVersion& version) {
+  if (!version.at_least(config.family->since))
+    raise_unknown_class(walk.model_type(), version, walk.pointer_to("model_type"));
+  // vllm and sglang have configurations of their own for some classes
+  if (walk.engine.engine == Engine::transformers || walk.engine.engine == Engine::llama_cpp)
+    require_class(walk, version);
 }
 
 void attributes(Walk& walk, HfConfig& config) {
@@ -199,6 +205,13 @@ std::optional<Dict> class_rope_dictionary(const Walk& walk) {
 }
 
 // what others take ----------------------------------------------------------------------------------------------------
+
+void require_class(const Walk& walk, const HfVersion& version) {
+  const std::string type = walk.asked_type();
+  const bool later = version.at_least({5}) ? false : since_transformers_5(type);
+  if ((later || (type == "olmo3" && !version.at_least({4, 57}))) && !walk.has("auto_map"))
+    raise_unknown_class(type, version, "/model_type");
+}
 
 bool HfVersion::at_least(std::initializer_list<int> other) const {
   return !std::lexicographical_compare(numbers.begin(), numbers.end(), other.begin(), other.end());

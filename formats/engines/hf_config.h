@@ -47,6 +47,9 @@ struct HfConfig {
   std::optional<Value> original;  // the top level's original_max_position_embeddings, or the class's (phi3)
 };
 
+/// What AutoConfig raises of a class that came after the release: named in its list of 5.23.0 and not in that of 4.57.6,
+/// or Olmo 3, which 4.57 has and 4.56.2 has not. Where auto_map names code, that may be run instead.
+void require_class(const Walk& walk, const HfVersion& version);
 /// Raised where AutoConfig raises. In 5.x the top level's original context reaches the dictionaries when the rotary
 /// embedding is built; `as_loaded`: before that, as to_dict() has it.
 HfConfig load_hf_config(Walk& walk, const HfVersion& version, bool as_loaded = false);

@@ -1,5 +1,6 @@
 // transformers 5.x: RotaryEmbeddingConfigMixin and the classes that have it. Texts of errors are theirs.
 #include <algorithm>
+#include <cmath>
 
 #include "formats/engines/class_defaults.h"
 #include "formats/engines/hf_config_private.h"
@@ -46,6 +47,9 @@ void validate_numbers(const Walk& walk, const HfConfig& config) {
     const Json* value = walk.raw(field.key);
     if (!value || value->is_number_integer() || (field.or_none && value->is_null())) continue;
     const std::string name = "'" + std::string(field.key) + "'", shown = python_repr(*value);
+    // the parser keeps no whole number past 64 bits: nobody can tell it from one with a point
+    if (value->is_number_float() && std::abs(value->get<double>()) >= 0x1p63)
+      not_followed("a " + std::string(field.key) + " of " + shown, walk.pointer_to(field.key));
     raise("StrictDataclassFieldValidationError",
           "Validation error for field " + name + ": TypeError: Field " + name +
               (field.or_none ? " with value " + shown + " doesn't match any type in (<class 'int'>, <class 'NoneType'>)"

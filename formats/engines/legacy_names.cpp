@@ -53,7 +53,8 @@ bool follows_own_names(const Walk& walk) {
   const Engine engine = walk.engine.engine;
   const bool v5 = engine == Engine::transformers && walk.engine.at_least({5});
   const bool serving = engine == Engine::vllm || engine == Engine::sglang;
-  if (is_gpt_neox(type) || type == "olmo3") return v5;
+  if (is_gpt_neox(type)) return v5;
+  if (type == "olmo3") return engine == Engine::transformers;
   if (has_static_alpha(type) && has_type(walk, "dynamic")) return v5 || serving;
   return takes_mrope(type) && has_type(walk, "mrope") && (v5 || serving);
 }
@@ -69,6 +70,7 @@ bool takes_mrope(const std::string& model_type) {
 }
 
 void refuse_models(const Walk& walk) {
+  if (walk.engine.engine == Engine::transformers) require_class(walk, transformers_of(walk.engine));
   const std::string type = walk.model_type(), pointer = walk.pointer_to("model_type");
   if (has_no_rope(type)) not_followed("model type '" + type + "' has no rotary embedding", pointer);
   if (has_rope_of_its_own(type))
@@ -141,7 +143,7 @@ void read_as_chatglm(Walk& walk, EngineReading& reading) {
 }
 
 /// The key that turns some layers otherwise than Llama's rules read it (5.23.0, run); empty: none. Olmo 3 scales its full
-/// layers alone, and transformers 5 is followed there.
+/// layers alone, and transformers is followed there.
 static std::string turns_some_layers_otherwise(const Walk& walk) {
   const std::string type = walk.model_type();
   const bool v5 = walk.engine.engine == Engine::transformers && walk.engine.at_least({5});

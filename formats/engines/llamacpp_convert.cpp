@@ -96,6 +96,9 @@ class Converter05 {
     if (walk_.has("original_max_position_embeddings"))
       original_ = walk_.get("original_max_position_embeddings", nullptr);
     if (walk_.has("head_dim")) head_dim_ = walk_.get("head_dim", nullptr);
+    if (!family_of(walk_.model_type()).known &&
+        walk_.has("qk_rope_head_dim"))  // latent attention: the part that rotates
+      head_dim_ = walk_.get("qk_rope_head_dim", nullptr);
     try {
       HfConfig config = load_hf_config(walk_, beside_, true);
       context_ = config.context;

@@ -10,6 +10,8 @@ namespace ropewalk::formats::engines {
 /// The names that AutoConfig of transformers 5.23.0 knows, sorted. Any other needs an auto_map.
 const std::vector<std::string>& transformers_model_types();
 bool transformers_knows(const std::string& model_type);
+/// A name of 5.23.0 that 4.57.6, and so every older one, does not know.
+bool since_transformers_5(const std::string& model_type);
 
 /// No token is rotated in this class (bert, gpt2, nemotron_h).
 bool has_no_rope(const std::string& model_type);

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "formats/engines/model_types.h"
+#include "formats/rope_fields.h"
 
 namespace ropewalk::formats::engines {
 
@@ -73,6 +74,21 @@ int tokens(const Value& value, const std::string& type_error) {
   return int(n);
 }
 
+int logged_tokens(const Value& value, const std::string& type_error) {
+  if (value.json.is_number() && value.json <= 0) raise("ValueError", "math domain error", value.pointer);
+  return tokens(value, type_error);
+}
+
+int nominal_tokens(Walk& walk, const Value& value, const std::string& type_error) {
+  constexpr int kMost = std::numeric_limits<int>::max();
+  if (!value.json.is_number_integer() || (value.json >= 1 && value.json <= kMost)) return tokens(value, type_error);
+  if (value.json <= 0) return 0;
+  walk.notice(value.pointer.substr(value.pointer.rfind('/') + 1) + " is " + value.json.dump() +
+                  ", of which ropewalk counts " + std::to_string(kMost) + " tokens",
+              value.pointer);
+  return kMost;
+}
+
 // ---------------------------------------------------------------------------------------------------------------------
 
 Dict::Dict(const Json& object, const std::string& where) : pointer(where) {
@@ -102,7 +118,7 @@ void Dict::set_default(const std::string& key, Value value) {
 // ---------------------------------------------------------------------------------------------------------------------
 
 Walk::Walk(const EngineVersion& which, const Json& config, const EngineOptions& asked)
-    : engine(which), options(asked), model_(model_part(config)) {}
+    : engine(which), options(asked), whole_(config), model_(model_part(config)) {}
 
 const Json* Walk::raw(const std::string& key) const {
   if (!model_.json->is_object()) return nullptr;
@@ -127,6 +143,12 @@ int Walk::positive_int(const std::string& key) const {
 std::string Walk::model_type() const {
   const Json* found = raw("model_type");
   return found && found->is_string() ? found->get<std::string>() : "";
+}
+
+std::string Walk::asked_type() const {
+  if (!nested()) return model_type();
+  const auto found = whole_.find("model_type");
+  return found != whole_.end() && found->is_string() ? found->get<std::string>() : "";
 }
 
 bool Walk::unknown_class() const {
@@ -217,6 +239,7 @@ EngineRope Draft::finish() {
     raise("ZeroDivisionError", "float division by zero");
   if (!spec.attention_factor) spec.attention_factor = rope_table(spec, 1).attention_factor;
   if (!std::isfinite(*spec.attention_factor)) not_followed("an attention factor that is not finite", "");
+  if (const auto fault = frequency_fault(spec)) not_followed(fault->problem, pointer_of(spec, fault->field));
   return rope;
 }
 

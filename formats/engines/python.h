@@ -78,6 +78,8 @@ class Walk {
   /// A whole number above 0, such as hidden_size; Error kinds as Python's arithmetic would give them.
   int positive_int(const std::string& key) const;
   std::string model_type() const;
+  /// The type that AutoConfig looks up: of the whole file, where the model is a part of it.
+  std::string asked_type() const;
   /// The model is a text_config of a larger file.
   bool nested() const { return model_.nested(); }
   /// The newest transformers has no such class and no auto_map names its code: AutoConfig raises, whatever is overridden.
@@ -91,6 +93,7 @@ class Walk {
   void notice_unused();
 
  private:
+  const Json& whole_;
   ModelPart model_;
   mutable std::set<std::string> used_;
   std::vector<EngineNotice> notices_;
@@ -118,7 +121,12 @@ class Draft {
 inline constexpr int kMostChannels = 1 << 16;
 /// int() of a number of channels: 0 to kMostChannels, else not followed.
 int channels(double n, const std::string& pointer);
-/// A count of tokens, as RopeSpec holds it.
+/// A count of tokens that something is computed from, as RopeSpec holds it.
 int tokens(const Value& value, const std::string& type_error);
+/// A count whose logarithm is taken: math.log raises at 0 and below.
+int logged_tokens(const Value& value, const std::string& type_error);
+/// max_position_embeddings where a method computes nothing from it: 0 and below are 0, and a whole number that no int
+/// holds is the largest int, with a notice. Anything else as tokens().
+int nominal_tokens(Walk& walk, const Value& value, const std::string& type_error);
 
 }  // namespace ropewalk::formats::engines

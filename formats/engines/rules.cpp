@@ -66,6 +66,8 @@ RopeLlama3 read_llama3(Draft& draft, const Dict& rope) {
   };
   RopeLlama3 llama3{read("factor"), read("low_freq_factor"), read("high_freq_factor"), 0};
   const Value& original = item(rope, "original_max_position_embeddings");
+  if (original.json == 0)
+    not_followed("an original context of 0 tokens, by which every pair is slowed", original.pointer);
   llama3.original_context = tokens(original, "unsupported operand type(s) for /: '{type}' and 'float'");
   draft.record("original_context", original);
   return llama3;

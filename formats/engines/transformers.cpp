@@ -52,13 +52,14 @@ void own_phi3_scaling(Draft& draft, Walk& walk, const HfConfig& config) {
 
 HfVersion version_of(const Walk& walk) { return {walk.engine.numbers}; }
 
-/// gemma3 of 4.50 - 4.57 builds two: the scaled one, and a plain one with rope_local_base_freq.
-std::vector<EngineRope> gemma3_ropes_v4(Walk& walk, const HfConfig& config, const HfVersion& version) {
+/// gemma3 of 4.50 - 4.57 and Olmo 3 of 4.57 build two: the scaled one, and a plain one of another base or the same.
+std::vector<EngineRope> two_ropes_v4(Walk& walk, const HfConfig& config, const HfVersion& version,
+                                     const Value& local_theta) {
   std::vector<EngineRope> ropes = {shared_rope_v4(walk, config, version, config.theta)};
   ropes[0].layer_type = "full_attention";
   HfConfig local = config;
   local.rope.reset();
-  ropes.push_back(shared_rope_v4(walk, local, version, walk.get("rope_local_base_freq", 10000.0)));
+  ropes.push_back(shared_rope_v4(walk, local, version, local_theta));
   ropes[1].layer_type = "sliding_attention";
   return ropes;
 }
@@ -99,7 +100,10 @@ EngineRope own_rope_v4(Walk& walk, const HfConfig& config, const HfVersion& vers
 std::vector<EngineRope> transformers_ropes(Walk& walk, const HfConfig& config, const HfVersion& version) {
   if (config.v5) return ropes_v5(walk, config, version);
   if (!version.at_least(config.family->shared)) return {own_rope_v4(walk, config, version)};
-  if (takes_gemma3_names(walk.model_type())) return gemma3_ropes_v4(walk, config, version);
+  if (takes_gemma3_names(walk.model_type()))
+    return two_ropes_v4(walk, config, version, walk.get("rope_local_base_freq", 10000.0));
+  if (walk.model_type() == "olmo3" && walk.engine.engine == Engine::transformers)
+    return two_ropes_v4(walk, config, version, config.theta);
   return {shared_rope_v4(walk, config, version, config.theta)};
 }
 
@@ -119,7 +123,7 @@ void read_as_transformers(Walk& walk, EngineReading& reading) {
   const HfVersion version = version_of(walk);
   const HfConfig config = load_hf_config(walk, version);
   reading.ropes = transformers_ropes(walk, config, version);
-  reading.context = tokens(config.context, "");
+  reading.context = reading.ropes.empty() ? tokens(config.context, "") : reading.ropes[0].spec.context;
   if (config.family->known || follows_own_names(walk)) return;
   std::string notice = "the rotary embedding of model type '" + walk.model_type() +
                        "' was not compared with transformers: Llama's rules are used";

@@ -8,19 +8,22 @@
 namespace ropewalk::formats::engines {
 namespace {
 
+constexpr const char* kLength = "'>' not supported between instances of 'Tensor' and '{type}'";
+
 class RotaryV4 {
  public:
   RotaryV4(Walk& walk, const HfConfig& config, const HfVersion& version, const Value& theta)
       : walk_(walk), config_(config), version_(version), theta_(theta), draft_(walk) {}
 
   EngineRope build() {
+    refuse_missing_sections();
     const Value* type = config_.rope ? rope_type(*config_.rope) : nullptr;
     if (config_.rope && !type) raise("KeyError", "None", config_.rope->pointer);
     draft_.record("method", type ? *type : walk_.defaulted("default"));
     const std::string name =
         type ? (type->json.is_string() ? type->json.get<std::string>() : python_repr(type->json)) : "default";
     set_theta(draft_, theta_);
-    draft_.spec().context = tokens(config_.context, "'>' not supported between instances of 'Tensor' and '{type}'");
+    draft_.spec().context = nominal_tokens(walk_, config_.context, kLength);
     if (name == "default") dimension(true);
     else if (name == "linear") linear();
     else if (name == "dynamic") dynamic();
@@ -32,7 +35,15 @@ class RotaryV4 {
   }
 
  private:
+  /// Qwen3VLTextRotaryEmbedding and its like ask rope_scaling for mrope_section, whether it is there or not.
+  void refuse_missing_sections() const {
+    const std::string type = walk_.model_type();
+    for (const char* one : {"qwen3_vl", "qwen3_vl_text", "qwen3_vl_moe", "qwen3_vl_moe_text"})
+      if (type == one && !config_.rope) raise("AttributeError", "'NoneType' object has no attribute 'get'");
+  }
   const Dict& rope() const { return *config_.rope; }
+  /// max_position_embeddings where a method computes with it.
+  int whole_context() const { return tokens(config_.context, kLength); }
 
   /// `tolerant`: a head_dim of None is worked out, from 4.52 on and by the kinds that start from the plain table.
   void dimension(bool tolerant) {
@@ -57,13 +68,13 @@ class RotaryV4 {
     const double s = record_number(draft_, "factor", item(rope(), "factor"),
                                    "unsupported operand type(s) for /: '{type}' and 'int'");
     draft_.record("original_context", config_.context);
-    draft_.spec().scaling = RopeDynamic{s, draft_.spec().context};
+    draft_.spec().scaling = RopeDynamic{s, whole_context()};
   }
 
   void yarn() {
     dimension(false);
     const Value& factor = item(rope(), "factor");
-    RopeYarn yarn{1, draft_.spec().context};
+    RopeYarn yarn{1, 0};
     if (!version_.at_least({4, 51})) yarn_of_the_whole_context(factor, yarn);
     else if (!version_.at_least({4, 56})) yarn_by_ratio(factor, yarn);
     else yarn_by_factor(factor, yarn);
@@ -78,6 +89,7 @@ class RotaryV4 {
   }
   /// 4.43 - 4.50: the original context of the dictionary is not read, and g(s) has no guard below 1.
   void yarn_of_the_whole_context(const Value& factor, RopeYarn& yarn) {
+    yarn.original_context = logged_tokens(config_.context, kLength);
     draft_.record("original_context", config_.context);
     yarn.factor = record_number(draft_, "factor", factor, "must be real number, not {type}");
     if (const Value* own = given(rope(), "attention_factor")) {
@@ -94,7 +106,7 @@ class RotaryV4 {
     if (const Value* original = rope().find("original_max_position_embeddings")) {
       yarn.original_context = tokens(*original, "unsupported operand type(s) for /: 'int' and '{type}'");
       draft_.record("original_context", *original);
-      yarn.factor = double(draft_.spec().context) / yarn.original_context;
+      yarn.factor = double(whole_context()) / yarn.original_context;
       draft_.derived("factor", "max_position_embeddings / original context");
       if (!is_number(factor.json) || number(factor, "") != yarn.factor)
         walk_.notice(
@@ -103,6 +115,7 @@ class RotaryV4 {
             factor.pointer);
       walk_.used(factor);
     } else {
+      yarn.original_context = logged_tokens(config_.context, kLength);
       draft_.record("original_context", config_.context);
       yarn.factor = record_number(draft_, "factor", factor, kCompared);
     }
@@ -111,10 +124,11 @@ class RotaryV4 {
   /// 4.56, 4.57.
   void yarn_by_factor(const Value& factor, RopeYarn& yarn) {
     yarn.factor = record_number(draft_, "factor", factor, kCompared);
-    if (const Value* original = given(rope(), "original_max_position_embeddings")) {
+    if (const Value* original = rope().find("original_max_position_embeddings"); original && truthy(original->json)) {
       yarn.original_context = tokens(*original, "unsupported operand type(s) for /: 'int' and '{type}'");
       draft_.record("original_context", *original);
     } else {
+      yarn.original_context = logged_tokens(config_.context, kLength);
       draft_.record("original_context", config_.context);
     }
     set_attention_factor(draft_, rope(), yarn.factor);
@@ -127,14 +141,13 @@ class RotaryV4 {
     RopeLongrope longrope;
     read_lists(draft_, rope(), longrope);
     double s = 0;
-    const int context = draft_.spec().context;
     if (config_.original) {
       longrope.original_context = tokens(*config_.original, "unsupported operand type(s) for /: 'int' and '{type}'");
       draft_.record("original_context", *config_.original);
-      s = double(context) / longrope.original_context;
+      s = double(nominal_tokens(walk_, config_.context, kLength)) / longrope.original_context;
       draft_.derived("factor", "max_position_embeddings / original context");
     } else {
-      longrope.original_context = context;
+      longrope.original_context = logged_tokens(config_.context, kLength);
       draft_.record("original_context", config_.context);
       const Value* factor = rope().find("factor");
       s = record_number(draft_, "factor", factor ? *factor : walk_.defaulted(nullptr), kCompared);

@@ -5,6 +5,8 @@
 namespace ropewalk::formats::engines {
 namespace {
 
+constexpr const char* kLength = "'>' not supported between instances of 'Tensor' and '{type}'";
+
 class RotaryV5 {
  public:
   RotaryV5(Walk& walk, const HfConfig& config, const HfVersion& version, const std::string& layer_type,
@@ -18,7 +20,7 @@ class RotaryV5 {
     if (!type.json.is_string()) raise("KeyError", python_repr(type.json), type.pointer);
     const std::string name = type.json.get<std::string>();
     set_theta(draft_, item(rope_, "rope_theta"));
-    draft_.spec().context = tokens(config_.context, "'>' not supported between instances of 'Tensor' and '{type}'");
+    draft_.spec().context = nominal_tokens(walk_, config_.context, kLength);
     if (name == "default") plain();
     else if (name == "linear") linear();
     else if (name == "dynamic") dynamic();
@@ -82,21 +84,25 @@ class RotaryV5 {
     const double s =
         record_number(draft_, "factor", item(rope_, "factor"), "unsupported operand type(s) for /: '{type}' and 'int'");
     draft_.record("original_context", config_.context);
-    draft_.spec().scaling = RopeDynamic{s, draft_.spec().context};
+    draft_.spec().scaling = RopeDynamic{s, tokens(config_.context, kLength)};
     if (!version_.at_least({5, 1}))
       walk_.notice("after a prompt beyond the original context the rotation stays as it was then, in shorter ones too");
   }
+  /// Its logarithm is taken; of yarn's the ratio to max_position_embeddings is looked at before (validate_yarn).
   int original() {
     const Value& value = item(rope_, "original_max_position_embeddings");
     draft_.record("original_context", value);
-    return tokens(value, "unsupported operand type(s) for /: 'int' and '{type}'");
+    if (item(rope_, "rope_type").json == "yarn" && value.json == 0)
+      raise("ZeroDivisionError", value.json.is_number_float() ? "float division by zero" : "division by zero",
+            value.pointer);
+    return logged_tokens(value, "unsupported operand type(s) for /: 'int' and '{type}'");
   }
   /// A null factor is the ratio of the contexts.
   double factor_or_ratio(const Value* factor, int original_context) {
     if (factor && !factor->json.is_null()) return record_number(draft_, "factor", *factor, kCompared);
     draft_.derived("factor", "max_position_embeddings / original context");
     if (factor) walk_.used(*factor);
-    return double(draft_.spec().context) / original_context;
+    return double(tokens(config_.context, kLength)) / original_context;
   }
   void yarn() {
     if (!layer_type_.empty() && !version_.at_least({5, 1}))

@@ -79,9 +79,9 @@ bool may_be_unknown(const std::string& type) {
   return all.contains(type);
 }
 
-/// In 4.57 a model of Gemma's kind builds one rotary embedding for each kind of layer: the golden has the full layers' alone.
+/// In 4.57 a model of Gemma 3's kind and Olmo 3 build one rotary embedding for each kind of layer: the golden has the full layers' alone.
 Json of_version(const Json& want, const std::string& type, const std::string& version) {
-  if (!version.starts_with("4.") || (type != "gemma3_text" && type != "gemma3n_text")) return want;
+  if (!version.starts_with("4.") || (type != "gemma3_text" && type != "gemma3n_text" && type != "olmo3")) return want;
   return {{"full_attention", want}};
 }
 
@@ -142,7 +142,7 @@ TEST(ClassRopes, TheFileGoesFirst) {
     return reading.ropes.empty() ? 0.0 : reading.ropes[0].spec.theta;
   };
   EXPECT_EQ(theta("transformers@5.23.0", "{}"), 500000);  // 5.23.0 and 4.57.6 were asked
-  EXPECT_EQ(theta("transformers@4.57.6", "{}"), 5000000);
+  EXPECT_EQ(theta("transformers@4.57.6", R"({"rope_scaling": {"rope_type": "default"}})"), 5000000);
   EXPECT_EQ(theta("transformers@5.23.0", R"({"rope_theta": 777.0})"), 777);
   EXPECT_EQ(theta("vllm", "{}"), 500000) << "vllm reads the file through transformers";
 }
