@@ -47,17 +47,23 @@ void load(Linter& lint) {
     if (!Linter::fails(reading) || lint.explained(i, Aspect::load)) continue;
     put(groups, Failure{reading.error->kind, reading.error->text, reading.error->pointer}, i);
   }
+  // by the release's own list of classes, not by Llama's rules
+  const auto has_no_class = [&](const Failure& failure) { return failure.pointer.ends_with("/model_type"); };
   // each stops in its own words, and none is left
   const bool all = std::all_of(lint.readings.begin(), lint.readings.end(), Linter::fails);
   for (const auto& [failure, hurt] : groups) {
     const std::optional<Json> meant = whole_number_of(lint, failure.pointer);
-    Finding& finding =
-        lint.add_for("E01", hurt, failure.pointer,
-                     lint.does(hurt, "does", "do") + " not load it: " + failure.kind + ": " +
-                         failure.text.substr(0, 200) + by_which_rules(lint),
-                     meant ? "write " + meant->dump() : rewrite_advice(lint, hurt, failure.pointer), most(lint));
+    const bool certain = has_no_class(failure);
+    Finding& finding = lint.add_for("E01", hurt, failure.pointer,
+                                    lint.does(hurt, "does", "do") + " not load it: " + failure.kind + ": " +
+                                        failure.text.substr(0, 200) + (certain ? "" : by_which_rules(lint)),
+                                    meant     ? "write " + meant->dump()
+                                    : certain ? "take a release that has the class"
+                                              : rewrite_advice(lint, hurt, failure.pointer),
+                                    most(lint));
     if (meant) finding.edits = {{failure.pointer, *meant}};
-    if (all) finding.severity = most(lint);
+    if (certain && !lint.options.engines.empty()) finding.severity = Severity::error;
+    else if (all) finding.severity = most(lint);
   }
 }
 

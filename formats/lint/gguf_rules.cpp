@@ -146,6 +146,10 @@ class GgufLinter {
       add("G09", Severity::error, key(name),
           std::string(name) + " is " + trimmed(s) + ": below 1 it shortens the context; 1/factor is " + trimmed(1 / s),
           "write the new context / the original one");
+    if (s > 16384)
+      add("G09", Severity::error, key(name),
+          std::string(name) + " is " + trimmed(s) + ", which no context has been extended by",
+          "write the new context / the original one");
     if (type.empty() && s > 1)
       add("G02", Severity::warning, key(name), "there is a factor and no rope.scaling.type: llama.cpp takes linear",
           "write rope.scaling.type, linear if that is meant");

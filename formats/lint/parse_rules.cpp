@@ -180,7 +180,8 @@ void model_type(Linter& lint) {
   const std::optional<std::string> near = nearest_word(type, engines::transformers_model_types(), 2);
   lint.add("R14", Severity::warning, lint.at("model_type"),
            newest(Engine::transformers).title() + " has no class " + shown(*given) +
-               ", and no auto_map names its code" + (near ? "; is it '" + *near + "'?" : ""),
+               ", and no auto_map names its code" + (near ? "; is it '" + *near + "'?" : "") +
+               ". What else is said here is a guess: the file is read as a Llama's",
            "write the type of a known class, or keep the auto_map and the files it names");
 }
 
@@ -261,16 +262,20 @@ void nested(Linter& lint) {
   const bool any = std::any_of(lint.dicts.begin(), lint.dicts.end(),
                                [](const RopeDict& dict) { return dict.read && !dict.layer.empty(); });
   if (!any) return;
-  if (labels.empty()) return;
+  // where the file has no kinds of layers, the classes' own names
+  const bool named = !labels.empty();
+  if (!named) labels = {"full_attention", "sliding_attention"};
   for (const RopeDict& dict : lint.dicts) {
     if (!dict.read || dict.layer.empty() || std::find(labels.begin(), labels.end(), dict.layer) != labels.end())
       continue;
     const std::optional<std::string> near = nearest_word(dict.layer, labels, 4);
+    if (!named && !near) continue;  // a class may have kinds of its own
     lint.add("R10", near ? Severity::error : Severity::warning, dict.pointer,
-             "no layer of layer_types is '" + dict.layer.substr(0, 60) + "': nothing reads this dictionary" +
-                 (near ? "; is it '" + *near + "'?" : ""),
-             "name it as layer_types does, or take it out");
+             std::string("no layer ") + (named ? "of layer_types " : "") + "is '" + dict.layer.substr(0, 60) +
+                 "': nothing reads this dictionary" + (near ? "; is it '" + *near + "'?" : ""),
+             named ? "name it as layer_types does, or take it out" : "name it so, or take it out");
   }
+  if (!named) return;
   for (const RopeDict& dict : lint.dicts)
     if (dict.read && !dict.layer.empty())
       if (const Json* truncate = dict.find("truncate"); truncate && *truncate == false)

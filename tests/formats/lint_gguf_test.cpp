@@ -105,6 +105,8 @@ std::vector<Case> cases() {
       {"G08", gguf({}), silent},
       {"G09", gguf({{"llama.rope.scaling.type", gguf_string("linear")}, number("llama.rope.scaling.factor", 0.25)}), E,
        "llama.rope.scaling.factor"},
+      {"G09", gguf({{"llama.rope.scaling.type", gguf_string("linear")}, number("llama.rope.scaling.factor", 3e38)}), E,
+       "llama.rope.scaling.factor"},
       {"G09", gguf({number("llama.rope.freq_base", std::nan(""))}), E, "llama.rope.freq_base"},
       {"G09", gguf({{"llama.rope.scaling.factor", gguf_string("4")}}), E, "llama.rope.scaling.factor"},
       {"G09", gguf({number("llama.rope.scaling.attn_factor", 0)}), E, "llama.rope.scaling.attn_factor"},

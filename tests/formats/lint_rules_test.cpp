@@ -119,11 +119,21 @@ std::vector<Case> cases() {
       // a class that may find it somewhere else: never an error
       {"R06",
        llama(R"({"rope_theta": null, "rope_parameters": {"rope_type": "default", "rope_theta": 1e7}})",
-             R"({"model_type": "qwen3_5_text"})"),
+             R"({"model_type": "qwen3_next"})"),
        W,
        "/rope_parameters/rope_theta",
        {"transformers@4.57.6"}},
       {"E04", llama("{}", R"({"model_type": "mixtral"})"), E, "/max_position_embeddings", {"vllm"}, 8192},
+      // its AutoConfig knows no such class (model_types.json): no guess by Llama's rules
+      {"E01", llama("{}", R"({"model_type": "glm_moe_dsa"})"), E, "/model_type", {"transformers@4.57.6"}},
+      {"E01", llama("{}", R"({"model_type": "glm_moe_dsa"})"), kSilent, "", {"transformers"}},
+      // no layer_types: the classes' own names
+      {"R10", llama(R"({"rope_parameters": {"full_attentionX": {"rope_type": "linear", "factor": 2.0}}})"), E,
+       "/rope_parameters/full_attentionX"},
+      {"R10",
+       llama(R"({"rope_parameters": {"main": {"rope_type": "linear", "factor": 2.0}}})",
+             R"({"model_type": "frobnicator"})"),
+       kSilent},
       // golden v4-theta-twice, v5-theta-conflict
       {"R07", golden_config("v4-theta-twice"), E, "/rope_scaling/rope_theta"},
       {"R07", golden_config("v5-theta-conflict"), E, "/rope_parameters/rope_theta"},
