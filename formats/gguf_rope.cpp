@@ -89,6 +89,8 @@ std::vector<std::pair<std::string, std::string>> beyond_keys(const RopeSpec& spe
           {"rope.extrapolation_factor", "extrapolation_factor " + shown(yarn->extrapolation_factor) + unread});
     if (out.empty() && !same_range(spec, *yarn))
       out.push_back({"rope.range", "llama.cpp 0.5 rounds the correction range of this YaRN differently in float32"});
+  } else if (std::holds_alternative<RopeLongrope>(spec.scaling)) {
+    out.push_back({"rope.longrope", "a divisor for each pair, as longrope and NTK-by-parts have it, has no key"});
   } else if (!std::holds_alternative<RopeUnscaled>(spec.scaling) && !std::holds_alternative<RopeLinear>(spec.scaling) &&
              !std::holds_alternative<RopeNtk>(spec.scaling)) {
     out.push_back({std::string("rope.") + rope_method_name(spec),
@@ -165,7 +167,7 @@ GgufRope gguf_rope(const RopeSpec& spec, int head_dim, int context, RopeEncoding
     throw Error(ErrorKind::unsupported, {},
                 "only " + std::to_string(spec.rotary_dim) + " of " + std::to_string(head_dim) +
                     " channels of a head rotate, which llama.cpp 0.5 refuses for arch llama",
-                "export to a format that keeps partial rotary dimensions");
+                "write a folder, not a GGUF: vllm and sglang read its partial_rotary_factor");
   GgufRope rope;
   const RopeSpec fixed = static_rope(spec, context, rope.losses);
   const auto reasons = beyond_keys(fixed);
@@ -176,7 +178,9 @@ GgufRope gguf_rope(const RopeSpec& spec, int head_dim, int context, RopeEncoding
   }
   for (const auto& [name, reason] : reasons) {
     std::erase_if(rope.losses, [&name = name](const Loss& loss) { return loss.name == name; });  // the worse of two
-    rope.losses.push_back({name, reason + ", and keys alone were asked for", std::nullopt, true});
+    rope.losses.push_back(
+        {name, reason + ", and keys alone were asked for: rope_freqs.weight can say it, which llama.cpp 0.5 reads",
+         std::nullopt, true});
   }
   RopeSpec sayable = fixed;
   if (!reasons.empty() && !std::holds_alternative<RopeYarn>(fixed.scaling)) sayable.scaling = RopeUnscaled{};

@@ -219,4 +219,20 @@ EmittedRope emit_rope(const Json& preferred, const ModelConfig& model, const Rop
                      engines);
 }
 
+std::vector<std::string> engines_that_run(const ModelConfig& model, const RopeTarget& target) {
+  constexpr int kHeads = 4;  // any number: only the width of a head counts
+  const Json config = {{"model_type", model.model_type},
+                       {"head_dim", model.head_dim},
+                       {"hidden_size", kHeads * model.head_dim},
+                       {"num_attention_heads", kHeads},
+                       {"max_position_embeddings", target.context}};
+  std::vector<std::string> out;
+  for (const EngineVersion& engine : newest_engines()) try {
+      emit_rope(config, model, target, std::span(&engine, 1));
+      out.push_back(engine.title());
+    } catch (const Error&) {  // no candidate is right for it
+    }
+  return out;
+}
+
 }  // namespace ropewalk::formats

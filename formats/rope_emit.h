@@ -48,5 +48,7 @@ std::string first_difference(const RopeTarget& target, const EngineReading& read
 /// the difference, and who could.
 EmittedRope emit_rope(const Json& preferred, const ModelConfig& model, const RopeTarget& target,
                       std::span<const EngineVersion> engines);
+/// The newest engines that some config.json makes run `target`: "transformers 5.23.0", ...
+std::vector<std::string> engines_that_run(const ModelConfig& model, const RopeTarget& target);
 
 }  // namespace ropewalk::formats

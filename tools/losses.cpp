@@ -2,8 +2,10 @@
 
 #include <algorithm>
 
+#include "formats/rope_emit.h"
 #include "lib/error.h"
 #include "lib/nearest_word.h"
+#include "lib/plural.h"
 
 namespace ropewalk::tools {
 
@@ -43,6 +45,13 @@ void refuse_losses(const std::vector<formats::Loss>& losses, const std::vector<s
   for (const formats::Loss& loss : losses) {
     if (!loss.changes_logits || std::find(allowed.begin(), allowed.end(), loss.name) != allowed.end()) continue;
     std::string fix = "accept it with --allow-loss " + loss.name;
+    if (loss.name.starts_with("rope.")) {
+      const ModelConfig& config = source.config;
+      const std::vector<std::string> able = formats::engines_that_run(config, {config.rope, config.context});
+      fix = (able.empty() ? "no engine known here is told so by a config.json either"
+                          : "a folder (-o NAME) can say it, to " + listed(able)) +
+            "; or " + fix;
+    }
     if (loss.safe_context)
       fix += ": up to a context of " + std::to_string(*loss.safe_context) + " tokens nothing is lost";
     throw Error(ErrorKind::unsupported, {.path = source.label}, loss.name + ": " + loss.reason, fix);

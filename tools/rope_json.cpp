@@ -14,12 +14,16 @@ using formats::EngineRope;
 Json number_or_null(const std::optional<double>& value) { return value ? Json(*value) : Json(nullptr); }
 Json count_or_null(const std::optional<int>& value) { return value ? Json(*value) : Json(nullptr); }
 
-Json turned(const RopeSpec& spec, int length) {
-  const RopeTable table = rope_table(spec, length);
+/// As the engine rounds: its table in float32.
+Json turned(const EngineRope& rope, int length) {
+  const RopeSpec& spec = rope.spec;
+  const formats::EngineTable table = engine_table(rope, length);
+  std::vector<double> inv_freq(table.inv_freq.begin(), table.inv_freq.end());
+  for (double& f : inv_freq) f /= rope.position_divisor;
   return {{"method", rope_method_name(spec)},
           {"theta", spec.theta},
-          {"inv_freq", table.inv_freq},
-          {"attention_factor", table.attention_factor},
+          {"inv_freq", inv_freq},
+          {"attention_factor", rope_table(spec, length).attention_factor},
           {"original_context", count_or_null(rope_original_context(spec))},
           {"factor", number_or_null(rope_factor(spec))}};
 }
@@ -53,14 +57,14 @@ Json target_json(const RopeTarget& target, const std::string& name, int length) 
   const formats::EngineReading& reading = target.reading;
   Json json = {{"engine", name}};
   const bool single = reading.ropes.size() == 1 && reading.ropes[0].layer_type.empty();
-  if (single) json.update(turned(reading.ropes[0].spec, length));
+  if (single) json.update(turned(reading.ropes[0], length));
   else
     for (const char* key : {"method", "theta", "inv_freq", "attention_factor", "original_context", "factor"})
       json[key] = nullptr;
   json["layers"] = nullptr;
   if (!single && !reading.ropes.empty()) {
     json["layers"] = Json::object();
-    for (const EngineRope& rope : reading.ropes) json["layers"][rope.layer_type] = turned(rope.spec, length);
+    for (const EngineRope& rope : reading.ropes) json["layers"][rope.layer_type] = turned(rope, length);
   }
   json["context"] = count_or_null(reading.context);
   json["error"] = error_json(reading.error);

@@ -1,11 +1,15 @@
 #include "tools/rope_source.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <string_view>
 
 #include "formats/config_file.h"
 #include "formats/hub_cache.h"
+#include "formats/lint/lint.h"
 #include "formats/rope_config.h"
+#include "formats/rope_fields.h"
 #include "formats/rope_meaning.h"
 #include "formats/rope_rewrite.h"
 #include "formats/sliding_layers.h"
@@ -135,6 +139,51 @@ void rewrite_gguf(RopeSource& source) {
   follow_limit(source, before);
 }
 
+/// The reader of llama's and mistral's files has said it in its own words.
+bool said_already(const RopeSource& source, const formats::Finding& finding) {
+  struct Words {
+    std::string_view rule, words;
+  };
+  static constexpr std::array kWords = {Words{"R01", "has a factor but no rope_type"},
+                                        Words{"R02", "but type is"},
+                                        Words{"R05", "both rope_scaling and rope_parameters"},
+                                        Words{"R07", "and exllama the first"},
+                                        Words{"R09", "4.51 to 4.57 the second"},
+                                        Words{"R20", "below 1: the context shrinks"}};
+  return std::any_of(kWords.begin(), kWords.end(), [&](const Words& one) {
+    return one.rule == finding.rule &&
+           std::any_of(source.warnings.begin(), source.warnings.end(),
+                       [&](const std::string& warning) { return warning.find(one.words) != std::string::npos; });
+  });
+}
+
+/// What lint calls an error of the rope, or two ropes in one file: numbers are shown all the same, and not in silence. What
+/// engines make of it is for --engine to show. Nothing of a file that a SPEC replaces and that is not written: what lies
+/// there is not meant.
+void warn_of_findings(RopeSource& source) {
+  if (source.spec && (source.gguf || source.unwritten)) return;
+  formats::LintInput input;
+  if (source.gguf) {
+    input.gguf = std::move(*source.gguf);
+    input.gguf_path = source.gguf_path;
+  } else {
+    input.config = formats::LintFile{
+        source.config_path, source.spec ? source.rewritten.dump() : source.config_text, source.rewritten, {}};
+  }
+  std::vector<std::string> warnings;
+  for (const formats::Finding& finding : formats::lint(input, {})) {
+    const bool of_the_rope = finding.rule[0] == 'G' || finding.rule < "R40" || finding.rule == "R49";
+    const bool always = finding.rule == "R05" || finding.rule == "R10" || finding.rule == "R49";
+    if (!of_the_rope || (finding.severity != formats::Severity::error && !always) || said_already(source, finding))
+      continue;
+    const bool placed = !source.spec && !finding.pointer.empty();
+    const std::string place = placed ? place_of(source, {"", "", finding.pointer}) + ": " : "";
+    warnings.push_back(place + one_line(finding.message) + " (lint " + std::string(finding.rule) + ")");
+  }
+  if (source.gguf) *source.gguf = std::move(*input.gguf);
+  source.warnings.insert(source.warnings.end(), warnings.begin(), warnings.end());
+}
+
 }  // namespace
 
 formats::FlagsSource RopeSource::on_disk() const {
@@ -176,6 +225,10 @@ RopeSource open_rope_source(const std::string& text, std::optional<int> context,
       source.read_as = reading.engine.title();
       if (reading.error) throw Error(ErrorKind::bad_input, {source.gguf_path}, reading.error->text, "correct the file");
       source.meant = formats::wanted_rope(reading, 0);
+      for (const formats::WantedLayer& layer : source.meant->layers)
+        if (const auto fault = formats::rope_fault(layer.spec))
+          throw Error(ErrorKind::bad_input, {source.gguf_path},
+                      formats::pointer_of(layer.spec, fault->field) + ": " + fault->problem, fault->fix);
       source.meant->context = formats::context_made_for(*source.meant);
     } else {
       take_meaning(source);
@@ -183,6 +236,7 @@ RopeSource open_rope_source(const std::string& text, std::optional<int> context,
     }
     if (!source.spec || source.gguf) source.declared = source.meant->context;
     if (source.spec && source.gguf) rewrite_gguf(source);
+    warn_of_findings(source);
     if (context) source.meant->context = *context;
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::usage || error.kind() == ErrorKind::io) throw;

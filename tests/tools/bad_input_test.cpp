@@ -154,10 +154,13 @@ TEST_F(BadInput, ValuesThatAreNoNumbersOrTooLarge) {
   EXPECT_FALSE(fs::exists(scratch / "out.gguf"));
 }
 TEST_F(BadInput, RopeThatNoGgufCanHold) {
-  edit_json(config, [](Json& json) { json["rope_theta"] = 1e60; });
+  edit_json(config, [](Json& json) {
+    json["rope_scaling"] = {
+        {"rope_type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 512}, {"attention_factor", 1e-50}};
+  });
   const Ran ran = run({"convert", source.string(), "-o", (scratch / "out.gguf").string(), "--type", "f16", "--quiet"});
   EXPECT_EQ(ran.exit, 4) << ran.err;
-  EXPECT_NE(ran.err.find("error: " + config.string() + ": llama.rope.freq_base would be 1e+60, expected a magnitude"),
+  EXPECT_NE(ran.err.find("error: " + config.string() + ": llama.rope.scaling.attn_factor would be 8.78"),
             std::string::npos)
       << ran.err;
 }

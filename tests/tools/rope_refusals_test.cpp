@@ -1,5 +1,6 @@
 // Files of which `rope` cannot say what is meant, and what it says instead.
 #include <cmath>
+#include <cstring>
 
 #include "tests/tools/rope_files.h"
 
@@ -95,6 +96,81 @@ TEST(RopeRefusals, NotFollowedIsNoError) {
   EXPECT_EQ(neox.err, "");
   const Ran other = run({"rope", config_in(scratch / "frob", {{"model_type", "frobnicator"}}), "--flags"});
   EXPECT_NE(other.out.find("transformers 5.23.0 has no such class"), std::string::npos) << other.out;
+}
+
+/// What lint calls an error is warned of beside the numbers; frequencies of 0 or infinity are refused.
+TEST(RopeRefusals, NumbersAreNotShownInSilence) {
+  Scratch scratch;
+  const auto said = [&](const Json& more) { return run({"rope", config_in(scratch / "it", more)}); };
+  const auto linear = [](double factor) { return Json{{"rope_type", "linear"}, {"factor", factor}}; };
+  struct Case {
+    Json more;
+    const char* words;
+  };
+  const Case warned[] = {
+      {{{"rope_theta", 1.0}}, "config.json:7:17 /rope_theta: rope_theta is 1, a base such as"},
+      {{{"rope_theta", 1e38}}, "config.json:7:17 /rope_theta: rope_theta is 1e+38, a base such as"},
+      {{{"head_dim", 0}}, "head_dim is 0, a whole number from 1 to 65536 was expected"},
+      {{{"partial_rotary_factor", 2.0}}, "partial_rotary_factor is 2.0, a share in (0, 1] was expected"},
+      {{{"max_position_embeddings", 0}}, "max_position_embeddings is 0, a number of tokens was expected"},
+      {{{"model_type", "qwen2"}, {"rope_scaling", linear(2)}, {"rope_parameters", linear(4)}},
+       "rope_scaling and rope_parameters differ"},
+      {{{"model_type", "qwen3"}, {"rope_parameters", {{"full_attentionX", linear(2)}}}}, "is it 'full_attention'?"}};
+  for (const Case& one : warned) {
+    const Ran ran = said(one.more);
+    EXPECT_EQ(ran.exit, 0) << ran.err;
+    EXPECT_NE(ran.err.find(one.words), std::string::npos) << one.more << ran.err;
+    EXPECT_EQ(ran.err.find("warning: "), 0u) << ran.err;
+  }
+  const Case refused[] = {
+      {{{"rope_theta", 1e308}}, "config.json:7:17: a base of 1e+308 makes frequencies that are 0 in float32"},
+      {{{"model_type", "qwen2"}, {"rope_theta", 1e308}}, "a base of 1e+308 makes frequencies that are 0 in float32"},
+      {{{"rope_scaling", linear(1e-308)}}, "a factor of 1e-308 makes frequencies that are infinite in float32"},
+      {{{"rope_scaling", linear(2)}, {"partial_rotary_factor", 2.0}}, "partial_rotary_factor is 2, a share of a head"}};
+  for (const Case& one : refused) {
+    const Ran ran = said(one.more);
+    EXPECT_EQ(ran.exit, 3) << ran.out;
+    EXPECT_NE(ran.err.find(one.words), std::string::npos) << ran.err;
+  }
+  EXPECT_EQ(said({}).err, "");
+  // neither extend nor convert writes them
+  const fs::path folder = copy_of(model("stories260K"), scratch / "folder");
+  Json config = Json::parse(slurp(folder / "config.json"));
+  config["rope_theta"] = 1e308;
+  spill(folder / "config.json", config.dump());
+  for (const std::vector<std::string>& words :
+       {std::vector<std::string>{"extend", folder.string(), "-o", (scratch / "a").string(), "--rope", "yarn,factor=4"},
+        std::vector<std::string>{"convert", folder.string(), "-o", (scratch / "a.gguf").string()}}) {
+    const Ran ran = run(words);
+    EXPECT_EQ(ran.exit, 3) << ran.out;
+    EXPECT_NE(ran.err.find("makes frequencies that are 0 in float32"), std::string::npos) << ran.err;
+  }
+}
+
+/// A factor in a GGUF's keys: no context has been extended by 3e38.
+TEST(RopeRefusals, AFactorOfAGguf) {
+  Scratch scratch;
+  const std::string gguf = (scratch / "m.gguf").string();
+  ASSERT_EQ(run({"convert", model("stories260K") + "+rope=linear,factor=4", "-o", gguf, "--type", "f16"}).exit, 0);
+  std::string bytes = slurp(gguf);
+  const std::string key = "llama.rope.scaling.factor";
+  const std::size_t at = bytes.find(key) + key.size() + 4;  // the type, u32
+  const float old = 4, huge = 3e38f;
+  ASSERT_EQ(std::memcmp(bytes.data() + at, &old, 4), 0);
+  std::memcpy(bytes.data() + at, &huge, 4);
+  spill(gguf, bytes);
+  for (const std::vector<std::string>& words : {std::vector<std::string>{"rope", gguf},
+                                                {"extend", gguf, "-o", gguf + ".gguf", "--rope", "yarn,factor=4"},
+                                                {"convert", gguf, "-o", gguf + ".gguf", "--type", "q8_0"}}) {
+    const Ran ran = run(words);
+    EXPECT_EQ(ran.exit, 3) << ran.out;
+    EXPECT_NE(ran.err.find(key + ": the rope factor is 3.00000001e+38, which no context has been extended by"),
+              std::string::npos)
+        << ran.err;
+  }
+  const Ran lint = run({"lint", gguf});
+  EXPECT_EQ(lint.exit, 1);
+  EXPECT_NE(lint.out.find("G09"), std::string::npos) << lint.out;
 }
 
 /// Python's json writes NaN and Infinity, and transformers reads them: nvidia's Nemotron has a time_step_limit up to
