@@ -57,8 +57,8 @@ BpeModel read_bpe(const JsonNode& model, Vocabulary& vocabulary) {
 
 WordPieceModel read_word_piece(const JsonNode& model, Vocabulary& vocabulary) {
   read_piece_ids(model.at("vocab"), vocabulary);
-  const auto prefix = affix(model, "continuing_subword_prefix");
-  return {model.at("unk_token").string(), prefix.value_or("##"),
+  model.at("continuing_subword_prefix");  // the library has no default for it
+  return {model.at("unk_token").string(), *affix(model, "continuing_subword_prefix"),
           static_cast<std::uint64_t>(model.at("max_input_chars_per_word").integer(0, 1000))};
 }
 

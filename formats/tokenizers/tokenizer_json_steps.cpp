@@ -144,6 +144,7 @@ std::int32_t id_of(const JsonNode& node) { return static_cast<std::int32_t>(node
 /// ["[SEP]", 102]
 std::int32_t id_of_pair(const JsonNode& node) {
   if (node.require_list().size() != 2) node.fail("is no pair of a token and its id");
+  node.item(0).string();
   return id_of(node.item(1));
 }
 

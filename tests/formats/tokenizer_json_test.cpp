@@ -72,6 +72,10 @@ TEST(TokenizerJson, RefusesWhatTheLibraryRefuses) {
   bad(file(R"({"type": "Unigram", "vocab": [["a", 0]], "unk_id": 17})"), "17",
       "'model/unk_id' is 17, expected a whole number from 0 to 0");
   bad(R"({"version": "1.0"})", "{", "the file has no 'model'");
+  bad(file(R"({"type": "WordPiece", "vocab": {"a": 0}, "unk_token": "a", "max_input_chars_per_word": 100})"),
+      R"({"type")", "'model' has no 'continuing_subword_prefix'");
+  bad(file(kModel, R"("post_processor": {"type": "BertProcessing", "sep": [ 1, 1], "cls": ["a", 0]}, )"), "1, 1]",
+      "'post_processor/sep/0' is 1, expected a string");
   bad(file(kModel, R"("vocabulary": {}, )"), "{}, ", "'vocabulary' is no key of a tokenizer.json");
   bad(file(kModel, R"("truncation": 5, )"), "5, ", "'truncation' is 5, expected an object");
   bad(R"({"version": null, "model": )" + kModel + "}", "null", "'version' is null, expected a string");
