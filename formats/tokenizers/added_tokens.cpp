@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "formats/tokenizers/characters.h"
+#include "lib/error.h"
 
 namespace ropewalk::formats {
 namespace {
@@ -45,6 +46,16 @@ void AddedTokenFinder::split(std::string_view text, bool special, const std::fun
     if (token.rstrip)
       while (end < text.size() && is_white_space(first_character(text.substr(end)).code))
         end += first_character(text.substr(end)).length;
+    // White space that the token before it took is not taken twice: a token of nothing else is not there.
+    if (token.lstrip && done >= end) {
+      if (done > end)
+        throw Error(ErrorKind::unsupported, {},
+                    "the added token '" + token.content +
+                        "' stands within the white space that the one before it takes, "
+                        "where the tokenizers library stops",
+                    "change the text there");
+      continue;
+    }
     if (done < begin) plain(text.substr(done, begin - done));
     found(token);
     done = end;

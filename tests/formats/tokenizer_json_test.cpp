@@ -300,6 +300,25 @@ TEST(TokenizerJson, AddedTokensAndTheTemplate) {
   EXPECT_EQ(Tokenizer::create(vocabulary)->size(), 4);
 }
 
+/// What the library says of tokens that take the white space beside them, which may be tokens too.
+TEST(TokenizerJson, WhiteSpaceIsTakenOnce) {
+  const auto added = [](std::string content, bool left, bool right) {
+    const std::string flags = std::string(R"(, "single_word": false, "lstrip": )") + (left ? "true" : "false") +
+                              R"(, "rstrip": )" + (right ? "true" : "false") +
+                              R"(, "normalized": false, "special": false})";
+    return R"({"id": 0, "content": ")" + content + "\"" + flags;
+  };
+  const auto of = [](const std::string& tokens) {
+    return tokenizer(R"({"added_tokens": [)" + tokens + R"(], "model": )" + bpe(kVocab, "[]") + "}");
+  };
+  EXPECT_EQ(of(added(" ", true, true))->encode("a   b"), (Ids{0, 3, 1}));
+  const auto both = of(added("x", false, true) + ", " + added(" ", true, false));
+  EXPECT_EQ(both->encode("ax b"), (Ids{0, 3, 1}));
+  EXPECT_EQ(both->encode("a b"), (Ids{0, 4, 1}));
+  EXPECT_THROW(both->encode("ax   b"), Error);  // the library ends there
+  EXPECT_EQ(of(added("x", false, true) + ", " + added(" ", false, false))->encode("ax   b"), (Ids{0, 3, 4, 4, 4, 1}));
+}
+
 /// Every prefix of a file is refused, and nothing but an Error comes out.
 TEST(TokenizerJson, EveryPrefixIsRefused) {
   const std::string whole = with_regex(R"(\s+|[a-z&&[^x]]{2,3}+)");
