@@ -308,6 +308,28 @@ TEST(Rope, FactorsThatNoContextWasExtendedBy) {
   EXPECT_EQ(run({"rope", overflow}).exit, 3);
 }
 
+// Expected: LlamaRotaryEmbedding of transformers 5.23.0 on Llama 3.2 3B's config.json. What is meant is in double, 6 units in
+// the last place away at pair 33, where llama3 blends in float32.
+TEST(Rope, AnEnginesTableIsItsOwnInFloat32) {
+  Scratch scratch;
+  const std::string llama = config_in(scratch / "llama3.2", {{"hidden_size", 3072},
+                                                             {"num_attention_heads", 24},
+                                                             {"head_dim", 128},
+                                                             {"max_position_embeddings", 131072},
+                                                             {"rope_theta", 500000.0},
+                                                             {"rope_scaling",
+                                                              {{"factor", 32.0},
+                                                               {"high_freq_factor", 4.0},
+                                                               {"low_freq_factor", 1.0},
+                                                               {"original_max_position_embeddings", 8192},
+                                                               {"rope_type", "llama3"}}}});
+  const Json out = run({"rope", llama, "--json"}).json();
+  const double want = 0.00022276341042015702;
+  constexpr double kUnit = 0x1p-36;  // of float32 from 2^-13 to 2^-12
+  EXPECT_NEAR(out["targets"][0]["inv_freq"][33].get<double>(), want, 3 * kUnit);
+  EXPECT_GT(std::abs(out["meant"][0]["pairs"][33]["after"].get<double>() - want), 5 * kUnit);
+}
+
 TEST(Rope, GgufAsLlamaCppReadsIt) {
   Scratch scratch;
   const std::string gguf = (scratch / "m.gguf").string();
