@@ -64,7 +64,7 @@ std::vector<std::vector<formats::TypeChoice>> measure(const std::vector<formats:
     for (const DType dtype : tensor.candidates) {
       errors.back().push_back(std::make_unique<EncodingErrors>());
       const bool weighted = importances_of(dtype) != Importances::ignored;
-      pass.add(tensor.plan.tensor, {dtype, nullptr, 0, OutOfRange::refuse, nullptr,
+      pass.add(tensor.plan.tensor, {dtype, nullptr, 0, tensor.plan.out_of_range, nullptr,
                                     weighted ? tensor.plan.importances : nullptr, errors.back().back().get()});
     }
   }
@@ -133,7 +133,11 @@ std::map<std::string, DType> measured_types(const formats::GgufPlan& source, con
   return types;
 }
 
-std::map<std::string, DType> planned_types(const std::string& path) {
+struct Planned {
+  std::map<std::string, DType> types;
+  bool weighted = false;  // by importances; the same bytes need them again
+};
+Planned read_plan(const std::string& path) {
   const Json json = formats::read_json(path);
   const auto fail = [&](const std::string& problem) {
     throw Error(ErrorKind::bad_input, {.path = path}, problem, "give a file that --save-plan wrote");
@@ -141,13 +145,13 @@ std::map<std::string, DType> planned_types(const std::string& path) {
   if (!json.is_object() || !json.contains(kPlanKey) || json[kPlanKey] != 1 || !json.contains("types") ||
       !json["types"].is_object())
     fail("is no plan of types: expected {\"" + std::string(kPlanKey) + "\": 1, \"types\": {NAME: TYPE}}");
-  std::map<std::string, DType> types;
+  Planned plan{{}, json.contains("importances") && !json["importances"].is_null()};
   for (const auto& [name, type] : json["types"].items()) {
     const auto dtype = type.is_string() ? dtype_from_name(type.get<std::string>()) : std::nullopt;
     if (!dtype || info(*dtype).ggml_type < 0) fail("gives '" + name + "' the type " + type.dump());
-    types[name] = *dtype;
+    plan.types[name] = *dtype;
   }
-  return types;
+  return plan;
 }
 
 /// A plan is of just the tensors there are.
@@ -199,6 +203,9 @@ void check_auto(const MixChoice& choice) {
     refuse(given == 0 ? "no budget for the types to be chosen by" : "--bpw, --size and --plan are one choice",
            "give one of --bpw BITS, --size BYTES and --plan FILE");
   if (choice.pure) refuse("--pure, and types to be chosen", "leave --pure out, or name the type");
+  if (choice.plan &&
+      (choice.leave_output || choice.output_type || choice.embedding_type || !choice.tensor_types.empty()))
+    refuse("--plan names every tensor's type, and another option does too", "leave that out, or edit the plan");
   if (choice.plan && choice.candidates) refuse("--candidates are for --bpw and --size", "leave it out with --plan");
   if (choice.bpw) (void)number_from("--bpw", *choice.bpw);
   (void)candidates_of(choice);
@@ -206,10 +213,12 @@ void check_auto(const MixChoice& choice) {
 
 AutoMix auto_mix(const formats::GgufPlan& source, const std::string& path, const formats::QuantizeOptions& options,
                  const MixChoice& choice, const CommonOptions& common, bool dry_run, const Io& io) {
-  const auto types =
-      choice.plan ? planned_types(*choice.plan) : measured_types(source, path, options, choice, common, io);
-  AutoMix out{with_types(source, path, options, types), {}};
-  if (choice.plan) check_plan(*choice.plan, types, out.plan);
+  const Planned planned =
+      choice.plan ? read_plan(*choice.plan) : Planned{measured_types(source, path, options, choice, common, io)};
+  AutoMix out{with_types(source, path, options, planned.types), {}};
+  if (choice.plan) check_plan(*choice.plan, planned.types, out.plan);
+  if (planned.weighted && !options.imatrix)
+    out.notes.push_back("the plan was made with importances, and no --imatrix is given: the bytes will be others");
   std::string how = choice.plan   ? "types by the plan " + *choice.plan
                     : choice.size ? "types by measured error for a file of " + bytes_text(*choice.size)
                                   : "types by measured error for " + *choice.bpw + " bits a weight";

@@ -77,10 +77,18 @@ std::vector<std::string> split_list(std::string_view text, char separator) {
 }
 
 std::optional<std::uint64_t> parse_bytes(std::string_view text) {
-  std::uint64_t value = 0;
+  std::uint64_t value = 0, fraction = 0, parts = 1;  // value + fraction / parts
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc{} || value == 0) return std::nullopt;
-  std::string unit(end, text.data() + text.size());
+  if (error != std::errc{}) return std::nullopt;
+  text.remove_prefix(static_cast<std::size_t>(end - text.data()));
+  if (text.starts_with('.')) {
+    const auto digits = text.substr(1, text.find_first_not_of("0123456789", 1) - 1);
+    if (digits.empty() || digits.size() > 9) return std::nullopt;
+    std::from_chars(digits.data(), digits.data() + digits.size(), fraction);
+    for (std::size_t i = 0; i < digits.size(); ++i) parts *= 10;
+    text.remove_prefix(1 + digits.size());
+  }
+  std::string unit(text);
   std::transform(unit.begin(), unit.end(), unit.begin(),
                  [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   static constexpr std::pair<const char*, std::uint64_t> kUnits[] = {{"", 1},
@@ -95,7 +103,12 @@ std::optional<std::uint64_t> parse_bytes(std::string_view text) {
                                                                      {"mib", 1024 * 1024},
                                                                      {"gib", 1024 * 1024 * 1024}};
   for (const auto& [name, factor] : kUnits)
-    if (unit == name) return __builtin_mul_overflow(value, factor, &value) ? std::nullopt : std::optional(value);
+    if (unit == name) {
+      if ((factor == 1 && parts > 1) || __builtin_mul_overflow(value, factor, &value) ||
+          __builtin_add_overflow(value, fraction * factor / parts, &value) || value == 0)
+        return std::nullopt;
+      return value;
+    }
   return std::nullopt;
 }
 
@@ -170,6 +183,14 @@ void CommandLine::option(const char* names, std::vector<std::string>& values, co
                                                      [&values](const std::vector<std::string>& all) { values = all; })
       ->allow_extra_args(false);
 }
+void CommandLine::ordered_option(const char* names, std::vector<std::pair<std::string, std::string>>& values,
+                                 const char* metavar, const std::string& help) {
+  state_->options.push_back({names, metavar, help, state_->group, state_->brief});
+  state_->app
+      .add_option_function<std::string>(
+          names, [&values, name = last_name(names)](const std::string& text) { values.emplace_back(name, text); })
+      ->trigger_on_parse();
+}
 void CommandLine::option(const char* names, int& value, int min, int max, const char* metavar,
                          const std::string& help) {
   add(names, metavar, help, [&value, min, max, name = last_name(names)](const std::string& text) {
@@ -193,7 +214,7 @@ void CommandLine::bytes_option(const char* names, std::optional<std::uint64_t>& 
                                const std::string& help) {
   add(names, metavar, help, [&value, name = long_name(names)](const std::string& text) {
     value = parse_bytes(text);
-    if (!value) refuse(name + " is '" + text + "'", "give a size such as 300M, 5G or 4GiB");
+    if (!value) refuse(name + " is '" + text + "'", "give a size such as 300M, 3.9G or 4GiB");
   });
 }
 

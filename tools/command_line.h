@@ -37,13 +37,16 @@ class CommandLine {
   void option(const char* names, std::optional<std::string>& value, const char* metavar, const std::string& help);
   /// Repeatable; each occurrence takes one argument.
   void option(const char* names, std::vector<std::string>& values, const char* metavar, const std::string& help);
+  /// The same for options whose order counts: each occurrence adds its option's name and its argument.
+  void ordered_option(const char* names, std::vector<std::pair<std::string, std::string>>& values, const char* metavar,
+                      const std::string& help);
   /// Whole numbers within [min, max].
   void option(const char* names, int& value, int min, int max, const char* metavar, const std::string& help);
   void option(const char* names, std::optional<int>& value, int min, int max, const char* metavar,
               const std::string& help);
   /// A context: 4096, 64k (65,536), 1M.
   void context_option(const char* names, std::optional<int>& value, const char* metavar, const std::string& help);
-  /// A number of bytes: 5000000000, 5G (decimal, as the converter and transformers count), 5GB, 300M, 4GiB.
+  /// A number of bytes: 5000000000, 5G (decimal, as the converter and transformers count), 3.9GB, 300M, 4GiB.
   void bytes_option(const char* names, std::optional<std::uint64_t>& value, const char* metavar,
                     const std::string& help);
 
@@ -77,7 +80,7 @@ class CommandLine {
 /// What a SOURCE is, in lines; every long help that mentions one ends with it.
 std::string source_help();
 
-/// "5G" = 5,000,000,000, "4GiB" = 4,294,967,296; nullopt if it is no size.
+/// "5G" = 5,000,000,000, "4GiB" = 4,294,967,296; fractions to whole bytes, down. nullopt if it is no size.
 std::optional<std::uint64_t> parse_bytes(std::string_view text);
 /// "a,b,c" in parts; empty parts are kept.
 std::vector<std::string> split_list(std::string_view text, char separator = ',');

@@ -69,6 +69,7 @@ void quantize(Target& target, formats::QuantizeOptions mix, const ConvertOptions
               const std::optional<formats::Imatrix>& importances, const std::string& label, const Io& io) {
   const MixChoice& choice = options.mix;
   mix.mix.type = *target.mix;
+  mix.saturate = options.modifiers.saturate;
   if (importances) mix.imatrix = &*importances;
   AutoMix chosen;
   if (target.automatic) chosen = auto_mix(*target.plan, label, mix, choice, options.common, options.writer.dry_run, io);
@@ -82,6 +83,7 @@ void quantize(Target& target, formats::QuantizeOptions mix, const ConvertOptions
   target.notes.insert(target.notes.end(), chosen.notes.begin(), chosen.notes.end());
   if (importances) target.notes.push_back(target.type + ": " + coverage_text(coverage));
   for (const std::string& note : fallback_notes(mixed)) target.notes.push_back(target.type + ": " + note);
+  for (const std::string& note : idle_rule_notes(mix, mixed)) target.notes.push_back(target.type + ": " + note);
   target.plan = std::move(mixed.plan);
 }
 

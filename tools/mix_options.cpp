@@ -25,7 +25,7 @@ formats::TensorTypeRule tensor_rule(const std::string& option, const std::string
                  [](unsigned char c) { return char(std::tolower(c)); });
   const DType dtype = ggml_type(option, text.substr(sign + 1));
   try {
-    return {std::regex(pattern), dtype};
+    return {std::regex(pattern), dtype, text};
   } catch (const std::regex_error&) {
     refuse(option + " has the pattern '" + pattern + "', which is no regular expression",
            "write it as ECMAScript does");
@@ -64,9 +64,9 @@ void declare_mix(CommandLine& line, MixChoice& choice) {
   line.flag("--pure", choice.pure, "no mix: every tensor in the same type");
   line.option("--output-tensor-type", choice.output_type, "T", "of output.weight");
   line.option("--token-embedding-type", choice.embedding_type, "T", "of token_embd.weight");
-  line.option("--tensor-type", choice.tensor_types, "PATTERN=T",
-              "of tensors in whose names the pattern is found; repeatable, the first that matches counts");
-  line.option("--tensor-type-file", choice.tensor_type_files, "FILE", "such pairs, separated by white space");
+  line.ordered_option("--tensor-type", choice.tensor_types, "PATTERN=T",
+                      "of tensors in whose names the pattern is found; repeatable, the first that matches counts");
+  line.ordered_option("--tensor-type-file", choice.tensor_types, "FILE", "such pairs, separated by white space");
   line.group("types chosen by measured error (--type auto)", false);
   line.option("--bpw", choice.bpw, "BITS", "least error within so many bits a weight, all tensors counted");
   line.bytes_option("--size", choice.size, "BYTES", "least error within a file of this size, e.g. 3.9G");
@@ -89,7 +89,7 @@ bool is_given(const MixChoice& choice) {
   return choice.allow_requantize || choice.leave_output || choice.pure || choice.imatrix_strict || choice.imatrix ||
          chooses_types(choice) || choice.save_plan || choice.candidates || choice.output_type ||
          choice.embedding_type || choice.mix || !choice.include_weights.empty() || !choice.exclude_weights.empty() ||
-         !choice.tensor_types.empty() || !choice.tensor_type_files.empty();
+         !choice.tensor_types.empty();
 }
 
 formats::QuantizeOptions parse_mix(const MixChoice& choice) {
@@ -102,8 +102,9 @@ formats::QuantizeOptions parse_mix(const MixChoice& choice) {
   options.mix.leave_output = choice.leave_output;
   if (choice.output_type) options.mix.output = ggml_type("--output-tensor-type", *choice.output_type);
   if (choice.embedding_type) options.mix.embedding = ggml_type("--token-embedding-type", *choice.embedding_type);
-  for (const std::string& text : choice.tensor_types) options.mix.rules.push_back(tensor_rule("--tensor-type", text));
-  for (const std::string& path : choice.tensor_type_files) add_rules_of_file(path, options.mix.rules);
+  for (const auto& [option, text] : choice.tensor_types)
+    if (option == "--tensor-type") options.mix.rules.push_back(tensor_rule(option, text));
+    else add_rules_of_file(text, options.mix.rules);
   options.allow_requantize = choice.allow_requantize;
   options.imatrix_file = choice.imatrix.value_or("");
   return options;
@@ -173,6 +174,18 @@ std::vector<std::string> fallback_notes(const formats::QuantizePlan& plan) {
     notes.push_back(plural(count, "tensor") + " in " + std::string(info(types.second).name) + " instead of " +
                     std::string(info(types.first).name) + ": rows are not whole blocks of " +
                     std::to_string(info(types.first).block_elements));
+  return notes;
+}
+
+std::vector<std::string> idle_rule_notes(const formats::QuantizeOptions& options, const formats::QuantizePlan& plan) {
+  std::vector<std::string> notes;
+  for (const formats::TensorTypeRule& rule : options.mix.rules)
+    if (options.copy)
+      notes.push_back("COPY leaves every tensor as it is: --tensor-type " + rule.text + " does nothing");
+    else if (std::none_of(plan.tensors.begin(), plan.tensors.end(), [&](const formats::QuantizedTensor& tensor) {
+               return std::regex_search(tensor.name, rule.pattern);
+             }))
+      notes.push_back("--tensor-type " + rule.text + " does nothing: no tensor has that in its name");
   return notes;
 }
 

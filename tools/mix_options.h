@@ -15,7 +15,8 @@ struct MixChoice {
   std::optional<std::string> imatrix, output_type, embedding_type, mix;
   std::optional<std::string> bpw, plan, save_plan, candidates;  // of types to be chosen (tools/auto_mix.h)
   std::optional<std::uint64_t> size;
-  std::vector<std::string> include_weights, exclude_weights, tensor_types, tensor_type_files;
+  std::vector<std::string> include_weights, exclude_weights;
+  std::vector<std::pair<std::string, std::string>> tensor_types;  // --tensor-type and --tensor-type-file, in order
 };
 void declare_mix(CommandLine& line, MixChoice& choice);
 /// True if any of them was given.
@@ -40,6 +41,8 @@ std::string coverage_text(const Coverage& coverage);
 void check_coverage(const Coverage& coverage, const MixChoice& choice);
 /// Rows whose length the mix's type does not allow, one note a pair of types.
 std::vector<std::string> fallback_notes(const formats::QuantizePlan& plan);
+/// What --tensor-type names and the plan has not: a note a pattern.
+std::vector<std::string> idle_rule_notes(const formats::QuantizeOptions& options, const formats::QuantizePlan& plan);
 
 /// True if types are to be chosen: --bpw, --size or --plan.
 bool chooses_types(const MixChoice& choice);

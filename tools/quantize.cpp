@@ -91,6 +91,7 @@ Output describe(const QuantizeRequest& request, const formats::QuantizePlan& pla
     list.push_back(
         {{"path", path.string()}, {"sha256", command.sha256 && !dry_run ? Json(file_sha256(path)) : Json(nullptr)}});
   std::vector<std::string> notes = fallback_notes(plan);
+  for (std::string& note : idle_rule_notes(request.options, plan)) notes.push_back(std::move(note));
   notes.insert(notes.end(), chosen.begin(), chosen.end());
   const Coverage coverage = coverage_of(plan);
   Json importances;

@@ -1,6 +1,7 @@
 #include "tools/quantize_options.h"
 
 #include <algorithm>
+#include <bit>
 #include <charconv>
 
 #include "lib/error.h"
@@ -60,6 +61,8 @@ formats::GgufKey override_of(const std::string& text) {
     const auto number = number_of<std::int64_t>(option, value);
     const auto size = number < 0 ? std::uint64_t{0} - std::uint64_t(number) : std::uint64_t(number);
     if (size > UINT32_MAX) refuse(option + " has '" + value + "'", "integers are written as u32");
+    if (key == "general.alignment" && !std::has_single_bit(size))
+      refuse(option + " has '" + value + "'", "give a power of two: no reader takes another");
     return {key, formats::gguf_u32(std::uint32_t(size))};
   }
   if (type == "float") return {key, formats::gguf_f32(float(number_of<double>(option, value)))};
@@ -80,13 +83,14 @@ void declare_quantize(CommandLine& line, QuantizeCommand& command) {
   line.positionals(command.words, "WORD",
                    "IN.gguf [OUT.gguf] TYPE [THREADS], as for llama-quantize. TYPE: " + file_type_names() +
                        ", COPY, or AUTO with --bpw, --size or --plan",
-                   2);
+                   1);
   line.flag("--keep-split", command.keep_split, "write the shards of the input");
   line.option("--prune-layers", command.prune_layers, "L,L,...", "leave these layers out and number the others anew");
   line.option("--override-kv", command.override_kv, "KEY=TYPE:VALUE",
               "set a metadata key: int, float, bool or str; repeatable");
   line.option("--max-buffer-size", command.max_buffer_mib, 1, 1 << 30, "MIB",
               "accepted as llama-quantize takes it; memory is a few rows per thread anyway");
+  line.flag("--saturate", command.saturate, "clamp what a type cannot hold instead of refusing it");
   declare_mix(line, command.mix);
   declare_writer(line, command.writer);
   line.flag("--sha256", command.sha256, "print the sha256 of each file written (reads them again)");
@@ -102,6 +106,7 @@ void declare_quantize(CommandLine& line, QuantizeCommand& command) {
 
 QuantizeRequest parse_quantize(const QuantizeCommand& command) {
   const std::vector<std::string>& words = command.words;
+  if (words.size() < 2) refuse("no TYPE is given", "types are " + file_type_names() + ", COPY");
   const bool named = !is_type(words[1]);  // IN OUT TYPE, not IN TYPE
   const std::size_t type_at = named ? 2 : 1;
   if (words.size() <= type_at)
@@ -123,6 +128,7 @@ QuantizeRequest parse_quantize(const QuantizeCommand& command) {
   request.options = parse_mix(command.mix);
   formats::QuantizeOptions& options = request.options;
   options.copy = request.type == "COPY";
+  options.saturate = command.saturate;
   request.automatic = request.type == "AUTO";
   if (request.automatic) check_auto(command.mix);
   else if (chooses_types(command.mix) || command.mix.save_plan || command.mix.candidates)

@@ -14,7 +14,7 @@ namespace ropewalk::tools {
 /// The command line of llama-quantize 0.5, and ours beside it.
 struct QuantizeCommand {
   std::vector<std::string> words;  // IN.gguf [OUT.gguf] TYPE [THREADS]
-  bool keep_split = false, sha256 = false, rmse = false;
+  bool keep_split = false, saturate = false, sha256 = false, rmse = false;
   std::vector<std::string> prune_layers, override_kv;
   std::optional<int> max_buffer_mib;
   MixChoice mix;

@@ -8,6 +8,7 @@
 #include "lib/codecs/encode.h"
 #include "lib/convert.h"
 #include "lib/error.h"
+#include "lib/forwarding_tensor.h"
 #include "lib/recipes.h"
 
 namespace ropewalk::formats {
@@ -69,6 +70,14 @@ std::vector<Kept> kept_tensors(const GgufPlan& source, const QuantizeOptions& op
   return kept;
 }
 
+/// ggml writes no dimensions of 1 that vary slowest: a matrix of one row is a vector.
+TensorPtr without_unit_dims(TensorPtr tensor) {
+  TensorInfo info = tensor->info();
+  while (info.shape.size() > 1 && info.shape.front() == 1) info.shape.erase(info.shape.begin());
+  if (info.shape.size() == tensor->info().shape.size()) return tensor;
+  return std::make_shared<RelabelledTensor>(std::move(info), std::move(tensor));
+}
+
 /// As ggml's gguf_set_val_*: a key that is there goes, and the new one follows all others.
 void set_key(std::vector<GgufKey>& keys, GgufKey key) {
   std::erase_if(keys, [&](const GgufKey& old) { return old.name == key.name; });
@@ -78,11 +87,26 @@ void set_key(std::vector<GgufKey>& keys, GgufKey key) {
 /// llama.cpp 0.5 keeps 127 bytes of a string that overrides a key.
 GgufValue override_text(const std::string& text) { return gguf_string(text.substr(0, 127)); }
 
-std::vector<GgufKey> keys_of(const GgufFile& file, const QuantizeOptions& options) {
+/// What llama.cpp 0.5 takes a file for that does not say: the type that most tensors have, of equals the first to reach
+/// that number by layers and names, and the bit that says so.
+std::uint32_t guessed_file_type(const GgufPlan& source) {
+  constexpr std::uint32_t kGuessed = 1024, kNvfp4 = 39;
+  std::map<DType, std::size_t> counts;
+  DType most = DType::f32;
+  for (const Kept& one : kept_tensors(source, {})) {
+    ++counts[one.source->dtype];
+    if (counts[one.source->dtype] > counts[most]) most = one.source->dtype;
+  }
+  if (most == DType::nvfp4) return kGuessed | kNvfp4;
+  return kGuessed | static_cast<std::uint32_t>(file_type_from_name(info(most).name).value_or(FileType::f32));
+}
+
+std::vector<GgufKey> keys_of(const GgufFile& file, const GgufPlan& source, const QuantizeOptions& options) {
   std::vector<GgufKey> keys = file.keys;
   const auto stored = file.integer("general.file_type");
-  const std::uint32_t type =
-      options.copy ? static_cast<std::uint32_t>(stored.value_or(0)) : static_cast<std::uint32_t>(options.mix.type);
+  const std::uint32_t type = !options.copy ? static_cast<std::uint32_t>(options.mix.type)
+                             : stored      ? static_cast<std::uint32_t>(*stored)
+                                           : guessed_file_type(source);
   set_key(keys, {"general.quantization_version", gguf_u32(2)});
   set_key(keys, {"general.file_type", gguf_u32(type)});
   for (const GgufKey& key : options.override_keys) set_key(keys, key);
@@ -143,7 +167,7 @@ QuantizePlan quantize_plan(const GgufPlan& source, const std::string& path, cons
   const std::vector<Kept> kept = kept_tensors(source, options);
   GgufFile described;  // its keys as they will be: those that --override-kv changes count for the mix too
   described.keys = source.keys;
-  described.keys = keys_of(described, options);
+  described.keys = keys_of(described, source, options);
   MixOptions mix = options.mix;
   mix.importance = options.imatrix != nullptr;
   std::vector<MixTensor> tensors;
@@ -164,10 +188,12 @@ QuantizePlan quantize_plan(const GgufPlan& source, const std::string& path, cons
     check_encoding(tensor, mixed[i].needs_importance, path, options);
     GgufTensorPlan plan = *kept[i].source;
     plan.name = kept[i].name;
+    plan.tensor = without_unit_dims(plan.tensor);
     if (tensor.to != tensor.from) {
-      plan.tensor = cast(plan.tensor, tensor.from);  // through the source's encoding, as if it had been written
+      // through the source's encoding, as if it had been written
+      plan.tensor = cast(plan.tensor, tensor.from, options.saturate);
       plan.dtype = tensor.to;
-      plan.out_of_range = OutOfRange::refuse;
+      plan.out_of_range = options.saturate ? OutOfRange::clamp : OutOfRange::refuse;
     }
     if (tensor.weighted) {
       tensor.experts_unseen = importances->experts_unseen;

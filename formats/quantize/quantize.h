@@ -15,6 +15,7 @@ struct QuantizeOptions {
   MixOptions mix;                      // mix.importance is taken from `imatrix`
   bool copy = false;                   // COPY: every tensor as it is
   bool allow_requantize = false;       // --allow-requantize
+  bool saturate = false;               // values that a type cannot hold are clamped, not refused
   std::vector<int> prune_layers;       // --prune-layers
   std::vector<int> shard_of;           // --keep-split: the source's shard of each tensor; empty: one file, sorted
   std::vector<GgufKey> override_keys;  // --override-kv, in the order given

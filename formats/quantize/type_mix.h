@@ -39,6 +39,7 @@ struct MixTensor {
 struct TensorTypeRule {
   std::regex pattern;
   DType dtype;
+  std::string text = {};  // as it was given, for messages
 };
 
 struct MixOptions {

@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 
 import gguf
+import numpy
 
 from support import Checks, FIXTURES, Ropewalk, arguments
 
@@ -42,6 +43,35 @@ def compare_mixes(ropewalk, checks, options, work, sources, dtype):
     checks.check(len(hashes) == len(MIXES), f"{dtype} base, negative control: the mixes differ from each other")
 
 
+def write_odd(path):
+    """A model as gguf-py writes it: no general.file_type, a matrix of one row, a row of 300 columns."""
+    writer = gguf.GGUFWriter(str(path), "llama")
+    writer.add_block_count(1), writer.add_context_length(64), writer.add_embedding_length(256), writer.add_feed_forward_length(300)
+    writer.add_head_count(4), writer.add_head_count_kv(2), writer.add_layer_norm_rms_eps(1e-5), writer.add_vocab_size(8)
+    writer.add_tokenizer_model("llama"), writer.add_token_list([str(i) for i in range(8)]), writer.add_token_scores([0.0] * 8), writer.add_token_types([1] * 8)
+    random = numpy.random.default_rng(1)
+    shapes = {"token_embd": (8, 256), "output": (8, 256), "blk.0.attn_q": (256, 256), "blk.0.attn_k": (128, 256), "blk.0.attn_v": (128, 256),
+              "blk.0.ffn_down": (256, 300), "blk.0.ffn_gate_inp_shexp": (1, 256), "blk.0.four": (1, 1, 2, 256)}
+    for name, shape in shapes.items():
+        writer.add_tensor(name + ".weight", random.standard_normal(shape).astype(numpy.float16))
+    writer.add_tensor("output_norm.weight", numpy.ones(256, numpy.float32))
+    writer.write_header_to_file(), writer.write_kv_data_to_file(), writer.write_tensors_to_file(), writer.close()
+
+
+def compare_odd(ropewalk, checks, options, work):
+    """Whole files of what convert never writes, and rules whose order counts."""
+    write_odd(work / "odd.gguf")
+    (work / "types.txt").write_text("attn_k=q6_K attn_q=q5_0")
+    named, listed = ["--tensor-type", "attn_k=q4_0"], ["--tensor-type-file", str(work / "types.txt")]
+    hashes = set()
+    for what, words, kind in (("copy", [], "COPY"), ("mix", [], "Q4_K_M"), ("rules before a file", named + listed, "Q8_0"), ("a file before rules", listed + named, "Q8_0")):
+        subprocess.run([options.llama_quantize, *words, str(work / "odd.gguf"), str(work / "theirs.gguf"), kind], check=True, capture_output=True)
+        ropewalk.run("quantize", *words, work / "odd.gguf", work / "ours.gguf", kind, "--no-sync", "--quiet")
+        hashes.add(sha256(work / "theirs.gguf"))
+        checks.check(sha256(work / "ours.gguf") == sha256(work / "theirs.gguf"), f"a file of gguf-py, {what}: llama-quantize's bytes")
+    checks.check(len(hashes) == 4, "negative control: those files differ from each other")
+
+
 def main():
     options = arguments(["--llama-quantize"])
     ropewalk, checks = Ropewalk(options.ropewalk), Checks()
@@ -49,6 +79,7 @@ def main():
     adapter = options.golden / FIXTURES / "adapters/qlora-shakespeare"
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
+        compare_odd(ropewalk, checks, options, folder)
         for dtype in ("f16", "bf16", "f32"):
             work = folder / dtype
             work.mkdir()

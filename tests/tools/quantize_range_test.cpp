@@ -33,13 +33,14 @@ class QuantizeRange : public testing::Test {
     ASSERT_TRUE(file.good());
   }
   /// What quantize and convert say of it: kTensor as `type`, in a Q4_0 mix.
-  std::vector<Ran> as(const std::string& type) const {
-    const std::vector<std::string> options = {"--imatrix", imatrix, "--tensor-type", "blk.1.ffn_down=" + type};
+  std::vector<Ran> as(const std::string& type, bool saturate = false) const {
+    std::vector<std::string> options = {"--imatrix", imatrix, "--tensor-type", "blk.1.ffn_down=" + type};
+    if (saturate) options.emplace_back("--saturate");
     std::vector<std::string> quantize = {"quantize", "--no-sync"}, convert = {"convert", gguf, "-o", out};
     quantize.insert(quantize.end(), options.begin(), options.end());
     convert.insert(convert.end(), options.begin(), options.end());
     for (const std::string& word : {gguf, out, std::string("Q4_0")}) quantize.push_back(word);
-    for (const char* word : {"--type", "q4_0", "--no-sync", "--quiet", "--overwrite"}) convert.push_back(word);
+    for (const char* word : {"--type", "q4_0", "--no-sync", "--overwrite"}) convert.push_back(word);
     std::vector<Ran> all;
     for (const auto& words : {quantize, convert}) {
       fs::remove(out);
@@ -74,6 +75,10 @@ TEST_F(QuantizeRange, EveryTypeThatCannotHoldAValue) {
   for (const std::string& type : types(false)) {
     SCOPED_TRACE(type);
     refused(type, "row 3, column 17", "1.00000002e+30 is past the largest " + type + " value, ");
+    for (const Ran& ran : as(type, true)) {  // what the message offers
+      EXPECT_EQ(ran.exit, 0) << ran.err;
+      EXPECT_NE((ran.out + ran.err).find("1 value past the range"), std::string::npos) << ran.out << ran.err;
+    }
   }
   for (const std::string& type : types(true)) {
     SCOPED_TRACE(type);

@@ -55,6 +55,7 @@ TEST_F(Quantize, DryRunWritesNothing) {
 
 TEST_F(Quantize, Refusals) {
   refused({"quantize", f16, out, "Q9_K"}, 2, "'Q9_K' is no type");
+  refused({"quantize", f16}, 2, "no TYPE is given; types are Q1_0, ");
   refused({"quantize", f16, out}, 2, "is no type, and none follows it");
   refused({"quantize", f16, out, "Q4_0", "two"}, 2, "THREADS has 'two'");
   refused({"quantize", f16, out, "Q4_0", "2", "3"}, 2, "one word too many");
@@ -63,6 +64,8 @@ TEST_F(Quantize, Refusals) {
   refused({"quantize", "--tensor-type", "attn_q=q9", f16, out, "Q4_0"}, 2, "names the type 'q9'");
   refused({"quantize", "--output-tensor-type", "i8x", f16, out, "Q4_0"}, 2, "names the type 'i8x'");
   refused({"quantize", "--override-kv", "a=long:1", f16, out, "Q4_0"}, 2, "--override-kv is 'a=long:1'");
+  refused({"quantize", "--override-kv", "general.alignment=int:33", f16, out, "Q4_0"}, 2, "give a power of two");
+  refused({"quantize", "--size", "3.9", f16, out, "AUTO"}, 2, "give a size such as 300M, 3.9G or 4GiB");
   refused({"quantize", "--prune-layers", "99", f16, out, "Q4_0"}, 2, "layer 99, which is not there");
   refused({"quantize", "--prune-layers", "0,1,2,3", f16, out, "Q4_0"}, 2, "names every layer");
   refused({"quantize", "--include-weights", "a", f16, out, "Q4_0"}, 2, "no --imatrix");
@@ -75,6 +78,72 @@ TEST_F(Quantize, Refusals) {
   refused({"quantize", (scratch / "q8.gguf").string(), out, "Q4_0"}, 4, "give --allow-requantize");
   EXPECT_FALSE(fs::exists(out));
   EXPECT_EQ(run({"quantize", "--no-sync", "--allow-requantize", (scratch / "q8.gguf").string(), out, "Q4_0"}).exit, 0);
+}
+
+/// A GGUF of "ones.weight", `columns` x 1 in f16, that says nothing of its file type.
+std::string gguf_of_ones(std::uint64_t columns) {
+  std::string file = "GGUF";
+  const auto put = [&file](auto number) { file.append(reinterpret_cast<const char*>(&number), sizeof number); };
+  const auto text = [&](const std::string& word) {
+    put(std::uint64_t{word.size()});
+    file += word;
+  };
+  put(std::uint32_t{3});
+  put(std::uint64_t{1});  // tensors
+  put(std::uint64_t{1});  // keys
+  text("general.architecture");
+  put(std::uint32_t{8});  // a string
+  text("llama");
+  text("ones.weight");
+  put(std::uint32_t{2});
+  put(columns);
+  put(std::uint64_t{1});
+  put(std::uint32_t{1});  // f16
+  put(std::uint64_t{0});
+  file.resize((file.size() + 31) / 32 * 32);
+  for (std::uint64_t i = 0; i < columns; ++i) put(std::uint16_t{0x3c00});
+  return file;
+}
+
+// As llama-quantize 0.5 does, which tests/peers/quantize.py runs on such files.
+TEST_F(Quantize, WhatTheFileDoesNotSay) {
+  const std::string ones = (scratch / "ones.gguf").string();
+  spill(ones, gguf_of_ones(64));
+  ASSERT_EQ(run({"quantize", "--no-sync", ones, out, "COPY"}).exit, 0);
+  const formats::GgufFile copy = formats::read_gguf(out);
+  EXPECT_EQ(copy.integer("general.file_type"), 1024 + 1) << "guessed, of f16";
+  EXPECT_EQ(copy.tensors.at(0)->info().shape, std::vector<std::uint64_t>{64}) << "one row is no matrix";
+  ASSERT_EQ(run({"quantize", "--no-sync", ones, out, "Q8_0"}).exit, 0);
+  EXPECT_EQ(formats::read_gguf(out).tensors.at(0)->dtype(), DType::f16);
+}
+
+TEST_F(Quantize, TensorTypesCountInTheirOrder) {
+  const std::string file = (scratch / "types.txt").string();
+  spill(file, "attn_k=q6_k\n");
+  const auto type_of_k = [&](const std::vector<std::string>& options) {
+    std::vector<std::string> words = {"quantize", "--dry-run", "--json"};
+    words.insert(words.end(), options.begin(), options.end());
+    for (const std::string& word : {f16, out, std::string("Q8_0")}) words.push_back(word);
+    const Ran ran = run(words);
+    EXPECT_EQ(ran.exit, 0) << ran.err;
+    for (const Json& tensor : ran.json()["outputs"][0]["tensors"])
+      if (tensor["name"] == "blk.0.attn_k.weight") return tensor["type"].get<std::string>();
+    return std::string("none");
+  };
+  EXPECT_EQ(type_of_k({"--tensor-type-file", file, "--tensor-type", "attn_k=q4_0"}), "q6_k");
+  EXPECT_EQ(type_of_k({"--tensor-type", "attn_k=q4_0", "--tensor-type-file", file}), "q4_0");
+  EXPECT_EQ(type_of_k({"--tensor-type", "ffn=q4_0", "--tensor-type=attn_k=q5_0", "--tensor-type-file", file}), "q5_0");
+}
+
+TEST_F(Quantize, SaysWhatDoesNothing) {
+  const auto said = [&](const std::string& type, const std::string& rule) {
+    return run({"quantize", "--dry-run", "--tensor-type", rule, f16, out, type}).out;
+  };
+  EXPECT_NE(
+      said("Q8_0", "atn_k=q4_0").find("note: --tensor-type atn_k=q4_0 does nothing: no tensor has that in its name"),
+      std::string::npos);
+  EXPECT_EQ(said("Q8_0", "attn_k=q4_0").find("does nothing"), std::string::npos);
+  EXPECT_NE(said("COPY", "attn_k=q4_0").find("note: COPY leaves every tensor as it is"), std::string::npos);
 }
 
 // One pass has the chain's bytes; the chain with the real llama-quantize is tests/peers/quantize.py.
@@ -202,8 +271,10 @@ TEST_F(Quantize, TypesChosenByErrorBeatTheMixOfThatSize) {
     ASSERT_EQ(run({"quantize", "--no-sync", f16, out, mix}).exit, 0);
     const std::uint64_t size = fs::file_size(out);
     const double by_mix = kl(out);
-    const Ran ran = run({"quantize", "--no-sync", "--size", std::to_string(size), "--candidates", candidates,
-                         "--save-plan", plan, f16, out, "AUTO", "1", "--overwrite"});
+    const std::string kilobytes =
+        std::to_string(size / 1000) + "." + std::to_string(1000 + size % 1000).substr(1) + "k";
+    const Ran ran = run({"quantize", "--no-sync", "--size", kilobytes, "--candidates", candidates, "--save-plan", plan,
+                         f16, out, "AUTO", "1", "--overwrite"});
     ASSERT_EQ(ran.exit, 0) << ran.err;
     EXPECT_LE(fs::file_size(out), size);
     EXPECT_GT(double(fs::file_size(out)), 0.98 * double(size)) << "and the budget is used";
@@ -222,6 +293,7 @@ TEST_F(Quantize, TypesChosenByErrorBeatTheMixOfThatSize) {
   refused({"quantize", f16, out, "AUTO"}, 2, "no budget");
   refused({"quantize", "--bpw", "4.5", f16, out, "Q4_K_M"}, 2, "give AUTO as TYPE");
   refused({"quantize", "--bpw", "4.5", "--size", "3M", f16, out, "AUTO"}, 2, "are one choice");
+  refused({"quantize", "--plan", plan, "--tensor-type", "a=q8_0", f16, out, "AUTO"}, 2, "--plan names every tensor's");
   refused({"quantize", "--bpw", "0", f16, out, "AUTO"}, 2, "--bpw has '0'");
   refused({"quantize", "--bpw", "1.5", f16, out, "AUTO"}, 2, "the smallest candidates take");
   refused({"quantize", "--bpw", "4.5", "--candidates", "q9", f16, out, "AUTO"}, 2, "names the type 'q9'");
