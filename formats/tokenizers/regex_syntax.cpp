@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "formats/tokenizers/characters.h"
@@ -17,6 +18,7 @@ namespace {
 constexpr int kMaxDepth = 32;
 constexpr std::size_t kMaxTails = 50;
 constexpr std::size_t kMaxTranslatedBytes = std::size_t{1} << 18;
+constexpr const char* kSeveralLetters = "letters under (?i) that are more or fewer in another case";
 
 // Insides of PCRE2 classes. PCRE2's own \s has U+180E too, its \w neither marks nor connectors.
 constexpr std::string_view kSpaces =
@@ -102,6 +104,7 @@ class Translator {
     std::size_t begin;
     bool caseless;          // before it
     bool look = false;      // matches nothing itself: (?=, (?<!, ...
+    bool joins = false;     // (?:...) without alternatives: its last letter stands beside what follows
     std::size_t tails = 0;  // groups inside that options opened, which end with it
   };
 
@@ -122,6 +125,7 @@ class Translator {
     atom_ = out_.size();
     out_ += text;
     repeatable_ = true;
+    last_literal_.reset();
   }
   /// As the library refuses it: of what matches nothing, or of nothing.
   void check_repeatable() const {
@@ -131,17 +135,18 @@ class Translator {
   /// One character. Ignoring case the library takes some for several ("ss" for sharp s), and several for them.
   void literal_atom(const std::string& text) {
     const std::uint32_t code = code_of(text);
-    const bool follows = last_literal_end_ == out_.size() && out_.size() > 0;
-    if (caseless_ && (is_several_letters(code) || (follows && is_one_letter(last_literal_, code))))
-      refuse("letters under (?i) that are more or fewer in another case");
+    if (caseless_ && last_literal_ && is_one_letter(*last_literal_, code)) refuse(kSeveralLetters);
+    refuse_several_letters(code, code);
     atom(in_both_cases(text));
     last_literal_ = code;
-    last_literal_end_ = out_.size();
   }
-  static bool is_several_letters(std::uint32_t code) {
-    return code == 0xDF || code == 0x130 || code == 0x149 || code == 0x1F0 || code == 0x390 || code == 0x3B0 ||
-           code == 0x587 || (code >= 0x1E96 && code <= 0x1E9A) || code == 0x1E9E ||
-           (code >= 0x1F50 && code <= 0x1FFC) || (code >= 0xFB00 && code <= 0xFB17);
+  /// If any character from `first` to `last` is several in another case.
+  void refuse_several_letters(std::uint32_t first, std::uint32_t last) const {
+    constexpr std::pair<std::uint32_t, std::uint32_t> kRanges[] = {
+        {0xDF, 0xDF},   {0x130, 0x130},   {0x149, 0x149},   {0x1F0, 0x1F0},   {0x390, 0x390},  {0x3B0, 0x3B0},
+        {0x587, 0x587}, {0x1E96, 0x1E9A}, {0x1E9E, 0x1E9E}, {0x1F50, 0x1FFC}, {0xFB00, 0xFB17}};
+    for (const auto& [from, to] : kRanges)
+      if (caseless_ && first <= to && last >= from) refuse(kSeveralLetters);
   }
   static bool is_one_letter(std::uint32_t first, std::uint32_t second) {
     const auto lower = [](std::uint32_t code) { return code < 0x80 ? code | 0x20 : code == 0x17F ? 's' : code; };
@@ -163,6 +168,7 @@ class Translator {
           atom_ = groups_.back().begin;
           caseless_ = groups_.back().caseless;
           repeatable_ = !groups_.back().look;
+          if (!groups_.back().joins) last_literal_.reset();
           groups_.pop_back();
         }
         out_ += c;
@@ -172,9 +178,12 @@ class Translator {
         if (c == '|' || c == '^' || c == '$') {
           out_ += c;
           repeatable_ = false;
+          last_literal_.reset();
+          if (c == '|' && !groups_.empty()) groups_.back().joins = false;
         } else if (c == '*' || c == '+' || c == '?') {
           check_repeatable();
           out_ += c;
+          last_literal_.reset();
         } else {
           literal_atom(character(c));
         }
@@ -191,6 +200,7 @@ class Translator {
     rest_.remove_prefix(end + 1);
     check_repeatable();
     out_ += "{" + std::string(inside[0] == ',' ? "0" : "") + std::string(inside) + "}";
+    if (inside != "1") last_literal_.reset();
     const bool fixed = inside.find(',') == inside.npos;  // {n}? is an option, not a lazy count
     if (peek() != '+' && !(fixed && peek() == '?')) return;
     out_.insert(atom_, "(?:");
@@ -199,6 +209,7 @@ class Translator {
 
   void open_group() {
     groups_.push_back({out_.size(), caseless_});
+    const std::optional<std::uint32_t> before = std::exchange(last_literal_, std::nullopt);
     repeatable_ = false;
     if (groups_.size() > 200) refuse("more than 200 nested groups");
     if (!take("?")) {
@@ -209,6 +220,8 @@ class Translator {
     for (std::string_view kind : {":", "=", "!", ">", "<=", "<!"})
       if (take(kind)) {
         groups_.back().look = kind != ":" && kind != ">";
+        groups_.back().joins = kind == ":";
+        if (kind == ":") last_literal_ = before;
         out_ += "(?" + std::string(kind);
         return;
       }
@@ -217,6 +230,7 @@ class Translator {
       const std::size_t end = rest_.find(')');
       if (end == std::string_view::npos) refuse("no end");
       rest_.remove_prefix(end + 1);
+      last_literal_ = before;
       return;
     }
     if (peek() == '<') {
@@ -247,6 +261,7 @@ class Translator {
     if (c == 'A' || c == 'z' || c == 'Z') {
       out_ += std::string("\\") + c;
       repeatable_ = false;
+      last_literal_.reset();
       return;
     }
     if (c == 'b' || c == 'B') {  // PCRE2's own goes by its own \w
@@ -429,6 +444,7 @@ class Translator {
     }
     if (peek() == '\\' && is_class_escape(peek(1))) {
       take("\\");
+      if (caseless_ && (peek() | 0x20) == 'p') refuse("a property in brackets under (?i)");  // the library adds cases
       const auto inside = class_escape(kWord);
       items += inside->items;
       nested += inside->others;
@@ -439,11 +455,13 @@ class Translator {
                        !(peek(1) == '\\' && is_class_escape(peek(2)));
     items += first;
     if (!range) {
+      refuse_several_letters(code_of(first), code_of(first));
       items += other_cases(code_of(first), code_of(first));
       return;
     }
     take("-");
     const std::string last = class_character();
+    refuse_several_letters(code_of(first), code_of(last));
     items += "-" + last + other_cases(code_of(first), code_of(last));
   }
 
@@ -460,8 +478,7 @@ class Translator {
   bool newer_;             // characters that PCRE2 does not know count as the library has them
   bool caseless_ = false;  // here
   bool repeatable_ = false;
-  std::uint32_t last_literal_ = 0;
-  std::size_t last_literal_end_ = 0;
+  std::optional<std::uint32_t> last_literal_;  // directly before
   std::string out_;
   std::size_t atom_ = 0;  // where the last atom begins
   std::vector<Group> groups_;
