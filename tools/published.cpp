@@ -43,6 +43,7 @@ PublishedFigure figure_of(const std::string& path, const std::string& text, cons
                                         "truncated", [](const Json& one) { return one.is_boolean(); }, "true or false")
                                         .get<bool>();
   if (!truncated) out.stride = value("stride", is_size, "a number of tokens").get<int>();
+  if (json.contains("tokens")) out.tokens = value("tokens", is_size, "a number of tokens").get<std::uint64_t>();
   out.perplexity = value(
                        "perplexity", [](const Json& one) { return one.is_number() && one > 0; }, "a number above 0")
                        .get<double>();
@@ -80,6 +81,8 @@ std::optional<std::string> not_comparable(const PublishedFigure& published, cons
     return published.stride ? "stride " + std::to_string(*published.stride) : "one window of each document";
   if (published.text_sha256 && *published.text_sha256 != text_sha256)
     return "another text, sha256 " + published.text_sha256->substr(0, 16);
+  if (published.tokens && *published.tokens != own.tokens)  // other documents, fewer windows or another tokenizer
+    return std::to_string(*published.tokens) + " tokens scored, here " + std::to_string(own.tokens);
   return std::nullopt;
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -15,10 +16,11 @@ struct PublishedFigure {
   std::optional<int> stride;  // nullopt: one window of each document
   double perplexity = 0;
   std::optional<std::string> text_sha256;  // nullopt: not known
+  std::optional<std::uint64_t> tokens;     // that were scored; nullopt: not known
 };
 /// What `perplexity --json` prints, written by it or by hand: {"corpus": {"sha256"}, "results": [{"source", "context",
-/// "protocol", "stride", "truncated", "perplexity"}]}; corpus and truncated may be left out, other keys are not looked
-/// at. Error(bad_input) with the place for anything else.
+/// "protocol", "stride", "truncated", "tokens", "perplexity"}]}; corpus, truncated and tokens may be left out, other keys are
+/// not looked at. Error(bad_input) with the place for anything else.
 std::vector<PublishedFigure> parse_published(const std::string& path, const std::string& text);
 
 /// Why `published` may not stand in a table beside `own`; nullopt if it may.

@@ -151,6 +151,10 @@ TEST_F(PerplexityReports, PublishedFiguresJoinWhereTheyAreOfTheSame) {
   left_out("protocol", "hf", "card of " + file + " is of protocol hf, which is not evaluated");
   left_out("stride", 512, "not beside protocol yarn: card at 256 (stride 512)");
   left_out("truncated", true, "card at 256 (one window of each document)");
+  const std::uint64_t scored =
+      with({"-c", "256", "--protocol", "yarn", "--windows", "3", "--json"}).json()["results"][0]["tokens"];
+  left_out("tokens", scored + 1,
+           "card at 256 (" + std::to_string(scored + 1) + " tokens scored, here " + std::to_string(scored) + ")");
   Json other_text = good;
   other_text["corpus"]["sha256"] = std::string(64, '0');
   EXPECT_EQ(table(other_text).out.find("published"), std::string::npos);
