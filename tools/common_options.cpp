@@ -20,8 +20,10 @@ namespace ropewalk::tools {
 void declare_common(CommandLine& line, CommonOptions& options) {
   line.group("Common options");
   line.flag("--json", options.json, "one JSON object on standard output (docs/schema); failures too");
-  line.option("--report", options.reports, "FILE",
-              "also write the result to FILE: .json, .md, .html, .csv or .xml (JUnit). Repeatable");
+  line.option(
+      "--report", options.reports, "FILE",
+      "also write the result to FILE: .json, .md, .html, .csv, .xml (JUnit), and .svg and .sarif where the command has "
+      "them. Repeatable");
   line.option("-t,--threads", options.threads, 1, 4096, "N", "threads (default: all this process may use)");
   line.flag("-q,--quiet", options.quiet, "no progress and no warnings on standard error");
   line.flag("--overwrite,--force", options.overwrite, "replace outputs and reports that exist");

@@ -2,6 +2,7 @@
 #include <charconv>
 #include <map>
 #include <optional>
+#include <set>
 
 #include "formats/harness_tasks.h"
 #include "lib/error.h"
@@ -115,6 +116,7 @@ std::vector<HarnessTask> asked_tasks(const EvalOptions& options, const TaskRows&
 std::size_t shots_of(const std::string& text, HarnessTask task) {
   if (is_truthfulqa(task)) return 0;  // the harness ignores --num_fewshot there
   std::size_t shots = 0;
+  std::set<std::string> seen;
   const std::vector<std::string> parts = split_list(text);
   for (const std::string& part : parts) {
     const std::size_t equals = part.find('=');
@@ -127,6 +129,8 @@ std::size_t shots_of(const std::string& text, HarnessTask task) {
     if (!known || error != std::errc() || end != number.data() + number.size() || count > 1000)
       throw Error(ErrorKind::usage, {}, "--few-shot has '" + part + "'",
                   "give one number, or numbers by task: arc=25,hellaswag=10,mmlu=5");
+    if (!seen.insert(name).second)
+      throw Error(ErrorKind::usage, {}, "--few-shot has '" + name + "' twice", "give each once");
     if (name.empty() || name == task_name(task)) shots = count;
   }
   return shots;

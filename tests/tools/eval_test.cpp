@@ -161,6 +161,8 @@ TEST_F(Eval, Refusals) {
     EXPECT_EQ(refused({file("arc-test"), "--few-shot", shots}).substr(0, 26),
               "2 error: --few-shot has '" + std::string(shots).substr(0, 1))
         << shots;
+  EXPECT_EQ(refused({file("arc-test"), "--few-shot", "mmlu=1,arc=2,mmlu=3"}).substr(0, 38),
+            "2 error: --few-shot has 'mmlu' twice; ");
   EXPECT_EQ(
       refused({file("arc-test"), "--examples", file("arc-train"), "--few-shot", "8"}),
       "3 error: arc: there are 7 examples, and 8 shots need 8; give the whole split of examples, or fewer shots\n");
