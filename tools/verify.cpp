@@ -2,11 +2,13 @@
 #include <functional>
 #include <iterator>
 
+#include "formats/engines/engine.h"
 #include "lib/error.h"
 #include "tools/baseline.h"
 #include "tools/commands.h"
 #include "tools/common_options.h"
 #include "tools/describe.h"
+#include "tools/engine_reader.h"
 #include "tools/gate_options.h"
 #include "tools/served_context.h"
 #include "tools/sweep_options.h"
@@ -24,7 +26,7 @@ namespace {
 struct VerifyOptions {
   std::vector<std::string> candidates;  // one, or none with --save-reference
   std::string against, level = "logits";
-  std::optional<std::string> save_reference, reference, baseline, max_worse;
+  std::optional<std::string> save_reference, reference, baseline, max_worse, engine;
   std::optional<int> context, windows;
   GateOptions gates;
   bool keep_going = false, estimate = false;
@@ -43,6 +45,9 @@ void declare(CommandLine& line, VerifyOptions& options) {
               "keep what the source of --against computes, to judge exports of it where its weights are not");
   line.option("--reference", options.reference, "FILE",
               "in place of --against: structure and logits by what --save-reference kept (docs/protocols.md)");
+  line.option("--engine,--target", options.engine, "ENGINE[@VERSION]",
+              "judge CANDIDATE by the rope and context that this engine takes from its files, e.g. vllm@0.24 (default: "
+              "llama.cpp 0.5 of a GGUF, transformers 5.23.0 of a folder)");
   line.context_option("-c,--context,--ctx-size", options.context, "N",
                       "context to judge at, tokens (default: the source's)");
   line.option("--level", options.level, "structure|weights|logits",
@@ -228,6 +233,9 @@ void check(const VerifyOptions& options, Level level) {
   if (options.against.empty() && !options.reference)
     refuse("nothing to verify against", "name the source: --against SOURCE, or --reference FILE");
   if (options.context) check_context(*options.context);
+  if (options.engine) formats::parse_engine(*options.engine);
+  if (options.engine && options.save_reference)
+    refuse("--engine reads a CANDIDATE, and --save-reference judges none", "leave it out");
   if (options.estimate) check_estimate(options, level);
   if (options.kept.file && (options.estimate || level != Level::logits))
     refuse("--checkpoint keeps what the logits take, and none are computed", "leave it out");
@@ -264,6 +272,14 @@ void check(const VerifyOptions& options, Level level) {
   if (options.windows) refuse("--windows was given, and the windows are the reference's", "leave it out");
 }
 
+/// By the rules of its own consumer, or of --engine.
+formats::Source open_candidate(const VerifyOptions& options, const Io& io) {
+  formats::Source source = open_source(options.candidates.front(), {}, options.common, io);
+  if (options.engine)
+    read_by_engine(source.checkpoint, options.candidates.front(), *options.engine, options.common, io);
+  return source;
+}
+
 /// The file that says what a candidate is, for reports that point at one: the GGUF itself, a folder's configuration.
 std::string described_by(const formats::Source& candidate) {
   if (candidate.gguf) return candidate.gguf->files.front()->path();
@@ -281,7 +297,7 @@ int finish(const Verdict& verdict, Output output, const std::vector<std::string>
 int run_by_reference(const VerifyOptions& options, Level level, SweepDevice& device, const Corpus& corpus, Io& io) {
   const formats::SavedReference reference = open_reference(*options.reference, corpus, options.context);
   asked_gates(options.gates, reference.context);
-  const formats::Source opened = open_source(options.candidates.front(), {}, options.common, io);
+  const formats::Source opened = open_candidate(options, io);
   const Checkpoint& candidate = opened.checkpoint;
   if (options.estimate) return run_estimate(options, {&candidate}, reference.windows, reference.context, io);
   const Checkpoint source = verify::source_of(reference, candidate);
@@ -334,7 +350,7 @@ int run_verify(const VerifyOptions& options, Io& io) {
     forget_sweeps(device);
     return 0;
   }
-  const formats::Source other = open_source(options.candidates.front(), {}, options.common, io);
+  const formats::Source other = open_candidate(options, io);
   const Checkpoint& candidate = other.checkpoint;
   if (options.estimate) return run_estimate(options, {&source, &candidate}, text.cut.windows, context, io);
   const std::vector<std::string> beyond = past_what_they_serve(source, candidate, context);

@@ -63,6 +63,31 @@ TEST_F(Verify, AGoodExportPasses) {
   EXPECT_NE(text.out.find("sha256 "), std::string::npos);
 }
 
+// The folder declares YaRN of 256 tokens. vLLM computes that; ExLlamaV2 takes the served length, 2048, for YaRN's original
+// context (its rules: formats/engines, tests/golden/rope), which is another rope.
+TEST_F(Verify, AnEngineReadsTheCandidate) {
+  const std::string folder = model("tolstoy-4m-yarn-2k");
+  const auto by = [&](const std::string& engine) {
+    return run({"verify", folder, "--against", folder, "-c", "512", "--windows", "1", "--json", "--engine", engine});
+  };
+  const Ran right = by("vllm@0.24");
+  EXPECT_EQ(right.exit, 0) << right.err;
+  EXPECT_EQ(right.json()["candidate_read_as"], "vllm 0.24");
+  EXPECT_EQ(right.json()["logits"]["kl_mean"], 0);
+  const Ran wrong = by("exllamav2");
+  EXPECT_EQ(wrong.exit, 1) << wrong.err;
+  EXPECT_EQ(gates_of(wrong.json())["rope"]["pass"], false);
+  EXPECT_EQ(gates_of(wrong.json())["weights"]["pass"], true);
+  EXPECT_EQ(gates_of(wrong.json())["kl_mean"]["pass"], false);
+  const Json plain = verify(good(), {"--json"}).json(),
+             same = verify(good(), {"--json", "--engine", "llama.cpp@0.5"}).json();
+  EXPECT_EQ(same["logits"], plain["logits"]) << "a GGUF's own consumer";
+  EXPECT_EQ(same["candidate_read_as"], "llama.cpp 0.5");
+  EXPECT_NE(verify(good(), {"--engine", "vllm"}).err.find("vllm 0.33.0 does not run it: "), std::string::npos);
+  EXPECT_EQ(verify(good(), {"--engine", "vllm"}).exit, 4);
+  EXPECT_EQ(verify(good(), {"--engine", "ollama"}).exit, 2);
+}
+
 // The independent byte editor of scripts/ is what quickstart uses; here the key is renamed in place, so that no engine
 // finds it.
 TEST_F(Verify, WithoutItsRopeKeysItFailsAndSaysWhere) {
