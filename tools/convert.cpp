@@ -216,6 +216,11 @@ formats::HfOutput hf_output(const Target& target, const formats::Source& source,
   return formats::HfOutput(source, rope ? rope->config : source.hf->config, target.path, hf);
 }
 
+/// Whether its encoding is lossier than a rounding.
+bool quantizes(const Target& target) {
+  return target.mix || target.automatic || (!target.keep && is_block_type(target.dtype));
+}
+
 /// One pass over the weights for all targets, GGUFs and folders; none takes its name before all of them are whole and
 /// on disk. Returns what the pass has to say; sets what encodings have lost if that was asked for.
 std::vector<std::string> write_targets(std::vector<Target>& targets, const formats::Source& source,
@@ -238,7 +243,9 @@ std::vector<std::string> write_targets(std::vector<Target>& targets, const forma
   const bool measure = measures_errors(options.rmse, options.common);
   ggufs.append_items(pass, measure);
   for (const formats::HfOutput& folder : folders) folder.append_items(pass);
-  std::vector<std::string> warnings = stream_pass(pass, "converting", options.common, io);
+  std::vector<std::string> warnings =
+      stream_pass(pass, "converting", options.common, io,
+                  std::ranges::any_of(targets, quantizes) ? NotFinite::refuse : NotFinite::pass_on);
 
   PendingSet outputs;
   for (formats::HfOutput& folder : folders) folder.seal(), folder.append_pending(outputs);

@@ -64,15 +64,26 @@ std::vector<FileSystem> file_systems(const OutputPlan& plan) {
   return all;
 }
 
-StreamOptions stream_options(const CommonOptions& common, Progress& progress, std::vector<std::string>& warnings) {
+std::string file_of(const StreamPlan& pass, const std::string& tensor) {
+  const auto item = std::ranges::find(pass.items(), tensor, [](const StreamItem& one) { return one.tensor->name(); });
+  return std::string(item->tensor->file());
+}
+
+StreamOptions stream_options(const StreamPlan& pass, NotFinite policy, const CommonOptions& common, Progress& progress,
+                             std::vector<std::string>& warnings) {
   StreamOptions options;
   options.threads = common.threads;
   options.progress = [&progress](std::uint64_t bytes) { progress.add(bytes); };
-  options.finding = [&warnings](const StreamFinding& finding) {
-    if (finding.not_finite > 0)
-      warnings.push_back("tensor '" + finding.tensor + "' holds " + plural(finding.not_finite, "value") + " that " +
-                         (finding.not_finite == 1 ? "is" : "are") + " infinite or NaN, the first in row " +
-                         std::to_string(finding.first_row) + ": written as they are");
+  options.finding = [&pass, policy, &warnings](const StreamFinding& finding) {
+    if (finding.not_finite > 0) {
+      const std::string found = "tensor '" + finding.tensor + "' holds " + plural(finding.not_finite, "value") +
+                                " that " + (finding.not_finite == 1 ? "is" : "are") +
+                                " infinite or NaN, the first in row " + std::to_string(finding.first_row);
+      if (policy == NotFinite::refuse)
+        throw Error(ErrorKind::bad_input, {.path = file_of(pass, finding.tensor)}, found + ", expected finite weights",
+                    "make the file again from weights that are");
+      warnings.push_back(found + ": written as they are");
+    }
     if (finding.clamped > 0)
       warnings.push_back("tensor '" + finding.tensor + "': " + plural(finding.clamped, "value") +
                          " past the range of the type written, clamped to its largest");
@@ -166,13 +177,13 @@ void announce(const OutputPlan& plan, const CommonOptions& common, const Io& io)
 }
 
 std::vector<std::string> stream_pass(const StreamPlan& pass, const std::string& what, const CommonOptions& common,
-                                     const Io& io) {
+                                     const Io& io, NotFinite policy) {
   std::vector<std::string> warnings;
   {
     std::uint64_t bytes = 0;
     for (const StreamItem& item : pass.items()) bytes += item.tensor->info().bytes();
     Progress progress(io, common.quiet, what, bytes, Progress::Unit::bytes);
-    stream(pass.items(), stream_options(common, progress, warnings));
+    stream(pass.items(), stream_options(pass, policy, common, progress, warnings));
   }  // the bar is gone
   for (const std::string& warning : warnings) warn(warning, common, io);
   return warnings;

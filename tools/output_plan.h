@@ -37,9 +37,13 @@ void check_target(const std::filesystem::path& target, OutputKind kind, const fo
 /// "writing 2 files, 8.9 MB, from 8.4 MB of weights; 41 GB free".
 void announce(const OutputPlan& plan, const CommonOptions& common, const Io& io);
 
+/// What becomes of infinities and NaN of a source in tensors whose type could hold them. A quantizer refuses them: the
+/// file would compute nothing.
+enum class NotFinite : std::uint8_t { pass_on, refuse };
+
 /// The pass over the weights, with a progress bar. What it finds (infinities and NaN, values clamped, by tensor) is
-/// printed and returned.
+/// printed and returned. Error(bad_input) naming file, tensor and row for the first that is refused.
 std::vector<std::string> stream_pass(const StreamPlan& pass, const std::string& what, const CommonOptions& common,
-                                     const Io& io);
+                                     const Io& io, NotFinite policy = NotFinite::pass_on);
 
 }  // namespace ropewalk::tools

@@ -53,14 +53,14 @@ struct Written {
   std::vector<std::string> warnings;
 };
 Written write(const formats::QuantizePlan& plan, const formats::GgufTarget& target, const QuantizeCommand& command,
-              const CommonOptions& common, const Io& io) {
+              NotFinite policy, const CommonOptions& common, const Io& io) {
   WriteOptions options = write_options(common, command.writer);
   options.overwrite = true;  // as llama-quantize does; the old file stays until the new one is whole
   formats::GgufOutputs outputs({plan.plan}, {target}, options);
   StreamPlan pass;
   outputs.append_items(pass, measures_errors(command.rmse, common));
   Written written;
-  written.warnings = stream_pass(pass, "quantizing", common, io);
+  written.warnings = stream_pass(pass, "quantizing", common, io, policy);
   written.files = outputs.finish().front();
   written.errors = outputs.errors(0);
   return written;
@@ -162,7 +162,8 @@ int run_quantize(const QuantizeCommand& command, Io& io) {
   announce(outputs, common, io);
   MeasuredOutput measured{files.files.front().filename().string(), &plan.plan, {}};
   if (!command.writer.dry_run) {
-    Written written = write(plan, target, command, common, io);
+    const NotFinite policy = request.options.copy ? NotFinite::pass_on : NotFinite::refuse;
+    Written written = write(plan, target, command, policy, common, io);
     files = std::move(written.files);
     measured.errors = std::move(written.errors);
     warnings.insert(warnings.end(), written.warnings.begin(), written.warnings.end());

@@ -91,8 +91,20 @@ TEST_F(QuantizeRange, EveryTypeThatCannotHoldAValue) {
   put(255, 767, std::numeric_limits<float>::infinity());
   for (const char* type : {"q4_k", "mxfp4", "nvfp4", "q8_0"})
     refused(type, "row 255, column 767", "an infinity would spoil a whole block of " + std::string(type));
+  // nor in a tensor of such a file that stays as it is; a copy is one, and says so
+  for (const char* type : {"f32", "f16", "bf16"})
+    for (const Ran& ran : as(type)) {
+      EXPECT_EQ(ran.exit, 3) << ran.err;
+      EXPECT_NE(ran.err.find("holds 1 value that is infinite or NaN, the first in row 255, expected finite weights"),
+                std::string::npos)
+          << ran.err;
+    }
+  const Ran copied = run({"quantize", gguf, out, "COPY"});
+  EXPECT_EQ(copied.exit, 0) << copied.err;
+  EXPECT_NE(copied.err.find("the first in row 255: written as they are"), std::string::npos) << copied.err;
   put(255, 767, -0.5f);
-  for (const Ran& ran : as("q4_k")) EXPECT_EQ(ran.exit, 0) << ran.err;
+  for (const char* type : {"q4_k", "f16"})
+    for (const Ran& ran : as(type)) EXPECT_EQ(ran.exit, 0) << ran.err;
 }
 
 }  // namespace
