@@ -99,10 +99,21 @@ void validate_two_fields(const Walk& walk, const HfConfig& config, const HfVersi
 
 // 4.43 - 4.57: modeling_rope_utils.py, rope_config_validation ---------------------------------------------------------
 
+/// The division of the validation of 4.56 and 4.57, where the original context is anything but None.
+void refuse_original_of_zero(const Dict& rope) {
+  const Value* original = rope.find("original_max_position_embeddings");
+  if (!original || original->json.is_null()) return;
+  if (number(*original, "unsupported operand type(s) for /: 'int' and '{type}'") == 0)
+    raise("ZeroDivisionError", original->json.is_number_float() ? "float division by zero" : "division by zero",
+          original->pointer);
+}
+
 void load_rope_scaling(const Walk& walk, HfConfig& config, const HfVersion& version) {
   const std::string pointer = walk.pointer_to("rope_scaling");
+  // Gemma 3's classes and Olmo 3 validate the dictionary as it stands; others write type over rope_type before
+  const bool as_it_stands = takes_gemma3_names(walk.model_type()) || walk.model_type() == "olmo3";
   read_rope_scaling(walk, config, [&](const Json& value) {
-    if (value.is_string() || value.is_array())
+    if (value.is_string() || value.is_array() || as_it_stands)
       raise("AttributeError", "'" + python_type(value) + "' object has no attribute 'get'", pointer);
     raise("TypeError", "argument of type '" + python_type(value) + "' is not iterable", pointer);
   });
@@ -111,7 +122,7 @@ void load_rope_scaling(const Walk& walk, HfConfig& config, const HfVersion& vers
     return;
   }
   Dict& rope = *config.rope;
-  if (const Value* type = rope.find("type")) rope.set("rope_type", *type);  // type wins
+  if (const Value* type = rope.find("type"); type && !as_it_stands) rope.set("rope_type", *type);  // type wins
   const Value* type = rope_type(rope);
   if (!type)
     raise("KeyError", "Missing required keys in `rope_scaling` for 'rope_type'='None': {'rope_type'}", pointer);
@@ -119,7 +130,11 @@ void load_rope_scaling(const Walk& walk, HfConfig& config, const HfVersion& vers
     raise("TypeError", "unhashable type: '" + python_type(type->json) + "'", type->pointer);
   if (!type->json.is_string()) return;  // no validation function; the rotary embedding fails
   const std::string name = type->json.get<std::string>();
+  const bool validated = name == "default" || !required_keys(name, false).empty();
+  if (validated && !rope.contains("rope_type"))
+    raise("KeyError", "Missing required keys in `rope_scaling` for 'rope_type'='" + name + "': {'rope_type'}", pointer);
   require_keys(rope, name, false);
+  if (name == "yarn" && version.at_least({4, 56})) refuse_original_of_zero(rope);
   // 4.43 and 4.44 compare an attention_factor that is None with 0
   if (name == "longrope" && !version.at_least({4, 45}) && !rope.contains("attention_factor"))
     raise("TypeError", "'<' not supported between instances of 'NoneType' and 'int'", pointer);

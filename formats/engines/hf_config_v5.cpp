@@ -119,6 +119,25 @@ void refuse_other_than_dict(const Walk& walk, const char* key, const HfVersion& 
         walk.pointer_to(key));
 }
 
+/// rope_parameters is a dictionary or None to the strict classes, beside a rope_scaling too.
+void validate_parameters_field(const Walk& walk, const HfVersion& version) {
+  const Json* value = walk.raw("rope_parameters");
+  if (value && !value->is_null()) refuse_other_than_dict(walk, "rope_parameters", version);
+}
+
+/// Gemma 3's classes and Olmo 3 call dict.update with rope_scaling.
+void refuse_what_update_refuses(const Walk& walk) {
+  const Json* scaling = walk.raw("rope_scaling");
+  if (!scaling || scaling->is_object() || !truthy(*scaling)) return;
+  const std::string pointer = walk.pointer_to("rope_scaling");
+  if (scaling->is_string())
+    raise("ValueError", "dictionary update sequence element #0 has length 1; 2 is required", pointer);
+  if (!scaling->is_array()) raise("TypeError", "'" + python_type(*scaling) + "' object is not iterable", pointer);
+  if (is_number(scaling->front()))
+    raise("TypeError", "cannot convert dictionary update sequence element #0 to a sequence", pointer);
+  not_followed("a rope_scaling that is a list of pairs", pointer);
+}
+
 /// Each kind of layer once; where the file names none, what a class that was run fills in: gpt_oss alternates, qwen's
 /// windows are off (with them, layers from max_window_layers on slide).
 std::vector<std::string> layer_types(const Walk& walk, const HfConfig& config) {
@@ -184,15 +203,18 @@ void load_both_kinds(Walk& walk, HfConfig& config, const Value& full_theta, cons
 void load_v5(Walk& walk, HfConfig& config, const HfVersion& version, bool as_loaded) {
   const std::string type_of_model = walk.model_type();
   if (is_gpt_neox(type_of_model)) config.theta = walk.get("rotary_emb_base", 10000.0);
+  const bool transformers = walk.engine.engine == Engine::transformers;
+  const bool olmo3 = type_of_model == "olmo3" && transformers;
   if (version.at_least(kStrict)) {
+    if (config.family->known || takes_gemma3_names(type_of_model) || olmo3) validate_parameters_field(walk, version);
     validate_numbers(walk, config);
     check_layer_types_field(walk, config);
     validate_heads(walk, config);
   }
-  const bool transformers = walk.engine.engine == Engine::transformers;
+  if (takes_gemma3_names(type_of_model) || olmo3) refuse_what_update_refuses(walk);
   if (takes_gemma3_names(type_of_model)) {
     load_both_kinds(walk, config, config.theta, walk.get("rope_local_base_freq", 10000.0));
-  } else if (type_of_model == "olmo3" && transformers) {
+  } else if (olmo3) {
     // Olmo3Config pops rope_theta for the full layers, and what is left for the others is the default
     load_both_kinds(walk, config, walk.get("rope_theta", 500000.0), walk.defaulted(500000.0));
   } else {

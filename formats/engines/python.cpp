@@ -69,20 +69,23 @@ int tokens(const Value& value, const std::string& type_error) {
   const double n = number(value, type_error);
   if (n == 0) raise("ZeroDivisionError", "float division by zero", value.pointer);
   if (!(n >= 1 && n <= std::numeric_limits<int>::max() && n == std::floor(n)))
-    not_followed("a context of " + python_repr(value.json) + " tokens: a whole number above 0 was expected",
-                 value.pointer);
+    not_followed(
+        "a context of " + python_repr(value.json) + " tokens: a whole number from 1 to 2147483647 was expected",
+        value.pointer);
   return int(n);
 }
 
 int logged_tokens(const Value& value, const std::string& type_error) {
-  if (value.json.is_number() && value.json <= 0) raise("ValueError", "math domain error", value.pointer);
+  if (value.json.is_number() && value.json.get<double>() <= 0) raise("ValueError", "math domain error", value.pointer);
   return tokens(value, type_error);
 }
 
 int nominal_tokens(Walk& walk, const Value& value, const std::string& type_error) {
   constexpr int kMost = std::numeric_limits<int>::max();
-  if (!value.json.is_number_integer() || (value.json >= 1 && value.json <= kMost)) return tokens(value, type_error);
-  if (value.json <= 0) return 0;
+  if (!value.json.is_number_integer()) return tokens(value, type_error);
+  const double n = value.json.get<double>();  // Json compares 2^63 and above with an int as if they were negative
+  if (n >= 1 && n <= kMost) return tokens(value, type_error);
+  if (n <= 0) return 0;
   walk.notice(value.pointer.substr(value.pointer.rfind('/') + 1) + " is " + value.json.dump() +
                   ", of which ropewalk counts " + std::to_string(kMost) + " tokens",
               value.pointer);

@@ -75,7 +75,9 @@ void types(Linter& lint, const RopeDict& dict) {
       !is_renamed_type(*modern, *legacy)) {
     lint.add("R02", dict.at("type"),
              "type is " + shown(*legacy) + " and rope_type " + shown(*modern) +
-                 ": transformers 5 runs the second, transformers 4 the first, vllm refuses the file",
+                 (engines::takes_gemma3_names(lint.model_type)
+                      ? ": transformers runs the second, vllm refuses the file"
+                      : ": transformers 5 runs the second, transformers 4 the first, vllm refuses the file"),
              "keep the one that is meant, in both or in rope_type alone");
     lint.explain_all();
     return;
@@ -99,7 +101,7 @@ void types(Linter& lint, const RopeDict& dict) {
 }
 
 /// R03 of Gemma 3's classes in transformers 5, which take rope_type alone: with type the full layers are not scaled, and up
-/// to 4.57 they are. Which was meant nobody can say, so there is no edit.
+/// to 4.57 the file is refused. Which was meant nobody can say, so there is no edit.
 void type_alone(Linter& lint, const RopeDict& dict) {
   const Json* parameters = lint.find("rope_parameters");
   if (!engines::takes_gemma3_names(lint.model_type) || dict.outer != "rope_scaling" || dict.find("rope_type") ||
@@ -107,8 +109,7 @@ void type_alone(Linter& lint, const RopeDict& dict) {
     return;
   lint.add("R03", Severity::warning, dict.at("type"),
            "transformers 5, and engines that read through it, take rope_type alone in this class: with type they run a "
-           "plain rope, and transformers 4 runs " +
-               shown(*dict.find("type")),
+           "plain rope, and transformers 4 stops with KeyError",
            "write \"rope_type\": \"" + (dict.type == "su" ? "longrope" : dict.type) +
                "\" in its place, or take the dictionary out");
 }

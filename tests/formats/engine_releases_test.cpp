@@ -114,6 +114,84 @@ TEST(EngineReleases, Olmo3ScalesItsFullLayersInBoth) {
   EXPECT_TRUE(has_no_class("transformers@4.56.2", "olmo3"));
 }
 
+// Expected: what AutoConfig and the rotary embeddings of 4.57.6 and 5.23.0 raise for these files, or run.
+TEST(EngineReleases, Gemma3AndOlmo3ReadTheDictionaryAsItStands) {
+  for (const char* type : {"gemma3_text", "olmo3"}) {
+    const auto with = [&](const char* key, const Json& value) {
+      Json config = plain_of(type);
+      config["num_hidden_layers"] = 2, config["layer_types"] = {"sliding_attention", "full_attention"};
+      config[key] = value;
+      return config;
+    };
+    const auto raised = [&](const char* engine, const Json& dict) {
+      return error_of(engine, with("rope_scaling", dict));
+    };
+    EXPECT_EQ(raised("transformers@4.57.6", {{"type", "linear"}, {"factor", 4.0}}),
+              "KeyError: Missing required keys in `rope_scaling` for 'rope_type'='linear': {'rope_type'}");
+    EXPECT_EQ(raised("transformers@4.57.6", {{"type", "default"}}),
+              "KeyError: Missing required keys in `rope_scaling` for 'rope_type'='default': {'rope_type'}");
+    EXPECT_EQ(raised("transformers@4.57.6", {{"type", "su"}, {"factor", 4.0}}), "KeyError: 'su'");
+    EXPECT_EQ(raised("transformers@4.57.6", 5), "AttributeError: 'int' object has no attribute 'get'");
+    EXPECT_EQ(raised("transformers@5.23.0", 5), "TypeError: 'int' object is not iterable");
+    EXPECT_EQ(raised("transformers@5.23.0", {1, 2}),
+              "TypeError: cannot convert dictionary update sequence element #0 to a sequence");
+    EXPECT_EQ(raised("transformers@5.23.0", "yarn"),
+              "ValueError: dictionary update sequence element #0 has length 1; 2 is required");
+    for (const char* engine : {"transformers@4.57.6", "transformers@5.23.0"}) {
+      const Json twice = {{"type", "linear"}, {"rope_type", "yarn"}, {"factor", 4.0}};
+      const EngineReading reading = read_as(parse_engine(engine), with("rope_scaling", twice));
+      ASSERT_FALSE(reading.error) << type << reading.error->text;
+      for (const EngineRope& rope : reading.ropes)
+        EXPECT_NEAR(rope.spec.attention_factor.value_or(1), rope.layer_type == "full_attention" ? 1.138629436111989 : 1,
+                    1e-12)
+            << type << engine;
+    }
+  }
+}
+
+// Expected: AutoConfig of 5.23.0, also where a rope_scaling takes the field's place.
+TEST(EngineReleases, RopeParametersIsADictionaryOrNone) {
+  for (const char* type : {"llama", "mistral", "qwen3", "phi3", "gpt_oss", "gemma3_text", "olmo3"})
+    for (const Json& bad : {Json("yarn"), Json(""), Json(5), Json(0), Json(false), Json::array(), Json::array({1, 2})})
+      for (const Json& scaling : {Json(), Json{{"rope_type", "linear"}, {"factor", 4.0}}}) {
+        Json config = plain_of(type);
+        config["rope_parameters"] = bad, config["rope_scaling"] = scaling;
+        const std::string want = "StrictDataclassFieldValidationError: Validation error for field 'rope_parameters'";
+        if (type == std::string("phi3") && !scaling.is_null()) continue;  // its rope is refused besides
+        EXPECT_EQ(error_of("transformers@5.23.0", config).substr(0, want.size()), want) << type << bad;
+      }
+  for (const char* type : {"llama", "gemma3_text"}) {  // negative control
+    Json config = plain_of(type);
+    config["rope_parameters"] = nullptr;
+    EXPECT_EQ(error_of("transformers@5.23.0", config), "") << type;
+  }
+}
+
+// Expected: AutoConfig of 4.57.6, whose validation divides by the original context; Mistral has no validation.
+TEST(EngineReleases, AnOriginalContextOfZero) {
+  for (const char* type : {"llama", "qwen3", "gpt_oss", "mistral"})
+    for (const Json& zero : {Json(0), Json(0.0), Json(false)}) {
+      Json config = plain_of(type);
+      config["head_dim"] = 128;
+      config["rope_scaling"] = {{"rope_type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", zero}};
+      const char* want = type == std::string("mistral") ? ""
+                         : zero.is_number_float()       ? "ZeroDivisionError: float division by zero"
+                                                        : "ZeroDivisionError: division by zero";
+      EXPECT_EQ(error_of("transformers@4.57.6", config), want) << type << zero;
+    }
+}
+
+// 4.57.6 and 5.23.0 compute with integers of any size; ropewalk has no rule for these, and does not say that they stop.
+TEST(EngineReleases, LengthsPastTheSignedAreNoNegativeOnes) {
+  Json config = plain_of("llama");
+  config["rope_scaling"] = {{"rope_type", "yarn"}, {"factor", 4.0}};
+  config["max_position_embeddings"] = std::uint64_t(1) << 63;
+  for (const char* engine : {"transformers@4.57.6", "transformers@5.23.0"})
+    EXPECT_EQ(error_of(engine, config).substr(0, 13), "not followed:") << engine;
+  config["max_position_embeddings"] = -1;  // negative control
+  EXPECT_EQ(error_of("transformers@4.57.6", config), "ValueError: math domain error");
+}
+
 // Expected: AutoConfig and LlamaRotaryEmbedding of both releases on a Llama of 64 pairs and these numbers of
 // max_position_embeddings: pair 32, or what they raise.
 TEST(EngineReleases, LengthsThatNothingIsComputedFrom) {
