@@ -100,13 +100,17 @@ void types(Linter& lint, const RopeDict& dict) {
   }
 }
 
-/// R03 of Gemma 3's classes in transformers 5, which take rope_type alone: with type the full layers are not scaled, and up
-/// to 4.57 the file is refused. Which was meant nobody can say, so there is no edit.
-void type_alone(Linter& lint, const RopeDict& dict) {
+/// Gemma 3's classes take rope_type alone: with type the full layers are not scaled in transformers 5, and up to 4.57 the
+/// file is refused. Which was meant nobody can say, so there is no edit.
+bool says_type_alone(const Linter& lint, const RopeDict& dict) {
   const Json* parameters = lint.find("rope_parameters");
-  if (!engines::takes_gemma3_names(lint.model_type) || dict.outer != "rope_scaling" || dict.find("rope_type") ||
-      !dict.find("type") || dict.type == "default" || (parameters && !parameters->is_null()))
-    return;
+  return engines::takes_gemma3_names(lint.model_type) && dict.outer == "rope_scaling" && !dict.find("rope_type") &&
+         dict.find("type") && dict.type != "default" && (!parameters || parameters->is_null());
+}
+
+/// R03 of Gemma 3's classes.
+void type_alone(Linter& lint, const RopeDict& dict) {
+  if (!says_type_alone(lint, dict)) return;
   lint.add("R03", Severity::warning, dict.at("type"),
            "transformers 5, and engines that read through it, take rope_type alone in this class: with type they run a "
            "plain rope, and transformers 4 stops with KeyError",
@@ -116,7 +120,7 @@ void type_alone(Linter& lint, const RopeDict& dict) {
 
 /// R03: an engine that reads the file right once the other spelling stands beside the one there is.
 void one_spelling(Linter& lint, const RopeDict& dict) {
-  if (dict.type.empty() || !dict.read || lint.declared.empty()) return;
+  if (dict.type.empty() || !dict.read || lint.declared.empty() || says_type_alone(lint, dict)) return;
   const bool has_modern = dict.find("rope_type"), has_legacy = dict.find("type");
   if (has_modern == has_legacy) return;
   const char* missing = has_modern ? "type" : "rope_type";
