@@ -91,7 +91,7 @@ class TransformersReader {
     const Json* other = fields_.value("type");
     if (other && *other != *value)
       warnings_.push_back("rope_type is " + value->dump() + " but type is " + other->dump() +
-                          ": transformers 5.23.0 reads rope_type, 4.43 to 4.57 read type");
+                          ": transformers 5.23.0 reads rope_type, 4.43 to 4.57 type in most classes");
     return value->get<std::string>();
   }
 

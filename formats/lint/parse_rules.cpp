@@ -75,9 +75,7 @@ void types(Linter& lint, const RopeDict& dict) {
       !is_renamed_type(*modern, *legacy)) {
     lint.add("R02", dict.at("type"),
              "type is " + shown(*legacy) + " and rope_type " + shown(*modern) +
-                 (engines::takes_gemma3_names(lint.model_type)
-                      ? ": transformers runs the second, vllm refuses the file"
-                      : ": transformers 5 runs the second, transformers 4 the first, vllm refuses the file"),
+                 ": transformers 5 runs the second, transformers 4 the first in most classes, vllm refuses the file",
              "keep the one that is meant, in both or in rope_type alone");
     lint.explain_all();
     return;

@@ -21,7 +21,8 @@ constexpr std::array kRules = {
              "vllm 0.12 raises ValueError. A rope_scaling that is no dictionary at all fails everywhere.",
              "transformers#39847"},
     LintRule{"R02", "conflicting-types", kError, false, "type and rope_type name different methods",
-             "In transformers 4.43 to 4.57 type wins, in 5 rope_type does; vllm from 0.21 raises ValueError, exllamav2 "
+             "In transformers 4.43 to 4.57 type wins in most classes (not in Mistral and Gemma 3), in 5 rope_type "
+             "does; vllm from 0.21 raises ValueError, exllamav2 "
              "AssertionError. su beside longrope and mrope beside default are old names of the same.",
              "vllm#28542"},
     LintRule{
