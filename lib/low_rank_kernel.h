@@ -33,7 +33,7 @@ class PackedFactor {
 /// of b[row, k] * a[k, column]) in double: each product and its sum are rounded together, once (fma); the scale and the
 /// last sum each on its own. b: row-major [n_rows, rank]; values: row-major [n_rows, a.columns()].
 /// exact_products: all factors have at most 24 significant bits, so that products are exact: a processor without fused
-/// multiply-adds then has the same bits without making them, many times faster. The bits depend on nothing: not on
+/// multiply-adds then has the same bits without making them, many times faster. The bits depend on nothing else: not on
 /// vector width, blocking or threads.
 void add_low_rank_product(std::span<const double> b, const PackedFactor& a, double scale, bool exact_products,
                           std::span<double> values);

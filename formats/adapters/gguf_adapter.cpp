@@ -217,6 +217,10 @@ PeftAdapter read_adapter(const fs::path& path) {
 
 GgufPlan plan_gguf_adapter(const PeftAdapter& adapter, const ModelConfig& config, const GgufAdapterOptions& options,
                            std::vector<std::string>& notes) {
+  if (!adapter.layers.empty())
+    refuse(ErrorKind::unsupported, (adapter.folder / "adapter_config.json").string(),
+           "'layer_replication' makes a deeper model of the base, whose layers a GGUF adapter cannot name",
+           "merge it instead: ropewalk convert BASE+" + adapter.folder.string() + " -o FILE.gguf");
   const std::vector<const AdapterModule*> modules = ordered(adapter);
   for (const AdapterModule* module : modules) check_expressible(adapter, *module, config);
   const Scales scales = scales_of(adapter, modules, options.scale);

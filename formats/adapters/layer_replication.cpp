@@ -27,7 +27,8 @@ std::vector<std::uint64_t> read_layer_replication(const PeftConfig& config) {
   };
   for (const Json& range : *list) {
     const bool whole = range.is_array() && range.size() == 2 && is_layer(range[0]) && is_layer(range[1]);
-    if (!whole || range[0] >= range[1] || layers.size() + range[1].get<std::size_t>() > kMostLayers)
+    if (!whole || range[0] >= range[1] ||
+        layers.size() + range[1].get<std::size_t>() - range[0].get<std::size_t>() > kMostLayers)
       config.fields().fail(ErrorKind::bad_input, "layer_replication",
                            "'layer_replication' is " + shown(*list) +
                                ", expected a list of [first layer, the one after the last], " +

@@ -59,6 +59,8 @@ MadeAdapter rerank_adapter(const PeftAdapter& adapter, std::uint64_t rank, DType
     const auto* change = std::get_if<LowRankChange>(&module.change);
     if (change && change->shared_a)
       refuse(adapter, module, "the width of its modules is the base's, which is not given", "merge it instead");
+    if (change && !module.by_targets)
+      refuse(adapter, module, "it changes a parameter that target_parameters names", "merge it instead");
     if (change) {
       const bool embedding = of_embedding(module);
       const std::string a = adapter_key(name, embedding ? "lora_embedding_B" : "lora_A.weight"),

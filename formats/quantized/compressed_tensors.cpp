@@ -220,7 +220,7 @@ class CompressedReader {
 
   PackedTensors& tensors_;
   const Method& method_;
-  /// Zero points that are not there are none, and no layer of this checkpoint is without.
+  /// Where no group of the checkpoint is symmetric, every layer has zero points.
   void require_zeros(const LazyTensor& codes) const {
     if (!types_.empty() && !symmetric_)
       fail_packed(codes, "has no zero points beside it, and config_groups says 'symmetric' is false");

@@ -55,7 +55,8 @@ TensorPtr part_of(TensorPtr matrix, Slice rows, Slice columns) {
     throw Error(ErrorKind::bad_input, {.path = std::string(matrix->file())},
                 "'" + info.name + "' has shape " + shape_text(info.shape) + ", expected [" +
                     std::to_string(rows.first + rows.count) + ", " +
-                    std::to_string(columns.first + columns.count * columns.step) + "] at least",
+                    std::to_string(columns.count == 0 ? 0 : columns.first + (columns.count - 1) * columns.step + 1) +
+                    "] at least",
                 "the adapter was trained on a model of another shape: use that one");
   if (info.shape[0] == rows.count && info.shape[1] == columns.count) return matrix;
   info.shape = {rows.count, columns.count};

@@ -205,10 +205,15 @@ TEST_F(Adapter, WhatCannotBeSaid) {
   };
   spill(scratch / "other", "x");
   good({"adapter", "convert", kBase + "+" + peft("lora-basic"), "-o", at("lora.gguf")});
+  const fs::path deeper = copy_of(peft("lora-basic"), at("deeper"));  // layers as they are, and said to be others
+  Json config = Json::parse(slurp(deeper / "adapter_config.json"));
+  config["layer_replication"] = {{0, Json::parse(slurp(fs::path(kBase) / "config.json"))["num_hidden_layers"]}};
+  spill(deeper / "adapter_config.json", config.dump());
   const std::vector<Case> cases = {
       {{"convert", kBase + "+" + peft("dora"), "-o", at("x.gguf")}, 4, "is of kind dora"},
       {{"convert", kBase + "+" + peft("modules-to-save"), "-o", at("x.gguf")}, 4, "is of kind saved"},
       {{"convert", kBase + "+" + peft("loha"), "-o", at("x.gguf")}, 4, "is of kind loha"},
+      {{"convert", kBase + "+" + deeper.string(), "-o", at("x.gguf")}, 4, "'layer_replication' makes a deeper model"},
       {{"convert", peft("bases/llama-tied") + "+" + peft("tied-lmhead-lora"), "-o", at("x.gguf")}, 4, "tied"},
       {{"convert", kBase + "+" + peft("lora-basic"), "-o", at("x")}, 2, "is a folder of PEFT already"},
       {{"convert", kBase, "-o", at("x.gguf")}, 2, "has 0 adapters"},
