@@ -448,11 +448,12 @@ class Translator {
       const auto inside = class_escape(kWord);
       items += inside->items;
       nested += inside->others;
+      if (peek() == '-' && peek(1) != ']' && !rest_.starts_with("-&&")) refuse("a range that begins with a class");
       return;
     }
     const std::string first = class_character();
-    const bool range = peek() == '-' && peek(1) != ']' && peek(1) != '[' && !rest_.starts_with("-&&") &&
-                       !(peek(1) == '\\' && is_class_escape(peek(2)));
+    if (peek() == '-' && peek(1) == '\\' && is_class_escape(peek(2))) refuse("a range that ends with a class");
+    const bool range = peek() == '-' && peek(1) != ']' && peek(1) != '[' && !rest_.starts_with("-&&");
     items += first;
     if (!range) {
       refuse_several_letters(code_of(first), code_of(first));
@@ -468,7 +469,7 @@ class Translator {
   /// One inside brackets.
   std::string class_character() {
     const char c = next();
-    if (c == ']' || c == '^') return std::string("\\") + c;  // where it is a character
+    if (c == ']' || c == '^' || c == '-') return std::string("\\") + c;  // where it is a character
     if (c != '\\') return character(c);
     const char escaped = next();
     return escaped == 'b' ? "\\x{8}" : literal(escaped);

@@ -46,7 +46,7 @@ void refuse_cut_merges(const std::string& path, const BpeModel& model, const Voc
   while (model.merges.empty() && next < pieces.size() && is_one_character(pieces[next].text)) ++next;
   if (next == 0 || next >= pieces.size() || pieces[next].type == PieceType::unused) return;
   const std::string_view text = pieces[next].text;
-  if (is_one_character(text) || (text.starts_with('<') && text.ends_with('>')) ||
+  if (text.empty() || is_one_character(text) || (text.starts_with('<') && text.ends_with('>')) ||
       (text.starts_with('[') && text.ends_with(']')))
     return;
   for (std::size_t at = first_character(text).length; at < text.size(); at += first_character(text.substr(at)).length)

@@ -209,6 +209,15 @@ TEST_F(HfVocabulary, ClassesNameTheirEndOfText) {
   expect(R"({"tokenizer_class": "Qwen2TokenizerFast"})", {}, 257, 258, 258);
 }
 
+/// Behind the last merge it is no sign of merges that are missing.
+TEST_F(HfVocabulary, APieceWithoutALetterIsNoMerge) {
+  fs::remove(folder_ / "tokenizer.model");
+  write("tokenizer_config.json", R"({"tokenizer_class": "GPT2Tokenizer"})");
+  write("vocab.json", alphabet(R"(, "": 256)"));
+  write("merges.txt", "#version: 0.2\n");
+  EXPECT_EQ(read().pieces.size(), 257u);
+}
+
 TEST_F(HfVocabulary, AddedTokensFromBothFiles) {
   write("added_tokens.json", R"({"<pad>": 512, "<|im_end|>": 514, "word": 513})");
   write("special_tokens_map.json", R"({"pad_token": "<pad>"})");

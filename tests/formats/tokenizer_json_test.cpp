@@ -130,6 +130,10 @@ TEST(TokenizerJson, RefusesRegularExpressionsThatCannotWork) {
                           R"(\X)", R"((*F))", R"((?x)a)", R"(\012)"})
     EXPECT_EQ(kind(odd), "unsupported") << odd;
   // what the library refuses too
+  for (const char* odd : {R"([\s-z])", R"([\w-.])", R"([\d-\s])", R"([\s--])", R"([\p{L}-z])", R"([a-\d])"})
+    EXPECT_EQ(kind(odd), "unsupported") << odd;
+  for (const char* taken : {R"([\w-])", R"([-\s])", R"([a-c-\d])", R"([\s-&&[a]])", "[a-b-c]", "[--a]"})
+    EXPECT_EQ(refusal(with_regex(taken)), "accepted") << taken;
   for (const char* odd : {R"(\B?)", "(?=a)+", "(?!a)*b", R"(\b{2})", "^+", "$*", "(?<=a)?b", "(?i)+a", "a|*b"})
     EXPECT_EQ(kind(odd), "unsupported") << odd;
   // to tokenizers 0.23.3 "\u00DF" and "ss" are each other's cases, as are the two of a category
