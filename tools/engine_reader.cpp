@@ -14,6 +14,10 @@ void read_by_engine(Checkpoint& model, const std::string& text, const std::strin
     throw Error(ErrorKind::unsupported, {.path = model.label}, version.title() + " does not run it: " + one_line(why),
                 "name an engine that reads it: ropewalk rope " + model.label + " --engine all");
   };
+  if (reading.error && reading.error->kind == formats::kNotFollowed)
+    throw Error(ErrorKind::unsupported, {.path = model.label},
+                "what " + version.title() + " makes of it is not known here: " + one_line(reading.error->text),
+                "name an engine whose rule is: ropewalk rope " + model.label + " --engine all");
   if (reading.error) fail(reading.error->text);
   if (reading.context_error) fail(reading.context_error->text);
   if (reading.ropes.size() != 1) fail("its layers have ropes of several kinds there");

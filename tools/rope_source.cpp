@@ -172,7 +172,8 @@ void warn_of_findings(RopeSource& source) {
   }
   std::vector<std::string> warnings;
   for (const formats::Finding& finding : formats::lint(input, {})) {
-    const bool of_the_rope = finding.rule[0] == 'G' || finding.rule < "R40" || finding.rule == "R49";
+    const bool of_the_rope =
+        finding.rule[0] == 'G' || (finding.rule[0] == 'R' && finding.rule < "R40") || finding.rule == "R49";
     const bool always = finding.rule == "R05" || finding.rule == "R10" || finding.rule == "R49";
     if (!of_the_rope || (finding.severity != formats::Severity::error && !always) || said_already(source, finding))
       continue;
