@@ -33,12 +33,13 @@ RewrittenRope rewrite_rope(const Json& config, const WantedRope& before, std::st
 std::optional<Error> class_refusal(const std::string& path, const std::string& text, const Json& config) {
   const ModelPart part = model_part(config);
   if (compared_model_type(config) && !part.nested()) return std::nullopt;
-  return Error(ErrorKind::unsupported, json_place(path, text, part.pointer + "/model_type"),
-               "model_type is " + shown(part.json->value("model_type", Json())) +
-                   (part.nested() ? ", inside a file of several models" : "") +
-                   ": extend takes classes whose rope was compared with what engines compute, and this is none",
-               "it takes llama, mistral, qwen2, qwen3, phi3, gpt_oss and gemma3; ropewalk rope shows what engines make "
-               "of others as they are");
+  return Error(
+      ErrorKind::unsupported, json_place(path, text, part.pointer + "/model_type"),
+      "model_type is " + shown(part.json->value("model_type", Json())) +
+          (part.nested() ? ", inside a file of several models" : "") +
+          ": extend takes classes whose rope was compared with what engines compute, and this is none",
+      "it takes llama, mistral, qwen2, qwen3, phi3, gpt_oss, gemma3 and olmo3; ropewalk rope shows what engines make "
+      "of others as they are");
 }
 
 RopeRewrite rope_rewrite(const std::string& path, const std::string& text, const Json& config,

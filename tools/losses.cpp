@@ -48,8 +48,8 @@ void refuse_losses(const std::vector<formats::Loss>& losses, const std::vector<s
     if (loss.name.starts_with("rope.")) {
       const ModelConfig& config = source.config;
       const std::vector<std::string> able = formats::engines_that_run(config, {config.rope, config.context});
-      fix = (able.empty() ? "no engine known here is told so by a config.json either"
-                          : "a folder (-o NAME) can say it, to " + listed(able)) +
+      fix = (able.empty() ? "no config.json says it to an engine known here either"
+                          : "a folder (-o DIR) can say it to " + listed(able)) +
             "; or " + fix;
     }
     if (loss.safe_context)

@@ -185,7 +185,7 @@ std::vector<std::string> idle_rule_notes(const formats::QuantizeOptions& options
     else if (std::none_of(plan.tensors.begin(), plan.tensors.end(), [&](const formats::QuantizedTensor& tensor) {
                return std::regex_search(tensor.name, rule.pattern);
              }))
-      notes.push_back("--tensor-type " + rule.text + " does nothing: no tensor has that in its name");
+      notes.push_back("--tensor-type " + rule.text + " does nothing: its pattern matches no tensor");
   return notes;
 }
 

@@ -49,8 +49,8 @@ struct PlacedFigure {
   FigureKind kind = FigureKind::number;
   std::optional<verify::Interval> interval = {};  // of longer texts, or more rows, of the kind; nullopt: not known
 };
-/// Holds the value of every figure against every gate that names it, and says beside it which end of its interval is nearer
-/// to the limit: a line and a check each, and body["gates"] with the place under `place_key`. True if all passed; a gate
+/// Holds the value of every figure against every gate that names it, and says beside it the end of its interval on the
+/// limit's side: a line and a check each, and body["gates"] with the place under `place_key`. True if all passed; a gate
 /// that names no figure has failed.
 bool judge_placed(const std::vector<PlacedGate>& gates, const std::vector<PlacedFigure>& figures,
                   const std::string& place_key, Output& output);

@@ -52,7 +52,7 @@ Output estimate(const std::vector<const Checkpoint*>& models, const std::vector<
   for (const Checkpoint* model : models)
     kept += tokens * static_cast<std::uint64_t>(model->config.d_model) * sizeof(float);
   output.text("checkpoint " + bytes_text(kept) +
-              " at most in a FILE of --checkpoint: what a kill then costs is a layer");
+              " at most in a FILE of --checkpoint: what a kill then costs is a minute and a layer");
   Json each = Json::array();
   for (std::size_t i = 0; i < models.size(); ++i) {
     const verify::SweepOperations operations = verify::sweep_operations(*models[i], lengths);

@@ -20,11 +20,12 @@ constexpr std::array kRules = {
              "transformers 4.43 to 4.57 raise KeyError, transformers 5 takes the rope for a plain one without a word, "
              "vllm 0.12 raises ValueError. A rope_scaling that is no dictionary at all fails everywhere.",
              "transformers#39847"},
-    LintRule{"R02", "conflicting-types", kError, false, "type and rope_type name different methods",
-             "In transformers 4.43 to 4.57 type wins in most classes (not in Mistral and Gemma 3), in 5 rope_type "
-             "does; vllm from 0.21 raises ValueError, exllamav2 "
-             "AssertionError. su beside longrope and mrope beside default are old names of the same.",
-             "vllm#28542"},
+    LintRule{
+        "R02", "conflicting-types", kError, false, "type and rope_type name different methods",
+        "In transformers 4.43 to 4.57 type wins in most classes (not in Mistral, Gemma 3 and Olmo 3), in 5 rope_type "
+        "does; vllm from 0.21 raises ValueError, exllamav2 "
+        "AssertionError. su beside longrope and mrope beside default are old names of the same.",
+        "vllm#28542"},
     LintRule{
         "R03", "one-spelling", kError, true, "an engine reads only the other spelling of the type",
         "transformers up to 4.42 and llama.cpp's converter of 2025-02 read type alone: with rope_type the scaling is "
