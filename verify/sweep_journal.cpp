@@ -129,19 +129,19 @@ const std::string& SweepJournal::hash_of(const Weights& weights) {
   return hashes_.emplace_back(weights, hash.finish()).second;
 }
 
-const std::string& SweepJournal::text_of(Key& key) {
-  if (key.text.empty()) {
+const std::string& SweepJournal::key_of(Sweep& sweep) {
+  if (sweep.key.empty()) {
     FieldHash hash;
-    hash.add(key.hashed_but_weights);
-    for (const Weights& weights : key.weights) hash.add(hash_of(weights));
-    key.text = hash.finish();
+    hash.add(sweep.hashed_but_weights);
+    for (const Weights& weights : sweep.weights) hash.add(hash_of(weights));
+    sweep.key = hash.finish();
   }
-  return key.text;
+  return sweep.key;
 }
 
-std::optional<std::vector<double>> SweepJournal::begin(const SweepIdentity& sweep) {
-  Key& key = keys_.emplace_back(Key{{}, hash_but_weights(sweep, options_.release)});
-  for (const Checkpoint* model : sweep.models) key.weights.push_back(model->tensors);
+std::optional<std::vector<double>> SweepJournal::begin(const SweepIdentity& identity) {
+  Sweep& sweep = sweeps_.emplace_back(Sweep{{}, hash_but_weights(identity, options_.release)});
+  for (const Checkpoint* model : identity.models) sweep.weights.push_back(model->tensors);
   if (!left_) return std::nullopt;
   const bool finished = taken_ < left_->finished.size();
   if (!finished && !left_->begun) {
@@ -149,7 +149,7 @@ std::optional<std::vector<double>> SweepJournal::begin(const SweepIdentity& swee
     return std::nullopt;
   }
   formats::SweepNumbers& found = finished ? left_->finished[taken_] : left_->begun->sweep;
-  if (found.key != text_of(key)) {
+  if (found.key != key_of(sweep)) {
     if (!options_.overwrite)
       throw Error(ErrorKind::io, {.path = options_.file.string()},
                   "is of another run: of other weights, another text, other options or another release",
@@ -162,8 +162,7 @@ std::optional<std::vector<double>> SweepJournal::begin(const SweepIdentity& swee
   if (options_.say && taken_ == 0)
     options_.say("goes on from " + options_.file.string() + ": " + plural(left_->finished.size(), "sweep") + " done");
   ++taken_;
-  results_.push_back(std::move(found.numbers));
-  return results_.back();
+  return sweep.results = std::move(found.numbers);
 }
 
 int SweepJournal::take_up(std::span<Forward* const> models, std::size_t each, std::vector<double>& found) {
@@ -196,9 +195,10 @@ bool SweepJournal::due() const { return std::chrono::steady_clock::now() - writt
 void SweepJournal::write(int layers, std::span<const formats::HiddenRows<const float>> hidden,
                          const std::vector<double>* found) {
   std::vector<formats::SweepNumbers> finished;
-  for (std::size_t i = 0; i < results_.size(); ++i) finished.push_back({text_of(keys_[i]), results_[i]});
+  for (Sweep& sweep : sweeps_)
+    if (sweep.results) finished.push_back({key_of(sweep), *sweep.results});
   if (found) {
-    const formats::SweepNumbers sweep{text_of(keys_.back()), *found};
+    const formats::SweepNumbers sweep{key_of(sweeps_.back()), *found};
     const formats::BegunSweep begun{sweep, layers, hidden};
     formats::write_sweep_state(options_.file, finished, &begun, {});
   } else {
@@ -216,13 +216,13 @@ void SweepJournal::keep(int layers, std::span<Forward* const> models, const std:
 }
 
 void SweepJournal::finish(std::vector<double> results) {
-  results_.push_back(std::move(results));
+  sweeps_.back().results = std::move(results);
   if (due()) write(0, {}, nullptr);
 }
 
 void SweepJournal::remove() {
   std::error_code ignored;
-  if (!keys_.empty()) std::filesystem::remove(options_.file, ignored);
+  if (!sweeps_.empty()) std::filesystem::remove(options_.file, ignored);
 }
 
 }  // namespace ropewalk::verify

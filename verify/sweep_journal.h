@@ -42,7 +42,7 @@ class SweepJournal {
 
   /// Begins the next sweep; its models outlive it. What finish() was given for it, if the file has it. Error(io) if the
   /// file has another one in its place.
-  std::optional<std::vector<double>> begin(const SweepIdentity& sweep);
+  std::optional<std::vector<double>> begin(const SweepIdentity& identity);
   /// How many layers of it the file has, 0 if none: fills the models' hidden states, and what the layers have found,
   /// `each` numbers a layer.
   int take_up(std::span<Forward* const> models, std::size_t each, std::vector<double>& found);
@@ -56,20 +56,20 @@ class SweepJournal {
 
  private:
   using Weights = std::vector<TensorPtr>;
-  struct Key {
-    std::string text, hashed_but_weights;  // text: empty until somebody asks
+  struct Sweep {
+    std::string key, hashed_but_weights;  // key: empty until somebody asks
     std::vector<Weights> weights = {};
+    std::optional<std::vector<double>> results = {};  // of one that is finished
   };
-  const std::string& text_of(Key& key);
+  const std::string& key_of(Sweep& sweep);
   const std::string& hash_of(const Weights& weights);
   bool due() const;
   void write(int layers, std::span<const formats::HiddenRows<const float>> hidden, const std::vector<double>* found);
 
   Options options_;
-  std::optional<formats::SweepState> left_;   // of an earlier run, until all of it is taken up
-  std::size_t taken_ = 0;                     // finished sweeps of it
-  std::vector<Key> keys_;                     // of all sweeps begun
-  std::vector<std::vector<double>> results_;  // of those finished
+  std::optional<formats::SweepState> left_;  // of an earlier run, until all of it is taken up
+  std::size_t taken_ = 0;                    // finished sweeps of it
+  std::vector<Sweep> sweeps_;                // all that were begun
   std::vector<std::pair<Weights, std::string>> hashes_;
   std::chrono::steady_clock::time_point written_ = std::chrono::steady_clock::now();
 };
