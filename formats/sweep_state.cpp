@@ -133,18 +133,6 @@ bool has_magic(const File& file) {
   return magic == kMagic;
 }
 
-/// sha256 of the first `size` bytes.
-std::string hash_of(const File& file, std::uint64_t size) {
-  Sha256 hash;
-  std::vector<std::byte> piece;
-  for (std::uint64_t at = 0; at < size; at += piece.size()) {
-    piece.resize(static_cast<std::size_t>(std::min<std::uint64_t>(kPiece, size - at)));
-    file.read(at, piece);
-    hash.update(piece);
-  }
-  return hash.finish();
-}
-
 }  // namespace
 
 void write_sweep_state(const std::filesystem::path& path, std::span<const SweepNumbers> finished,
@@ -172,7 +160,7 @@ SweepState read_sweep_state(const std::filesystem::path& path) {
   in.take(kMagic.size(), "the magic");
   std::string said(kHash, ' ');
   if (end > kMagic.size()) file.read(end, std::as_writable_bytes(std::span(said)));
-  if (said != hash_of(file, end)) in.fail("the checksum at its end does not fit: it is cut short or damaged");
+  if (said != sha256(file, end)) in.fail("the checksum at its end does not fit: it is cut short or damaged");
   const auto version = in.number<std::uint32_t>("the version"), zero = in.number<std::uint32_t>("the header");
   if (version != kVersion || zero != 0)
     in.fail("version " + std::to_string(version) + " of unfinished sweeps, 1 is read");
