@@ -10,7 +10,6 @@ namespace {
 // Far above any model, and small enough that products of two of them fit in 63 bits.
 constexpr std::int64_t kMaxWidth = std::int64_t{1} << 24;
 constexpr std::int64_t kMaxHeads = std::int64_t{1} << 16;
-constexpr std::int64_t kMaxLayers = 10'000;
 constexpr std::int64_t kMaxVocabulary = std::int64_t{1} << 26;
 constexpr std::int64_t kMaxContext = std::int64_t{1} << 30;
 
@@ -110,7 +109,7 @@ ModelConfig read_hf_config(const std::string& path, const std::string& text, con
   ModelConfig config;
   config.model_type = *fields.optional_string("model_type");
   config.d_model = int(fields.integer("hidden_size", 1, kMaxWidth));
-  config.n_layers = int(fields.integer("num_hidden_layers", 1, kMaxLayers));
+  config.n_layers = int(fields.integer("num_hidden_layers", 1, kMostLayers));
   config.d_ff = int(fields.integer("intermediate_size", 1, kMaxWidth));
   config.n_vocab = int(fields.integer("vocab_size", 1, kMaxVocabulary));
   read_heads(fields, defaults, config);

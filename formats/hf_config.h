@@ -7,6 +7,9 @@
 
 namespace ropewalk::formats {
 
+/// Far above any model; products of a model's sizes fit in 63 bits.
+inline constexpr int kMostLayers = 10'000;
+
 /// config.json as transformers 5.23.0 reads it (both dialects: rope_theta/rope_scaling/torch_dtype of version 4,
 /// rope_parameters/dtype of version 5;
 /// the YaRN repository's remote-code dialect, recognised by auto_map, never run) for model_type llama and mistral.

@@ -13,7 +13,6 @@ namespace ropewalk::formats {
 namespace {
 
 constexpr std::size_t kUnusedNamed = 8;  // in warnings, one by one
-constexpr std::string_view kLayerPrefix = "model.layers.";
 
 struct InventoryCheck {
   const ModelConfig& config;

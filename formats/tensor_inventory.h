@@ -20,6 +20,7 @@ struct ExpectedTensor {
 /// (absent if tied).
 std::vector<ExpectedTensor> expected_tensors(const ModelConfig& config);
 
+inline constexpr std::string_view kLayerPrefix = "model.layers.";
 /// N of "model.layers.N.rest"; nullopt if the name is not of that form or N is not a plain number.
 std::optional<std::uint64_t> layer_of(std::string_view name);
 

@@ -1,8 +1,8 @@
 #include "formats/adapters/layer_replication.h"
 
 #include <map>
-#include <string_view>
 
+#include "formats/hf_config.h"
 #include "formats/tensor_inventory.h"
 #include "lib/error.h"
 #include "lib/recipes.h"
@@ -10,11 +10,8 @@
 namespace ropewalk::formats {
 namespace {
 
-constexpr std::size_t kMostLayers = 10'000;  // as of any model
-constexpr std::string_view kLayers = "model.layers.";
-
 /// ".mlp.up_proj.weight" of "model.layers.7.mlp.up_proj.weight".
-std::string within_layer(const std::string& name) { return name.substr(name.find('.', kLayers.size())); }
+std::string within_layer(const std::string& name) { return name.substr(name.find('.', kLayerPrefix.size())); }
 
 }  // namespace
 
@@ -28,7 +25,7 @@ std::vector<std::uint64_t> read_layer_replication(const PeftConfig& config) {
   for (const Json& range : *list) {
     const bool whole = range.is_array() && range.size() == 2 && is_layer(range[0]) && is_layer(range[1]);
     if (!whole || range[0] >= range[1] ||
-        layers.size() + range[1].get<std::size_t>() - range[0].get<std::size_t>() > kMostLayers)
+        layers.size() + range[1].get<std::size_t>() - range[0].get<std::size_t>() > std::size_t{kMostLayers})
       config.fields().fail(ErrorKind::bad_input, "layer_replication",
                            "'layer_replication' is " + shown(*list) +
                                ", expected a list of [first layer, the one after the last], " +
@@ -62,7 +59,7 @@ std::vector<TensorPtr> with_layers(const std::vector<TensorPtr>& base, const std
                         std::to_string(by_layer.size()) + " layers",
                     "the adapter was trained on another base");
       for (const TensorPtr& own : found->second)
-        out.push_back(renamed(own, std::string(kLayers) + std::to_string(i) + within_layer(own->name())));
+        out.push_back(renamed(own, std::string(kLayerPrefix) + std::to_string(i) + within_layer(own->name())));
     }
   }
   return out;

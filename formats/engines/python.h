@@ -121,6 +121,8 @@ class Draft {
 inline constexpr int kMostChannels = 1 << 16;
 /// int() of a number of channels: 0 to kMostChannels, else not followed.
 int channels(double n, const std::string& pointer);
+/// What a context that is no number raises where torch compares it with a length.
+inline constexpr const char* kAboveTensor = "'>' not supported between instances of 'Tensor' and '{type}'";
 /// A count of tokens that something is computed from, as RopeSpec holds it.
 int tokens(const Value& value, const std::string& type_error);
 /// A count whose logarithm is taken: math.log raises at 0 and below.

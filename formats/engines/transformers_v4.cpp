@@ -8,8 +8,6 @@
 namespace ropewalk::formats::engines {
 namespace {
 
-constexpr const char* kLength = "'>' not supported between instances of 'Tensor' and '{type}'";
-
 class RotaryV4 {
  public:
   RotaryV4(Walk& walk, const HfConfig& config, const HfVersion& version, const Value& theta)
@@ -23,7 +21,7 @@ class RotaryV4 {
     const std::string name =
         type ? (type->json.is_string() ? type->json.get<std::string>() : python_repr(type->json)) : "default";
     set_theta(draft_, theta_);
-    draft_.spec().context = nominal_tokens(walk_, config_.context, kLength);
+    draft_.spec().context = nominal_tokens(walk_, config_.context, kAboveTensor);
     if (name == "default") dimension(true);
     else if (name == "linear") linear();
     else if (name == "dynamic") dynamic();
@@ -43,7 +41,7 @@ class RotaryV4 {
   }
   const Dict& rope() const { return *config_.rope; }
   /// max_position_embeddings where a method computes with it.
-  int whole_context() const { return tokens(config_.context, kLength); }
+  int whole_context() const { return tokens(config_.context, kAboveTensor); }
 
   /// `tolerant`: a head_dim of None is worked out, from 4.52 on and by the kinds that start from the plain table.
   void dimension(bool tolerant) {
@@ -89,7 +87,7 @@ class RotaryV4 {
   }
   /// 4.43 - 4.50: the original context of the dictionary is not read, and g(s) has no guard below 1.
   void yarn_of_the_whole_context(const Value& factor, RopeYarn& yarn) {
-    yarn.original_context = logged_tokens(config_.context, kLength);
+    yarn.original_context = logged_tokens(config_.context, kAboveTensor);
     draft_.record("original_context", config_.context);
     yarn.factor = record_number(draft_, "factor", factor, "must be real number, not {type}");
     if (const Value* own = given(rope(), "attention_factor")) {
@@ -115,7 +113,7 @@ class RotaryV4 {
             factor.pointer);
       walk_.used(factor);
     } else {
-      yarn.original_context = logged_tokens(config_.context, kLength);
+      yarn.original_context = logged_tokens(config_.context, kAboveTensor);
       draft_.record("original_context", config_.context);
       yarn.factor = record_number(draft_, "factor", factor, kCompared);
     }
@@ -128,7 +126,7 @@ class RotaryV4 {
       yarn.original_context = tokens(*original, "unsupported operand type(s) for /: 'int' and '{type}'");
       draft_.record("original_context", *original);
     } else {
-      yarn.original_context = logged_tokens(config_.context, kLength);
+      yarn.original_context = logged_tokens(config_.context, kAboveTensor);
       draft_.record("original_context", config_.context);
     }
     set_attention_factor(draft_, rope(), yarn.factor);
@@ -144,10 +142,10 @@ class RotaryV4 {
     if (config_.original) {
       longrope.original_context = tokens(*config_.original, "unsupported operand type(s) for /: 'int' and '{type}'");
       draft_.record("original_context", *config_.original);
-      s = double(nominal_tokens(walk_, config_.context, kLength)) / longrope.original_context;
+      s = double(nominal_tokens(walk_, config_.context, kAboveTensor)) / longrope.original_context;
       draft_.derived("factor", "max_position_embeddings / original context");
     } else {
-      longrope.original_context = logged_tokens(config_.context, kLength);
+      longrope.original_context = logged_tokens(config_.context, kAboveTensor);
       draft_.record("original_context", config_.context);
       const Value* factor = rope().find("factor");
       s = record_number(draft_, "factor", factor ? *factor : walk_.defaulted(nullptr), kCompared);

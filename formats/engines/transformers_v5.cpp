@@ -5,8 +5,6 @@
 namespace ropewalk::formats::engines {
 namespace {
 
-constexpr const char* kLength = "'>' not supported between instances of 'Tensor' and '{type}'";
-
 class RotaryV5 {
  public:
   RotaryV5(Walk& walk, const HfConfig& config, const HfVersion& version, const std::string& layer_type,
@@ -20,7 +18,7 @@ class RotaryV5 {
     if (!type.json.is_string()) raise("KeyError", python_repr(type.json), type.pointer);
     const std::string name = type.json.get<std::string>();
     set_theta(draft_, item(rope_, "rope_theta"));
-    draft_.spec().context = nominal_tokens(walk_, config_.context, kLength);
+    draft_.spec().context = nominal_tokens(walk_, config_.context, kAboveTensor);
     if (name == "default") plain();
     else if (name == "linear") linear();
     else if (name == "dynamic") dynamic();
@@ -84,7 +82,7 @@ class RotaryV5 {
     const double s =
         record_number(draft_, "factor", item(rope_, "factor"), "unsupported operand type(s) for /: '{type}' and 'int'");
     draft_.record("original_context", config_.context);
-    draft_.spec().scaling = RopeDynamic{s, tokens(config_.context, kLength)};
+    draft_.spec().scaling = RopeDynamic{s, tokens(config_.context, kAboveTensor)};
     if (!version_.at_least({5, 1}))
       walk_.notice("after a prompt beyond the original context the rotation stays as it was then, in shorter ones too");
   }
@@ -102,7 +100,7 @@ class RotaryV5 {
     if (factor && !factor->json.is_null()) return record_number(draft_, "factor", *factor, kCompared);
     draft_.derived("factor", "max_position_embeddings / original context");
     if (factor) walk_.used(*factor);
-    return double(tokens(config_.context, kLength)) / original_context;
+    return double(tokens(config_.context, kAboveTensor)) / original_context;
   }
   void yarn() {
     if (!layer_type_.empty() && !version_.at_least({5, 1}))
