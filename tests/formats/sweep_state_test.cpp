@@ -9,6 +9,7 @@
 
 #include "lib/error.h"
 #include "lib/sha256.h"
+#include "tests/formats/hf_test_support.h"
 
 namespace ropewalk::formats {
 namespace {
@@ -48,12 +49,6 @@ constexpr std::size_t kVersion = 8, kFinished = 16, kNumbers = kFinished + 8 + 6
 
 class SweepStates : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "ropewalk-sweep-XXXXXX").string();
-    ASSERT_TRUE(mkdtemp(pattern.data()));
-    folder = pattern;
-  }
-  void TearDown() override { fs::remove_all(folder); }
   void spill(const std::string& bytes) const { std::ofstream(path(), std::ios::binary) << bytes; }
   std::string slurp() const {
     std::ifstream in(path(), std::ios::binary);
@@ -77,7 +72,7 @@ class SweepStates : public testing::Test {
     std::memcpy(b.bytes.data() + at, &value, sizeof(T));
     return refusal(b.whole());
   }
-  fs::path folder;
+  TestFolder folder;
 };
 
 TEST_F(SweepStates, ReadsTheLayoutOfItsHeader) {

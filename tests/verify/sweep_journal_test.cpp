@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "lib/error.h"
+#include "tests/formats/hf_test_support.h"
 #include "tests/verify/random_model.h"
 #include "verify/reference.h"
 #include "verify/sweep.h"
@@ -28,12 +29,6 @@ TensorPtr with_changed_value(const TensorPtr& tensor) {
 
 class Journal : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "ropewalk-journal-XXXXXX").string();
-    ASSERT_TRUE(mkdtemp(pattern.data()));
-    folder = pattern;
-  }
-  void TearDown() override { fs::remove_all(folder); }
   fs::path file() const { return folder / "left"; }
   SweepJournal::Options options(bool overwrite = false) {
     return {.file = file(),
@@ -76,7 +71,7 @@ class Journal : public testing::Test {
       EXPECT_EQ(first_layer, layers) << "what was done is not done again";
     }
   }
-  fs::path folder;
+  formats::TestFolder folder;
   std::vector<std::string> said;
   int first_layer = 1000;
   Checkpoint a = random_model(awkward_config(), 1), b = random_model(awkward_config(), 2);

@@ -35,16 +35,22 @@ def table(inv_freq, attention):
     return [len(f)] + [round_trip(f[i]) for i in (min(1, len(f) - 1), len(f) // 2, -1)] + [round_trip(attention)]
 
 
-def ropes(config):
-    """The tables of the one rotary embedding in the class's module; None if there is none or several that differ."""
+def rotary_embeddings(config):
+    """The classes in the module of the configuration's class that turn text by its rope."""
     module = importlib.import_module(type(config).__module__.replace("configuration_", "modeling_"))
-    found = []
     for name in dir(module):
         cls = getattr(module, name)
         if not isinstance(cls, type) or not name.endswith("RotaryEmbedding") or cls.__module__ != module.__name__:
             continue
         if any(word in name for word in OTHER):
             continue
+        yield cls
+
+
+def ropes(config):
+    """The tables of the one rotary embedding in the class's module; None if there is none or several that differ."""
+    found = []
+    for cls in rotary_embeddings(config):
         try:
             rotary = cls(config=config)
         except Exception:
@@ -105,4 +111,5 @@ def main():
         file.write("\n }\n}\n")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -7,7 +7,6 @@
 
   python model_types.py OUT.json CLASS_ROPES.json   for each release (PYTHONPATH for the older); OUT is added to
 """
-import importlib
 import json
 import logging
 import os
@@ -18,9 +17,8 @@ warnings.filterwarnings("ignore")
 logging.disable(logging.WARNING)
 
 import transformers
+from class_ropes import rotary_embeddings
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING, CONFIG_MAPPING_NAMES
-
-OTHER = ("Vision", "Audio", "SaProt", "Axial")  # of parts that see no text
 
 
 def failure(model_type):
@@ -30,14 +28,8 @@ def failure(model_type):
         config = CONFIG_MAPPING[model_type].from_dict(said).get_text_config()
     except Exception:
         return None  # not the rope's doing
-    module = importlib.import_module(type(config).__module__.replace("configuration_", "modeling_"))
     raised = set()
-    for name in dir(module):
-        cls = getattr(module, name)
-        if not isinstance(cls, type) or not name.endswith("RotaryEmbedding") or cls.__module__ != module.__name__:
-            continue
-        if any(word in name for word in OTHER):
-            continue
+    for cls in rotary_embeddings(config):
         try:
             cls(config=config)
             return None
