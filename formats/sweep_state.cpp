@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "lib/error.h"
+#include "lib/file_sha256.h"
 #include "lib/sha256.h"
 
 namespace ropewalk::formats {
@@ -160,7 +161,7 @@ SweepState read_sweep_state(const std::filesystem::path& path) {
   in.take(kMagic.size(), "the magic");
   std::string said(kHash, ' ');
   if (end > kMagic.size()) file.read(end, std::as_writable_bytes(std::span(said)));
-  if (said != sha256(file, end)) in.fail("the checksum at its end does not fit: it is cut short or damaged");
+  if (said != file_sha256(file, end)) in.fail("the checksum at its end does not fit: it is cut short or damaged");
   const auto version = in.number<std::uint32_t>("the version"), zero = in.number<std::uint32_t>("the header");
   if (version != kVersion || zero != 0)
     in.fail("version " + std::to_string(version) + " of unfinished sweeps, 1 is read");

@@ -4,9 +4,6 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
-#include <vector>
-
-#include "lib/file.h"
 
 namespace ropewalk {
 namespace {
@@ -78,17 +75,6 @@ std::string Sha256::finish() {
 std::string sha256(std::string_view text) {
   Sha256 hash;
   hash.update(std::as_bytes(std::span(text)));
-  return hash.finish();
-}
-
-std::string sha256(const File& file, std::uint64_t size) {
-  Sha256 hash;
-  std::vector<std::byte> piece(static_cast<std::size_t>(std::min(size, std::uint64_t{4} << 20)));
-  for (std::uint64_t at = 0; at < size; at += piece.size()) {
-    const std::span part = std::span(piece).first(std::min<std::uint64_t>(piece.size(), size - at));
-    file.read(at, part);
-    hash.update(part);
-  }
   return hash.finish();
 }
 

@@ -9,8 +9,6 @@
 
 namespace ropewalk {
 
-class File;
-
 /// SHA-256 (FIPS 180-4) of bytes given in any number of pieces.
 class Sha256 {
  public:
@@ -28,7 +26,5 @@ class Sha256 {
 };
 
 std::string sha256(std::string_view text);
-/// Of the first `size` bytes of a file, which is read a piece at a time.
-std::string sha256(const File& file, std::uint64_t size);
 
 }  // namespace ropewalk

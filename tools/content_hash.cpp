@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "lib/file.h"
+#include "lib/file_sha256.h"
 #include "lib/sha256.h"
-#include "tools/file_sha256.h"
 
 namespace ropewalk::tools {
 namespace {
