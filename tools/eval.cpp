@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <charconv>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <set>
@@ -176,29 +177,33 @@ TaskResult plan_task(HarnessTask task, const TaskRows& rows, const TaskRows& exa
   return out;
 }
 
-/// All windows of all tasks in as few sweeps as memory allows; those with the same ids (a choice of mc1 and mc2) once.
+/// All choices of all tasks in as few sweeps as memory allows; what they have in common but for their last ids once.
 void score(std::vector<TaskResult>& results, const Checkpoint& model, SweepDevice& device, const CommonOptions& common,
            const Io& io) {
-  std::map<verify::Window, std::size_t> places;
-  std::vector<const verify::Window*> windows;
-  std::vector<std::size_t> lengths;
+  verify::ChoiceContexts contexts;
+  std::vector<verify::ChoiceContexts::Place> places;  // of all choices in turn
   for (const TaskResult& result : results)
     for (const Question& question : result.questions)
-      for (const verify::ChoiceWindow& window : question.windows)
-        if (places.emplace(window.ids, windows.size()).second)
-          windows.push_back(&window.ids), lengths.push_back(window.ids.size());
-  const auto scores = score_windows(
+      for (const verify::ChoiceWindow& choice : question.windows) places.push_back(contexts.add(choice));
+  std::vector<std::size_t> lengths;
+  for (std::size_t at = 0; at < contexts.size(); ++at) lengths.push_back(contexts.window(at).size());
+  std::vector<verify::EndedScore> scores;
+  sweep_windows(
       model, lengths,
-      [&](std::size_t first, std::size_t last) {
+      [&](std::size_t first, std::size_t last, const verify::SweepOptions& options) {
         std::vector<verify::Window> some;
-        for (std::size_t at = first; at < last; ++at) some.push_back(*windows[at]);
-        return some;
+        for (std::size_t at = first; at < last; ++at) some.push_back(contexts.window(at));
+        const auto endings = std::span(contexts.endings()).subspan(first, last - first);
+        std::ranges::move(verify::score_endings(model, some, endings, options), std::back_inserter(scores));
       },
       device, common, io);
+  auto place = places.begin();
   for (TaskResult& result : results)
     for (Question& question : result.questions)
-      for (const verify::ChoiceWindow& window : question.windows)
-        question.log_likelihoods.push_back(verify::log_likelihood(window, scores[places.at(window.ids)]));
+      for (const verify::ChoiceWindow& choice : question.windows) {
+        question.log_likelihoods.push_back(verify::log_likelihood(choice, scores[place->window], place->ending));
+        ++place;
+      }
 }
 
 std::vector<PlacedGate> gates_of(const EvalOptions& options, const std::vector<HarnessTask>& tasks) {

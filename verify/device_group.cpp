@@ -11,6 +11,21 @@
 
 namespace ropewalk::verify {
 
+OpenDevices::OpenDevices(const DeviceOptions& options, std::size_t windows) {
+  std::vector<std::optional<int>> wanted(options.indices.begin(), options.indices.end());
+  if (wanted.empty()) wanted = {std::nullopt};
+  wanted.resize(std::clamp<std::size_t>(windows, 1, wanted.size()));
+  for (const std::optional<int>& index : wanted)
+    open_.push_back(open_device(index, options.memory_bytes, options.attention));
+  open_.front()->make_current();
+}
+
+Devices OpenDevices::all() const {
+  std::vector<Accelerator*> out;
+  for (const auto& device : open_) out.push_back(device.get());
+  return Devices(std::move(out));
+}
+
 std::vector<std::vector<std::size_t>> assign_windows(const ModelConfig& config, std::span<const std::size_t> lengths,
                                                      std::size_t devices) {
   const double d_model = config.d_model, d_q = double(config.d_q()), d_kv = double(config.d_kv());

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstddef>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <span>
 #include <vector>
@@ -27,6 +28,16 @@ class Devices {
 
  private:
   std::vector<Accelerator*> all_;
+};
+
+/// The devices that `options` ask for, as many as have a window each.
+class OpenDevices {
+ public:
+  OpenDevices(const DeviceOptions& options, std::size_t windows);
+  Devices all() const;
+
+ private:
+  std::vector<std::unique_ptr<Accelerator>> open_;
 };
 
 /// Which windows each device takes: [device][...], indices in ascending order. The costliest first, each to the device

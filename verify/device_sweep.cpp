@@ -31,8 +31,9 @@ struct SweepResult {
   std::vector<HeadRow> rows;
   std::vector<std::vector<double>> layer_sums;  // [layer][window]
 };
-/// Sees a tile of logits while it is on the device: rows [first_row, ...), columns [first_column, ...).
-using SeeLogits = std::function<void(std::size_t first_row, std::size_t first_column, const DeviceMatrix&)>;
+/// Sees a tile of logits while it is on a device: rows [first_row, ...) of its part, columns [first_column, ...).
+using SeeLogits =
+    std::function<void(std::size_t device, std::size_t first_row, std::size_t first_column, const DeviceMatrix&)>;
 
 /// One device's part of a sweep.
 struct Part {
@@ -147,7 +148,7 @@ class Sweep {
         device_.head_statistics(both[0], both[1], column,
                                 next->as<const std::int32_t>(first * sizeof(std::int32_t), rows),
                                 statistics->as<HeadRow>(first * sizeof(HeadRow), rows));
-        if (see) see(first, column, both[0]);
+        if (see) see(part_.device, first, column, both[0]);
       }
     };
     // Tile by tile, not piece by piece: the order is the same on all devices.
@@ -232,6 +233,14 @@ std::vector<WeightRounding> roundings_of(std::span<const DeviceModel> models, Kn
     if (known && rounded && !before) known->add(*m.model, *rounded, out.back());
   }
   return out;
+}
+
+/// assign_windows() of these.
+std::vector<std::vector<std::size_t>> assigned_windows(const ModelConfig& config, std::span<const Window> windows,
+                                                       const Devices& devices) {
+  std::vector<std::size_t> lengths;
+  for (const Window& window : windows) lengths.push_back(window.size());
+  return assign_windows(config, lengths, devices.size());
 }
 
 std::vector<Part> parts_of(std::span<const Window> windows, std::span<const std::vector<std::size_t>> assigned) {
@@ -322,9 +331,7 @@ SweepResult sweep(const Devices& devices, std::initializer_list<const Checkpoint
   const auto seconds = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
   for (const Checkpoint* model : models) check_config(*model), check_heads(*model), check_ids(*model, windows);
   if (next_ids(windows).empty()) return {};
-  std::vector<std::size_t> lengths;
-  for (const Window& window : windows) lengths.push_back(window.size());
-  const auto assigned = assign_windows((*models.begin())->config, lengths, devices.size());
+  const auto assigned = assigned_windows((*models.begin())->config, windows, devices);
   const std::vector<Part> parts = parts_of(windows, assigned);
 
   bool has_f16 = false;
@@ -361,6 +368,37 @@ std::vector<std::vector<TokenScore>> device_score(const Devices& devices, const 
   return token_scores(sweep(devices, {&model}, windows, options, tuning, {}).rows, windows);
 }
 
+std::vector<EndedScore> device_score_endings(const Devices& devices, const Checkpoint& model,
+                                             std::span<const Window> windows,
+                                             std::span<const std::vector<std::int32_t>> endings,
+                                             const SweepOptions& options, const DeviceTuning& tuning) {
+  struct Own {  // of one device
+    std::vector<Window> windows;
+    std::vector<std::vector<std::int32_t>> endings;
+  };
+  const auto assigned = assigned_windows(model.config, windows, devices);
+  std::vector<Own> owns(assigned.size());
+  std::vector<EndingLogits> logits;
+  for (std::size_t device = 0; device < assigned.size(); ++device) {
+    for (const std::size_t window : assigned[device])
+      owns[device].windows.push_back(windows[window]), owns[device].endings.push_back(endings[window]);
+    logits.emplace_back(owns[device].windows, owns[device].endings);
+  }
+  const auto keep = [&](std::size_t device, std::size_t first, std::size_t column, const DeviceMatrix& tile) {
+    logits[device].take_from(first, tile.rows, column, tile.width, [&](std::size_t row, std::size_t at, float& place) {
+      const DeviceMatrix one = tile.row_range(row, 1).columns(at, 1);
+      devices[device].copy_to_host({one.data, sizeof(float)}, std::as_writable_bytes(std::span(&place, 1)),
+                                   Queue::compute);
+    });
+  };
+  const SweepResult result = sweep(devices, {&model}, windows, options, tuning, keep);
+  std::vector<std::vector<float>> all(windows.size());
+  for (std::size_t device = 0; device < assigned.size(); ++device)
+    for (std::size_t place = 0; place < assigned[device].size(); ++place)
+      all[assigned[device][place]] = logits[device].by_window()[place];
+  return ended_scores(result.rows, windows, all);
+}
+
 LogitsResult device_logits(const Devices& devices, const Checkpoint& model, const Window& window, int last,
                            const SweepOptions& options, const DeviceTuning& tuning) {
   const auto n_vocab = std::size_t(model.config.n_vocab);
@@ -369,7 +407,7 @@ LogitsResult device_logits(const Devices& devices, const Checkpoint& model, cons
   LogitsResult out;
   out.logits.resize((window.size() - skipped) * n_vocab);
   std::vector<float> tile;
-  const auto keep = [&](std::size_t first, std::size_t column, const DeviceMatrix& logits) {
+  const auto keep = [&](std::size_t, std::size_t first, std::size_t column, const DeviceMatrix& logits) {
     const std::size_t from = std::max(first, skipped);
     if (from >= first + logits.rows) return;
     const DeviceMatrix wanted = logits.row_range(from - first, first + logits.rows - from);

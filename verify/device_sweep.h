@@ -5,6 +5,7 @@
 #include "verify/accelerator.h"
 #include "verify/device_forward.h"
 #include "verify/device_group.h"
+#include "verify/endings.h"
 #include "verify/sweep.h"
 
 // score(), logits() and compare() of sweep.h on a device. Same contracts; values differ from the host's by the rounding
@@ -12,6 +13,11 @@
 // together or the devices that share them.
 namespace ropewalk::verify {
 
+/// score_endings() of endings.h.
+std::vector<EndedScore> device_score_endings(const Devices& devices, const Checkpoint& model,
+                                             std::span<const Window> windows,
+                                             std::span<const std::vector<std::int32_t>> endings,
+                                             const SweepOptions& options, const DeviceTuning& tuning = {});
 std::vector<std::vector<TokenScore>> device_score(const Devices& devices, const Checkpoint& model,
                                                   std::span<const Window> windows, const SweepOptions& options,
                                                   const DeviceTuning& tuning = {});

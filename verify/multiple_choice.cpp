@@ -48,10 +48,20 @@ std::vector<ChoiceWindow> choice_windows(std::string_view prompt, const std::vec
   return windows;
 }
 
-double log_likelihood(const ChoiceWindow& window, std::span<const TokenScore> scores) {
+ChoiceContexts::Place ChoiceContexts::add(const ChoiceWindow& choice) {
+  const auto [found, is_new] = index_.emplace(Window(choice.ids.begin(), choice.ids.end() - 1), windows_.size());
+  if (is_new) windows_.push_back(&found->first), endings_.emplace_back();
+  std::vector<std::int32_t>& endings = endings_[found->second];
+  const auto ending = std::ranges::find(endings, choice.ids.back());
+  const auto at = static_cast<std::size_t>(ending - endings.begin());
+  if (ending == endings.end()) endings.push_back(choice.ids.back());
+  return {found->second, at};
+}
+
+double log_likelihood(const ChoiceWindow& choice, const EndedScore& scores, std::size_t ending) {
   double sum = 0;
-  for (std::size_t at = window.first; at < window.ids.size(); ++at) sum -= scores[at - 1].nll;
-  return sum;
+  for (std::size_t at = choice.first; at + 1 < choice.ids.size(); ++at) sum -= scores.within[at - 1];
+  return sum - scores.endings[ending];
 }
 
 std::size_t first_largest(std::span<const double> values) {

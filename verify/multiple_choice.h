@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "formats/tokenizers/tokenizer.h"
+#include "verify/endings.h"
 #include "verify/sweep.h"
 
 namespace ropewalk::verify {
@@ -33,8 +35,29 @@ std::vector<ChoiceWindow> choice_windows(std::string_view prompt, const std::vec
                                          const formats::Tokenizer& tokenizer, const Around& around,
                                          std::size_t longest);
 
-/// Of a choice: log p(choice | prompt), summed over its ids. scores: of the window, by score().
-double log_likelihood(const ChoiceWindow& window, std::span<const TokenScore> scores);
+/// What is to be swept for choices: of those that differ in no more than their last id, the ids before it once. Letters
+/// of one question are such choices, and what two tasks ask alike.
+class ChoiceContexts {
+ public:
+  /// A window of windows(), and which of its endings.
+  struct Place {
+    std::size_t window = 0, ending = 0;
+  };
+  Place add(const ChoiceWindow& choice);
+
+  std::size_t size() const noexcept { return windows_.size(); }
+  const Window& window(std::size_t index) const { return *windows_[index]; }
+  /// [window]: the ids that come behind it, each once.
+  const std::vector<std::vector<std::int32_t>>& endings() const noexcept { return endings_; }
+
+ private:
+  std::map<Window, std::size_t> index_;
+  std::vector<const Window*> windows_;  // keys of index_
+  std::vector<std::vector<std::int32_t>> endings_;
+};
+
+/// Of a choice: log p(choice | prompt), summed over its ids. scores: of its context, by score_endings().
+double log_likelihood(const ChoiceWindow& choice, const EndedScore& scores, std::size_t ending);
 
 /// The first of the largest, or of those that are no number.
 std::size_t first_largest(std::span<const double> values);

@@ -1,12 +1,9 @@
 #include "verify/scores.h"
 
 namespace ropewalk::verify {
-namespace {
 
 double nll_a(const HeadRow& row) { return row.statistics.a.log_sum_exp() - row.next_a; }
 double nll_b(const HeadRow& row) { return row.statistics.b.log_sum_exp() - row.next_b; }
-
-}  // namespace
 
 std::vector<std::int32_t> next_ids(std::span<const Window> windows) {
   std::vector<std::int32_t> next;
@@ -42,6 +39,11 @@ std::vector<std::vector<PairScore>> pair_scores(std::span<const HeadRow> rows, s
 
 std::size_t rows_before_last(std::size_t rows, int last) {
   return last <= 0 || static_cast<std::size_t>(last) >= rows ? 0 : rows - static_cast<std::size_t>(last);
+}
+
+Error foreign_results() {
+  return Error(ErrorKind::bad_input, {}, "the results kept of a finished sweep are not of its windows",
+               "remove the file that unfinished sweeps are kept in");
 }
 
 std::vector<double> window_sums(std::span<const double> rows, std::span<const Window> windows) {

@@ -14,27 +14,6 @@
 namespace ropewalk::verify {
 namespace {
 
-/// The devices asked for, as many as have a window each.
-class OpenDevices {
- public:
-  OpenDevices(const DeviceOptions& options, std::size_t windows) {
-    std::vector<std::optional<int>> wanted(options.indices.begin(), options.indices.end());
-    if (wanted.empty()) wanted = {std::nullopt};
-    wanted.resize(std::clamp<std::size_t>(windows, 1, wanted.size()));
-    for (const std::optional<int>& index : wanted)
-      open_.push_back(open_device(index, options.memory_bytes, options.attention));
-    open_.front()->make_current();
-  }
-  Devices all() const {
-    std::vector<Accelerator*> out;
-    for (const auto& device : open_) out.push_back(device.get());
-    return Devices(std::move(out));
-  }
-
- private:
-  std::vector<std::unique_ptr<Accelerator>> open_;
-};
-
 /// Mean over rows of |a - b| / |a|, 2-norms in double, rows in order. 0 where both are the same, also where |a| is 0.
 double distance(const Forward& a, const Forward& b, std::span<const Window> windows, const Workers& workers) {
   const auto width = std::size_t(a.config().d_model);
@@ -73,9 +52,7 @@ std::vector<std::vector<TokenScore>> scores_of(const std::vector<double>& number
       score = {numbers[at], static_cast<std::int32_t>(numbers[at + 1]), static_cast<float>(numbers[at + 2])};
       at += 3;
     }
-  if (!fits || at != numbers.size())
-    throw Error(ErrorKind::bad_input, {}, "the results kept of a finished sweep are not of its windows",
-                "remove the file that unfinished sweeps are kept in");
+  if (!fits || at != numbers.size()) throw foreign_results();
   return scores;
 }
 

@@ -90,6 +90,34 @@ TEST(DeviceGroup, TheBitsOfOneDevice) {
   }
 }
 
+// Endings are taken out of tiles of logits, on whichever device their window is.
+TEST(DeviceGroup, EndingsHaveTheBitsOfTheirWholeWindows) {
+  ModelConfig config = awkward_config();
+  config.n_vocab = int(kHeadTile) + 33;  // two tiles
+  const Checkpoint model = random_model(config, 1);
+  const std::vector<Window> windows = windows_of({90, 6, 31, 1, 12}, config.n_vocab);
+  std::vector<std::vector<std::int32_t>> endings(windows.size());
+  for (std::size_t w = 0; w < windows.size(); ++w)
+    for (std::int32_t i = 0; i < std::int32_t(w); ++i) endings[w].push_back((4097 * i + 7) % config.n_vocab);
+  for (const Precision precision : {Precision::bf16, Precision::f32})
+    for (const std::size_t count : {1, 3}) {
+      Played several(count, unsigned(20 * count)), one(1);
+      const auto found = device_score_endings(several.devices(), model, windows, endings, in(precision), small());
+      ASSERT_EQ(found.size(), windows.size());
+      for (std::size_t w = 0; w < windows.size(); ++w) {
+        ASSERT_EQ(found[w].within.size(), windows[w].size() - 1);
+        ASSERT_EQ(found[w].endings.size(), endings[w].size());
+        for (std::size_t i = 0; i < endings[w].size(); ++i) {
+          Window whole = windows[w];
+          whole.push_back(endings[w][i]);
+          const auto want = device_score(one.devices(), model, {&whole, 1}, in(precision), small())[0];
+          EXPECT_EQ(found[w].endings[i], want.back().nll) << count << " devices, window " << w;
+          for (std::size_t t = 0; t + 1 < want.size(); ++t) EXPECT_EQ(found[w].within[t], want[t].nll);
+        }
+      }
+    }
+}
+
 TEST(DeviceGroup, DevicesWithLessMemoryGiveTheSameBits) {
   const Checkpoint model = random_model(awkward_config(), 3);
   const std::vector<Window> windows = windows_of({150, 150, 140, 40}, model.config.n_vocab);

@@ -55,9 +55,27 @@ TEST(MultipleChoice, WindowsAreCutAsTheHarnessCutsThem) {
 }
 
 TEST(MultipleChoice, LogLikelihoodIsOfTheChoiceAlone) {
-  const ChoiceWindow window{{5, 6, 7, 8}, 2, 0};
-  const std::vector<TokenScore> scores = {{100, 0, 0}, {0.5, 0, 0}, {0.25, 0, 0}};
-  EXPECT_EQ(log_likelihood(window, scores), -0.75);
+  EXPECT_EQ(log_likelihood({{5, 6, 7, 8}, 2, 0}, {{100, 0.5}, {9, 0.25}}, 1), -0.75);
+  EXPECT_EQ(log_likelihood({{5, 6, 7}, 2, 0}, {{100}, {0.25}}, 0), -0.25) << "a choice of one id";
+}
+
+// mmlu's letters, a choice that another task has too, choices of several ids that part before their last.
+TEST(MultipleChoice, ChoicesThatDifferInTheirLastIdShareAWindow) {
+  const Letters letters;
+  ChoiceContexts contexts;
+  std::vector<std::pair<std::size_t, std::size_t>> places;
+  for (const auto& [prompt, choices] : std::vector<std::pair<std::string, std::vector<std::string>>>{
+           {"q", {"A", "B", "C", "D"}}, {"q", {"C", "E"}}, {"r", {"A", "B"}}, {"r", {"xA", "xB", "yA"}}})
+    for (const ChoiceWindow& choice : choice_windows(prompt, choices, letters, {{0}, {}}, 100)) {
+      const ChoiceContexts::Place place = contexts.add(choice);
+      places.emplace_back(place.window, place.ending);
+      Window whole = contexts.window(place.window);
+      whole.push_back(contexts.endings()[place.window][place.ending]);
+      EXPECT_EQ(whole, choice.ids);
+    }
+  EXPECT_EQ(places, (std::vector<std::pair<std::size_t, std::size_t>>{
+                        {0, 0}, {0, 1}, {0, 2}, {0, 3}, {0, 2}, {0, 4}, {1, 0}, {1, 1}, {2, 0}, {2, 1}, {3, 0}}));
+  EXPECT_EQ(contexts.size(), 4u) << "of 11 choices";
 }
 
 TEST(MultipleChoice, TheFirstOfTheLargest) {

@@ -160,6 +160,22 @@ TEST_F(DeviceSweepGpu, SeveralDevicesGiveTheBitsOfOne) {
       ASSERT_TRUE(got[w][t].nll == want[w][t].nll && got[w][t].argmax == want[w][t].argmax) << w << ", " << t;
 }
 
+// Of ids all over the head's tiles, each taken out of them as its window's last row is there.
+TEST_F(DeviceSweepGpu, EndingsHaveTheBitsOfTheirWholeWindows) {
+  ModelConfig config = even_config();
+  config.n_vocab = int(3 * kHeadTile + 1);
+  const Checkpoint model = random_model(config, 11);
+  const std::vector<Window> windows = {random_ids(40, 1000, 1), random_ids(901, 1000, 2)};
+  const std::vector<std::vector<std::int32_t>> endings = {{0, 5000, config.n_vocab - 1}, {9000, 4095, 4096}};
+  const auto found = score_endings(model, windows, endings, options_of(DeviceOptions{}));
+  for (std::size_t w = 0; w < windows.size(); ++w)
+    for (std::size_t i = 0; i < 3; ++i) {
+      Window whole = windows[w];
+      whole.push_back(endings[w][i]);
+      EXPECT_EQ(found[w].endings[i], score(model, {&whole, 1}, options_of(DeviceOptions{}))[0].back().nll) << w;
+    }
+}
+
 TEST_F(DeviceSweepGpu, EqualBitsInAnyMemoryAndTwice) {
   ModelConfig config = even_config();
   config.n_vocab = int(3 * kHeadTile + 1);

@@ -13,6 +13,7 @@
 #include "verify/aligned_buffer.h"
 #include "tests/verify/simd_targets_for_test.h"
 #include "verify/batch.h"
+#include "verify/endings.h"
 #include "verify/judge.h"
 
 namespace ropewalk::verify {
@@ -84,6 +85,37 @@ TEST(Sweep, PrefixesAndChunks) {
     const auto prefix = bits(scores[w]);
     EXPECT_TRUE(std::equal(prefix.begin(), prefix.end(), whole.begin())) << windows[w].size();
   }
+}
+
+// One window for all that may end it has the bits of a window for each.
+TEST(Sweep, EndingsAreScoredAsBehindTheirWindow) {
+  const Checkpoint model = random_model(awkward_config(), 4);
+  const int n_vocab = model.config.n_vocab;
+  const std::vector<Window> windows = {random_ids(1, n_vocab, 1), random_ids(140, n_vocab, 2),
+                                       random_ids(2, n_vocab, 3)};
+  const std::vector<std::vector<std::int32_t>> endings = {{3, 0, n_vocab - 1, 3}, {}, {7, 8}};
+  for (const int threads : {1, 3}) {
+    const std::vector<EndedScore> found = score_endings(model, windows, endings, {.threads = threads});
+    ASSERT_EQ(found.size(), windows.size());
+    for (std::size_t w = 0; w < windows.size(); ++w) {
+      ASSERT_EQ(found[w].within.size(), windows[w].size() - 1);
+      ASSERT_EQ(found[w].endings.size(), endings[w].size());
+      const auto own = score(model, {&windows[w], 1}, {.threads = 1})[0];
+      for (std::size_t t = 0; t < own.size(); ++t) EXPECT_EQ(found[w].within[t], own[t].nll);
+      for (std::size_t i = 0; i < endings[w].size(); ++i) {
+        Window whole = windows[w];
+        whole.push_back(endings[w][i]);
+        EXPECT_EQ(found[w].endings[i], score(model, {&whole, 1}, {.threads = 1})[0].back().nll) << w << " " << i;
+      }
+    }
+    EXPECT_NE(found[2].endings[0], found[2].endings[1]);
+  }
+  const auto refused = [&](const std::vector<Window>& of, const std::vector<std::vector<std::int32_t>>& by) {
+    EXPECT_THROW(score_endings(model, of, by, {.threads = 1}), Error);
+  };
+  refused({{}}, {{1}});
+  refused({{1}}, {{n_vocab}});
+  refused({{1}}, {{-1}});
 }
 
 TEST(Sweep, ChunksCoverEveryRowOnce) {
