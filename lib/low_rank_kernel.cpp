@@ -1,6 +1,7 @@
 #include "lib/low_rank_kernel.h"
 
 #include <algorithm>
+#include <array>
 #include <cassert>
 #include <cmath>
 #include <cstdint>
@@ -22,11 +23,23 @@ constexpr std::size_t kMostRows = 8;  // of a tile, on any target
 // rows that share one pass over a's panels: their packed b stays in the first cache
 constexpr std::size_t kRowBlock = 32;
 
-/// What a tile needs, with strides in doubles.
-struct Tile {
+/// b times a for all columns of a and up to kRowBlock rows.
+struct Product {
+  const double* b;  // groups of kMostRows rows, each [rank, kMostRows]
+  const PackedFactor* a;
+};
+
+/// The part of it that falls into a tile.
+struct TileProduct {
   const double* b;  // [rank, kMostRows]: the rows' factors, k by k
   const double* a;  // [rank, kPanelColumns], from the tile's first column
   std::size_t rank;
+};
+
+/// kProducts products, multiplied element by element, with strides in doubles.
+template <std::size_t kProducts>
+struct Tile {
+  std::array<TileProduct, kProducts> products;
   double scale;
   double* values;
   std::size_t stride;  // of values' rows
@@ -56,17 +69,17 @@ HWY_INLINE hn::Vec<Doubles> add_product(hn::Vec<Doubles> b, hn::Vec<Doubles> a, 
   return hn::Load(d, sums);
 }
 
-// kRows rows by kTileColumns columns, all inside values.
+using Sums = hn::Vec<Doubles>[kRows][kVectors];
+
 template <bool kExact>
-HWY_INLINE void add_tile(const Tile& tile) {
+HWY_INLINE void sum_tile(const TileProduct& product, Sums& sum) {
   const Doubles d;
   using V = hn::Vec<Doubles>;
-  V sum[kRows][kVectors];
   HWY_UNROLL(kRows)
   for (std::size_t row = 0; row < kRows; ++row)
     for (std::size_t v = 0; v < kVectors; ++v) sum[row][v] = hn::Zero(d);
-  const double *a = tile.a, *b = tile.b;
-  for (std::size_t k = 0; k < tile.rank; ++k, a += PackedFactor::kPanelColumns, b += kMostRows) {
+  const double *a = product.a, *b = product.b;
+  for (std::size_t k = 0; k < product.rank; ++k, a += PackedFactor::kPanelColumns, b += kMostRows) {
     const V a0 = hn::Load(d, a), a1 = hn::Load(d, a + kLanes), a2 = hn::Load(d, a + 2 * kLanes);
     HWY_UNROLL(kRows)
     for (std::size_t row = 0; row < kRows; ++row) {
@@ -76,17 +89,33 @@ HWY_INLINE void add_tile(const Tile& tile) {
       sum[row][2] = add_product<kExact>(factor, a2, sum[row][2]);
     }
   }
-  const V scale = hn::Set(d, tile.scale);
+}
+
+// kRows rows by kTileColumns columns, all inside values.
+template <bool kExact, std::size_t kProducts>
+HWY_INLINE void add_tile(const Tile<kProducts>& tile) {
+  const Doubles d;
+  HWY_ALIGN double first[kRows][kTileColumns];  // while the registers hold the second product's sums
+  Sums sum;
+  if constexpr (kProducts == 2) {
+    sum_tile<kExact>(tile.products[0], sum);
+    for (std::size_t row = 0; row < kRows; ++row)
+      for (std::size_t v = 0; v < kVectors; ++v) hn::Store(sum[row][v], d, first[row] + v * kLanes);
+  }
+  sum_tile<kExact>(tile.products[kProducts - 1], sum);
+  const hn::Vec<Doubles> scale = hn::Set(d, tile.scale);
   for (std::size_t row = 0; row < kRows; ++row)
     for (std::size_t v = 0; v < kVectors; ++v) {
       double* at = tile.values + row * tile.stride + v * kLanes;
-      hn::StoreU(hn::Add(hn::LoadU(d, at), hn::Mul(sum[row][v], scale)), d, at);
+      hn::Vec<Doubles> delta = sum[row][v];
+      if constexpr (kProducts == 2) delta = hn::Mul(hn::Load(d, first[row] + v * kLanes), delta);
+      hn::StoreU(hn::Add(hn::LoadU(d, at), hn::Mul(delta, scale)), d, at);
     }
 }
 
 // As add_tile for a tile of which only `rows` x `columns` exist: through a whole one beside it.
-template <bool kExact>
-void add_edge(Tile tile, std::size_t rows, std::size_t columns) {
+template <bool kExact, std::size_t kProducts>
+void add_edge(Tile<kProducts> tile, std::size_t rows, std::size_t columns) {
   double whole[kRows * kTileColumns] = {};
   double* const values = tile.values;
   const std::size_t stride = tile.stride;
@@ -97,14 +126,19 @@ void add_edge(Tile tile, std::size_t rows, std::size_t columns) {
   for (std::size_t row = 0; row < rows; ++row) std::copy_n(whole + row * kTileColumns, columns, values + row * stride);
 }
 
-template <bool kExact>
-void add_rows(const double* packed_b, const PackedFactor& a, double scale, double* values, std::size_t n_rows) {
-  for (std::size_t first = 0; first < a.columns(); first += kTileColumns) {
-    const std::size_t columns = std::min(kTileColumns, a.columns() - first);
-    const double* from = a.panel(first / PackedFactor::kPanelColumns) + first % PackedFactor::kPanelColumns;
+template <bool kExact, std::size_t kProducts>
+void add_rows(const std::array<Product, kProducts>& products, double scale, double* values, std::size_t n_rows) {
+  const std::size_t n_columns = products[0].a->columns();
+  for (std::size_t first = 0; first < n_columns; first += kTileColumns) {
+    const std::size_t columns = std::min(kTileColumns, n_columns - first);
     for (std::size_t row = 0; row < n_rows; row += kRows) {
-      const double* b = packed_b + row / kMostRows * kMostRows * a.rank() + row % kMostRows;
-      const Tile tile{b, from, a.rank(), scale, values + row * a.columns() + first, a.columns()};
+      Tile<kProducts> tile{{}, scale, values + row * n_columns + first, n_columns};
+      for (std::size_t i = 0; i < kProducts; ++i) {
+        const PackedFactor& a = *products[i].a;
+        tile.products[i] = {products[i].b + row / kMostRows * kMostRows * a.rank() + row % kMostRows,
+                            a.panel(first / PackedFactor::kPanelColumns) + first % PackedFactor::kPanelColumns,
+                            a.rank()};
+      }
       const std::size_t rows = std::min(kRows, n_rows - row);
       if (rows == kRows && columns == kTileColumns) add_tile<kExact>(tile);
       else add_edge<kExact>(tile, rows, columns);
@@ -112,11 +146,17 @@ void add_rows(const double* packed_b, const PackedFactor& a, double scale, doubl
   }
 }
 
-// packed_b: groups of kMostRows rows, each [rank, kMostRows].
-void AddRows(const double* packed_b, const PackedFactor& a, double scale, bool exact, double* values,
-             std::size_t n_rows) {
-  if (exact) return add_rows<true>(packed_b, a, scale, values, n_rows);
-  add_rows<false>(packed_b, a, scale, values, n_rows);
+template <std::size_t kProducts>
+void add_rows(const std::array<Product, kProducts>& products, double scale, bool exact, double* values,
+              std::size_t n_rows) {
+  if (exact) return add_rows<true>(products, scale, values, n_rows);
+  add_rows<false>(products, scale, values, n_rows);
+}
+void AddOne(const std::array<Product, 1>& products, double scale, bool exact, double* values, std::size_t n_rows) {
+  add_rows(products, scale, exact, values, n_rows);
+}
+void AddTwo(const std::array<Product, 2>& products, double scale, bool exact, double* values, std::size_t n_rows) {
+  add_rows(products, scale, exact, values, n_rows);
 }
 
 }  // namespace ropewalk::low_rank::HWY_NAMESPACE
@@ -125,8 +165,31 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace ropewalk {
 namespace low_rank {
-HWY_EXPORT(AddRows);
-}
+HWY_EXPORT(AddOne);
+HWY_EXPORT(AddTwo);
+
+/// Rows of b, as a Product has them.
+class PackedRows {
+ public:
+  explicit PackedRows(std::size_t rank)
+      : rank_(rank), rows_(hwy::AllocateAligned<double>(kRowBlock * std::max<std::size_t>(rank, 1))) {
+    if (!rows_) throw std::bad_alloc();
+  }
+  /// The first n_rows rows of b, row-major, up to kRowBlock.
+  const double* pack(const double* b, std::size_t n_rows) {
+    const std::size_t padded = (n_rows + kMostRows - 1) / kMostRows * kMostRows;
+    for (std::size_t row = 0; row < padded; ++row) {
+      double* out = rows_.get() + row / kMostRows * kMostRows * rank_ + row % kMostRows;
+      for (std::size_t k = 0; k < rank_; ++k) out[k * kMostRows] = row < n_rows ? b[row * rank_ + k] : 0.0;
+    }
+    return rows_.get();
+  }
+
+ private:
+  std::size_t rank_;
+  hwy::AlignedFreeUniquePtr<double[]> rows_;
+};
+}  // namespace low_rank
 
 PackedFactor::PackedFactor(std::span<const double> a, std::size_t rank, std::size_t columns)
     : rank_(rank),
@@ -148,18 +211,29 @@ void add_low_rank_product(std::span<const double> b, const PackedFactor& a, doub
                           std::span<double> values) {
   using namespace low_rank;
   if (values.empty()) return;
-  const std::size_t n_rows = values.size() / a.columns(), rank = a.rank();
-  assert(values.size() == n_rows * a.columns() && b.size() == n_rows * rank);
-  const auto packed = hwy::AllocateAligned<double>(kRowBlock * std::max<std::size_t>(rank, 1));
-  if (!packed) throw std::bad_alloc();
+  const std::size_t n_rows = values.size() / a.columns();
+  assert(values.size() == n_rows * a.columns() && b.size() == n_rows * a.rank());
+  PackedRows packed(a.rank());
   for (std::size_t begin = 0; begin < n_rows; begin += kRowBlock) {
-    const std::size_t rows = std::min(kRowBlock, n_rows - begin),
-                      padded = (rows + kMostRows - 1) / kMostRows * kMostRows;
-    for (std::size_t row = 0; row < padded; ++row) {
-      double* out = packed.get() + row / kMostRows * kMostRows * rank + row % kMostRows;
-      for (std::size_t k = 0; k < rank; ++k) out[k * kMostRows] = row < rows ? b[(begin + row) * rank + k] : 0.0;
-    }
-    HWY_DYNAMIC_DISPATCH(AddRows)(packed.get(), a, scale, exact_products, values.data() + begin * a.columns(), rows);
+    const std::size_t rows = std::min(kRowBlock, n_rows - begin);
+    const std::array products{Product{packed.pack(b.data() + begin * a.rank(), rows), &a}};
+    HWY_DYNAMIC_DISPATCH(AddOne)(products, scale, exact_products, values.data() + begin * a.columns(), rows);
+  }
+}
+
+void add_hadamard_product(std::span<const double> b1, const PackedFactor& a1, std::span<const double> b2,
+                          const PackedFactor& a2, double scale, bool exact_products, std::span<double> values) {
+  using namespace low_rank;
+  if (values.empty()) return;
+  const std::size_t n_rows = values.size() / a1.columns();
+  assert(a1.columns() == a2.columns() && values.size() == n_rows * a1.columns());
+  assert(b1.size() == n_rows * a1.rank() && b2.size() == n_rows * a2.rank());
+  PackedRows first(a1.rank()), second(a2.rank());
+  for (std::size_t begin = 0; begin < n_rows; begin += kRowBlock) {
+    const std::size_t rows = std::min(kRowBlock, n_rows - begin);
+    const std::array products{Product{first.pack(b1.data() + begin * a1.rank(), rows), &a1},
+                              Product{second.pack(b2.data() + begin * a2.rank(), rows), &a2}};
+    HWY_DYNAMIC_DISPATCH(AddTwo)(products, scale, exact_products, values.data() + begin * a1.columns(), rows);
   }
 }
 

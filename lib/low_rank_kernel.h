@@ -38,4 +38,9 @@ class PackedFactor {
 void add_low_rank_product(std::span<const double> b, const PackedFactor& a, double scale, bool exact_products,
                           std::span<double> values);
 
+/// The same with the element-wise product of two such sums: values += scale * (b1 a1 [row, column] * b2 a2 [row, column]);
+/// the sums as above, their product, the scale and the last sum each rounded on its own. Any two ranks.
+void add_hadamard_product(std::span<const double> b1, const PackedFactor& a1, std::span<const double> b2,
+                          const PackedFactor& a2, double scale, bool exact_products, std::span<double> values);
+
 }  // namespace ropewalk

@@ -15,7 +15,8 @@ struct PackedProduct {
   PackedFactor right;
   bool exact;  // factors of 24 significant bits
 
-  static constexpr std::uint64_t kRows = 8;  // the kernel's tile: of row ranges the best are multiples
+  // Of row ranges the best are multiples: so many rows share one pass over right's panels.
+  static constexpr std::uint64_t kRows = 32;
 
   PackedProduct(const LazyTensor& of_left, const LazyTensor& of_right)
       : left(read_whole(of_left)),
@@ -27,8 +28,10 @@ struct PackedProduct {
   }
   /// Adds scale times its rows `rows` to `values`.
   void add(RowRange rows, double scale, std::span<double> values) const {
-    const std::size_t rank = right.rank();
-    add_low_rank_product(std::span(left).subspan(rows.begin * rank, rows.size() * rank), right, scale, exact, values);
+    add_low_rank_product(left_rows(rows), right, scale, exact, values);
+  }
+  std::span<const double> left_rows(RowRange rows) const {
+    return std::span(left).subspan(rows.begin * right.rank(), rows.size() * right.rank());
   }
 };
 

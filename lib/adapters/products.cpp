@@ -18,12 +18,6 @@ void require_matrix(const LazyTensor& weight, const LazyTensor& factor) {
     fail_fit(weight, factor, "expected a matrix, for a matrix,");
 }
 
-/// Rows `rows` of the product.
-void multiply(const PackedProduct& product, RowRange rows, std::vector<double>& out) {
-  out.assign(rows.size() * product.right.columns(), 0.0);
-  product.add(rows, 1.0, out);
-}
-
 struct TwoProducts {
   PackedProduct first, second;
 };
@@ -39,10 +33,9 @@ class HadamardDelta final : public ChangedTensor<TwoProducts> {
  protected:
   TwoProducts make() const override { return {{*factors_.a1, *factors_.b1}, {*factors_.a2, *factors_.b2}}; }
   void change(const TwoProducts& state, RowRange rows, std::span<double> values) const override {
-    std::vector<double> first, second;
-    multiply(state.first, rows, first);
-    multiply(state.second, rows, second);
-    for (std::size_t i = 0; i < values.size(); ++i) values[i] += first[i] * second[i] * scale_;
+    const PackedProduct &first = state.first, &second = state.second;
+    add_hadamard_product(first.left_rows(rows), first.right, second.left_rows(rows), second.right, scale_,
+                         first.exact && second.exact, values);
   }
 
  private:
@@ -59,9 +52,9 @@ std::vector<std::uint64_t> shape_of(const KroneckerFactor& factor) {
 }
 Matrix read_matrix(const KroneckerFactor& factor) {
   const std::vector<std::uint64_t> shape = shape_of(factor);
-  Matrix matrix{shape[0], shape[1], {}};
-  if (factor.second) multiply(PackedProduct(*factor.first, *factor.second), {0, shape[0]}, matrix.values);
-  else matrix.values = read_whole(*factor.first);
+  if (!factor.second) return {shape[0], shape[1], read_whole(*factor.first)};
+  Matrix matrix{shape[0], shape[1], std::vector<double>(shape[0] * shape[1])};
+  PackedProduct(*factor.first, *factor.second).add({0, shape[0]}, 1.0, matrix.values);
   return matrix;
 }
 

@@ -13,6 +13,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "lib/adapters/adapter_recipes.h"
 #include "lib/convert.h"
 #include "lib/error.h"
 #include "lib/recipes.h"
@@ -115,6 +116,35 @@ TEST(LowRankDelta, EqualsItsDefinitionBitForBit) {
           ASSERT_TRUE(same_bits(read_all<double>(*merged), by_definition(*weight, {term})))
               << s.rows << " x " << s.columns << " rank " << s.rank << " factors " << info(factors).name;
         }
+  });
+}
+
+// LoHa: the product of two sums of different rank, one of them of wide factors; product, scale and sum rounded in turn.
+TEST(LowRankDelta, HadamardEqualsItsDefinitionBitForBit) {
+  for_each_simd_target([] {
+    for (const Shape& s : kShapes)
+      for (const DType factors : {DType::f32, DType::f64}) {
+        const std::uint64_t other = s.rank / 2 + 1;
+        const TensorPtr weight = random_tensor("w", s.rows, s.columns, DType::f32, 1);
+        const HadamardFactors two{random_tensor("w1_a", s.rows, s.rank, DType::f32, 2),
+                                  random_tensor("w1_b", s.rank, s.columns, factors, 3),
+                                  random_tensor("w2_a", s.rows, other, DType::bf16, 4),
+                                  random_tensor("w2_b", other, s.columns, DType::f32, 5)};
+        const TensorPtr zeros =
+            tensor_of("zero", s.rows, s.columns, DType::f32, std::vector<double>(s.rows * s.columns));
+        const std::vector<double> first = by_definition(*zeros, {{two.b1, two.a1, 1.0}}),
+                                  second = by_definition(*zeros, {{two.b2, two.a2, 1.0}});
+        std::vector<double> expected = read_all<double>(*weight), scaled_first = expected;
+        for (std::size_t i = 0; i < expected.size(); ++i) {
+          expected[i] += first[i] * second[i] * 170.3;
+          scaled_first[i] += first[i] * 170.3 * second[i];
+        }
+        const std::vector<double> got = read_all<double>(*with_hadamard_delta(weight, two, 170.3));
+        ASSERT_TRUE(same_bits(got, expected)) << s.rows << " x " << s.columns << " rank " << s.rank;
+        if (expected.size() > 1000) {
+          EXPECT_FALSE(same_bits(got, scaled_first)) << "the order of roundings must tell";
+        }
+      }
   });
 }
 
