@@ -120,11 +120,15 @@ bool fit_iq1_m(const Method& method, const float* x, const float* weights, Fit& 
   Iq1MSums sums = {};
   for (int j = 0; j < n; ++j) {
     const int i = order[j], half = i / 8;
-    sums.x[half][j + 1] = sums.x[half][j] + weights[i] * x[i];
-    sums.w[half][j + 1] = sums.w[half][j] + weights[i];
-    sums.x[1 - half][j + 1] = sums.x[1 - half][j];
-    sums.w[1 - half][j + 1] = sums.w[1 - half][j];
+    sums.x[half][j + 1] = weights[i] * x[i];
+    sums.w[half][j + 1] = weights[i];
   }
+  float x_so_far[2] = {}, w_so_far[2] = {};  // a sum that began with 0 stays what it is if 0 is added
+  for (int j = 1; j <= n; ++j)
+    for (int half = 0; half < 2; ++half) {
+      sums.x[half][j] = x_so_far[half] += sums.x[half][j];
+      sums.w[half][j] = w_so_far[half] += sums.w[half][j];
+    }
   return take_borders<n>(method, x, weights, order, method.m_borders(sums), 3, iq1_m_worth, fit);
 }
 

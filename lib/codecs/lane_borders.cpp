@@ -153,34 +153,51 @@ Iq1Borders Iq1S(const Iq1SSums& sums) {
   return best_of<2>(n, is_ordinary(sums.x[n], sums.w[n]), sums_of);
 }
 
+/// Of a half's levels for each of the four shifts, four times over: the last, and from one run to the next the step of their
+/// squares.
+struct Iq1MSteps {
+  alignas(64) float last[16], first_step[16], second_step[16];
+};
+constexpr Iq1MSteps steps_of(int half) {
+  Iq1MSteps steps = {};
+  for (int i = 0; i < 16; ++i) {
+    const Iq1Levels& l = (i % 4 >> (1 - half) & 1) == 0 ? kIq1Up : kIq1Down;
+    steps.last[i] = l[2];
+    steps.first_step[i] = l[0] * l[0] - l[1] * l[1];
+    steps.second_step[i] = l[1] * l[1] - l[2] * l[2];
+  }
+  return steps;
+}
+constexpr Iq1MSteps kIq1MSteps[2] = {steps_of(0), steps_of(1)};
+
 Iq1Borders Iq1M(const Iq1MSums& sums) {
   constexpr int n = Iq1MSums::kElements, kPairs = 4 * (n + 1);
   const Floats df;
+  const hn::FixedTag<float, 4> d4;
   // of each half: its sums at every fourth border, and what the second border and the whole come to
-  HWY_ALIGN float x[2][kPairs + kOver], second_w[2][kPairs + kOver], whole_x[2][16], whole_w[2][16], steps[2][16];
+  HWY_ALIGN float x[2][kPairs + kOver], second_w[2][kPairs + kOver], whole_x[2][16], whole_w[2][16];
   for (int half = 0; half < 2; ++half) {
-    const auto levels_of = [half](int shifts) -> const Iq1Levels& {
-      return (shifts >> (1 - half) & 1) == 0 ? kIq1Up : kIq1Down;
-    };
-    for (int i = 0; i < 16; ++i) {
-      const Iq1Levels& l = levels_of(i % 4);
-      whole_x[half][i] = sums.x[half][n] * l[2];
-      whole_w[half][i] = sums.w[half][n] * l[2] * l[2];
-      steps[half][i] = l[0] * l[0] - l[1] * l[1];
+    const Iq1MSteps& steps = kIq1MSteps[half];
+    const auto last = hn::Load(d4, steps.last), second_step = hn::Load(d4, steps.second_step);
+    const auto all_x = hn::Mul(hn::Set(d4, sums.x[half][n]), last),
+               all_w = hn::Mul(hn::Mul(hn::Set(d4, sums.w[half][n]), last), last);
+    for (int i = 0; i < 16; i += 4) {
+      hn::Store(all_x, d4, whole_x[half] + i);
+      hn::Store(all_w, d4, whole_w[half] + i);
+      hn::Store(hn::Zero(d4), d4, x[half] + kPairs + i);
+      hn::Store(hn::Set(d4, kNone), d4, second_w[half] + kPairs + i);
     }
-    std::fill_n(x[half] + kPairs, kOver, 0.0f);
-    std::fill_n(second_w[half] + kPairs, kOver, kNone);
-    for (int pair = 0; pair < kPairs; ++pair) {
-      const Iq1Levels& l = levels_of(pair % 4);
-      x[half][pair] = sums.x[half][pair / 4];
-      second_w[half][pair] = sums.w[half][pair / 4] * (l[1] * l[1] - l[2] * l[2]);
+    for (int border = 0; border <= n; ++border) {
+      hn::Store(hn::Set(d4, sums.x[half][border]), d4, x[half] + 4 * border);
+      hn::Store(hn::Mul(hn::Set(d4, sums.w[half][border]), second_step), d4, second_w[half] + 4 * border);
     }
   }
   const auto sums_of = [&](int a, int pair) HWY_ATTR {
     V qx[2], q2[2];
     for (int half = 0; half < 2; ++half) {
       qx[half] = hn::Sub(hn::Load(df, whole_x[half]), hn::Add(set(sums.x[half][a]), load(x[half] + pair)));
-      q2[half] = hn::Add(hn::Add(hn::Load(df, whole_w[half]), hn::Mul(set(sums.w[half][a]), hn::Load(df, steps[half]))),
+      q2[half] = hn::Add(hn::Add(hn::Load(df, whole_w[half]),
+                                 hn::Mul(set(sums.w[half][a]), hn::Load(df, kIq1MSteps[half].first_step))),
                          load(second_w[half] + pair));
     }
     return Sums{hn::Add(qx[0], qx[1]), hn::Add(q2[0], q2[1])};
