@@ -57,12 +57,12 @@ ImatrixSums sums_of(const std::string& name, std::vector<float> sums, const std:
 
 /// Where the count is 0 the mean is 1; of a .dat, which has one count for all, what stands there.
 ImatrixEntry means(ImatrixSums sums, bool dat) {
-  ImatrixEntry entry{std::move(sums.sums), sums.counts.size()};
+  ImatrixEntry entry{std::move(sums.sums), sums.counts.size(), {}};
   const std::size_t columns = entry.values.size() / sums.counts.size();
   for (std::size_t expert = 0; expert < sums.counts.size(); ++expert) {
     const auto count = static_cast<float>(sums.counts[expert]);
     if (dat && count == 0) continue;
-    entry.experts_unseen += count > 0 ? 0 : 1;
+    if (count == 0) entry.experts_unseen.push_back(expert);
     for (std::size_t column = 0; column < columns; ++column) {
       float& value = entry.values[expert * columns + column];
       value = count > 0 ? value / count : 1;

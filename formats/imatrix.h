@@ -22,9 +22,9 @@ namespace ropewalk::formats {
 
 /// How much every input of one weight counts: the mean square of what reached it.
 struct ImatrixEntry {
-  std::vector<float> values;       // [experts x columns], expert 0 first
-  std::size_t experts = 1;         // 1 too where the file does not tell them apart (.dat)
-  std::size_t experts_unseen = 0;  // never chosen while it was collected: their values are 1
+  std::vector<float> values;                // [experts x columns], expert 0 first
+  std::size_t experts = 1;                  // 1 too where the file does not tell them apart (.dat)
+  std::vector<std::size_t> experts_unseen;  // never chosen while it was collected, ascending: their values are 1
 };
 struct Imatrix {
   std::string path;

@@ -136,24 +136,38 @@ Coverage coverage_of(const formats::QuantizePlan& plan) {
       continue;
     ++coverage.able;
     coverage.weighted += tensor.weighted ? 1 : 0;
-    coverage.experts_unseen += tensor.experts_unseen;
+    if (!tensor.experts_unseen.empty()) coverage.experts_unseen.emplace_back(tensor.name, tensor.experts_unseen);
     if (!tensor.weighted) coverage.unweighted.push_back(tensor.name);
   }
   return coverage;
 }
 
+namespace {
+
+// The first eight, and how many more there are.
+std::string first_listed(std::vector<std::string> names) {
+  constexpr std::size_t kNamed = 8;
+  if (names.size() > kNamed) {
+    const std::string rest = plural(names.size() - kNamed, "other");
+    names.resize(kNamed);
+    names.push_back(rest);
+  }
+  return listed(names);
+}
+
+}  // namespace
+
 std::string coverage_text(const Coverage& coverage) {
   std::string text =
       "importances cover " + std::to_string(coverage.weighted) + " of " + plural(coverage.able, "tensor");
-  if (!coverage.unweighted.empty()) {
-    constexpr std::size_t kNamed = 8;
-    std::vector<std::string> names(
-        coverage.unweighted.begin(),
-        coverage.unweighted.begin() + std::ptrdiff_t(std::min(kNamed, coverage.unweighted.size())));
-    if (coverage.unweighted.size() > kNamed) names.push_back(plural(coverage.unweighted.size() - kNamed, "other"));
-    text += "; unweighted: " + listed(names);
+  if (!coverage.unweighted.empty()) text += "; unweighted: " + first_listed(coverage.unweighted);
+  std::vector<std::string> unseen;
+  for (const auto& [tensor, experts] : coverage.experts_unseen) {
+    std::vector<std::string> indices;
+    for (const std::size_t expert : experts) indices.push_back(std::to_string(expert));
+    unseen.push_back(first_listed(indices) + " of " + tensor);
   }
-  if (coverage.experts_unseen > 0) text += "; experts never hit: " + std::to_string(coverage.experts_unseen);
+  if (!unseen.empty()) text += "; experts never hit: " + first_listed(unseen);
   return text;
 }
 

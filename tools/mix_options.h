@@ -31,11 +31,12 @@ std::optional<formats::Imatrix> read_importances(const MixChoice& choice);
 /// Importances as they meet the tensors of a plan.
 struct Coverage {
   std::size_t able = 0, weighted = 0;  // tensors whose encoders use importances, and that have some
-  std::size_t experts_unseen = 0;      // of the importances used
   std::vector<std::string> unweighted;
+  std::vector<std::pair<std::string, std::vector<std::size_t>>> experts_unseen;  // of the importances used, by tensor
 };
 Coverage coverage_of(const formats::QuantizePlan& plan);
-/// "importances cover 223 of 225 tensors; unweighted: output.weight and token_embd.weight"
+/// "importances cover 223 of 225 tensors; unweighted: output.weight and token_embd.weight; experts never hit: 3 and 7 of
+/// blk.0.ffn_down_exps.weight"
 std::string coverage_text(const Coverage& coverage);
 /// Under --imatrix-strict Error(bad_input) for a tensor without, embedding and output aside: llama-imatrix skips those.
 void check_coverage(const Coverage& coverage, const MixChoice& choice);

@@ -94,13 +94,15 @@ Output describe(const QuantizeRequest& request, const formats::QuantizePlan& pla
   for (std::string& note : idle_rule_notes(request.options, plan)) notes.push_back(std::move(note));
   notes.insert(notes.end(), chosen.begin(), chosen.end());
   const Coverage coverage = coverage_of(plan);
-  Json importances;
+  Json importances, unseen = Json::array();
+  for (const auto& [tensor, experts] : coverage.experts_unseen)
+    unseen.push_back({{"tensor", tensor}, {"experts", experts}});
   if (command.mix.imatrix)
     importances = {{"file", *command.mix.imatrix},
                    {"tensors", coverage.able},
                    {"covered", coverage.weighted},
                    {"unweighted", coverage.unweighted},
-                   {"experts_never_hit", coverage.experts_unseen}};
+                   {"experts_never_hit", unseen}};
   output.body = {{"outputs",
                   {{{"path", files.files.front().string()},
                     {"type", request.type},

@@ -25,10 +25,10 @@ struct QuantizeOptions {
 
 /// One tensor of the result.
 struct QuantizedTensor {
-  std::string name, source_name;   // differ behind a pruned layer
-  DType from, to, wanted;          // wanted: by the mix, before the row's length was looked at
-  bool weighted = false;           // has importances, and its encoder uses them
-  std::size_t experts_unseen = 0;  // of those importances
+  std::string name, source_name;                 // differ behind a pruned layer
+  DType from, to, wanted;                        // wanted: by the mix, before the row's length was looked at
+  bool weighted = false;                         // has importances, and its encoder uses them
+  std::vector<std::size_t> experts_unseen = {};  // of those importances
 };
 struct QuantizePlan {
   GgufPlan plan;

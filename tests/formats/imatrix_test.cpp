@@ -32,7 +32,7 @@ TEST(Imatrix, BothFormatsAsNumpyReadsThem) {
       const std::string hash = sha256(
           std::string_view(reinterpret_cast<const char*>(mine.values.data()), mine.values.size() * sizeof(float)));
       EXPECT_EQ(hash.substr(0, 32), values[1].get<std::string>()) << entry;
-      EXPECT_EQ(mine.experts_unseen, values[2].get<std::size_t>()) << entry;
+      EXPECT_EQ(mine.experts_unseen.size(), values[2].get<std::size_t>()) << entry;
     }
   }
 }

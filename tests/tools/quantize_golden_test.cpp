@@ -59,5 +59,24 @@ TEST_P(QuantizeGolden, EveryRun) {
 }
 INSTANTIATE_TEST_SUITE_P(Models, QuantizeGolden, testing::Values("d512", "deep16", "moe8", "odd"));
 
+// moe8's matrix counts 512 rows for experts 0 to 6 of both layers and none for 7 (by the gguf package).
+TEST(QuantizeMoe, ExpertsNeverHitAreNamed) {
+  const Scratch scratch;
+  QuantSources("moe8").write(scratch.path());
+  const std::vector<std::string> words = {"quantize",  "--dry-run", "--imatrix", "moe8.imatrix.gguf",
+                                          "moe8.gguf", "out.gguf",  "Q4_K_M"};
+  const Ran said = run(words, {.folder = scratch.path()});
+  ASSERT_EQ(said.exit, 0) << said.err;
+  EXPECT_NE(said.out.find("experts never hit: 7 of blk.0.ffn_down_exps.weight, 7 of blk.0.ffn_gate_exps.weight, "),
+            std::string::npos)
+      << said.out;
+  std::vector<std::string> with_json = words;
+  with_json.push_back("--json");
+  const Json found = run(with_json, {.folder = scratch.path()}).json()["importances"]["experts_never_hit"];
+  ASSERT_EQ(found.size(), 6u);
+  for (const Json& one : found) EXPECT_EQ(one["experts"], Json::array({7}));
+  EXPECT_EQ(found[5]["tensor"], "blk.1.ffn_up_exps.weight");
+}
+
 }  // namespace
 }  // namespace ropewalk::tools::test
