@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "verify/gemm.cpp"
@@ -16,11 +17,23 @@ namespace ropewalk::verify::HWY_NAMESPACE {
 // Accumulators live in registers: 12 x 2 of the 32 that AVX-512 and NEON have, 6 x 2 of AVX2's 16.
 constexpr std::size_t kTileRows = HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM_A64 ? 12 : 6;
 
-// kRows rows by two registers' width of a panel. a: A[row 0, 0]; b: B[0, first column]; c: C[row 0, first column].
+// Some rows by two registers' width of a panel.
+struct Tile {
+  const float* a;     // A[row 0, 0]
+  const float* b;     // B[0, first column]
+  const float* bias;  // of the first column; or null
+  float* c;           // C[row 0, first column]
+  // Bytes to call to the second cache meanwhile, `step` of them with each k: a number, since it may lie past the end.
+  std::uintptr_t ahead;
+  std::size_t step;
+};
+
 template <std::size_t kRows>
-HWY_INLINE void tile(const Gemm& g, const float* HWY_RESTRICT a, const float* HWY_RESTRICT b, const float* bias,
-                     float* HWY_RESTRICT c) {
+HWY_INLINE void compute(const Gemm& g, const Tile& tile) {
   const F32 d;
+  const float *HWY_RESTRICT a = tile.a, *HWY_RESTRICT b = tile.b, *bias = tile.bias;
+  float* HWY_RESTRICT c = tile.c;
+  std::uintptr_t ahead = tile.ahead;
   using V = hn::Vec<F32>;
   V left[kRows], right[kRows];
   const bool resume = g.into == Into::chain;
@@ -31,6 +44,8 @@ HWY_INLINE void tile(const Gemm& g, const float* HWY_RESTRICT a, const float* HW
   }
   for (std::size_t k = 0; k < g.depth; ++k) {
     const V b_left = hn::Load(d, b), b_right = hn::Load(d, b + kLanes32);
+    __builtin_prefetch(reinterpret_cast<const void*>(ahead), 0, 2);
+    ahead += tile.step;
 #pragma GCC unroll 12
     for (std::size_t row = 0; row < kRows; ++row) {
       const V x = hn::Set(d, a[row * g.a_stride + k]);
@@ -56,22 +71,28 @@ HWY_INLINE void tile(const Gemm& g, const float* HWY_RESTRICT a, const float* HW
 }
 
 template <std::size_t kRows>
-void tile_of(std::size_t rows, const Gemm& g, const float* a, const float* b, const float* bias, float* c) {
-  if (rows == kRows) return tile<kRows>(g, a, b, bias, c);
-  if constexpr (kRows > 1) tile_of<kRows - 1>(rows, g, a, b, bias, c);
+void compute_rows(std::size_t rows, const Gemm& g, const Tile& tile) {
+  if (rows == kRows) return compute<kRows>(g, tile);
+  if constexpr (kRows > 1) compute_rows<kRows - 1>(rows, g, tile);
 }
 
-// Panel by panel, so that a panel stays in the cache while all rows pass by.
+// Panel by panel, so that a panel stays in the cache while all rows pass by. The processor fetches ahead no further than
+// its page of 4 kB, so a panel's first rows would wait for memory page after page: each tile calls its share of the next
+// panel instead.
 void run(const Gemm& g) {
+  const std::size_t step = sizeof(float) * kPanel / std::max<std::size_t>(1, g.rows / kTileRows);
   for (std::size_t panel = 0; panel < g.panels; ++panel) {
     const float* b = g.b + panel * g.panel_stride;
-    for (std::size_t row = 0; row < g.rows; row += kTileRows) {
-      const std::size_t rows = std::min(kTileRows, g.rows - row);
+    auto ahead = reinterpret_cast<std::uintptr_t>(b) + sizeof(float) * g.panel_stride;
+    for (std::size_t row = 0; row < g.rows; row += kTileRows, ahead += step * g.depth)
       for (std::size_t column = 0; column < kPanel; column += 2 * kLanes32)
-        tile_of<kTileRows>(rows, g, g.a + row * g.a_stride, b + column,
-                           g.bias ? g.bias + panel * kPanel + column : nullptr,
-                           g.c + row * g.c_stride + panel * kPanel + column);
-    }
+        compute_rows<kTileRows>(std::min(kTileRows, g.rows - row), g,
+                                {.a = g.a + row * g.a_stride,
+                                 .b = b + column,
+                                 .bias = g.bias ? g.bias + panel * kPanel + column : nullptr,
+                                 .c = g.c + row * g.c_stride + panel * kPanel + column,
+                                 .ahead = ahead,
+                                 .step = step});
   }
 }
 
