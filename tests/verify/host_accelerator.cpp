@@ -62,14 +62,14 @@ void HostAccelerator::copy_to_host(DeviceSpan<const std::byte> from, std::span<s
   push(queue, [from, to] { std::memcpy(to.data(), from.data, from.size); });
 }
 void HostAccelerator::dequantize(DType dtype, DeviceSpan<const std::byte> bytes, ElementType type, std::byte* values,
-                std::size_t count, Queue queue) {
+                                 std::size_t count, Queue queue) {
   const DecodedAs as = type == ElementType::f32    ? DecodedAs::f32
                        : type == ElementType::bf16 ? DecodedAs::bf16
                                                    : DecodedAs::f16;
   push(queue, [=] { run_decode(dtype, {.bytes = bytes.data, .elements = count, .as = as, .y = values}); });
 }
 void HostAccelerator::dequantize_terms(DType dtype, DeviceSpan<const std::byte> bytes, const DeviceMatrix& terms,
-                      Queue queue) {
+                                       Queue queue) {
   push(queue, [=] {
     run_decode(dtype, {.bytes = bytes.data,
                        .elements = terms.width,
@@ -136,7 +136,7 @@ void HostAccelerator::multiply(const DeviceMatrix& x, const DeviceMatrix& w, boo
   });
 }
 void HostAccelerator::rotate(const DeviceMatrix& x, std::size_t head_dim, RotaryPairs layout, const DeviceRotary& table,
-            std::size_t first_position, std::size_t window_rows, const DeviceMatrix& y) {
+                             std::size_t first_position, std::size_t window_rows, const DeviceMatrix& y) {
   if (first_position + window_rows > table.positions) throw std::logic_error("positions past the rotary table");
   push(Queue::compute, [=] {
     with_element(x.type, [&]<class T>(std::type_identity<T>) {
@@ -149,8 +149,7 @@ void HostAccelerator::rotate(const DeviceMatrix& x, std::size_t head_dim, Rotary
   });
 }
 void HostAccelerator::attention(const DeviceAttention& a) {
-  push(Queue::compute,
-       [=] { with_element(a.q.type, [&]<class T>(std::type_identity<T>) { plain_attention<T>(a); }); });
+  push(Queue::compute, [=] { with_element(a.q.type, [&]<class T>(std::type_identity<T>) { plain_attention<T>(a); }); });
 }
 void HostAccelerator::swiglu(const DeviceMatrix& gate_up, std::size_t group, const DeviceMatrix& y) {
   push(Queue::compute, [=] {
@@ -174,7 +173,7 @@ void HostAccelerator::add(const DeviceMatrix& x, const DeviceMatrix& y) {
   });
 }
 void HostAccelerator::head_statistics(const DeviceMatrix& a, const DeviceMatrix& b, std::size_t first_column,
-                     DeviceSpan<const std::int32_t> next, DeviceSpan<HeadRow> out) {
+                                      DeviceSpan<const std::int32_t> next, DeviceSpan<HeadRow> out) {
   push(Queue::compute, [=] {
     const HeadArgs args{at<float>(a), at<float>(b), a.stride, a.width, first_column, next.data, out.data};
     for_row_blocks(a.rows, false, [&](const HostBlock& block) {
