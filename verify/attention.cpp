@@ -37,6 +37,16 @@ struct Strip {
   const Attention& args;
   std::size_t row, count, tile, keys;
 
+  /// This strip's share of the next tile, of which `first` holds `width` floats a position from position 0 on: without
+  /// it the first strip of each tile of a long window would wait for memory.
+  Ahead of_next_tile(const float* first, std::size_t width) const {
+    const std::size_t next = tile + kKeyTile, end = args.first_position + args.rows;
+    if (next >= end) return {};
+    const std::size_t strips = (args.rows + kStrip - 1) / kStrip,
+                      floats = std::min(kKeyTile, end - next) * width / strips;
+    return {first + next * width + row / kStrip * floats, floats};
+  }
+
   /// Of the tile's keys, by their place in it, those that row `row + r` sees.
   Seen seen(std::size_t r) const {
     const Seen all = seen_from(args.first_position + row + r, args.sliding_window);
@@ -56,7 +66,8 @@ void take_scores(const Strip& strip, Scratch& scratch) {
         .panels = width / kPanel,
         .depth = head_dim,
         .c = scratch.scores.data(),
-        .c_stride = kScoreStride});
+        .c_stride = kScoreStride,
+        .ahead = strip.of_next_tile(cache.keys(strip.args.kv_head), head_dim)});
   for (std::size_t r = 0; r < strip.count; ++r) {
     float* scores = scratch.scores.data() + r * kScoreStride;
     const Seen seen = strip.seen(r);
@@ -85,7 +96,8 @@ void add_values(const Strip& strip, std::size_t r, std::size_t rows, std::size_t
         .depth = to - from,
         .c = scratch.sums.data() + (strip.row + r) * sum_stride,
         .c_stride = sum_stride,
-        .into = Into::chain});
+        .into = Into::chain,
+        .ahead = strip.of_next_tile(cache.values(strip.args.kv_head), cache.value_stride())});
 }
 
 void strip_step(const Strip& strip, Scratch& scratch) {

@@ -13,6 +13,12 @@ enum class Into {
   chain,  // the chain starts from c: a longer sum in several calls, bit for bit one chain
 };
 
+/// What is read next, to be called to the second cache meanwhile. null: what follows the panels.
+struct Ahead {
+  const float* data = nullptr;
+  std::size_t floats = 0;
+};
+
 /// C[row, column] from A [rows, depth] (row-major) and B in panels of 32 columns.
 /// Every output is ONE chain of fused multiply-adds over k = 0 .. depth-1, then + bias: its bits do not depend on how
 /// many rows or panels are computed together, on threads, or on the width of the SIMD registers. The sum over k is
@@ -30,6 +36,7 @@ struct Gemm {
   std::size_t c_stride;
   const float* bias = nullptr;  // [32 * panels] or null
   Into into = Into::store;
+  Ahead ahead = {};
 };
 void gemm(const Gemm& g);
 
