@@ -35,6 +35,13 @@ constexpr RowEncoder* kDefinition = std::is_same_v<Type, Q2K>   ? encode_q2_k
                                     : std::is_same_v<Type, Q5K> ? encode_q5_k
                                                                 : encode_q6_k;
 
+template <class Type>
+constexpr PackBlock* kPack = std::is_same_v<Type, Q2K>   ? pack_q2_k_lanes
+                             : std::is_same_v<Type, Q3K> ? pack_q3_k_lanes
+                             : std::is_same_v<Type, Q4K> ? pack_q4_k_lanes
+                             : std::is_same_v<Type, Q5K> ? pack_q5_k_lanes
+                                                         : pack_q6_k_lanes;
+
 /// The fits of n_blocks blocks from `first` on, which are at most kLanes groups. spreads: one a block, with importances.
 template <class Type>
 void fit(const float* x, const float* importances, const float* spreads, int first, int n_blocks, Batch<Type>& batch) {
@@ -84,7 +91,7 @@ void put_levels(const float* x, const float* importances, std::byte* block) {
     fit_group<Type>(x + n * group, importances != nullptr ? importances + n * group : nullptr, *spread,
                     levels + n * group, unused);
   }
-  pack_levels<Type>(levels, block);
+  kPack<Type>(levels, block);
 }
 
 /// A block whose groups have been fitted.

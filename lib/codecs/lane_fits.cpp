@@ -1,5 +1,7 @@
 #include "lib/codecs/lane_fits.h"
 
+#include <type_traits>
+
 #include "lib/simd_targets.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -108,7 +110,7 @@ HWY_INLINE void sums_of_fours(const float* x, std::int64_t n, std::int64_t apart
   for (auto& sum : all) sum = hn::Zero(d4);
   for (std::int64_t i = 0; i < n; i += 4)
     for (int f = 0; f < fours; ++f)
-      for (const auto& element : square_of_four(x + 4 * f * apart + i, apart).rows)
+      for (const auto& element : fours_of(d4, x + 4 * f * apart + i, apart).rows)
         all[f] = hn::Add(all[f], hn::Mul(element, element));
   for (int f = 0; f < fours; ++f) hn::StoreU(all[f], d4, sums + 4 * f);
 }
@@ -250,41 +252,64 @@ std::uint32_t FitAffine(const LaneGroups& groups, const AffineSearch& search, fl
   return unsound;
 }
 
-constexpr int kTogether = 3;  // of 18 candidates
-static_assert(18 % kTogether == 0);
+/// x held between bounds at which all candidates of up to half + `most` steps, and of 0.9 less at least, round to -half and
+/// half - 1: those and no levels past them come of what lies beyond.
+HWY_INLINE void hold(const float* x, int n, int half, V peak, float most, float* held) {
+  const float of_most = 1 / (real(half) + most);
+  const V same = hn::Mul(peak, set((real(half) + 0.499f) * of_most)),
+          other = hn::Mul(peak, set((0.501f - real(half)) * of_most)), low = hn::Min(same, other),
+          high = hn::Max(same, other);
+  for (int i = 0; i < n; ++i)
+    hn::Store(hn::Min(hn::Max(load(x + i * kLanes), low), high), Floats(), held + i * hn::Lanes(Floats()));
+}
 
 template <bool kLevels>
 HWY_INLINE std::uint32_t fit_symmetric_vector(const float* x, const float* w, int n, int half, float* scales,
                                               std::uint8_t* levels) {
   const Floats df;
+  const int lanes = static_cast<int>(hn::Lanes(df));
   Largest largest = hn::Zero(Ints());
   const V zero = hn::Zero(df), peak = extreme_of(x, n, largest);
   const M dead = hn::Lt(hn::Abs(peak), set(kNothing));
-  const auto level = [half](V at) HWY_ATTR { return small_level_of(at, -half, half - 1); };
-  // Steps are half + 0.4 at most for candidates up to the fourth: none rounds to less than -half.
-  const auto from_above = [half](V at) HWY_ATTR { return small_level_at_most(at, half - 1); };
-  V kept_inverse = hn::Div(set(real(-half)), peak);  // of the levels in use
-  V lx[kTogether], l2[kTogether];
-  measure<1>(x, w, n, &kept_inverse, from_above, lx, l2);
-  V scale = hn::IfThenElse(hn::Eq(l2[0], zero), zero, hn::Div(lx[0], l2[0])), best = hn::Mul(scale, lx[0]);
-  for (int k = 0; k < 18; k += kTogether) {
-    V inverse[kTogether];
-    for (int j = 0; j < kTogether; ++j) {
-      const int step = k + j < 9 ? k + j - 9 : k + j - 8;  // 0 is left out
-      inverse[j] = hn::Div(set(-(real(half) + 0.1f * real(step))), peak);
+  HWY_ALIGN float held[32 * 16], wx[32 * 16];
+  for (int i = 0; i < n; ++i) hn::Store(hn::Mul(load(w + i * kLanes), load(x + i * kLanes)), df, wx + i * lanes);
+  V kept_inverse = zero, scale = zero, best = zero;  // of the levels in use
+  /// `count` candidates of whole and step, step + 1 .. tenths levels
+  const auto try_steps = [&]<int count>(std::integral_constant<int, count>, int step) HWY_ATTR {
+    V inverse[count], lx[count], l2[count];
+    for (int j = 0; j < count; ++j) {
+      inverse[j] = hn::Div(set(-(real(half) + 0.1f * real(step + j))), peak);
+      lx[j] = l2[j] = zero;
     }
-    if (k + kTogether <= 13) measure<kTogether>(x, w, n, inverse, from_above, lx, l2);
-    else measure<kTogether>(x, w, n, inverse, level, lx, l2);
-    for (int j = 0; j < kTogether; ++j) {
-      const M better = hn::And(hn::Gt(l2[j], zero), hn::Gt(hn::Mul(lx[j], lx[j]), hn::Mul(best, l2[j])));
-      kept_inverse = hn::IfThenElse(better, inverse[j], kept_inverse);
-      scale = hn::IfThenElse(better, hn::Div(lx[j], l2[j]), scale);
-      best = hn::IfThenElse(better, hn::Mul(scale, lx[j]), best);
+    for (int i = 0; i < n; ++i) {
+      const V xi = hn::Load(df, held + i * lanes), wxi = hn::Load(df, wx + i * lanes), wi = load(w + i * kLanes);
+      for (int j = 0; j < count; ++j) {
+        const V l = hn::Sub(hn::Add(hn::Mul(inverse[j], xi), set(kShift)), set(kShift));
+        lx[j] = hn::Add(lx[j], hn::Mul(wxi, l));
+        l2[j] = hn::Add(l2[j], hn::Mul(hn::Mul(wi, l), l));
+      }
     }
-  }
+    for (int j = 0; j < count; ++j) {
+      const bool first = count == 1;
+      const M better = first ? hn::Not(hn::Eq(l2[j], zero))  // NaN, too
+                             : hn::And(hn::Gt(l2[j], zero), hn::Gt(hn::Mul(lx[j], lx[j]), hn::Mul(best, l2[j])));
+      kept_inverse = first ? inverse[j] : hn::IfThenElse(better, inverse[j], kept_inverse);
+      // Not only of the better ones: a division must not wait for what is better, nor the next comparison for a division.
+      const V of_sums = hn::Div(lx[j], l2[j]);
+      scale = hn::IfThenElse(better, of_sums, scale);
+      best = first ? hn::Mul(scale, lx[j]) : hn::IfThenElse(better, hn::Mul(of_sums, lx[j]), best);
+    }
+  };
+  const std::integral_constant<int, 1> one;
+  const std::integral_constant<int, 3> three;
+  hold(x, n, half, peak, 0, held);
+  try_steps(one, 0);
+  for (int step = -9; step < 0; step += 3) try_steps(three, step);
+  hold(x, n, half, peak, 0.9f, held);
+  for (int step = 1; step < 10; step += 3) try_steps(three, step);
   hn::StoreU(hn::IfThenElse(dead, zero, scale), df, scales);
   for (int i = 0; i < n && kLevels; ++i) {
-    const V found = level(hn::Mul(kept_inverse, load(x + i * kLanes)));
+    const V found = small_level_of(hn::Mul(kept_inverse, load(x + i * kLanes)), -half, half - 1);
     store_levels(hn::IfThenElse(dead, zero, hn::Add(found, set(real(half)))), levels + i * kLanes);
   }
   // Steps are half + 1 at most, of finite elements. A NaN has a sign, too, which the order of factors decides.
@@ -304,24 +329,59 @@ std::uint32_t FitSymmetric(const LaneGroups& groups, int half, float* scales, st
   return unsound;
 }
 
-/// level_of() the quotients x / d by d's inverse, which is off by 2^-22 at most: that decides all but what is close to a
-/// midpoint, or large.
-HWY_INLINE V level_of_quotient(V x, V d, V inverse, int low, int high) {
-  const V q = hn::Mul(x, inverse);
-  const M decided = hn::And(hn::Lt(off_whole(q), set(kNearly)), hn::Lt(hn::Abs(q), set(0x1p20f)));
-  if (HWY_LIKELY(hn::AllTrue(Floats(), decided))) return small_level_of(q, low, high);
-  return level_of(hn::Div(x, d), low, high);
-}
-
+#if HWY_TARGET == HWY_SCALAR
 void TakeLevels(const float* x, const StoredScales& scales, int n, int low, int high, std::uint8_t* levels) {
-  const int lanes = static_cast<int>(hn::Lanes(Floats()));
-  const V offset = set(real(low));
-  for (int group = 0; group < 256 / n; ++group) {
-    const V d = set(scales.d[group]), m = set(scales.m[group]), inverse = hn::Div(set(1), d);
-    for (int i = group * n; i < (group + 1) * n; i += lanes)
-      store_levels(hn::Sub(level_of_quotient(hn::Add(load(x + i), m), d, inverse, low, high), offset), levels + i);
+  for (int i = 0; i < 256; ++i) {
+    const V d = set(scales.d[i / n]);
+    store_levels(hn::Sub(level_of(hn::Div(hn::Add(load(x + i), set(scales.m[i / n])), d), low, high), set(real(low))),
+                 levels + i);
   }
 }
+#else
+/// Of the quotients x / d, by d's inverse, which is off by 2^-22 at most: that decides all but what is close to a midpoint,
+/// or large. Four vectors at once.
+void TakeLevels(const float* x, const StoredScales& scales, int n, int low, int high, std::uint8_t* levels) {
+  const Floats df;
+  const Ints di;
+  const hn::Repartition<std::int16_t, Floats> d16;
+  const hn::Repartition<std::uint8_t, Floats> d8;
+  const int lanes = static_cast<int>(hn::Lanes(df));
+  HWY_ALIGN static constexpr std::uint8_t kInBlock[16] = {0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15};
+  const auto in_block = hn::LoadDup128(d8, kInBlock);
+  HWY_ALIGN std::int32_t order[16];
+  for (int i = 0; i < lanes; ++i) order[i] = 4 * (i % (lanes / 4)) + i / (lanes / 4);
+  const auto in_order = hn::SetTableIndices(di, order);
+  HWY_ALIGN float inverses[16];
+  for (int group = 0; group < 16; group += lanes)  // some of them of no meaning
+    hn::Store(hn::Div(set(1), hn::Load(df, scales.d + group)), df, inverses + group);
+  const V shift = set(kShift), nearly = set(kNearly), large = set(0x1p20f);
+  const auto lowest = hn::Set(d16, static_cast<std::int16_t>(low)),
+             highest = hn::Set(d16, static_cast<std::int16_t>(high));
+  for (int at = 0; at < 256; at += 4 * lanes) {
+    hn::Vec<Ints> found[4];
+    M decided = hn::FirstN(df, static_cast<std::size_t>(lanes));
+    for (int v = 0; v < 4; ++v) {
+      const int i = at + v * lanes, group = i / n;
+      const V q = hn::Mul(hn::Add(load(x + i), set(scales.m[group])), set(inverses[group])), sum = hn::Add(q, shift);
+      found[v] = hn::Sub(hn::BitCast(di, sum), hn::Set(di, kOffsetBits));
+      decided = hn::And(decided,
+                        hn::And(hn::Lt(hn::Abs(hn::Sub(q, hn::Sub(sum, shift))), nearly), hn::Lt(hn::Abs(q), large)));
+    }
+    if (HWY_UNLIKELY(!hn::AllTrue(df, decided)))
+      for (int v = 0; v < 4; ++v) {
+        const int i = at + v * lanes, group = i / n;
+        found[v] = level_bits(hn::Div(hn::Add(load(x + i), set(scales.m[group])), set(scales.d[group])), low, high);
+      }
+    // Words of the first two vectors and of the last two, block by block, are the even bytes and the odd ones.
+    const auto limited = [&](hn::Vec<Ints> first, hn::Vec<Ints> second) HWY_ATTR {
+      return hn::Sub(hn::Min(hn::Max(hn::ReorderDemote2To(d16, first, second), lowest), highest), lowest);
+    };
+    const auto both = hn::Or(limited(found[0], found[1]), hn::ShiftLeft<8>(limited(found[2], found[3])));
+    const auto blocks = hn::BitCast(di, hn::TableLookupBytes(hn::BitCast(d8, both), in_block));
+    hn::StoreU(hn::BitCast(d8, hn::TableLookupLanes(blocks, in_order)), d8, levels + at);
+  }
+}
+#endif
 
 }  // namespace ropewalk::codecs::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "lib/codecs/fits.h"
@@ -48,9 +49,13 @@ void fit_by_moves_lanes(const float* x, int n_groups, float* scales);
 /// Levels of a block at the scales as stored: nearest((x + m) / d), limited, less `low`; of 256 / n groups of n
 /// consecutive elements. A d of 0 gives what it gives.
 struct StoredScales {
-  float d[16], m[16];
+  alignas(64) float d[16], m[16];
 };
 void take_levels(const float* x, const StoredScales& scales, int n, int low, int high, std::uint8_t* levels);
+
+/// pack_levels() of k_blocks.h: of Q2_K, Q3_K, Q4_K, Q5_K and Q6_K, in order of their bits.
+using PackBlock = void(const std::uint8_t* levels, std::byte* block);
+PackBlock pack_q2_k_lanes, pack_q3_k_lanes, pack_q4_k_lanes, pack_q5_k_lanes, pack_q6_k_lanes;
 
 /// fit_iq4 of each group.
 void fit_iq4_lanes(const LaneGroups& groups, float* scales);

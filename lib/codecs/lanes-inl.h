@@ -50,12 +50,6 @@ HWY_INLINE V small_level_of(V x, int low, int high) {
   const auto limited = hn::Min(hn::Max(bits, hn::Set(di, kOffsetBits + low)), hn::Set(di, kOffsetBits + high));
   return hn::Sub(hn::BitCast(Floats(), limited), set(kShift));
 }
-/// The same of what rounds to no less than the lowest level.
-HWY_INLINE V small_level_at_most(V x, int high) {
-  const Ints di;
-  const auto bits = hn::BitCast(di, hn::Add(x, set(kShift)));
-  return hn::Sub(hn::BitCast(Floats(), hn::Min(bits, hn::Set(di, kOffsetBits + high))), set(kShift));
-}
 
 /// Quotients that are not this near to a whole number count as undecided between two: by a reciprocal they are off by 2^-17
 /// at most where they are less than 8.
@@ -82,23 +76,37 @@ HWY_INLINE void store_levels(V levels, std::uint8_t* out) {
 }
 
 #if HWY_TARGET != HWY_SCALAR
-/// Four elements of four groups, which begin `apart` elements from one another: element i of all in rows[i].
-struct Square4 {
-  hn::Vec<hn::FixedTag<float, 4>> rows[4];
+/// Four elements of as many groups as lanes, which begin `apart` elements from one another: element i of all in rows[i].
+template <class D>
+struct Fours {
+  hn::Vec<D> rows[4];
 };
-HWY_INLINE Square4 square_of_four(const float* x, std::int64_t apart) {
-  const hn::FixedTag<float, 4> d4;
-  const hn::RepartitionToWide<decltype(d4)> wide;
-  const auto a = hn::LoadU(d4, x), b = hn::LoadU(d4, x + apart), c = hn::LoadU(d4, x + 2 * apart),
-             d = hn::LoadU(d4, x + 3 * apart);
-  const auto ab_low = hn::BitCast(wide, hn::InterleaveLower(d4, a, b)),
-             ab_high = hn::BitCast(wide, hn::InterleaveUpper(d4, a, b)),
-             cd_low = hn::BitCast(wide, hn::InterleaveLower(d4, c, d)),
-             cd_high = hn::BitCast(wide, hn::InterleaveUpper(d4, c, d));
-  return {{hn::BitCast(d4, hn::InterleaveLower(wide, ab_low, cd_low)),
-           hn::BitCast(d4, hn::InterleaveUpper(wide, ab_low, cd_low)),
-           hn::BitCast(d4, hn::InterleaveLower(wide, ab_high, cd_high)),
-           hn::BitCast(d4, hn::InterleaveUpper(wide, ab_high, cd_high))}};
+/// Four elements of every fourth group.
+template <class D>
+HWY_INLINE hn::Vec<D> every_fourth(D d, const float* x, std::int64_t apart) {
+  if constexpr (hn::MaxLanes(d) == 4) {
+    (void)apart;
+    return hn::LoadU(d, x);
+  } else {
+    const hn::Half<D> half;
+    const auto low = every_fourth(half, x, apart),
+               high = every_fourth(half, x + static_cast<std::int64_t>(hn::Lanes(d)) / 2 * apart, apart);
+    return hn::Combine(d, high, low);
+  }
+}
+template <class D>
+HWY_INLINE Fours<D> fours_of(D d, const float* x, std::int64_t apart) {
+  const hn::RepartitionToWide<D> wide;
+  const auto a = every_fourth(d, x, apart), b = every_fourth(d, x + apart, apart),
+             c = every_fourth(d, x + 2 * apart, apart), e = every_fourth(d, x + 3 * apart, apart);
+  const auto ab_low = hn::BitCast(wide, hn::InterleaveLower(d, a, b)),
+             ab_high = hn::BitCast(wide, hn::InterleaveUpper(d, a, b)),
+             ce_low = hn::BitCast(wide, hn::InterleaveLower(d, c, e)),
+             ce_high = hn::BitCast(wide, hn::InterleaveUpper(d, c, e));
+  return {{hn::BitCast(d, hn::InterleaveLower(wide, ab_low, ce_low)),
+           hn::BitCast(d, hn::InterleaveUpper(wide, ab_low, ce_low)),
+           hn::BitCast(d, hn::InterleaveLower(wide, ab_high, ce_high)),
+           hn::BitCast(d, hn::InterleaveUpper(wide, ab_high, ce_high))}};
 }
 #endif
 
@@ -106,12 +114,18 @@ HWY_INLINE Square4 square_of_four(const float* x, std::int64_t apart) {
 HWY_INLINE void turn_groups(const float* x, int n, int n_groups, float* out) {
   int group = 0;
 #if HWY_TARGET != HWY_SCALAR
-  for (; group + 4 <= n_groups; group += 4)
-    for (int i = 0; i < n; i += 4) {
-      const Square4 square = square_of_four(x + group * n + i, n);
-      for (int j = 0; j < 4; ++j) hn::StoreU(square.rows[j], hn::FixedTag<float, 4>(), out + (i + j) * kLanes + group);
-    }
+  const auto turn_as = [&](auto d) HWY_ATTR {
+    const int lanes = static_cast<int>(hn::Lanes(d));
+    for (; group + lanes <= n_groups; group += lanes)
+      for (int i = 0; i < n; i += 4) {
+        const auto fours = fours_of(d, x + group * n + i, n);
+        for (int j = 0; j < 4; ++j) hn::StoreU(fours.rows[j], d, out + (i + j) * kLanes + group);
+      }
+  };
+  turn_as(Floats());
+  turn_as(hn::FixedTag<float, 4>());
 #endif
+  if (group == kLanes) return;
   for (int i = 0; i < n; ++i) {
     for (int g = group; g < n_groups; ++g) out[i * kLanes + g] = x[g * n + i];
     std::fill(out + i * kLanes + n_groups, out + (i + 1) * kLanes, 0.0f);
@@ -129,21 +143,6 @@ HWY_INLINE V extreme_of(const float* x, int n, Largest& largest) {
     value = hn::IfThenElse(larger, xi, value);
   }
   return value;
-}
-
-/// Candidates of a search whose sums do not depend on one another, `count` at a time: `level(inverse * x)`, the sums of
-/// (w x) level and w level^2 for each inverse.
-template <int count, class Level>
-HWY_INLINE void measure(const float* x, const float* w, int n, const V* inverse, const Level& level, V* lx, V* l2) {
-  for (int j = 0; j < count; ++j) lx[j] = l2[j] = hn::Zero(Floats());
-  for (int i = 0; i < n; ++i) {
-    const V xi = load(x + i * kLanes), wi = load(w + i * kLanes), wx = hn::Mul(wi, xi);
-    for (int j = 0; j < count; ++j) {
-      const V l = level(hn::Mul(inverse[j], xi)), wl = hn::Mul(wi, l);
-      lx[j] = hn::Add(lx[j], hn::Mul(wx, l));
-      l2[j] = hn::Add(l2[j], hn::Mul(wl, l));
-    }
-  }
 }
 
 }  // namespace ropewalk::codecs::HWY_NAMESPACE
