@@ -34,6 +34,9 @@ struct TileProduct {
   const double* b;  // [rank, kMostRows]: the rows' factors, k by k
   const double* a;  // [rank, kPanelColumns], from the tile's first column
   std::size_t rank;
+  // Bytes to call to the second cache meanwhile, `step` of them with each k: a number, since it may lie past the end.
+  std::uintptr_t ahead;
+  std::size_t step;
 };
 
 /// kProducts products, multiplied element by element, with strides in doubles.
@@ -79,7 +82,10 @@ HWY_INLINE void sum_tile(const TileProduct& product, Sums& sum) {
   for (std::size_t row = 0; row < kRows; ++row)
     for (std::size_t v = 0; v < kVectors; ++v) sum[row][v] = hn::Zero(d);
   const double *a = product.a, *b = product.b;
+  std::uintptr_t ahead = product.ahead;
   for (std::size_t k = 0; k < product.rank; ++k, a += PackedFactor::kPanelColumns, b += kMostRows) {
+    __builtin_prefetch(reinterpret_cast<const void*>(ahead), 0, 2);
+    ahead += product.step;
     const V a0 = hn::Load(d, a), a1 = hn::Load(d, a + kLanes), a2 = hn::Load(d, a + 2 * kLanes);
     HWY_UNROLL(kRows)
     for (std::size_t row = 0; row < kRows; ++row) {
@@ -129,6 +135,8 @@ void add_edge(Tile<kProducts> tile, std::size_t rows, std::size_t columns) {
 template <bool kExact, std::size_t kProducts>
 void add_rows(const std::array<Product, kProducts>& products, double scale, double* values, std::size_t n_rows) {
   const std::size_t n_columns = products[0].a->columns();
+  // a tile's share of the next panel
+  const std::size_t step = sizeof(double) * PackedFactor::kPanelColumns / std::max<std::size_t>(1, n_rows / kRows);
   for (std::size_t first = 0; first < n_columns; first += kTileColumns) {
     const std::size_t columns = std::min(kTileColumns, n_columns - first);
     for (std::size_t row = 0; row < n_rows; row += kRows) {
@@ -137,7 +145,10 @@ void add_rows(const std::array<Product, kProducts>& products, double scale, doub
         const PackedFactor& a = *products[i].a;
         tile.products[i] = {products[i].b + row / kMostRows * kMostRows * a.rank() + row % kMostRows,
                             a.panel(first / PackedFactor::kPanelColumns) + first % PackedFactor::kPanelColumns,
-                            a.rank()};
+                            a.rank(),
+                            reinterpret_cast<std::uintptr_t>(a.panel(first / PackedFactor::kPanelColumns)) +
+                                (sizeof(double) * PackedFactor::kPanelColumns + row / kRows * step) * a.rank(),
+                            step};
       }
       const std::size_t rows = std::min(kRows, n_rows - row);
       if (rows == kRows && columns == kTileColumns) add_tile<kExact>(tile);
