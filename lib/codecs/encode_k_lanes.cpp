@@ -1,3 +1,4 @@
+#include <cstring>
 #include <optional>
 
 #include "lib/codecs/encoders.h"
@@ -94,10 +95,9 @@ void put_levels(const float* x, const float* importances, std::byte* block) {
   kPack<Type>(levels, block);
 }
 
-/// A block whose groups have been fitted.
+/// A block whose groups have been fitted; its bytes are zero.
 template <class Type>
 void put_block(const float* x, const float* importances, const GroupFits& fits, std::byte* block) {
-  std::fill_n(block, Type::kBytes, std::byte{0});
   if (put_scales<Type>(fits, importances != nullptr, block)) put_levels<Type>(x, importances, block);
 }
 
@@ -111,7 +111,6 @@ void put_weighted_q3_k(const float* x, const float* importances, int n_blocks, B
   batch.unsound |= fit_symmetric_lanes({in.x, in.weights, 16}, 32, scales, turned);
   for (int b = 0; b < n_blocks; ++b, out += Q3K::kBytes) {
     if ((batch.unsound >> b & 1) != 0) continue;
-    std::fill_n(out, Q3K::kBytes, std::byte{0});
     std::uint8_t levels[16];
     for (int group = 0; group < 16; ++group) levels[group] = turned[group * kLanes + b];
     put_half(out + 108, scales[b]);
@@ -132,6 +131,7 @@ void encode_batch(const float* x, const float* importances, int n_blocks, std::b
   const auto weights_of = [&](int block) { return importances != nullptr ? importances + 256 * block : nullptr; };
   for (int b = 0; b < n_blocks; b += kAtOnce)
     fit<Type>(x + 256 * b, weights_of(b), spreads + b, b, std::min(kAtOnce, n_blocks - b), batch);
+  std::memset(out, 0, static_cast<std::size_t>(n_blocks * Type::kBytes));  // one by one they would take longer
   const bool together = std::is_same_v<Type, Q3K> && importances != nullptr;
   if constexpr (std::is_same_v<Type, Q3K>)
     if (together) put_weighted_q3_k(x, importances, n_blocks, batch, out);
@@ -156,6 +156,7 @@ void encode_q3_k_moving(const float* x, std::int64_t columns, std::byte* out) {
     const int n_blocks = static_cast<int>(std::min<std::int64_t>(kBlocks, (columns - at) / 256));
     float scales[16 * kBlocks];
     fit_by_moves_lanes(x + at, 16 * n_blocks, scales);
+    std::memset(out, 0, static_cast<std::size_t>(n_blocks * Q3K::kBytes));
     for (int b = 0; b < n_blocks; ++b, out += Q3K::kBytes) {
       put_block<Q3K>(x + at + 256 * b, nullptr, {scales + 16 * b, nullptr, nullptr}, out);
     }

@@ -26,10 +26,14 @@ inline float real(int x) { return static_cast<float>(x); }
 
 /// The element of largest magnitude, the first of several; 0 where all are 0 or NaN.
 inline float extreme(const float* x, int n) {
-  float most = 0, value = 0;
-  for (int i = 0; i < n; ++i)
-    if (std::fabs(x[i]) > most) most = std::fabs(x[i]), value = x[i];
-  return value;
+  const auto magnitude_bits = [&](int i) {  // they order as magnitudes do; 0 of NaN
+    const std::uint32_t bits = std::bit_cast<std::uint32_t>(x[i]) & 0x7fffffff;
+    return bits <= 0x7f800000 ? bits : 0;
+  };
+  std::uint32_t most = 0, value = 0;
+  for (int i = 0; i < n; ++i) most = std::max(most, magnitude_bits(i));
+  for (int i = n - 1; i >= 0; --i) value = magnitude_bits(i) == most ? std::bit_cast<std::uint32_t>(x[i]) : value;
+  return most != 0 ? std::bit_cast<float>(value) : 0.0f;
 }
 
 inline float sum_of_squares(const float* x, std::int64_t n) {

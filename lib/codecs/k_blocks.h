@@ -49,10 +49,18 @@ inline void put_scales_q2_k(const GroupFits& fits, bool weighted, std::byte* blo
 }
 
 inline void put_scale_levels_q3_k(const std::uint8_t* levels, std::byte* block) {
-  for (int group = 0; group < 16; ++group) {
-    put_nibble(block + 96, group, 8, levels[group]);
-    add_bits(block[104 + group % 4], (levels[group] >> 4 & 3u) << group / 4 * 2);
-  }
+  // Eight nibbles below, eight above, and pairs of top bits four by four: as many bytes at once.
+  std::uint64_t low, high;
+  std::memcpy(&low, levels, 8);
+  std::memcpy(&high, levels + 8, 8);
+  constexpr std::uint64_t kNibbles = 0x0f0f0f0f0f0f0f0f, kPairs = 0x0303030303030303;
+  const std::uint64_t nibbles = (low & kNibbles) | (high & kNibbles) << 4,
+                      fours[2] = {low >> 4 & kPairs, high >> 4 & kPairs};
+  std::memcpy(block + 96, &nibbles, 8);
+  std::uint32_t pairs[4], top = 0;
+  std::memcpy(pairs, fours, 16);
+  for (int k = 0; k < 4; ++k) top |= pairs[k] << 2 * k;
+  std::memcpy(block + 104, &top, 4);
 }
 inline void put_scales_q3_k(const GroupFits& fits, bool weighted, std::byte* block) {
   std::uint8_t scale_levels[16] = {};

@@ -17,132 +17,165 @@ namespace ropewalk::codecs::HWY_NAMESPACE {
 
 constexpr int kN = 16, kHalf = 4;
 
-/// Below this largest magnitude products of three elements come near to denormals, which have no relative precision.
-constexpr float kPrecise = 0x1p-30f;
+/// Largest magnitudes between which sums neither lose relative precision as denormals nor come near to infinity.
+constexpr float kPrecise = 0x1p-30f, kTame = 0x1p30f;
 
-/// The quotients that leave an element at its level, 2^20 standing for those that the last levels limit.
-struct Bounds {
-  V low, high;
+/// What tells elements that stay from those to be asked. The reference takes an element x of level l out of both sums and
+/// asks for the level nearest to x (l2 - w l^2) / (lx - w x l). What is taken out cancels: that is less than 1/2 off l where
+/// |x l2 - l lx| < (lx - w x l) / 2, or, divided by lx, |x / scale - l| < (1 - w x l / lx) / 2. Roundings, the reference's
+/// and these, make less than 60 * 2^-24 of difference, and 10^-5 of what stands on the right.
+struct Stays {
+  V inverse, share;
+  HWY_INLINE Stays(V lx, V l2) : inverse(hn::Div(l2, lx)), share(hn::Div(set(kShare), lx)) {}
+
+  /// `wxl`: w x l, of quotients limited as levels are. False where anything is no number.
+  HWY_INLINE M operator()(V x, V level, V wxl) const {
+    const V at = hn::Max(hn::Min(hn::Mul(x, inverse), set(kHalf - 1)), set(-kHalf));
+    return hn::Lt(hn::Abs(hn::Sub(at, level)), hn::NegMulAdd(share, wxl, set(kShare - 0x1p-18f)));
+  }
+
+ private:
+  static constexpr float kShare = 0.49999f;
 };
-HWY_INLINE Bounds bounds_of(V level) {
-  const V low = hn::Sub(level, set(kNearly)), high = hn::Add(level, set(kNearly));
-  return {hn::IfThenElse(hn::Eq(level, set(-kHalf)), set(-0x1p20f), low),
-          hn::IfThenElse(hn::Eq(level, set(kHalf - 1)), set(0x1p20f), high)};
+
+/// Levels at the scale that makes the peak -kHalf: nothing rounds to less.
+HWY_INLINE V first_level(V inverse, V x) {
+  const Ints di;
+  const auto bits = hn::BitCast(di, hn::Add(hn::Mul(inverse, x), set(kShift)));
+  return hn::Sub(hn::BitCast(Floats(), hn::Min(bits, hn::Set(di, kOffsetBits + kHalf - 1))), set(kShift));
 }
 
-/// The scales of those of a vector of groups in which the first round of moves finds nothing to move; returns the others.
-/// Up to a move the sums stay what they are: all elements are asked at once, and a product with each bound of the
-/// quotient stands for the division.
+/// The scales of those of a vector of groups in which nothing moves; returns the others. Up to a move the sums stay what
+/// they are, so all elements are asked at once.
 HWY_INLINE std::uint32_t fit_unmoved(const float* x, float* scales) {
   const Floats df;
   const V zero = hn::Zero(df);
   const int lanes = static_cast<int>(hn::Lanes(df));
-  Largest largest = hn::Zero(Ints());
-  const V peak = extreme_of(x, kN, largest), inverse = hn::Div(set(-kHalf), peak);
-  HWY_ALIGN float levels[kN * 16], first[kN * 16], second[kN * 16];  // l, w x l and w l l of each element
+  V low = zero, high = zero;
+  for (int i = 0; i < kN; ++i) {
+    low = hn::Min(low, load(x + i * kLanes));
+    high = hn::Max(high, load(x + i * kLanes));
+  }
+  // Of two of opposite signs the first is the peak, which only the others' way tells.
+  const V magnitude = hn::Max(high, hn::Neg(low)),
+          inverse = hn::Div(set(-kHalf), hn::IfThenElse(hn::Gt(high, hn::Neg(low)), high, low));
+  const M tied = hn::Eq(high, hn::Neg(low)), dead = hn::Lt(magnitude, set(kNothing));
+  HWY_ALIGN float levels[kN * 16], shares[kN * 16];  // l and w x l of each element
   V sum_lx = zero, sum_l2 = zero;
   for (int i = 0; i < kN; ++i) {
-    const V xi = load(x + i * kLanes), w = hn::Mul(xi, xi);
-    const V l = small_level_of(hn::Mul(inverse, xi), -kHalf, kHalf - 1);
-    const V lx = hn::Mul(hn::Mul(w, xi), l), l2 = hn::Mul(hn::Mul(w, l), l);
+    const V xi = load(x + i * kLanes), w = hn::Mul(xi, xi), l = first_level(inverse, xi);
+    const V lx = hn::Mul(hn::Mul(w, xi), l);
     hn::Store(l, df, levels + i * lanes);
-    hn::Store(lx, df, first + i * lanes);
-    hn::Store(l2, df, second + i * lanes);
+    hn::Store(lx, df, shares + i * lanes);
     sum_lx = hn::Add(sum_lx, lx);
-    sum_l2 = hn::Add(sum_l2, l2);
+    sum_l2 = hn::Add(sum_l2, hn::Mul(hn::Mul(w, l), l));
   }
-  M stays = hn::Eq(zero, zero);
-  for (int i = 0; i < kN; ++i) {
-    const V lx = hn::Sub(sum_lx, hn::Load(df, first + i * lanes));
-    const V product = hn::Mul(load(x + i * kLanes), hn::Sub(sum_l2, hn::Load(df, second + i * lanes)));
-    const Bounds bounds = bounds_of(hn::Load(df, levels + i * lanes));
-    const M within = hn::And(hn::Gt(product, hn::Mul(bounds.low, lx)), hn::Lt(product, hn::Mul(bounds.high, lx)));
-    stays =
-        hn::And(stays, hn::Or(within, hn::Not(hn::Gt(lx, zero))));  // nothing moves in groups whose peak is positive
-  }
-  const M dead = hn::Lt(hn::Abs(peak), set(kNothing));
-  const M decided = hn::Or(dead, hn::And(stays, hn::Ge(hn::Abs(peak), set(kPrecise))));
-  hn::StoreU(hn::IfThenElse(hn::Gt(sum_l2, zero), hn::IfThenElse(dead, zero, hn::Div(sum_lx, sum_l2)), zero), df,
-             scales);
-  const M unsound = reaches(largest, std::numeric_limits<float>::infinity());
-  return bits_of(hn::Or(unsound, hn::Not(decided)));
+  const Stays stays(sum_lx, sum_l2);
+  M still = hn::Gt(sum_lx, zero);
+  for (int i = 0; i < kN; ++i)
+    still =
+        hn::And(still, stays(load(x + i * kLanes), hn::Load(df, levels + i * lanes), hn::Load(df, shares + i * lanes)));
+  // Where the peak is positive all terms of lx are negative, and an element moves only where the others' sum is positive.
+  const M numbers = hn::Lt(hn::Add(hn::Abs(sum_lx), sum_l2), set(std::numeric_limits<float>::infinity()));
+  const M tame = hn::AndNot(tied, hn::And(hn::Ge(magnitude, set(kPrecise)), hn::Lt(magnitude, set(kTame))));
+  const M decided = hn::And(numbers, hn::Or(dead, hn::And(tame, hn::Or(still, hn::Lt(sum_lx, zero)))));
+  const V scale = hn::Div(sum_lx, sum_l2);
+  hn::StoreU(hn::IfThenElseZero(hn::AndNot(dead, hn::Gt(sum_l2, zero)), scale), df, scales);
+  return bits_of(hn::Not(decided));
 }
 
-/// Largest magnitudes between which a reciprocal is neither lost nor infinite without being seen: lx is less than 2^96.
-constexpr float kTame = 0x1p30f;
-
-/// The levels of the quotients x / y where `asked`.
-HWY_INLINE V level_of_quotient(V x, V y, M asked, bool tame) {
-#if HWY_ARCH_X86
-  // By a reciprocal that is off by 2^-11 at most, and by 2^-20 after Newton's step: that decides all but what is near a
-  // midpoint of the first levels, or large. Of what is no number nothing is decided.
-  if (HWY_LIKELY(tame)) {
-    const V guess = hn::ApproximateReciprocal(y), q = hn::Mul(x, hn::Mul(guess, hn::NegMulAdd(y, guess, set(2))));
-    const M decided = hn::And(hn::Lt(off_whole(q), set(kNearly)), hn::Lt(hn::Abs(q), set(kSmall)));
-    if (HWY_LIKELY(hn::AllFalse(Floats(), hn::AndNot(decided, asked)))) return small_level_of(q, -kHalf, kHalf - 1);
-  }
-#endif
-  (void)asked, (void)tame;
-  return level_of(hn::Div(x, y), -kHalf, kHalf - 1);
-}
-
-/// fit_by_moves of kTurns vectors of groups, whose steps, each of which has to wait for the one before, do not wait for one
-/// another.
-template <int kTurns>
-HWY_INLINE void fit_moved(const float* x, float* scales) {
-  const Floats df;
-  const int lanes = static_cast<int>(hn::Lanes(df));
-  HWY_ALIGN float levels[kN * kTurns * 16];
-  const V zero = hn::Zero(df);
-  M dead[kTurns];
-  V sum_lx[kTurns], sum_l2[kTurns];
-  bool tame = true;
-  for (int t = 0; t < kTurns; ++t) {
-    Largest unused = hn::Zero(Ints());
-    const V peak = extreme_of(x + t * lanes, kN, unused), magnitude = hn::Abs(peak),
-            inverse = hn::Div(set(-kHalf), peak);
-    dead[t] = hn::Lt(magnitude, set(kNothing));
-    tame = tame && hn::AllTrue(df, hn::Or(dead[t], hn::Lt(magnitude, set(kTame))));
-    sum_lx[t] = sum_l2[t] = zero;
+/// A vector of groups whose elements move, one of each at a time: the next that may have to.
+class Moves {
+ public:
+  HWY_INLINE explicit Moves(const float* from) : x_(from) {
+    const V zero = hn::Zero(df_);
+    Largest unused = hn::Zero(di_);
+    const V peak = extreme_of(x_, kN, unused), inverse = hn::Div(set(-kHalf), peak);
+    dead_ = hn::Lt(hn::Abs(peak), set(kNothing));
+    const M tame = hn::And(hn::Ge(hn::Abs(peak), set(kPrecise)), hn::Lt(hn::Abs(peak), set(kTame)));
+    untold_ = hn::IfThenElseZero(hn::RebindMask(di_, hn::Not(hn::Or(dead_, tame))), hn::Set(di_, -1));
+    sum_lx_ = sum_l2_ = zero;
     for (int i = 0; i < kN; ++i) {
-      const V xi = load(x + i * kLanes + t * lanes), w = hn::Mul(xi, xi),
+      const V xi = load(x_ + i * kLanes), w = hn::Mul(xi, xi), wx = hn::Mul(w, xi),
               l = level_of(hn::Mul(inverse, xi), -kHalf, kHalf - 1);
-      hn::Store(l, df, levels + (i * kTurns + t) * lanes);
-      sum_lx[t] = hn::Add(sum_lx[t], hn::Mul(hn::Mul(w, xi), l));
-      sum_l2[t] = hn::Add(sum_l2[t], hn::Mul(hn::Mul(w, l), l));
+      hn::Store(l, df_, levels_ + i * lanes_);
+      hn::Store(wx, df_, wx_ + i * lanes_);
+      sum_lx_ = hn::Add(sum_lx_, hn::Mul(wx, l));
+      sum_l2_ = hn::Add(sum_l2_, hn::Mul(hn::Mul(w, l), l));
     }
+    moved_ = hn::Zero(di_);
+    rounds_ = hn::Set(di_, 4);  // behind this one
+    ahead_ = hn::Set(di_, -1);
+    moved_now_ = hn::Zero(di_);
+    other_ = zero;
+    look();
   }
-  // A lane in which nothing moved in a round finds nothing to move in the next either.
-  bool moved = true;
-  for (int round = 0; round < 5 && moved; ++round) {
-    moved = false;
-    for (int i = 0; i < kN; ++i)
-      for (int t = 0; t < kTurns; ++t) {
-        float* level = levels + (i * kTurns + t) * lanes;
-        const V xi = load(x + i * kLanes + t * lanes), w = hn::Mul(xi, xi), wx = hn::Mul(w, xi),
-                old = hn::Load(df, level);
-        V lx = hn::Sub(sum_lx[t], hn::Mul(wx, old)), l2 = hn::Sub(sum_l2[t], hn::Mul(hn::Mul(w, old), old));
-        M better = hn::AndNot(dead[t], hn::Gt(lx, zero));
-        const V other = level_of_quotient(hn::Mul(xi, l2), lx, better, tame);
-        better = hn::And(better, hn::Ne(other, old));
-        if (hn::AllFalse(df, better)) continue;
-        lx = hn::Add(lx, hn::Mul(wx, other));
-        l2 = hn::Add(l2, hn::Mul(hn::Mul(w, other), other));
-        better = hn::And(better, hn::And(hn::Gt(l2, zero), hn::Gt(hn::Mul(hn::Mul(lx, lx), sum_l2[t]),
-                                                                  hn::Mul(hn::Mul(sum_lx[t], sum_lx[t]), l2))));
-        hn::Store(hn::IfThenElse(better, other, old), df, level);
-        sum_lx[t] = hn::IfThenElse(better, lx, sum_lx[t]);
-        sum_l2[t] = hn::IfThenElse(better, l2, sum_l2[t]);
-        moved |= !hn::AllFalse(df, better);
-      }
-  }
-  for (int t = 0; t < kTurns; ++t) {
-    const M sound = hn::AndNot(dead[t], hn::Gt(sum_l2[t], zero));
-    hn::StoreU(hn::IfThenElse(sound, hn::Div(sum_lx[t], sum_l2[t]), zero), df, scales + t * lanes);
-  }
-}
 
-constexpr int kTurns = 2;
+  /// Asks the next element of each group; false if none has one.
+  HWY_INLINE bool step() {
+    const auto none = hn::Zero(di_);
+    auto next = hn::And(asked_, ahead_);
+    // A round in which something moved is followed by another, up to five.
+    const auto again = hn::And(hn::Eq(next, none), hn::And(hn::Ne(moved_, none), hn::Gt(rounds_, none)));
+    next = hn::IfThenElse(again, asked_, next);
+    rounds_ = hn::Add(rounds_, hn::VecFromMask(di_, again));
+    moved_ = hn::IfThenElse(again, none, moved_);
+    const auto active = hn::Ne(next, none);
+    if (hn::AllFalse(di_, active)) return false;
+    const auto bit = hn::And(next, hn::Neg(next));  // the lowest
+    ahead_ = hn::IfThenElse(active, hn::Neg(hn::Add(bit, bit)), hn::IfThenElse(again, hn::Set(di_, -1), ahead_));
+    const auto place = hn::IfThenElseZero(
+        active, hn::Sub(hn::ShiftRight<23>(hn::BitCast(di_, hn::ConvertTo(df_, bit))), hn::Set(di_, 127)));
+    const V xi = hn::GatherIndex(df_, x_, hn::Add(hn::Mul(place, hn::Set(di_, kLanes)), hn::Iota(di_, 0))),
+            old = hn::GatherIndex(df_, levels_, hn::Add(hn::Mul(place, hn::Set(di_, lanes_)), hn::Iota(di_, 0)));
+    const V w = hn::Mul(xi, xi), wx = hn::Mul(w, xi);
+    V lx = hn::Sub(sum_lx_, hn::Mul(wx, old)), l2 = hn::Sub(sum_l2_, hn::Mul(hn::Mul(w, old), old));
+    M better = hn::And(hn::RebindMask(df_, active), hn::Gt(lx, hn::Zero(df_)));
+    other_ = level_of(hn::Div(hn::Mul(xi, l2), lx), -kHalf, kHalf - 1);
+    lx = hn::Add(lx, hn::Mul(wx, other_));
+    l2 = hn::Add(l2, hn::Mul(hn::Mul(w, other_), other_));
+    better = hn::And(hn::AndNot(hn::Eq(other_, old), better),
+                     hn::And(hn::Gt(l2, hn::Zero(df_)),
+                             hn::Gt(hn::Mul(hn::Mul(lx, lx), sum_l2_), hn::Mul(hn::Mul(sum_lx_, sum_lx_), l2))));
+    if (hn::AllFalse(df_, better)) return true;
+    sum_lx_ = hn::IfThenElse(better, lx, sum_lx_);
+    sum_l2_ = hn::IfThenElse(better, l2, sum_l2_);
+    moved_now_ = hn::IfThenElseZero(hn::RebindMask(di_, better), bit);
+    moved_ = hn::Or(moved_, moved_now_);
+    look();
+    return true;
+  }
+
+  HWY_INLINE void store_scales(float* scales) const {
+    const M sound = hn::AndNot(dead_, hn::Gt(sum_l2_, hn::Zero(df_)));
+    hn::StoreU(hn::IfThenElseZero(sound, hn::Div(sum_lx_, sum_l2_)), df_, scales);
+  }
+
+ private:
+  /// Takes down the levels that moved, and which elements may move now.
+  HWY_INLINE void look() {
+    const Stays stays(sum_lx_, sum_l2_);
+    auto asked = hn::IfThenElse(hn::RebindMask(di_, hn::Gt(sum_lx_, hn::Zero(df_))), untold_, hn::Set(di_, -1));
+    for (int i = 0; i < kN; ++i) {
+      const auto bit = hn::Set(di_, 1 << i);
+      const M here = hn::RebindMask(df_, hn::TestBit(moved_now_, bit));
+      const V level = hn::IfThenElse(here, other_, hn::Load(df_, levels_ + i * lanes_));
+      hn::Store(level, df_, levels_ + i * lanes_);
+      const M quiet = stays(load(x_ + i * kLanes), level, hn::Mul(hn::Load(df_, wx_ + i * lanes_), level));
+      asked = hn::Or(asked, hn::IfThenZeroElse(hn::RebindMask(di_, quiet), bit));
+    }
+    asked_ = hn::And(hn::IfThenZeroElse(hn::RebindMask(di_, dead_), asked), hn::Set(di_, (1 << kN) - 1));
+  }
+
+  const Floats df_;
+  const Ints di_;
+  const int lanes_ = static_cast<int>(hn::Lanes(Floats()));
+  const float* x_;
+  HWY_ALIGN float levels_[kN * 16], wx_[kN * 16];
+  M dead_;
+  V sum_lx_, sum_l2_, other_;
+  hn::Vec<Ints> untold_, asked_, ahead_, moved_, moved_now_, rounds_;  // bits: elements
+};
 
 void FitByMoves(const float* x, int n_groups, float* scales) {
   const int lanes = static_cast<int>(hn::Lanes(Floats()));
@@ -150,7 +183,13 @@ void FitByMoves(const float* x, int n_groups, float* scales) {
   int places[kLanes], n_moving = 0;
   const auto move = [&]() HWY_ATTR {
     turn_groups(moving, kN, n_moving, turned);
-    for (int first = 0; first < n_moving; first += kTurns * lanes) fit_moved<kTurns>(turned + first, found + first);
+    if (n_moving == 0) return;
+    for (int first = 0; first < n_moving; first += 2 * lanes) {
+      Moves one(turned + first), other(turned + first + lanes);  // the steps of one do not wait for the other's
+      while (one.step() | other.step()) continue;
+      one.store_scales(found + first);
+      other.store_scales(found + first + lanes);
+    }
     for (int i = 0; i < n_moving; ++i) scales[places[i]] = found[i];
     n_moving = 0;
   };
