@@ -45,43 +45,58 @@ HWY_INLINE V first_level(V inverse, V x) {
   return hn::Sub(hn::BitCast(Floats(), hn::Min(bits, hn::Set(di, kOffsetBits + kHalf - 1))), set(kShift));
 }
 
-/// The scales of those of a vector of groups in which nothing moves; returns the others. Up to a move the sums stay what
+constexpr int kPair = 2;  // vectors in flight
+
+/// The scales of those of two vectors of groups in which nothing moves; returns the others. Up to a move the sums stay what
 /// they are, so all elements are asked at once.
 HWY_INLINE std::uint32_t fit_unmoved(const float* x, float* scales) {
   const Floats df;
   const V zero = hn::Zero(df);
   const int lanes = static_cast<int>(hn::Lanes(df));
-  V low = zero, high = zero;
-  for (int i = 0; i < kN; ++i) {
-    low = hn::Min(low, load(x + i * kLanes));
-    high = hn::Max(high, load(x + i * kLanes));
+  HWY_ALIGN float levels[kN * kPair * 16], shares[kN * kPair * 16];  // l and w x l of each element
+  V magnitude[kPair], inverse[kPair], sum_lx[kPair], sum_l2[kPair];
+  M tied[kPair], still[kPair];
+  const auto x_at = [&](int i, int p) HWY_ATTR { return load(x + i * kLanes + p * lanes); };
+  const auto place = [lanes](int i, int p) { return (i * kPair + p) * lanes; };
+  for (int p = 0; p < kPair; ++p) {
+    V low[2] = {zero, zero}, high[2] = {zero, zero};
+    for (int i = 0; i < kN; ++i) {
+      low[i % 2] = hn::Min(low[i % 2], x_at(i, p));
+      high[i % 2] = hn::Max(high[i % 2], x_at(i, p));
+    }
+    // Of two of opposite signs the first is the peak: that is asked elsewhere.
+    const V lowest = hn::Min(low[0], low[1]), highest = hn::Max(high[0], high[1]), depth = hn::Neg(lowest);
+    magnitude[p] = hn::Max(highest, depth);
+    inverse[p] = hn::Div(set(-kHalf), hn::IfThenElse(hn::Gt(highest, depth), highest, lowest));
+    tied[p] = hn::Eq(highest, depth);
+    sum_lx[p] = sum_l2[p] = zero;
   }
-  // Of two of opposite signs the first is the peak, which only the others' way tells.
-  const V magnitude = hn::Max(high, hn::Neg(low)),
-          inverse = hn::Div(set(-kHalf), hn::IfThenElse(hn::Gt(high, hn::Neg(low)), high, low));
-  const M tied = hn::Eq(high, hn::Neg(low)), dead = hn::Lt(magnitude, set(kNothing));
-  HWY_ALIGN float levels[kN * 16], shares[kN * 16];  // l and w x l of each element
-  V sum_lx = zero, sum_l2 = zero;
-  for (int i = 0; i < kN; ++i) {
-    const V xi = load(x + i * kLanes), w = hn::Mul(xi, xi), l = first_level(inverse, xi);
-    const V lx = hn::Mul(hn::Mul(w, xi), l);
-    hn::Store(l, df, levels + i * lanes);
-    hn::Store(lx, df, shares + i * lanes);
-    sum_lx = hn::Add(sum_lx, lx);
-    sum_l2 = hn::Add(sum_l2, hn::Mul(hn::Mul(w, l), l));
-  }
-  const Stays stays(sum_lx, sum_l2);
-  M still = hn::Gt(sum_lx, zero);
   for (int i = 0; i < kN; ++i)
-    still =
-        hn::And(still, stays(load(x + i * kLanes), hn::Load(df, levels + i * lanes), hn::Load(df, shares + i * lanes)));
-  // Where the peak is positive all terms of lx are negative, and an element moves only where the others' sum is positive.
-  const M numbers = hn::Lt(hn::Add(hn::Abs(sum_lx), sum_l2), set(std::numeric_limits<float>::infinity()));
-  const M tame = hn::AndNot(tied, hn::And(hn::Ge(magnitude, set(kPrecise)), hn::Lt(magnitude, set(kTame))));
-  const M decided = hn::And(numbers, hn::Or(dead, hn::And(tame, hn::Or(still, hn::Lt(sum_lx, zero)))));
-  const V scale = hn::Div(sum_lx, sum_l2);
-  hn::StoreU(hn::IfThenElseZero(hn::AndNot(dead, hn::Gt(sum_l2, zero)), scale), df, scales);
-  return bits_of(hn::Not(decided));
+    for (int p = 0; p < kPair; ++p) {
+      const V xi = x_at(i, p), w = hn::Mul(xi, xi), l = first_level(inverse[p], xi), lx = hn::Mul(hn::Mul(w, xi), l);
+      hn::Store(l, df, levels + place(i, p));
+      hn::Store(lx, df, shares + place(i, p));
+      sum_lx[p] = hn::Add(sum_lx[p], lx);
+      sum_l2[p] = hn::Add(sum_l2[p], hn::Mul(hn::Mul(w, l), l));
+    }
+  const Stays stays[kPair] = {Stays(sum_lx[0], sum_l2[0]), Stays(sum_lx[1], sum_l2[1])};
+  for (int p = 0; p < kPair; ++p) still[p] = hn::Gt(sum_lx[p], zero);
+  for (int i = 0; i < kN; ++i)
+    for (int p = 0; p < kPair; ++p)
+      still[p] = hn::And(still[p],
+                         stays[p](x_at(i, p), hn::Load(df, levels + place(i, p)), hn::Load(df, shares + place(i, p))));
+  std::uint32_t undecided = 0;
+  for (int p = 0; p < kPair; ++p) {
+    // Where the peak is positive all terms of lx are negative, and an element moves only where the others' sum is positive.
+    const M numbers = hn::Lt(hn::Add(hn::Abs(sum_lx[p]), sum_l2[p]), set(std::numeric_limits<float>::infinity()));
+    const M tame = hn::AndNot(tied[p], hn::And(hn::Ge(magnitude[p], set(kPrecise)), hn::Lt(magnitude[p], set(kTame))));
+    const M dead = hn::Lt(magnitude[p], set(kNothing));
+    const M decided = hn::And(numbers, hn::Or(dead, hn::And(tame, hn::Or(still[p], hn::Lt(sum_lx[p], zero)))));
+    hn::StoreU(hn::IfThenElseZero(hn::AndNot(dead, hn::Gt(sum_l2[p], zero)), hn::Div(sum_lx[p], sum_l2[p])), df,
+               scales + p * lanes);
+    undecided |= bits_of(hn::Not(decided)) << p * lanes;
+  }
+  return undecided;
 }
 
 /// A vector of groups whose elements move, one of each at a time: the next that may have to.
@@ -92,14 +107,13 @@ class Moves {
     Largest unused = hn::Zero(di_);
     const V peak = extreme_of(x_, kN, unused), inverse = hn::Div(set(-kHalf), peak);
     dead_ = hn::Lt(hn::Abs(peak), set(kNothing));
-    const M tame = hn::And(hn::Ge(hn::Abs(peak), set(kPrecise)), hn::Lt(hn::Abs(peak), set(kTame)));
-    untold_ = hn::IfThenElseZero(hn::RebindMask(di_, hn::Not(hn::Or(dead_, tame))), hn::Set(di_, -1));
+    tame_ = hn::And(hn::Ge(hn::Abs(peak), set(kPrecise)), hn::Lt(hn::Abs(peak), set(kTame)));
     sum_lx_ = sum_l2_ = zero;
     for (int i = 0; i < kN; ++i) {
       const V xi = load(x_ + i * kLanes), w = hn::Mul(xi, xi), wx = hn::Mul(w, xi),
               l = level_of(hn::Mul(inverse, xi), -kHalf, kHalf - 1);
-      hn::Store(l, df_, levels_ + i * lanes_);
-      hn::Store(wx, df_, wx_ + i * lanes_);
+      hn::Store(l, df_, levels_ + i * kStride);
+      hn::Store(wx, df_, wx_ + i * kStride);
       sum_lx_ = hn::Add(sum_lx_, hn::Mul(wx, l));
       sum_l2_ = hn::Add(sum_l2_, hn::Mul(hn::Mul(w, l), l));
     }
@@ -127,7 +141,7 @@ class Moves {
     const auto place = hn::IfThenElseZero(
         active, hn::Sub(hn::ShiftRight<23>(hn::BitCast(di_, hn::ConvertTo(df_, bit))), hn::Set(di_, 127)));
     const V xi = hn::GatherIndex(df_, x_, hn::Add(hn::Mul(place, hn::Set(di_, kLanes)), hn::Iota(di_, 0))),
-            old = hn::GatherIndex(df_, levels_, hn::Add(hn::Mul(place, hn::Set(di_, lanes_)), hn::Iota(di_, 0)));
+            old = hn::GatherIndex(df_, levels_, hn::Add(hn::Mul(place, hn::Set(di_, kStride)), hn::Iota(di_, 0)));
     const V w = hn::Mul(xi, xi), wx = hn::Mul(w, xi);
     V lx = hn::Sub(sum_lx_, hn::Mul(wx, old)), l2 = hn::Sub(sum_l2_, hn::Mul(hn::Mul(w, old), old));
     M better = hn::And(hn::RebindMask(df_, active), hn::Gt(lx, hn::Zero(df_)));
@@ -155,26 +169,27 @@ class Moves {
   /// Takes down the levels that moved, and which elements may move now.
   HWY_INLINE void look() {
     const Stays stays(sum_lx_, sum_l2_);
-    auto asked = hn::IfThenElse(hn::RebindMask(di_, hn::Gt(sum_lx_, hn::Zero(df_))), untold_, hn::Set(di_, -1));
-    for (int i = 0; i < kN; ++i) {
-      const auto bit = hn::Set(di_, 1 << i);
+    auto still = hn::Zero(di_), bit = hn::Set(di_, 1);
+    for (int i = 0; i < kN; ++i, bit = hn::Add(bit, bit)) {
       const M here = hn::RebindMask(df_, hn::TestBit(moved_now_, bit));
-      const V level = hn::IfThenElse(here, other_, hn::Load(df_, levels_ + i * lanes_));
-      hn::Store(level, df_, levels_ + i * lanes_);
-      const M quiet = stays(load(x_ + i * kLanes), level, hn::Mul(hn::Load(df_, wx_ + i * lanes_), level));
-      asked = hn::Or(asked, hn::IfThenZeroElse(hn::RebindMask(di_, quiet), bit));
+      const V level = hn::IfThenElse(here, other_, hn::Load(df_, levels_ + i * kStride));
+      hn::Store(level, df_, levels_ + i * kStride);
+      const M quiet = stays(load(x_ + i * kLanes), level, hn::Mul(hn::Load(df_, wx_ + i * kStride), level));
+      still = hn::IfThenElse(hn::RebindMask(di_, quiet), hn::Or(still, bit), still);
     }
-    asked_ = hn::And(hn::IfThenZeroElse(hn::RebindMask(di_, dead_), asked), hn::Set(di_, (1 << kN) - 1));
+    // Where the sum is not positive, or sums are not precise, all are asked.
+    still = hn::IfThenElseZero(hn::RebindMask(di_, hn::And(tame_, hn::Gt(sum_lx_, hn::Zero(df_)))), still);
+    asked_ = hn::AndNot(still, hn::IfThenZeroElse(hn::RebindMask(di_, dead_), hn::Set(di_, (1 << kN) - 1)));
   }
 
+  static constexpr int kStride = static_cast<int>(hn::MaxLanes(Floats()));
   const Floats df_;
   const Ints di_;
-  const int lanes_ = static_cast<int>(hn::Lanes(Floats()));
   const float* x_;
   HWY_ALIGN float levels_[kN * 16], wx_[kN * 16];
-  M dead_;
+  M dead_, tame_;
   V sum_lx_, sum_l2_, other_;
-  hn::Vec<Ints> untold_, asked_, ahead_, moved_, moved_now_, rounds_;  // bits: elements
+  hn::Vec<Ints> asked_, ahead_, moved_, moved_now_, rounds_;  // bits: elements
 };
 
 void FitByMoves(const float* x, int n_groups, float* scales) {
@@ -184,7 +199,7 @@ void FitByMoves(const float* x, int n_groups, float* scales) {
   const auto move = [&]() HWY_ATTR {
     turn_groups(moving, kN, n_moving, turned);
     if (n_moving == 0) return;
-    for (int first = 0; first < n_moving; first += 2 * lanes) {
+    for (int first = 0; first < n_moving; first += kPair * lanes) {
       Moves one(turned + first), other(turned + first + lanes);  // the steps of one do not wait for the other's
       while (one.step() | other.step()) continue;
       one.store_scales(found + first);
@@ -197,7 +212,7 @@ void FitByMoves(const float* x, int n_groups, float* scales) {
     const int here = std::min(kLanes, n_groups - batch);
     turn_groups(x + batch * kN, kN, here, turned);
     std::uint32_t undecided = 0;
-    for (int first = 0; first < kLanes; first += lanes)
+    for (int first = 0; first < kLanes; first += kPair * lanes)
       undecided |= fit_unmoved(turned + first, found + first) << first;
     std::copy_n(found, here, scales + batch);
     for (; undecided != 0; undecided &= undecided - 1) {
