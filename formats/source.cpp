@@ -1,7 +1,6 @@
 #include "formats/source.h"
 
 #include <algorithm>
-#include <cstring>
 #include <unordered_map>
 
 #include "formats/adapters/combine.h"
@@ -12,12 +11,14 @@
 #include "formats/hf_config.h"
 #include "formats/hf_folder.h"
 #include "formats/hub_cache.h"
+#include "formats/named_model.h"
 #include "formats/original_context.h"
 #include "formats/rope_base.h"
 #include "formats/rope_config.h"
 #include "formats/source_tokenizer.h"
 #include "formats/synthetic.h"
 #include "formats/tensor_inventory.h"
+#include "formats/tied_head.h"
 #include "lib/error.h"
 #include "lib/file.h"
 #include "lib/quantized/four_bit_quantize.h"
@@ -76,47 +77,6 @@ fs::path resolve_base(const PeftAdapter& adapter, const fs::path& hub_cache) {
               "name the base: MODEL+" + adapter.folder.string());
 }
 
-bool same_bytes(const LazyTensor& a, const LazyTensor& b) {
-  if (a.info().shape != b.info().shape || a.dtype() != b.dtype() || !a.has_raw() || !b.has_raw()) return false;
-  if (a.info().elements() == 0) return true;  // [2^60, 0] claims rows that hold nothing
-  const std::uint64_t row_bytes = std::max<std::uint64_t>(a.info().row_bytes(), 1);
-  const std::uint64_t step = std::max<std::uint64_t>(1, (std::uint64_t{1} << 20) / row_bytes);
-  std::vector<std::byte> left, right;
-  for (std::uint64_t row = 0; row < a.info().rows(); row += step) {
-    const RowRange range{row, std::min(row + step, a.info().rows())};
-    left.resize(range.size() * row_bytes);
-    right.resize(left.size());
-    a.read_raw(range, left);
-    b.read_raw(range, right);
-    if (std::memcmp(left.data(), right.data(), left.size()) != 0) return false;
-  }
-  return true;
-}
-
-/// What transformers 5.23.0 does when the configuration ties the head: whichever of the two is there serves as both;
-/// equal ones are one; different ones stay apart.
-void resolve_tied_head(HfFiles& files, ModelConfig& config, std::vector<std::string>& warnings) {
-  if (!config.tied_head) return;
-  const auto find = [&](const char* name) {
-    return std::find_if(files.tensors.begin(), files.tensors.end(),
-                        [&](const TensorPtr& t) { return t->name() == name; });
-  };
-  const auto head = find("lm_head.weight"), embedding = find("model.embed_tokens.weight");
-  if (head == files.tensors.end()) return;
-  if (embedding == files.tensors.end()) {
-    *head = renamed(*head, "model.embed_tokens.weight");
-  } else if (same_bytes(**head, **embedding)) {
-    files.tensors.erase(head);
-    warnings.push_back("lm_head.weight equals the embedding it is tied to: stored once");
-  } else {
-    config.tied_head = false;
-    files.hf.config["tie_word_embeddings"] = false;
-    warnings.push_back(
-        "config.json ties the head, but lm_head.weight differs from the embedding: not tied, as transformers 5.23.0 "
-        "does");
-  }
-}
-
 /// A new rope over a plain one that counts from another context than the file's, and was not told to.
 void warn_of_original(const ModelConfig& before, const TrainedRope& trained, std::vector<std::string>& warnings) {
   const bool plain = std::holds_alternative<RopeUnscaled>(before.rope.scaling);
@@ -126,9 +86,28 @@ void warn_of_original(const ModelConfig& before, const TrainedRope& trained, std
                      "; original= says another");
 }
 
+/// A folder of an architecture that is not read.
+void open_named(Source& source, HfFiles files) {
+  if (source.spec.rope)
+    throw Error(ErrorKind::unsupported, {.path = files.config_path},
+                "a model of type " + shown(files.hf.config["model_type"]) +
+                    " is merged by the names of its tensors alone, and a new rope is given",
+                "merge without it, then: ropewalk extend MERGED -o DIR --rope " + *source.spec.rope);
+  source.named_only = true;
+  std::vector<std::string>& warnings = source.checkpoint.warnings;
+  source.quantization = dequantize(files.tensors, {files.config_path, files.hf.config_text, files.hf.config}, warnings);
+  source.checkpoint.config = read_named_config(files, warnings);
+  source.checkpoint.read_as = "transformers 5.23.0";
+  source.base_tensors = std::move(files.tensors);
+  source.tokenizer_folder = files.hf.folder;
+  source.hf = std::move(files.hf);
+}
+
 /// `synthetic`: `path` is a configuration, and the weights are made up.
-void open_hf(Source& source, const fs::path& path, bool synthetic) {
+void open_hf(Source& source, const fs::path& path, bool synthetic, ModelUse use) {
   HfFiles files = synthetic ? read_synthetic_config(path) : read_hf_files(path);
+  if (use == ModelUse::merging && !synthetic && !reads_architecture(files.hf.config))
+    return open_named(source, std::move(files));
   std::vector<std::string> warnings;
   RopeBase base{files.hf.config, std::nullopt};
   if (source.spec.rope) base = rope_base(files.config_path, files.hf.config_text, files.hf.config, *source.spec.rope);
@@ -197,16 +176,17 @@ void open_gguf(Source& source, const fs::path& path, TokenizerUse use) {
   if (source.spec.rope) replace_gguf_rope(source);
 }
 
-void open_base(Source& source, const fs::path& path, TokenizerUse use) {
+void open_base(Source& source, const fs::path& path, const OpenOptions& options) {
+  const TokenizerUse use = options.tokenizer_use;
   const std::string name = path.filename().string();
   if (use == TokenizerUse::described && is_tokenizer_alone(path)) {
     open_tokenizer_of_folder(source, path);
     return;
   }
   if (is_folder(path) || name.ends_with(".safetensors") || name.ends_with(".index.json"))
-    return open_hf(source, path, false);
+    return open_hf(source, path, false, options.model_use);
   if (is_gguf(path)) return open_gguf(source, path, use);
-  if (path.extension() == ".bin") return open_hf(source, path, false);
+  if (path.extension() == ".bin") return open_hf(source, path, false, options.model_use);
   if (is_tokenizer_file(name) || path.extension() == ".tiktoken")
     throw Error(ErrorKind::bad_input, {.path = path.string()}, "one of a tokenizer's files, and a SOURCE is a folder",
                 "name the folder that holds it: " + (path.has_parent_path() ? path.parent_path().string() : "."));
@@ -282,8 +262,8 @@ void follow_embedding(Source& source, const MergeResult& merged) {
     config.tied_head = false;
     if (source.hf) source.hf->config["tie_word_embeddings"] = false;
   }
-  const TensorPtr embedding = source.checkpoint.find("model.embed_tokens.weight"),
-                  head = source.checkpoint.find("lm_head.weight");
+  const TensorPtr embedding = source.checkpoint.find(kEmbeddingWeight), head = source.checkpoint.find(kHeadWeight);
+  if (source.named_only && !embedding) return;  // settle_targets lets nothing change what it may be
   if (!embedding || embedding->info().rows() == std::uint64_t(config.n_vocab)) {
     if (head && head->info().rows() != std::uint64_t(config.n_vocab))
       throw Error(ErrorKind::bad_input, {.path = std::string(head->file())},
@@ -310,6 +290,14 @@ void follow_embedding(Source& source, const MergeResult& merged) {
   if (source.hf) source.hf->config["vocab_size"] = rows;
 }
 
+/// What needs to know the class of a model.
+[[noreturn]] void refuse_named(const Source& source, const std::string& what, const std::string& fix) {
+  throw Error(ErrorKind::unsupported, {.path = source.spec.model},
+              what + ", and which those are of a model of type \"" + source.checkpoint.config.model_type +
+                  "\" only its class says",
+              fix);
+}
+
 /// What bitsandbytes does to a model on loading it in 4 bit with transformers' defaults for a QLoRA: every linear layer of
 /// the decoder, the head not.
 void quantize_base(Source& source) {
@@ -318,6 +306,7 @@ void quantize_base(Source& source) {
                 "--qlora-base nf4 quantizes a base that is not quantized, and '" + source.spec.model + "' is " +
                     (source.quantization ? source.quantization->method : "a GGUF"),
                 "leave it out: adapters are merged into what the base dequantizes to");
+  if (source.named_only) refuse_named(source, "--qlora-base nf4 quantizes the linear layers", "leave it out");
   for (TensorPtr& tensor : source.base_tensors) {
     if (tensor->info().shape.size() != 2 || !tensor->name().starts_with("model.layers.") ||
         !tensor->name().ends_with("_proj.weight"))
@@ -352,8 +341,10 @@ void advise_qlora(Source& source) {
     if (const std::string where = says_four_bit(adapter); !where.empty())
       source.checkpoint.warnings.push_back(
           "adapter '" + adapter.folder.string() + "' was trained on a 4-bit base, says " + where +
-          ": --qlora-base nf4 merges into what it was trained on, --qlora-base original into the base as it is; "
-          "'ropewalk merge SOURCE --measure' tells which comes nearer");
+          (source.named_only
+               ? ": merged is the base as it is"
+               : ": --qlora-base nf4 merges into what it was trained on, --qlora-base original into the base as it is; "
+                 "'ropewalk merge SOURCE --measure' tells which comes nearer"));
 }
 
 /// A base as deep as its adapters were trained on.
@@ -370,6 +361,7 @@ void deepen(Source& source) {
     throw Error(ErrorKind::unsupported, {.path = path},
                 "'layer_replication' makes a deeper model of the base, which is not done to a GGUF",
                 "take the model's Hugging Face folder as the base");
+  if (source.named_only) refuse_named(source, "'layer_replication' copies the layers", "merge it with PEFT");
   ModelConfig& config = source.checkpoint.config;
   const std::size_t before = std::size_t(config.n_layers), after = deeper->layers.size();
   source.base_tensors = with_layers(source.base_tensors, deeper->layers, path);
@@ -395,6 +387,7 @@ void apply_adapters(Source& source, const OpenOptions& options, const std::vecto
     if (!adapter.base_model.empty() && model_part(adapter.base_model) != base_name)
       source.checkpoint.warnings.push_back("adapter '" + adapter.folder.string() + "' names the base '" +
                                            adapter.base_model + "', merged into '" + base_name + "'");
+    if (source.named_only) settle_targets(adapter, source.base_tensors, source.checkpoint.config, *source.hf);
     check_peft_targets(adapter, source.base_tensors, source.checkpoint.warnings);
     if (const std::string why = no_effect(adapter, scales[i]); !why.empty())
       source.checkpoint.warnings.push_back("adapter '" + adapter.folder.string() + "' changes nothing: " + why);
@@ -442,8 +435,8 @@ Source open_source(const SourceSpec& spec, const OpenOptions& options, const fs:
     source.adapters.push_back(read_adapter(path_or_hub(adapter.path, "adapter", hub_cache)));
     scales.push_back(adapter.scale);
   }
-  if (synthetic) open_hf(source, base, true);
-  else open_base(source, base, options.tokenizer_use);
+  if (synthetic) open_hf(source, base, true, ModelUse::running);
+  else open_base(source, base, options);
   source.checkpoint.label = spec.text;
   deepen(source);
   if (options.nf4_base) quantize_base(source);

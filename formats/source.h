@@ -51,7 +51,14 @@ enum class TokenizerUse {
   encoding,   // text becomes ids
 };
 
+/// What a source's model is wanted for.
+enum class ModelUse {
+  running,  // each tensor has its role; an architecture that is not read is Error(unsupported) by name
+  merging,  // a folder of any: of one that is not read tensors have names alone (named_model.h)
+};
+
 struct OpenOptions {
+  ModelUse model_use = ModelUse::running;
   std::optional<DType> merge_dtype;            // --dtype; nullopt: each base tensor's stored dtype
   std::optional<DType> blocks = std::nullopt;  // what tensors in blocks become for an output that has none: f16
   bool saturate = false;
@@ -70,7 +77,9 @@ struct Source {
   Checkpoint checkpoint;       // adapters applied, rope replaced if asked
   std::optional<HfFolder> hf;  // one of hf, gguf is set
   std::optional<GgufFile> gguf;
-  bool synthetic = false;  // hf is a configuration alone, the weights are random
+  bool named_only = false;  // hf is of an architecture that is not read: names of tensors, no roles; of
+                            // checkpoint.config model_type, tied_head and n_vocab alone
+  bool synthetic = false;   // hf is a configuration alone, the weights are random
   // each in the order of checkpoint.tensors:
   std::vector<TensorPtr> base_tensors;       // before adapters
   std::vector<TensorPtr> exact_tensors;      // as adapters change it, before the rounding; nullptr: no adapter does
@@ -86,7 +95,7 @@ struct Source {
 /// base_model_name_or_path: beside the adapter, relative to the working directory, or in the Hub cache), .safetensors,
 /// .index.json, .gguf (any shard), org/name[@REV] in the local Hub cache (HF_HOME, HF_HUB_CACHE), or
 /// synthetic:CONFIG.json (synthetic.h; said in a warning).
-/// Checks that every tensor the architecture needs is there with the right shape and no layer holds more; tensors
+/// Of an architecture that is read, checks that every tensor it needs is there with the right shape and no layer holds more; tensors
 /// outside the decoder are kept, with a warning. `hub_cache` is passed in: nothing below tools reads the environment.
 Source open_source(const SourceSpec& spec, const OpenOptions& options, const std::filesystem::path& hub_cache);
 

@@ -117,6 +117,7 @@ formats::OpenOptions open_options(const SourceOptions& options) {
     throw Error(ErrorKind::usage, {}, "--seed was given without --combine", "leave it out");
   }
   open.tokenizer_use = options.tokenizer_use;
+  open.model_use = options.model_use;
   using Choice = formats::OpenOptions::TokenizerChoice;
   if (options.tokenizer == "auto") open.tokenizer = Choice::automatic;
   else if (options.tokenizer == "base") open.tokenizer = Choice::base;

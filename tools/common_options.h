@@ -40,7 +40,9 @@ struct SourceOptions {
   std::optional<std::string> qlora_base;  // original (the default) or nf4
   bool unmerged = false;
   std::optional<DType> blocks = std::nullopt;  // no option: OpenOptions::blocks, of commands that write folders
-  formats::TokenizerUse tokenizer_use = formats::TokenizerUse::carried;  // no option: what the command does with it
+  // no options: what the command does with them
+  formats::TokenizerUse tokenizer_use = formats::TokenizerUse::carried;
+  formats::ModelUse model_use = formats::ModelUse::running;
 };
 /// -a and --rope: shorthand for the '+' form of the command's one SOURCE.
 void declare_modifiers(CommandLine& line, SourceOptions& options);

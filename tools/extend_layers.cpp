@@ -5,6 +5,7 @@
 #include "formats/config_file.h"
 #include "formats/hf_folder.h"
 #include "formats/hub_cache.h"
+#include "formats/named_model.h"
 #include "formats/rope_layers.h"
 #include "formats/rope_meaning.h"
 #include "formats/rope_rewrite.h"
@@ -119,9 +120,7 @@ std::optional<formats::RopeRewrite> layer_plan(const fs::path& path, const std::
   }
   const Json config = std::move(read.json);
   if (!config.is_object()) return std::nullopt;  // what opens the folder says what is wrong with it
-  const Json type = config.value("model_type", Json());
-  const bool taken_apart = type == "llama" || type == "mistral" || !type.is_string();
-  if (taken_apart && !formats::layer_ropes(config, rope)) return std::nullopt;
+  if (formats::reads_architecture(config) && !formats::layer_ropes(config, rope)) return std::nullopt;
   formats::RopeRewrite plan = formats::rope_rewrite(path.string(), text, config, rope);
   if (plan.refused) throw *plan.refused;
   return plan;

@@ -302,6 +302,7 @@ int run_merge(const MergeOptions& options, Io& io) {
   check_allowed_losses(options.rope.allowed_losses);
   SourceOptions modifiers = to_encode(options.modifiers, options.measure.measure && !options.measure.text.tokens);
   modifiers.blocks = DType::f16;
+  if (!options.measure.measure) modifiers.model_use = formats::ModelUse::merging;
   formats::Source source = open_source(options.source, modifiers, options.common, io);
   check(options, source);
   std::optional<FolderPlan> rope;

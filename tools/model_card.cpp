@@ -50,8 +50,10 @@ std::string model_card(const formats::Source& source, const std::string& name, c
   table.rows.push_back({"architecture", config.model_type + (config.n_layers > 0 ? ": " + geometry_text(config) : "")});
   table.rows.push_back({"parameters", count_text(total_elements(source.checkpoint.tensors)) + ", " +
                                           std::string(info(dominant_dtype(source.checkpoint.tensors)).name)});
-  table.rows.push_back({"context", std::to_string(config.context) + " tokens"});
-  table.rows.push_back({"rope", rope.empty() ? describe(config.rope) : rope});
+  if (!source.named_only) {
+    table.rows.push_back({"context", std::to_string(config.context) + " tokens"});
+    table.rows.push_back({"rope", rope.empty() ? describe(config.rope) : rope});
+  }
   std::string card = original.front_matter + (original.front_matter.empty() ? "" : "\n") + "# " + name +
                      "\n\nThis model was " + what + " with ropewalk " ROPEWALK_VERSION ".\n\n" +
                      (source.synthetic ? formats::kSyntheticDescription + std::string("\n\n") : "") +

@@ -203,12 +203,16 @@ ExpertTensors::ExpertTensors(const std::vector<TensorPtr>& base) {
   }
 }
 
+bool names_parameter(const Json& target_parameters, const std::string& parameter) {
+  return target_parameters.is_array() && std::ranges::any_of(target_parameters, [&](const Json& name) {
+           return name.is_string() && is_named(parameter, name);
+         });
+}
+
 std::set<std::string> ExpertTensors::named_by(const Json& target_parameters) const {
   std::set<std::string> found;
-  if (!target_parameters.is_array()) return {};
   const auto add = [&](const std::string& parameter) {
-    for (const Json& name : target_parameters)
-      if (name.is_string() && is_named(parameter, name)) found.insert(parameter);
+    if (names_parameter(target_parameters, parameter)) found.insert(parameter);
   };
   for (const auto& [parameter, parts] : apart_) add(parameter);
   for (const auto& [name, tensor] : tensors_) add(name);

@@ -25,6 +25,9 @@ namespace ropewalk::formats {
 /// LowRankChange for a plain matrix.
 void read_expert_parameters(AdapterReading& reading, const RankAndScale& numbers);
 
+/// Whether target_parameters (a list, or Error was thrown for it; any other value: none) names a parameter.
+bool names_parameter(const Json& target_parameters, const std::string& parameter);
+
 /// Experts' parameters as the files of a base have them: whole, or each expert in its own tensors, of which gate_up_proj
 /// is two (gate_proj and up_proj, or w1 and w3), below another name for `mlp` where the class that loads them has
 /// another (Mixtral's block_sparse_moe).

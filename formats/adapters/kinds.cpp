@@ -43,6 +43,8 @@ constexpr std::array kNeverMerged = {
 
 }  // namespace
 
+std::span<const AdapterKind* const> adapter_kinds() { return kKinds; }
+
 const AdapterKind* find_kind(std::string_view peft_type) {
   const auto found =
       std::find_if(kKinds.begin(), kKinds.end(), [&](const AdapterKind* kind) { return kind->peft_type == peft_type; });

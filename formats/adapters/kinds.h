@@ -35,7 +35,10 @@ struct AdapterKind {
   std::string_view name;                 // "LoRA"
   std::span<const AdapterField> fields;  // beside those that all kinds have
   void (*read)(AdapterReading& reading);
+  std::string_view variants = {};  // what its configuration makes of it beyond the plain one, for people
 };
+/// All of them.
+std::span<const AdapterKind* const> adapter_kinds();
 /// nullptr if it is not read.
 const AdapterKind* find_kind(std::string_view peft_type);
 /// Why an adapter of this type cannot be merged into weights; empty if the type is not known at all.
@@ -47,6 +50,9 @@ const AdapterField* find_field(const AdapterKind& kind, std::string_view name);
 /// both fit, a square, transformers' names of such layers decide (Conv1D, of GPT-2 and its kin): PEFT ignores the flag
 /// for others.
 bool stands_transposed(const LowRankChange& change, const LazyTensor& weight);
+
+/// A weight of one of those layers, by its name.
+bool is_conv1d(std::string_view weight);
 
 // The readers, one file each.
 extern const AdapterKind kLora, kLoha, kLokr, kIa3, kVera, kAdaLora, kLnTuning, kOft, kBoft, kHra;

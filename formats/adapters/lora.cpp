@@ -96,13 +96,6 @@ void read_lora_bias(AdapterReading& reading, const std::string& module, const La
   reading.modules.push_back({module + ".bias", "lora-bias", {bias}, 0, scale, std::move(change), false, false});
 }
 
-/// The layers that are Conv1D in transformers, with weights [in, out].
-bool is_conv1d(std::string_view weight) {
-  for (const char* name : {"c_attn.weight", "c_proj.weight", "c_fc.weight", "q_attn.weight"})
-    if (weight.ends_with("." + std::string(name))) return true;
-  return false;
-}
-
 /// How a module changes its weight beyond a low-rank delta: first the base as its initialisation left it, then W + dW,
 /// then, with DoRA, rows (of an embedding columns, as of a weight that stands transposed) at the lengths that were trained.
 struct Variant {
@@ -166,6 +159,12 @@ void read_lora(AdapterReading& reading) {
 
 }  // namespace
 
+bool is_conv1d(std::string_view weight) {
+  for (const char* name : {"c_attn.weight", "c_proj.weight", "c_fc.weight", "q_attn.weight"})
+    if (weight.ends_with("." + std::string(name))) return true;
+  return false;
+}
+
 bool stands_transposed(const LowRankChange& change, const LazyTensor& weight) {
   const std::vector<std::uint64_t>& shape = weight.info().shape;
   if (!change.transposed || shape.size() != 2) return false;
@@ -175,6 +174,7 @@ bool stands_transposed(const LowRankChange& change, const LazyTensor& weight) {
 }
 
 extern const AdapterKind kLora;
-constinit const AdapterKind kLora = {"LORA", "LoRA", kFields, read_lora};
+constinit const AdapterKind kLora = {"LORA", "LoRA", kFields, read_lora,
+                                     "rsLoRA, DoRA, PiSSA, OLoRA, target_parameters, layer_replication"};
 
 }  // namespace ropewalk::formats

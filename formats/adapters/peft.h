@@ -51,9 +51,10 @@ struct AdapterModule {
   std::uint64_t rank = 0;          // 0: it has none
   double scale = 1;                // of its configuration
   std::variant<LowRankChange, DeltaChange, RewriteChange, ReplacementChange, ExpertsChange> change;
-  bool tied_too = false;   // in a model whose head is tied to the embedding, it changes both
-  bool by_targets = true;  // target_modules names it; else modules_to_save, bias, trainable_token_indices
-  bool if_there = false;   // a base without the target has nothing for it to change
+  bool tied_too = false;        // in a model whose head is tied to the embedding, it changes both
+  bool by_targets = true;       // target_modules names it; else modules_to_save, bias, trainable_token_indices
+  bool if_there = false;        // a base without the target has nothing for it to change
+  std::string class_name = {};  // what the target is in its class, where the base's files have another name for it
 };
 
 /// An adapter folder of PEFT 0.21.2 (adapter_config.json + adapter_model.safetensors). Kinds that are not read and

@@ -48,7 +48,9 @@ struct PeftTargets::State {
     return out;
   }
 
-  void read_targets(const Json& value) {
+  /// `parameters`: there are target_parameters, beside which nothing means no modules.
+  void read_targets(const Json& value, bool parameters) {
+    if (value.is_null() && parameters) return;
     if (value.is_null()) names = {"q_proj", "v_proj"};
     else if (value.is_array()) names = strings("target_modules", value);
     else if (!value.is_string()) refuse("target_modules", value, "text or a list of it");
@@ -106,7 +108,8 @@ PeftTargets::PeftTargets(const Json& config, const std::string& path, std::strin
     : state_(std::make_unique<State>()) {
   state_->path = path, state_->text = text;
   const auto field = [&](const char* name) { return config.contains(name) ? config.at(name) : Json(nullptr); };
-  state_->read_targets(field("target_modules"));
+  const Json parameters = field("target_parameters");
+  state_->read_targets(field("target_modules"), parameters.is_array() && !parameters.empty());
   state_->read_exclusions(field("exclude_modules"));
   state_->read_layers(field("layers_to_transform"), field("layers_pattern"));
 }
@@ -172,22 +175,25 @@ void check_peft_targets(const PeftAdapter& adapter, const std::vector<TensorPtr>
     if (tensor->info().shape.size() != (of_norms ? 1 : 2) || !tensor->name().ends_with(tail)) continue;
     if (targets.name(tensor->name().substr(0, tensor->name().size() - tail.size()))) named.insert(tensor->name());
   }
-  const std::set<std::string> parameters = ExpertTensors(base).named_by(adapter.config.value(kParameters, Json()));
+  const Json of_parameters = adapter.config.value(kParameters, Json());
+  const std::set<std::string> parameters = ExpertTensors(base).named_by(of_parameters);
   std::set<std::string> experts;
   for (const AdapterModule& module : adapter.modules) {
-    if (std::holds_alternative<ExpertsChange>(module.change) || parameters.contains(module.target)) {
+    const std::string& called = module.class_name.empty() ? module.target : module.class_name;
+    if (std::holds_alternative<ExpertsChange>(module.change) || names_parameter(of_parameters, called)) {
       experts.insert(module.target);  // named, or it would have been read as a module
       continue;
     }
     if (!module.by_targets || module.target.ends_with(".bias")) continue;  // a bias goes with its weight
     held.insert(module.target);
     if (named.contains(module.target) || !known.contains(module.target)) continue;  // the merge refuses the unknown
+    const std::string path_of_module = called.substr(0, called.size() - tail.size());
+    if (!module.class_name.empty() && targets.name(path_of_module)) continue;
     if (ties && module.target == "lm_head.weight") continue;  // named as the embedding it is tied to
     throw Error(
         ErrorKind::bad_input, {.path = adapter.weights.string()},
         "key '" + module.factors.front()->name() + "' is of a module that " +
-            leaving_out(module.target.substr(0, module.target.size() - tail.size()), adapter.config, path) +
-            (named.empty() ? " (it names none of this base)" : ""),
+            leaving_out(path_of_module, adapter.config, path) + (named.empty() ? " (it names none of this base)" : ""),
         "PEFT 0.21.2 would pass over it without a word: name the module there, or take the key out of the file");
   }
   warn_of_missing(adapter, "target_modules", named, held, warnings);

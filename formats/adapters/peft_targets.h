@@ -13,7 +13,8 @@ namespace ropewalk::formats {
 
 /// Which modules of a base an adapter_config.json names, by the rules of PEFT 0.21.2 (check_target_module_exists):
 /// `target_modules` is a list of paths or of their ends, a regular expression for the whole path, "all-linear" (in any
-/// case: all matrices but embedding and head), or null (q_proj and v_proj, its choice for llama and mistral); with a
+/// case: all matrices but embedding and head), or null (q_proj and v_proj, its choice for llama and mistral; beside
+/// target_parameters none); with a
 /// list, `layers_to_transform` and `layers_pattern` narrow it; `exclude_modules` is a list or an expression.
 /// Expressions are Python's, read by PCRE2 with a limit on its work.
 class PeftTargets {

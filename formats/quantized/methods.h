@@ -1,6 +1,8 @@
 #pragma once
 
 #include <optional>
+#include <string_view>
+#include <vector>
 
 #include "formats/json_fields.h"
 #include "formats/quantized/packed_tensors.h"
@@ -19,6 +21,9 @@ struct Method {
   /// Error(unsupported) for another.
   DType dtype() const;
 };
+
+/// The quant_methods that are read.
+std::vector<std::string_view> method_names();
 
 /// What `group_size` (or `key`) says of a row of `in` inputs: how many groups; -1 or nothing else below 1 is one of all.
 /// nullopt if it says nothing. Error(bad_input) for what is no size.

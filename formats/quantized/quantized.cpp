@@ -49,6 +49,12 @@ const Reader* reader(const ConfigText& config) {
 
 }  // namespace
 
+std::vector<std::string_view> quantized::method_names() {
+  std::vector<std::string_view> names;
+  for (const Reader& one : kReaders) names.emplace_back(one.method);
+  return names;
+}
+
 // No library packs the float32 that transformers loads a checkpoint without a type in.
 DType quantized::Method::dtype() const {
   for (const char* key : {"dtype", "torch_dtype"}) {

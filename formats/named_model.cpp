@@ -1,0 +1,211 @@
+#include "formats/named_model.h"
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <optional>
+
+#include "formats/adapters/adapter_tensors.h"
+#include "formats/adapters/kinds.h"
+#include "formats/config_file.h"
+#include "formats/engines/model_types.h"
+#include "formats/json_fields.h"
+#include "formats/tied_head.h"
+#include "lib/error.h"
+#include "lib/nearest_word.h"
+
+namespace ropewalk::formats {
+namespace {
+
+constexpr std::int64_t kMostVocabulary = std::int64_t{1} << 26;
+
+/// What libraries store beside packed weights.
+constexpr std::array kPackedParts = {".weight_scale", ".weight_scale_inv", ".weight_packed",
+                                     ".qweight",      ".qzeros",           ".absmax",
+                                     ".SCB",          "_proj_blocks",      "_proj_scales"};
+
+void refuse_packed(const HfFiles& files) {
+  for (const TensorPtr& tensor : files.tensors)
+    for (const std::string_view part : kPackedParts)
+      if (tensor->name().ends_with(part))
+        throw Error(ErrorKind::unsupported, {.path = std::string(tensor->file())},
+                    "tensor '" + tensor->name() + "' belongs to a packed weight, and " + files.config_path +
+                        " has no quantization_config that says how",
+                    "use the unquantized checkpoint it was made from");
+}
+
+/// tie_word_embeddings; nullopt: the class decides.
+std::optional<bool> says_tied(const JsonFields& fields) {
+  return fields.find_set("tie_word_embeddings") ? std::optional(fields.boolean("tie_word_embeddings", false))
+                                                : std::nullopt;
+}
+
+/// True for "model.layers.3.mlp.up_proj.weight": a number stands in it.
+bool in_numbered_layer(std::string_view name) {
+  for (std::size_t dot = name.find('.'); dot != std::string_view::npos; dot = name.find('.', dot + 1)) {
+    const std::size_t end = name.find_first_not_of("0123456789", dot + 1);
+    if (end != std::string_view::npos && end > dot + 1 && name[end] == '.') return true;
+  }
+  return false;
+}
+
+class Settling {
+ public:
+  Settling(const PeftAdapter& adapter, const std::vector<TensorPtr>& base, const ModelConfig& config,
+           const HfFolder& folder)
+      : adapter_(adapter),
+        config_(config),
+        path_((folder.folder / "config.json").string()),
+        nested_(model_part(folder.config).nested()),
+        tied_(says_tied({path_, folder.config_text, folder.config})) {
+    for (const TensorPtr& tensor : base) tensors_.emplace(tensor->name(), tensor);
+  }
+
+  void settle(AdapterModule& module) const {
+    if (std::holds_alternative<ExpertsChange>(module.change)) return;  // whose tensors are seen when it is merged
+    const std::string name = name_in_files(module.target);
+    const auto found = tensors_.find(name);
+    if (found == tensors_.end()) {
+      const bool tied_head = module.target == kHeadWeight && config_.tied_head;  // is the embedding
+      if (!module.if_there && !tied_head) refuse_missing(module);
+      return;
+    }
+    if (name != module.target) {
+      module.class_name = module.target;
+      module.target = name;
+    }
+    check_type(*found->second);
+    check_tying(module, *found->second);
+    if (!std::holds_alternative<ReplacementChange>(module.change)) check_sides(*found->second);
+  }
+
+ private:
+  bool has(const std::string& name) const { return tensors_.contains(name); }
+
+  std::string name_in_files(const std::string& target) const {
+    if (has(target)) return target;
+    constexpr std::string_view kMlp = ".mlp.";
+    if (const std::size_t at = target.find(kMlp); at != std::string::npos) {
+      std::string other = target;
+      other.replace(at, kMlp.size(), ".block_sparse_moe.");
+      if (has(other)) return other;
+    }
+    const std::size_t dot = target.find('.');
+    const std::string first = target.substr(0, dot + 1), rest = target.substr(dot + 1);
+    const auto next = tensors_.lower_bound(first);  // the first name that may begin so
+    return has(rest) && (next == tensors_.end() || !next->first.starts_with(first)) ? rest : target;
+  }
+
+  [[noreturn]] void refuse(ErrorKind kind, const std::string& problem, const std::string& fix) const {
+    throw Error(kind, {.path = adapter_.weights.string()}, problem, fix);
+  }
+
+  [[noreturn]] void refuse_missing(const AdapterModule& module) const {
+    std::vector<std::string> names;
+    for (const auto& [name, tensor] : tensors_) names.push_back(name);
+    const std::string near = nearest_word(module.target, names, module.target.size() / 4).value_or("");
+    refuse(ErrorKind::bad_input,
+           "key '" + module.factors.front()->name() + "' targets '" + module.target +
+               "', which the base's files do not have" + (near.empty() ? "" : " (nearest: '" + near + "')"),
+           "the adapter was trained on another base, or transformers loads these files under other names: merge it "
+           "with PEFT");
+  }
+
+  void check_type(const LazyTensor& tensor) const {
+    if (is_float(tensor.dtype())) return;
+    throw Error(
+        ErrorKind::unsupported, {.path = std::string(tensor.file())},
+        "tensor '" + tensor.name() + "' holds " + std::string(info(tensor.dtype()).name) + ", expected floating point",
+        "quantized weights without a quantization_config cannot be interpreted");
+  }
+
+  /// Embedding and head may be one tensor. Which the two are and whether they are tied has to be known.
+  void check_tying(const AdapterModule& module, const LazyTensor& tensor) const {
+    const auto key = parse_adapter_key(module.factors.front()->name());
+    const bool of_rows = key && (key->role.starts_with("lora_embedding") || key->role.starts_with("token_adapter"));
+    const std::vector<std::uint64_t>& shape = tensor.info().shape;
+    const bool vocabulary = shape.size() == 2 && !in_numbered_layer(tensor.name()) &&
+                            (config_.n_vocab == 0 || shape[0] == std::uint64_t(config_.n_vocab));
+    if (!of_rows && !vocabulary) return;
+    const auto embedding = tensors_.find(kEmbeddingWeight), head = tensors_.find(kHeadWeight);
+    const bool known = !nested_ && embedding != tensors_.end();
+    const bool settled = known && (tied_ || head == tensors_.end() || !same_bytes(*embedding->second, *head->second));
+    if (settled || (!nested_ && tied_ == false)) return;
+    refuse(ErrorKind::unsupported,
+           "'" + module.factors.front()->name() + "' changes '" + tensor.name() +
+               "', and whether another tensor of the model is tied to it " + path_ + " does not say",
+           known ? "write tie_word_embeddings there, true or false as its class has it"
+                 : "merge it with PEFT, which has the model's class");
+  }
+
+  /// PEFT 0.21.2 takes fan_in_fan_out for what the class of the layer is.
+  void check_sides(const LazyTensor& tensor) const {
+    const std::vector<std::uint64_t>& shape = tensor.info().shape;
+    if (shape.size() != 2 || !is_conv1d(tensor.name())) return;
+    const Json flag = adapter_.config.is_object() ? adapter_.config.value("fan_in_fan_out", Json()) : Json();
+    const bool said = flag == true, square = shape[0] == shape[1];
+    const std::string of = "'" + tensor.name() + "' of a model of type \"" + config_.model_type + "\" ";
+    if (engines::has_conv1d(config_.model_type)) {
+      if (!said)
+        refuse(ErrorKind::unsupported,
+               of + "is stored [in, out], and fan_in_fan_out of adapter_config.json is not true",
+               "set it to true: PEFT 0.21.2 goes by the class and does the same");
+    } else if (square && !engines::transformers_knows(config_.model_type)) {
+      refuse(ErrorKind::unsupported, of + "is square, and which side is its inputs only the class says",
+             "merge it with PEFT, which has the model's class");
+    } else if (square && said) {
+      refuse(ErrorKind::unsupported, of + "is stored [out, in], and fan_in_fan_out of adapter_config.json is true",
+             "set it to false: PEFT 0.21.2 goes by the class and does the same");
+    }
+  }
+
+  const PeftAdapter& adapter_;
+  const ModelConfig& config_;
+  const std::string path_;
+  const bool nested_;
+  const std::optional<bool> tied_;
+  std::map<std::string, TensorPtr> tensors_;
+};
+
+}  // namespace
+
+bool reads_architecture(const Json& config) {
+  if (!config.is_object()) return true;
+  const Json type = config.value("model_type", Json());
+  return !type.is_string() || type == "llama" || type == "mistral";
+}
+
+ModelConfig read_named_config(HfFiles& files, std::vector<std::string>& warnings) {
+  const JsonFields fields(files.config_path, files.hf.config_text, files.hf.config);
+  refuse_packed(files);
+  ModelConfig config;
+  config.model_type = *fields.optional_string("model_type");
+  const auto find = [&](const char* name) {
+    const auto found =
+        std::ranges::find_if(files.tensors, [&](const TensorPtr& tensor) { return tensor->name() == name; });
+    return found == files.tensors.end() ? nullptr : *found;
+  };
+  const ModelPart part = model_part(files.hf.config);
+  const TensorPtr embedding = find(kEmbeddingWeight);
+  if (embedding && embedding->info().shape.size() == 2 && embedding->info().rows() <= std::uint64_t(kMostVocabulary))
+    config.n_vocab = int(embedding->info().rows());
+  else if (const Json rows = part.json->value("vocab_size", Json());
+           rows.is_number_integer() && rows > 0 && rows <= kMostVocabulary)
+    config.n_vocab = rows.get<int>();
+  if (!embedding || part.nested()) return config;
+  config.tied_head = says_tied(fields).value_or(!find(kHeadWeight));
+  resolve_tied_head(files, config, warnings);
+  return config;
+}
+
+void settle_targets(PeftAdapter& adapter, const std::vector<TensorPtr>& base, const ModelConfig& config,
+                    const HfFolder& folder) {
+  if (adapter.config.empty())
+    throw Error(ErrorKind::unsupported, {.path = adapter.weights.string()},
+                "a GGUF adapter is of a llama, and the base of type \"" + config.model_type + "\"",
+                "take the adapter's PEFT folder");
+  const Settling settling(adapter, base, config, folder);
+  for (AdapterModule& module : adapter.modules) settling.settle(module);
+}
+
+}  // namespace ropewalk::formats
