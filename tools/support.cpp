@@ -1,5 +1,7 @@
 #include <array>
 
+#include "formats/adapters/kinds.h"
+#include "formats/quantized/methods.h"
 #include "lib/codecs/encode.h"
 #include "lib/convert.h"
 #include "tools/commands.h"
@@ -23,12 +25,28 @@ struct Row {
 };
 // What is read today; anything else is refused with exit code 4.
 constexpr std::array kRows = {
-    Row{"Hugging Face folder", "llama", "Llama 1 and 2, SOLAR, and kin with a SentencePiece tokenizer", true, true,
-        true, true},
-    Row{"Hugging Face folder", "mistral", "Mistral 7B and kin with a SentencePiece tokenizer", true, true, true, true},
-    Row{"Hugging Face folder", "gemma3_text, gpt_oss, phi3, qwen2, qwen3", "by config.json alone, the rest is carried",
-        true, false, false, false},
-    Row{"GGUF", "llama", "every plain and block type of ggml 0.25", true, false, true, true},
+    Row{"Hugging Face folder", "llama", "Llama 1 to 3, SOLAR and kin", true, true, true, true},
+    Row{"Hugging Face folder", "mistral", "Mistral 7B and kin", true, true, true, true},
+    Row{"Hugging Face folder", "gemma3_text, gpt_oss, phi3, qwen2, qwen3",
+        "rope by config.json alone, adapters by the names of tensors, the rest is carried", true, true, false, false},
+    Row{"Hugging Face folder", "any other", "adapters by the names of tensors, the rest is carried", false, true, false,
+        false},
+    Row{"GGUF", "llama", "every plain and block type of ggml 0.25", true, true, true, true},
+};
+
+/// Whole files first, then kinds of vocabulary in a GGUF.
+constexpr std::array kTokenizers = {"SentencePiece BPE and unigram",
+                                    "tokenizer.json (BPE, Unigram, WordPiece, WordLevel)", "tiktoken",
+                                    "vocab.json with merges.txt", "GGUF: llama, gpt2, gemma4, plamo2, t5"};
+
+/// One after the other, and the same as JSON.
+struct Names {
+  std::string text;
+  Json json = Json::array();
+  void add(std::string_view name, const std::string& more = "") {
+    text += (text.empty() ? "" : ", ") + std::string(name) + more;
+    json.push_back(name);
+  }
 };
 
 const char* mark(bool yes) { return yes ? "yes" : "-"; }
@@ -63,11 +81,19 @@ int run_support(const SupportOptions& options, Io& io) {
     encodings.push_back({{"name", type.name}, {"write", can_encode(type.dtype) || has_block_encoder(type.dtype)}});
     types += (types.empty() ? "" : ", ") + std::string(type.name);
   }
-  output.body = {{"architectures", rows}, {"encodings", encodings}};
+  Names adapters, tokenizers, packed;
+  for (const formats::AdapterKind* kind : formats::adapter_kinds())
+    adapters.add(kind->name, kind->variants.empty() ? "" : " (" + std::string(kind->variants) + ")");
+  for (const char* one : kTokenizers) tokenizers.add(one);
+  for (const std::string_view method : formats::quantized::method_names()) packed.add(method);
+  output.body = {{"architectures", rows},
+                 {"adapters", adapters.json},
+                 {"tokenizers", tokenizers.json},
+                 {"quantized", packed.json},
+                 {"encodings", encodings}};
   output.table(std::move(table));
-  output.text(
-      "adapters: LoRA and rsLoRA of PEFT 0.21; tokenizers: SentencePiece BPE, tokenizer.json\nencodings read: " +
-      types);
+  output.text("adapters of PEFT 0.21.2: " + adapters.text + "; LoRA of a GGUF\ntokenizers: " + tokenizers.text +
+              "\nquantized checkpoints: " + packed.text + "\nencodings read: " + types);
   emit(output, options.common, io);
   return 0;
 }

@@ -218,5 +218,33 @@ TEST(Words, AFolderThatHoldsNoModelAndASecondRope) {
             std::string::npos);
 }
 
+// What support says is read is what the readers say: kinds of adapters by their peft_type, methods of quantization in the
+// refusal of another, kinds of vocabularies by docs/tokenizers.md.
+TEST(Support, NamesWhatIsRead) {
+  const Ran ran = run({"support", "--json"});
+  ASSERT_EQ(ran.exit, 0);
+  EXPECT_EQ(ran.json()["adapters"],
+            Json({"LoRA", "LoHa", "LoKr", "IA3", "VeRA", "AdaLoRA", "LN tuning", "OFT", "BOFT", "HRA"}));
+  const std::string text = run({"support"}).out;
+  for (const char* variant : {"rsLoRA", "DoRA", "PiSSA", "OLoRA", "target_parameters", "layer_replication"})
+    EXPECT_NE(text.find(variant), std::string::npos) << variant;
+  Scratch scratch;
+  const fs::path folder = copy_of(model("stories260K"), scratch / "model");
+  edit_json(folder / "config.json", [](Json& json) { json["quantization_config"] = {{"quant_method", "hqq"}}; });
+  std::string methods;
+  for (const Json& method : ran.json()["quantized"])
+    methods += (methods.empty() ? "" : ", ") + method.get<std::string>();
+  EXPECT_NE(run({"inspect", folder.string()}).err.find("which is not read; read are " + methods + ";"),
+            std::string::npos);
+  EXPECT_NE(text.find("quantized checkpoints: " + methods + "\n"), std::string::npos);
+  const std::string page = slurp(fs::path(ROPEWALK_TEST_DATA_DIR) / "../../docs/tokenizers.md");
+  const std::string tokenizers = ran.json()["tokenizers"].dump();
+  for (const char* kind : {"llama", "gpt2", "gemma4", "plamo2", "t5"}) {
+    EXPECT_NE(tokenizers.find(kind), std::string::npos) << kind;
+    EXPECT_NE(page.find("`" + std::string(kind) + "`"), std::string::npos) << kind;
+  }
+  for (const Json& row : ran.json()["architectures"]) EXPECT_EQ(row["merge"], true) << row;
+}
+
 }  // namespace
 }  // namespace ropewalk::tools::test
