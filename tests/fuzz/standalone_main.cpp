@@ -13,8 +13,8 @@ namespace {
 
 namespace fs = std::filesystem;
 constexpr std::uint64_t kSeed = 20240229;
-constexpr int kMutations = 4000;           // of each seed
-constexpr std::size_t kLargest = 1 << 16;  // larger inputs are run as they are
+constexpr int kMutations = ROPEWALK_FUZZ_MUTATIONS;  // of each seed
+constexpr std::size_t kLargest = 1 << 16;            // larger inputs are run as they are
 
 std::uint64_t random_state = kSeed;
 std::uint64_t next_random() {  // splitmix64
