@@ -72,16 +72,19 @@ void fit(const float* x, const float* importances, const float* spreads, int fir
     batch.unsound |= ((unsound >> b * per_block & ((1u << per_block) - 1)) != 0 ? 1u : 0u) << (first + b);
 }
 
-/// Levels at the stored scales; those of the fits where such a scale is 0.
 template <class Type>
-void put_levels(const float* x, const float* importances, std::byte* block) {
-  constexpr int n = Type::kGroup;
-  StoredScales stored;
-  for (int group = 0; group < 256 / n; ++group) {
+void read_scales(const std::byte* block, StoredScales& stored) {
+  for (int group = 0; group < 256 / Type::kGroup; ++group) {
     const Affine scale = stored_scale<Type>(block, group);
     stored.d[group] = scale.d;
     stored.m[group] = scale.m;
   }
+}
+
+/// Levels at the stored scales; those of the fits where such a scale is 0.
+template <class Type>
+void put_levels(const float* x, const float* importances, const StoredScales& stored, std::byte* block) {
+  constexpr int n = Type::kGroup;
   std::uint8_t levels[256];
   take_levels(x, stored, n, kLowest<Type>, kHighest<Type>, levels);
   std::optional<float> spread;
@@ -95,29 +98,42 @@ void put_levels(const float* x, const float* importances, std::byte* block) {
   kPack<Type>(levels, block);
 }
 
-/// A block whose groups have been fitted; its bytes are zero.
-template <class Type>
-void put_block(const float* x, const float* importances, const GroupFits& fits, std::byte* block) {
-  if (put_scales<Type>(fits, importances != nullptr, block)) put_levels<Type>(x, importances, block);
+/// Blocks of a batch whose groups have been fitted. `put(b, block)` writes the scales of block b, whose bytes are zero, and
+/// returns false where that is all. All scales come first: levels need not wait for those just written.
+template <class Type, class PutScales>
+void put_blocks(const float* x, const float* importances, int n_blocks, const PutScales& put, std::byte* out) {
+  StoredScales stored[kLanes];
+  bool has_levels[kLanes];
+  std::memset(out, 0, static_cast<std::size_t>(n_blocks * Type::kBytes));  // one by one they would take longer
+  for (int b = 0; b < n_blocks; ++b) {
+    std::byte* block = out + b * Type::kBytes;
+    has_levels[b] = put(b, block);
+    if (has_levels[b]) read_scales<Type>(block, stored[b]);
+  }
+  for (int b = 0; b < n_blocks; ++b)
+    if (has_levels[b])
+      put_levels<Type>(x + 256 * b, importances != nullptr ? importances + 256 * b : nullptr, stored[b],
+                       out + b * Type::kBytes);
 }
 
-/// The same of a batch of Q3_K with importances, whose scales are fitted as groups are.
-void put_weighted_q3_k(const float* x, const float* importances, int n_blocks, Batch<Q3K>& batch, std::byte* out) {
-  Turned in;
-  turn(batch.scales, 16, n_blocks, in.x);
-  turn(batch.sums, 16, n_blocks, in.weights);
+/// Scales of Q3_K with importances are fitted as groups are.
+struct ScalesOfScales {
   float scales[kLanes];
-  std::uint8_t turned[16 * kLanes];
-  batch.unsound |= fit_symmetric_lanes({in.x, in.weights, 16}, 32, scales, turned);
-  for (int b = 0; b < n_blocks; ++b, out += Q3K::kBytes) {
-    if ((batch.unsound >> b & 1) != 0) continue;
-    std::uint8_t levels[16];
-    for (int group = 0; group < 16; ++group) levels[group] = turned[group * kLanes + b];
-    put_half(out + 108, scales[b]);
-    put_scale_levels_q3_k(levels, out);
-    put_levels<Q3K>(x + 256 * b, importances + 256 * b, out);
+  std::uint8_t levels[16 * kLanes];
+
+  std::uint32_t fit(const Batch<Q3K>& batch, int n_blocks) {
+    Turned in;
+    turn(batch.scales, 16, n_blocks, in.x);
+    turn(batch.sums, 16, n_blocks, in.weights);
+    return fit_symmetric_lanes({in.x, in.weights, 16}, 32, scales, levels);
   }
-}
+  void put(int b, std::byte* block) const {
+    std::uint8_t of_block[16];
+    for (int group = 0; group < 16; ++group) of_block[group] = levels[group * kLanes + b];
+    put_half(block + 108, scales[b]);
+    put_scale_levels_q3_k(of_block, block);
+  }
+};
 
 template <class Type>
 void encode_batch(const float* x, const float* importances, int n_blocks, std::byte* out) {
@@ -131,14 +147,16 @@ void encode_batch(const float* x, const float* importances, int n_blocks, std::b
   const auto weights_of = [&](int block) { return importances != nullptr ? importances + 256 * block : nullptr; };
   for (int b = 0; b < n_blocks; b += kAtOnce)
     fit<Type>(x + 256 * b, weights_of(b), spreads + b, b, std::min(kAtOnce, n_blocks - b), batch);
-  std::memset(out, 0, static_cast<std::size_t>(n_blocks * Type::kBytes));  // one by one they would take longer
+  ScalesOfScales fitted;
   const bool together = std::is_same_v<Type, Q3K> && importances != nullptr;
   if constexpr (std::is_same_v<Type, Q3K>)
-    if (together) put_weighted_q3_k(x, importances, n_blocks, batch, out);
-  for (int b = 0; b < n_blocks; ++b, out += Type::kBytes) {
-    if ((batch.unsound >> b & 1) != 0) kDefinition<Type>(x + 256 * b, weights_of(b), 256, out);
-    else if (!together) put_block<Type>(x + 256 * b, weights_of(b), batch.of(b), out);
-  }
+    if (together) batch.unsound |= fitted.fit(batch, n_blocks);
+  const auto put = [&](int b, std::byte* block) {
+    if ((batch.unsound >> b & 1) != 0) return kDefinition<Type>(x + 256 * b, weights_of(b), 256, block), false;
+    if (together) return fitted.put(b, block), true;
+    return put_scales<Type>(batch.of(b), importances != nullptr, block);
+  };
+  put_blocks<Type>(x, importances, n_blocks, put, out);
 }
 
 template <class Type>
@@ -156,10 +174,14 @@ void encode_q3_k_moving(const float* x, std::int64_t columns, std::byte* out) {
     const int n_blocks = static_cast<int>(std::min<std::int64_t>(kBlocks, (columns - at) / 256));
     float scales[16 * kBlocks];
     fit_by_moves_lanes(x + at, 16 * n_blocks, scales);
-    std::memset(out, 0, static_cast<std::size_t>(n_blocks * Q3K::kBytes));
-    for (int b = 0; b < n_blocks; ++b, out += Q3K::kBytes) {
-      put_block<Q3K>(x + at + 256 * b, nullptr, {scales + 16 * b, nullptr, nullptr}, out);
+    for (int first = 0; first < n_blocks; first += kLanes) {
+      const auto put = [&](int b, std::byte* block) {
+        return put_scales<Q3K>({scales + 16 * (first + b), nullptr, nullptr}, false, block);
+      };
+      put_blocks<Q3K>(x + at + 256 * first, nullptr, std::min(kLanes, n_blocks - first), put,
+                      out + first * Q3K::kBytes);
     }
+    out += n_blocks * Q3K::kBytes;
   }
 }
 

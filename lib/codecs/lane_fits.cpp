@@ -1,5 +1,6 @@
 #include "lib/codecs/lane_fits.h"
 
+#include <array>
 #include <type_traits>
 
 #include "lib/simd_targets.h"
@@ -338,6 +339,14 @@ void TakeLevels(const float* x, const StoredScales& scales, int n, int low, int 
   }
 }
 #else
+/// Where the dwords of vectors stand that were narrowed block by block, four into one.
+constexpr auto kBlockOrder = [] {
+  std::array<std::int32_t, 16> order = {};
+  constexpr int kBlocks = static_cast<int>(hn::MaxLanes(Floats())) / 4;
+  for (int i = 0; i < 4 * kBlocks; ++i) order[static_cast<std::size_t>(i)] = 4 * (i % kBlocks) + i / kBlocks;
+  return order;
+}();
+
 /// Of the quotients x / d, by d's inverse, which is off by 2^-22 at most: that decides all but what is close to a midpoint,
 /// or large. Four vectors at once.
 void TakeLevels(const float* x, const StoredScales& scales, int n, int low, int high, std::uint8_t* levels) {
@@ -345,12 +354,10 @@ void TakeLevels(const float* x, const StoredScales& scales, int n, int low, int 
   const Ints di;
   const hn::Repartition<std::int16_t, Floats> d16;
   const hn::Repartition<std::uint8_t, Floats> d8;
-  const int lanes = static_cast<int>(hn::Lanes(df));
+  const int lanes = static_cast<int>(hn::Lanes(df)), shift_n = n == 16 ? 4 : 5;  // groups are of 16 or 32
   HWY_ALIGN static constexpr std::uint8_t kInBlock[16] = {0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15};
   const auto in_block = hn::LoadDup128(d8, kInBlock);
-  HWY_ALIGN std::int32_t order[16];
-  for (int i = 0; i < lanes; ++i) order[i] = 4 * (i % (lanes / 4)) + i / (lanes / 4);
-  const auto in_order = hn::SetTableIndices(di, order);
+  const auto in_order = hn::SetTableIndices(di, kBlockOrder.data());
   HWY_ALIGN float inverses[16];
   for (int group = 0; group < 16; group += lanes)  // some of them of no meaning
     hn::Store(hn::Div(set(1), hn::Load(df, scales.d + group)), df, inverses + group);
@@ -361,7 +368,7 @@ void TakeLevels(const float* x, const StoredScales& scales, int n, int low, int 
     hn::Vec<Ints> found[4];
     M decided = hn::FirstN(df, static_cast<std::size_t>(lanes));
     for (int v = 0; v < 4; ++v) {
-      const int i = at + v * lanes, group = i / n;
+      const int i = at + v * lanes, group = i >> shift_n;
       const V q = hn::Mul(hn::Add(load(x + i), set(scales.m[group])), set(inverses[group])), sum = hn::Add(q, shift);
       found[v] = hn::Sub(hn::BitCast(di, sum), hn::Set(di, kOffsetBits));
       decided = hn::And(decided,
@@ -369,7 +376,7 @@ void TakeLevels(const float* x, const StoredScales& scales, int n, int low, int 
     }
     if (HWY_UNLIKELY(!hn::AllTrue(df, decided)))
       for (int v = 0; v < 4; ++v) {
-        const int i = at + v * lanes, group = i / n;
+        const int i = at + v * lanes, group = i >> shift_n;
         found[v] = level_bits(hn::Div(hn::Add(load(x + i), set(scales.m[group])), set(scales.d[group])), low, high);
       }
     // Words of the first two vectors and of the last two, block by block, are the even bytes and the odd ones.

@@ -26,7 +26,11 @@ constexpr float kPrecise = 0x1p-30f, kTame = 0x1p30f;
 /// and these, make less than 60 * 2^-24 of difference, and 10^-5 of what stands on the right.
 struct Stays {
   V inverse, share;
-  HWY_INLINE Stays(V lx, V l2) : inverse(hn::Div(l2, lx)), share(hn::Div(set(kShare), lx)) {}
+  HWY_INLINE Stays(V lx, V l2) {
+    const V one = hn::Div(set(1), lx);
+    inverse = hn::Mul(l2, one);
+    share = hn::Mul(set(kShare), one);
+  }
 
   /// `wxl`: w x l, of quotients limited as levels are. False where anything is no number.
   HWY_INLINE M operator()(V x, V level, V wxl) const {
