@@ -74,6 +74,16 @@ void fit(const float* x, const float* importances, const float* spreads, int fir
 
 template <class Type>
 void read_scales(const std::byte* block, StoredScales& stored) {
+  if constexpr (std::is_same_v<Type, Q3K>) {  // as Q3K::scale(), 16 at once
+    std::uint8_t levels[16];
+    scale_levels_q3_k(block, levels);
+    const float d = half_at(block, 108);
+    for (int group = 0; group < 16; ++group) {
+      stored.d[group] = d * real(levels[group] - 32);
+      stored.m[group] = 0;
+    }
+    return;
+  }
   for (int group = 0; group < 256 / Type::kGroup; ++group) {
     const Affine scale = stored_scale<Type>(block, group);
     stored.d[group] = scale.d;

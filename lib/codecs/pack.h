@@ -15,8 +15,9 @@ namespace ropewalk::codecs {
 inline void add_bits(std::byte& byte, std::uint32_t bits) { byte |= static_cast<std::byte>(bits); }
 
 inline void put_word(std::byte* bytes, std::uint32_t word) {
-  bytes[0] = static_cast<std::byte>(word);
-  bytes[1] = static_cast<std::byte>(word >> 8);
+  static_assert(std::endian::native == std::endian::little);
+  const auto stored = static_cast<std::uint16_t>(word);  // at once: of two bytes, reading it back waits for both
+  std::memcpy(bytes, &stored, 2);
 }
 inline void put_dword(std::byte* bytes, std::uint32_t dword) {
   put_word(bytes, dword);
