@@ -4,6 +4,8 @@
 #include <array>
 #include <map>
 #include <optional>
+#include <set>
+#include <utility>
 
 #include "formats/adapters/adapter_tensors.h"
 #include "formats/adapters/kinds.h"
@@ -23,6 +25,18 @@ constexpr std::int64_t kMostVocabulary = std::int64_t{1} << 26;
 constexpr std::array kPackedParts = {".weight_scale", ".weight_scale_inv", ".weight_packed",
                                      ".qweight",      ".qzeros",           ".absmax",
                                      ".SCB",          "_proj_blocks",      "_proj_scales"};
+
+/// What transformers 5.23.0 renames on loading, in the class and in the files.
+constexpr std::string_view kMlp = ".mlp.", kSparseMoe = ".block_sparse_moe.";
+constexpr std::array kPrefixes = {
+    std::pair{std::string_view("model.language_model."), std::string_view("language_model.model.")},
+    std::pair{std::string_view("model.language_model."), std::string_view("model.")},
+    std::pair{std::string_view("lm_head."), std::string_view("language_model.lm_head.")},
+    std::pair{std::string_view("model.visual."), std::string_view("visual.")},
+    std::pair{std::string_view("model.vision_tower."), std::string_view("vision_tower.vision_model.")},
+    std::pair{std::string_view("model.vision_tower."), std::string_view("vision_tower.")},
+    std::pair{std::string_view("model.multi_modal_projector."), std::string_view("multi_modal_projector.")},
+};
 
 void refuse_packed(const HfFiles& files) {
   for (const TensorPtr& tensor : files.tensors)
@@ -82,18 +96,24 @@ class Settling {
  private:
   bool has(const std::string& name) const { return tensors_.contains(name); }
 
+  /// The one name among those that a renaming may have left it that the files have; none, or several: as it is.
   std::string name_in_files(const std::string& target) const {
     if (has(target)) return target;
-    constexpr std::string_view kMlp = ".mlp.";
-    if (const std::size_t at = target.find(kMlp); at != std::string::npos) {
-      std::string other = target;
-      other.replace(at, kMlp.size(), ".block_sparse_moe.");
-      if (has(other)) return other;
+    std::set<std::string> there;
+    const auto offer = [&](std::size_t at, std::string_view part, std::string_view other) {
+      std::string name = target;
+      name.replace(at, part.size(), other);
+      if (has(name)) there.insert(name);
+    };
+    if (const std::size_t at = target.find(kMlp); at != std::string::npos) offer(at, kMlp, kSparseMoe);
+    for (const auto& [in_class, in_files] : kPrefixes) {
+      if (target.starts_with(in_class)) offer(0, in_class, in_files);
+      if (target.starts_with(in_files)) offer(0, in_files, in_class);
     }
-    const std::size_t dot = target.find('.');
-    const std::string first = target.substr(0, dot + 1), rest = target.substr(dot + 1);
+    const std::string first = target.substr(0, target.find('.') + 1);
     const auto next = tensors_.lower_bound(first);  // the first name that may begin so
-    return has(rest) && (next == tensors_.end() || !next->first.starts_with(first)) ? rest : target;
+    if (next == tensors_.end() || !next->first.starts_with(first)) offer(0, first, "");
+    return there.size() == 1 ? *there.begin() : target;
   }
 
   [[noreturn]] void refuse(ErrorKind kind, const std::string& problem, const std::string& fix) const {

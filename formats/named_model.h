@@ -23,9 +23,11 @@ bool reads_architecture(const Json& config);
 /// Error(unsupported) for weights that are packed and a configuration that does not say how.
 ModelConfig read_named_config(HfFiles& files, std::vector<std::string>& warnings);
 
-/// Before an adapter is merged into such a model: targets get the names that the files have. Of transformers 5.23.0's
-/// renamings two are known: `.mlp.` of what the files of Mixtral and its kin call `.block_sparse_moe.`, and the first part
-/// of a name, which files saved from the class without its head lack.
+/// Before an adapter is merged into such a model: targets get the names that the files have. Known renamings of
+/// transformers 5.23.0: `.mlp.` of what the files of Mixtral and its kin call `.block_sparse_moe.`; the parts of LLaVA,
+/// Gemma 3 and Qwen-VL and their kin (`model.language_model.` and `language_model.model.`, or `model.`), either way round;
+/// and the first part of a name, which files saved from the class without its head lack. A name counts only if the files
+/// have it and no other of these.
 /// Error(bad_input) naming key, tensor and the nearest name where the base has none, Error(unsupported) for what only the
 /// class tells: a tensor that is not floating point, an embedding or head that is or may be tied under names that are not
 /// known, which side of a square Conv1D matrix is which if fan_in_fan_out does not say it as PEFT finds it; and for a GGUF's

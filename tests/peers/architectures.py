@@ -25,6 +25,12 @@ FEW = dict(SHAPE, num_local_experts=3, num_experts_per_tok=2)
 QWEN_MOE = dict(SHAPE, num_experts=3, num_experts_per_tok=2, moe_intermediate_size=12, decoder_sparse_step=1, mlp_only_layers=[])
 LORA = dict(r=3, lora_alpha=5)
 EXPERTS = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
+VISION = dict(hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2, image_size=28, patch_size=14)
+GEMMA3 = dict(text_config=SHAPE, vision_config=VISION, mm_tokens_per_image=4, image_token_index=62, boi_token_index=60, eoi_token_index=61)
+LLAVA = dict(text_config=dict(SHAPE, model_type="llama"), vision_config=dict(VISION, model_type="clip_vision_model"), image_token_index=60)
+QWEN_VL = dict(text_config=dict(SHAPE, rope_parameters=dict(rope_type="default", mrope_section=[1, 1, 2], rope_theta=1e4)),
+               vision_config=dict(depth=1, hidden_size=16, intermediate_size=24, num_heads=2, out_hidden_size=16, patch_size=14),
+               image_token_id=60, video_token_id=61, vision_start_token_id=62, vision_end_token_id=63)
 #  name: class, its shape, the adapter, the type of the base
 CASES = {
     "qwen2": ("qwen2", SHAPE, dict(LORA, target_modules="all-linear"), torch.float32),
@@ -43,11 +49,18 @@ CASES = {
     "qwen3_moe": ("qwen3_moe", QWEN_MOE, dict(LORA, target_modules=["v_proj"], target_parameters=EXPERTS), torch.bfloat16),
     "qwen3_moe-modules": ("qwen3_moe", QWEN_MOE, dict(LORA, target_modules=["v_proj", "gate_proj", "up_proj", "down_proj"]), torch.float32),
     "gpt_oss": ("gpt_oss", FEW, dict(LORA, target_modules=["q_proj", "o_proj"], target_parameters=EXPERTS), torch.bfloat16),
+    "gemma3": ("gemma3", GEMMA3, dict(LORA, target_modules=["q_proj", "down_proj"]), torch.float32),
+    "llava": ("llava", LLAVA, dict(LORA, target_modules=["k_proj", "up_proj", "linear_1"]), torch.bfloat16),
+    "qwen2_5_vl": ("qwen2_5_vl", QWEN_VL, dict(LORA, target_modules=["q_proj", "down_proj", "qkv"]), torch.float32),
 }
 
 
+def kind_of(config):
+    return transformers.AutoModelForImageTextToText if hasattr(config, "vision_config") else transformers.AutoModelForCausalLM
+
+
 def load(folder, dtype):
-    return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="eager").eval()
+    return kind_of(transformers.AutoConfig.from_pretrained(folder)).from_pretrained(folder, dtype=dtype, attn_implementation="eager").eval()
 
 
 def tensors_of(folder):
@@ -67,7 +80,8 @@ def make(name, folder):
     """The base's folder, and the adapter's."""
     kind, shape, adapter, dtype = CASES[name]
     torch.manual_seed(11)
-    model = transformers.AutoModelForCausalLM.from_config(transformers.CONFIG_MAPPING[kind](**shape)).to(dtype)
+    config = transformers.CONFIG_MAPPING[kind](**shape)
+    model = kind_of(config).from_config(config).to(dtype)
     fill(model.parameters(), 0.2)
     base = folder / "base"
     model.save_pretrained(base)

@@ -146,6 +146,30 @@ TEST(MergeNamed, NamesThatFilesHaveInstead) {
     expect_refused(made.merge(), 3,
                    {"targets 'model.layers.0.self_attn.q_proj.weight', which the base's files do not"});
   }
+  // the parts of models of several
+  const std::vector<std::pair<std::string, std::string>> parts = {
+      {"model.language_model.layers.0.q_proj", "language_model.model.layers.0.q_proj"},
+      {"model.language_model.layers.0.q_proj", "model.layers.0.q_proj"},
+      {"model.vision_tower.layers.0.q_proj", "vision_tower.vision_model.layers.0.q_proj"},
+      {"model.visual.blocks.0.q_proj", "visual.blocks.0.q_proj"}};
+  for (const auto& [in_class, in_files] : parts)
+    for (const bool new_files : {false, true}) {
+      const std::string &key = new_files ? in_files : in_class, &held = new_files ? in_class : in_files;
+      SCOPED_TRACE(key);
+      Made made;
+      made.factors = Made::pair(key, 8, 8);
+      made.tensors = {f32_tensor(held + ".weight", {8, 8}), f32_tensor("model.norm.weight", {8})};
+      const Ran ran = made.merge();
+      ASSERT_EQ(ran.exit, 0) << ran.err;
+      EXPECT_EQ(ran.json()["warnings"], Json::array());
+      EXPECT_EQ(ran.json()["modules"][0]["name"], held + ".weight");
+    }
+  {  // two that it may be: neither
+    Made made;
+    made.factors = Made::pair(parts[0].first, 8, 8);
+    made.tensors = {f32_tensor(parts[0].second + ".weight", {8, 8}), f32_tensor(parts[1].second + ".weight", {8, 8})};
+    expect_refused(made.merge(), 3, {"targets '" + parts[0].first + ".weight', which the base's files do not have"});
+  }
   {  // Mixtral's router
     Made made;
     made.config["model_type"] = "mixtral";
