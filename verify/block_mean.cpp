@@ -22,7 +22,7 @@ BlockMean mean_of_blocks(std::span<const Block> blocks) {
   Block total;
   for (const Block& block : blocks) total.sum += block.sum, total.n += block.n;
   if (total.n == 0) return {};
-  BlockMean out{total.sum / total.n, 0};
+  BlockMean out{total.sum / total.n, std::numeric_limits<double>::infinity()};
   const std::size_t n = blocks.size();
   if (n < 2) return out;
   double squares = 0;

@@ -21,7 +21,7 @@ std::size_t block_length(std::size_t positions);
 
 struct BlockMean {
   double value = std::numeric_limits<double>::quiet_NaN();  // where there is no block
-  double error = 0;                                         // half of the interval; 0 of one block, which tells nothing
+  double error = 0;  // half of the interval; infinite of one block, which has no spread
 };
 /// A ratio of sums (Cochran, Sampling Techniques, 3rd ed., section 6.3), Student's t with as many degrees of freedom as
 /// blocks less one.

@@ -12,7 +12,8 @@ namespace ropewalk::verify {
 ///   kl_median, kl_p999: order statistics (binomial, normal approximation); past the largest seen there is nothing to say, so
 ///     that is `high` where the text is too short for a bound.
 ///   kl_max: itself; it is of this text alone.
-/// Both ends are the value where no two blocks can be cut, NaN where there is none.
+/// Where no two blocks can be cut nothing bounds a mean but its own range: infinity, 0 of what is not negative, 1 of a
+/// share. NaN where there is no block.
 Interval confidence(Figure figure, const LogitsReport& report, int from, std::optional<int> to);
 
 }  // namespace ropewalk::verify

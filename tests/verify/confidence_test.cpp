@@ -5,6 +5,7 @@
 #include <cmath>
 #include <functional>
 #include <iostream>
+#include <limits>
 #include <random>
 
 namespace ropewalk::verify {
@@ -30,6 +31,36 @@ TEST(Confidence, OfAMeanByHand) {
   const Interval flat = confidence(Figure::kl_mean, report_of(4, 64, [](int, int) { return of_kl(0.25); }), 0, {});
   EXPECT_EQ(flat.low, 0.25);
   EXPECT_EQ(flat.high, 0.25);
+}
+
+// Of one position there is no spread, whatever its value: a mean's bound is then the end of what it can be at all, and the
+// gate says that it cannot tell. The same value at two positions: Student's t of one degree of freedom, tan(0.45 pi).
+TEST(Confidence, OfOneBlockThereIsNone) {
+  const auto score = [](int, int t) {
+    return PairScore{.nll_a = 2, .nll_b = 2 + 0.001 * t, .kl = 0.001 * (t + 1), .same_top1 = true};
+  };
+  LogitsReport report = report_of(1, 64, score);
+  const auto of = [&](Figure figure, int to) { return confidence(figure, report, 0, to); };
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  EXPECT_EQ(of(Figure::kl_mean, 1).low, 0);
+  EXPECT_EQ(of(Figure::kl_mean, 1).high, kInfinity);
+  EXPECT_EQ(of(Figure::top1, 1).low, 0);
+  EXPECT_EQ(of(Figure::top1, 1).high, 1);
+  EXPECT_EQ(of(Figure::ppl_ratio, 1).low, 0);
+  EXPECT_EQ(of(Figure::ppl_ratio, 1).high, kInfinity);
+  EXPECT_EQ(of(Figure::nll_difference, 1).low, -kInfinity);
+  // 0.001 and 0.002: mean 0.0015, its standard error 0.0005
+  EXPECT_NEAR(of(Figure::kl_mean, 2).high, 0.0015 + std::tan(0.45 * 3.14159265358979) * 0.0005, 1e-6);
+  const auto gate = [&](Figure figure, Bound bound, double limit, int to) {
+    return apply_gates({{figure, bound, limit, Positions{0, to}}}, report)[0];
+  };
+  for (const Gate& one : {gate(Figure::kl_mean, Bound::max, 100, 1), gate(Figure::top1, Bound::min, 0.01, 1),
+                          gate(Figure::ppl_ratio, Bound::max, 100, 1)}) {
+    EXPECT_FALSE(one.pass) << one.name;
+    EXPECT_TRUE(one.inconclusive()) << one.name;
+  }
+  EXPECT_FALSE(gate(Figure::kl_mean, Bound::max, 1e-4, 1).inconclusive()) << "past the limit it fails";
+  EXPECT_TRUE(gate(Figure::kl_mean, Bound::max, 100, 2).pass);
 }
 
 // Both ends of Wilson's interval p solve |share - p| = z sqrt(p (1 - p) / n), 0 and 1 apart.
