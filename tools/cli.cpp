@@ -8,6 +8,7 @@
 
 #include "lib/error.h"
 #include "lib/nearest_word.h"
+#include "tools/common_options.h"
 #include "tools/one_line.h"
 #include "tools/render.h"
 #include "verify/no_threads.h"
@@ -36,22 +37,23 @@ Failure failure_of(const Error& e) {
   return {error_kind_name(e.kind()), e.problem(), e.fix(), e.what(), e.where(), exit_code(e.kind())};
 }
 
+Json failure_json(const Failure& failure) {
+  const auto or_null = [](const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); };
+  const auto if_known = [](const auto& value) { return value ? Json(*value) : Json(nullptr); };
+  return {{"kind", failure.kind},
+          {"exit", failure.exit},
+          {"path", or_null(failure.where.path)},
+          {"offset", if_known(failure.where.offset)},
+          {"line", if_known(failure.where.line)},
+          {"column", if_known(failure.where.column)},
+          {"pointer", if_known(failure.where.pointer)},
+          {"message", failure.problem},
+          {"fix", or_null(failure.fix)}};
+}
+
 int report(const Failure& failure, bool json, const Io& io) {
-  if (json) {
-    const auto or_null = [](const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); };
-    const auto if_known = [](const auto& value) { return value ? Json(*value) : Json(nullptr); };
-    io.out << json_text({{"error",
-                          {{"kind", failure.kind},
-                           {"exit", failure.exit},
-                           {"path", or_null(failure.where.path)},
-                           {"offset", if_known(failure.where.offset)},
-                           {"line", if_known(failure.where.line)},
-                           {"column", if_known(failure.where.column)},
-                           {"pointer", if_known(failure.where.pointer)},
-                           {"message", failure.problem},
-                           {"fix", or_null(failure.fix)}}}})
-           << std::flush;
-  }
+  if (json) io.out << json_text({{"error", failure_json(failure)}}) << std::flush;
+  io.failed.push_back(one_line(failure.line));
   io.err << (io.color ? "\033[31merror:\033[0m " : "error: ") << one_line(failure.line) << "\n" << std::flush;
   return failure.exit;
 }
@@ -66,6 +68,26 @@ Error unreachable(const std::filesystem::filesystem_error& e) {
                  "change to a folder that is there, or give the whole path");
   return Error(ErrorKind::io, {.path = e.path1().string()}, "cannot be reached: " + e.code().message(),
                "check the path");
+}
+
+/// Of what is being handled.
+Failure current_failure() {
+  try {
+    throw;
+  } catch (const Error& e) {
+    return failure_of(e);
+  } catch (const std::bad_alloc&) {
+    return failure_of(Error(ErrorKind::io, {}, "out of memory", "use fewer threads or a machine with more memory"));
+  } catch (const std::filesystem::filesystem_error& e) {
+    return failure_of(unreachable(e));
+  } catch (const std::exception& e) {
+    // TBB's own words, a std::runtime_error without code
+    if (std::string_view(e.what()).find("pthread_create") != std::string_view::npos)
+      return failure_of(verify::no_more_threads());
+    const std::string problem = std::string("internal error: ") + e.what(),
+                      fix = "this is a fault of ropewalk: please report it";
+    return {"internal", problem, fix, problem + "; " + fix};
+  }
 }
 
 std::string overview() {
@@ -106,21 +128,21 @@ int run_cli(std::span<const std::string> arguments, Io& io) {
   } catch (const HelpRequested& help) {
     io.out << help.text << std::flush;
     return io.out ? 0 : report(failure_of(unwritable_output()), false, io);
-  } catch (const Error& e) {
-    return report(failure_of(e), json, io);
-  } catch (const std::bad_alloc&) {
-    return report(
-        failure_of(Error(ErrorKind::io, {}, "out of memory", "use fewer threads or a machine with more memory")), json,
-        io);
-  } catch (const std::filesystem::filesystem_error& e) {
-    return report(failure_of(unreachable(e)), json, io);
-  } catch (const std::exception& e) {
-    // TBB's own words, a std::runtime_error without code
-    if (std::string_view(e.what()).find("pthread_create") != std::string_view::npos)
-      return report(failure_of(verify::no_more_threads()), json, io);
-    const std::string problem = std::string("internal error: ") + e.what(),
-                      fix = "this is a fault of ropewalk: please report it";
-    return report({"internal", problem, fix, problem + "; " + fix}, json, io);
+  } catch (const std::exception&) {
+    return report(current_failure(), json, io);
+  }
+}
+
+int reporting_errors(const std::string& command, const CommonOptions& common, const std::function<int()>& work) {
+  try {
+    return work();
+  } catch (const std::exception&) {
+    const Failure failure = current_failure();
+    Output error{.command = command, .error = failure_json(failure)};
+    error.checks = {{command, false, one_line(failure.line)}};
+    error.text("error: " + one_line(failure.line));
+    report_error(error, common);
+    throw;
   }
 }
 

@@ -17,6 +17,10 @@ struct Command {
   std::function<std::vector<std::string>()> option_names;     // for completions
 };
 
+struct CommonOptions;
+/// work(), and what it throws: before it goes on its way, the --report files have it.
+int reporting_errors(const std::string& command, const CommonOptions& common, const std::function<int()>& work);
+
 /// A command from its options struct, its grammar and its work.
 template <class Options>
 Command make_command(const char* name, const char* summary, void (*declare)(CommandLine&, Options&),
@@ -27,7 +31,9 @@ Command make_command(const char* name, const char* summary, void (*declare)(Comm
     CommandLine line(name, summary);
     declare(line, options);
     line.parse(arguments);
-    return work(options, io);
+    if constexpr (requires { options.common; })
+      return reporting_errors(name, options.common, [&] { return work(options, io); });
+    else return work(options, io);
   };
   command.option_names = [=] {
     Options options;

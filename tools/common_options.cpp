@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <filesystem>
+#include <fstream>
 #include <limits>
 #include <ostream>
 #include <set>
@@ -186,7 +187,7 @@ formats::Source open_tokenizer(const std::string& text, const CommonOptions& com
 namespace {
 
 std::string report_text(const std::string& extension, const Output& output) {
-  if (extension == ".json") return json_text(envelope(output));
+  if (extension == ".json") return json_text(output.error ? Json{{"error", *output.error}} : envelope(output));
   if (extension == ".md") return render_markdown(output);
   if (extension == ".csv") return render_csv(output);
   if (extension == ".sarif") return json_text(*output.sarif);
@@ -237,6 +238,30 @@ void check_reports(const CommonOptions& common, const ReportKinds& kinds) {
 
 namespace {
 
+/// Of this program, by how it begins: what stands there may be anything else by the time a command fails.
+bool is_report(const std::filesystem::path& file) {
+  std::string head(512, '\0');
+  std::ifstream in(file, std::ios::binary);
+  in.read(head.data(), static_cast<std::streamsize>(head.size()));
+  head.resize(static_cast<std::size_t>(in.gcount()));
+  return head.find("ropewalk") != std::string::npos || head.starts_with("{\n  \"error\": {");
+}
+
+}  // namespace
+
+void report_error(const Output& error, const CommonOptions& common) noexcept {
+  for (const std::string& report : common.reports) try {
+      const std::string extension = std::filesystem::path(report).extension().string();
+      if (extension != ".json" && extension != ".xml" && extension != ".html" && extension != ".md") continue;
+      if (std::filesystem::exists(report) && !(common.overwrite && is_report(report))) continue;
+      refuse_model_file(report);
+      write_file(report, report_text(extension, error), {.overwrite = common.overwrite, .sync = false});
+    } catch (const std::exception&) {  // the error itself is what is told
+    }
+}
+
+namespace {
+
 void print_and_report(const Output& output, const CommonOptions& common, const Io& io) {
   io.out << (common.json ? json_text(envelope(output)) : render_text(output)) << std::flush;
   if (!io.out) throw unwritable_output();
@@ -249,6 +274,8 @@ void print_and_report(const Output& output, const CommonOptions& common, const I
 }  // namespace
 
 void emit(const Output& output, const CommonOptions& common, const Io& io) {
+  for (const Check& check : output.checks)
+    if (!check.pass) io.failed.push_back(check.name + " " + check.message);
   try {
     print_and_report(output, common, io);
   } catch (const Error& error) {

@@ -71,7 +71,9 @@ std::string table_html(const Table& table) {
   return out + "</tbody>\n</table></div>\n";
 }
 
-std::string verdict_html(const std::vector<Check>& checks) {
+std::string verdict_html(const Output& output) {
+  const std::vector<Check>& checks = output.checks;
+  if (output.error) return "<p class=\"verdict fail\">ERROR: the command ended without a result</p>\n";
   if (checks.empty()) return "";
   const auto passed = std::ranges::count(checks, true, &Check::pass);
   const bool all = passed == std::ranges::ssize(checks);
@@ -88,7 +90,7 @@ std::string render_html(const Output& output) {
       "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" "
       "content=\"width=device-width, initial-scale=1\">\n<title>" +
       svg_text(name + of) + "</title>\n<style>" + kStyle + "</style>\n</head>\n<body>\n<h1>" + svg_text(name) +
-      "</h1>\n" + verdict_html(output.checks);
+      "</h1>\n" + verdict_html(output);
   for (const std::string& warning : each_once(output.warnings))
     out += "<p class=\"warning\">warning: " + svg_text(warning) + "</p>\n";
   if (!output.drawings.empty()) {

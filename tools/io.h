@@ -4,6 +4,7 @@
 #include <iosfwd>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "lib/error.h"
 
@@ -16,9 +17,10 @@ struct Io {
   std::ostream& out;  // results
   std::ostream& err;  // progress, warnings, errors
   bool err_is_terminal = false;
-  bool color = false;                         // standard error is a terminal and NO_COLOR is not set
-  std::filesystem::path hub_cache;            // HF_HUB_CACHE, or HF_HOME/hub, or ~/.cache/huggingface/hub
-  mutable std::set<std::string> warned = {};  // what standard error has had: each warning is said once
+  bool color = false;                            // standard error is a terminal and NO_COLOR is not set
+  std::filesystem::path hub_cache;               // HF_HUB_CACHE, or HF_HOME/hub, or ~/.cache/huggingface/hub
+  mutable std::set<std::string> warned = {};     // what standard error has had: each warning is said once
+  mutable std::vector<std::string> failed = {};  // why the command ends with another code than 0: gates, its error
 };
 
 /// HF_HUB_CACHE, else HF_HOME/hub, else ~/.cache/huggingface/hub: the order of huggingface_hub.

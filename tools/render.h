@@ -50,6 +50,7 @@ struct Output {
   std::optional<Json> sarif = {};      // a whole SARIF 2.1.0 log: what a .sarif holds
   // outputs that are in place, whatever becomes of the words about them
   std::vector<std::string> written = {};
+  std::optional<Json> error = {};  // the command failed: what --json has of it, in place of everything else
 
   void text(std::string lines) { blocks.emplace_back(std::move(lines)); }
   void table(Table t) { blocks.emplace_back(std::move(t)); }
@@ -65,7 +66,8 @@ std::string render_text(const Output& output);
 std::string render_markdown(const Output& output);
 /// Output::csv, or where it is not set the tables, one after the other with an empty line between (RFC 4180).
 std::string render_csv(const Output& output);
-/// JUnit: one test case per check; a command without checks is one case that passed.
+/// JUnit: one test case per check; a command without checks is one case that passed. Of an error the checks are errors,
+/// not failures.
 std::string render_junit(const Output& output);
 std::string render_table(const Table& table);
 /// One page that needs nothing beside it and no script, light or dark as the viewer prefers: verdict, warnings,

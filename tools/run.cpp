@@ -55,7 +55,8 @@ struct StepState {
   std::string state;   // "up to date", "done", "failed", "not run", "would run"
   std::string reason;  // why it is not up to date
   Record record;
-  std::string text;  // what it printed
+  std::string text;                      // what it printed
+  std::vector<std::string> failed = {};  // gates that did, or the error it ended with
 };
 
 /// Paths that a word of a command names: itself, or the parts of a SOURCE.
@@ -207,10 +208,11 @@ void execute(const RecipeStep& step, StepState& state, ContentHashes& hashes, co
       std::ranges::find(words, "-q") == words.end())
     words.emplace_back("--quiet");
   std::ostringstream out;
-  Io inner{io.in, out, io.err, io.err_is_terminal, io.color, io.hub_cache, {}};
+  Io inner{io.in, out, io.err, io.err_is_terminal, io.color, io.hub_cache, {}, {}};
   if (!options.common.quiet) io.err << "run: " << step.name << "\n";
   state.record.exit = run_cli(words, inner);
   state.text = out.str();
+  state.failed = std::move(inner.failed);
   while (state.text.ends_with('\n')) state.text.pop_back();
   state.state = state.record.ended_well() ? "done" : "failed";
   if (!state.record.ended_well()) return;
@@ -302,8 +304,9 @@ Output output_of(const Recipe& recipe, const std::vector<StepState>& states) {
                                     {"inputs", recorded_json(state.record.inputs)},
                                     {"outputs", recorded_json(state.record.outputs)},
                                     {"exit", ran ? Json(*state.record.exit) : Json(nullptr)}});
-    output.checks.push_back({step.name, ran && state.record.ended_well(),
-                             ran ? "exit " + std::to_string(*state.record.exit) : state.state});
+    std::string why = ran ? "exit " + std::to_string(*state.record.exit) : state.state;
+    for (const std::string& one : state.failed) why += (&one == &state.failed.front() ? ": " : "; ") + one;
+    output.checks.push_back({step.name, ran && state.record.ended_well(), why});
   }
   output.csv = table;
   output.table(std::move(table));

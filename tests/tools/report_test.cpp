@@ -114,6 +114,49 @@ TEST(Html, EscapesWhatItShowsAndNeedsNothing) {
 namespace ropewalk::tools::test {
 namespace {
 
+// A run without a verdict says why in every report that can say it, and touches nothing that is no report.
+TEST(Report, ErrorsAreReported) {
+  const Scratch scratch;
+  const std::string base = model("tolstoy-4m"), text = (scratch / "text.txt").string();
+  spill(text, "too little <&>");
+  const auto file = [&](const std::string& name) { return (scratch / name).string(); };
+  const auto judge = [&](std::vector<std::string> more) {
+    std::vector<std::string> words = {"verify", base, "--against", base, "-c", "64", "--json", "-q"};
+    words.insert(words.end(), more.begin(), more.end());
+    return run(words);
+  };
+  std::vector<std::string> all = {"-f", text};
+  for (const char* name : {"e.xml", "e.json", "e.html", "e.md", "e.csv", "e.svg", "e.sarif"})
+    all.insert(all.end(), {"--report", file(name)});
+  const Ran ran = judge(all);
+  ASSERT_EQ(ran.exit, 3) << ran.err;
+  const std::string line = ran.err.substr(0, ran.err.size() - 1), page = slurp(scratch / "e.html"),
+                    junit = slurp(scratch / "e.xml");
+  EXPECT_EQ(ran.err_lines().size(), 1u);
+  EXPECT_EQ(slurp(scratch / "e.json"), ran.out) << "the error object of --json";
+  EXPECT_NE(junit.find("<testsuite name=\"ropewalk verify\" tests=\"1\" failures=\"0\" errors=\"1\">"),
+            std::string::npos)
+      << junit;
+  EXPECT_NE(junit.find("name=\"verify\"><error message=\"" + line.substr(7)), std::string::npos) << junit;
+  EXPECT_EQ(unbalanced(page), "");
+  EXPECT_NE(page.find("ERROR: the command ended without a result"), std::string::npos) << page;
+  EXPECT_NE(page.find(line), std::string::npos) << page;
+  EXPECT_NE(slurp(scratch / "e.md").find(line), std::string::npos);
+  for (const char* name : {"e.csv", "e.svg", "e.sarif"}) EXPECT_FALSE(fs::exists(scratch / name)) << name;
+
+  // an earlier verdict is replaced where --overwrite says so, what is no report never
+  spill(scratch / "mine.xml", "somebody's");
+  ASSERT_EQ(judge({"-f", fixture("goldens/perplexity/doc-1.txt"), "--report", file("v.xml")}).exit, 0);
+  const std::string passed = slurp(scratch / "v.xml");
+  EXPECT_NE(passed.find(" errors=\"0\""), std::string::npos);
+  EXPECT_EQ(judge({"-f", text, "--report", file("v.xml")}).exit, 5) << "it exists";
+  EXPECT_EQ(slurp(scratch / "v.xml"), passed);
+  EXPECT_EQ(judge({"-f", text, "--report", file("v.xml"), "--report", file("mine.xml"), "--overwrite"}).exit, 3);
+  EXPECT_NE(slurp(scratch / "v.xml").find("<error"), std::string::npos);
+  EXPECT_EQ(slurp(scratch / "mine.xml"), "somebody's");
+  EXPECT_EQ(judge({"-f", text, "--report", file("e.json"), "--overwrite"}).exit, 3) << "an error is a report, too";
+}
+
 TEST(Report, PagesOfTheJudges) {
   const Scratch scratch;
   const std::string base = model("tolstoy-4m-yarn-2k"), text = fixture("goldens/perplexity/doc-1.txt");

@@ -134,8 +134,11 @@ TEST_F(Recipes, GatesFailTogetherAndAgain) {
   strict["gates"][1]["command"].back() = "ppl=1";
   write(strict);
   for (int again = 0; again < 2; ++again) {
-    const Ran ran = go();
+    const Ran ran = go({"--report", "gates.xml", "--overwrite"});
     EXPECT_EQ(ran.exit, 1);
+    const std::string junit = slurp(scratch / "gates.xml");
+    EXPECT_NE(junit.find("name=\"q8\"><failure message=\"exit 1: kl_mean "), std::string::npos) << junit;
+    EXPECT_NE(junit.find("name=\"ppl\"><failure message=\"exit 1: m-f16.gguf: ppl@64 "), std::string::npos) << junit;
     EXPECT_EQ(states(ran), again ? "long: up to date, quants: up to date, q8: failed, ppl: failed"
                                  : "long: done, quants: done, q8: failed, ppl: failed");
     EXPECT_EQ(ran.json()["pass"], false);
