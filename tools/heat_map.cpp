@@ -9,7 +9,8 @@
 namespace ropewalk::tools {
 namespace {
 
-constexpr double kLeft = 96, kCellWidth = 76, kCellHeight = 30, kTop = 50, kBetween = 72, kLetter = 7.2;
+constexpr double kLeft = 96, kCellWidth = 76, kCellHeight = 30, kTop = 50, kBetween = 72, kLetter = 7.2,
+                 kTitleLetter = 9, kMargin = 20, kNarrow = 350;  // a phone's page
 
 /// Colours of 0, 0.5 and 1, dark enough or pale enough for black text on all of them.
 std::string color(double share) {
@@ -30,8 +31,37 @@ std::string words(double x, double y, const std::string& css, const std::string&
 
 std::string percent(double share) { return std::to_string(std::lround(share * 100)) + "%"; }
 
-std::string draw(const HeatMap& map, double top, const std::string& column_axis, const std::string& row_axis) {
-  std::string out = words(kLeft, top, "name", map.title) + words(kLeft - 8, top + 18, "axis end", row_axis);
+/// `text` in lines that fit into `width`, broken between words, or within one that is longer than a line.
+std::vector<std::string> lines_of(const std::string& text, double width, double letter) {
+  const auto most = static_cast<std::size_t>((width - 2 * kMargin) / letter);
+  std::vector<std::string> lines;
+  for (std::size_t at = 0; at < text.size();) {
+    std::size_t end = std::min(at + most, text.size());
+    if (end < text.size()) {
+      const std::size_t space = text.rfind(' ', end);
+      if (space != std::string::npos && space > at) end = space;
+      else
+        while (end > at + 1 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;  // within a character
+    }
+    lines.push_back(text.substr(at, end - at));
+    at = end + (end < text.size() && text[end] == ' ' ? 1 : 0);
+  }
+  return lines;
+}
+
+/// Lines below each other from y on; the y of the last.
+double add_lines(const std::vector<std::string>& lines, double y, double height, const char* css, std::string& out) {
+  for (std::size_t line = 0; line < lines.size(); ++line)
+    out += words(kMargin, y + double(line) * height, css, lines[line]);
+  return y + double(std::max<std::size_t>(1, lines.size()) - 1) * height;
+}
+
+/// From `top` on; moves it to where the panel ends.
+std::string draw(const HeatMap& map, double width, double& top, const std::string& column_axis,
+                 const std::string& row_axis) {
+  std::string out;
+  top = add_lines(lines_of(map.title, width, kLetter), top, 17, "name", out);
+  out += words(kLeft - 8, top + 18, "axis end", row_axis);
   for (std::size_t column = 0; column < map.columns.size(); ++column)
     out += words(kLeft + (double(column) + 0.5) * kCellWidth, top + 18, "axis middle", map.columns[column]);
   for (std::size_t row = 0; row < map.rows.size(); ++row) {
@@ -44,21 +74,21 @@ std::string draw(const HeatMap& map, double top, const std::string& column_axis,
              words(x + kCellWidth / 2 - 1, y + 19, "value middle", percent(share));
     }
   }
-  return out + words(kLeft + double(map.columns.size()) * kCellWidth / 2,
-                     top + 26 + double(map.rows.size()) * kCellHeight + 16, "axis middle", column_axis);
+  top += 26 + double(map.rows.size()) * kCellHeight;
+  return out + words(kLeft + double(map.columns.size()) * kCellWidth / 2, top + 16, "axis middle", column_axis);
 }
 
 }  // namespace
 
 Drawing heat_maps(const std::string& title, const std::string& column_axis, const std::string& row_axis,
                   const std::vector<HeatMap>& maps) {
-  double width = kLeft + 40 + double(title.size()) * kLetter * 1.25, top = kTop + 24;
-  std::string body = words(20, 30, "title", title);
+  double width = kNarrow;  // of cells alone, which cannot be broken
+  for (const HeatMap& map : maps) width = std::max(width, kLeft + 24 + double(map.columns.size()) * kCellWidth);
+  std::string body;
+  double top = add_lines(lines_of(title, width, kTitleLetter), 30, 20, "title", body) + kTop - 6;
   for (const HeatMap& map : maps) {
-    width = std::max(
-        {width, kLeft + 24 + double(map.columns.size()) * kCellWidth, kLeft + 40 + double(map.title.size()) * kLetter});
-    body += draw(map, top, column_axis, row_axis);
-    top += 26 + double(map.rows.size()) * kCellHeight + kBetween;
+    body += draw(map, width, top, column_axis, row_axis);
+    top += kBetween;
   }
   const double height = top - kBetween + 30;
   return {title, width, height, svg_image(title, width, height, body)};

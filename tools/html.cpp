@@ -26,7 +26,7 @@ pre{background:var(--box);border-radius:6px;padding:.8rem;white-space:pre-wrap;o
 table{border-collapse:collapse;font-variant-numeric:tabular-nums}
 th,td{padding:.3rem .7rem;border-bottom:1px solid var(--line);text-align:left;overflow-wrap:normal}
 .number{text-align:right;white-space:nowrap}
-th,td:first-child{white-space:normal;overflow-wrap:anywhere}
+th,th.number:first-child,td:first-child{white-space:normal;overflow-wrap:anywhere}
 th{color:var(--quiet);font-weight:600}
 th:first-child,td:first-child{min-width:8rem}
 .drawings{display:flex;flex-wrap:wrap;gap:1rem;margin:1rem 0}
@@ -34,7 +34,7 @@ figure{margin:0;border:1px solid var(--line);border-radius:6px;overflow-x:auto;m
 figure svg{display:block;max-width:100%;height:auto}
 figure.wide svg{max-width:none}
 footer{color:var(--quiet);font-size:.85rem;margin-top:2rem}
-@media (min-width:66rem){figure.small{flex:1 1 30rem}figure.small svg{width:100%}}
+@media (min-width:66rem){figure.small{flex:1 1 30rem;max-width:40rem}figure.small svg{width:100%}}
 @media print{figure{break-inside:avoid}}
 )";
 

@@ -3,6 +3,7 @@
 #include <sstream>
 
 #include "tests/tools/command.h"
+#include "tools/heat_map.h"
 #include "tools/line_chart.h"
 #include "tools/render.h"
 
@@ -155,6 +156,22 @@ TEST(Report, ErrorsAreReported) {
   EXPECT_NE(slurp(scratch / "v.xml").find("<error"), std::string::npos);
   EXPECT_EQ(slurp(scratch / "mine.xml"), "somebody's");
   EXPECT_EQ(judge({"-f", text, "--report", file("e.json"), "--overwrite"}).exit, 3) << "an error is a report, too";
+}
+
+// What one sees on a phone without scrolling is the whole title.
+TEST(Report, ATitleIsNoWiderThanAPhone) {
+  const std::string title = "passkey in grass, 4 keys asked for at each depth, seed 1",
+                    name = "/a/long/path/without/any/blank/to/break/it/at/SmolLM2-135M-Instruct.Q4_1.gguf";
+  const Drawing narrow = heat_maps(title, "tokens", "depth", {{name, {"1", "2"}, {"0%"}, {{0, 1}}}}),
+                wide = heat_maps(title, "tokens", "depth", {{"m", std::vector<std::string>(8, "1"), {}, {}}});
+  EXPECT_LE(narrow.width, 356);
+  EXPECT_EQ(count(narrow.svg, "class=\"title\""), 2u);
+  EXPECT_EQ(count(narrow.svg, "class=\"name\""), 2u);
+  EXPECT_EQ(count(wide.svg, "class=\"title\""), 1u);
+  std::string shown;
+  for (std::size_t at = 0; (at = narrow.svg.find("class=\"name\">", at)) != std::string::npos;)
+    at += 13, shown += narrow.svg.substr(at, narrow.svg.find('<', at) - at);
+  EXPECT_EQ(shown, name) << "nothing of it is left out";
 }
 
 TEST(Report, PagesOfTheJudges) {
