@@ -19,6 +19,34 @@ struct Release {
 using Compressor = std::unique_ptr<ZSTD_CCtx, Release<ZSTD_CCtx, ZSTD_freeCCtx>>;
 using Decompressor = std::unique_ptr<ZSTD_DCtx, Release<ZSTD_DCtx, ZSTD_freeDCtx>>;
 
+/// Sees what comes out of all frames, a block at a time, and says how much it was.
+template <class See>
+std::uint64_t decompress(std::span<const std::byte> file, std::uint64_t max_bytes, const std::string& path, See&& see) {
+  const Decompressor context(ZSTD_createDCtx());
+  if (!context) throw std::bad_alloc();
+  std::vector<std::byte> block(ZSTD_DStreamOutSize());
+  std::uint64_t total = 0;
+  ZSTD_inBuffer in{file.data(), file.size(), 0};
+  std::size_t left = 1;  // of the frame that is being read
+  while (in.pos < in.size || left > 0) {
+    const std::uint64_t before = in.pos;
+    ZSTD_outBuffer piece{block.data(), block.size(), 0};
+    left = ZSTD_decompressStream(context.get(), &piece, &in);
+    if (ZSTD_isError(left))
+      throw Error(ErrorKind::bad_input, {.path = path, .offset = before},
+                  std::string("the compressed data is damaged: ") + ZSTD_getErrorName(left), "fetch the file again");
+    if (piece.pos > max_bytes - total)
+      throw Error(ErrorKind::bad_input, {.path = path},
+                  "holds more than " + std::to_string(max_bytes) + " bytes once decompressed", "give a smaller file");
+    total += piece.pos;
+    see(std::span(block).first(piece.pos));
+    if (left > 0 && in.pos == in.size && piece.pos < block.size())
+      throw Error(ErrorKind::bad_input, {.path = path, .offset = file.size()},
+                  "the compressed data ends within a frame", "the file is cut short: fetch it again");
+  }
+  return total;
+}
+
 }  // namespace
 
 std::vector<std::byte> zstd_compressed(std::span<const std::byte> bytes) {
@@ -35,26 +63,11 @@ std::vector<std::byte> zstd_compressed(std::span<const std::byte> bytes) {
 
 std::vector<std::byte> zstd_decompressed(std::span<const std::byte> file, std::uint64_t max_bytes,
                                          const std::string& path) {
-  const Decompressor context(ZSTD_createDCtx());
-  if (!context) throw std::bad_alloc();
-  std::vector<std::byte> out, block(ZSTD_DStreamOutSize());
-  ZSTD_inBuffer in{file.data(), file.size(), 0};
-  std::size_t left = 1;  // of the frame that is being read
-  while (in.pos < in.size || left > 0) {
-    const std::uint64_t before = in.pos;
-    ZSTD_outBuffer piece{block.data(), block.size(), 0};
-    left = ZSTD_decompressStream(context.get(), &piece, &in);
-    if (ZSTD_isError(left))
-      throw Error(ErrorKind::bad_input, {.path = path, .offset = before},
-                  std::string("the compressed data is damaged: ") + ZSTD_getErrorName(left), "fetch the file again");
-    if (piece.pos > max_bytes - out.size())
-      throw Error(ErrorKind::bad_input, {.path = path},
-                  "holds more than " + std::to_string(max_bytes) + " bytes once decompressed", "give a smaller file");
-    out.insert(out.end(), block.begin(), block.begin() + static_cast<std::ptrdiff_t>(piece.pos));
-    if (left > 0 && in.pos == in.size && piece.pos < block.size())
-      throw Error(ErrorKind::bad_input, {.path = path, .offset = file.size()},
-                  "the compressed data ends within a frame", "the file is cut short: fetch it again");
-  }
+  const std::uint64_t bytes = decompress(file, max_bytes, path, [](std::span<const std::byte>) {});
+  std::vector<std::byte> out;
+  out.reserve(bytes);
+  decompress(file, max_bytes, path,
+             [&](std::span<const std::byte> block) { out.insert(out.end(), block.begin(), block.end()); });
   return out;
 }
 

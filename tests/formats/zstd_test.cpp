@@ -1,6 +1,7 @@
 #include "formats/zstd.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <cstring>
 #include <string_view>
@@ -75,6 +76,14 @@ TEST(Zstd, HoldsNoMoreThanAllowed) {
   const auto bomb = zstd_compressed(std::vector<std::byte>(std::size_t{64} << 20));
   EXPECT_LT(bomb.size(), 10'000u);
   EXPECT_NE(refusal(bomb, 1 << 20).find("more than 1048576 bytes"), std::string::npos);
+  rusage before{}, after{};
+  getrusage(RUSAGE_SELF, &before);
+  const auto large = zstd_compressed(std::vector<std::byte>(std::size_t{1} << 20));
+  std::vector<std::byte> frames;  // 512 of them: 512 MiB
+  for (int i = 0; i < 512; ++i) frames.insert(frames.end(), large.begin(), large.end());
+  EXPECT_NE(refusal(frames, (std::uint64_t{512} << 20) - 1), "");
+  getrusage(RUSAGE_SELF, &after);
+  EXPECT_LT(after.ru_maxrss - before.ru_maxrss, 64 << 10) << "what is refused is not kept";
 }
 
 }  // namespace
