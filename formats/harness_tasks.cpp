@@ -46,14 +46,18 @@ class Row {
     for (std::size_t i = 0; i < list.size(); ++i) out.push_back(string(pointer + "/" + std::to_string(i)));
     return out;
   }
-  /// Each of 0 or 1.
-  std::vector<bool> flags(const std::string& pointer) const {
+  /// Ones, at least one and at most `most`, before zeros.
+  std::vector<bool> flags(const std::string& pointer, std::size_t most) const {
     const Json& list = filled(pointer, "a list of 0 and 1");
     std::vector<bool> out;
+    std::size_t ones = 0;
     for (std::size_t i = 0; i < list.size(); ++i) {
       if (list[i] != 0 && list[i] != 1) wrong(pointer + "/" + std::to_string(i), list[i], "0 or 1");
       out.push_back(list[i] == 1);
+      ones += out.back() && ones == i ? 1 : 0;
     }
+    if (ones == 0 || ones > most || std::ranges::count(out, true) != std::ptrdiff_t(ones))
+      wrong(pointer, list, "1 for the right choices, which come first (of mc1 one), and 0 for the others");
     return out;
   }
   /// A whole number below `end`, as a number or in quotes.
@@ -158,12 +162,13 @@ HarnessRow mmlu_row(const Row& row) {
   return out;
 }
 
-/// The right answer of mc1 is the first, whatever its labels say: the harness does not look at them.
+/// The harness takes the first choice of mc1 for the right one without a look at its labels, and those of mc2 before the
+/// first 0, which it needs, for the true ones: labels that say otherwise are refused.
 HarnessRow truthfulqa_row(const Row& row, const std::string& targets) {
   HarnessRow out;
   out.question = std::string(kTruthfulQaPrompt) + "\n\nQ: " + row.string("/question") + "\nA:";
   out.choices = row.strings("/" + targets + "/choices");
-  out.is_true = row.flags("/" + targets + "/labels");
+  out.is_true = row.flags("/" + targets + "/labels", targets == "mc1_targets" ? 1 : out.choices.size() - 1);
   same_size(row, "/" + targets + "/labels", out.is_true.size(), out.choices.size());
   return out;
 }

@@ -74,10 +74,15 @@ struct TaskRows {
 TaskRows read_rows(const std::vector<std::string>& files, const Io& io) {
   TaskRows out;
   for (const std::string& file : files) {
-    const std::string text = read_text(file, io);
+    const std::string text = read_text(file, io), hash = sha256(text);
+    for (const Json& before : out.files)
+      if (before["sha256"] == hash)
+        throw Error(ErrorKind::usage, {},
+                    "'" + file + "' has the same rows as '" + before["path"].get<std::string>() + "'",
+                    "give each file once, or every row of it counts twice");
     formats::HarnessRows read = formats::read_harness_rows(file, text);
     out.files.push_back({{"path", file},
-                         {"sha256", sha256(text)},
+                         {"sha256", hash},
                          {"task", task_name(read.tasks.front())},
                          {"rows", read.rows.front().size()}});
     for (std::size_t task = 0; task < read.tasks.size(); ++task) {
@@ -111,6 +116,17 @@ std::vector<HarnessTask> asked_tasks(const EvalOptions& options, const TaskRows&
       throw Error(ErrorKind::usage, {}, "a FILE has rows of " + task_name(task) + ", which --tasks does not name",
                   "leave the file out or name the task");
   return tasks;
+}
+
+/// Error(usage) for a task that --few-shot names and that none of `tasks` is.
+void check_shots(const std::string& text, const std::vector<HarnessTask>& tasks) {
+  for (const std::string& part : split_list(text)) {
+    const std::string name = part.substr(0, part.find('='));
+    const auto named = formats::harness_tasks_from_name(name);
+    if (named.empty() || std::ranges::find_first_of(named, tasks) != named.end()) continue;
+    throw Error(ErrorKind::usage, {}, "--few-shot has '" + part + "', and " + name + " is not evaluated",
+                "leave it out, or add a FILE with its rows");
+  }
 }
 
 /// --few-shot for one task.
@@ -238,6 +254,7 @@ int run_eval(const EvalOptions& options, Io& io) {
   keep_sweeps(options.kept, options.common, device, io);
   const TaskRows rows = read_rows(options.files, io), examples = read_rows(options.examples, io);
   const std::vector<HarnessTask> tasks = asked_tasks(options, rows);
+  check_shots(options.shots, tasks);
   const std::vector<PlacedGate> gates = gates_of(options, tasks);
   const formats::Source source = open_source(options.source, to_encode(options.modifiers), options.common, io);
   check_unmerged(options.modifiers, source);

@@ -175,6 +175,18 @@ TEST(HarnessTasks, Refusals) {
         << label;
   EXPECT_NE(bent(mmlu, ", \"d\"", "").find("'choices' has 3 in it"), std::string::npos);
   EXPECT_NE(bent(truth, "[1, 0]", "[1, 2]").find("'mc2_targets/labels/1' is 2, expected 0 or 1"), std::string::npos);
+  // no true answer or no other, one behind a wrong one, two right ones of mc1: the harness does not look, or fails
+  for (const char* labels : {"[0,0]", "[0,1]", "[1,1]"})
+    EXPECT_NE(bent(truth, "[1, 0]", labels)
+                  .find("'mc2_targets/labels' is " + std::string(labels) +
+                        ", expected 1 for the right choices, which come first (of mc1 one), and 0 for the others"),
+              std::string::npos)
+        << bent(truth, "[1, 0]", labels);
+  for (const char* labels : {"[0]", "[1, 1]", "[0, 1]"})
+    EXPECT_NE(bent(truth, "[1]", labels).find("rows.jsonl:1:"), std::string::npos) << labels;
+  EXPECT_NE(bent(truth, "[1]", "[0]").find("'mc1_targets/labels' is [0], expected 1 for the right choices"),
+            std::string::npos)
+      << bent(truth, "[1]", "[0]");
   EXPECT_NE(bent(truth, "[1, 0]", "[1]").find("'mc2_targets/labels' has 1 in it"), std::string::npos);
   EXPECT_NE(bent(swag, "\"b\"", "\"\xc3\x9f\"").find("rows.jsonl:1: the case of '\xc3\x9f' is several characters"),
             std::string::npos)

@@ -45,7 +45,7 @@ std::vector<std::string> fuzz_seeds() {
       R"({"activity_label": "l", "ctx_a": "a", "ctx_b": "é [x] b  c", "endings": ["[y]", " [title] y"], "label": "1"})",
       R"({"question": "q", "mc1_targets": {"choices": ["a"], "labels": [1]}, "mc2_targets": {"choices": ["a", "b"], "labels": [1, 0]}})"
       "\n\n"
-      R"({"question": "r", "mc1_targets": {"choices": ["a"], "labels": [1]}, "mc2_targets": {"choices": ["a"], "labels": [1]}})",
+      R"({"question": "r", "mc1_targets": {"choices": ["a"], "labels": [1]}, "mc2_targets": {"choices": ["a", "b"], "labels": [1, 0]}})",
       "/* never",
       "{\"//\": \"/* no comment */\"} // \xff"};
 }

@@ -166,6 +166,12 @@ TEST_F(Eval, Refusals) {
   EXPECT_EQ(
       refused({file("arc-test"), "--examples", file("arc-train"), "--few-shot", "8"}),
       "3 error: arc: there are 7 examples, and 8 shots need 8; give the whole split of examples, or fewer shots\n");
+  EXPECT_EQ(refused({file("arc-test"), "--examples", file("arc-train"), "--few-shot", "arc=2,mmlu=5"}),
+            "2 error: --few-shot has 'mmlu=5', and mmlu is not evaluated; leave it out, or add a FILE with its rows\n");
+  fs::copy(file("arc-test"), file("copy"));
+  for (const std::string& again : {file("arc-test"), file("copy")})
+    EXPECT_EQ(refused({file("arc-test"), again}), "2 error: '" + again + "' has the same rows as '" + file("arc-test") +
+                                                      "'; give each file once, or every row of it counts twice\n");
   spill(scratch / "bad.jsonl", "{}\n");
   EXPECT_EQ(refused({(scratch / "bad.jsonl").string()}).substr(0, 9), "3 error: ");
   EXPECT_EQ(refused({file("arc-test"), "-c", "2"}).substr(0, 1), "3");
