@@ -69,14 +69,19 @@ void check_range(const GateRequest& request, int context) {
 
 }  // namespace
 
-double parse_limit(std::string_view text, std::string_view gate) {
+std::optional<double> limit_from(std::string_view text) {
   const bool percent = text.ends_with('%');
   if (percent) text.remove_suffix(1);
   double value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value))
-    unreadable(gate, "has '" + std::string(text) + "' where a number was expected");
+  if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value)) return std::nullopt;
   return percent ? value / 100 : value;
+}
+
+double parse_limit(std::string_view text, std::string_view gate) {
+  const std::optional<double> value = limit_from(text);
+  if (!value) unreadable(gate, "has '" + std::string(text) + "' where a number was expected");
+  return *value;
 }
 
 void declare_gates(CommandLine& line, GateOptions& options) {

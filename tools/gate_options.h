@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,7 +17,9 @@ struct GateOptions {
 };
 void declare_gates(CommandLine& line, GateOptions& options);
 
-/// A bound's value: "0.02", "98%". Error(usage) naming `gate`, the whole text.
+/// "0.02", "98%"; nullopt if it is no finite number.
+std::optional<double> limit_from(std::string_view value);
+/// A bound's value. Error(usage) naming `gate`, the whole text.
 double parse_limit(std::string_view value, std::string_view gate);
 
 /// Positions take suffixes (8k), V may be a percentage (99.5%). Error(usage) with the text and what was expected: also

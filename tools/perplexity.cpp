@@ -147,10 +147,11 @@ void check_last(std::optional<int> last, const std::vector<int>& contexts) {
 }
 
 std::vector<PlacedGate> gates_of(const PerplexityOptions& options, const std::vector<int>& contexts) {
-  std::vector<KnownFigure> known = {{"ppl", FigureKind::number}};
-  if (options.last) known.push_back({"ppl_last", FigureKind::number});
-  if (options.baseline) known.push_back({"short_context_tax", FigureKind::change});
-  return placed_gates(options.max, options.min, known, lengths_as_places(contexts));
+  return placed_gates(options.max, options.min,
+                      {{"ppl"},
+                       {"ppl_last", FigureKind::number, options.last ? "" : "--positions N"},
+                       {"short_context_tax", FigureKind::change, options.baseline ? "" : "--baseline BASE"}},
+                      lengths_as_places(contexts));
 }
 
 /// Leaves of a corpus, and of its ids, the documents that --min-tokens and --samples leave: the same ones for every

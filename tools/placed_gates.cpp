@@ -1,6 +1,7 @@
 #include "tools/placed_gates.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "formats/rope_config.h"
@@ -26,6 +27,9 @@ PlacedGate parse(verify::Bound bound, const std::string& text, const std::vector
                 near && *near != name ? "did you mean " + *near + "?"
                                       : "write NAME=V or NAME@WHERE=V; names are " + listed(names));
   }
+  if (!figure->needs.empty())
+    throw Error(ErrorKind::usage, {}, "gate '" + text + "' needs " + figure->needs + ", which is not given",
+                "add it, or leave the gate out");
   PlacedGate gate{text, name, std::nullopt, bound, parse_limit(std::string_view(text).substr(equals + 1), text)};
   if (figure->kind == FigureKind::share && !(gate.limit >= 0 && gate.limit <= 1))
     throw Error(ErrorKind::usage, {}, "gate '" + text + "' has a limit past what a share can be", "write 90% or 0.9");
@@ -81,8 +85,9 @@ bool judge_placed(const std::vector<PlacedGate>& gates, const std::vector<Placed
       Json confident;
       if (figure.interval) {
         const double end = least ? figure.interval->low : figure.interval->high;
-        confident = end;
-        found += "; with 95 % confidence " + words + value_text(end, figure.kind);
+        if (std::isfinite(end))
+          confident = end, found += "; with 95 % confidence " + words + value_text(end, figure.kind);
+        else found += "; too little was scored for a confidence bound";
       }
       output.checks.push_back({name, pass, found});
       output.text((pass ? "passed " : "FAILED ") + name + " is " + found);

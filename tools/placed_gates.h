@@ -30,6 +30,7 @@ enum class FigureKind {
 struct KnownFigure {
   std::string name;
   FigureKind kind = FigureKind::number;
+  std::string needs = {};  // an option that was not given, and without which there is none: "--baseline BASE"
 };
 /// Where figures are. of: a place as PlacedFigure spells it, nullopt if `name` has none there; noun: "a length of -c".
 struct KnownPlaces {

@@ -128,10 +128,12 @@ LogitsVerdict judge_by_source(const VerifyOptions& options, const Checkpoint& so
 }
 
 double worse_share(const VerifyOptions& options) {
-  const double share = options.max_worse ? parse_limit(*options.max_worse, "--max-worse") : 0.02;
-  if (!(share >= 0 && share < 1))
-    throw Error(ErrorKind::usage, {}, "--max-worse is '" + *options.max_worse + "'", "give a share such as 2%");
-  return share;
+  if (!options.max_worse) return 0.02;
+  const std::optional<double> share = limit_from(*options.max_worse);
+  if (!share || !(*share >= 0 && *share < 1))
+    throw Error(ErrorKind::usage, {}, "--max-worse is '" + *options.max_worse + "', expected a share below 100 %",
+                "give one such as 2% or 0.02");
+  return *share;
 }
 
 /// What a candidate is held against, level by level.

@@ -107,7 +107,11 @@ std::string hash_but_weights(const SweepIdentity& sweep, const std::string& rele
 SweepJournal::SweepJournal(Options options) : options_(std::move(options)) {
   if (!is_there(options_.file)) return;
   if (!formats::is_sweep_state(options_.file))  // with --overwrite too: it may be anything
-    throw Error(ErrorKind::io, {.path = options_.file.string()}, "is there and holds no unfinished sweeps",
+    throw std::filesystem::is_empty(options_.file)
+        ? Error(ErrorKind::io, {.path = options_.file.string()},
+                "is there and empty, where unfinished sweeps were expected",
+                "remove it: a file to keep them in is made when there is something to keep")
+        : Error(ErrorKind::io, {.path = options_.file.string()}, "is there and holds no unfinished sweeps",
                 "name another file to keep them in");
   try {
     left_ = formats::read_sweep_state(options_.file);

@@ -93,6 +93,8 @@ TEST_F(Checkpoints, WhatIsOfAnotherRunOrDamagedIsNotTakenUp) {
   spill(scratch / "left", "somebody's notes");
   refused(go(words, {"--overwrite"}), 5, "left: is there and holds no unfinished sweeps");
   EXPECT_EQ(slurp(scratch / "left"), "somebody's notes");
+  spill(scratch / "left", "");
+  refused(go(words), 5, "left: is there and empty, where unfinished sweeps were expected; remove it");
   refused(go({"verify", "model", "--against", "model", "--level", "weights", "--checkpoint", "x"}), 2,
           "--checkpoint keeps what the logits take");
 }

@@ -25,6 +25,12 @@ bool refused(Bound bound, const std::string& text, int context = 0) {
   }
 }
 
+TEST(GateOptions, Limits) {
+  EXPECT_EQ(limit_from("2%"), 0.02);
+  EXPECT_EQ(limit_from("1e-3"), 1e-3);
+  for (const char* text : {"", "%", "abc", "2 %", "nan", "inf", "1,5"}) EXPECT_FALSE(limit_from(text)) << text;
+}
+
 TEST(GateOptions, Parses) {
   const GateRequest plain = parse_gate(Bound::max, "kl_mean=0.01");
   EXPECT_EQ(plain.figure, Figure::kl_mean);

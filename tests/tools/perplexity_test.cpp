@@ -122,7 +122,14 @@ TEST_F(PerplexityReports, GatesAndBaseline) {
   EXPECT_EQ(nothing.exit, 1);
   for (const char* gate : {"ppl@512=4", "ppl_last=4", "perplexity=4", "ppl=x", "ppl"})
     EXPECT_EQ(gated("--max", gate).exit, 2) << gate;
-  EXPECT_EQ(with({"-c", "256", "--max", "short_context_tax=5%"}).exit, 2);  // without --baseline
+  const auto needs = [&](const char* gate, const char* what) {
+    const Ran ran = with({"-c", "256", "--max", gate});
+    EXPECT_EQ(ran.exit, 2);
+    EXPECT_EQ(ran.err, std::string("error: gate '") + gate + "' needs " + what +
+                           ", which is not given; add it, or leave the gate out\n");
+  };
+  needs("short_context_tax=5%", "--baseline BASE");
+  needs("ppl_last=9", "--positions N");
 }
 
 TEST_F(PerplexityReports, PublishedFiguresJoinWhereTheyAreOfTheSame) {

@@ -369,7 +369,12 @@ TEST_F(Verify, ABaselineOfTheSameTextIsAGate) {
   EXPECT_EQ(verify(good(), {"--baseline", last, "--max-worse", "99%"}).exit, 0);
 
   EXPECT_EQ(verify(good(), {"--max-worse", "2%"}).exit, 2);
-  EXPECT_EQ(verify(good(), {"--baseline", last, "--max-worse", "2"}).exit, 2);
+  for (const std::string share : {"abc", "2"}) {
+    const Ran refused = verify(good(), {"--baseline", last, "--max-worse", share});
+    EXPECT_EQ(refused.exit, 2);
+    EXPECT_EQ(refused.err,
+              "error: --max-worse is '" + share + "', expected a share below 100 %; give one such as 2% or 0.02\n");
+  }
   EXPECT_EQ(verify(good(), {"--baseline", last, "-f", fixture("goldens/perplexity/doc-1.txt")}).exit, 3)
       << "another text";
   EXPECT_EQ(run({"verify", good(), "--against", source(), "-c", "256", "--windows", "2", "--baseline", last}).exit, 3)
