@@ -269,8 +269,7 @@ HWY_INLINE std::uint32_t fit_symmetric_vector(const float* x, const float* w, in
                                               std::uint8_t* levels) {
   const Floats df;
   const int lanes = static_cast<int>(hn::Lanes(df));
-  Largest largest = hn::Zero(Ints());
-  const V zero = hn::Zero(df), peak = extreme_of(x, n, largest);
+  const V zero = hn::Zero(df), peak = peak_of(x, n);
   const M dead = hn::Lt(hn::Abs(peak), set(kNothing));
   HWY_ALIGN float held[32 * 16], wx[32 * 16];
   for (int i = 0; i < n; ++i) hn::Store(hn::Mul(load(w + i * kLanes), load(x + i * kLanes)), df, wx + i * lanes);
@@ -313,9 +312,9 @@ HWY_INLINE std::uint32_t fit_symmetric_vector(const float* x, const float* w, in
     const V found = small_level_of(hn::Mul(kept_inverse, load(x + i * kLanes)), -half, half - 1);
     store_levels(hn::IfThenElse(dead, zero, hn::Add(found, set(real(half)))), levels + i * kLanes);
   }
-  // Steps are half + 1 at most, of finite elements. A NaN has a sign, too, which the order of factors decides.
-  largest = larger(largest, scale);
-  return bits_of(reaches(largest, std::numeric_limits<float>::infinity()));
+  // Steps are half + 1 at most, of finite elements; others make the first sums, and the scale, infinite or no number. A NaN
+  // has a sign, too, which the order of factors decides.
+  return bits_of(reaches(larger(hn::Zero(Ints()), scale), std::numeric_limits<float>::infinity()));
 }
 
 std::uint32_t FitSymmetric(const LaneGroups& groups, int half, float* scales, std::uint8_t* levels) {

@@ -59,20 +59,13 @@ HWY_INLINE std::uint32_t fit_unmoved(const float* x, float* scales) {
   const int lanes = static_cast<int>(hn::Lanes(df));
   HWY_ALIGN float levels[kN * kPair * 16], shares[kN * kPair * 16];  // l and w x l of each element
   V magnitude[kPair], inverse[kPair], sum_lx[kPair], sum_l2[kPair];
-  M tied[kPair], still[kPair];
+  M still[kPair];
   const auto x_at = [&](int i, int p) HWY_ATTR { return load(x + i * kLanes + p * lanes); };
   const auto place = [lanes](int i, int p) { return (i * kPair + p) * lanes; };
   for (int p = 0; p < kPair; ++p) {
-    V low[2] = {zero, zero}, high[2] = {zero, zero};
-    for (int i = 0; i < kN; ++i) {
-      low[i % 2] = hn::Min(low[i % 2], x_at(i, p));
-      high[i % 2] = hn::Max(high[i % 2], x_at(i, p));
-    }
-    // Of two of opposite signs the first is the peak: that is asked elsewhere.
-    const V lowest = hn::Min(low[0], low[1]), highest = hn::Max(high[0], high[1]), depth = hn::Neg(lowest);
-    magnitude[p] = hn::Max(highest, depth);
-    inverse[p] = hn::Div(set(-kHalf), hn::IfThenElse(hn::Gt(highest, depth), highest, lowest));
-    tied[p] = hn::Eq(highest, depth);
+    const V peak = peak_of(x + p * lanes, kN);
+    magnitude[p] = hn::Abs(peak);
+    inverse[p] = hn::Div(set(-kHalf), peak);
     sum_lx[p] = sum_l2[p] = zero;
   }
   for (int i = 0; i < kN; ++i)
@@ -93,7 +86,7 @@ HWY_INLINE std::uint32_t fit_unmoved(const float* x, float* scales) {
   for (int p = 0; p < kPair; ++p) {
     // Where the peak is positive all terms of lx are negative, and an element moves only where the others' sum is positive.
     const M numbers = hn::Lt(hn::Add(hn::Abs(sum_lx[p]), sum_l2[p]), set(std::numeric_limits<float>::infinity()));
-    const M tame = hn::AndNot(tied[p], hn::And(hn::Ge(magnitude[p], set(kPrecise)), hn::Lt(magnitude[p], set(kTame))));
+    const M tame = hn::And(hn::Ge(magnitude[p], set(kPrecise)), hn::Lt(magnitude[p], set(kTame)));
     const M dead = hn::Lt(magnitude[p], set(kNothing));
     const M decided = hn::And(numbers, hn::Or(dead, hn::And(tame, hn::Or(still[p], hn::Lt(sum_lx[p], zero)))));
     hn::StoreU(hn::IfThenElseZero(hn::AndNot(dead, hn::Gt(sum_l2[p], zero)), hn::Div(sum_lx[p], sum_l2[p])), df,
@@ -108,8 +101,7 @@ class Moves {
  public:
   HWY_INLINE explicit Moves(const float* from) : x_(from) {
     const V zero = hn::Zero(df_);
-    Largest unused = hn::Zero(di_);
-    const V peak = extreme_of(x_, kN, unused), inverse = hn::Div(set(-kHalf), peak);
+    const V peak = peak_of(x_, kN), inverse = hn::Div(set(-kHalf), peak);
     dead_ = hn::Lt(hn::Abs(peak), set(kNothing));
     tame_ = hn::And(hn::Ge(hn::Abs(peak), set(kPrecise)), hn::Lt(hn::Abs(peak), set(kTame)));
     sum_lx_ = sum_l2_ = zero;

@@ -145,6 +145,23 @@ HWY_INLINE V extreme_of(const float* x, int n, Largest& largest) {
   return value;
 }
 
+/// The same, but for elements that are no number, by the smallest and the largest; which of two of opposite signs is first
+/// has to be looked up.
+HWY_INLINE V peak_of(const float* x, int n) {
+  const V zero = hn::Zero(Floats());
+  V low[2] = {zero, zero}, high[2] = {zero, zero};  // of every other element: neither waits for the other
+  for (int i = 0; i < n; i += 2)
+    for (int j = 0; j < 2; ++j) {
+      low[j] = hn::Min(low[j], load(x + (i + j) * kLanes));
+      high[j] = hn::Max(high[j], load(x + (i + j) * kLanes));
+    }
+  const V lowest = hn::Min(low[0], low[1]), highest = hn::Max(high[0], high[1]), depth = hn::Neg(lowest);
+  const M tied = hn::And(hn::Eq(highest, depth), hn::Gt(highest, zero));
+  if (HWY_LIKELY(hn::AllFalse(Floats(), tied))) return hn::IfThenElse(hn::Gt(highest, depth), highest, lowest);
+  Largest unused = hn::Zero(Ints());
+  return extreme_of(x, n, unused);
+}
+
 }  // namespace ropewalk::codecs::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
