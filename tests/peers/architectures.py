@@ -4,6 +4,7 @@ Each case is a tiny random model that transformers saves, an adapter with random
 rounded once to the type of the base: our folder has those tensors, to the byte, and those of the base where PEFT changes nothing. It loads in transformers, and its logits
 in float32 are those of PEFT's model rounded the same way (the same sums of the same numbers; 1e-6 of the largest is left for a library's own choices).
 """
+import json
 import pathlib
 import tempfile
 
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 import transformers
 from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from support import Checks, Ropewalk, arguments
 
@@ -157,6 +158,39 @@ def check_files_without_the_head(checks, ropewalk, folder):
     check_tensors(checks, "gpt2 without its head", out, alone, tensors_of(folder / "theirs"))
 
 
+def check_packed_experts(checks, ropewalk, folder):
+    """gpt-oss as it is published, its experts in MXFP4: PEFT merges into what transformers dequantizes. Matrices of down_proj are square."""
+    shape, (_, _, adapter, _) = dict(FEW, hidden_size=32, intermediate_size=32), CASES["gpt_oss"]
+    torch.manual_seed(13)
+    model = transformers.AutoModelForCausalLM.from_config(transformers.GptOssConfig(**shape)).to(torch.bfloat16)
+    fill(model.parameters(), 0.2)
+    base = folder / "base"
+    model.save_pretrained(base)
+    tensors = tensors_of(base)
+    for name in [key for key in tensors if key.endswith(("experts.gate_up_proj", "experts.down_proj"))]:
+        experts, inputs, outputs = tensors.pop(name).shape
+        tensors[name + "_blocks"] = torch.randint(0, 256, (experts, outputs, inputs // 32, 16), dtype=torch.uint8)
+        tensors[name + "_scales"] = torch.randint(120, 126, (experts, outputs, inputs // 32), dtype=torch.uint8)
+    save_file(tensors, base / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((base / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "mxfp4", "modules_to_not_convert": ["model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens", "lm_head"]}
+    (base / "config.json").write_text(json.dumps(config))
+
+    def dequantized():
+        return transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16, quantization_config=transformers.Mxfp4Config(dequantize=True), attn_implementation="eager")
+
+    tuned = get_peft_model(dequantized(), LoraConfig(**adapter))
+    fill((value for key, value in tuned.named_parameters() if "lora_" in key), 0.3)
+    tuned.save_pretrained(folder / "adapter")
+    before = {key: value.clone() for key, value in dequantized().state_dict().items()}
+    theirs = PeftModel.from_pretrained(dequantized(), folder / "adapter").to(torch.float64).merge_and_unload().state_dict()
+    ropewalk.run("merge", f"{base}+{folder / 'adapter'}", "-o", folder / "out", "--no-sync", "--quiet")
+    ours = tensors_of(folder / "out")
+    apart = [key for key in theirs if key not in ours or not torch.equal(ours[key], theirs[key].to(torch.bfloat16))]
+    changed = [key for key in before if not torch.equal(before[key], theirs[key].to(torch.bfloat16))]
+    checks.check(set(ours) == set(theirs) and not apart and len(changed) == 8, f"gpt_oss in MXFP4: {len(ours)} tensors, {len(changed)} of them changed, are PEFT's rounded once" + (f"; not {apart[:3]}" if apart else ""))
+
+
 def main():
     options = arguments()
     ropewalk, checks = Ropewalk(options.ropewalk), Checks()
@@ -165,6 +199,8 @@ def main():
             check_case(checks, ropewalk, name, pathlib.Path(folder))
     with tempfile.TemporaryDirectory() as folder:
         check_files_without_the_head(checks, ropewalk, pathlib.Path(folder))
+    with tempfile.TemporaryDirectory() as folder:
+        check_packed_experts(checks, ropewalk, pathlib.Path(folder))
     checks.exit()
 
 
