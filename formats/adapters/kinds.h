@@ -10,7 +10,7 @@
 namespace ropewalk::formats {
 
 /// What a field of adapter_config.json has to be.
-enum class FieldType { any, boolean, text, number, list, object, list_or_object, biases };
+enum class FieldType { any, boolean, list, object, list_or_object, biases };
 enum class FieldUse {
   none,     // bookkeeping, training, or the choice of targets (peft_targets.h): nothing a merge needs
   read,     // by the kind's reader

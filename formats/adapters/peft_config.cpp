@@ -18,8 +18,6 @@ const char* expected_instead(const Json& value, FieldType type) {
   switch (type) {
     case FieldType::any: return nullptr;
     case FieldType::boolean: return value.is_boolean() ? nullptr : "true or false";
-    case FieldType::text: return value.is_string() ? nullptr : "text";
-    case FieldType::number: return value.is_number() ? nullptr : "a number";
     case FieldType::list: return value.is_array() ? nullptr : "a list";
     case FieldType::object: return value.is_object() ? nullptr : "an object";
     case FieldType::list_or_object: return value.is_array() || value.is_object() ? nullptr : "a list or an object";

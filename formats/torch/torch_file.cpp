@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
+#include <memory>
 #include <set>
 
 #include "formats/limits.h"
@@ -10,6 +11,7 @@
 #include "formats/torch/zip_archive.h"
 #include "lib/convert.h"
 #include "lib/error.h"
+#include "lib/file.h"
 #include "lib/recipes.h"
 
 namespace ropewalk::formats {
@@ -67,7 +69,7 @@ class Reader {
     else
       fail(0, "is neither a zip file nor a pickle, expected what torch.save writes",
            "is this the file of a checkpoint?");
-    TorchFile out{file_, {}};
+    TorchFile out;
     collect(out.tensors);
     return out;
   }

@@ -1,10 +1,8 @@
 #pragma once
 
 #include <filesystem>
-#include <memory>
 #include <vector>
 
-#include "lib/file.h"
 #include "lib/lazy_tensor.h"
 
 namespace ropewalk::formats {
@@ -15,7 +13,6 @@ namespace ropewalk::formats {
 //   legacy  five pickles: the number 0x1950a86a20f9469cfc6c, 1001, {"little_endian": True, ...}, {name: tensor}, [KEY...];
 //           then for each key in that order u64 elements and the storage's bytes
 struct TorchFile {
-  std::shared_ptr<const File> file;
   std::vector<TensorPtr> tensors;  // in the dictionary's order
 };
 

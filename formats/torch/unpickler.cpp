@@ -287,13 +287,7 @@ class Machine {
       case 'M': return push_integer(number<std::uint16_t>());
       case 'J': return push_integer(number<std::int32_t>());
       case 0x8a: return long_integer(take(number<std::uint8_t>()));
-      case 'G': {
-        std::uint64_t bits = 0;
-        for (const char c : take(8)) bits = bits << 8 | static_cast<unsigned char>(c);
-        Node* node = make(Kind::real);
-        node->real = std::bit_cast<double>(bits);
-        return push(node);
-      }
+      case 'G': take(8); return push(make(Kind::real));
       case 'X': return push_text(take(number<std::uint32_t>()));
       case 0x8c: return push_text(take(number<std::uint8_t>()));
       case 'U': return push_text(take(number<std::uint8_t>()));

@@ -28,7 +28,7 @@ struct Node {
     none,
     boolean,
     integer,
-    real,
+    real,  // its value is of no use to anybody
     text,
     tuple,
     list,
@@ -38,8 +38,7 @@ struct Node {
     tensor       // items: storage; sizes: offset, then the shape, then as many strides
   };
   Kind kind = Kind::none;
-  std::int64_t integer = 0;  // boolean too
-  double real = 0;
+  std::int64_t integer = 0;    // boolean too
   std::string_view text = {};  // in the pickle's bytes
   std::vector<Node*> items = {};
   std::vector<std::uint64_t> sizes = {};
