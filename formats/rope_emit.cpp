@@ -230,7 +230,8 @@ std::vector<std::string> engines_that_run(const ModelConfig& model, const RopeTa
   for (const EngineVersion& engine : newest_engines()) try {
       emit_rope(config, model, target, std::span(&engine, 1));
       out.push_back(engine.title());
-    } catch (const Error&) {  // no candidate is right for it
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::unsupported) throw;  // else no candidate is right for it
     }
   return out;
 }
