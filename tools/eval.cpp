@@ -307,7 +307,8 @@ int run_eval(const EvalOptions& options, Io& io) {
   output.text("multiple choice by log-likelihood, as lm_eval 0.4.13: " + shots_text(results) + on_device(device) +
               unmerged_text(options.modifiers));
   output.table(std::move(table));
-  return finish({gates, std::move(placed), "task", options.modifiers.unmerged}, device, options.common, io, output);
+  return judge_and_emit({gates, std::move(placed), "task", options.modifiers.unmerged}, device, options.common, io,
+                        output);
 }
 
 }  // namespace

@@ -324,8 +324,8 @@ int run_passkey(const PasskeyOptions& options, Io& io) {
   output.drawings = {heat_maps(protocol_text(options, {}), "tokens", "depth", heat_maps_of(all, contexts, depths))};
   if (options.svg)
     write_file(*options.svg, output.drawings.front().svg, {.overwrite = options.common.overwrite, .sync = false});
-  return finish({gates, figures_of(all, contexts), "context", options.modifiers.unmerged}, device, options.common, io,
-                output);
+  return judge_and_emit({gates, figures_of(all, contexts), "context", options.modifiers.unmerged}, device,
+                        options.common, io, output);
 }
 
 }  // namespace

@@ -285,7 +285,8 @@ int run_perplexity(const PerplexityOptions& options, Io& io) {
     }
     if (!rows.empty()) std::ranges::move(perplexity_drawings(rows), std::back_inserter(output.drawings));
   }
-  return finish({gates, std::move(figures), "context", options.modifiers.unmerged}, device, options.common, io, output);
+  return judge_and_emit({gates, std::move(figures), "context", options.modifiers.unmerged}, device, options.common, io,
+                        output);
 }
 
 }  // namespace

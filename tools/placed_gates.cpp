@@ -109,7 +109,8 @@ bool judge_placed(const std::vector<PlacedGate>& gates, const std::vector<Placed
   return all;
 }
 
-int finish(const Judged& judged, SweepDevice& device, const CommonOptions& common, const Io& io, Output& output) {
+int judge_and_emit(const Judged& judged, SweepDevice& device, const CommonOptions& common, const Io& io,
+                   Output& output) {
   const bool pass = judge_placed(judged.gates, judged.figures, judged.place_key, output);
   output.body["device"] = device_json(device);
   output.body["unmerged"] = judged.unmerged;

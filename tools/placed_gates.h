@@ -64,7 +64,8 @@ struct Judged {
   bool unmerged = false;
 };
 /// Judges and prints it, with the device and whether adapters were merged; nothing is left to go on with. The exit code.
-int finish(const Judged& judged, SweepDevice& device, const CommonOptions& common, const Io& io, Output& output);
+int judge_and_emit(const Judged& judged, SweepDevice& device, const CommonOptions& common, const Io& io,
+                   Output& output);
 
 /// "12.5%"
 std::string percent_text(double share);
