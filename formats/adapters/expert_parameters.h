@@ -18,8 +18,10 @@ namespace ropewalk::formats {
 //   MODULE.lora_A.weight  [experts * rank, in]   the rows of an expert stand together
 //   MODULE.lora_B.weight  [out, rank * experts]  the columns of an expert stand `experts` apart
 //
-// Which of d1 and d2 is `in` the shapes say. Where they are equal it is d2, but for gpt-oss, whose class says that its
-// matrices are [in, out] (it is the one with biases beside them), and before PEFT 0.19, which took d1.
+// Which of d1 and d2 is `in` the shapes say. Where they are equal PEFT takes d2, but d1 for gpt-oss, whose class says that
+// its matrices are [in, out], and d1 for all before 0.19. Here, of a base's tensor of all experts, it is d1 where biases
+// stand beside it (gpt-oss has them), and of experts in tensors of their own what peft_version says; where neither says
+// it, Error(unsupported).
 
 /// Takes the keys of what target_parameters names and leaves an AdapterModule with an ExpertsChange for each parameter, a
 /// LowRankChange for a plain matrix.
