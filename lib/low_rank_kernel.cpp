@@ -20,10 +20,8 @@ namespace ropewalk::low_rank {
 
 constexpr std::size_t kVectors = 3;   // of columns in a tile
 constexpr std::size_t kMostRows = 8;  // of a tile, on any target
-// rows that share one pass over a's panels: their packed b stays in the first cache
-constexpr std::size_t kRowBlock = 32;
 
-/// b times a for all columns of a and up to kRowBlock rows.
+/// b times a for all columns of a and up to kRowsOfAPass rows.
 struct Product {
   const double* b;  // groups of kMostRows rows, each [rank, kMostRows]
   const PackedFactor* a;
@@ -135,7 +133,7 @@ void add_edge(Tile<kProducts> tile, std::size_t rows, std::size_t columns) {
 template <bool kExact, std::size_t kProducts>
 void add_rows(const std::array<Product, kProducts>& products, double scale, double* values, std::size_t n_rows) {
   const std::size_t n_columns = products[0].a->columns();
-  // a tile's share of the next panel
+  // a tile's share of the next panel; of one tile's three lines a step, the first
   const std::size_t step = sizeof(double) * PackedFactor::kPanelColumns / std::max<std::size_t>(1, n_rows / kRows);
   for (std::size_t first = 0; first < n_columns; first += kTileColumns) {
     const std::size_t columns = std::min(kTileColumns, n_columns - first);
@@ -183,10 +181,10 @@ HWY_EXPORT(AddTwo);
 class PackedRows {
  public:
   explicit PackedRows(std::size_t rank)
-      : rank_(rank), rows_(hwy::AllocateAligned<double>(kRowBlock * std::max<std::size_t>(rank, 1))) {
+      : rank_(rank), rows_(hwy::AllocateAligned<double>(kRowsOfAPass * std::max<std::size_t>(rank, 1))) {
     if (!rows_) throw std::bad_alloc();
   }
-  /// The first n_rows rows of b, row-major, up to kRowBlock.
+  /// The first n_rows rows of b, row-major, up to kRowsOfAPass.
   const double* pack(const double* b, std::size_t n_rows) {
     const std::size_t padded = (n_rows + kMostRows - 1) / kMostRows * kMostRows;
     for (std::size_t row = 0; row < padded; ++row) {
@@ -225,8 +223,8 @@ void add_low_rank_product(std::span<const double> b, const PackedFactor& a, doub
   const std::size_t n_rows = values.size() / a.columns();
   assert(values.size() == n_rows * a.columns() && b.size() == n_rows * a.rank());
   PackedRows packed(a.rank());
-  for (std::size_t begin = 0; begin < n_rows; begin += kRowBlock) {
-    const std::size_t rows = std::min(kRowBlock, n_rows - begin);
+  for (std::size_t begin = 0; begin < n_rows; begin += kRowsOfAPass) {
+    const std::size_t rows = std::min(kRowsOfAPass, n_rows - begin);
     const std::array products{Product{packed.pack(b.data() + begin * a.rank(), rows), &a}};
     HWY_DYNAMIC_DISPATCH(AddOne)(products, scale, exact_products, values.data() + begin * a.columns(), rows);
   }
@@ -240,8 +238,8 @@ void add_hadamard_product(std::span<const double> b1, const PackedFactor& a1, st
   assert(a1.columns() == a2.columns() && values.size() == n_rows * a1.columns());
   assert(b1.size() == n_rows * a1.rank() && b2.size() == n_rows * a2.rank());
   PackedRows first(a1.rank()), second(a2.rank());
-  for (std::size_t begin = 0; begin < n_rows; begin += kRowBlock) {
-    const std::size_t rows = std::min(kRowBlock, n_rows - begin);
+  for (std::size_t begin = 0; begin < n_rows; begin += kRowsOfAPass) {
+    const std::size_t rows = std::min(kRowsOfAPass, n_rows - begin);
     const std::array products{Product{first.pack(b1.data() + begin * a1.rank(), rows), &a1},
                               Product{second.pack(b2.data() + begin * a2.rank(), rows), &a2}};
     HWY_DYNAMIC_DISPATCH(AddTwo)(products, scale, exact_products, values.data() + begin * a1.columns(), rows);

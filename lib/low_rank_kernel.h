@@ -8,6 +8,9 @@
 
 namespace ropewalk {
 
+/// Rows that share one pass over a factor's panels; their own factors stay in the first cache.
+constexpr std::size_t kRowsOfAPass = 32;
+
 /// A [rank, columns] as the kernel reads it: panels of kPanelColumns columns, each [rank, kPanelColumns], the last
 /// padded with zeros.
 class PackedFactor {

@@ -80,12 +80,14 @@ void compute_rows(std::size_t rows, const Gemm& g, const Tile& tile) {
 // its page of 4 kB, so a panel's first rows would wait for memory page after page: each tile calls its share of the next
 // panel instead, or of what the caller will read.
 void run(const Gemm& g) {
-  const std::size_t steps = g.panels * ((g.rows + kTileRows - 1) / kTileRows) * g.depth;
-  const Ahead next = g.ahead.data ? g.ahead : Ahead{g.b + g.panel_stride, g.panels * g.depth * kPanel};
-  const std::size_t step = sizeof(float) * next.floats / std::max<std::size_t>(1, steps);
-  auto ahead = reinterpret_cast<std::uintptr_t>(next.data);
+  const bool given = g.ahead.data != nullptr;
+  const std::size_t tiles = (g.rows + kTileRows - 1) / kTileRows;
+  const std::size_t bytes = sizeof(float) * (given ? g.ahead.floats : g.panels * g.depth * kPanel);
+  const std::size_t step = bytes / std::max<std::size_t>(1, g.panels * tiles * g.depth);
+  auto ahead = reinterpret_cast<std::uintptr_t>(g.ahead.data);
   for (std::size_t panel = 0; panel < g.panels; ++panel) {
     const float* b = g.b + panel * g.panel_stride;
+    if (!given) ahead = reinterpret_cast<std::uintptr_t>(b) + sizeof(float) * g.panel_stride;
     for (std::size_t row = 0; row < g.rows; row += kTileRows, ahead += step * g.depth)
       for (std::size_t column = 0; column < kPanel; column += 2 * kLanes32)
         compute_rows<kTileRows>(std::min(kTileRows, g.rows - row), g,

@@ -13,7 +13,8 @@ enum class Into {
   chain,  // the chain starts from c: a longer sum in several calls, bit for bit one chain
 };
 
-/// What is read next, to be called to the second cache meanwhile. null: what follows the panels.
+/// What is read next, to be called to the second cache meanwhile (every other line of it where a tile's share is
+/// two lines a step). null: each panel's successor.
 struct Ahead {
   const float* data = nullptr;
   std::size_t floats = 0;

@@ -15,8 +15,7 @@ struct PackedProduct {
   PackedFactor right;
   bool exact;  // factors of 24 significant bits
 
-  // Of row ranges the best are multiples: so many rows share one pass over right's panels.
-  static constexpr std::uint64_t kRows = 32;
+  static constexpr std::uint64_t kRows = kRowsOfAPass;  // of row ranges the best are multiples
 
   PackedProduct(const LazyTensor& of_left, const LazyTensor& of_right)
       : left(read_whole(of_left)),

@@ -123,7 +123,7 @@ bool fit_iq1_m(const Method& method, const float* x, const float* weights, Fit& 
     sums.x[half][j + 1] = weights[i] * x[i];
     sums.w[half][j + 1] = weights[i];
   }
-  float x_so_far[2] = {}, w_so_far[2] = {};  // a sum that began with 0 stays what it is if 0 is added
+  float x_so_far[2] = {}, w_so_far[2] = {};  // adding 0 does not change a sum that began at +0
   for (int j = 1; j <= n; ++j)
     for (int half = 0; half < 2; ++half) {
       sums.x[half][j] = x_so_far[half] += sums.x[half][j];
