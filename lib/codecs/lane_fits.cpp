@@ -163,8 +163,13 @@ HWY_INLINE std::uint32_t fit_affine_pair(const float* x, const float* w, int n, 
   for (int i = 1; i < n; ++i)
     for (int p = 0; p < kPair; ++p) {
       const V xi = x_at(i, p), wi = w_at(i, p);
+#if HWY_ARCH_X86
+      low[p] = hn::Min(xi, low[p]);  // of equals and of NaN the second, as compared
+      high[p] = hn::Max(xi, high[p]);
+#else
       low[p] = hn::IfThenElse(hn::Lt(xi, low[p]), xi, low[p]);
       high[p] = hn::IfThenElse(hn::Gt(xi, high[p]), xi, high[p]);
+#endif
       sum_w[p] = hn::Add(sum_w[p], wi);
       sum_x[p] = hn::Add(sum_x[p], hn::Mul(wi, xi));
     }
