@@ -138,6 +138,7 @@ int reporting_errors(const std::string& command, const CommonOptions& common, co
     return work();
   } catch (const std::exception&) {
     const Failure failure = current_failure();
+    if (failure.exit == exit_code(ErrorKind::usage)) throw;  // nothing was begun
     Output error{.command = command, .error = failure_json(failure)};
     error.checks = {{command, false, one_line(failure.line)}};
     error.text("error: " + one_line(failure.line));

@@ -18,7 +18,7 @@ struct Command {
 };
 
 struct CommonOptions;
-/// work(), and what it throws: before it goes on its way, the --report files have it.
+/// work(), and what it throws: before it goes on its way, the --report files have it, unless it is Error(usage).
 int reporting_errors(const std::string& command, const CommonOptions& common, const std::function<int()>& work);
 
 /// A command from its options struct, its grammar and its work.

@@ -84,7 +84,7 @@ void check_reports(const CommonOptions& common, const ReportKinds& kinds = {});
 /// in place all the same.
 void emit(const Output& output, const CommonOptions& common, const Io& io);
 /// The command failed: every --report file that can say so (.json, .xml, .html, .md) gets `error`, as far as it can be
-/// written. One that is there is replaced only under --overwrite, and only if it is a report.
+/// written, but for one it names. One that is there is replaced only under --overwrite, and only if it is a report.
 void report_error(const Output& error, const CommonOptions& common) noexcept;
 void warn(const std::string& warning, const CommonOptions& common, const Io& io);
 

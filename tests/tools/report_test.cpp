@@ -156,6 +156,10 @@ TEST(Report, ErrorsAreReported) {
   EXPECT_NE(slurp(scratch / "v.xml").find("<error"), std::string::npos);
   EXPECT_EQ(slurp(scratch / "mine.xml"), "somebody's");
   EXPECT_EQ(judge({"-f", text, "--report", file("e.json"), "--overwrite"}).exit, 3) << "an error is a report, too";
+  EXPECT_EQ(judge({"--max", "no=1", "--report", file("u.xml")}).exit, 2);
+  EXPECT_FALSE(fs::exists(scratch / "u.xml")) << "nothing was begun";
+  EXPECT_EQ(judge({"--report", file("v.xml"), "--report", file("w.xml")}).exit, 5) << "v.xml exists";
+  EXPECT_NE(slurp(scratch / "w.xml").find("v.xml: the report exists"), std::string::npos);
 }
 
 // What one sees on a phone without scrolling is the whole title.
