@@ -99,7 +99,8 @@ struct PeftTargets::State {
   bool in_layers(const std::string& module) const {
     for (const PythonPattern& one : layer_patterns)
       if (const auto layer = one.match(module))
-        return layer->size() < 10 && std::find(layers->begin(), layers->end(), std::stoll(*layer)) != layers->end();
+        return !layer->empty() && layer->size() < 10 &&
+               std::find(layers->begin(), layers->end(), std::stoll(*layer)) != layers->end();
     return false;
   }
 };

@@ -3,7 +3,10 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+#include <algorithm>
 #include <utility>
+
+#include "formats/adapters/python_syntax.h"
 
 namespace ropewalk::formats {
 namespace {
@@ -27,23 +30,43 @@ struct PythonPattern::Code {
     void operator()(pcre2_code* code) const { pcre2_code_free(code); }
   };
   std::unique_ptr<pcre2_code, Free> compiled;
+  std::size_t group = 0;  // whose text match() returns
 };
 
 PythonPattern::PythonPattern(const std::string& text, Anchor anchor, Error::Where where, std::string field)
     : code_(std::make_unique<Code>()), text_(text), where_(std::move(where)), field_(std::move(field)) {
-  int error = 0;
-  PCRE2_SIZE at = 0;
   if (text.size() > kLongestPattern)
     refuse("has " + std::to_string(text.size()) + " characters, expected at most " + std::to_string(kLongestPattern));
-  const std::uint32_t options = anchor == Anchor::whole ? PCRE2_ANCHORED | PCRE2_ENDANCHORED : PCRE2_ANCHORED;
-  code_->compiled.reset(pcre2_compile(bytes(text), text.size(), options, &error, &at, nullptr));
-  if (!code_->compiled) refuse(too_large(error) ? "is too large a regular expression" : "is no regular expression");
+  std::string pattern;
+  try {
+    TranslatedPattern translated = translate_python_pattern(text);
+    pattern = std::move(translated.text);
+    code_->group = translated.idx;
+  } catch (const NoTranslation& none) {
+    if (none.unsupported) refuse("is not supported: it holds " + none.reason, ErrorKind::unsupported);
+    refuse("is no regular expression: " + none.reason);
+  }
+  const std::unique_ptr<pcre2_compile_context, decltype(&pcre2_compile_context_free)> context(
+      pcre2_compile_context_create(nullptr), pcre2_compile_context_free);
+  pcre2_set_newline(context.get(), PCRE2_NEWLINE_LF);
+  const std::uint32_t options =
+      PCRE2_ANCHORED | PCRE2_UTF | PCRE2_ALT_CIRCUMFLEX | (anchor == Anchor::whole ? PCRE2_ENDANCHORED : 0);
+  int error = 0;
+  PCRE2_SIZE at = 0;
+  code_->compiled.reset(pcre2_compile(bytes(pattern), pattern.size(), options, &error, &at, context.get()));
+  if (code_->compiled) return;
+  if (too_large(error)) refuse("is too large a regular expression");
+  char message[256] = {};
+  pcre2_get_error_message(error, reinterpret_cast<PCRE2_UCHAR*>(message), sizeof message);
+  refuse("is not supported: " + std::string(message), ErrorKind::unsupported);
 }
 PythonPattern::~PythonPattern() = default;
 PythonPattern::PythonPattern(PythonPattern&&) noexcept = default;
 PythonPattern& PythonPattern::operator=(PythonPattern&&) noexcept = default;
 
 std::optional<std::string> PythonPattern::match(const std::string& subject) const {
+  if (std::ranges::any_of(subject, [](char c) { return static_cast<unsigned char>(c) >= 0x80; }))
+    refuse("is not supported for '" + subject + "', which holds characters beyond ASCII", ErrorKind::unsupported);
   const pcre2_code* code = code_->compiled.get();
   const std::unique_ptr<pcre2_match_data, decltype(&pcre2_match_data_free)> data(
       pcre2_match_data_create_from_pattern(code, nullptr), pcre2_match_data_free);
@@ -54,13 +77,13 @@ std::optional<std::string> PythonPattern::match(const std::string& subject) cons
   if (found == PCRE2_ERROR_NOMATCH) return std::nullopt;
   if (found < 0) refuse("takes too much work to match '" + subject + "'");
   const PCRE2_SIZE* ends = pcre2_get_ovector_pointer(data.get());
-  const int group = pcre2_substring_number_from_name(code, reinterpret_cast<PCRE2_SPTR>("idx"));
-  const std::size_t i = group > 0 ? static_cast<std::size_t>(group) : 0;
+  const std::size_t i = code_->group;
+  if (ends[2 * i] == PCRE2_UNSET) return std::string();
   return subject.substr(ends[2 * i], ends[2 * i + 1] - ends[2 * i]);
 }
 
-void PythonPattern::refuse(const std::string& problem) const {
-  throw Error(ErrorKind::bad_input, where_, "'" + field_ + "': '" + beginning(text_) + "' " + problem,
+void PythonPattern::refuse(const std::string& problem, ErrorKind kind) const {
+  throw Error(kind, where_, "'" + field_ + "': '" + beginning(text_) + "' " + problem,
               "correct it, or name the modules in a list");
 }
 

@@ -16,7 +16,8 @@ class PythonPattern {
     begin,  // re.match
     whole,  // re.fullmatch
   };
-  /// Error(bad_input) at `where`, naming `field`, if `text` is none or too large. The same for what match() cannot do.
+  /// Error(bad_input) at `where`, naming `field`, if `text` is none or too large, Error(unsupported) for what PCRE2 has
+  /// not (python_syntax.h). The same for what match() cannot do.
   PythonPattern(const std::string& text, Anchor anchor, Error::Where where, std::string field);
   ~PythonPattern();
   PythonPattern(PythonPattern&&) noexcept;
@@ -26,7 +27,7 @@ class PythonPattern {
   std::optional<std::string> match(const std::string& subject) const;
 
  private:
-  [[noreturn]] void refuse(const std::string& problem) const;
+  [[noreturn]] void refuse(const std::string& problem, ErrorKind kind = ErrorKind::bad_input) const;
   struct Code;
   std::unique_ptr<Code> code_;
   std::string text_;

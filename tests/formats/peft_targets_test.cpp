@@ -71,7 +71,8 @@ TEST(PeftTargets, WhatCannotBeReadIsAnError) {
             "a.json: 'target_modules' is 3, expected text or a list of it; save the adapter again");
   EXPECT_EQ(message(R"({"target_modules": ["a", 1]})").find("a.json: 'target_modules' is "), 0u);
   EXPECT_EQ(message(R"({"target_modules": "(q_proj"})"),
-            "a.json: 'target_modules': '(q_proj' is no regular expression; correct it, or name the modules in a list");
+            "a.json: 'target_modules': '(q_proj' is no regular expression: a group is not closed; correct it, or name "
+            "the modules in a list");
   EXPECT_EQ(message(R"({"target_modules": ".*q", "layers_to_transform": [1]})")
                 .find("a.json: 'layers_to_transform' is [1], expected nothing beside"),
             0u);
