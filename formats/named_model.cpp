@@ -54,6 +54,11 @@ std::optional<bool> says_tied(const JsonFields& fields) {
                                                 : std::nullopt;
 }
 
+bool holds_models(const Json& config) {
+  const auto holds = [&](const char* part) { return config.value(part, Json()).is_object(); };
+  return model_part(config).nested() || holds("encoder") || holds("decoder");
+}
+
 /// True for "model.layers.3.mlp.up_proj.weight": a number stands in it.
 bool in_numbered_layer(std::string_view name) {
   for (std::size_t dot = name.find('.'); dot != std::string_view::npos; dot = name.find('.', dot + 1)) {
@@ -70,12 +75,12 @@ class Settling {
       : adapter_(adapter),
         config_(config),
         path_((folder.folder / "config.json").string()),
-        nested_(model_part(folder.config).nested()),
+        nested_(holds_models(folder.config)),
         tied_(says_tied({path_, folder.config_text, folder.config})) {
     for (const TensorPtr& tensor : base) tensors_.emplace(tensor->name(), tensor);
   }
 
-  void settle(AdapterModule& module) const {
+  void settle(AdapterModule& module) {
     if (std::holds_alternative<ExpertsChange>(module.change)) return;  // whose tensors are seen when it is merged
     const std::string name = name_in_files(module.target);
     const auto found = tensors_.find(name);
@@ -84,10 +89,17 @@ class Settling {
       if (!module.if_there && !tied_head) refuse_missing(module);
       return;
     }
+    const std::string class_name = module.target;
     if (name != module.target) {
-      module.class_name = module.target;
+      module.class_name = class_name;
       module.target = name;
     }
+    const auto [before, first] = settled_.emplace(module.target, class_name);
+    if (!first && before->second != class_name)
+      refuse(ErrorKind::bad_input,
+             "key '" + module.factors.front()->name() + "' changes '" + module.target + "', as keys of '" +
+                 before->second + "' do",
+             "two adapters were put together: merge one after the other");
     check_type(*found->second);
     check_tying(module, *found->second);
     if (!std::holds_alternative<ReplacementChange>(module.change)) check_sides(*found->second);
@@ -153,7 +165,8 @@ class Settling {
     if (settled || (!nested_ && tied_ == false)) return;
     refuse(ErrorKind::unsupported,
            "'" + module.factors.front()->name() + "' changes '" + tensor.name() +
-               "', and whether another tensor of the model is tied to it " + path_ + " does not say",
+               "', and whether another tensor of the model is tied to it " + path_ + " does not say" +
+               (known || nested_ ? "" : ", nor how the embedding is called"),
            known ? "write tie_word_embeddings there, true or false as its class has it"
                  : "merge it with PEFT, which has the model's class");
   }
@@ -170,7 +183,7 @@ class Settling {
         refuse(ErrorKind::unsupported,
                of + "is stored [in, out], and fan_in_fan_out of adapter_config.json is not true",
                "set it to true: PEFT 0.21.2 goes by the class and does the same");
-    } else if (square && !engines::transformers_knows(config_.model_type)) {
+    } else if (square && (nested_ || !engines::transformers_knows(config_.model_type))) {
       refuse(ErrorKind::unsupported, of + "is square, and which side is its inputs only the class says",
              "merge it with PEFT, which has the model's class");
     } else if (square && said) {
@@ -182,9 +195,10 @@ class Settling {
   const PeftAdapter& adapter_;
   const ModelConfig& config_;
   const std::string path_;
-  const bool nested_;
+  const bool nested_;  // other models stand in the configuration, whose classes and flags are their own
   const std::optional<bool> tied_;
   std::map<std::string, TensorPtr> tensors_;
+  std::map<std::string, std::string> settled_;  // by the files' name, the class's
 };
 
 }  // namespace
@@ -224,7 +238,7 @@ void settle_targets(PeftAdapter& adapter, const std::vector<TensorPtr>& base, co
     throw Error(ErrorKind::unsupported, {.path = adapter.weights.string()},
                 "a GGUF adapter is of a llama, and the base of type \"" + config.model_type + "\"",
                 "take the adapter's PEFT folder");
-  const Settling settling(adapter, base, config, folder);
+  Settling settling(adapter, base, config, folder);
   for (AdapterModule& module : adapter.modules) settling.settle(module);
 }
 

@@ -203,7 +203,8 @@ bool has_rope_of_its_own(const std::string& model_type) {
 }
 
 bool has_conv1d(const std::string& model_type) {
-  constexpr std::array kConv1d = {"clvp", "clvp_decoder", "decision_transformer", "gpt2", "imagegpt", "openai-gpt"};
+  constexpr std::array kConv1d = {"clvp",     "clvp_decoder", "decision_transformer", "gpt-sw3", "gpt2",
+                                  "imagegpt", "openai-gpt"};
   return std::find(kConv1d.begin(), kConv1d.end(), model_type) != kConv1d.end();
 }
 

@@ -18,7 +18,7 @@ bool has_no_rope(const std::string& model_type);
 /// Code and keys of its own rotate it (gptj, codegen), and there is no rule for them.
 bool has_rope_of_its_own(const std::string& model_type);
 
-/// Its linear layers are Conv1D, whose weights are stored [in, out] (5.23.0: gpt2 and what is made of it).
+/// Its linear layers are Conv1D, whose weights are stored [in, out] (5.23.0: gpt2 and its kin).
 bool has_conv1d(const std::string& model_type);
 
 }  // namespace ropewalk::formats::engines

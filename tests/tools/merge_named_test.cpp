@@ -164,6 +164,14 @@ TEST(MergeNamed, NamesThatFilesHaveInstead) {
       EXPECT_EQ(ran.json()["warnings"], Json::array());
       EXPECT_EQ(ran.json()["modules"][0]["name"], held + ".weight");
     }
+  {  // two modules of the adapter that are one of the files
+    Made made;
+    made.factors = Made::pair(parts[0].first, 8, 8);
+    for (RawTensor& factor : Made::pair(parts[0].second, 8, 8)) made.factors.push_back(std::move(factor));
+    made.tensors = {f32_tensor(parts[0].first + ".weight", {8, 8}), f32_tensor("model.norm.weight", {8})};
+    expect_refused(made.merge(), 3,
+                   {"changes '" + parts[0].first + ".weight', as keys of '", "two adapters were put together"});
+  }
   {  // two that it may be: neither
     Made made;
     made.factors = Made::pair(parts[0].first, 8, 8);
@@ -245,10 +253,17 @@ TEST(MergeNamed, ConvolutionsStandAsTheirClassSays) {
     EXPECT_EQ(made("gpt2", true, out).merge().exit, 0);
     expect_refused(made("gpt2", false, out).merge(), 4, {"is stored [in, out]", "set it to true"});
   }
+  EXPECT_EQ(made("gpt-sw3", true, 8).merge().exit, 0) << "a GPT2Config of transformers 5.23.0";
+  expect_refused(made("gpt-sw3", false, 8).merge(), 4, {"is stored [in, out]", "set it to true"});
   EXPECT_EQ(made("gpt_bigcode", false, 8).merge().exit, 0);
   expect_refused(made("gpt_bigcode", true, 8).merge(), 4, {"is stored [out, in]", "set it to false"});
   for (const bool flag : {false, true})
     expect_refused(made("own_class", flag, 8).merge(), 4, {"is square, and which side is its inputs only the class"});
+  for (const bool flag : {false, true}) {  // its decoder may be a gpt2
+    Made one = made("vision-encoder-decoder", flag, 8);
+    one.config["decoder"] = {{"model_type", "gpt2"}};
+    expect_refused(one.merge(), 4, {"is square, and which side is its inputs only the class"});
+  }
   // the sides of a square are told apart
   const Made turned = made("gpt2", true, 8), plain = made("gpt_bigcode", false, 8);
   turned.merge(), plain.merge();
@@ -289,6 +304,12 @@ TEST(MergeNamed, TiedHeads) {
     made.tensors.front().name = "transformer.wte.weight";
     drop_head(made);
     expect_refused(made.merge(), 4, {"changes 'transformer.wte.weight'", "merge it with PEFT"});
+  }
+  {  // a flag that need not be the decoder's
+    Made made = saved("model.embed_tokens");
+    made.config = {
+        {"model_type", "vision-encoder-decoder"}, {"decoder", {{"vocab_size", 32}}}, {"tie_word_embeddings", false}};
+    expect_refused(made.merge(), 4, {"changes 'model.embed_tokens.weight'", "merge it with PEFT"});
   }
   {  // of a model of several parts
     Made made = saved("model.embed_tokens");
