@@ -259,7 +259,7 @@ std::uint32_t FitAffine(const LaneGroups& groups, const AffineSearch& search, fl
 }
 
 /// x held between bounds at which all candidates of up to half + `most` steps, and of 0.9 less at least, round to -half and
-/// half - 1: those and no levels past them come of what lies beyond.
+/// half - 1: those and no levels past them come of what lies beyond. Where `most` is 0 nothing lies beyond on peak's side.
 HWY_INLINE void hold(const float* x, int n, int half, V peak, float most, float* held) {
   const float of_most = 1 / (real(half) + most);
   const V same = hn::Mul(peak, set((real(half) + 0.499f) * of_most)),
@@ -363,7 +363,7 @@ void TakeLevels(const float* x, const StoredScales& scales, int n, int low, int 
   const auto in_block = hn::LoadDup128(d8, kInBlock);
   const auto in_order = hn::SetTableIndices(di, kBlockOrder.data());
   HWY_ALIGN float inverses[16];
-  for (int group = 0; group < 16; group += lanes)  // some of them of no meaning
+  for (int group = 0; group < 16; group += lanes)  // of groups of 32 the second half is of no meaning
     hn::Store(hn::Div(set(1), hn::Load(df, scales.d + group)), df, inverses + group);
   const V shift = set(kShift), nearly = set(kNearly), large = set(0x1p20f);
   const auto lowest = hn::Set(d16, static_cast<std::int16_t>(low)),

@@ -49,7 +49,7 @@ void fit_by_moves_lanes(const float* x, int n_groups, float* scales);
 /// Levels of a block at the scales as stored: nearest((x + m) / d), limited, less `low`; of 256 / n groups of n
 /// consecutive elements. A d of 0 gives what it gives.
 struct StoredScales {
-  alignas(64) float d[16], m[16];
+  alignas(64) float d[16] = {}, m[16] = {};  // of groups of 32 the second half stays 0
 };
 void take_levels(const float* x, const StoredScales& scales, int n, int low, int high, std::uint8_t* levels);
 
