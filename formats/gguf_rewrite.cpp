@@ -70,20 +70,34 @@ GgufChanges rope_changes(const GgufFile& file, const ModelConfig& config, RopeEn
   return changes;
 }
 
+/// The file's own encoding once more, for what adapters changed and nothing has rounded. Error(unsupported) for blocks that
+/// a second rounding would harm more than q8_0's.
+DType encoded_again(const LazyTensor& before) {
+  if (is_block_type(before.dtype()) && before.dtype() != DType::q8_0)
+    throw Error(ErrorKind::unsupported, {.path = std::string(before.file())},
+                "'" + before.name() + "' is " + std::string(info(before.dtype()).name) +
+                    ": merged, it would be quantized a second time, and worse than from the original",
+                "give --type f16, bf16 or f32, or --dtype f16 for what adapters change alone, or merge into the model "
+                "that was quantized");
+  return before.dtype();
+}
+
 /// Puts the source's tensors, adapters applied, in the places of the file's.
-void take_merged(GgufPlan& plan, const Source& source) {
+void take_merged(GgufPlan& plan, const Source& source, ChangedBlocks changed) {
   std::map<std::string, std::size_t> by_name;
   for (std::size_t i = 0; i < plan.tensors.size(); ++i) by_name.emplace(plan.tensors[i].name, i);
   for (std::size_t i = 0; i < source.checkpoint.tensors.size(); ++i) {
     const TensorPtr& tensor = source.checkpoint.tensors[i];
     const auto name = gguf_tensor_name(tensor->name());
     const auto found = name ? by_name.find(*name) : by_name.end();
+    const bool again = tensor == source.exact_tensors[i] && changed == ChangedBlocks::encode_again;
+    const DType dtype = again ? encoded_again(*source.base_tensors[i]) : tensor->dtype();
     if (name && found == by_name.end() && tensor->name() == "lm_head.weight")  // no longer tied to the embedding
-      plan.tensors.push_back({*name, tensor, tensor->dtype()});
+      plan.tensors.push_back({*name, tensor, dtype});
     if (found == by_name.end()) continue;
     GgufTensorPlan& place = plan.tensors[found->second];
-    // one that --dtype took out of its blocks stays out of them; all else keeps the file's encoding
-    if (is_block_type(place.dtype) && !is_block_type(tensor->dtype())) place.dtype = tensor->dtype();
+    // what is out of its blocks stays out of them; all else keeps the file's encoding
+    if (is_block_type(place.dtype) && !is_block_type(dtype)) place.dtype = dtype;
     place.tensor = tensor;
   }
 }
@@ -139,7 +153,8 @@ GgufExport rewrite_gguf_rope(const GgufFile& file, const ModelConfig& config, Ro
   return out;
 }
 
-GgufExport rewrite_gguf_source(const Source& source, std::optional<DType> type, RopeEncoding encoding, bool saturate) {
+GgufExport rewrite_gguf_source(const Source& source, std::optional<DType> type, RopeEncoding encoding, bool saturate,
+                               ChangedBlocks changed) {
   GgufExport out;
   GgufChanges changes;
   if (source.spec.rope) changes = rope_changes(*source.gguf, source.checkpoint.config, encoding, out);
@@ -154,7 +169,7 @@ GgufExport rewrite_gguf_source(const Source& source, std::optional<DType> type, 
   }
   for (GgufKey& key : grown_vocabulary_keys(source, out.notes)) changes.set_keys.push_back(std::move(key));
   out.plan = rewrite_gguf(*source.gguf, changes);
-  take_merged(out.plan, source);
+  take_merged(out.plan, source, type ? ChangedBlocks::unrounded : changed);
   if (type) encode_as(out.plan, *type, saturate, out.notes);
   check_encodings(out.plan, source.checkpoint.label);
   return out;

@@ -26,12 +26,18 @@ GgufPlan rewrite_gguf(const GgufFile& file, const GgufChanges& changes);
 /// llama.context_length are replaced by those under which llama.cpp 0.5 computes `spec`.
 GgufExport rewrite_gguf_rope(const GgufFile& file, const ModelConfig& config, RopeEncoding encoding);
 
+/// What a plan without a type of its own makes of tensors in blocks that adapters changed.
+enum class ChangedBlocks {
+  encode_again,  // the encoding they had; Error(unsupported) for blocks other than q8_0, which lose too much
+  unrounded,     // the merged values, for whoever encodes the plan
+};
+
 /// A GGUF source written again: its keys, with the rope of source.checkpoint.config if the source replaced it, and the
 /// tensors adapters changed in their place.
-/// `type`: nullopt keeps every encoding ("keep"; tensors that adapters changed are written in the encoding they had,
-/// which must be one that can be written); else matrices take that type as llama-quantize of llama.cpp 0.5 does for
-/// f32, f16, bf16 and q8_0 (norms and vectors stay), and general.file_type says so; `saturate` as in GgufExportOptions.
+/// `type`: nullopt keeps every encoding ("keep"; `changed`); else matrices take that type as llama-quantize of llama.cpp
+/// 0.5 does for f32, f16, bf16 and q8_0 (norms and vectors stay), merged values with one rounding, and general.file_type
+/// says so; `saturate` as in GgufExportOptions.
 GgufExport rewrite_gguf_source(const Source& source, std::optional<DType> type, RopeEncoding encoding,
-                               bool saturate = false);
+                               bool saturate = false, ChangedBlocks changed = ChangedBlocks::encode_again);
 
 }  // namespace ropewalk::formats

@@ -82,7 +82,7 @@ struct Source {
   bool synthetic = false;   // hf is a configuration alone, the weights are random
   // each in the order of checkpoint.tensors:
   std::vector<TensorPtr> base_tensors;       // before adapters
-  std::vector<TensorPtr> exact_tensors;      // as adapters change it, before the rounding; nullptr: no adapter does
+  std::vector<TensorPtr> exact_tensors;      // as adapters change it, before a rounding if any; nullptr: none does
   std::set<std::string> nf4_base;            // names of base_tensors that OpenOptions::nf4_base changed
   std::optional<Quantization> quantization;  // what base_tensors dequantize; not of a GGUF, whose types say it
   std::vector<PeftAdapter> adapters;

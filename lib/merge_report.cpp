@@ -1,5 +1,6 @@
 #include "lib/merge_report.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "lib/adapters/sum_of_squares.h"
@@ -7,8 +8,12 @@
 
 namespace ropewalk {
 
-ObservedMerge::ObservedMerge(TensorPtr weight, TensorPtr exact, DType rounded_to)
-    : LazyTensor(exact->info()), weight_(std::move(weight)), exact_(std::move(exact)), rounded_to_(rounded_to) {}
+ObservedMerge::ObservedMerge(TensorPtr weight, TensorPtr exact, DType rounded_to, std::uint64_t every)
+    : LazyTensor(exact->info()),
+      weight_(std::move(weight)),
+      exact_(std::move(exact)),
+      rounded_to_(rounded_to),
+      every_(every) {}
 
 void ObservedMerge::read_f32(RowRange range, std::span<float> values) const {
   std::vector<double> wide(values.size());
@@ -20,6 +25,17 @@ void ObservedMerge::read_f64(RowRange range, std::span<double> values) const {
   exact_->read_f64(range, values);
   const std::shared_ptr<Rows> sums = rows();
   if (!sums) return;
+  if (every_ == 1) return measure(range, values, *sums);
+  const std::uint64_t unit = row_unit(), columns = info().columns();
+  for (std::uint64_t row = range.begin; row < range.end;) {
+    const std::uint64_t stop = std::min((row / unit + 1) * unit, range.end);
+    if (row / unit % every_ == 0)
+      measure({row, stop}, values.subspan((row - range.begin) * columns, (stop - row) * columns), *sums);
+    row = stop;
+  }
+}
+
+void ObservedMerge::measure(RowRange range, std::span<const double> values, Rows& sums) const {
   const std::size_t columns = info().columns();
   std::vector<double> weight(values.size()), rounded(columns);
   std::vector<std::byte> stored(*byte_size(rounded_to_, columns));
@@ -30,9 +46,9 @@ void ObservedMerge::read_f64(RowRange range, std::span<double> values) const {
     const double* w = weight.data() + row * columns;
     encode_f64(rounded_to_, {exact, columns}, stored);
     decode_f64(rounded_to_, stored, rounded);
-    (*sums)[range.begin + row] = {sum_of_squares(columns, [&](std::size_t c) { return exact[c] - w[c]; }),
-                                  sum_of_squares(columns, [&](std::size_t c) { return w[c]; }),
-                                  sum_of_squares(columns, [&](std::size_t c) { return rounded[c] - exact[c]; })};
+    sums[range.begin + row] = {sum_of_squares(columns, [&](std::size_t c) { return exact[c] - w[c]; }),
+                               sum_of_squares(columns, [&](std::size_t c) { return w[c]; }),
+                               sum_of_squares(columns, [&](std::size_t c) { return rounded[c] - exact[c]; })};
   }
 }
 

@@ -25,7 +25,8 @@ struct MergeNorms {
 /// rows' sums: a model's worth of them would be hundreds of MB.
 class ObservedMerge : public LazyTensor {
  public:
-  ObservedMerge(TensorPtr weight, TensorPtr exact, DType rounded_to);
+  /// `every`: of how many row units one is measured, the first always; norms() are of those.
+  ObservedMerge(TensorPtr weight, TensorPtr exact, DType rounded_to, std::uint64_t every = 1);
 
   std::uint64_t row_unit() const noexcept override { return exact_->row_unit(); }
   void prepare() const override { exact_->prepare(); }
@@ -38,6 +39,7 @@ class ObservedMerge : public LazyTensor {
   void read_f32(RowRange range, std::span<float> values) const override;
   void read_f64(RowRange range, std::span<double> values) const override;
 
+  DType rounded_to() const noexcept { return rounded_to_; }
   /// Of the rows read before the first release(): all of them once the tensor has been streamed.
   MergeNorms norms() const;
 
@@ -48,9 +50,12 @@ class ObservedMerge : public LazyTensor {
   using Rows = std::vector<Sums>;  // each written by whoever reads the row: disjoint ranges never share an element
   std::shared_ptr<Rows> rows() const;
   static MergeNorms sum_up(const Rows& rows);
+  /// Leaves the sums of rows `range` in `sums`; `exact`: their values.
+  void measure(RowRange range, std::span<const double> exact, Rows& sums) const;
 
   TensorPtr weight_, exact_;
   DType rounded_to_;
+  std::uint64_t every_;
   mutable std::mutex mutex_;
   mutable std::shared_ptr<Rows> rows_;         // while rows are read
   mutable std::optional<MergeNorms> settled_;  // afterwards

@@ -15,6 +15,7 @@
 #include "tools/describe_tokenizer.h"
 #include "tools/losses.h"
 #include "tools/model_card.h"
+#include "tools/observed_merge.h"
 #include "tools/one_line.h"
 #include "tools/output_plan.h"
 #include "tools/tensor_errors.h"
@@ -120,7 +121,8 @@ void plan_ggufs(const ConvertOptions& options, const formats::Source& source, st
     if (source.gguf)
       exports.push_back(formats::rewrite_gguf_source(
           source, target->keep || (target->mix && !options.intermediate) ? std::nullopt : std::optional(target->dtype),
-          encoding, options.modifiers.saturate));
+          encoding, options.modifiers.saturate,
+          target->mix ? formats::ChangedBlocks::unrounded : formats::ChangedBlocks::encode_again));
   for (std::size_t i = 0; i < ggufs.size(); ++i) {
     if (!options.compat) refuse_losses(exports[i].losses, options.rope.allowed_losses, source.checkpoint);
     if (source.gguf && options.model_name)
@@ -366,12 +368,15 @@ int run_convert(const ConvertOptions& options, Io& io) {
   std::vector<Target> targets = parse_targets(options, source);
   // a GGUF's query sees everything: with the window lifted nothing is lost
   source.checkpoint.config.sliding_window = asked_sliding_window(options.rope.sliding_window, source.checkpoint.config);
+  const Observed merged = observe_targets(source, targets, options.modifiers.saturate);
   plan_ggufs(options, source, targets, io);
   const ConvertedRope rope = plan_rope(options, source, targets);
   announce(plan_outputs(targets, source, split, options), options.common, io);
   if (!options.writer.dry_run)
     for (std::string& warning : write_targets(targets, source, rope.folder, split, options, io))
       warnings.push_back(std::move(warning));
+  for (const std::string& line : {eaten_by_rounding(merged), encoded_again(merged)})
+    if (!line.empty()) warnings.push_back(line), warn(line, options.common, io);
 
   if (rope.wanted && !options.writer.dry_run) read_back(*rope.wanted, options, targets);
   Output output = describe_outputs(targets, source, options);

@@ -45,6 +45,14 @@ std::string lower(std::string text) {
   return text;
 }
 
+/// In the types of their file, which "keep" encodes again what adapters changed in blocks.
+std::vector<TensorPtr> kept_tensors(const formats::Source& source) {
+  std::vector<TensorPtr> kept = source.checkpoint.tensors;
+  for (std::size_t i = 0; i < kept.size(); ++i)
+    if (kept[i] == source.exact_tensors[i]) kept[i] = source.base_tensors[i];
+  return kept;
+}
+
 Target parse_type(const std::string& type, const formats::Source& source, const ConvertOptions& options) {
   Target target{.type = type};
   const std::optional<std::string>& intermediate = options.intermediate;
@@ -60,7 +68,7 @@ Target parse_type(const std::string& type, const formats::Source& source, const 
   if (name == "auto") name = "keep";
   if (name == "keep") {
     target.keep = source.gguf.has_value() || target.folder;
-    target.dtype = dominant_dtype(source.checkpoint.tensors);
+    target.dtype = dominant_dtype(kept_tensors(source));
     target.type = target.folder ? "hf:keep" : std::string(info(target.dtype).name);
     return target;
   }

@@ -19,6 +19,7 @@ formats::Source open_as(const std::string& text, SourceOptions modifiers, bool u
                         const Io& io) {
   modifiers.unmerged = unmerged;
   modifiers.qlora_base = base;
+  if (!unmerged) modifiers.blocks = DType::f16;  // what a merge writes of blocks
   // warnings were said when the source was opened to be merged
   return formats::open_source(formats::parse_source(source_text(text, modifiers)), open_options(modifiers),
                               io.hub_cache);

@@ -5,12 +5,9 @@
 #include <set>
 
 #include "formats/hf_writer.h"
-#include "lib/adapters/adapter_recipes.h"
 #include "lib/error.h"
 #include "lib/file.h"
-#include "lib/merge_report.h"
 #include "lib/number_text.h"
-#include "lib/recipes.h"
 #include "tools/commands.h"
 #include "tools/describe_tokenizer.h"
 #include "tools/common_options.h"
@@ -19,6 +16,7 @@
 #include "tools/measure.h"
 #include "tools/model_card.h"
 #include "tools/new_rope.h"
+#include "tools/observed_merge.h"
 #include "tools/output_plan.h"
 #include "tools/units.h"
 
@@ -54,30 +52,6 @@ void declare(CommandLine& line, MergeOptions& options) {
                "the base named by the adapter; tells how much of the delta bf16 ate");
   line.example("ropewalk merge base+qlora --measure -f text.txt",
                "KL of merging into the base as it is, and into its NF4, against what was trained");
-}
-
-/// Tensors by name, measured while they are written.
-using Observed = std::map<std::string, std::shared_ptr<const ObservedMerge>>;
-struct Changes {
-  Observed merged;  // by adapters
-  Observed recast;  // no adapter changes them, but --dtype rounds them
-};
-
-/// Replaces each tensor that is to be changed by one that measures itself.
-Changes observe(formats::Source& source, bool saturate) {
-  Changes changes;
-  for (std::size_t i = 0; i < source.base_tensors.size(); ++i) {
-    const TensorPtr &base = source.base_tensors[i], &merged = source.exact_tensors[i];
-    const DType dtype = source.checkpoint.tensors[i]->dtype();
-    if (!merged && dtype == base->dtype()) continue;
-    const TensorPtr exact = merged ? merged : base;
-    // new rows of a vocabulary come from nothing
-    const TensorPtr before = base->info().shape.size() == 2 ? with_row_count(base, exact->info().rows()) : base;
-    auto tensor = std::make_shared<const ObservedMerge>(before, exact, dtype);
-    (merged ? changes.merged : changes.recast)[base->name()] = tensor;
-    source.checkpoint.tensors[i] = cast(tensor, dtype, saturate);
-  }
-  return changes;
 }
 
 Json modules_json(const formats::Source& source, const Observed& observed) {
@@ -117,24 +91,10 @@ Table module_table(const Observed& observed) {
   }
   Table table{{{"module"}, {"weights", true}, {"delta / weight", true}, {"lost to rounding", true}}, {}};
   for (const auto& [kind, sums] : by_kind) {
-    const std::string lost = shown(100 * std::sqrt(sums.rounding / sums.delta), 2);
     table.rows.push_back({kind, std::to_string(sums.n), shown(std::sqrt(sums.delta / sums.weight), 3),
-                          lost == "-" ? lost : lost + " %"});
+                          share_text(std::sqrt(sums.rounding / sums.delta))});
   }
   return table;
-}
-
-/// A merge of which rounding left nothing worth the name, said; empty: it left something.
-std::string eaten(const Observed& observed, DType dtype) {
-  bool any = false;
-  for (const auto& [name, tensor] : observed) {
-    const MergeNorms norms = tensor->norms();
-    any = any || norms.delta_norm > 0;
-    if (norms.delta_norm > 0 && !(norms.rounding_loss >= 1)) return "";
-  }
-  if (!any) return "";
-  return "rounding to " + std::string(info(dtype).name) +
-         " is as large as the delta of every weight: little or nothing of the adapters is left";
 }
 
 /// "model.norm and 3 more"
@@ -236,7 +196,7 @@ std::string nf4_text(const formats::Source& source, std::size_t unmerged) {
          (unmerged > 0 ? " (" + std::to_string(unmerged) + " of them without an adapter)" : std::string()) + ", ";
 }
 
-Output describe_merge(const formats::Source& source, const Changes& changes, const std::optional<FolderPlan>& rope,
+Output describe_merge(const formats::Source& source, const MergeChanges& changes, const std::optional<FolderPlan>& rope,
                       const std::vector<std::string>& files, const MergeOptions& options) {
   const Observed& observed = changes.merged;
   const bool dry_run = options.writer.dry_run;
@@ -312,13 +272,13 @@ int run_merge(const MergeOptions& options, Io& io) {
   std::vector<std::string> files, warnings = source.checkpoint.warnings;
   warn_of_vocabulary(source, options.common, io, warnings);
 
-  const Changes changes = observe(source, options.modifiers.saturate);
+  const MergeChanges changes = observe_merge(source, options.modifiers.saturate);
   announce({.targets = {{options.output, total_bytes(source.checkpoint.tensors)}},
             .what = "1 folder",
             .read_bytes = total_bytes(source.base_tensors)},
            options.common, io);
   if (!options.writer.dry_run) files = write_merged(source, rope, options, io, warnings);
-  if (const std::string line = eaten(changes.merged, dominant_dtype(source.checkpoint.tensors)); !line.empty()) {
+  if (const std::string line = eaten_by_rounding(changes.merged); !line.empty()) {
     warnings.push_back(line);
     warn(line, options.common, io);
   }

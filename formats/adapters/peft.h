@@ -79,8 +79,8 @@ struct ScaledAdapter {
   double scale = 1;
 };
 struct MergeOptions {
-  std::optional<DType> dtype = std::nullopt;   // each tensor's stored dtype if nullopt
-  std::optional<DType> blocks = std::nullopt;  // without `dtype`: of what is stored in blocks, changed or not
+  std::optional<DType> dtype = std::nullopt;   // nullopt: each tensor's stored dtype; of blocks none: unrounded
+  std::optional<DType> blocks = std::nullopt;  // no blocks are wanted: `dtype` or else this, changed or not
   bool saturate = false;
   // Low-rank deltas stay beside the weights, which alone are cast (lib/unmerged.h): what the adapter computed while it was
   // trained. Kinds that are no sum of products have no such form: Error(unsupported) naming the kind.
@@ -96,7 +96,7 @@ struct MergedModule {
 struct MergeResult {
   std::vector<TensorPtr> base;     // as given; a head that is no longer tied is added at the end
   std::vector<TensorPtr> exact;    // for each: changed, before its rounding; nullptr where nothing changes it
-  std::vector<TensorPtr> tensors;  // for each: rounded; what is not targeted passes through untouched
+  std::vector<TensorPtr> tensors;  // for each: rounded, or `exact` where it is not; what is not targeted: itself
   std::vector<MergedModule> modules;
   bool untied = false;             // embedding and head were one, and are two now
   std::vector<std::string> notes;  // where this is not what PEFT's merge_and_unload gives, and why; one line each

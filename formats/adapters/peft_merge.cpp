@@ -11,6 +11,7 @@
 #include "lib/adapters/adapter_recipes.h"
 #include "lib/adapters/best_of_rank.h"
 #include "lib/error.h"
+#include "lib/forwarding_tensor.h"
 #include "lib/nearest_word.h"
 #include "lib/number_text.h"
 #include "lib/recipes.h"
@@ -211,10 +212,11 @@ class Planner {
 };
 
 [[noreturn]] void refuse_unmerged(const Applied& applied) {
-  throw Error(ErrorKind::unsupported, {.path = applied.adapter->folder.string()},
-              "its change of '" + applied.module->target + "' is of kind " + applied.module->kind +
-                  ", which is no product of two thin matrices: it cannot be computed beside the weight",
-              "leave --unmerged out: what a merge would write is computed then");
+  throw Error(
+      ErrorKind::unsupported, {.path = applied.adapter->folder.string()},
+      "its change of '" + applied.module->target + "' is of kind " + applied.module->kind +
+          ", which is no product of two thin matrices: it cannot be computed beside the weight",
+      "merge it: what a merge writes is computed without --unmerged, and --measure has nothing to hold it against");
 }
 
 /// A tensor and the changes that apply to it, in parts.
@@ -262,17 +264,22 @@ Changed apply(const TensorPtr& weight, const std::vector<Applied>& changes, bool
   return now;
 }
 
-/// The type that a tensor is written in; Error(unsupported) for a merge into blocks.
-DType written_dtype(const LazyTensor& weight, bool merged, const MergeOptions& options) {
-  const bool wanted = options.dtype && (is_float(weight.dtype()) || merged),
-             unpack = options.blocks && is_block_type(weight.dtype());
-  const DType dtype = wanted ? *options.dtype : unpack ? *options.blocks : weight.dtype();
-  if (merged && is_block_type(dtype) && dtype != DType::q8_0)
-    throw Error(ErrorKind::unsupported, {.path = std::string(weight.file())},
-                "'" + weight.name() + "' is " + std::string(info(dtype).name) +
-                    ": merged, it would be quantized a second time, and worse than from the original",
-                "give --dtype f16 (or --unmerged, to compute), or merge into the model that was quantized");
-  return dtype;
+/// The type that a tensor is rounded to; nullopt: what was in blocks and is merged stays as exact as it was computed.
+std::optional<DType> rounded_to(const LazyTensor& weight, bool merged, const MergeOptions& options) {
+  const bool block = is_block_type(weight.dtype());
+  if (options.dtype && (is_float(weight.dtype()) || merged || (block && options.blocks))) return options.dtype;
+  if (block && options.blocks) return options.blocks;
+  if (block && merged) return std::nullopt;
+  return weight.dtype();
+}
+
+/// A change of a weight in blocks, which no rounding to its type has touched: what takes its place as it is stored, all
+/// else as f32 that is read in double.
+TensorPtr unrounded(TensorPtr exact) {
+  if (exact->has_raw() && is_float(exact->dtype())) return exact;
+  TensorInfo info = exact->info();
+  info.dtype = DType::f32;
+  return std::make_shared<const RelabelledTensor>(std::move(info), std::move(exact));
 }
 
 }  // namespace
@@ -288,9 +295,12 @@ MergeResult merge_adapters(const std::vector<TensorPtr>& base, const std::vector
     const auto own = plan.find(i);
     const Changed changed = own == plan.end() ? Changed{weight, {}} : apply(weight, own->second, options.unmerged);
     const bool merged = changed.exact != weight;
-    const DType dtype = written_dtype(*weight, merged, options);
-    result.exact.push_back(merged ? changed.exact : nullptr);
-    TensorPtr tensor = merged || dtype != weight->dtype() ? cast(changed.exact, dtype, options.saturate) : weight;
+    const std::optional<DType> dtype = rounded_to(*weight, merged, options);
+    const TensorPtr exact = dtype ? changed.exact : unrounded(changed.exact);
+    result.exact.push_back(merged ? exact : nullptr);
+    TensorPtr tensor = !dtype                                ? exact
+                       : merged || *dtype != weight->dtype() ? cast(exact, *dtype, options.saturate)
+                                                             : weight;
     result.tensors.push_back(with_unmerged_delta(std::move(tensor), changed.beside));
   }
   return result;

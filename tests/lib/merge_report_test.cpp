@@ -54,6 +54,18 @@ TEST(MergeReport, RowsInAnyOrderLeaveTheSameSums) {
   EXPECT_EQ(parts.norms().weight_norm, whole.norms().weight_norm);
 }
 
+// Every second row: 0, 2 and 4, whose deltas are 0, 8 and 1.
+TEST(MergeReport, OfSomeRowsAlone) {
+  const TensorPtr weight = memory_tensor("w", {5, 1}, {1, 1, 1, 1, 1}),
+                  exact = memory_tensor("w", {5, 1}, {1, 2, 9, 9, 2});
+  const ObservedMerge second(weight, exact, DType::f16, 2);
+  std::vector<double> values(5);
+  second.read_f64({0, 5}, values);
+  EXPECT_EQ(values, (std::vector<double>{1, 2, 9, 9, 2})) << "measured or not";
+  EXPECT_EQ(second.norms().delta_norm, std::sqrt(65.0));
+  EXPECT_EQ(second.norms().weight_norm, std::sqrt(3.0));
+}
+
 TEST(MergeReport, ReleaseSettlesTheNorms) {
   const Merge merge;
   const ObservedMerge observed(merge.weight, merge.exact, DType::f16);

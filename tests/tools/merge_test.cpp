@@ -261,14 +261,18 @@ TEST(Merge, AScaleThatOverflowsIsRefused) {
 // A delta far below half a unit of every weight's last place rounds away: sha256 of base and merge are the same.
 TEST(Merge, ADeltaThatRoundingAteWarns) {
   Scratch scratch;
-  const std::string base = model("tolstoy-4m-yarn-2k"),
-                    line = "rounding to f16 is as large as the delta of every weight";
+  const std::string base = model("tolstoy-4m-yarn-2k"), line = "rounding to f16 takes ";
   const auto merged = [&](const std::string& scale, const std::string& out) {
     const Ran ran = run({"merge", base + "+" + adapter() + ":" + scale, "-o", (scratch / out).string()});
     EXPECT_EQ(ran.exit, 0) << ran.err;
     return ran.err;
   };
-  EXPECT_NE(merged("1e-12", "a").find("warning: " + line), std::string::npos);
+  EXPECT_NE(merged("1e-12", "a").find("warning: " + line + "100 % of the adapters' delta: little or nothing of the "),
+            std::string::npos);
+  EXPECT_NE(merged("1e-5", "d").find("warning: " + line), std::string::npos) << "some small weights keep theirs";
+  const Ran converted =
+      run({"convert", base + "+" + adapter() + ":1e-12", "-o", (scratch / "a.gguf").string(), "--type", "f16"});
+  EXPECT_NE(converted.err.find("warning: " + line + "100 % of"), std::string::npos) << converted.err;
   EXPECT_EQ(run({"diff", base, (scratch / "a").string(), "--exit-code"}).exit, 0);
   EXPECT_EQ(merged("1e-2", "b").find("warning: "), std::string::npos);
   EXPECT_EQ(merged("0", "c").find(line), std::string::npos) << "said before the work, in words of its own";
