@@ -45,6 +45,22 @@ struct InventoryCheck {
            "quantized weights without a quantization_config cannot be interpreted", ErrorKind::unsupported);
   }
 
+  /// What says by its name that a model was saved with something still in it or packed: better known by that than by the
+  /// tensors that are missing.
+  void check_name(const LazyTensor& tensor) const {
+    const std::string& name = tensor.name();
+    const auto holds = [&](std::string_view part) { return name.find(part) != std::string::npos; };
+    if (holds(".base_layer.") || holds(".lora_A.") || holds(".lora_B."))
+      fail(tensor, "tensor '" + name + "' is of a model that was saved with PEFT's adapter layers in it",
+           "save what merge_and_unload() returns, or the base and the adapter apart", ErrorKind::unsupported);
+    if (holds(".quant_state.bitsandbytes") || name.ends_with(".weight.absmax") || name.ends_with(".weight.quant_map") ||
+        name.ends_with(".SCB"))
+      fail(tensor,
+           "tensor '" + name + "' is part of a weight that bitsandbytes packed and " + config_place +
+               " does not describe",
+           "put back the quantization_config that it was saved with", ErrorKind::unsupported);
+  }
+
   /// A tensor that expected_tensors() does not list. True: keep it.
   bool check_unknown(const LazyTensor& tensor, const std::vector<std::string>& candidates,
                      std::vector<std::string>& warnings) {
@@ -119,6 +135,7 @@ std::vector<TensorPtr> check_inventory(const std::vector<TensorPtr>& tensors, co
     open.emplace(tensor.name, &tensor);
     names.push_back(tensor.name);
   }
+  for (const TensorPtr& tensor : tensors) check.check_name(*tensor);
   std::vector<TensorPtr> kept;
   std::size_t dropped = 0;
   std::unordered_map<std::string_view, bool> seen;

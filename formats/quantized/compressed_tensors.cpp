@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <array>
 #include <set>
+#include <string_view>
 
 #include "formats/quantized/methods.h"
 #include "formats/quantized/scaled.h"
@@ -20,11 +21,19 @@
 namespace ropewalk::formats::quantized {
 namespace {
 
+/// Values of 'format' whose tensors are read; "mixed-precision" is several of them.
+constexpr std::array<std::string_view, 8> kFormats = {
+    "dense",          "int-quantized",   "float-quantized",      "naive-quantized",
+    "pack-quantized", "mixed-precision", "nvfp4-pack-quantized", "mxfp4-pack-quantized"};
+
 std::uint64_t words_for(std::uint64_t fields, unsigned bits) { return (fields * bits + 31) / 32; }
 
 class CompressedReader {
  public:
-  CompressedReader(PackedTensors& tensors, const Method& method) : tensors_(tensors), method_(method) { read_groups(); }
+  CompressedReader(PackedTensors& tensors, const Method& method) : tensors_(tensors), method_(method) {
+    refuse_others();
+    read_groups();
+  }
 
   Quantization read() {
     Quantization found;
@@ -46,6 +55,45 @@ class CompressedReader {
   }
 
  private:
+  /// What would make other weights of the stored ones, or is stored otherwise.
+  void refuse_others() const {
+    const JsonFields fields = method_.fields();
+    const auto refuse = [&](const char* key, const std::string& problem) {
+      fields.fail(ErrorKind::unsupported, key, problem, "use the unquantized checkpoint it was made from");
+    };
+    const auto says_nothing = [](const Json& value) { return value.is_object() && value.empty(); };
+    if (const Json* format = fields.find_set("format");
+        format && (!format->is_string() || std::ranges::find(kFormats, format->get<std::string>()) == kFormats.end())) {
+      std::string read;
+      for (const std::string_view one : kFormats) read += (read.empty() ? "" : ", ") + std::string(one);
+      refuse("format", "'format' of compressed-tensors is " + shown(*format) + ", which is not read; read are " + read);
+    }
+    if (const Json* transform = fields.find_set("transform_config"); transform && !says_nothing(*transform)) {
+      const auto groups = transform->is_object() ? transform->find("config_groups") : transform->end();
+      if (!transform->is_object() || groups == transform->end() || !says_nothing(*groups))
+        refuse("transform_config",
+               "'transform_config' rotates activations and weights against each other while the model runs, which no "
+               "other file says: without it the weights are another model's");
+    }
+    if (const Json* sparsity = fields.find_set("sparsity_config"); sparsity && !says_nothing(*sparsity)) {
+      const auto format = sparsity->is_object() ? sparsity->find("format") : sparsity->end();
+      if (!sparsity->is_object() || format == sparsity->end() || *format != "dense")
+        refuse("sparsity_config", "'sparsity_config' is " + shown(*sparsity) + ", expected the format \"dense\"");
+    }
+  }
+
+  /// How config_groups says that the scales of a group of layers lie.
+  struct Strategy {
+    std::string name;
+    std::uint64_t group;  // columns of one, of "group"
+    bool fits(std::uint64_t rows, std::uint64_t columns, std::uint64_t out, std::uint64_t in) const {
+      if (name == "tensor") return rows == 1 && columns == 1;
+      if (name == "channel") return rows == out && columns == 1;
+      if (name == "group" && group > 0) return rows == out && columns == (in + group - 1) / group;
+      return true;  // "block" is held against block_structure
+    }
+  };
+
   /// Of each group of layers: how many bits, and the blocks of its scales.
   void read_groups() {
     const auto groups = method_.quantization.find("config_groups");
@@ -57,6 +105,9 @@ class CompressedReader {
       if (const auto bits = fields.optional_integer("num_bits", 1, 16)) bits_.push_back(static_cast<unsigned>(*bits));
       symmetric_ = fields.boolean("symmetric", true) || symmetric_;
       types_.insert(fields.optional_string("type").value_or("int"));
+      const std::int64_t size = fields.optional_integer("group_size", -1, std::int64_t(kMostWidth)).value_or(0);
+      strategies_.push_back({fields.optional_string("strategy").value_or(size > 0 ? "group" : ""),
+                             size > 0 ? static_cast<std::uint64_t>(size) : 0});
       if (const auto block = weights.find("block_structure");
           block != weights.end() && block->is_array() && block->size() == 2 && (*block)[0].is_number_unsigned() &&
           (*block)[1].is_number_unsigned() && (*block)[0] != 0u && (*block)[1] != 0u &&
@@ -72,6 +123,14 @@ class CompressedReader {
                                : shape.size() == 1 ? shape[0]
                                                    : 1,
                         columns = shape.size() == 2 ? shape[1] : 1;
+    if (!strategies_.empty() &&
+        std::ranges::none_of(strategies_, [&](const Strategy& one) { return one.fits(rows, columns, out, in); }))
+      fail_packed(scale,
+                  "has shape " + shape_text(shape) + " for a weight of " +
+                      shape_text(std::array<std::uint64_t, 2>{out, in}) + ", and config_groups says strategy \"" +
+                      strategies_.front().name + "\"" +
+                      (strategies_.front().group > 0 ? " with group_size " + std::to_string(strategies_.front().group)
+                                                     : std::string()));
     if (shape.size() <= 2 && rows == 1 && columns == 1) return {out, in, 1};
     if (shape.size() == 2 && rows == out && columns > 0 && in % columns == 0) return {1, in / columns, columns};
     if (shape.size() == 1 && rows == out) return {1, in, 1};
@@ -227,6 +286,7 @@ class CompressedReader {
   }
 
   std::vector<unsigned> bits_;
+  std::vector<Strategy> strategies_;
   std::set<std::string> types_;  // "int", "float"; empty: no group of layers is described
   bool symmetric_ = false;       // any group is
   std::pair<std::uint64_t, std::uint64_t> block_{0, 0};

@@ -165,6 +165,35 @@ TEST(Quantized, ScaledLayersThatDoNotFitAreRefused) {
   expect_refused(whole("fp8-channel"), fp8, {"'m.weight_scale' has shape [64, 1], expected [1, 1]"});
 }
 
+// What a configuration says beside the groups makes other weights of the same tensors, or another place of their scales.
+TEST(Quantized, WhatElseCompressedTensorsSay) {
+  const Golden from = golden("compressed");
+  const std::vector<TensorPtr> whole = stored(from, from.cases["int8-channel-sym"], kCompressedParts);
+  const Json plain = compressed_config(from.cases["int8-channel-sym"]);
+  const auto with = [&](const char* key, const Json& value) {
+    Json config = plain;
+    config["quantization_config"][key] = value;
+    return config;
+  };
+  for (const char* format : {"marlin-24", "sparse-24-bitmask", "mxfp8-quantized", "new"})
+    expect_refused(whole, with("format", format), {"'format' of compressed-tensors is \"" + std::string(format) + "\""},
+                   ErrorKind::unsupported);
+  const Json rotation = Json::parse(R"({"config_groups": {"R4": {"type": "hadamard", "apply": []}}})");
+  expect_refused(whole, with("transform_config", rotation), {"'transform_config' rotates"}, ErrorKind::unsupported);
+  expect_refused(whole, with("sparsity_config", {{"format", "sparse-24-bitmask"}}), {"'sparsity_config' is"},
+                 ErrorKind::unsupported);
+  Json groups = plain;
+  groups["quantization_config"]["config_groups"]["group_0"]["weights"] = {
+      {"num_bits", 4}, {"type", "int"}, {"symmetric", true}, {"strategy", "group"}, {"group_size", 16}};
+  expect_refused(whole, groups,
+                 {"'m.weight_scale' has shape [64, 1] for a weight of [64, 96], and config_groups says strategy "
+                  "\"group\" with group_size 16"});
+  for (const Json& config :
+       {with("format", nullptr), with("transform_config", Json::object()), with("transform_config", nullptr),
+        with("sparsity_config", {{"format", "dense"}, {"targets", Json::array()}})})
+    EXPECT_EQ(dequantized(whole, config).size(), 1u) << config;
+}
+
 TEST(Quantized, PackedLayersThatDoNotFitAreRefused) {
   const Golden from = golden("gptq");
   const Json& entry = from.cases["gptq-4bit-g32-sym-act-v1"];
