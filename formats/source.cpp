@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "formats/adapters/adapter_origin.h"
 #include "formats/adapters/combine.h"
 #include "formats/adapters/gguf_adapter.h"
 #include "formats/adapters/layer_replication.h"
@@ -46,34 +47,38 @@ std::string name_of(const fs::path& path) {
   return model_part((is_folder(path) || path.extension() == ".gguf" ? whole : whole.parent_path()).string());
 }
 
-/// Where an adapter's base is: beside the adapter, relative to it or to the working directory, in the Hub cache.
-fs::path resolve_base(const PeftAdapter& adapter, const fs::path& hub_cache) {
+/// Where the base that an adapter names may be: beside the adapter, relative to it or to the working directory.
+std::vector<fs::path> places_of_base(const PeftAdapter& adapter) {
   const std::string& name = adapter.base_model;
-  const std::string place = (adapter.folder / "adapter_config.json").string();
-  if (name.empty())
-    throw Error(ErrorKind::bad_input, {.path = place},
-                "base_model_name_or_path is empty, so the adapter's base is not known",
-                "name the base: MODEL+" + adapter.folder.string());
+  if (fs::path(name).is_absolute()) return {name};
   const fs::path folder = whole_path(adapter.folder);
-  std::vector<fs::path> tried;
-  if (fs::path(name).is_absolute()) {
-    tried = {name};
-  } else {
-    tried = {folder.parent_path() / name, folder.parent_path() / model_part(name), folder / name, name};
-  }
-  for (const fs::path& candidate : tried) {
+  return {folder.parent_path() / name, folder.parent_path() / model_part(name), folder / name, name};
+}
+
+/// In one of those places or in the Hub cache; nullopt: not here.
+std::optional<fs::path> find_base(const PeftAdapter& adapter, const fs::path& hub_cache) {
+  for (const fs::path& candidate : places_of_base(adapter)) {
     if (!is_there(candidate) || is_adapter_alone(candidate)) continue;
     if (is_folder(candidate) && !is_there(candidate / "config.json")) continue;
     return candidate.lexically_normal();
   }
-  std::string with_revision = name;
+  std::string with_revision = adapter.base_model;
   if (adapter.config.contains("revision") && adapter.config["revision"].is_string())
     with_revision += "@" + adapter.config["revision"].get<std::string>();
-  if (const auto hub = parse_hub_name(with_revision))
-    if (const auto cached = find_in_hub_cache(hub_cache, *hub)) return *cached;
+  if (const auto hub = parse_hub_name(with_revision)) return find_in_hub_cache(hub_cache, *hub);
+  return std::nullopt;
+}
+
+fs::path resolve_base(const PeftAdapter& adapter, const fs::path& hub_cache) {
+  const std::string place = (adapter.folder / "adapter_config.json").string();
+  if (adapter.base_model.empty())
+    throw Error(ErrorKind::bad_input, {.path = place},
+                "base_model_name_or_path is empty, so the adapter's base is not known",
+                "name the base: MODEL+" + adapter.folder.string());
+  if (const auto found = find_base(adapter, hub_cache)) return *found;
   throw Error(ErrorKind::bad_input, {.path = place},
-              "the base '" + name + "' was found neither beside the adapter (" + tried.front().string() +
-                  ") nor in the Hub cache",
+              "the base '" + adapter.base_model + "' was found neither beside the adapter (" +
+                  places_of_base(adapter).front().string() + ") nor in the Hub cache",
               "name the base: MODEL+" + adapter.folder.string());
 }
 
@@ -380,13 +385,18 @@ void deepen(Source& source) {
 }
 
 void apply_adapters(Source& source, const OpenOptions& options, const std::vector<double>& scales,
-                    const std::string& base_name) {
+                    const std::string& base_name, const fs::path& hub_cache) {
   std::vector<ScaledAdapter> scaled;
   for (std::size_t i = 0; i < source.adapters.size(); ++i) {
     PeftAdapter& adapter = source.adapters[i];
+    std::vector<std::string>& warnings = source.checkpoint.warnings;
     if (!adapter.base_model.empty() && model_part(adapter.base_model) != base_name)
-      source.checkpoint.warnings.push_back("adapter '" + adapter.folder.string() + "' names the base '" +
-                                           adapter.base_model + "', merged into '" + base_name + "'");
+      warnings.push_back(
+          "adapter '" + adapter.folder.string() + "' names the base '" + adapter.base_model + "', merged into '" +
+          base_name + "'" +
+          (source.named_only ? "" : ": " + base_differences(find_base(adapter, hub_cache), source.checkpoint.config)));
+    if (!source.named_only)
+      for (std::string& line : beside_adapter(adapter, source.checkpoint.config)) warnings.push_back(std::move(line));
     if (source.named_only) settle_targets(adapter, source.base_tensors, source.checkpoint.config, *source.hf);
     check_peft_targets(adapter, source.base_tensors, source.checkpoint.warnings);
     if (const std::string why = no_effect(adapter, scales[i]); !why.empty())
@@ -441,7 +451,7 @@ Source open_source(const SourceSpec& spec, const OpenOptions& options, const fs:
   deepen(source);
   if (options.nf4_base) quantize_base(source);
   else if (options.qlora_advice) advise_qlora(source);
-  apply_adapters(source, options, scales, base_name);
+  apply_adapters(source, options, scales, base_name, hub_cache);
   choose_tokenizer(source, options);
   return source;
 }

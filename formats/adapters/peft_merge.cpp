@@ -158,6 +158,7 @@ class Planner {
     for (const Applied& one : all) {
       const bool of_head = one.module->target == kHead;
       if (of_head ? drop_double(one, all) : one.module->target != kEmbedding) continue;
+      if (saved_as_it_was(one)) continue;
       if (of_head && one.module->tied_too) head = embedding = true;  // saved both, and not the same
       if (!one.module->tied_too && !has_double(one, all)) (of_head ? head : embedding) = true;
     }
@@ -176,6 +177,14 @@ class Planner {
     result_.untied = true;
     index_.emplace(kHead, result_.base.size());
     result_.base.push_back(renamed(result_.base[index_.at(kEmbedding)], kHead));
+  }
+
+  /// The embedding that PEFT puts beside its own change of the head, or of itself: trained by nobody.
+  bool saved_as_it_was(const Applied& applied) const {
+    const auto* saved = std::get_if<ReplacementChange>(&applied.module->change);
+    const LazyTensor& embedding = *result_.base[index_.at(kEmbedding)];
+    return saved && applied.module->tied_too && saved->tensor->info().shape == embedding.info().shape &&
+           same_values(*saved->tensor, embedding);
   }
 
   static bool same_change(const Applied& embedding, const Applied& head) {

@@ -143,6 +143,24 @@ std::string leaving_out(const std::string& module, Json config, const std::strin
 
 constexpr const char* kParameters = "target_parameters";
 
+/// What modules_to_save names is saved whole, and PEFT leaves it out of what target_modules names.
+bool is_saved_whole(const std::string& module, const Json& config) {
+  const Json saved = config.value("modules_to_save", Json());
+  return saved.is_array() && std::ranges::any_of(saved, [&](const Json& one) {
+           return one.is_string() && module.ends_with(one.get<std::string>());
+         });
+}
+
+/// AdaLoRA has taken every rank of it away: its rank_pattern has no true for it.
+bool has_no_rank_left(const std::string& module, const Json& config) {
+  const Json pattern = config.value("rank_pattern", Json());
+  if (config.value("peft_type", Json()) != "ADALORA" || !pattern.is_object()) return false;
+  for (const auto& [key, kept] : pattern.items())
+    if ((key == module + ".lora_E" || key.ends_with("." + module + ".lora_E")) && kept.is_array())
+      return std::find(kept.begin(), kept.end(), Json(true)) == kept.end();
+  return false;
+}
+
 /// Modules that the configuration names and the file lacks: one line.
 void warn_of_missing(const PeftAdapter& adapter, const std::string& field, const std::set<std::string>& named,
                      const std::set<std::string>& held, std::vector<std::string>& warnings) {
@@ -197,6 +215,10 @@ void check_peft_targets(const PeftAdapter& adapter, const std::vector<TensorPtr>
             leaving_out(path_of_module, adapter.config, path) + (named.empty() ? " (it names none of this base)" : ""),
         "PEFT 0.21.2 would pass over it without a word: name the module there, or take the key out of the file");
   }
+  std::erase_if(named, [&](const std::string& weight) {
+    const std::string module = weight.substr(0, weight.size() - tail.size());
+    return is_saved_whole(module, adapter.config) || has_no_rank_left(module, adapter.config);
+  });
   warn_of_missing(adapter, "target_modules", named, held, warnings);
   warn_of_missing(adapter, kParameters, parameters, experts, warnings);
 

@@ -149,6 +149,12 @@ TEST(PeftTargets, ConfigurationAndFileAreCompared) {
   EXPECT_EQ(
       warnings(more),
       Lines{who + "its file lacks 1 module 'lm_head' that its target_modules names: unchanged, as in PEFT 0.21.2"});
+  EXPECT_EQ(warnings(merged_with(
+                folder, {{"target_modules",
+                          {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "lm_head"}},
+                         {"modules_to_save", {"lm_head"}}})),
+            Lines{})
+      << "what is saved whole is no target";
   const auto refusal = [&](const Json& changes) -> std::string {
     try {
       (void)merged_with(folder, changes);

@@ -126,7 +126,15 @@ TEST(Source, AnotherBaseThatFitsIsAWarningAndOneThatDoesNotAnError) {
   write_tiny(folder / "base");
   write_tiny_adapter(folder / "adapter", "org/trained-on");
   const std::string text = (folder / "base").string() + "+" + (folder / "adapter").string();
-  EXPECT_TRUE(warns(open(text), "names the base 'org/trained-on', merged into 'base'"));
+  EXPECT_TRUE(warns(open(text),
+                    "names the base 'org/trained-on', merged into 'base': not found here, so ropes and "
+                    "vocabularies were not compared"));
+  Json longer = tiny_config();
+  longer["max_position_embeddings"] = 4096;
+  write_tiny(folder / "trained-on", tiny_tensors(), longer);
+  EXPECT_TRUE(warns(open(text), "merged into 'base': its rope is plain (theta 10000) for 4096 tokens, not plain"));
+  write_tiny(folder / "trained-on");
+  EXPECT_TRUE(warns(open(text), "merged into 'base': of the same rope and size of vocabulary"));
   Json wide = tiny_config();
   wide["intermediate_size"] = 32;
   std::vector<RawTensor> tensors = tiny_tensors();
@@ -139,6 +147,69 @@ TEST(Source, AnotherBaseThatFitsIsAWarningAndOneThatDoesNotAnError) {
   expect_error(ErrorKind::bad_input,
                {"adapter", "down_proj.lora_A.weight' has shape [2, 24]: 24 inputs, expected 32", "'org/trained-on'"},
                [&] { open(text); });
+}
+
+// AdaLoRA's rank_pattern says of a module without ranks that training took them; PEFT puts the embedding beside a change of
+// a tied head.
+TEST(Source, WhatAnAdapterRightlyLacksOrHoldsUnchanged) {
+  TestFolder folder;
+  write_tiny(folder / "base");
+  const std::string at = "base_model.model.model.layers.1.self_attn.q_proj.lora_";
+  const auto write = [&](const Json& config, const std::vector<RawTensor>& tensors) {
+    write_bytes(folder / "adapter/adapter_config.json", config.dump());
+    write_bytes(folder / "adapter/adapter_model.safetensors", safetensors_bytes(tensors));
+    return open((folder / "base").string() + "+" + (folder / "adapter").string());
+  };
+  const auto ranks = [&](bool left) {
+    return write({{"peft_type", "ADALORA"},
+                  {"init_r", 2},
+                  {"lora_alpha", 4},
+                  {"target_modules", {"q_proj"}},
+                  {"rank_pattern", {{"model.layers.0.self_attn.q_proj.lora_E", {false, left}}}}},
+                 {f32_tensor(at + "A", {2, 16}), f32_tensor(at + "B", {16, 2}), f32_tensor(at + "E", {2, 1})});
+  };
+  EXPECT_FALSE(warns(ranks(false), "its file lacks"));
+  EXPECT_TRUE(warns(ranks(true), "its file lacks 1 module 'model.layers.0.self_attn.q_proj'"));
+
+  Json tied = tiny_config();
+  tied["tie_word_embeddings"] = true;
+  write_tiny(folder / "base", tiny_tensors({.head = false}), tied);
+  const auto head = [&](float embedding) {
+    return write({{"peft_type", "LORA"}, {"r", 2}, {"lora_alpha", 4}, {"target_modules", {"lm_head"}}},
+                 {f32_tensor("base_model.model.lm_head.lora_A.weight", {2, 16}),
+                  f32_tensor("base_model.model.lm_head.lora_B.weight", {32, 2}),
+                  f32_tensor("base_model.model.lm_head.base_layer.weight", {32, 16}, embedding)});
+  };
+  EXPECT_TRUE(warns(head(0.1f), "adapters change the head but not the embedding tied to it"));
+  EXPECT_TRUE(warns(head(0.2f), "each in its own way"));
+}
+
+// The rope travels with the adapter: a trainer's config.json beside it says which, a merge keeps the base's and says both,
+// and the SPEC it names gives the adapter's.
+TEST(Source, ARopeBesideTheAdapterIsTold) {
+  TestFolder folder;
+  write_tiny(folder / "base");
+  write_tiny_adapter(folder / "adapter", "base");
+  const std::string text = (folder / "base").string() + "+" + (folder / "adapter").string();
+  const auto beside = [&](const Json& config) { write_bytes(folder / "adapter/config.json", config.dump()); };
+  beside(tiny_config());
+  EXPECT_FALSE(warns(open(text), "beside it"));
+  Json yarn = tiny_config();
+  const int context = yarn["max_position_embeddings"];
+  yarn["rope_scaling"] = {{"rope_type", "yarn"}, {"factor", 8.0}, {"original_max_position_embeddings", context}};
+  yarn["max_position_embeddings"] = 8 * context;
+  beside(yarn);
+  const Source merged = open(text);
+  EXPECT_TRUE(warns(merged, "config.json beside it is of another rope, YaRN x8 of " + std::to_string(context)));
+  EXPECT_TRUE(std::holds_alternative<RopeUnscaled>(merged.checkpoint.config.rope.scaling));
+  const Source extended = open(text + "+rope=" + yarn["rope_scaling"].dump());
+  EXPECT_FALSE(warns(extended, "beside it"));
+  EXPECT_EQ(extended.checkpoint.config.context, 8 * context);
+  beside({{"quantization_config", {{"load_in_4bit", true}}}});
+  EXPECT_FALSE(warns(open(text), "config.json beside it is of"));
+  EXPECT_FALSE(warns(open(text), "was not compared"));
+  write_bytes(folder / "adapter/config.json", "{");
+  EXPECT_TRUE(warns(open(text), "was not compared: "));
 }
 
 TEST(Source, AdapterAloneFindsItsBase) {
