@@ -149,6 +149,23 @@ TEST(Source, AnotherBaseThatFitsIsAWarningAndOneThatDoesNotAnError) {
                [&] { open(text); });
 }
 
+// Known by the names of their tensors, not as another architecture.
+TEST(Source, AModelSavedWithItsAdapterOrPackedWithoutAWord) {
+  TestFolder folder;
+  const auto refused = [&](const std::string& name, const std::string& as, const std::string& said) {
+    std::vector<RawTensor> tensors = tiny_tensors();
+    tensor_named(tensors, "model.layers.1.self_attn.q_proj.weight").name = as.empty() ? name : as;
+    if (as.empty()) tensors.push_back(f32_tensor("model.layers.1.self_attn.q_proj.weight", {16, 16}));
+    write_tiny(folder / "base", tensors);
+    expect_error(ErrorKind::unsupported, {said}, [&] { open((folder / "base").string()); });
+  };
+  refused("", "model.layers.1.self_attn.q_proj.base_layer.weight", "saved with PEFT's adapter layers in it");
+  refused("", "model.layers.1.self_attn.q_proj.lora_A.default.weight", "saved with PEFT's adapter layers in it");
+  refused("model.layers.1.self_attn.q_proj.weight.absmax", "", "bitsandbytes packed and config.json does not describe");
+  write_tiny(folder / "base");
+  EXPECT_NO_THROW(open((folder / "base").string()));
+}
+
 // AdaLoRA's rank_pattern says of a module without ranks that training took them; PEFT puts the embedding beside a change of
 // a tied head.
 TEST(Source, WhatAnAdapterRightlyLacksOrHoldsUnchanged) {

@@ -5,6 +5,7 @@
 #include "formats/safetensors.h"
 #include "lib/sha256.h"
 #include "tests/tools/command.h"
+#include "tools/observed_merge.h"
 
 namespace ropewalk::tools::test {
 namespace {
@@ -276,6 +277,20 @@ TEST(Merge, ADeltaThatRoundingAteWarns) {
   EXPECT_EQ(run({"diff", base, (scratch / "a").string(), "--exit-code"}).exit, 0);
   EXPECT_EQ(merged("1e-2", "b").find("warning: "), std::string::npos);
   EXPECT_EQ(merged("0", "c").find(line), std::string::npos) << "said before the work, in words of its own";
+}
+
+TEST(Merge, SharesAreWrittenAsPeopleWriteThem) {
+  for (const auto& [share, text] : std::vector<std::pair<double, std::string>>{{0, "0 %"},
+                                                                               {1, "100 %"},
+                                                                               {0.99993, "99.99 %"},
+                                                                               {0.999999, "99.99 %"},
+                                                                               {0.9, "90 %"},
+                                                                               {0.123, "12 %"},
+                                                                               {0.0345, "3.5 %"},
+                                                                               {7.2e-8, "0.0000072 %"},
+                                                                               {12.5, "1250 %"},
+                                                                               {INFINITY, "-"}})
+    EXPECT_EQ(share_text(share), text) << share;
 }
 
 TEST(Merge, TheDtypesOfAMerge) {
