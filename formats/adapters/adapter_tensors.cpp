@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 
+#include "lib/adapters/best_of_rank.h"
 #include "lib/convert.h"
 #include "lib/error.h"
 #include "lib/row_blocks.h"
@@ -106,16 +107,19 @@ std::string adapter_key(const std::string& module, std::string_view role) {
 
 AdapterTensors::AdapterTensors(const std::vector<TensorPtr>& tensors, std::string path) : path_(std::move(path)) {
   for (const TensorPtr& tensor : tensors) {
+    // what modules_to_save set aside: nothing reads it again
+    if (tensor->name().find(".original_module.") != std::string::npos) continue;
     const auto key = parse_adapter_key(tensor->name());
     if (!key) {
       unknown_.push_back(tensor);
       continue;
     }
     TensorPtr& place = modules_[key->module][key->role];
+    if (place && same_values(*place, *tensor)) continue;  // PEFT writes some tensors under two names
     if (place)
       fail("keys '" + place->name() + "' and '" + tensor->name() + "' both name " + short_role(key->role) + " of '" +
                key->module + "'",
-           "expected one; the file was put together from two adapters");
+           "expected one, or the same numbers; the file was put together from two adapters");
     place = tensor;
   }
 }

@@ -5,6 +5,7 @@
 #include <map>
 #include <utility>
 
+#include "lib/adapters/best_of_rank.h"
 #include "lib/error.h"
 #include "lib/nearest_word.h"
 
@@ -84,8 +85,10 @@ PeftAdapter combine_adapters(const std::vector<ScaledAdapter>& adapters, const C
   out.weights = adapters.front().adapter->weights;
   std::map<std::string, std::vector<Member>> by_target;
   for (const ScaledAdapter& scaled : adapters)
-    for (const AdapterModule& module : scaled.adapter->modules)
-      by_target[module.target].push_back({scaled.adapter, &module, scaled.scale});
+    for (const AdapterModule& module : scaled.adapter->modules) {
+      if (module.base_copy) out.modules.push_back(module);  // the merge compares it with the base
+      else by_target[module.target].push_back({scaled.adapter, &module, scaled.scale});
+    }
   for (const auto& [target, members] : by_target) {
     std::vector<WeightedTerm> terms;
     AdapterModule made{target, "combined", {}, 0, 1, LowRankChange{}};

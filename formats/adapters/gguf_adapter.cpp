@@ -129,7 +129,8 @@ Scales scales_of(const PeftAdapter& adapter, const std::vector<const AdapterModu
 /// In the order of the converter, which is that of PEFT's file: by key.
 std::vector<const AdapterModule*> ordered(const PeftAdapter& adapter) {
   std::vector<const AdapterModule*> modules;
-  for (const AdapterModule& module : adapter.modules) modules.push_back(&module);
+  for (const AdapterModule& module : adapter.modules)
+    if (!module.base_copy) modules.push_back(&module);
   std::ranges::stable_sort(modules, {}, [](const AdapterModule* module) { return module->factors.front()->name(); });
   return modules;
 }
@@ -222,6 +223,10 @@ GgufPlan plan_gguf_adapter(const PeftAdapter& adapter, const ModelConfig& config
            "'layer_replication' makes a deeper model of the base, whose layers a GGUF adapter cannot name",
            "merge it instead: ropewalk convert BASE+" + adapter.folder.string() + " -o FILE.gguf");
   const std::vector<const AdapterModule*> modules = ordered(adapter);
+  for (const AdapterModule& module : adapter.modules)
+    if (module.base_copy)
+      notes.push_back("'" + module.factors.front()->name() +
+                      "' is what lies below the adapter's own change, as the base has it: left out");
   for (const AdapterModule* module : modules) check_expressible(adapter, *module, config);
   const Scales scales = scales_of(adapter, modules, options.scale);
   GgufPlan plan;

@@ -60,5 +60,8 @@ extern const AdapterKind kLora, kLoha, kLokr, kIa3, kVera, kAdaLora, kLnTuning, 
 /// Whole tensors and rows, which adapters of any kind may carry: modules_to_save, embeddings saved because they grew or
 /// are targets, biases (`bias`), rows of trainable_token_indices.
 void read_saved_tensors(AdapterReading& reading);
+/// True if an entry of modules_to_save is the module or one above it. PEFT compares the ends of paths, letter by letter:
+/// "norm" is "input_layernorm" too.
+bool saves(const std::string& name, const std::string& module);
 
 }  // namespace ropewalk::formats

@@ -105,7 +105,7 @@ MadeAdapter rescale_adapter(const PeftAdapter& adapter, double factor) {
   for (const AdapterModule& module : adapter.modules) {
     const auto* change = std::get_if<LowRankChange>(&module.change);
     const bool low_rank = (change && !change->shared_a) || std::holds_alternative<ExpertsChange>(module.change);
-    if (!low_rank && !lycoris && module.kind != "lora-bias")
+    if (!low_rank && !lycoris && !module.base_copy && module.kind != "lora-bias")
       refuse(adapter, module, "no alpha of its configuration scales it",
              "give the scale where it is used: BASE+" + adapter.folder.string() + ":SCALE");
     for (const TensorPtr& tensor : module.factors) made.tensors.push_back(renamed(tensor, canonical_key(*tensor)));

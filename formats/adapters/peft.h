@@ -55,6 +55,8 @@ struct AdapterModule {
   bool by_targets = true;       // target_modules names it; else modules_to_save, bias, trainable_token_indices
   bool if_there = false;        // a base without the target has nothing for it to change
   std::string class_name = {};  // what the target is in its class, where the base's files have another name for it
+  bool base_copy = false;       // a replacement that PEFT saved beside an adapter of the same embedding or head
+  std::vector<std::uint64_t> rows = {};  // that trainable_token_indices names, of kind "rows"
 };
 
 /// An adapter folder of PEFT 0.21.2 (adapter_config.json + adapter_model.safetensors). Kinds that are not read and

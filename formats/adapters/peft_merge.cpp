@@ -127,6 +127,7 @@ class Planner {
     const ExpertTensors experts(result_.base);
     for (const ScaledAdapter& scaled : adapters)
       for (const AdapterModule& module : scaled.adapter->modules) {
+        if (module.base_copy && is_base(module, *scaled.adapter)) continue;
         if (!std::holds_alternative<ExpertsChange>(module.change)) {
           all.push_back({&module, scaled.adapter, scaled.scale});
           continue;
@@ -145,13 +146,33 @@ class Planner {
       result_.modules.push_back(
           {applied.module->target, applied.module->kind, applied.module->rank, scale_of(applied)});
       plan[head ? index_.at(kEmbedding) : found->second].push_back(applied);
-      if (result_.untied && applied.module->tied_too)
+      if (result_.untied && applied.module->tied_too && !has_own(applied))
         plan[index_.at(applied.module->target == kHead ? kEmbedding : kHead)].push_back(applied);
     }
     return plan;
   }
 
  private:
+  /// An unchanged copy, which PEFT saves beside adapters of an embedding or a head.
+  bool is_base(const AdapterModule& copy, const PeftAdapter& adapter) const {
+    const auto found = index_.find(tied_ && copy.target == kHead ? kEmbedding : copy.target);
+    if (found != index_.end() && same_values(*copy.factors.front(), *result_.base[found->second])) return true;
+    if (adapter.kind == "combination")
+      throw Error(ErrorKind::unsupported, {.path = adapter.weights.string()},
+                  "'" + key_of(copy) + "' is another tensor than '" + copy.target +
+                      "' of the base, and only LoRA deltas are combined",
+                  "leave --combine out: changes apply one after the other then");
+    return false;
+  }
+  /// Of embedding and head, the other has a change of this kind, or a tensor, of its own.
+  static bool has_own(const Applied& one) {
+    const std::string other = one.module->target == kHead ? kEmbedding : kHead;
+    return std::ranges::any_of(one.adapter->modules, [&](const AdapterModule& module) {
+      const bool whole = std::holds_alternative<ReplacementChange>(module.change) && !module.base_copy;
+      return module.target == other && (whole || module.kind == one.module->kind);
+    });
+  }
+
   /// A tied head becomes a tensor of its own if an adapter changes one of the two, or both but differently.
   void untie_if_needed(const std::vector<Applied>& all) {
     bool embedding = false, head = false;
@@ -194,7 +215,7 @@ class Planner {
     const auto *e = std::get_if<LowRankChange>(&embedding.module->change),
                *h = std::get_if<LowRankChange>(&head.module->change);
     if (e && h) return same_values(*e->a, *h->a) && same_values(*e->b, *h->b);
-    return !e && !h && embedding.module->tied_too && head.module->tied_too &&
+    return !e && !h && embedding.module->tied_too && embedding.module->rows == head.module->rows &&
            same_values(*embedding.module->factors.front(), *head.module->factors.front());
   }
   static bool has_double(const Applied& embedding, const std::vector<Applied>& all) {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "formats/adapters/expert_parameters.h"
+#include "formats/adapters/kinds.h"
 #include "formats/adapters/python_pattern.h"
 #include "formats/json_fields.h"
 #include "lib/error.h"
@@ -228,7 +229,7 @@ void check_peft_targets(const PeftAdapter& adapter, const std::vector<TensorPtr>
   std::set<std::string> to_save, whole;
   for (const std::string& name : known)
     if (name.ends_with(tail) && std::ranges::any_of(saved, [&](const Json& one) {
-          return one.is_string() && name.substr(0, name.size() - tail.size()).ends_with(one.get<std::string>());
+          return one.is_string() && saves(one, name.substr(0, name.size() - tail.size()));
         }))
       to_save.insert(name);
   for (const AdapterModule& module : adapter.modules)

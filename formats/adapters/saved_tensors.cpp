@@ -61,40 +61,49 @@ void read_token_rows(AdapterReading& reading) {
         "adapter_config.json names rows",
         "the adapter is incomplete: fetch or save it again");
   for (const std::string& module : tensors.modules({"token_adapter.trainable_tokens_delta"})) {
-    const std::vector<std::uint64_t> indices = token_indices(reading.config, module);
+    std::vector<std::uint64_t> indices = token_indices(reading.config, module);
+    if (module == "lm_head" && indices.empty() && named && named->is_array())  // tied, it was saved once more
+      indices = token_indices(reading.config, kEmbedding);
     if (indices.empty()) continue;  // a leftover: nothing says which rows
     const TensorPtr rows = tensors.take(module, "token_adapter.trainable_tokens_delta");
     require_axes(*rows, 2, tensors.path());
     RewriteChange change{[rows, indices](TensorPtr weight) { return with_rows(std::move(weight), indices, rows); },
                          true};
     reading.modules.push_back({module + ".weight", "rows", {rows}, 0, 1, std::move(change), true, false});
+    reading.modules.back().rows = indices;
   }
 }
 
 }  // namespace
+
+bool saves(const std::string& name, const std::string& module) {
+  for (std::size_t end = module.find('.'); end != std::string::npos; end = module.find('.', end + 1))
+    if (std::string_view(module).substr(0, end).ends_with(name)) return true;
+  return module.ends_with(name);
+}
 
 void read_saved_tensors(AdapterReading& reading) {
   AdapterTensors& tensors = reading.tensors;
   const std::vector<std::string> names = names_to_save(reading.config);
   // whichever they are, of all modules or of targets, the file holds them
   const bool biases = reading.config.fields().optional_string("bias").value_or("none") != "none";
-  // PEFT compares the ends of paths, letter by letter: "norm" is "input_layernorm" too
   const auto is_saved = [&](const std::string& module) {
-    return std::any_of(names.begin(), names.end(), [&](const std::string& name) { return module.ends_with(name); });
+    return std::any_of(names.begin(), names.end(), [&](const std::string& name) { return saves(name, module); });
   };
   const auto replace = [&](const std::string& module, std::string_view role, const char* what, const char* kind,
-                           bool tied_too) {
+                           bool tied_too, bool base_copy = false) {
     const TensorPtr tensor = tensors.take(module, role);
     if (!tensor) return;
     reading.modules.push_back({module + what, kind, {tensor}, 0, 1, ReplacementChange{tensor}, tied_too, false});
+    reading.modules.back().base_copy = base_copy;
   };
   for (const std::string& module : tensors.modules({"weight"}))
     // an embedding that is not named was saved because its vocabulary is another: tied, it is the head too
     if (is_saved(module) || is_embedding(module)) replace(module, "weight", ".weight", "saved", !is_saved(module));
   for (const std::string& module : tensors.modules({"base_layer.weight", "token_adapter.base_layer.weight"}))
     if (is_embedding(module)) {  // the one below an adapter's own change
-      replace(module, "base_layer.weight", ".weight", "saved", true);
-      replace(module, "token_adapter.base_layer.weight", ".weight", "saved", true);
+      replace(module, "base_layer.weight", ".weight", "saved", true, true);
+      replace(module, "token_adapter.base_layer.weight", ".weight", "saved", true, true);
     }
   for (const std::string& module : tensors.modules({"bias", "base_layer.bias"})) {
     if (is_saved(module)) replace(module, "bias", ".bias", "saved", false);

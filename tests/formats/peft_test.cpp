@@ -376,7 +376,7 @@ TEST(Peft, RefusesWhatIsMissingOrDoubled) {
   };
   with({});
   expect_error(ErrorKind::bad_input, {"no tensors"}, [&] { read_peft_adapter(folder.path()); });
-  with({f32_tensor(key + "A.weight", {4, 32}), f32_tensor(key + "A.default.weight", {4, 32}),
+  with({f32_tensor(key + "A.weight", {4, 32}), f32_tensor(key + "A.default.weight", {4, 32}, 0.5f),
         f32_tensor(key + "B.weight", {32, 4})});
   expect_error(ErrorKind::bad_input, {"both name lora_A"}, [&] { read_peft_adapter(folder.path()); });
   with({f32_tensor(key + "A.weight", {4, 32}), f32_tensor(key + "B.weight", {32, 5})});
@@ -389,6 +389,34 @@ TEST(Peft, RefusesWhatIsMissingOrDoubled) {
   with({f32_tensor(key + "A.weight", {4, 32}), infinite});
   expect_error(ErrorKind::bad_input, {"lora_B.weight' holds an infinity in row 7"},
                [&] { read_peft_adapter(folder.path()); });
+}
+
+// The keys that PEFT 0.21.2 writes of a head with LoRA (save_embedding_layers="auto"), and of one in modules_to_save after
+// the vocabulary grew: copies change nothing, and a copy that is not the base's is a tensor in its place.
+TEST(Peft, CopiesOfTheBaseChangeNothing) {
+  TestFolder folder;
+  const auto read = [&](const Json& fields, const std::vector<RawTensor>& tensors) {
+    Json config = {{"peft_type", "LORA"}, {"r", 4}, {"lora_alpha", 4}, {"target_modules", {"lm_head"}}};
+    config.update(fields);
+    write_bytes(folder / "adapter_config.json", config.dump());
+    write_bytes(folder / "adapter_model.safetensors", safetensors_bytes(tensors));
+    return read_peft_adapter(folder.path());
+  };
+  const std::string head = "base_model.model.lm_head.";
+  write_bytes(folder / "base.safetensors", safetensors_bytes({f32_tensor("lm_head.weight", {8, 6}, 2)}));
+  const std::vector<TensorPtr> base = read_safetensors(folder / "base.safetensors").tensors;
+  const auto kinds = [&](const PeftAdapter& adapter) {
+    std::string out;
+    for (const MergedModule& module : merge_adapters(base, {{&adapter, 1}}).modules) out += module.kind + " ";
+    return out;
+  };
+  const RawTensor a = f32_tensor(head + "lora_A.weight", {4, 6}), b = f32_tensor(head + "lora_B.weight", {8, 4});
+  EXPECT_EQ(kinds(read(Json::object(), {f32_tensor(head + "base_layer.weight", {8, 6}, 2), a, b})), "lora ");
+  EXPECT_EQ(kinds(read(Json::object(), {f32_tensor(head + "base_layer.weight", {8, 6}, 3), a, b})), "saved lora ");
+  EXPECT_EQ(kinds(read({{"modules_to_save", {"lm_head"}}, {"target_modules", {"q_proj"}}},
+                       {f32_tensor(head + "weight", {9, 6}), f32_tensor(head + "modules_to_save.weight", {9, 6}),
+                        f32_tensor(head + "original_module.weight", {9, 6}, 5)})),
+            "saved ");
 }
 
 // fixtures: 28 tensors of a trained model and its QLoRA adapter, sha256 of the float64 merge rounded once to float16.
