@@ -14,7 +14,7 @@ std::vector<std::byte> zstd_compressed(std::span<const std::byte> bytes);
 
 /// What all frames of `file` hold, one after the other. Error(bad_input) naming `path` if they are cut short, damaged or
 /// followed by anything else, and if they hold more than `max_bytes`: it is found out by reading them to their end first,
-/// in no memory, whatever a header claims.
+/// in the memory of zstd's window (128 MiB at most), whatever a header claims.
 std::vector<std::byte> zstd_decompressed(std::span<const std::byte> file, std::uint64_t max_bytes,
                                          const std::string& path);
 

@@ -1,6 +1,7 @@
 #include "tools/verdict.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "tools/sarif.h"
 #include "tools/units.h"
@@ -218,8 +219,10 @@ std::string failure_text(const Verdict& verdict) {
 /// "0.31 > 0.25", or what of it is not known.
 std::string found_text(const Gate& gate) {
   if (gate.inconclusive())
-    return number_text(gate.value, 6) + ", inconclusive: with 95 % confidence no better than " +
-           number_text(*gate.confident, 6) + ", limit " + number_text(gate.limit, 6);
+    return number_text(gate.value, 6) + ", inconclusive: " +
+           (std::isfinite(*gate.confident) ? "with 95 % confidence no better than " + number_text(*gate.confident, 6)
+                                           : "too little was scored for a confidence bound") +
+           ", limit " + number_text(gate.limit, 6);
   return number_text(gate.value, 6) + (gate.bound == Bound::max ? " > " : " < ") + number_text(gate.limit, 6);
 }
 

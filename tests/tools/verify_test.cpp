@@ -368,6 +368,14 @@ TEST_F(Verify, ABaselineOfTheSameTextIsAGate) {
   edit_json(last, [](Json& json) { json["logits"]["kl_mean"] = json["logits"]["kl_mean"].get<double>() * 1.1; });
   EXPECT_EQ(verify(good(), {"--baseline", last, "--max-worse", "99%"}).exit, 0);
 
+  // a run that fails leaves the report it was to be judged by, even where its own was to replace it
+  const std::string kept = slurp(last);
+  spill(*scratch / "short.txt", "Too short.");
+  const Ran failed = run({"verify", good(), "--against", source(), "-f", (*scratch / "short.txt").string(), "-c", "1k",
+                          "--baseline", last, "--report", last, "--overwrite"});
+  EXPECT_EQ(failed.exit, 3) << failed.err;
+  EXPECT_EQ(slurp(last), kept);
+
   EXPECT_EQ(verify(good(), {"--max-worse", "2%"}).exit, 2);
   for (const std::string share : {"abc", "2"}) {
     const Ran refused = verify(good(), {"--baseline", last, "--max-worse", share});
