@@ -409,7 +409,7 @@ void apply_adapters(Source& source, const OpenOptions& options, const std::vecto
                 "name adapters: MODEL+ADAPTER:WEIGHT+ADAPTER:WEIGHT");
   std::optional<PeftAdapter> one;
   if (options.combine) {
-    one = combine_adapters(scaled, *options.combine);
+    one = combine_adapters(scaled, *options.combine, source.checkpoint.warnings);
     scaled = {{&*one, 1}};
   }
   MergeResult merged = merge_adapters(source.base_tensors, scaled,

@@ -67,8 +67,9 @@ void declare_merge(CommandLine& line, SourceOptions& options) {
   line.option(
       "--combine", options.combine, "TYPE[,density=D][,rank=R][,sign=frequency][,clamp=Q]",
       "adapters as one, whose scales are weights: linear, cat, svd, ties, dare_linear, dare_ties, magnitude_prune "
-      "(and each of the last four with _svd), as PEFT's add_weighted_adapter (default: one after the other, their "
-      "weighted sum)");
+      "(and each of the last four with _svd), as PEFT's add_weighted_adapter; one adapter alone is linear (default: "
+      "one "
+      "after the other, their weighted sum)");
   line.option("--seed", options.seed, 0, std::numeric_limits<int>::max(), "N",
               "of what dare drops (default 0; not torch's numbers)");
   line.option("--qlora-base", options.qlora_base, "original|nf4",

@@ -1,13 +1,18 @@
 #include "formats/adapters/combine.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <map>
+#include <tuple>
 #include <utility>
 
+#include "formats/adapters/kinds.h"
+#include "lib/adapters/adapter_recipes.h"
 #include "lib/adapters/best_of_rank.h"
 #include "lib/error.h"
 #include "lib/nearest_word.h"
+#include "lib/number_text.h"
 
 namespace ropewalk::formats {
 namespace {
@@ -44,6 +49,50 @@ const LowRankChange& low_rank_of(const Member& member) {
               "leave --combine out: changes apply one after the other then");
 }
 
+std::string name_of(Combination type) {
+  for (const std::string& name : combination_names())
+    if (combination_from_name(name) == type) return name;
+  return {};
+}
+
+/// As PEFT 0.21.2 sizes its factors: r and every value of rank_pattern, whether a module meets them or not.
+std::uint64_t largest_rank(const PeftAdapter& adapter) {
+  std::uint64_t rank = 0;
+  for (const AdapterModule& module : adapter.modules) rank = std::max(rank, module.rank);
+  if (!adapter.config.is_object() || adapter.config.value("peft_type", "") != "LORA") return rank;
+  rank = std::max(rank, adapter.config.at("r").get<std::uint64_t>());
+  if (const Json pattern = adapter.config.value("rank_pattern", Json()); pattern.is_object())
+    for (const Json& value : pattern) rank = std::max(rank, value.get<std::uint64_t>());
+  return rank;
+}
+
+/// `options` as PEFT 0.21.2 completes them for these adapters; notes say what is not as asked for, and where PEFT's result
+/// is wrong.
+CombineOptions completed(const std::vector<ScaledAdapter>& adapters, CombineOptions options,
+                         std::vector<std::string>& notes) {
+  if (adapters.size() == 1) {
+    if (options.type != Combination::linear && options.type != Combination::cat)
+      notes.push_back("--combine " + name_of(options.type) +
+                      " of one adapter alone is linear, as in PEFT 0.21.2: nothing of it is pruned, dropped or cut");
+    options.type = Combination::linear;
+  }
+  std::uint64_t most = 0, sum = 0;
+  for (const ScaledAdapter& scaled : adapters) {
+    const std::uint64_t rank = largest_rank(*scaled.adapter);
+    most = std::max(most, rank), sum += rank;
+  }
+  const bool cut = name_of(options.type).ends_with("svd");
+  const std::uint64_t rank = options.type == Combination::cat ? sum : cut ? options.rank.value_or(most) : most;
+  options.rank = rank;
+  const PeftAdapter& first = *adapters.front().adapter;
+  if (rank > 1 && first.config.is_object() && first.config.value("use_rslora", Json()) == true)
+    notes.push_back("'" + first.folder.string() + "', the first of the adapters, is rsLoRA: PEFT 0.21.2 takes the " +
+                    "combination of rank " + std::to_string(rank) + " for rsLoRA too, and merges every delta of it " +
+                    "sqrt(" + std::to_string(rank) + ") = " + number_text(std::sqrt(double(rank)), 4) +
+                    " times too large; here it is what the weights say");
+  return options;
+}
+
 }  // namespace
 
 CombineOptions parse_combination(std::string_view text) {
@@ -78,7 +127,9 @@ CombineOptions parse_combination(std::string_view text) {
   return options;
 }
 
-PeftAdapter combine_adapters(const std::vector<ScaledAdapter>& adapters, const CombineOptions& options) {
+PeftAdapter combine_adapters(const std::vector<ScaledAdapter>& adapters, const CombineOptions& asked,
+                             std::vector<std::string>& notes) {
+  const CombineOptions options = completed(adapters, asked, notes);
   PeftAdapter out;
   out.kind = "combination";
   out.folder = adapters.front().adapter->folder;
@@ -92,16 +143,23 @@ PeftAdapter combine_adapters(const std::vector<ScaledAdapter>& adapters, const C
   for (const auto& [target, members] : by_target) {
     std::vector<WeightedTerm> terms;
     AdapterModule made{target, "combined", {}, 0, 1, LowRankChange{}};
+    // the factors as they were trained: which of them is A decides where signs go and what is pruned
+    const bool turned = std::ranges::any_of(members, [](const Member& member) { return of_embedding(*member.module); });
+    const auto turn = [&](TensorPtr& a, TensorPtr& b) {
+      if (turned) std::tie(a, b) = std::pair(transposed(b), transposed(a));
+    };
     for (const Member& member : members) {
       const LowRankChange& change = low_rank_of(member);
       if (!std::isfinite(member.module->scale * member.weight))
         throw Error(ErrorKind::bad_input, {.path = member.adapter->folder.string()},
                     "its scale is past the largest number", "give a smaller scale");
       terms.push_back({{change.a, change.b, member.module->scale}, member.weight});
+      turn(terms.back().term.a, terms.back().term.b);
       made.factors.insert(made.factors.end(), member.module->factors.begin(), member.module->factors.end());
     }
-    const LowRankTerm term = combined(target, std::move(terms), options);
+    LowRankTerm term = combined(target, std::move(terms), options);
     made.rank = term.a->info().rows();
+    turn(term.a, term.b);
     made.change = LowRankChange{term.a, term.b, low_rank_of(members.front()).transposed};
     out.modules.push_back(std::move(made));
   }

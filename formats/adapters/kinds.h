@@ -51,6 +51,9 @@ const AdapterField* find_field(const AdapterKind& kind, std::string_view name);
 /// for others.
 bool stands_transposed(const LowRankChange& change, const LazyTensor& weight);
 
+/// A low-rank change of an embedding: the file has its factors the other way round, A as [rank, rows], B as [columns, rank].
+bool of_embedding(const AdapterModule& module);
+
 /// A weight of one of those layers, by its name.
 bool is_conv1d(std::string_view weight);
 

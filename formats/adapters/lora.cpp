@@ -165,6 +165,11 @@ bool is_conv1d(std::string_view weight) {
   return false;
 }
 
+bool of_embedding(const AdapterModule& module) {
+  const std::string& name = module.factors.front()->name();
+  return name.find("lora_embedding_") != std::string::npos || name.starts_with("token_embd.");  // PEFT's, a GGUF's
+}
+
 bool stands_transposed(const LowRankChange& change, const LazyTensor& weight) {
   const std::vector<std::uint64_t>& shape = weight.info().shape;
   if (!change.transposed || shape.size() != 2) return false;

@@ -5,6 +5,7 @@
 
 #include "formats/adapters/adapter_tensors.h"
 #include "formats/adapters/gguf_adapter.h"
+#include "formats/adapters/kinds.h"
 #include "lib/adapters/adapter_recipes.h"
 #include "lib/error.h"
 #include "lib/recipes.h"
@@ -24,11 +25,6 @@ std::string module_name(const std::string& target) { return target.substr(0, tar
 std::string canonical_key(const LazyTensor& tensor) {
   const auto key = parse_adapter_key(tensor.name());
   return key && !key->module.empty() ? adapter_key(key->module, key->role) : tensor.name();
-}
-
-/// A factor of an embedding stands the other way round in an adapter's file.
-bool of_embedding(const AdapterModule& module) {
-  return module.factors.front()->name().find("lora_embedding_") != std::string::npos;
 }
 
 Json number(double value) {
@@ -127,8 +123,7 @@ MadeAdapter peft_of_gguf(const PeftAdapter& adapter, const ModelConfig& config, 
   for (const AdapterModule& module : adapter.modules) {
     const std::string name = module_name(module.target);
     const auto& change = std::get<LowRankChange>(module.change);
-    const bool embedding = module.target == "model.embed_tokens.weight",
-               rotary = change.b->info().pairs != RotaryPairs::none;
+    const bool embedding = of_embedding(module), rotary = change.b->info().pairs != RotaryPairs::none;
     const TensorPtr b = rotary ? rotary_rows(change.b, RotaryPairs::half_split, config) : change.b;
     const auto put = [&](const TensorPtr& tensor, const char* role) {
       made.tensors.push_back(cast(renamed(tensor, adapter_key(name, role)), is_float(module.factors.front()->dtype())

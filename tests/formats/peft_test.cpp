@@ -214,7 +214,9 @@ void check_combination(const fs::path& golden_folder, float tolerance) {
     if (how.contains("svd_rank")) spec += ",rank=" + how["svd_rank"].dump();
     if (how.contains("svd_clamp")) spec += ",clamp=" + how["svd_clamp"].dump();
     if (how.contains("majority_sign_method")) spec += ",sign=" + how["majority_sign_method"].get<std::string>();
-    const PeftAdapter one = combine_adapters(scaled, parse_combination(spec));
+    std::vector<std::string> notes;
+    const PeftAdapter one = combine_adapters(scaled, parse_combination(spec), notes);
+    EXPECT_TRUE(notes.empty()) << notes.front();
     return merge_adapters(base, {{&one, 1}}, {.dtype = DType::f32});
   };
   const MergeResult result = merged(1);
@@ -479,10 +481,11 @@ TEST(Peft, CombinationsBesideTheGoldens) {
   const PeftAdapter a = read_peft_adapter(kPeft / "multi/a"), b = read_peft_adapter(kPeft / "multi/b"),
                     c = read_peft_adapter(kPeft / "multi/c"), dora = read_peft_adapter(kPeft / "dora");
   const std::vector<TensorPtr> base = read_safetensors(kPeft / "bases/llama-f32/model.safetensors").tensors;
+  std::vector<std::string> notes;
   const auto merged = [&](const std::string& spec, std::uint64_t seed = 0) {
     CombineOptions options = parse_combination(spec);
     options.seed = seed;
-    const PeftAdapter one = combine_adapters({{&a, 1}, {&b, -0.6}}, options);
+    const PeftAdapter one = combine_adapters({{&a, 1}, {&b, -0.6}}, options, notes);
     std::string all;
     for (const TensorPtr& tensor : merge_adapters(base, {{&one, 1}}).tensors) all += raw_bytes(*tensor);
     return all;
@@ -504,10 +507,10 @@ TEST(Peft, CombinationsBesideTheGoldens) {
   refused("svd,size=3", "'size=3' is not known");
   expect_error(ErrorKind::usage, {"no density is given"}, [&] { merged("ties"); });
   expect_error(ErrorKind::bad_input, {"expected one rank", "combine them with cat or svd"}, [&] {
-    combine_adapters({{&a, 1}, {&c, 1}}, parse_combination("linear"));
+    combine_adapters({{&a, 1}, {&c, 1}}, parse_combination("linear"), notes);
   });
   expect_error(ErrorKind::unsupported, {"is of kind dora, and only LoRA deltas are combined"}, [&] {
-    combine_adapters({{&a, 1}, {&dora, 1}}, parse_combination("cat"));
+    combine_adapters({{&a, 1}, {&dora, 1}}, parse_combination("cat"), notes);
   });
 }
 

@@ -353,6 +353,14 @@ TEST(Merge, AdaptersOfOtherKindsAndTheirReport) {
       merged("llama-f32", "+" + peft + "multi/a:0.1+" + peft + "multi/b:0.1", {"--combine", "ties,density=0.5"});
   EXPECT_EQ(combined["modules"][0]["kind"], "combined");
   EXPECT_EQ(combined["warnings"], Json::array());
+  const auto told = [&](const std::string& adapters, const std::string& how) {
+    return merged("llama-f32", adapters, {"--combine", how})["warnings"].dump();
+  };
+  EXPECT_NE(told("+" + peft + "multi/a:0.1", "svd,rank=1").find("--combine svd of one adapter alone is linear"),
+            std::string::npos);
+  EXPECT_NE(told("+" + peft + "multi/c:0.1+" + peft + "multi/a:0.1", "cat")
+                .find("multi/c', the first of the adapters, is rsLoRA: PEFT 0.21.2 takes the combination of rank 6"),
+            std::string::npos);
 }
 
 TEST(Merge, AnAdapterFindsItsBase) {
