@@ -33,12 +33,22 @@ std::uint64_t block_size_of(std::uint64_t elements) {
   return size * (size - 1) / 2 == elements ? size : 0;
 }
 
+/// The divisor of `width` that is nearest to the block size of the configuration, of two the smaller (PEFT 0.21.2,
+/// adjust_oft_parameters).
+std::uint64_t block_size_for(std::uint64_t width, std::uint64_t said) {
+  if (said >= width) return width;
+  std::uint64_t smaller = said, larger = said;
+  while (width % smaller != 0) --smaller;
+  while (larger - said < said - smaller && width % larger != 0) ++larger;  // no further away than the other
+  return said - smaller <= larger - said ? smaller : larger;
+}
+
 void read_oft(AdapterReading& reading) {
   const JsonFields fields = reading.config.fields();
   std::optional<int> terms;
   // PEFT adds at least the last power, whatever is asked for
   if (reading.config.flag("use_cayley_neumann")) terms = int(fields.integer("num_cayley_neumann_terms", 1, 1000));
-  const std::int64_t said = fields.optional_integer("oft_block_size", 0, 1 << 20).value_or(0);
+  const std::uint64_t said = std::uint64_t(fields.optional_integer("oft_block_size", 0, 1 << 20).value_or(0));
   const bool shared = reading.config.flag("block_share");
   std::optional<double> most;
   if (reading.config.flag("coft")) {
@@ -48,23 +58,29 @@ void read_oft(AdapterReading& reading) {
   for (const std::string& module : reading.tensors.modules({"oft_R.weight"})) {
     const TensorPtr skew = reading.tensors.take(module, "oft_R.weight");
     require_axes(*skew, 2, reading.tensors.path());
-    const std::uint64_t size = block_size_of(skew->info().shape[1]);
-    if (size == 0 || skew->info().shape[0] == 0 || (shared && skew->info().shape[0] != 1) ||
-        (said > 0 && std::uint64_t(said) != size))
-      reading.tensors.fail("'" + skew->name() + "' has shape " + shape_text(skew->info().shape) +
-                               ", expected the upper triangle of " +
-                               (shared ? std::string("one block") : std::string("each block")) +
-                               (said > 0 ? " of size " + std::to_string(said) : ""),
-                           "take configuration and weights of the same adapter");
+    const std::uint64_t size = block_size_of(skew->info().shape[1]), blocks = skew->info().shape[0];
+    const auto refuse = [=, path = reading.tensors.path()](std::uint64_t wanted) {
+      throw Error(ErrorKind::bad_input, {.path = path},
+                  "'" + skew->name() + "' has shape " + shape_text(skew->info().shape) +
+                      ", expected the upper triangle of " + (shared ? "one block" : "each block") +
+                      (wanted > 0 ? " of size " + std::to_string(wanted) : ""),
+                  "take configuration and weights of the same adapter");
+    };
+    if (size == 0 || blocks == 0 || (shared && blocks != 1)) refuse(said);
+    // one block for all places does not tell how wide the weight is
+    if (const std::uint64_t wanted = said > 0 && !shared ? block_size_for(blocks * size, said) : size; wanted != size)
+      refuse(wanted);
     const BlockRotation rotation{skew, size, terms, most};
-    const bool one_place = !shared && skew->info().shape[0] == 1;  // one block is the whole width then
-    RewriteChange change{[rotation, one_place, path = reading.tensors.path()](TensorPtr weight) {
+    const bool one_place = !shared && blocks == 1;  // one block is the whole width then
+    RewriteChange change{[=, path = reading.tensors.path()](TensorPtr weight) {
       if (one_place && weight->info().columns() != rotation.block_size)
         throw Error(ErrorKind::bad_input, {.path = path},
                     "'" + rotation.skew->name() + "' has one block of " + std::to_string(rotation.block_size) +
                         ", expected blocks for the " + std::to_string(weight->info().columns()) + " columns of '" +
                         weight->name() + "'",
                     "the adapter was trained on a model of another shape: use that one");
+      if (said > 0)
+        if (const std::uint64_t wanted = block_size_for(weight->info().columns(), said); wanted != size) refuse(wanted);
       return with_block_rotation(std::move(weight), rotation);
     }};
     reading.modules.push_back({module + ".weight", "oft", {skew}, 0, 1, std::move(change)});

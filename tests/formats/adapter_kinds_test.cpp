@@ -263,6 +263,50 @@ TEST(Rotations, EqualPeft) {
   EXPECT_EQ(golden.size(), 5u);
 }
 
+// A block size that divides no width: PEFT's choice for each, and its merges in double rounded once
+// (make/peft_oft_blocks.py), the very bytes.
+TEST(Rotations, OftBlocksOfOtherWidthsEqualPeft) {
+  const Json golden = read_json(fs::path(ROPEWALK_TEST_DATA_DIR) / "peft_oft_blocks.json");
+  const auto ramp = [](const std::string& name, std::vector<std::uint64_t> shape) {
+    RawTensor out = f32_tensor(name, std::move(shape));
+    for (std::size_t i = 0; i < out.bytes.size() / 4; ++i) {
+      const float value = (float(i * 7 % 11) - 5) / 16;
+      std::memcpy(out.bytes.data() + 4 * i, &value, 4);
+    }
+    return out;
+  };
+  TestFolder folder;
+  for (const auto& [which, one] : golden.items()) {
+    SCOPED_TRACE(which);
+    Json config = {{"peft_type", "OFT"}, {"r", 0}, {"oft_block_size", 7}, {"target_modules", Json::array()}};
+    config.update(one["options"]);
+    std::vector<RawTensor> weights, rotations;
+    for (const auto& [name, block] : one["blocks"].items()) {
+      config["target_modules"].push_back(name);
+      weights.push_back(ramp(name + ".weight", {2, base64_bytes(one["merged"][name].get<std::string>())->size() / 8}));
+      rotations.push_back(ramp("base_model.model." + name + ".oft_R.weight", {block[1], block[2]}));
+    }
+    write_bytes(folder / "model.safetensors", safetensors_bytes(weights));
+    write_bytes(folder / "adapter_model.safetensors", safetensors_bytes(rotations));
+    const std::vector<TensorPtr> base = read_safetensors(folder / "model.safetensors").tensors;
+    const auto merged = [&] {
+      write_bytes(folder / "adapter_config.json", config.dump());
+      const PeftAdapter adapter = read_peft_adapter(folder.path());
+      return merge_adapters(base, {{&adapter, 1}}).tensors;
+    };
+    std::size_t compared = 0;
+    for (const TensorPtr& tensor : merged()) {
+      const std::string name = tensor->name().substr(0, tensor->name().find('.'));
+      EXPECT_EQ(raw_bytes(*tensor), *base64_bytes(one["merged"][name].get<std::string>())) << name;
+      ++compared;
+    }
+    EXPECT_EQ(compared, 3u);
+    config["oft_block_size"] = 9;  // 48 in blocks of 8
+    expect_error(ErrorKind::bad_input, {"adapter_model.safetensors", ".oft_R.weight' has shape", "of size "}, merged);
+  }
+  EXPECT_EQ(golden.size(), 2u);
+}
+
 /// A case of peft_experts.json on disk, and its base.
 struct ExpertsCase {
   TestFolder folder;
