@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <array>
 
 #include "formats/adapters/expert_parameters.h"
@@ -35,6 +34,9 @@ constexpr std::array kFields = {
     AdapterField{"target_parameters", Type::list, Use::read},
     AdapterField{"monteclora_config", Type::object, Use::refused},
     AdapterField{"lora_dropout", Type::any, Use::none},
+    // of PEFT before 0.3, passed over by later ones: whether eval() merged; parts of a fused layer with factors of another form
+    AdapterField{kMergeWeights, Type::boolean, Use::none},
+    AdapterField{"enable_lora", Type::list, Use::refused},
     AdapterField{"megatron_config", Type::any, Use::none},
     AdapterField{"megatron_core", Type::any, Use::none},
     AdapterField{"qalora_group_size", Type::any, Use::none},
@@ -45,25 +47,30 @@ constexpr std::array kFields = {
     AdapterField{"lora_ga_config", Type::any, Use::none},
     AdapterField{"runtime_config", Type::any, Use::none},
 };
-/// init_lora_weights that leave the base as it was.
-constexpr std::array kPlainInits = {"gaussian", "eva", "orthogonal", "mica"};
-
 /// What the initialisation took out of the base before training.
 enum class Init { plain, pissa, olora };
 
+/// As PEFT 0.21.2 compares (LoraLayer.update_layer): some words in any case, others letter by letter or by their beginning.
 Init init_of(const PeftConfig& config) {
   const JsonFields fields = config.fields();
   const Json* init = fields.find_set("init_lora_weights");
   if (!init || init->is_boolean()) return Init::plain;
-  const std::string name = fields.optional_string("init_lora_weights").value_or("");
+  const std::string name = fields.optional_string("init_lora_weights").value_or(""), any_case = in_lower_case(name);
   if (name == "pissa") return Init::pissa;
-  if (name == "olora") return Init::olora;
-  if (std::find(kPlainInits.begin(), kPlainInits.end(), name) == kPlainInits.end())
+  if (any_case == "olora") return Init::olora;
+  if (any_case == "gaussian" || any_case == "mica" || name == "eva" || name == "orthogonal" || name.empty())
+    return Init::plain;
+  if (name.starts_with("pissa_niter_") || name.starts_with("corda") || name == "loftq" || name == "lora_ga")
     fields.fail(ErrorKind::unsupported, "init_lora_weights",
-                "'init_lora_weights' is \"" + name +
-                    "\": the base was changed before training, by what cannot be computed from it again",
+                "'init_lora_weights' is " + shown(*init) +
+                    ": the base was changed before training, by what cannot be computed from it again",
                 "convert the adapter to plain LoRA with PEFT (path_initial_model_for_weight_conversion)");
-  return Init::plain;
+  fields.fail(
+      ErrorKind::bad_input, "init_lora_weights",
+      "'init_lora_weights' is " + shown(*init) +
+          ", expected true, false, \"gaussian\", \"eva\", \"orthogonal\", \"mica\", \"olora\" or \"pissa\": PEFT "
+          "0.21.2 knows no such initialization (of these it reads only gaussian, olora and mica in any case)",
+      "write the word as the adapter was trained with");
 }
 
 /// The two factors of a module, their shapes as one rank has them.

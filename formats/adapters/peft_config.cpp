@@ -1,5 +1,6 @@
 #include "formats/adapters/peft_config.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "formats/adapters/kinds.h"
@@ -63,6 +64,11 @@ void check_fields(const PeftConfig& config) {
 
 }  // namespace
 
+std::string in_lower_case(std::string text) {
+  std::ranges::transform(text, text.begin(), [](char c) { return char(c >= 'A' && c <= 'Z' ? c + 32 : c); });
+  return text;
+}
+
 bool PeftConfig::flag(std::string_view name) const {
   const Json* value = fields().find_set(name);
   return value && fields().boolean(name, false);
@@ -83,35 +89,51 @@ PeftConfig read_peft_config(const std::string& path, const std::string& text) {
   return config;
 }
 
-PatternNumbers::PatternNumbers(const PeftConfig& config, const char* field, double min, double max) {
-  const Json* patterns = config.fields().find_set(field);
-  if (!patterns) return;
-  for (const auto& [key, value] : patterns->items()) {
-    const std::string pointer = "/" + std::string(field) + "/" + pointer_segment(key);
-    if (!value.is_number() || !(value.get<double>() >= min && value.get<double>() <= max))
-      throw Error(ErrorKind::bad_input, json_place(config.path, config.text, pointer),
-                  "'" + std::string(field) + "': \"" + key + "\" is " + shown(value) + ", expected a number from " +
-                      trimmed(min) + " to " + trimmed(max),
-                  "correct the value in the file");
-    numbers_.emplace_back(PythonPattern("(.*\\.)?(" + key + ")$", PythonPattern::Anchor::begin,
-                                        json_place(config.path, config.text, pointer), field),
-                          value.get<double>());
-  }
-}
-
-std::optional<double> PatternNumbers::find(const std::string& module) const {
-  for (const auto& [pattern, value] : numbers_)
-    if (pattern.match(module)) return value;
-  return std::nullopt;
-}
-
 namespace {
 constexpr double kMostRank = 1 << 20, kMostAlpha = 1e9;
 }
 
+PatternNumbers::PatternNumbers(const PeftConfig& config, Of what) {
+  const bool ranks = what == Of::ranks;
+  const char* field = ranks ? "rank_pattern" : "alpha_pattern";
+  const double min = ranks ? 1 : -kMostAlpha, max = ranks ? kMostRank : kMostAlpha;
+  const Json* patterns = config.fields().find_set(field);
+  if (!patterns) return;
+  for (const auto& [key, value] : patterns->items()) {
+    const std::string pointer = "/" + std::string(field) + "/" + pointer_segment(key);
+    if (!(ranks ? value.is_number_integer() : value.is_number()) ||
+        !(value.get<double>() >= min && value.get<double>() <= max))
+      throw Error(ErrorKind::bad_input, json_place(config.path, config.text, pointer),
+                  "'" + std::string(field) + "': \"" + key + "\" is " + shown(value) + ", expected " +
+                      (ranks ? "an integer" : "a number") + " from " + trimmed(min) + " to " + trimmed(max),
+                  "correct the value in the file");
+    entries_.push_back({key,
+                        PythonPattern("(.*\\.)?(" + key + ")$", PythonPattern::Anchor::begin,
+                                      json_place(config.path, config.text, pointer), field),
+                        value.get<double>()});
+  }
+}
+
+std::optional<double> PatternNumbers::find(const std::string& module) const {
+  for (const Entry& entry : entries_)
+    if (entry.pattern.match(module)) return entry.number;
+  return std::nullopt;
+}
+
+std::optional<std::pair<PatternNumbers::Said, PatternNumbers::Said>> PatternNumbers::rivals(
+    const std::string& module) const {
+  if (!std::ranges::is_sorted(entries_, {}, &Entry::key)) return std::nullopt;
+  const auto matches = [&](const Entry& entry) { return entry.pattern.match(module).has_value(); };
+  const auto first = std::ranges::find_if(entries_, matches);
+  for (auto other = first; other != entries_.end(); ++other)
+    if (other->number != first->number && matches(*other))
+      return std::pair(Said(first->key, first->number), Said(other->key, other->number));
+  return std::nullopt;
+}
+
 RankAndScale::RankAndScale(const PeftConfig& config, const char* alpha)
-    : ranks_(config, "rank_pattern", 1, kMostRank),
-      alphas_(config, "alpha_pattern", -kMostAlpha, kMostAlpha),
+    : ranks_(config, PatternNumbers::Of::ranks),
+      alphas_(config, PatternNumbers::Of::alphas),
       rslora_(config.flag("use_rslora")) {
   const JsonFields fields = config.fields();
   rank_ = double(fields.integer("r", 1, std::int64_t(kMostRank)));
@@ -120,7 +142,7 @@ RankAndScale::RankAndScale(const PeftConfig& config, const char* alpha)
 }
 
 RankAndScale::Numbers RankAndScale::of(const std::string& module) const {
-  const double rank = std::floor(ranks_.find(module).value_or(rank_)), alpha = alphas_.find(module).value_or(alpha_);
+  const double rank = ranks_.find(module).value_or(rank_), alpha = alphas_.find(module).value_or(alpha_);
   return {std::uint64_t(rank), rslora_ ? alpha / std::sqrt(rank) : alpha / rank};
 }
 

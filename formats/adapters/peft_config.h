@@ -14,6 +14,12 @@ namespace ropewalk::formats {
 
 struct AdapterKind;
 
+/// Of ASCII letters.
+std::string in_lower_case(std::string text);
+
+/// A field that PEFT before 0.3 wrote.
+inline constexpr const char* kMergeWeights = "merge_weights";
+
 /// adapter_config.json of an adapter whose kind is read, every field of it known.
 struct PeftConfig {
   Json json;               // the whole file
@@ -33,12 +39,22 @@ PeftConfig read_peft_config(const std::string& path, const std::string& text);
 /// matches the end of a module's path from a dot on, or all of it.
 class PatternNumbers {
  public:
-  /// Error(bad_input) for a value that is no number in [min, max].
-  PatternNumbers(const PeftConfig& config, const char* field, double min, double max);
+  enum class Of { ranks, alphas };
+  /// Error(bad_input) for a value that is no number in the range, or no integer where ranks are.
+  PatternNumbers(const PeftConfig& config, Of what);
   std::optional<double> find(const std::string& module) const;
+  /// Another key that matches and says another number than the first does, where the keys stand sorted, as PEFT saves
+  /// them: in which order they were trained the file does not tell. nullopt: none. Each with its key.
+  using Said = std::pair<std::string, double>;
+  std::optional<std::pair<Said, Said>> rivals(const std::string& module) const;
 
  private:
-  std::vector<std::pair<PythonPattern, double>> numbers_;
+  struct Entry {
+    std::string key;
+    PythonPattern pattern;
+    double number;
+  };
+  std::vector<Entry> entries_;
 };
 
 /// Rank and scale of a module from r, alpha and their patterns.

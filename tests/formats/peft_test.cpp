@@ -320,6 +320,8 @@ TEST(Peft, EveryFieldThatChangesTheMergeIsRefused) {
                                                             {"init_lora_weights", "loftq"},
                                                             {"init_lora_weights", "lora_ga"},
                                                             {"init_lora_weights", "corda"},
+                                                            {"init_lora_weights", "corda_x"},
+                                                            {"enable_lora", {true, false}},
                                                             {"field_of_a_later_version", 1}};
   TestFolder folder;
   write_bytes(folder / "adapter_model.safetensors", read_bytes(kPeft / "lora-basic/adapter_model.safetensors"));
@@ -353,15 +355,31 @@ TEST(Peft, EveryFieldThatChangesTheMergeIsRefused) {
   refused("modules_to_save", "lm_head", "\"lm_head\", expected a list");
   refused("trainable_token_indices", 3, "3, expected a list or an object");
   refused("rank_pattern", {{"q_proj", "2"}}, "\"q_proj\"");
+  // torch.empty of PEFT's layers raises TypeError for sizes that are no int
+  refused("r", 4.0, "4.0 (number), expected an integer");
+  refused("rank_pattern", {{"q_proj", 4.0}}, "\"q_proj\" is 4.0, expected an integer from 1 to");
+  refused("rank_pattern", {{"q_proj", 4.7}}, "\"q_proj\" is 4.7, expected an integer from 1 to");
   for (const char* ranges : {"[3]", "[[0]]", "[[0, 1, 2]]", "[[1, 1]]", "[[2, 1]]", "[[-1, 2]]", "[[0, 1.5]]",
                              "[[0, 9000], [0, 9000]]", "[[0, 10001]]", "[[0, \"2\"]]", "[[0, 1], null]"})
     refused("layer_replication", Json::parse(ranges), "expected a list of [first layer, the one after the last]");
-  for (const char* init : {"gaussian", "eva", "orthogonal", "mica"}) {
+  // The words as PeftModel.from_pretrained of PEFT 0.21.2 took them, and those for which it raised ValueError.
+  const auto kind_of = [&](const std::string& init) {
     Json config = plain;
     config["init_lora_weights"] = init;
     write_bytes(folder / "adapter_config.json", config.dump(2));
-    EXPECT_NO_THROW(read_peft_adapter(folder.path())) << init;
-  }
+    return read_peft_adapter(folder.path()).modules.front().kind;
+  };
+  for (const char* init : {"gaussian", "Gaussian", "GAUSSIAN", "eva", "orthogonal", "mica", "MiCA", ""})
+    EXPECT_EQ(kind_of(init), "lora") << init;
+  for (const char* init : {"olora", "OLoRA"}) EXPECT_EQ(kind_of(init), "olora") << init;
+  EXPECT_EQ(kind_of("pissa"), "pissa");
+  for (const char* init : {"PiSSA", "pissax", "EVA", "Orthogonal", "LoftQ", "LORA_GA", "nonsense"})
+    refused("init_lora_weights", init, "\", expected true, false, \"gaussian\"");
+  // PEFT drops it with a warning
+  Json former = plain;
+  former["merge_weights"] = true;
+  write_bytes(folder / "adapter_config.json", former.dump(2));
+  EXPECT_EQ(read_peft_adapter(folder.path()).modules.front().kind, "lora");
 }
 
 TEST(Peft, RefusesWhatIsMissingOrDoubled) {
