@@ -8,6 +8,7 @@
 #include "formats/adapters/gguf_adapter.h"
 #include "formats/adapters/layer_replication.h"
 #include "formats/adapters/peft_targets.h"
+#include "formats/adapters/peft_warnings.h"
 #include "formats/gguf_model.h"
 #include "formats/hf_config.h"
 #include "formats/hf_folder.h"
@@ -399,6 +400,7 @@ void apply_adapters(Source& source, const OpenOptions& options, const std::vecto
       for (std::string& line : beside_adapter(adapter, source.checkpoint.config)) warnings.push_back(std::move(line));
     if (source.named_only) settle_targets(adapter, source.base_tensors, source.checkpoint.config, *source.hf);
     check_peft_targets(adapter, source.base_tensors, source.checkpoint.warnings);
+    warn_of_peft_config(adapter, warnings);
     if (const std::string why = no_effect(adapter, scales[i]); !why.empty())
       source.checkpoint.warnings.push_back("adapter '" + adapter.folder.string() + "' changes nothing: " + why);
     match_layout(adapter, source);

@@ -18,12 +18,6 @@ bool ends_with_part(const std::string& module, const std::string& name) {
   return module == name || module.ends_with("." + name);
 }
 
-std::string lower(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(),
-                 [](unsigned char c) { return static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c); });
-  return text;
-}
-
 }  // namespace
 
 struct PeftTargets::State {
@@ -55,7 +49,7 @@ struct PeftTargets::State {
     if (value.is_null()) names = {"q_proj", "v_proj"};
     else if (value.is_array()) names = strings("target_modules", value);
     else if (!value.is_string()) refuse("target_modules", value, "text or a list of it");
-    else if (lower(value) == "all-linear") all_linear = true;
+    else if (in_lower_case(value) == "all-linear") all_linear = true;
     else
       pattern.emplace(value.get<std::string>(), PythonPattern::Anchor::whole, place("target_modules"),
                       "target_modules");
@@ -222,6 +216,9 @@ void check_peft_targets(const PeftAdapter& adapter, const std::vector<TensorPtr>
   });
   warn_of_missing(adapter, "target_modules", named, held, warnings);
   warn_of_missing(adapter, kParameters, parameters, experts, warnings);
+  if (of_parameters.is_array() && !of_parameters.empty() && parameters.empty() && experts.empty())
+    warnings.push_back("adapter '" + adapter.folder.string() + "': its " + kParameters + " " + shown(of_parameters) +
+                       " names no parameter of the base: nothing is changed by it, as in PEFT 0.21.2");
 
   // What modules_to_save names is a whole tensor of the file.
   const Json saved = adapter.config.value("modules_to_save", Json());

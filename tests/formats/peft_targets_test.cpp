@@ -182,5 +182,40 @@ TEST(PeftTargets, ConfigurationAndFileAreCompared) {
             key + "mlp.down_proj.lora_A.weight" + said + " (it names none of this base)" + fix);
 }
 
+// What PeftModel.from_pretrained of PEFT 0.21.2 loads, and either warns of or passes over.
+TEST(PeftTargets, WhatMayNotBeMeantIsWarnedOf) {
+  const TestFolder folder;
+  const auto warnings = [&](const Json& changes) {
+    const Source source = merged_with(folder, changes);
+    EXPECT_EQ(changed(source), 28u);
+    std::string out;
+    for (const std::string& line : source.checkpoint.warnings)
+      if (line.find("names the base") == std::string::npos) out += line + "\n";
+    return out;
+  };
+  const std::string who = "adapter '" + (folder / "adapter").string() + "': ";
+  EXPECT_EQ(warnings(Json::object()), "");
+  EXPECT_EQ(warnings({{"target_parameters", {"nope"}}}),
+            who +
+                "its target_parameters [\"nope\"] names no parameter of the base: nothing is changed by it, as in PEFT "
+                "0.21.2\n");
+  EXPECT_EQ(warnings({{"bias", "x_only"}}), who +
+                                                "its bias is \"x_only\", which PEFT 0.21.2 takes as every word that "
+                                                "ends in _only: the biases of its own modules\n");
+  EXPECT_EQ(warnings({{"bias", "lora_only"}}), "");
+  EXPECT_EQ(warnings({{"merge_weights", true}}),
+            who + "its merge_weights is of PEFT before 0.3 and changes nothing, as in PEFT 0.21.2\n");
+  EXPECT_EQ(warnings({{"merge_weights", false}}), "");
+  EXPECT_EQ(warnings({{"alpha_pattern", Json::parse(R"({".*_proj": 8, "q_proj": 1})")}}),
+            who +
+                "alpha_pattern gives 'model.layers.0.self_attn.q_proj' 8 by \".*_proj\" and 1 by \"q_proj\", and 3 "
+                "more modules likewise: the first key is taken, as in PEFT 0.21.2, which sorts them when it saves: "
+                "they may have been trained in another order\n");
+  for (const char* clear : {R"({".*_proj": 8, "q_proj": 8})",  // the same either way
+                            R"({"q_proj": 1, ".*_proj": 8})",  // an order that sorting does not give
+                            R"({"k_proj": 1, "q_proj": 2})"})
+    EXPECT_EQ(warnings({{"alpha_pattern", Json::parse(clear)}}), "") << clear;
+}
+
 }  // namespace
 }  // namespace ropewalk::formats
