@@ -324,8 +324,8 @@ TEST_F(Quantize, TheSumOfBlocksAndADeltaIsRoundedOnce) {
     const std::string merged = (scratch / "merged").string();
     ASSERT_EQ(run({"merge", out + "+" + adapter(), "-o", merged, "--dtype", "f32", "--no-sync", "--overwrite"}).exit,
               0);
-    for (const Json& tensor : run({"inspect", merged, "--tensors", "--json"}).json()["tensors"])
-      EXPECT_EQ(tensor["dtype"], "f32") << tensor["name"];
+    const Json inspected = run({"inspect", merged, "--tensors", "--json"}).json();
+    for (const Json& tensor : inspected["tensors"]) EXPECT_EQ(tensor["dtype"], "f32") << tensor["name"];
   }
   ASSERT_EQ(run({"quantize", "--no-sync", "--overwrite", f16, out, "Q8_0"}).exit, 0);
   const Ran kept = run({"convert", out + "+" + adapter(), "-o", sum, "--no-sync", "--overwrite", "--json"});
