@@ -59,10 +59,28 @@ struct StepState {
   std::vector<std::string> failed = {};  // gates that did, or the error it ended with
 };
 
-/// Paths that a word of a command names: itself, or the parts of a SOURCE.
-std::vector<std::string> paths_in(const std::string& word, const Io& io) {
-  if (word.empty() || word.front() == '-') return {};
-  if (is_there(word)) return {word};
+/// What a word of a command says, behind its option where both are one word.
+struct Said {
+  std::string value;
+  bool is_adapter;  // DIR[:SCALE]
+};
+Said said_by(const std::vector<std::string>& command, std::size_t at) {
+  const auto of_adapter = [](const std::string& option) {
+    return option == "-a" || option == "--adapter" || option == "--lora";
+  };
+  const std::string& word = command[at];
+  if (!word.starts_with('-')) return {word, of_adapter(command[at - 1])};
+  if (!word.starts_with("--"))
+    return {word.substr(std::min<std::size_t>(2, word.size())), of_adapter(word.substr(0, 2))};
+  const std::size_t sign = word.find('=');
+  if (sign == std::string::npos) return {"", false};
+  return {word.substr(sign + 1), of_adapter(word.substr(0, sign))};
+}
+
+/// Paths that it names: itself, or the parts of a SOURCE.
+std::vector<std::string> paths_in(const Said& said, const Io& io) {
+  if (said.value.empty()) return {};
+  if (is_there(said.value)) return {said.value};
   std::vector<std::string> found;
   const auto add = [&](const std::string& name) {
     if (is_there(name)) found.push_back(name);
@@ -70,8 +88,8 @@ std::vector<std::string> paths_in(const std::string& word, const Io& io) {
       if (const auto folder = formats::find_in_hub_cache(io.hub_cache, *hub)) found.push_back(folder->string());
   };
   try {
-    const formats::SourceSpec spec = formats::parse_source(word);
-    add(spec.model.starts_with("synthetic:") ? spec.model.substr(10) : spec.model);
+    const formats::SourceSpec spec = formats::parse_source((said.is_adapter ? "base+" : "") + said.value);
+    if (!said.is_adapter) add(spec.model.starts_with("synthetic:") ? spec.model.substr(10) : spec.model);
     for (const auto& adapter : spec.adapters) add(adapter.path);
   } catch (const Error&) {
     // no SOURCE: another option's value
@@ -84,13 +102,11 @@ std::vector<std::string> paths_in(const std::string& word, const Io& io) {
 std::vector<std::string> inputs_of(const RecipeStep& step, const std::set<std::string>& made, const Io& io) {
   std::vector<std::string> inputs;
   for (std::size_t i = 1; i < step.command.size(); ++i) {
-    const std::string& word = step.command[i];
-    std::vector<std::string> paths = made.contains(word) ? std::vector{word} : paths_in(word, io);
-    const bool as_adapter =
-        i > 1 && (step.command[i - 1] == "-a" || step.command[i - 1] == "--adapter" || step.command[i - 1] == "--lora");
+    const Said said = said_by(step.command, i);
+    std::vector<std::string> paths = made.contains(said.value) ? std::vector{said.value} : paths_in(said, io);
     for (std::string& path : paths) {
       if (std::ranges::find(step.outputs, path) != step.outputs.end()) continue;
-      if (path == word && !as_adapter && is_there(fs::path(path) / "adapter_config.json") &&
+      if (path == said.value && !said.is_adapter && is_there(fs::path(path) / "adapter_config.json") &&
           !is_there(fs::path(path) / "config.json"))
         throw Error(ErrorKind::bad_input, {.path = path},
                     "is an adapter alone, whose base a recipe would not see change",

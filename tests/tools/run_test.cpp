@@ -112,6 +112,36 @@ TEST_F(Recipes, ChangesAreSeenWhereTheyMatter) {
   EXPECT_EQ(states(go()), kUpToDate);
 }
 
+// Whichever way an option's value is written, what it names is an input.
+TEST_F(Recipes, ValuesInTheirOptionsWordsAreInputs) {
+  copy_of(fs::path(adapter()), scratch / "lora");
+  copy_of(model("tolstoy-4m-yarn-2k"), scratch / "tuned");
+  spill(scratch / "text.txt", std::string(4000, 'a') + " once upon a time");
+  Json json = recipe();
+  json["sources"]["tuned"] = "tuned";
+  json["outputs"].push_back({{"name", "merged"},
+                             {"output", "merged"},
+                             {"command", {"merge", "${tuned}", "-a", "lora:0.5", "-o", "${output}"}}});
+  json["gates"][0]["command"] = {"verify", "m-q8_0.gguf", "--against=${long}", "-ftext.txt", "-c", "64", "--windows",
+                                 "2",      "--max",       "kl_mean=9"};
+  copy_of(model("stories260K"), scratch / "other");
+  json["gates"][1]["command"] = {"perplexity", "m-f16.gguf", "--baseline=other", "-c", "64", "--windows",
+                                 "1",          "--max",      "ppl=1e6"};
+  write(json);
+  ASSERT_EQ(go().exit, 0);
+  const std::string same = states(go());
+  EXPECT_EQ(same.find("done"), std::string::npos) << same;
+  spill(scratch / "text.txt", std::string(4000, 'b') + " once upon a time");
+  Ran ran = go({"--dry-run"});
+  EXPECT_NE(states(ran).find("merged: up to date, q8: would run"), std::string::npos) << states(ran);
+  EXPECT_EQ(reason(ran, 3), "'text.txt' has changed");
+  edit_json(scratch / "lora/adapter_config.json", [](Json& config) { config["lora_alpha"] = 1; });
+  ran = go({"--dry-run"});
+  EXPECT_EQ(reason(ran, 2), "'lora' has changed");
+  edit_json(scratch / "other/generation_config.json", [](Json& config) { config["temperature"] = 0.5; });
+  EXPECT_EQ(reason(go({"--dry-run"}), 4), "'other' has changed");
+}
+
 TEST_F(Recipes, NothingForeignIsReplaced) {
   spill(scratch / "m-f16.gguf", "mine");
   Ran ran = go();
