@@ -255,9 +255,6 @@ void report_error(const Output& error, const CommonOptions& common) noexcept {
       const std::string extension = std::filesystem::path(report).extension().string();
       if (extension != ".json" && extension != ".xml" && extension != ".html" && extension != ".md") continue;
       if (error.error && error.error->at("path") == report) continue;  // it is what was refused
-      if (std::error_code none;
-          common.earlier_report && std::filesystem::equivalent(*common.earlier_report, report, none))
-        continue;
       if (std::filesystem::exists(report) && !(common.overwrite && is_report(report))) continue;
       refuse_model_file(report);
       write_file(report, report_text(extension, error), {.overwrite = common.overwrite, .sync = false});

@@ -18,8 +18,6 @@ struct CommonOptions {
   bool json = false, quiet = false, overwrite = false;
   std::vector<std::string> reports;
   int threads = 0;  // 0: all the process may use
-  // no common option: one that the command judges by (verify's --baseline), which an error does not replace
-  std::optional<std::string> earlier_report = std::nullopt;
 };
 void declare_common(CommandLine& line, CommonOptions& options);
 

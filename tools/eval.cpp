@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <iterator>
 #include <map>
 #include <optional>
@@ -284,6 +285,12 @@ int run_eval(const EvalOptions& options, Io& io) {
   Table table{{{"model"}}, {{output.source.get<std::string>()}}};
   std::vector<PlacedFigure> placed;
   for (const TaskResult& result : results) {
+    if (const auto n = static_cast<std::size_t>(std::ranges::count_if(result.questions, unjudged))) {
+      output.warnings.push_back(
+          task_name(result.task) + ": " + plural(n, "row") + " of " + std::to_string(result.questions.size()) +
+          " with a log-likelihood that is no number: the task has no figures, the model is damaged");
+      warn(output.warnings.back(), options.common, io);
+    }
     Json figures = Json::array();
     for (const Figure& figure : figures_of(result)) {
       figures.push_back(figure_json(result, figure));
@@ -293,7 +300,7 @@ int run_eval(const EvalOptions& options, Io& io) {
       PlacedFigure& one =
           placed.emplace_back(PlacedFigure{table.rows.front().front(), figure.name, task_name(result.task),
                                            task_name(result.task), value, FigureKind::share});
-      if (!error) continue;
+      if (!error || std::isnan(value)) continue;
       const double half = verify::kNormal95 * *error;
       one.interval = {std::max(0.0, value - half), std::min(1.0, value + half)};
     }

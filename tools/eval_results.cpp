@@ -1,6 +1,8 @@
 #include "tools/eval_results.h"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
 #include "formats/python_text.h"
 
@@ -41,11 +43,16 @@ std::string task_name(HarnessTask task) {
   return is_truthfulqa(task) ? "truthfulqa" : formats::harness_task_name(task);
 }
 
+bool unjudged(const Question& question) {
+  return std::ranges::any_of(question.log_likelihoods, [](double value) { return std::isnan(value); });
+}
+
 std::vector<Figure> figures_of(const TaskResult& result) {
   std::vector<Figure> figures;
   const auto figure = [&](const char* name, auto value) {
     Figure& one = figures.emplace_back(Figure{name, {}});
-    for (const Question& question : result.questions) one.values.push_back(value(question));
+    for (const Question& question : result.questions)
+      one.values.push_back(unjudged(question) ? std::numeric_limits<double>::quiet_NaN() : value(question));
   };
   const auto first_choice = [](const Question& question) {
     return verify::first_largest(question.log_likelihoods) == question.row->gold ? 1.0 : 0.0;

@@ -36,7 +36,9 @@ struct Figure {
   std::string name;
   std::vector<double> values;
 };
-/// acc and acc_norm, acc, mc1 or mc2.
+/// A choice's log-likelihood is no number: whichever the harness takes then, the model has not chosen.
+bool unjudged(const Question& question);
+/// acc and acc_norm, acc, mc1 or mc2. Of a row that is unjudged NaN, which no gate passes.
 std::vector<Figure> figures_of(const TaskResult& result);
 
 /// With the standard error as the harness has it: of mmlu its subjects' together.

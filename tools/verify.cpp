@@ -26,7 +26,7 @@ namespace {
 struct VerifyOptions {
   std::vector<std::string> candidates;  // one, or none with --save-reference
   std::string against, level = "logits";
-  std::optional<std::string> save_reference, reference, max_worse, engine;
+  std::optional<std::string> save_reference, reference, baseline, max_worse, engine;
   std::optional<int> context, windows;
   GateOptions gates;
   bool keep_going = false, estimate = false;
@@ -58,7 +58,7 @@ void declare(CommandLine& line, VerifyOptions& options) {
   line.option("--windows", options.windows, 1, 1'000'000, "K",
               "windows of N tokens (default: 4096 tokens' worth, at least one)");
   declare_gates(line, options.gates);
-  line.option("--baseline", options.common.earlier_report, "FILE.json",
+  line.option("--baseline", options.baseline, "FILE.json",
               "an earlier verify's --json of the same text and context, which this one may not be much worse than");
   line.option("--max-worse", options.max_worse, "SHARE",
               "by how much: KL and perplexity above it, the share of same top tokens below (default 2%)");
@@ -178,10 +178,10 @@ Verdict judge(const VerifyOptions& options, Level level, const Judge& against, c
   LogitsVerdict& logits = verdict.logits.emplace(std::move(*found));
   const DType encoding = verify::coarsest_encoding(candidate.tensors);
   logits.gates = verify::apply_gates(with_defaults(asked_gates(options.gates, context), encoding), logits.report);
-  if (options.common.earlier_report)
-    std::ranges::move(baseline_gates(read_baseline(*options.common.earlier_report), worse_share(options), logits,
-                                     corpus.sha256, context),
-                      std::back_inserter(logits.gates));
+  if (options.baseline)
+    std::ranges::move(
+        baseline_gates(read_baseline(*options.baseline), worse_share(options), logits, corpus.sha256, context),
+        std::back_inserter(logits.gates));
   verdict.add("logits", logits.gates);
   return verdict;
 }
@@ -199,6 +199,8 @@ std::vector<std::string> past_what_they_serve(const Checkpoint& source, const Ch
 }
 
 void check_estimate(const VerifyOptions& options, Level level) {
+  if (!options.gates.max.empty() || !options.gates.min.empty() || options.baseline)
+    refuse("--estimate judges nothing, and --max, --min or --baseline was given", "leave one of them out");
   if (level != Level::logits)
     refuse("--estimate prices the logits, and --level is " + options.level, "leave one of them out");
   if (options.device.device && options.device.device != "cpu" && options.device.device != "auto")
@@ -249,7 +251,7 @@ void check(const VerifyOptions& options, Level level) {
                  (options.reference ? std::string("--reference is no source")
                                     : "'" + options.candidates.front() + "' is to be judged"),
              "give --against SOURCE alone, then judge with --reference FILE");
-    if (asked || options.common.earlier_report || level != Level::logits)
+    if (asked || options.baseline || level != Level::logits)
       refuse("--save-reference judges nothing, and --level, --max, --min or --baseline was given", "leave them out");
     check_file_target(*options.save_reference, options.common.overwrite);
     refuse_model_file(*options.save_reference);
@@ -260,13 +262,16 @@ void check(const VerifyOptions& options, Level level) {
                ? "CANDIDATE is missing"
                : "two candidates, '" + options.candidates[0] + "' and '" + options.candidates[1] + "'",
            "name the export to judge");
-  if (options.max_worse && !options.common.earlier_report)
+  if (options.max_worse && !options.baseline)
     refuse("--max-worse is of --baseline, which is not given", "leave it out, or name the earlier report");
-  if (options.common.earlier_report && level != Level::logits)
+  if (options.baseline && level != Level::logits)
     refuse("--baseline bounds figures of the logits, and --level is " + options.level, "leave one of them out");
   worse_share(options);
-  if (options.common.earlier_report)
-    read_baseline(*options.common.earlier_report);  // one that cannot be read fails before any work
+  for (const std::string& report : options.common.reports)
+    if (std::error_code none; options.baseline && std::filesystem::equivalent(report, *options.baseline, none))
+      refuse("--report '" + report + "' would replace the --baseline that it is judged by",
+             "write it elsewhere: a run that is worse would be what the next one is held to");
+  if (options.baseline) read_baseline(*options.baseline);  // one that cannot be read fails before any work
   if (asked && level != Level::logits)
     refuse("--max and --min bound figures of the logits, and --level is " + options.level,
            "leave --level out, or the gates");

@@ -139,6 +139,25 @@ TEST_F(Eval, Gates) {
   }
 }
 
+// The harness takes the first choice of a model that computes no numbers, which of mc1 is always the right one.
+TEST_F(Eval, WhatIsNoNumberPassesNoGate) {
+  const fs::path damaged = copy_of(model("stories260K"), scratch / "damaged");
+  std::string bytes = slurp(damaged / "model.safetensors");
+  for (std::size_t at = bytes.size() - 4 * 64; at < bytes.size(); at += 4)
+    bytes.replace(at, 4, std::string("\x50\x77\x61\x7f", 4));  // 3e38 in the last norm: finite, its products are not
+  spill(damaged / "model.safetensors", bytes);
+  for (const std::string& name : {model("stories260K"), damaged.string()}) {
+    const bool sound = name != damaged.string();
+    const Ran ran = run({"eval", name, file("truthfulqa-validation"), file("arc-test"), "--json", "--min", "mc1=0",
+                         "--min", "acc@arc=0", "--max", "acc_norm=1"});
+    EXPECT_EQ(ran.exit, sound ? 0 : 1) << ran.err;
+    EXPECT_EQ(ran.err.find("with a log-likelihood that is no number") == std::string::npos, sound) << ran.err;
+    const Json out = ran.json();
+    for (const Json& gate : out["gates"]) EXPECT_EQ(gate["pass"], sound) << gate;
+    EXPECT_EQ(result_of(out["results"], "truthfulqa_mc1")["figures"][0]["value"].is_null(), !sound);
+  }
+}
+
 TEST_F(Eval, Refusals) {
   const std::string base = model("tolstoy-4m");
   const auto refused = [&](std::vector<std::string> words) {
