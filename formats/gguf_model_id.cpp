@@ -9,6 +9,8 @@
 #endif
 #include <regex>
 
+#include "lib/ascii_case.h"
+
 #include "formats/gguf_metadata.h"
 
 namespace ropewalk::formats {
@@ -17,8 +19,6 @@ namespace {
 // Case and classes are ASCII's: other letters count as neither upper nor lower.
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_alpha(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-char upper(char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c; }
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 
 /// std::regex recurses once per character: longer parts are names, not labels.
 bool matches(const std::string& text, const char* pattern, bool ignore_case = true) {
@@ -40,7 +40,7 @@ std::string normalized_size(std::string part) {
   if (is_digit(part.back())) part = part.substr(0, part.size() - 2) + "." + part.back() + part[part.size() - 2];
   if (part.size() > 1 && is_digit(part[part.size() - 2]) &&
       std::string_view("kmbt").find(part.back()) != std::string_view::npos)
-    part.back() = upper(part.back());
+    part.back() = upper_case(part.back());
   return part;
 }
 
@@ -59,7 +59,7 @@ void annotate(Part& part, bool first, std::int64_t total_parameters) {
     part.version = true;
   } else if (matches(part.text, R"(i?q\d(_\w)*|b?fp?(16|32))")) {
     part.type = true;
-    std::transform(part.text.begin(), part.text.end(), part.text.begin(), upper);
+    part.text = upper_case(part.text);
   } else if (!first && matches(part.text, R"((([A]|\d+[x])?\d+([._]\d+)?[KMBT][\d]?|small|mini|medium|large|x?xl))")) {
     part.text = normalized_size(part.text);
     const std::optional<double> label = total_parameters != 0 ? label_parameters(part.text) : std::nullopt;
@@ -69,7 +69,7 @@ void annotate(Part& part, bool first, std::int64_t total_parameters) {
         (total_parameters < 0 ? *label < static_cast<double>(size / 8)
                               : std::abs(*label - static_cast<double>(size)) > static_cast<double>(7 * size / 8))) {
       part.finetune = true;
-      part.text.back() = lower(part.text.back());
+      part.text.back() = lower_case(part.text.back());
     } else {
       part.size_label = true;
     }
@@ -112,7 +112,7 @@ std::string title_of(std::string_view id) {
     if (has_lower && !has_upper && !is_digit(word[0]) && !matches(word, R"(v\d+(?:\.\d+)*)", false)) {
       bool inside = false;  // a letter that follows no letter becomes upper case
       for (char& c : word) {
-        if (!inside) c = upper(c);
+        if (!inside) c = upper_case(c);
         inside = is_alpha(c);
       }
     }

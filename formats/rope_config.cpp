@@ -7,6 +7,7 @@
 
 #include "formats/json_fields.h"
 #include "formats/rope_fields.h"
+#include "lib/ascii_case.h"
 #include "lib/nearest_word.h"
 
 namespace ropewalk::formats {
@@ -108,9 +109,7 @@ class TransformersReader {
   [[noreturn]] void refuse_type(const std::string& type) const {
     const std::vector<std::string> known = {"default",  "linear", "dynamic",     "yarn",
                                             "longrope", "llama3", "proportional"};
-    std::string lower = type;
-    for (char& c : lower) c = c >= 'A' && c <= 'Z' ? char(c - 'A' + 'a') : c;
-    const std::string near = nearest_word(lower, known).value_or("");
+    const std::string near = nearest_word(lower_case(type), known).value_or("");
     fields_.fail(ErrorKind::unsupported, fields_.pointer_to(fields_.in_dictionary("rope_type") ? "rope_type" : "type"),
                  "rope type '" + type.substr(0, 60) + "' is unknown to transformers 5.23.0" +
                      (near.empty() ? "" : " (did you mean '" + near + "'?)"),

@@ -2,12 +2,12 @@
 
 #include <string>
 
+#include "lib/ascii_case.h"
+
 namespace ropewalk {
 
 std::optional<DType> dtype_from_name(std::string_view name) {
-  std::string lower(name);
-  for (char& c : lower)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  const std::string lower = lower_case(std::string(name));
   if (lower == "fp16" || lower == "half") return DType::f16;
   if (lower == "fp32" || lower == "float") return DType::f32;
   if (lower == "fp64" || lower == "double") return DType::f64;

@@ -6,6 +6,7 @@
 #include <charconv>
 
 #include "formats/rope_config.h"
+#include "lib/ascii_case.h"
 #include "lib/error.h"
 #include "lib/nearest_word.h"
 
@@ -88,9 +89,7 @@ std::optional<std::uint64_t> parse_bytes(std::string_view text) {
     for (std::size_t i = 0; i < digits.size(); ++i) parts *= 10;
     text.remove_prefix(1 + digits.size());
   }
-  std::string unit(text);
-  std::transform(unit.begin(), unit.end(), unit.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  const std::string unit = lower_case(std::string(text));
   static constexpr std::pair<const char*, std::uint64_t> kUnits[] = {{"", 1},
                                                                      {"b", 1},
                                                                      {"k", 1000},
@@ -250,9 +249,7 @@ void refuse_odd_values(std::span<const std::string> arguments, const std::vector
 std::optional<std::string> near_option(const std::string& word, const std::vector<std::string>& names) {
   if (word.starts_with("--") || word.size() > 2) return nearest_word(word, names);
   for (const std::string& name : names)
-    if (word.size() == 2 && name.size() == 2 &&
-        std::tolower(static_cast<unsigned char>(word[1])) == std::tolower(static_cast<unsigned char>(name[1])))
-      return name;
+    if (word.size() == 2 && name.size() == 2 && lower_case(word[1]) == lower_case(name[1])) return name;
   return std::nullopt;
 }
 
@@ -286,7 +283,7 @@ void CommandLine::parse(std::span<const std::string> arguments) {
   } catch (const CLI::ParseError& e) {
     std::string what = e.what();
     what = what.substr(0, what.find('\n'));
-    if (!what.empty()) what[0] = static_cast<char>(std::tolower(static_cast<unsigned char>(what[0])));
+    if (!what.empty()) what[0] = lower_case(what[0]);
     refuse(what, "usage: " + usage());
   }
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "lib/ascii_case.h"
 #include "lib/error.h"
 #include "lib/file.h"
 #include "lib/nearest_word.h"
@@ -39,12 +40,6 @@ std::optional<formats::FileType> mix_named(const std::string& name) {
   return type;
 }
 
-std::string lower(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return text;
-}
-
 /// In the types of their file, which "keep" encodes again what adapters changed in blocks.
 std::vector<TensorPtr> kept_tensors(const formats::Source& source) {
   std::vector<TensorPtr> kept = source.checkpoint.tensors;
@@ -75,7 +70,7 @@ Target parse_type(const std::string& type, const formats::Source& source, const 
   if (const auto mix = target.folder ? std::nullopt : mix_named(name)) {
     target.mix = mix;
     target.dtype = intermediate_of(intermediate, source);
-    target.type = lower(std::string(info(*mix).name));
+    target.type = lower_case(std::string(info(*mix).name));
     return target;
   }
   const auto dtype = dtype_from_name(name);
@@ -87,8 +82,8 @@ Target parse_type(const std::string& type, const formats::Source& source, const 
         target.folder ? "use hf:f16, hf:bf16 or hf:f32" : "use a type of llama-quantize's: ropewalk quantize --help");
   if (!known) {
     std::vector<std::string> names = {"f32", "f16", "bf16", "q8_0", "keep", "auto", "hf:f16", "hf:bf16", "hf:f32"};
-    for (const formats::FileTypeInfo& row : formats::kFileTypes) names.push_back(lower(std::string(row.name)));
-    const auto near = nearest_word(lower(type), names);
+    for (const formats::FileTypeInfo& row : formats::kFileTypes) names.push_back(lower_case(std::string(row.name)));
+    const auto near = nearest_word(lower_case(type), names);
     throw Error(ErrorKind::usage, {}, type.empty() ? "--type holds an empty name" : "unknown --type '" + type + "'",
                 near ? "did you mean " + *near + "?"
                      : "use f32, f16, bf16, q8_0, keep, auto, hf:f16, hf:bf16, hf:f32 or a mix such as q4_k_m");
@@ -101,12 +96,6 @@ Target parse_type(const std::string& type, const formats::Source& source, const 
 void replace_all(std::string& text, const std::string& what, const std::string& with) {
   for (std::size_t at = 0; (at = text.find(what, at)) != std::string::npos; at += with.size())
     text.replace(at, what.size(), with);
-}
-
-std::string upper(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
-  return text;
 }
 
 /// {name}: --model-name, else the source's own, adapters' names after it.
@@ -128,7 +117,7 @@ void expand(std::string& pattern, const std::string& name, const Target& target)
   std::replace(type.begin(), type.end(), ':', '-');
   replace_all(pattern, "{name}", name);
   for (const char* spelling : {"{type}", "{ftype}", "{outtype}"}) replace_all(pattern, spelling, type);
-  for (const char* spelling : {"{TYPE}", "{FTYPE}", "{OUTTYPE}"}) replace_all(pattern, spelling, upper(type));
+  for (const char* spelling : {"{TYPE}", "{FTYPE}", "{OUTTYPE}"}) replace_all(pattern, spelling, upper_case(type));
   const std::string last = last_part(pattern);
   if (const auto open = last.find('{'), close = last.find('}', std::min(open, last.size())); close != std::string::npos)
     throw Error(ErrorKind::usage, {.path = pattern},

@@ -5,6 +5,7 @@
 
 #include "formats/gguf_split.h"
 #include "formats/tokenizers/tokenizer.h"
+#include "lib/ascii_case.h"
 #include "lib/error.h"
 #include "tools/describe_tokenizer.h"
 #include "tools/units.h"
@@ -153,9 +154,7 @@ Json alpha_of(const formats::PeftAdapter& adapter) {
 std::string without_type(const std::string& stem) {
   const std::size_t mark = stem.find_last_of("-.");
   if (mark == std::string::npos) return stem;
-  std::string type = stem.substr(mark + 1);
-  std::transform(type.begin(), type.end(), type.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  const std::string type = lower_case(stem.substr(mark + 1));
   const std::string base = type.ends_with("_s") || type.ends_with("_m") || type.ends_with("_l")
                                ? type.substr(0, type.size() - 2)  // a mix: q4_k_m
                                : type;

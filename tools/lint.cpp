@@ -5,6 +5,7 @@
 #include "formats/hub_cache.h"
 #include "formats/lint/lint_fix.h"
 #include "formats/source.h"
+#include "lib/ascii_case.h"
 #include "lib/error.h"
 #include "lib/nearest_word.h"
 #include "tools/commands.h"
@@ -63,12 +64,6 @@ void declare(CommandLine& line, LintCommandOptions& options) {
   throw Error(ErrorKind::usage, {}, problem, fix);
 }
 
-std::string upper(std::string word) {
-  for (char& c : word)
-    if (c >= 'a' && c <= 'z') c = char(c - 'a' + 'A');
-  return word;
-}
-
 /// Ids that begin, in either case, with one of the words, or whose name it is.
 std::vector<std::string_view> chosen(const std::vector<std::string>& lists, const char* option) {
   std::vector<std::string_view> ids;
@@ -77,7 +72,7 @@ std::vector<std::string_view> chosen(const std::vector<std::string>& lists, cons
       const std::size_t before = ids.size();
       std::vector<std::string> known;
       for (const LintRule& rule : formats::lint_rules()) {
-        if (!word.empty() && (rule.id.starts_with(upper(word)) || rule.name == word)) ids.push_back(rule.id);
+        if (!word.empty() && (rule.id.starts_with(upper_case(word)) || rule.name == word)) ids.push_back(rule.id);
         known.emplace_back(rule.id), known.emplace_back(rule.name);
       }
       if (ids.size() > before) continue;

@@ -5,6 +5,7 @@
 #include <map>
 #include <regex>
 
+#include "lib/ascii_case.h"
 #include "lib/codecs/encode.h"
 #include "lib/error.h"
 #include "lib/plural.h"
@@ -20,9 +21,7 @@ formats::TensorTypeRule tensor_rule(const std::string& option, const std::string
   const auto sign = text.find('=');
   if (sign == std::string::npos || sign == 0 || sign + 1 == text.size())
     refuse(option + " is '" + text + "'", "give PATTERN=TYPE, such as attn_q=q8_0");
-  std::string pattern = text.substr(0, sign);
-  std::transform(pattern.begin(), pattern.end(), pattern.begin(),
-                 [](unsigned char c) { return char(std::tolower(c)); });
+  const std::string pattern = lower_case(text.substr(0, sign));
   const DType dtype = ggml_type(option, text.substr(sign + 1));
   try {
     return {std::regex(pattern), dtype, text};
@@ -41,8 +40,7 @@ void add_rules_of_file(const std::string& path, std::vector<formats::TensorTypeR
 }  // namespace
 
 DType ggml_type(const std::string& option, const std::string& name) {
-  std::string lower = name;
-  std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return char(std::tolower(c)); });
+  const std::string lower = lower_case(name);
   for (const DTypeInfo& row : kDTypes)
     if (row.ggml_type >= 0 && row.name == lower) return row.dtype;
   refuse(option + " names the type '" + name + "'", "give one of ggml's: f32, f16, bf16, q8_0, q6_k, iq4_xs, ...");

@@ -3,6 +3,7 @@
 #include "formats/adapters/expert_parameters.h"
 #include "formats/adapters/kinds.h"
 #include "lib/adapters/adapter_recipes.h"
+#include "lib/ascii_case.h"
 #include "lib/error.h"
 #include "lib/recipes.h"
 
@@ -55,7 +56,7 @@ Init init_of(const PeftConfig& config) {
   const JsonFields fields = config.fields();
   const Json* init = fields.find_set("init_lora_weights");
   if (!init || init->is_boolean()) return Init::plain;
-  const std::string name = fields.optional_string("init_lora_weights").value_or(""), any_case = in_lower_case(name);
+  const std::string name = fields.optional_string("init_lora_weights").value_or(""), any_case = lower_case(name);
   if (name == "pissa") return Init::pissa;
   if (any_case == "olora") return Init::olora;
   if (any_case == "gaussian" || any_case == "mica" || name == "eva" || name == "orthogonal" || name.empty())

@@ -64,11 +64,6 @@ void check_fields(const PeftConfig& config) {
 
 }  // namespace
 
-std::string in_lower_case(std::string text) {
-  std::ranges::transform(text, text.begin(), [](char c) { return char(c >= 'A' && c <= 'Z' ? c + 32 : c); });
-  return text;
-}
-
 bool PeftConfig::flag(std::string_view name) const {
   const Json* value = fields().find_set(name);
   return value && fields().boolean(name, false);

@@ -14,9 +14,6 @@ namespace ropewalk::formats {
 
 struct AdapterKind;
 
-/// Of ASCII letters.
-std::string in_lower_case(std::string text);
-
 /// A field that PEFT before 0.3 wrote.
 inline constexpr const char* kMergeWeights = "merge_weights";
 

@@ -9,6 +9,7 @@
 #include "formats/adapters/kinds.h"
 #include "formats/adapters/python_pattern.h"
 #include "formats/json_fields.h"
+#include "lib/ascii_case.h"
 #include "lib/error.h"
 
 namespace ropewalk::formats {
@@ -49,7 +50,7 @@ struct PeftTargets::State {
     if (value.is_null()) names = {"q_proj", "v_proj"};
     else if (value.is_array()) names = strings("target_modules", value);
     else if (!value.is_string()) refuse("target_modules", value, "text or a list of it");
-    else if (in_lower_case(value) == "all-linear") all_linear = true;
+    else if (lower_case(value) == "all-linear") all_linear = true;
     else
       pattern.emplace(value.get<std::string>(), PythonPattern::Anchor::whole, place("target_modules"),
                       "target_modules");

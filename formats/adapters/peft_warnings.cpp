@@ -6,6 +6,7 @@
 #include "formats/adapters/kinds.h"
 #include "formats/adapters/peft_config.h"
 #include "formats/json_fields.h"
+#include "lib/ascii_case.h"
 
 namespace ropewalk::formats {
 namespace {
@@ -53,7 +54,7 @@ void warn_of_peft_config(const PeftAdapter& adapter, std::vector<std::string>& w
 
   if (const Json bias = config.json.value("bias", Json()); bias.is_string()) {
     const std::string& word = bias.get_ref<const std::string&>();
-    if (word.ends_with("_only") && word != "lora_only" && word != in_lower_case(type) + "_only")
+    if (word.ends_with("_only") && word != "lora_only" && word != lower_case(type) + "_only")
       warn("its bias is " + shown(bias) +
            ", which PEFT 0.21.2 takes as every word that ends in _only: the biases of "
            "its own modules");

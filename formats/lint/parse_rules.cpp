@@ -8,6 +8,7 @@
 #include "formats/engines/model_types.h"
 #include "formats/lint/linter.h"
 #include "formats/rope_fields.h"
+#include "lib/ascii_case.h"
 #include "lib/nearest_word.h"
 
 namespace ropewalk::formats::linting {
@@ -52,11 +53,6 @@ const std::vector<std::string> kKeys = {"type",
 constexpr std::array kScalingKeys = {"factor",           "beta_fast",       "beta_slow",
                                      "attention_factor", "short_factor",    "long_factor",
                                      "attn_factor",      "low_freq_factor", "alpha"};
-
-std::string lower_case(std::string word) {
-  for (char& c : word) c = c >= 'A' && c <= 'Z' ? char(c - 'A' + 'a') : c;
-  return word;
-}
 
 void types(Linter& lint, const RopeDict& dict) {
   const Json* modern = dict.find("rope_type");

@@ -3,12 +3,13 @@
 #include <algorithm>
 #include <charconv>
 
+#include "lib/ascii_case.h"
+
 namespace ropewalk::formats {
 namespace {
 
 bool same_letters(std::string_view a, std::string_view b) {
-  const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? char(c + 32) : c; };
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [&](char x, char y) { return lower(x) == lower(y); });
+  return std::ranges::equal(a, b, [](char x, char y) { return lower_case(x) == lower_case(y); });
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include "formats/tokenizers/characters.h"
 #include "formats/tokenizers/tokenizer.h"
+#include "lib/ascii_case.h"
 
 namespace ropewalk::formats {
 
@@ -136,9 +137,7 @@ std::vector<LlamaCppSpecials::Fragment> LlamaCppSpecials::partition(std::string_
 }
 
 void set_llama_cpp_attributes(Vocabulary& vocabulary, std::string_view general_name) {
-  std::string name(general_name);
-  std::transform(name.begin(), name.end(), name.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+  const std::string name = lower_case(std::string(general_name));
   if (name.find("phi-3") == std::string::npos && name.find("phi3") == std::string::npos) return;
   for (std::size_t id = 0; id < vocabulary.pieces.size(); ++id) {
     const Piece& piece = vocabulary.pieces[id];
