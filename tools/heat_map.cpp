@@ -14,6 +14,7 @@ constexpr double kLeft = 96, kCellWidth = 76, kCellHeight = 30, kTop = 50, kBetw
 
 /// Colours of 0, 0.5 and 1, dark enough or pale enough for black text on all of them.
 std::string color(double share) {
+  if (std::isnan(share)) return "rgb(176,176,176)";
   constexpr std::array<std::array<double, 3>, 3> kStops = {{{244, 138, 80}, {240, 236, 224}, {110, 170, 235}}};
   const double at = std::clamp(share, 0.0, 1.0) * 2;
   const std::size_t from = at < 1 ? 0 : 1;
@@ -29,7 +30,7 @@ std::string words(double x, double y, const std::string& css, const std::string&
   return "<text x=\"" + svg_px(x) + "\" y=\"" + svg_px(y) + "\" class=\"" + css + "\">" + svg_text(text) + "</text>\n";
 }
 
-std::string percent(double share) { return std::to_string(std::lround(share * 100)) + "%"; }
+std::string percent(double share) { return std::isnan(share) ? "-" : std::to_string(std::lround(share * 100)) + "%"; }
 
 /// `text` in lines that fit into `width`, broken between words, or within one that is longer than a line.
 std::vector<std::string> lines_of(const std::string& text, double width, double letter) {

@@ -12,7 +12,7 @@ namespace ropewalk::tools {
 struct HeatMap {
   std::string title;
   std::vector<std::string> columns, rows;  // what stands at the axes
-  std::vector<std::vector<double>> share;  // [row][column], 0 to 1
+  std::vector<std::vector<double>> share;  // [row][column], 0 to 1; NaN: there is none
 };
 /// One panel below the other as an SVG 1.1 image, without scripts, in light or dark as the viewer prefers. A cell's
 /// colour goes from 0 (orange) over 0.5 (pale) to 1 (blue), and its percentage stands in it: nothing is told by colour

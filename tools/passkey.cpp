@@ -113,18 +113,23 @@ std::vector<verify::PasskeyTask> tasks_of(const PasskeyOptions& options, const s
 
 /// Answers of one length, or of one depth of it.
 struct Cell {
-  std::uint64_t asked = 0, correct = 0, right = 0, ids = 0;
+  std::uint64_t asked = 0, correct = 0, right = 0, ids = 0, unjudged = 0;
   double nll = 0;
   void add(const verify::PasskeyAnswer& answer) {
     ++asked, correct += answer.correct ? 1 : 0, right += answer.right, ids += answer.n, nll += answer.nll;
+    unjudged += answer.judged ? 0 : 1;
   }
-  double accuracy() const { return static_cast<double>(correct) / static_cast<double>(asked); }
+  /// Of answers, or of their ids. NaN where one is no number: the model is damaged, and has no figures.
+  double share(std::uint64_t part, std::uint64_t whole) const {
+    return unjudged ? std::nan("") : static_cast<double>(part) / static_cast<double>(whole);
+  }
+  double accuracy() const { return share(correct, asked); }
   Json json() const {
     return {{"asked", asked},
             {"correct", correct},
             {"accuracy", accuracy()},
-            {"token_accuracy", static_cast<double>(right) / static_cast<double>(ids)},
-            {"answer_nll", nll / static_cast<double>(ids)}};
+            {"token_accuracy", share(right, ids)},
+            {"answer_nll", unjudged ? std::nan("") : nll / static_cast<double>(ids)}};
   }
 };
 struct SourceCells {
@@ -166,7 +171,7 @@ SourceCells answer_all(const formats::Source& source, const std::vector<verify::
                                       {"haystack_units", windows[task].units},
                                       {"tokens", windows[task].first + windows[task].n},
                                       {"correct", answer.correct},
-                                      {"answer_nll", answer.nll / static_cast<double>(answer.n)}});
+                                      {"answer_nll", answer.judged ? answer.nll / double(answer.n) : std::nan("")}});
   }
   return out;
 }
@@ -244,12 +249,26 @@ std::vector<HeatMap> heat_maps_of(const std::vector<SourceCells>& all, const std
 std::vector<PlacedFigure> figures_of(const std::vector<SourceCells>& all, const std::vector<int>& contexts) {
   std::vector<PlacedFigure> figures;
   for (const SourceCells& source : all)
-    for (std::size_t context = 0; context < contexts.size(); ++context)
-      figures.push_back(
-          {source.name, "accuracy", std::to_string(contexts[context]), contexts[context],
-           source.lengths[context].accuracy(), FigureKind::share,
-           verify::share_interval(double(source.lengths[context].correct), double(source.lengths[context].asked))});
+    for (std::size_t context = 0; context < contexts.size(); ++context) {
+      const Cell& cell = source.lengths[context];
+      figures.push_back({source.name, "accuracy", std::to_string(contexts[context]), contexts[context], cell.accuracy(),
+                         FigureKind::share});
+      if (cell.unjudged == 0)
+        figures.back().interval = verify::share_interval(double(cell.correct), double(cell.asked));
+    }
   return figures;
+}
+
+/// A line for each length at which a model computes no numbers.
+std::vector<std::string> damage(const std::vector<SourceCells>& all, const std::vector<int>& contexts) {
+  std::vector<std::string> lines;
+  for (const SourceCells& source : all)
+    for (std::size_t context = 0; context < contexts.size(); ++context)
+      if (const Cell& cell = source.lengths[context]; cell.unjudged > 0)
+        lines.push_back("'" + source.name + "' at " + std::to_string(contexts[context]) + ": " +
+                        plural(cell.unjudged, "answer") + " of " + std::to_string(cell.asked) +
+                        " with a loss that is no number: this length has no figures, the model is damaged");
+  return lines;
 }
 
 /// What a haystack of text is made of.
@@ -308,6 +327,10 @@ int run_passkey(const PasskeyOptions& options, Io& io) {
   std::vector<SourceCells> all;
   for (const formats::Source& source : sources)
     all.push_back(answer_all(source, tasks, contexts.size(), depths ? depths->size() : 1, device, options.common, io));
+  for (std::string& line : damage(all, contexts)) {
+    warn(line, options.common, io);
+    output.warnings.push_back(std::move(line));
+  }
 
   output.body = {{"haystack", options.haystack},
                  {"text", corpus.path.empty() ? Json() : Json{{"path", corpus.path}, {"sha256", corpus.sha256}}},

@@ -191,7 +191,8 @@ Opened open_one(const std::string& text, bool is_baseline, const PerplexityOptio
       open_source(text, to_encode(is_baseline ? none : options.modifiers, !corpus.given_ids()), options.common, io),
       {},
       std::nullopt,
-      is_baseline};
+      is_baseline,
+      true};
   one.documents = corpus_ids(corpus, one.source.checkpoint);
   one.bos = leading_bos(one.source.checkpoint, corpus);
   const auto& warnings = one.source.checkpoint.warnings;
@@ -236,6 +237,14 @@ int run_perplexity(const PerplexityOptions& options, Io& io) {
     if (one.documents != opened.front().documents)
       say("'" + one.source.spec.text + "' cuts the text into other tokens than '" + options.sources.front() +
               "': their perplexities are of different things",
+          output, options.common, io);
+  }
+  for (Opened& one : opened) {
+    const Opened& base = opened.back();
+    one.as_baseline = !options.baseline || (one.documents == base.documents && one.bos == base.bos);
+    if (!one.as_baseline)
+      say("'" + one.source.spec.text + "' and the baseline '" + base.source.spec.text +
+              "' take the text in other tokens: there is no short_context_tax",
           output, options.common, io);
   }
   if (std::ranges::all_of(opened, [](const Opened& one) { return one.source.adapters.empty(); }))

@@ -32,14 +32,17 @@ const SourceResults* baseline_of(const ProtocolResults& results) {
   return found == results.sources.end() ? nullptr : &*found;
 }
 
-/// How much more `source`'s perplexity is than the baseline's, by context; nullopt where it was not evaluated.
+/// How much more `source`'s perplexity is than the baseline's, by context; nullopt where it was not evaluated, NaN where
+/// the two are of other tokens or one is no finite number.
 std::vector<std::optional<double>> taxes_of(const ProtocolResults& results, const SourceResults& source) {
   std::vector<std::optional<double>> taxes(source.results.size());
   const SourceResults* base = baseline_of(results);
   if (!base || source.is_baseline) return taxes;
   for (std::size_t i = 0; i < taxes.size(); ++i)
     if (base->results[i] && source.results[i])
-      taxes[i] = source.results[i]->perplexity / base->results[i]->perplexity - 1;
+      taxes[i] = source.as_baseline && std::isfinite(base->results[i]->perplexity)
+                     ? source.results[i]->perplexity / base->results[i]->perplexity - 1
+                     : std::nan("");
   return taxes;
 }
 
@@ -96,7 +99,7 @@ int WindowOptions::asked_stride() const { return truncate ? std::numeric_limits<
 
 SourceResults evaluate(const Opened& opened, const std::vector<int>& contexts, verify::Protocol protocol,
                        const WindowOptions& options, SweepDevice& device, const CommonOptions& common, const Io& io) {
-  SourceResults out{opened.source.spec.text, opened.is_baseline, 0, {}};
+  SourceResults out{opened.source.spec.text, opened.is_baseline, opened.as_baseline, 0, {}};
   out.results.resize(contexts.size());
   if (opened.is_baseline) out.own_context = context_of(std::nullopt, opened.source.checkpoint);
   const std::size_t most =
@@ -149,6 +152,11 @@ void add_tables(const ProtocolResults& results, const std::vector<int>& contexts
     table.rows.push_back(std::move(row)), last.rows.push_back(std::move(last_row));
     if (any_tax) tax.rows.push_back(std::move(tax_row));
   }
+  for (const SourceResults& source : results.sources)
+    for (const auto& result : source.results)
+      if (result && !std::isfinite(result->perplexity))
+        output.warnings.push_back("'" + source.source + "' at " + std::to_string(result->context) +
+                                  ": its perplexity is no finite number, which passes no gate");
   add_published(results, published, contexts, windows.truncate, text_sha256, table, output);
   output.text(std::string("protocol ") + verify::protocol_name(results.protocol) +
               (windows.truncate ? ", one window of each document" : ", stride " + stride_text(results)) + headline);

@@ -22,6 +22,7 @@ struct Opened {
   Documents documents;
   std::optional<std::int32_t> bos;
   bool is_baseline = false;
+  bool as_baseline = true;  // the same ids as the baseline, and BOS where that has it; true where there is none
 };
 
 /// How windows are cut, beside context and protocol.
@@ -35,8 +36,8 @@ struct WindowOptions {
 /// One source under one protocol. results: by context, nullopt where it was not evaluated.
 struct SourceResults {
   std::string source;
-  bool is_baseline = false;
-  int own_context = 0;  // that the source serves
+  bool is_baseline = false, as_baseline = true;  // Opened's
+  int own_context = 0;                           // that the source serves
   std::vector<std::optional<verify::PerplexityResult>> results;
 };
 /// At those of `contexts` it is asked for: a baseline at those it serves. The windows of all lengths share one sweep, as

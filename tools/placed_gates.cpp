@@ -43,12 +43,15 @@ PlacedGate parse(verify::Bound bound, const std::string& text, const std::vector
 }
 
 std::string value_text(double value, FigureKind kind) {
+  if (std::isnan(value)) return "no number";
   return kind == FigureKind::number ? number_text(value, 6) : percent_text(value);
 }
 
 }  // namespace
 
-std::string percent_text(double share) { return fixed_text(share * 100, 1) + "%"; }
+std::string percent_text(double share) {
+  return std::isfinite(share) ? fixed_text(share * 100, 1) + "%" : number_text(share, 3);
+}
 
 KnownPlaces lengths_as_places(std::vector<int> contexts) {
   return {"a length of -c",

@@ -52,7 +52,7 @@ struct PlacedFigure {
 };
 /// Holds the value of every figure against every gate that names it, and says beside it the end of its interval on the
 /// limit's side: a line and a check each, and body["gates"] with the place under `place_key`. True if all passed; a gate
-/// that names no figure has failed.
+/// that names no figure has failed, and so has one on a figure that is not finite.
 bool judge_placed(const std::vector<PlacedGate>& gates, const std::vector<PlacedFigure>& figures,
                   const std::string& place_key, Output& output);
 
@@ -67,7 +67,7 @@ struct Judged {
 int judge_and_emit(const Judged& judged, SweepDevice& device, const CommonOptions& common, const Io& io,
                    Output& output);
 
-/// "12.5%"
+/// "12.5%"; "nan", "inf"
 std::string percent_text(double share);
 
 }  // namespace ropewalk::tools

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -31,9 +32,9 @@ constexpr const FigureInfo& figure_info(Figure figure) { return kFigures[static_
 enum class Bound : std::uint8_t { max, min };
 /// "max" or "min", as reports and options spell it.
 constexpr std::string_view name(Bound bound) { return bound == Bound::max ? "max" : "min"; }
-/// False for a NaN either way.
-constexpr bool holds(Bound bound, double value, double limit) {
-  return bound == Bound::max ? value <= limit : value >= limit;
+/// False, either way, for what is no finite number: damage has no figure.
+inline bool holds(Bound bound, double value, double limit) {
+  return std::isfinite(value) && (bound == Bound::max ? value <= limit : value >= limit);
 }
 
 /// [from, to); no `to`: up to the end.

@@ -208,7 +208,8 @@ PasskeyAnswer passkey_answer(const PasskeyWindow& window, std::span<const TokenS
   const std::string piece = next >= 0 && next < tokenizer.size() ? tokenizer.piece(next) : "";
   const auto byte = formats::byte_of_piece(piece);
   const char letter = byte ? static_cast<char>(*byte) : piece.empty() ? ' ' : piece.front();
-  out.correct = out.right == out.n && !(letter >= '0' && letter <= '9');
+  out.judged = std::isfinite(out.nll) && next >= 0;
+  out.correct = out.judged && out.right == out.n && !(letter >= '0' && letter <= '9');
   return out;
 }
 

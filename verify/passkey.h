@@ -57,6 +57,7 @@ PasskeyWindow passkey_window(const PasskeyTask& task, const formats::Tokenizer& 
 /// What a model made of one question, teacher-forced: greedy decoding gives the answer iff every id of it is the first
 /// choice where it is due.
 struct PasskeyAnswer {
+  bool judged = true;    // false: a loss or the next choice is no number, so the model has not answered at all
   bool correct = false;  // all are, and what would come next is no further digit
   std::size_t right = 0, n = 0;
   double nll = 0;  // summed over the answer's ids

@@ -3,6 +3,7 @@
 
 #include "lib/sha256.h"
 #include "tests/tools/command.h"
+#include "tests/tools/last_norm.h"
 
 namespace ropewalk::tools::test {
 namespace {
@@ -142,10 +143,7 @@ TEST_F(Eval, Gates) {
 // The harness takes the first choice of a model that computes no numbers, which of mc1 is always the right one.
 TEST_F(Eval, WhatIsNoNumberPassesNoGate) {
   const fs::path damaged = copy_of(model("stories260K"), scratch / "damaged");
-  std::string bytes = slurp(damaged / "model.safetensors");
-  for (std::size_t at = bytes.size() - 4 * 64; at < bytes.size(); at += 4)
-    bytes.replace(at, 4, std::string("\x50\x77\x61\x7f", 4));  // 3e38 in the last norm: finite, its products are not
-  spill(damaged / "model.safetensors", bytes);
+  set_last_norm(damaged, 3e38F);  // finite, its products are not
   for (const std::string& name : {model("stories260K"), damaged.string()}) {
     const bool sound = name != damaged.string();
     const Ran ran = run({"eval", name, file("truthfulqa-validation"), file("arc-test"), "--json", "--min", "mc1=0",

@@ -8,6 +8,7 @@
 #include "formats/safetensors.h"
 #include "lib/sha256.h"
 #include "tests/tools/command.h"
+#include "tests/tools/last_norm.h"
 
 namespace ropewalk::tools::test {
 namespace {
@@ -84,6 +85,27 @@ TEST(Perplexity, TheSameWhateverTheThreads) {
 }
 
 // goldens/forward: float64 losses of four windows; the real library's own float32 is off by up to 6.1e-5 there.
+// A model that computes no numbers finds nothing, which is as much as 0 % asks for.
+TEST(Passkey, WhatIsNoNumberPassesNoGate) {
+  const Scratch scratch;
+  const fs::path damaged = copy_of(model("stories260K"), scratch / "damaged"), svg = scratch / "map.svg";
+  set_last_norm(damaged, 3e38F);  // finite, its products are not
+  for (const std::string& name : {model("stories260K"), damaged.string()}) {
+    const bool sound = name != damaged.string();
+    const Ran ran = run({"passkey", name, "-c", "256", "--iterations", "1", "--depths", "50", "--json", "--min",
+                         "accuracy=0", "--svg", svg.string(), "--overwrite"});
+    EXPECT_EQ(ran.exit, sound ? 0 : 1) << ran.err;
+    EXPECT_EQ(ran.err.find("1 answer of 1 with a loss that is no number") == std::string::npos, sound) << ran.err;
+    const Json result = ran.json()["results"][0];
+    for (const char* figure : {"accuracy", "token_accuracy", "answer_nll"})
+      EXPECT_EQ(result[figure].is_null(), !sound) << figure;
+    EXPECT_EQ(ran.json()["gates"][0]["pass"], sound);
+    EXPECT_EQ(slurp(svg).find(">-<") == std::string::npos, sound);
+    EXPECT_EQ(run({"passkey", name, "-c", "256", "--iterations", "1", "--depths", "50"}).exit, 0)
+        << "no gate asked for";
+  }
+}
+
 // The prompts are verify's (verify_passkey_test); here: what is asked, counted, judged and drawn.
 TEST(Passkey, CountsWhatItAsked) {
   const Scratch scratch;

@@ -1,8 +1,10 @@
 // perplexity's documents, last positions, baseline, published figures and gates.
 #include <cmath>
+#include <tuple>
 
 #include "lib/sha256.h"
 #include "tests/tools/command.h"
+#include "tests/tools/last_norm.h"
 
 namespace ropewalk::tools::test {
 namespace {
@@ -130,6 +132,57 @@ TEST_F(PerplexityReports, GatesAndBaseline) {
   };
   needs("short_context_tax=5%", "--baseline BASE");
   needs("ppl_last=9", "--positions N");
+}
+
+// Gains of 1e4 in the last norm: each logit 1e4 times what it is, each loss a number, and e^loss none. Gains of 3e38: no
+// logit is a number.
+TEST(Perplexity, WhatIsNotFinitePassesNoGate) {
+  const Scratch scratch;
+  const auto damaged = [&](const char* name, float gain) {
+    const fs::path folder = copy_of(model("stories260K"), scratch / name);
+    set_last_norm(folder, gain);
+    return folder.string();
+  };
+  const std::string sound = model("stories260K"), infinite = damaged("infinite", 1e4F), none = damaged("none", 3e38F);
+  const auto gated = [](const std::string& source, const std::string& baseline, const char* bound, const char* gate) {
+    return run({"perplexity", source, "--baseline", baseline, "-c", "64", "--windows", "1", "--json", bound, gate});
+  };
+  EXPECT_EQ(gated(sound, sound, "--min", "ppl=1").exit, 0);
+  EXPECT_EQ(gated(sound, sound, "--max", "short_context_tax=0").exit, 0);
+  for (const std::string& bad : {infinite, none}) {
+    for (const auto& [source, baseline, bound, gate] :
+         {std::tuple(bad, sound, "--min", "ppl=1"), std::tuple(bad, sound, "--max", "ppl=1e300"),
+          std::tuple(bad, sound, "--max", "short_context_tax=1e300"),
+          std::tuple(bad, sound, "--min", "short_context_tax=-1e300"),
+          std::tuple(sound, bad, "--max", "short_context_tax=1000"),
+          std::tuple(sound, bad, "--min", "short_context_tax=-1000")}) {
+      const Ran ran = gated(source, baseline, bound, gate);
+      EXPECT_EQ(ran.exit, 1) << bad << " " << gate << "\n" << ran.out;
+      EXPECT_NE(ran.err.find("its perplexity is no finite number"), std::string::npos) << ran.err;
+    }
+    EXPECT_TRUE(gated(bad, sound, "--min", "ppl=1").json()["results"][0]["perplexity"].is_null());
+  }
+  EXPECT_TRUE(std::isfinite(gated(infinite, sound, "--min", "ppl=1").json()["results"][0]["nll"].get<double>()));
+}
+
+// A loss is of a token: of another tokenizer's, or after BOS and without, it is of something else.
+TEST(Perplexity, NoTaxOverABaselineOfOtherTokens) {
+  const Scratch scratch;
+  const std::string candidate = model("stories260K"), other = model("tolstoy-4m"),
+                    bare = copy_of(candidate, scratch / "bare").string();
+  std::string config = slurp(bare + "/tokenizer_config.json");
+  const std::string with = "\"add_bos_token\": true";
+  ASSERT_NE(config.find(with), std::string::npos);
+  spill(bare + "/tokenizer_config.json", config.replace(config.find(with), with.size(), "\"add_bos_token\": false"));
+  for (const std::string& baseline : {candidate, other, bare}) {
+    const bool same = baseline == candidate;
+    const Ran ran = run({"perplexity", candidate, "--baseline", baseline, "-c", "64", "--windows", "1", "--json",
+                         "--max", "short_context_tax=1000", "--min", "short_context_tax=-1"});
+    EXPECT_EQ(ran.exit, same ? 0 : 1) << baseline;
+    EXPECT_EQ(ran.err.find("take the text in other tokens: there is no short_context_tax") == std::string::npos, same)
+        << ran.err;
+    EXPECT_EQ(ran.json()["results"][0]["short_context_tax"].is_null(), !same);
+  }
 }
 
 TEST_F(PerplexityReports, PublishedFiguresJoinWhereTheyAreOfTheSame) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <limits>
 
 #include "formats/tokenizers/tokenizer.h"
 #include "lib/error.h"
@@ -168,6 +169,10 @@ TEST(Judge, NanNeverPasses) {
         EXPECT_FALSE(gate.pass) << figure.name << " " << name(bound);
   }
   EXPECT_FALSE(apply_gates({{Figure::kl_max, Bound::max, 1}}, r)[0].pass);
+  const double infinite = std::numeric_limits<double>::infinity();
+  for (const double value : {nan, infinite, -infinite})
+    for (const Bound bound : {Bound::max, Bound::min}) EXPECT_FALSE(gate_on("x", value, bound, 0).pass) << value;
+  EXPECT_TRUE(gate_on("x", 1, Bound::max, 1).pass);
   LogitsReport none = summarise_pair({}, 128, 300);
   for (const Gate& gate : apply_gates(default_gates(DType::q8_0), none))
     EXPECT_FALSE(gate.pass) << gate.name << ": nothing was compared";

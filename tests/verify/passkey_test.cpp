@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <fstream>
+#include <limits>
 
 #include "formats/tokenizers/tokenizer.h"
 #include "lib/error.h"
@@ -131,8 +133,17 @@ TEST(Passkey, AnswersAreFoundWhole) {
 
   scores.back().argmax = digit;  // the number would go on
   EXPECT_FALSE(passkey_answer(window, scores, *cut).correct);
-  scores.back().argmax = -1;  // nothing is likeliest: no digit, but nothing was found before either
-  EXPECT_TRUE(passkey_answer(window, scores, *cut).correct);
+  EXPECT_TRUE(passkey_answer(window, scores, *cut).judged);
+  scores.back().argmax = -1;  // nothing is likeliest: what would come next is not known
+  EXPECT_FALSE(passkey_answer(window, scores, *cut).judged);
+  EXPECT_FALSE(passkey_answer(window, scores, *cut).correct);
+  scores.back().argmax = full_stop;
+  for (const double loss : {std::nan(""), std::numeric_limits<double>::infinity()}) {
+    scores[window.first - 1].nll = loss;
+    EXPECT_FALSE(passkey_answer(window, scores, *cut).judged);
+    EXPECT_FALSE(passkey_answer(window, scores, *cut).correct) << "every first choice is right, of no numbers";
+  }
+  scores[window.first - 1].nll = 0.5;
   scores[window.first - 1].argmax = full_stop;
   answer = passkey_answer(window, scores, *cut);
   EXPECT_FALSE(answer.correct);
