@@ -15,7 +15,8 @@
 HWY_BEFORE_NAMESPACE();
 namespace ropewalk::codecs::HWY_NAMESPACE {
 
-constexpr int kN = 16, kHalf = 4;
+constexpr int kN = 16, kHalf = 4, kRounds = 5;
+constexpr int kGroups = 1024;  // at once: their levels are 64 KiB
 
 /// Largest magnitudes between which sums neither lose relative precision as denormals nor come near to infinity.
 constexpr float kPrecise = 0x1p-30f, kTame = 0x1p30f;
@@ -24,23 +25,31 @@ constexpr float kPrecise = 0x1p-30f, kTame = 0x1p30f;
 /// asks for the level nearest to x (l2 - w l^2) / (lx - w x l). What is taken out cancels: that is less than 1/2 off l where
 /// |x l2 - l lx| < (lx - w x l) / 2, or, divided by lx, |x / scale - l| < (1 - w x l / lx) / 2. Roundings, the reference's
 /// and these, make less than 60 * 2^-24 of difference, and 10^-5 of what stands on the right.
-struct Stays {
-  V inverse, share;
-  HWY_INLINE Stays(V lx, V l2) {
+constexpr float kShare = 0.49999f, kStays = kShare - 0x1p-18f;
+
+/// What becomes of both sums: the fit's scale, and what the test takes.
+struct OfSums {
+  V scale, inverse, share;
+  HWY_INLINE OfSums(V lx, V l2) {
     const V one = hn::Div(set(1), lx);
+    scale = hn::Div(lx, l2);
     inverse = hn::Mul(l2, one);
     share = hn::Mul(set(kShare), one);
   }
-
-  /// `wxl`: w x l, of quotients limited as levels are. False where anything is no number.
-  HWY_INLINE M operator()(V x, V level, V wxl) const {
-    const V at = hn::Max(hn::Min(hn::Mul(x, inverse), set(kHalf - 1)), set(-kHalf));
-    return hn::Lt(hn::Abs(hn::Sub(at, level)), hn::NegMulAdd(share, wxl, set(kShare - 0x1p-18f)));
-  }
-
- private:
-  static constexpr float kShare = 0.49999f;
 };
+
+/// Elements of a group that do not surely stay, as bits, by their levels: `levels(i, x)` gives those of a vector x of
+/// elements from i on. All of them where `share` is no number.
+template <class Levels>
+HWY_INLINE std::uint32_t in_doubt(const float* x, const Levels& levels, float inverse, float share) {
+  std::uint32_t stay = 0;
+  for (int i = 0; i < kN; i += static_cast<int>(hn::Lanes(Floats()))) {
+    const V xi = load(x + i), level = levels(i, xi), wxl = hn::Mul(hn::Mul(xi, xi), hn::Mul(xi, level)),
+            at = hn::Max(hn::Min(hn::Mul(xi, set(inverse)), set(kHalf - 1)), set(-kHalf));
+    stay |= bits_of(hn::Lt(hn::Abs(hn::Sub(at, level)), hn::NegMulAdd(set(share), wxl, set(kStays)))) << i;
+  }
+  return stay ^ ((1u << kN) - 1);
+}
 
 /// Levels at the scale that makes the peak -kHalf: nothing rounds to less.
 HWY_INLINE V first_level(V inverse, V x) {
@@ -49,177 +58,173 @@ HWY_INLINE V first_level(V inverse, V x) {
   return hn::Sub(hn::BitCast(Floats(), hn::Min(bits, hn::Set(di, kOffsetBits + kHalf - 1))), set(kShift));
 }
 
-constexpr int kPair = 2;  // vectors in flight
-
-/// The scales of those of two vectors of groups in which nothing moves; returns the others. Up to a move the sums stay what
-/// they are, so all elements are asked at once.
-HWY_INLINE std::uint32_t fit_unmoved(const float* x, float* scales) {
-  const Floats df;
-  const V zero = hn::Zero(df);
-  const int lanes = static_cast<int>(hn::Lanes(df));
-  HWY_ALIGN float levels[kN * kPair * 16], shares[kN * kPair * 16];  // l and w x l of each element
-  V magnitude[kPair], inverse[kPair], sum_lx[kPair], sum_l2[kPair];
-  M still[kPair];
-  const auto x_at = [&](int i, int p) HWY_ATTR { return load(x + i * kLanes + p * lanes); };
-  const auto place = [lanes](int i, int p) { return (i * kPair + p) * lanes; };
-  for (int p = 0; p < kPair; ++p) {
-    const V peak = peak_of(x + p * lanes, kN);
-    magnitude[p] = hn::Abs(peak);
-    inverse[p] = hn::Div(set(-kHalf), peak);
-    sum_lx[p] = sum_l2[p] = zero;
-  }
-  for (int i = 0; i < kN; ++i)
-    for (int p = 0; p < kPair; ++p) {
-      const V xi = x_at(i, p), w = hn::Mul(xi, xi), l = first_level(inverse[p], xi), lx = hn::Mul(hn::Mul(w, xi), l);
-      hn::Store(l, df, levels + place(i, p));
-      hn::Store(lx, df, shares + place(i, p));
-      sum_lx[p] = hn::Add(sum_lx[p], lx);
-      sum_l2[p] = hn::Add(sum_l2[p], hn::Mul(hn::Mul(w, l), l));
-    }
-  const Stays stays[kPair] = {Stays(sum_lx[0], sum_l2[0]), Stays(sum_lx[1], sum_l2[1])};
-  for (int p = 0; p < kPair; ++p) still[p] = hn::Gt(sum_lx[p], zero);
-  for (int i = 0; i < kN; ++i)
-    for (int p = 0; p < kPair; ++p)
-      still[p] = hn::And(still[p],
-                         stays[p](x_at(i, p), hn::Load(df, levels + place(i, p)), hn::Load(df, shares + place(i, p))));
-  std::uint32_t undecided = 0;
-  for (int p = 0; p < kPair; ++p) {
-    // Where the peak is positive all terms of lx are negative, and an element moves only where the others' sum is positive.
-    const M numbers = hn::Lt(hn::Add(hn::Abs(sum_lx[p]), sum_l2[p]), set(std::numeric_limits<float>::infinity()));
-    const M tame = hn::And(hn::Ge(magnitude[p], set(kPrecise)), hn::Lt(magnitude[p], set(kTame)));
-    const M dead = hn::Lt(magnitude[p], set(kNothing));
-    const M decided = hn::And(numbers, hn::Or(dead, hn::And(tame, hn::Or(still[p], hn::Lt(sum_lx[p], zero)))));
-    hn::StoreU(hn::IfThenElseZero(hn::AndNot(dead, hn::Gt(sum_l2[p], zero)), hn::Div(sum_lx[p], sum_l2[p])), df,
-               scales + p * lanes);
-    undecided |= bits_of(hn::Not(decided)) << p * lanes;
-  }
-  return undecided;
-}
-
-/// A vector of groups whose elements move, one of each at a time: the next that may have to.
+/// Groups with elements to ask, in no order, and where each of them is: at element `at` mod kN in round `at` / kN, of which
+/// there are kRounds at most, and none behind one in which nothing moves.
 class Moves {
  public:
-  HWY_INLINE explicit Moves(const float* from) : x_(from) {
-    const V zero = hn::Zero(df_);
-    const V peak = peak_of(x_, kN), inverse = hn::Div(set(-kHalf), peak);
-    dead_ = hn::Lt(hn::Abs(peak), set(kNothing));
-    tame_ = hn::And(hn::Ge(hn::Abs(peak), set(kPrecise)), hn::Lt(hn::Abs(peak), set(kTame)));
-    sum_lx_ = sum_l2_ = zero;
-    for (int i = 0; i < kN; ++i) {
-      const V xi = load(x_ + i * kLanes), w = hn::Mul(xi, xi), wx = hn::Mul(w, xi),
-              l = level_of(hn::Mul(inverse, xi), -kHalf, kHalf - 1);
-      hn::Store(l, df_, levels_ + i * kStride);
-      hn::Store(wx, df_, wx_ + i * kStride);
-      sum_lx_ = hn::Add(sum_lx_, hn::Mul(wx, l));
-      sum_l2_ = hn::Add(sum_l2_, hn::Mul(hn::Mul(w, l), l));
+  HWY_INLINE Moves(const float* x, float* scales) : x_(x), scales_(scales) {}
+
+  /// A group as the first look at it leaves it.
+  HWY_INLINE void add(int group, float first_inverse, float lx, float l2, float inverse, float share) {
+    const auto level = [&](int i, V xi) HWY_ATTR {
+      const V l = first_level(set(first_inverse), xi);
+      hn::StoreU(l, Floats(), levels_ + group * kN + i);
+      return l;
+    };
+    n_ = put(n_, {group, 0, kN, lx, l2}, in_doubt(x_ + group * kN, level, inverse, share));
+  }
+
+  /// Asks until nothing moves any more.
+  HWY_INLINE void run() {
+    const int lanes = static_cast<int>(hn::Lanes(Floats()));
+    while (n_ > 0) {
+      for (int slot = 0; slot < n_; slot += lanes) ask(slot);
+      int kept = 0;
+      for (int slot = 0; slot < n_; ++slot) {
+        const int group = group_[slot];
+        scales_[group] = scale_[slot];
+        const auto level = [&](int i, V) HWY_ATTR { return load(levels_ + group * kN + i); };
+        kept = put(kept, {group, at_[slot], end_[slot], lx_[slot], l2_[slot]},
+                   in_doubt(x_ + group * kN, level, inverse_[slot], share_[slot]));
+      }
+      n_ = kept;
     }
-    moved_ = hn::Zero(di_);
-    rounds_ = hn::Set(di_, 4);  // behind this one
-    ahead_ = hn::Set(di_, -1);
-    moved_now_ = hn::Zero(di_);
-    other_ = zero;
-    look();
-  }
-
-  /// Asks the next element of each group; false if none has one.
-  HWY_INLINE bool step() {
-    const auto none = hn::Zero(di_);
-    auto next = hn::And(asked_, ahead_);
-    // A round in which something moved is followed by another, up to five.
-    const auto again = hn::And(hn::Eq(next, none), hn::And(hn::Ne(moved_, none), hn::Gt(rounds_, none)));
-    next = hn::IfThenElse(again, asked_, next);
-    rounds_ = hn::Add(rounds_, hn::VecFromMask(di_, again));
-    moved_ = hn::IfThenElse(again, none, moved_);
-    const auto active = hn::Ne(next, none);
-    if (hn::AllFalse(di_, active)) return false;
-    const auto bit = hn::And(next, hn::Neg(next));  // the lowest
-    ahead_ = hn::IfThenElse(active, hn::Neg(hn::Add(bit, bit)), hn::IfThenElse(again, hn::Set(di_, -1), ahead_));
-    const auto place = hn::IfThenElseZero(
-        active, hn::Sub(hn::ShiftRight<23>(hn::BitCast(di_, hn::ConvertTo(df_, bit))), hn::Set(di_, 127)));
-    const V xi = hn::GatherIndex(df_, x_, hn::Add(hn::Mul(place, hn::Set(di_, kLanes)), hn::Iota(di_, 0))),
-            old = hn::GatherIndex(df_, levels_, hn::Add(hn::Mul(place, hn::Set(di_, kStride)), hn::Iota(di_, 0)));
-    const V w = hn::Mul(xi, xi), wx = hn::Mul(w, xi);
-    V lx = hn::Sub(sum_lx_, hn::Mul(wx, old)), l2 = hn::Sub(sum_l2_, hn::Mul(hn::Mul(w, old), old));
-    M better = hn::And(hn::RebindMask(df_, active), hn::Gt(lx, hn::Zero(df_)));
-    other_ = level_of(hn::Div(hn::Mul(xi, l2), lx), -kHalf, kHalf - 1);
-    lx = hn::Add(lx, hn::Mul(wx, other_));
-    l2 = hn::Add(l2, hn::Mul(hn::Mul(w, other_), other_));
-    better = hn::And(hn::AndNot(hn::Eq(other_, old), better),
-                     hn::And(hn::Gt(l2, hn::Zero(df_)),
-                             hn::Gt(hn::Mul(hn::Mul(lx, lx), sum_l2_), hn::Mul(hn::Mul(sum_lx_, sum_lx_), l2))));
-    if (hn::AllFalse(df_, better)) return true;
-    sum_lx_ = hn::IfThenElse(better, lx, sum_lx_);
-    sum_l2_ = hn::IfThenElse(better, l2, sum_l2_);
-    moved_now_ = hn::IfThenElseZero(hn::RebindMask(di_, better), bit);
-    moved_ = hn::Or(moved_, moved_now_);
-    look();
-    return true;
-  }
-
-  HWY_INLINE void store_scales(float* scales) const {
-    const M sound = hn::AndNot(dead_, hn::Gt(sum_l2_, hn::Zero(df_)));
-    hn::StoreU(hn::IfThenElseZero(sound, hn::Div(sum_lx_, sum_l2_)), df_, scales);
   }
 
  private:
-  /// Takes down the levels that moved, and which elements may move now.
-  HWY_INLINE void look() {
-    const Stays stays(sum_lx_, sum_l2_);
-    auto still = hn::Zero(di_), bit = hn::Set(di_, 1);
-    for (int i = 0; i < kN; ++i, bit = hn::Add(bit, bit)) {
-      const M here = hn::RebindMask(df_, hn::TestBit(moved_now_, bit));
-      const V level = hn::IfThenElse(here, other_, hn::Load(df_, levels_ + i * kStride));
-      hn::Store(level, df_, levels_ + i * kStride);
-      const M quiet = stays(load(x_ + i * kLanes), level, hn::Mul(hn::Load(df_, wx_ + i * kStride), level));
-      still = hn::IfThenElse(hn::RebindMask(di_, quiet), hn::Or(still, bit), still);
-    }
-    // Where the sum is not positive, or sums are not precise, all are asked.
-    still = hn::IfThenElseZero(hn::RebindMask(di_, hn::And(tame_, hn::Gt(sum_lx_, hn::Zero(df_)))), still);
-    asked_ = hn::AndNot(still, hn::IfThenZeroElse(hn::RebindMask(di_, dead_), hn::Set(di_, (1 << kN) - 1)));
+  struct State {
+    int group, at, end;
+    float lx, l2;
+  };
+  /// Keeps a group at `slot` if an element is left to ask, and returns the next slot; no jump depends on it.
+  HWY_INLINE int put(int slot, const State& state, std::uint32_t asked) {
+    const std::uint64_t ahead = (asked | asked << kN) >> state.at % kN | std::uint64_t{1} << 32;
+    const int at = state.at + std::countr_zero(ahead);
+    group_[slot] = state.group;
+    at_[slot] = at;
+    end_[slot] = state.end;
+    lx_[slot] = state.lx;
+    l2_[slot] = state.l2;
+    return slot + (at < state.end ? 1 : 0);
   }
 
-  static constexpr int kStride = static_cast<int>(hn::MaxLanes(Floats()));
-  const Floats df_;
-  const Ints di_;
+  /// Asks an element of each of a vector of groups.
+  HWY_INLINE void ask(int slot) {
+    const Floats df;
+    const Ints di;
+    const int lanes = static_cast<int>(hn::Lanes(df));
+    const V zero = hn::Zero(df), sum_lx = load(lx_ + slot), sum_l2 = load(l2_ + slot);
+    const auto at = hn::LoadU(di, at_ + slot), end = hn::LoadU(di, end_ + slot),
+               element = hn::Add(hn::ShiftLeft<4>(hn::LoadU(di, group_ + slot)), hn::And(at, hn::Set(di, kN - 1)));
+    const V xi = hn::GatherIndex(df, x_, element), old = hn::GatherIndex(df, levels_, element);
+    const V w = hn::Mul(xi, xi), wx = hn::Mul(w, xi);
+    V lx = hn::Sub(sum_lx, hn::Mul(wx, old)), l2 = hn::Sub(sum_l2, hn::Mul(hn::Mul(w, old), old));
+    M better = hn::Gt(lx, zero);
+    const V other = level_of(hn::Div(hn::Mul(xi, l2), lx), -kHalf, kHalf - 1);
+    lx = hn::Add(lx, hn::Mul(wx, other));
+    l2 = hn::Add(l2, hn::Mul(hn::Mul(w, other), other));
+    better = hn::And(
+        hn::AndNot(hn::Eq(other, old), better),
+        hn::And(hn::Gt(l2, zero), hn::Gt(hn::Mul(hn::Mul(lx, lx), sum_l2), hn::Mul(hn::Mul(sum_lx, sum_lx), l2))));
+    lx = hn::IfThenElse(better, lx, sum_lx);
+    l2 = hn::IfThenElse(better, l2, sum_l2);
+    // Another round behind that in which it moved.
+    const auto next_end =
+        hn::Min(hn::Add(hn::Or(at, hn::Set(di, kN - 1)), hn::Set(di, kN + 1)), hn::Set(di, kN * kRounds));
+    hn::StoreU(hn::IfThenElse(hn::RebindMask(di, better), next_end, end), di, end_ + slot);
+    hn::StoreU(hn::Add(at, hn::Set(di, 1)), di, at_ + slot);
+    hn::StoreU(lx, df, lx_ + slot);
+    hn::StoreU(l2, df, l2_ + slot);
+    const OfSums of(lx, l2);
+    hn::StoreU(hn::IfThenElseZero(hn::Gt(l2, zero), of.scale), df, scale_ + slot);
+    hn::StoreU(of.inverse, df, inverse_ + slot);
+    // Where the sum is not positive all are asked.
+    hn::StoreU(hn::IfThenElse(hn::Gt(lx, zero), of.share, set(std::numeric_limits<float>::quiet_NaN())), df,
+               share_ + slot);
+    HWY_ALIGN std::int32_t elements[16];
+    HWY_ALIGN float levels[16];
+    hn::Store(element, di, elements);
+    hn::Store(hn::IfThenElse(better, other, old), df, levels);
+    for (int lane = 0; lane < std::min(lanes, n_ - slot); ++lane) levels_[elements[lane]] = levels[lane];
+  }
+
+  static constexpr int kSlots = kGroups + 16;  // the last vector reads and writes past them
   const float* x_;
-  HWY_ALIGN float levels_[kN * 16], wx_[kN * 16];
-  M dead_, tame_;
-  V sum_lx_, sum_l2_, other_;
-  hn::Vec<Ints> asked_, ahead_, moved_, moved_now_, rounds_;  // bits: elements
+  float* scales_;
+  int n_ = 0;
+  std::int32_t group_[kSlots] = {}, at_[kSlots] = {}, end_[kSlots] = {};
+  float lx_[kSlots] = {}, l2_[kSlots] = {}, scale_[kSlots], inverse_[kSlots], share_[kSlots];
+  alignas(64) float levels_[kGroups * kN];
+};
+
+constexpr int kPair = 2;  // vectors in flight
+
+/// Of 32 groups, turned, before anything moves. Bits: of those in which something may move, and of those whose arithmetic
+/// is fits.h's.
+struct Firsts {
+  alignas(64) float first_inverse[kLanes], lx[kLanes], l2[kLanes], scale[kLanes], inverse[kLanes], share[kLanes];
+  std::uint32_t may_move = 0, unsound = 0;
+
+  /// Two vectors of them.
+  HWY_INLINE void take(const float* x, int at) {
+    const Floats df;
+    const V zero = hn::Zero(df);
+    const int lanes = static_cast<int>(hn::Lanes(df));
+    V magnitude[kPair], of_peak[kPair], sum_lx[kPair], sum_l2[kPair];
+    for (int p = 0; p < kPair; ++p) {
+      const V peak = peak_of(x + at + p * lanes, kN);
+      magnitude[p] = hn::Abs(peak);
+      of_peak[p] = hn::Div(set(-kHalf), peak);
+      sum_lx[p] = sum_l2[p] = zero;
+    }
+    for (int i = 0; i < kN; ++i)
+      for (int p = 0; p < kPair; ++p) {
+        const V xi = load(x + i * kLanes + at + p * lanes), w = hn::Mul(xi, xi), l = first_level(of_peak[p], xi);
+        sum_lx[p] = hn::Add(sum_lx[p], hn::Mul(hn::Mul(w, xi), l));
+        sum_l2[p] = hn::Add(sum_l2[p], hn::Mul(hn::Mul(w, l), l));
+      }
+    for (int p = 0; p < kPair; ++p) {
+      const int place = at + p * lanes;
+      const M numbers = hn::Lt(hn::Add(hn::Abs(sum_lx[p]), sum_l2[p]), set(std::numeric_limits<float>::infinity()));
+      const M tame = hn::And(hn::Ge(magnitude[p], set(kPrecise)), hn::Lt(magnitude[p], set(kTame)));
+      const M dead = hn::Lt(magnitude[p], set(kNothing)), sound = hn::And(numbers, tame);
+      // Where the peak is positive all terms of lx are negative, and an element moves only where the others' sum is positive.
+      may_move |= bits_of(hn::And(sound, hn::Gt(sum_lx[p], zero))) << place;
+      unsound |= bits_of(hn::Not(hn::Or(dead, sound))) << place;
+      const OfSums of(sum_lx[p], sum_l2[p]);
+      hn::Store(hn::IfThenElseZero(hn::AndNot(dead, hn::Gt(sum_l2[p], zero)), of.scale), df, scale + place);
+      hn::Store(of_peak[p], df, first_inverse + place);
+      hn::Store(sum_lx[p], df, lx + place);
+      hn::Store(sum_l2[p], df, l2 + place);
+      hn::Store(of.inverse, df, inverse + place);
+      hn::Store(of.share, df, share + place);
+    }
+  }
 };
 
 void FitByMoves(const float* x, int n_groups, float* scales) {
   const int lanes = static_cast<int>(hn::Lanes(Floats()));
-  alignas(64) float moving[kLanes * kN] = {}, turned[kN * kLanes], found[kLanes];
-  int places[kLanes], n_moving = 0;
-  const auto move = [&]() HWY_ATTR {
-    turn_groups(moving, kN, n_moving, turned);
-    if (n_moving == 0) return;
-    for (int first = 0; first < n_moving; first += kPair * lanes) {
-      Moves one(turned + first), other(turned + first + lanes);  // the steps of one do not wait for the other's
-      while (one.step() | other.step()) continue;
-      one.store_scales(found + first);
-      other.store_scales(found + first + lanes);
+  for (; n_groups > 0; n_groups -= kGroups, x += kGroups * kN, scales += kGroups) {
+    Moves moves(x, scales);
+    for (int batch = 0; batch < std::min(kGroups, n_groups); batch += kLanes) {
+      const int here = std::min(kLanes, n_groups - batch);
+      alignas(64) float turned[kN * kLanes];
+      turn_groups(x + batch * kN, kN, here, turned);
+      Firsts firsts;
+      for (int at = 0; at < kLanes; at += kPair * lanes) firsts.take(turned, at);
+      std::copy_n(firsts.scale, here, scales + batch);
+      for (; firsts.may_move != 0; firsts.may_move &= firsts.may_move - 1) {
+        const int g = std::countr_zero(firsts.may_move);
+        moves.add(batch + g, firsts.first_inverse[g], firsts.lx[g], firsts.l2[g], firsts.inverse[g], firsts.share[g]);
+      }
+      for (; firsts.unsound != 0; firsts.unsound &= firsts.unsound - 1) {
+        const int group = batch + std::countr_zero(firsts.unsound);
+        std::uint8_t unused[kN];
+        scales[group] = fit_by_moves(x + group * kN, unused, kN, kHalf);
+      }
     }
-    for (int i = 0; i < n_moving; ++i) scales[places[i]] = found[i];
-    n_moving = 0;
-  };
-  for (int batch = 0; batch < n_groups; batch += kLanes) {
-    const int here = std::min(kLanes, n_groups - batch);
-    turn_groups(x + batch * kN, kN, here, turned);
-    std::uint32_t undecided = 0;
-    for (int first = 0; first < kLanes; first += kPair * lanes)
-      undecided |= fit_unmoved(turned + first, found + first) << first;
-    std::copy_n(found, here, scales + batch);
-    for (; undecided != 0; undecided &= undecided - 1) {
-      const int group = batch + std::countr_zero(undecided);
-      if (group >= n_groups) break;
-      places[n_moving] = group;
-      std::copy_n(x + group * kN, kN, moving + n_moving * kN);
-      if (++n_moving == kLanes) move();
-    }
+    moves.run();
   }
-  move();
 }
 
 }  // namespace ropewalk::codecs::HWY_NAMESPACE

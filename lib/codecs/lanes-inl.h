@@ -8,6 +8,7 @@
 #endif
 
 #include <bit>
+#include <cstring>
 #include <limits>
 
 #include "lib/codecs/lane_fits.h"
@@ -66,7 +67,10 @@ HWY_INLINE M reaches(Largest largest, float bound) {
 HWY_INLINE std::uint32_t bits_of(M mask) {
   std::uint8_t bytes[8] = {};  // as many as the function may write
   hn::StoreMaskBits(Floats(), mask, bytes);
-  return static_cast<std::uint32_t>(bytes[0] | bytes[1] << 8);
+  if (hn::MaxLanes(Floats()) <= 8) return bytes[0];
+  std::uint16_t bits;  // not byte by byte, of which compilers make no one load
+  std::memcpy(&bits, bytes, 2);
+  return bits;
 }
 
 /// One element's levels, all lanes.
