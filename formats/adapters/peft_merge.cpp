@@ -8,6 +8,7 @@
 #include "formats/adapters/expert_parameters.h"
 #include "formats/adapters/kinds.h"
 #include "formats/adapters/peft.h"
+#include "formats/tied_head.h"
 #include "lib/adapters/adapter_recipes.h"
 #include "lib/adapters/best_of_rank.h"
 #include "lib/error.h"
@@ -19,9 +20,6 @@
 
 namespace ropewalk::formats {
 namespace {
-
-constexpr const char* kEmbedding = "model.embed_tokens.weight";
-constexpr const char* kHead = "lm_head.weight";
 
 std::string number(double value) { return number_text(value, 6); }
 
@@ -95,7 +93,7 @@ LowRankTerm term_of(const Applied& applied, const LazyTensor& weight) {
 TensorPtr replacement(const Applied& applied, const LazyTensor& weight) {
   const TensorPtr& tensor = std::get<ReplacementChange>(applied.module->change).tensor;
   const std::vector<std::uint64_t>&found = tensor->info().shape, &expected = weight.info().shape;
-  const bool vocabulary = weight.name() == kEmbedding || weight.name() == kHead;
+  const bool vocabulary = weight.name() == kEmbeddingWeight || weight.name() == kHeadWeight;
   const bool fits = found == expected || (vocabulary && found.size() == 2 && found[0] > 0 && found[1] == expected[1]);
   if (!fits)
     fail(applied,
@@ -119,7 +117,7 @@ class Planner {
  public:
   Planner(MergeResult& result, const MergeOptions& options) : result_(result), tied_(options.tied_head) {
     for (std::size_t i = 0; i < result.base.size(); ++i) index_.emplace(result.base[i]->name(), i);
-    tied_ = tied_ && index_.contains(kEmbedding) && !index_.contains(kHead);
+    tied_ = tied_ && index_.contains(kEmbeddingWeight) && !index_.contains(kHeadWeight);
   }
 
   Plan plan(const std::vector<ScaledAdapter>& adapters) {
@@ -127,7 +125,7 @@ class Planner {
     const ExpertTensors experts(result_.base);
     for (const ScaledAdapter& scaled : adapters)
       for (const AdapterModule& module : scaled.adapter->modules) {
-        if (module.base_copy && is_base(module, *scaled.adapter)) continue;
+        if (is_idle_copy(module, *scaled.adapter)) continue;
         if (!std::holds_alternative<ExpertsChange>(module.change)) {
           all.push_back({&module, scaled.adapter, scaled.scale});
           continue;
@@ -140,33 +138,39 @@ class Planner {
     for (const Applied& applied : all) {
       if (dropped_.contains(applied.module) && !result_.untied) continue;
       const auto found = index_.find(applied.module->target);
-      const bool head = tied_ && applied.module->target == kHead;  // is the embedding
+      const bool head = tied_ && applied.module->target == kHeadWeight;  // is the embedding
       if (found == index_.end() && applied.module->if_there) continue;
       if (found == index_.end() && !head) fail_no_target(applied, result_.base);
       result_.modules.push_back(
           {applied.module->target, applied.module->kind, applied.module->rank, scale_of(applied)});
-      plan[head ? index_.at(kEmbedding) : found->second].push_back(applied);
+      plan[head ? index_.at(kEmbeddingWeight) : found->second].push_back(applied);
       if (result_.untied && applied.module->tied_too && !has_own(applied))
-        plan[index_.at(applied.module->target == kHead ? kEmbedding : kHead)].push_back(applied);
+        plan[index_.at(applied.module->target == kHeadWeight ? kEmbeddingWeight : kHeadWeight)].push_back(applied);
     }
     return plan;
   }
 
  private:
-  /// An unchanged copy, which PEFT saves beside adapters of an embedding or a head.
-  bool is_base(const AdapterModule& copy, const PeftAdapter& adapter) const {
-    const auto found = index_.find(tied_ && copy.target == kHead ? kEmbedding : copy.target);
-    if (found != index_.end() && same_values(*copy.factors.front(), *result_.base[found->second])) return true;
-    if (adapter.kind == "combination")
+  /// A whole tensor that is the base's: what PEFT saves beside adapters of an embedding or a head, trained by nobody.
+  bool as_in_base(const AdapterModule& module) const {
+    const auto* saved = std::get_if<ReplacementChange>(&module.change);
+    const auto found = index_.find(tied_ && module.target == kHeadWeight ? kEmbeddingWeight : module.target);
+    return saved && found != index_.end() && same_values(*saved->tensor, *result_.base[found->second]);
+  }
+  /// A copy that changes nothing. One that does cannot be combined.
+  bool is_idle_copy(const AdapterModule& copy, const PeftAdapter& adapter) const {
+    if (!copy.base_copy) return false;
+    const bool idle = as_in_base(copy);
+    if (!idle && adapter.kind == "combination")
       throw Error(ErrorKind::unsupported, {.path = adapter.weights.string()},
                   "'" + key_of(copy) + "' is another tensor than '" + copy.target +
                       "' of the base, and only LoRA deltas are combined",
                   "leave --combine out: changes apply one after the other then");
-    return false;
+    return idle;
   }
   /// Of embedding and head, the other has a change of this kind, or a tensor, of its own.
   static bool has_own(const Applied& one) {
-    const std::string other = one.module->target == kHead ? kEmbedding : kHead;
+    const std::string other = one.module->target == kHeadWeight ? kEmbeddingWeight : kHeadWeight;
     return std::ranges::any_of(one.adapter->modules, [&](const AdapterModule& module) {
       const bool whole = std::holds_alternative<ReplacementChange>(module.change) && !module.base_copy;
       return module.target == other && (whole || module.kind == one.module->kind);
@@ -177,9 +181,9 @@ class Planner {
   void untie_if_needed(const std::vector<Applied>& all) {
     bool embedding = false, head = false;
     for (const Applied& one : all) {
-      const bool of_head = one.module->target == kHead;
-      if (of_head ? drop_double(one, all) : one.module->target != kEmbedding) continue;
-      if (saved_as_it_was(one)) continue;
+      const bool of_head = one.module->target == kHeadWeight;
+      if (of_head ? drop_double(one, all) : one.module->target != kEmbeddingWeight) continue;
+      if (one.module->tied_too && as_in_base(*one.module)) continue;
       if (of_head && one.module->tied_too) head = embedding = true;  // saved both, and not the same
       if (!one.module->tied_too && !has_double(one, all)) (of_head ? head : embedding) = true;
     }
@@ -196,26 +200,21 @@ class Planner {
           "tie_word_embeddings is false");
     tied_ = false;
     result_.untied = true;
-    index_.emplace(kHead, result_.base.size());
-    result_.base.push_back(renamed(result_.base[index_.at(kEmbedding)], kHead));
-  }
-
-  /// The embedding that PEFT puts beside its own change of the head, or of itself: trained by nobody.
-  bool saved_as_it_was(const Applied& applied) const {
-    const auto* saved = std::get_if<ReplacementChange>(&applied.module->change);
-    const LazyTensor& embedding = *result_.base[index_.at(kEmbedding)];
-    return saved && applied.module->tied_too && saved->tensor->info().shape == embedding.info().shape &&
-           same_values(*saved->tensor, embedding);
+    index_.emplace(kHeadWeight, result_.base.size());
+    result_.base.push_back(renamed(result_.base[index_.at(kEmbeddingWeight)], kHeadWeight));
   }
 
   static bool same_change(const Applied& embedding, const Applied& head) {
-    if (embedding.adapter != head.adapter || embedding.module->target != kEmbedding || head.module->target != kHead ||
-        embedding.module->kind != head.module->kind || embedding.module->scale != head.module->scale)
+    if (embedding.adapter != head.adapter || embedding.module->target != kEmbeddingWeight ||
+        head.module->target != kHeadWeight || embedding.module->kind != head.module->kind ||
+        embedding.module->scale != head.module->scale)
       return false;
     const auto *e = std::get_if<LowRankChange>(&embedding.module->change),
                *h = std::get_if<LowRankChange>(&head.module->change);
     if (e && h) return same_values(*e->a, *h->a) && same_values(*e->b, *h->b);
-    return !e && !h && embedding.module->tied_too && embedding.module->rows == head.module->rows &&
+    const auto whole = [](const Applied& one) { return std::holds_alternative<ReplacementChange>(one.module->change); };
+    return !e && !h && (embedding.module->tied_too || (whole(embedding) && whole(head))) &&
+           embedding.module->rows == head.module->rows &&
            same_values(*embedding.module->factors.front(), *head.module->factors.front());
   }
   static bool has_double(const Applied& embedding, const std::vector<Applied>& all) {

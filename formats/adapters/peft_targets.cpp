@@ -9,6 +9,7 @@
 #include "formats/adapters/kinds.h"
 #include "formats/adapters/python_pattern.h"
 #include "formats/json_fields.h"
+#include "formats/tied_head.h"
 #include "lib/ascii_case.h"
 #include "lib/error.h"
 
@@ -204,7 +205,7 @@ void check_peft_targets(const PeftAdapter& adapter, const std::vector<TensorPtr>
     if (named.contains(module.target) || !known.contains(module.target)) continue;  // the merge refuses the unknown
     const std::string path_of_module = called.substr(0, called.size() - tail.size());
     if (!module.class_name.empty() && targets.name(path_of_module)) continue;
-    if (ties && module.target == "lm_head.weight") continue;  // named as the embedding it is tied to
+    if (ties && module.target == kHeadWeight) continue;  // named as the embedding it is tied to
     throw Error(
         ErrorKind::bad_input, {.path = adapter.weights.string()},
         "key '" + module.factors.front()->name() + "' is of a module that " +
