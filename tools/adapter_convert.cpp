@@ -2,6 +2,7 @@
 
 #include "formats/adapters/gguf_adapter.h"
 #include "formats/gguf_write.h"
+#include "formats/tied_head.h"
 #include "lib/error.h"
 #include "tools/adapter.h"
 #include "tools/describe.h"
@@ -52,7 +53,7 @@ AdapterRun run_of(const formats::Source& source, const std::string& output) {
 /// The configuration of the base as it is: an adapter that is applied may have taken its head from its embedding.
 ModelConfig base_config(const formats::Source& source, const Io& io) {
   ModelConfig config = source.checkpoint.config;
-  const auto of_head = [](const formats::AdapterModule& module) { return module.target == "lm_head.weight"; };
+  const auto of_head = [](const formats::AdapterModule& module) { return module.target == formats::kHeadWeight; };
   if (std::ranges::none_of(source.adapters.front().modules, of_head)) return config;
   const bool named = !source.spec.adapters.empty();  // else the base was found
   const std::string base = named         ? source.spec.model
@@ -114,6 +115,7 @@ int run_convert(const ConvertOptions& options, Io& io) {
   if (to_gguf) {
     std::vector<std::string> notes;
     formats::GgufAdapterOptions gguf{.type = type, .name = options.name, .scale = adapter_scale(source, 0)};
+    if (!source.synthetic) gguf.base = source.base_tensors;
     if (source.hf) gguf.base_config = source.hf->config;
     const formats::GgufPlan plan = formats::plan_gguf_adapter(adapter, config, gguf, notes);
     write_gguf(source, plan, notes, options, io);

@@ -8,6 +8,7 @@
 #include "formats/adapters/adapter_tensors.h"
 #include "formats/gguf_metadata.h"
 #include "formats/gguf_model.h"
+#include "formats/tied_head.h"
 #include "lib/adapters/adapter_recipes.h"
 #include "lib/adapters/best_of_rank.h"
 #include "lib/convert.h"
@@ -22,7 +23,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kEmbedding = "model.embed_tokens.weight";
 constexpr const char* kAlpha = "adapter.lora.alpha";
 
 bool is_rotary(const std::string& target) {
@@ -71,7 +71,7 @@ AdapterModule module_of(const std::string& target, const Pair& pair, double alph
              "convert the adapter to f16");
     require_finite(*tensor, path);
   }
-  const bool embedding = target == kEmbedding;
+  const bool embedding = target == kEmbeddingWeight;
   const std::uint64_t rank = pair.b->info().shape[1], other = pair.a->info().shape[embedding ? 1 : 0];
   if (rank == 0 || rank != other)
     refuse(ErrorKind::bad_input, path,
@@ -146,10 +146,31 @@ void check_expressible(const PeftAdapter& adapter, const AdapterModule& module, 
     refuse(ErrorKind::unsupported, adapter.weights.string(),
            "'" + key + "' targets '" + module.target + "', which architecture llama does not have",
            "convert an adapter of a llama or mistral");
-  if (module.target == "lm_head.weight" && config.tied_head)
+  if (module.target == kHeadWeight && config.tied_head)
     refuse(ErrorKind::unsupported, adapter.weights.string(),
            "'" + key + "' changes a head that the base has tied to its embedding: its GGUF has no tensor for it",
            "merge it instead: ropewalk convert BASE+" + adapter.folder.string() + " -o FILE.gguf");
+}
+
+/// What PEFT saved below its own change, which no GGUF adapter holds: as the base has it, or it would be lost.
+std::string leave_out(const PeftAdapter& adapter, const AdapterModule& copy, const ModelConfig& config,
+                      const std::vector<TensorPtr>& base) {
+  const LazyTensor& saved = *copy.factors.front();
+  const std::string name = config.tied_head ? kEmbeddingWeight : copy.target;
+  const auto found = std::ranges::find_if(base, [&](const TensorPtr& tensor) { return tensor->name() == name; });
+  const bool weights = found != base.end(), blocks = weights && is_block_type((*found)->dtype());
+  const std::vector<std::uint64_t> shape =
+      weights ? (*found)->info().shape
+              : std::vector<std::uint64_t>{std::uint64_t(config.n_vocab), std::uint64_t(config.d_model)};
+  const bool compared = weights && !blocks;
+  if (saved.info().shape != shape ||
+      (compared && !same_values(*cast(copy.factors.front(), (*found)->dtype()), **found)))
+    refuse(ErrorKind::unsupported, adapter.weights.string(),
+           "'" + saved.name() + "' " + shape_text(saved.info().shape) + " is another tensor than '" + copy.target +
+               "' " + shape_text(shape) + " of the base, and a GGUF adapter has no place for it",
+           "merge it instead: ropewalk convert BASE+" + adapter.folder.string() + " -o FILE.gguf");
+  return "'" + saved.name() + "' is what lies below the adapter's own change, " +
+         (compared ? "as the base has it" : "of the base's shape, and its values were not compared") + ": left out";
 }
 
 /// In the converter's order. `tensors`: lora_a and lora_b in turn.
@@ -224,9 +245,7 @@ GgufPlan plan_gguf_adapter(const PeftAdapter& adapter, const ModelConfig& config
            "merge it instead: ropewalk convert BASE+" + adapter.folder.string() + " -o FILE.gguf");
   const std::vector<const AdapterModule*> modules = ordered(adapter);
   for (const AdapterModule& module : adapter.modules)
-    if (module.base_copy)
-      notes.push_back("'" + module.factors.front()->name() +
-                      "' is what lies below the adapter's own change, as the base has it: left out");
+    if (module.base_copy) notes.push_back(leave_out(adapter, module, config, options.base));
   for (const AdapterModule* module : modules) check_expressible(adapter, *module, config);
   const Scales scales = scales_of(adapter, modules, options.scale);
   GgufPlan plan;
@@ -242,7 +261,8 @@ GgufPlan plan_gguf_adapter(const PeftAdapter& adapter, const ModelConfig& config
     const double fold = scales.folds[i];
     folded += fold != 1;
     TensorPtr a = change.a, b = change.b;
-    if (modules[i]->target == kEmbedding) std::swap(a, b), b = transposed(b);  // [vocabulary, rank], [width, rank]
+    if (modules[i]->target == kEmbeddingWeight)
+      std::swap(a, b), b = transposed(b);  // [vocabulary, rank], [width, rank]
     else if (is_rotary(modules[i]->target)) b = rotary_rows(b, RotaryPairs::interleaved, config);
     put(name + ".lora_a", std::move(a));
     put(name + ".lora_b", scaled(std::move(b), fold));

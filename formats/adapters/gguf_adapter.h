@@ -30,13 +30,15 @@ PeftAdapter read_adapter(const std::filesystem::path& path);
 struct GgufAdapterOptions {
   DType type = DType::f32;  // f32, f16, bf16, q8_0 (f16 where rows are no whole blocks)
   std::string name = {};  // general.name; empty: it and its neighbours are found in the folder's, as the converter does
-  Json base_config = nullptr;  // config.json of the base, which may name the model; null if there is none
-  double scale = 1;            // of the user's
+  Json base_config = nullptr;        // config.json of the base, which may name the model; null if there is none
+  double scale = 1;                  // of the user's
+  std::vector<TensorPtr> base = {};  // its tensors, to hold copies of them against; none: it has no weights
 };
 /// What convert_lora_to_gguf.py writes, byte for byte, of an adapter it understands; where one alpha cannot say the scales
 /// of all modules (rsLoRA, alpha_pattern, AdaLoRA), each B holds its part, with one rounding.
-/// `config`: of the base. Error(unsupported) naming what is no product of two thin matrices, and a head that the
-/// base has tied to its embedding. `notes`: what was folded.
+/// `config`: of the base. Error(unsupported) naming what is no product of two thin matrices, a head that the base has tied
+/// to its embedding, and a copy of the base's tensor that is another: PEFT saves one below an adapter of an embedding or
+/// head, with the rows of a vocabulary that grew. `notes`: what was folded, what was left out.
 GgufPlan plan_gguf_adapter(const PeftAdapter& adapter, const ModelConfig& config, const GgufAdapterOptions& options,
                            std::vector<std::string>& notes);
 

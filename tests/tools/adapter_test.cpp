@@ -7,6 +7,7 @@
 
 #include "formats/safetensors.h"
 #include "lib/sha256.h"
+#include "tests/formats/hf_test_support.h"
 #include "tests/tools/command.h"
 
 namespace ropewalk::tools::test {
@@ -195,6 +196,35 @@ TEST_F(Adapter, FoldedScales) {
       }
     }
   }
+}
+
+// PEFT saves the tensor below its own change: as the base has it, it says nothing; grown or changed, it would be lost.
+TEST_F(Adapter, TheBaseBelowAnAdapter) {
+  using namespace formats;
+  const std::string grown = peft("vocab-resized-target-embed");
+  good({"merge", kBase + "+" + grown, "-o", at("of-its-size")});
+  for (const std::string& base : {kBase, at("of-its-size")}) {
+    const Ran ran = run({"adapter", "convert", base + "+" + grown, "-o", at("x.gguf")});
+    EXPECT_EQ(ran.exit, 4) << ran.out;
+    EXPECT_NE(ran.err.find("base_layer.weight' [99, 32] is another tensor than"), std::string::npos) << ran.err;
+    EXPECT_FALSE(fs::exists(scratch / "x.gguf"));
+  }
+  const fs::path copied = copy_of(peft("embedding-lora-lmhead"), at("copied"));
+  const auto tensors_in = [](const fs::path& file) {
+    std::vector<RawTensor> all;
+    for (const TensorPtr& tensor : read_safetensors(file).tensors)
+      all.push_back({tensor->name(), "F32", tensor->info().shape, raw_bytes(*tensor)});
+    return all;
+  };
+  std::vector<RawTensor> factors = tensors_in(copied / "adapter_model.safetensors");
+  for (RawTensor& tensor : tensors_in(fs::path(kBase) / "model.safetensors"))
+    if (tensor.name == "model.embed_tokens.weight") {
+      tensor.name = "base_model.model.model.embed_tokens.base_layer.weight";
+      factors.push_back(std::move(tensor));
+    }
+  spill(copied / "adapter_model.safetensors", safetensors_bytes(factors));
+  const Ran ran = good({"adapter", "convert", kBase + "+" + copied.string(), "-o", at("y.gguf")});
+  EXPECT_NE(ran.json()["notes"].dump().find("own change, as the base has it: left out"), std::string::npos);
 }
 
 TEST_F(Adapter, WhatCannotBeSaid) {
