@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "formats/adapters/adapter_tensors.h"
+#include "formats/adapters/class_modules.h"
 #include "formats/adapters/kinds.h"
 #include "formats/config_file.h"
 #include "formats/engines/model_types.h"
@@ -25,18 +26,6 @@ constexpr std::int64_t kMostVocabulary = std::int64_t{1} << 26;
 constexpr std::array kPackedParts = {".weight_scale", ".weight_scale_inv", ".weight_packed",
                                      ".qweight",      ".qzeros",           ".absmax",
                                      ".SCB",          "_proj_blocks",      "_proj_scales"};
-
-/// What transformers 5.23.0 renames on loading, in the class and in the files.
-constexpr std::string_view kMlp = ".mlp.", kSparseMoe = ".block_sparse_moe.";
-constexpr std::array kPrefixes = {
-    std::pair{std::string_view("model.language_model."), std::string_view("language_model.model.")},
-    std::pair{std::string_view("model.language_model."), std::string_view("model.")},
-    std::pair{std::string_view("lm_head."), std::string_view("language_model.lm_head.")},
-    std::pair{std::string_view("model.visual."), std::string_view("visual.")},
-    std::pair{std::string_view("model.vision_tower."), std::string_view("vision_tower.vision_model.")},
-    std::pair{std::string_view("model.vision_tower."), std::string_view("vision_tower.")},
-    std::pair{std::string_view("model.multi_modal_projector."), std::string_view("multi_modal_projector.")},
-};
 
 void refuse_packed(const HfFiles& files) {
   for (const TensorPtr& tensor : files.tensors)
@@ -57,15 +46,6 @@ std::optional<bool> says_tied(const JsonFields& fields) {
 bool holds_models(const Json& config) {
   const auto holds = [&](const char* part) { return config.value(part, Json()).is_object(); };
   return model_part(config).nested() || holds("encoder") || holds("decoder");
-}
-
-/// True for "model.layers.3.mlp.up_proj.weight": a number stands in it.
-bool in_numbered_layer(std::string_view name) {
-  for (std::size_t dot = name.find('.'); dot != std::string_view::npos; dot = name.find('.', dot + 1)) {
-    const std::size_t end = name.find_first_not_of("0123456789", dot + 1);
-    if (end != std::string_view::npos && end > dot + 1 && name[end] == '.') return true;
-  }
-  return false;
 }
 
 class Settling {

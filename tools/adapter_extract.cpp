@@ -12,7 +12,8 @@ struct ExtractOptions {
 };
 
 void declare(CommandLine& line, ExtractOptions& options) {
-  line.positional(options.tuned, "TUNED", "a SOURCE of any kind: the model that was tuned");
+  line.positional(options.tuned, "TUNED",
+                  "a SOURCE of any kind, a folder of any architecture: the model that was tuned");
   line.positional(options.base, "BASE", "the SOURCE it was tuned from; the adapter names it as its base");
   line.option("-o,--output,--outdir", options.output, "DIR", "the new adapter's folder, as PEFT saves one");
   line.option("--rank", options.rank, 1, 1 << 16, "R", "of each product (needed)");
@@ -47,6 +48,7 @@ int run_extract(const ExtractOptions& options, Io& io) {
                                                                              : formats::ChangedEmbeddings::saved};
   SourceOptions weights;
   weights.tokenizer_use = formats::TokenizerUse::described;
+  weights.model_use = formats::ModelUse::merging;
   const formats::Source tuned = open_source(options.tuned, weights, options.common, io),
                         base = open_source(options.base, weights, options.common, io);
   AdapterRun run{.operation = "extract", .source = tuned.spec.text, .output = options.output};

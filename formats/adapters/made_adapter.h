@@ -37,10 +37,12 @@ struct ExtractOptions {
   ChangedEmbeddings embeddings = ChangedEmbeddings::saved;
 };
 /// A LoRA of `rank` whose merge into `base` comes nearest to `tuned`: of each linear layer that differs the best
-/// approximation of that rank, with scale 1; changed norms whole, and embedding and head, or as LoRA too. Tensors are
-/// compared by name, in half-split order. Error(bad_input) where the models are of different shape, do not differ at all or
-/// not in a linear layer, Error(unsupported) naming what no adapter expresses: a changed bias, a LoRA of a head
-/// that is tied to its embedding. Differences of rope and context are notes: an adapter has none.
+/// approximation of that rank, with scale 1; modules of changed norms, embeddings and heads whole, and all biases if one
+/// differs; embeddings and heads as LoRA too if asked. Tensors are compared by their names in the class (class_modules.h), in
+/// half-split order; of an architecture that is not read the names are all there is. Error(bad_input) where the models are of
+/// different shape or type, do not differ at all or not in a linear layer, Error(unsupported) naming the tensor that no
+/// adapter expresses: a parameter that is no module's, experts that PEFT does not find by name, a LoRA of a head that is tied
+/// to its embedding. Differences of rope and context are notes: an adapter has none.
 MadeAdapter extract_adapter(const Source& tuned, const Source& base, const ExtractOptions& options);
 
 /// Each product as the best of that rank, with scale 1; whole tensors, rows and biases as they are. Error(unsupported)
