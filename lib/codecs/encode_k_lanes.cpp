@@ -29,19 +29,16 @@ struct Turned {
   alignas(64) float x[32 * kLanes], weights[32 * kLanes];
 };
 
+struct Bodies {
+  RowEncoder* definition;
+  PackBlock* pack;
+};
 template <class Type>
-constexpr RowEncoder* kDefinition = std::is_same_v<Type, Q2K>   ? encode_q2_k
-                                    : std::is_same_v<Type, Q3K> ? encode_q3_k
-                                    : std::is_same_v<Type, Q4K> ? encode_q4_k
-                                    : std::is_same_v<Type, Q5K> ? encode_q5_k
-                                                                : encode_q6_k;
-
-template <class Type>
-constexpr PackBlock* kPack = std::is_same_v<Type, Q2K>   ? pack_q2_k_lanes
-                             : std::is_same_v<Type, Q3K> ? pack_q3_k_lanes
-                             : std::is_same_v<Type, Q4K> ? pack_q4_k_lanes
-                             : std::is_same_v<Type, Q5K> ? pack_q5_k_lanes
-                                                         : pack_q6_k_lanes;
+constexpr Bodies kBodies = std::is_same_v<Type, Q2K>   ? Bodies{encode_q2_k, pack_q2_k_lanes}
+                           : std::is_same_v<Type, Q3K> ? Bodies{encode_q3_k, pack_q3_k_lanes}
+                           : std::is_same_v<Type, Q4K> ? Bodies{encode_q4_k, pack_q4_k_lanes}
+                           : std::is_same_v<Type, Q5K> ? Bodies{encode_q5_k, pack_q5_k_lanes}
+                                                       : Bodies{encode_q6_k, pack_q6_k_lanes};
 
 /// The fits of n_blocks blocks from `first` on, which are at most kLanes groups. spreads: one a block, with importances.
 template <class Type>
@@ -74,21 +71,17 @@ void fit(const float* x, const float* importances, const float* spreads, int fir
 
 template <class Type>
 void read_scales(const std::byte* block, StoredScales& stored) {
-  if constexpr (std::is_same_v<Type, Q3K>) {  // as Q3K::scale(), 16 at once
-    std::uint8_t levels[16];
-    scale_levels_q3_k(block, levels);
-    const float d = half_at(block, 108);
-    for (int group = 0; group < 16; ++group) {
-      stored.d[group] = d * real(levels[group] - 32);
-      stored.m[group] = 0;
-    }
-    return;
-  }
   for (int group = 0; group < 256 / Type::kGroup; ++group) {
     const Affine scale = stored_scale<Type>(block, group);
     stored.d[group] = scale.d;
     stored.m[group] = scale.m;
   }
+}
+/// Q3_K's, written and as stored, without reading them again: their bits lie in three places.
+void put_scales_and_read(const std::uint8_t* levels, float scale, std::byte* block, StoredScales& stored) {
+  const float d = put_half(block + 108, scale);
+  put_scale_levels_q3_k(levels, block);
+  for (int group = 0; group < 16; ++group) stored.d[group] = d * real(levels[group] - 32);
 }
 
 /// Levels at the stored scales; those of the fits where such a scale is 0.
@@ -105,28 +98,24 @@ void put_levels(const float* x, const float* importances, const StoredScales& st
     fit_group<Type>(x + n * group, importances != nullptr ? importances + n * group : nullptr, *spread,
                     levels + n * group, unused);
   }
-  kPack<Type>(levels, block);
+  kBodies<Type>.pack(levels, block);
 }
 
-/// Blocks of a batch whose groups have been fitted. `put(b, block)` writes the scales of block b, whose bytes are zero, and
-/// returns false where that is all. All scales come first: levels need not wait for those just written.
+/// Blocks of a batch whose groups have been fitted. `put(b, block, stored)` writes the scales of block b, whose bytes are
+/// zero, and returns false where that is all. All scales come first: levels need not wait for those just written.
 template <class Type, class PutScales>
 void put_blocks(const float* x, const float* importances, int n_blocks, const PutScales& put, std::byte* out) {
   StoredScales stored[kLanes];
   bool has_levels[kLanes];
   std::memset(out, 0, static_cast<std::size_t>(n_blocks * Type::kBytes));  // one by one they would take longer
-  for (int b = 0; b < n_blocks; ++b) {
-    std::byte* block = out + b * Type::kBytes;
-    has_levels[b] = put(b, block);
-    if (has_levels[b]) read_scales<Type>(block, stored[b]);
-  }
+  for (int b = 0; b < n_blocks; ++b) has_levels[b] = put(b, out + b * Type::kBytes, stored[b]);
   for (int b = 0; b < n_blocks; ++b)
     if (has_levels[b])
       put_levels<Type>(x + 256 * b, importances != nullptr ? importances + 256 * b : nullptr, stored[b],
                        out + b * Type::kBytes);
 }
 
-/// Scales of Q3_K with importances are fitted as groups are.
+/// Scales of Q3_K with importances, as all of a batch are, are fitted as groups are.
 struct ScalesOfScales {
   float scales[kLanes];
   std::uint8_t levels[16 * kLanes];
@@ -137,11 +126,10 @@ struct ScalesOfScales {
     turn(batch.sums, 16, n_blocks, in.weights);
     return fit_symmetric_lanes({in.x, in.weights, 16}, 32, scales, levels);
   }
-  void put(int b, std::byte* block) const {
+  void put(int b, std::byte* block, StoredScales& stored) const {
     std::uint8_t of_block[16];
     for (int group = 0; group < 16; ++group) of_block[group] = levels[group * kLanes + b];
-    put_half(block + 108, scales[b]);
-    put_scale_levels_q3_k(of_block, block);
+    put_scales_and_read(of_block, scales[b], block, stored);
   }
 };
 
@@ -158,13 +146,13 @@ void encode_batch(const float* x, const float* importances, int n_blocks, std::b
   for (int b = 0; b < n_blocks; b += kAtOnce)
     fit<Type>(x + 256 * b, weights_of(b), spreads + b, b, std::min(kAtOnce, n_blocks - b), batch);
   ScalesOfScales fitted;
-  const bool together = std::is_same_v<Type, Q3K> && importances != nullptr;
-  if constexpr (std::is_same_v<Type, Q3K>)
-    if (together) batch.unsound |= fitted.fit(batch, n_blocks);
-  const auto put = [&](int b, std::byte* block) {
-    if ((batch.unsound >> b & 1) != 0) return kDefinition<Type>(x + 256 * b, weights_of(b), 256, block), false;
-    if (together) return fitted.put(b, block), true;
-    return put_scales<Type>(batch.of(b), importances != nullptr, block);
+  if constexpr (std::is_same_v<Type, Q3K>) batch.unsound |= fitted.fit(batch, n_blocks);
+  const auto put = [&](int b, std::byte* block, StoredScales& stored) {
+    if ((batch.unsound >> b & 1) != 0) return kBodies<Type>.definition(x + 256 * b, weights_of(b), 256, block), false;
+    if constexpr (std::is_same_v<Type, Q3K>) return fitted.put(b, block, stored), true;
+    if (!put_scales<Type>(batch.of(b), importances != nullptr, block)) return false;
+    read_scales<Type>(block, stored);
+    return true;
   };
   put_blocks<Type>(x, importances, n_blocks, put, out);
 }
@@ -182,11 +170,11 @@ void encode_q3_k_moving(const float* x, std::int64_t columns, std::byte* out) {
   constexpr int kBlocks = 256;
   for (std::int64_t at = 0; at < columns; at += 256 * kBlocks) {
     const int n_blocks = static_cast<int>(std::min<std::int64_t>(kBlocks, (columns - at) / 256));
-    float scales[16 * kBlocks];
-    fit_by_moves_lanes(x + at, 16 * n_blocks, scales);
+    MovedScales fitted[kBlocks];
+    fit_by_moves_lanes(x + at, n_blocks, fitted);
     for (int first = 0; first < n_blocks; first += kLanes) {
-      const auto put = [&](int b, std::byte* block) {
-        return put_scales<Q3K>({scales + 16 * (first + b), nullptr, nullptr}, false, block);
+      const auto put = [&](int b, std::byte* block, StoredScales& stored) {
+        return put_scales_and_read(fitted[first + b].levels, fitted[first + b].scale, block, stored), true;
       };
       put_blocks<Q3K>(x + at + 256 * first, nullptr, std::min(kLanes, n_blocks - first), put,
                       out + first * Q3K::kBytes);

@@ -62,18 +62,6 @@ inline void put_scale_levels_q3_k(const std::uint8_t* levels, std::byte* block) 
   for (int k = 0; k < 4; ++k) top |= pairs[k] << 2 * k;
   std::memcpy(block + 104, &top, 4);
 }
-/// What put_scale_levels_q3_k() put.
-inline void scale_levels_q3_k(const std::byte* block, std::uint8_t* levels) {
-  std::uint64_t nibbles, pairs[2];
-  std::uint32_t top, fours[4];
-  std::memcpy(&nibbles, block + 96, 8);
-  std::memcpy(&top, block + 104, 4);
-  for (int k = 0; k < 4; ++k) fours[k] = (top >> 2 * k & 0x03030303) << 4;
-  std::memcpy(pairs, fours, 16);
-  pairs[0] |= nibbles & 0x0f0f0f0f0f0f0f0f;
-  pairs[1] |= nibbles >> 4 & 0x0f0f0f0f0f0f0f0f;
-  std::memcpy(levels, pairs, 16);
-}
 inline void put_scales_q3_k(const GroupFits& fits, bool weighted, std::byte* block) {
   std::uint8_t scale_levels[16] = {};
   if (weighted) {

@@ -42,9 +42,15 @@ std::uint32_t fit_affine_lanes(const LaneGroups& groups, const AffineSearch& sea
                                std::uint8_t* levels = nullptr);
 /// fit_symmetric of each group.
 std::uint32_t fit_symmetric_lanes(const LaneGroups& groups, int half, float* scales, std::uint8_t* levels = nullptr);
-/// fit_by_moves, half = 4, of n_groups groups of 16 consecutive elements. Groups in which nothing moves, four of five, are
-/// told apart first; the others are collected and moved side by side, so that many at once are worth while.
-void fit_by_moves_lanes(const float* x, int n_groups, float* scales);
+/// The scales of a block of Q3_K without importances: fit_by_moves, half = 4, of its groups, and their levels as
+/// put_scales_q3_k() of k_blocks.h takes them; `scale` is theirs, 0 where all are.
+struct MovedScales {
+  std::uint8_t levels[16];
+  float scale;
+};
+/// Groups in which nothing moves, four of five, are told apart first; the others are collected and moved side by side, so
+/// that many blocks at once are worth while.
+void fit_by_moves_lanes(const float* x, int n_blocks, MovedScales* fitted);
 
 /// Levels of a block at the scales as stored: nearest((x + m) / d), limited, less `low`; of 256 / n groups of n
 /// consecutive elements. A d of 0 gives what it gives.

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstdint>
 
 #include "lib/codecs/lane_fits.h"
@@ -202,12 +203,44 @@ struct Firsts {
   }
 };
 
-void FitByMoves(const float* x, int n_groups, float* scales) {
+/// As put_scales_q3_k() of k_blocks.h.
+HWY_INLINE void level_scales(const float* scales, MovedScales& out) {
+  const Floats df;
+  const Ints di;
+  const int lanes = static_cast<int>(hn::Lanes(df));
+  V most = hn::Zero(df);
+  const auto magnitude = [&](int i) HWY_ATTR {
+    const V scale = load(scales + i);
+    return hn::IfThenElseZero(hn::Eq(scale, scale), hn::Abs(scale));  // NaN is none
+  };
+  for (int i = 0; i < kN; i += lanes) most = hn::Max(most, magnitude(i));
+  most = hn::MaxOfLanes(df, most);
+  std::uint32_t extreme = 0;
+  for (int i = 0; i < kN; i += lanes) extreme |= bits_of(hn::Eq(magnitude(i), most)) << i;
+  const float peak = scales[std::countr_zero(extreme)];  // the first of several
+  if (!(std::fabs(peak) > 0)) {
+    out = {};
+    return;
+  }
+  const float inverse = -32.0f / peak;
+  out.scale = 1 / inverse;
+  for (int i = 0; i < kN; i += lanes) {
+    const auto sum = hn::BitCast(di, hn::Add(hn::Mul(set(inverse), load(scales + i)), set(kShift)));
+    const auto wrapped = hn::ShiftRight<24>(hn::ShiftLeft<24>(sum));
+    const auto level = hn::Add(hn::Min(hn::Max(wrapped, hn::Set(di, -32)), hn::Set(di, 31)), hn::Set(di, 32));
+    const hn::Rebind<std::uint8_t, Floats> d8;
+    hn::StoreU(hn::DemoteTo(d8, level), d8, out.levels + i);
+  }
+}
+
+void FitByMoves(const float* x, int n_blocks, MovedScales* fitted) {
   const int lanes = static_cast<int>(hn::Lanes(Floats()));
-  for (; n_groups > 0; n_groups -= kGroups, x += kGroups * kN, scales += kGroups) {
+  for (int n_groups = n_blocks * 16; n_groups > 0; n_groups -= kGroups, x += kGroups * kN) {
+    const int n = std::min(kGroups, n_groups);
+    alignas(64) float scales[kGroups];
     Moves moves(x, scales);
-    for (int batch = 0; batch < std::min(kGroups, n_groups); batch += kLanes) {
-      const int here = std::min(kLanes, n_groups - batch);
+    for (int batch = 0; batch < n; batch += kLanes) {
+      const int here = std::min(kLanes, n - batch);
       alignas(64) float turned[kN * kLanes];
       turn_groups(x + batch * kN, kN, here, turned);
       Firsts firsts;
@@ -224,6 +257,7 @@ void FitByMoves(const float* x, int n_groups, float* scales) {
       }
     }
     moves.run();
+    for (int group = 0; group < n; group += 16) level_scales(scales + group, *fitted++);
   }
 }
 
@@ -234,8 +268,8 @@ HWY_AFTER_NAMESPACE();
 namespace ropewalk::codecs {
 HWY_EXPORT(FitByMoves);
 
-void fit_by_moves_lanes(const float* x, int n_groups, float* scales) {
-  HWY_DYNAMIC_DISPATCH(FitByMoves)(x, n_groups, scales);
+void fit_by_moves_lanes(const float* x, int n_blocks, MovedScales* fitted) {
+  HWY_DYNAMIC_DISPATCH(FitByMoves)(x, n_blocks, fitted);
 }
 
 }  // namespace ropewalk::codecs
