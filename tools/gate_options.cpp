@@ -7,6 +7,7 @@
 #include "formats/rope_config.h"
 #include "lib/error.h"
 #include "tools/units.h"
+#include "verify/confidence.h"
 
 namespace ropewalk::tools {
 namespace {
@@ -109,6 +110,9 @@ GateRequest parse_gate(Bound bound, std::string_view text) {
     refuse("gate '" + std::string(left) + "' has no value on a range of positions", "leave the range out");
   if (figure.figure == verify::Figure::top1 && !(limit >= 0 && limit <= 1))
     refuse("gate 'top1' has a limit of " + number_text(limit, 6) + ", shares go up to 1", "write 98% or 0.98");
+  if (!std::isfinite(verify::fewest_positions(out)))
+    refuse("gate '" + std::string(text) + "' asks for a share of 1, which no number of positions can show",
+           "write 99.9%, or bound every position: --max kl_max=V");
   return out;
 }
 

@@ -14,6 +14,7 @@
 #include "tools/text_input.h"
 #include "tools/units.h"
 #include "tools/window_scores.h"
+#include "verify/binomial.h"
 #include "verify/passkey.h"
 
 namespace ropewalk::tools {

@@ -216,12 +216,25 @@ std::string failure_text(const Verdict& verdict) {
   return "FAIL at level " + verdict.failed_level.value_or(verdict.level) + ": " + (text.empty() ? "no gate ran" : text);
 }
 
+/// Defaults that are no gates of a text so short.
+std::vector<std::string> left_out_text(const verify::LogitsReport& report) {
+  const std::uint64_t compared = verify::sum_positions(report.by_position, 0, {}).tokens;
+  std::vector<std::string> lines;
+  for (const auto& [name, fewest] : report.left_out)
+    lines.push_back("the default gate on " + std::string(name) + " is left out: no text of fewer than " +
+                    number_text(fewest, 12) + " positions can pass it, and " + std::to_string(compared) +
+                    " were compared; give more with -f, --windows or -c");
+  return lines;
+}
+
 /// "0.31 > 0.25", or what of it is not known.
 std::string found_text(const Gate& gate) {
   if (gate.inconclusive())
     return number_text(gate.value, 6) + ", inconclusive: " +
-           (std::isfinite(*gate.confident) ? "with 95 % confidence no better than " + number_text(*gate.confident, 6)
-                                           : "too little was scored for a confidence bound") +
+           (gate.too_few() ? "no text of fewer than " + number_text(gate.fewest, 12) + " positions can show it, and " +
+                                 std::to_string(gate.positions_held) + " were compared"
+            : std::isfinite(*gate.confident) ? "with 95 % confidence no better than " + number_text(*gate.confident, 6)
+                                             : "too little was scored for a confidence bound") +
            ", limit " + number_text(gate.limit, 6);
   return number_text(gate.value, 6) + (gate.bound == Bound::max ? " > " : " < ") + number_text(gate.limit, 6);
 }
@@ -311,6 +324,10 @@ Output verdict_output(const Verdict& verdict, const Checkpoint& source, const Ch
   }
   output.table(gate_table(verdict.gates));
   if (verdict.logits) {
+    for (std::string& line : left_out_text(verdict.logits->report)) {
+      output.text("notice     " + line);
+      output.warnings.push_back(std::move(line));
+    }
     const verify::LogitsReport& report = verdict.logits->report;
     output.table(position_table(report));
     if (report.parts_at) output.text(parts_text(report, *report.parts_at));

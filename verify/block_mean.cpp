@@ -7,7 +7,7 @@
 namespace ropewalk::verify {
 namespace {
 
-constexpr std::size_t kLongest = 64, kFewest = 8;
+constexpr std::size_t kBlocks = 8, kShortest = 32;
 
 /// Student's t, one-sided 95 %, of 1 to 30 degrees of freedom (any table of it); beyond, the last, which is a little wide.
 constexpr std::array<double, 30> kStudent = {6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812,
@@ -16,7 +16,9 @@ constexpr std::array<double, 30> kStudent = {6.314, 2.920, 2.353, 2.132, 2.015, 
 
 }  // namespace
 
-std::size_t block_length(std::size_t positions) { return std::clamp<std::size_t>(positions / kFewest, 1, kLongest); }
+std::size_t block_length(std::size_t positions) {
+  return std::max({positions / kBlocks, std::min(kShortest, positions / 2), std::size_t{1}});
+}
 
 BlockMean mean_of_blocks(std::span<const Block> blocks) {
   Block total;
@@ -33,12 +35,6 @@ BlockMean mean_of_blocks(std::span<const Block> blocks) {
   const double error = std::sqrt(double(n) / double(n - 1) * squares) / total.n;
   out.error = kStudent[std::min(n - 1, kStudent.size()) - 1] * error;
   return out;
-}
-
-Interval share_interval(double hits, double n) {
-  const double z = kNormal95, share = hits / n, middle = (share + z * z / (2 * n)) / (1 + z * z / n),
-               half = z / (1 + z * z / n) * std::sqrt(share * (1 - share) / n + z * z / (4 * n * n));
-  return {std::max(0.0, middle - half), std::min(1.0, middle + half)};
 }
 
 }  // namespace ropewalk::verify

@@ -16,7 +16,9 @@ struct Interval {
 struct Block {
   double sum = 0, n = 0;
 };
-/// Positions of a block, where so many in all are cut: up to 64, at least eight blocks if there are enough.
+/// Positions of a block, where so many in all are cut: an eighth of them, since nobody knows how far back a text remembers,
+/// and eight blocks have spread enough for Student's t; at least 32, as neighbours resemble each other most, or half of
+/// them. Blocks end with their window, so many windows are a block each.
 std::size_t block_length(std::size_t positions);
 
 struct BlockMean {
@@ -27,8 +29,6 @@ struct BlockMean {
 /// blocks less one.
 BlockMean mean_of_blocks(std::span<const Block> blocks);
 
-/// Of a share, found `hits` times in n (Wilson 1927).
-Interval share_interval(double hits, double n);
 /// One-sided 95 % of a normal distribution.
 inline constexpr double kNormal95 = 1.645;
 

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <ranges>
+
+#include "verify/binomial.h"
 
 namespace ropewalk::verify {
 namespace {
@@ -21,7 +24,9 @@ std::size_t end_in(std::span<const PairScore> window, std::optional<int> to) {
   return to ? std::min(window.size(), std::size_t(*to)) : window.size();
 }
 
-std::vector<Block> blocks(Figure figure, const LogitsReport& report, int from, std::optional<int> to) {
+/// value_at(window, t): what a position adds, nullopt or a number.
+template <class Value>
+std::vector<Block> blocks(const LogitsReport& report, int from, std::optional<int> to, const Value& value_at) {
   const auto first = std::size_t(from);
   std::size_t positions = 0;
   for (const auto& window : report.scores) positions += end_in(window, to) - std::min(first, end_in(window, to));
@@ -31,17 +36,18 @@ std::vector<Block> blocks(Figure figure, const LogitsReport& report, int from, s
     for (std::size_t begin = first; begin < end_in(window, to); begin += length) {
       Block block;
       for (std::size_t t = begin; t < std::min(begin + length, end_in(window, to)); ++t)
-        if (const auto value = value_of(figure, window, t)) block.sum += *value, block.n += 1;
+        if (const std::optional<double> value = value_at(window, t)) block.sum += *value, block.n += 1;
       if (block.n > 0) out.push_back(block);
     }
   return out;
 }
-
-/// The rank within n whose value is the quantile's bound, `side` standard deviations away; from 0.
-std::size_t rank_at(std::size_t n, double share, double side) {
-  const double rank = std::ceil(share * double(n) + side * std::sqrt(double(n) * share * (1 - share))) - 1;
-  return std::size_t(std::clamp(rank, 0.0, double(n - 1)));
+std::vector<Block> blocks(Figure figure, const LogitsReport& report, int from, std::optional<int> to) {
+  return blocks(report, from, to,
+                [&](std::span<const PairScore> window, std::size_t t) { return value_of(figure, window, t); });
 }
+
+/// The k-th smallest of n values lies at or above the quantile if at most k - 1 of them lie below it, and at or below it if
+/// k or more do. `independent`: as many of the n as count.
 Interval quantile_interval(const LogitsReport& report, double share) {
   std::vector<double> kl;
   for (const auto& window : report.scores)
@@ -49,7 +55,22 @@ Interval quantile_interval(const LogitsReport& report, double share) {
   if (kl.empty() || std::ranges::any_of(kl, [](double x) { return std::isnan(x); }))
     return {std::nan(""), std::nan("")};
   std::ranges::sort(kl);
-  return {kl[rank_at(kl.size(), share, -kNormal95)], kl[rank_at(kl.size(), share, kNormal95)]};
+  const auto n = double(kl.size());
+  double independent = n;
+  constexpr double kTold = 30;
+  if (n * std::min(share, 1 - share) >= kTold) {
+    const double at = kl[std::size_t(std::ceil(share * n)) - 1];
+    independent = independent_values(
+        blocks(report, 0, {}, [&](const auto& window, std::size_t t) { return window[t].kl > at ? 1.0 : 0.0; }));
+  }
+  const auto below = [&](std::size_t k) {  // P(at most k - 1 below the quantile)
+    return binomial_at_most(double(k) * independent / n - 1, independent, share);
+  };
+  const auto ranks = std::views::iota(std::size_t{1}, kl.size() + 1);
+  const auto high = std::ranges::partition_point(ranks, [&](std::size_t k) { return below(k) < 0.95; }),
+             past_low = std::ranges::partition_point(ranks, [&](std::size_t k) { return below(k) <= 0.05; });
+  return {past_low == ranks.begin() ? 0 : kl[*past_low - 2],
+          high == ranks.end() ? std::numeric_limits<double>::infinity() : kl[*high - 1]};
 }
 
 Interval growth_interval(const LogitsReport& report) {
@@ -74,12 +95,28 @@ Interval confidence(Figure figure, const LogitsReport& report, int from, std::op
     }
     default: break;
   }
-  const BlockMean mean = mean_of_blocks(blocks(figure, report, from, to));
-  Interval out{mean.value - mean.error, mean.value + mean.error};
-  if (figure == Figure::kl_mean) out.low = out.low < 0 ? 0 : out.low;  // as a NaN, which stays
-  if (figure == Figure::top1) out = {out.low < 0 ? 0 : out.low, out.high > 1 ? 1 : out.high};
-  if (figure == Figure::ppl_ratio) out = {std::exp(out.low), std::exp(out.high)};
-  return out;
+  const std::vector<Block> cut = blocks(figure, report, from, to);
+  const BlockMean mean = mean_of_blocks(cut);
+  if (std::isnan(mean.value)) return {mean.value, mean.value};
+  if (figure == Figure::top1) {
+    const double n = independent_values(cut);
+    return share_interval(mean.value * n, n);
+  }
+  if (figure == Figure::kl_mean) {
+    const double error = mean.value > 0 ? mean.error / mean.value : 0;
+    return {mean.value * std::exp(-error), mean.value * std::exp(error)};
+  }
+  const Interval out{mean.value - mean.error, mean.value + mean.error};
+  return figure == Figure::ppl_ratio ? Interval{std::exp(out.low), std::exp(out.high)} : out;
+}
+
+double fewest_positions(const GateRequest& request) {
+  const auto all_of = [](double share) { return std::ceil(std::abs(std::log(0.05) / std::log(share))); };
+  if (request.figure == Figure::top1)
+    return request.bound == Bound::min && request.limit > 0 ? all_of(request.limit) : 0;
+  if (request.bound == Bound::min) return 0;
+  if (request.figure == Figure::kl_median) return all_of(0.5);
+  return request.figure == Figure::kl_p999 ? all_of(0.999) : 0;
 }
 
 }  // namespace ropewalk::verify

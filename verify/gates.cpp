@@ -48,6 +48,8 @@ Gate judge_confidently(const GateRequest& request, std::optional<Positions> posi
   const auto [from, to] = positions.value_or(Positions{});
   const Interval interval = confidence(request.figure, report, from, to);
   gate.confident = request.bound == Bound::max ? interval.high : interval.low;
+  gate.fewest = fewest_positions(request);
+  gate.positions_held = sum_positions(report.by_position, from, to).tokens;
   gate.pass = gate.pass && holds(request.bound, *gate.confident, request.limit);
   return gate;
 }
@@ -98,10 +100,10 @@ Gate gate_on(std::string_view name, double value, Bound bound, double limit) {
 // The figures behind these limits: docs/protocols.md.
 std::vector<GateRequest> default_gates(DType encoding) {
   const auto gates = [](double kl_mean, double kl_p999, double top1, double ppl_ratio, double kl_growth) {
-    return std::vector<GateRequest>{{Figure::kl_mean, Bound::max, kl_mean},
-                                    {Figure::kl_p999, Bound::max, kl_p999},
-                                    {Figure::top1, Bound::min, top1},
-                                    {Figure::ppl_ratio, Bound::max, ppl_ratio},
+    return std::vector<GateRequest>{{Figure::kl_mean, Bound::max, kl_mean, {}, true},
+                                    {Figure::kl_p999, Bound::max, kl_p999, {}, true},
+                                    {Figure::top1, Bound::min, top1, {}, true},
+                                    {Figure::ppl_ratio, Bound::max, ppl_ratio, {}, true},
                                     {Figure::kl_growth, Bound::max, kl_growth, {}, true}};
   };
   switch (encoding) {
@@ -124,6 +126,7 @@ std::vector<GateRequest> default_gates(DType encoding) {
 std::vector<Gate> apply_gates(const std::vector<GateRequest>& requests, LogitsReport& report) {
   std::vector<Gate> gates;
   std::vector<int> parts;  // positions from which a bound on a distance fails
+  report.left_out.clear();
   for (const GateRequest& request : requests) {
     if (request.if_measured && request.figure == Figure::kl_growth && !report.kl_growth) continue;
     if (request.positions) {
@@ -134,7 +137,10 @@ std::vector<Gate> apply_gates(const std::vector<GateRequest>& requests, LogitsRe
       if (!gates.back().pass && !gates.back().inconclusive() && measures_distance(request)) parts.push_back(from);
       continue;
     }
-    gates.push_back(judge_confidently(request, {}, whole_value(request.figure, report), report));
+    Gate whole = judge_confidently(request, {}, whole_value(request.figure, report), report);
+    if (request.if_measured && whole.inconclusive() && whole.too_few())
+      report.left_out.emplace_back(figure_info(request.figure).name, whole.fewest);
+    else gates.push_back(std::move(whole));
     if (!figure_info(request.figure).mean) continue;
     std::vector<int> failed;
     if (const std::optional<Gate> worst = worst_bucket(request, report, failed)) gates.push_back(*worst);

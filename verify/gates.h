@@ -49,11 +49,12 @@ struct GateRequest {
   Bound bound;
   double limit;
   std::optional<Positions> positions = {};  // nullopt: all, and the worst bucket of a mean
-  bool if_measured = false;                 // left out where there is nothing to measure, instead of failing
+  // by default: left out, instead of failing, where there is nothing to measure or the text is too short for any to pass
+  bool if_measured = false;
 };
 
-/// Bounds for a candidate whose coarsest weights are f32 (or f64), f16, bf16 or blocks of so many bits a weight. kl_growth is
-/// judged only where it was measured. Where they come from: docs/protocols.md.
+/// Bounds for a candidate whose coarsest weights are f32 (or f64), f16, bf16 or blocks of so many bits a weight, each judged
+/// only where it can be. Where they come from: docs/protocols.md.
 std::vector<GateRequest> default_gates(DType encoding);
 
 /// A bound and what it was held against.
@@ -67,7 +68,10 @@ struct Gate {
   // The end of the figure's 95 % interval that is held to the limit (verify/confidence.h); nullopt: a figure that is not of
   // a sample, or a bucket's.
   std::optional<double> confident = {};
+  double fewest = 0;                 // fewest_positions() (verify/confidence.h)
+  std::uint64_t positions_held = 0;  // beside it: those there were
 
+  bool too_few() const { return confident && double(positions_held) < fewest; }
   /// The value is within the limit, and this text is too short to tell that it would stay there.
   bool inconclusive() const { return !pass && confident && holds(bound, value, limit); }
 };
@@ -77,7 +81,8 @@ Gate gate_on(std::string_view name, double value, Bound bound, double limit);
 /// A gate compares the end of the figure's 95 % interval that is nearer to the limit, so what this text cannot tell
 /// fails too, as inconclusive. Mean gates without a range are applied to the whole and to the worst bucket (there the value counts,
 /// since a bucket of few tokens could tell of none; top1 with three standard deviations of a share of so few). A range that holds no position, or a range on a figure of the whole, has
-/// nothing to measure and fails. Sets report.parts_at: where a bound on how far the distributions lie apart (kl_mean and
+/// nothing to measure and fails. A default that no text so short could pass is left out and goes to report.left_out; a mean's
+/// worst bucket is held all the same. Sets report.parts_at: where a bound on how far the distributions lie apart (kl_mean and
 /// kl_max from above, top1 from below) fails. A loss that is worse in some bucket says nothing of where they part:
 /// chance alone moves it either way.
 std::vector<Gate> apply_gates(const std::vector<GateRequest>& requests, LogitsReport& report);

@@ -3,6 +3,8 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "verify/perplexity.h"
@@ -46,9 +48,10 @@ struct LogitsReport {
   std::vector<double> layers;         // PairResult::layer_distance
   // first position of the first bucket in which the distributions part; set by apply_gates
   std::optional<int> parts_at;
-  std::vector<PairPosition> by_position;       // what gates with a range are computed from
-  std::vector<std::vector<PairScore>> scores;  // of each window, what its confidence is computed from
-  int original_context = 0;                    // where kl_growth parts
+  std::vector<std::pair<std::string_view, double>> left_out;  // default gates, and the positions they need; likewise
+  std::vector<PairPosition> by_position;                      // what gates with a range are computed from
+  std::vector<std::vector<PairScore>> scores;                 // of each window, what its confidence is computed from
+  int original_context = 0;                                   // where kl_growth parts
 };
 
 /// KL that rounding in f32 alone can cause: figures below it mean "the same" (docs/protocols.md).

@@ -389,6 +389,46 @@ TEST_F(Verify, ABaselineOfTheSameTextIsAGate) {
   EXPECT_EQ(verify(good(), {"--baseline", (*scratch / "none.json").string()}).exit, 3);
 }
 
+// One window of 64: 64 agreeing positions show no more than 95.4 % (0.05^(1/64)), and no 99.9th percentile at all.
+TEST_F(Verify, AShortTextShowsWhatItCanShow) {
+  const std::string same = model("stories260K");
+  const auto against_itself = [&](const std::string& tokens, std::vector<std::string> gates) {
+    gates.insert(gates.begin(), {"verify", same, "--against", same, "-c", tokens, "--windows", "1"});
+    return run(gates);
+  };
+  const auto inconclusive = [&](const std::string& bound, const std::string& gate, const std::string& said) {
+    const Ran ran = against_itself("64", {bound, gate});
+    EXPECT_EQ(ran.exit, 1) << ran.out;
+    EXPECT_NE(ran.out.find("\nFAIL at level logits, inconclusive: " + gate.substr(0, gate.find('='))),
+              std::string::npos)
+        << ran.out;
+    const fs::path report = *scratch / "short.xml";
+    against_itself("64", {bound, gate, "--report", report.string(), "--overwrite"});
+    EXPECT_NE(slurp(report).find(said), std::string::npos) << slurp(report);
+  };
+  inconclusive("--min", "top1=0.9999", "no text of fewer than 29956 positions can show it, and 64 were compared");
+  inconclusive("--max", "kl_p999=1e-6", "no text of fewer than 2995 positions can show it, and 64 were compared");
+  EXPECT_EQ(against_itself("64", {"--min", "top1=95%"}).exit, 0);
+  // by default they are left out aloud
+  const Ran plain = against_itself("64", {});
+  EXPECT_EQ(plain.exit, 0) << plain.out;
+  for (const char* name : {"kl_p999", "top1"})
+    EXPECT_NE(plain.out.find("notice     the default gate on " + std::string(name) +
+                             " is left out: no text of fewer than 2995 positions can pass it, and 64 were compared"),
+              std::string::npos)
+        << plain.out;
+  const Json json = against_itself("64", {"--json"}).json();
+  EXPECT_EQ(gates_of(json).count("kl_p999") + gates_of(json).count("top1"), 0u);
+  EXPECT_EQ(json["warnings"].size(), 2u);
+  EXPECT_EQ(gates_of(run({"verify", same, "--against", same, "-c", "512", "--windows", "6", "--json"}).json())
+                .count("kl_p999"),
+            1u)
+      << "3072 positions are enough";
+  const Ran never = against_itself("64", {"--min", "top1=100%"});
+  EXPECT_EQ(never.exit, 2);
+  EXPECT_NE(never.err.find("asks for a share of 1, which no number of positions can show"), std::string::npos);
+}
+
 TEST_F(Verify, AFigureTheTextIsTooShortForIsInconclusive) {
   const Json json = verify(good(), {"--json"}).json();
   const double kl = json["logits"]["kl_mean"], confident = gates_of(json)["kl_mean"]["confident"];
