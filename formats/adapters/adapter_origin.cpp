@@ -1,7 +1,9 @@
 #include "formats/adapters/adapter_origin.h"
 
+#include "formats/adapters/training_files.h"
 #include "formats/hf_config.h"
 #include "formats/json.h"
+#include "formats/json_fields.h"
 #include "lib/error.h"
 #include "lib/file.h"
 #include "lib/rope.h"
@@ -28,7 +30,7 @@ struct Described {
 };
 Described read_config(const fs::path& path) {
   const std::string text = read_text_file(path, JsonLimits{}.max_bytes);
-  Described out{read_json(path), {}};
+  Described out{parse_json(path.string(), text), {}};
   std::vector<std::string> ignored;  // of a file that nothing is made from
   if (describes_model(out.json)) out.config = read_hf_config(path.string(), text, out.json, ignored);
   return out;
@@ -39,6 +41,26 @@ std::string spec_of(const Json& config) {
   for (const char* key : {"rope_parameters", "rope_scaling"})
     if (config.contains(key) && config[key].is_object() && !config[key].empty()) return config[key].dump();
   return "";
+}
+
+/// What the arguments of a trainer say that the base does not: longer texts than it serves, or another method.
+void compare_training(const fs::path& folder, const std::string& whose, const ModelConfig& base,
+                      std::vector<std::string>& lines) {
+  for (const TrainingFile& file : training_files(folder)) {
+    if (!file.problem.empty()) {
+      lines.push_back(whose + "the context and rope of " + file.name + " beside it were not compared: " + file.problem);
+      continue;
+    }
+    if (file.tokens && *file.tokens > base.context)
+      lines.push_back(whose + file.name + " beside it has " + file.field + " " + std::to_string(*file.tokens) +
+                      ", the model merged into is made for " + std::to_string(base.context) +
+                      " tokens, which is kept: +rope= extends it");
+    const std::string method = file.rope_method ? *file.rope_method : "";
+    if (!method.empty() && method != rope_method_name(base.rope))
+      lines.push_back(whose + file.name + " beside it has the rope_scaling " + shown(Json(method)) +
+                      "; the model merged into has " + rope_in_words(base) +
+                      ", which is kept: if it was trained with that rope, add it, +rope=SPEC");
+  }
 }
 
 }  // namespace
@@ -70,6 +92,7 @@ std::vector<std::string> beside_adapter(const PeftAdapter& adapter, const ModelC
     } catch (const Error&) {
       // the tokenizer's own reader says what is wrong with it, where it is used
     }
+  compare_training(adapter.folder, whose, base, lines);
   return lines;
 }
 

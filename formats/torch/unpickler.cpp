@@ -73,8 +73,8 @@ std::string printable(std::string_view text) {
 
 class Machine {
  public:
-  Machine(const std::string& path, std::uint64_t offset, std::string_view bytes)
-      : path_(path), offset_(offset), bytes_(bytes) {}
+  Machine(const std::string& path, std::uint64_t offset, std::string_view bytes, Names names)
+      : path_(path), offset_(offset), bytes_(bytes), any_name_(names == Names::any_as_data) {}
 
   Pickle run() {
     while (!stopped_) {
@@ -171,6 +171,11 @@ class Machine {
     push(found->second);
   }
   void push_name(std::string_view module, std::string_view name) {
+    if (any_name_) {
+      Node* node = make(Kind::name);
+      node->text = name;
+      return push(node);
+    }
     const std::string whole = std::string(module) + "." + std::string(name);
     const std::string_view known = allowed(whole);
     if (known.empty()) fail("names '" + printable(whole) + "', which is none of those that tensors are saved with");
@@ -227,9 +232,18 @@ class Machine {
     }
     return node;
   }
+  /// What would be called or made, as what it would be given.
+  void push_object(Node* of, Node* arguments) {
+    Node* node = make(Kind::object);
+    node->text = of->text;
+    node->items = {arguments};
+    charge(1);
+    push(node);
+  }
   void reduce() {
-    const Node* arguments = pop();
-    const Node* function = pop();
+    Node* arguments = pop();
+    Node* function = pop();
+    if (any_name_) return push_object(function, arguments);
     if (function->kind != Kind::name || arguments->kind != Kind::tuple) fail("calls what is no function");
     const std::string_view name = function->text;
     const auto& given = arguments->items;
@@ -343,9 +357,15 @@ class Machine {
       case 'Q': return push_storage(pop());
       case 'R': return reduce();
       case 'b': {  // BUILD: attributes of a dictionary (_metadata of a state_dict), which hold no tensor
-        pop();
-        top(Kind::dictionary, "dictionary");
-        return;
+        Node* attributes = pop();
+        if (!any_name_) return void(top(Kind::dictionary, "dictionary"));
+        charge(1);
+        return top(Kind::object, "object")->items.push_back(attributes);
+      }
+      case 0x81: {  // NEWOBJ
+        if (!any_name_) refuse(op);
+        Node* arguments = pop();
+        return push_object(pop(), arguments);
       }
       default: refuse(op);
     }
@@ -367,6 +387,7 @@ class Machine {
   const std::string& path_;
   std::uint64_t offset_;
   std::string_view bytes_;
+  bool any_name_;
   std::uint64_t at_ = 0, op_at_ = 0;
   std::size_t references_ = 0;
   bool stopped_ = false;
@@ -378,8 +399,8 @@ class Machine {
 
 }  // namespace
 
-Pickle unpickle(const std::string& path, std::uint64_t offset, std::string_view bytes) {
-  return Machine(path, offset, bytes).run();
+Pickle unpickle(const std::string& path, std::uint64_t offset, std::string_view bytes, Names names) {
+  return Machine(path, offset, bytes, names).run();
 }
 
 }  // namespace ropewalk::formats::torch

@@ -18,6 +18,9 @@ namespace ropewalk::formats::torch {
 //   torch.FloatStorage and its like, torch.storage.UntypedStorage      the type of a storage
 //   torch.float32 and its like                                         a type (of _v3)
 // Nothing is imported, called or run; any other name or opcode is Error(bad_input) that says it.
+//
+// Where an object is looked into that is no tensor (Names::any_as_data), every name is taken, for itself alone: what the
+// pickle would call or make is an object that holds what it was given, and nothing of it is imported, called or run either.
 
 struct Node;
 using NodePtr = const Node*;
@@ -33,9 +36,10 @@ struct Node {
     tuple,
     list,
     dictionary,  // items: key, value, key, value, ...
-    name,        // of the list above: text is "module.name"
+    name,        // of the list above: text is "module.name"; any other: the part after the last dot
     storage,     // text: its key; integer: elements; dtype
-    tensor       // items: storage; sizes: offset, then the shape, then as many strides
+    tensor,      // items: storage; sizes: offset, then the shape, then as many strides
+    object       // of any name: text is its last part, items what it was made of, the attributes it was given last
   };
   Kind kind = Kind::none;
   std::int64_t integer = 0;    // boolean too
@@ -55,6 +59,7 @@ struct Pickle {
 /// Reads the pickle at the beginning of `bytes`, which stands at `offset` of the file, for messages. An integer of more
 /// than 64 bits is a text, of its little-endian bytes. At most kMaxNodes values.
 inline constexpr std::size_t kMaxNodes = std::size_t{1} << 22;
-Pickle unpickle(const std::string& path, std::uint64_t offset, std::string_view bytes);
+enum class Names { of_tensors, any_as_data };
+Pickle unpickle(const std::string& path, std::uint64_t offset, std::string_view bytes, Names names = Names::of_tensors);
 
 }  // namespace ropewalk::formats::torch

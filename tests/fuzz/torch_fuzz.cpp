@@ -1,3 +1,4 @@
+#include "formats/torch/saved_object.h"
 #include "formats/torch/torch_file.h"
 #include "lib/error.h"
 #include "tests/fuzz/fuzz.h"
@@ -7,6 +8,12 @@ using namespace ropewalk::formats;
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const MemoryFile input(data, size);
+  try {
+    require(read_saved_attributes(input.path()).is_object(), "attributes have names");
+  } catch (const Error& error) {
+    require(error.kind() == ErrorKind::bad_input || error.kind() == ErrorKind::unsupported,
+            "a refusal is about the input");
+  }
   TorchFile file;
   try {
     file = read_torch_file(input.path());
