@@ -10,13 +10,14 @@
 #include "formats/zstd.h"
 #include "lib/error.h"
 #include "lib/file.h"
+#include "lib/sha256.h"
 
 namespace ropewalk::formats {
 namespace {
 
 constexpr std::array<unsigned char, 8> kMagic = {'R', 'W', 'R', 'E', 'F', '\r', '\n', 0x1a};
-constexpr std::uint32_t kVersion = 1;
-constexpr std::size_t kHeader = 16;
+constexpr std::uint32_t kVersion = 2;
+constexpr std::size_t kDigestAt = 16, kDigest = 64, kHeader = kDigestAt + kDigest;
 constexpr std::uint64_t kMaxFile = std::uint64_t{16} << 30;
 // 64-byte rows of equal logits compress a thousandfold; what claims more was made to fill memory
 constexpr std::uint64_t kMostPerByte = 2048, kSlack = std::uint64_t{4} << 20;
@@ -241,9 +242,15 @@ class Check {
       if (!is_printable_utf8(tensor.name) || tensor.shape.size() > 8) fail("a tensor has no usable name or shape");
     windows();
     std::vector<std::int32_t> ids(std::size_t(r_.top));
-    for (std::size_t row = 0; row < r_.rows(); ++row) check_row(row, ids);
-    for (const float value : r_.sketches)
-      if (!std::isfinite(value)) fail("a sketch is no number");
+    std::size_t row = 0;
+    for (const auto& window : r_.windows)
+      for (std::size_t t = 0; t < window.size(); ++t, ++row) {
+        check_row(row, ids);
+        check_next(row, t + 1 < window.size() ? std::optional(window[t + 1]) : std::nullopt);
+      }
+    for (std::size_t i = 0; i < r_.sketches.size(); ++i)
+      if (!std::isfinite(r_.sketches[i]) || (i % std::size_t(1 + r_.sketch_width) == 0 && r_.sketches[i] < 0))
+        fail("a sketch is no number, or its norm is below 0");
   }
 
  private:
@@ -265,18 +272,45 @@ class Check {
     const double sum = r_.log_sum_exp[row];
     if (!std::isfinite(sum) || !std::isfinite(r_.next[row])) fail_row(row, "is no number");
     std::copy_n(r_.top_ids.begin() + std::ptrdiff_t(row * top), top, ids.begin());
-    double share = 0;
     for (std::size_t rank = 0; rank < top; ++rank) {
       check_id(ids[rank]);
       const float logit = r_.top_logits[row * top + rank];
       if (!std::isfinite(logit) || (rank > 0 && logit > r_.top_logits[row * top + rank - 1]))
         fail_row(row, "is not sorted");
-      share += std::exp(double(logit) - sum);
     }
-    if (!(share <= 1 + 1e-9)) fail_row(row, "has probabilities that add up to more than 1");
+    if (!(kept(row) <= 1 + kRounding)) fail_row(row, "has probabilities that add up to more than 1");
     std::ranges::sort(ids);
     if (std::ranges::adjacent_find(ids) != ids.end()) fail_row(row, "names one token twice");
   }
+  /// Probability of the tokens that are kept.
+  double kept(std::size_t row) const {
+    double share = 0;
+    for (std::size_t rank = 0; rank < std::size_t(r_.top); ++rank)
+      share += std::exp(double(r_.top_logits[row * std::size_t(r_.top) + rank]) - r_.log_sum_exp[row]);
+    return share;
+  }
+  /// `id`: the token that came; nullopt: a window's last row.
+  void check_next(std::size_t row, std::optional<std::int32_t> id) const {
+    const auto top = std::size_t(r_.top);
+    const auto ids = std::span(r_.top_ids).subspan(row * top, top);
+    const auto logits = std::span(r_.top_logits).subspan(row * top, top);
+    const float next = r_.next[row];
+    const double sum = r_.log_sum_exp[row], outside = 1 - kept(row), least_kept = std::exp(double(logits.back()) - sum);
+    const auto at = id ? std::ranges::find(ids, *id) : ids.end();
+    const bool among = at != ids.end(), apart = id && !among;
+    if (!id && next != 0) fail_row(row, "is a window's last and has a token that came");
+    if (among && next != logits[std::size_t(at - ids.begin())])
+      fail_row(row, "has two logits for the token that came, " + id_text(*id));
+    const double share = apart ? std::exp(double(next) - sum) : 0;
+    if (apart && (next > logits.back() || !(share <= outside + kRounding)))
+      fail_row(row, "has a likelier token that came, " + id_text(*id) + ", than its likeliest leave room for");
+    if (id && !(std::exp(double(next) - sum) > 0))
+      fail_row(row, "gives the token that came, " + id_text(*id) + ", no probability");
+    const double others = double(r_.config.n_vocab) - double(top) - (apart ? 1 : 0);
+    if (!(outside <= others * least_kept + share + kRounding))
+      fail_row(row, "has probabilities that add up to less than 1");
+  }
+  static std::string id_text(std::int32_t id) { return "id " + std::to_string(id); }
   [[noreturn]] void fail_row(std::size_t row, const std::string& problem) const {
     fail("row " + std::to_string(row) + " " + problem);
   }
@@ -284,9 +318,18 @@ class Check {
     throw Error(ErrorKind::bad_input, {.path = path_}, problem, kSaveAgain);
   }
 
+  static constexpr double kRounding = 1e-9;  // of some thousand sums in double: far below any figure
+
   const SavedReference& r_;
   const std::string& path_;
 };
+
+/// Of a file's contents.
+std::string digest(std::span<const std::byte> contents) {
+  Sha256 hash;
+  hash.update(contents);
+  return hash.finish();
+}
 
 }  // namespace
 
@@ -325,7 +368,8 @@ void write_reference(const std::filesystem::path& path, const SavedReference& re
   std::string file(reinterpret_cast<const char*>(kMagic.data()), kMagic.size());
   for (const std::uint32_t number : {kVersion, std::uint32_t{0}})
     file.append(reinterpret_cast<const char*>(&number), sizeof(number));
-  const std::vector<std::byte> frame = zstd_compressed(reference_bytes(reference));
+  const std::vector<std::byte> contents = reference_bytes(reference), frame = zstd_compressed(contents);
+  file += digest(contents);
   file.append(reinterpret_cast<const char*>(frame.data()), frame.size());
   write_file(path, file, options);
 }
@@ -339,11 +383,16 @@ SavedReference read_reference(const std::filesystem::path& path) {
   std::array<std::uint32_t, 2> version;
   std::memcpy(version.data(), file.data() + kMagic.size(), sizeof(version));
   if (version != std::array<std::uint32_t, 2>{kVersion, 0})
-    throw Error(ErrorKind::unsupported, {.path = name, .offset = kMagic.size()},
-                "version " + std::to_string(version[0]) + " of saved references, 1 is read",
-                "use the release that wrote it, or save the reference again");
+    throw Error(
+        ErrorKind::unsupported, {.path = name, .offset = kMagic.size()},
+        "version " + std::to_string(version[0]) + " of saved references, " + std::to_string(kVersion) + " is read",
+        "use the release that wrote it, or save the reference again");
   const std::uint64_t most = (file.size() - kHeader) * kMostPerByte + kSlack;
-  return parse_reference(zstd_decompressed(bytes.subspan(kHeader), most, name), name);
+  const std::vector<std::byte> contents = zstd_decompressed(bytes.subspan(kHeader), most, name);
+  if (const std::string found = digest(contents); found != std::string_view(file).substr(kDigestAt, kDigest))
+    throw Error(ErrorKind::bad_input, {.path = name, .offset = kDigestAt},
+                "its contents have sha256 " + found + ", and it says another: damaged, or changed by hand", kSaveAgain);
+  return parse_reference(contents, name);
 }
 
 }  // namespace ropewalk::formats

@@ -14,8 +14,9 @@
 // What one model thinks of one text, so that another can be held against it where the first one's weights are not:
 //
 //   8 bytes   "RWREF\r\n\x1a"
-//   u32       version: 1
+//   u32       version: 2
 //   u32       0
+//   64 bytes  sha256 of what the frame holds, lower-case hexadecimal: against damage and slips, not against an author
 //   rest      one zstd frame with a checksum, which holds, everything little-endian:
 //
 //   text      label, as the user wrote the source; read_as, whose rules
@@ -84,9 +85,11 @@ std::size_t sketched_positions(std::size_t size, int every);
 /// The whole file. `sync` and `overwrite` as for any output.
 void write_reference(const std::filesystem::path& path, const SavedReference& reference, const WriteOptions& options);
 /// Error(bad_input) naming the place (bytes of the decompressed contents) for anything that the layout does not allow:
-/// counts past the end, ids outside the vocabulary, logits that are not finite or not sorted, shares above 1, bytes left
-/// over.
-/// Error(unsupported) for a later version.
+/// counts past the end, ids outside the vocabulary, logits that are not finite or not sorted, probabilities that are not
+/// one distribution's (above 1 together, below it even if every token not kept is as likely as the last one kept; of the
+/// token that came none, or another than its logit among those kept has), bytes left over; and for contents that do not
+/// have the sha256 that the file says.
+/// Error(unsupported) for another version.
 SavedReference read_reference(const std::filesystem::path& path);
 
 /// The contents once decompressed, for tests and fuzzing.

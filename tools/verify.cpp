@@ -308,6 +308,7 @@ int run_by_reference(const VerifyOptions& options, Level level, SweepDevice& dev
   const formats::Source opened = open_candidate(options, io);
   const Checkpoint& candidate = opened.checkpoint;
   if (options.estimate) return run_estimate(options, {&candidate}, reference.windows, reference.context, io);
+  check_windows(reference, *options.reference, corpus, candidate);
   const Checkpoint source = verify::source_of(reference, candidate);
   const std::vector<std::string> beyond = past_what_they_serve(source, candidate, reference.context);
   for (const std::string& line : beyond) warn(line, options.common, io);

@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <limits>
 
 #include "lib/error.h"
 #include "lib/plural.h"
 #include "tools/units.h"
+#include "tools/windows.h"
 #include "verify/reference.h"
 
 namespace ropewalk::tools {
@@ -79,6 +81,29 @@ formats::SavedReference open_reference(const std::string& path, const Corpus& co
                     std::to_string(reference.context),
                 "leave -c out, or save the reference at that context");
   return reference;
+}
+
+void check_windows(const formats::SavedReference& reference, const std::string& path, const Corpus& corpus,
+                   const Checkpoint& candidate) {
+  if (!corpus.given_ids() && !candidate.vocabulary) return;
+  const auto documents = corpus_ids(corpus, candidate);
+  if (verify::ids_sha256(documents) != reference.ids_sha256) return;
+  const auto refuse = [&](const std::string& problem) {
+    throw Error(ErrorKind::bad_input, {.path = path}, problem, "save the reference again");
+  };
+  if (count_ids(documents) != reference.corpus_tokens)
+    refuse("says that the text has " + std::to_string(reference.corpus_tokens) + " tokens, and it has " +
+           std::to_string(count_ids(documents)));
+  Checkpoint source;
+  source.vocabulary = reference.vocabulary;
+  const std::size_t held = reference.windows.size();
+  const int wanted = static_cast<int>(std::min<std::size_t>(held, std::numeric_limits<int>::max()));
+  const CutWindows cut =
+      with_path(path, [&] { return cut_windows(documents, reference.context, wanted, leading_bos(source, corpus)); });
+  for (std::size_t window = 0; window < held; ++window)
+    if (cut.windows[window] != reference.windows[window])
+      refuse("window " + std::to_string(window) + " of " + std::to_string(held) +
+             " is not the one that the text has there: one is missing, there twice or changed");
 }
 
 LogitsVerdict judge_by_reference(const formats::SavedReference& reference, const std::string& path,

@@ -26,6 +26,12 @@ Output save_reference(const std::string& path, const ReferenceRun& run, SweepDev
 /// for and is another.
 formats::SavedReference open_reference(const std::string& path, const Corpus& corpus, std::optional<int> context);
 
+/// Error(bad_input) if the windows are not what --save-reference cuts from the text: one is missing before the last,
+/// there twice, changed. `ids`: the text's by `candidate`'s rules, or as given; where they are not the source's, the
+/// tokenizer gate says so, and nothing is known of the windows.
+void check_windows(const formats::SavedReference& reference, const std::string& path, const Corpus& corpus,
+                   const Checkpoint& candidate);
+
 /// The logits level against a reference.
 LogitsVerdict judge_by_reference(const formats::SavedReference& reference, const std::string& path,
                                  const Checkpoint& candidate, SweepDevice& device, const CommonOptions& common,

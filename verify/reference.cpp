@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "lib/error.h"
+#include "lib/number_text.h"
 #include "lib/sha256.h"
 #include "lib/split_mix.h"
 #include "verify/forward.h"
@@ -141,6 +142,11 @@ SavedReference make_reference(const Checkpoint& model, std::span<const Window> w
             ErrorKind::bad_input, {.path = model.label},
             "the logits at position " + std::to_string(t) + " of window " + std::to_string(window) + " are not finite",
             "nothing can be judged by them: look at the weights with 'ropewalk inspect'");
+      if (t + 1 < windows[window].size() && !(std::exp(rows[row].next_a - sum) > 0))
+        throw Error(ErrorKind::bad_input, {.path = model.label},
+                    "gives the token after position " + std::to_string(t) + " of window " + std::to_string(window) +
+                        " no probability (a loss of " + number_text(sum - rows[row].next_a, 4) + ")",
+                    "nothing can be judged by it: look at the weights with 'ropewalk inspect'");
       out.log_sum_exp.push_back(sum);
       out.next.push_back(static_cast<float>(rows[row].next_a));
       for (const auto& [logit, id] : best[row].best()) out.top_logits.push_back(logit), out.top_ids.push_back(id);

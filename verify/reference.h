@@ -14,8 +14,8 @@ namespace ropewalk::verify {
 inline constexpr int kReferenceTop = 64, kSketchEvery = 8, kSketchWidth = 8;
 
 /// What the saved file has of `model` and its results over `windows`, each of `context` tokens; `corpus_*` and
-/// `unmerged` are the caller's. Error(bad_input) naming window and position where the model's logits are not finite: no
-/// candidate could be judged by them.
+/// `unmerged` are the caller's. Error(bad_input) naming window and position where the model's logits are not finite, or
+/// the token that came has no probability in double: no candidate could be judged by them.
 formats::SavedReference make_reference(const Checkpoint& model, std::span<const Window> windows, int context,
                                        const SweepOptions& options);
 

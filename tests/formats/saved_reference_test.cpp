@@ -9,6 +9,7 @@
 #include "formats/zstd.h"
 #include "lib/error.h"
 #include "lib/file.h"
+#include "lib/sha256.h"
 #include "tests/formats/gguf_bytes.h"
 #include "tests/formats/saved_reference_bytes.h"
 
@@ -55,8 +56,8 @@ TEST(SavedReference, ReadsTheLayoutOfItsHeader) {
   EXPECT_EQ(r.vocabulary->chat_templates.at(0).text, "{{ x }}");
   EXPECT_FALSE(r.gguf_vocabulary);
   EXPECT_EQ(r.windows, (std::vector<std::vector<std::int32_t>>{{3, 0, 1}}));
-  EXPECT_EQ(r.log_sum_exp, (std::vector<double>{2.0, 2.5, 3.0}));
-  EXPECT_EQ(r.next, (std::vector<float>{0.5f, 1.0f, 0.0f}));
+  EXPECT_EQ(r.log_sum_exp, (std::vector<double>{2.0, 2.38, 2.1}));
+  EXPECT_EQ(r.next, (std::vector<float>{1.0f, 1.0f, 0.0f}));
   EXPECT_EQ(r.top_ids, (std::vector<std::int32_t>{0, 1, 1, 3, 2, 0}));
   EXPECT_EQ(r.top_logits[5], -1.0f);
   EXPECT_EQ(r.sketches, (std::vector<float>{5.0f, -3.0f}));
@@ -127,21 +128,36 @@ TEST(SavedReference, EveryFieldThatLiesIsNamed) {
 
   // values: planes stand byte by byte, so they are built anew
   const auto expect_rows = [](std::vector<double> sums, std::vector<std::uint32_t> ids, std::vector<float> logits,
-                              const std::string& problem) {
+                              const std::string& problem, std::vector<float> next = {1.0f, 1.0f, 0.0f}) {
     ReferenceBytes b = small_reference(), planes;
-    planes.planes(sums, "s").planes<float>({0.5f, 1.0f, 0.0f}, "n").planes(ids, "i").planes(logits, "l");
+    planes.planes(sums, "s").planes(next, "n").planes(ids, "i").planes(logits, "l");
     b.bytes.replace(b.at["log_sum_exp"], planes.bytes.size(), planes.bytes);
-    EXPECT_NE(refusal(b.bytes).find(problem), std::string::npos) << refusal(b.bytes);
+    if (problem.empty()) EXPECT_EQ(refusal(b.bytes), "");
+    else EXPECT_NE(refusal(b.bytes).find(problem), std::string::npos) << refusal(b.bytes);
   };
-  const std::vector<double> sums = {2.0, 2.5, 3.0};
+  const std::vector<double> sums = {2.0, 2.38, 2.1};
   const std::vector<std::uint32_t> ids = {0, 1, 1, 3, 2, 0};
   const std::vector<float> logits = {1.0f, 0.5f, 1.0f, 1.0f, 2.0f, -1.0f};
-  expect_rows({2.0, std::nan(""), 3.0}, ids, logits, "row 1 is no number");
-  expect_rows({2.0, 2.5, 1.5}, ids, logits, "row 2 has probabilities that add up to more than 1");
+  expect_rows({2.0, std::nan(""), 2.1}, ids, logits, "row 1 is no number");
+  expect_rows({2.0, 2.38, 1.5}, ids, logits, "row 2 has probabilities that add up to more than 1");
   expect_rows(sums, {0, 4, 1, 3, 2, 0}, logits, "id 4 is outside");
   expect_rows(sums, {1, 1, 1, 3, 2, 0}, logits, "row 0 names one token twice");
   expect_rows(sums, ids, {0.5f, 1.0f, 1.0f, 1.0f, 2.0f, -1.0f}, "row 0 is not sorted");
   expect_rows(sums, ids, {1.0f, std::nanf(""), 1.0f, 1.0f, 2.0f, -1.0f}, "row 0 is not sorted");
+  // Two tokens of four are kept. Of row 0 the others have at most e^(0.5 - sum) each: with a sum of 2 they can have all that
+  // is left, 1 - e^-1 - e^-1.5 = 0.41 of 0.45; with 2.2 they would need 0.517 of 0.37.
+  expect_rows({2.2, 2.38, 2.1}, ids, logits, "row 0 has probabilities that add up to less than 1");
+  expect_rows(sums, ids, logits, "row 0 has two logits for the token that came, id 0", {0.5f, 1.0f, 0.0f});
+  expect_rows(sums, ids, logits, "row 2 is a window's last and has a token that came", {1.0f, 1.0f, 0.5f});
+  const std::vector<std::uint32_t> others = {2, 1, 1, 3, 2, 0};  // of row 0 the token that came, 0, is not kept
+  expect_rows(sums, others, logits, "", {0.4f, 1.0f, 0.0f});
+  expect_rows(sums, others, logits, "row 0 has a likelier token that came, id 0", {0.6f, 1.0f, 0.0f});
+  expect_rows(sums, others, logits, "row 0 gives the token that came, id 0, no probability", {-1e30f, 1.0f, 0.0f});
+  // the other of the two that are not kept has at most 0.22, so this one at least 0.19: e^(0.5 - 2) < 0.41 - e^(-1 - 2)
+  expect_rows(sums, others, logits, "row 0 has probabilities that add up to less than 1", {-1.0f, 1.0f, 0.0f});
+  ReferenceBytes norm = small_reference();
+  norm.bytes.replace(norm.at["sketches"], 8, ReferenceBytes().planes<float>({-5.0f, -3.0f}, "s").bytes);
+  EXPECT_NE(refusal(norm.bytes).find("its norm is below 0"), std::string::npos);
 }
 
 TEST(SavedReference, AnotherFileOrVersionIsSaid) {
@@ -157,13 +173,25 @@ TEST(SavedReference, AnotherFileOrVersionIsSaid) {
     return std::string();
   };
   EXPECT_NE(said("GGUF 1234567890123456").find("byte 0: this is no saved reference"), std::string::npos);
-  const std::string header("RWREF\r\n\x1a\x02\0\0\0\0\0\0\0", 16);
-  EXPECT_NE(said(header).find("byte 8: version 2 of saved references, 1 is read"), std::string::npos);
+  const std::string header("RWREF\r\n\x1a\x01\0\0\0\0\0\0\0", 16);
+  EXPECT_NE(said(header + std::string(64, '0')).find("byte 8: version 1 of saved references, 2 is read"),
+            std::string::npos);
+  EXPECT_NE(said(header).find("this is no saved reference"), std::string::npos) << "shorter than a header";
   // a frame of a gigabyte of zeros in 33 kB is refused before it is all there
-  std::string bomb("RWREF\r\n\x1a\x01\0\0\0\0\0\0\0", 16);
+  const std::string current("RWREF\r\n\x1a\x02\0\0\0\0\0\0\0", 16);
+  std::string bomb = current + std::string(64, '0');
   const auto frame = zstd_compressed(std::vector<std::byte>(std::size_t{1} << 27));
   bomb.append(reinterpret_cast<const char*>(frame.data()), frame.size());
   EXPECT_NE(said(bomb).find("once decompressed"), std::string::npos);
+  // contents that nothing is wrong with, in a frame with a checksum of its own, under another sha256 than theirs
+  const std::string contents = small_reference().bytes;
+  const auto whole = zstd_compressed(std::as_bytes(std::span(contents)));
+  const auto with_digest = [&](const std::string& digest) {
+    return current + digest + std::string(reinterpret_cast<const char*>(whole.data()), whole.size());
+  };
+  EXPECT_EQ(said(with_digest(sha256(contents))), "");
+  EXPECT_NE(said(with_digest(sha256(contents + "x"))).find("byte 16: its contents have sha256 " + sha256(contents)),
+            std::string::npos);
 }
 
 }  // namespace

@@ -1,7 +1,8 @@
 // verify --save-reference and --reference: an export judged without the source's weights.
 #include <set>
 
-#include "tests/tools/command.h"
+#include "formats/saved_reference.h"
+#include "tests/tools/last_norm.h"
 
 namespace ropewalk::tools::test {
 namespace {
@@ -118,6 +119,66 @@ TEST_F(SavedReference, SavingSaysWhatItKeptAndOverwritesNothing) {
   EXPECT_EQ(run({"verify", "--save-reference", path}).exit, 2);
   EXPECT_EQ(save(path, {"--overwrite", "--max", "kl_mean=1"}).exit, 2);
   EXPECT_EQ(save(good(), {"--overwrite"}).exit, 5) << "a model is no report";
+}
+
+// Changed by whoever knows the layout and writes the right checksum: what no model and no text gives is refused all the same.
+TEST_F(SavedReference, WhatNoModelGivesIsRefused) {
+  const std::string path = (*scratch / "changed.rwref").string();
+  const auto judged = [&](const auto& change) {
+    formats::SavedReference saved = formats::read_reference(reference());
+    change(saved);
+    formats::write_reference(path, saved, {.overwrite = true});
+    return run({"verify", good(), "--reference", path});
+  };
+  const auto refused = [&](const std::string& problem, const auto& change) {
+    const Ran ran = judged(change);
+    EXPECT_EQ(ran.exit, 3) << problem << "\n" << ran.out;
+    EXPECT_EQ(ran.out, "");
+    EXPECT_EQ(ran.err_lines().size(), 1u) << ran.err;
+    EXPECT_NE(ran.err.find(problem), std::string::npos) << ran.err;
+  };
+  EXPECT_EQ(judged([](formats::SavedReference&) {}).exit, 0);
+  refused("token that came", [](formats::SavedReference& saved) {
+    for (float& next : saved.next) next = next == 0 ? 0 : -1e30F;
+  });
+  refused("add up to less than 1", [](formats::SavedReference& saved) { saved.log_sum_exp[7] += 5; });
+  refused("add up to more than 1", [](formats::SavedReference& saved) { saved.log_sum_exp[7] -= 5; });
+  const auto rows = [](auto& values, bool repeat) {  // the first window's go, or are the second's, too
+    const auto middle = values.begin() + std::ptrdiff_t(values.size() / 2);
+    if (repeat) std::copy(values.begin(), middle, middle);
+    else values.erase(values.begin(), middle);
+  };
+  for (const bool repeat : {false, true})
+    refused(repeat ? "window 1 of 2 is not the one that the text has there"
+                   : "window 0 of 1 is not the one that the text has there",
+            [&](formats::SavedReference& saved) {
+              rows(saved.windows, repeat), rows(saved.log_sum_exp, repeat), rows(saved.next, repeat);
+              rows(saved.top_ids, repeat), rows(saved.top_logits, repeat);
+              std::vector<float> sketches;  // of each layer both windows'
+              const std::size_t layers = std::size_t(saved.config.n_layers), each = saved.sketches.size() / layers;
+              for (std::size_t layer = 0; layer < layers; ++layer) {
+                std::vector<float> one(saved.sketches.begin() + std::ptrdiff_t(layer * each),
+                                       saved.sketches.begin() + std::ptrdiff_t((layer + 1) * each));
+                rows(one, repeat);
+                sketches.insert(sketches.end(), one.begin(), one.end());
+              }
+              saved.sketches = sketches;
+            });
+  refused("says that the text has 1 tokens", [](formats::SavedReference& saved) { saved.corpus_tokens = 1; });
+}
+
+// What a model does not compute with cannot be kept: of gains of 1e4 in the last norm e^-loss is 0.
+TEST_F(SavedReference, ASourceThatGivesNoProbabilityIsNotKept) {
+  const fs::path damaged = copy_of(model("stories260K"), *scratch / "sharp");
+  set_last_norm(damaged, 1e4F);
+  const auto kept = [&](const std::string& from) {
+    return run({"verify", "--against", from, "--save-reference", (*scratch / "sharp.rwref").string(), "-c", "64",
+                "--windows", "1"});
+  };
+  const Ran ran = kept(damaged.string());
+  EXPECT_EQ(ran.exit, 3);
+  EXPECT_NE(ran.err.find(" no probability (a loss of "), std::string::npos) << ran.err;
+  EXPECT_EQ(kept(model("stories260K")).exit, 0);
 }
 
 TEST_F(SavedReference, ADamagedFileIsRefused) {
