@@ -51,6 +51,7 @@ std::vector<GgufKey> grown_vocabulary_keys(const Source& source, std::vector<std
                                    [](std::int32_t type) { return type != kUnused; });
   notes.push_back("the vocabulary has " + plural(n_vocab - n, "row") + " more, " + std::to_string(named) +
                   " of them with a token");
+  if (!source.tokenizer_folder.empty()) return keys;  // its lists are written whole
   keys.push_back({"tokenizer.ggml.tokens", gguf_strings(extended(tokens->strings, found.texts, n))});
   if (const GgufArray* scores = source.gguf->array("tokenizer.ggml.scores"))
     keys.push_back({"tokenizer.ggml.scores", gguf_f32s(extended(f32_elements(*scores), found.scores, n))});

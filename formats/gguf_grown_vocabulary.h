@@ -8,9 +8,9 @@
 
 namespace ropewalk::formats {
 
-/// tokenizer.ggml.tokens, scores, token_type and llama.vocab_size of a GGUF source whose embedding has more rows than
-/// its vocabulary has tokens, for adapters brought them. The new tokens are those of the tokenizer that came with the
-/// adapter; rows without one are "[PADn]", of type unused, as the converter fills them. Empty: there are no such rows.
+/// llama.vocab_size of a GGUF source whose embedding has more rows than its vocabulary has tokens, for adapters brought
+/// them; where no other tokenizer was chosen also tokenizer.ggml.tokens, scores and token_type, with "[PADn]" of type
+/// unused in the new rows, as the converter fills them. Empty: there are no such rows.
 /// Error(bad_input) if that tokenizer has another text for a token that the GGUF has.
 std::vector<GgufKey> grown_vocabulary_keys(const Source& source, std::vector<std::string>& notes);
 

@@ -130,6 +130,20 @@ void check_encodings(const GgufPlan& plan, const std::string& path) {
   }
 }
 
+/// The tokenizer that was chosen instead of the file's own, whole: no key of the old one stays beside it.
+void replace_tokenizer(const Source& source, GgufChanges& changes, std::vector<std::string>& notes) {
+  std::vector<GgufKey> keys = gguf_tokenizer_keys(source, false, notes);
+  const auto is_set = [&](const std::string& name) {
+    return std::any_of(keys.begin(), keys.end(), [&](const GgufKey& key) { return key.name == name; });
+  };
+  for (const GgufKey& key : source.gguf->keys)
+    if (key.name.starts_with("tokenizer.") && !is_set(key.name)) changes.remove_keys.push_back(key.name);
+  if (holds(changes.remove_keys, "tokenizer.chat_template"))
+    notes.push_back("the GGUF's chat template is left out: the tokenizer from " + source.tokenizer_origin +
+                    " has none");
+  for (GgufKey& key : keys) changes.set_keys.push_back(std::move(key));
+}
+
 }  // namespace
 
 GgufPlan rewrite_gguf(const GgufFile& file, const GgufChanges& changes) {
@@ -168,6 +182,7 @@ GgufExport rewrite_gguf_source(const Source& source, std::optional<DType> type, 
     changes.set_keys.push_back({"general.quantization_version", gguf_u32(2)});
   }
   for (GgufKey& key : grown_vocabulary_keys(source, out.notes)) changes.set_keys.push_back(std::move(key));
+  if (!source.tokenizer_folder.empty()) replace_tokenizer(source, changes, out.notes);
   out.plan = rewrite_gguf(*source.gguf, changes);
   take_merged(out.plan, source, type ? ChangedBlocks::unrounded : changed);
   if (type) encode_as(out.plan, *type, saturate, out.notes);

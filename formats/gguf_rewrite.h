@@ -32,8 +32,8 @@ enum class ChangedBlocks {
   unrounded,     // the merged values, for whoever encodes the plan
 };
 
-/// A GGUF source written again: its keys, with the rope of source.checkpoint.config if the source replaced it, and the
-/// tensors adapters changed in their place.
+/// A GGUF source written again: its keys, with the rope of source.checkpoint.config and the tokenizer of
+/// source.tokenizer_folder if the source replaced them, and the tensors adapters changed in their place.
 /// `type`: nullopt keeps every encoding ("keep"; `changed`); else matrices take that type as llama-quantize of llama.cpp
 /// 0.5 does for f32, f16, bf16 and q8_0 (norms and vectors stay), merged values with one rounding, and general.file_type
 /// says so; `saturate` as in GgufExportOptions.

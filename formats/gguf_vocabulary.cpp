@@ -102,7 +102,11 @@ void put_unsaid(std::vector<GgufKey>& keys, const Vocabulary& vocabulary, std::s
 void put_rest(std::vector<GgufKey>& keys, const Source& source, const Vocabulary& vocabulary, bool compat,
               std::vector<std::string>& notes) {
   const auto n_vocab = static_cast<std::size_t>(source.checkpoint.config.n_vocab);
-  const ModelConfigFile config{source.hf->config, (source.hf->folder / "config.json").string(), source.hf->config_text};
+  static const Json none;
+  const ModelConfigFile config =
+      source.hf
+          ? ModelConfigFile{source.hf->config, (source.hf->folder / "config.json").string(), source.hf->config_text}
+          : ModelConfigFile{none, source.checkpoint.label, ""};
   put_special(keys, find_special_tokens(source.tokenizer_folder, config, n_vocab));
   if (n_vocab == 32016) {  // CodeLlama
     SpecialTokens more =
@@ -112,7 +116,7 @@ void put_rest(std::vector<GgufKey>& keys, const Source& source, const Vocabulary
   }
   if (n_vocab == 49152) set(keys, "tokenizer.ggml.add_bos_token", gguf_bool(false));  // Granite's small models
   if (!compat) put_unsaid(keys, vocabulary, n_vocab);
-  note_other_ids(keys, source, compat, notes);
+  if (source.hf) note_other_ids(keys, source, compat, notes);
 }
 
 void put_pieces(std::vector<GgufKey>& keys, const char* kind, GgufTokens tokens) {
@@ -173,8 +177,17 @@ void put_unigram_json(std::vector<GgufKey>& keys, const Vocabulary& vocabulary, 
   if (!like->charsmap.empty()) set(keys, "tokenizer.ggml.precompiled_charsmap", gguf_u8s(like->charsmap));
 }
 
+/// tokenizer.ggml.pre of a GGUF that joins the same pieces in the same order, so that its tokens are the same but for
+/// added ones.
+std::optional<std::string> pre_tokenizer_of_gguf(const Source& source, const Vocabulary& vocabulary) {
+  const GgufArray* merges = source.gguf ? source.gguf->array("tokenizer.ggml.merges") : nullptr;
+  if (!merges || merges->strings != bpe_merges(vocabulary)) return std::nullopt;
+  return source.gguf->string("tokenizer.ggml.pre");
+}
+
 /// tokenizer.ggml.pre; notes how it was found if not as the converter does.
-std::string pre_tokenizer_of(const Vocabulary& vocabulary, const std::string& label, std::vector<std::string>& notes) {
+std::string pre_tokenizer_of(const Source& source, const Vocabulary& vocabulary, std::vector<std::string>& notes) {
+  const std::string& label = source.checkpoint.label;
   if (vocabulary.model != "bpe")
     throw Error(ErrorKind::unsupported, {.path = label},
                 "its tokenizer is a tokenizer.json of kind " + vocabulary.model + ", which is not written to GGUF",
@@ -183,10 +196,12 @@ std::string pre_tokenizer_of(const Vocabulary& vocabulary, const std::string& la
   const std::string hash = pre_tokenizer_hash(vocabulary);
   if (const auto known = pre_tokenizer_by_hash(hash)) return *known;
   const auto name = pre_tokenizer_by_content(*vocabulary.pipeline);
-  if (!name)
+  if (!name) {
+    if (const auto of_base = pre_tokenizer_of_gguf(source, vocabulary)) return *of_base;
     throw Error(ErrorKind::unsupported, {.path = label},
                 "its BPE pre-tokenizer is none that llama.cpp 0.5 knows (hash " + hash.substr(0, 16) + "...)",
                 "name a folder with another tokenizer: --tokenizer DIR");
+  }
   notes.push_back("tokenizer.ggml.pre is '" + *name +
                   "' by the tokenizer's own steps: llama.cpp's converter does not know this vocabulary");
   return *name;
@@ -209,9 +224,9 @@ void put_llama_like(std::vector<GgufKey>& keys, const Vocabulary& vocabulary, co
   set(keys, "tokenizer.ggml.token_type", gguf_i32s(tokens.types));
 }
 
-void put_bpe(std::vector<GgufKey>& keys, const Vocabulary& vocabulary, const std::string& label, std::size_t n_vocab,
+void put_bpe(std::vector<GgufKey>& keys, const Source& source, const Vocabulary& vocabulary, std::size_t n_vocab,
              std::vector<std::string>& notes) {
-  const std::string pre = pre_tokenizer_of(vocabulary, label, notes);
+  const std::string pre = pre_tokenizer_of(source, vocabulary, notes);
   if (!vocabulary.pipeline->normalizers.empty())
     notes.emplace_back(
         "the tokenizer normalises text, which llama.cpp does not do: text that is not normal already "
@@ -245,7 +260,7 @@ std::vector<GgufKey> gguf_tokenizer_keys(const Source& source, bool compat, std:
   if (llama_like(*vocabulary)) put_llama_like(keys, *vocabulary, source.checkpoint.label, n_vocab, compat, notes);
   else if (vocabulary->pipeline && vocabulary->model == "unigram")
     put_unigram_json(keys, *vocabulary, source.checkpoint.label, n_vocab, compat, notes);
-  else if (vocabulary->pipeline) put_bpe(keys, *vocabulary, source.checkpoint.label, n_vocab, notes);
+  else if (vocabulary->pipeline) put_bpe(keys, source, *vocabulary, n_vocab, notes);
   else if (vocabulary->model == "unigram")
     put_unigram(keys, *vocabulary, source.checkpoint.label, n_vocab, compat, notes);
   else put_sentencepiece(keys, *vocabulary, n_vocab, compat, notes);

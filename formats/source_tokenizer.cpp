@@ -120,13 +120,21 @@ std::optional<std::int32_t> id_of_config(const Source& source, const char* key) 
   return id.get<std::int32_t>();
 }
 
+/// The same of a GGUF's keys, which stand for config.json's.
+std::optional<std::int32_t> id_of_gguf(const Source& source, const char* key) {
+  const auto id = source.gguf->integer(std::string("tokenizer.ggml.") + key);
+  if (!id || *id >= static_cast<std::uint64_t>(source.checkpoint.config.n_vocab)) return std::nullopt;
+  return static_cast<std::int32_t>(*id);
+}
+
 /// What the tokenizer has no name for config.json may name: transformers' generate and the converter take it from there.
 /// Nothing puts such a token around a text.
 void take_names_of_config(Source& source) {
-  if (!source.hf || !source.checkpoint.vocabulary) return;
+  if (!source.checkpoint.vocabulary) return;
   Vocabulary& vocabulary = *source.checkpoint.vocabulary;
-  if (!vocabulary.bos && (vocabulary.bos = id_of_config(source, "bos_token_id"))) vocabulary.add_bos = false;
-  if (!vocabulary.eos && (vocabulary.eos = id_of_config(source, "eos_token_id"))) vocabulary.add_eos = false;
+  const auto said = [&](const char* key) { return source.hf ? id_of_config(source, key) : id_of_gguf(source, key); };
+  if (!vocabulary.bos && (vocabulary.bos = said("bos_token_id"))) vocabulary.add_bos = false;
+  if (!vocabulary.eos && (vocabulary.eos = said("eos_token_id"))) vocabulary.add_eos = false;
 }
 
 }  // namespace

@@ -39,10 +39,12 @@ class GgufBase : public testing::Test {
   }
   /// Writes GGUF + adapter and folder + adapter as GGUFs.
   Ran both(const std::string& adapter, std::vector<std::string> more = {}) const {
-    std::vector<std::string> words = {"convert", at("base.gguf") + adapter, "-o", at("ours.gguf"), "--json"};
+    std::vector<std::string> words = {"convert",    at("base.gguf") + adapter, "-o", at("ours.gguf"), "--json",
+                                      "--overwrite"};
     words.insert(words.end(), more.begin(), more.end());
     Ran ours = run(words);
-    const Ran theirs = run({"convert", model("stories260K") + adapter, "-o", at("theirs.gguf"), "--type", "f32"});
+    const Ran theirs =
+        run({"convert", model("stories260K") + adapter, "-o", at("theirs.gguf"), "--type", "f32", "--overwrite"});
     EXPECT_EQ(theirs.exit, 0) << theirs.err;
     return ours;
   }
@@ -98,6 +100,51 @@ TEST_F(GgufBase, AnotherVocabularyIsRefused) {
   const Ran ran = run({"convert", at("base.gguf") + adapter, "-o", at("ours.gguf")});
   EXPECT_EQ(ran.exit, 3) << ran.err;
   EXPECT_NE(ran.err.find("the new rows belong to another vocabulary"), std::string::npos) << ran.err;
+}
+
+// An adapter's own chat template and end of text, on the tokens that the GGUF has.
+TEST_F(GgufBase, AnotherTokenizerIsWrittenWhole) {
+  const std::string adapter =
+      adapter_of(R"("target_modules": ["q_proj"], "layers_to_transform": [0])", {kGrown[1], kGrown[2]});
+  add_tokens();
+  edit_json(scratch / "adapter/tokenizer_config.json", [](Json& json) {
+    json["added_tokens_decoder"] = {{"511", {{"content", "<|im_end|>"}, {"special", true}}}};
+    json["eos_token"] = "<|im_end|>";
+    json["chat_template"] = "{{ messages }}";
+  });
+  const auto tokenizer = [](const std::string& file) { return run({"inspect", file, "--json"}).json()["tokenizer"]; };
+  for (const char* choice : {"auto", "adapter"}) {
+    const Ran ran = both(adapter, {"--tokenizer", choice});
+    ASSERT_EQ(ran.exit, 0) << ran.err;
+    const Ran diff = run({"diff", at("ours.gguf"), at("theirs.gguf"), "--exit-code"});
+    EXPECT_EQ(diff.exit, 0) << diff.out;
+    EXPECT_EQ(tokenizer(at("ours.gguf"))["chat_template"], true);
+    EXPECT_EQ(tokenizer(at("ours.gguf"))["eos"], 511);
+  }
+  const Ran base = both(adapter, {"--tokenizer", "base"});
+  ASSERT_EQ(base.exit, 0) << base.err;
+  EXPECT_EQ(run({"diff", at("ours.gguf"), at("theirs.gguf"), "--exit-code"}).exit, 1) << "control";
+  EXPECT_EQ(tokenizer(at("ours.gguf")), tokenizer(at("base.gguf"))) << "control";
+}
+
+// What only the GGUF says is not kept beside a tokenizer that does not say it, and that is told.
+TEST_F(GgufBase, ATemplateThatIsLeftOutIsNamed) {
+  const std::string adapter =
+      adapter_of(R"("target_modules": ["q_proj"], "layers_to_transform": [0])", {kGrown[1], kGrown[2]});
+  add_tokens();
+  edit_json(scratch / "adapter/tokenizer_config.json", [](Json& json) {
+    json["added_tokens_decoder"] = Json::object();
+    json["chat_template"] = "{{ messages }}";
+  });
+  ASSERT_EQ(both(adapter).exit, 0);  // ours.gguf has a template
+  const Ran ran = run({"convert", at("ours.gguf"), "-o", at("bare.gguf"), "--tokenizer", model("stories260K")});
+  ASSERT_EQ(ran.exit, 0) << ran.err;
+  EXPECT_NE(ran.out.find("the GGUF's chat template is left out"), std::string::npos) << ran.out;
+  EXPECT_EQ(run({"diff", at("bare.gguf"), at("base.gguf"), "--exit-code"}).exit, 1) << "the weights differ";
+  const auto keys = run({"inspect", at("bare.gguf"), "--json"}).json()["tokenizer"];
+  EXPECT_EQ(keys, run({"inspect", at("base.gguf"), "--json"}).json()["tokenizer"]);
+  const Ran same = run({"convert", at("ours.gguf"), "-o", at("same.gguf"), "--tokenizer", at("adapter")});
+  EXPECT_EQ(same.out.find("left out"), std::string::npos) << "control: " << same.out;
 }
 
 // PEFT changes one of two tied matrices: there are two then.
