@@ -1,6 +1,8 @@
 #include "formats/source_tokenizer.h"
 
+#include <algorithm>
 #include <cstring>
+#include <set>
 #include <span>
 
 #include "formats/gguf_model.h"
@@ -43,13 +45,31 @@ std::vector<std::string_view> texts_by_id(const Vocabulary& vocabulary) {
   return texts;
 }
 
+/// Whether `said` names nothing otherwise than `base`: special ids, chat templates, tokens that a text is searched for.
+bool says_nothing_else(const Vocabulary& base, const Vocabulary& said) {
+  const auto differs = [](const auto& own, const auto& other) { return other && own != other; };
+  if (differs(base.bos, said.bos) || differs(base.eos, said.eos) || differs(base.unk, said.unk) ||
+      differs(base.pad, said.pad))
+    return false;
+  if (!said.chat_templates.empty() &&
+      !std::equal(base.chat_templates.begin(), base.chat_templates.end(), said.chat_templates.begin(),
+                  said.chat_templates.end(),
+                  [](const auto& a, const auto& b) { return a.name == b.name && a.text == b.text; }))
+    return false;
+  std::set<std::int32_t> whole;  // ids that no text is cut into otherwise
+  for (std::size_t id = 0; id < base.pieces.size(); ++id)
+    if (base.pieces[id].type != PieceType::normal) whole.insert(static_cast<std::int32_t>(id));
+  for (const AddedToken& token : base.added) whole.insert(token.id);
+  return std::all_of(said.added.begin(), said.added.end(), [&](const auto& token) { return whole.contains(token.id); });
+}
+
 /// A tokenizer.json beside an adapter, as transformers 5 saves it, that has the very tokens of the base's
-/// tokenizer.model: the same tokenizer in the form that fewer outputs can hold.
+/// tokenizer.model and says nothing else of them: the same tokenizer in the form that fewer outputs can hold.
 bool repeats_base(const Source& source, const Vocabulary& adapter) {
   if (!adapter.pipeline || !source.hf || !has_tokenizer(source.hf->folder)) return false;
   std::vector<std::string> unsaid;  // warnings of the base's tokenizer are said when it is taken
   const std::optional<Vocabulary> base = read_vocabulary(source.hf->folder, TokenizerUse::carried, unsaid);
-  return base && !base->pipeline && texts_by_id(*base) == texts_by_id(adapter);
+  return base && !base->pipeline && texts_by_id(*base) == texts_by_id(adapter) && says_nothing_else(*base, adapter);
 }
 
 /// The adapter's tokenizer if it has one and its ids fit: an adapter trained with added tokens brings its own.

@@ -338,6 +338,21 @@ TEST(Source, AnAdaptersTokenizerJsonWithTheBasesTokensIsTheBases) {
   EXPECT_FALSE(same.checkpoint.vocabulary->pipeline) << "the tokenizer.model, which a GGUF can hold";
   EXPECT_EQ(open_with(Choice::adapter).tokenizer_origin, "adapter " + (folder / "own").string()) << "asked for";
 
+  // the same tokens, of which tokenizer_config.json says something else
+  const std::string config = read_bytes(model / "tokenizer_config.json"), own = "adapter " + (folder / "own").string();
+  const auto origin_with = [&](const char* key, const char* value) {
+    Json changed = Json::parse(config);
+    changed[key] = value;
+    write_bytes(folder / "own/tokenizer_config.json", changed.dump());
+    return open_with(Choice::automatic).tokenizer_origin;
+  };
+  EXPECT_EQ(origin_with("eos_token", "</s>"), "base") << "control: as the base says";
+  EXPECT_EQ(origin_with("eos_token", "<s>"), own);
+  EXPECT_EQ(origin_with("pad_token", "<unk>"), own);
+  EXPECT_EQ(origin_with("chat_template", "{{ messages }}"), own);
+  EXPECT_EQ(open_with(Choice::base).tokenizer_origin, "base");
+  fs::remove(folder / "own/tokenizer_config.json");
+
   std::string json = read_bytes(model / "tokenizer.json");
   const std::size_t at = json.find("\"<s>\"");
   ASSERT_NE(at, std::string::npos);
