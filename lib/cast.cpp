@@ -7,6 +7,7 @@
 #include "lib/error.h"
 #include "lib/forwarding_tensor.h"
 #include "lib/recipes.h"
+#include "lib/self_rounding.h"
 #include "lib/value_range.h"
 
 namespace ropewalk {
@@ -20,7 +21,8 @@ class Cast final : public ForwardingTensor {
  public:
   Cast(TensorInfo info, TensorPtr parent, bool saturate)
       : ForwardingTensor(std::move(info), std::move(parent)),
-        policy_(saturate ? OutOfRange::clamp : OutOfRange::refuse) {}
+        policy_(saturate ? OutOfRange::clamp : OutOfRange::refuse),
+        self_rounding_(dynamic_cast<const SelfRounding*>(&this->parent())) {}
 
   std::uint64_t clamped() const noexcept override {
     return ForwardingTensor::clamped() + clamped_.load(std::memory_order_relaxed);
@@ -44,9 +46,10 @@ class Cast final : public ForwardingTensor {
     std::uint64_t capacity = 0;
     for_each_chunk(*this, range, kChunk, [&](RowRange chunk) {
       const std::uint64_t n = chunk.size() * columns;
+      const std::span out = bytes.subspan((chunk.begin - range.begin) * row_bytes, chunk.size() * row_bytes);
+      if (self_rounding_ && self_rounding_->read_rounded(dtype(), chunk, out, {})) return;
       if (n > capacity) buffer = std::make_unique_for_overwrite<Float[]>(capacity = n);
       const std::span values(buffer.get(), n);
-      const std::span out = bytes.subspan((chunk.begin - range.begin) * row_bytes, chunk.size() * row_bytes);
       if constexpr (sizeof(Float) == 8) {
         parent().read_f64(chunk, values);
         guard(chunk, values);
@@ -82,6 +85,7 @@ class Cast final : public ForwardingTensor {
   }
 
   OutOfRange policy_;
+  const SelfRounding* self_rounding_;  // the parent
   mutable std::atomic<std::uint64_t> clamped_ = 0;
 };
 

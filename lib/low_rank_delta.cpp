@@ -7,6 +7,7 @@
 
 #include "lib/adapters/adapter_recipes.h"
 #include "lib/adapters/packed_product.h"
+#include "lib/adapters/quick_delta.h"
 #include "lib/error.h"
 #include "lib/recipes.h"
 
@@ -23,11 +24,17 @@ std::uint64_t factor_bytes(const std::vector<LowRankTerm>& terms) {
   for (const LowRankTerm& term : terms) bytes += PackedProduct::bytes(*term.b, *term.a);
   return bytes;
 }
+std::uint64_t narrow_bytes(const std::vector<LowRankTerm>& terms) {
+  std::uint64_t bytes = 0;
+  for (const LowRankTerm& term : terms)
+    bytes += NarrowProduct::bytes(term.b->info().rows(), term.a->info().rows(), term.a->info().columns());
+  return bytes;
+}
 
 class LowRankDelta final : public ChangedTensor<std::vector<Scaled>> {
  public:
   LowRankDelta(TensorPtr weight, std::vector<LowRankTerm> terms)
-      : ChangedTensor(weight->info(), weight, factor_bytes(terms)), terms_(std::move(terms)) {}
+      : ChangedTensor(weight->info(), weight, factor_bytes(terms) + narrow_bytes(terms)), terms_(std::move(terms)) {}
 
   std::uint64_t row_unit() const noexcept override { return std::lcm(parent().row_unit(), PackedProduct::kRows); }
 
@@ -40,6 +47,22 @@ class LowRankDelta final : public ChangedTensor<std::vector<Scaled>> {
   }
   void change(const std::vector<Scaled>& terms, RowRange rows, std::span<double> values) const override {
     for (const Scaled& term : terms) term.product.add(rows, term.scale, values);
+  }
+  std::shared_ptr<const QuickDelta> make_quick(const std::vector<Scaled>& terms) const override {
+    std::vector<NarrowProduct::Term> all;
+    for (const Scaled& term : terms) all.push_back({&term.product, term.scale});
+    return std::make_shared<const QuickDelta>(NarrowProduct(all));
+  }
+  void change_at(const std::vector<Scaled>& terms, RowRange rows, std::span<const ElementPlace> places,
+                 std::span<double> values) const override {
+    std::vector<double> sums(places.size());
+    for (const Scaled& term : terms) {
+      term.product.at(rows, places, sums);
+      for (std::size_t i = 0; i < sums.size(); ++i) {
+        const double delta = sums[i] * term.scale;
+        values[i] = values[i] + delta;
+      }
+    }
   }
 
  private:

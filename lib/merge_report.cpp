@@ -12,8 +12,11 @@ ObservedMerge::ObservedMerge(TensorPtr weight, TensorPtr exact, DType rounded_to
     : LazyTensor(exact->info()),
       weight_(std::move(weight)),
       exact_(std::move(exact)),
+      self_rounding_(dynamic_cast<const SelfRounding*>(exact_.get())),
       rounded_to_(rounded_to),
-      every_(every) {}
+      every_(every) {
+  if (self_rounding_ && &self_rounding_->unchanged() != weight_.get()) self_rounding_ = nullptr;
+}
 
 void ObservedMerge::read_f32(RowRange range, std::span<float> values) const {
   std::vector<double> wide(values.size());
@@ -25,14 +28,35 @@ void ObservedMerge::read_f64(RowRange range, std::span<double> values) const {
   exact_->read_f64(range, values);
   const std::shared_ptr<Rows> sums = rows();
   if (!sums) return;
-  if (every_ == 1) return measure(range, values, *sums);
-  const std::uint64_t unit = row_unit(), columns = info().columns();
+  const std::uint64_t columns = info().columns();
+  for_each_part(range, [&](RowRange part, bool measured) {
+    if (measured) measure(part, values.subspan((part.begin - range.begin) * columns, part.size() * columns), *sums);
+  });
+}
+
+template <class Body>
+void ObservedMerge::for_each_part(RowRange range, const Body& body) const {
+  if (every_ == 1) return body(range, true);
+  const std::uint64_t unit = row_unit();
   for (std::uint64_t row = range.begin; row < range.end;) {
     const std::uint64_t stop = std::min((row / unit + 1) * unit, range.end);
-    if (row / unit % every_ == 0)
-      measure({row, stop}, values.subspan((row - range.begin) * columns, (stop - row) * columns), *sums);
+    body(RowRange{row, stop}, row / unit % every_ == 0);
     row = stop;
   }
+}
+
+bool ObservedMerge::read_rounded(DType dtype, RowRange range, std::span<std::byte> bytes,
+                                 std::span<RowSums> sums) const {
+  if (!self_rounding_ || dtype != rounded_to_ || !sums.empty()) return false;
+  const std::shared_ptr<Rows> all = rows();
+  const std::uint64_t row_bytes = *byte_size(dtype, info().columns());
+  bool done = true;
+  for_each_part(range, [&](RowRange part, bool measured) {
+    done = done && self_rounding_->read_rounded(
+                       dtype, part, bytes.subspan((part.begin - range.begin) * row_bytes, part.size() * row_bytes),
+                       all && measured ? std::span(*all).subspan(part.begin, part.size()) : std::span<RowSums>());
+  });
+  return done;
 }
 
 void ObservedMerge::measure(RowRange range, std::span<const double> values, Rows& sums) const {
@@ -73,8 +97,8 @@ MergeNorms ObservedMerge::norms() const {
 }
 
 MergeNorms ObservedMerge::sum_up(const Rows& rows) {
-  Sums all;
-  for (const Sums& row : rows) all.delta += row.delta, all.weight += row.weight, all.rounding += row.rounding;
+  RowSums all;
+  for (const RowSums& row : rows) all.delta += row.delta, all.weight += row.weight, all.rounding += row.rounding;
   const double delta = std::sqrt(all.delta), rounding = std::sqrt(all.rounding);
   return {delta, std::sqrt(all.weight), delta > 0 ? rounding / delta : 0, rounding};
 }

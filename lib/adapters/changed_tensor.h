@@ -8,10 +8,12 @@
 #include <utility>
 #include <vector>
 
+#include "lib/adapters/quick_delta.h"
 #include "lib/convert.h"
 #include "lib/convert_simd.h"
 #include "lib/error.h"
 #include "lib/forwarding_tensor.h"
+#include "lib/self_rounding.h"
 
 namespace ropewalk {
 
@@ -29,7 +31,7 @@ void refuse_created_infinities(const LazyTensor& tensor, const LazyTensor& paren
 /// A weight that an adapter changes row by row, in double: what is not row-local, and the adapter's own tensors, stand
 /// in a State that prepare() makes once. Wide: the one rounding is whoever reads it.
 template <class State>
-class ChangedTensor : public ForwardingTensor {
+class ChangedTensor : public ForwardingTensor, public SelfRounding {
  public:
   /// `state_bytes`: what a State costs, beside what the parent declares.
   ChangedTensor(TensorInfo info, TensorPtr parent, std::uint64_t state_bytes)
@@ -44,6 +46,8 @@ class ChangedTensor : public ForwardingTensor {
     ForwardingTensor::release();
     const std::lock_guard lock(mutex_);
     state_.reset();
+    quick_.reset();
+    quick_tried_ = false;
   }
   bool is_wide() const noexcept override { return true; }
 
@@ -68,6 +72,17 @@ class ChangedTensor : public ForwardingTensor {
     });
   }
 
+  const LazyTensor& unchanged() const noexcept override { return parent(); }
+  bool read_rounded(DType dtype, RowRange range, std::span<std::byte> bytes, std::span<RowSums> sums) const override {
+    if (parent().is_wide()) return false;
+    const std::shared_ptr<const State> now = state();
+    const std::shared_ptr<const QuickDelta> delta = quick(*now);
+    return delta && delta->read_rounded(parent(), dtype, range, bytes, sums,
+                                        [&](std::span<const ElementPlace> places, std::span<double> values) {
+                                          change_at(*now, range, places, values);
+                                        });
+  }
+
  protected:
   // Doubles that stay in the second cache while what changes them (the panels of a factor) streams past.
   static constexpr std::uint64_t kChunk = std::uint64_t{32} << 10;
@@ -76,6 +91,10 @@ class ChangedTensor : public ForwardingTensor {
   /// `values`: the parent's rows `rows`, to be changed in place.
   virtual void change(const State& state, RowRange rows, std::span<double> values) const = 0;
 
+  /// The change as a QuickDelta, if it is one; change_at() is then what change() does to single elements of rows `rows`.
+  virtual std::shared_ptr<const QuickDelta> make_quick(const State&) const { return nullptr; }
+  virtual void change_at(const State&, RowRange, std::span<const ElementPlace>, std::span<double>) const {}
+
  private:
   // Readers keep what they use: a release() meanwhile only drops our own share.
   std::shared_ptr<const State> state() const {
@@ -83,10 +102,18 @@ class ChangedTensor : public ForwardingTensor {
     if (!state_) state_ = std::make_shared<const State>(make());
     return state_;
   }
+  std::shared_ptr<const QuickDelta> quick(const State& state) const {
+    const std::lock_guard lock(mutex_);
+    if (!quick_tried_ && (quick_ = make_quick(state)) && !quick_->pays_off(parent())) quick_ = nullptr;
+    quick_tried_ = true;
+    return quick_;
+  }
 
   std::uint64_t state_bytes_;
   mutable std::mutex mutex_;
   mutable std::shared_ptr<const State> state_;
+  mutable std::shared_ptr<const QuickDelta> quick_;
+  mutable bool quick_tried_ = false;
 };
 
 }  // namespace ropewalk

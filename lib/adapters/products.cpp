@@ -2,6 +2,7 @@
 
 #include "lib/adapters/adapter_recipes.h"
 #include "lib/adapters/packed_product.h"
+#include "lib/adapters/quick_delta.h"
 
 namespace ropewalk {
 namespace {
@@ -24,8 +25,7 @@ struct TwoProducts {
 class HadamardDelta final : public ChangedTensor<TwoProducts> {
  public:
   HadamardDelta(TensorPtr weight, const HadamardFactors& factors, double scale)
-      : ChangedTensor(weight->info(), weight,
-                      PackedProduct::bytes(*factors.a1, *factors.b1) + PackedProduct::bytes(*factors.a2, *factors.b2)),
+      : ChangedTensor(weight->info(), weight, bytes(*factors.a1, *factors.b1) + bytes(*factors.a2, *factors.b2)),
         factors_(factors),
         scale_(scale) {}
   std::uint64_t row_unit() const noexcept override { return std::lcm(parent().row_unit(), PackedProduct::kRows); }
@@ -37,8 +37,27 @@ class HadamardDelta final : public ChangedTensor<TwoProducts> {
     add_hadamard_product(first.left_rows(rows), first.right, second.left_rows(rows), second.right, scale_,
                          first.exact && second.exact, values);
   }
+  std::shared_ptr<const QuickDelta> make_quick(const TwoProducts& state) const override {
+    const NarrowProduct::Term first{&state.first, scale_}, second{&state.second, 1.0};
+    return std::make_shared<const QuickDelta>(NarrowProduct({&first, 1}), NarrowProduct({&second, 1}));
+  }
+  void change_at(const TwoProducts& state, RowRange rows, std::span<const ElementPlace> places,
+                 std::span<double> values) const override {
+    std::vector<double> first(places.size()), second(places.size());
+    state.first.at(rows, places, first);
+    state.second.at(rows, places, second);
+    for (std::size_t i = 0; i < first.size(); ++i) {
+      const double delta = first[i] * second[i] * scale_;
+      values[i] = values[i] + delta;
+    }
+  }
 
  private:
+  static std::uint64_t bytes(const LazyTensor& left, const LazyTensor& right) {
+    return PackedProduct::bytes(left, right) +
+           NarrowProduct::bytes(left.info().rows(), right.info().rows(), right.info().columns());
+  }
+
   HadamardFactors factors_;
   double scale_;
 };

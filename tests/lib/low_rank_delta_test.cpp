@@ -283,7 +283,8 @@ TEST(LowRankDelta, PreparedBytesAreDeclared) {
   const TensorPtr weight = random_tensor("w", 10, 30, DType::f16, 1);
   const TensorPtr merged = with_low_rank_delta(
       weight, {{random_tensor("a", 4, 30, DType::f32, 2), random_tensor("b", 10, 4, DType::f32, 3), 1.0}});
-  EXPECT_EQ(merged->prepared_bytes(), (4 * 48 + 10 * 4) * 8u);  // A in panels of 24 columns
+  // A in panels of 24 doubles and of 48 floats, B in both, a bound for each row and each column of the panels
+  EXPECT_EQ(merged->prepared_bytes(), (4 * 48 + 10 * 4) * 8u + (4 * 48 + 10 * 4 + 10 + 48) * 4u);
   EXPECT_EQ(cast(merged, DType::f16)->prepared_bytes(), merged->prepared_bytes());
 }
 
