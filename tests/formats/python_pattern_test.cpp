@@ -35,7 +35,7 @@ bool refused(const std::string& answer) { return answer.find("is not supported")
 
 // Real answers of Python's re (golden/make/python_patterns.py): the same, or refused by name.
 TEST(PythonPattern, AsPythonReads) {
-  const Json golden = read_json(fs::path(ROPEWALK_TEST_DATA_DIR) / "python_patterns.json");
+  const Json golden = read_json(fs::path(ROPEWALK_GOLDEN_DIR) / "numbers/python_patterns.json");
   const Json& subjects = golden.at("subjects");
   std::size_t same = 0;
   std::set<std::string> reasons;

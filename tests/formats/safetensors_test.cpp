@@ -22,7 +22,7 @@ namespace fs = std::filesystem;
 namespace {
 
 const Json& golden() {
-  static const Json all = read_json(ROPEWALK_TEST_DATA_DIR "/safetensors.json");
+  static const Json all = read_json(ROPEWALK_GOLDEN_DIR "/numbers/safetensors.json");
   return all;
 }
 

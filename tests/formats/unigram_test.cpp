@@ -215,7 +215,7 @@ INSTANTIATE_TEST_SUITE_P(Models, UnigramJson, testing::Values("nfkc", "bytes", "
 // --- PLaMo 2's: unigram of llama.cpp alone (tests/golden/make/plamo2_ids.py)
 
 const nlohmann::json& plamo2_item() {
-  static const nlohmann::json item = golden::read(fs::path(ROPEWALK_TEST_DATA_DIR) / "plamo2.json");
+  static const nlohmann::json item = golden::read(fs::path(ROPEWALK_GOLDEN_DIR) / "numbers/plamo2.json");
   return item;
 }
 

@@ -24,7 +24,7 @@ const std::map<std::string, std::string> kSources = {{"base", "tolstoy-4m"},
 TEST(ContextGolden, EveryModelAtEveryLength) {
   const formats::Json golden = formats::read_json(golden_dir() / "fixtures/goldens/context.json");
   const formats::Json stretches =
-      formats::read_json(std::string(ROPEWALK_TEST_DATA_DIR) + "/context_stretches.json").at("stretches");
+      formats::read_json(ROPEWALK_GOLDEN_DIR "/numbers/context_stretches.json").at("stretches");
   EXPECT_EQ(golden.size(), kSources.size());
   for (const auto& [name, rows] : golden.items()) {
     ASSERT_TRUE(kSources.contains(name)) << "a golden this test does not know: " << name;

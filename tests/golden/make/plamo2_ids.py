@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Makes tests/golden/plamo2.json: ids and texts by llama.cpp 0.5's tokenizer of kind plamo2, for a toy vocabulary.
+"""Makes plamo2.json: ids and texts by llama.cpp 0.5's tokenizer of kind plamo2, for a toy vocabulary.
 
-    plamo2_ids.py --golden build/release/golden --llama-cpp LLAMA_CPP_FOLDER --scratch FOLDER --out tests/golden/plamo2.json
+    plamo2_ids.py --golden build/release/golden --llama-cpp LLAMA_CPP_FOLDER --scratch FOLDER --out plamo2.json
 
 Needs gguf 0.19; LLAMA_CPP_FOLDER is a built llama.cpp 0.5 (libllama in build/bin). Seeded: same versions, same bytes.
 
