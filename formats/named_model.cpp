@@ -14,6 +14,7 @@
 #include "formats/engines/model_types.h"
 #include "formats/json_fields.h"
 #include "formats/tied_head.h"
+#include "lib/adapters/best_of_rank.h"
 #include "lib/error.h"
 #include "lib/nearest_word.h"
 
@@ -58,6 +59,18 @@ class Settling {
         nested_(holds_models(folder.config)),
         tied_(says_tied({path_, folder.config_text, folder.config})) {
     for (const TensorPtr& tensor : base) tensors_.emplace(tensor->name(), tensor);
+    for (const AdapterModule& module : adapter.modules) {
+      if (!std::holds_alternative<ReplacementChange>(module.change) || module.base_copy) continue;
+      if (module.target == kHeadWeight) head_ = &module;
+      else if (ClassModules::is_input_embedding(module.target)) embedding_ = &module, ++embeddings_;
+    }
+  }
+
+  /// The head that an adapter saved beside the embedding it is one tensor with, in files that have it once; nullptr: none.
+  const AdapterModule* double_head() const {
+    const bool once =
+        saves_both() && !config_.tied_head && name_in_files(kHeadWeight) == kHeadWeight && !has(kHeadWeight);
+    return once && same_values(*head_->factors.front(), *embedding_->factors.front()) ? head_ : nullptr;
   }
 
   void settle(AdapterModule& module) {
@@ -86,6 +99,8 @@ class Settling {
   }
 
  private:
+  /// Embedding and head take the place of what is there, so whether the two were tied changes nothing.
+  bool saves_both() const { return head_ && embeddings_ == 1; }
   bool has(const std::string& name) const { return tensors_.contains(name); }
 
   /// The one name among those that a renaming may have left it that the files have; none, or several: as it is.
@@ -138,7 +153,10 @@ class Settling {
     const std::vector<std::uint64_t>& shape = tensor.info().shape;
     const bool vocabulary = shape.size() == 2 && !in_numbered_layer(tensor.name()) &&
                             (config_.n_vocab == 0 || shape[0] == std::uint64_t(config_.n_vocab));
-    if (!of_rows && !vocabulary) return;
+    const bool positions =
+        ClassModules::is_embedding(tensor.name()) && !ClassModules::is_input_embedding(tensor.name());
+    if ((!of_rows && !vocabulary) || positions) return;
+    if (saves_both() && (&module == head_ || &module == embedding_)) return;
     const auto embedding = tensors_.find(kEmbeddingWeight), head = tensors_.find(kHeadWeight);
     const bool known = !nested_ && embedding != tensors_.end();
     const bool settled = known && (tied_ || head == tensors_.end() || !same_bytes(*embedding->second, *head->second));
@@ -178,7 +196,9 @@ class Settling {
   const bool nested_;  // other models stand in the configuration, whose classes and flags are their own
   const std::optional<bool> tied_;
   std::map<std::string, TensorPtr> tensors_;
-  std::map<std::string, std::string> settled_;  // by the files' name, the class's
+  std::map<std::string, std::string> settled_;                  // by the files' name, the class's
+  const AdapterModule *embedding_ = nullptr, *head_ = nullptr;  // that are saved whole
+  int embeddings_ = 0;
 };
 
 }  // namespace
@@ -219,7 +239,10 @@ void settle_targets(PeftAdapter& adapter, const std::vector<TensorPtr>& base, co
                 "a GGUF adapter is of a llama, and the base of type \"" + config.model_type + "\"",
                 "take the adapter's PEFT folder");
   Settling settling(adapter, base, config, folder);
-  for (AdapterModule& module : adapter.modules) settling.settle(module);
+  const AdapterModule* const twice = settling.double_head();
+  for (AdapterModule& module : adapter.modules)
+    if (&module != twice) settling.settle(module);
+  if (twice) adapter.modules.erase(adapter.modules.begin() + (twice - adapter.modules.data()));
 }
 
 }  // namespace ropewalk::formats

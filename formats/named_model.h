@@ -27,7 +27,8 @@ ModelConfig read_named_config(HfFiles& files, std::vector<std::string>& warnings
 /// transformers 5.23.0: `.mlp.` of what the files of Mixtral and its kin call `.block_sparse_moe.`; the parts of LLaVA,
 /// Gemma 3 and Qwen-VL and their kin (`model.language_model.` and `language_model.model.`, or `model.`), either way round;
 /// and the first part of a name, which files saved from the class without its head lack. A name counts only if the files
-/// have it and no other of these.
+/// have it and no other of these. Of an embedding and a head that are saved alike, in files that have one for both, the head
+/// is left out.
 /// Error(bad_input) naming key, tensor and the nearest name where the base has none, Error(unsupported) for what only the
 /// class tells: a tensor that is not floating point, an embedding or head that is or may be tied under names that are not
 /// known, which side of a square Conv1D matrix is which if fan_in_fan_out does not say it as PEFT finds it; and for a GGUF's

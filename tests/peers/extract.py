@@ -17,35 +17,35 @@ from support import Checks, Ropewalk, arguments
 RANK = 5
 SMALL = dict(vocab_size=64, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, bos_token_id=1, eos_token_id=2)
 UNTIED = dict(SHAPE, tie_word_embeddings=False)
-#  name: class, its shape, what `adapter extract` is told, whether our own merge of it is compared too
+#  name: class, its shape, what `adapter extract` is told
 CASES = {
-    "llama": ("llama", dict(SHAPE, attention_bias=True, mlp_bias=True), (), True),
-    "gpt2": ("gpt2", GPT2, (), False),
-    "qwen2": ("qwen2", UNTIED, (), True),
-    "qwen2-tied": ("qwen2", dict(SHAPE, tie_word_embeddings=True), (), True),
-    "qwen2-lora": ("qwen2", UNTIED, ("--embeddings", "lora"), True),
-    "qwen3": ("qwen3", UNTIED, (), True),
-    "gemma3_text": ("gemma3_text", SHAPE, (), True),
-    "gemma3": ("gemma3", GEMMA3, (), False),
-    "phi3": ("phi3", UNTIED, (), True),
-    "phi": ("phi", {key: SHAPE[key] for key in SHAPE if key not in ("head_dim", "num_key_value_heads")}, (), True),
-    "falcon": ("falcon", SMALL, (), False),
-    "bloom": ("bloom", dict(vocab_size=64, hidden_size=16, n_layer=2, n_head=2, bos_token_id=1, eos_token_id=2), (), False),
-    "gpt_neox": ("gpt_neox", {key: SHAPE[key] for key in SHAPE if key not in ("head_dim", "num_key_value_heads")}, (), True),
-    "mixtral": ("mixtral", dict(FEW, sliding_window=None), (), True),
-    "qwen3_moe": ("qwen3_moe", QWEN_MOE, (), True),
-    "olmoe": ("olmoe", dict(UNTIED, num_experts=3, num_experts_per_tok=2), (), True),
-    "llava": ("llava", LLAVA, (), False),
-    "qwen2_5_vl": ("qwen2_5_vl", QWEN_VL, (), False),
+    "llama": ("llama", dict(SHAPE, attention_bias=True, mlp_bias=True), ()),
+    "gpt2": ("gpt2", GPT2, ()),
+    "qwen2": ("qwen2", UNTIED, ()),
+    "qwen2-tied": ("qwen2", dict(SHAPE, tie_word_embeddings=True), ()),
+    "qwen2-lora": ("qwen2", UNTIED, ("--embeddings", "lora")),
+    "qwen3": ("qwen3", UNTIED, ()),
+    "gemma3_text": ("gemma3_text", SHAPE, ()),
+    "gemma3": ("gemma3", GEMMA3, ()),
+    "phi3": ("phi3", UNTIED, ()),
+    "phi": ("phi", {key: SHAPE[key] for key in SHAPE if key not in ("head_dim", "num_key_value_heads")}, ()),
+    "falcon": ("falcon", SMALL, ()),
+    "bloom": ("bloom", dict(vocab_size=64, hidden_size=16, n_layer=2, n_head=2, bos_token_id=1, eos_token_id=2), ()),
+    "gpt_neox": ("gpt_neox", {key: SHAPE[key] for key in SHAPE if key not in ("head_dim", "num_key_value_heads")}, ()),
+    "mixtral": ("mixtral", dict(FEW, sliding_window=None), ()),
+    "qwen3_moe": ("qwen3_moe", QWEN_MOE, ()),
+    "olmoe": ("olmoe", dict(UNTIED, num_experts=3, num_experts_per_tok=2), ()),
+    "llava": ("llava", LLAVA, ()),
+    "qwen2_5_vl": ("qwen2_5_vl", QWEN_VL, ()),
 }
 
 
-#  what no adapter expresses, and the models whose parameters stay as they are but for some layers or kinds
+#  what no adapter of PEFT expresses: parts of names that stay as the base has them
 AS_IT_WAS = {"gemma3": ["mm_input_projection_weight", "vision_tower.head"], "llava": ["class_embedding"]}
 
 
 def make(case, folder, choose):
-    kind, shape, _, _ = CASES[case]
+    kind, shape, _ = CASES[case]
     torch.manual_seed(21)
     config = transformers.CONFIG_MAPPING[kind](**shape)
     model = kind_of(config).from_config(config).to(torch.float32)
@@ -114,8 +114,7 @@ def main():
         with tempfile.TemporaryDirectory() as folder:
             folder = pathlib.Path(folder)
             out, theirs = check_case(checks, ropewalk, case, folder)
-            if CASES[case][3]:
-                check_our_merge(checks, ropewalk, case, folder, out, theirs)
+            check_our_merge(checks, ropewalk, case, folder, out, theirs)
     parts = {"qwen2": ("layers.1.self_attn", ", a part of one layer"), "gpt2": ("h.0.mlp.c_fc", ", one module"), "mixtral": ("layers.1.mlp.experts.down_proj", ", experts of one layer")}
     for case, (part, what) in parts.items():
         with tempfile.TemporaryDirectory() as folder:

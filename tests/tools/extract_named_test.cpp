@@ -105,6 +105,34 @@ TEST(ExtractNamed, TurnedLayersBiasesAndNamesOfTheClass) {
   }
 }
 
+// The head of GPT-2 is its embedding: PEFT needs both saved, and the base's files have room for one.
+TEST(ExtractNamed, AnEmbeddingThatIsTheHeadToo) {
+  Pair pair;
+  add_product(pair.of_tuned("h.0.attn.c_attn.weight"), {1, 2, 3, 4}, std::vector<float>(12, 1));
+  pair.of_tuned("wte.weight") = f32_tensor("wte.weight", {16, 4}, 5);
+  const Ran ran = pair.extract();
+  ASSERT_EQ(ran.exit, 0) << ran.err;
+  EXPECT_EQ(pair.adapter()["modules_to_save"], Json({"lm_head", "transformer.wte"}));
+  const auto merge = [&] {
+    return run({"merge", pair.at("base") + "+" + pair.at("lora"), "-o", pair.at("out"), "--overwrite", "--no-sync"});
+  };
+  ASSERT_EQ(merge().exit, 0);
+  const auto got = values_of(pair.scratch / "out/model.safetensors"),
+             want = values_of(pair.scratch / "tuned/model.safetensors");
+  EXPECT_EQ(got.size(), want.size()) << "no head of its own";
+  EXPECT_EQ(got.at("wte.weight"), want.at("wte.weight"));
+  const fs::path weights = pair.scratch / "lora/adapter_model.safetensors";
+  std::vector<RawTensor> factors;
+  for (const TensorPtr& tensor : formats::read_safetensors(weights).tensors)
+    factors.push_back({tensor->name(), "F32", tensor->info().shape, formats::raw_bytes(*tensor)});
+  for (RawTensor& tensor : factors)
+    if (tensor.name == "base_model.model.lm_head.weight") tensor.bytes.back() ^= 1;
+  spill(weights, formats::safetensors_bytes(factors));
+  const Ran apart = merge();
+  EXPECT_EQ(apart.exit, 3);
+  EXPECT_NE(apart.err.find("'lm_head.weight', which the base's files do not have"), std::string::npos) << apart.err;
+}
+
 TEST(ExtractNamed, WhatNoAdapterSays) {
   struct Case {
     std::string type;
