@@ -279,6 +279,7 @@ Json body_of(const Verdict& verdict, const Checkpoint& candidate, const Corpus& 
       {"layers", report ? layers_json(*report) : Json(nullptr)},
       {"device", report ? device_json(device) : Json(nullptr)},
       {"unmerged", verdict.unmerged},
+      {"run", report ? verdict.run : Json(nullptr)},
       {"reference", report && verdict.logits->reference ? reference_json(*verdict.logits->reference) : Json(nullptr)},
       {"not_compared", verdict.logits_not_compared.empty() ? Json(nullptr) : Json(verdict.logits_not_compared)},
       {"parts_at", report && report->parts_at ? Json(*report->parts_at) : Json(nullptr)}};
@@ -324,7 +325,9 @@ Output verdict_output(const Verdict& verdict, const Checkpoint& source, const Ch
   }
   output.table(gate_table(verdict.gates));
   if (verdict.logits) {
-    for (std::string& line : left_out_text(verdict.logits->report)) {
+    std::vector<std::string> notices = left_out_text(verdict.logits->report);
+    notices.insert(notices.end(), verdict.notices.begin(), verdict.notices.end());
+    for (std::string& line : notices) {
       output.text("notice     " + line);
       output.warnings.push_back(std::move(line));
     }

@@ -36,11 +36,13 @@ struct Verdict {
   int context = 0;
   std::string file;                       // of the candidate, where reports point
   bool unmerged = false;                  // the source's adapters
+  Json run;                               // run_identity() (tools/baseline.h)
   int original_context = 0;               // the source's, 0: not known
   RopeTable source_rope, candidate_rope;  // at that context
   verify::StructureReport structure;
   std::optional<std::vector<verify::WeightDifference>> weights;  // nullopt: the level did not run
   std::optional<LogitsVerdict> logits;
+  std::vector<std::string> notices;         // printed and warned of, deciding nothing
   std::string logits_not_compared;          // why, where the level was reached
   std::vector<verify::Gate> gates;          // of all levels that ran
   std::string level;                        // the last one that ran

@@ -142,12 +142,16 @@ struct Judge {
   std::function<verify::StructureReport()> structure;
   std::function<std::vector<verify::WeightDifference>()> weights;  // empty: there is nothing to compare with
   std::function<LogitsVerdict()> logits;
+  ComparedRun run;
 };
 
 Verdict judge(const VerifyOptions& options, Level level, const Judge& against, const Checkpoint& candidate,
-              const Corpus& corpus, int context) {
+              const SweepDevice& device) {
   Verdict verdict;
-  verdict.context = context;
+  const int context = against.run.context;
+  verdict.context = context, verdict.unmerged = against.run.unmerged, verdict.run = against.run.identity;
+  std::optional<Baseline> baseline;
+  if (options.baseline) check_same_run(baseline.emplace(read_baseline(*options.baseline)), against.run);
   verdict.structure = against.structure();
   verdict.add("structure", verdict.structure.gates);
   // A rope or geometry that differs fails, but what it costs, and from which position, only the logits say.
@@ -178,10 +182,11 @@ Verdict judge(const VerifyOptions& options, Level level, const Judge& against, c
   LogitsVerdict& logits = verdict.logits.emplace(std::move(*found));
   const DType encoding = verify::coarsest_encoding(candidate.tensors);
   logits.gates = verify::apply_gates(with_defaults(asked_gates(options.gates, context), encoding), logits.report);
-  if (options.baseline)
-    std::ranges::move(
-        baseline_gates(read_baseline(*options.baseline), worse_share(options), logits, corpus.sha256, context),
-        std::back_inserter(logits.gates));
+  if (baseline) {
+    std::ranges::move(baseline_gates(*baseline, worse_share(options), logits.report, device_json(device)["precision"]),
+                      std::back_inserter(logits.gates));
+    if (auto line = other_weights(*baseline, logits.report)) verdict.notices.push_back(std::move(*line));
+  }
   verdict.add("logits", logits.gates);
   return verdict;
 }
@@ -312,15 +317,19 @@ int run_by_reference(const VerifyOptions& options, Level level, SweepDevice& dev
   const Checkpoint source = verify::source_of(reference, candidate);
   const std::vector<std::string> beyond = past_what_they_serve(source, candidate, reference.context);
   for (const std::string& line : beyond) warn(line, options.common, io);
+  ComparedRun compared = compared_run(corpus, reference.context, reference.windows, candidate);
+  compared.unmerged = reference.unmerged;
+  compared.identity =
+      run_identity(reference.config, reference.original_context, reference.rope_words, reference.windows);
   Verdict verdict = judge(
       options, level,
       {.source = source,
        .structure = [&] { return verify::compare_structure(reference, candidate, corpus.documents); },
        .weights = {},
        .logits =
-           [&] { return judge_by_reference(reference, *options.reference, candidate, device, options.common, io); }},
-      candidate, corpus, reference.context);
-  verdict.unmerged = reference.unmerged;
+           [&] { return judge_by_reference(reference, *options.reference, candidate, device, options.common, io); },
+       .run = std::move(compared)},
+      candidate, device);
   verdict.file = described_by(opened);
   verdict.original_context = reference.original_context;
   verdict.source_rope = reference.rope, verdict.candidate_rope = rope_table(candidate.config.rope, reference.context);
@@ -364,16 +373,20 @@ int run_verify(const VerifyOptions& options, Io& io) {
   if (options.estimate) return run_estimate(options, {&source, &candidate}, text.cut.windows, context, io);
   const std::vector<std::string> beyond = past_what_they_serve(source, candidate, context);
   for (const std::string& line : beyond) warn(line, options.common, io);
+  const int original_context = verify::original_context(source.config).value_or(0);
+  ComparedRun compared = compared_run(corpus, context, text.cut.windows, candidate);
+  compared.unmerged = options.modifiers.unmerged;
+  compared.identity = run_identity(source.config, original_context, describe(source.config.rope), text.cut.windows);
   Verdict verdict =
       judge(options, level,
             {.source = source,
              .structure = [&] { return verify::compare_structure(source, candidate, corpus.documents, context); },
              .weights = [&] { return weight_differences(source, candidate, options.common, io); },
-             .logits = [&] { return judge_by_source(options, source, candidate, text, context, device, io); }},
-            candidate, corpus, context);
-  verdict.unmerged = options.modifiers.unmerged;
+             .logits = [&] { return judge_by_source(options, source, candidate, text, context, device, io); },
+             .run = std::move(compared)},
+            candidate, device);
   verdict.file = described_by(other);
-  verdict.original_context = verify::original_context(source.config).value_or(0);
+  verdict.original_context = original_context;
   verdict.source_rope = rope_table(source.config.rope, context);
   verdict.candidate_rope = rope_table(candidate.config.rope, context);
   return finish(verdict, verdict_output(verdict, source, candidate, corpus, device, beyond), text.warnings, device,

@@ -389,6 +389,61 @@ TEST_F(Verify, ABaselineOfTheSameTextIsAGate) {
   EXPECT_EQ(verify(good(), {"--baseline", (*scratch / "none.json").string()}).exit, 3);
 }
 
+// Figures of another model, text, window or reader say nothing of this one's; of another type of the same model they do.
+TEST_F(Verify, ABaselineOfAnotherRunIsRefused) {
+  const std::string last = (*scratch / "other-run.json").string(), coarse = (*scratch / "coarse.gguf").string();
+  const Json report = verify(good(), {"--json"}).json();
+  const auto refused = [&](const std::string& problem, const Json& baseline) {
+    spill(last, baseline.dump());
+    const Ran ran = verify(good(), {"--baseline", last});
+    EXPECT_EQ(ran.exit, 3) << problem << "\n" << ran.out;
+    EXPECT_NE(ran.err.find(last + ": " + problem), std::string::npos) << ran.err;
+  };
+  refused("is of another run: 'windows' is 2 there and 1 here", [&] {
+    return run({"verify", model("tolstoy-4m-yarn-2k"), "--against", model("tolstoy-4m-yarn-2k"), "-c", "512",
+                "--windows", "2", "--json"})
+        .json();
+  }());
+  refused("is of another run: 'n_layers' is 5 there and 4 here", [&] {
+    return run({"verify", model("stories260K"), "--against", model("stories260K"), "-c", "512", "--windows", "1",
+                "--json"})
+        .json();
+  }());
+  const auto with = [&](const char* object, const char* key, const Json& value) {
+    Json json = report;
+    (*object ? json[object] : json)[key] = value;
+    return json;
+  };
+  refused("is of another run: 'rope' is ", with("run", "rope", "plain"));
+  refused("is of another run: 'ids_sha256' is ", with("run", "ids_sha256", "00"));
+  refused("is of another run: 'original_context' is null there and 256 here", with("run", "original_context", nullptr));
+  refused("is of another run: the text's sha256 is ", with("corpus", "sha256", "00"));
+  refused("is of another run: the context is 256 there and 512 here", with("", "context", 256));
+  refused("is of another run: whose rules the candidate is read by is ", with("", "candidate_read_as", "vllm 0.24"));
+  refused("is of another run: the precision is ", with("device", "precision", "bf16"));
+  refused("is of another run: 'unmerged' is true there and false here", with("", "unmerged", true));
+  refused("is no report of a verify that compared logits: it has no object 'run'", with("", "run", nullptr));
+  refused("has no number 'kl_mean'", with("logits", "kl_mean", "small"));
+
+  // another type of the same model: worse, or better
+  ASSERT_EQ(run({"convert", source(), "-o", coarse, "--type", "q4_0", "--no-sync"}).exit, 0);
+  spill(last, report.dump());
+  const Ran worse = verify(coarse, {"--baseline", last, "--json"});
+  EXPECT_EQ(worse.exit, 1);
+  EXPECT_EQ(gates_of(worse.json())["baseline kl_mean"]["pass"], false);
+  spill(last, worse.out);
+  EXPECT_EQ(verify(good(), {"--baseline", last}).exit, 0);
+  // other weights of the same shape: said, for their KL is of another source
+  const Json same = verify(good(), {"--baseline", last, "--json"}).json();
+  Json retrained = report;
+  retrained["logits"]["perplexity_source"] = report["logits"]["perplexity_source"].get<double>() * 1.01;
+  spill(last, retrained.dump());
+  const Json told = verify(good(), {"--baseline", last, "--json"}).json();
+  const auto says = [](const Json& json) { return json["warnings"].dump().find("other weights") != std::string::npos; };
+  EXPECT_TRUE(says(told));
+  EXPECT_FALSE(says(same));
+}
+
 // One window of 64: 64 agreeing positions show no more than 95.4 % (0.05^(1/64)), and no 99.9th percentile at all.
 TEST_F(Verify, AShortTextShowsWhatItCanShow) {
   const std::string same = model("stories260K");
