@@ -351,8 +351,9 @@ constexpr auto kBlockOrder = [] {
   return order;
 }();
 
-/// Of the quotients x / d, by d's inverse, which is off by 2^-22 at most: that decides all but what is close to a midpoint,
-/// or large. Four vectors at once.
+/// Of the quotients x / d, by d's inverse, which is off by 2^-22 of them at most: the sum with 768.5 has 14 bits behind the
+/// point and 256 more than the level in front, if it is from 512 to 1024. That decides all but what is within 1.5 of those
+/// bits from a midpoint, or outside. Four vectors at once.
 void TakeLevels(const float* x, const StoredScales& scales, int n, int low, int high, std::uint8_t* levels) {
   const Floats df;
   const Ints di;
@@ -365,29 +366,35 @@ void TakeLevels(const float* x, const StoredScales& scales, int n, int low, int 
   HWY_ALIGN float inverses[16];
   for (int group = 0; group < 16; group += lanes)  // of groups of 32 the second half is of no meaning
     hn::Store(hn::Div(set(1), hn::Load(df, scales.d + group)), df, inverses + group);
-  const V shift = set(kShift), nearly = set(kNearly), large = set(0x1p20f);
-  const auto lowest = hn::Set(d16, static_cast<std::int16_t>(low)),
-             highest = hn::Set(d16, static_cast<std::int16_t>(high));
+  constexpr int kPoint = 14, kUnsure = 2, kOffset = 256, kRange = 2 * kOffset - 1;
+  const auto base = hn::Set(di, std::bit_cast<int>(2.0f * kOffset) - kUnsure), behind = hn::Set(di, (1 << kPoint) - 1),
+             outside = hn::Set(di, ~(kRange | kRange << 16));
+  const auto lowest = hn::Set(d16, static_cast<std::int16_t>(kOffset + low)),
+             highest = hn::Set(d16, static_cast<std::int16_t>(kOffset + high));
   for (int at = 0; at < 256; at += 4 * lanes) {
-    hn::Vec<Ints> found[4];
-    M decided = hn::FirstN(df, static_cast<std::size_t>(lanes));
+    hn::Vec<Ints> found[4], fraction = behind;  // the smallest of four
     for (int v = 0; v < 4; ++v) {
       const int i = at + v * lanes, group = i >> shift_n;
-      const V q = hn::Mul(hn::Add(load(x + i), set(scales.m[group])), set(inverses[group])), sum = hn::Add(q, shift);
-      found[v] = hn::Sub(hn::BitCast(di, sum), hn::Set(di, kOffsetBits));
-      decided = hn::And(decided,
-                        hn::And(hn::Lt(hn::Abs(hn::Sub(q, hn::Sub(sum, shift))), nearly), hn::Lt(hn::Abs(q), large)));
+      const V q = hn::Mul(hn::Add(load(x + i), set(scales.m[group])), set(inverses[group]));
+      const auto fixed = hn::Sub(hn::BitCast(di, hn::Add(q, set(3 * kOffset + 0.5f))), base);
+      fraction = hn::Min(fraction, hn::And(fixed, behind));
+      found[v] = hn::ShiftRight<kPoint>(fixed);
     }
-    if (HWY_UNLIKELY(!hn::AllTrue(df, decided)))
+    auto even = hn::ReorderDemote2To(d16, found[0], found[1]), odd = hn::ReorderDemote2To(d16, found[2], found[3]);
+    const auto inside = hn::Eq(hn::And(hn::BitCast(di, hn::Or(even, odd)), outside), hn::Zero(di)),
+               sure = hn::Gt(fraction, hn::Set(di, 2 * kUnsure - 1));
+    if (HWY_UNLIKELY(!hn::AllTrue(di, hn::And(inside, sure)))) {
       for (int v = 0; v < 4; ++v) {
         const int i = at + v * lanes, group = i >> shift_n;
-        found[v] = level_bits(hn::Div(hn::Add(load(x + i), set(scales.m[group])), set(scales.d[group])), low, high);
+        const V q = hn::Div(hn::Add(load(x + i), set(scales.m[group])), set(scales.d[group]));
+        found[v] = hn::Add(level_bits(q, low, high), hn::Set(di, kOffset));
       }
+      even = hn::ReorderDemote2To(d16, found[0], found[1]);
+      odd = hn::ReorderDemote2To(d16, found[2], found[3]);
+    }
     // Words of the first two vectors and of the last two, block by block, are the even bytes and the odd ones.
-    const auto limited = [&](hn::Vec<Ints> first, hn::Vec<Ints> second) HWY_ATTR {
-      return hn::Sub(hn::Min(hn::Max(hn::ReorderDemote2To(d16, first, second), lowest), highest), lowest);
-    };
-    const auto both = hn::Or(limited(found[0], found[1]), hn::ShiftLeft<8>(limited(found[2], found[3])));
+    const auto limited = [&](auto words) HWY_ATTR { return hn::Sub(hn::Min(hn::Max(words, lowest), highest), lowest); };
+    const auto both = hn::Or(limited(even), hn::ShiftLeft<8>(limited(odd)));
     const auto blocks = hn::BitCast(di, hn::TableLookupBytes(hn::BitCast(d8, both), in_block));
     hn::StoreU(hn::BitCast(d8, hn::TableLookupLanes(blocks, in_order)), d8, levels + at);
   }

@@ -12,9 +12,11 @@ HWY_BEFORE_NAMESPACE();
 namespace ropewalk::codecs::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Bytes are shifted as words, once no bit of theirs leaves them.
+// Bytes are shifted as words, once no bit of theirs leaves them; one alone is no word.
 using Bytes = hn::CappedTag<std::uint8_t, 32>;
-#if HWY_TARGET != HWY_SCALAR
+#if HWY_TARGET == HWY_SCALAR
+using Words = Bytes;
+#else
 using Words = hn::Repartition<std::uint16_t, Bytes>;
 #endif
 using B = hn::Vec<Bytes>;
@@ -24,19 +26,11 @@ HWY_INLINE B bits_at(const std::uint8_t* levels, int mask) {
 }
 template <int bits>
 HWY_INLINE B left(B x) {
-#if HWY_TARGET == HWY_SCALAR
-  return hn::ShiftLeft<bits>(x);
-#else
   return hn::BitCast(Bytes(), hn::ShiftLeft<bits>(hn::BitCast(Words(), x)));
-#endif
 }
 template <int bits>
 HWY_INLINE B right(B x) {
-#if HWY_TARGET == HWY_SCALAR
-  return hn::ShiftRight<bits>(x);
-#else
   return hn::BitCast(Bytes(), hn::ShiftRight<bits>(hn::BitCast(Words(), x)));
-#endif
 }
 HWY_INLINE void put(B x, std::byte* out) { hn::StoreU(x, Bytes(), reinterpret_cast<std::uint8_t*>(out)); }
 

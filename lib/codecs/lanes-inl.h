@@ -52,10 +52,6 @@ HWY_INLINE V small_level_of(V x, int low, int high) {
   return hn::Sub(hn::BitCast(Floats(), limited), set(kShift));
 }
 
-/// Quotients that are not this near to a whole number count as undecided between two: by a reciprocal they are off by 2^-17
-/// at most where they are less than 8.
-constexpr float kNearly = 0.4999f;
-
 /// The largest magnitude met in each lane, as bits: they order as magnitudes do, infinity and then NaN above all.
 using Largest = hn::Vec<Ints>;
 HWY_INLINE Largest larger(Largest largest, V x) { return hn::Max(largest, hn::BitCast(Ints(), hn::Abs(x))); }
