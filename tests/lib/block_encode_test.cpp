@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <functional>
 #include <limits>
 
@@ -137,6 +138,25 @@ TEST(BlockEncode, Iq2XxsCanary) {
   });
 }
 
+// Groups whose levels move in five rounds and would in more, found by counting: the hash is of ggml 0.25.3's bytes
+// (ggml_quantize_chunk of libggml-base, type 11).
+TEST(BlockEncode, Q3KMovesInFiveRoundsAndNoMore) {
+  std::vector<float> row;
+  for (const std::uint64_t seed :
+       {10016, 12096, 29488, 71232, 187776, 239136, 1473728, 2860544, 3512560, 4329216, 5087920, 40568960}) {
+    std::vector<float> group;
+    for (const std::uint64_t word : block_golden::noise(seed, 16)) {
+      const auto thousandths = static_cast<float>(static_cast<int>(word % 2001) - 1000);
+      group.push_back(std::copysign(0.3f + 0.7f * std::fabs(thousandths / 1000), thousandths));
+    }
+    for (int i = 0; i < 16; ++i) row.insert(row.end(), group.begin(), group.end());
+  }
+  for_each_simd_target([&] {
+    EXPECT_EQ(block_golden::sha(encoded(DType::q3_k, row, row.size())),
+              "976ba6c8a3cbf64b1f2511dd27ed78fc5edc188ad09ecb3819e52aaf7a64f8c3");
+  });
+}
+
 // Rows of every length that ends a batch early, of ties, zeros of either sign, denormals and what no block holds: the
 // golden's named rows one after the other, then random bits, infinities and NaN among them.
 std::vector<float> hard_row() {
@@ -152,8 +172,8 @@ std::vector<float> hard_row() {
 
 // Every vectorised type on every instruction set, with and without importances: each named row (1e30, denormals, halves,
 // midpoints, ...), random bits that a block holds and random bits of which some are infinities, NaN and far past what a
-// scale holds (refused before they are encoded, value_range.h, but equal all the same), in rows that end a batch of blocks
-// early.
+// scale holds (refused before they are encoded, value_range.h, but equal all the same), and narrow groups far from zero
+// and from one another, whose stored minimum is off by thousands of levels, in rows that end a batch of blocks early.
 TEST(BlockEncode, EveryInstructionSetOnNamedRowsAndBits) {
   std::vector<float> row = hard_row();
   const std::size_t named = block_golden::floats_of("x").size();
@@ -162,6 +182,8 @@ TEST(BlockEncode, EveryInstructionSetOnNamedRowsAndBits) {
     if (!(std::abs(held) < 4096)) held = static_cast<float>(std::bit_cast<std::uint32_t>(held) & 0xffff) / 64;
     row.push_back(held);
   }
+  for (const std::uint64_t word : block_golden::noise(6, 33 * 256))
+    row.push_back(2e-4f * static_cast<float>(word % 16) - 200 - 74 * static_cast<float>(row.size() / 32 % 8));
   const std::vector<float> tiled = importances();
   std::vector<float> weights;
   while (weights.size() < row.size()) weights.insert(weights.end(), tiled.begin(), tiled.end());
