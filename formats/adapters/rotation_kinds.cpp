@@ -4,6 +4,7 @@
 
 #include "formats/adapters/kinds.h"
 #include "lib/adapters/adapter_recipes.h"
+#include "lib/adapters/best_of_rank.h"
 #include "lib/error.h"
 
 namespace ropewalk::formats {
@@ -55,8 +56,10 @@ void read_oft(AdapterReading& reading) {
     if (!fields.find_set("eps")) fields.fail_unset("eps", "a number", "coft depends on it: save the adapter again");
     most = fields.optional_number("eps", 0, 1e9);
   }
-  for (const std::string& module : reading.tensors.modules({"oft_R.weight"})) {
-    const TensorPtr skew = reading.tensors.take(module, "oft_R.weight");
+  for (const std::string& module : reading.tensors.modules({"oft_R.weight", "oft_embedding_R.weight"})) {
+    const TensorPtr of_linear = reading.tensors.take(module, "oft_R.weight");
+    // an embedding's rows are turned as they are looked up, W R and not W R^T: R^T is R of -Q
+    const TensorPtr skew = of_linear ? of_linear : scaled(reading.tensors.take(module, "oft_embedding_R.weight"), -1);
     require_axes(*skew, 2, reading.tensors.path());
     const std::uint64_t size = block_size_of(skew->info().shape[1]), blocks = skew->info().shape[0];
     const auto refuse = [=, path = reading.tensors.path()](std::uint64_t wanted) {

@@ -307,6 +307,30 @@ TEST(Rotations, OftBlocksOfOtherWidthsEqualPeft) {
   EXPECT_EQ(golden.size(), 2u);
 }
 
+// Of an embedding OFT turns the rows that are looked up: W R, where a linear layer has W R^T. By hand: Q = [0 1; -1 0] gives
+// R = (I + Q)^-1 (I - Q) = [0 -1; 1 0], so a row [a b] becomes [b -a], and [-b a] in a linear layer. PEFT's: peers.tied.
+TEST(Rotations, AnEmbeddingIsTurnedTheOtherWay) {
+  const std::vector<float> row = {0.25f, 0.75f};
+  for (const bool embedding : {true, false}) {
+    TestFolder folder;
+    RawTensor weight = f32_tensor("m.weight", {1, 2});
+    weight.bytes = f32_bytes(row);
+    const std::string role = embedding ? "oft_embedding_R" : "oft_R";
+    const RawTensor skew = f32_tensor("base_model.model.m." + role + ".weight", {1, 1}, 1);
+    write_bytes(folder / "model.safetensors", safetensors_bytes({weight}));
+    write_bytes(folder / "adapter_model.safetensors", safetensors_bytes({skew}));
+    const Json config = {
+        {"peft_type", "OFT"},      {"r", 0},        {"oft_block_size", 2}, {"use_cayley_neumann", false},
+        {"target_modules", {"m"}}, {"coft", false}, {"block_share", false}};
+    write_bytes(folder / "adapter_config.json", config.dump());
+    const PeftAdapter adapter = read_peft_adapter(folder.path());
+    const auto merged = merge_adapters(read_safetensors(folder / "model.safetensors").tensors, {{&adapter, 1}});
+    const std::vector<float> want =
+        embedding ? std::vector<float>{row[1], -row[0]} : std::vector<float>{-row[1], row[0]};
+    EXPECT_EQ(raw_bytes(*merged.tensors.front()), f32_bytes(want)) << role;
+  }
+}
+
 /// A case of peft_experts.json on disk, and its base.
 struct ExpertsCase {
   TestFolder folder;

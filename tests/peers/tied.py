@@ -9,13 +9,14 @@ import warnings
 
 import torch
 import transformers
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, OFTConfig, PeftModel, get_peft_model
 
 from architectures import SHAPE, fill, load, logits, tensors_of
 from support import Checks, Ropewalk, arguments
 
 warnings.simplefilter("ignore")  # PEFT tells of tied heads at length
 BOTH = ["embed_tokens", "lm_head"]
+OFT = dict(oft_block_size=4, r=0)
 #  name: whether the base's head is tied, rows added, the adapter, whether head and embedding are one tensor afterwards, whether PEFT's merge is what was trained
 CASES = {
     "rows of each, others": (True, 0, dict(trainable_token_indices={"embed_tokens": [2], "lm_head": [2, 4]}), False, False),
@@ -33,6 +34,9 @@ CASES = {
     "LoRA of the embedding": (True, 0, dict(target_modules=["q_proj", "embed_tokens"]), False, False),
     "LoRA of each": (True, 0, dict(target_modules=["q_proj", *BOTH]), False, False),
     "LoRA of each, untied": (False, 0, dict(target_modules=["q_proj", *BOTH]), False, True),
+    "OFT of the embedding": (True, 0, dict(kind=OFTConfig, target_modules=["q_proj", "embed_tokens"], **OFT), False, False),
+    "OFT of the embedding, untied": (False, 0, dict(kind=OFTConfig, target_modules=["q_proj", "embed_tokens"], **OFT), False, True),
+    "OFT of the embedding, exact": (False, 0, dict(kind=OFTConfig, target_modules=["embed_tokens"], use_cayley_neumann=False, **OFT), False, True),
     "LoRA of the embedding, head saved": (True, 0, dict(target_modules=["q_proj", "embed_tokens"], modules_to_save=["lm_head"]), False, True),
     "LoRA of the head, embedding saved": (True, 0, dict(target_modules=["q_proj", "lm_head"], modules_to_save=["embed_tokens"]), False, True),
 }
@@ -48,7 +52,10 @@ def grown(base, rows):
 
 def train(base, rows, options, folder):
     """The adapter's folder, and what the model computes with it."""
-    tuned = get_peft_model(grown(base, rows), LoraConfig(**{"r": 3, "lora_alpha": 5, "target_modules": ["q_proj"], "task_type": "CAUSAL_LM", **options}))
+    kind = options.get("kind", LoraConfig)
+    if kind is LoraConfig:
+        options = {"r": 3, "lora_alpha": 5, "target_modules": ["q_proj"], **options}
+    tuned = get_peft_model(grown(base, rows), kind(task_type="CAUSAL_LM", **{key: value for key, value in options.items() if key != "kind"}))
     torch.manual_seed(32)
     with torch.no_grad():
         for value in tuned.parameters():
