@@ -149,7 +149,7 @@ void fill(std::vector<float>& bounds, const std::vector<double>& squares, double
 /// Floats for vectors, not cleared.
 class Floats {
  public:
-  explicit Floats(std::size_t n) : values_(hwy::AllocateAligned<float>(n)) {
+  explicit Floats(std::size_t n) : values_(hwy::AllocateAligned<float>(std::max<std::size_t>(n, 1))) {
     if (!values_) throw std::bad_alloc();
   }
   float* get() noexcept { return values_.get(); }
@@ -197,7 +197,7 @@ NarrowProduct::NarrowProduct(std::span<const Term> terms, double bound_factor)
                          [](std::size_t rank, const Term& term) { return rank + term.product->right.rank(); }),
          terms.front().product->right.columns()) {
   constexpr std::size_t width = PackedFactor::kPanelColumns;
-  const std::size_t rank = a_.rank(), n_rows = terms.front().product->rows();
+  const std::size_t rank = a_.rank(), n_rows = terms.front().product->rows;
   std::vector<double> roundings(rank), rows(n_rows), columns(stride());  // the latter sums of squares
   b_.resize(n_rows * rank);
   std::size_t first = 0;

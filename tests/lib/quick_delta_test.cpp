@@ -50,8 +50,8 @@ std::optional<std::vector<std::byte>> quickly(const LazyTensor& exact, DType dty
 struct Shape {
   std::uint64_t rows, columns, rank;
 };
-const Shape kShapes[] = {{1, 1, 1},    {3, 5, 2},     {8, 48, 15},    {9, 49, 16},   {31, 47, 17},
-                         {33, 95, 33}, {40, 100, 64}, {64, 257, 100}, {35, 144, 256}};
+const Shape kShapes[] = {{9, 100, 0},  {1, 1, 1},    {3, 5, 2},     {8, 48, 15},    {9, 49, 16},
+                         {31, 47, 17}, {33, 95, 33}, {40, 100, 64}, {64, 257, 100}, {35, 144, 256}};
 
 TEST(QuickDelta, RoundsAsDoublesDo) {
   for_each_simd_target([] {
@@ -62,7 +62,7 @@ TEST(QuickDelta, RoundsAsDoublesDo) {
           for (const double size : {1e-5, 1e-3})
             for (const DType to : {DType::f16, DType::bf16}) {
               const TensorPtr weight = random_tensor(s.rows, s.columns, base, 0.02, 1);
-              const LowRankTerm one{random_tensor(s.rank, s.columns, factors, 1 / std::sqrt(double(s.rank)), 2),
+              const LowRankTerm one{random_tensor(s.rank, s.columns, factors, 1 / std::sqrt(double(s.rank + 1)), 2),
                                     random_tensor(s.rows, s.rank, factors, size, 3), -1.7},
                   two{random_tensor(3, s.columns, DType::f32, 0.01, 4), random_tensor(s.rows, 3, DType::f32, 0.01, 5),
                       0.3};
@@ -120,7 +120,7 @@ Compared compare(const QuickDelta& quick, const std::vector<double>& delta, cons
 
 /// |b| |a| is about `norms`.
 PackedProduct product_of(const Shape& s, double norms, DType dtype, unsigned seed) {
-  const double size = std::sqrt(norms / double(s.rank));
+  const double size = std::sqrt(norms / double(s.rank + 1));
   return {*random_tensor(s.rows, s.rank, dtype, size, seed), *random_tensor(s.rank, s.columns, dtype, size, seed + 1)};
 }
 std::vector<double> product_in_double(const PackedProduct& product, const Shape& s) {
