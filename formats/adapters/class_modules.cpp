@@ -78,6 +78,12 @@ std::string ClassModules::class_name(const std::string& tensor) const {
   return is_head(name) ? name : missing_prefix_ + name;
 }
 
+bool ClassModules::compared() const {
+  constexpr std::array kCompared = {"bloom", "falcon", "gemma3",     "gemma3_text", "gpt2",     "gpt_neox",
+                                    "llama", "llava",  "mistral",    "mixtral",     "olmoe",    "phi",
+                                    "phi3",  "qwen2",  "qwen2_5_vl", "qwen3",       "qwen3_moe"};
+  return one_of(kCompared, type_);
+}
 bool ClassModules::experts_by_name() const {
   constexpr std::array kKnown = {"mixtral", "olmoe", "qwen2_moe", "qwen3_moe"};
   return one_of(kKnown, type_);

@@ -46,6 +46,9 @@ class ClassModules {
   /// Its linear layers are Conv1D, whose weights stand [in, out].
   bool conv1d() const noexcept { return conv1d_; }
 
+  /// Its names here were compared with its class (tests/peers/extract.py); others are those of their files.
+  bool compared() const;
+
   /// PEFT 0.21.2 takes a LoRA of each expert's matrices, which transformers 4 had as modules, for one of its parameters.
   bool experts_by_name() const;
 

@@ -259,6 +259,10 @@ class Extraction {
         made_.notes.push_back("the tuned model's " + std::string(field) + " is " + shown(after) + ", the base's " +
                               shown(before) + ": an adapter has none, so the base needs it");
     }
+    if (!base_.classes.compared())
+      made_.notes.push_back("modules have the names of the files: those of type \"" +
+                            base_.source.checkpoint.config.model_type +
+                            "\" were not compared with its class, so see that PEFT finds them");
     note_vocabulary();
   }
 

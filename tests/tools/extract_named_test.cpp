@@ -133,6 +133,25 @@ TEST(ExtractNamed, AnEmbeddingThatIsTheHeadToo) {
   EXPECT_NE(apart.err.find("'lm_head.weight', which the base's files do not have"), std::string::npos) << apart.err;
 }
 
+TEST(ExtractNamed, NamesOfAClassThatWasNotComparedAreSaidToBe) {
+  for (const auto& [type, notes] : {std::pair{"qwen2", 0u}, std::pair{"exaone4", 1u}}) {
+    SCOPED_TRACE(type);
+    const std::string up = "model.layers.0.mlp.up_proj.weight";
+    Pair pair;
+    pair.config = {{"model_type", type}, {"vocab_size", 16}};
+    pair.base = {f32_tensor("model.embed_tokens.weight", {16, 4}), f32_tensor("lm_head.weight", {16, 4}, 1),
+                 f32_tensor(up, {4, 4})};
+    pair.tuned = pair.base;
+    add_product(pair.tuned.back(), {1, 2, 3, 4}, {1, 0, 2, 1});
+    const Ran ran = pair.extract();
+    ASSERT_EQ(ran.exit, 0) << ran.err;
+    ASSERT_EQ(ran.json()["notes"].size(), notes) << ran.out;
+    if (notes > 0) {
+      EXPECT_NE(ran.json()["notes"][0].get<std::string>().find("\"exaone4\" were not compared"), std::string::npos);
+    }
+  }
+}
+
 TEST(ExtractNamed, WhatNoAdapterSays) {
   struct Case {
     std::string type;
