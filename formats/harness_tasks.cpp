@@ -46,6 +46,14 @@ class Row {
     for (std::size_t i = 0; i < list.size(); ++i) out.push_back(string(pointer + "/" + std::to_string(i)));
     return out;
   }
+  /// At least two: one alone is right whatever the model.
+  std::vector<std::string> choices(const std::string& pointer) const {
+    std::vector<std::string> out = strings(pointer);
+    if (out.size() < 2)
+      fail(pointer, "'" + pointer.substr(1) + "' has one choice, which every model would get right, expected several",
+           "export the data set as docs/eval.md says, or leave the row out");
+    return out;
+  }
   /// Ones, at least one and at most `most`, before zeros.
   std::vector<bool> flags(const std::string& pointer, std::size_t most) const {
     const Json& list = filled(pointer, "a list of 0 and 1");
@@ -126,9 +134,14 @@ std::string without_wikihow_marks(std::string_view text) {
 HarnessRow arc_row(const Row& row) {
   HarnessRow out;
   out.question = "Question: " + row.string("/question") + "\nAnswer:";
-  out.choices = row.strings("/choices/text");
+  out.choices = row.choices("/choices/text");
   const std::vector<std::string> labels = row.strings("/choices/label");
   same_size(row, "/choices/label", labels.size(), out.choices.size());
+  for (std::size_t i = 1; i < labels.size(); ++i)
+    if (std::find(labels.begin(), labels.begin() + std::ptrdiff_t(i), labels[i]) != labels.begin() + std::ptrdiff_t(i))
+      row.fail("/choices/label/" + std::to_string(i),
+               "the label '" + labels[i] + "' stands twice, and the answer could be either",
+               "give each choice its own label, as the data set has them");
   const std::string key = row.string("/answerKey");
   const auto gold = std::ranges::find(labels, key);
   if (gold == labels.end())
@@ -142,7 +155,7 @@ HarnessRow hellaswag_row(const Row& row) {
   HarnessRow out;
   out.question = without_wikihow_marks(row.string("/activity_label") + ": " + row.string("/ctx_a") + " " +
                                        python_capitalize(row.string("/ctx_b")));
-  for (const std::string& ending : row.strings("/endings")) out.choices.push_back(without_wikihow_marks(ending));
+  for (const std::string& ending : row.choices("/endings")) out.choices.push_back(without_wikihow_marks(ending));
   out.gold = row.index("/label", out.choices.size());
   return out;
 }
@@ -167,7 +180,7 @@ HarnessRow mmlu_row(const Row& row) {
 HarnessRow truthfulqa_row(const Row& row, const std::string& targets) {
   HarnessRow out;
   out.question = std::string(kTruthfulQaPrompt) + "\n\nQ: " + row.string("/question") + "\nA:";
-  out.choices = row.strings("/" + targets + "/choices");
+  out.choices = row.choices("/" + targets + "/choices");
   out.is_true = row.flags("/" + targets + "/labels", targets == "mc1_targets" ? 1 : out.choices.size() - 1);
   same_size(row, "/" + targets + "/labels", out.is_true.size(), out.choices.size());
   return out;

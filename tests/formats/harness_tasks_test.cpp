@@ -153,7 +153,7 @@ TEST(HarnessTasks, Refusals) {
                     mmlu = R"({"question": "q", "subject": "s", "choices": ["a", "b", "c", "d"], "answer": 3})",
                     swag =
                         R"({"activity_label": "l", "ctx_a": "a", "ctx_b": "b", "endings": ["x", "y"], "label": "1"})",
-                    truth = R"({"question": "q", "mc1_targets": {"choices": ["a"], "labels": [1]}, )"
+                    truth = R"({"question": "q", "mc1_targets": {"choices": ["a", "c"], "labels": [1,0]}, )"
                             R"("mc2_targets": {"choices": ["a", "b"], "labels": [1, 0]}})";
   for (const std::string& good : {arc, mmlu, swag, truth}) EXPECT_EQ(refusal(good), "");
   EXPECT_NE(refusal(arc + "\n" + mmlu).find("rows.jsonl:2:1: is a row of mmlu among rows of arc"), std::string::npos);
@@ -170,6 +170,20 @@ TEST(HarnessTasks, Refusals) {
   EXPECT_NE(bent(arc, "\"a\"", "7").find("rows.jsonl:1:40: 'choices/text/0' is 7, expected a string"),
             std::string::npos)
       << bent(arc, "\"a\"", "7");
+  // what would be right whatever the model, or either of two: each with its line and column
+  EXPECT_NE(bent(arc, R"(["a", "b"], "label": ["A", "B"])", R"(["b"], "label": ["B"])")
+                .find("rows.jsonl:1:39: 'choices/text' has one choice, which every model would get right"),
+            std::string::npos)
+      << bent(arc, R"(["a", "b"], "label": ["A", "B"])", R"(["b"], "label": ["B"])");
+  EXPECT_NE(bent(swag, R"(["x", "y"], "label": "1")", R"(["x"], "label": "0")").find("'endings' has one choice"),
+            std::string::npos);
+  EXPECT_NE(bent(truth, R"(["a", "c"], "labels": [1,0])", R"(["a"], "labels": [1])")
+                .find("'mc1_targets/choices' has one choice"),
+            std::string::npos);
+  EXPECT_NE(bent(arc, R"(["A", "B"])", R"(["B", "B"])")
+                .find("rows.jsonl:1:66: the label 'B' stands twice, and the answer could be either; give each choice"),
+            std::string::npos)
+      << bent(arc, R"(["A", "B"])", R"(["B", "B"])");
   for (const char* label : {"\"\"", "2", "-1", "\"x\"", "null", "0.5", "1e0"})
     EXPECT_NE(bent(swag, "\"1\"", label).find("expected the number of the right answer, 0 to 1"), std::string::npos)
         << label;
@@ -183,10 +197,10 @@ TEST(HarnessTasks, Refusals) {
               std::string::npos)
         << bent(truth, "[1, 0]", labels);
   for (const char* labels : {"[0]", "[1, 1]", "[0, 1]"})
-    EXPECT_NE(bent(truth, "[1]", labels).find("rows.jsonl:1:"), std::string::npos) << labels;
-  EXPECT_NE(bent(truth, "[1]", "[0]").find("'mc1_targets/labels' is [0], expected 1 for the right choices"),
+    EXPECT_NE(bent(truth, "[1,0]", labels).find("rows.jsonl:1:"), std::string::npos) << labels;
+  EXPECT_NE(bent(truth, "[1,0]", "[0]").find("'mc1_targets/labels' is [0], expected 1 for the right choices"),
             std::string::npos)
-      << bent(truth, "[1]", "[0]");
+      << bent(truth, "[1,0]", "[0]");
   EXPECT_NE(bent(truth, "[1, 0]", "[1]").find("'mc2_targets/labels' has 1 in it"), std::string::npos);
   EXPECT_NE(bent(swag, "\"b\"", "\"\xc3\x9f\"").find("rows.jsonl:1: the case of '\xc3\x9f' is several characters"),
             std::string::npos)
