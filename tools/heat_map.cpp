@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 
+#include "tools/escape.h"
 #include "tools/svg.h"
 
 namespace ropewalk::tools {
@@ -27,7 +28,7 @@ std::string color(double share) {
 }
 
 std::string words(double x, double y, const std::string& css, const std::string& text) {
-  return "<text x=\"" + svg_px(x) + "\" y=\"" + svg_px(y) + "\" class=\"" + css + "\">" + svg_text(text) + "</text>\n";
+  return "<text x=\"" + svg_px(x) + "\" y=\"" + svg_px(y) + "\" class=\"" + css + "\">" + xml_text(text) + "</text>\n";
 }
 
 std::string percent(double share) { return std::isnan(share) ? "-" : std::to_string(std::lround(share * 100)) + "%"; }

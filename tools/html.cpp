@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "tools/one_line.h"
+#include "tools/escape.h"
 #include "tools/render.h"
 #include "tools/svg.h"
 #include "tools/units.h"
@@ -45,7 +45,7 @@ std::string lines_of(const std::string& text) {
   std::string out;
   for (std::size_t at = 0; at <= text.size();) {
     const std::size_t end = std::min(text.find('\n', at), text.size());
-    out += (at > 0 ? "\n" : "") + svg_text(text.substr(at, end - at));
+    out += (at > 0 ? "\n" : "") + xml_text(text.substr(at, end - at));
     at = end + 1;
   }
   return out;
@@ -55,7 +55,8 @@ std::string cell(const std::string& text, const Table::Column& column, const cha
   std::string kind = column.number ? "number" : "";
   if (text == "FAIL" || text == "inconclusive") kind += kind.empty() ? "fail" : " fail";
   if (text == "pass") kind += kind.empty() ? "pass" : " pass";
-  return std::string("<") + tag + (kind.empty() ? "" : " class=\"" + kind + "\"") + ">" + svg_text(text) + "</" + tag +
+  if (kind.empty() && text.size() <= kShort) kind = "short";
+  return std::string("<") + tag + (kind.empty() ? "" : " class=\"" + kind + "\"") + ">" + xml_text(text) + "</" + tag +
          ">";
 }
 
@@ -89,10 +90,10 @@ std::string render_html(const Output& output) {
   std::string out =
       "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" "
       "content=\"width=device-width, initial-scale=1\">\n<title>" +
-      svg_text(name + of) + "</title>\n<style>" + kStyle + "</style>\n</head>\n<body>\n<h1>" + svg_text(name) +
+      xml_text(name + of) + "</title>\n<style>" + kStyle + "</style>\n</head>\n<body>\n<h1>" + xml_text(name) +
       "</h1>\n" + verdict_html(output);
   for (const std::string& warning : each_once(output.warnings))
-    out += "<p class=\"warning\">warning: " + svg_text(warning) + "</p>\n";
+    out += "<p class=\"warning\">warning: " + xml_text(warning) + "</p>\n";
   if (!output.drawings.empty()) {
     out += "<div class=\"drawings\">\n";
     for (const Drawing& drawing : output.drawings)

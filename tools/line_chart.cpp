@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "tools/escape.h"
 #include "tools/svg.h"
 #include "tools/units.h"
 
@@ -109,7 +110,7 @@ class Plot {
  private:
   void text(double x, double y, const std::string& words, const std::string& kind) {
     body_ += "<text x=\"" + svg_px(x) + "\" y=\"" + svg_px(y) + "\"" + (kind.empty() ? "" : " class=\"" + kind + "\"") +
-             ">" + svg_text(words) + "</text>\n";
+             ">" + xml_text(words) + "</text>\n";
   }
   void line(double x1, double y1, double x2, double y2, const std::string& kind) {
     body_ += "<line class=\"" + kind + "\" x1=\"" + svg_px(x1) + "\" y1=\"" + svg_px(y1) + "\" x2=\"" + svg_px(x2) +

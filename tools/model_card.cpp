@@ -5,6 +5,7 @@
 #include "formats/synthetic.h"
 #include "lib/file.h"
 #include "tools/describe.h"
+#include "tools/escape.h"
 #include "tools/render.h"
 #include "tools/units.h"
 
@@ -54,10 +55,10 @@ std::string model_card(const formats::Source& source, const std::string& name, c
     table.rows.push_back({"context", std::to_string(config.context) + " tokens"});
     table.rows.push_back({"rope", rope.empty() ? describe(config.rope) : rope});
   }
-  std::string card = original.front_matter + (original.front_matter.empty() ? "" : "\n") + "# " + name +
+  std::string card = original.front_matter + (original.front_matter.empty() ? "" : "\n") + "# " + markdown_text(name) +
                      "\n\nThis model was " + what + " with ropewalk " ROPEWALK_VERSION ".\n\n" +
                      (source.synthetic ? formats::kSyntheticDescription + std::string("\n\n") : "") +
-                     render_table(table);
+                     markdown_table(table);
   if (original.body.find_first_not_of(" \n\r\t") != std::string::npos)
     card += "\n## Card of " + model_name(source) + "\n\n" + original.body;
   return card;

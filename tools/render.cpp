@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "tools/escape.h"
 #include "tools/one_line.h"
 
 namespace ropewalk::tools {
@@ -18,28 +19,33 @@ std::string padded(const std::string& text, std::size_t to, bool right) {
   return right ? space + text : text + space;
 }
 
-std::string escaped_cell(std::string text) {
-  for (std::size_t at = 0; (at = text.find('|', at)) != std::string::npos; at += 2) text.insert(at, "\\");
-  return one_line(std::move(text));
-}
-
-std::string escaped_xml(const std::string& text) {
+/// What a terminal is shown of a cell: `|` alone would end it.
+std::string plain_cell(const std::string& text) {
   std::string out;
-  for (char c : text) switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
-      default: out += static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\t' ? '?' : c;
-    }
+  for (const char c : one_line(text)) out += c == '|' ? std::string("\\|") : std::string(1, c);
   return out;
 }
 
-std::string csv_cell(const std::string& text) {
-  if (text.find_first_of(",\"\n\r") == std::string::npos) return text;
-  std::string out = "\"";
-  for (char c : text) out += c == '"' ? std::string("\"\"") : std::string(1, c);
-  return out + "\"";
+/// The table with its cells as `cell` writes them.
+std::string table_of(const Table& table, std::string (*cell)(const std::string&)) {
+  std::vector<std::size_t> widths;
+  for (const auto& column : table.columns) widths.push_back(std::max<std::size_t>(3, width(cell(column.heading))));
+  for (const auto& row : table.rows)
+    for (std::size_t c = 0; c < row.size(); ++c) widths[c] = std::max(widths[c], width(cell(row[c])));
+  std::string out = "|", rule = "|";
+  for (std::size_t c = 0; c < widths.size(); ++c) {
+    const bool right = table.columns[c].number;
+    out += " " + padded(cell(table.columns[c].heading), widths[c], right) + " |";
+    rule += " " + std::string(widths[c] - (right ? 1 : 0), '-') + (right ? ": |" : " |");
+  }
+  out += "\n" + rule + "\n";
+  for (const auto& row : table.rows) {
+    out += "|";
+    for (std::size_t c = 0; c < row.size(); ++c)
+      out += " " + padded(cell(row[c]), widths[c], table.columns[c].number) + " |";
+    out += "\n";
+  }
+  return out;
 }
 
 }  // namespace
@@ -66,27 +72,7 @@ std::string json_text(const Json& value, int indent) {
   return value.dump(indent, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
-std::string render_table(const Table& table) {
-  std::vector<std::size_t> widths;
-  for (const auto& column : table.columns)
-    widths.push_back(std::max<std::size_t>(3, width(escaped_cell(column.heading))));
-  for (const auto& row : table.rows)
-    for (std::size_t c = 0; c < row.size(); ++c) widths[c] = std::max(widths[c], width(escaped_cell(row[c])));
-  std::string out = "|", rule = "|";
-  for (std::size_t c = 0; c < widths.size(); ++c) {
-    const bool right = table.columns[c].number;
-    out += " " + padded(escaped_cell(table.columns[c].heading), widths[c], right) + " |";
-    rule += " " + std::string(widths[c] - (right ? 1 : 0), '-') + (right ? ": |" : " |");
-  }
-  out += "\n" + rule + "\n";
-  for (const auto& row : table.rows) {
-    out += "|";
-    for (std::size_t c = 0; c < row.size(); ++c)
-      out += " " + padded(escaped_cell(row[c]), widths[c], table.columns[c].number) + " |";
-    out += "\n";
-  }
-  return out;
-}
+std::string markdown_table(const Table& table) { return table_of(table, markdown_text); }
 
 std::string render_text(const Output& output) {
   std::string out;
@@ -96,7 +82,7 @@ std::string render_text(const Output& output) {
       out += (after_table ? "\n" : "") + plain_lines(*text) + "\n";
       after_table = false;
     } else {
-      out += (out.empty() ? "" : "\n") + render_table(std::get<Table>(block));
+      out += (out.empty() ? "" : "\n") + table_of(std::get<Table>(block), plain_cell);
       after_table = true;
     }
   }
@@ -105,12 +91,11 @@ std::string render_text(const Output& output) {
 
 std::string render_markdown(const Output& output) {
   std::string out = "# ropewalk " + output.command + "\n";
-  for (const std::string& warning : output.warnings) out += "\n> warning: " + one_line(warning) + "\n";
+  for (const std::string& warning : output.warnings) out += "\n> warning: " + markdown_text(warning) + "\n";
   for (const auto& block : output.blocks) {
     if (const auto* text = std::get_if<std::string>(&block))
-      out += text->find('\n') == std::string::npos ? "\n" + plain_lines(*text) + "\n"
-                                                   : "\n```\n" + plain_lines(*text) + "\n```\n";
-    else out += "\n" + render_table(std::get<Table>(block));
+      out += "\n" + (text->find('\n') == std::string::npos ? markdown_text(*text) : markdown_fence(*text)) + "\n";
+    else out += "\n" + markdown_table(std::get<Table>(block));
   }
   return out + "\n*ropewalk " ROPEWALK_VERSION "*\n";
 }
@@ -119,10 +104,10 @@ std::string render_csv(const Output& output) {
   std::string out;
   const auto add = [&](const Table& table) {
     if (!out.empty()) out += "\r\n";
-    for (std::size_t c = 0; c < table.columns.size(); ++c) out += (c ? "," : "") + csv_cell(table.columns[c].heading);
+    for (std::size_t c = 0; c < table.columns.size(); ++c) out += (c ? "," : "") + csv_field(table.columns[c].heading);
     out += "\r\n";
     for (const auto& row : table.rows) {
-      for (std::size_t c = 0; c < row.size(); ++c) out += (c ? "," : "") + csv_cell(row[c]);
+      for (std::size_t c = 0; c < row.size(); ++c) out += (c ? "," : "") + csv_field(row[c]);
       out += "\r\n";
     }
   };
@@ -145,11 +130,11 @@ std::string render_junit(const Output& output) {
                     std::to_string(output.error ? 0 : failed) + "\" errors=\"" +
                     std::to_string(output.error ? failed : 0) + "\">\n";
   for (const Check& check : checks) {
-    out += "    <testcase classname=\"ropewalk." + output.command + "\" name=\"" + escaped_xml(check.name) + "\"";
-    out += check.pass ? "/>\n" : "><" + kind + " message=\"" + escaped_xml(check.message) + "\"/></testcase>\n";
+    out += "    <testcase classname=\"ropewalk." + output.command + "\" name=\"" + xml_text(check.name) + "\"";
+    out += check.pass ? "/>\n" : "><" + kind + " message=\"" + xml_text(check.message) + "\"/></testcase>\n";
   }
   std::string warnings;
-  for (const std::string& warning : output.warnings) warnings += "warning: " + escaped_xml(one_line(warning)) + "\n";
+  for (const std::string& warning : output.warnings) warnings += "warning: " + xml_text(warning) + "\n";
   if (!warnings.empty()) out += "    <system-out>" + warnings + "</system-out>\n";
   return out + "  </testsuite>\n</testsuites>\n";
 }

@@ -29,7 +29,7 @@ struct Drawing {
   std::string svg;
 };
 
-/// One thing that was checked, for JUnit.
+/// One thing that was checked, for JUnit and SARIF.
 struct Check {
   std::string name;
   bool pass = false;
@@ -69,7 +69,8 @@ std::string render_csv(const Output& output);
 /// JUnit: one test case per check; a command without checks is one case that passed. Of an error the checks are errors,
 /// not failures.
 std::string render_junit(const Output& output);
-std::string render_table(const Table& table);
+/// Of a table as render_markdown writes it.
+std::string markdown_table(const Table& table);
 /// One page that needs nothing beside it and no script, light or dark as the viewer prefers: verdict, warnings,
 /// drawings, then the blocks.
 std::string render_html(const Output& output);

@@ -6,6 +6,7 @@
 
 #include "lib/rope_bands.h"
 #include "tools/one_line.h"
+#include "tools/escape.h"
 #include "tools/svg.h"
 #include "tools/units.h"
 
@@ -133,7 +134,7 @@ class Panel {
 
   void text(double at_x, double at_y, const std::string& words, const std::string& attributes = "") {
     body_ += "<text x=\"" + svg_px(at_x) + "\" y=\"" + svg_px(at_y) + "\"" +
-             (attributes.empty() ? "" : " " + attributes) + ">" + svg_text(words) + "</text>\n";
+             (attributes.empty() ? "" : " " + attributes) + ">" + xml_text(words) + "</text>\n";
   }
   void line(double x1, double y1, double x2, double y2, const std::string& kind) {
     body_ += "<line class=\"" + kind + "\" x1=\"" + svg_px(x1) + "\" y1=\"" + svg_px(y1) + "\" x2=\"" + svg_px(x2) +
@@ -293,7 +294,7 @@ std::string drawing(const std::string& title, double height, const std::string& 
 }
 
 std::string heading(const std::string& words) {
-  return "<text x=\"" + svg_px(kLeft) + "\" y=\"30.00\" class=\"title\">" + svg_text(words) + "</text>\n";
+  return "<text x=\"" + svg_px(kLeft) + "\" y=\"30.00\" class=\"title\">" + xml_text(words) + "</text>\n";
 }
 
 }  // namespace

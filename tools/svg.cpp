@@ -1,21 +1,9 @@
 #include "tools/svg.h"
 
-#include "tools/one_line.h"
+#include "tools/escape.h"
 #include "tools/units.h"
 
 namespace ropewalk::tools {
-
-std::string svg_text(const std::string& text) {
-  std::string out;
-  for (const char c : one_line(text)) {
-    if (c == '&') out += "&amp;";
-    else if (c == '<') out += "&lt;";
-    else if (c == '>') out += "&gt;";
-    else if (c == '"') out += "&quot;";
-    else out += c;
-  }
-  return out;
-}
 
 std::string ending(const std::string& text, std::size_t letters) {
   std::size_t from = text.size() > letters ? text.size() - letters : 0;
@@ -73,7 +61,7 @@ std::string svg_style() {
 std::string svg_image(const std::string& title, double width, double height, const std::string& body) {
   const std::string size = "width=\"" + svg_px(width) + "\" height=\"" + svg_px(height) + "\"";
   return "<svg xmlns=\"http://www.w3.org/2000/svg\" " + size + " viewBox=\"0 0 " + svg_px(width) + " " +
-         svg_px(height) + "\">\n<title>" + svg_text(title) + "</title>\n" + svg_style() + "<rect class=\"paper\" " +
+         svg_px(height) + "\">\n<title>" + xml_text(title) + "</title>\n" + svg_style() + "<rect class=\"paper\" " +
          size + "/>\n" + body + "</svg>\n";
 }
 

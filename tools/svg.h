@@ -4,8 +4,6 @@
 
 namespace ropewalk::tools {
 
-/// Any text as it stands in an SVG: on one line, its markup escaped.
-std::string svg_text(const std::string& text);
 /// The end of a long path, which tells more than its beginning.
 std::string ending(const std::string& text, std::size_t letters);
 /// The one style of all drawings, light or dark as the viewer prefers: several may stand in one page. Colours c0 to c7 stay
