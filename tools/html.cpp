@@ -18,6 +18,7 @@ body{margin:0 auto;max-width:66rem;padding:1rem;background:var(--paper);color:va
 h1{font-size:1.4rem;margin:.2rem 0}
 .verdict{font-weight:700;margin:.2rem 0 1rem}
 .pass{color:var(--good)}.fail{color:var(--bad)}
+tr:has(>.fail)>td:first-child{color:var(--bad)}
 .warning{border-left:4px solid var(--bad);padding:.2rem .8rem;margin:.5rem 0;background:var(--box)}
 p{white-space:pre-wrap}
 p,td,.warning{overflow-wrap:anywhere}
@@ -25,8 +26,9 @@ p,td,.warning{overflow-wrap:anywhere}
 pre{background:var(--box);border-radius:6px;padding:.8rem;white-space:pre-wrap;overflow-wrap:anywhere;font-size:.85rem}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums}
 th,td{padding:.3rem .7rem;border-bottom:1px solid var(--line);text-align:left;overflow-wrap:normal}
-.number{text-align:right;white-space:nowrap}
-th,th.number:first-child,td:first-child{white-space:normal;overflow-wrap:anywhere}
+.number{text-align:right}
+.number,.short{white-space:nowrap}
+th:first-child,td:first-child{white-space:normal;overflow-wrap:anywhere}
 th{color:var(--quiet);font-weight:600}
 th:first-child,td:first-child{min-width:8rem}
 .drawings{display:flex;flex-wrap:wrap;gap:1rem;margin:1rem 0}
@@ -34,12 +36,16 @@ figure{margin:0;border:1px solid var(--line);border-radius:6px;overflow-x:auto;m
 figure svg{display:block;max-width:100%;height:auto}
 figure.wide svg{max-width:none}
 footer{color:var(--quiet);font-size:.85rem;margin-top:2rem}
-@media (min-width:66rem){figure.small{flex:1 1 30rem;max-width:40rem}figure.small svg{width:100%}}
+@media (min-width:66rem){figure.small{flex:1 1 30rem}figure.small svg{width:100%}}
 @media print{figure{break-inside:avoid}}
 )";
 
 /// Broader than a phone by half: scrolled rather than shrunk to letters nobody can read.
 constexpr double kWide = 560;
+/// What a narrower one may grow by where there is room: letters of the page's size.
+constexpr double kGrowth = 1.35;
+/// Letters of a cell that is not worth breaking.
+constexpr std::size_t kShort = 20;
 
 std::string lines_of(const std::string& text) {
   std::string out;
@@ -97,14 +103,17 @@ std::string render_html(const Output& output) {
   if (!output.drawings.empty()) {
     out += "<div class=\"drawings\">\n";
     for (const Drawing& drawing : output.drawings)
-      out += std::string("<figure class=\"") + (drawing.width > kWide ? "wide" : "small") + "\">" + drawing.svg +
-             "</figure>\n";
+      out += (drawing.width > kWide ? std::string("<figure class=\"wide\">")
+                                    : "<figure class=\"small\" style=\"max-width:min(100%," +
+                                          svg_px(drawing.width * kGrowth) + "px)\">") +
+             drawing.svg + "</figure>\n";
     out += "</div>\n";
   }
   for (const auto& block : output.blocks) {
     if (const auto* text = std::get_if<std::string>(&block))
-      out += text->find('\n') == std::string::npos ? "<p>" + svg_text(*text) + "</p>\n"
-                                                   : "<pre>" + lines_of(*text) + "</pre>\n";
+      out += text->find('\n') == std::string::npos
+                 ? (text->starts_with("FAIL") ? "<p class=\"fail\">" : "<p>") + xml_text(*text) + "</p>\n"
+                 : "<pre>" + lines_of(*text) + "</pre>\n";
     else out += table_html(std::get<Table>(block));
   }
   return out + "<footer>ropewalk " ROPEWALK_VERSION "</footer>\n</body>\n</html>\n";
