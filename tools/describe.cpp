@@ -214,4 +214,10 @@ std::string model_name(const formats::Source& source) {
   return without_type(shard ? shard->stem : fs::path(source.spec.model).stem().string());
 }
 
+std::string described_by(const formats::Source& source) {
+  if (source.gguf) return source.gguf->files.front()->path();
+  if (source.hf) return (source.hf->folder / "config.json").lexically_normal().string();
+  return source.spec.model;
+}
+
 }  // namespace ropewalk::tools

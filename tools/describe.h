@@ -33,5 +33,7 @@ double adapter_scale(const formats::Source& source, std::size_t i);
 /// The name files are called after: the folder's, the file's stem (shard numbers and type removed) or the last part of
 /// org/name.
 std::string model_name(const formats::Source& source);
+/// The file that says what a source is, for reports that point at one: the GGUF itself, a folder's configuration.
+std::string described_by(const formats::Source& source);
 
 }  // namespace ropewalk::tools

@@ -11,6 +11,7 @@
 #include "lib/sha256.h"
 #include "tools/commands.h"
 #include "tools/common_options.h"
+#include "tools/describe.h"
 #include "tools/eval_results.h"
 #include "tools/placed_gates.h"
 #include "tools/served_context.h"
@@ -249,7 +250,7 @@ std::string shots_text(const std::vector<TaskResult>& results) {
 }
 
 int run_eval(const EvalOptions& options, Io& io) {
-  check_reports(options.common);
+  check_reports(options.common, {.sarif = true});
   (void)shots_of(options.shots, HarnessTask::arc);  // its spelling, before any byte is read
   SweepDevice device = choose_device(options.device);
   keep_sweeps(options.kept, options.common, device, io);
@@ -300,6 +301,7 @@ int run_eval(const EvalOptions& options, Io& io) {
       PlacedFigure& one =
           placed.emplace_back(PlacedFigure{table.rows.front().front(), figure.name, task_name(result.task),
                                            task_name(result.task), value, FigureKind::share});
+      one.file = described_by(source);
       if (!error || std::isnan(value)) continue;
       const double half = verify::kNormal95 * *error;
       one.interval = {std::max(0.0, value - half), std::min(1.0, value + half)};

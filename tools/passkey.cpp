@@ -8,6 +8,7 @@
 #include "lib/split_mix.h"
 #include "tools/commands.h"
 #include "tools/common_options.h"
+#include "tools/describe.h"
 #include "tools/heat_map.h"
 #include "tools/placed_gates.h"
 #include "tools/served_context.h"
@@ -138,6 +139,7 @@ struct SourceCells {
   std::vector<Cell> lengths;             // [context]
   std::vector<std::vector<Cell>> cells;  // [context][depth]
   std::vector<Json> questions;           // [context], an array each
+  std::string file = {};                 // that says what the source is
 };
 
 /// One source's answers; the windows of all lengths share a sweep, as far as memory allows.
@@ -161,6 +163,7 @@ SourceCells answer_all(const formats::Source& source, const std::vector<verify::
       },
       device, common, io);
   SourceCells out{source.spec.text, std::vector<Cell>(n_contexts), {}, std::vector<Json>(n_contexts, Json::array())};
+  out.file = described_by(source);
   out.cells.assign(n_contexts, std::vector<Cell>(n_depths));
   const std::size_t each = tasks.size() / (n_contexts * n_depths);
   for (std::size_t task = 0; task < tasks.size(); ++task) {
@@ -254,6 +257,7 @@ std::vector<PlacedFigure> figures_of(const std::vector<SourceCells>& all, const 
       const Cell& cell = source.lengths[context];
       figures.push_back({source.name, "accuracy", std::to_string(contexts[context]), contexts[context], cell.accuracy(),
                          FigureKind::share});
+      figures.back().file = source.file;
       if (cell.unjudged == 0)
         figures.back().interval = verify::share_interval(double(cell.correct), double(cell.asked));
     }
@@ -282,7 +286,7 @@ Corpus haystack_text(const PasskeyOptions& options, const Io& io) {
 }
 
 void check(const PasskeyOptions& options) {
-  check_reports(options.common, {.drawings = true});
+  check_reports(options.common, {.sarif = true, .drawings = true});
   if (options.svg && std::filesystem::path(*options.svg).extension() != ".svg")
     throw Error(ErrorKind::usage, {}, "--svg '" + *options.svg + "' is no name of a drawing", "give NAME.svg");
   if (options.svg) PendingFile probe(*options.svg, 1, {.overwrite = options.common.overwrite, .sync = false});

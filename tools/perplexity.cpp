@@ -206,7 +206,7 @@ void say(std::string line, Output& output, const CommonOptions& common, const Io
 }
 
 int run_perplexity(const PerplexityOptions& options, Io& io) {
-  check_reports(options.common, {.drawings = true});
+  check_reports(options.common, {.sarif = true, .drawings = true});
   std::vector<int> contexts = options.contexts ? parse_contexts(*options.contexts) : std::vector<int>{};
   const auto protocols = parse_protocols(options.protocols);
   if (options.sources.size() > 1 && (!options.modifiers.adapters.empty() || options.modifiers.rope))

@@ -5,6 +5,7 @@
 #include <iterator>
 #include <limits>
 
+#include "tools/describe.h"
 #include "tools/served_context.h"
 #include "tools/units.h"
 #include "tools/window_scores.h"
@@ -99,7 +100,8 @@ int WindowOptions::asked_stride() const { return truncate ? std::numeric_limits<
 
 SourceResults evaluate(const Opened& opened, const std::vector<int>& contexts, verify::Protocol protocol,
                        const WindowOptions& options, SweepDevice& device, const CommonOptions& common, const Io& io) {
-  SourceResults out{opened.source.spec.text, opened.is_baseline, opened.as_baseline, 0, {}};
+  SourceResults out{opened.source.spec.text,    opened.is_baseline, opened.as_baseline, 0, {},
+                    described_by(opened.source)};
   out.results.resize(contexts.size());
   if (opened.is_baseline) out.own_context = context_of(std::nullopt, opened.source.checkpoint);
   const std::size_t most =
@@ -202,7 +204,8 @@ std::vector<PlacedFigure> figures_of(const ProtocolResults& results, bool with_p
       const verify::PerplexityResult& result = *source.results[i];
       const auto add = [&](const char* figure, double value, FigureKind kind,
                            std::optional<verify::Interval> interval) {
-        figures.push_back({name, figure, std::to_string(result.context), result.context, value, kind, interval});
+        figures.push_back(
+            {name, figure, std::to_string(result.context), result.context, value, kind, interval, source.file});
       };
       add("ppl", result.perplexity, FigureKind::number, result.interval);
       if (result.last && result.last->tokens > 0)

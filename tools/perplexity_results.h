@@ -39,6 +39,7 @@ struct SourceResults {
   bool is_baseline = false, as_baseline = true;  // Opened's
   int own_context = 0;                           // that the source serves
   std::vector<std::optional<verify::PerplexityResult>> results;
+  std::string file = {};  // that says what the source is
 };
 /// At those of `contexts` it is asked for: a baseline at those it serves. The windows of all lengths share one sweep, as
 /// far as memory allows.

@@ -9,6 +9,7 @@
 #include "lib/nearest_word.h"
 #include "lib/plural.h"
 #include "tools/gate_options.h"
+#include "tools/sarif.h"
 #include "tools/units.h"
 
 namespace ropewalk::tools {
@@ -92,7 +93,7 @@ bool judge_placed(const std::vector<PlacedGate>& gates, const std::vector<Placed
           confident = end, found += "; with 95 % confidence " + words + value_text(end, figure.kind);
         else found += "; too little was scored for a confidence bound";
       }
-      output.checks.push_back({name, pass, found});
+      output.checks.push_back({name, pass, found, figure.name, figure.file});
       output.text((pass ? "passed " : "FAILED ") + name + " is " + found);
       output.body["gates"].push_back({{"source", figure.source},
                                       {"name", figure.name},
@@ -105,7 +106,8 @@ bool judge_placed(const std::vector<PlacedGate>& gates, const std::vector<Placed
       all = all && pass;
     }
     if (any) continue;
-    output.checks.push_back({gate.text, false, "nothing to hold it against"});
+    output.checks.push_back(
+        {gate.text, false, "nothing to hold it against", gate.name, figures.empty() ? "" : figures.front().file});
     output.text("FAILED " + gate.text + ": nothing to hold it against");
     all = false;
   }
@@ -117,6 +119,7 @@ int judge_and_emit(const Judged& judged, SweepDevice& device, const CommonOption
   const bool pass = judge_placed(judged.gates, judged.figures, judged.place_key, output);
   output.body["device"] = device_json(device);
   output.body["unmerged"] = judged.unmerged;
+  output.sarif = sarif_log(output.checks);
   emit(output, common, io);
   forget_sweeps(device);
   return pass ? 0 : 1;

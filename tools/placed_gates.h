@@ -49,6 +49,7 @@ struct PlacedFigure {
   double value = 0;
   FigureKind kind = FigureKind::number;
   std::optional<verify::Interval> interval = {};  // of longer texts, or more rows, of the kind; nullopt: not known
+  std::string file = {};                          // that the source is of, for SARIF
 };
 /// Holds the value of every figure against every gate that names it, and says beside it the end of its interval on the
 /// limit's side: a line and a check each, and body["gates"] with the place under `place_key`. True if all passed; a gate

@@ -34,6 +34,7 @@ struct Check {
   std::string name;
   bool pass = false;
   std::string message;
+  std::string rule = {}, file = {};  // of SARIF: what kind of check it is, and the file that is judged
 };
 
 /// What a command found out: once as JSON, once as blocks for people. Renderers below never look inside the JSON.

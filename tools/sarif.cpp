@@ -34,7 +34,7 @@ Json sarif_log(const std::vector<SarifRule>& rules, const std::vector<SarifResul
   Json all_results = Json::array();
   for (const SarifResult& result : results) {
     Json physical = {{"artifactLocation", {{"uri", uri_of(result.file)}}}};
-    if (result.line > 0) physical["region"] = {{"startLine", result.line}, {"startColumn", result.column}};
+    physical["region"] = {{"startLine", std::max(1, result.line)}, {"startColumn", std::max(1, result.column)}};
     Json location = {{"physicalLocation", physical}};
     if (!result.pointer.empty())
       location["logicalLocations"] = Json::array({Json{{"fullyQualifiedName", result.pointer}}});
@@ -55,6 +55,18 @@ Json sarif_log(const std::vector<SarifRule>& rules, const std::vector<SarifResul
                                          {"rules", all_rules}}}}},
                                      {"columnKind", "unicodeCodePoints"},
                                      {"results", all_results}}})}};
+}
+
+Json sarif_log(const std::vector<Check>& checks) {
+  std::vector<SarifRule> rules;
+  std::vector<SarifResult> results;
+  for (const Check& check : checks) {
+    if (std::ranges::find(rules, check.rule, &SarifRule::id) == rules.end())
+      rules.push_back({check.rule, check.rule, "The figure " + check.rule + " keeps within the bound asked for.",
+                       "What it is of, and how it is measured, is in docs/protocols.md.", "error"});
+    if (!check.pass) results.push_back({check.rule, "error", check.name + ": " + check.message, check.file});
+  }
+  return sarif_log(rules, results);
 }
 
 }  // namespace ropewalk::tools

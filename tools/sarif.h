@@ -4,10 +4,9 @@
 #include <vector>
 
 #include "formats/json.h"
+#include "tools/render.h"
 
 namespace ropewalk::tools {
-
-using formats::Json;
 
 // What code scanning reads: SARIF 2.1.0 (OASIS standard of 2020-03-27).
 
@@ -18,11 +17,13 @@ struct SarifRule {
 struct SarifResult {
   std::string rule;  // id of one of the rules
   std::string level, message, file;
-  int line = 0, column = 0;  // from 1; line 0: of the file as a whole
+  int line = 0, column = 0;  // from 1; line 0: of the file as a whole, which code scanning shows at its first line
   std::string pointer = {};  // within the file; empty: none
   Json properties = Json::object();
 };
 /// A whole log of one run: every rule, every result.
 Json sarif_log(const std::vector<SarifRule>& rules, const std::vector<SarifResult>& results);
+/// The log of a command whose gates are its checks: a rule for each kind, a result for each check that did not pass.
+Json sarif_log(const std::vector<Check>& checks);
 
 }  // namespace ropewalk::tools

@@ -272,10 +272,6 @@ void check(const VerifyOptions& options, Level level) {
   if (options.baseline && level != Level::logits)
     refuse("--baseline bounds figures of the logits, and --level is " + options.level, "leave one of them out");
   worse_share(options);
-  for (const std::string& report : options.common.reports)
-    if (std::error_code none; options.baseline && std::filesystem::equivalent(report, *options.baseline, none))
-      refuse("--report '" + report + "' would replace the --baseline that it is judged by",
-             "write it elsewhere: a run that is worse would be what the next one is held to");
   if (options.baseline) read_baseline(*options.baseline);  // one that cannot be read fails before any work
   if (asked && level != Level::logits)
     refuse("--max and --min bound figures of the logits, and --level is " + options.level,
@@ -291,12 +287,6 @@ formats::Source open_candidate(const VerifyOptions& options, const Io& io) {
   if (options.engine)
     read_by_engine(source.checkpoint, options.candidates.front(), *options.engine, options.common, io);
   return source;
-}
-
-/// The file that says what a candidate is, for reports that point at one: the GGUF itself, a folder's configuration.
-std::string described_by(const formats::Source& candidate) {
-  if (candidate.gguf) return candidate.gguf->files.front()->path();
-  return (candidate.hf->folder / "config.json").lexically_normal().string();
 }
 
 int finish(const Verdict& verdict, Output output, const std::vector<std::string>& text_warnings, SweepDevice& device,
