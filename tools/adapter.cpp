@@ -27,7 +27,8 @@ std::string overview() {
   return out + "\nropewalk adapter WHAT -h shows its options, --help more with examples.\n";
 }
 
-int run_part(std::span<const std::string> arguments, Io& io) {
+/// What the first word names.
+Command part_of(std::span<const std::string> arguments) {
   if (arguments.empty())
     throw Error(ErrorKind::usage, {}, "adapter is given without what to do",
                 "give extract, rerank, rescale or convert: see ropewalk adapter -h");
@@ -35,7 +36,7 @@ int run_part(std::span<const std::string> arguments, Io& io) {
   if (word == "-h" || word == "--help") throw HelpRequested{overview()};
   std::vector<std::string> words;
   for (const Command& part : parts()) {
-    if (word_of(part) == word) return part.run(arguments.subspan(1), io);
+    if (word_of(part) == word) return part;
     words.push_back(word_of(part));
   }
   const auto near = nearest_word(word, words);
@@ -46,13 +47,20 @@ int run_part(std::span<const std::string> arguments, Io& io) {
 }  // namespace
 
 Command adapter_command() {
-  return {kName, kSummary, run_part, [] {
-            std::vector<std::string> names;
-            for (const Command& part : parts())
-              for (std::string& name : part.option_names())
-                if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(std::move(name));
-            return names;
-          }};
+  const auto run = [](std::span<const std::string> arguments, Io& io) {
+    return part_of(arguments).run(arguments.subspan(1), io);
+  };
+  const auto plan = [](std::span<const std::string> arguments) {
+    return part_of(arguments).plan(arguments.subspan(1));
+  };
+  const auto option_names = [] {
+    std::vector<std::string> names;
+    for (const Command& part : parts())
+      for (std::string& name : part.option_names())
+        if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(std::move(name));
+    return names;
+  };
+  return {kName, kSummary, run, option_names, plan};
 }
 
 }  // namespace ropewalk::tools

@@ -19,10 +19,10 @@ struct ConvertOptions {
 };
 
 void declare(CommandLine& line, ConvertOptions& options) {
-  line.positional(options.source, "[BASE+]ADAPTER[:SCALE]",
+  line.positional(options.source, reads("[BASE+]ADAPTER[:SCALE]"),
                   "a folder of PEFT, whose base is found, or one after its BASE; a GGUF adapter after its BASE. "
                   "synthetic:CONFIG.json is base enough");
-  line.option("-o,--output,--outfile", options.output, "FILE.gguf|DIR",
+  line.option("-o,--output,--outfile", options.output, writes("FILE.gguf|DIR"),
               "the GGUF adapter, or a folder as PEFT saves one");
   line.option("--type,--outtype", options.type, "TYPE", "of a GGUF's factors: f32 (default), f16, bf16, q8_0");
   line.option("--model-name", options.name, "NAME", "general.name of a GGUF (default: found in the folder's name)");
@@ -110,7 +110,7 @@ int run_convert(const ConvertOptions& options, Io& io) {
   const formats::PeftAdapter& adapter = source.adapters.front();
   const OutputKind kind = to_gguf ? OutputKind::gguf : OutputKind::folder;
   check_output_name(options.output, kind);
-  check_target(options.output, kind, source, options.common.overwrite);
+  check_target(options.output, kind, source, options.common);
   const ModelConfig config = base_config(source, io);
   if (to_gguf) {
     std::vector<std::string> notes;

@@ -12,10 +12,10 @@ struct ExtractOptions {
 };
 
 void declare(CommandLine& line, ExtractOptions& options) {
-  line.positional(options.tuned, "TUNED",
+  line.positional(options.tuned, reads("TUNED"),
                   "a SOURCE of any kind, a folder of any architecture: the model that was tuned");
-  line.positional(options.base, "BASE", "the SOURCE it was tuned from; the adapter names it as its base");
-  line.option("-o,--output,--outdir", options.output, "DIR", "the new adapter's folder, as PEFT saves one");
+  line.positional(options.base, reads("BASE"), "the SOURCE it was tuned from; the adapter names it as its base");
+  line.option("-o,--output,--outdir", options.output, writes("DIR"), "the new adapter's folder, as PEFT saves one");
   line.option("--rank", options.rank, 1, 1 << 16, "R", "of each product (needed)");
   line.option("--dtype", options.dtype, "TYPE", "of the factors: f32 (default), f16, bf16");
   line.option("--embeddings", options.embeddings, "saved|lora",

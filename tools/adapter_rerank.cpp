@@ -18,8 +18,9 @@ struct RemakeOptions {
 };
 
 void declare_remake(CommandLine& line, RemakeOptions& options) {
-  line.positional(options.adapter, "ADAPTER", "a folder of PEFT, or org/name in the Hub cache; no base is needed");
-  line.option("-o,--output,--outdir", options.output, "DIR", "the new adapter's folder");
+  line.positional(options.adapter, reads("ADAPTER"),
+                  "a folder of PEFT, or org/name in the Hub cache; no base is needed");
+  line.option("-o,--output,--outdir", options.output, writes("DIR"), "the new adapter's folder");
 }
 
 void declare_rerank(CommandLine& line, RemakeOptions& options) {

@@ -69,7 +69,7 @@ void check_adapter_folder(const AdapterRun& run, const CommonOptions& common) {
   check_output_name(run.output, OutputKind::folder);
   formats::Source inputs;  // of which only the places matter
   for (const fs::path& path : run.inputs) inputs.adapters.emplace_back().folder = path;
-  check_target(run.output, OutputKind::folder, inputs, common.overwrite);
+  check_target(run.output, OutputKind::folder, inputs, common);
 }
 
 Json adapter_body(const AdapterRun& run, const std::vector<formats::MadeModule>& modules,

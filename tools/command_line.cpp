@@ -119,6 +119,12 @@ struct CommandLine::State {
   std::string group = "Options";
   bool brief = true;
   std::vector<std::string> long_groups;  // titles of those that -h leaves out
+  std::vector<NamedFile> named;          // by options
+  std::vector<std::function<void(std::vector<NamedFile>&)>> add_positional;
+
+  void add_named(Role role, const std::string& option, const std::string& value) {
+    if (role != Role::value) named.push_back({role, option, value});
+  }
 };
 
 CommandLine::CommandLine(std::string command, std::string summary) : state_(std::make_unique<State>()) {
@@ -138,15 +144,23 @@ void CommandLine::example(std::string line, std::string what) {
   state_->examples.emplace_back(std::move(line), std::move(what));
 }
 
-void CommandLine::positional(std::string& value, const char* name, const std::string& help) {
-  state_->positionals.push_back({name, "", help, ""});
-  state_->app.add_option(name, value)->required();
+void CommandLine::positional(std::string& value, Metavar name, const std::string& help) {
+  state_->positionals.push_back({name.text, "", help, ""});
+  state_->app.add_option(name.text, value)->required();
+  if (name.role != Role::value)
+    state_->add_positional.push_back([&value, name](std::vector<NamedFile>& named) {
+      named.push_back({name.role, name.text, value});
+    });
 }
 
-void CommandLine::positionals(std::vector<std::string>& values, const char* name, const std::string& help, int min) {
-  state_->positionals.push_back({std::string(name) + (min > 0 ? "..." : ""), "", help, ""});
-  auto* option = state_->app.add_option(name, values);
+void CommandLine::positionals(std::vector<std::string>& values, Metavar name, const std::string& help, int min) {
+  state_->positionals.push_back({std::string(name.text) + (min > 0 ? "..." : ""), "", help, ""});
+  auto* option = state_->app.add_option(name.text, values);
   if (min > 0) option->required();
+  if (name.role != Role::value)
+    state_->add_positional.push_back([&values, name](std::vector<NamedFile>& named) {
+      for (const std::string& value : values) named.push_back({name.role, name.text, value});
+    });
 }
 
 void CommandLine::flag(const char* names, bool& value, const std::string& help) {
@@ -154,9 +168,14 @@ void CommandLine::flag(const char* names, bool& value, const std::string& help) 
   state_->app.add_flag_callback(names, [&value] { value = true; });
 }
 
-void CommandLine::add(const char* names, const char* metavar, const std::string& help, Setter set) {
-  state_->options.push_back({names, metavar, help, state_->group, state_->brief});
-  state_->app.add_option_function<std::string>(names, std::move(set));
+void CommandLine::add(const char* names, Metavar metavar, const std::string& help, Setter set) {
+  state_->options.push_back({names, metavar.text, help, state_->group, state_->brief});
+  state_->app.add_option_function<std::string>(names,
+                                               [state = state_.get(), role = metavar.role, name = long_name(names),
+                                                set = std::move(set)](const std::string& text) {
+                                                 state->add_named(role, name, text);
+                                                 set(text);
+                                               });
 }
 
 void CommandLine::refused_option(const char* names,
@@ -167,27 +186,36 @@ void CommandLine::refused_option(const char* names,
   });
 }
 
-void CommandLine::option(const char* names, std::string& value, const char* metavar, const std::string& help) {
+void CommandLine::option(const char* names, std::string& value, Metavar metavar, const std::string& help) {
   add(names, metavar, help, [&value](const std::string& text) { value = text; });
 }
-void CommandLine::option(const char* names, std::optional<std::string>& value, const char* metavar,
+void CommandLine::option(const char* names, std::optional<std::string>& value, Metavar metavar,
                          const std::string& help) {
   add(names, metavar, help, [&value](const std::string& text) { value = text; });
 }
-void CommandLine::option(const char* names, std::vector<std::string>& values, const char* metavar,
+void CommandLine::option(const char* names, std::vector<std::string>& values, Metavar metavar,
                          const std::string& help) {
-  state_->options.push_back({names, metavar, help, state_->group, state_->brief});
+  state_->options.push_back({names, metavar.text, help, state_->group, state_->brief});
   state_->app
       .add_option_function<std::vector<std::string>>(names,
-                                                     [&values](const std::vector<std::string>& all) { values = all; })
+                                                     [&values, state = state_.get(), role = metavar.role,
+                                                      name = long_name(names)](const std::vector<std::string>& all) {
+                                                       values = all;
+                                                       for (const std::string& text : all)
+                                                         state->add_named(role, name, text);
+                                                     })
       ->allow_extra_args(false);
 }
 void CommandLine::ordered_option(const char* names, std::vector<std::pair<std::string, std::string>>& values,
-                                 const char* metavar, const std::string& help) {
-  state_->options.push_back({names, metavar, help, state_->group, state_->brief});
+                                 Metavar metavar, const std::string& help) {
+  state_->options.push_back({names, metavar.text, help, state_->group, state_->brief});
   state_->app
       .add_option_function<std::string>(
-          names, [&values, name = last_name(names)](const std::string& text) { values.emplace_back(name, text); })
+          names,
+          [&values, state = state_.get(), role = metavar.role, name = last_name(names)](const std::string& text) {
+            state->add_named(role, name, text);
+            values.emplace_back(name, text);
+          })
       ->trigger_on_parse();
 }
 void CommandLine::option(const char* names, int& value, int min, int max, const char* metavar,
@@ -196,20 +224,20 @@ void CommandLine::option(const char* names, int& value, int min, int max, const 
     value = parse_int(text, name, min, max);
   });
 }
-void CommandLine::option(const char* names, std::optional<int>& value, int min, int max, const char* metavar,
+void CommandLine::option(const char* names, std::optional<int>& value, int min, int max, Metavar metavar,
                          const std::string& help) {
   add(names, metavar, help, [&value, min, max, name = last_name(names)](const std::string& text) {
     value = parse_int(text, name, min, max);
   });
 }
-void CommandLine::context_option(const char* names, std::optional<int>& value, const char* metavar,
+void CommandLine::context_option(const char* names, std::optional<int>& value, Metavar metavar,
                                  const std::string& help) {
   add(names, metavar, help, [&value, name = long_name(names)](const std::string& text) {
     value = formats::parse_context(text);
     if (!value) refuse(name + " is '" + text + "'", "give a number of tokens such as 4096 or 64k");
   });
 }
-void CommandLine::bytes_option(const char* names, std::optional<std::uint64_t>& value, const char* metavar,
+void CommandLine::bytes_option(const char* names, std::optional<std::uint64_t>& value, Metavar metavar,
                                const std::string& help) {
   add(names, metavar, help, [&value, name = long_name(names)](const std::string& text) {
     value = parse_bytes(text);
@@ -293,6 +321,12 @@ std::vector<std::string> CommandLine::option_names() const {
   for (const Documented& option : state_->options)
     for (std::string& name : split_list(option.names)) names.push_back(std::move(name));
   return names;
+}
+
+std::vector<NamedFile> CommandLine::named_files() const {
+  std::vector<NamedFile> all = state_->named;
+  for (const auto& add : state_->add_positional) add(all);
+  return all;
 }
 
 std::string CommandLine::usage() const {

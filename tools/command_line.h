@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "lib/error.h"
+#include "tools/named_files.h"
 
 namespace ropewalk::tools {
 
@@ -28,27 +29,25 @@ class CommandLine {
   CommandLine(const CommandLine&) = delete;
   CommandLine& operator=(const CommandLine&) = delete;
 
-  void positional(std::string& value, const char* name, const std::string& help);
+  void positional(std::string& value, Metavar name, const std::string& help);
   /// At least `min` of them.
-  void positionals(std::vector<std::string>& values, const char* name, const std::string& help, int min);
+  void positionals(std::vector<std::string>& values, Metavar name, const std::string& help, int min);
 
   void flag(const char* names, bool& value, const std::string& help);
-  void option(const char* names, std::string& value, const char* metavar, const std::string& help);
-  void option(const char* names, std::optional<std::string>& value, const char* metavar, const std::string& help);
+  void option(const char* names, std::string& value, Metavar metavar, const std::string& help);
+  void option(const char* names, std::optional<std::string>& value, Metavar metavar, const std::string& help);
   /// Repeatable; each occurrence takes one argument.
-  void option(const char* names, std::vector<std::string>& values, const char* metavar, const std::string& help);
+  void option(const char* names, std::vector<std::string>& values, Metavar metavar, const std::string& help);
   /// The same for options whose order counts: each occurrence adds its option's name and its argument.
-  void ordered_option(const char* names, std::vector<std::pair<std::string, std::string>>& values, const char* metavar,
+  void ordered_option(const char* names, std::vector<std::pair<std::string, std::string>>& values, Metavar metavar,
                       const std::string& help);
   /// Whole numbers within [min, max].
-  void option(const char* names, int& value, int min, int max, const char* metavar, const std::string& help);
-  void option(const char* names, std::optional<int>& value, int min, int max, const char* metavar,
-              const std::string& help);
+  void option(const char* names, int& value, int min, int max, Metavar metavar, const std::string& help);
+  void option(const char* names, std::optional<int>& value, int min, int max, Metavar metavar, const std::string& help);
   /// A context: 4096, 64k (65,536), 1M.
-  void context_option(const char* names, std::optional<int>& value, const char* metavar, const std::string& help);
+  void context_option(const char* names, std::optional<int>& value, Metavar metavar, const std::string& help);
   /// A number of bytes: 5000000000, 5G (decimal, as the converter and transformers count), 3.9GB, 300M, 4GiB.
-  void bytes_option(const char* names, std::optional<std::uint64_t>& value, const char* metavar,
-                    const std::string& help);
+  void bytes_option(const char* names, std::optional<std::uint64_t>& value, Metavar metavar, const std::string& help);
 
   /// Options other commands have, refused here with words of their own; no help lists them. `say` gets the argument and
   /// returns problem and fix.
@@ -65,6 +64,8 @@ class CommandLine {
 
   /// Every spelling of every option, for completions.
   std::vector<std::string> option_names() const;
+  /// What parse() has been given that is no mere value.
+  std::vector<NamedFile> named_files() const;
   std::string usage() const;
   std::string short_help() const;  // -h: one screen
   std::string long_help() const;   // --help: with examples
@@ -74,7 +75,7 @@ class CommandLine {
   std::unique_ptr<State> state_;
   /// Converts one argument, or throws Error(usage); `names` is for its message.
   using Setter = std::function<void(const std::string&)>;
-  void add(const char* names, const char* metavar, const std::string& help, Setter set);
+  void add(const char* names, Metavar metavar, const std::string& help, Setter set);
 };
 
 /// What a SOURCE is, in lines; every long help that mentions one ends with it.

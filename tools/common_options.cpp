@@ -7,7 +7,6 @@
 #include <fstream>
 #include <limits>
 #include <ostream>
-#include <set>
 
 #include "formats/adapters/combine.h"
 #include "formats/hf_folder.h"
@@ -15,6 +14,7 @@
 #include "lib/executor.h"
 #include "lib/temporary.h"
 #include "tools/one_line.h"
+#include "tools/output_plan.h"
 
 namespace ropewalk::tools {
 
@@ -22,7 +22,7 @@ void declare_common(CommandLine& line, CommonOptions& options) {
   line.group("Common options");
   line.flag("--json", options.json, "one JSON object on standard output (docs/schema); failures too");
   line.option(
-      "--report", options.reports, "FILE",
+      "--report", options.reports, writes("FILE"),
       "also write the result to FILE: .json, .md, .html, .csv, .xml (JUnit), and .svg and .sarif where the command has "
       "them. Repeatable");
   line.option("-t,--threads", options.threads, 1, 4096, "N", "threads (default: all this process may use)");
@@ -42,7 +42,7 @@ WriteOptions write_options(const CommonOptions& common, const WriterOptions& wri
 
 void declare_modifiers(CommandLine& line, SourceOptions& options) {
   line.group("Source");
-  line.option("-a,--adapter,--lora", options.adapters, "DIR[:SCALE]",
+  line.option("-a,--adapter,--lora", options.adapters, {"DIR[:SCALE]", Role::adapter},
               "apply this adapter to SOURCE; the same as SOURCE+DIR[:SCALE]. Repeatable");
   line.option(
       "--rope", options.rope, "SPEC",
@@ -75,7 +75,7 @@ void declare_merge(CommandLine& line, SourceOptions& options) {
   line.option("--qlora-base", options.qlora_base, "original|nf4",
               "what adapters are merged into: the base as it is (default), or its linear layers through NF4 and back, "
               "bit for bit as bitsandbytes: what a QLoRA was trained on");
-  line.option("--tokenizer", options.tokenizer, "auto|base|adapter|DIR",
+  line.option("--tokenizer", options.tokenizer, reads("auto|base|adapter|DIR"),
               "which tokenizer the result carries (auto: the adapter's if it has one whose ids fit)");
 }
 
@@ -144,42 +144,33 @@ void warn(const std::string& warning, const CommonOptions& common, const Io& io)
     io.err << (io.color ? "\033[33mwarning:\033[0m " : "warning: ") << one_line(warning) << "\n";
 }
 
-namespace {
+void refuse_inputs(const CommonOptions& common, const std::vector<std::filesystem::path>& inputs,
+                   const std::string& as) {
+  for (const NamedPath& output : common.named.writes)
+    for (const std::filesystem::path& input : inputs) refuse_input(output, {as, input.string()});
+}
 
-/// --overwrite is for reports of an earlier run, never for a file of what is read.
-void refuse_reports_in(const std::string& read, const CommonOptions& common) {
-  namespace fs = std::filesystem;
-  std::error_code ignored;
-  for (const std::string& report : common.reports) {
-    if (!fs::exists(report, ignored)) continue;
-    const fs::path folder =
-        fs::is_directory(read, ignored) ? fs::path(read) : fs::absolute(read, ignored).parent_path();
-    if (fs::equivalent(fs::absolute(report, ignored).parent_path(), folder, ignored) ||
-        fs::equivalent(report, read, ignored))
-      throw Error(ErrorKind::io, {.path = report}, "the report would replace a file beside the source '" + read + "'",
-                  "give another name");
+void refuse_output(const CommonOptions& common, const std::filesystem::path& output, const std::string& as) {
+  for (const NamedPath& input : common.named.reads) {
+    refuse_input({as, output.string()}, input);
+    if (holds(output.string(), input.path))
+      throw Error(ErrorKind::io, {.path = output.string()},
+                  as + " would replace the folder of '" + input.path + "', which is read as " + input.as,
+                  "write it elsewhere");
   }
 }
 
-formats::SourceSpec checked_spec(const std::string& text, const CommonOptions& common) {
-  formats::SourceSpec spec = formats::parse_source(text);
-  refuse_reports_in(spec.model, common);
-  for (const auto& adapter : spec.adapters) refuse_reports_in(adapter.path, common);
-  return spec;
-}
-
-}  // namespace
-
 formats::Source open_source(const std::string& text, const SourceOptions& options, const CommonOptions& common,
                             const Io& io) {
-  const formats::SourceSpec spec = checked_spec(source_text(text, options), common);
+  const formats::SourceSpec spec = formats::parse_source(source_text(text, options));
   formats::Source source = formats::open_source(spec, open_options(options), io.hub_cache);
+  refuse_inputs(common, weight_files(source), "a file of '" + spec.text + "'");
   for (const std::string& warning : source.checkpoint.warnings) warn(warning, common, io);
   return source;
 }
 
 formats::Source open_tokenizer(const std::string& text, const CommonOptions& common, const Io& io) {
-  std::optional<formats::Source> source = formats::open_tokenizer(checked_spec(text, common), io.hub_cache);
+  std::optional<formats::Source> source = formats::open_tokenizer(formats::parse_source(text), io.hub_cache);
   if (!source) return open_source(text, to_encode({}), common, io);
   for (const std::string& warning : source->checkpoint.warnings) warn(warning, common, io);
   return std::move(*source);
@@ -212,7 +203,6 @@ void refuse_model_file(const std::filesystem::path& report) {
 }
 
 void check_reports(const CommonOptions& common, const ReportKinds& kinds) {
-  std::set<std::filesystem::path> seen;
   for (const std::string& report : common.reports) {
     const std::string extension = std::filesystem::path(report).extension().string();
     const bool known = extension == ".json" || extension == ".md" || extension == ".html" || extension == ".csv" ||
@@ -229,17 +219,11 @@ void check_reports(const CommonOptions& common, const ReportKinds& kinds) {
     if (!common.overwrite && std::filesystem::exists(report, ignored))
       throw Error(ErrorKind::io, {.path = report}, "the report exists", "give another name or --overwrite");
     refuse_model_file(report);
-    const std::filesystem::path whole = std::filesystem::absolute(report, ignored).lexically_normal();
-    if (!seen.insert(whole).second)
-      throw Error(ErrorKind::usage, {}, "--report '" + report + "' is given twice",
-                  "give each report a name of its own");
+    const std::filesystem::path whole = std::filesystem::absolute(report, ignored);
     if (::access(whole.parent_path().c_str(), W_OK | X_OK) != 0) throw_output_error(report, "write the report", errno);
   }
 }
 
-namespace {
-
-/// Of this program, by how it begins: what stands there may be anything else by the time a command fails.
 bool is_report(const std::filesystem::path& file) {
   std::string head(512, '\0');
   std::ifstream in(file, std::ios::binary);
@@ -247,8 +231,6 @@ bool is_report(const std::filesystem::path& file) {
   head.resize(static_cast<std::size_t>(in.gcount()));
   return head.find("ropewalk") != std::string::npos || head.starts_with("{\n  \"error\": {");
 }
-
-}  // namespace
 
 void report_error(const Output& error, const CommonOptions& common) noexcept {
   for (const std::string& report : common.reports) try {

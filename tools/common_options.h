@@ -17,7 +17,8 @@ namespace ropewalk::tools {
 struct CommonOptions {
   bool json = false, quiet = false, overwrite = false;
   std::vector<std::string> reports;
-  int threads = 0;  // 0: all the process may use
+  int threads = 0;   // 0: all the process may use
+  NamedPaths named;  // no option: what the command line reads and writes
 };
 void declare_common(CommandLine& line, CommonOptions& options);
 
@@ -72,6 +73,13 @@ std::string source_text(const std::string& text, const SourceOptions& options);
 /// Error(io) if something that is written beside the work (a report, a drawing) would replace a file that models have:
 /// --overwrite means older reports.
 void refuse_model_file(const std::filesystem::path& report);
+/// Of this program, by how it begins: what stands there may be anything else.
+bool is_report(const std::filesystem::path& file);
+/// Error(io) if one of the command line's outputs would replace one of these, which it reads without naming them.
+void refuse_inputs(const CommonOptions& common, const std::vector<std::filesystem::path>& inputs,
+                   const std::string& as);
+/// Error(io) if `output`, which the command line does not name as it stands, would replace what it reads.
+void refuse_output(const CommonOptions& common, const std::filesystem::path& output, const std::string& as);
 /// What a command's result can be beside what every result can.
 struct ReportKinds {
   bool table = true;      // a command without one has nothing to put into a .csv, and refuses it

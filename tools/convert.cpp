@@ -27,8 +27,8 @@ namespace {
 namespace fs = std::filesystem;
 
 void declare(CommandLine& line, ConvertOptions& options) {
-  line.positional(options.source, "SOURCE", "what to convert; adapters are merged and ropes applied on the way");
-  line.option("-o,--output,--outfile", options.output, "OUT",
+  line.positional(options.source, reads("SOURCE"), "what to convert; adapters are merged and ropes applied on the way");
+  line.option("-o,--output,--outfile", options.output, {"OUT", Role::place},
               "a file, a folder (DIR/), or a pattern such as '{name}-{type}.gguf'");
   line.option("--type,--outtype", options.types, "T[,T...]",
               "f32, f16, bf16, q8_0, auto, keep, hf:f16, hf:bf16, hf:f32 or a mix of llama-quantize's such as q4_k_m. "
@@ -37,7 +37,7 @@ void declare(CommandLine& line, ConvertOptions& options) {
               "a mix has the bytes of llama-quantize on the lossless GGUF. "
               "Default: auto, and keep for a GGUF. Any number of outputs from one read");
   line.option("--model-name", options.model_name, "NAME", "general.name, and {name} in the pattern");
-  line.option("--metadata", options.metadata, "FILE", "JSON with general.* keys that override what is found");
+  line.option("--metadata", options.metadata, reads("FILE"), "JSON with general.* keys that override what is found");
   line.option("--compat", options.compat, "ENGINE",
               "write what convert_hf_to_gguf.py of llama.cpp@0.5 writes, faults included");
   line.group("Splitting");
@@ -268,12 +268,11 @@ OutputPlan plan_outputs(std::vector<Target>& targets, const formats::Source& sou
     target.bytes = bytes_of(target, source);
     // parts of one split share a folder: the first stands for all
     for (std::uint64_t rest = target.bytes; const fs::path& path : paths_of(target)) {
-      check_target(path, target.folder ? OutputKind::folder : OutputKind::gguf, source, options.common.overwrite);
+      check_target(path, target.folder ? OutputKind::folder : OutputKind::gguf, source, options.common);
       plan.targets.push_back({path, std::exchange(rest, 0)});
       ++(target.folder ? folders : files);
     }
-    for (const fs::path& old : target.planned.replaced)
-      check_target(old, OutputKind::gguf, source, options.common.overwrite);
+    for (const fs::path& old : target.planned.replaced) check_target(old, OutputKind::gguf, source, options.common);
     replaced += target.planned.replaced.size();
     if (!target.planned.replaced.empty()) target.notes.push_back(replaced_note(target, options.writer.dry_run));
   }

@@ -20,8 +20,8 @@ struct DiffOptions {
 };
 
 void declare(CommandLine& line, DiffOptions& options) {
-  line.positional(options.a, "A", "a SOURCE of any kind, modifiers included");
-  line.positional(options.b, "B", "the SOURCE it is held against");
+  line.positional(options.a, reads("A"), "a SOURCE of any kind, modifiers included");
+  line.positional(options.b, reads("B"), "the SOURCE it is held against");
   line.flag("--structure", options.structure_only, "names, shapes, tokenizer and rope only; no weight is read");
   line.flag("--all", options.all, "list every tensor that differs, not only ten");
   line.flag("--exit-code", options.exit_code, "exit 1 if they differ");

@@ -37,16 +37,16 @@ struct EvalOptions {
 };
 
 void declare(CommandLine& line, EvalOptions& options) {
-  line.positional(options.source, "SOURCE", "the model");
-  line.positionals(options.files, "FILE", "rows of the tasks, .jsonl or .jsonl.zst; how to export them: docs/eval.md",
-                   1);
+  line.positional(options.source, reads("SOURCE"), "the model");
+  line.positionals(options.files, reads("FILE"),
+                   "rows of the tasks, .jsonl or .jsonl.zst; how to export them: docs/eval.md", 1);
   line.option("--tasks", options.tasks, "T[,T...]", "arc, hellaswag, mmlu, truthfulqa (default: all that FILEs hold)");
   line.option(
       "--few-shot,--num-fewshot,--num_fewshot", options.shots, "N|T=N[,T=N...]",
       "examples before each row, of all tasks or by task: arc=25,hellaswag=10,mmlu=5 (default 0; truthfulqa has "
       "its own prompt)");
   line.option(
-      "--examples", options.examples, "FILE",
+      "--examples", options.examples, reads("FILE"),
       "rows that examples are drawn from: the train split of arc and hellaswag, the dev split of mmlu. Repeatable");
   line.option("--seed,--fewshot-seed", options.seed, 0, 2'147'483'647, "N",
               "of the draw (default 1234, the harness's)");

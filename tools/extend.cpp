@@ -28,8 +28,8 @@ std::string preset_names() {
 }
 
 void declare(CommandLine& line, ExtendOptions& options) {
-  line.positional(options.source, "SOURCE", "a Hugging Face folder or a GGUF");
-  line.option("-o,--output,--outfile", options.output, "OUT", "the new folder or GGUF");
+  line.positional(options.source, reads("SOURCE"), "a Hugging Face folder or a GGUF");
+  line.option("-o,--output,--outfile", options.output, writes("OUT"), "the new folder or GGUF");
   line.option(
       "--rope", options.rope, "SPEC",
       "the new rope: METHOD[,key=value]..., e.g. yarn,factor=8 or yarn,to=64k, or the JSON object of a model card "
@@ -231,7 +231,7 @@ int run_extend(const ExtendOptions& options, Io& io) {
                 "merge it: ropewalk merge " + source.spec.text + " -o DIR");
   const OutputKind kind = source.gguf ? OutputKind::gguf : OutputKind::folder;
   check_output_name(options.output, kind);
-  check_target(options.output, kind, source, options.common.overwrite);
+  check_target(options.output, kind, source, options.common);
   parse_rope_encoding(options.rope_encoding);
 
   ExtendPlan plan = make_plan(source, options);
@@ -240,7 +240,7 @@ int run_extend(const ExtendOptions& options, Io& io) {
   const formats::GgufWritten planned =
       plan.gguf ? formats::planned_files(*plan.gguf, {options.output, {}}) : formats::GgufWritten{};
   for (const fs::path& old : planned.replaced) {  // shards of that name
-    check_target(old, OutputKind::gguf, source, options.common.overwrite);
+    check_target(old, OutputKind::gguf, source, options.common);
     plan.notes.push_back((options.writer.dry_run ? "would remove " : "removed ") + old.string() +
                          ", an older shard of that name");
   }

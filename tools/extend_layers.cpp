@@ -158,7 +158,7 @@ std::optional<int> run_extend_layers(const ExtendOptions& options, const std::st
   source.tokenizer_folder = files.hf.folder;
   source.hf = std::move(files.hf);
   check_output_name(options.output, OutputKind::folder);
-  check_target(options.output, OutputKind::folder, source, options.common.overwrite);
+  check_target(options.output, OutputKind::folder, source, options.common);
 
   FolderPlan plan = plan_folder(source, before, after, asked->emit(source.hf->config, parse_engines(options.engines)));
   note_window((folder / "config.json").string(), plan.config, after.context, plan.notes);

@@ -23,7 +23,7 @@ struct GenerateOptions {
 };
 
 void declare(CommandLine& line, GenerateOptions& options) {
-  line.positional(options.source, "SOURCE", "the model");
+  line.positional(options.source, reads("SOURCE"), "the model");
   line.option("-p,--prompt", options.prompt, "TEXT", "the prompt (or give it with -f FILE or --tokens IDS.json)");
   line.option("-n,--n-predict", options.n_tokens, 1, 1 << 24, "N", "tokens to generate (default 64)");
   line.flag("--ignore-eos", options.ignore_eos, "go on after the end-of-sequence token");

@@ -42,9 +42,9 @@ struct ImatrixOptions {
 };
 
 void declare(CommandLine& line, ImatrixOptions& options) {
-  line.positionals(options.sources, "SOURCE", "the model", 0);
-  line.option("-m,--model", options.model, "SOURCE", "the same, as llama-imatrix has it");
-  line.option("-o,--output,--output-file", options.output, "FILE", "what to write (default imatrix.gguf)");
+  line.positionals(options.sources, reads("SOURCE"), "the model", 0);
+  line.option("-m,--model", options.model, reads("SOURCE"), "the same, as llama-imatrix has it");
+  line.option("-o,--output,--output-file", options.output, writes("FILE"), "what to write (default imatrix.gguf)");
   line.option("--output-format", options.format, "F", "gguf or dat (default: dat if FILE ends in .dat, else gguf)");
   line.context_option("-c,--ctx-size,--context", options.context, "N",
                       "tokens of a chunk (default 512); each is a sequence of its own");
@@ -53,7 +53,7 @@ void declare(CommandLine& line, ImatrixOptions& options) {
   line.flag("--process-output", options.process_output, "collect for output.weight too");
   line.flag("--no-ppl", options.no_ppl, "no perplexity: the head is not computed");
   line.flag("--ppl", options.ppl, "with perplexity, of each chunk's second half (default)");
-  line.option("--in-file", options.in_files, "FILE[,FILE...]",
+  line.option("--in-file", options.in_files, reads("FILE[,FILE...]"),
               "add to what these hold; without -f they are put together; repeatable");
   line.option("--output-frequency", options.output_every, 1, 1 << 30, "N",
               "keep what there is in FILE.unfinished every N chunks (default 10): the same command goes on from there");
@@ -92,6 +92,7 @@ void check_options(const ImatrixOptions& options, const std::string& source) {
     throw Error(ErrorKind::usage, {}, "no SOURCE and no --in-file", "name the model, or matrices to put together");
   if (source.empty() && options.has_text())
     throw Error(ErrorKind::usage, {}, "a text, and no SOURCE to run it through", "name the model");
+  refuse_output(options.common, options.output, "the output");  // the default name too
   check_file_target(options.output, options.common.overwrite);
 }
 
@@ -202,7 +203,10 @@ bool is_part(const ImatrixOptions& options, std::size_t chunks) {
 /// Of the parts that are still to be written.
 void check_parts(const ImatrixOptions& options, std::size_t done, std::size_t chunks) {
   for (std::size_t at = done + 1; at <= chunks; ++at)
-    if (is_part(options, at)) check_file_target(part_path(options, at), options.common.overwrite);
+    if (is_part(options, at)) {
+      refuse_output(options.common, part_path(options, at), "--save-frequency");
+      check_file_target(part_path(options, at), options.common.overwrite);
+    }
 }
 
 void collect(const ImatrixOptions& options, const Checkpoint& model, const std::string& run,
@@ -308,7 +312,7 @@ int run_imatrix(const ImatrixOptions& options, Io& io) {
     throw Error(ErrorKind::usage, {}, "'" + text + "' has random weights: what they weigh says nothing of a model",
                 "give a model");
   const Checkpoint& model = source.checkpoint;
-  check_target(options.output, OutputKind::gguf, source, options.common.overwrite);
+  check_target(options.output, OutputKind::gguf, source, options.common);
   check_one_model(before, model);
   std::vector<std::string> odd;
   const std::vector<verify::CountedWindow> windows = windows_of(options, model, corpus, odd);

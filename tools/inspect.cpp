@@ -22,7 +22,7 @@ struct InspectOptions {
 };
 
 void declare(CommandLine& line, InspectOptions& options) {
-  line.positional(options.source, "SOURCE",
+  line.positional(options.source, reads("SOURCE"),
                   "what to look at: a model, a GGUF, an adapter (folder or GGUF), a folder of a tokenizer, "
                   "synthetic:CONFIG.json");
   line.flag("--tensors", options.tensors, "list every tensor with shape, dtype and bytes");

@@ -31,8 +31,8 @@ struct LintCommandOptions {
 };
 
 void declare(CommandLine& line, LintCommandOptions& options) {
-  line.positionals(options.sources, "SOURCE", "a model's folder, a config.json, a GGUF, or org/name in the Hub cache",
-                   0);
+  line.positionals(options.sources, reads("SOURCE"),
+                   "a model's folder, a config.json, a GGUF, or org/name in the Hub cache", 0);
   line.group("What counts");
   line.option(
       "--engine,--target", options.engines, "ENGINE[@VERSION]|all",

@@ -26,9 +26,9 @@ struct LogitsOptions {
 };
 
 void declare(CommandLine& line, LogitsOptions& options) {
-  line.positional(options.source, "SOURCE", "the model");
+  line.positional(options.source, reads("SOURCE"), "the model");
   line.option(
-      "-o,--output", options.output, "F.safetensors",
+      "-o,--output", options.output, writes("F.safetensors"),
       "where to write (a safetensors file with input_ids, logits [N, vocab] in f32 and nll [tokens - 1] in f64)");
   line.option("--last", options.last, 1, 1 << 30, "N", "logits of the last N positions only (default: all)");
   line.context_option("-c,--context,--ctx-size", options.context, "N",
@@ -101,7 +101,7 @@ void check_options(const LogitsOptions& options) {
     throw Error(ErrorKind::usage, {},
                 "--last is " + std::to_string(options.last) + ", and -c " + std::to_string(*options.context),
                 "give a smaller --last");
-  check_target(options.output, OutputKind::safetensors, {}, options.common.overwrite);
+  check_target(options.output, OutputKind::safetensors, {}, options.common);
   // made and removed again: whatever stands against writing there is known before the work
   if (!options.writer.dry_run)
     const PendingFile probe(options.output, 1, write_options(options.common, options.writer));
@@ -120,7 +120,7 @@ int run_logits(const LogitsOptions& options, Io& io) {
   const verify::Window window = window_of(options, model, corpus, documents);
   const std::uint64_t rows = options.last > 0 ? static_cast<std::uint64_t>(options.last) : window.size(),
                       n_vocab = static_cast<std::uint64_t>(model.config.n_vocab);
-  check_target(options.output, OutputKind::safetensors, source, options.common.overwrite);
+  check_target(options.output, OutputKind::safetensors, source, options.common);
   std::vector<std::string> warnings = model.warnings;
   const auto before = leading_ids(model, corpus);
   for (std::string& line :

@@ -34,8 +34,8 @@ struct MergeOptions {
 };
 
 void declare(CommandLine& line, MergeOptions& options) {
-  line.positional(options.source, "SOURCE", "MODEL+ADAPTER, or an adapter folder whose base is found");
-  line.option("-o,--output,--outdir", options.output, "DIR", "the new Hugging Face folder");
+  line.positional(options.source, reads("SOURCE"), "MODEL+ADAPTER, or an adapter folder whose base is found");
+  line.option("-o,--output,--outdir", options.output, writes("DIR"), "the new Hugging Face folder");
   line.bytes_option("--max-shard-size,--split-max-size", options.max_shard_bytes, "SIZE",
                     "largest weight file (default 5GB)");
   declare_modifiers(line, options.modifiers);
@@ -136,7 +136,7 @@ void check(const MergeOptions& options, const formats::Source& source) {
   refuse_without_rope(options.rope, source);
   if (!options.rope.allowed_losses.empty() && !source.spec.rope && source.hf)
     throw Error(ErrorKind::usage, {}, "--allow-loss is about a new rope, and no rope is given", "leave it out");
-  check_target(options.output, OutputKind::folder, source, options.common.overwrite);
+  check_target(options.output, OutputKind::folder, source, options.common);
 }
 
 /// The folder's files; what the pass over the weights has to say goes to `warnings`.

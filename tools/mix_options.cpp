@@ -64,16 +64,16 @@ void declare_mix(CommandLine& line, MixChoice& choice) {
   line.option("--token-embedding-type", choice.embedding_type, "T", "of token_embd.weight");
   line.ordered_option("--tensor-type", choice.tensor_types, "PATTERN=T",
                       "of tensors in whose names the pattern is found; repeatable, the first that matches counts");
-  line.ordered_option("--tensor-type-file", choice.tensor_types, "FILE", "such pairs, separated by white space");
+  line.ordered_option("--tensor-type-file", choice.tensor_types, reads("FILE"), "such pairs, separated by white space");
   line.group("types chosen by measured error (--type auto)", false);
   line.option("--bpw", choice.bpw, "BITS", "least error within so many bits a weight, all tensors counted");
   line.bytes_option("--size", choice.size, "BYTES", "least error within a file of this size, e.g. 3.9G");
   line.option("--candidates", choice.candidates, "T[,T...]",
               "block types to choose from (default: fourteen, IQ2_XXS to Q8_0)");
-  line.option("--save-plan", choice.save_plan, "FILE", "keep the types chosen, as JSON");
-  line.option("--plan", choice.plan, "FILE", "the types of a plan that was kept");
+  line.option("--save-plan", choice.save_plan, writes("FILE"), "keep the types chosen, as JSON");
+  line.option("--plan", choice.plan, reads("FILE"), "the types of a plan that was kept");
   line.group("importance matrix", false);
-  line.option("--imatrix", choice.imatrix, "FILE", "importances by llama-imatrix, GGUF or .dat");
+  line.option("--imatrix", choice.imatrix, reads("FILE"), "importances by llama-imatrix, GGUF or .dat");
   line.option("--include-weights", choice.include_weights, "NAME", "use them for tensors with this in their name");
   line.option("--exclude-weights", choice.exclude_weights, "NAME",
               "do not use them for tensors with this in their name");

@@ -22,13 +22,8 @@ namespace {
 namespace fs = std::filesystem;
 
 std::vector<fs::path> files_of(const formats::Source& source) {
-  std::vector<fs::path> paths;
-  if (source.hf) {
-    paths.push_back(source.hf->folder);
-    paths.insert(paths.end(), source.hf->weight_files.begin(), source.hf->weight_files.end());
-  }
-  if (source.gguf)
-    for (const auto& file : source.gguf->files) paths.emplace_back(file->path());
+  std::vector<fs::path> paths = weight_files(source);
+  if (source.hf) paths.push_back(source.hf->folder);
   for (const auto& adapter : source.adapters) paths.push_back(adapter.folder);
   if (!source.tokenizer_folder.empty()) paths.push_back(source.tokenizer_folder);
   return paths;
@@ -95,16 +90,30 @@ StreamOptions stream_options(const StreamPlan& pass, NotFinite policy, const Com
   return options;
 }
 
-/// A report is written after the outputs, and would replace one of their files.
-void refuse_reports_in(const OutputPlan& plan, const CommonOptions& common) {
-  for (const std::string& report : common.reports)
-    for (const OutputPlan::Target& target : plan.targets)
-      if (is_within(fs::weakly_canonical(fs::absolute(report)), fs::weakly_canonical(fs::absolute(target.path))))
-        throw Error(ErrorKind::usage, {.path = report}, "the report would lie in the folder that is to be written",
-                    "give it a place outside");
+/// What is written after the outputs, a report or a plan, would replace one of them or a file in it.
+void refuse_outputs_in(const OutputPlan& plan, const CommonOptions& common) {
+  for (const NamedPath& other : common.named.writes)
+    for (const OutputPlan::Target& target : plan.targets) {
+      if (other.as == "--output" ||
+          !is_within(fs::weakly_canonical(fs::absolute(other.path)), fs::weakly_canonical(fs::absolute(target.path))))
+        continue;
+      if (target.path == other.path) refuse_shared({{}, {{"an output", target.path.string()}, other}});
+      throw Error(ErrorKind::usage, {.path = other.path},
+                  std::string(other.as == "--report" ? "the report" : "the file of " + other.as) +
+                      " would lie in the folder that is to be written",
+                  "give it a place outside");
+    }
 }
 
 }  // namespace
+
+std::vector<fs::path> weight_files(const formats::Source& source) {
+  std::vector<fs::path> paths;
+  if (source.hf) paths.assign(source.hf->weight_files.begin(), source.hf->weight_files.end());
+  if (source.gguf)
+    for (const auto& file : source.gguf->files) paths.emplace_back(file->path());
+  return paths;
+}
 
 void check_output_name(const fs::path& target, OutputKind kind) {
   const auto refuse = [&](const std::string& problem, const std::string& fix) {
@@ -131,7 +140,9 @@ void check_output_name(const fs::path& target, OutputKind kind) {
                (gguf ? ", and --split-max-size to split it" : ""));
 }
 
-void check_target(const fs::path& target, OutputKind kind, const formats::Source& source, bool overwrite) {
+void check_target(const fs::path& target, OutputKind kind, const formats::Source& source, const CommonOptions& common) {
+  const bool overwrite = common.overwrite;
+  refuse_output(common, target, "the output");
   struct stat status = {};
   if (lstat(target.c_str(), &status) != 0 && errno != ENOENT && errno != ENOTDIR)
     throw_output_error(target.string(), "write there", errno);
@@ -160,7 +171,7 @@ void check_target(const fs::path& target, OutputKind kind, const formats::Source
 }
 
 void announce(const OutputPlan& plan, const CommonOptions& common, const Io& io) {
-  refuse_reports_in(plan, common);
+  refuse_outputs_in(plan, common);
   const std::vector<FileSystem> disks = file_systems(plan);
   std::uint64_t write_bytes = 0;
   for (const OutputPlan::Target& target : plan.targets) write_bytes += target.bytes;

@@ -28,10 +28,14 @@ enum class OutputKind { safetensors, gguf, folder };
 /// Error(usage) for a name that its kind cannot have: a file's ends in .safetensors or .gguf and is not that of one file
 /// of a split, which belongs to the others; a folder's does not end as the files of models do.
 void check_output_name(const std::filesystem::path& target, OutputKind kind);
-/// Error(io) if a target exists (without --overwrite), is or holds the source or the working directory, may not be
+/// Error(io) for one that would replace what the command line reads (refuse_input). Error(io) if a target exists
+/// (without --overwrite), is or holds the source or the working directory, may not be
 /// replaced by what is written (lib/pending_file.h), lies where no folder is or where this user may not write, or has an
 /// impossible name.
-void check_target(const std::filesystem::path& target, OutputKind kind, const formats::Source& source, bool overwrite);
+void check_target(const std::filesystem::path& target, OutputKind kind, const formats::Source& source,
+                  const CommonOptions& common);
+/// Files that hold the weights of what was opened.
+std::vector<std::filesystem::path> weight_files(const formats::Source& source);
 /// Error(usage) if a report would lie in a folder that is to be written, Error(io) if a file system has too little room
 /// for what goes there, all targets together; otherwise one line:
 /// "writing 2 files, 8.9 MB, from 8.4 MB of weights; 41 GB free".

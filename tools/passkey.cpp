@@ -35,7 +35,7 @@ struct PasskeyOptions {
 };
 
 void declare(CommandLine& line, PasskeyOptions& options) {
-  line.positionals(options.sources, "SOURCE", "models to put side by side", 1);
+  line.positionals(options.sources, reads("SOURCE"), "models to put side by side", 1);
   line.option("-c,--context,--ctx-size", options.contexts, "N[,N...]",
               "lengths of prompt and answer, e.g. 4k,16k,64k (default: the first source's context)");
   line.option("--depths", options.depths, "D[,D...]",
@@ -51,8 +51,8 @@ void declare(CommandLine& line, PasskeyOptions& options) {
   line.option("--seed", options.seed, 0, 2'147'483'647, "N", "of keys and of random depths (default 1)");
   line.option("--min", options.min, "accuracy[@N]=V",
               "fail where fewer are found, at every length or at N, e.g. 0.9 or 90%. Repeatable");
-  line.option("--svg", options.svg, "FILE", "draw accuracy by length and depth");
-  line.option("-f,--file", options.text.files, "TEXT", "text for --haystack text, UTF-8; - is standard input");
+  line.option("--svg", options.svg, writes("FILE"), "draw accuracy by length and depth");
+  line.option("-f,--file", options.text.files, reads("TEXT"), "text for --haystack text, UTF-8; - is standard input");
   declare_modifiers(line, options.modifiers);
   declare_unmerged(line, options.modifiers);
   declare_device(line, options.device);

@@ -36,7 +36,7 @@ struct PerplexityOptions {
 };
 
 void declare(CommandLine& line, PerplexityOptions& options) {
-  line.positionals(options.sources, "SOURCE", "models to put side by side", 1);
+  line.positionals(options.sources, reads("SOURCE"), "models to put side by side", 1);
   line.option("-c,--context,--ctx-size", options.contexts, "N[,N...]",
               "contexts, e.g. 4096 or 4k,8k,16k (default: the first source's)");
   line.option("--protocol", options.protocols, "P[,P...]",
@@ -53,11 +53,11 @@ void declare(CommandLine& line, PerplexityOptions& options) {
   line.option("--samples", options.samples, 1, 1'000'000'000, "K", "only the first K documents");
   line.option("--positions", options.last, 1, 1 << 30, "N", "also the perplexity at the last N positions of a context");
   line.option(
-      "--baseline", options.baseline, "BASE",
+      "--baseline", options.baseline, reads("BASE"),
       "the model before its context was extended: gives short_context_tax, how much more the perplexity is within "
       "BASE's context");
   line.option(
-      "--compare", options.compare, "FILE.json",
+      "--compare", options.compare, reads("FILE.json"),
       "published figures, as perplexity --json writes them: joins them where protocol, stride and text are the same");
   line.option("--max", options.max, "NAME[@N]=V",
               "upper bound on ppl, ppl_last (of --positions) or short_context_tax, at one context or all. Repeatable");

@@ -157,8 +157,10 @@ int run_quantize(const QuantizeCommand& command, Io& io) {
   formats::GgufWritten files = formats::planned_files(plan.plan, target);
   OutputPlan outputs{.targets = {}, .what = plural(files.files.size(), "file"), .read_bytes = 0};
   for (const TensorPtr& tensor : source.gguf->tensors) outputs.read_bytes += tensor->info().bytes();
+  CommonOptions replacing = common;
+  replacing.overwrite = true;
   for (std::uint64_t rest = files.bytes; const fs::path& path : files.files) {
-    check_target(path, OutputKind::gguf, source, true);
+    check_target(path, OutputKind::gguf, source, replacing);
     outputs.targets.push_back({path, std::exchange(rest, 0)});
   }
   announce(outputs, common, io);
@@ -182,7 +184,7 @@ int run_quantize(const QuantizeCommand& command, Io& io) {
 
 Command quantize_command() {
   return make_command("quantize", "a GGUF in another type, with llama-quantize's arguments and bytes", declare_quantize,
-                      run_quantize);
+                      run_quantize, {.add_files = add_named_words});
 }
 
 }  // namespace ropewalk::tools

@@ -104,6 +104,12 @@ void declare_quantize(CommandLine& line, QuantizeCommand& command) {
                "ggml-model-IQ3_XS.gguf beside the input, with 8 threads");
 }
 
+void add_named_words(const QuantizeCommand& command, std::vector<NamedFile>& files) {
+  const std::vector<std::string>& words = command.words;
+  if (!words.empty()) files.push_back({Role::reads, "IN", words[0]});
+  if (words.size() > 2 && !is_type(words[1])) files.push_back({Role::writes, "--output", words[1]});
+}
+
 QuantizeRequest parse_quantize(const QuantizeCommand& command) {
   const std::vector<std::string>& words = command.words;
   if (words.size() < 2) refuse("no TYPE is given", "types are " + file_type_names() + ", COPY");

@@ -31,6 +31,8 @@ struct QuantizeRequest {
   formats::QuantizeOptions options;  // all but the importance matrix
   bool automatic = false;            // AUTO: types are to be chosen
 };
+/// IN and OUT of the words, as far as they are there: for who has to know before they are read.
+void add_named_words(const QuantizeCommand& command, std::vector<NamedFile>& files);
 QuantizeRequest parse_quantize(const QuantizeCommand& command);
 
 }  // namespace ropewalk::tools

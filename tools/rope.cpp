@@ -23,7 +23,8 @@ struct RopeOptions {
 };
 
 void declare(CommandLine& line, RopeOptions& options) {
-  line.positionals(options.sources, "SOURCE", "a folder, a bare config.json, a GGUF or org/name in the Hub cache", 0);
+  line.positionals(options.sources, reads("SOURCE"),
+                   "a folder, a bare config.json, a GGUF or org/name in the Hub cache", 0);
   line.option("--engine,--target", options.engines, "ENGINE[@VERSION]|all",
               "what this engine makes of it, beside what is meant. Repeatable; all: the newest of each");
   line.context_option("-c,--context,--ctx-size", options.context, "N", "tokens to be served (default: what is meant)");
@@ -31,7 +32,7 @@ void declare(CommandLine& line, RopeOptions& options) {
                       "length of the sequence, for ropes that depend on it (default: the context)");
   line.flag("--flags", options.flags,
             "for each engine the flags that make it run the file right as it is, or why none can");
-  line.option("--svg", options.svg, "FILE", "draw the frequencies, and where engines part");
+  line.option("--svg", options.svg, writes("FILE"), "draw the frequencies, and where engines part");
   line.flag("--list-engines", options.list_engines, "the engines and versions whose rules are known");
   declare_common(line, options.common);
   line.example("ropewalk rope Yarn-Llama-2-7b-64k", "every pair: wavelength, frequency before and after, band");

@@ -29,7 +29,8 @@ struct RunOptions {
 };
 
 void declare(CommandLine& line, RunOptions& options) {
-  line.positional(options.recipe, "RECIPE.json", "sources, outputs and gates; // comments allowed (docs/recipes.md)");
+  line.positional(options.recipe, reads("RECIPE.json"),
+                  "sources, outputs and gates; // comments allowed (docs/recipes.md)");
   line.flag("--dry-run", options.dry_run, "say what would be run and why, and do nothing");
   declare_common(line, options.common);
   line.example("ropewalk run release.json --dry-run", "what is up to date, and what is not and why");

@@ -152,7 +152,7 @@ std::vector<verify::DeviceInfo> named_devices(const std::string& text, const ver
 
 void declare_kept_sweeps(CommandLine& line, KeptSweeps& options) {
   line.group("Going on after a kill", false);
-  line.option("--checkpoint", options.file, "FILE",
+  line.option("--checkpoint", options.file, {"FILE", Role::keeps},
               "keep how far the work has come in FILE now and then: the same command, run again after a kill, goes on "
               "from there, to the same bytes. The file goes when the command is done");
   line.option("--checkpoint-every", options.every_seconds, 0, 86'400, "S",

@@ -140,13 +140,13 @@ std::string read_text(const std::string& path, const Io& io) {
 void declare_text(CommandLine& line, TextOptions& options, bool bundled) {
   line.group("Text");
   line.option(
-      "-f,--file", options.files, "TEXT",
+      "-f,--file", options.files, reads("TEXT"),
       bundled ? "text to evaluate on, UTF-8, .txt or .jsonl, plain or .zst; - is standard input. Default: a bundled "
                 "public-domain text, named in the output. Repeatable: each file is a document, and each line of "
                 "a .jsonl"
               : "the text, UTF-8, from a file; - is standard input");
   line.option("--text-field", options.field, "NAME", "where the document stands in a line of a .jsonl (default text)");
-  line.option("--tokens", options.tokens, "IDS.json",
+  line.option("--tokens", options.tokens, reads("IDS.json"),
               "ids instead of text: a JSON list, or a list of lists (documents). Taken as they are, nothing is added");
 }
 

@@ -22,7 +22,7 @@ struct TokenizeOptions {
 
 void declare(CommandLine& line, TokenizeOptions& options) {
   line.positionals(
-      options.sources, "SOURCE",
+      options.sources, reads("SOURCE"),
       "whose tokenizer: a model, or a folder or GGUF that has nothing else; with several, the first difference between "
       "them is shown",
       1);

@@ -38,12 +38,12 @@ struct VerifyOptions {
 };
 
 void declare(CommandLine& line, VerifyOptions& options) {
-  line.positionals(options.candidates, "CANDIDATE", "the export to judge, by its own bytes and its consumer's rules",
-                   0);
-  line.option("--against", options.against, "SOURCE", "what it was made from");
-  line.option("--save-reference", options.save_reference, "FILE",
+  line.positionals(options.candidates, reads("CANDIDATE"),
+                   "the export to judge, by its own bytes and its consumer's rules", 0);
+  line.option("--against", options.against, reads("SOURCE"), "what it was made from");
+  line.option("--save-reference", options.save_reference, writes("FILE"),
               "keep what the source of --against computes, to judge exports of it where its weights are not");
-  line.option("--reference", options.reference, "FILE",
+  line.option("--reference", options.reference, reads("FILE"),
               "in place of --against: structure and logits by what --save-reference kept (docs/protocols.md)");
   line.option("--engine,--target", options.engine, "ENGINE[@VERSION]",
               "judge CANDIDATE by the rope and context that this engine takes from its files, e.g. vllm@0.24 (default: "
@@ -58,7 +58,7 @@ void declare(CommandLine& line, VerifyOptions& options) {
   line.option("--windows", options.windows, 1, 1'000'000, "K",
               "windows of N tokens (default: 4096 tokens' worth, at least one)");
   declare_gates(line, options.gates);
-  line.option("--baseline", options.baseline, "FILE.json",
+  line.option("--baseline", options.baseline, reads("FILE.json"),
               "an earlier verify's --json of the same text and context, which this one may not be much worse than");
   line.option("--max-worse", options.max_worse, "SHARE",
               "by how much: KL and perplexity above it, the share of same top tokens below (default 2%)");

@@ -255,7 +255,7 @@ TEST(Convert, ASplitThatIsTheSourceIsNotReplaced) {
            {"extend", (scratch / before.front()).string(), "-o", out, "--rope", "yarn,factor=2", "--overwrite"}}) {
     const Ran ran = run(words);
     EXPECT_EQ(ran.exit, 5) << ran.err;
-    EXPECT_NE(ran.err.find("source"), std::string::npos) << ran.err;
+    EXPECT_NE(ran.err.find("which is read as SOURCE"), std::string::npos) << ran.err;
     EXPECT_EQ(scratch.names(), before);
   }
 }

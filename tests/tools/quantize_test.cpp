@@ -70,7 +70,7 @@ TEST_F(Quantize, Refusals) {
   refused({"quantize", "--prune-layers", "0,1,2,3", f16, out, "Q4_0"}, 2, "names every layer");
   refused({"quantize", "--include-weights", "a", f16, out, "Q4_0"}, 2, "no --imatrix");
   refused({"quantize", "--mix", "llama.cpp@0.1", f16, out, "Q4_0"}, 2, "--mix is 'llama.cpp@0.1'");
-  refused({"quantize", f16, f16, "Q4_0"}, 5, "is or contains the source");
+  refused({"quantize", f16, f16, "Q4_0"}, 5, "which is read as IN; write it elsewhere");
   refused({"quantize", f16, out, "IQ2_XXS"}, 4, "needs importances");
   refused({"quantize", "--imatrix", f16, f16, out, "Q4_0"}, 3, "not an importance matrix");
   refused({"quantize", (scratch / "none.gguf").string(), out, "Q4_0"}, 3, "none.gguf");
