@@ -51,6 +51,8 @@ std::string problem_list(const std::vector<std::string>& problems, bool all) {
   return text;
 }
 
+std::string no_verdict(const DiffOptions& options) { return !options.exit_code ? "diff without --exit-code" : ""; }
+
 int run_diff(const DiffOptions& options, Io& io) {
   check_reports(options.common, {.table = !options.structure_only});
   const formats::Source a = open_source(options.a, {}, options.common, io),
@@ -113,6 +115,9 @@ int run_diff(const DiffOptions& options, Io& io) {
 
 }  // namespace
 
-Command diff_command() { return make_command("diff", "structure and weights of any two sources", declare, run_diff); }
+Command diff_command() {
+  return make_command("diff", "structure and weights of any two sources", declare, run_diff,
+                      {.no_verdict = no_verdict});
+}
 
 }  // namespace ropewalk::tools

@@ -249,6 +249,10 @@ std::string shots_text(const std::vector<TaskResult>& results) {
   return out;
 }
 
+std::string no_verdict(const EvalOptions& options) {
+  return options.max.empty() && options.min.empty() ? "eval without --max or --min" : "";
+}
+
 int run_eval(const EvalOptions& options, Io& io) {
   check_reports(options.common, {.sarif = true});
   (void)shots_of(options.shots, HarnessTask::arc);  // its spelling, before any byte is read
@@ -323,7 +327,8 @@ int run_eval(const EvalOptions& options, Io& io) {
 }  // namespace
 
 Command eval_command() {
-  return make_command("eval", "multiple-choice tasks as lm-evaluation-harness scores them", declare, run_eval);
+  return make_command("eval", "multiple-choice tasks as lm-evaluation-harness scores them", declare, run_eval,
+                      {.no_verdict = no_verdict});
 }
 
 }  // namespace ropewalk::tools

@@ -250,6 +250,10 @@ void report(const std::vector<Finding>& findings, const Json& fixed, const forma
                  {"rules", Json::array()}};
 }
 
+std::string no_verdict(const LintCommandOptions& options) {
+  return options.explain ? "lint --explain" : options.list_rules ? "lint --list-rules" : "";
+}
+
 int run_lint(const LintCommandOptions& options, Io& io) {
   check(options);
   if (options.explain) return explain(options, io);
@@ -298,8 +302,8 @@ int run_lint(const LintCommandOptions& options, Io& io) {
 }  // namespace
 
 Command lint_command() {
-  return make_command("lint", "what is wrong with a model's rope and context, and for which engines", declare,
-                      run_lint);
+  return make_command("lint", "what is wrong with a model's rope and context, and for which engines", declare, run_lint,
+                      {.no_verdict = no_verdict});
 }
 
 }  // namespace ropewalk::tools

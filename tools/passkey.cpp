@@ -299,6 +299,8 @@ void check(const PasskeyOptions& options) {
                 "write it to the one it is for: SOURCE+ADAPTER or SOURCE+rope=SPEC");
 }
 
+std::string no_verdict(const PasskeyOptions& options) { return options.min.empty() ? "passkey without --min" : ""; }
+
 int run_passkey(const PasskeyOptions& options, Io& io) {
   check(options);
   std::vector<int> contexts = options.contexts ? parse_contexts(*options.contexts) : std::vector<int>{};
@@ -360,7 +362,7 @@ int run_passkey(const PasskeyOptions& options, Io& io) {
 
 Command passkey_command() {
   return make_command("passkey", "finds a key hidden in a long text: accuracy by length and depth", declare,
-                      run_passkey);
+                      run_passkey, {.no_verdict = no_verdict});
 }
 
 }  // namespace ropewalk::tools

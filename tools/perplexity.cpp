@@ -205,6 +205,10 @@ void say(std::string line, Output& output, const CommonOptions& common, const Io
   output.warnings.push_back(std::move(line));
 }
 
+std::string no_verdict(const PerplexityOptions& options) {
+  return options.max.empty() && options.min.empty() ? "perplexity without --max or --min" : "";
+}
+
 int run_perplexity(const PerplexityOptions& options, Io& io) {
   check_reports(options.common, {.sarif = true, .drawings = true});
   std::vector<int> contexts = options.contexts ? parse_contexts(*options.contexts) : std::vector<int>{};
@@ -301,7 +305,8 @@ int run_perplexity(const PerplexityOptions& options, Io& io) {
 }  // namespace
 
 Command perplexity_command() {
-  return make_command("perplexity", "perplexity by context, several sources side by side", declare, run_perplexity);
+  return make_command("perplexity", "perplexity by context, several sources side by side", declare, run_perplexity,
+                      {.no_verdict = no_verdict});
 }
 
 }  // namespace ropewalk::tools

@@ -123,6 +123,7 @@ class Parser {
       out.command.push_back(filled(string(place, words[i]), out, place));
     }
     check_command(out, pointer);
+    plan_command(out, pointer);
     if (out.outputs.size() == 1) names_[out.name] = out.outputs.front();
     return out;
   }
@@ -136,9 +137,37 @@ class Parser {
       out.outputs.push_back(string(pointer + "/output", output));
     }
     if (out.outputs.empty()) wrong(pointer + "/output", output, "a path or several");
-    for (const std::string& path : out.outputs)
-      if (!written_.insert(whole_path(path).string()).second)
-        fail(pointer + "/output", "'" + path + "' is written twice", "give each output its own path");
+    for (const std::string& path : out.outputs) written_once(path, pointer + "/output");
+    out.written = out.outputs;
+  }
+  void written_once(const std::string& path, const std::string& pointer) {
+    if (!written_.insert(whole_path(path).string()).second)
+      fail(pointer, "'" + path + "' is written twice", "give each output its own path");
+  }
+  /// What the command would do: a recipe owns all that it writes, and a gate is there to judge.
+  void plan_command(RecipeStep& step, const std::string& pointer) {
+    const std::string place = pointer + "/command";
+    CommandPlan planned;
+    try {
+      const auto command = std::ranges::find(commands(), step.command.front(), &Command::name);
+      planned = command->plan(std::span(step.command).subspan(1));
+    } catch (const HelpRequested&) {
+      fail(place, "the command only prints its help", "leave that word out");
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::usage) throw;
+      fail(place, error.problem(), error.fix());
+    }
+    if (step.is_gate && !planned.no_verdict.empty())
+      fail(place, "a gate is to judge, and " + planned.no_verdict + " judges nothing: it would always pass",
+           "see docs/recipes.md for what a gate can be");
+    step.files = std::move(planned.files);
+    for (const NamedFile& file : step.files) {
+      if (file.role != Role::writes && file.role != Role::keeps) continue;
+      const auto is_it = [&](const std::string& path) { return whole_path(path) == whole_path(file.value); };
+      if (std::ranges::any_of(step.outputs, is_it)) continue;
+      written_once(file.value, place);
+      if (file.role == Role::writes) step.written.push_back(file.value);
+    }
   }
   void check_command(const RecipeStep& step, const std::string& pointer) const {
     const std::string& name = step.command.front();

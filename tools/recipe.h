@@ -4,14 +4,18 @@
 #include <string>
 #include <vector>
 
+#include "tools/named_files.h"
+
 namespace ropewalk::tools {
 
 /// A command of a recipe, what stands for names put in.
 struct RecipeStep {
   std::string name;
   bool is_gate = false;
-  std::vector<std::string> command;  // the words after "ropewalk"
-  std::vector<std::string> outputs;  // paths
+  std::vector<std::string> command;       // the words after "ropewalk"
+  std::vector<std::string> outputs;       // paths
+  std::vector<NamedFile> files = {};      // what the command's grammar makes of its words
+  std::vector<std::string> written = {};  // outputs, and what else those words say that it writes: its reports
 };
 
 /// {
@@ -27,7 +31,8 @@ struct Recipe {
   std::vector<RecipeStep> steps;  // outputs, then gates, each in order
 };
 /// Error(bad_input) with line and column for whatever is not as above: unknown keys and names, a command that does not
-/// exist, an output that its command does not name, or that two steps write.
+/// exist or would not be understood, an output that its command does not name, a path that two steps write, a gate that
+/// judges nothing.
 Recipe parse_recipe(const std::string& path, const std::string& text);
 
 }  // namespace ropewalk::tools

@@ -60,54 +60,14 @@ struct StepState {
   std::vector<std::string> failed = {};  // gates that did, or the error it ended with
 };
 
-/// What a word of a command says, behind its option where both are one word.
-struct Said {
-  std::string value;
-  bool is_adapter;  // DIR[:SCALE]
-};
-Said said_by(const std::vector<std::string>& command, std::size_t at) {
-  const auto of_adapter = [](const std::string& option) {
-    return option == "-a" || option == "--adapter" || option == "--lora";
-  };
-  const std::string& word = command[at];
-  if (!word.starts_with('-')) return {word, of_adapter(command[at - 1])};
-  if (!word.starts_with("--"))
-    return {word.substr(std::min<std::size_t>(2, word.size())), of_adapter(word.substr(0, 2))};
-  const std::size_t sign = word.find('=');
-  if (sign == std::string::npos) return {"", false};
-  return {word.substr(sign + 1), of_adapter(word.substr(0, sign))};
-}
-
-/// Paths that it names: itself, or the parts of a SOURCE.
-std::vector<std::string> paths_in(const Said& said, const Io& io) {
-  if (said.value.empty()) return {};
-  if (is_there(said.value)) return {said.value};
-  std::vector<std::string> found;
-  const auto add = [&](const std::string& name) {
-    if (is_there(name)) found.push_back(name);
-    else if (const auto hub = formats::parse_hub_name(name))
-      if (const auto folder = formats::find_in_hub_cache(io.hub_cache, *hub)) found.push_back(folder->string());
-  };
-  try {
-    const formats::SourceSpec spec = formats::parse_source((said.is_adapter ? "base+" : "") + said.value);
-    if (!said.is_adapter) add(spec.model.starts_with("synthetic:") ? spec.model.substr(10) : spec.model);
-    for (const auto& adapter : spec.adapters) add(adapter.path);
-  } catch (const Error&) {
-    // no SOURCE: another option's value
-  }
-  return found;
-}
-
 /// Everything the command reads that its words name, but for what it writes. `made`: outputs of steps before, which need
 /// not be there yet.
 std::vector<std::string> inputs_of(const RecipeStep& step, const std::set<std::string>& made, const Io& io) {
   std::vector<std::string> inputs;
-  for (std::size_t i = 1; i < step.command.size(); ++i) {
-    const Said said = said_by(step.command, i);
-    std::vector<std::string> paths = made.contains(said.value) ? std::vector{said.value} : paths_in(said, io);
-    for (std::string& path : paths) {
-      if (std::ranges::find(step.outputs, path) != step.outputs.end()) continue;
-      if (path == said.value && !said.is_adapter && is_there(fs::path(path) / "adapter_config.json") &&
+  for (const NamedFile& file : step.files) {
+    if (file.role != Role::reads && file.role != Role::adapter) continue;
+    for (std::string& path : made.contains(file.value) ? std::vector{file.value} : paths_read(file, io.hub_cache)) {
+      if (path == file.value && file.role == Role::reads && is_there(fs::path(path) / "adapter_config.json") &&
           !is_there(fs::path(path) / "config.json"))
         throw Error(ErrorKind::bad_input, {.path = path},
                     "is an adapter alone, whose base a recipe would not see change",
@@ -116,6 +76,28 @@ std::vector<std::string> inputs_of(const RecipeStep& step, const std::set<std::s
     }
   }
   return inputs;
+}
+
+/// Error(io) where something is written over what is read: by the run itself, or by a step over what it or one
+/// before it reads. What a later one reads it has made.
+void refuse_shared_paths(const Recipe& recipe, const CommonOptions& common, const Io& io) {
+  NamedPaths all = common.named;  // the recipe and the reports
+  all.writes.push_back({"the manifest", recipe.manifest});
+  std::vector<NamedPath> made;
+  for (const RecipeStep& step : recipe.steps) {
+    for (NamedPath& input : named_paths(step.files, io.hub_cache).reads) {
+      input.as += " of step '" + step.name + "'";
+      all.reads.push_back(std::move(input));
+    }
+    for (const std::string& path : step.written) {
+      made.push_back({"the output of step '" + step.name + "'", path});
+      for (const NamedPath& input : all.reads) refuse_input(made.back(), input);
+    }
+  }
+  refuse_shared(all);
+  all.reads.clear();
+  all.writes.insert(all.writes.end(), made.begin(), made.end());
+  refuse_shared(all);
 }
 
 std::string key_of(const RecipeStep& step, const std::vector<Recorded>& inputs) {
@@ -190,7 +172,7 @@ std::string why_run(const RecipeStep& step, const std::vector<Recorded>& inputs,
     if (old->content != input.content) return "'" + input.path + "' has changed";
   }
   if (before->key != key_of(step, inputs)) return "its command has changed";
-  for (const std::string& path : step.outputs) {
+  for (const std::string& path : step.written) {
     if (!is_there(path)) return "'" + path + "' is not there";
     const auto old = std::ranges::find(before->outputs, path, &Recorded::path);
     if (old == before->outputs.end() || old->content != hashes.of(path)) return "'" + path + "' has changed";
@@ -203,7 +185,7 @@ std::string why_run(const RecipeStep& step, const std::vector<Recorded>& inputs,
 /// none such, so what stands there is its own.
 void refuse_foreign(const RecipeStep& step, const Record* before, const RunOptions& options, ContentHashes& hashes) {
   if (before && !before->exit) return;
-  for (const std::string& path : step.outputs) {
+  for (const std::string& path : step.written) {
     if (options.common.overwrite || !is_there(path)) continue;
     const Recorded* old = nullptr;
     if (before)
@@ -219,8 +201,11 @@ void refuse_foreign(const RecipeStep& step, const Record* before, const RunOptio
 /// Runs a step's command in this process. What it prints is kept.
 void execute(const RecipeStep& step, StepState& state, ContentHashes& hashes, const RunOptions& options, const Io& io) {
   std::vector<std::string> words = step.command;
-  const bool replaces = std::ranges::any_of(step.outputs, [](const std::string& path) { return is_there(path); });
-  if (replaces && words.front() != "quantize") words.emplace_back("--overwrite");  // quantize always does
+  // what stands there is the recipe's own, or given up by --overwrite
+  const bool replaces =
+      std::ranges::any_of(step.written, [](const std::string& path) { return is_there(path); }) ||
+      std::ranges::any_of(step.files, [](const NamedFile& f) { return f.role == Role::keeps && is_there(f.value); });
+  if (replaces) words.emplace_back("--overwrite");
   if (options.common.quiet && std::ranges::find(words, "--quiet") == words.end() &&
       std::ranges::find(words, "-q") == words.end())
     words.emplace_back("--quiet");
@@ -232,13 +217,14 @@ void execute(const RecipeStep& step, StepState& state, ContentHashes& hashes, co
   state.failed = std::move(inner.failed);
   while (state.text.ends_with('\n')) state.text.pop_back();
   state.state = state.record.ended_well() ? "done" : "failed";
-  if (!state.record.ended_well()) return;
-  state.record.outputs.clear();
-  for (const std::string& path : step.outputs) {
+  state.record.outputs.clear();  // of one that failed: what it wrote, and what it left as it was
+  for (const std::string& path : step.written) {
     hashes.forget(path);
-    if (!is_there(path))
+    if (!is_there(path)) {
+      if (!state.record.ended_well()) continue;
       throw Error(ErrorKind::bad_input, {.path = path}, "step '" + step.name + "' ended well and did not write it",
                   "correct the output's path in the recipe");
+    }
     state.record.outputs.push_back({path, hashes.of(path)});
   }
 }
@@ -276,7 +262,7 @@ std::vector<StepState> go_through(const Recipe& recipe, const RunOptions& option
       if (anew.contains(path)) state.reason = "'" + path + "' is made anew";
       else state.record.inputs.push_back({path, hashes.of(path)});
     }
-    made.insert(step.outputs.begin(), step.outputs.end());
+    made.insert(step.written.begin(), step.written.end());
     if (state.reason.empty()) state.reason = why_run(step, state.record.inputs, before, hashes);
     if (state.reason.empty()) {
       state.state = "up to date", state.record = *before;
@@ -285,7 +271,7 @@ std::vector<StepState> go_through(const Recipe& recipe, const RunOptions& option
     refuse_foreign(step, before, options, hashes);
     if (options.dry_run) {
       state.state = "would run";
-      anew.insert(step.outputs.begin(), step.outputs.end());
+      anew.insert(step.written.begin(), step.written.end());
       continue;
     }
     state.record.key = key_of(step, state.record.inputs);
@@ -333,6 +319,7 @@ Output output_of(const Recipe& recipe, const std::vector<StepState>& states) {
 int run_run(const RunOptions& options, Io& io) {
   check_reports(options.common);
   const Recipe recipe = parse_recipe(options.recipe, read_text(options.recipe, io));
+  refuse_shared_paths(recipe, options.common, io);
   const std::vector<StepState> states = go_through(recipe, options, io);
   int exit = 0;  // of the first output that failed, else 1 if a gate did
   for (std::size_t i = 0; i < states.size(); ++i)

@@ -142,6 +142,10 @@ Table table_of(const std::vector<TokenizedText>& all) {
   return table;
 }
 
+std::string no_verdict(const TokenizeOptions& options) {
+  return !options.exit_code ? "tokenize without --exit-code" : "";
+}
+
 int run_tokenize(const TokenizeOptions& options, Io& io) {
   check_reports(options.common, {.table = !options.count});
   if (options.exit_code && options.sources.size() < 2)
@@ -178,7 +182,8 @@ int run_tokenize(const TokenizeOptions& options, Io& io) {
 }  // namespace
 
 Command tokenize_command() {
-  return make_command("tokenize", "text to ids and back; where two tokenizers part", declare, run_tokenize);
+  return make_command("tokenize", "text to ids and back; where two tokenizers part", declare, run_tokenize,
+                      {.no_verdict = no_verdict});
 }
 
 }  // namespace ropewalk::tools

@@ -327,6 +327,11 @@ int run_by_reference(const VerifyOptions& options, Level level, SweepDevice& dev
                 io);
 }
 
+std::string no_verdict(const VerifyOptions& options) {
+  if (options.estimate) return "verify --estimate";
+  return options.save_reference ? "verify --save-reference" : "";
+}
+
 int run_verify(const VerifyOptions& options, Io& io) {
   const Level level = parse_level(options.level);
   check(options, level);
@@ -387,7 +392,7 @@ int run_verify(const VerifyOptions& options, Io& io) {
 
 Command verify_command() {
   return make_command("verify", "proves an export against its source: structure, weights, logits by position", declare,
-                      run_verify);
+                      run_verify, {.no_verdict = no_verdict});
 }
 
 }  // namespace ropewalk::tools

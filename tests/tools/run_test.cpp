@@ -248,6 +248,170 @@ TEST_F(Recipes, Refusals) {
   spill(scratch / "release.manifest.json", "{\"manifest\": 1}");
   EXPECT_EQ(go().exit, 3);
   EXPECT_EQ(slurp(scratch / "release.manifest.json"), "{\"manifest\": 1}");
+  const std::string fix =
+      "; name another in the recipe, or remove it and give --overwrite: every step is then made anew\n";
+  for (const std::string damaged : {"no json", "[]", "{\"manifest\": 2}", "{\"manifest\": 1, \"steps\": 7}", ""}) {
+    spill(scratch / "release.manifest.json", damaged);
+    const Ran ran = go();
+    EXPECT_EQ(ran.exit, 3) << damaged;
+    EXPECT_EQ(ran.err.find("error: release.manifest.json"), 0u) << ran.err;
+    EXPECT_NE(ran.err.find("manifest"), ran.err.rfind("manifest")) << "says what it is: " << ran.err;
+    EXPECT_TRUE(ran.err.ends_with(fix)) << ran.err;
+  }
+  fs::remove(scratch / "release.manifest.json");
+  fs::create_directory(scratch / "release.manifest.json");
+  EXPECT_NE(go().err.find("the recipe's manifest cannot be read: is a folder, expected a regular file" + fix),
+            std::string::npos)
+      << go().err;
+}
+
+// A gate is there to judge: what cannot fail is refused when the recipe is read, and says why.
+TEST_F(Recipes, AGateThatJudgesNothing) {
+  const auto said = [&](const std::vector<std::string>& command) {
+    Json json = recipe();
+    json["gates"][1]["command"] = command;
+    write(json);
+    const Ran ran = go({"--dry-run"});
+    return std::to_string(ran.exit) + " " + ran.err;
+  };
+  const auto judges_nothing = [](const std::string& what) {
+    return "a gate is to judge, and " + what +
+           " judges nothing: it would always pass; see docs/recipes.md for what a gate can be\n";
+  };
+  const std::vector<std::string> judged = {"m-f16.gguf", "--against", "${long}"};
+  const auto of = [](std::vector<std::string> words, const std::vector<std::string>& more) {
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+  };
+  for (const auto& [command, what] : std::vector<std::pair<std::vector<std::string>, std::string>>{
+           {{"perplexity", "m-f16.gguf"}, "perplexity without --max or --min"},
+           {{"passkey", "m-f16.gguf"}, "passkey without --min"},
+           {{"eval", "m-f16.gguf", "rows.jsonl"}, "eval without --max or --min"},
+           {of({"verify", "--estimate"}, judged), "verify --estimate"},
+           {{"verify", "--against", "${long}", "--save-reference", "r"}, "verify --save-reference"},
+           {{"diff", "base", "long"}, "diff without --exit-code"},
+           {{"tokenize", "base", "long", "-p", "x"}, "tokenize without --exit-code"},
+           {{"lint", "--list-rules"}, "lint --list-rules"},
+           {{"inspect", "m-f16.gguf"}, "inspect"},
+           {{"adapter", "rescale", "lora", "--scale", "2", "-o", "x"}, "adapter rescale"}}) {
+    const std::string line = said(command);
+    EXPECT_NE(line.find("3 error: release.json:"), std::string::npos) << line;
+    EXPECT_NE(line.find(judges_nothing(what)), std::string::npos) << line;
+  }
+  EXPECT_NE(said({"verify", "--help"}).find("the command only prints its help; leave that word out"),
+            std::string::npos);
+  EXPECT_NE(said({"perplexity", "m-f16.gguf", "--maxx", "ppl=1"}).find("3 error: release.json:"), std::string::npos);
+  EXPECT_NE(said({"perplexity", "m-f16.gguf", "--maxx", "ppl=1"}).find("unknown option '--maxx'; did you mean --max?"),
+            std::string::npos);
+  // the controls: what judges is taken, and an output may do what a gate may not
+  for (const auto& command : std::vector<std::vector<std::string>>{of({"verify"}, judged),
+                                                                   {"diff", "base", "long", "--exit-code"},
+                                                                   {"lint", "base"},
+                                                                   {"passkey", "m-f16.gguf", "--min", "accuracy=0.1"}})
+    EXPECT_EQ(said(command).substr(0, 2), "0 ") << said(command);
+}
+
+// A recipe owns what its steps write, reports too: they are skipped, made again and guarded as its outputs are.
+TEST_F(Recipes, WhatAGateWritesIsTheRecipes) {
+  Json json = recipe();
+  const std::vector<std::string> reports = {"--report", "q8.xml", "--report=q8.json", "--checkpoint", "q8.kept"};
+  for (const std::string& word : reports) json["gates"][0]["command"].push_back(word);
+  json["outputs"].push_back({{"name", "reference"},
+                             {"output", "r"},
+                             {"command",
+                              {"verify", "--against", "${long}", "--save-reference", "${output}", "-c", "64",
+                               "--windows", "1", "--report", "r.md"}}});
+  json["gates"].push_back(
+      {{"name", "again"},
+       {"command",
+        {"verify", "m-q8_0.gguf", "--reference", "${reference}", "--level", "structure", "--report", "again.json"}}});
+  write(json);
+  const auto said = [&](const Ran& ran) { return states(ran) + "\n" + ran.err; };
+  Ran ran = go();
+  ASSERT_EQ(ran.exit, 0) << said(ran);
+  EXPECT_FALSE(fs::exists(scratch / "q8.kept")) << "it goes when the gate has ended";
+  const Json steps = Json::parse(slurp(scratch / "release.manifest.json"))["steps"];
+  EXPECT_EQ(steps[3]["name"], "q8");
+  ASSERT_EQ(steps[3]["outputs"].size(), 2u);
+  EXPECT_EQ(steps[3]["outputs"][1]["path"], "q8.json");
+  EXPECT_EQ(steps[3]["outputs"][1]["sha256"], sha256(slurp(scratch / "q8.json")));
+  EXPECT_EQ(steps[3]["inputs"].size(), 2u) << "the model and its source, no report";
+  const std::string all =
+      "long: up to date, quants: up to date, reference: up to date, q8: up to date, ppl: up to date, again: up to date";
+  EXPECT_EQ(states(go()), all);
+  // gone, or changed by the recipe's own words: made again in its place
+  fs::remove(scratch / "q8.xml");
+  ran = go();
+  EXPECT_EQ(ran.exit, 0) << said(ran);
+  EXPECT_EQ(reason(ran, 3), "'q8.xml' is not there");
+  json["gates"][0]["command"].push_back("--keep-going");
+  write(json);
+  ran = go();
+  EXPECT_EQ(ran.exit, 0) << said(ran);
+  EXPECT_EQ(reason(ran, 3), "its command has changed");
+  EXPECT_EQ(states(go()), all);
+  // a gate that fails leaves its report, and runs again over it
+  json["gates"][0]["command"].push_back("--max=kl_mean=0");
+  write(json);
+  for (int again = 0; again < 2; ++again) {
+    ran = go();
+    EXPECT_EQ(ran.exit, 1) << said(ran);
+    EXPECT_EQ(Json::parse(slurp(scratch / "q8.json"))["pass"], false);
+  }
+  // the control: what somebody else put there is not the recipe's
+  json["gates"][0]["command"].erase(json["gates"][0]["command"].size() - 1);
+  write(json);
+  spill(scratch / "q8.xml", "mine");
+  ran = go();
+  EXPECT_EQ(ran.exit, 5);
+  EXPECT_NE(ran.err.find("q8.xml: has been changed since this recipe wrote it"), std::string::npos) << ran.err;
+  EXPECT_EQ(slurp(scratch / "q8.xml"), "mine");
+  EXPECT_EQ(go({"--overwrite"}).exit, 0);
+}
+
+TEST_F(Recipes, NoStepWritesOverWhatIsReadOrWritten) {
+  spill(scratch / "text.txt", std::string(4000, 'a') + " once upon a time");
+  const auto said = [&](auto change, const std::vector<std::string>& more, int exit) {
+    Json json = recipe();
+    change(json);
+    write(json);
+    const Ran ran = go(more);
+    EXPECT_EQ(ran.exit, exit) << ran.err;
+    return ran.err;
+  };
+  const auto same = [](Json&) {};
+  const auto report = [](const char* name) {
+    return [name](Json& json) {
+      for (const char* word : {"-f", "text.txt", "--report", name}) json["gates"][0]["command"].push_back(word);
+    };
+  };
+  EXPECT_NE(said(same, {"--report", "release.json", "--overwrite"}, 5)
+                .find("would replace 'release.json', which is read as RECIPE.json"),
+            std::string::npos);
+  EXPECT_NE(said(same, {"--report", "release.manifest.json", "--overwrite"}, 2).find("are one file"),
+            std::string::npos);
+  EXPECT_NE(said(report("g.xml"), {"--report", "g.xml"}, 2).find("are one file"), std::string::npos);
+  EXPECT_NE(said(report("base/config.json"), {"--overwrite"}, 5)
+                .find("a file in 'base', which is read as SOURCE of step 'long'"),
+            std::string::npos);
+  EXPECT_NE(said([](Json& json) { json["manifest"] = "base/config.json"; }, {}, 5)
+                .find("base/config.json: the manifest would replace"),
+            std::string::npos);
+  EXPECT_NE(said(
+                [&](Json& json) {
+                  for (int gate : {0, 1})
+                    for (const char* word : {"--report", "g.xml"}) json["gates"][gate]["command"].push_back(word);
+                },
+                {}, 3)
+                .find("'g.xml' is written twice"),
+            std::string::npos);
+  spill(scratch / "text.txt", "ropewalk, " + slurp(scratch / "text.txt"));
+  fs::create_hard_link(scratch / "text.txt", scratch / "text.md");
+  EXPECT_NE(
+      said(report("g.xml"), {"--report", "text.md", "--overwrite"}, 5).find("which is read as --file of step 'q8'"),
+      std::string::npos);
+  EXPECT_EQ(slurp(scratch / "text.md").substr(0, 10), "ropewalk, ") << "nor with the error";
+  EXPECT_EQ(said(report("g.xml"), {"--report", "all.xml"}, 0).find("error"), std::string::npos) << "the control";
 }
 
 TEST_F(Recipes, AnAdapterAloneHidesItsBase) {
