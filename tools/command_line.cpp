@@ -218,15 +218,14 @@ void CommandLine::ordered_option(const char* names, std::vector<std::pair<std::s
           })
       ->trigger_on_parse();
 }
-void CommandLine::option(const char* names, int& value, int min, int max, const char* metavar,
-                         const std::string& help) {
-  add(names, metavar, help, [&value, min, max, name = last_name(names)](const std::string& text) {
+void CommandLine::option(const char* names, int& value, int min, int max, Metavar metavar, const std::string& help) {
+  add(names, metavar, help, [&value, min, max, name = long_name(names)](const std::string& text) {
     value = parse_int(text, name, min, max);
   });
 }
 void CommandLine::option(const char* names, std::optional<int>& value, int min, int max, Metavar metavar,
                          const std::string& help) {
-  add(names, metavar, help, [&value, min, max, name = last_name(names)](const std::string& text) {
+  add(names, metavar, help, [&value, min, max, name = long_name(names)](const std::string& text) {
     value = parse_int(text, name, min, max);
   });
 }

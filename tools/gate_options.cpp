@@ -21,8 +21,10 @@ using verify::Positions;
   throw Error(ErrorKind::usage, {}, problem, fix);
 }
 
+constexpr const char* kForm = "write NAME=V or NAME@FROM:TO=V, for example kl_mean@4k:=0.01";
+
 [[noreturn]] void unreadable(std::string_view text, const std::string& problem) {
-  refuse("gate '" + std::string(text) + "' " + problem, "write NAME=V or NAME@FROM:TO=V, for example kl_mean@4k:=0.01");
+  refuse("gate '" + std::string(text) + "' " + problem, kForm);
 }
 
 int parse_position(std::string_view text, std::string_view gate) {
@@ -79,9 +81,10 @@ std::optional<double> limit_from(std::string_view text) {
   return percent ? value / 100 : value;
 }
 
-double parse_limit(std::string_view text, std::string_view gate) {
+double parse_limit(std::string_view text, std::string_view gate, const std::string& fix) {
   const std::optional<double> value = limit_from(text);
-  if (!value) unreadable(gate, "has '" + std::string(text) + "' where a number was expected");
+  if (!value)
+    refuse("gate '" + std::string(gate) + "' has '" + std::string(text) + "' where a finite number was expected", fix);
   return *value;
 }
 
@@ -102,8 +105,8 @@ GateRequest parse_gate(Bound bound, std::string_view text) {
   const std::size_t at = left.find('@');
   const std::string_view name = left.substr(0, at);
   if (name.empty()) unreadable(text, "has no NAME=V");
-  const double limit = parse_limit(text.substr(equals + 1), text);
   const FigureInfo& figure = parse_figure(name);
+  const double limit = parse_limit(text.substr(equals + 1), text, kForm);
   GateRequest out{figure.figure, bound, limit};
   if (at != std::string_view::npos) out.positions = parse_positions(left.substr(at + 1), text);
   if (out.positions && !figure.ranged)

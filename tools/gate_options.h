@@ -19,8 +19,8 @@ void declare_gates(CommandLine& line, GateOptions& options);
 
 /// "0.02", "98%"; nullopt if it is no finite number.
 std::optional<double> limit_from(std::string_view value);
-/// A bound's value. Error(usage) naming `gate`, the whole text.
-double parse_limit(std::string_view value, std::string_view gate);
+/// A bound's value. Error(usage) naming `gate`, the whole text, with this advice.
+double parse_limit(std::string_view value, std::string_view gate, const std::string& fix);
 
 /// Positions take suffixes (8k), V may be a percentage (99.5%). Error(usage) with the text and what was expected: also
 /// for what no report could answer, as an unknown figure, a range on one of the whole, a share past 1.

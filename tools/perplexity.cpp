@@ -92,11 +92,13 @@ std::vector<verify::Protocol> parse_protocols(const std::string& text) {
   return protocols;
 }
 
-/// Error(usage) for windows that leave out what the protocol scores. `lead`: ids of a window that are not the text's, 0
-/// where that is not known yet.
+/// Error(usage) for windows that leave out what the protocol scores. `lead`: ids of a window that are not the text's,
+/// nullopt where that is not known yet: BOS at most.
 void check_windows(const std::vector<verify::Protocol>& protocols, const std::vector<int>& contexts,
-                   std::optional<int> stride, int lead) {
+                   std::optional<int> stride, std::optional<int> lead) {
   using verify::Protocol;
+  if (contexts.empty()) return;
+  const int shortest = *std::ranges::min_element(contexts);
   for (Protocol protocol : protocols)
     for (int context : contexts) {
       const std::string which = std::string("protocol ") + verify::protocol_name(protocol);
@@ -108,13 +110,15 @@ void check_windows(const std::vector<verify::Protocol>& protocols, const std::ve
         throw Error(ErrorKind::usage, {},
                     "--stride is " + std::to_string(*stride) + ", and " + which + " has no overlap",
                     "leave --stride out or take another protocol");
-      const int longest = context - (protocol == Protocol::tokens ? lead : 0);  // hf has BOS in its first window alone
-      if (*stride > longest)
+      const bool leads = protocol == Protocol::tokens;  // hf has BOS in its first window alone
+      const int longest = context - (leads ? lead.value_or(0) : 0);
+      if (*stride > longest)  // what is advised passes at every context, and with a BOS
         throw Error(ErrorKind::usage, {},
                     "--stride is " + std::to_string(*stride) + ", and a window of " + std::to_string(context) +
-                        " holds " + plural(static_cast<std::uint64_t>(longest), "token") + " of the text: " + which +
-                        " would leave tokens out",
-                    "give a --stride of at most " + std::to_string(longest) + ", or leave it out");
+                        " holds " + (lead ? "" : "at most ") + plural(static_cast<std::uint64_t>(longest), "token") +
+                        " of the text: " + which + " would leave tokens out",
+                    "give a --stride of at most " +
+                        std::to_string(std::max(1, shortest - (leads ? lead.value_or(1) : 0))) + ", or leave it out");
     }
 }
 
@@ -217,7 +221,7 @@ int run_perplexity(const PerplexityOptions& options, Io& io) {
     throw Error(ErrorKind::usage, {},
                 "-a and --rope belong to one SOURCE, and there are " + std::to_string(options.sources.size()),
                 "write it to the one it is for: SOURCE+ADAPTER or SOURCE+rope=SPEC");
-  check_windows(protocols, contexts, options.stride, 0);
+  check_windows(protocols, contexts, options.stride, std::nullopt);
   check_truncate(options, protocols);
   check_last(options.last, contexts);
   if (!contexts.empty()) (void)gates_of(options, contexts);

@@ -31,7 +31,10 @@ PlacedGate parse(verify::Bound bound, const std::string& text, const std::vector
   if (!figure->needs.empty())
     throw Error(ErrorKind::usage, {}, "gate '" + text + "' needs " + figure->needs + ", which is not given",
                 "add it, or leave the gate out");
-  PlacedGate gate{text, name, std::nullopt, bound, parse_limit(std::string_view(text).substr(equals + 1), text)};
+  PlacedGate gate{text, name, std::nullopt, bound,
+                  parse_limit(std::string_view(text).substr(equals + 1), text,
+                              "write " + text.substr(0, equals) + "=V, V such as " +
+                                  (figure->kind == FigureKind::number ? "4.6" : "5% or 0.05"))};
   if (figure->kind == FigureKind::share && !(gate.limit >= 0 && gate.limit <= 1))
     throw Error(ErrorKind::usage, {}, "gate '" + text + "' has a limit past what a share can be", "write 90% or 0.9");
   if (at < equals) {

@@ -137,11 +137,17 @@ Json manifest_json(const Recipe& recipe, const std::map<std::string, Record>& re
 /// The steps of an earlier run. Error(bad_input) for a file that is no manifest: it would be replaced.
 std::map<std::string, Record> read_manifest(const std::string& path) {
   std::map<std::string, Record> records;
-  if (!is_there(path)) return records;
-  const Json json = formats::read_json(path);
+  const char* fix = "name another in the recipe, or remove it and give --overwrite: every step is then made anew";
+  Json json;
+  try {
+    if (!is_there(path)) return records;
+    json = formats::read_json(path);
+  } catch (const Error& error) {
+    throw Error(error.kind(), error.where(), "the recipe's manifest cannot be read: " + error.problem(), fix);
+  }
   try {
     if (json.at("manifest") != 1)
-      throw Error(ErrorKind::bad_input, {.path = path}, "is of another version", "remove it");
+      throw Error(ErrorKind::bad_input, {.path = path}, "is a recipe's manifest of another version", fix);
     const auto list = [](const Json& items) {
       std::vector<Recorded> out;
       for (const Json& item : items)
@@ -155,7 +161,7 @@ std::map<std::string, Record> read_manifest(const std::string& path) {
           list(step.at("outputs")),
           step.at("exit").is_null() ? std::nullopt : std::optional(step.at("exit").get<int>())};
   } catch (const Json::exception&) {
-    throw Error(ErrorKind::bad_input, {.path = path}, "is no manifest of a recipe", "name another, or remove it");
+    throw Error(ErrorKind::bad_input, {.path = path}, "is no manifest of a recipe, and would be replaced by it", fix);
   }
   return records;
 }

@@ -156,7 +156,10 @@ TEST_F(Context, WindowsThatMakeNoSenseAreUsageErrors) {
   no({"-c", ""}, "--context has ''");
   no({"-c", "1k,1024"}, "--context has '1024' twice");
   no({"--protocol", "yarn,yarn"}, "--protocol has 'yarn' twice");
-  no({"-c", "64", "--stride", "65"}, "--stride is 65, and a window of 64 holds 64 tokens of the text: protocol tokens");
+  no({"-c", "64", "--stride", "65"},
+     "--stride is 65, and a window of 64 holds at most 64 tokens of the text: protocol tokens would leave tokens out; "
+     "give a --stride of at most 63, or leave it out");
+  no({"-c", "128,64", "--stride", "130"}, "give a --stride of at most 63, or leave it out");  // of the shorter one, too
   no({"-c", "64,128", "--stride", "100", "--protocol", "hf"}, "protocol hf would leave tokens out");
   no({"-c", "64", "--stride", "32", "--protocol", "llama.cpp"}, "protocol llama.cpp has no overlap");
   no({"-c", "2", "--protocol", "llama.cpp"}, "at least 3");

@@ -185,6 +185,8 @@ TEST_F(Eval, Refusals) {
       "3 error: arc: there are 7 examples, and 8 shots need 8; give the whole split of examples, or fewer shots\n");
   EXPECT_EQ(refused({file("arc-test"), "--examples", file("arc-train"), "--few-shot", "arc=2,mmlu=5"}),
             "2 error: --few-shot has 'mmlu=5', and mmlu is not evaluated; leave it out, or add a FILE with its rows\n");
+  EXPECT_EQ(refused({file("arc-test"), "--seed", "-1"}),
+            "2 error: --seed is '-1'; give a whole number from 0 to 2147483647\n");
   fs::copy(file("arc-test"), file("copy"));
   for (const std::string& again : {file("arc-test"), file("copy")})
     EXPECT_EQ(refused({file("arc-test"), again}), "2 error: '" + again + "' has the same rows as '" + file("arc-test") +

@@ -72,6 +72,16 @@ TEST(GateOptions, RefusesWhatNoReportCanAnswer) {
                           "kl_growth@1:2=1"})
     EXPECT_TRUE(refused(Bound::max, bad)) << bad;
   EXPECT_TRUE(refused(Bound::min, "top1=98")) << "98 for 98 %";
+  const auto said = [](const char* text) -> std::string {
+    try {
+      parse_gate(Bound::max, text);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_EQ(said("x=not a number%").find("gate 'x' is not known; use "), 0u) << said("x=not a number%");
+  EXPECT_EQ(said("kl_mean=not a number%").find("gate 'kl_mean=not a number%' has 'not a number%' where a finite"), 0u);
   EXPECT_FALSE(refused(Bound::min, "top1=98%"));
 }
 

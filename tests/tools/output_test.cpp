@@ -139,6 +139,10 @@ TEST_F(Output, AReportInTheFolderThatIsWritten) {
 }
 
 TEST_F(Output, AReportInAFolderThatNeverWas) {
+  EXPECT_EQ(refused(5, {"inspect", base, "--report", at("no/../a.json")}),
+            "error: " + at("no/../a.json") +
+                ": cannot write the report: there is no such folder; create it first, or check the path\n")
+      << "before any work, though its words lead back";
   EXPECT_EQ(refused(5, {"inspect", base, "--report", at("no/a.json")}),
             "error: " + at("no/a.json") +
                 ": cannot write the report: there is no such folder; create it first, or check the path\n");

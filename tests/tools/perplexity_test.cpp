@@ -241,6 +241,12 @@ TEST_F(PerplexityReports, RefusesBeforeItReads) {
                                              {"--truncate", "--protocol", "yarn,hf"},
                                              {"--truncate", "--protocol", "yarn", "--stride", "8"}})
     EXPECT_EQ(with(words).exit, 2) << words.back();
+  // what is advised is of this command
+  EXPECT_EQ(with({"--max", "ppl@64=nan"}).err,
+            "error: gate 'ppl@64=nan' has 'nan' where a finite number was expected; write ppl@64=V, V such as 4.6\n");
+  EXPECT_EQ(with({"--max", "x=not a number%"}).err,
+            "error: gate 'x=not a number%' is not known; write NAME=V or NAME@WHERE=V; names are ppl, ppl_last and "
+            "short_context_tax\n");
 }
 
 }  // namespace
