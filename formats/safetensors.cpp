@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <limits>
 #include <optional>
 #include <string_view>
@@ -69,6 +70,9 @@ class HeaderReader {
     std::uint64_t header_bytes = 0;
     for (std::size_t i = kSizeBytes; i-- > 0;)
       header_bytes = header_bytes << 8 | std::to_integer<std::uint64_t>(raw[i]);
+    if (std::memcmp(raw.data(), "version ", kSizeBytes) == 0)  // no header is that long
+      fail(0, "starts as a Git LFS pointer ('version ...'), which stands for a file that was not fetched",
+           "run 'git lfs pull' in its repository");
     if (header_bytes > kMaxHeaderBytes)
       fail(0,
            "the header claims " + std::to_string(header_bytes) + " bytes, at most " + std::to_string(kMaxHeaderBytes) +

@@ -283,3 +283,14 @@ TEST_F(SafetensorsTest, HeaderSizeIsCheckedBeforeAnythingIsAllocated) {
       refusal(std::string(8, '\0')),
       "byte 8: the header does not start with '{'; the header is not valid safetensors: fetch or write the file again");
 }
+
+// What a clone without Git LFS holds in place of the file (git-lfs, docs/spec.md).
+TEST_F(SafetensorsTest, AGitLfsPointerIsNamed) {
+  const std::string pointer =
+      "version https://git-lfs.github.com/spec/v1\n"
+      "oid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n";
+  EXPECT_EQ(refusal(pointer),
+            "byte 0: starts as a Git LFS pointer ('version ...'), which stands for a file that was not fetched; run "
+            "'git lfs pull' in its repository");
+  EXPECT_NE(refusal("Version " + pointer).find("the header claims"), std::string::npos) << "control";
+}
