@@ -3,6 +3,7 @@
 
 #include "formats/gguf_metadata.h"
 #include "formats/gguf_model.h"
+#include "formats/hub_cache.h"
 #include "formats/safetensors.h"
 #include "formats/synthetic.h"
 #include "lib/error.h"
@@ -78,13 +79,7 @@ std::string folder_name(const std::filesystem::path& folder, bool compat) {
     const std::filesystem::path name = folder.has_filename() ? folder.filename() : folder.parent_path().filename();
     return name == "." ? "" : name.string();
   }
-  const std::filesystem::path path = whole_path(folder);
-  const std::string repository = path.parent_path().parent_path().filename().string();
-  if (path.parent_path().filename() != "snapshots" || !repository.starts_with("models--"))
-    return path.filename().string();
-  std::string id = repository.substr(8);  // the Hub cache's models--org--name/snapshots/commit
-  if (const std::size_t dashes = id.find("--"); dashes != std::string::npos) id.replace(dashes, 2, "/");
-  return id;
+  return repository_of(folder).value_or(whole_path(folder).filename().string());
 }
 
 /// llama.* keys, general.file_type among them, in the converter's order.

@@ -64,6 +64,15 @@ std::optional<std::filesystem::path> find_in_hub_cache(const std::filesystem::pa
               "download that revision, or name one that is there: " + name.text() + "@REV");
 }
 
+std::optional<std::string> repository_of(const std::filesystem::path& folder) {
+  const std::filesystem::path path = whole_path(folder);
+  const std::string repository = path.parent_path().parent_path().filename().string();
+  if (path.parent_path().filename() != "snapshots" || !repository.starts_with("models--")) return std::nullopt;
+  std::string id = repository.substr(8);
+  if (const std::size_t dashes = id.find("--"); dashes != std::string::npos) id.replace(dashes, 2, "/");
+  return id;
+}
+
 std::filesystem::path path_or_hub(const std::string& text, const char* what, const std::filesystem::path& hub_cache) {
   if (is_there(text)) return text;
   if (const auto name = parse_hub_name(text)) {

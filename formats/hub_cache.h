@@ -22,6 +22,9 @@ std::optional<HubName> parse_hub_name(std::string_view text);
 /// revision, or if the entry is damaged.
 std::optional<std::filesystem::path> find_in_hub_cache(const std::filesystem::path& hub_cache, const HubName& name);
 
+/// "org/name" (or "name") of a snapshot's folder in a Hub cache; nullopt for any other.
+std::optional<std::string> repository_of(const std::filesystem::path& folder);
+
 /// A path as written, or the Hub cache's folder. Error(bad_input) naming `what` ("model", "adapter") if it is neither.
 std::filesystem::path path_or_hub(const std::string& text, const char* what, const std::filesystem::path& hub_cache);
 

@@ -48,29 +48,56 @@ std::string name_of(const fs::path& path) {
   return model_part((is_folder(path) || path.extension() == ".gguf" ? whole : whole.parent_path()).string());
 }
 
+struct Place {
+  fs::path path;
+  std::string words;  // "beside the adapter"
+};
+
 /// Where the base that an adapter names may be: beside the adapter, relative to it or to the working directory.
-std::vector<fs::path> places_of_base(const PeftAdapter& adapter) {
+std::vector<Place> places_of_base(const PeftAdapter& adapter) {
   const std::string& name = adapter.base_model;
-  if (fs::path(name).is_absolute()) return {name};
+  if (fs::path(name).is_absolute()) return {{name, "at the path it names"}};
   const fs::path folder = whole_path(adapter.folder);
-  return {folder.parent_path() / name, folder.parent_path() / model_part(name), folder / name, name};
+  return {{folder.parent_path() / name, "beside the adapter"},
+          {folder.parent_path() / model_part(name), "beside the adapter"},
+          {folder / name, "in the adapter's folder"},
+          {name, "in the working directory"}};
+}
+
+/// The revision of its base that an adapter names; empty: none.
+std::string revision_of_base(const PeftAdapter& adapter) {
+  const bool named = adapter.config.contains("revision") && adapter.config["revision"].is_string();
+  return named ? adapter.config["revision"].get<std::string>() : "";
 }
 
 /// In one of those places or in the Hub cache; nullopt: not here.
-std::optional<fs::path> find_base(const PeftAdapter& adapter, const fs::path& hub_cache) {
-  for (const fs::path& candidate : places_of_base(adapter)) {
-    if (!is_there(candidate) || is_adapter_alone(candidate)) continue;
-    if (is_folder(candidate) && !is_there(candidate / "config.json")) continue;
-    return candidate.lexically_normal();
+std::optional<Place> find_base(const PeftAdapter& adapter, const fs::path& hub_cache) {
+  for (Place& place : places_of_base(adapter)) {
+    if (!is_there(place.path) || is_adapter_alone(place.path)) continue;
+    if (is_folder(place.path) && !is_there(place.path / "config.json")) continue;
+    return Place{place.path.lexically_normal(), std::move(place.words)};
   }
-  std::string with_revision = adapter.base_model;
-  if (adapter.config.contains("revision") && adapter.config["revision"].is_string())
-    with_revision += "@" + adapter.config["revision"].get<std::string>();
-  if (const auto hub = parse_hub_name(with_revision)) return find_in_hub_cache(hub_cache, *hub);
-  return std::nullopt;
+  const std::string revision = revision_of_base(adapter);
+  const auto hub = parse_hub_name(adapter.base_model + (revision.empty() ? "" : "@" + revision));
+  if (!hub) return std::nullopt;
+  auto path = find_in_hub_cache(hub_cache, *hub);
+  if (!path) return std::nullopt;
+  return Place{std::move(*path), "in the Hub cache, revision " + hub->revision};
 }
 
-fs::path resolve_base(const PeftAdapter& adapter, const fs::path& hub_cache) {
+/// A folder of this machine stands in for a repository of the Hub by its name alone.
+void warn_of_namesake(const PeftAdapter& adapter, const Place& base, std::vector<std::string>& warnings) {
+  if (!parse_hub_name(adapter.base_model) || repository_of(base.path)) return;
+  const std::string revision = revision_of_base(adapter);
+  const bool of_its_name = base.path.lexically_normal().string().ends_with(adapter.base_model);
+  if (of_its_name && revision.empty()) return;
+  warnings.push_back("adapter '" + adapter.folder.string() + "' was trained on '" + adapter.base_model + "'" +
+                     (revision.empty() ? "" : ", revision " + revision) + ", and '" + base.path.string() + "' " +
+                     base.words + " was taken for its name" + (revision.empty() ? "" : ": its revision is not known") +
+                     "; another is taken if it is named: MODEL+" + adapter.folder.string());
+}
+
+Place resolve_base(const PeftAdapter& adapter, const fs::path& hub_cache) {
   const std::string place = (adapter.folder / "adapter_config.json").string();
   if (adapter.base_model.empty())
     throw Error(ErrorKind::bad_input, {.path = place},
@@ -79,8 +106,12 @@ fs::path resolve_base(const PeftAdapter& adapter, const fs::path& hub_cache) {
   if (const auto found = find_base(adapter, hub_cache)) return *found;
   throw Error(ErrorKind::bad_input, {.path = place},
               "the base '" + adapter.base_model + "' was found neither beside the adapter (" +
-                  places_of_base(adapter).front().string() + ") nor in the Hub cache",
+                  places_of_base(adapter).front().path.string() + ") nor in the Hub cache",
               "name the base: MODEL+" + adapter.folder.string());
+}
+
+std::optional<fs::path> path_of(std::optional<Place> place) {
+  return place ? std::optional(std::move(place->path)) : std::nullopt;
 }
 
 /// A new rope over a plain one that counts from another context than the file's, and was not told to.
@@ -392,10 +423,11 @@ void apply_adapters(Source& source, const OpenOptions& options, const std::vecto
     PeftAdapter& adapter = source.adapters[i];
     std::vector<std::string>& warnings = source.checkpoint.warnings;
     if (!adapter.base_model.empty() && model_part(adapter.base_model) != base_name)
-      warnings.push_back(
-          "adapter '" + adapter.folder.string() + "' names the base '" + adapter.base_model + "', merged into '" +
-          base_name + "'" +
-          (source.named_only ? "" : ": " + base_differences(find_base(adapter, hub_cache), source.checkpoint.config)));
+      warnings.push_back("adapter '" + adapter.folder.string() + "' names the base '" + adapter.base_model +
+                         "', merged into '" + base_name + "'" +
+                         (source.named_only ? ""
+                                            : ": " + base_differences(path_of(find_base(adapter, hub_cache)),
+                                                                      source.checkpoint.config)));
     if (!source.named_only)
       for (std::string& line : beside_adapter(adapter, source.checkpoint.config)) warnings.push_back(std::move(line));
     if (source.named_only) settle_targets(adapter, source.base_tensors, source.checkpoint.config, *source.hf);
@@ -437,10 +469,13 @@ Source open_source(const SourceSpec& spec, const OpenOptions& options, const fs:
   fs::path base = synthetic ? *synthetic : path_or_hub(spec.model, "model", hub_cache);
   std::string base_name = synthetic ? spec.model : is_there(spec.model) ? name_of(base) : model_part(spec.model);
   std::vector<double> scales;
+  std::vector<std::string> namesake;
   if (!synthetic && is_adapter_alone(base)) {
     source.adapters.push_back(read_peft_adapter(base));
     scales.push_back(1);
-    base = resolve_base(source.adapters.front(), hub_cache);
+    const Place found = resolve_base(source.adapters.front(), hub_cache);
+    warn_of_namesake(source.adapters.front(), found, namesake);
+    base = found.path;
     base_name = model_part(source.adapters.front().base_model);
   }
   for (const SourceSpec::Adapter& adapter : spec.adapters) {
@@ -450,6 +485,7 @@ Source open_source(const SourceSpec& spec, const OpenOptions& options, const fs:
   if (synthetic) open_hf(source, base, true, ModelUse::running);
   else open_base(source, base, options);
   source.checkpoint.label = spec.text;
+  for (std::string& line : namesake) source.checkpoint.warnings.push_back(std::move(line));
   deepen(source);
   if (options.nf4_base) quantize_base(source);
   else if (options.qlora_advice) advise_qlora(source);
