@@ -39,9 +39,16 @@ struct Kind {
   std::optional<std::int32_t> own;
 };
 
+/// add(file, the ids it says)
+template <class Add>
+void each_config(const Source& source, const char* field, const Add& add) {
+  const int n_vocab = source.checkpoint.config.n_vocab;
+  add("config.json", ids_of(source.hf->config, field, n_vocab));
+  add("generation_config.json", ids_of(source.hf->generation_config, field, n_vocab));
+}
+
 std::string other_ids(const Kind& kind, const std::vector<GgufKey>& keys, const Source& source, bool compat) {
   const Vocabulary& vocabulary = *source.checkpoint.vocabulary;
-  const int n_vocab = source.checkpoint.config.n_vocab;
   const auto said = written_id(keys, std::string("tokenizer.ggml.") + kind.key);
   const auto written = said || compat ? said : kind.own;  // what llama.cpp assumes need not be written
   if (!written) return "";
@@ -53,8 +60,7 @@ std::string other_ids(const Kind& kind, const std::vector<GgufKey>& keys, const 
     if (!ids.empty()) others += "; " + std::string(file) + (has_it ? " also" : "") + " says " + shown(ids, vocabulary);
   };
   if (kind.own) add("the tokenizer", {*kind.own});
-  add("config.json", ids_of(source.hf->config, kind.field, n_vocab));
-  add("generation_config.json", ids_of(source.hf->generation_config, kind.field, n_vocab));
+  each_config(source, kind.field, add);
   if (others.empty()) return "";
   return std::string(kind.name) + " is " + shown({*written}, vocabulary) + ", " +
          (written == kind.own ? "the tokenizer's own" : "config.json's, as llama.cpp's converter has it") + others;
@@ -70,6 +76,29 @@ void note_other_ids(const std::vector<GgufKey>& keys, const Source& source, bool
                            Kind{"unk", "unknown_token_id", "unk_token_id", vocabulary.unk},
                            Kind{"pad", "padding_token_id", "pad_token_id", vocabulary.pad}})
     if (std::string note = other_ids(kind, keys, source, compat); !note.empty()) notes.push_back(std::move(note));
+}
+
+std::vector<std::string> ids_of_another_tokenizer(const Source& source) {
+  std::vector<std::string> lines;
+  if (!source.hf || !source.checkpoint.vocabulary || source.tokenizer_folder == source.hf->folder) return lines;
+  const Vocabulary& vocabulary = *source.checkpoint.vocabulary;
+  const auto compare = [&](const char* field, const std::optional<std::int32_t>& own) {
+    if (!own) return;
+    std::string others;
+    each_config(source, field, [&](const char* file, const Ids& ids) {
+      if (ids.empty() || std::find(ids.begin(), ids.end(), *own) != ids.end()) return;
+      others += (others.empty() ? "" : ", ") + std::string(file) + " says " + shown(ids, vocabulary);
+    });
+    if (!others.empty())
+      lines.push_back(std::string(field) + " is " + shown({*own}, vocabulary) + " to the tokenizer from " +
+                      source.tokenizer_origin + ", " + others +
+                      ": left so, and transformers' generate() goes by them; correct them if the adapter was trained "
+                      "with the tokenizer's");
+  };
+  compare("bos_token_id", vocabulary.bos);
+  compare("eos_token_id", vocabulary.eos);
+  compare("pad_token_id", vocabulary.pad);
+  return lines;
 }
 
 }  // namespace ropewalk::formats

@@ -14,4 +14,8 @@ namespace ropewalk::formats {
 void note_other_ids(const std::vector<GgufKey>& keys, const Source& source, bool compat,
                     std::vector<std::string>& notes);
 
+/// Of a Hugging Face folder that takes its tokenizer from elsewhere: bos, eos and pad that config.json or
+/// generation_config.json give another id, a line each. Empty with the folder's own tokenizer.
+std::vector<std::string> ids_of_another_tokenizer(const Source& source);
+
 }  // namespace ropewalk::formats

@@ -8,6 +8,7 @@
 #include "formats/hf_folder.h"
 #include "formats/safetensors.h"
 #include "lib/error.h"
+#include "lib/file.h"
 #include "lib/recipes.h"
 
 namespace ropewalk::formats {
@@ -16,6 +17,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kCard = "README.md";
+constexpr std::uint64_t kMaxCardBytes = std::uint64_t{16} << 20;
 
 /// A target that is or holds a folder we read from would replace its own source.
 void refuse_source_as_target(const Source& source, const fs::path& target) {
@@ -96,6 +98,14 @@ Json config_with_dtype(Json config, const std::string& dtype) {
   return config;
 }
 
+/// By its card: a tokenizer in it was put there as this one is.
+bool made_by_us(const fs::path& target) {
+  const fs::path card = target / kCard;
+  std::error_code ignored;
+  if (!fs::is_regular_file(card, ignored) || fs::file_size(card, ignored) > kMaxCardBytes) return false;
+  return read_text_file(card, kMaxCardBytes).find(" with ropewalk ") != std::string::npos;
+}
+
 /// Files to copy, by name in the target.
 std::map<std::string, fs::path> carried(const Source& source, const HfWriteOptions& options) {
   std::map<std::string, fs::path> files;
@@ -157,7 +167,11 @@ HfOutput::HfOutput(const Source& source, const Json& config, const fs::path& tar
   for (const auto& [name, text] : options.changes.texts)
     if (!files.contains(name)) s.folder.add_text(name, text);
   s.lay_out(tensors);
-  s.folder.pending().refuse_to_lose(s.folder.files());
+  std::vector<std::string> files_known = s.folder.files();
+  if (made_by_us(target))
+    for (const std::string& name : list_carried_files(target))
+      if (is_tokenizer_file(name)) files_known.push_back(name);
+  s.folder.pending().refuse_to_lose(files_known);
 }
 
 HfOutput::~HfOutput() = default;

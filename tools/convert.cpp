@@ -365,6 +365,7 @@ int run_convert(const ConvertOptions& options, Io& io) {
   warn_of_vocabulary(source, options.common, io, warnings);
 
   std::vector<Target> targets = parse_targets(options, source);
+  if (first_of_kind(targets, true)) warn_of_config_ids(source, options.common, io, warnings);
   // a GGUF's query sees everything: with the window lifted nothing is lost
   source.checkpoint.config.sliding_window = asked_sliding_window(options.rope.sliding_window, source.checkpoint.config);
   const Observed merged = observe_targets(source, targets, options.modifiers.saturate);

@@ -1,5 +1,7 @@
 #include "tools/describe_tokenizer.h"
 
+#include "formats/gguf_other_ids.h"
+
 #include <algorithm>
 
 #include "formats/tokenizers/tokenizer.h"
@@ -264,6 +266,14 @@ void warn_of_vocabulary(const formats::Source& source, const CommonOptions& comm
   const Checkpoint& model = source.checkpoint;
   for (std::string& line :
        vocabulary_warnings(model.vocabulary, source.hf ? source.hf->config : Json(), model.config.n_vocab)) {
+    warn(line, common, io);
+    warnings.push_back(std::move(line));
+  }
+}
+
+void warn_of_config_ids(const formats::Source& source, const CommonOptions& common, const Io& io,
+                        std::vector<std::string>& warnings) {
+  for (std::string& line : formats::ids_of_another_tokenizer(source)) {
     warn(line, common, io);
     warnings.push_back(std::move(line));
   }

@@ -32,4 +32,9 @@ std::string vocabulary_changes(const Vocabulary& base, const Vocabulary& other);
 void warn_of_vocabulary(const formats::Source& source, const CommonOptions& common, const Io& io,
                         std::vector<std::string>& warnings);
 
+/// Of a folder that is written with another tokenizer than the base's: ids that its config.json and
+/// generation_config.json give otherwise, said and added in the same way.
+void warn_of_config_ids(const formats::Source& source, const CommonOptions& common, const Io& io,
+                        std::vector<std::string>& warnings);
+
 }  // namespace ropewalk::tools

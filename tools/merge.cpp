@@ -71,7 +71,8 @@ Json modules_json(const formats::Source& source, const Observed& observed) {
 }
 
 /// One row per kind of projection: the numbers of all layers together.
-Table module_table(const Observed& observed) {
+/// `plain`: shares as numbers, for a .csv.
+Table module_table(const Observed& observed, bool plain = false) {
   struct Sums {
     std::uint64_t n = 0;
     double delta = 0, weight = 0, rounding = 0;  // of squares
@@ -91,8 +92,9 @@ Table module_table(const Observed& observed) {
   }
   Table table{{{"module"}, {"weights", true}, {"delta / weight", true}, {"lost to rounding", true}}, {}};
   for (const auto& [kind, sums] : by_kind) {
-    table.rows.push_back({kind, std::to_string(sums.n), shown(std::sqrt(sums.delta / sums.weight), 3),
-                          share_text(std::sqrt(sums.rounding / sums.delta))});
+    table.rows.push_back(
+        {kind, std::to_string(sums.n), shown(std::sqrt(sums.delta / sums.weight), 3),
+         plain ? shown(std::sqrt(sums.rounding / sums.delta), 6) : share_text(std::sqrt(sums.rounding / sums.delta))});
   }
   return table;
 }
@@ -139,13 +141,51 @@ void check(const MergeOptions& options, const formats::Source& source) {
   check_target(options.output, OutputKind::folder, source, options.common);
 }
 
+/// Whether what is drawn with the seed is in the result.
+bool draws(const CombineOptions& options) {
+  return options.type == Combination::dare_linear || options.type == Combination::dare_linear_svd ||
+         options.type == Combination::dare_ties || options.type == Combination::dare_ties_svd;
+}
+
+std::string combination_name(Combination type) {
+  for (const std::string& name : combination_names())
+    if (combination_from_name(name) == type) return name;
+  return "";
+}
+
+/// {type, density, rank, sign, clamp, seed}: how adapters were made one.
+Json combination_json(const SourceOptions& modifiers) {
+  const auto combine = open_options(modifiers).combine;
+  if (!combine) return nullptr;
+  const auto known = [](const auto& value) { return value ? Json(*value) : Json(nullptr); };
+  return {{"type", combination_name(combine->type)},
+          {"density", known(combine->density)},
+          {"rank", known(combine->rank)},
+          {"sign", combine->sign_by_count ? "frequency" : "total"},
+          {"clamp", known(combine->clamp)},
+          {"seed", draws(*combine) ? Json(combine->seed) : Json(nullptr)}};
+}
+
+/// "ties, density 0.5"
+std::string combination_text(const SourceOptions& modifiers) {
+  const auto combine = open_options(modifiers).combine;
+  if (!combine) return "";
+  std::string text = combination_name(combine->type);
+  if (combine->density) text += ", density " + number_text(*combine->density, 6);
+  if (combine->rank) text += ", rank " + std::to_string(*combine->rank);
+  if (combine->sign_by_count) text += ", sign by frequency";
+  if (combine->clamp) text += ", clamp " + number_text(*combine->clamp, 6);
+  if (draws(*combine)) text += ", seed " + std::to_string(combine->seed);
+  return text;
+}
+
 /// The folder's files; what the pass over the weights has to say goes to `warnings`.
 std::vector<std::string> write_merged(const formats::Source& source, const std::optional<FolderPlan>& rope,
                                       const MergeOptions& options, const Io& io, std::vector<std::string>& warnings) {
   formats::HfWriteOptions write;
   write.write = write_options(options.common, options.writer);
   if (options.max_shard_bytes) write.max_shard_bytes = *options.max_shard_bytes;
-  write.card = model_card(source, last_part(options.output), "merged");
+  write.card = model_card(source, last_part(options.output), "merged", "", combination_text(options.modifiers));
   if (rope) write.changes = rope->changes;
   formats::HfOutput folder(source, rope ? rope->config : source.hf->config, options.output, write);
   StreamPlan pass;
@@ -196,6 +236,35 @@ std::string nf4_text(const formats::Source& source, std::size_t unmerged) {
          (unmerged > 0 ? " (" + std::to_string(unmerged) + " of them without an adapter)" : std::string()) + ", ";
 }
 
+/// Weights that the base's files hold packed, and that nothing else changes.
+std::size_t dequantized_alone(const formats::Source& source, const MergeChanges& changes) {
+  if (!source.quantization) return 0;
+  return static_cast<std::size_t>(std::ranges::count_if(source.base_tensors, [&](const TensorPtr& tensor) {
+    return !tensor->has_raw() && !changes.merged.contains(tensor->name()) && !changes.recast.contains(tensor->name());
+  }));
+}
+
+/// "24 dequantized from bitsandbytes nf4, "
+std::string dequantized_text(const formats::Source& source, std::size_t alone) {
+  if (!source.quantization) return "";
+  return std::to_string(alone) + " more dequantized from " + source.quantization->method + ", ";
+}
+
+std::string base_place(const formats::Source& source) {
+  return source.hf ? source.hf->folder.string() : source.gguf->files.front()->path();
+}
+
+std::string qlora_base(const formats::Source& source) {
+  return source.quantization ? "dequantized" : source.nf4_base.empty() ? "original" : "nf4";
+}
+
+Json adapters_json(const formats::Source& source) {
+  Json list = Json::array();
+  for (std::size_t i = 0; i < source.adapters.size(); ++i)
+    list.push_back(adapter_json(source.adapters[i], adapter_scale(source, i)));
+  return list;
+}
+
 Output describe_merge(const formats::Source& source, const MergeChanges& changes, const std::optional<FolderPlan>& rope,
                       const std::vector<std::string>& files, const MergeOptions& options) {
   const Observed& observed = changes.merged;
@@ -204,13 +273,19 @@ Output describe_merge(const formats::Source& source, const MergeChanges& changes
   std::size_t requantized = 0;  // through NF4, and changed by nothing else
   for (const std::string& name : source.nf4_base)
     requantized += observed.contains(name) || changes.recast.contains(name) ? 0 : 1;
-  const std::size_t untouched = source.checkpoint.tensors.size() - observed.size() - recast - requantized;
+  const std::size_t dequantized = dequantized_alone(source, changes);
+  const std::size_t untouched = source.checkpoint.tensors.size() - observed.size() - recast - requantized - dequantized;
   const std::string dtype(info(dominant_dtype(source.checkpoint.tensors)).name);
   Output output{.command = "merge", .source = source.spec.text};
   output.body = {{"tensors_changed", observed.size()},
                  {"tensors_recast", recast},
+                 {"tensors_dequantized", dequantized},
                  {"tensors_untouched", untouched},
-                 {"qlora_base", source.nf4_base.empty() ? "original" : "nf4"},
+                 {"base", base_place(source)},
+                 {"base_quantization", source.quantization ? Json(source.quantization->method) : Json(nullptr)},
+                 {"qlora_base", qlora_base(source)},
+                 {"adapters", adapters_json(source)},
+                 {"combination", combination_json(options.modifiers)},
                  {"dtype", dtype},
                  {"recast", dry_run ? Json::array() : recast_json(changes.recast)},
                  {"modules", dry_run ? Json::array() : modules_json(source, observed)},
@@ -228,20 +303,26 @@ Output describe_merge(const formats::Source& source, const MergeChanges& changes
     return output;
   }
   output.text(options.output + ": " + std::to_string(observed.size()) + " weights merged, " +
-              recast_text(changes.recast, dtype) + nf4_text(source, requantized) + std::to_string(untouched) +
-              " tensors untouched, " + dtype + ", tokenizer from " + tokenizer_text(source));
+              recast_text(changes.recast, dtype) + nf4_text(source, requantized) +
+              dequantized_text(source, dequantized) + std::to_string(untouched) + " tensors untouched, " + dtype +
+              ", tokenizer from " + tokenizer_text(source));
+  if (source.adapters.size() > source.spec.adapters.size())  // an adapter's folder alone was given
+    output.text("base: " + base_place(source));
   add_rope(output, rope);
-  if (!observed.empty()) output.table(module_table(observed));
+  if (!observed.empty()) output.table(module_table(observed)), output.csv = module_table(observed, true);
   return output;
 }
 
 /// The body of a run that only measures.
 Json nothing_merged() {
   const Json none = Json::array();
-  return {{"tensors_changed", 0},  {"tensors_recast", 0}, {"tensors_untouched", 0}, {"dtype", nullptr},
-          {"recast", none},        {"modules", none},     {"tokenizer", nullptr},   {"output", nullptr},
-          {"written", none},       {"engines", none},     {"notes", none},          {"losses", none},
-          {"qlora_base", nullptr}, {"dry_run", false}};
+  return {{"tensors_changed", 0},   {"tensors_recast", 0},  {"tensors_dequantized", 0},
+          {"tensors_untouched", 0}, {"dtype", nullptr},     {"recast", none},
+          {"modules", none},        {"tokenizer", nullptr}, {"output", nullptr},
+          {"written", none},        {"engines", none},      {"notes", none},
+          {"losses", none},         {"base", nullptr},      {"base_quantization", nullptr},
+          {"qlora_base", nullptr},  {"adapters", none},     {"combination", nullptr},
+          {"dry_run", false}};
 }
 
 int run_merge(const MergeOptions& options, Io& io) {
@@ -271,6 +352,7 @@ int run_merge(const MergeOptions& options, Io& io) {
   else if (wanted) rope = plan_folder(source, *wanted, options.rope);
   std::vector<std::string> files, warnings = source.checkpoint.warnings;
   warn_of_vocabulary(source, options.common, io, warnings);
+  warn_of_config_ids(source, options.common, io, warnings);
 
   const MergeChanges changes = observe_merge(source, options.modifiers.saturate);
   announce({.targets = {{options.output, total_bytes(source.checkpoint.tensors)}},

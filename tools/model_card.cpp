@@ -2,8 +2,10 @@
 
 #include <filesystem>
 
+#include "formats/hub_cache.h"
 #include "formats/synthetic.h"
 #include "lib/file.h"
+#include "lib/number_text.h"
 #include "tools/describe.h"
 #include "tools/escape.h"
 #include "tools/render.h"
@@ -32,21 +34,46 @@ SourceCard source_card(const formats::Source& source) {
   return card;
 }
 
+/// A folder's name, of a snapshot in the Hub cache its repository's.
+std::string published_name(const std::filesystem::path& folder) {
+  return formats::repository_of(folder).value_or(last_part(folder));
+}
+
+std::string base_text(const formats::Source& source) {
+  std::string text = model_name(source);
+  if (source.hf) text = formats::repository_of(source.hf->folder).value_or(text);
+  if (source.quantization) text += ", dequantized from " + source.quantization->method;
+  if (!source.nf4_base.empty())
+    text += ", " + plural(source.nf4_base.size(), "linear layer") + " through NF4 and back first (--qlora-base nf4)";
+  return text;
+}
+
+std::string merged_text(const formats::Source& source, std::size_t i) {
+  const formats::PeftAdapter& adapter = source.adapters[i];
+  std::string text =
+      published_name(adapter.folder) + ", " + adapter.kind + " of " + plural(adapter.modules.size(), "module");
+  if (!adapter.modules.empty() && adapter.modules.front().rank > 0)
+    text += ", rank " + std::to_string(adapter.modules.front().rank);
+  if (!adapter.base_model.empty()) text += ", trained on " + last_part(adapter.base_model);
+  if (const double scale = adapter_scale(source, i); scale != 1) text += ", times " + number_text(scale, 6);
+  return text;
+}
+
 }  // namespace
 
 std::string model_card(const formats::Source& source, const std::string& name, const std::string& what,
-                       const std::string& rope) {
+                       const std::string& rope, const std::string& combined) {
   const SourceCard original = source_card(source);
   const ModelConfig& config = source.checkpoint.config;
   Table table{{{""}, {""}}, {}};
-  table.rows.push_back({"base", model_name(source)});
-  for (std::size_t i = 0; i < source.adapters.size(); ++i) {
-    const formats::PeftAdapter& adapter = source.adapters[i];
-    std::string text = last_part(adapter.folder) + ", " + plural(adapter.modules.size(), "module");
-    if (!adapter.modules.empty() && adapter.modules.front().rank > 0)
-      text += ", rank " + std::to_string(adapter.modules.front().rank);
-    if (!adapter.base_model.empty()) text += ", trained on " + last_part(adapter.base_model);
-    table.rows.push_back({"adapter", text});
+  table.rows.push_back({"base", base_text(source)});
+  for (std::size_t i = 0; i < source.adapters.size(); ++i) table.rows.push_back({"adapter", merged_text(source, i)});
+  if (!combined.empty()) table.rows.push_back({"combination", combined});
+  if (!source.adapters.empty()) {
+    std::string origin = source.tokenizer_origin;  // without a path of this machine
+    if (!source.tokenizer_folder.empty() && origin != "base" && origin != "none")
+      origin = origin.substr(0, origin.find(' ')) + " " + published_name(source.tokenizer_folder);
+    table.rows.push_back({"tokenizer", origin});
   }
   table.rows.push_back({"architecture", config.model_type + (config.n_layers > 0 ? ": " + geometry_text(config) : "")});
   table.rows.push_back({"parameters", count_text(total_elements(source.checkpoint.tensors)) + ", " +

@@ -373,6 +373,21 @@ TEST(Merge, AnAdapterFindsItsBase) {
   ASSERT_EQ(run({"merge", model("tolstoy-4m-yarn-2k"), "-a", adapter(), "-o", (scratch / "explicit").string()}).exit,
             0);
   EXPECT_EQ(slurp(scratch / "merged/model.safetensors"), slurp(scratch / "explicit/model.safetensors"));
+  // a folder that has the repository's name alone
+  const auto warned = [&](const std::string& base, const Json& revision) {
+    edit_json(scratch / "adapter/adapter_config.json", [&](Json& json) {
+      json["base_model_name_or_path"] = base;
+      json["revision"] = revision;
+    });
+    const Ran ran = run({"merge", (scratch / "adapter").string(), "-o", (scratch / "merged").string(), "--overwrite"});
+    EXPECT_EQ(ran.exit, 0) << ran.err;
+    EXPECT_NE(ran.out.find("base: " + (scratch / "tolstoy-4m-yarn-2k").string()), std::string::npos) << ran.out;
+    return ran.err;
+  };
+  const std::string taken = "beside the adapter was taken for its name";
+  EXPECT_EQ(warned("tolstoy-4m-yarn-2k", nullptr).find(taken), std::string::npos) << "control";
+  EXPECT_NE(warned("org/tolstoy-4m-yarn-2k", nullptr).find(taken + "; another is taken"), std::string::npos);
+  EXPECT_NE(warned("org/tolstoy-4m-yarn-2k", "abc").find(taken + ": its revision is not known"), std::string::npos);
 }
 
 // -a and --rope are shorthand for the '+' form, wherever the rope was written: none of them drops it.
@@ -413,6 +428,70 @@ TEST(Merge, FolderIsCompleteAndItsCardFactual) {
   for (const char* part : {"# merged", "qlora-shakespeare", "rank 16", "YaRN x8 of 256", "The base's own words."})
     EXPECT_NE(card.find(part), std::string::npos) << part;
   EXPECT_EQ(card.find(scratch.path().string()), std::string::npos) << "no path of this machine";
+  for (const char* part : {"times", "combination", "NF4", "dequantized"})
+    EXPECT_EQ(card.find(part), std::string::npos) << "control: " << part;
+}
+
+// What was done beside the defaults is in the card and in the JSON.
+TEST(Merge, CardAndJsonSayHow) {
+  Scratch scratch;
+  const std::string base = model("tolstoy-4m-yarn-2k"), out = (scratch / "out").string();
+  // as the Hub cache has it
+  const fs::path commit = scratch / "models--org--tuned/snapshots/0123abcd";
+  fs::create_directories(commit.parent_path());
+  copy_of(adapter(), commit);
+  const auto merged = [&](const std::string& source, std::vector<std::string> more = {}) {
+    std::vector<std::string> words = {"merge", source, "-o", out, "--json", "--overwrite"};
+    words.insert(words.end(), more.begin(), more.end());
+    const Ran ran = run(words);
+    EXPECT_EQ(ran.exit, 0) << ran.err;
+    return std::pair(ran.json(), slurp(out + "/README.md"));
+  };
+  const auto holds = [](const std::string& card, std::vector<std::string> parts) {
+    for (const std::string& part : parts) EXPECT_NE(card.find(part), std::string::npos) << part << "\n" << card;
+  };
+  const auto [plain, plain_card] = merged(base + "+" + commit.string());
+  EXPECT_EQ(plain["combination"], nullptr);
+  EXPECT_EQ(plain["base"], base);
+  EXPECT_EQ(plain["base_quantization"], nullptr);
+  EXPECT_EQ(plain["adapters"][0]["path"], commit.string());
+  EXPECT_EQ(plain_card.find("0123abcd"), std::string::npos) << plain_card;
+  EXPECT_EQ(plain_card.find("times"), std::string::npos) << "control";
+  holds(plain_card, {"org/tuned, LoRA of 28 modules, rank 16"});
+  const std::string two = base + "+" + commit.string() + ":0.5+" + adapter() + ":0.25";
+  const auto [drawn, drawn_card] = merged(two, {"--combine", "dare_linear,density=0.75", "--seed", "7"});
+  EXPECT_EQ(drawn["combination"], (Json{{"type", "dare_linear"},
+                                        {"density", 0.75},
+                                        {"rank", nullptr},
+                                        {"sign", "total"},
+                                        {"clamp", nullptr},
+                                        {"seed", 7}}));
+  holds(drawn_card,
+        {"org/tuned, LoRA of 28 modules, rank 16", ", times 0.5", ", times 0.25", "dare_linear, density 0.75, seed 7"});
+  const auto [ties, ties_card] = merged(two, {"--combine", "ties,density=0.5,sign=frequency"});
+  EXPECT_EQ(ties["combination"]["seed"], nullptr);
+  holds(ties_card, {"ties, density 0.5, sign by frequency"});
+  const auto [nf4, nf4_card] = merged(base + "+" + adapter(), {"--qlora-base", "nf4"});
+  EXPECT_EQ(nf4["qlora_base"], "nf4");
+  holds(nf4_card, {"28 linear layers through NF4 and back first"});
+}
+
+// A base whose files are packed: what is written is what they hold, and that is no tensor left alone.
+TEST(Merge, ADequantizedBaseIsSaid) {
+  Scratch scratch;
+  const std::string out = (scratch / "out").string();
+  const auto written = [&](const std::string& base) {
+    return run({"merge", std::string(ROPEWALK_GOLDEN_DIR) + "/bnb/" + base, "-o", out, "--json", "--overwrite"});
+  };
+  const Ran ran = written("hf-nf4-dq");
+  ASSERT_EQ(ran.exit, 0) << ran.err;
+  const Json& json = ran.json();
+  EXPECT_EQ(json["qlora_base"], "dequantized");
+  EXPECT_EQ(json["base_quantization"], "bitsandbytes nf4, double quantization");
+  const Json golden = Json::parse(slurp(ROPEWALK_GOLDEN_DIR "/bnb/index.json"))["checkpoints"]["hf-nf4-dq"];
+  EXPECT_EQ(json["tensors_dequantized"], golden.size());
+  EXPECT_GT(json["tensors_untouched"], 0) << "control: norms are stored as they are";
+  EXPECT_NE(slurp(out + "/README.md").find("dequantized from bitsandbytes nf4"), std::string::npos);
 }
 
 // stories260K has 512 pieces, the model 2048 rows: padding is fine, and said. The other way round ids would point at
@@ -442,6 +521,42 @@ TEST(Merge, ChatTemplatesOfASubfolderAreCarried) {
         << refused.err;
   }
   EXPECT_NE(run({"inspect", merged}).out.find("tool_use"), std::string::npos);
+}
+
+// The adapter's tokenizer ends a text otherwise than the base's configuration, which stays; and a folder that was made
+// with one tokenizer is made again with the other.
+TEST(Merge, IdsThatTheConfigurationGivesOtherwiseAreTold) {
+  Scratch scratch;
+  const std::string tuned = (scratch / "tuned").string(), out = (scratch / "out").string();
+  copy_of(adapter(), tuned);
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json"})
+    spill(tuned + "/" + name, slurp(model("tolstoy-4m-yarn-2k") + "/" + name));
+  const auto merged = [&](const std::string& choice) {
+    return run({"merge", model("tolstoy-4m-yarn-2k") + "+" + tuned, "-o", out, "--tokenizer", choice, "--overwrite"});
+  };
+  const std::string told = "generate() goes by them";
+  EXPECT_EQ(merged("adapter").err.find(told), std::string::npos) << "control: the same ids";
+  edit_json(tuned + "/tokenizer_config.json", [](Json& json) { json["eos_token"] = "<s>"; });
+  const Ran own = merged("auto");
+  ASSERT_EQ(own.exit, 0) << own.err;
+  EXPECT_NE(own.err.find("eos_token_id is 1 '<s>' to the tokenizer from adapter " + tuned +
+                         ", config.json says 2 '</s>', generation_config.json says 2 '</s>': left so"),
+            std::string::npos)
+      << own.err;
+  EXPECT_EQ(own.err.find("bos_token_id"), std::string::npos) << own.err;
+  EXPECT_FALSE(fs::exists(out + "/tokenizer.model"));
+  const Ran base = merged("base");  // tokenizer.model instead of the adapter's tokenizer.json, over our own folder
+  ASSERT_EQ(base.exit, 0) << base.err;
+  EXPECT_EQ(base.err.find(told), std::string::npos) << "control: " << base.err;
+  EXPECT_TRUE(fs::exists(out + "/tokenizer.model"));
+  ASSERT_EQ(merged("adapter").exit, 0);
+  EXPECT_FALSE(fs::exists(out + "/tokenizer.model"));
+  spill(out + "/notes.txt", "mine");
+  EXPECT_EQ(merged("base").exit, 5) << "control: what is not ours stays";
+  fs::remove(out + "/notes.txt");
+  ASSERT_EQ(merged("base").exit, 0);
+  spill(out + "/README.md", "mine");
+  EXPECT_EQ(merged("adapter").exit, 5) << "control: a folder that is not known to be ours";
 }
 
 TEST(Merge, TheTokenizerFitsOrIsRefused) {
