@@ -169,25 +169,19 @@ class Settling {
                  : "merge it with PEFT, which has the model's class");
   }
 
-  /// PEFT 0.21.2 takes fan_in_fan_out for what the class of the layer is.
+  /// Where the class tells, fan_in_fan_out is what it says (sides_of_class).
   void check_sides(const LazyTensor& tensor) const {
     const std::vector<std::uint64_t>& shape = tensor.info().shape;
-    if (shape.size() != 2 || !is_conv1d(tensor.name())) return;
+    if (shape.size() != 2 || !engines::is_conv1d(tensor.name())) return;
     const Json flag = adapter_.config.is_object() ? adapter_.config.value("fan_in_fan_out", Json()) : Json();
-    const bool said = flag == true, square = shape[0] == shape[1];
     const std::string of = "'" + tensor.name() + "' of a model of type \"" + config_.model_type + "\" ";
-    if (engines::has_conv1d(config_.model_type)) {
-      if (!said)
-        refuse(ErrorKind::unsupported,
-               of + "is stored [in, out], and fan_in_fan_out of adapter_config.json is not true",
-               "set it to true: PEFT 0.21.2 goes by the class and does the same");
-    } else if (square && (nested_ || !engines::transformers_knows(config_.model_type))) {
+    const std::optional<bool> conv1d = nested_ ? std::nullopt : engines::has_conv1d(config_.model_type);
+    if (conv1d == true && flag != true)  // a kind without the field
+      refuse(ErrorKind::unsupported, of + "is a Conv1D, and no " + adapter_.kind + " of that is read",
+             "merge it with PEFT, or train a LoRA");
+    if (!conv1d && shape[0] == shape[1])
       refuse(ErrorKind::unsupported, of + "is square, and which side is its inputs only the class says",
              "merge it with PEFT, which has the model's class");
-    } else if (square && said) {
-      refuse(ErrorKind::unsupported, of + "is stored [out, in], and fan_in_fan_out of adapter_config.json is true",
-             "set it to false: PEFT 0.21.2 goes by the class and does the same");
-    }
   }
 
   const PeftAdapter& adapter_;
@@ -230,6 +224,13 @@ ModelConfig read_named_config(HfFiles& files, std::vector<std::string>& warnings
   config.tied_head = says_tied(fields).value_or(!find(kHeadWeight));
   resolve_tied_head(files, config, warnings);
   return config;
+}
+
+void sides_of_class(PeftAdapter& adapter, const ModelConfig& config, const HfFolder& folder) {
+  const std::optional<bool> conv1d = engines::has_conv1d(config.model_type);
+  if (!conv1d || holds_models(folder.config) || adapter.config.empty()) return;  // empty: a GGUF
+  const Json flag = adapter.config.value("fan_in_fan_out", Json());
+  if ((flag == true) != *conv1d) adapter = read_peft_adapter_for(adapter.folder, conv1d);
 }
 
 void settle_targets(PeftAdapter& adapter, const std::vector<TensorPtr>& base, const ModelConfig& config,

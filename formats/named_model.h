@@ -23,6 +23,10 @@ bool reads_architecture(const Json& config);
 /// Error(unsupported) for weights that are packed and a configuration that does not say how.
 ModelConfig read_named_config(HfFiles& files, std::vector<std::string>& warnings);
 
+/// PEFT 0.21.2 corrects a fan_in_fan_out that is not what the class of a layer is: so is the adapter read, where the class
+/// is known. One trained on a quantized GPT-2, whose layers are linear then, says false.
+void sides_of_class(PeftAdapter& adapter, const ModelConfig& config, const HfFolder& folder);
+
 /// Before an adapter is merged into such a model: targets get the names that the files have. Known renamings of
 /// transformers 5.23.0: `.mlp.` of what the files of Mixtral and its kin call `.block_sparse_moe.`; the parts of LLaVA,
 /// Gemma 3 and Qwen-VL and their kin (`model.language_model.` and `language_model.model.`, or `model.`), either way round;
@@ -31,7 +35,7 @@ ModelConfig read_named_config(HfFiles& files, std::vector<std::string>& warnings
 /// is left out.
 /// Error(bad_input) naming key, tensor and the nearest name where the base has none, Error(unsupported) for what only the
 /// class tells: a tensor that is not floating point, an embedding or head that is or may be tied under names that are not
-/// known, which side of a square Conv1D matrix is which if fan_in_fan_out does not say it as PEFT finds it; and for a GGUF's
+/// known, which side of a square matrix is which where it may be a Conv1D; and for a GGUF's
 /// adapter, whose rows stand in llama's order.
 void settle_targets(PeftAdapter& adapter, const std::vector<TensorPtr>& base, const ModelConfig& config,
                     const HfFolder& folder);

@@ -422,6 +422,7 @@ void apply_adapters(Source& source, const OpenOptions& options, const std::vecto
   for (std::size_t i = 0; i < source.adapters.size(); ++i) {
     PeftAdapter& adapter = source.adapters[i];
     std::vector<std::string>& warnings = source.checkpoint.warnings;
+    if (source.named_only) sides_of_class(adapter, source.checkpoint.config, *source.hf);
     if (!adapter.base_model.empty() && model_part(adapter.base_model) != base_name)
       warnings.push_back("adapter '" + adapter.folder.string() + "' names the base '" + adapter.base_model +
                          "', merged into '" + base_name + "'" +

@@ -47,7 +47,7 @@ ClassModules::ClassModules(const Source& source) {
   if (!source.hf || !source.hf->config.is_object()) return;
   const Json& config = source.hf->config;
   type_ = source.checkpoint.config.model_type;
-  conv1d_ = engines::has_conv1d(type_);
+  conv1d_ = engines::has_conv1d(type_).value_or(false);
   nested_ = model_part(config).nested();
   if (const Json all = config.value("architectures", Json()); all.is_array() && !all.empty() && all[0].is_string()) {
     const std::string name = all[0];

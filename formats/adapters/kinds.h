@@ -1,5 +1,7 @@
 #pragma once
 
+#include <filesystem>
+#include <optional>
 #include <span>
 #include <string_view>
 
@@ -54,8 +56,8 @@ bool stands_transposed(const LowRankChange& change, const LazyTensor& weight);
 /// A low-rank change of an embedding: the file has its factors the other way round, A as [rank, rows], B as [columns, rank].
 bool of_embedding(const AdapterModule& module);
 
-/// A weight of one of those layers, by its name.
-bool is_conv1d(std::string_view weight);
+/// read_peft_adapter() with the fan_in_fan_out that the base's class says, whatever the configuration does; nullopt: nothing.
+PeftAdapter read_peft_adapter_for(const std::filesystem::path& folder, std::optional<bool> fan_in_fan_out);
 
 // The readers, one file each.
 extern const AdapterKind kLora, kLoha, kLokr, kIa3, kVera, kAdaLora, kLnTuning, kOft, kBoft, kHra;

@@ -2,6 +2,7 @@
 
 #include "formats/adapters/expert_parameters.h"
 #include "formats/adapters/kinds.h"
+#include "formats/engines/model_types.h"
 #include "lib/adapters/adapter_recipes.h"
 #include "lib/ascii_case.h"
 #include "lib/error.h"
@@ -167,12 +168,6 @@ void read_lora(AdapterReading& reading) {
 
 }  // namespace
 
-bool is_conv1d(std::string_view weight) {
-  for (const char* name : {"c_attn.weight", "c_proj.weight", "c_fc.weight", "q_attn.weight"})
-    if (weight.ends_with("." + std::string(name))) return true;
-  return false;
-}
-
 bool of_embedding(const AdapterModule& module) {
   const std::string& name = module.factors.front()->name();
   return name.find("lora_embedding_") != std::string::npos || name.starts_with("token_embd.");  // PEFT's, a GGUF's
@@ -183,7 +178,7 @@ bool stands_transposed(const LowRankChange& change, const LazyTensor& weight) {
   if (!change.transposed || shape.size() != 2) return false;
   const std::uint64_t in = change.a->info().columns(), out = change.b->info().rows();
   const bool plain = shape[0] == out && shape[1] == in, turned = shape[0] == in && shape[1] == out;
-  return turned && (!plain || is_conv1d(weight.name()));
+  return turned && (!plain || engines::is_conv1d(weight.name()));
 }
 
 extern const AdapterKind kLora;

@@ -40,6 +40,10 @@ std::vector<TensorPtr> read_weights(const std::filesystem::path& file) {
 bool is_peft_adapter(const std::filesystem::path& folder) { return is_there(folder / kConfigName); }
 
 PeftAdapter read_peft_adapter(const std::filesystem::path& folder) {
+  return read_peft_adapter_for(folder, std::nullopt);
+}
+
+PeftAdapter read_peft_adapter_for(const std::filesystem::path& folder, std::optional<bool> fan_in_fan_out) {
   if (is_folder(folder)) require_readable_folder(folder);
   if (!is_peft_adapter(folder))
     throw Error(ErrorKind::bad_input, {.path = folder.string()},
@@ -47,6 +51,9 @@ PeftAdapter read_peft_adapter(const std::filesystem::path& folder) {
                 "name the folder that holds adapter_config.json and adapter_model.safetensors");
   PeftConfig config =
       read_peft_config((folder / kConfigName).string(), read_text_file(folder / kConfigName, JsonLimits{}.max_bytes));
+  if (fan_in_fan_out)
+    if (const AdapterField* field = find_field(*config.kind, "fan_in_fan_out"); field && field->use == FieldUse::read)
+      config.json["fan_in_fan_out"] = *fan_in_fan_out;
   PeftAdapter adapter;
   adapter.folder = folder;
   adapter.weights = weights_in(folder);

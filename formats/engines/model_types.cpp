@@ -202,10 +202,18 @@ bool has_rope_of_its_own(const std::string& model_type) {
   return std::find(kOwnRope.begin(), kOwnRope.end(), model_type) != kOwnRope.end();
 }
 
-bool has_conv1d(const std::string& model_type) {
+std::optional<bool> has_conv1d(const std::string& model_type) {
   constexpr std::array kConv1d = {"clvp",     "clvp_decoder", "decision_transformer", "gpt-sw3", "gpt2",
                                   "imagegpt", "openai-gpt"};
-  return std::find(kConv1d.begin(), kConv1d.end(), model_type) != kConv1d.end();
+  if (std::find(kConv1d.begin(), kConv1d.end(), model_type) != kConv1d.end()) return true;
+  if (transformers_knows(model_type) || model_type == "qwen")
+    return false;  // Qwen 1, whose code lies beside its weights
+  return std::nullopt;
+}
+bool is_conv1d(std::string_view weight) {
+  for (const char* name : {"c_attn.weight", "c_proj.weight", "c_fc.weight", "q_attn.weight"})
+    if (weight.ends_with("." + std::string(name))) return true;
+  return false;
 }
 
 }  // namespace ropewalk::formats::engines

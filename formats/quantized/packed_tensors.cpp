@@ -108,7 +108,15 @@ void PackedTensors::drop(const std::string& name) {
 
 void PackedTensors::replace(const std::string& name, TensorPtr tensor) {
   drop(name);
-  tensors_[index_.at(name)] = std::move(tensor);
+  const std::size_t place = index_.at(name);
+  tensors_[place] = std::move(tensor);
+  made_.push_back(place);
+}
+
+std::vector<TensorPtr*> PackedTensors::made() {
+  std::vector<TensorPtr*> all;
+  for (const std::size_t place : made_) all.push_back(&tensors_[place]);
+  return all;
 }
 
 std::vector<TensorPtr> PackedTensors::finish() {

@@ -59,6 +59,9 @@ class PackedTensors {
   /// In place of the tensor called `name`, taken or not.
   void replace(const std::string& name, TensorPtr tensor);
 
+  /// Those that replace() brought, still in the checkpoint: the caller may put others in their place.
+  std::vector<TensorPtr*> made();
+
   /// Bytes of what was taken so far.
   std::uint64_t taken_bytes() const noexcept { return taken_bytes_; }
   /// What is left, in the order it came.
@@ -67,6 +70,7 @@ class PackedTensors {
  private:
   std::vector<TensorPtr> tensors_;  // nullptr: taken
   std::unordered_map<std::string, std::size_t> index_;
+  std::vector<std::size_t> made_;
   std::uint64_t taken_bytes_ = 0;
 };
 

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <array>
 
+#include "formats/engines/model_types.h"
 #include "formats/quantized/methods.h"
+#include "lib/adapters/adapter_recipes.h"
 
 namespace ropewalk::formats {
 namespace {
@@ -13,14 +15,13 @@ using namespace quantized;
 struct Reader {
   const char* method;
   Quantization (*read)(PackedTensors&, const Method&);
+  /// A Conv1D becomes a linear layer, its weight transposed before it is packed (transformers 5.23.0 for bitsandbytes,
+  /// AutoGPTQ and GPTQModel). Other methods' libraries pack no Conv1D.
+  bool packs_conv1d = false;
 };
 constexpr std::array kReaders = {
-    Reader{"bitsandbytes", read_bitsandbytes},
-    Reader{"gptq", read_gptq},
-    Reader{"awq", read_awq},
-    Reader{"compressed-tensors", read_compressed_tensors},
-    Reader{"fp8", read_fp8},
-    Reader{"mxfp4", read_mxfp4},
+    Reader{"bitsandbytes", read_bitsandbytes, true},       Reader{"gptq", read_gptq, true}, Reader{"awq", read_awq},
+    Reader{"compressed-tensors", read_compressed_tensors}, Reader{"fp8", read_fp8},         Reader{"mxfp4", read_mxfp4},
 };
 
 /// quantization_config, or nullptr.
@@ -45,6 +46,31 @@ const Reader* reader(const ConfigText& config) {
   fields.fail(ErrorKind::unsupported, "quantization_config",
               "the weights are quantized by method " + method + ", which is not read; read are " + known,
               "use the unquantized checkpoint it was made from");
+}
+
+/// [in, out] again, as the class has it, what was packed of Conv1D: each is whole in memory while it is read.
+void stand_as_in_class(PackedTensors& packed, const Reader& method, const ConfigText& config) {
+  const auto type_of = [](const Json& part) {
+    const Json type = part.is_object() ? part.value("model_type", Json()) : Json();
+    return type.is_string() ? type.get<std::string>() : std::string();
+  };
+  const std::string type = type_of(config.json);
+  const std::optional<bool> conv1d = engines::has_conv1d(type);
+  const bool inside = std::ranges::any_of(config.json, [&](const Json& part) {  // whose tensors are among others
+    return engines::has_conv1d(type_of(part)).value_or(false);
+  });
+  if (conv1d == false && !inside) return;
+  for (TensorPtr* tensor : packed.made()) {
+    if (!engines::is_conv1d((*tensor)->name())) continue;
+    if (conv1d == true && method.packs_conv1d) *tensor = transposed(*tensor);
+    else
+      throw Error(ErrorKind::unsupported, {.path = std::string((*tensor)->file())},
+                  "'" + (*tensor)->name() + "' of a model of type \"" + type + "\"" + " is packed by " + method.method +
+                      ", and " +
+                      (conv1d == true ? "that packs no Conv1D: which side is the inputs is not known"
+                                      : "whether it is a Conv1D, and packed transposed, only the class says"),
+                  "use the unquantized checkpoint it was made from");
+  }
 }
 
 }  // namespace
@@ -90,6 +116,7 @@ std::optional<Quantization> dequantize(std::vector<TensorPtr>& tensors, const Co
   if (!found) return std::nullopt;
   PackedTensors packed(std::move(tensors));
   Quantization quantization = found->read(packed, Method{config, *section(config.json), warnings});
+  stand_as_in_class(packed, *found, config);
   quantization.bytes = packed.taken_bytes();
   tensors = packed.finish();
   for (const TensorPtr& tensor : tensors)

@@ -27,7 +27,7 @@ struct ConfigText {
 void check_quantization_method(const ConfigText& config);
 
 /// In place of the packed tensors of each quantized weight one recipe under the weight's own name, whose rows are what
-/// the method's library dequantizes to, bit for bit, in the type that it returns (LazyTensor: any range of rows, memory
+/// the method's library dequantizes to, bit for bit, in its type (a Conv1D's as the class stores it; any rows, memory
 /// of a few rows). Every packed tensor is used once; what belongs to none stays, for the inventory to judge.
 /// nullopt, tensors as they were: the configuration names no quantization. Error(bad_input) naming file and tensor for
 /// a missing part, a type, shape or number that does not fit; Error(unsupported) for a variant not read.

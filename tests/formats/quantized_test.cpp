@@ -1,6 +1,7 @@
 // Quantized checkpoints other than bitsandbytes' (tests/golden/quantized.tar.zst): each case written and dequantized by its
 // own library (make_gptq_awq.py, make_compressed.py, make_fp8.py); sha256 of what that gives.
 
+#include "lib/adapters/changed_tensor.h"
 #include "tests/formats/quantized_golden.h"
 
 namespace ropewalk::formats {
@@ -75,6 +76,49 @@ TEST(Quantized, GptqIsGptqModels) {
     ++compared;
   }
   EXPECT_EQ(compared, 48u);
+}
+
+// A GPT-2's Conv1D is packed as the linear layer it becomes (AutoGPTQ and GPTQModel turn its weight first), and read as its
+// class stores it: turned again. AutoAWQ packs none.
+TEST(Quantized, PackedConvolutionsAreTurnedBack) {
+  const Golden from = golden("gptq");
+  const auto stored_conv = [&](const Json& entry) {
+    std::vector<TensorPtr> out;
+    for (const TensorPtr& tensor : stored(from, entry, kGptqParts))
+      out.push_back(stored_as(tensor, "h.0.attn.c_attn" + tensor->name().substr(1)));
+    return out;
+  };
+  const auto first = [&](const char* method) {
+    for (const auto& [name, entry] : from.cases.items())
+      if (name.starts_with(method)) return Json(entry);
+    return Json();
+  };
+  const Json gptq = first("gptq"), awq = first("awq");
+  Json config = gptq_config(gptq);
+  const TensorPtr linear = dequantized(stored(from, gptq, kGptqParts), config).at("m.weight");
+  for (const char* type : {"gpt_bigcode", "qwen"}) {  // linear layers of the same names
+    config["model_type"] = type;
+    EXPECT_EQ(tensor_sha256(dequantized(stored_conv(gptq), config).at("h.0.attn.c_attn.weight")), gptq["dequant"]);
+  }
+  config["model_type"] = "gpt2";
+  const TensorPtr turned = dequantized(stored_conv(gptq), config).at("h.0.attn.c_attn.weight");
+  const std::uint64_t out = linear->info().shape[0], in = linear->info().shape[1];
+  ASSERT_EQ(turned->info().shape, (std::vector<std::uint64_t>{in, out}));
+  EXPECT_EQ(turned->dtype(), linear->dtype());
+  const std::vector<double> a = read_whole(*linear), b = read_whole(*turned);
+  for (std::uint64_t row = 0; row < in; ++row)
+    for (std::uint64_t column = 0; column < out; ++column) ASSERT_EQ(b[row * out + column], a[column * in + row]);
+  expect_any_partition_agrees(*turned);
+
+  config["model_type"] = "vision-encoder-decoder";
+  config["decoder"] = {{"model_type", "gpt2"}};
+  expect_refused(stored_conv(gptq), config, {"c_attn.weight", "only the class says"}, ErrorKind::unsupported);
+  config.erase("decoder");
+  config["model_type"] = "own_class";
+  expect_refused(stored_conv(gptq), config, {"c_attn.weight", "only the class says"}, ErrorKind::unsupported);
+  const Json of_awq = {{"model_type", "gpt2"},
+                       {"quantization_config", {{"quant_method", "awq"}, {"bits", 4}, {"version", "gemm"}}}};
+  expect_refused(stored_conv(awq), of_awq, {"packed by awq, and that packs no Conv1D"}, ErrorKind::unsupported);
 }
 
 TEST(Quantized, AwqIsAutoAwqs) {

@@ -1,10 +1,12 @@
 // Merges into models of classes that are not read: tensors by their names alone.
+#include <cstring>
 #include <functional>
 #include <memory>
 #include <set>
 
 #include "formats/base64.h"
 #include "formats/safetensors.h"
+#include "lib/sha256.h"
 #include "tests/formats/hf_test_support.h"
 #include "tests/tools/command.h"
 
@@ -20,6 +22,12 @@ std::map<std::string, std::string> tensors_of(const fs::path& file) {
   std::map<std::string, std::string> all;
   for (const TensorPtr& tensor : formats::read_safetensors(file).tensors) all[tensor->name()] = raw_bytes(*tensor);
   return all;
+}
+
+std::string sha256(std::string_view bytes) {
+  Sha256 hash;
+  hash.update(std::as_bytes(std::span(bytes)));
+  return hash.finish();
 }
 
 /// A folder "base" and a folder "adapter" of the test's own.
@@ -250,13 +258,25 @@ TEST(MergeNamed, ConvolutionsStandAsTheirClassSays) {
     return one;
   };
   for (const std::uint64_t out : {8, 24}) {
-    EXPECT_EQ(made("gpt2", true, out).merge().exit, 0);
-    expect_refused(made("gpt2", false, out).merge(), 4, {"is stored [in, out]", "set it to true"});
+    for (const char* type : {"gpt2", "gpt-sw3"}) {  // a GPT2Config of transformers 5.23.0
+      const Made said = made(type, true, out), corrected = made(type, false, out);
+      EXPECT_EQ(said.merge().exit, 0);
+      EXPECT_EQ(corrected.merge().exit, 0) << "PEFT corrects the flag to what the class is";
+      EXPECT_EQ(said.merged(), corrected.merged());
+    }
+    Made loha = made("gpt2", false, out);
+    loha.adapter = {{"peft_type", "LOHA"}, {"r", 2}, {"alpha", 2}, {"target_modules", {"c_proj"}}};
+    loha.factors.clear();
+    for (const char* part : {"hada_w1_a", "hada_w2_a"})
+      loha.factors.push_back(f32_tensor(std::string("base_model.model.transformer.h.0.attn.c_proj.") + part, {out, 2}));
+    for (const char* part : {"hada_w1_b", "hada_w2_b"})
+      loha.factors.push_back(f32_tensor(std::string("base_model.model.transformer.h.0.attn.c_proj.") + part, {2, 8}));
+    expect_refused(loha.merge(), 4, {"is a Conv1D, and no LoHa of that is read"});
   }
-  EXPECT_EQ(made("gpt-sw3", true, 8).merge().exit, 0) << "a GPT2Config of transformers 5.23.0";
-  expect_refused(made("gpt-sw3", false, 8).merge(), 4, {"is stored [in, out]", "set it to true"});
-  EXPECT_EQ(made("gpt_bigcode", false, 8).merge().exit, 0);
-  expect_refused(made("gpt_bigcode", true, 8).merge(), 4, {"is stored [out, in]", "set it to false"});
+  const Made false_flag = made("gpt_bigcode", false, 8), true_flag = made("gpt_bigcode", true, 8);
+  EXPECT_EQ(false_flag.merge().exit, 0);
+  EXPECT_EQ(true_flag.merge().exit, 0);
+  EXPECT_EQ(false_flag.merged(), true_flag.merged());
   for (const bool flag : {false, true})
     expect_refused(made("own_class", flag, 8).merge(), 4, {"is square, and which side is its inputs only the class"});
   for (const bool flag : {false, true}) {  // its decoder may be a gpt2
@@ -268,6 +288,39 @@ TEST(MergeNamed, ConvolutionsStandAsTheirClassSays) {
   const Made turned = made("gpt2", true, 8), plain = made("gpt_bigcode", false, 8);
   turned.merge(), plain.merge();
   EXPECT_NE(turned.merged(), plain.merged());
+}
+
+// bitsandbytes packs a Conv1D as the linear layer it takes its place with (golden/make/peft_conv1d.py): written is what the
+// class stores, with the delta that PEFT adds, whatever fan_in_fan_out says.
+TEST(MergeNamed, PackedConvolutionsStandAsTheirClassSays) {
+  const Json golden = Json::parse(slurp(fs::path(ROPEWALK_TEST_DATA_DIR) / "peft_conv1d.json"));
+  EXPECT_EQ(golden.size(), 2u);
+  for (const auto& [name, one] : golden.items()) {
+    SCOPED_TRACE(name);
+    Scratch scratch;
+    const auto decoded = [](const Json& text) { return *formats::base64_bytes(text.get<std::string>()); };
+    for (const char* folder : {"base", "adapter"}) fs::create_directories(scratch / folder);
+    spill(scratch / "base/config.json", one["config"].dump());
+    spill(scratch / "base/model.safetensors", decoded(one["tensors"]));
+    spill(scratch / "adapter/adapter_model.safetensors", decoded(one["weights"]));
+    const auto merged = [&](Json adapter, const char* scale) {
+      spill(scratch / "adapter/adapter_config.json", adapter.dump());
+      const Ran ran = run({"merge", (scratch / "base").string() + "+" + (scratch / "adapter").string() + scale, "-o",
+                           (scratch / "out").string(), "--no-sync", "--json", "--overwrite"});
+      EXPECT_EQ(ran.exit, 0) << ran.out;
+      Json hashes;
+      for (const auto& [tensor, bytes] : tensors_of(scratch / "out/model.safetensors")) hashes[tensor] = sha256(bytes);
+      return hashes;
+    };
+    Json adapter = one["adapter"];
+    EXPECT_EQ(adapter["fan_in_fan_out"], false);
+    EXPECT_EQ(merged(adapter, ""), one["merged"]);
+    const Json control = merged(adapter, ":1.1");
+    for (const auto& [tensor, hash] : control.items())
+      EXPECT_NE(hash, one["merged"][tensor]) << tensor << ": negative control";
+    adapter["fan_in_fan_out"] = true;
+    EXPECT_EQ(merged(adapter, ""), one["merged"]);
+  }
 }
 
 TEST(MergeNamed, TiedHeads) {
