@@ -62,7 +62,7 @@ void read_token_rows(AdapterReading& reading) {
         "the adapter is incomplete: fetch or save it again");
   for (const std::string& module : tensors.modules({"token_adapter.trainable_tokens_delta"})) {
     std::vector<std::uint64_t> indices = token_indices(reading.config, module);
-    if (module == "lm_head" && indices.empty() && named && named->is_array())  // tied, it was saved once more
+    if (module == "lm_head" && indices.empty())  // tied, it was saved once more
       indices = token_indices(reading.config, kEmbedding);
     if (indices.empty()) continue;  // a leftover: nothing says which rows
     const TensorPtr rows = tensors.take(module, "token_adapter.trainable_tokens_delta");

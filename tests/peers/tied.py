@@ -30,6 +30,7 @@ CASES = {
     "new rows, both saved": (True, 3, dict(modules_to_save=BOTH), False, True),
     "new rows, both saved, untied": (False, 3, dict(modules_to_save=BOTH), False, True),
     "new rows trained": (True, 3, dict(trainable_token_indices=[64, 65, 66]), True, True),
+    "new rows trained, by name": (True, 3, dict(trainable_token_indices={"embed_tokens": [64, 65, 66]}), True, True),
     "LoRA of the head": (True, 0, dict(target_modules=["q_proj", "lm_head"]), False, False),
     "LoRA of the embedding": (True, 0, dict(target_modules=["q_proj", "embed_tokens"]), False, False),
     "LoRA of each": (True, 0, dict(target_modules=["q_proj", *BOTH]), False, False),
