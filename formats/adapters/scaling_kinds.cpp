@@ -4,6 +4,8 @@
 #include <array>
 
 #include "formats/adapters/kinds.h"
+#include "formats/adapters/python_pattern.h"
+#include "formats/json_fields.h"
 #include "lib/adapters/adapter_recipes.h"
 #include "lib/error.h"
 
@@ -14,11 +16,26 @@ using Use = FieldUse;
 using Type = FieldType;
 
 constexpr std::array kIa3Fields = {
-    // which modules scale their input: the shape of ia3_l says so
+    // which modules scale their input: the shape of ia3_l says so, unless it is [1, 1]
     AdapterField{"feedforward_modules", Type::any, Use::read},
     AdapterField{"fan_in_fan_out", Type::boolean, Use::read},
     AdapterField{"init_ia3_weights", Type::any, Use::none},
 };
+
+/// As PEFT 0.21.2 asks feedforward_modules: a text is a whole expression, others are ends of paths.
+bool is_feedforward(const PeftConfig& config, const std::string& module) {
+  constexpr const char* kField = "feedforward_modules";
+  const Json* named = config.fields().find_set(kField);
+  if (!named) return false;
+  if (named->is_string())
+    return PythonPattern(*named, PythonPattern::Anchor::whole,
+                         json_place(config.path, config.text, "/feedforward_modules"), kField)
+        .match(module)
+        .has_value();
+  return named->is_array() && std::ranges::any_of(*named, [&](const Json& end) {
+           return end.is_string() && module.ends_with(end.get_ref<const std::string&>());
+         });
+}
 
 /// [out, 1] scales outputs, and so the bias; [1, in] scales inputs (feedforward_modules).
 void read_ia3(AdapterReading& reading) {
@@ -26,11 +43,12 @@ void read_ia3(AdapterReading& reading) {
   for (const std::string& module : reading.tensors.modules({"ia3_l"})) {
     const TensorPtr l = reading.tensors.take(module, "ia3_l");
     require_axes(*l, 2, reading.tensors.path());
-    const bool inputs = l->info().shape[0] == 1, outputs = l->info().shape[1] == 1;
+    bool inputs = l->info().shape[0] == 1, outputs = l->info().shape[1] == 1;
     if (!inputs && !outputs)
       reading.tensors.fail(
           "'" + l->name() + "' has shape " + shape_text(l->info().shape) + ", expected [outputs, 1] or [1, inputs]",
           "save the adapter again");
+    if (inputs && outputs) inputs = is_feedforward(reading.config, module);
     const bool rows = (outputs && !inputs) != transposed_base;
     const auto scaled = [l](Axis axis) {
       return RewriteChange{[l, axis](TensorPtr weight) { return with_factors(std::move(weight), l, axis); }};

@@ -323,6 +323,33 @@ TEST(MergeNamed, PackedConvolutionsStandAsTheirClassSays) {
   }
 }
 
+// l of one output is [1, 1], as l of one input is: feedforward_modules says which (PEFT 0.21.2).
+TEST(MergeNamed, Ia3OfOneOutput) {
+  const auto made = [](std::vector<std::uint64_t> shape, const Json& feedforward) {
+    Made one;
+    one.config["model_type"] = "qwen2_moe";
+    one.adapter = {{"peft_type", "IA3"}, {"target_modules", {"gate"}}, {"feedforward_modules", feedforward}};
+    one.factors = {f32_tensor("base_model.model.model.layers.0.gate.ia3_l", {1, 1}, 3)};
+    one.tensors = {f32_tensor("model.embed_tokens.weight", {32, 8}), f32_tensor("model.layers.0.gate.weight", shape),
+                   f32_tensor("model.layers.0.gate.bias", {shape[0]}), f32_tensor("lm_head.weight", {32, 8}, 1)};
+    return one;
+  };
+  const auto scaled = [](const Made& one) {
+    EXPECT_EQ(one.merge().exit, 0);
+    std::set<std::string> names;
+    const auto merged = one.merged();
+    for (const RawTensor& tensor : one.tensors)
+      if (merged.at(tensor.name) != tensor.bytes) names.insert(tensor.name);
+    return names;
+  };
+  const std::string weight = "model.layers.0.gate.weight", bias = "model.layers.0.gate.bias";
+  EXPECT_EQ(scaled(made({1, 8}, Json::array())), (std::set{weight, bias}));
+  EXPECT_EQ(scaled(made({1, 8}, {"up_proj"})), (std::set{weight, bias}));
+  EXPECT_EQ(scaled(made({8, 1}, {"gate"})), std::set{weight});
+  EXPECT_EQ(scaled(made({8, 1}, R"(.*\.\d+\.gate)")), std::set{weight});
+  EXPECT_NE(made({1, 8}, {"gate"}).merge().exit, 0);
+}
+
 TEST(MergeNamed, TiedHeads) {
   const auto saved = [](const char* module) {
     Made made;
