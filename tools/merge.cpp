@@ -104,29 +104,56 @@ std::string first_of(const std::vector<std::string>& names) {
   return names.front() + (names.size() > 1 ? " and " + std::to_string(names.size() - 1) + " more" : "");
 }
 
-/// Weights whose deltas look wrong: of zero among others that are not, or larger than what they are added to.
+/// Weights whose deltas look wrong: of nothing, larger than what they are added to, or that leave nothing of it.
 std::vector<std::string> odd_norms(const formats::Source& source, const Observed& observed) {
-  std::set<std::string> deltas;  // not whole tensors, rows and biases, which may be anything
-  for (const formats::MergedModule& module : source.merged_modules)
-    if (module.rank > 0) deltas.insert(module.name);
-  std::vector<std::string> zero, large, lines;
-  double most = 0;
-  for (const std::string& name : deltas) {
+  constexpr double kNothing =
+      1e-7;  // of a weight: what magnitudes, rounded to float32, make of one they were taken from
+  std::set<std::string> deltas, weights;
+  for (const formats::MergedModule& module : source.merged_modules) {
+    if (module.rank > 0) deltas.insert(module.name);  // not whole tensors, rows and biases, which may be anything
+    if (!module.name.ends_with(".bias")) weights.insert(module.name);  // those may have no gradient
+  }
+  std::vector<std::string> zero, large, vanished, lines;
+  double most = 0, most_of_zero = 0;
+  for (const std::string& name : weights) {
     const auto found = observed.find(name);
     if (found == observed.end()) continue;
     const MergeNorms norms = found->second->norms();
-    if (norms.delta_norm == 0) zero.push_back(name);
-    if (norms.weight_norm > 0 && norms.delta_norm > norms.weight_norm) {
+    if (norms.delta_norm <= kNothing * norms.weight_norm) {
+      zero.push_back(name);
+      most_of_zero = std::max(most_of_zero, norms.delta_norm);
+    } else if (norms.delta_norm == norms.weight_norm && norms.rounding_norm == 0) vanished.push_back(name);
+    if (deltas.contains(name) && norms.weight_norm > 0 && norms.delta_norm > norms.weight_norm) {
       large.push_back(name);
       most = std::max(most, norms.delta_norm / norms.weight_norm);
     }
   }
-  if (!zero.empty() && zero.size() < deltas.size())
-    lines.push_back("the adapters' delta is zero for " + first_of(zero) + ": never trained?");
+  const bool said = std::ranges::any_of(source.checkpoint.warnings, [](const std::string& line) {
+    return line.find("' changes nothing: ") != std::string::npos;
+  });
+  if (!zero.empty() && !(said && zero.size() == weights.size()))
+    lines.push_back("the adapters' delta is " +
+                    std::string(most_of_zero > 0 ? "less than 1e-7 of the weight" : "zero") + " for " + first_of(zero) +
+                    ": never trained?");
+  if (!vanished.empty())
+    lines.push_back("the adapters' delta is exactly as large as the weight, for " + first_of(vanished) +
+                    ": are magnitudes or factors zero?");
   if (!large.empty())
     lines.push_back("the adapters' delta is larger than the weight itself, up to " + number_text(most, 2) +
                     " times, for " + first_of(large) + ": deltas are hundredths of it as a rule; is the scale right?");
   return lines;
+}
+
+/// Of those that adapters are for, how many they change: a delta of nothing in the base's own type leaves the base.
+std::size_t count_changed(const formats::Source& source, const Observed& observed, bool dry_run) {
+  if (dry_run) return observed.size();
+  return std::size_t(std::ranges::count_if(source.base_tensors, [&](const TensorPtr& base) {
+    const auto found = observed.find(base->name());
+    if (found == observed.end()) return false;
+    const ObservedMerge& merged = *found->second;
+    return merged.norms().delta_norm > 0 || merged.rounded_to() != base->dtype() ||
+           merged.info().shape != base->info().shape;
+  }));
 }
 
 void check(const MergeOptions& options, const formats::Source& source) {
@@ -269,15 +296,15 @@ Output describe_merge(const formats::Source& source, const MergeChanges& changes
                       const std::vector<std::string>& files, const MergeOptions& options) {
   const Observed& observed = changes.merged;
   const bool dry_run = options.writer.dry_run;
-  const std::size_t recast = changes.recast.size();
+  const std::size_t recast = changes.recast.size(), changed = count_changed(source, observed, dry_run);
   std::size_t requantized = 0;  // through NF4, and changed by nothing else
   for (const std::string& name : source.nf4_base)
     requantized += observed.contains(name) || changes.recast.contains(name) ? 0 : 1;
   const std::size_t dequantized = dequantized_alone(source, changes);
-  const std::size_t untouched = source.checkpoint.tensors.size() - observed.size() - recast - requantized - dequantized;
+  const std::size_t untouched = source.checkpoint.tensors.size() - changed - recast - requantized - dequantized;
   const std::string dtype(info(dominant_dtype(source.checkpoint.tensors)).name);
   Output output{.command = "merge", .source = source.spec.text};
-  output.body = {{"tensors_changed", observed.size()},
+  output.body = {{"tensors_changed", changed},
                  {"tensors_recast", recast},
                  {"tensors_dequantized", dequantized},
                  {"tensors_untouched", untouched},
@@ -297,12 +324,12 @@ Output describe_merge(const formats::Source& source, const MergeChanges& changes
                  {"losses", losses_json(rope ? rope->losses : std::vector<formats::Loss>{})},
                  {"dry_run", dry_run}};
   if (dry_run) {
-    output.text("dry run: nothing written; " + std::to_string(observed.size()) + " weights would change" +
+    output.text("dry run: nothing written; " + std::to_string(changed) + " weights would change" +
                 (recast ? ", " + std::to_string(recast) + " more be rounded to " + dtype : ""));
     add_rope(output, rope);
     return output;
   }
-  output.text(options.output + ": " + std::to_string(observed.size()) + " weights merged, " +
+  output.text(options.output + ": " + std::to_string(changed) + " weights merged, " +
               recast_text(changes.recast, dtype) + nf4_text(source, requantized) +
               dequantized_text(source, dequantized) + std::to_string(untouched) + " tensors untouched, " + dtype +
               ", tokenizer from " + tokenizer_text(source));

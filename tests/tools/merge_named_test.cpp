@@ -350,6 +350,33 @@ TEST(MergeNamed, Ia3OfOneOutput) {
   EXPECT_NE(made({1, 8}, {"gate"}).merge().exit, 0);
 }
 
+TEST(MergeNamed, AdaptersThatChangeNothingAreNamed) {
+  const std::string q = "model.layers.0.self_attn.q_proj";
+  const auto warnings = [](const Made& made, int changed) {
+    const Ran ran = made.merge();
+    EXPECT_EQ(ran.exit, 0) << ran.out;
+    EXPECT_EQ(ran.json()["tensors_changed"], changed);
+    return ran.json()["warnings"].dump();
+  };
+  Made ia3;  // as PEFT begins
+  ia3.adapter = {{"peft_type", "IA3"}, {"target_modules", {"q_proj"}}, {"feedforward_modules", Json::array()}};
+  ia3.factors = {f32_tensor("base_model.model." + q + ".ia3_l", {8, 1})};
+  for (std::size_t i = 0; i < 8; ++i) std::memcpy(&ia3.factors[0].bytes[4 * i], "\0\0\x80\x3f", 4);
+  EXPECT_NE(warnings(ia3, 0).find("the adapters' delta is zero for " + q + ".weight: never trained?"),
+            std::string::npos);
+  std::memcpy(&ia3.factors[0].bytes[0], "\0\0\0\x40", 4);
+  EXPECT_EQ(warnings(ia3, 1).find("never trained"), std::string::npos);
+  std::ranges::fill(ia3.factors[0].bytes, std::remove_reference_t<decltype(ia3.factors[0].bytes[0])>{});
+  EXPECT_NE(warnings(ia3, 1).find("the adapters' delta is exactly as large as the weight, for " + q + ".weight"),
+            std::string::npos);
+
+  Made saved;  // a whole tensor that is the base's, beside one that is not
+  saved.adapter["modules_to_save"] = {"norm"};
+  saved.factors.push_back(f32_tensor("base_model.model.model.norm.weight", {8}));
+  EXPECT_NE(warnings(saved, 1).find("the adapters' delta is zero for model.norm.weight: never trained?"),
+            std::string::npos);
+}
+
 TEST(MergeNamed, TiedHeads) {
   const auto saved = [](const char* module) {
     Made made;
