@@ -10,6 +10,7 @@
 #include "formats/adapters/adapter_tensors.h"
 #include "formats/adapters/class_modules.h"
 #include "formats/adapters/kinds.h"
+#include "formats/adapters/peft_targets.h"
 #include "formats/config_file.h"
 #include "formats/engines/model_types.h"
 #include "formats/json_fields.h"
@@ -128,6 +129,7 @@ class Settling {
   }
 
   [[noreturn]] void refuse_missing(const AdapterModule& module) const {
+    refuse_classification_head(adapter_, module);
     std::vector<std::string> names;
     for (const auto& [name, tensor] : tensors_) names.push_back(name);
     const std::string near = nearest_word(module.target, names, module.target.size() / 4).value_or("");

@@ -13,7 +13,6 @@ namespace ropewalk::formats {
 namespace {
 
 constexpr std::string_view kWrapped = ".base_layer";
-constexpr std::string_view kOfExperts = "-experts";  // ends the kind of what changes many matrices in one tensor
 
 /// In the order in which the classes of transformers 5.23.0 define them.
 constexpr std::array kDefined = {"gate_up_proj", "gate_up_proj_bias", "up_proj",

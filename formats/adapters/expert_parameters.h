@@ -3,6 +3,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -22,6 +23,9 @@ namespace ropewalk::formats {
 // its matrices are [in, out], and d1 for all before 0.19. Here, of a base's tensor of all experts, it is d1 where biases
 // stand beside it (gpt-oss has them), and of experts in tensors of their own what peft_version says; where neither says
 // it, Error(unsupported).
+
+/// Ends the kind of what changes many matrices in one tensor.
+inline constexpr std::string_view kOfExperts = "-experts";
 
 /// Takes the keys of what target_parameters names and leaves an AdapterModule with an ExpertsChange for each parameter, a
 /// LowRankChange for a plain matrix.

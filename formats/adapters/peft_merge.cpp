@@ -8,6 +8,7 @@
 #include "formats/adapters/expert_parameters.h"
 #include "formats/adapters/kinds.h"
 #include "formats/adapters/peft.h"
+#include "formats/adapters/peft_targets.h"
 #include "formats/tied_head.h"
 #include "lib/adapters/adapter_recipes.h"
 #include "lib/adapters/best_of_rank.h"
@@ -44,9 +45,16 @@ std::string other_base(const PeftAdapter& adapter) {
 
 [[noreturn]] void fail_no_target(const Applied& applied, const std::vector<TensorPtr>& base) {
   const AdapterModule& module = *applied.module;
+  refuse_classification_head(*applied.adapter, module);
   std::vector<std::string> names;
   for (const TensorPtr& tensor : base) names.push_back(tensor->name());
   const std::string near = nearest_word(module.target, names, module.target.size() / 4).value_or("");
+  if (std::holds_alternative<LowRankChange>(module.change) && module.kind.ends_with(kOfExperts))
+    fail(applied,
+         "key '" + key_of(module) + "' changes the parameter '" + module.target +
+             "', which the base's files do not have",
+         "the adapter was trained on another base, or transformers loads these files under other names: merge it "
+         "with PEFT");
   fail(applied, "key '" + key_of(module) + "' targets '" + module.target + "', which the base does not have",
        near.empty() ? "the adapter was trained on another base"
                     : "nearest in the base: '" + near + "'; was the adapter trained on another base?");

@@ -174,6 +174,16 @@ void warn_of_missing(const PeftAdapter& adapter, const std::string& field, const
 
 }  // namespace
 
+void refuse_classification_head(const PeftAdapter& adapter, const AdapterModule& module) {
+  const Json task = adapter.config.is_object() ? adapter.config.value("task_type", Json()) : Json();
+  if ((task != "SEQ_CLS" && task != "TOKEN_CLS") || !std::holds_alternative<ReplacementChange>(module.change)) return;
+  throw Error(ErrorKind::bad_input, {.path = adapter.weights.string()},
+              "key '" + module.factors.front()->name() + "' is '" + module.target +
+                  "', a head that only a class for classification has (task_type " + shown(task) +
+                  "), and the base's files hold none",
+              "load the base in that class with transformers, save it, and merge into that folder");
+}
+
 void check_peft_targets(const PeftAdapter& adapter, const std::vector<TensorPtr>& base,
                         std::vector<std::string>& warnings) {
   if (adapter.config.empty()) return;  // a GGUF names no targets but by what it holds

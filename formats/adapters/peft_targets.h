@@ -33,6 +33,9 @@ class PeftTargets {
   std::unique_ptr<State> state_;
 };
 
+/// Error(bad_input) if the module is the head of a class for classification, which the base is found not to have.
+void refuse_classification_head(const PeftAdapter& adapter, const AdapterModule& module);
+
 /// Compares what the configuration names with what the adapter's file holds. A module that is in the file but not named
 /// is Error(bad_input) naming its key and the field that leaves it out: PEFT 0.21.2 passes over it without a word (or, where nothing of this base is
 /// named, refuses the adapter), and a key of the file would go unused. One that is named but not in the file stays as

@@ -442,7 +442,7 @@ TEST(Experts, WhatDoesNotFitIsRefused) {
             drop(factors, "base_layer");
           });
   refused("mixtral", ErrorKind::bad_input,
-          {"targets 'model.layers.0.mlp.experts.gate_up_proj', which the base does not"},
+          {"changes the parameter 'model.layers.0.mlp.experts.gate_up_proj', which the base's files do not"},
           [&](Json&, Tensors&, Tensors& base) { drop(base, "experts."); });
   refused("mixtral", ErrorKind::bad_input, {"is not like", "w3"}, [](Json&, Tensors&, Tensors& base) {
     for (RawTensor& one : base)

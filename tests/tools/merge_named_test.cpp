@@ -377,6 +377,17 @@ TEST(MergeNamed, AdaptersThatChangeNothingAreNamed) {
             std::string::npos);
 }
 
+TEST(MergeNamed, AHeadForClassification) {
+  for (const char* task : {"SEQ_CLS", "TOKEN_CLS"}) {
+    Made made;
+    made.adapter["task_type"] = task;
+    made.adapter["modules_to_save"] = {"score"};
+    made.factors.push_back(f32_tensor("base_model.model.score.weight", {2, 8}));
+    expect_refused(made.merge(), 3,
+                   {"a head that only a class for classification has", "save it, and merge into that"});
+  }
+}
+
 TEST(MergeNamed, TiedHeads) {
   const auto saved = [](const char* module) {
     Made made;
