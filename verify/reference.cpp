@@ -13,6 +13,7 @@
 #include "verify/judge.h"
 #include "verify/layer_sweep.h"
 #include "verify/scores.h"
+#include "verify/spelled_vocabulary.h"
 #include "verify/sweep_journal.h"
 
 namespace ropewalk::verify {
@@ -102,7 +103,7 @@ SavedReference described(const Checkpoint& model, std::span<const Window> window
   out.rope_words = describe(model.config.rope);
   out.rope = rope_table(model.config.rope, context);
   for (const TensorPtr& tensor : model.tensors) out.tensors.push_back({tensor->name(), tensor->info().shape});
-  out.vocabulary = model.vocabulary;
+  if (model.vocabulary) out.vocabulary = as_pieces(*model.vocabulary);
   if (model.vocabulary) out.gguf_vocabulary = as_in_gguf(*model.vocabulary, std::size_t(model.config.n_vocab));
   out.windows.assign(windows.begin(), windows.end());
   return out;

@@ -28,8 +28,8 @@ struct StructureReport {
 };
 
 /// Tensors of the decoder by canonical name and shape (a tied head may be stored or not), vocabulary id by id (texts,
-/// scores of normal pieces), special ids and whether BOS and EOS are added, ids of `documents` under each one's own
-/// rules, chat templates by name, the rope each consumer computes for `context` tokens, the context served. `documents` may be empty: then ids
+/// types, scores of normal pieces), special ids and whether BOS and EOS are added, ids of `documents` and of the control
+/// tokens' own texts under each one's own rules, chat templates by name, the rope each consumer computes for `context` tokens, the context served. `documents` may be empty: then ids
 /// are not compared.
 StructureReport compare_structure(const Checkpoint& source, const Checkpoint& candidate,
                                   std::span<const std::string> documents, int context, const Sides& sides = {});
@@ -38,8 +38,6 @@ StructureReport compare_structure(const Checkpoint& source, const Checkpoint& ca
 /// shapes, its vocabulary as the candidate would show it (as_in_gguf); no text is compared.
 StructureReport compare_structure(const Checkpoint& source, const RopeTable& rope, const std::string& rope_words,
                                   const Checkpoint& candidate, int context);
-/// A tokenizer.json's vocabulary as it would stand in a GGUF of n_vocab rows; nullopt for one that stands there as it is.
-std::optional<Vocabulary> as_in_gguf(const Vocabulary& source, std::size_t n_vocab);
 
 /// The candidate's tensor that stands for `name` of the source: itself, or the embedding for a head that the candidate
 /// ties. nullptr if there is none.

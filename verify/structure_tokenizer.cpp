@@ -1,35 +1,17 @@
 #include "verify/structure_tokenizer.h"
 
 #include <algorithm>
-#include <tuple>
+#include <memory>
 
-#include "formats/gguf_token_lists.h"
 #include "formats/tokenizers/llama_cpp_pre.h"
-#include "formats/tokenizers/pre_tokenizer_names.h"
 #include "formats/tokenizers/token_place.h"
 #include "formats/tokenizers/tokenizer.h"
 #include "lib/number_text.h"
 #include "lib/plural.h"
+#include "verify/spelled_vocabulary.h"
 
 namespace ropewalk::verify {
 namespace {
-
-struct IdText {
-  std::string text;
-  bool unused = true;
-};
-
-/// What each id stands for, whichever file said it.
-std::vector<IdText> id_texts(const Vocabulary& vocabulary) {
-  std::vector<IdText> texts;
-  for (const Piece& piece : vocabulary.pieces) texts.push_back({piece.text, piece.type == PieceType::unused});
-  for (const AddedToken& token : vocabulary.added) {
-    if (token.id < 0) continue;
-    if (static_cast<std::size_t>(token.id) >= texts.size()) texts.resize(static_cast<std::size_t>(token.id) + 1);
-    texts[static_cast<std::size_t>(token.id)] = {token.content, false};
-  }
-  return texts;
-}
 
 struct Difference {
   std::uint64_t count = 0;
@@ -39,51 +21,11 @@ struct Difference {
   }
 };
 
-enum class GgufKind { spm, unigram, bpe };
-
-/// A vocabulary as a GGUF of that kind has it: padded to `size` rows, added tokens as they are shown, spaces in merges
-/// spelled.
-Vocabulary spelled_in_gguf(const Vocabulary& source, GgufKind kind, std::size_t size) {
-  Vocabulary out;
-  out.model = source.model;
-  out.rules = source.rules;
-  std::vector<std::string> notes;
-  formats::GgufTokens tokens = kind == GgufKind::unigram ? formats::unigram_tokens(source, size, notes)
-                               : kind == GgufKind::spm   ? formats::llama_like_tokens(source, size, notes)
-                                                         : formats::bpe_tokens(source, size, notes);
-  for (std::size_t id = 0; id < tokens.texts.size(); ++id)
-    out.pieces.push_back({std::move(tokens.texts[id]), kind == GgufKind::bpe ? 0 : tokens.scores[id],
-                          static_cast<PieceType>(tokens.types[id])});
-  std::tie(out.bos, out.eos, out.unk, out.pad) = std::tie(source.bos, source.eos, source.unk, source.pad);
-  std::tie(out.add_bos, out.add_eos) = std::tie(source.add_bos, source.add_eos);
-  out.chat_templates = source.chat_templates;
-  if (kind == GgufKind::unigram) out.unk = std::get<UnigramModel>(source.pipeline->model).unk_id;
-  if (kind != GgufKind::bpe) return out;
-  GgufBpe& bpe = out.gguf_bpe.emplace();
-  bpe.pre = formats::pre_tokenizer_name(source).value_or("unknown");
-  for (const std::string& merge : formats::bpe_merges(source)) {
-    const std::size_t space = merge.find(' ');
-    bpe.merges.emplace_back(merge.substr(0, space), merge.substr(space + 1));
-  }
-  return out;
-}
-
-/// A tokenizer.json as it would stand in a GGUF, if the candidate is one. Anything else as it is.
-Vocabulary as_in_candidate(const Vocabulary& source, const Vocabulary& candidate) {
-  const std::size_t size = std::max<std::size_t>(static_cast<std::size_t>(id_count(source)), candidate.pieces.size());
-  if (candidate.model == "spm" && formats::llama_like(source)) return spelled_in_gguf(source, GgufKind::spm, size);
-  if (candidate.model == "unigram" && !candidate.pipeline && source.pipeline && source.model == "unigram")
-    return spelled_in_gguf(source, GgufKind::unigram, size);
-  if (candidate.gguf_bpe && source.pipeline && source.model == "bpe")
-    return spelled_in_gguf(source, GgufKind::bpe, size);
-  return source;
-}
-
 /// What llama.cpp's BPE takes beside the pieces. Names under which words are the same are equal.
 Difference compare_bpe(const GgufBpe& source, const GgufBpe& candidate, const Sides& sides) {
   Difference out;
   const auto *x = formats::find_llama_cpp_pre(source.pre), *y = formats::find_llama_cpp_pre(candidate.pre);
-  if (!x || !y || !formats::same_words(*x, *y))
+  if (candidate.pre != kUnknownPre && (!x || !y || !formats::same_words(*x, *y)))
     out.add("the pre-tokenizer is '" + candidate.pre + "' in " + sides.candidate + ", '" + source.pre + "' in " +
             sides.source);
   if (source.merges == candidate.merges) return out;
@@ -95,27 +37,87 @@ Difference compare_bpe(const GgufBpe& source, const GgufBpe& candidate, const Si
   return out;
 }
 
-Difference compare_ids(const Vocabulary& source, const Vocabulary& candidate, const Sides& sides) {
-  const std::vector<IdText> a = id_texts(source), b = id_texts(candidate);
-  Difference out;
-  for (std::size_t id = 0; id < std::max(a.size(), b.size()); ++id) {
-    const bool in_a = id < a.size() && !a[id].unused, in_b = id < b.size() && !b[id].unused;
-    if (!in_a && !in_b) continue;  // padding up to the embedding's rows
-    if (in_a && in_b && a[id].text == b[id].text) continue;
-    const auto shown = [](bool present, const IdText& text) {
-      return present ? "'" + text.text + "'" : std::string("nothing");
-    };
-    out.add("id " + std::to_string(id) + " is " + shown(in_b, in_b ? b[id] : IdText{}) + " in " + sides.candidate +
-            ", " + shown(in_a, in_a ? a[id] : IdText{}) + " in " + sides.source);
+const char* name_of(PieceType type) {
+  switch (type) {
+    case PieceType::normal: return "normal";
+    case PieceType::unknown: return "unknown";
+    case PieceType::control: return "control";
+    case PieceType::user_defined: return "user-defined";
+    case PieceType::unused: return "unused";
+    case PieceType::byte: return "byte";
   }
-  for (std::size_t id = 0; id < std::min(source.pieces.size(), candidate.pieces.size()); ++id) {
-    const Piece &x = source.pieces[id], &y = candidate.pieces[id];
-    const bool merged_by_score =
-        x.type == PieceType::normal && y.type == PieceType::normal && x.text == y.text && a[id].text == x.text;
-    if (merged_by_score && !same_value(x.score, y.score))
+  return "";
+}
+
+/// Texts and types. A folder's unk is control by its tokenizer.model and unknown by its tokenizer.json, as converters have
+/// it: engines match both only where special tokens are looked for.
+void compare_meanings(const InOneForm& form, const Sides& sides, Difference& out) {
+  const std::vector<IdMeaning> a = id_meanings(form.source), b = id_meanings(form.candidate);
+  const auto same_type = [&](std::size_t id) {
+    const auto of_unk = [](PieceType type) { return type == PieceType::control || type == PieceType::unknown; };
+    const bool unk = form.source.unk == static_cast<std::int32_t>(id) && form.candidate.unk == form.source.unk;
+    const bool folder =
+        form.source.rules != TokenizerRules::llama_cpp || form.candidate.rules != TokenizerRules::llama_cpp;
+    return a[id].type == b[id].type || (unk && folder && of_unk(a[id].type) && of_unk(b[id].type));
+  };
+  for (std::size_t id = 0; id < std::max(a.size(), b.size()); ++id) {
+    const bool in_a = id < a.size() && a[id].type != PieceType::unused,
+               in_b = id < b.size() && b[id].type != PieceType::unused;
+    if (!in_a && !in_b) continue;  // padding up to the embedding's rows
+    const auto shown = [](bool present, const std::vector<IdMeaning>& of, std::size_t at) {
+      return present ? "'" + of[at].text + "'" : std::string("nothing");
+    };
+    const std::string prefix = "id " + std::to_string(id);
+    if (!in_a || !in_b || a[id].text != b[id].text)
+      out.add(prefix + " is " + shown(in_b, b, id) + " in " + sides.candidate + ", " + shown(in_a, a, id) + " in " +
+              sides.source);
+    else if (!same_type(id))
+      out.add(prefix + " '" + formats::on_one_line(a[id].text) + "' is " + name_of(b[id].type) + " in " +
+              sides.candidate + ", " + name_of(a[id].type) + " in " + sides.source);
+  }
+}
+
+/// Pieces merged by score on both sides.
+std::vector<std::size_t> merged_by_score(const InOneForm& form) {
+  const std::vector<IdMeaning> a = id_meanings(form.source), b = id_meanings(form.candidate);
+  std::vector<std::size_t> out;
+  for (std::size_t id = 0; id < std::min(a.size(), b.size()); ++id)
+    if (a[id].type == PieceType::normal && b[id].type == PieceType::normal && a[id].text == b[id].text)
+      out.push_back(id);
+  return out;
+}
+
+void compare_scores(const InOneForm& form, const Sides& sides, Difference& out) {
+  for (const std::size_t id : merged_by_score(form)) {
+    const Piece &x = form.source.pieces[id], &y = form.candidate.pieces[id];
+    if (!same_value(x.score, y.score))
       out.add("the score of id " + std::to_string(id) + " is " + number_text(y.score, 3) + " in " + sides.candidate +
               ", " + number_text(x.score, 3) + " in " + sides.source);
   }
+}
+
+/// Where one side has ranks for scores: the other's must fall as they do. Of rank 0 are pieces that no merge makes.
+void compare_order(const InOneForm& form, const Sides& sides, Difference& out) {
+  const bool by_source = form.ranked == InOneForm::Ranked::source;
+  const std::vector<Piece>&ranked = (by_source ? form.source : form.candidate).pieces,
+        &scored = (by_source ? form.candidate : form.source).pieces;
+  std::vector<std::size_t> ids = merged_by_score(form);
+  std::erase_if(ids, [&](std::size_t id) { return !(ranked[id].score < 0); });
+  std::sort(ids.begin(), ids.end(), [&](std::size_t x, std::size_t y) { return ranked[x].score > ranked[y].score; });
+  for (std::size_t at = 1; at < ids.size(); ++at) {
+    const std::size_t x = ids[at - 1], y = ids[at];
+    if (scored[x].score > scored[y].score) continue;
+    out.add("id " + std::to_string(x) + " '" + ranked[x].text + "' is merged before id " + std::to_string(y) + " '" +
+            ranked[y].text + "' in " + (by_source ? sides.source : sides.candidate) + ", not in " +
+            (by_source ? sides.candidate : sides.source));
+  }
+}
+
+Difference compare_ids(const InOneForm& form, const Sides& sides) {
+  Difference out;
+  compare_meanings(form, sides, out);
+  if (form.ranked == InOneForm::Ranked::none) compare_scores(form, sides, out);
+  else compare_order(form, sides, out);
   return out;
 }
 
@@ -134,6 +136,9 @@ Difference compare_special(const Vocabulary& source, const Vocabulary& candidate
   special("bos", source.bos, candidate.bos, bpe ? 11 : 1);
   special("eos", source.eos, candidate.eos, bpe ? 11 : unigram ? 1 : 2);
   special("unk", source.unk, candidate.unk, unigram ? 2 : 0);
+  // a folder's tokenizer may leave it to config.json, and only rows of the embedding have ids
+  const bool named = source.pad && (!assumes || *source.pad < static_cast<std::int64_t>(candidate.pieces.size()));
+  if (named || !assumes) special("pad", source.pad, candidate.pad, -1);
   // Llama's tokenizer in transformers and llama.cpp's agree on what holds where a file says nothing: BOS is added, EOS
   // is not.
   const auto adds = [&](const char* name, bool x, bool y) {
@@ -146,12 +151,29 @@ Difference compare_special(const Vocabulary& source, const Vocabulary& candidate
   return out;
 }
 
-Difference compare_texts(const Vocabulary& source, const Vocabulary& candidate, const Sides& sides,
-                         std::span<const std::string> documents, std::uint64_t& tokens) {
-  const auto a = formats::Tokenizer::create(source), b = formats::Tokenizer::create(candidate);
+/// Two tokenizers on one text.
+struct Pair {
+  std::unique_ptr<formats::Tokenizer> source, candidate;
+};
+
+/// The texts of the control tokens that the source knows as such, one after another.
+std::string control_texts(const InOneForm& form, const formats::Tokenizer& source) {
+  std::string out;
+  const std::vector<IdMeaning> meanings = id_meanings(form.source);
+  for (std::size_t id = 0; id < meanings.size(); ++id) {
+    const std::string& text = meanings[id].text;
+    const std::vector<std::int32_t> alone = {static_cast<std::int32_t>(id)};
+    if (meanings[id].type == PieceType::control && source.encode(text, true) == alone) out += text;
+  }
+  return out;
+}
+
+Difference compare_texts(const Pair& tokenizers, const Sides& sides, std::span<const std::string> documents,
+                         bool parse_special, std::uint64_t& tokens) {
+  const auto& [a, b] = tokenizers;
   Difference out;
   for (const std::string& document : documents) {
-    const auto ids = a->encode(document), others = b->encode(document);
+    const auto ids = a->encode(document, parse_special), others = b->encode(document, parse_special);
     tokens += ids.size();
     const auto [at, other] = std::mismatch(ids.begin(), ids.end(), others.begin(), others.end());
     if (at == ids.end() && other == others.end()) continue;
@@ -216,43 +238,43 @@ void compare_tokenizers(const Checkpoint& source, const Checkpoint& candidate, s
     report.gates.push_back(gate_on("tokenizer", 1, Bound::max, 0));
     return;
   }
-  const Vocabulary expected = as_in_candidate(*source.vocabulary, *candidate.vocabulary);
-  Difference ids = compare_ids(expected, *candidate.vocabulary, sides);
+  const InOneForm form = in_one_form(*source.vocabulary, *candidate.vocabulary);
+  const Vocabulary &expected = form.source, &found = form.candidate;
+  Difference ids = compare_ids(form, sides);
   report.items.push_back({"vocabulary", ids.count == 0,
-                          ids.count == 0 ? plural(id_texts(*source.vocabulary).size(), "id") + ", all equal"
+                          ids.count == 0 ? plural(id_meanings(*source.vocabulary).size(), "id") + ", all equal"
                                          : differ_text(ids.count) + ": " + ids.first});
-  if (expected.gguf_bpe && candidate.vocabulary->gguf_bpe) {
-    const Difference bpe = compare_bpe(*expected.gguf_bpe, *candidate.vocabulary->gguf_bpe, sides);
+  if (expected.gguf_bpe && found.gguf_bpe) {
+    const Difference bpe = compare_bpe(*expected.gguf_bpe, *found.gguf_bpe, sides);
     report.items.push_back({"merges", bpe.count == 0,
-                            bpe.count == 0
-                                ? plural(expected.gguf_bpe->merges.size(), "merge") + " and pre-tokenizer '" +
-                                      candidate.vocabulary->gguf_bpe->pre + "': the same"
-                                : bpe.first});
+                            bpe.count == 0 ? plural(expected.gguf_bpe->merges.size(), "merge") +
+                                                 " and pre-tokenizer '" + found.gguf_bpe->pre + "': the same"
+                                           : bpe.first});
     ids.count += bpe.count;
   }
-  const Difference special = compare_special(expected, *candidate.vocabulary, sides);
-  report.items.push_back({"special tokens", special.count == 0,
-                          special.count == 0 ? "bos, eos, unk and what is added to a text: the same" : special.first});
+  const Difference special = compare_special(expected, found, sides);
+  report.items.push_back(
+      {"special tokens", special.count == 0,
+       special.count == 0 ? "bos, eos, unk, pad and what is added to a text: the same" : special.first});
   std::uint64_t differing = ids.count + special.count;
   if (!documents.empty()) {
     std::uint64_t tokens = 0;
-    const Difference texts = compare_texts(*source.vocabulary, *candidate.vocabulary, sides, documents, tokens);
+    const Pair tokenizers{formats::Tokenizer::create(*source.vocabulary),
+                          formats::Tokenizer::create(*candidate.vocabulary)};
+    const Difference texts = compare_texts(tokenizers, sides, documents, false, tokens);
     report.items.push_back({"ids", texts.count == 0,
                             texts.count == 0
                                 ? plural(tokens, "id") + " of the text, all equal under each one's own rules"
                                 : "the text gives other ids: " + texts.first});
     differing += texts.count;
+    const std::string controls = control_texts(form, *tokenizers.source);
+    const Difference special_ids = compare_texts(tokenizers, sides, std::span(&controls, 1), true, tokens);
+    if (special_ids.count != 0)
+      report.items.push_back({"special ids", false, "control tokens' texts give other ids: " + special_ids.first});
+    differing += special_ids.count;
   }
   report.gates.push_back(gate_on("tokenizer", static_cast<double>(differing), Bound::max, 0));
   compare_chat_templates(*source.vocabulary, *candidate.vocabulary, sides, report);
-}
-
-std::optional<Vocabulary> as_in_gguf(const Vocabulary& source, std::size_t n_vocab) {
-  const std::size_t size = std::max(static_cast<std::size_t>(id_count(source)), n_vocab);
-  if (formats::llama_like(source)) return spelled_in_gguf(source, GgufKind::spm, size);
-  if (source.pipeline && source.model == "unigram") return spelled_in_gguf(source, GgufKind::unigram, size);
-  if (source.pipeline && source.model == "bpe") return spelled_in_gguf(source, GgufKind::bpe, size);
-  return std::nullopt;
 }
 
 }  // namespace ropewalk::verify

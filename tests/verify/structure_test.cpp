@@ -165,6 +165,75 @@ TEST_F(Structure, TwoTokenScoresSwapped) {
   tokenizer_differs("scores");
 }
 
+// Which texts an engine takes for tokens follows from their types, so each id's counts.
+TEST_F(Structure, TokenTypesCount) {
+  std::vector<Piece>& pieces = candidate.vocabulary->pieces;
+  const std::vector<Piece> good = pieces;
+  documents.clear();  // found without a text that shows it
+  EXPECT_TRUE(all_pass(compare().gates));
+  const auto becomes = [&](std::size_t id, PieceType was, PieceType type) {
+    ASSERT_EQ(pieces[id].type, was);
+    pieces[id].type = type;
+    tokenizer_differs(pieces[id].text);
+    pieces = good;
+  };
+  becomes(1, PieceType::control, PieceType::normal);
+  becomes(2, PieceType::control, PieceType::user_defined);
+  becomes(0, PieceType::unknown, PieceType::normal);
+  becomes(50, PieceType::byte, PieceType::normal);
+  becomes(400, PieceType::normal, PieceType::control);
+  becomes(400, PieceType::normal, PieceType::unused);
+  EXPECT_TRUE(all_pass(compare().gates));
+}
+
+TEST_F(Structure, ControlTokensTextsCount) {
+  candidate.vocabulary->pieces[1].type = PieceType::normal;
+  const StructureReport report = compare();
+  const auto told = std::find_if(report.items.begin(), report.items.end(),
+                                 [](const StructureItem& item) { return item.name == "special ids"; });
+  ASSERT_NE(told, report.items.end());
+  EXPECT_EQ(told->pass, false);
+}
+
+TEST_F(Structure, ThePaddingIdCounts) {
+  source.checkpoint.vocabulary->pad = 2;
+  candidate.vocabulary->pad = 2;
+  EXPECT_TRUE(all_pass(compare().gates));
+  candidate.vocabulary->pad = 3, tokenizer_differs("another pad");
+  candidate.vocabulary->pad.reset(), tokenizer_differs("pad lost");
+  source.checkpoint.vocabulary->pad.reset();
+  EXPECT_TRUE(all_pass(compare().gates));
+  candidate.vocabulary->pad = 3;
+  EXPECT_TRUE(all_pass(compare().gates)) << "a folder's tokenizer may leave it to config.json";
+}
+
+// A folder whose tokenizer.model is gone, as transformers 5 saves one: its tokenizer.json has merges instead of scores, in
+// their order.
+TEST_F(Structure, MergesOfATokenizerJsonAreTheScoresOfAModel) {
+  source = open_golden((golden_dir() / "fixtures/models/tolstoy-4m-yarn-2k").string());
+  ASSERT_FALSE(source.checkpoint.vocabulary->pipeline.has_value());
+  const fs::path saved = folder.path() / "saved";
+  fs::copy(golden_dir() / "fixtures/models/tolstoy-4m-yarn-2k", saved);
+  fs::remove(saved / "tokenizer.model");
+  const formats::Json good = formats::read_json(saved / "tokenizer.json");
+  candidate = open_golden(saved.string()).checkpoint;
+  ASSERT_TRUE(candidate.vocabulary->pipeline.has_value());
+  for (int turn = 0; turn < 2; ++turn, std::swap(source.checkpoint, candidate))
+    for (const StructureItem& item : compare().items)
+      EXPECT_TRUE(item.pass.value_or(true)) << item.name << ": " << item.detail;
+  documents.clear();  // found without a text that shows it
+  formats::Json swapped = good;
+  std::swap(swapped["model"]["merges"][0], swapped["model"]["merges"][1]);
+  formats::write_bytes(saved / "tokenizer.json", swapped.dump());
+  candidate = open_golden(saved.string()).checkpoint;
+  tokenizer_differs("two merges");
+  formats::Json other = good;
+  other["added_tokens"][2]["special"] = false;
+  formats::write_bytes(saved / "tokenizer.json", other.dump());
+  candidate = open_golden(saved.string()).checkpoint;
+  tokenizer_differs("eos is no special token");
+}
+
 TEST_F(Structure, TwoTokensSwapped) {
   auto& pieces = candidate.vocabulary->pieces;
   std::swap(pieces[300].text, pieces[301].text);
