@@ -170,6 +170,22 @@ Json reference_json(const ReferenceFigures& reference) {
           {"outside", reference.outside}};
 }
 
+Json evidence_json(const verify::TextEvidence& evidence) {
+  return {{"distinct_tokens", evidence.distinct_tokens},
+          {"tokens_needed", evidence.tokens_needed},
+          {"run_length", evidence.run_length},
+          {"distinct_runs", evidence.distinct_share()},
+          {"runs_needed", verify::TextEvidence::kRunsNeeded},
+          {"enough", evidence.enough()}};
+}
+/// "812 distinct tokens (32 needed), 99.8 % of the runs of 8 tokens distinct (50 % needed)"
+std::string evidence_text(const verify::TextEvidence& evidence) {
+  return plural(evidence.distinct_tokens, "distinct token") + " (" + std::to_string(evidence.tokens_needed) +
+         " needed), " + number_text(100 * evidence.distinct_share(), 3) + " % of the runs of " +
+         plural(evidence.run_length, "token") + " distinct (" +
+         number_text(100 * verify::TextEvidence::kRunsNeeded, 3) + " % needed)";
+}
+
 Table gate_table(const std::vector<Gate>& gates) {
   Table table{
       {{"gate"}, {"positions"}, {"value", true}, {"with 95 %", true}, {"", false}, {"limit", true}, {"verdict"}}, {}};
@@ -210,6 +226,10 @@ std::string failure_text(const Verdict& verdict) {
   for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
   const bool unsure =
       std::ranges::all_of(verdict.gates, [](const Gate& gate) { return gate.pass || gate.inconclusive(); });
+  if (!names.empty() && unsure && verdict.logits && !verdict.logits->evidence.enough())
+    return "FAIL at level " + verdict.failed_level.value_or(verdict.level) + ", inconclusive: " + text +
+           " within the limit, on a text that repeats itself too much to show it: " +
+           evidence_text(verdict.logits->evidence) + "; give another with -f";
   if (!names.empty() && unsure)
     return "FAIL at level " + verdict.failed_level.value_or(verdict.level) + ", inconclusive: " + text +
            " within the limit, and too few tokens to be sure; give more with -f, --windows or -c";
@@ -231,8 +251,10 @@ std::vector<std::string> left_out_text(const verify::LogitsReport& report) {
 std::string found_text(const Gate& gate) {
   if (gate.inconclusive())
     return number_text(gate.value, 6) + ", inconclusive: " +
-           (gate.too_few() ? "no text of fewer than " + number_text(gate.fewest, 12) + " positions can show it, and " +
-                                 std::to_string(gate.positions_held) + " were compared"
+           (gate.unproven ? "the text repeats itself too much to show it"
+            : gate.too_few()
+                ? "no text of fewer than " + number_text(gate.fewest, 12) + " positions can show it, and " +
+                      std::to_string(gate.positions_held) + " were compared"
             : std::isfinite(*gate.confident) ? "with 95 % confidence no better than " + number_text(*gate.confident, 6)
                                              : "too little was scored for a confidence bound") +
            ", limit " + number_text(gate.limit, 6);
@@ -279,6 +301,7 @@ Json body_of(const Verdict& verdict, const Checkpoint& candidate, const Corpus& 
       {"layers", report ? layers_json(*report) : Json(nullptr)},
       {"device", report ? device_json(device) : Json(nullptr)},
       {"unmerged", verdict.unmerged},
+      {"evidence", report ? evidence_json(verdict.logits->evidence) : Json(nullptr)},
       {"run", report ? verdict.run : Json(nullptr)},
       {"reference", report && verdict.logits->reference ? reference_json(*verdict.logits->reference) : Json(nullptr)},
       {"not_compared", verdict.logits_not_compared.empty() ? Json(nullptr) : Json(verdict.logits_not_compared)},
@@ -322,6 +345,7 @@ Output verdict_output(const Verdict& verdict, const Checkpoint& source, const Ch
     if (verdict.logits->reference) output.text(reference_text(*verdict.logits->reference));
     output.text("text       " + corpus.path + ", " + plural(verdict.logits->tokens, "token") + ", sha256 " +
                 corpus.sha256);
+    output.text("evidence   " + evidence_text(verdict.logits->evidence));
   }
   output.table(gate_table(verdict.gates));
   if (verdict.logits) {

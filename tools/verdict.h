@@ -10,6 +10,7 @@
 #include "tools/text_input.h"
 #include "verify/gates.h"
 #include "verify/structure.h"
+#include "verify/text_evidence.h"
 #include "verify/weights.h"
 
 namespace ropewalk::tools {
@@ -28,6 +29,7 @@ struct LogitsVerdict {
   std::vector<verify::Gate> gates;
   std::size_t windows = 0;
   std::uint64_t tokens = 0;  // of the whole text
+  verify::TextEvidence evidence;
   std::optional<ReferenceFigures> reference = {};
 };
 

@@ -105,9 +105,10 @@ JudgedText judged_text(const VerifyOptions& options, const Checkpoint& source, c
   return with_path(corpus.path, [&] {
     const auto bos = leading_bos(source, corpus);
     JudgedText text{corpus_ids(corpus, source, true), {}, {}};
-    text.cut = cut_windows(text.ids, context, options.windows, bos);
+    text.cut = cut_windows(text.ids, context, options.windows, bos, Repeats::passed_over);
     text.warnings = bos_warnings(source, corpus, text.ids, bos);
     if (auto line = passed_over(text.cut, corpus)) text.warnings.push_back(std::move(*line));
+    if (auto line = repeats_passed_over(text.cut)) text.warnings.push_back(std::move(*line));
     for (const std::string& line : text.warnings) warn(line, options.common, io);
     return text;
   });
@@ -123,6 +124,7 @@ LogitsVerdict judge_by_source(const VerifyOptions& options, const Checkpoint& so
   LogitsVerdict out;
   out.windows = text.cut.windows.size();
   out.tokens = count_ids(text.ids);
+  out.evidence = verify::text_evidence(text.cut.windows, source.config.n_vocab);
   out.report = verify::summarise_pair(pair, verify::original_context(source.config).value_or(0), context);
   return out;
 }
@@ -187,6 +189,7 @@ Verdict judge(const VerifyOptions& options, Level level, const Judge& against, c
                       std::back_inserter(logits.gates));
     if (auto line = other_weights(*baseline, logits.report)) verdict.notices.push_back(std::move(*line));
   }
+  if (!logits.evidence.enough()) verify::withhold(logits.gates);
   verdict.add("logits", logits.gates);
   return verdict;
 }

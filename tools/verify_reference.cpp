@@ -98,8 +98,9 @@ void check_windows(const formats::SavedReference& reference, const std::string& 
   source.vocabulary = reference.vocabulary;
   const std::size_t held = reference.windows.size();
   const int wanted = static_cast<int>(std::min<std::size_t>(held, std::numeric_limits<int>::max()));
-  const CutWindows cut =
-      with_path(path, [&] { return cut_windows(documents, reference.context, wanted, leading_bos(source, corpus)); });
+  const CutWindows cut = with_path(path, [&] {
+    return cut_windows(documents, reference.context, wanted, leading_bos(source, corpus), Repeats::passed_over);
+  });
   for (std::size_t window = 0; window < held; ++window)
     if (cut.windows[window] != reference.windows[window])
       refuse("window " + std::to_string(window) + " of " + std::to_string(held) +
@@ -116,6 +117,7 @@ LogitsVerdict judge_by_reference(const formats::SavedReference& reference, const
   LogitsVerdict out;
   out.windows = reference.windows.size();
   out.tokens = reference.corpus_tokens;
+  out.evidence = verify::text_evidence(reference.windows, candidate.config.n_vocab);
   out.report = verify::summarise_pair(result.pair, reference.original_context, reference.context);
   out.reference = {path, reference.top, result.kl_least, result.outside};
   return out;

@@ -150,6 +150,11 @@ std::vector<Gate> apply_gates(const std::vector<GateRequest>& requests, LogitsRe
   return gates;
 }
 
+void withhold(std::vector<Gate>& gates) {
+  for (Gate& gate : gates)
+    if (gate.pass || gate.inconclusive()) gate.pass = false, gate.unproven = true;
+}
+
 bool all_pass(const std::vector<Gate>& gates) { return !gates.empty() && std::ranges::all_of(gates, &Gate::pass); }
 
 }  // namespace ropewalk::verify

@@ -71,9 +71,12 @@ struct Gate {
   double fewest = 0;                 // fewest_positions() (verify/confidence.h)
   std::uint64_t positions_held = 0;  // beside it: those there were
 
+  bool unproven = false;  // withhold()
+
   bool too_few() const { return confident && double(positions_held) < fewest; }
-  /// The value is within the limit, and this text is too short to tell that it would stay there.
-  bool inconclusive() const { return !pass && confident && holds(bound, value, limit); }
+  /// The value is within the limit, and this text is too short, or repeats itself too much, to tell that it would stay
+  /// there.
+  bool inconclusive() const { return !pass && (unproven || confident) && holds(bound, value, limit); }
 };
 /// A gate on what has no positions: tensors, ropes, tokenizers.
 Gate gate_on(std::string_view name, double value, Bound bound, double limit);
@@ -86,6 +89,8 @@ Gate gate_on(std::string_view name, double value, Bound bound, double limit);
 /// kl_max from above, top1 from below) fails. A loss that is worse in some bucket says nothing of where they part:
 /// chance alone moves it either way.
 std::vector<Gate> apply_gates(const std::vector<GateRequest>& requests, LogitsReport& report);
+/// On a text that proves too little (verify/text_evidence.h): every gate that passes becomes inconclusive.
+void withhold(std::vector<Gate>& gates);
 /// At least one gate ran and all passed.
 bool all_pass(const std::vector<Gate>& gates);
 

@@ -116,7 +116,7 @@ TEST_F(Recipes, ChangesAreSeenWhereTheyMatter) {
 TEST_F(Recipes, ValuesInTheirOptionsWordsAreInputs) {
   copy_of(fs::path(adapter()), scratch / "lora");
   copy_of(model("tolstoy-4m-yarn-2k"), scratch / "tuned");
-  spill(scratch / "text.txt", std::string(4000, 'a') + " once upon a time");
+  spill(scratch / "text.txt", slurp(fixture("goldens/perplexity/doc-1.txt")));
   Json json = recipe();
   json["sources"]["tuned"] = "tuned";
   json["outputs"].push_back({{"name", "merged"},
@@ -131,7 +131,7 @@ TEST_F(Recipes, ValuesInTheirOptionsWordsAreInputs) {
   ASSERT_EQ(go().exit, 0);
   const std::string same = states(go());
   EXPECT_EQ(same.find("done"), std::string::npos) << same;
-  spill(scratch / "text.txt", std::string(4000, 'b') + " once upon a time");
+  spill(scratch / "text.txt", slurp(fixture("goldens/perplexity/doc-1.txt")) + " once upon a time");
   Ran ran = go({"--dry-run"});
   EXPECT_NE(states(ran).find("merged: up to date, q8: would run"), std::string::npos) << states(ran);
   EXPECT_EQ(reason(ran, 3), "'text.txt' has changed");
@@ -370,7 +370,7 @@ TEST_F(Recipes, WhatAGateWritesIsTheRecipes) {
 }
 
 TEST_F(Recipes, NoStepWritesOverWhatIsReadOrWritten) {
-  spill(scratch / "text.txt", std::string(4000, 'a') + " once upon a time");
+  spill(scratch / "text.txt", slurp(fixture("goldens/perplexity/doc-1.txt")));
   const auto said = [&](auto change, const std::vector<std::string>& more, int exit) {
     Json json = recipe();
     change(json);
