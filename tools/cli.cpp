@@ -9,23 +9,13 @@
 #include "lib/error.h"
 #include "lib/nearest_word.h"
 #include "tools/common_options.h"
+#include "tools/exit_code.h"
 #include "tools/one_line.h"
 #include "tools/render.h"
 #include "verify/no_threads.h"
 
 namespace ropewalk::tools {
 namespace {
-
-int exit_code(ErrorKind kind) {
-  switch (kind) {
-    case ErrorKind::usage: return 2;
-    case ErrorKind::bad_input: return 3;
-    case ErrorKind::unsupported: return 4;
-    case ErrorKind::io: return 5;
-    case ErrorKind::device: return 6;
-  }
-  return 70;
-}
 
 struct Failure {
   std::string kind, problem, fix, line;

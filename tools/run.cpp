@@ -14,6 +14,7 @@
 #include "tools/commands.h"
 #include "tools/common_options.h"
 #include "tools/content_hash.h"
+#include "tools/exit_code.h"
 #include "tools/recipe.h"
 #include "tools/text_input.h"
 
@@ -24,7 +25,7 @@ namespace fs = std::filesystem;
 
 struct RunOptions {
   std::string recipe;
-  bool dry_run = false;
+  bool dry_run = false, rerun_gates = false;
   CommonOptions common;
 };
 
@@ -32,6 +33,8 @@ void declare(CommandLine& line, RunOptions& options) {
   line.positional(options.recipe, reads("RECIPE.json"),
                   "sources, outputs and gates; // comments allowed (docs/recipes.md)");
   line.flag("--dry-run", options.dry_run, "say what would be run and why, and do nothing");
+  line.flag("--rerun-gates", options.rerun_gates,
+            "judge again, whatever the manifest says of gates (it is a note of what was done, not a proof)");
   declare_common(line, options.common);
   line.example("ropewalk run release.json --dry-run", "what is up to date, and what is not and why");
   line.example("ropewalk run release.json --report summary.md --report junit.xml", "makes and judges a release in CI");
@@ -53,7 +56,7 @@ struct Record {
 
 /// What became of a step, or would.
 struct StepState {
-  std::string state;   // "up to date", "done", "failed", "not run", "would run"
+  std::string state;   // "up to date", "done", "failed", "not run", "would run", "would be refused"
   std::string reason;  // why it is not up to date
   Record record;
   std::string text;                      // what it printed
@@ -187,10 +190,15 @@ std::string why_run(const RecipeStep& step, const std::vector<Recorded>& inputs,
   return "";
 }
 
-/// Error(io) for an output that stands there and is not what this recipe wrote. A step that was interrupted began with
-/// none such, so what stands there is its own.
-void refuse_foreign(const RecipeStep& step, const Record* before, const RunOptions& options, ContentHashes& hashes) {
-  if (before && !before->exit) return;
+struct Refusal {
+  std::string path, problem;
+};
+/// Outputs that stand there and are not what this recipe wrote. A step that was interrupted began with none such, so what
+/// stands there is its own.
+std::vector<Refusal> foreign(const RecipeStep& step, const Record* before, const RunOptions& options,
+                             ContentHashes& hashes) {
+  std::vector<Refusal> found;
+  if (before && !before->exit) return found;
   for (const std::string& path : step.written) {
     if (options.common.overwrite || !is_there(path)) continue;
     const Recorded* old = nullptr;
@@ -198,10 +206,36 @@ void refuse_foreign(const RecipeStep& step, const Record* before, const RunOptio
       for (const Recorded& one : before->outputs)
         if (one.path == path) old = &one;
     if (!old || old->content != hashes.of(path))
-      throw Error(ErrorKind::io, {.path = path},
-                  old ? "has been changed since this recipe wrote it" : "exists, and this recipe did not write it",
-                  "move it away, or give --overwrite to replace it");
+      found.push_back(
+          {path, old ? "has been changed since this recipe wrote it" : "exists, and this recipe did not write it"});
   }
+  return found;
+}
+
+/// The folder that `path` is to stand in; empty: the working directory.
+fs::path folder_of(const std::string& path) {
+  fs::path folder(path);
+  if (!folder.has_filename()) folder = folder.parent_path();  // "merged/"
+  return folder.parent_path();
+}
+/// Error(io) where no folder can be made for `path`: what stands above it is a file. Makes nothing.
+void check_folders(const std::string& path) {
+  for (fs::path above = folder_of(path); !above.empty() && above != above.parent_path(); above = above.parent_path()) {
+    std::error_code unreadable;
+    if (!is_there(above)) continue;
+    if (fs::is_directory(above, unreadable)) return;
+    throw Error(ErrorKind::io, {.path = path}, "'" + above.string() + "' is not a folder, and this is to stand in it",
+                "correct the path in the recipe, or move the file away");
+  }
+}
+void make_folders(const std::string& path) {
+  const fs::path folder = folder_of(path);
+  if (folder.empty()) return;
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error)
+    throw Error(ErrorKind::io, {.path = path}, "its folder cannot be made: " + error.message(),
+                "make it, or correct the path in the recipe");
 }
 
 /// Runs a step's command in this process. What it prints is kept.
@@ -217,6 +251,7 @@ void execute(const RecipeStep& step, StepState& state, ContentHashes& hashes, co
     words.emplace_back("--quiet");
   std::ostringstream out;
   Io inner{io.in, out, io.err, io.err_is_terminal, io.color, io.hub_cache, {}, {}};
+  for (const std::string& path : step.written) make_folders(path);
   if (!options.common.quiet) io.err << "run: " << step.name << "\n";
   state.record.exit = run_cli(words, inner);
   state.text = out.str();
@@ -255,6 +290,9 @@ std::vector<StepState> go_through(const Recipe& recipe, const RunOptions& option
   std::set<std::string> made, anew;  // outputs of steps before; of those that would run
   std::vector<StepState> states;
   bool stopped = false;
+  check_folders(recipe.manifest);
+  for (const RecipeStep& step : recipe.steps)
+    for (const std::string& path : step.written) check_folders(path);
   for (const RecipeStep& step : recipe.steps) {
     StepState& state = states.emplace_back();
     const auto found = records.find(step.name);
@@ -270,16 +308,24 @@ std::vector<StepState> go_through(const Recipe& recipe, const RunOptions& option
     }
     made.insert(step.written.begin(), step.written.end());
     if (state.reason.empty()) state.reason = why_run(step, state.record.inputs, before, hashes);
+    if (state.reason.empty() && step.is_gate && options.rerun_gates) state.reason = "--rerun-gates";
     if (state.reason.empty()) {
       state.state = "up to date", state.record = *before;
       continue;
     }
-    refuse_foreign(step, before, options, hashes);
+    const std::vector<Refusal> refused = foreign(step, before, options, hashes);
+    if (!options.dry_run && !refused.empty())
+      throw Error(ErrorKind::io, {.path = refused.front().path}, refused.front().problem,
+                  "move it away, or give --overwrite to replace it");
     if (options.dry_run) {
-      state.state = "would run";
+      state.state = refused.empty() ? "would run" : "would be refused";
+      if (!refused.empty()) state.reason.clear();
+      for (const Refusal& one : refused)
+        state.reason += (state.reason.empty() ? "'" : "; '") + one.path + "' " + one.problem;
       anew.insert(step.written.begin(), step.written.end());
       continue;
     }
+    make_folders(recipe.manifest);
     state.record.key = key_of(step, state.record.inputs);
     if (before) state.record.outputs = before->outputs;
     const auto record = [&] {
@@ -302,7 +348,7 @@ Output output_of(const Recipe& recipe, const std::vector<StepState>& states) {
     const RecipeStep& step = recipe.steps[i];
     const StepState& state = states[i];
     if (!state.text.empty()) output.text(shell_text(step.command) + "\n\n" + state.text);
-    else if (state.state == "would run") output.text(shell_text(step.command));
+    else if (state.state.starts_with("would")) output.text(shell_text(step.command));
     table.rows.push_back({step.name, state.state, state.reason});
     const bool ran = state.state == "done" || state.state == "failed" || state.state == "up to date";
     output.body["steps"].push_back({{"name", step.name},
@@ -330,6 +376,8 @@ int run_run(const RunOptions& options, Io& io) {
   int exit = 0;  // of the first output that failed, else 1 if a gate did
   for (std::size_t i = 0; i < states.size(); ++i)
     if (states[i].state == "failed" && exit == 0) exit = *states[i].record.exit;
+  if (std::ranges::find(states, "would be refused", &StepState::state) != states.end())
+    exit = exit_code(ErrorKind::io);  // as the run itself would end
   Output output = output_of(recipe, states);
   output.body["pass"] = exit == 0 && !options.dry_run;
   if (options.dry_run) output.checks.clear();

@@ -142,6 +142,58 @@ TEST_F(Recipes, ValuesInTheirOptionsWordsAreInputs) {
   EXPECT_EQ(reason(go({"--dry-run"}), 4), "'other' has changed");
 }
 
+// An output may stand in a folder that is not there yet, and a dry run promises no more than the run keeps.
+TEST_F(Recipes, FoldersOfOutputsAreMade) {
+  Json json = recipe();
+  json["manifest"] = "log/m.json";
+  json["outputs"][0]["output"] = "out/a/long";
+  json["gates"][0]["command"].push_back("--report");
+  json["gates"][0]["command"].push_back("reports/q8.xml");
+  write(json);
+  EXPECT_EQ(go({"--dry-run"}).exit, 0);
+  EXPECT_FALSE(fs::exists(scratch / "out")) << "a dry run makes nothing";
+  const Ran ran = go();
+  ASSERT_EQ(ran.exit, 0) << ran.err;
+  for (const char* path : {"out/a/long/config.json", "log/m.json", "reports/q8.xml"})
+    EXPECT_TRUE(fs::exists(scratch / path)) << path;
+  fs::remove_all(scratch / "out"), fs::remove_all(scratch / "log"), fs::remove_all(scratch / "reports");
+  spill(scratch / "out", "a file");
+  for (const auto& more : {std::vector<std::string>{"--dry-run"}, {}}) {
+    const Ran refused = go(more);
+    EXPECT_EQ(refused.exit, 5);
+    EXPECT_NE(refused.err.find("out/a/long: 'out' is not a folder, and this is to stand in it"), std::string::npos)
+        << refused.err;
+  }
+}
+
+TEST_F(Recipes, ADryRunNamesEveryForeignOutput) {
+  ASSERT_EQ(go().exit, 0);
+  for (const char* name : {"m-f16.gguf", "m-q8_0.gguf"}) spill(scratch / name, "mine");
+  const Ran plan = go({"--dry-run"});
+  EXPECT_EQ(plan.exit, 5) << "as the run itself";
+  EXPECT_EQ(go().exit, 5);
+  EXPECT_EQ(states(plan), "long: up to date, quants: would be refused, q8: would run, ppl: would run");
+  EXPECT_EQ(
+      reason(plan, 1),
+      "'m-f16.gguf' has been changed since this recipe wrote it; 'm-q8_0.gguf' has been changed since this recipe "
+      "wrote it");
+  EXPECT_EQ(go({"--dry-run", "--overwrite"}).exit, 0);
+}
+
+// Whoever can write the manifest can write that a gate passed.
+TEST_F(Recipes, GatesAreRunAgainWhateverTheManifestSays) {
+  Json json = recipe();
+  json["gates"][1]["command"].back() = "ppl=0.5";
+  write(json);
+  ASSERT_EQ(go().exit, 1);
+  edit_json(scratch / "release.manifest.json", [](Json& manifest) { manifest["steps"][3]["exit"] = 0; });
+  EXPECT_EQ(go().exit, 0) << "the manifest is believed";
+  const Ran again = go({"--rerun-gates"});
+  EXPECT_EQ(again.exit, 1);
+  EXPECT_EQ(states(again), "long: up to date, quants: up to date, q8: done, ppl: failed");
+  EXPECT_EQ(reason(again, 3), "--rerun-gates");
+}
+
 TEST_F(Recipes, NothingForeignIsReplaced) {
   spill(scratch / "m-f16.gguf", "mine");
   Ran ran = go();
