@@ -251,19 +251,39 @@ std::optional<Vocabulary> without_model(const fs::path& folder) {
                   "or pass token ids");
 }
 
-/// What stands around a text, as transformers 5.23.0 has it: if tokenizer_config.json says add_bos_token or
-/// add_eos_token, both are its word alone (absent is no); else it is the post-processor's.
-void take_processor(Vocabulary& vocabulary) {
-  TokenizerPipeline& pipeline = *vocabulary.pipeline;
-  if (vocabulary.add_bos || vocabulary.add_eos) {
-    pipeline.before.clear();
-    pipeline.after.clear();
-    if (vocabulary.bos && vocabulary.add_bos.value_or(false)) pipeline.before = {*vocabulary.bos};
-    if (vocabulary.eos && vocabulary.add_eos.value_or(false)) pipeline.after = {*vocabulary.eos};
+/// What stands around a text, as transformers 5.23.0 has it. A tokenizer.json's post-processor alone says it, beside a
+/// tokenizer.model too: add_bos_token and add_eos_token count for nothing then. Two classes go by no file: GPT-NeoX's
+/// puts nothing there, Code Llama's its BOS. Without a tokenizer.json one flag makes both the flags' word (absent is no).
+void take_processor(const fs::path& folder, const ConfigFile& config, Vocabulary& vocabulary) {
+  const fs::path json = folder / "tokenizer.json";
+  const bool by_file = is_there(json);
+  if (!by_file && !vocabulary.pipeline) return;
+  AroundText around;
+  if (vocabulary.pipeline) around = {vocabulary.pipeline->before, vocabulary.pipeline->after};
+  else try {
+      around = read_around_text(json, id_count(vocabulary));
+    } catch (const Error&) {
+      return;  // beside a tokenizer.model that is read it is the flags' word again, as for llama.cpp's converter
+    }
+  const auto only = [](bool adds, std::optional<std::int32_t> id) {
+    return adds && id ? std::vector{*id} : std::vector<std::int32_t>();
+  };
+  const std::string tokenizer_class = class_name(config);
+  const bool never = tokenizer_class.starts_with("GPTNeoXTokenizer"),
+             always = tokenizer_class.starts_with("CodeLlamaTokenizer");
+  if (by_file && (never || always)) {
+    around.before = only(always, vocabulary.bos);
+    around.after.clear();
+  } else if (!by_file && (vocabulary.add_bos || vocabulary.add_eos)) {
+    around.before = only(vocabulary.add_bos.value_or(false), vocabulary.bos);
+    around.after = only(vocabulary.add_eos.value_or(false), vocabulary.eos);
   }
-  if (!pipeline.before.empty()) vocabulary.bos = pipeline.before.front();
-  vocabulary.add_bos = !pipeline.before.empty();
-  vocabulary.add_eos = !pipeline.after.empty();
+  if (!around.before.empty()) vocabulary.bos = around.before.front();
+  vocabulary.add_bos = !around.before.empty();
+  vocabulary.add_eos = !around.after.empty();
+  if (!vocabulary.pipeline) return;
+  vocabulary.pipeline->before = std::move(around.before);
+  vocabulary.pipeline->after = std::move(around.after);
 }
 
 std::optional<Vocabulary> read_pieces(const fs::path& folder, const ConfigFile& config) {
@@ -402,7 +422,7 @@ std::optional<Vocabulary> read_hf_vocabulary(const fs::path& folder) {
   // the only class that has the switch; transformers 4 took its absence for true
   if (!vocabulary.legacy && class_name(config).starts_with("LlamaTokenizer")) vocabulary.legacy = false;
   vocabulary.add_prefix_space = config.boolean("add_prefix_space");
-  if (vocabulary.pipeline) take_processor(vocabulary);
+  take_processor(folder, config, vocabulary);
   read_chat_templates(folder, config, vocabulary);
   return pieces;
 }

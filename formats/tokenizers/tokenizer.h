@@ -36,7 +36,7 @@ std::string byte_piece(std::uint8_t byte);
 std::optional<std::uint8_t> byte_of_piece(std::string_view text);
 
 /// Everything a Hugging Face folder says about its tokenizer, by transformers 5.23.0's precedence:
-///   pieces          tokenizer.model, else spiece.model (a tokenizer.json beside them is not looked at), else
+///   pieces          tokenizer.model, else spiece.model (of a tokenizer.json beside them the post-processor alone), else
 ///                   tokenizer.json (tokenizer_json.h), else vocab.json with merges.txt (vocab_merges.h)
 ///   added           tokenizer.json's own; beside tokenizer.model added_tokens.json, overridden by
 ///                   tokenizer_config.json's added_tokens_decoder
@@ -44,8 +44,8 @@ std::optional<std::uint8_t> byte_of_piece(std::string_view text);
 ///     added_tokens_decoder), then the model. Names are
 ///                   strings or objects with "content"; an empty one counts as none, one that no token has leaves
 ///                     nullopt
-///   add_bos, ...    tokenizer_config.json, nullopt if it does not say; of a tokenizer.json its
-///                   post-processor if tokenizer_config.json says neither
+///   add_bos, ...    the post-processor of tokenizer.json, beside tokenizer.model too; without one tokenizer_config.json,
+///                   nullopt if it does not say
 ///   legacy          tokenizer_config.json; where it does not say, false if its tokenizer_class is LlamaTokenizer(Fast)
 ///   chat_templates  chat_template.jinja and additional_chat_templates/*.jinja, else tokenizer_config.json's string or
 ///     list

@@ -149,6 +149,15 @@ void check_keys(const std::string& path, std::string_view text, const Json& json
   }
 }
 
+void read_around(const JsonNode& file, std::int64_t ids_end, TokenizerPipeline& pipeline) {
+  const auto node = file.find("post_processor");
+  if (!node) return;
+  read_post_processor(*node, pipeline);
+  for (const auto* ids : {&pipeline.before, &pipeline.after})
+    for (std::int32_t id : *ids)
+      if (id >= ids_end) node->fail("names the id " + std::to_string(id) + " of " + std::to_string(ids_end));
+}
+
 }  // namespace
 
 Vocabulary parse_tokenizer_json(const std::string& path, std::string_view text) {
@@ -168,15 +177,18 @@ Vocabulary parse_tokenizer_json(const std::string& path, std::string_view text) 
     pipeline.decoders = read_decoders(*node);
     pipeline.has_decoder = true;
   }
-  if (const auto node = file.find("post_processor")) read_post_processor(*node, pipeline);
   if (const auto node = file.find("added_tokens")) read_added_tokens(*node, vocabulary);
   if (vocabulary.pieces.empty() && vocabulary.added.empty()) file.fail("has no pieces");
-  for (const auto* ids : {&pipeline.before, &pipeline.after})
-    for (std::int32_t id : *ids)
-      if (id >= id_count(vocabulary))
-        file.at("post_processor")
-            .fail("names the id " + std::to_string(id) + " of " + std::to_string(id_count(vocabulary)));
+  read_around(file, id_count(vocabulary), pipeline);
   return vocabulary;
+}
+
+AroundText read_around_text(const std::filesystem::path& path, std::int64_t ids_end) {
+  const std::string name = path.string(), text = read_text_file(path, JsonLimits{}.max_bytes);
+  const Json json = parse_json(name, text);
+  TokenizerPipeline pipeline;
+  read_around(JsonNode(name, text, json).require_object(), ids_end, pipeline);
+  return {std::move(pipeline.before), std::move(pipeline.after)};
 }
 
 Vocabulary read_tokenizer_json(const std::filesystem::path& path) {

@@ -24,6 +24,13 @@ Vocabulary read_tokenizer_json(const std::filesystem::path& path);
 /// The same from memory; `path` is for messages.
 Vocabulary parse_tokenizer_json(const std::string& path, std::string_view text);
 
+struct AroundText {
+  std::vector<std::int32_t> before, after;
+};
+/// What the post-processor of such a file puts around one text; nothing else of it is looked at.
+/// Error(bad_input) for an id from `ids_end` on.
+AroundText read_around_text(const std::filesystem::path& path, std::int64_t ids_end);
+
 /// The steps, by the file's field.
 std::vector<normalizers::Step> read_normalizers(const JsonNode& node);
 std::vector<pre_tokenizers::Step> read_pre_tokenizers(const JsonNode& node);

@@ -111,11 +111,6 @@ TEST_F(HfVocabulary, TokenizerJson) {
   EXPECT_EQ(vocabulary.bos, 1);
   EXPECT_EQ(vocabulary.add_bos, true);
   EXPECT_EQ(vocabulary.add_eos, false);  // the template adds none
-  // one flag, and the template counts no more: as transformers
-  write("tokenizer_config.json", R"({"eos_token": "<|begin_of_text|>", "add_eos_token": true})");
-  EXPECT_EQ(read().add_bos, false);
-  EXPECT_EQ(read().add_eos, true);
-  EXPECT_EQ(read().pipeline->after, std::vector<std::int32_t>{1});
   write("tokenizer_config.json", "{}");
   fs::remove(folder_ / "tokenizer.json");
   fs::copy_file(kTokenizerJson / "zoo-qwen2.json", folder_ / "tokenizer.json");
@@ -123,6 +118,73 @@ TEST_F(HfVocabulary, TokenizerJson) {
   write("tokenizer.json", "{}");
   EXPECT_EQ(message(), "bad_input: " + (folder_ / "tokenizer.json").string() +
                            ":1:1: the file has no 'model'; fetch the file again or repair it");
+}
+
+/// Whether transformers 5.23.0's AutoTokenizer puts 1 before and 2 behind "x", for files of tolstoy-4m with another
+/// tokenizer_class, post-processor (its own: BOS) and flags. No class but the two takes the flags where a tokenizer.json is.
+TEST_F(HfVocabulary, WhatStandsAroundAText) {
+  const fs::path model = kModels / "tolstoy-4m";
+  const Json own = read_json(model / "tokenizer.json")["post_processor"];
+  const Json bytes = {{"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", false}, {"use_regex", true}};
+  const Json unsaid = Json::object(), both = {{"add_bos_token", true}, {"add_eos_token", true}},
+             no = {{"add_bos_token", false}};
+  struct Case {
+    const char* tokenizer_class;
+    Json processor, flags;
+    bool bos;
+  };
+  std::vector<Case> cases;
+  for (const char* name : {"LlamaTokenizer", "PreTrainedTokenizerFast"})
+    for (const Json& flags : {unsaid, both, no}) {
+      cases.push_back({name, own, flags, true});
+      cases.push_back({name, nullptr, flags, false});
+      cases.push_back({name, bytes, flags, false});
+    }
+  for (const Json& flags : {unsaid, both, no}) cases.push_back({"GPTNeoXTokenizerFast", own, flags, false});
+  for (const Json& flags : {unsaid, both, no}) cases.push_back({"CodeLlamaTokenizer", nullptr, flags, true});
+  for (const bool beside : {true, false}) {
+    if (beside)
+      fs::copy_file(model / "tokenizer.model", folder_ / "tokenizer.model", fs::copy_options::overwrite_existing);
+    else fs::remove(folder_ / "tokenizer.model");
+    for (const Case& one : cases) {
+      SCOPED_TRACE(std::string(one.tokenizer_class) + one.processor.dump().substr(0, 30) + one.flags.dump());
+      Json tokenizer = read_json(model / "tokenizer.json"), config = one.flags;
+      tokenizer["post_processor"] = one.processor;
+      config.update({{"tokenizer_class", one.tokenizer_class}, {"bos_token", "<s>"}, {"eos_token", "</s>"}});
+      write("tokenizer.json", tokenizer.dump());
+      write("tokenizer_config.json", config.dump());
+      const Vocabulary vocabulary = read();
+      EXPECT_EQ(vocabulary.pipeline.has_value(), !beside);
+      EXPECT_EQ(vocabulary.bos, 1);
+      EXPECT_EQ(vocabulary.add_bos, one.bos);
+      EXPECT_EQ(vocabulary.add_eos, false);
+    }
+  }
+  fs::remove(folder_ / "tokenizer.json");  // and without one they count
+  fs::copy_file(model / "tokenizer.model", folder_ / "tokenizer.model");
+  write("tokenizer_config.json",
+        R"({"tokenizer_class": "LlamaTokenizer", "add_bos_token": true, "add_eos_token": true})");
+  EXPECT_EQ(read().add_bos, true);
+  EXPECT_EQ(read().add_eos, true);
+  write("tokenizer_config.json", R"({"tokenizer_class": "LlamaTokenizer", "add_bos_token": false})");
+  EXPECT_EQ(read().add_bos, false);
+}
+
+// transformers refuses such files; llama.cpp's converter reads the tokenizer.model and the flags.
+TEST_F(HfVocabulary, AnUnreadablePostProcessorBesideAModelLeavesTheFlags) {
+  write("tokenizer_config.json", R"({"add_bos_token": false, "add_eos_token": true})");
+  Json tokenizer = read_json(kModels / "stories260K/tokenizer.json");
+  tokenizer["post_processor"] = {{"type", "BertProcessing"}, {"sep", {"</s>", 2}}, {"cls", {"<s>", 511}}};
+  write("tokenizer.json", tokenizer.dump());
+  EXPECT_EQ(read().bos, 511);
+  EXPECT_EQ(read().add_bos, true);
+  tokenizer["post_processor"]["cls"][1] = 512;
+  for (const std::string& bad :
+       {tokenizer.dump(), std::string("{\"post_processor\": 7}"), std::string("7"), std::string("{")}) {
+    write("tokenizer.json", bad);
+    EXPECT_EQ(read().add_bos, false);
+    EXPECT_EQ(read().add_eos, true);
+  }
 }
 
 /// vocab.json and merges.txt are the same tokenizer as the tokenizer.json made of them, if the class is known.
