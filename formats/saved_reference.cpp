@@ -382,7 +382,10 @@ SavedReference read_reference(const std::filesystem::path& path) {
                 "give a file that --save-reference wrote");
   std::array<std::uint32_t, 2> version;
   std::memcpy(version.data(), file.data() + kMagic.size(), sizeof(version));
-  if (version != std::array<std::uint32_t, 2>{kVersion, 0})
+  if (version[0] == kVersion && version[1] != 0)
+    throw Error(ErrorKind::bad_input, {.path = name, .offset = kMagic.size() + sizeof(version[0])},
+                std::to_string(version[1]) + " stands where 0 was expected: damaged, or changed by hand", kSaveAgain);
+  if (version[0] != kVersion)
     throw Error(
         ErrorKind::unsupported, {.path = name, .offset = kMagic.size()},
         "version " + std::to_string(version[0]) + " of saved references, " + std::to_string(kVersion) + " is read",

@@ -178,6 +178,9 @@ TEST(SavedReference, AnotherFileOrVersionIsSaid) {
             std::string::npos);
   EXPECT_NE(said(header).find("this is no saved reference"), std::string::npos) << "shorter than a header";
   // a frame of a gigabyte of zeros in 33 kB is refused before it is all there
+  const std::string bent("RWREF\r\n\x1a\x02\0\0\0\0\0\x01\0", 16);
+  EXPECT_NE(said(bent + std::string(64, '0')).find("byte 12: 65536 stands where 0 was expected: damaged"),
+            std::string::npos);
   const std::string current("RWREF\r\n\x1a\x02\0\0\0\0\0\0\0", 16);
   std::string bomb = current + std::string(64, '0');
   const auto frame = zstd_compressed(std::vector<std::byte>(std::size_t{1} << 27));
