@@ -49,6 +49,11 @@ ClassModules::ClassModules(const Source& source) {
   type_ = source.checkpoint.config.model_type;
   conv1d_ = engines::has_conv1d(type_).value_or(false);
   nested_ = model_part(config).nested();
+  for (const Json* part : {&config, model_part(config).json})
+    if (const auto tied = part->find("tie_word_embeddings"); tied != part->end()) {
+      untied_ = *tied == Json(false);
+      break;
+    }
   if (const Json all = config.value("architectures", Json()); all.is_array() && !all.empty() && all[0].is_string()) {
     const std::string name = all[0];
     causal_ = name.ends_with("ForCausalLM") || name.ends_with("LMHeadModel");
@@ -74,7 +79,8 @@ std::string ClassModules::class_name(const std::string& tensor) const {
     name.replace(0, in_files.size(), in_class);
     break;
   }
-  if (const std::size_t at = name.find(kSparseMoe); at != std::string::npos) name.replace(at, kSparseMoe.size(), kMlp);
+  if (const std::size_t at = name.find(kSparseMoe); at != std::string::npos && type_ == "mixtral")
+    name.replace(at, kSparseMoe.size(), kMlp);
   return is_head(name) ? name : missing_prefix_ + name;
 }
 
@@ -107,8 +113,9 @@ bool ClassModules::is_buffer(const TensorInfo& info) {
 }
 
 bool ClassModules::is_linear(const std::string& class_name) {
-  return class_name.ends_with(".weight") && in_numbered_layer(class_name) &&
-         !one_of(kNotLinear, last_part_of(module_of(class_name)));
+  const std::string module = last_part_of(module_of(class_name));
+  return class_name.ends_with(".weight") && in_numbered_layer(class_name) && !one_of(kNotLinear, module) &&
+         !module.ends_with("norm");  // those of heads have two axes
 }
 
 }  // namespace ropewalk::formats

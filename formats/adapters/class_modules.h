@@ -41,6 +41,8 @@ class ClassModules {
   std::string class_name(const std::string& tensor) const;
   /// The class has a head over the vocabulary: the configuration's `architectures` says so, or says nothing.
   bool has_head() const noexcept { return has_head_; }
+  /// The configuration says that the head, whatever its name, is a tensor of its own.
+  bool untied() const noexcept { return untied_; }
   /// It generates text by itself: PEFT's task_type CAUSAL_LM.
   bool causal() const noexcept { return causal_; }
   /// Its linear layers are Conv1D, whose weights stand [in, out].
@@ -63,7 +65,7 @@ class ClassModules {
   static bool is_linear(const std::string& class_name);
 
  private:
-  bool nested_ = false, parts_ = false, has_head_ = true, causal_ = true, conv1d_ = false;
+  bool nested_ = false, parts_ = false, has_head_ = true, causal_ = true, conv1d_ = false, untied_ = false;
   std::string type_;
   std::string missing_prefix_;  // "transformer.", "" where names are whole
 };

@@ -10,6 +10,7 @@
 #include "formats/adapters/gguf_adapter.h"
 #include "formats/adapters/made_adapter.h"
 #include "formats/config_file.h"
+#include "formats/engines/model_types.h"
 #include "formats/json_fields.h"
 #include "formats/tied_head.h"
 #include "lib/adapters/adapter_recipes.h"
@@ -31,6 +32,14 @@ struct Side {
   std::map<std::string, TensorPtr> tensors;
   bool tied = false;
 
+  /// A matrix of the embedding's shape beside the layers, which may be the head under a name that is not known.
+  bool has_other_like(const std::string& embedding) const {
+    return std::ranges::any_of(tensors, [&](const auto& one) {
+      return one.second->info().shape == tensors.at(embedding)->info().shape && !in_numbered_layer(one.first) &&
+             !ClassModules::is_embedding(one.first);
+    });
+  }
+
   explicit Side(const Source& of) : source(of), classes(of) {
     const std::string* embedding = nullptr;
     int embeddings = 0;
@@ -47,7 +56,7 @@ struct Side {
       if (tensor->info().shape.size() == 2 && ClassModules::is_input_embedding(place->first))
         embedding = &place->first, ++embeddings;
     }
-    tied = !head && embeddings == 1 && classes.has_head();
+    tied = !head && embeddings == 1 && classes.has_head() && !classes.untied() && !has_other_like(*embedding);
     if (tied) tensors.emplace(kHeadWeight, renamed(tensors.at(*embedding), kHeadWeight));
   }
 };
@@ -168,7 +177,8 @@ class Extraction {
     return best;
   }
   void take_linear(const std::string& name, const TensorPtr& tensor, const TensorPtr& before) {
-    if (base_.classes.conv1d()) return take_turned(name, tensor, before, "lora_A.weight", "lora_B.weight");
+    if (base_.classes.conv1d() && engines::is_conv1d(name))
+      return take_turned(name, tensor, before, "lora_A.weight", "lora_B.weight");
     const BestOfRank factors = best(name, tensor, before, "lora_A.weight", "lora_B.weight");
     made_.tensors.insert(made_.tensors.end(), {factors.a, factors.b});
   }

@@ -152,6 +152,23 @@ TEST(ExtractNamed, NamesOfAClassThatWasNotComparedAreSaidToBe) {
   }
 }
 
+// A head of its own under a name that is not lm_head's is not the embedding; norms of heads have two axes and are whole.
+TEST(ExtractNamed, WhatIsNeitherTiedNorLinear) {
+  const std::string layer = "model.layers.0.self_attn.";
+  Pair pair;
+  pair.config = {{"model_type", "cohere"}, {"vocab_size", 16}, {"architectures", {"CohereForCausalLM"}}};
+  pair.base = {f32_tensor("model.embed_tokens.weight", {16, 4}), f32_tensor("ff_out.weight", {16, 4}, 1),
+               f32_tensor(layer + "q_proj.weight", {4, 4}), f32_tensor(layer + "q_norm.weight", {4, 4})};
+  pair.tuned = pair.base;
+  pair.of_tuned("model.embed_tokens.weight") = f32_tensor("model.embed_tokens.weight", {16, 4}, 5);
+  add_product(pair.of_tuned(layer + "q_proj.weight"), {1, 2, 3, 4}, {1, 0, 2, 1});
+  pair.of_tuned(layer + "q_norm.weight") = f32_tensor(layer + "q_norm.weight", {4, 4}, 6);
+  const Ran ran = pair.extract();
+  ASSERT_EQ(ran.exit, 0) << ran.err;
+  EXPECT_EQ(pair.adapter()["target_modules"], Json({"q_proj"}));
+  EXPECT_EQ(pair.adapter()["modules_to_save"], Json({"model.embed_tokens", layer + "q_norm"}));
+}
+
 TEST(ExtractNamed, WhatNoAdapterSays) {
   struct Case {
     std::string type;
