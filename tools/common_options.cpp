@@ -190,14 +190,17 @@ std::string report_text(const std::string& extension, const Output& output) {
 
 }  // namespace
 
+bool is_model_file(const std::filesystem::path& file) {
+  std::error_code ignored;
+  const std::string name = file.filename().string();
+  return (name == "README.md" && std::filesystem::exists(file.parent_path() / "config.json", ignored)) ||
+         name.ends_with("config.json") || name.ends_with(".index.json") || name.ends_with(".gguf") ||
+         name.ends_with(".safetensors") || formats::is_tokenizer_file(name);
+}
+
 void refuse_model_file(const std::filesystem::path& report) {
   std::error_code ignored;
-  if (!std::filesystem::exists(report, ignored)) return;
-  const std::string name = report.filename().string();
-  const bool card = name == "README.md" && std::filesystem::exists(report.parent_path() / "config.json", ignored);
-  if (!card && !name.ends_with("config.json") && !name.ends_with(".index.json") && !name.ends_with(".gguf") &&
-      !name.ends_with(".safetensors") && !formats::is_tokenizer_file(name))
-    return;
+  if (!std::filesystem::exists(report, ignored) || !is_model_file(report)) return;
   throw Error(ErrorKind::io, {.path = report.string()}, "is a file of a model, and a report would replace it",
               "give the report another name");
 }

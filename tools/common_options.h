@@ -72,6 +72,8 @@ std::string source_text(const std::string& text, const SourceOptions& options);
 
 /// Error(io) if something that is written beside the work (a report, a drawing) would replace a file that models have:
 /// --overwrite means older reports.
+/// One that a model's folder is opened by, beside its weights, or they themselves: by its name.
+bool is_model_file(const std::filesystem::path& file);
 void refuse_model_file(const std::filesystem::path& report);
 /// Of this program, by how it begins: what stands there may be anything else.
 bool is_report(const std::filesystem::path& file);

@@ -37,7 +37,7 @@ bool is_within(const fs::path& inner, const fs::path& outer) {
 bool is_read_with_folder(const fs::path& file) {
   const std::string name = file.filename().string(), kind = file.extension().string();
   return (kind == ".json" || kind == ".jinja" || kind == ".py" || kind == ".md" || formats::is_tokenizer_file(name)) &&
-         !is_report(file);
+         (is_model_file(file) || !is_report(file));
 }
 
 /// Whether `file` is one that is read with `folder`, by whatever name.

@@ -112,6 +112,7 @@ std::vector<fs::path> weight_files(const formats::Source& source) {
   if (source.hf) paths.assign(source.hf->weight_files.begin(), source.hf->weight_files.end());
   if (source.gguf)
     for (const auto& file : source.gguf->files) paths.emplace_back(file->path());
+  for (const formats::PeftAdapter& adapter : source.adapters) paths.push_back(adapter.weights);
   return paths;
 }
 

@@ -5,7 +5,6 @@
 #include <numbers>
 
 #include "lib/rope_bands.h"
-#include "tools/one_line.h"
 #include "tools/escape.h"
 #include "tools/svg.h"
 #include "tools/units.h"

@@ -41,6 +41,21 @@ class NamedFiles : public testing::Test {
   const Scratch scratch;
 };
 
+TEST_F(NamedFiles, AnAdaptersWeightsAndAModelsConfigurationStay) {
+  const std::string weights = "lora/adapter_model.safetensors";
+  spill(scratch / "text.txt", "a text of some words");
+  EXPECT_NE(refused({"logits", "tolstoy+lora", "-f", "text.txt", "-o", weights, "--overwrite"}).find(weights),
+            std::string::npos);
+  // that its first line speaks of ropewalk makes a configuration no report
+  std::string config = slurp(scratch / "tolstoy/config.json");
+  config.insert(config.find('{') + 1, "\n  \"_name_or_path\": \"/home/me/ropewalk/tolstoy\",");
+  spill(scratch / "tolstoy/config.json", config);
+  EXPECT_NE(refused({"convert", "tolstoy", "-o", "x.gguf", "--type", "auto", "--bpw", "6", "--save-plan",
+                     "tolstoy/config.json", "--overwrite"})
+                .find("config.json"),
+            std::string::npos);
+}
+
 TEST_F(NamedFiles, NoReportReplacesAnInputOfAnyCommand) {
   const std::vector<std::vector<std::string>> commands = {
       {"perplexity", "tolstoy", "-c", "64", "-f", "r.json"},
