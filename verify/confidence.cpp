@@ -69,7 +69,9 @@ Interval quantile_interval(const LogitsReport& report, double share) {
   const auto ranks = std::views::iota(std::size_t{1}, kl.size() + 1);
   const auto high = std::ranges::partition_point(ranks, [&](std::size_t k) { return below(k) < 0.95; }),
              past_low = std::ranges::partition_point(ranks, [&](std::size_t k) { return below(k) <= 0.05; });
-  return {past_low == ranks.begin() ? 0 : kl[*past_low - 2],
+  // of few independent values the rank may lie past the quantile itself
+  const double itself = kl[std::size_t(std::ceil(share * n)) - 1];
+  return {past_low == ranks.begin() ? 0 : std::min(kl[*past_low - 2], itself),
           high == ranks.end() ? std::numeric_limits<double>::infinity() : kl[*high - 1]};
 }
 

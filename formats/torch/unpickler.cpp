@@ -205,7 +205,7 @@ class Machine {
         id->items[0]->text != "storage" || id->items[1]->kind != Kind::name || id->items[2]->kind != Kind::text)
       fail("refers to something outside that is no storage");
     const auto dtype = type_of(kStorages, id->items[1]->text);
-    if (!dtype) fail("has a storage of type '" + std::string(id->items[1]->text) + "'");
+    if (!dtype) fail("has a storage of type '" + printable(id->items[1]->text) + "'");
     if (id->items.size() > 5 && id->items[5]->kind != Kind::none) fail("has a view of a storage (torch before 0.4)");
     Node* node = make(Kind::storage);
     node->text = id->items[2]->text;
@@ -252,7 +252,7 @@ class Machine {
       return push(given[0]);
     if (name.starts_with("torch._utils._rebuild_tensor")) return push(tensor(name, given));
     if (name != "collections.OrderedDict" || given.size() > 1)
-      fail("calls '" + std::string(name) + "' with arguments that are not a tensor's");
+      fail("calls '" + printable(name) + "' with arguments that are not a tensor's");
     Node* dictionary = make(Kind::dictionary);
     if (!given.empty()) {
       if (given[0]->kind != Kind::list) fail("makes a dictionary of what is no list of pairs");

@@ -36,7 +36,7 @@ struct Node {
     tuple,
     list,
     dictionary,  // items: key, value, key, value, ...
-    name,        // of the list above: text is "module.name"; any other: the part after the last dot
+    name,        // of the list above: text is "module.name"; any other: its name without the module
     storage,     // text: its key; integer: elements; dtype
     tensor,      // items: storage; sizes: offset, then the shape, then as many strides
     object       // of any name: text is its last part, items what it was made of, the attributes it was given last

@@ -74,7 +74,7 @@ class ChangedTensor : public ForwardingTensor, public SelfRounding {
 
   const LazyTensor& unchanged() const noexcept override { return parent(); }
   bool read_rounded(DType dtype, RowRange range, std::span<std::byte> bytes, std::span<RowSums> sums) const override {
-    if (parent().is_wide()) return false;
+    if (parent().is_wide() || (dtype != DType::f16 && dtype != DType::bf16)) return false;
     const std::shared_ptr<const State> now = state();
     const std::shared_ptr<const QuickDelta> delta = quick(*now);
     return delta && delta->read_rounded(parent(), dtype, range, bytes, sums,

@@ -215,6 +215,8 @@ TEST(Confidence, OfQuantilesByRank) {
 TEST(Confidence, AMedianOfWhatClustersIsLessSure) {
   const LogitsReport sorted = report_of(1, 4096, [](int, int t) { return of_kl(t); });
   EXPECT_GT(confidence(Figure::kl_median, sorted, 0, {}).high, 3000);
+  const LogitsReport few = report_of(1, 64, [](int, int t) { return of_kl(t); });
+  EXPECT_LE(confidence(Figure::kl_median, few, 0, {}).low, 31.5) << "never past the median itself";
 }
 
 TEST(Confidence, AShortTextHasNoHighQuantile) {
