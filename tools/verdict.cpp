@@ -35,6 +35,10 @@ Json verify_structure_json(const verify::StructureReport& report) {
   return list;
 }
 
+Json worst_row_json(const std::optional<verify::WorstRow>& worst) {
+  return worst ? Json{{"row", worst->row}, {"error", worst->error}} : Json(nullptr);
+}
+
 Json weights_json(const std::vector<verify::WeightDifference>& differences) {
   Json list = Json::array();
   for (const verify::WeightDifference& difference : differences)
@@ -44,6 +48,7 @@ Json weights_json(const std::vector<verify::WeightDifference>& differences) {
                     {"mean_error", difference.mean_error},
                     {"rms", difference.rms},
                     {"of_bound", difference.worst_of_bound},
+                    {"worst_row", worst_row_json(difference.worst_row)},
                     {"flag", difference.flag.empty() ? Json(nullptr) : Json(difference.flag)},
                     {"pass", difference.pass}});
   return list;

@@ -41,6 +41,10 @@ struct Sums {
   double max_error = 0, errors = 0, error_squares = 0, squares = 0, worst = 0;
   bool pass = true;
   Range wanted, found;  // of a vector
+  struct Row {
+    double error_squares = 0, squares = 0;
+  };
+  std::vector<Row> rows;  // of a matrix
 };
 
 bool same(double wanted, double found) { return same_value(wanted, found); }
@@ -55,6 +59,7 @@ double distance(std::int64_t wanted, std::int64_t found) {
 /// One row, in blocks of the encoding: blocks lie within a row. T: float, double or std::int64_t.
 template <class T>
 void add_row(DType type, std::span<const T> wanted, std::span<const T> found, Sums& sums) {
+  Sums::Row& row = sums.rows.emplace_back();
   const auto block = static_cast<std::size_t>(info(type).block_elements);
   for (std::size_t begin = 0; begin < wanted.size(); begin += block) {
     const std::size_t end = std::min(begin + block, wanted.size());
@@ -63,12 +68,13 @@ void add_row(DType type, std::span<const T> wanted, std::span<const T> found, Su
       if (std::isfinite(wanted[c])) block_max = std::max(block_max, std::abs(static_cast<double>(wanted[c])));
     for (std::size_t c = begin; c < end; ++c) {
       const double value = wanted[c];
-      if (std::isfinite(wanted[c])) sums.squares += value * value;
+      if (std::isfinite(wanted[c])) sums.squares += value * value, row.squares += value * value;
       if (same(wanted[c], found[c])) continue;
       const double error = distance(wanted[c], found[c]), bound = encoding_bound(type, value, block_max);
       sums.max_error = max_or_nan(sums.max_error, error);
       sums.errors += error;
       sums.error_squares += error * error;
+      row.error_squares += error * error;
       const bool within = std::isfinite(error) && error <= bound;  // the bound of an infinity is one too
       if (!within) sums.pass = false;
       sums.worst = std::max(sums.worst, std::isfinite(error) && bound > 0 ? error / bound : INFINITY);
@@ -119,6 +125,21 @@ void judge_gains(const Sums& sums, WeightDifference& difference) {
     difference.flag = "gains from " + text_of(sums.found) + ", out of the source's range of " + text_of(sums.wanted);
 }
 
+/// The row that errs most, by its error over its RMS; of one that is next to nothing in its tensor, over kTinyRow of the
+/// tensor's RMS.
+std::optional<WorstRow> worst_row(const Sums& sums, std::size_t columns) {
+  if (sums.rows.size() < 2 || columns == 0) return std::nullopt;
+  const double least = kTinyRow * kTinyRow * sums.squares / static_cast<double>(sums.rows.size());
+  WorstRow worst;
+  for (std::size_t row = 0; row < sums.rows.size(); ++row) {
+    const auto [errors, squares] = sums.rows[row];
+    const double relative = errors == 0 ? 0 : std::sqrt(errors / std::max(squares, least));
+    if (!(relative <= worst.error)) worst = {row, relative};
+    if (std::isnan(worst.error)) break;
+  }
+  return worst;
+}
+
 WeightDifference compare_tensor(const LazyTensor& wanted, const LazyTensor& found, DType type) {
   wanted.prepare();
   found.prepare();
@@ -140,7 +161,8 @@ WeightDifference compare_tensor(const LazyTensor& wanted, const LazyTensor& foun
                        std::sqrt(sums.squares / n),
                        sums.worst,
                        sums.pass,
-                       {}};
+                       {},
+                       wanted.info().shape.size() > 1 ? worst_row(sums, wanted.info().columns()) : std::nullopt};
   if (is_gain(wanted.info())) judge_gains(sums, out);
   return out;
 }
@@ -159,6 +181,11 @@ void judge_whole(const TensorInfo& shape, WeightDifference& difference) {
     difference.pass = false;
     difference.flag =
         "errors are " + number_text(100 * relative_error(difference), 3) + " % of its values: nothing is left of them";
+  } else if (const auto& row = difference.worst_row; row && !(row->error <= row_limit(difference.type))) {
+    difference.pass = false;
+    difference.flag = "errors in row " + std::to_string(row->row) + " are " + number_text(100 * row->error, 3) +
+                      " % of its values, at most " + number_text(100 * row_limit(difference.type), 3) +
+                      " % are expected of " + type;
   }
 }
 
@@ -193,6 +220,28 @@ double encoding_bound(DType type, double value, double block_max) {
     case DType::q8_0:
       return (block_max * (1.0 / 254 + std::ldexp(1.0, -11)) + 127 * std::ldexp(1.0, -25)) * (1 + std::ldexp(1.0, -20));
     default: return INFINITY;  // decoded, but nothing is promised
+  }
+}
+
+double row_limit(DType type) {
+  switch (type) {
+    case DType::q4_0:
+    case DType::q4_1:
+    case DType::q5_0:
+    case DType::q5_1:
+    case DType::q4_k:
+    case DType::q5_k:
+    case DType::q6_k:
+    case DType::iq4_nl:
+    case DType::iq4_xs:
+    case DType::mxfp4: return 0.5;
+    case DType::q3_k:
+    case DType::iq3_xxs:
+    case DType::iq3_s: return 0.6;
+    case DType::q2_k:
+    case DType::iq2_xs:
+    case DType::iq2_s: return 0.8;
+    default: return INFINITY;  // bounded element by element, or good rows err by nearly all they hold
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <span>
@@ -87,6 +88,50 @@ TEST(Weights, OneRoundingPassesAndACoarserOneDoesNot) {
   }
   // Twice rounded: what f16 holds was cut to bf16 before.
   EXPECT_FALSE(failing(model, stored_as(stored_as(model, DType::bf16), DType::f16)).empty());
+}
+
+// Rows are heads, neurons and tokens: a tensor can lose many before its own RMSE shows it. Beside each type's good export.
+TEST(Weights, ARowLostInBlocksFails) {
+  const Checkpoint model = whole_blocks();
+  const std::string name = "model.layers.1.self_attn.q_proj.weight";
+  const auto row = [](std::vector<float>& values, std::size_t at) { return std::span(values).subspan(64 * at, 64); };
+  for (const DType type : {DType::q4_0, DType::q4_1, DType::q5_0, DType::q5_1, DType::iq4_nl}) {
+    SCOPED_TRACE(info(type).name);
+    EXPECT_EQ(failing(model, stored_as(model, type)), std::vector<std::string>{});
+    const auto fails = [&](const auto& change) {
+      const Checkpoint bad = changed(model, name, change);
+      EXPECT_EQ(failing(model, stored_as(bad, type)), std::vector<std::string>{name});
+    };
+    fails([&](auto& values) { std::ranges::fill(row(values, 5), 0.0f); });
+    fails([&](auto& values) {
+      for (float& value : row(values, 5)) value = -value;
+    });
+    fails([&](auto& values) { std::ranges::swap_ranges(row(values, 5), row(values, 6)); });
+    fails([&](auto& values) { std::ranges::fill(row(values, 5).first(32), 0.0f); });
+  }
+  const Checkpoint bad = changed(model, name, [&](auto& values) { std::ranges::fill(row(values, 5), 0.0f); });
+  for (const WeightDifference& d : compare_weights(model, stored_as(bad, DType::q4_0), 1, {})) {
+    if (d.name != name) continue;
+    ASSERT_TRUE(d.worst_row.has_value());
+    EXPECT_EQ(d.worst_row->row, 5u);
+    EXPECT_DOUBLE_EQ(d.worst_row->error, 1);
+    EXPECT_TRUE(d.flag.starts_with("errors in row 5 are 100 % of its values")) << d.flag;
+  }
+}
+
+// What is next to nothing in its tensor may be lost, and a row of zeros is no number to divide by; neither may become much.
+TEST(Weights, RowsOfNextToNothing) {
+  const std::string name = "model.layers.1.self_attn.q_proj.weight";
+  for (const float size : {0.0f, 1e-6f}) {
+    const auto tiny = [&](float factor) {
+      return changed(whole_blocks(), name, [&](std::vector<float>& values) {
+        for (std::size_t c = 0; c < 64; ++c) values[64 * 5 + c] = factor * (c % 2 ? 1.0f : -1.0f);
+      });
+    };
+    EXPECT_EQ(failing(tiny(size), stored_as(tiny(size), DType::q4_0)), std::vector<std::string>{});
+    EXPECT_EQ(failing(tiny(size), stored_as(tiny(0), DType::q4_0)), std::vector<std::string>{});
+    EXPECT_EQ(failing(tiny(size), stored_as(tiny(1), DType::q4_0)), std::vector<std::string>{name});
+  }
 }
 
 TEST(Weights, SwappedLayersFail) {
