@@ -16,10 +16,12 @@
 #include <string>
 #include <utility>
 
+#include "lib/codecs/decode.h"
 #include "lib/codecs/encode.h"
 #include "lib/convert.h"
 #include "lib/encoding_error.h"
 #include "lib/error.h"
+#include "lib/number_text.h"
 
 namespace ropewalk {
 namespace {
@@ -151,6 +153,48 @@ void encode_weighted(const Rows& rows, std::span<const double> values, const Sin
   encode_weighted(rows, rounded, sink, bytes);
 }
 
+/// Whether blocks of values in range always have finite scales. They have where those are taken from the extremes (and in
+/// plain types); a fit may set one above what the largest element needs, and does with importances past what a float's
+/// products hold; an exponent of MXFP4 may be too small to be stored.
+bool range_suffices(const Sink& sink) {
+  switch (sink.dtype) {
+    case DType::q4_0:
+    case DType::q4_1:
+    case DType::q5_0:
+    case DType::q5_1: return sink.importances == nullptr;
+    case DType::q8_0:
+    case DType::q1_0:
+    case DType::q2_0:
+    case DType::tq1_0:
+    case DType::tq2_0:
+    case DType::nvfp4: return true;
+    default: return !is_block_type(sink.dtype);
+  }
+}
+
+/// Refuses blocks that came out with a scale that is no finite number.
+template <class Float>
+void check_scales(const Rows& rows, std::span<const Float> values, const Sink& sink, std::span<const std::byte> bytes) {
+  const auto block = first_spoilt_block(sink.dtype, bytes);
+  if (!block) return;
+  const auto elements = static_cast<std::uint64_t>(info(sink.dtype).block_elements);
+  const std::uint64_t columns = rows.tensor.info().columns(), row = *block * elements / columns,
+                      column = *block * elements % columns;
+  const auto largest = [](auto all) { return number_text(largest_magnitude(all), 3); };
+  std::string problem = "tensor '" + rows.tensor.name() + "': row " + std::to_string(rows.range.begin + row) +
+                        ", columns " + std::to_string(column) + " to " + std::to_string(column + elements - 1) +
+                        ": their " + std::string(info(sink.dtype).name) +
+                        " scale would be infinite or no number (of values up to " +
+                        largest(values.subspan(*block * elements, elements));
+  if (sink.importances)
+    problem += ", importances up to " + largest(importances_of(rows, row, sink).subspan(column, elements));
+  throw Error(ErrorKind::bad_input, {.path = std::string(rows.tensor.file())}, problem + ")",
+              sink.importances
+                  ? "make the importances anew, leave this tensor's out (quantize has --exclude-weights), or "
+                    "choose another type for it"
+                  : "choose another type for it");
+}
+
 template <class Float>
 std::span<const std::byte> encode(const Rows& rows, std::span<Float> values, const Sink& sink, double largest,
                                   std::span<std::byte> bytes, StreamFinding& finding) {
@@ -165,6 +209,8 @@ std::span<const std::byte> encode(const Rows& rows, std::span<Float> values, con
   if (sink.importances) encode_weighted(rows, std::span<const Float>(values), sink, bytes);
   else if constexpr (sizeof(Float) == 8) encode_f64(sink.dtype, values, bytes);
   else encode_f32(sink.dtype, values, bytes);
+  if (sink.out_of_range != OutOfRange::ieee && !range_suffices(sink))
+    check_scales(rows, std::span<const Float>(values), sink, bytes);
   return bytes;
 }
 

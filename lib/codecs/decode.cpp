@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
+#include <type_traits>
 
 #include "lib/codecs/block_types.h"
 #include "lib/codecs/q8_0.h"
@@ -36,6 +37,16 @@ double largest_of(const std::byte* block, std::size_t n_blocks) {
   return most * (1 + 0x1p-22);  // values are rounded
 }
 
+bool finite(float d) { return std::isfinite(d); }
+bool finite(codecs::Affine s) { return std::isfinite(s.d) && std::isfinite(s.m); }
+
+/// The scale of one group tells: it is a product with the block's, which none makes finite.
+template <class Type>
+bool spoilt(const std::byte* block) {
+  if constexpr (std::is_same_v<Type, codecs::Mxfp4>) return codecs::byte_at(block, 0) == 255;
+  else return !finite(Type::scale(block, 0));
+}
+
 }  // namespace
 
 bool has_block_decoder(DType dtype) {
@@ -60,6 +71,16 @@ double largest_block_magnitude(DType dtype, std::span<const std::byte> bytes) {
       dtype, [&]<class Type>(Type) { most = largest_of<Type>(bytes.data(), bytes.size() / Type::kBytes); });
   assert(known);
   return most;
+}
+
+std::optional<std::uint64_t> first_spoilt_block(DType dtype, std::span<const std::byte> bytes) {
+  std::optional<std::uint64_t> first;
+  [[maybe_unused]] const bool known = codecs::with_block_type(dtype, [&]<class Type>(Type) {
+    for (std::size_t at = 0; at < bytes.size() && !first; at += Type::kBytes)
+      if (spoilt<Type>(bytes.data() + at)) first = at / Type::kBytes;
+  });
+  assert(known);
+  return first;
 }
 
 }  // namespace ropewalk

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <optional>
 #include <span>
 
 #include "lib/dtype.h"
@@ -17,5 +19,8 @@ bool has_f16_scales(DType dtype);
 void decode_blocks(DType dtype, std::span<const std::byte> bytes, std::span<float> values);
 /// An upper bound of the magnitudes, from the scales: NaN if one is NaN, else infinity if one is infinite.
 double largest_block_magnitude(DType dtype, std::span<const std::byte> bytes);
+/// The first block whose scale or minimum is infinite or NaN, or is MXFP4's code of NaN, 255: those that
+/// ggml_validate_row_data refuses, although what they decode to may be finite. nullopt if there is none.
+std::optional<std::uint64_t> first_spoilt_block(DType dtype, std::span<const std::byte> bytes);
 
 }  // namespace ropewalk

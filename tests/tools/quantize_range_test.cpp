@@ -107,5 +107,61 @@ TEST_F(QuantizeRange, EveryTypeThatCannotHoldAValue) {
     for (const Ran& ran : as(type)) EXPECT_EQ(ran.exit, 0) << ran.err;
 }
 
+/// A .dat of importances of kTensor alone.
+void write_dat(const std::string& path, const std::vector<float>& values) {
+  std::ofstream file(path, std::ios::binary);
+  const auto number = [&](std::size_t n) {
+    const auto word = static_cast<std::int32_t>(n);
+    file.write(reinterpret_cast<const char*>(&word), 4);
+  };
+  number(1);
+  number(std::string(kTensor).size());
+  file << kTensor;
+  number(1);  // call
+  number(values.size());
+  file.write(reinterpret_cast<const char*>(values.data()), static_cast<std::streamsize>(4 * values.size()));
+  number(1);  // chunk
+  number(1);
+  file << "x";
+}
+
+// llama-quantize 0.5 refuses these ("quantized data validation failed") with the same weights and importances; importances
+// of 1 it takes.
+TEST_F(QuantizeRange, BlocksWhoseScaleIsNoNumber) {
+  std::vector<float> importances(768, 1.0f);
+  imatrix = (scratch / "huge.dat").string();
+  for (const bool huge : {true, false}) {
+    std::fill(importances.begin(), importances.end(), huge ? 1e38f : 1.0f);
+    write_dat(imatrix, importances);
+    for (const char* type : {"q4_0", "q4_k", "iq4_nl"}) {
+      SCOPED_TRACE(type);
+      for (const Ran& ran : as(type)) {
+        EXPECT_EQ(ran.exit, huge ? 3 : 0) << ran.err;
+        EXPECT_EQ(ran.err.find(std::string(type) + " scale would be infinite or no number (of values up to ") !=
+                      std::string::npos,
+                  huge)
+            << ran.err;
+        EXPECT_EQ(ran.err.find(", importances up to 1e+38); make the importances anew") != std::string::npos, huge)
+            << ran.err;
+      }
+    }
+    // nor is such a type measured as if it were one
+    const Ran measured = run({"quantize", "--imatrix", imatrix, "--bpw", "5", gguf, out, "auto", "--no-sync"});
+    EXPECT_EQ(measured.exit, huge ? 3 : 0) << measured.err;
+    EXPECT_EQ(measured.err.find(" scale would be infinite or no number") != std::string::npos, huge) << measured.err;
+  }
+  // MXFP4's exponent of 2^-126 is one below 0, and wraps to the code of NaN
+  for (const float tiny : {1.5e-38f, 2.4e-38f}) {
+    for (std::uint64_t column = 64; column < 96; ++column) put(3, column, tiny);
+    for (const Ran& ran : as("mxfp4")) {
+      EXPECT_EQ(ran.exit, tiny < 2e-38f ? 3 : 0) << ran.err;
+      EXPECT_EQ(ran.err.find("row 3, columns 64 to 95: their mxfp4 scale would be infinite or no number (of values up "
+                             "to 1.5e-38); choose another type for it") != std::string::npos,
+                tiny < 2e-38f)
+          << ran.err;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace ropewalk::tools::test
