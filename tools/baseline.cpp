@@ -74,6 +74,11 @@ Baseline read_baseline(const std::string& path) {
   Baseline out;
   out.path = path;
   ComparedRun& run = out.run;
+  if (json.value("pass", Json()) != true)
+    out.doubts.push_back(path + " is of a verify that did not pass: being no worse than it says little");
+  if (const Json version = json.value("ropewalk", Json()); version != ROPEWALK_VERSION)
+    out.doubts.push_back(path + " is of ropewalk " + (version.is_string() ? version.get<std::string>() : "unknown") +
+                         ", and this is " + ROPEWALK_VERSION);
   run.corpus_sha256 = text_in(object_in(json, "corpus", path), "sha256", path);
   const double context = number_in(json, "context", path);
   run.context = context >= 0 && context <= 1e9 ? static_cast<int>(context) : -1;

@@ -31,6 +31,7 @@ ComparedRun compared_run(const Corpus& corpus, int context, const std::vector<ve
 struct Baseline {
   std::string path, precision;
   ComparedRun run;
+  std::vector<std::string> doubts = {};  // why one may not want to be held to it, a line each
   double kl_mean = 0, kl_p999 = 0, top1 = 0, perplexity = 0, source_perplexity = 0;
 };
 /// Error(bad_input) if it is no verify that compared logits, does not say what run it is of, or has a figure that is not

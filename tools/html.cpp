@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <string_view>
 
 #include "tools/escape.h"
 #include "tools/render.h"
@@ -15,7 +16,7 @@ constexpr const char* kStyle = R"(
 @media (prefers-color-scheme:dark){:root{--paper:#15181c;--ink:#e6e8ea;--quiet:#a2a8af;--line:#363b41;--box:#1d2126;--good:#54d3a0;--bad:#ff8a80}}
 *{box-sizing:border-box}
 body{margin:0 auto;max-width:66rem;padding:1rem;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
-h1{font-size:1.4rem;margin:.2rem 0}
+h1{font-size:1.4rem;margin:.2rem 0;overflow-wrap:anywhere}
 .verdict{font-weight:700;margin:.2rem 0 1rem}
 .pass{color:var(--good)}.fail{color:var(--bad)}
 tr:has(>.fail)>td:first-child{color:var(--bad)}
@@ -30,6 +31,7 @@ th,td{padding:.3rem .7rem;border-bottom:1px solid var(--line);text-align:left;ov
 .number,.short{white-space:nowrap}
 th:first-child,td:first-child{white-space:normal;overflow-wrap:anywhere}
 th{color:var(--quiet);font-weight:600}
+table:has(td.pass,td.fail) :is(th,td):last-child{position:sticky;right:0;background:var(--paper)}
 th:first-child,td:first-child{min-width:8rem}
 .drawings{display:flex;flex-wrap:wrap;gap:1rem;margin:1rem 0}
 figure{margin:0;border:1px solid var(--line);border-radius:6px;overflow-x:auto;max-width:100%}
@@ -47,11 +49,17 @@ constexpr double kGrowth = 1.35;
 /// Letters of a cell that is not worth breaking.
 constexpr std::size_t kShort = 20;
 
+/// "FAIL at level weights", "weights    FAIL  1 of 39 tensors errs", "  rope  FAIL  ...", "FAILED ppl is": what a reader
+/// looks for.
+bool tells_of_failure(std::string_view line) { return line.starts_with("FAIL") || line.find("  FAIL  ") != line.npos; }
+
 std::string lines_of(const std::string& text) {
   std::string out;
   for (std::size_t at = 0; at <= text.size();) {
     const std::size_t end = std::min(text.find('\n', at), text.size());
-    out += (at > 0 ? "\n" : "") + xml_text(text.substr(at, end - at));
+    const std::string line = text.substr(at, end - at);
+    out += (at > 0 ? "\n" : "") +
+           (tells_of_failure(line) ? "<span class=\"fail\">" + xml_text(line) + "</span>" : xml_text(line));
     at = end + 1;
   }
   return out;
@@ -82,21 +90,28 @@ std::string verdict_html(const Output& output) {
   const std::vector<Check>& checks = output.checks;
   if (output.error) return "<p class=\"verdict fail\">ERROR: the command ended without a result</p>\n";
   if (checks.empty()) return "";
-  const auto passed = std::ranges::count(checks, true, &Check::pass);
-  const bool all = passed == std::ranges::ssize(checks);
+  const auto skipped = std::ranges::count(checks, true, &Check::skipped), ran = std::ranges::ssize(checks) - skipped,
+             passed = std::ranges::count(checks, true, &Check::pass) - skipped;
+  const bool all = passed == ran;
+  std::string without;
+  for (const Check& check : checks)
+    if (check.skipped) without += (without.empty() ? "; " : ", ") + xml_text(check.name);
+  if (skipped > 0) without += " not judged";
   return std::string("<p class=\"verdict ") + (all ? "pass\">PASS" : "fail\">FAIL") + ": " + std::to_string(passed) +
-         " of " + plural(checks.size(), "check") + " passed</p>\n";
+         " of " + plural(static_cast<std::uint64_t>(ran), "check") + " passed" + without + "</p>\n";
 }
 
 }  // namespace
 
 std::string render_html(const Output& output) {
-  const std::string name = "ropewalk " + output.command,
-                    of = output.source.is_string() ? ": " + output.source.get<std::string>() : "";
+  const std::string name = "ropewalk " + output.command, of = !output.about.empty() ? ": " + output.about
+                                                              : output.source.is_string()
+                                                                  ? ": " + output.source.get<std::string>()
+                                                                  : "";
   std::string out =
       "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" "
       "content=\"width=device-width, initial-scale=1\">\n<title>" +
-      xml_text(name + of) + "</title>\n<style>" + kStyle + "</style>\n</head>\n<body>\n<h1>" + xml_text(name) +
+      xml_text(name + of) + "</title>\n<style>" + kStyle + "</style>\n</head>\n<body>\n<h1>" + xml_text(name + of) +
       "</h1>\n" + verdict_html(output);
   for (const std::string& warning : each_once(output.warnings))
     out += "<p class=\"warning\">warning: " + xml_text(warning) + "</p>\n";
@@ -112,7 +127,7 @@ std::string render_html(const Output& output) {
   for (const auto& block : output.blocks) {
     if (const auto* text = std::get_if<std::string>(&block))
       out += text->find('\n') == std::string::npos
-                 ? (text->starts_with("FAIL") ? "<p class=\"fail\">" : "<p>") + xml_text(*text) + "</p>\n"
+                 ? (tells_of_failure(*text) ? "<p class=\"fail\">" : "<p>") + xml_text(*text) + "</p>\n"
                  : "<pre>" + lines_of(*text) + "</pre>\n";
     else out += table_html(std::get<Table>(block));
   }

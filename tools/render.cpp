@@ -123,15 +123,19 @@ std::string render_csv(const Output& output) {
 std::string render_junit(const Output& output) {
   std::vector<Check> checks = output.checks;
   if (checks.empty()) checks.push_back({output.command, true, ""});
-  const auto failed = std::count_if(checks.begin(), checks.end(), [](const Check& check) { return !check.pass; });
+  const auto failed = std::ranges::count(checks, false, &Check::pass);
+  const auto skipped = std::ranges::count(checks, true, &Check::skipped);
   const std::string kind = output.error ? "error" : "failure";
   std::string out = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n  <testsuite name=\"ropewalk " +
                     output.command + "\" tests=\"" + std::to_string(checks.size()) + "\" failures=\"" +
                     std::to_string(output.error ? 0 : failed) + "\" errors=\"" +
-                    std::to_string(output.error ? failed : 0) + "\">\n";
+                    std::to_string(output.error ? failed : 0) + "\"" +
+                    (skipped > 0 ? " skipped=\"" + std::to_string(skipped) + "\"" : "") + ">\n";
   for (const Check& check : checks) {
     out += "    <testcase classname=\"ropewalk." + output.command + "\" name=\"" + xml_text(check.name) + "\"";
-    out += check.pass ? "/>\n" : "><" + kind + " message=\"" + xml_text(check.message) + "\"/></testcase>\n";
+    out += check.pass && !check.skipped ? "/>\n"
+                                        : "><" + (check.skipped ? "skipped" : kind) + " message=\"" +
+                                              xml_text(check.message) + "\"/></testcase>\n";
   }
   std::string warnings;
   for (const std::string& warning : output.warnings) warnings += "warning: " + xml_text(warning) + "\n";

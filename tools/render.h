@@ -35,12 +35,14 @@ struct Check {
   bool pass = false;
   std::string message;
   std::string rule = {}, file = {};  // of SARIF: what kind of check it is, and the file that is judged
+  bool skipped = false;              // it did not run, and `message` says why; `pass` is then true
 };
 
 /// What a command found out: once as JSON, once as blocks for people. Renderers below never look inside the JSON.
 struct Output {
   std::string command = {};
-  Json source = {};  // the SOURCE as written; null where a command has none or several
+  Json source = {};        // the SOURCE as written; null where a command has none or several
+  std::string about = {};  // what a page's title names, where that is not the source
   std::vector<std::string> warnings = {};
   Json body = Json::object();  // the command's own keys
   // paragraphs (lines without the last line end) and tables, in order

@@ -23,7 +23,8 @@ std::string uri_of(const std::string& path) {
 
 }  // namespace
 
-Json sarif_log(const std::vector<SarifRule>& rules, const std::vector<SarifResult>& results) {
+Json sarif_log(const std::vector<SarifRule>& rules, const std::vector<SarifResult>& results,
+               const std::vector<std::string>& notes) {
   Json all_rules = Json::array();
   for (const SarifRule& rule : rules)
     all_rules.push_back({{"id", rule.id},
@@ -45,16 +46,22 @@ Json sarif_log(const std::vector<SarifRule>& rules, const std::vector<SarifResul
                            {"locations", Json::array({location})},
                            {"properties", result.properties}});
   }
+  Json run = {{"tool",
+               {{"driver",
+                 {{"name", "ropewalk"},
+                  {"version", ROPEWALK_VERSION},
+                  {"semanticVersion", ROPEWALK_VERSION},
+                  {"rules", all_rules}}}}},
+              {"columnKind", "unicodeCodePoints"},
+              {"results", all_results}};
+  Json notifications = Json::array();
+  for (const std::string& note : notes) notifications.push_back({{"level", "note"}, {"message", {{"text", note}}}});
+  if (!notes.empty())
+    run["invocations"] =
+        Json::array({Json{{"executionSuccessful", true}, {"toolExecutionNotifications", std::move(notifications)}}});
   return {{"$schema", "https://json.schemastore.org/sarif-2.1.0.json"},
           {"version", "2.1.0"},
-          {"runs", Json::array({Json{{"tool",
-                                      {{"driver",
-                                        {{"name", "ropewalk"},
-                                         {"version", ROPEWALK_VERSION},
-                                         {"semanticVersion", ROPEWALK_VERSION},
-                                         {"rules", all_rules}}}}},
-                                     {"columnKind", "unicodeCodePoints"},
-                                     {"results", all_results}}})}};
+          {"runs", Json::array({std::move(run)})}};
 }
 
 Json sarif_log(const std::vector<Check>& checks) {

@@ -21,8 +21,9 @@ struct SarifResult {
   std::string pointer = {};  // within the file; empty: none
   Json properties = Json::object();
 };
-/// A whole log of one run: every rule, every result.
-Json sarif_log(const std::vector<SarifRule>& rules, const std::vector<SarifResult>& results);
+/// A whole log of one run: every rule, every result; `notes`: what to know of the run, which is no result.
+Json sarif_log(const std::vector<SarifRule>& rules, const std::vector<SarifResult>& results,
+               const std::vector<std::string>& notes = {});
 /// The log of a command whose gates are its checks: a rule for each kind, a result for each check that did not pass.
 Json sarif_log(const std::vector<Check>& checks);
 

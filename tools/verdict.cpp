@@ -175,6 +175,11 @@ Json reference_json(const ReferenceFigures& reference) {
           {"outside", reference.outside}};
 }
 
+Json not_judged_json(const std::vector<NotJudged>& not_judged) {
+  Json list = Json::array();
+  for (const NotJudged& one : not_judged) list.push_back({{"level", one.level}, {"why", one.why}});
+  return list;
+}
 Json evidence_json(const verify::TextEvidence& evidence) {
   return {{"distinct_tokens", evidence.distinct_tokens},
           {"tokens_needed", evidence.tokens_needed},
@@ -191,7 +196,7 @@ std::string evidence_text(const verify::TextEvidence& evidence) {
          number_text(100 * verify::TextEvidence::kRunsNeeded, 3) + " % needed)";
 }
 
-Table gate_table(const std::vector<Gate>& gates) {
+Table gate_table(const std::vector<Gate>& gates, const std::vector<NotJudged>& not_judged) {
   Table table{
       {{"gate"}, {"positions"}, {"value", true}, {"with 95 %", true}, {"", false}, {"limit", true}, {"verdict"}}, {}};
   for (const Gate& gate : gates)
@@ -201,6 +206,7 @@ Table gate_table(const std::vector<Gate>& gates) {
                           gate.pass             ? "pass"
                           : gate.inconclusive() ? "inconclusive"
                                                 : "FAIL"});
+  for (const NotJudged& one : not_judged) table.rows.push_back({one.level, "-", "-", "-", "", "-", "not judged"});
   return table;
 }
 
@@ -241,6 +247,13 @@ std::string failure_text(const Verdict& verdict) {
   return "FAIL at level " + verdict.failed_level.value_or(verdict.level) + ": " + (text.empty() ? "no gate ran" : text);
 }
 
+/// "; weights and logits not judged"
+std::string not_judged_text(const std::vector<NotJudged>& not_judged) {
+  std::string out;
+  for (const NotJudged& one : not_judged) out += (out.empty() ? "; " : " and ") + one.level;
+  return out.empty() ? "" : out + " not judged";
+}
+
 /// Defaults that are no gates of a text so short.
 std::vector<std::string> left_out_text(const verify::LogitsReport& report) {
   const std::uint64_t compared = verify::sum_positions(report.by_position, 0, {}).tokens;
@@ -266,6 +279,37 @@ std::string found_text(const Gate& gate) {
   return number_text(gate.value, 6) + (gate.bound == Bound::max ? " > " : " < ") + number_text(gate.limit, 6);
 }
 
+/// What a failing gate of structure or weights found, as the text above says it: which tensor, id or frequency. Empty for
+/// one of the logits.
+std::string cause_of(const Gate& gate, const Verdict& verdict) {
+  if (gate.pass) return "";
+  if (gate.name == "weights" && verdict.weights) {
+    static constexpr std::string_view kFailed = "FAIL  ";
+    const std::string text = weights_text(*verdict.weights);
+    const auto flagged =
+        std::ranges::find_if(*verdict.weights, [](const auto& d) { return !d.pass && !d.flag.empty(); });
+    return text.substr(text.find(kFailed) + kFailed.size()) +
+           (flagged == verdict.weights->end() ? "" : "; '" + flagged->name + "': " + flagged->flag);
+  }
+  static constexpr std::string_view kOwn[] = {"tensors", "geometry", "rope", "context", "chat template"};
+  std::string own = gate.name, out;
+  std::ranges::replace(own, '_', ' ');
+  for (const verify::StructureItem& item : verdict.structure.items) {
+    // the tokenizer's gate is of every item that has none of its own
+    const bool of_gate =
+        gate.name == "tokenizer" ? std::ranges::find(kOwn, item.name) == std::end(kOwn) : item.name == own;
+    if (of_gate && item.pass == false)
+      out += (out.empty() ? "" : "; ") + (gate.name == "tokenizer" ? item.name + ": " : "") + item.detail;
+  }
+  if (gate.name == "tensors" && !verdict.structure.problems.empty()) out += ": " + verdict.structure.problems.front();
+  return out;
+}
+/// found_text() and the cause.
+std::string message_of(const Gate& gate, const Verdict& verdict) {
+  const std::string cause = cause_of(gate, verdict);
+  return found_text(gate) + (cause.empty() ? "" : ": " + cause);
+}
+
 /// A rule for each gate's name, a result for each gate that did not pass; where none ran, that.
 Json verify_sarif(const Verdict& verdict) {
   std::vector<SarifRule> rules;
@@ -280,13 +324,15 @@ Json verify_sarif(const Verdict& verdict) {
     if (gate.pass) continue;
     const std::string where = gate.positions ? " at positions " + range_text(gate) : "";
     results.push_back({gate.name, gate.inconclusive() ? "warning" : "error",
-                       gate.name + where + " is " + found_text(gate), verdict.file});
+                       gate.name + where + " is " + message_of(gate, verdict), verdict.file});
   }
+  std::vector<std::string> notes;
+  for (const NotJudged& one : verdict.not_judged) notes.push_back(one.level + " not judged: " + one.why);
   if (verdict.gates.empty()) {
     rule("gates");
     results.push_back({"gates", "error", "no gate ran", verdict.file});
   }
-  return sarif_log(rules, results);
+  return sarif_log(rules, results, notes);
 }
 
 Json body_of(const Verdict& verdict, const Checkpoint& candidate, const Corpus& corpus, const SweepDevice& device) {
@@ -305,6 +351,7 @@ Json body_of(const Verdict& verdict, const Checkpoint& candidate, const Corpus& 
       {"positions", report ? positions_json(*report) : Json(nullptr)},
       {"layers", report ? layers_json(*report) : Json(nullptr)},
       {"device", report ? device_json(device) : Json(nullptr)},
+      {"not_judged", not_judged_json(verdict.not_judged)},
       {"unmerged", verdict.unmerged},
       {"evidence", report ? evidence_json(verdict.logits->evidence) : Json(nullptr)},
       {"run", report ? verdict.run : Json(nullptr)},
@@ -331,7 +378,7 @@ Json structure_json(const std::vector<verify::StructureItem>& items) {
 
 Output verdict_output(const Verdict& verdict, const Checkpoint& source, const Checkpoint& candidate,
                       const Corpus& corpus, const SweepDevice& device, const std::vector<std::string>& beyond) {
-  Output output{.command = "verify", .source = source.label};
+  Output output{.command = "verify", .source = source.label, .about = candidate.label + " against " + source.label};
   for (const auto& warnings : {source.warnings, candidate.warnings, beyond})
     output.warnings.insert(output.warnings.end(), warnings.begin(), warnings.end());
   output.body = body_of(verdict, candidate, corpus, device);
@@ -343,7 +390,8 @@ Output verdict_output(const Verdict& verdict, const Checkpoint& source, const Ch
     output.text(weights_text(*verdict.weights));
     if (std::string flags = flags_text(*verdict.weights); !flags.empty()) output.text(std::move(flags));
   }
-  if (!verdict.logits_not_compared.empty()) output.text("logits     not compared: " + verdict.logits_not_compared);
+  for (const NotJudged& one : verdict.not_judged)
+    output.text(one.level + std::string(11 - one.level.size(), ' ') + "not judged: " + one.why);
   if (verdict.logits) {
     output.text(logits_text(*verdict.logits, verdict.context, verdict.unmerged, device));
     if (!verdict.logits->report.layers.empty()) output.text(layers_text(verdict.logits->report.layers));
@@ -352,7 +400,7 @@ Output verdict_output(const Verdict& verdict, const Checkpoint& source, const Ch
                 corpus.sha256);
     output.text("evidence   " + evidence_text(verdict.logits->evidence));
   }
-  output.table(gate_table(verdict.gates));
+  output.table(gate_table(verdict.gates, verdict.not_judged));
   if (verdict.logits) {
     std::vector<std::string> notices = left_out_text(verdict.logits->report);
     notices.insert(notices.end(), verdict.notices.begin(), verdict.notices.end());
@@ -364,11 +412,14 @@ Output verdict_output(const Verdict& verdict, const Checkpoint& source, const Ch
     output.table(position_table(report));
     if (report.parts_at) output.text(parts_text(report, *report.parts_at));
   }
-  output.text(verdict.pass() ? "PASS" : failure_text(verdict));
+  output.text((verdict.pass() ? "PASS" : failure_text(verdict)) + not_judged_text(verdict.not_judged));
   output.drawings = verify_drawings(verdict);
   output.sarif = verify_sarif(verdict);
   for (const Gate& gate : verdict.gates)
-    output.checks.push_back({gate.name + (gate.positions ? "@" + range_text(gate) : ""), gate.pass, found_text(gate)});
+    output.checks.push_back(
+        {gate.name + (gate.positions ? "@" + range_text(gate) : ""), gate.pass, message_of(gate, verdict)});
+  for (const NotJudged& one : verdict.not_judged)
+    output.checks.push_back({.name = one.level, .pass = true, .message = "not judged: " + one.why, .skipped = true});
   return output;
 }
 

@@ -33,6 +33,11 @@ struct LogitsVerdict {
   std::optional<ReferenceFigures> reference = {};
 };
 
+/// A level that did not run, and why.
+struct NotJudged {
+  std::string level, why;
+};
+
 /// Everything one `verify` found, level by level.
 struct Verdict {
   int context = 0;
@@ -46,6 +51,7 @@ struct Verdict {
   std::optional<LogitsVerdict> logits;
   std::vector<std::string> notices;         // printed and warned of, deciding nothing
   std::string logits_not_compared;          // why, where the level was reached
+  std::vector<NotJudged> not_judged;        // what no gate speaks of
   std::vector<verify::Gate> gates;          // of all levels that ran
   std::string level;                        // the last one that ran
   std::optional<std::string> failed_level;  // the first one of which a gate failed

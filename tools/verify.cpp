@@ -147,8 +147,8 @@ struct Judge {
   ComparedRun run;
 };
 
-Verdict judge(const VerifyOptions& options, Level level, const Judge& against, const Checkpoint& candidate,
-              const SweepDevice& device) {
+Verdict judge_levels(const VerifyOptions& options, Level level, const Judge& against, const Checkpoint& candidate,
+                     const SweepDevice& device) {
   Verdict verdict;
   const int context = against.run.context;
   verdict.context = context, verdict.unmerged = against.run.unmerged, verdict.run = against.run.identity;
@@ -187,10 +187,25 @@ Verdict judge(const VerifyOptions& options, Level level, const Judge& against, c
   if (baseline) {
     std::ranges::move(baseline_gates(*baseline, worse_share(options), logits.report, device_json(device)["precision"]),
                       std::back_inserter(logits.gates));
+    verdict.notices = baseline->doubts;
     if (auto line = other_weights(*baseline, logits.report)) verdict.notices.push_back(std::move(*line));
   }
   if (!logits.evidence.enough()) verify::withhold(logits.gates);
   verdict.add("logits", logits.gates);
+  return verdict;
+}
+
+Verdict judge(const VerifyOptions& options, Level level, const Judge& against, const Checkpoint& candidate,
+              const SweepDevice& device) {
+  Verdict verdict = judge_levels(options, level, against, candidate, device);
+  const auto undone = [&](Level of, const char* name, const std::string& impossible) {
+    verdict.not_judged.push_back({name, !impossible.empty() ? impossible
+                                        : level < of        ? "--level is " + options.level
+                                                     : "a gate of the " + verdict.failed_level.value_or(verdict.level) +
+                                                           " failed; --keep-going goes on"});
+  };
+  if (!verdict.weights) undone(Level::weights, "weights", against.weights ? "" : "a reference has none");
+  if (!verdict.logits) undone(Level::logits, "logits", verdict.logits_not_compared);
   return verdict;
 }
 
