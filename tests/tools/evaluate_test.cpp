@@ -303,9 +303,7 @@ TEST(Tokenize, ShowsTheTextAroundADifference) {
 TEST(Tokenize, ASpelledBosIsTold) {
   Scratch scratch;
   const std::string text = (scratch / "text.txt").string(), name = model("tolstoy-4m");
-  std::string prose = "<s>";
-  for (int i = 0; i < 200; ++i) prose += " The prince went home.";
-  spill(text, prose);
+  spill(text, "<s> " + slurp(fixture("goldens/perplexity/doc-1.txt")));
   const std::string as_text = " begins with '<s>', which is text here: the tokenizer of '" + name +
                               "' puts the token itself before every text",
                     twice = " begins with '<s>', and the tokenizer of '" + name +
